@@ -1,0 +1,237 @@
+"""The stage contract: an artifact is a directory that appears whole or not at all.
+
+Promises: the same fingerprint is the same data; a kill at any moment leaves either the finished
+directory or a `.partial` one that the next run continues; nothing is ever overwritten.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tsqa.errors import DataError, TsqaError
+
+MANIFEST = "manifest.json"
+_EDGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage output on disk."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the stage function returned: counts, timings, cost."""
+        summary: dict[str, Any] = self.manifest["summary"]
+        return summary
+
+
+def fingerprint_of(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Hash what decides the data: the stage, its data-relevant config, its inputs' fingerprints.
+
+    `config` must be plain JSON; anything else raises TypeError rather than hash unstably.
+    """
+    payload = json.dumps([stage, config, inputs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(payload.encode()).hexdigest()[:16]
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Name, size and sha256 of the first and last MiB: cheap for terabytes, free of locations."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        digest.update(handle.read(_EDGE_BYTES))
+        if size > _EDGE_BYTES:
+            handle.seek(max(_EDGE_BYTES, size - _EDGE_BYTES))
+            digest.update(handle.read(_EDGE_BYTES))
+    return {"name": path.name, "bytes": size, "sha256_edges": digest.hexdigest()}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: temporary name, fsync, rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as handle:
+        json.dump(value, handle, indent=1, ensure_ascii=False)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+
+
+def read_jsonl(path: Path, tolerate_torn_tail: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the records of a JSONL file; a broken line raises DataError with its number.
+
+    With `tolerate_torn_tail` an unfinished last line (a kill during append) is passed over.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with path.open("rb") as handle:
+        for number, raw in enumerate(handle, 1):
+            if not raw.strip():
+                continue
+            try:
+                record = json.loads(raw)
+            except ValueError as error:
+                if tolerate_torn_tail and not raw.endswith(b"\n"):
+                    return
+                raise DataError(f"{path}:{number}: not JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{path}:{number}: expected an object, found {record!r:.60}")
+            yield record
+
+
+def write_jsonl(path: Path, records: Any) -> int:
+    """Write records to a new JSONL file atomically; return how many."""
+    temporary = path.with_name(path.name + ".tmp")
+    count = 0
+    with temporary.open("w", encoding="utf-8") as handle:
+        for record in records:
+            handle.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
+            count += 1
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+    return count
+
+
+class AppendLog:
+    """Keyed append-only JSONL for work in flight: each record flushed, fsync about every 100."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            self._drop_torn_tail()
+            self.records = {record["id"]: record for record in read_jsonl(path)}
+        self._handle = path.open("a", encoding="utf-8")
+        self._unsynced = 0
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Append one record; its `id` must be new."""
+        self.records[record["id"]] = record
+        self._handle.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
+        self._handle.flush()
+        self._unsynced += 1
+        if self._unsynced >= 100:
+            self.sync()
+
+    def sync(self) -> None:
+        os.fsync(self._handle.fileno())
+        self._unsynced = 0
+
+    def close(self) -> None:
+        self.sync()
+        self._handle.close()
+
+    def _drop_torn_tail(self) -> None:
+        with self.path.open("rb+") as handle:
+            data = handle.read()
+            if data and not data.endswith(b"\n"):
+                handle.truncate(data.rfind(b"\n") + 1)
+
+
+class Store:
+    """All artifacts under one root: `<root>/<stage>/<fingerprint>/`, shared by every recipe."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, stage: str, fingerprint: str) -> Path:
+        return self.root / stage / fingerprint
+
+    def find(self, stage: str, fingerprint: str) -> Artifact | None:
+        """Return the finished artifact, or None. A directory without a manifest is an error."""
+        path = self.path_of(stage, fingerprint)
+        if not path.is_dir():
+            return None
+        manifest_path = path / MANIFEST
+        try:
+            manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{manifest_path}: unreadable: {error}", f"delete {path}; it will be rebuilt"
+            ) from error
+        return Artifact(path, manifest)
+
+    @contextmanager
+    def working_directory(self, stage: str, fingerprint: str) -> Iterator[Path]:
+        """A locked `.partial` directory that survives a kill, so that the next run continues it."""
+        path = self.path_of(stage, fingerprint)
+        partial = path.with_name(path.name + ".partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(path.name + ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise TsqaError(
+                    f"another process is working on {partial}", "wait for it, or end it"
+                ) from error
+            partial.mkdir(exist_ok=True)
+            yield partial
+
+    def commit(
+        self,
+        partial: Path,
+        stage: str,
+        fingerprint: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        summary: Mapping[str, Any],
+    ) -> Artifact:
+        """Turn a working directory into the artifact: manifest, fsync of every file, rename."""
+        manifest = {
+            "stage": stage,
+            "fingerprint": fingerprint,
+            "config": dict(config),
+            "inputs": dict(inputs),
+            "summary": dict(summary),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        write_json(partial / MANIFEST, manifest)
+        for file in sorted(partial.rglob("*")):
+            _fsync(file)
+        final = self.path_of(stage, fingerprint)
+        os.rename(partial, final)
+        _fsync(final.parent)
+        return Artifact(final, manifest)
+
+    def discard_partial(self, stage: str, fingerprint: str) -> None:
+        partial = self.path_of(stage, fingerprint).with_name(fingerprint + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name the leaves at which two configs differ, as `key: old -> new`."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differing_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return lines
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,575 @@
+"""The recipe: one YAML per experiment, validated whole before any work starts.
+
+Promises: an unknown key is refused with the nearest valid name; every error names file, line,
+key, value and fix; a field marked `RUNTIME` never changes the data, and so no fingerprint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast, get_args
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from tsqa.errors import RecipeError
+
+RUNTIME: dict[str, Any] = {"runtime": True}
+BASIS_POINTS = 10_000
+_UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+def parse_tokens(value: Any) -> Any:
+    """Turn `450_000`, `25M` or `1.5B` into an integer; leave anything else to pydantic."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"([\d_]+(?:\.\d+)?)\s*([KMBT]?)", value.strip().upper())
+        if match:
+            return round(float(match[1].replace("_", "")) * _UNITS.get(match[2], 1))
+    return value
+
+
+Tokens = Annotated[int, BeforeValidator(parse_tokens), Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def data_config(self) -> dict[str, Any]:
+        """Plain JSON of the fields that decide the data (all but those marked `RUNTIME`)."""
+        config: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("runtime"):
+                continue
+            config[name] = _plain(getattr(self, name))
+        return config
+
+
+class DataSection(Section):
+    """Data that the harness builds itself, reachable as `{data}/...` in every path below."""
+
+    builder: Literal["miniature"]
+    seed: int = 0
+    train_per_family: int = Field(300, ge=4)
+    """Training documents per task family: the seeds."""
+    test_per_family: int = Field(100, ge=4)
+    """Test documents per task family, disjoint from the training split."""
+    teacher_documents: int = Field(20_000, ge=0)
+    """Few-shot documents for the teacher's own training; none holds a test question."""
+
+
+class SeedsSection(Section):
+    """Training splits of lm-eval tasks, normalised to Seed records."""
+
+    tasks: list[str] = Field(min_length=1)
+    include: str | None = None
+    """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
+    max_per_task: int = Field(1000, ge=1)
+    seed: int = 0
+
+
+class ModelSection(Section):
+    """A model: `path` (folder or hub id), `recipe` (trained on demand), or `config` (scratch)."""
+
+    path: str | None = None
+    recipe: str | None = None
+    """A recipe whose trained model is used; built first where it is not yet built."""
+    config: dict[str, Any] | None = None
+    """A transformers config with `model_type`, for a model from scratch."""
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [k for k in ("path", "recipe", "config") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of path, recipe, config; found {given or 'none'}"
+            )
+        if self.config is not None and "model_type" not in self.config:
+            raise ValueError("config needs `model_type`, such as nemotron_h")
+        return self
+
+
+class SamplingSection(Section):
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(256, ge=1)
+
+
+class TeacherSection(Section):
+    """The model that writes the questions and answers, served by vLLM in its own process."""
+
+    engine: Literal["vllm"] = "vllm"
+    model: ModelSection
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
+    max_model_len: int = Field(4096, ge=32)
+    max_num_seqs: int = Field(256, ge=1)
+    kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
+    """CPU only: VLLM_CPU_KVCACHE_SPACE."""
+    dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+
+
+class PromptsSection(Section):
+    """Names of the shipped prompts, or paths to Jinja files of your own."""
+
+    question: str = "similar"
+    answer: str = "enrich"
+
+
+class GenerateSection(Section):
+    """Seed -> new questions -> k enriched answers each."""
+
+    teacher: TeacherSection
+    per_seed: int = Field(4, ge=1)
+    shots: int = Field(2, ge=1)
+    """Seeds of the same family shown in a prompt."""
+    votes: int = Field(5, ge=1)
+    question: SamplingSection = SamplingSection(temperature=1.0)
+    answer: SamplingSection = SamplingSection(temperature=0.8)
+    prompts: PromptsSection = PromptsSection()
+    seed: int = 0
+    block_size: int = Field(512, ge=1)
+    """Requests submitted together; the unit of resume, so that batches repeat bit for bit."""
+
+
+class DedupSection(Section):
+    method: Literal["minhash", "exact"] = "minhash"
+    threshold: float = Field(0.8, gt=0, le=1)
+    """Jaccard similarity of word shingles at which two questions are one."""
+
+
+class DecontaminateSection(Section):
+    ngram: int = Field(13, ge=1)
+    """Words in a matching run; items shorter than this are matched whole."""
+    similarity: Share = 0.8
+    """Share of the evaluated item's words, in order, that a candidate may not reach."""
+
+
+class FilterSection(Section):
+    agreement: float = Field(0.6, gt=0, le=1)
+    """Share of the votes that the winning answer needs."""
+    max_words: int = Field(400, ge=1)
+    dedup: DedupSection = DedupSection()
+    decontaminate: DecontaminateSection = DecontaminateSection()
+
+
+class TokenizerSection(Section):
+    """`path` of a tokenizer, or byte-level BPE trained on text files. None: the model's own."""
+
+    path: str | None = None
+    train_on: list[str] = []
+    """JSONL files with a `text` field."""
+    vocab_size: int = Field(1024, ge=257)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if bool(self.path) == bool(self.train_on):
+            raise ValueError("give exactly one of path, train_on")
+        return self
+
+
+class SourceSection(Section):
+    """One source of the mixture: files, or an earlier stage's dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    path: str | None = None
+    """JSONL, optionally gzipped."""
+    stage: Literal["filter"] | None = Field(None, alias="from")
+    text_field: str = "text"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.path is None) == (self.stage is None):
+            raise ValueError("give exactly one of path, from")
+        return self
+
+
+class PhaseSection(Section):
+    """A stretch of the stream at fixed ratios (rows are fixed-length, so row = token ratio)."""
+
+    tokens: Tokens
+    ratios: dict[str, Share]
+
+    @model_validator(mode="after")
+    def _ratios(self) -> Self:
+        total = sum(self.ratios.values())
+        if abs(total - 1) > 1e-9:
+            shown = " + ".join(f"{v:g}" for v in self.ratios.values())
+            raise ValueError(f"ratios must sum to 1; {shown} = {total:g}")
+        for name, ratio in self.ratios.items():
+            if abs(ratio * BASIS_POINTS - round(ratio * BASIS_POINTS)) > 1e-6:
+                raise ValueError(f"ratio {ratio} of {name} is finer than one basis point (0.0001)")
+        return self
+
+
+class MixtureSection(Section):
+    sources: dict[str, SourceSection] = Field(min_length=1)
+    phases: list[PhaseSection] = Field(min_length=1)
+    max_repetition: float = Field(4.0, gt=0)
+    """Epochs over a source beyond which training is refused."""
+
+    @model_validator(mode="after")
+    def _known_sources(self) -> Self:
+        for number, phase in enumerate(self.phases):
+            for name in phase.ratios:
+                if name not in self.sources:
+                    raise ValueError(
+                        f"phases[{number}].ratios names `{name}`, which is not in sources "
+                        f"({', '.join(self.sources)})"
+                    )
+        return self
+
+
+class ScheduleSection(Section):
+    """Warmup, a plateau, then decay; shares of the token budget, in closed form."""
+
+    kind: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
+    warmup: Share = 0.01
+    decay: Share = 0.2
+    """wsd only: the last share of the tokens, over which the rate falls linearly."""
+    min_lr_ratio: Share = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.warmup + (self.decay if self.kind == "wsd" else 0) > 1:
+            raise ValueError("warmup + decay must not exceed 1")
+        return self
+
+
+class TrainSection(Section):
+    sequence_length: int = Field(8192, ge=8)
+    global_batch_tokens: Tokens
+    micro_batch_size: int = Field(1, ge=1)
+    """Rows per process and forward pass."""
+    lr: float = Field(gt=0)
+    schedule: ScheduleSection = ScheduleSection()
+    weight_decay: float = Field(0.1, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    clip: float = Field(1.0, gt=0)
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    precision: Literal["bf16", "fp32"] = "bf16"
+    gradient_checkpointing: bool = False
+    processes: int = Field(1, ge=1, json_schema_extra=RUNTIME)
+    """Processes that `tsqa train` launches; under your own `accelerate launch` its count rules."""
+    checkpoint_every: int = Field(500, ge=1, json_schema_extra=RUNTIME)
+    """Optimizer steps between checkpoints."""
+    keep_checkpoints: int = Field(2, ge=1, json_schema_extra=RUNTIME)
+    log_every: int = Field(10, ge=1, json_schema_extra=RUNTIME)
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> Self:
+        if self.global_batch_tokens % self.sequence_length:
+            below = self.global_batch_tokens // self.sequence_length * self.sequence_length
+            raise ValueError(
+                f"global_batch_tokens {self.global_batch_tokens:,} is not a multiple of "
+                f"sequence_length {self.sequence_length:,}; "
+                f"use {max(below, self.sequence_length):,}"
+            )
+        check_divisible(self, self.processes, "train.processes")
+        return self
+
+    @property
+    def global_batch_rows(self) -> int:
+        return self.global_batch_tokens // self.sequence_length
+
+
+def check_divisible(train: TrainSection, world_size: int, origin: str) -> None:
+    """Raise ValueError unless the global batch splits evenly over ranks and micro-batches."""
+    unit = train.micro_batch_size * world_size
+    if train.global_batch_rows % unit:
+        raise ValueError(
+            f"the global batch of {train.global_batch_rows} rows (global_batch_tokens / "
+            f"sequence_length) cannot be divided by micro_batch_size {train.micro_batch_size} x "
+            f"{origin} {world_size}; make global_batch_tokens a multiple of "
+            f"{unit * train.sequence_length:,}"
+        )
+
+
+class EvalSection(Section):
+    tasks: list[str] = Field(min_length=1)
+    include: str | None = None
+    """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
+    num_fewshot: int | None = Field(None, ge=0)
+    limit: int | None = Field(None, ge=1)
+    backend: Literal["hf"] = "hf"
+    batch_size: int = Field(32, ge=1, json_schema_extra=RUNTIME)
+    bootstrap: int = Field(10_000, ge=100)
+    """Resamples behind each confidence interval."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class AblationSection(Section):
+    """Arms = the product of the axes. `mixture.<source>` sets a ratio and scales the others."""
+
+    axes: dict[str, list[Any]] = Field(min_length=1)
+    control: dict[str, Any]
+    """The value of each axis in the control arm."""
+
+    @model_validator(mode="after")
+    def _control_is_an_arm(self) -> Self:
+        for key, values in self.axes.items():
+            if not values:
+                raise ValueError(f"axis {key} has no values")
+            if key not in self.control:
+                raise ValueError(f"control lacks a value for the axis {key}")
+            if self.control[key] not in values:
+                raise ValueError(f"control {key}={self.control[key]} is not in its axis {values}")
+        return self
+
+
+class TrackingSection(Section):
+    project: str = "tsqa"
+    entity: str | None = None
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+
+
+class Recipe(Section):
+    """One experiment. Sections that are absent have no stage."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    runs: str = Field("runs", json_schema_extra=RUNTIME)
+    """Folder of artifacts and reports."""
+    seed: int = 0
+    """Initialisation and shuffles of the training run."""
+    data: DataSection | None = None
+    seeds: SeedsSection | None = None
+    generate: GenerateSection | None = None
+    filter: FilterSection | None = None
+    model: ModelSection
+    tokenizer: TokenizerSection | None = None
+    mixture: MixtureSection
+    train: TrainSection
+    eval: EvalSection | None = None
+    ablation: AblationSection | None = None
+    tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        chain = ("seeds", "generate", "filter")
+        for earlier, later in itertools.pairwise(chain):
+            if getattr(self, later) and not getattr(self, earlier):
+                raise ValueError(f"the section `{later}` needs the section `{earlier}`")
+        if self.filter is None:
+            for name, source in self.mixture.sources.items():
+                if source.stage == "filter":
+                    raise ValueError(
+                        f"mixture.sources.{name} is `from: filter`, but there is no `filter`"
+                    )
+        if self.filter and not self.eval:
+            raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
+        if self.model.config is not None and self.tokenizer is None:
+            raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
+        return self
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load, extend, override and validate a recipe; raise RecipeError listing every problem."""
+    tree = _load_tree(path, ())
+    lines = _line_numbers(path)
+    for override in overrides:
+        if "=" not in override:
+            raise RecipeError(
+                f"override `{override}` is not key.path=value", "for example train.lr=1e-3"
+            )
+    try:
+        merged = OmegaConf.merge(tree, OmegaConf.from_dotlist(list(overrides)))
+        values = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"{path}: {error}") from error
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        overridden = {o.split("=", 1)[0] for o in overrides}
+        problems = [_describe(problem, path, lines, overridden) for problem in error.errors()]
+        raise RecipeError("\n".join(problems)) from error
+
+
+def _load_tree(path: Path, chain: tuple[Path, ...]) -> Any:
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such recipe", "give the path of a YAML file")
+    if path.resolve() in chain:
+        raise RecipeError(f"{path}: `extends` goes in a circle")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
+    base = values.pop("extends", None)
+    _resolve_recipe_paths(values, path.parent)
+    tree = OmegaConf.create(values)
+    if base is None:
+        return tree
+    return OmegaConf.merge(_load_tree(path.parent / base, (*chain, path.resolve())), tree)
+
+
+def _resolve_recipe_paths(node: Any, folder: Path) -> None:
+    """Make `recipe:` keys relative to the file that holds them, as `extends:` is."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "recipe" and isinstance(value, str):
+                node[key] = str(folder / value)
+            else:
+                _resolve_recipe_paths(value, folder)
+
+
+def _line_numbers(path: Path) -> dict[str, int]:
+    """Map `a.b.0.c` to its line, starting at 1."""
+    found: dict[str, int] = {}
+
+    def walk(node: yaml.Node, prefix: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = f"{prefix}{key.value}"
+                found[name] = key.start_mark.line + 1
+                walk(value, name + ".")
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                found[f"{prefix}{number}"] = value.start_mark.line + 1
+                walk(value, f"{prefix}{number}.")
+
+    root = yaml.compose(path.read_text(encoding="utf-8"))
+    if root is not None:
+        walk(root, "")
+    return found
+
+
+def _describe(
+    problem: Mapping[str, Any], path: Path, lines: Mapping[str, int], overridden: set[str]
+) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem.get("input")
+    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    fix = ""
+    if problem["type"] == "extra_forbidden":
+        names = sorted(_field_names(Recipe, location[:-1]))
+        near = difflib.get_close_matches(location[-1], names, n=1)
+        message = "unknown key"
+        fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(names)}"
+    elif problem["type"] == "missing":
+        message, shown, fix = "required key is missing", "", "add it"
+    if key in overridden:
+        origin = f"override {key}"
+    else:
+        line = next((lines[k] for k in _ancestors(location) if k in lines), None)
+        origin = f"{path}:{line}: {key}" if line else f"{path}: {key or 'recipe'}"
+    return f"{origin}{shown}: {message}" + (f"\n  fix: {fix}" if fix else "")
+
+
+def _ancestors(location: Sequence[str]) -> Iterator[str]:
+    for end in range(len(location), 0, -1):
+        yield ".".join(location[:end])
+
+
+def _field_names(model: type[BaseModel], location: Sequence[str]) -> set[str]:
+    """The keys that are valid below a location of the schema."""
+    for depth, part in enumerate(location):
+        field = model.model_fields.get(part)
+        if field is None:
+            continue
+        nested = [a for a in _flatten(field.annotation) if isinstance(a, type)]
+        models = [a for a in nested if issubclass(a, BaseModel)]
+        if models:
+            return _field_names(models[0], location[depth + 1 :])
+    return {f.alias or name for name, f in model.model_fields.items()}
+
+
+def _flatten(annotation: Any) -> Iterator[Any]:
+    arguments = get_args(annotation)
+    if not arguments:
+        yield annotation
+    for argument in arguments:
+        yield from _flatten(argument)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.data_config()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def arms_of(recipe: Recipe) -> dict[str, Recipe]:
+    """Arm name -> the recipe with that arm's values. Without an ablation: one arm, `main`."""
+    if recipe.ablation is None:
+        return {"main": recipe}
+    combinations: list[dict[str, Any]] = [{}]
+    for key, values in recipe.ablation.axes.items():
+        combinations = [{**c, key: v} for c in combinations for v in values]
+    return {_arm_name(c): _with_values(recipe, c) for c in combinations}
+
+
+def control_of(recipe: Recipe) -> str:
+    """The name of the control arm."""
+    if recipe.ablation is None:
+        return "main"
+    return _arm_name({key: recipe.ablation.control[key] for key in recipe.ablation.axes})
+
+
+def _arm_name(values: Mapping[str, Any]) -> str:
+    return ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
+
+
+def _with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    tree = recipe.model_dump(mode="json", by_alias=True)
+    tree["ablation"] = None
+    for key, value in values.items():
+        head, _, tail = key.partition(".")
+        if head == "mixture" and tail in tree["mixture"]["sources"]:
+            for phase in tree["mixture"]["phases"]:
+                phase["ratios"] = rescale_ratios(phase["ratios"], tail, float(value))
+            continue
+        node = tree
+        *parents, leaf = key.split(".")
+        for part in parents:
+            node = cast(dict[str, Any], node.get(part)) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or leaf not in node:
+            raise RecipeError(f"ablation.axes.{key}: no such key", "use a key of the recipe")
+        node[leaf] = value
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise RecipeError(f"arm {_arm_name(values)}: {where}: {problem['msg']}") from error
+
+
+def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> dict[str, float]:
+    """Set one ratio and keep the others' proportions, in whole basis points.
+
+    The remainder goes to the largest other source, so that the sum is exactly 1.
+    """
+    others = {name: ratio for name, ratio in ratios.items() if name != source}
+    total = sum(others.values())
+    left = BASIS_POINTS - round(share * BASIS_POINTS)
+    if not others or total == 0:
+        if left:
+            raise RecipeError(f"mixture.{source}={share}: no other source takes the rest")
+        return {source: 1.0}
+    points = {name: int(left * ratio / total) for name, ratio in others.items()}
+    points[max(others, key=lambda name: others[name])] += left - sum(points.values())
+    points[source] = BASIS_POINTS - left
+    return {name: value / BASIS_POINTS for name, value in points.items()}

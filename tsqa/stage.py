@@ -1,0 +1,31 @@
+"""What every stage function gets: `run(context) -> summary`, writing into `context.out`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsqa.artifact import Artifact
+from tsqa.errors import DataError
+from tsqa.recipe import Recipe
+from tsqa.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """The recipe (an arm's own, where there are arms), inputs by role, output directory."""
+
+    recipe: Recipe
+    inputs: Mapping[str, Artifact]
+    out: Path
+    """A `.partial` directory: what a killed run left in it is still there."""
+    tracker: Tracker
+
+    def resolve(self, path: str) -> Path:
+        """Turn a recipe path into a real one; `{data}` is the folder the data stage made."""
+        if path.startswith("{data}"):
+            if "data" not in self.inputs:
+                raise DataError(f"{path}: the recipe has no `data` section", "add one")
+            return Path(str(self.inputs["data"].path) + path.removeprefix("{data}"))
+        return Path(path)

@@ -1,0 +1,124 @@
+"""One W&B run per stage; a W&B failure never stops a run, and manifests hold what W&B gets.
+
+Promises: online when logged in, offline otherwise, disabled on request; a run id is a pure
+function of the artifact, so that a resumed stage continues its own run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tsqa.recipe import TrackingSection
+
+logger = logging.getLogger("tsqa.tracking")
+
+
+class Tracker:
+    """Logs one stage. Every method is safe to call whatever state W&B is in."""
+
+    def __init__(
+        self,
+        section: TrackingSection,
+        *,
+        experiment: str,
+        stage: str,
+        arm: str | None,
+        fingerprint: str,
+        config: Mapping[str, Any],
+        directory: Path,
+    ) -> None:
+        self._run: Any = None
+        mode = resolve_mode(section.mode)
+        if mode == "disabled":
+            return
+        try:
+            import wandb
+
+            directory.mkdir(parents=True, exist_ok=True)
+            self._run = wandb.init(
+                project=section.project,
+                entity=section.entity,
+                group=experiment,
+                job_type=stage,
+                name=f"{stage}-{arm}" if arm else stage,
+                id=f"{stage}-{fingerprint}",
+                resume="allow",
+                config=dict(config),
+                dir=str(directory),
+                mode=mode,
+                settings=wandb.Settings(
+                    silent=True, console="off", init_timeout=30, x_disable_stats=True
+                ),
+            )
+            self._run.define_metric("train/tokens")
+            self._run.define_metric("*", step_metric="train/tokens")
+        except Exception as error:  # noqa: BLE001 - tracking must never stop a run
+            logger.warning("W&B is off for this stage: %s", error)
+            self._run = None
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Log scalars; put `train/tokens` among them for the x-axis of training curves."""
+        self._try(lambda run: run.log(dict(metrics)))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({name: wandb.Table(columns=list(columns), data=[list(r) for r in rows])})
+
+        self._try(send)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._try(lambda run: run.summary.update(dict(values)))
+
+    def artifact(self, path: Path, kind: str, fingerprint: str, inputs: Mapping[str, str]) -> None:
+        """Log an artifact by reference: its manifest travels, its data stays where it is."""
+
+        def send(run: Any) -> None:
+            import wandb
+
+            made = wandb.Artifact(
+                f"{kind}-{fingerprint}", type=kind, metadata={"inputs": dict(inputs)}
+            )
+            made.add_file(str(path / "manifest.json"))
+            made.add_reference(path.resolve().as_uri(), checksum=False)
+            run.log_artifact(made)
+            if not run.settings._offline:  # use_artifact raises when offline
+                for upstream, mark in inputs.items():
+                    run.use_artifact(f"{upstream.split(':')[0]}-{mark}:latest")
+
+        self._try(send)
+
+    def finish(self, failed: bool = False) -> None:
+        self._try(lambda run: run.finish(exit_code=int(failed), quiet=True))
+        self._run = None
+
+    def _try(self, action: Any) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:  # noqa: BLE001 - tracking must never stop a run
+            logger.warning("W&B call failed, carrying on: %s", error)
+
+
+def resolve_mode(mode: str) -> str:
+    """`auto` is online when W&B has a key, offline otherwise; WANDB_MODE wins over `auto`."""
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"]
+    return "online" if logged_in() else "offline"
+
+
+def logged_in() -> bool:
+    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        in_netrc = "api.wandb.ai" in netrc.read_text(encoding="utf-8")
+    except OSError:
+        in_netrc = False
+    return bool(os.environ.get("WANDB_API_KEY")) or in_netrc
