@@ -1,0 +1,1 @@
+"""The filters, in a fixed visible order: each a small pure function with a named reason."""
