@@ -1,0 +1,80 @@
+"""`tsqa run --dry-run`: what would run, what is cached, tokens, steps, parameters, time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from tsqa.graph import Node
+from tsqa.pipeline import Pipeline
+from tsqa.progress import console
+
+
+def print_plan(pipeline: Pipeline) -> None:
+    """Print one row per stage. Times come from finished runs of the same kind, or are unknown."""
+    table = Table(title=f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages")
+    for column in ("stage", "state", "fingerprint", "tokens", "steps", "parameters", "estimate"):
+        table.add_column(column)
+    for node in pipeline.nodes:
+        done = pipeline.find(node) is not None
+        tokens = sum(phase.tokens for phase in node.recipe.mixture.phases)
+        is_train = node.stage == "train"
+        table.add_row(
+            pipeline.label(node),
+            "cached" if done else "to run",
+            node.fingerprint,
+            f"{tokens:,}" if is_train else "",
+            f"{tokens // node.recipe.train.global_batch_tokens:,}" if is_train else "",
+            _shown_parameters(node) if is_train else "",
+            "" if done else _estimate(pipeline, node, tokens),
+        )
+    console.print(table)
+
+
+def _estimate(pipeline: Pipeline, node: Node, tokens: int) -> str:
+    """Seconds by the last finished artifact of the stage; training is scaled by its tokens."""
+    folder = pipeline.store.root / node.stage
+    finished = [
+        artifact
+        for path in folder.glob("*/manifest.json")
+        if (artifact := pipeline.store.find(node.stage, path.parent.name)) is not None
+    ]
+    if node.stage == "train":
+        model = node.config["model"]
+        finished = [a for a in finished if a.manifest["config"]["model"] == model]
+    if not finished:
+        return "unknown: none run here yet"
+    latest = max(finished, key=lambda artifact: str(artifact.manifest["created"]))
+    seconds = float(latest.summary["seconds"])
+    if node.stage == "train" and latest.summary.get("tokens"):
+        seconds *= tokens / float(latest.summary["tokens"])
+    return f"about {seconds:.0f} s"
+
+
+def _shown_parameters(node: Node) -> str:
+    model = node.recipe.model
+    if model.config is not None:
+        return f"{_count_parameters(repr(sorted(model.config.items())), node):,}"
+    if model.recipe is not None:
+        return f"as {model.recipe}"
+    return f"as {model.path}"
+
+
+_counted: dict[str, int] = {}
+
+
+def _count_parameters(key: str, node: Node) -> int:
+    """Count on the meta device: nothing is allocated."""
+    if key not in _counted:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        settings: dict[str, Any] = dict(node.recipe.model.config or {})
+        if node.recipe.tokenizer and node.recipe.tokenizer.train_on:
+            settings.setdefault("vocab_size", node.recipe.tokenizer.vocab_size)
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        _counted[key] = sum(parameter.numel() for parameter in model.parameters())
+    return _counted[key]

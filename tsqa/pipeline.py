@@ -1,0 +1,276 @@
+"""Runs what is not yet done, in order, and says what it reuses.
+
+Promises: a finished artifact is never made again nor overwritten; a changed setting is named;
+a kill at any moment loses at most the work in flight.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from tsqa.artifact import Artifact, Store, differing_keys, write_json
+from tsqa.errors import EngineError, TsqaError
+from tsqa.graph import Node, build_graph, trained_node
+from tsqa.process import die_with_parent
+from tsqa.progress import console
+from tsqa.recipe import Recipe
+from tsqa.stage import StageContext
+from tsqa.tracking import Tracker
+
+LAUNCH_FOLDER = Path(__file__).parent.parent / "launch" / "accelerate"
+PREEMPTED = 75
+"""Exit code of a training job that saved itself on SIGTERM (EX_TEMPFAIL of sysexits.h)."""
+_LAUNCH_TAIL = 25
+
+STAGE_FUNCTIONS = {
+    "data": "tsqa.miniature",
+    "seeds": "tsqa.seeds",
+    "generate": "tsqa.generate",
+    "filter": "tsqa.filters",
+    "tokenize": "train.tokenize",
+    "evaluate": "eval.harness",
+    "compare": "eval.compare",
+}
+
+
+class Pipeline:
+    """One recipe, its nodes, and the store that holds their artifacts."""
+
+    def __init__(self, recipe: Recipe, origin: Path, overrides: list[str]) -> None:
+        self.recipe = recipe
+        self.origin = origin
+        self.overrides = overrides
+        self.store = Store(Path(recipe.runs) / "artifacts")
+        self.folder = Path(recipe.runs) / recipe.name
+        self.nodes = build_graph(recipe, origin)
+        self.ran: set[str] = set()
+        """Fingerprints made by this process; everything else was reused."""
+
+    def find(self, node: Node) -> Artifact | None:
+        return self.store.find(node.stage, node.fingerprint)
+
+    def run(self, until: str | None = None) -> dict[str, Artifact]:
+        """Run every node (up to the last of stage `until`); return label -> artifact."""
+        artifacts: dict[str, Artifact] = {}
+        nodes = self.nodes if until is None else self._needed_for(until)
+        for node in nodes:
+            artifacts[self.label(node)] = self._ensure(node)
+        self._record(nodes)
+        return artifacts
+
+    def label(self, node: Node) -> str:
+        """`train:arm`, with the recipe's name before it where it is a model's own recipe."""
+        own = node.recipe.name == self.recipe.name
+        return node.label if own else f"{node.recipe.name}/{node.stage}"
+
+    def inputs_of(self, node: Node) -> dict[str, Artifact]:
+        """The finished inputs of a node; a missing one is an error that names its stage."""
+        found = {}
+        for role, upstream in node.inputs.items():
+            artifact = self.find(upstream)
+            if artifact is None:
+                raise TsqaError(
+                    f"{node.label} needs {upstream.label}, which is not built",
+                    f"tsqa {upstream.stage} {upstream.origin}",
+                )
+            found[role] = artifact
+        return found
+
+    def tracker(self, node: Node) -> Tracker:
+        return Tracker(
+            self.recipe.tracking,
+            experiment=self.recipe.name,
+            stage=node.stage,
+            arm=node.arm,
+            fingerprint=node.fingerprint,
+            config={
+                "recipe": node.recipe.model_dump(mode="json", by_alias=True),
+                "stage": node.config,
+                "inputs": node.input_fingerprints,
+            },
+            directory=Path(self.recipe.runs),
+        )
+
+    def _ensure(self, node: Node) -> Artifact:
+        cached = self.find(node)
+        name = f"[bold]{self.label(node):<26}[/]"
+        if cached is not None:
+            console.print(f"{name} reused  {_headline(cached)}  [dim]{cached.path}[/]")
+            return cached
+        self._print_changes(node)
+        started = time.monotonic()
+        console.print(f"{name} running")
+        if node.stage == "train":
+            self._launch_training(node)
+        else:
+            module = importlib.import_module(STAGE_FUNCTIONS[node.stage])
+            with self._open(node) as (context, commit):
+                commit(module.run(context))
+        made = self.find(node)
+        if made is None:
+            raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
+        self.ran.add(node.fingerprint)
+        seconds = time.monotonic() - started
+        console.print(f"{name} done    {_headline(made)}  [dim]in {seconds:.1f} s[/]")
+        return made
+
+    @contextmanager
+    def _open(
+        self, node: Node
+    ) -> Iterator[tuple[StageContext, Callable[[Mapping[str, Any]], None]]]:
+        inputs = self.inputs_of(node)
+        with self.store.working_directory(node.stage, node.fingerprint) as partial:
+            started = time.monotonic()
+            tracker = self.tracker(node)
+            failed = True
+            try:
+
+                def commit(summary: Mapping[str, Any]) -> None:
+                    timed = {"seconds": round(time.monotonic() - started, 2), **summary}
+                    self.store.commit(
+                        partial,
+                        node.stage,
+                        node.fingerprint,
+                        node.config,
+                        node.input_fingerprints,
+                        timed,
+                    )
+                    tracker.summary(_scalars(timed))
+                    path = self.store.path_of(node.stage, node.fingerprint)
+                    lineage = {
+                        f"{upstream.stage}:{role}": upstream.fingerprint
+                        for role, upstream in node.inputs.items()
+                    }
+                    tracker.artifact(path, node.stage, node.fingerprint, lineage)
+
+                yield StageContext(node.recipe, inputs, partial, tracker), commit
+                failed = False
+            finally:
+                tracker.finish(failed)
+
+    def _launch_training(self, node: Node) -> None:
+        """Start `accelerate launch -m train` and keep its log; show its bar as it runs."""
+        self.inputs_of(node)
+        processes = node.recipe.train.processes
+        own = node.origin == self.origin
+        overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
+        command = [
+            *(sys.executable, "-m", "accelerate.commands.launch"),
+            *("--config_file", str(LAUNCH_FOLDER / "cpu.yaml")),
+            *("--num_processes", str(processes)),
+            *("-m", "train", str(node.origin), *overrides, f"runs={self.recipe.runs}"),
+            *("--arm", str(node.arm)),
+        ]
+        log_path = self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log"
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("ab") as log:
+            code = subprocess.run(
+                command, stdout=log, stderr=None, preexec_fn=die_with_parent
+            ).returncode
+        if code == PREEMPTED:
+            raise TsqaError(f"{node.label} was preempted and has saved itself", "run it again")
+        if code:
+            tail = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+            shown = "\n    ".join(tail[-_LAUNCH_TAIL:])
+            raise EngineError(
+                f"{node.label}: `accelerate launch -m train` ended with code {code}; "
+                f"last lines of {log_path}:\n    {shown}",
+                "see the messages above; a rerun continues from the last checkpoint",
+            )
+
+    def _needed_for(self, stage: str) -> list[Node]:
+        wanted = [node for node in self.nodes if node.stage == stage]
+        wanted = [node for node in wanted if node.origin == self.origin] or wanted
+        if not wanted:
+            raise TsqaError(f"{self.origin}: the recipe has no stage `{stage}`")
+        needed: set[str] = set()
+        while wanted:
+            node = wanted.pop()
+            needed.add(node.fingerprint)
+            wanted += node.inputs.values()
+        return [node for node in self.nodes if node.fingerprint in needed]
+
+    def _print_changes(self, node: Node) -> None:
+        """Say which keys make this artifact differ from the one this recipe last used."""
+        previous = self._recorded().get(self.label(node))
+        if previous in (None, node.fingerprint):
+            return
+        old = self.store.find(node.stage, str(previous))
+        if old is None:
+            return
+        for line in differing_keys(old.manifest["config"], node.config):
+            console.print(f"  [yellow]changed[/] {escape(line)}")
+        inputs = differing_keys(old.manifest["inputs"], node.input_fingerprints, "input ")
+        for line in inputs:
+            console.print(f"  [yellow]changed[/] {escape(line)}")
+
+    def _recorded(self) -> dict[str, str]:
+        try:
+            recorded: dict[str, str] = json.loads((self.folder / "stages.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return recorded
+
+    def _record(self, nodes: list[Node]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        latest = {**self._recorded(), **{self.label(node): node.fingerprint for node in nodes}}
+        write_json(self.folder / "stages.json", latest)
+
+
+@contextmanager
+def train_context(
+    recipe: Recipe, origin: Path, arm: str, main_process: bool
+) -> Iterator[tuple[StageContext | None, Callable[[Mapping[str, Any]], None]]]:
+    """What `-m train` needs: the stage context of one arm, and how to commit it.
+
+    Every rank gets the context; only the main process locks, tracks and commits. The context is
+    None when the artifact is already there.
+    """
+    pipeline = Pipeline(recipe, origin, [])
+    node = trained_node(pipeline.nodes, arm)
+    if pipeline.find(node) is not None:
+        yield None, lambda summary: None
+        return
+    if main_process:
+        with pipeline._open(node) as (context, commit):
+            yield context, commit
+        return
+    silent = Tracker(
+        recipe.tracking.model_copy(update={"mode": "disabled"}),
+        experiment=recipe.name,
+        stage="train",
+        arm=arm,
+        fingerprint=node.fingerprint,
+        config={},
+        directory=Path(recipe.runs),
+    )
+    path = pipeline.store.path_of(node.stage, node.fingerprint)
+    partial = path.with_name(path.name + ".partial")
+    yield (
+        StageContext(node.recipe, pipeline.inputs_of(node), partial, silent),
+        lambda summary: None,
+    )
+
+
+def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in summary.items() if isinstance(value, (int, float, str))}
+
+
+def _headline(artifact: Artifact) -> str:
+    """The first few counts of a summary, for one line in the terminal."""
+    shown = [
+        f"{key.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{key} {value:.4g}"
+        for key, value in artifact.summary.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "seconds"
+    ]
+    return ", ".join(shown[:4])

@@ -1,0 +1,58 @@
+"""The end of a run: the delta table in the terminal and `report.html`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tsqa.artifact import Artifact
+from tsqa.errors import TsqaError
+from tsqa.pipeline import Pipeline
+from tsqa.progress import console
+
+
+def write_report(pipeline: Pipeline) -> Path:
+    """Print the table and write the page; raise TsqaError when nothing has been compared."""
+    from eval.compare import print_table
+    from eval.report import StageRow, build
+
+    own: dict[str, Artifact] = {}
+    rows = []
+    for node in pipeline.nodes:
+        artifact = pipeline.find(node)
+        if artifact is None:
+            raise TsqaError(f"{pipeline.label(node)} is not built", f"tsqa run {pipeline.origin}")
+        if node.recipe.name == pipeline.recipe.name:
+            own[node.label] = artifact
+        rows.append(
+            StageRow(
+                stage=pipeline.label(node),
+                arm=node.arm or "",
+                fingerprint=node.fingerprint,
+                seconds=float(artifact.summary.get("seconds", 0.0)),
+                cached=node.fingerprint not in pipeline.ran,
+                path=str(artifact.path),
+                note="",
+            )
+        )
+    if "compare" not in own:
+        console.print("This recipe compares nothing: no table, no report.")
+        return pipeline.folder
+    deltas = json.loads((own["compare"].path / "deltas.json").read_text(encoding="utf-8"))
+    page = pipeline.folder / "report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}
+    build(
+        page,
+        pipeline.recipe,
+        rows,
+        deltas,
+        train=trained,
+        filtered=own.get("filter"),
+        seeds=own.get("seeds"),
+        generate=own.get("generate"),
+        tokenize=own.get("tokenize"),
+    )
+    print_table(deltas, console)
+    console.print(f"report  {page}")
+    return page
