@@ -1,0 +1,32 @@
+# Every target installs what it needs by itself (launch/setup.sh; nothing when it is up to date).
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint unit clean
+VENV := .venv/bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install everything into .venv (3 minutes, once; 3.1 GB)
+	@launch/setup.sh
+
+quickstart: setup ## the whole method in miniature on this machine, ending in the delta table
+	@$(VENV)/tsqa run recipes/quickstart/recipe.yaml
+
+test: lint ## ruff, mypy and every test
+	$(VENV)/pytest
+
+lint: setup ## ruff and mypy
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+
+unit: setup ## the tests that start no engine
+	$(VENV)/pytest -m "not engine"
+
+clean: ## remove .venv, with CONFIRM=1; runs/ is yours and stays
+ifeq ($(CONFIRM),1)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+else
+	@echo "make clean CONFIRM=1 removes .venv (3 minutes to install again) and the tools' caches."
+	@echo "runs/ holds your results: no target touches it; remove it by hand if you mean to."
+endif
