@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tsqa.errors import DataError, TsqaError
 
@@ -72,7 +72,7 @@ def write_json(path: Path, value: Any) -> None:
         json.dump(value, handle, indent=1, ensure_ascii=False)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read_jsonl(path: Path, tolerate_torn_tail: bool = False) -> Iterator[dict[str, Any]]:
@@ -107,7 +107,7 @@ def write_jsonl(path: Path, records: Any) -> int:
             count += 1
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
     return count
 
 
@@ -171,18 +171,24 @@ class Store:
         return Artifact(path, manifest)
 
     @contextmanager
-    def working_directory(self, stage: str, fingerprint: str) -> Iterator[Path]:
-        """A locked `.partial` directory that survives a kill, so that the next run continues it."""
+    def working_directory(
+        self, stage: str, fingerprint: str, wait_seconds: float = 20.0
+    ) -> Iterator[Path]:
+        """A locked `.partial` directory that survives a kill, so that the next run continues it.
+
+        Waits for the lock a while: the children of a killed run need a moment to end.
+        """
         path = self.path_of(stage, fingerprint)
         partial = path.with_name(path.name + ".partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
         with path.with_name(path.name + ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise TsqaError(
-                    f"another process is working on {partial}", "wait for it, or end it"
-                ) from error
+            deadline = time.monotonic() + wait_seconds
+            while not _try_lock(lock):
+                if time.monotonic() >= deadline:
+                    raise TsqaError(
+                        f"another process is working on {partial}", "wait for it, or end it"
+                    )
+                time.sleep(0.1)
             partial.mkdir(exist_ok=True)
             yield partial
 
@@ -208,7 +214,7 @@ class Store:
         for file in sorted(partial.rglob("*")):
             _fsync(file)
         final = self.path_of(stage, fingerprint)
-        os.rename(partial, final)
+        partial.rename(final)
         _fsync(final.parent)
         return Artifact(final, manifest)
 
@@ -227,6 +233,14 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str =
         elif before != after:
             lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
     return lines
+
+
+def _try_lock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _fsync(path: Path) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tsqa.recipe import TrackingSection
 
@@ -49,7 +49,7 @@ class Tracker:
                 resume="allow",
                 config=dict(config),
                 dir=str(directory),
-                mode=mode,
+                mode=cast(Any, mode),
                 settings=wandb.Settings(
                     silent=True, console="off", init_timeout=30, x_disable_stats=True
                 ),
