@@ -1,0 +1,1 @@
+"""Pretraining: tokenize, mix, train, export."""

@@ -1,0 +1,248 @@
+"""Which row of which source comes k-th: a pure function of the plan.
+
+Promises: at every prefix of a phase each source is within one row of its ratio; a source gives
+each of its rows once per epoch, in an order of its own, and carries on across phases; `row(k)`
+needs neither state nor the number of processes, so any run can start anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import gcd
+
+from tsqa.errors import DataError, RecipeError
+from tsqa.recipe import BASIS_POINTS, MixtureSection, TrainSection
+
+_FEISTEL_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the stream: which source, which pass over it, which of its rows."""
+
+    source: int
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of rows with one repeating table of sources."""
+
+    start: int
+    rows: int
+    weights: tuple[int, ...]
+    """Integer weight of each source; their sum is the period of the table."""
+
+    @cached_property
+    def table(self) -> tuple[int, ...]:
+        return period_table(self.weights)
+
+    @cached_property
+    def _before(self) -> tuple[int, ...]:
+        """How often the table named the same source before each of its positions."""
+        seen = [0] * len(self.weights)
+        before = []
+        for source in self.table:
+            before.append(seen[source])
+            seen[source] += 1
+        return tuple(before)
+
+    def draw(self, offset: int) -> tuple[int, int]:
+        """The source at an offset of the phase, and how many rows of it came before."""
+        turn, position = divmod(offset, len(self.table))
+        source = self.table[position]
+        return source, turn * self.weights[source] + self._before[position]
+
+    def counts(self) -> list[int]:
+        """Rows that the phase draws from each source."""
+        turns, rest = divmod(self.rows, len(self.table))
+        counts = [turns * weight for weight in self.weights]
+        for source in self.table[:rest]:
+            counts[source] += 1
+        return counts
+
+
+@dataclass(frozen=True)
+class MixturePlan:
+    """The whole stream: `steps` global batches of `batch_rows` rows each."""
+
+    sources: tuple[str, ...]
+    rows: tuple[int, ...]
+    phases: tuple[Phase, ...]
+    seed: int
+    sequence_length: int
+    batch_rows: int
+    steps: int
+    requested_rows: int
+
+    @cached_property
+    def _consumed(self) -> tuple[tuple[int, ...], ...]:
+        """Rows of each source drawn before each phase, and (last) in total."""
+        totals = [(0,) * len(self.sources)]
+        for phase in self.phases:
+            added = zip(totals[-1], phase.counts(), strict=True)
+            totals.append(tuple(before + drawn for before, drawn in added))
+        return tuple(totals)
+
+    @property
+    def total_rows(self) -> int:
+        return self.steps * self.batch_rows
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        return dict(zip(self.sources, self._consumed[-1], strict=True))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the stream."""
+        parts = [
+            self.sources, self.rows, [[p.start, p.rows, p.weights] for p in self.phases],
+            self.seed, self.sequence_length, self.batch_rows, self.steps,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def row(self, k: int) -> Row:
+        """The k-th row of the stream."""
+        if not 0 <= k < self.total_rows:
+            raise IndexError(k)
+        number = next(n for n, p in enumerate(self.phases) if k < p.start + p.rows)
+        phase = self.phases[number]
+        source, drawn = phase.draw(k - phase.start)
+        epoch, position = divmod(self._consumed[number][source] + drawn, self.rows[source])
+        return Row(source, epoch, permute(position, self.rows[source], self._key(source, epoch)))
+
+    def _key(self, source: int, epoch: int) -> str:
+        return f"{self.seed}/{self.sources[source]}/{epoch}"
+
+    def describe(self) -> list[dict[str, float | int | str]]:
+        """Per source: rows at hand, rows and tokens drawn, epochs, share of the stream."""
+        return [
+            {
+                "source": name,
+                "rows": have,
+                "drawn_rows": drawn,
+                "tokens": drawn * self.sequence_length,
+                "epochs": round(drawn / have, 3) if have else 0.0,
+                "share": round(drawn / self.total_rows, 4),
+            }
+            for (name, drawn), have in zip(self.drawn.items(), self.rows, strict=True)
+        ]
+
+    def note(self) -> str:
+        """One line: steps, tokens, and what rounding to whole batches left out."""
+        tokens = self.total_rows * self.sequence_length
+        left = (self.requested_rows - self.total_rows) * self.sequence_length
+        tail = f"; {left:,} tokens short of the phases' sum (whole batches only)" if left else ""
+        return f"{self.steps:,} steps, {tokens:,} tokens{tail}"
+
+
+def plan(
+    mixture: MixtureSection, train: TrainSection, rows: Mapping[str, int], seed: int
+) -> MixturePlan:
+    """Lay out the stream; refuse a source that would be repeated beyond `max_repetition`."""
+    names = tuple(mixture.sources)
+    length, batch = train.sequence_length, train.global_batch_rows
+    requested = sum(phase.tokens for phase in mixture.phases) // length
+    steps = requested // batch
+    if not steps:
+        raise RecipeError(
+            f"mixture.phases hold {requested * length:,} tokens, less than one global batch",
+            f"raise tokens to {batch * length:,} or lower train.global_batch_tokens",
+        )
+    phases: list[Phase] = []
+    start, tokens = 0, 0
+    for section in mixture.phases:
+        tokens += section.tokens
+        end = min(tokens // length, steps * batch)
+        if end > start:
+            phases.append(Phase(start, end - start, _weights(section.ratios, names)))
+            start = end
+    made = MixturePlan(
+        names, tuple(rows[n] for n in names), tuple(phases), seed, length, batch, steps, requested
+    )
+    _check_supply(made, mixture)
+    return made
+
+
+def _check_supply(made: MixturePlan, mixture: MixtureSection) -> None:
+    problems = []
+    for (name, drawn), have in zip(made.drawn.items(), made.rows, strict=True):
+        if drawn and not have:
+            raise DataError(f"mixture.sources.{name} is empty, but a phase draws from it")
+        if drawn <= have * mixture.max_repetition:
+            continue
+        length = made.sequence_length
+        allowed = int(have * mixture.max_repetition)
+        ratios = [phase.ratios.get(name, 0.0) for phase in mixture.phases]
+        scale = allowed / drawn
+        lower = " / ".join(f"{int(r * scale * BASIS_POINTS) / BASIS_POINTS:g}" for r in ratios)
+        problems.append(
+            f"mixture.sources.{name}: {drawn * length:,} tokens are drawn, it holds "
+            f"{have * length:,} ({drawn / have:.2f} epochs, max_repetition "
+            f"{mixture.max_repetition:g}): short by {(drawn - allowed) * length:,} tokens\n"
+            f"  fix: raise mixture.max_repetition to {-(-100 * drawn // have) / 100:g}, or lower "
+            f"its ratio to {lower}"
+        )
+    if problems:
+        raise RecipeError("\n".join(problems))
+
+
+def _weights(ratios: Mapping[str, float], names: Sequence[str]) -> tuple[int, ...]:
+    points = [round(ratios.get(name, 0.0) * BASIS_POINTS) for name in names]
+    divisor = gcd(*points)
+    return tuple(point // divisor for point in points)
+
+
+@lru_cache(maxsize=64)
+def period_table(weights: tuple[int, ...]) -> tuple[int, ...]:
+    """Order one period of sources so that every prefix is within one row of the weights.
+
+    Tijdeman's rule: of the sources that have fallen behind, take the one with the nearest
+    deadline. (The simpler "largest deficit first" strays by up to 1.2 rows.)
+    """
+    period = sum(weights)
+    slack = max(2 * sum(w > 0 for w in weights) - 2, 1)
+    counts = [0] * len(weights)
+    table = []
+    for k in range(1, period + 1):
+        behind = [
+            source
+            for source, weight in enumerate(weights)
+            if slack * (weight * k - counts[source] * period) >= period
+        ]
+        choice = min(
+            behind or [weights.index(max(weights))],
+            key=lambda s: ((slack * (counts[s] + 1) - 1) / weights[s], s),
+        )
+        counts[choice] += 1
+        table.append(choice)
+    return tuple(table)
+
+
+def permute(position: int, size: int, key: str) -> int:
+    """A bijection of range(size), computed on demand: Feistel rounds with cycle walking."""
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    keys = _round_keys(key)
+    while True:
+        left, right = position >> half, position & mask
+        for round_key in keys:
+            mixed = (right ^ round_key) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+            mixed = (mixed ^ (mixed >> 29)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+            left, right = right, left ^ (mixed >> 32 & mask)
+        position = left << half | right
+        if position < size:
+            return position
+
+
+@lru_cache(maxsize=256)
+def _round_keys(key: str) -> tuple[int, ...]:
+    digest = hashlib.sha256(key.encode()).digest()
+    return tuple(
+        int.from_bytes(digest[8 * n : 8 * n + 8], "little") for n in range(_FEISTEL_ROUNDS)
+    )
