@@ -9,6 +9,7 @@ the installed Python standard library: real prose, present on every machine.
 from __future__ import annotations
 
 import ast
+import itertools
 import random
 import re
 import sysconfig
@@ -30,39 +31,41 @@ _SKIPPED_FOLDERS = {"test", "tests", "site-packages", "idlelib", "lib2to3", "__p
 _MIN_DOC_CHARS = 60
 _BLOCKS_PER_DOCUMENT = 4
 
-_NAMES = (
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _paired(text: str) -> dict[str, str]:
+    return {first: second for first, _, second in (pair.partition("/") for pair in text.split())}
+
+
+_NAMES = _listed(
     "Ann Bob Carl Dora Emma Fred Gina Hugo Iris Jack Kate Liam Mona Nina Omar Paul Rosa Sam Tina "
     "Vera Will Yara Zoe Adam Beth Cora Dan Elsa Finn Gus"
-).split()
-_VERBS = ("finds", "buys", "draws", "holds", "hides", "cleans")
-_OBJECTS = (
+)
+_VERBS = _listed("finds buys draws holds hides cleans")
+_OBJECTS = _listed(
     "cup hat key map pen bag book coin lamp ring rope sock spoon stone ticket towel kite drum "
     "brush candle basket blanket bottle ladder mirror"
-).split()
-_PLACES = (
+)
+_PLACES = _listed(
     "park beach school market station bridge castle farm forest garden harbor hotel kitchen lake "
     "library mill museum office river tower"
-).split()
-
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS = (
+)
+_DAYS = _listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+_MONTHS = _listed(
     "January February March April May June July August September October November December"
-).split()
-_OPPOSITES = dict(
-    pair.split("/")
-    for pair in (
-        "hot/cold big/small fast/slow high/low old/new wet/dry hard/soft full/empty open/closed "
-        "dark/light early/late loud/quiet long/short rich/poor strong/weak thick/thin wide/narrow "
-        "clean/dirty sweet/sour deep/shallow happy/sad rough/smooth"
-    ).split()
+)
+_OPPOSITES = _paired(
+    "hot/cold big/small fast/slow high/low old/new wet/dry hard/soft full/empty open/closed "
+    "dark/light early/late loud/quiet long/short rich/poor strong/weak thick/thin wide/narrow "
+    "clean/dirty sweet/sour deep/shallow happy/sad rough/smooth"
 )
 _OPPOSITES |= {second: first for first, second in _OPPOSITES.items()}
-_YOUNG = dict(
-    pair.split("/")
-    for pair in (
-        "dog/puppy cat/kitten cow/calf sheep/lamb horse/foal hen/chick duck/duckling goat/kid "
-        "pig/piglet bear/cub frog/tadpole deer/fawn"
-    ).split()
+_YOUNG = _paired(
+    "dog/puppy cat/kitten cow/calf sheep/lamb horse/foal hen/chick duck/duckling goat/kid "
+    "pig/piglet bear/cub frog/tadpole deer/fawn"
 )
 _UNITS = {
     ("days", "weeks"): 7,
@@ -99,7 +102,9 @@ class Family:
     """Core -> (answer, explanation, wrong answers), or None when it is no question of ours."""
 
 
-def _neighbour(words: list[str], core: str, kind: str) -> tuple[str, str, tuple[str, ...]] | None:
+def _neighbour(
+    words: tuple[str, ...], core: str, kind: str
+) -> tuple[str, str, tuple[str, ...]] | None:
     match = re.fullmatch(rf"which {kind} comes (after|before) (\w+)\?", core)
     if match is None or match[2] not in words:
         return None
@@ -176,7 +181,7 @@ def _solve_sequence(core: str) -> tuple[str, str, tuple[str, ...]] | None:
     if match is None:
         return None
     numbers = [int(group) for group in match.groups()]
-    steps = {later - earlier for earlier, later in zip(numbers, numbers[1:], strict=False)}
+    steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1:
         return None
     step = steps.pop()
