@@ -211,7 +211,7 @@ class Store:
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         write_json(partial / MANIFEST, manifest)
-        for file in sorted(partial.rglob("*")):
+        for file in (*sorted(partial.rglob("*")), partial):
             _fsync(file)
         final = self.path_of(stage, fingerprint)
         partial.rename(final)

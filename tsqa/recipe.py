@@ -98,9 +98,7 @@ class ModelSection(Section):
     def _one_origin(self) -> Self:
         given = [k for k in ("path", "recipe", "config") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"give exactly one of path, recipe, config; found {given or 'none'}"
-            )
+            raise ValueError(f"give exactly one of path, recipe, config; found {given or 'none'}")
         if self.config is not None and "model_type" not in self.config:
             raise ValueError("config needs `model_type`, such as nemotron_h")
         return self
@@ -382,22 +380,18 @@ class Recipe(Section):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load, extend, override and validate a recipe; raise RecipeError listing every problem."""
     tree = _load_tree(path, ())
-    lines = _line_numbers(path)
     for override in overrides:
-        if "=" not in override:
-            raise RecipeError(
-                f"override `{override}` is not key.path=value", "for example train.lr=1e-3"
-            )
+        _apply_override(tree, override)
     try:
-        merged = OmegaConf.merge(tree, OmegaConf.from_dotlist(list(overrides)))
-        values = OmegaConf.to_container(merged, resolve=True)
+        values = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
         raise RecipeError(f"{path}: {error}") from error
+    origins = _origins(path)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         overridden = {o.split("=", 1)[0] for o in overrides}
-        problems = [_describe(problem, path, lines, overridden) for problem in error.errors()]
+        problems = [_describe(problem, path, origins, overridden) for problem in error.errors()]
         raise RecipeError("\n".join(problems)) from error
 
 
@@ -414,8 +408,13 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> Any:
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
     base = values.pop("extends", None)
+    if not isinstance(base, str | None):
+        raise RecipeError(f"{path}: extends = {base!r}: expected the path of one recipe")
     _resolve_recipe_paths(values, path.parent)
-    tree = OmegaConf.create(values)
+    try:
+        tree = OmegaConf.create(values)
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"{path}: {error}") from error
     if base is None:
         return tree
     return OmegaConf.merge(_load_tree(path.parent / base, (*chain, path.resolve())), tree)
@@ -431,29 +430,58 @@ def _resolve_recipe_paths(node: Any, folder: Path) -> None:
                 _resolve_recipe_paths(value, folder)
 
 
-def _line_numbers(path: Path) -> dict[str, int]:
-    """Map `a.b.0.c` to its line, starting at 1."""
-    found: dict[str, int] = {}
+def _apply_override(tree: Any, override: str) -> None:
+    """Set `key.path=value` in the tree; the value is YAML, or text where it is not YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise RecipeError(
+            f"override `{override}` is not key.path=value", "for example train.lr=1e-3"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:  # {data}/x.jsonl opens a YAML mapping
+        value = text
+    try:
+        OmegaConf.update(tree, key, value, force_add=True)
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise RecipeError(f"override `{override}`: {error}") from error
+
+
+def _origins(path: Path) -> dict[str, str]:
+    """Map `a.b.0.c` to the `file:line` that sets it, in this file or in one that it extends."""
+    own: dict[str, str] = {}
+    replaced: list[str] = []
 
     def walk(node: yaml.Node, prefix: str) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                name = f"{prefix}{key.value}"
-                found[name] = key.start_mark.line + 1
+                name, origin = f"{prefix}{key.value}", f"{path}:{key.start_mark.line + 1}"
+                if name in own:
+                    raise RecipeError(
+                        f"{origin}: {name}: given twice (first at {own[name]})", "keep one"
+                    )
+                own[name] = origin
                 walk(value, name + ".")
-        elif isinstance(node, yaml.SequenceNode):
-            for number, value in enumerate(node.value):
-                found[f"{prefix}{number}"] = value.start_mark.line + 1
-                walk(value, f"{prefix}{number}.")
+        else:
+            replaced.append(prefix)
+            if isinstance(node, yaml.SequenceNode):
+                for number, value in enumerate(node.value):
+                    own[f"{prefix}{number}"] = f"{path}:{value.start_mark.line + 1}"
+                    walk(value, f"{prefix}{number}.")
 
-    root = yaml.compose(path.read_text(encoding="utf-8"))
-    if root is not None:
-        walk(root, "")
-    return found
+    text = path.read_text(encoding="utf-8")
+    root = yaml.compose(text, yaml.SafeLoader)
+    if root is None:
+        return own
+    walk(root, "")
+    base = yaml.safe_load(text).get("extends")
+    inherited = _origins(path.parent / base) if base is not None else {}
+    kept = {k: v for k, v in inherited.items() if not k.startswith(tuple(replaced))}
+    return {**kept, **own}
 
 
 def _describe(
-    problem: Mapping[str, Any], path: Path, lines: Mapping[str, int], overridden: set[str]
+    problem: Mapping[str, Any], path: Path, origins: Mapping[str, str], overridden: set[str]
 ) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
@@ -468,11 +496,12 @@ def _describe(
         fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(names)}"
     elif problem["type"] == "missing":
         message, shown, fix = "required key is missing", "", "add it"
-    if key in overridden:
+    override = next((k for k in _ancestors(location) if k in overridden), None)
+    if override:
         origin = f"override {key}"
     else:
-        line = next((lines[k] for k in _ancestors(location) if k in lines), None)
-        origin = f"{path}:{line}: {key}" if line else f"{path}: {key or 'recipe'}"
+        place = next((origins[k] for k in _ancestors(location) if k in origins), path)
+        origin = f"{place}: {key or 'recipe'}"
     return f"{origin}{shown}: {message}" + (f"\n  fix: {fix}" if fix else "")
 
 
@@ -526,7 +555,9 @@ def control_of(recipe: Recipe) -> str:
     """The name of the control arm."""
     if recipe.ablation is None:
         return "main"
-    return _arm_name({key: recipe.ablation.control[key] for key in recipe.ablation.axes})
+    values = recipe.ablation.control
+    # Spelled as in the axis: a control of 0 is the arm 0.0.
+    return _arm_name({k: axis[axis.index(values[k])] for k, axis in recipe.ablation.axes.items()})
 
 
 def _arm_name(values: Mapping[str, Any]) -> str:
@@ -540,7 +571,7 @@ def _with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         head, _, tail = key.partition(".")
         if head == "mixture" and tail in tree["mixture"]["sources"]:
             for phase in tree["mixture"]["phases"]:
-                phase["ratios"] = rescale_ratios(phase["ratios"], tail, float(value))
+                phase["ratios"] = rescale_ratios(phase["ratios"], tail, value)
             continue
         node = tree
         *parents, leaf = key.split(".")
@@ -562,14 +593,23 @@ def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> di
 
     The remainder goes to the largest other source, so that the sum is exactly 1.
     """
-    others = {name: ratio for name, ratio in ratios.items() if name != source}
+    try:
+        wanted = float(share) * BASIS_POINTS
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"mixture.{source}={share}: expected a number from 0 to 1") from error
+    if not 0 <= wanted <= BASIS_POINTS or abs(wanted - round(wanted)) > 1e-6:
+        raise RecipeError(
+            f"mixture.{source}={share}: expected a share from 0 to 1 in whole basis points (0.0001)"
+        )
+    # Integers throughout: 0.1 / (0.1 + 0.2) in floats would move a basis point.
+    others = {n: round(ratio * BASIS_POINTS) for n, ratio in ratios.items() if n != source}
     total = sum(others.values())
-    left = BASIS_POINTS - round(share * BASIS_POINTS)
-    if not others or total == 0:
+    left = BASIS_POINTS - round(wanted)
+    if total == 0:
         if left:
             raise RecipeError(f"mixture.{source}={share}: no other source takes the rest")
-        return {source: 1.0}
-    points = {name: int(left * ratio / total) for name, ratio in others.items()}
+        return {**dict.fromkeys(others, 0.0), source: 1.0}
+    points = {name: left * ratio // total for name, ratio in others.items()}
     points[max(others, key=lambda name: others[name])] += left - sum(points.values())
     points[source] = BASIS_POINTS - left
     return {name: value / BASIS_POINTS for name, value in points.items()}
