@@ -116,6 +116,13 @@ class MixturePlan:
         epoch, position = divmod(self._consumed[number][source] + drawn, self.rows[source])
         return Row(source, epoch, permute(position, self.rows[source], self._key(source, epoch)))
 
+    def times_drawn(self, source: int, index: int) -> int:
+        """How often the stream holds one row of a source."""
+        epochs, rest = divmod(self._consumed[-1][source], self.rows[source])
+        key = self._key(source, epochs)
+        partial = (permute(n, self.rows[source], key) for n in range(rest))
+        return epochs + (index in partial)
+
     def _key(self, source: int, epoch: int) -> str:
         return f"{self.seed}/{self.sources[source]}/{epoch}"
 
@@ -145,7 +152,7 @@ def plan(
     mixture: MixtureSection, train: TrainSection, rows: Mapping[str, int], seed: int
 ) -> MixturePlan:
     """Lay out the stream; refuse a source that would be repeated beyond `max_repetition`."""
-    names = tuple(mixture.sources)
+    names = tuple(sorted(mixture.sources))  # the order in the YAML decides nothing
     length, batch = train.sequence_length, train.global_batch_rows
     requested = sum(phase.tokens for phase in mixture.phases) // length
     steps = requested // batch

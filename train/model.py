@@ -12,7 +12,7 @@ from tsqa.stage import StageContext
 
 
 def build_model(context: StageContext, tokenizer: Any) -> Any:
-    """The model in the training precision, its vocabulary and special ids fitted to the tokenizer."""
+    """The model in the training precision, its vocabulary and special ids the tokenizer's."""
     section = context.recipe.model
     dtype = torch.bfloat16 if context.recipe.train.precision == "bf16" else torch.float32
     if section.config is not None:
@@ -30,7 +30,8 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
 
     ZeRO-3 has flattened its parameters by then, hence `ds_shape`.
     """
-    decayed, plain = [], []
+    decayed: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             shape = getattr(parameter, "ds_shape", parameter.shape)

@@ -67,7 +67,8 @@ class TokenStore:
                 self._maps[name] = np.memmap(path, dtype, "r", shape=(rows, self.length))
 
     def row(self, source: str, index: int) -> np.ndarray[Any, Any]:
-        return self._maps[source][index].astype(np.int64)
+        row: np.ndarray[Any, Any] = self._maps[source][index].astype(np.int64)
+        return row
 
 
 def micro_batches(

@@ -186,8 +186,8 @@ def _write_source(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    integers = [pa.field(name, pa.int64()) for name in ("line", "start", "length")]
-    schema = pa.schema([pa.field("id", pa.string()), *integers])
+    columns = {"id": pa.string(), "line": pa.int64(), "start": pa.int64(), "length": pa.int64()}
+    schema = pa.schema(columns)
     # A special token written out in a document is text, never the end of that document.
     tokenizer.backend_tokenizer.encode_special_tokens = True
     eos = tokenizer.eos_token_id
@@ -203,8 +203,8 @@ def _write_source(
             lengths = [len(piece) for piece in pieces]
             starts = [tokens + offset for offset in itertools.accumulate([0, *lengths[:-1]])]
             np.fromiter(itertools.chain.from_iterable(pieces), dtype=dtype).tofile(out)
-            columns = [[d.id for d in batch], [d.line for d in batch], starts, lengths]
-            writer.write_table(pa.table(columns, schema=schema))
+            values = [[d.id for d in batch], [d.line for d in batch], starts, lengths]
+            writer.write_table(pa.table(values, schema=schema))
             tokens += sum(lengths)
             documents += len(batch)
         rows = -(-tokens // length)

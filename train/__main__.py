@@ -1,0 +1,75 @@
+"""`accelerate launch --config_file launch/accelerate/cpu.yaml -m train RECIPE [key=value ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from tsqa.process import die_with_parent
+
+
+def main() -> int:
+    """Train one arm; 0 when its artifact exists, 75 when SIGTERM ended it after a save."""
+    parser = argparse.ArgumentParser(prog="train", description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
+    parser.add_argument("--arm", default="main", help="an arm of the ablation (default: main)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_intermixed_args()
+    if "RANK" in os.environ:
+        die_with_parent()
+
+    from tsqa.errors import TsqaError
+    from tsqa.progress import console
+
+    try:
+        return _train(arguments.recipe, arguments.overrides, arguments.arm)
+    except TsqaError as error:
+        if arguments.debug:
+            raise
+        console.print(f"[red]error[/] {error}", highlight=False)
+        return 1
+
+
+def _train(path: Path, overrides: list[str], arm: str) -> int:
+    from tsqa.errors import RecipeError
+    from tsqa.recipe import arms_of, load_recipe
+
+    recipe = load_recipe(path, overrides)
+    arms = arms_of(recipe)
+    if arm not in arms:
+        raise RecipeError(f"no arm `{arm}`", f"use one of: {', '.join(arms)}")
+
+    from train import loop
+    from train.engine import build_accelerator
+    from tsqa.pipeline import train_context
+    from tsqa.progress import console
+
+    accelerator = build_accelerator(arms[arm])
+    with contextlib.ExitStack() as stack:
+        if not accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+        context, commit = stack.enter_context(
+            train_context(recipe, path, arm, accelerator.is_main_process)
+        )
+        if accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+        if context is None:
+            if accelerator.is_main_process:
+                console.print(f"train:{arm} is already there")
+            return 0
+        try:
+            summary = loop.run(context, accelerator)
+        except loop.Preempted:
+            return loop.PREEMPTED
+        accelerator.wait_for_everyone()
+        commit(summary)
+    accelerator.end_training()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

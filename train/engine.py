@@ -1,0 +1,56 @@
+"""accelerate + DeepSpeed set up from the recipe, on GPUs or on CPU (gloo), for any process count."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DeepSpeedPlugin
+from accelerate.utils import InitProcessGroupKwargs
+
+from tsqa.errors import RecipeError
+from tsqa.recipe import Recipe, check_divisible
+
+_ALONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "0",
+}
+
+
+def build_accelerator(recipe: Recipe) -> Accelerator:
+    """Start the process group; without a launcher this process is the only one."""
+    if "RANK" not in os.environ:
+        os.environ.update(_ALONE)
+    world = int(os.environ["WORLD_SIZE"])
+    train = recipe.train
+    try:
+        check_divisible(train, world, "the number of processes")
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    # Without a GPU accelerate finds no backend and takes each rank for the only one.
+    handlers = [] if torch.cuda.is_available() else [InitProcessGroupKwargs(backend="gloo")]
+    plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(recipe, world))
+    return Accelerator(deepspeed_plugin=plugin, kwargs_handlers=handlers)
+
+
+def deepspeed_config(recipe: Recipe, world: int) -> dict[str, Any]:
+    """The DeepSpeed side of the recipe's `train` section."""
+    train = recipe.train
+    return {
+        "train_micro_batch_size_per_gpu": train.micro_batch_size,
+        "gradient_accumulation_steps": train.global_batch_rows // (train.micro_batch_size * world),
+        "gradient_clipping": train.clip,
+        "zero_optimization": {
+            "stage": train.zero_stage,
+            "overlap_comm": torch.cuda.is_available(),
+            "contiguous_gradients": True,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": train.precision == "bf16"},
+        "steps_per_print": 1_000_000_000,
+    }
