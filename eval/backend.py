@@ -71,9 +71,10 @@ def load(
             batch_size=batch_size,
             trust_remote_code=trust_remote_code,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:
         raise CheckpointError(
-            f"{checkpoint}: does not load: {error}", "train again, or fix model.path"
+            f"{checkpoint}: does not load: {type(error).__name__}: {error}",
+            "train again, or fix model.path",
         ) from error
     model.on_progress = on_progress
     return model
