@@ -22,7 +22,7 @@ from tsqa.artifact import Artifact, Store, differing_keys, write_json
 from tsqa.errors import EngineError, TsqaError
 from tsqa.graph import Node, build_graph, trained_node
 from tsqa.process import die_with_parent
-from tsqa.progress import console
+from tsqa.progress import console, progress_bar
 from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
@@ -173,10 +173,12 @@ class Pipeline:
         ]
         log_path = self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("ab") as log:
-            code = subprocess.run(
-                command, stdout=log, stderr=None, preexec_fn=die_with_parent
-            ).returncode
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+            )
+            self._follow_training(node, process)
+        code = process.wait()
         if code == PREEMPTED:
             raise TsqaError(f"{node.label} was preempted and has saved itself", "run it again")
         if code:
@@ -185,8 +187,22 @@ class Pipeline:
             raise EngineError(
                 f"{node.label}: `accelerate launch -m train` ended with code {code}; "
                 f"last lines of {log_path}:\n    {shown}",
-                "see the messages above; a rerun continues from the last checkpoint",
+                "see these lines; a rerun continues from the last checkpoint",
             )
+
+    def _follow_training(self, node: Node, process: subprocess.Popen[bytes]) -> None:
+        """Show a bar from the metrics that the job writes, until it ends."""
+        path = self.store.path_of(node.stage, node.fingerprint)
+        metrics = path.with_name(path.name + ".partial") / "metrics.jsonl"
+        total = sum(phase.tokens for phase in node.recipe.mixture.phases)
+        with progress_bar() as bar:
+            task = bar.add_task(f"  {self.label(node)} tokens", total=total, note="starting")
+            while process.poll() is None:
+                time.sleep(0.3)
+                last = _last_record(metrics)
+                if last:
+                    note = f"loss {last['train/loss']:.3f}"
+                    bar.update(task, completed=last["train/tokens"], note=note)
 
     def _needed_for(self, stage: str) -> list[Node]:
         wanted = [node for node in self.nodes if node.stage == stage]
@@ -260,6 +276,18 @@ def train_context(
         StageContext(node.recipe, pipeline.inputs_of(node), partial, silent),
         lambda summary: None,
     )
+
+
+def _last_record(path: Path) -> dict[str, Any] | None:
+    """The last whole line of a growing JSONL file."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, path.stat().st_size - 4096))
+            lines = handle.read().split(b"\n")[:-1]
+        record: dict[str, Any] = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return record
 
 
 def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
