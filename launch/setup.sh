@@ -42,7 +42,7 @@ fi
 
 find_python() {
     local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python; do
+    for candidate in ${PYTHON:-python3.11 python3 python}; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
             command -v "$candidate"
             return
@@ -54,7 +54,7 @@ find_python() {
 check_machine() {
     local free
     if ! python=$(find_python); then
-        die "Python 3.11 not found (tried ${PYTHON:+$PYTHON, }python3.11, python3, python)" \
+        die "Python 3.11 not found (tried ${PYTHON:-python3.11, python3, python})" \
             "install it (apt-get install python3.11 python3.11-venv), or name it with PYTHON=/path"
     fi
     "$python" -c 'import venv, ensurepip' 2>/dev/null ||

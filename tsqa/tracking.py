@@ -85,7 +85,7 @@ class Tracker:
                 f"{kind}-{fingerprint}", type=kind, metadata={"inputs": dict(inputs)}
             )
             made.add_file(str(path / "manifest.json"))
-            made.add_reference(path.resolve().as_uri(), checksum=False)
+            made.add_reference(path.resolve().as_uri(), name="files", checksum=False)
             run.log_artifact(made)
             if not run.settings._offline:  # use_artifact raises when offline
                 for upstream, mark in inputs.items():
@@ -94,7 +94,7 @@ class Tracker:
         self._try(send)
 
     def finish(self, failed: bool = False) -> None:
-        self._try(lambda run: run.finish(exit_code=int(failed), quiet=True))
+        self._try(lambda run: run.finish(exit_code=int(failed)))
         self._run = None
 
     def _try(self, action: Any) -> None:

@@ -1,0 +1,122 @@
+"""W&B: tracked when it can be, and never the reason that a run stops."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from tsqa.recipe import TrackingSection
+from tsqa.tracking import Tracker, logged_in, resolve_mode
+
+
+def make_tracker(
+    folder: Path, mode: Literal["auto", "online", "offline", "disabled"] = "offline"
+) -> Tracker:
+    return Tracker(
+        TrackingSection(mode=mode),
+        experiment="experiment",
+        stage="train",
+        arm="synthetic=0.5",
+        fingerprint="0123456789abcdef",
+        config={"lr": 0.001},
+        directory=folder,
+    )
+
+
+def use_everything(tracker: Tracker, artifact: Path) -> None:
+    tracker.log({"train/tokens": 10, "train/loss": 2.0})
+    tracker.table("rows", ["a", "b"], [[1, "x"]])
+    tracker.summary({"final": 1})
+    tracker.artifact(artifact, "train", "0123456789abcdef", {"tokenize:web": "beef"})
+    tracker.finish()
+    tracker.log({"after": 1})
+    tracker.finish()
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "manifest.json").write_text("{}")
+    return tmp_path / "made"
+
+
+def test_a_disabled_tracker_does_nothing_and_writes_nothing(tmp_path: Path, artifact: Path) -> None:
+    use_everything(make_tracker(tmp_path / "wandb", "disabled"), artifact)
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_a_failing_init_is_a_warning_not_an_error(
+    tmp_path: Path,
+    artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import wandb
+
+    def fail(**_: Any) -> None:
+        raise wandb.errors.CommError("no network")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    with caplog.at_level(logging.WARNING, "tsqa.tracking"):
+        use_everything(make_tracker(tmp_path, "online"), artifact)
+    assert "W&B is off for this stage: no network" in caplog.text
+
+
+def test_a_run_whose_every_call_fails_never_raises(
+    tmp_path: Path,
+    artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import wandb
+
+    class Broken:
+        def define_metric(self, *_: Any, **__: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any:
+            raise OSError(f"{name}: connection lost")
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Broken())
+    use_everything(make_tracker(tmp_path, "online"), artifact)
+    assert caplog.text.count("carrying on") >= 4
+
+
+def test_an_offline_run_is_written_whole_under_the_id_of_its_artifact(
+    tmp_path: Path,
+    artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    use_everything(make_tracker(tmp_path, "offline"), artifact)
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert run.name.endswith("-train-0123456789abcdef")
+    (log,) = run.glob("*.wandb")
+    assert log.stat().st_size > 0
+    assert "carrying on" not in caplog.text and "W&B is off" not in caplog.text
+
+
+def test_the_environment_decides_auto_but_not_an_explicit_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert (resolve_mode("auto"), resolve_mode("offline")) == ("disabled", "offline")
+    monkeypatch.delenv("WANDB_MODE")
+    assert resolve_mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    assert resolve_mode("auto") == "online"
+
+
+def test_a_key_in_netrc_counts_as_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine api.wandb.ai login user password k\n")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert logged_in()
