@@ -35,7 +35,9 @@ torch_cuda() { # prints the CUDA version that the installed torch was built for,
     sed -n 's/^cuda.*= *//p' "$venv"/lib/python3*/site-packages/torch/version.py 2>/dev/null | tr -d "'\""
 }
 
-if [ -x "$venv/bin/tsqa" ] && [ ! -e "$unfinished" ] && [ "$(torch_cuda || true)" != None ]; then
+# An environment that somebody made for a GPU is not turned into a CPU one.
+built_for=$(torch_cuda || true)
+if [ ! -e "$unfinished" ] && [ "${built_for:-None}" != None ]; then
     say "$venv holds a CUDA build of torch, so it is yours (pip install -e .[gpu,dev]): left as it is"
     exit 0
 fi
