@@ -64,6 +64,9 @@ check_machine() {
     command -v g++ >/dev/null ||
         die "no C++ compiler (g++); DeepSpeed compiles its optimizer at first use" \
             "apt-get install g++, or your system's equivalent"
+    [ -f "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] ||
+        die "$python has no Python.h, which DeepSpeed compiles against" \
+            "apt-get install python3.11-dev"
     free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
     [ "$free" -ge "$free_gib" ] ||
         die "$free GiB free in $PWD; the install and pip's downloads need $free_gib" \
