@@ -1,4 +1,4 @@
-"""Losses per source: over the window since the last log line, and over the last steps of the run."""
+"""Losses per source: since the last log line, and over the last steps of the run."""
 
 from __future__ import annotations
 

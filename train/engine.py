@@ -1,4 +1,4 @@
-"""accelerate + DeepSpeed set up from the recipe, on GPUs or on CPU (gloo), for any process count."""
+"""accelerate + DeepSpeed set up from the recipe: on GPUs or on CPU (gloo), any process count."""
 
 from __future__ import annotations
 

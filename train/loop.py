@@ -8,6 +8,7 @@ and metrics; everything random follows from the recipe's seed and the step.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -58,7 +59,6 @@ def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         Checkpoints(context.out / "checkpoints", made.fingerprint, 1).remove()
-        summary.unlink()
     return dict(result)
 
 
@@ -76,7 +76,12 @@ class Trainer:
         self.context, self.accelerator, self.store, self.plan = context, accelerator, store, made
         self.section = context.recipe.train
         self.device = accelerator.device
-        model = build_model(context, tokenizer)
+        plugin = accelerator.state.deepspeed_plugin
+        # A loaded model is sharded as it is read; a new one is initialised whole, then sharded,
+        # so that its weights depend on the seed alone.
+        sharded = self.section.zero_stage == 3 and context.recipe.model.config is None
+        with plugin.zero3_init_context_manager(enable=sharded):
+            model = build_model(context, tokenizer)
         self.model_type = model.config.model_type
         if self.section.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -150,6 +155,7 @@ class Trainer:
             model.config.use_cache = True
             model.save_pretrained(temporary, state_dict=state)
             tokenizer.save_pretrained(temporary)
+            shutil.rmtree(self.context.out / "hf", ignore_errors=True)
             temporary.rename(self.context.out / "hf")
         self.accelerator.wait_for_everyone()
 

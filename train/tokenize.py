@@ -186,8 +186,8 @@ def _write_source(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"id": pa.string(), "line": pa.int64(), "start": pa.int64(), "length": pa.int64()}
-    schema = pa.schema(columns)
+    columns: dict[str, Any] = dict.fromkeys(("id", "line", "start", "length"), pa.int64())
+    schema = pa.schema({**columns, "id": pa.string()})
     # A special token written out in a document is text, never the end of that document.
     tokenizer.backend_tokenizer.encode_special_tokens = True
     eos = tokenizer.eos_token_id
