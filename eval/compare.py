@@ -214,7 +214,7 @@ def _cell(row: Mapping[str, Any]) -> Text:
 
 
 def _points(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['delta']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return f"{stats.points(row['delta'])} [{stats.points(row['low'])}, {stats.points(row['high'])}]"
 
 
 def _add_verdicts(rows: list[dict[str, Any]], confidence: float) -> None:

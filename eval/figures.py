@@ -20,7 +20,7 @@ _POINTS_PER_CURVE = 500
 
 def colours(arms: Sequence[str], control: str) -> dict[str, str]:
     """Arm -> colour; the control is grey."""
-    others = [arm for arm in arms if arm != control]
+    others = [arm for arm in dict.fromkeys(arms) if arm != control]
     return {control: GREY, **{arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(others)}}
 
 
@@ -37,40 +37,8 @@ def forest(deltas: Mapping[str, Any]) -> dict[str, Any]:
     for number, comparison in enumerate(comparisons):
         rows = {row["task"]: row for row in deltas["rows"] if row["comparison"] == comparison}
         shift = (len(comparisons) - 1) / 2 - number
-        shown = [rows[name] for name in names]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": escape(comparison),
-                "x": [100 * row["delta"] for row in shown],
-                "y": [top - i + shift * spread for i in range(len(names))],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (row["high"] - row["delta"]) for row in shown],
-                    "arrayminus": [100 * (row["delta"] - row["low"]) for row in shown],
-                    "thickness": 1.6,
-                    "width": 0,
-                    "color": colour[shown[0]["arm"]],
-                },
-                "marker": {
-                    "size": 9,
-                    "color": colour[shown[0]["arm"]],
-                    "symbol": [
-                        "circle-open" if row["verdict"] == stats.UNCHANGED else "circle"
-                        for row in shown
-                    ],
-                    "line": {"width": 1.6, "color": colour[shown[0]["arm"]]},
-                },
-                "text": [
-                    f"{escape(row['task'])}: {100 * row['delta']:+.1f} "
-                    f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], {row['verdict']}"
-                    for row in shown
-                ],
-                "hovertemplate": "%{text}<extra></extra>",
-            }
-        )
+        y = [top - i + shift * spread for i in range(len(names))]
+        traces += _marks(comparison, [rows[name] for name in names], y, colour)
     bands = [
         {
             "type": "rect",
@@ -93,7 +61,7 @@ def forest(deltas: Mapping[str, Any]) -> dict[str, Any]:
             "xaxis": {"title": {"text": "change in points"}, "zeroline": True},
             "yaxis": {
                 "tickvals": [top - i for i in range(len(names))],
-                "ticktext": [escape(name) for name in names],
+                "ticktext": [*map(escape, names[:-1]), f"<b>{stats.MACRO}</b>"],
                 "range": [-0.6, top + 0.6],
                 "automargin": True,
                 "showgrid": False,
@@ -130,6 +98,48 @@ def loss_curves(
             "yaxis": {"title": {"text": "loss"}, "automargin": True},
         },
     }
+
+
+def _marks(
+    comparison: str,
+    rows: Sequence[Mapping[str, Any]],
+    y: Sequence[float],
+    colour: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """The marks of one comparison, and its legend entry, which must be a filled mark."""
+    mine = colour[rows[0]["arm"]]
+    common = {"type": "scatter", "mode": "markers", "name": escape(comparison)}
+    group = {"legendgroup": comparison}
+    legend = {"x": [None], "y": [None], "marker": {"size": 9, "color": mine}}
+    marks = {
+        "showlegend": False,
+        "x": [100 * row["delta"] for row in rows],
+        "y": list(y),
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (row["high"] - row["delta"]) for row in rows],
+            "arrayminus": [100 * (row["delta"] - row["low"]) for row in rows],
+            "thickness": 1.6,
+            "width": 0,
+            "color": mine,
+        },
+        "marker": {
+            "size": 9,
+            "color": mine,
+            "symbol": [
+                "circle-open" if row["verdict"] == stats.UNCHANGED else "circle" for row in rows
+            ],
+            "line": {"width": 1.6, "color": mine},
+        },
+        "text": [
+            f"{escape(row['task'])}: {stats.points(row['delta'])} "
+            f"[{stats.points(row['low'])}, {stats.points(row['high'])}], {row['verdict']}"
+            for row in rows
+        ],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    return [common | group | legend, common | group | marks]
 
 
 def escape(text: str) -> str:

@@ -110,7 +110,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    environment.filters["points"] = stats.points
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}%"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration

@@ -179,6 +179,11 @@ def verdict(low: float, high: float, p_holm: float, confidence: float) -> str:
     return BETTER if low > 0 else WORSE
 
 
+def points(value: float) -> str:
+    """A difference of shares in points with one decimal, and never `-0.0`."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
+
+
 def _row(
     task: str,
     before: Floats,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from test_eval_compare import deltas_of, evaluated
 
-from eval import report
+from eval import report, stats
 from tsqa.artifact import Artifact, write_jsonl
 from tsqa.recipe import Recipe, arms_of
 
@@ -103,7 +103,7 @@ def make_artifacts(root: Path) -> dict[str, Any]:
         ratios = recipe.mixture.phases[0].ratios
         sources = {
             name: {
-                "drawn": int(ratio * 1e6) - 37,
+                "drawn": int(ratio * 999_963),
                 "padded": 12,
                 "loss": 2.0,
                 "epochs": ratio * 3,
@@ -167,6 +167,7 @@ def make_artifacts(root: Path) -> dict[str, Any]:
                         {"step": s, "entered": a, "left": b, "rejected": a - b}
                         for s, a, b in funnel
                     ],
+                    "planted_leak_recall": {"verbatim": 1.0, "reordered": 0.975},
                     "by_task": {"unit": {"candidates": 60, "curated": 50}},
                     "rejected_by_reason": {"votes disagree": 13, "near duplicate": 8},
                 },
@@ -183,7 +184,9 @@ def make_artifacts(root: Path) -> dict[str, Any]:
                 },
             },
         ),
-        "seeds": Artifact(root, {"fingerprint": "s", "summary": {"seeds": 40}}),
+        "seeds": Artifact(
+            root, {"fingerprint": "s", "summary": {"seeds": 40, "rejected_seeds": 0}}
+        ),
     }
 
 
@@ -230,21 +233,36 @@ def test_every_delta_is_on_the_page(html: str) -> None:
     page = parse(html)
     deltas = make_deltas()
     for row in deltas["rows"]:
-        shown = f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+        shown = f"[{stats.points(row['low'])}, {stats.points(row['high'])}]"
         assert shown in page.text and f"{row['p_holm']:.4f}" in page.text
         assert f"{100 * row['score']:.1f}%" in page.text
     assert deltas["conclusion"] in page.text and deltas["caveat"] in page.text
     plots = json.loads(page.scripts[1])
-    assert sorted(len(plots[name]["data"]) for name in plots) == [3, 3]
+    assert sorted(len(plots[name]["data"]) for name in plots) == [3, 6]
 
 
 def test_mixture_funnel_cost_and_samples_are_shown(html: str) -> None:
     text = re.sub(r"\s+", " ", parse(html).text)
-    for shown in ("249,963", "25.0%", "decontaminate", "votes disagree", "1 h 08 min", "unit:7"):
+    for shown in (
+        "249,990",
+        "25.0%",
+        "decontaminate",
+        "votes disagree",
+        "1 h 08 min",
+        "unit:7",
+        "reordered 97.5%, verbatim 100.0%.",
+    ):
         assert shown in text
     assert "91,000 prompt tokens" in text and "$0.01" in text
     assert html.count("Lineage: id") == report.SAMPLES
     assert "no answer" in text
+
+
+def test_an_arm_has_one_colour_in_every_figure(html: str) -> None:
+    plots = json.loads(parse(html).scripts[1])
+    curves = {trace["name"]: trace["line"]["color"] for trace in plots["loss"]["data"]}
+    marks = {trace["name"]: trace["marker"]["color"] for trace in plots["forest"]["data"]}
+    assert curves[HIGH] == marks[f"{HIGH} - {CONTROL}"] != marks[f"{LOW} - {CONTROL}"]
 
 
 def test_missing_artifacts_are_said_to_be_missing(tmp_path: Path) -> None:
