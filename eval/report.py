@@ -114,6 +114,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}%"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration
+    environment.filters["probability"] = lambda p: f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
     environment.filters["lineage"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
     return environment
 
