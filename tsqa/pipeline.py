@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -115,7 +116,8 @@ class Pipeline:
         else:
             module = importlib.import_module(STAGE_FUNCTIONS[node.stage])
             with self._open(node) as (context, commit):
-                commit(module.run(context))
+                if context is not None:
+                    commit(module.run(context))
         made = self.find(node)
         if made is None:
             raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
@@ -127,9 +129,14 @@ class Pipeline:
     @contextmanager
     def _open(
         self, node: Node
-    ) -> Iterator[tuple[StageContext, Callable[[Mapping[str, Any]], None]]]:
+    ) -> Iterator[tuple[StageContext | None, Callable[[Mapping[str, Any]], None]]]:
+        """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
         with self.store.working_directory(node.stage, node.fingerprint) as partial:
+            if self.find(node) is not None:
+                partial.rmdir()
+                yield None, lambda summary: None
+                return
             started = time.monotonic()
             tracker = self.tracker(node)
             failed = True
@@ -173,17 +180,22 @@ class Pipeline:
         ]
         log_path = self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
+        threads = str(max(1, (os.cpu_count() or 1) // processes))
+        environment = {"OMP_NUM_THREADS": threads, **os.environ}
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                preexec_fn=die_with_parent,
             )
             self._follow_training(node, process)
         code = process.wait()
         if code == PREEMPTED:
             raise TsqaError(f"{node.label} was preempted and has saved itself", "run it again")
         if code:
-            tail = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-            shown = "\n    ".join(tail[-_LAUNCH_TAIL:])
+            shown = "\n    ".join(_own_lines(log_path)[-_LAUNCH_TAIL:])
             raise EngineError(
                 f"{node.label}: `accelerate launch -m train` ended with code {code}; "
                 f"last lines of {log_path}:\n    {shown}",
@@ -276,6 +288,13 @@ def train_context(
         StageContext(node.recipe, pipeline.inputs_of(node), partial, silent),
         lambda summary: None,
     )
+
+
+def _own_lines(log: Path) -> list[str]:
+    """The job's own lines: what torchrun adds about its failed child says nothing new."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    ends = [number for number, line in enumerate(lines) if "multiprocessing/api.py" in line]
+    return lines[: ends[0]] if ends else lines
 
 
 def _last_record(path: Path) -> dict[str, Any] | None:
