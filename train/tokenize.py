@@ -188,8 +188,6 @@ def _write_source(
 
     columns: dict[str, Any] = dict.fromkeys(("id", "line", "start", "length"), pa.int64())
     schema = pa.schema({**columns, "id": pa.string()})
-    # A special token written out in a document is text, never the end of that document.
-    tokenizer.backend_tokenizer.encode_special_tokens = True
     eos = tokenizer.eos_token_id
     tokens = documents = 0
     stream = read_documents(path, field)
@@ -198,8 +196,9 @@ def _write_source(
     with binary.open("wb") as out, pq.ParquetWriter(index, schema) as writer:
         while batch := list(itertools.islice(stream, _BATCH_DOCUMENTS)):
             texts = [document.text for document in batch]
-            encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-            pieces = [[*ids, eos] for ids in encoded]
+            # A special token written out in a document is text, never that document's end.
+            encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
+            pieces = [[*ids, eos] for ids in encoded["input_ids"]]
             lengths = [len(piece) for piece in pieces]
             starts = [tokens + offset for offset in itertools.accumulate([0, *lengths[:-1]])]
             np.fromiter(itertools.chain.from_iterable(pieces), dtype=dtype).tofile(out)

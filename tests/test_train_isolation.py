@@ -1,0 +1,113 @@
+"""Packed documents do not see each other, and the replaced fallbacks compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.nemotron_h import modeling_nemotron_h
+
+from train.isolation import (
+    check_isolation,
+    forward_arguments,
+    isolate,
+    isolated_conv,
+    isolated_scan,
+)
+from train.stream import collate
+from tsqa.errors import EngineError
+
+EOS = 0
+SMALL = {
+    "nemotron_h": {
+        "layers_block_type": ["linear_attention", "mlp", "full_attention"],
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "ssm_state_size": 8,
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 16,
+        "n_groups": 2,
+        "chunk_size": 16,
+    },
+    "nemotron": {"num_hidden_layers": 2, "num_key_value_heads": 2},
+}
+ORIGINAL = (modeling_nemotron_h.causal_conv1d_fn, modeling_nemotron_h.mamba2_chunk_scan)
+
+
+@pytest.fixture(autouse=True)
+def restore_fallbacks() -> Iterator[None]:
+    yield
+    modeling_nemotron_h.causal_conv1d_fn, modeling_nemotron_h.mamba2_chunk_scan = ORIGINAL
+
+
+def make(model_type: str) -> Any:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        model_type,
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_attention_heads=2,
+        **SMALL[model_type],
+    )
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("model_type", ["nemotron_h", "nemotron"])
+def test_packed_documents_score_as_if_alone(model_type: str) -> None:
+    model = make(model_type)
+    isolate(model, torch.device("cpu"))
+    torch.manual_seed(1)
+    documents = [torch.cat([torch.randint(1, 64, (n,)), torch.tensor([EOS])]) for n in (21, 40, 9)]
+    packed = collate([torch.cat(documents).numpy()], [0], EOS)
+    together = model(**forward_arguments(model_type, packed)).logits[0]
+    start = 0
+    for document in documents:
+        alone = collate([document.numpy()], [0], EOS)
+        expected = model(**forward_arguments(model_type, alone)).logits[0]
+        found = together[start : start + len(document)]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        start += len(document)
+
+
+@pytest.mark.parametrize("model_type", ["nemotron_h", "nemotron"])
+def test_one_changed_token_moves_no_logit_of_its_neighbour(model_type: str) -> None:
+    model = make(model_type)
+    isolate(model, torch.device("cpu"))
+    check_isolation(model, model_type, 64, EOS, torch.device("cpu"))
+
+
+def test_the_fallbacks_of_transformers_are_caught_leaking() -> None:
+    with pytest.raises(EngineError, match="packed documents leak"):
+        check_isolation(make("nemotron_h"), "nemotron_h", 64, EOS, torch.device("cpu"))
+
+
+def test_without_documents_both_equal_the_originals_with_gradients() -> None:
+    torch.manual_seed(2)
+    x, weight, bias = torch.randn(2, 12, 37), torch.randn(12, 4), torch.randn(12)
+    expected = ORIGINAL[0](x, weight, bias, activation="silu")
+    torch.testing.assert_close(isolated_conv(x, weight, bias, "silu"), expected)
+    heads = [torch.randn(2, 37, 4, 8), torch.randn(2, 37, 4), -torch.rand(4)]
+    states = [torch.randn(2, 37, 2, 5), torch.randn(2, 37, 2, 5)]
+    inputs = [value.requires_grad_() for value in (*heads, *states)]
+    extra = {"D": torch.randn(4), "dt_bias": torch.randn(4), "dt_softplus": True}
+    first = torch.randn(2, 4, 8, 5)
+    results = []
+    for scan in (ORIGINAL[1], isolated_scan):
+        out, final = scan(*inputs, 16, initial_states=first, return_final_states=True, **extra)
+        results.append([out, final, *torch.autograd.grad(out.square().sum(), inputs)])
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_stay_finite_where_documents_change() -> None:
+    model = make("nemotron_h")
+    isolate(model, torch.device("cpu"))
+    row = torch.randint(1, 64, (40,))
+    row[[3, 4, 20, 39]] = EOS
+    batch = collate([row.numpy()], [0], EOS)
+    model(**forward_arguments("nemotron_h", batch)).logits.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
