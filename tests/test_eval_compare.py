@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import compare, stats
+from eval import compare, harness, stats
+from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
+from tsqa.recipe import Recipe, TrackingSection
+from tsqa.stage import StageContext
+from tsqa.tracking import Tracker
 
 
 def evaluated(name: str, rates: dict[str, float], n: int = 300, **changes: Any) -> Any:
@@ -92,6 +96,65 @@ def test_holm_is_applied_within_macro_rows_and_within_task_rows() -> None:
     deltas = deltas_of(*models)
     family = [r for r in deltas["rows"] if r["task"] == "day"]
     assert [r["p_holm"] for r in family] == stats.holm([r["p"] for r in family])
+
+
+def save(model: Any, folder: Path) -> Artifact:
+    folder.mkdir()
+    done = {
+        task: {
+            "documents": [
+                {"task": task, "doc_id": i, "doc_hash": h, "metric": "acc", "score": score}
+                | {"question": "q", "answer": "a", "prediction": "a"}
+                for (i, h), score in documents.items()
+            ]
+        }
+        for task, documents in model.scores.items()
+    }
+    harness._write_documents(folder / harness.DOCUMENTS, done)
+    write_json(folder / harness.RESULTS, {"tasks": model.tasks, "macro": model.macro})
+    return Artifact(folder, {})
+
+
+def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Path) -> None:
+    models = {
+        "base": evaluated("base", {"day": 0.2}),
+        "arm:synthetic=0.0": evaluated("synthetic=0.0", {"day": 0.2}),
+        "arm:synthetic=0.5": evaluated("synthetic=0.5", {"day": 0.5}),
+    }
+    inputs = {role: save(m, tmp_path / str(i)) for i, (role, m) in enumerate(models.items())}
+    recipe = Recipe.model_validate(
+        {
+            "name": "x",
+            "model": {"path": "m"},
+            "mixture": {
+                "sources": {"human": {"path": "a"}, "synthetic": {"path": "b"}},
+                "phases": [{"tokens": 64, "ratios": {"human": 0.5, "synthetic": 0.5}}],
+            },
+            "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
+            "eval": {"tasks": ["day"], "bootstrap": 500},
+            "ablation": {
+                "axes": {"mixture.synthetic": [0.0, 0.5]},
+                "control": {"mixture.synthetic": 0.0},
+            },
+        }
+    )
+    tracker = Tracker(
+        TrackingSection(mode="disabled"),
+        experiment="x",
+        stage="compare",
+        arm=None,
+        fingerprint="0",
+        config={},
+        directory=tmp_path,
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    summary = compare.run(StageContext(recipe, inputs, out, tracker))
+    deltas = json.loads((out / "deltas.json").read_text())
+    assert summary["better"] == 2 and summary["no_detectable_change"] == 2
+    assert deltas["control"] == "synthetic=0.0" and deltas["arms"] == ["synthetic=0.5"]
+    assert row(deltas, "synthetic=0.5", "day")["against"] == "synthetic=0.0"
+    assert (out / "deltas.csv").read_text().count("\n") == 5
 
 
 def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
