@@ -93,22 +93,30 @@ def task_library(include: Path | None) -> TaskLibrary:
 
 def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
     """All documents of a leaf task's training split, or (`test`) of the split that is scored."""
+    return list(_load_split(task_name, include, split))
+
+
+@lru_cache(maxsize=256)
+def _load_split(
+    task_name: str, include: Path | None, split: Literal["train", "test"]
+) -> tuple[Seed, ...]:
+    """Rendering costs about 1 ms a document, and several stages of one process ask for it."""
     library = task_library(include)
     config = library.config(task_name)
     name = config.get("training_split") if split == "train" else evaluated_split(config)
     if not name and "class" not in config:
         if split == "test":
-            return []
+            return ()
         raise LeakError(f"the task {task_name} has no training split", "take it out of seeds.tasks")
     task = library.load(task_name)
     documents = task.training_docs() if split == "train" else task.eval_docs
     tags = config.get("tag")
     family = str(tags[0] if isinstance(tags, list) else tags) if tags else task_name
     dataset = ":".join(str(config[k]) for k in ("dataset_path", "dataset_name") if config.get(k))
-    return [
+    return tuple(
         _seed(task, dict(document), number, task_name, family, dataset, str(name or split))
         for number, document in enumerate(documents)
-    ]
+    )
 
 
 def refuse_leaks(

@@ -48,7 +48,7 @@ def load_prompt(name: str, kind: Literal["question", "answer"]) -> Prompt:
     try:
         header = yaml.safe_load(front) if separator and source.startswith("---\n") else None
         template = jinja2.Environment(
-            undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True
+            undefined=jinja2.StrictUndefined, autoescape=False
         ).from_string(body)
     except (yaml.YAMLError, jinja2.TemplateSyntaxError) as error:
         raise DataError(f"{path}: {error}", "correct the front matter or the template") from error

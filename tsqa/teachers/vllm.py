@@ -60,6 +60,12 @@ class VllmEngine:
         self._results: Any = None
 
     def __enter__(self) -> Self:
+        folder = Path(self._model)
+        if (folder.is_dir() or folder.is_absolute()) and not (folder / "config.json").is_file():
+            raise EngineError(
+                f"{folder}: no model here (no config.json)",
+                "correct generate.teacher.model: a Hugging Face model folder or hub id",
+            )
         reader, writer = os.pipe()
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
@@ -103,6 +109,11 @@ class VllmEngine:
         answer = self._ask([asdict(request) for request in block])
         return [Completion(**completion) for completion in answer["completions"]]
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def _environment(self) -> dict[str, str]:
         section = self._section
         package_root = str(Path(__file__).resolve().parents[2])
@@ -139,7 +150,7 @@ class VllmEngine:
         ending = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         return EngineError(
             f"vLLM {ending} (model {self._model}); last lines of {self._log}:\n{shown}",
-            _likely_fix(tail, code),
+            likely_fix(tail, code),
         )
 
     def _end(self) -> None:
@@ -158,7 +169,8 @@ class VllmEngine:
         self._process = None
 
 
-def _likely_fix(tail: Sequence[str], code: int) -> str:
+def likely_fix(tail: Sequence[str], code: int) -> str:
+    """What to change in the recipe, from the last log lines and the exit code."""
     text = "\n".join(tail).lower()
     for marks, fix in _FIXES:
         if any(mark in text for mark in marks):
