@@ -161,7 +161,7 @@ def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), section.clip)))
-        losses.append(float(loss))
+        losses.append(loss.item())
         optimizer.step()
         optimizer.zero_grad()
     return model, losses, norms
@@ -184,9 +184,8 @@ def test_accumulated_losses_and_the_export_equal_plain_torch(
     assert [r["train/grad_norm"] for r in found] == pytest.approx(norms, rel=1e-4)
     exported = AutoModelForCausalLM.from_pretrained(reference.path / "hf", dtype=torch.float32)
     tokens = torch.arange(40)[None]
-    torch.testing.assert_close(
-        exported.eval()(tokens).logits, model.eval()(tokens).logits, atol=1e-4, rtol=1e-3
-    )
+    logits = [each.eval()(tokens).logits for each in (exported, model)]
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-3)
     tokenizer = AutoTokenizer.from_pretrained(reference.path / "hf")
     assert exported.config.eos_token_id == tokenizer.eos_token_id
     drawn = {name: s["drawn"] for name, s in reference.summary["sources"].items()}
@@ -225,6 +224,36 @@ def test_killed_and_terminated_runs_end_bit_for_bit_the_same(
     weights = [artifact.path / "hf" / "model.safetensors" for artifact in (resumed, reference)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert not (resumed.path / "checkpoints").exists()
+
+
+SERVE = """
+import json, sys
+from vllm import LLM, SamplingParams
+if __name__ == "__main__":
+    folder, target = sys.argv[1:]
+    llm = LLM(folder, dtype="float32", max_model_len=64, enforce_eager=True)
+    prompt = {"prompt_token_ids": list(range(5, 45))}
+    (out,) = llm.generate([prompt], SamplingParams(max_tokens=1, prompt_logprobs=1))
+    scores = [entry[token].logprob
+              for token, entry in zip(out.prompt_token_ids[1:], out.prompt_logprobs[1:])]
+    json.dump(scores, open(target, "w"))
+"""
+
+
+def test_vllm_scores_the_hybrid_export_as_transformers_does(
+    reference: Artifact, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    script, target = tmp_path / "serve.py", tmp_path / "scores.json"
+    script.write_text(SERVE)
+    environment = {**ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    folder = str(reference.path / "hf")
+    subprocess.run([sys.executable, str(script), folder, str(target)], env=environment, check=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokens = torch.arange(5, 45)[None]
+    scores = model(tokens).logits.log_softmax(-1)[0, :-1].gather(1, tokens[0, 1:, None])[:, 0]
+    assert json.loads(target.read_text()) == pytest.approx(scores.tolist(), abs=1e-3)
 
 
 def wait_for(folder: Path, pattern: str, seconds: float = 90) -> None:

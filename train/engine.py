@@ -31,10 +31,30 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
         check_divisible(train, world, "the number of processes")
     except ValueError as error:
         raise RecipeError(str(error)) from error
+    if not torch.cuda.is_available():
+        _use_plain_gloo()
+    if train.zero_stage == 0 and train.precision == "bf16":
+        raise RecipeError(
+            "train.zero_stage 0 with precision bf16 strays from fp32 (loss off by 0.03 in 10 steps)",
+            "set train.zero_stage to 1, which is the same on one process and exact",
+        )
     # Without a GPU accelerate finds no backend and takes each rank for the only one.
     handlers = [] if torch.cuda.is_available() else [InitProcessGroupKwargs(backend="gloo")]
-    plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(recipe, world))
-    return Accelerator(deepspeed_plugin=plugin, kwargs_handlers=handlers)
+    config = deepspeed_config(recipe, world)
+    return Accelerator(
+        deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=config),
+        gradient_accumulation_steps=config["gradient_accumulation_steps"],
+        kwargs_handlers=handlers,
+    )
+
+
+def _use_plain_gloo() -> None:
+    """Keep DeepSpeed on CPU from compiling its shared-memory reduction (25 s at first use)."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    from deepspeed import ops
+    from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
+
+    ops.__compatible_ops__[ShareMemCommBuilder.NAME] = False
 
 
 def deepspeed_config(recipe: Recipe, world: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,11 @@ class Preempted(Exception):
 def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
     """Train, on every rank alike; rank 0 writes into `context.out`. Return the summary."""
     from transformers import AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     tokens = context.inputs["tokenize"].path
     tokenizer = AutoTokenizer.from_pretrained(tokens / "tokenizer")
     store = TokenStore(tokens)
@@ -76,12 +81,7 @@ class Trainer:
         self.context, self.accelerator, self.store, self.plan = context, accelerator, store, made
         self.section = context.recipe.train
         self.device = accelerator.device
-        plugin = accelerator.state.deepspeed_plugin
-        # A loaded model is sharded as it is read; a new one is initialised whole, then sharded,
-        # so that its weights depend on the seed alone.
-        sharded = self.section.zero_stage == 3 and context.recipe.model.config is None
-        with plugin.zero3_init_context_manager(enable=sharded):
-            model = build_model(context, tokenizer)
+        model = build_model(context, tokenizer)
         self.model_type = model.config.model_type
         if self.section.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -45,7 +45,11 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
 
 def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, dtype: torch.dtype) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    # Under ZeRO-3 transformers would shard first and initialise after, so that the weights depend
+    # on the number of processes. A loaded model is sharded as it is read; a new one is made whole.
+    unset_hf_deepspeed_config()
     kind = values.pop("model_type")
     values["vocab_size"] = max(values.get("vocab_size", 0), len(tokenizer))
     for name in ("eos_token_id", "bos_token_id", "pad_token_id"):
