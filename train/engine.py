@@ -35,7 +35,7 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
         _use_plain_gloo()
     if train.zero_stage == 0 and train.precision == "bf16":
         raise RecipeError(
-            "train.zero_stage 0 with precision bf16 strays from fp32 (loss off by 0.03 in 10 steps)",
+            "train.zero_stage 0 with precision bf16 strays from fp32 (loss by 0.03 in 10 steps)",
             "set train.zero_stage to 1, which is the same on one process and exact",
         )
     # Without a GPU accelerate finds no backend and takes each rank for the only one.

@@ -1,0 +1,86 @@
+"""What the graph promises: fingerprints before work, shared stages, named mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tsqa.errors import RecipeError
+from tsqa.graph import build_graph, trained_node
+from tsqa.recipe import load_recipe
+
+QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart" / "recipe.yaml"
+
+
+def graph(*overrides: str):
+    return build_graph(load_recipe(QUICKSTART, overrides), QUICKSTART)
+
+
+def fingerprints(*overrides: str) -> dict[str, str]:
+    return {f"{node.recipe.name}/{node.label}": node.fingerprint for node in graph(*overrides)}
+
+
+def changed(*overrides: str) -> set[str]:
+    before, after = fingerprints(), fingerprints(*overrides)
+    return {
+        label.split("/")[1].split(":")[0] for label in after if before.get(label) != after[label]
+    }
+
+
+def test_inputs_come_before_what_needs_them() -> None:
+    seen: set[str] = set()
+    for node in graph():
+        assert {upstream.fingerprint for upstream in node.inputs.values()} <= seen
+        seen.add(node.fingerprint)
+
+
+def test_arms_share_everything_up_to_training() -> None:
+    own = [node for node in graph() if node.recipe.name == "quickstart"]
+    assert len([node for node in own if node.stage == "tokenize"]) == 1
+    assert len([node for node in own if node.stage == "train"]) == 3
+
+
+def test_a_changed_key_changes_its_stage_and_what_follows_only() -> None:
+    assert changed("filter.agreement=0.6") == {"filter", "tokenize", "train", "evaluate", "compare"}
+    assert changed("train.lr=1e-3") == {"train", "evaluate", "compare"}
+    assert changed("eval.confidence=0.9") == {"compare"}
+    assert changed("train.processes=2", "train.checkpoint_every=7", "eval.batch_size=1") == set()
+    assert changed("tracking.mode=disabled") == set()
+
+
+def test_an_unknown_arm_names_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match=r"synthetic=0\.5"):
+        trained_node(graph(), "synthetic=0.7")
+
+
+def test_a_missing_data_file_is_refused_before_any_work() -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.jsonl"):
+        fingerprints("mixture.sources.docs.path=nowhere.jsonl")
+
+
+def test_recipes_that_need_each_other_are_refused(tmp_path: Path) -> None:
+    text = QUICKSTART.with_name("base.yaml").read_text().replace("data.yaml", str(
+        QUICKSTART.with_name("data.yaml")))  # fmt: skip
+    head, _, tail = text.partition("model:")
+    body = tail[tail.index("mixture:") :]
+    (tmp_path / "a.yaml").write_text(f"{head}model: {{recipe: b.yaml}}\n{body}")
+    (tmp_path / "b.yaml").write_text(f"{head}model: {{recipe: a.yaml}}\n{body}")
+    recipe = load_recipe(tmp_path / "a.yaml")
+    with pytest.raises(RecipeError, match="circle"):
+        build_graph(recipe, tmp_path / "a.yaml")
+
+
+def test_a_task_data_file_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    data = tmp_path / "train.jsonl"
+    data.write_text('{"question": "a", "answer": "b"}\n')
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    (tasks / "t.yaml").write_text(
+        f"task: t\ndataset_path: json\ndataset_kwargs: {{data_files: {{train: {data}}}}}\n"
+        "doc_to_text: !function utils.text\n"
+    )
+    before = fingerprints(f"seeds.include={tasks}")
+    data.write_text('{"question": "c", "answer": "d"}\n')
+    after = fingerprints(f"seeds.include={tasks}")
+    assert before["quickstart/seeds"] != after["quickstart/seeds"]
