@@ -26,6 +26,7 @@ from train.mixture import MixturePlan, plan
 from train.model import build_model, parameter_groups
 from train.schedule import learning_rate
 from train.stream import IGNORED, MicroBatch, TokenStore, micro_batches
+from tsqa.artifact import write_json
 from tsqa.progress import progress_bar
 from tsqa.stage import StageContext
 
@@ -58,7 +59,7 @@ def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
         result = trainer.train()
         trainer.export(tokenizer)
         if accelerator.is_main_process:
-            summary.write_text(json.dumps(result), encoding="utf-8")
+            write_json(summary, result)
     accelerator.wait_for_everyone()
     result = json.loads(summary.read_text(encoding="utf-8"))
     accelerator.wait_for_everyone()
