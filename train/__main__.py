@@ -21,6 +21,9 @@ def main() -> int:
     arguments = parser.parse_intermixed_args()
     if "RANK" in os.environ:
         die_with_parent()
+    # Threads that spin at barriers halve the speed when another process wants the cores (measured:
+    # 3.8 k against 6.9 k tokens/s); waiting costs 5% on an idle machine. Before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
     from tsqa.errors import TsqaError
     from tsqa.progress import console
