@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_eval import make_model, make_tasks
 
 from eval import harness
+from tests.tiny_eval import make_model, make_tasks
 from tsqa.artifact import Artifact
 from tsqa.errors import CheckpointError, DataError
 from tsqa.recipe import Recipe, TrackingSection

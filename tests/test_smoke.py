@@ -7,45 +7,19 @@ left alone; both must end with the same dataset, losses and deltas.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parent.parent
-RECIPE = "recipes/smoke/recipe.yaml"
+from tests.smoke_runs import finish, results, start
+
 DISTURBED = ("generate", "filter", "tokenize", "train", "evaluate", "compare")
 
 pytestmark = pytest.mark.engine
-
-
-def start(runs: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1"}
-    with (runs.parent / f"{runs.name}.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tsqa.cli", "run", RECIPE, f"runs={runs}"],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-
-
-def finish(runs: Path) -> str:
-    """Run to the end; return what this call printed."""
-    log = runs.parent / f"{runs.name}.log"
-    before = log.stat().st_size if log.exists() else 0
-    code = start(runs).wait()
-    printed = log.read_bytes()[before:].decode(errors="replace")
-    assert code == 0, printed[-4000:]
-    return printed
 
 
 def kill_when(runs: Path, ready: Callable[[Path], bool]) -> None:
@@ -67,23 +41,6 @@ def training_an_arm(runs: Path) -> bool:
     """A checkpoint exists after the curated dataset does: it is an arm's."""
     curated = any(runs.glob("artifacts/filter/*/manifest.json"))
     return curated and any(runs.glob("artifacts/train/*.partial/checkpoints/step-*"))
-
-
-def results(runs: Path) -> dict[str, Any]:
-    [compare] = runs.glob("artifacts/compare/*/deltas.json")
-    [curated] = runs.glob("artifacts/filter/*/curated.jsonl")
-    losses = {
-        path.parent.name: [
-            (record["train/tokens"], record["train/loss"], record["train/grad_norm"])
-            for record in map(json.loads, path.read_text().splitlines())
-        ]
-        for path in runs.glob("artifacts/train/*/metrics.jsonl")
-    }
-    return {
-        "deltas": json.loads(compare.read_text()),
-        "curated": curated.read_text(),
-        "losses": losses,
-    }
 
 
 @pytest.fixture(scope="module")
