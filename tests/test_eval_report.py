@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_eval_compare import deltas_of, evaluated
 
 from eval import report, stats
+from tests.test_eval_compare import deltas_of, evaluated
 from tsqa.artifact import Artifact, write_jsonl
 from tsqa.recipe import Recipe, arms_of
 

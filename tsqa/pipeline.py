@@ -29,8 +29,6 @@ from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
 LAUNCH_FOLDER = Path(__file__).parent.parent / "launch" / "accelerate"
-PREEMPTED = 75
-"""Exit code of a training job that saved itself on SIGTERM (EX_TEMPFAIL of sysexits.h)."""
 _LAUNCH_TAIL = 25
 
 STAGE_FUNCTIONS = {
@@ -192,8 +190,6 @@ class Pipeline:
             )
             self._follow_training(node, process)
         code = process.wait()
-        if code == PREEMPTED:
-            raise TsqaError(f"{node.label} was preempted and has saved itself", "run it again")
         if code:
             shown = "\n    ".join(_own_lines(log_path)[-_LAUNCH_TAIL:])
             raise EngineError(
