@@ -65,6 +65,8 @@ class Pipeline:
         for node in nodes:
             artifacts[self.label(node)] = self._ensure(node)
         self._record(nodes)
+        made = sum(node.fingerprint in self.ran for node in nodes)
+        console.print(f"{len(nodes) - made} stages reused, {made} run")
         return artifacts
 
     def label(self, node: Node) -> str:
