@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from tsqa.artifact import Artifact
 from tsqa.graph import Node
 from tsqa.pipeline import Pipeline
 from tsqa.progress import console
@@ -14,7 +15,9 @@ from tsqa.progress import console
 def print_plan(pipeline: Pipeline) -> None:
     """Print one row per stage. Times come from finished runs of the same kind, or are unknown."""
     table = Table(title=f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages")
-    for column in ("stage", "state", "fingerprint", "tokens", "steps", "parameters", "estimate"):
+    for column in ("stage", "state", "fingerprint"):
+        table.add_column(column, no_wrap=True)
+    for column in ("tokens", "steps", "parameters", "estimate"):
         table.add_column(column)
     for node in pipeline.nodes:
         done = pipeline.find(node) is not None
@@ -41,15 +44,19 @@ def _estimate(pipeline: Pipeline, node: Node, tokens: int) -> str:
         if (artifact := pipeline.store.find(node.stage, path.parent.name)) is not None
     ]
     if node.stage == "train":
-        model = node.config["model"]
-        finished = [a for a in finished if a.manifest["config"]["model"] == model]
+        model = (node.config["model"], node.input_fingerprints.get("model"))
+        finished = [a for a in finished if _model_of(a) == model]
     if not finished:
-        return "unknown: none run here yet"
+        return "unknown"
     latest = max(finished, key=lambda artifact: str(artifact.manifest["created"]))
     seconds = float(latest.summary["seconds"])
     if node.stage == "train" and latest.summary.get("tokens"):
         seconds *= tokens / float(latest.summary["tokens"])
     return f"about {seconds:.0f} s"
+
+
+def _model_of(trained: Artifact) -> tuple[Any, str | None]:
+    return trained.manifest["config"]["model"], trained.manifest["inputs"].get("model")
 
 
 def _shown_parameters(node: Node) -> str:
