@@ -26,7 +26,7 @@ def print_plan(pipeline: Pipeline) -> None:
         table.add_row(
             pipeline.label(node),
             "cached" if done else "to run",
-            node.fingerprint,
+            node.fingerprint[:8],
             f"{tokens:,}" if is_train else "",
             f"{tokens // node.recipe.train.global_batch_tokens:,}" if is_train else "",
             _shown_parameters(node) if is_train else "",
@@ -52,7 +52,7 @@ def _estimate(pipeline: Pipeline, node: Node, tokens: int) -> str:
     seconds = float(latest.summary["seconds"])
     if node.stage == "train" and latest.summary.get("tokens"):
         seconds *= tokens / float(latest.summary["tokens"])
-    return f"about {seconds:.0f} s"
+    return f"~{seconds:.0f} s"
 
 
 def _model_of(trained: Artifact) -> tuple[Any, str | None]:
