@@ -20,7 +20,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Task-seeded synthetic Q&A, continued pretraining, and deltas that can be believed.\n\n"
-    "Example: [bold]tsqa run recipes/quickstart/recipe.yaml[/]",
+    "Example: [bold]tsqa run recipes/quickstart/recipe.yaml[/]\n\n"
+    "[dim]--debug anywhere shows the traceback of an error.[/]",
 )
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe YAML.")]
@@ -129,6 +130,12 @@ def main() -> None:
         kind = "recipe error" if isinstance(error, RecipeError) else "error"
         typer.secho(f"{kind}: {error}", fg="red", err=True)
         sys.exit(USER_ERROR if isinstance(error, RecipeError) else RUN_ERROR)
+    except OSError as error:
+        if debug:
+            raise
+        fix = "free the disk or correct the path; then run the same command again to continue"
+        typer.secho(f"error: {error}\n  fix: {fix}", fg="red", err=True)
+        sys.exit(RUN_ERROR)
     except KeyboardInterrupt:
         typer.secho("interrupted; run the same command again to continue", err=True)
         sys.exit(130)

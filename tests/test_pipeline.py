@@ -1,0 +1,91 @@
+"""The pipeline around the stages; the real ones run in test_smoke.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tsqa.pipeline as pipeline_module
+from tsqa.errors import EngineError, TsqaError
+from tsqa.pipeline import Pipeline
+from tsqa.recipe import load_recipe
+from tsqa.stage import StageContext
+
+SMOKE = Path(__file__).parent.parent / "recipes" / "smoke" / "base.yaml"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace every in-process stage by one that writes a file, and record the calls."""
+    made: list[str] = []
+
+    def import_fake(module: str) -> Any:
+        def run(context: StageContext) -> dict[str, Any]:
+            made.append(module)
+            (context.out / "file.txt").write_text(module)
+            return {"documents": 3}
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
+    return made
+
+
+def open_pipeline(runs: Path, *overrides: str) -> Pipeline:
+    given = [f"runs={runs}", "tracking.mode=disabled", *overrides]
+    return Pipeline(load_recipe(SMOKE, given), SMOKE, given)
+
+
+def test_a_second_run_makes_nothing(tmp_path: Path, calls: list[str]) -> None:
+    open_pipeline(tmp_path).run(until="tokenize")
+    assert calls == ["tsqa.miniature", "train.tokenize"]
+    open_pipeline(tmp_path).run(until="tokenize")
+    assert len(calls) == 2
+
+
+def test_a_changed_setting_is_named_and_the_old_artifact_stays(
+    tmp_path: Path, calls: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = open_pipeline(tmp_path).run(until="data")["data"]
+    new = open_pipeline(tmp_path, "data.seed=7").run(until="data")["data"]
+    assert "changed seed: 0 -> 7" in capsys.readouterr().err
+    assert old.path != new.path
+    assert (old.path / "file.txt").exists()
+
+
+def test_a_stage_that_fails_leaves_nothing_that_counts_as_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    def fail(context: StageContext) -> dict[str, Any]:
+        (context.out / "half.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pipeline_module.importlib, "import_module", lambda name: SimpleNamespace(run=fail)
+        )
+        with pytest.raises(OSError, match="No space left"):
+            open_pipeline(tmp_path).run(until="data")
+    failed = open_pipeline(tmp_path)
+    assert failed.find(failed.nodes[0]) is None
+    assert open_pipeline(tmp_path).run(until="data")["data"].summary["documents"] == 3
+
+
+def test_a_training_job_that_dies_shows_its_last_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    monkeypatch.setattr(pipeline_module, "LAUNCH_FOLDER", tmp_path / "nowhere")
+    with pytest.raises(EngineError, match=r"nowhere/cpu\.yaml"):
+        open_pipeline(tmp_path).run(until="train")
+
+
+def test_training_without_its_tokens_names_the_command_to_run(tmp_path: Path) -> None:
+    recipe = load_recipe(SMOKE, [f"runs={tmp_path}"])
+    with (
+        pytest.raises(TsqaError, match="tsqa data"),
+        pipeline_module.train_context(recipe, SMOKE, "main", main_process=True),
+    ):
+        pass
