@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sdg_helpers import (
+
+from tests.sdg_helpers import (
     artifact,
     data_section,
     eval_section,
@@ -19,7 +20,6 @@ from sdg_helpers import (
     make_seed,
     seeds_section,
 )
-
 from tsqa import miniature
 from tsqa.artifact import read_jsonl, write_jsonl
 from tsqa.errors import TsqaError

@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sdg_helpers import FakeEngine, artifact, generate_section, make_context, make_seed, opened
 
+from tests.sdg_helpers import (
+    FakeEngine,
+    artifact,
+    generate_section,
+    make_context,
+    make_seed,
+    opened,
+)
 from tsqa import generate
 from tsqa.artifact import read_jsonl, write_jsonl
 from tsqa.errors import DataError, RecipeError

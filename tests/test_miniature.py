@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sdg_helpers import TASKS, data_section, make_context
 
+from tests.sdg_helpers import TASKS, data_section, make_context
 from tsqa import miniature
 from tsqa.artifact import read_jsonl
 from tsqa.errors import DataError

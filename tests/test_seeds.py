@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from sdg_helpers import artifact, data_section, eval_section, make_context, seeds_section
 
+from tests.sdg_helpers import artifact, data_section, eval_section, make_context, seeds_section
 from tsqa import miniature, seeds
 from tsqa.artifact import Artifact, read_jsonl, write_jsonl
 from tsqa.errors import DataError, LeakError

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sdg_helpers import generate_section
 
+from tests.sdg_helpers import generate_section
 from tsqa.errors import EngineError
 from tsqa.teachers import Request, open_engine
 from tsqa.teachers.vllm import VllmEngine, likely_fix
