@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from tsqa.artifact import Artifact
@@ -14,11 +16,12 @@ from tsqa.progress import console
 
 def print_plan(pipeline: Pipeline) -> None:
     """Print one row per stage. Times come from finished runs of the same kind, or are unknown."""
-    table = Table(title=f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages")
-    for column in ("stage", "state", "fingerprint"):
+    title = f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in ("stage", "state", "artifact"):
         table.add_column(column, no_wrap=True)
-    for column in ("tokens", "steps", "parameters", "estimate"):
-        table.add_column(column)
+    for column in ("tokens", "steps", "parameters", "time"):
+        table.add_column(column, no_wrap=True, justify="right")
     for node in pipeline.nodes:
         done = pipeline.find(node) is not None
         tokens = sum(phase.tokens for phase in node.recipe.mixture.phases)
@@ -64,7 +67,7 @@ def _shown_parameters(node: Node) -> str:
     if model.config is not None:
         return f"{_count_parameters(repr(sorted(model.config.items())), node):,}"
     if model.recipe is not None:
-        return f"as {model.recipe}"
+        return f"as {Path(model.recipe).stem}"
     return f"as {model.path}"
 
 
