@@ -18,7 +18,7 @@ def print_plan(pipeline: Pipeline) -> None:
     """Print one row per stage. Times come from finished runs of the same kind, or are unknown."""
     title = f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for column in ("stage", "state", "artifact"):
+    for column in ("stage", "state"):
         table.add_column(column, no_wrap=True)
     for column in ("tokens", "steps", "parameters", "time"):
         table.add_column(column, no_wrap=True, justify="right")
@@ -29,7 +29,6 @@ def print_plan(pipeline: Pipeline) -> None:
         table.add_row(
             pipeline.label(node),
             "cached" if done else "to run",
-            node.fingerprint[:8],
             f"{tokens:,}" if is_train else "",
             f"{tokens // node.recipe.train.global_batch_tokens:,}" if is_train else "",
             _shown_parameters(node) if is_train else "",
