@@ -7,20 +7,18 @@ length); the same input gives the same bytes; a source that is done is not done 
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tsqa.artifact import write_json
+from tsqa.artifact import read_numbered_jsonl, write_json
 from tsqa.errors import DataError, RecipeError
 from tsqa.progress import progress_bar
 from tsqa.recipe import SourceSection
@@ -84,29 +82,15 @@ def run(context: StageContext) -> dict[str, Any]:
 
 def read_documents(path: Path, field: str) -> Iterator[Document]:
     """Yield the documents of a JSONL or JSONL.gz file; DataError names the broken line."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file", "check mixture.sources.*.path")
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    with cast(IO[bytes], opener(path, "rb")) as handle:
-        try:
-            for number, raw in enumerate(handle, 1):
-                if not raw.strip():
-                    continue
-                try:
-                    record = json.loads(raw)
-                except ValueError as error:
-                    raise DataError(f"{path}:{number}: not JSON: {error}") from error
-                text = record.get(field) if isinstance(record, dict) else None
-                if not isinstance(text, str):
-                    raise DataError(
-                        f"{path}:{number}: no text in the field `{field}`",
-                        "name the right field in mixture.sources.*.text_field",
-                    )
-                if text.strip():
-                    yield Document(number, str(record.get("id", "")), text)
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
+    for number, record in read_numbered_jsonl(path):
+        text = record.get(field)
+        if not isinstance(text, str):
+            raise DataError(
+                f"{path}:{number}: no text in the field `{field}`",
+                "name the right field in mixture.sources.*.text_field",
+            )
+        if text.strip():
+            yield Document(number, str(record.get("id", "")), text)
 
 
 def train_tokenizer(paths: list[Path], vocab_size: int) -> Any:

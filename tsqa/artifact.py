@@ -7,16 +7,18 @@ directory or a `.partial` one that the next run continues; nothing is ever overw
 from __future__ import annotations
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from tsqa.errors import DataError, TsqaError
 
@@ -76,25 +78,37 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_jsonl(path: Path, tolerate_torn_tail: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSONL file; a broken line raises DataError with its number.
+    """Yield the records of a JSONL(.gz) file; a broken line raises DataError with its number.
 
     With `tolerate_torn_tail` an unfinished last line (a kill during append) is passed over.
     """
+    return (record for _, record in read_numbered_jsonl(path, tolerate_torn_tail))
+
+
+def read_numbered_jsonl(
+    path: Path, tolerate_torn_tail: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_jsonl`, each record with its line number; blank lines count but give nothing."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    with path.open("rb") as handle:
-        for number, raw in enumerate(handle, 1):
-            if not raw.strip():
-                continue
-            try:
-                record = json.loads(raw)
-            except ValueError as error:
-                if tolerate_torn_tail and not raw.endswith(b"\n"):
-                    return
-                raise DataError(f"{path}:{number}: not JSON: {error}") from error
-            if not isinstance(record, dict):
-                raise DataError(f"{path}:{number}: expected an object, found {record!r:.60}")
-            yield record
+    opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    with cast(IO[bytes], opener(path, "rb")) as handle:
+        try:
+            for number, raw in enumerate(handle, 1):
+                if not raw.strip():
+                    continue
+                try:
+                    record = json.loads(raw)
+                except ValueError as error:
+                    if tolerate_torn_tail and not raw.endswith(b"\n"):
+                        return
+                    raise DataError(f"{path}:{number}: not JSON: {error}") from error
+                if not isinstance(record, dict):
+                    raise DataError(f"{path}:{number}: expected an object, found {record!r:.60}")
+                yield number, record
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
 
 
 def write_jsonl(path: Path, records: Any) -> int:
