@@ -7,22 +7,18 @@ results; a block is scheduled alike every time (one process, no prefix cache, a 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+from tsqa.process import die_with_parent
+
 _CPU_BATCHED_TOKENS = 4096
 
 
 def main() -> None:
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:
-        sys.exit("the parent process is gone")
+    die_with_parent()
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as results:
         engine = _start(json.loads(sys.stdin.readline()))
         _send(results, {"ready": True})
