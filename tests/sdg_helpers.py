@@ -20,7 +20,6 @@ from tsqa.recipe import (
     SamplingSection,
     SeedsSection,
     TeacherSection,
-    TrackingSection,
 )
 from tsqa.seeds import Seed
 from tsqa.stage import StageContext
@@ -34,17 +33,8 @@ def make_context(out: Path, inputs: dict[str, Artifact], **sections: Any) -> Sta
     """A context whose recipe holds only the sections given."""
     names = ("data", "seeds", "generate", "filter", "eval")
     recipe: Any = SimpleNamespace(**{name: sections.get(name) for name in names})
-    tracker = Tracker(
-        TrackingSection(mode="disabled"),
-        experiment="test",
-        stage="test",
-        arm=None,
-        fingerprint="0",
-        config={},
-        directory=out,
-    )
     out.mkdir(parents=True, exist_ok=True)
-    return StageContext(recipe, inputs, out, tracker)
+    return StageContext(recipe, inputs, out, Tracker.silent())
 
 
 def artifact(path: Path) -> Artifact:

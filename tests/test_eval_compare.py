@@ -15,7 +15,7 @@ from rich.console import Console
 from eval import compare, harness, stats
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
-from tsqa.recipe import Recipe, TrackingSection
+from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
@@ -138,18 +138,9 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
             },
         }
     )
-    tracker = Tracker(
-        TrackingSection(mode="disabled"),
-        experiment="x",
-        stage="compare",
-        arm=None,
-        fingerprint="0",
-        config={},
-        directory=tmp_path,
-    )
     out = tmp_path / "out"
     out.mkdir()
-    summary = compare.run(StageContext(recipe, inputs, out, tracker))
+    summary = compare.run(StageContext(recipe, inputs, out, Tracker.silent()))
     deltas = json.loads((out / "deltas.json").read_text())
     assert summary["better"] == 2 and summary["no_detectable_change"] == 2
     assert deltas["control"] == "synthetic=0.0" and deltas["arms"] == ["synthetic=0.5"]

@@ -13,7 +13,7 @@ from eval import harness
 from tests.tiny_eval import make_model, make_tasks
 from tsqa.artifact import Artifact
 from tsqa.errors import CheckpointError, DataError
-from tsqa.recipe import Recipe, TrackingSection
+from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
@@ -40,16 +40,7 @@ def context_of(world: Path, out: Path, tasks: list[str], trained: str = "trained
         }
     )
     out.mkdir(exist_ok=True)
-    tracker = Tracker(
-        TrackingSection(mode="disabled"),
-        experiment="tiny",
-        stage="evaluate",
-        arm=None,
-        fingerprint="0",
-        config={},
-        directory=out,
-    )
-    return StageContext(recipe, {"model": Artifact(world / trained, {})}, out, tracker)
+    return StageContext(recipe, {"model": Artifact(world / trained, {})}, out, Tracker.silent())
 
 
 def read(out: Path) -> tuple[bytes, bytes]:

@@ -13,7 +13,6 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import (
     BASIS_POINTS,
     Recipe,
-    TrackingSection,
     arms_of,
     check_divisible,
     control_of,
@@ -298,16 +297,7 @@ def test_rescaling_without_another_source_is_refused() -> None:
 
 def test_data_paths_need_a_data_section(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, BASE))
-    tracker = Tracker(
-        TrackingSection(mode="disabled"),
-        experiment="e",
-        stage="s",
-        arm=None,
-        fingerprint="f",
-        config={},
-        directory=tmp_path,
-    )
-    context = StageContext(recipe, {}, tmp_path, tracker)
+    context = StageContext(recipe, {}, tmp_path, Tracker.silent())
     assert context.resolve("plain.jsonl") == Path("plain.jsonl")
     with pytest.raises(DataError, match="no `data` section"):
         context.resolve("{data}/docs.jsonl")

@@ -131,11 +131,7 @@ def metrics(artifact: Artifact) -> list[dict[str, Any]]:
 def silent_context(recipe: Recipe) -> StageContext:
     (manifest,) = Path(recipe.runs).glob("artifacts/tokenize/*/manifest.json")
     tokens = Artifact(manifest.parent, json.loads(manifest.read_text()))
-    tracker = Tracker(
-        recipe.tracking, experiment="t", stage="train", arm=None, fingerprint="f", config={},
-        directory=tokens.path,
-    )  # fmt: skip
-    return StageContext(recipe, {"tokenize": tokens}, tokens.path, tracker)
+    return StageContext(recipe, {"tokenize": tokens}, tokens.path, Tracker.silent())
 
 
 def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:

@@ -37,16 +37,7 @@ def context_for(folder: Path, path: Path) -> StageContext:
     )
     out = folder / "out"
     out.mkdir()
-    tracker = Tracker(
-        recipe.tracking,
-        experiment="t",
-        stage="tokenize",
-        arm=None,
-        fingerprint="f",
-        config={},
-        directory=folder,
-    )
-    return StageContext(recipe, {}, out, tracker)
+    return StageContext(recipe, {}, out, Tracker.silent())
 
 
 @pytest.fixture

@@ -170,6 +170,10 @@ class Store:
     def path_of(self, stage: str, fingerprint: str) -> Path:
         return self.root / stage / fingerprint
 
+    def partial_path_of(self, stage: str, fingerprint: str) -> Path:
+        """Where the artifact is made, until it is whole."""
+        return self.root / stage / f"{fingerprint}.partial"
+
     def find(self, stage: str, fingerprint: str) -> Artifact | None:
         """Return the finished artifact, or None. A directory without a manifest is an error."""
         path = self.path_of(stage, fingerprint)
@@ -192,10 +196,9 @@ class Store:
 
         Waits for the lock a while: the children of a killed run need a moment to end.
         """
-        path = self.path_of(stage, fingerprint)
-        partial = path.with_name(path.name + ".partial")
+        partial = self.partial_path_of(stage, fingerprint)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(path.name + ".lock").open("w") as lock:
+        with partial.with_suffix(".lock").open("w") as lock:
             deadline = time.monotonic() + wait_seconds
             while not _try_lock(lock):
                 if time.monotonic() >= deadline:
@@ -233,8 +236,7 @@ class Store:
         return Artifact(final, manifest)
 
     def discard_partial(self, stage: str, fingerprint: str) -> None:
-        partial = self.path_of(stage, fingerprint).with_name(fingerprint + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -134,7 +134,7 @@ class Pipeline:
         inputs = self.inputs_of(node)
         with self.store.working_directory(node.stage, node.fingerprint) as partial:
             if self.find(node) is not None:
-                partial.rmdir()
+                self.store.discard_partial(node.stage, node.fingerprint)
                 yield None, lambda summary: None
                 return
             started = time.monotonic()
@@ -144,7 +144,7 @@ class Pipeline:
 
                 def commit(summary: Mapping[str, Any]) -> None:
                     timed = {"seconds": round(time.monotonic() - started, 2), **summary}
-                    self.store.commit(
+                    made = self.store.commit(
                         partial,
                         node.stage,
                         node.fingerprint,
@@ -153,12 +153,11 @@ class Pipeline:
                         timed,
                     )
                     tracker.summary(_scalars(timed))
-                    path = self.store.path_of(node.stage, node.fingerprint)
                     lineage = {
                         f"{upstream.stage}:{role}": upstream.fingerprint
                         for role, upstream in node.inputs.items()
                     }
-                    tracker.artifact(path, node.stage, node.fingerprint, lineage)
+                    tracker.artifact(made.path, node.stage, node.fingerprint, lineage)
 
                 yield StageContext(node.recipe, inputs, partial, tracker), commit
                 failed = False
@@ -202,8 +201,8 @@ class Pipeline:
 
     def _follow_training(self, node: Node, process: subprocess.Popen[bytes]) -> None:
         """Show a bar from the metrics that the job writes, until it ends."""
-        path = self.store.path_of(node.stage, node.fingerprint)
-        metrics = path.with_name(path.name + ".partial") / "metrics.jsonl"
+        partial = self.store.partial_path_of(node.stage, node.fingerprint)
+        metrics = partial / "metrics.jsonl"
         total = sum(phase.tokens for phase in node.recipe.mixture.phases)
         with progress_bar() as bar:
             task = bar.add_task(f"  {self.label(node)} tokens", total=total, note="starting")
@@ -271,21 +270,9 @@ def train_context(
         with pipeline._open(node) as (context, commit):
             yield context, commit
         return
-    silent = Tracker(
-        recipe.tracking.model_copy(update={"mode": "disabled"}),
-        experiment=recipe.name,
-        stage="train",
-        arm=arm,
-        fingerprint=node.fingerprint,
-        config={},
-        directory=Path(recipe.runs),
-    )
-    path = pipeline.store.path_of(node.stage, node.fingerprint)
-    partial = path.with_name(path.name + ".partial")
-    yield (
-        StageContext(node.recipe, pipeline.inputs_of(node), partial, silent),
-        lambda summary: None,
-    )
+    partial = pipeline.store.partial_path_of(node.stage, node.fingerprint)
+    context = StageContext(node.recipe, pipeline.inputs_of(node), partial, Tracker.silent())
+    yield context, lambda summary: None
 
 
 def _own_lines(log: Path) -> list[str]:

@@ -60,6 +60,19 @@ class Tracker:
             logger.warning("W&B is off for this stage: %s", error)
             self._run = None
 
+    @classmethod
+    def silent(cls) -> Tracker:
+        """A tracker that logs nothing: for all ranks but the first."""
+        return cls(
+            TrackingSection(mode="disabled"),
+            experiment="",
+            stage="",
+            arm=None,
+            fingerprint="",
+            config={},
+            directory=Path(),
+        )
+
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Log scalars; put `train/tokens` among them for the x-axis of training curves."""
         self._try(lambda run: run.log(dict(metrics)))
