@@ -7,20 +7,18 @@ loaded is a DataError that names it.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import lm_eval
 import lm_eval.api.task
 import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 
 from tsqa.errors import CheckpointError, DataError
+from tsqa.lm_tasks import task_library
 
 # The stage has its own bar; lm-eval offers no switch for this one.
 lm_eval.api.task.tqdm = functools.partial(lm_eval.api.task.tqdm, disable=True)
@@ -80,19 +78,9 @@ def load(
     return model
 
 
-@functools.lru_cache(maxsize=4)
-def _manager(include: Path | None) -> TaskManager:
-    """Index of tasks. lm-eval's own takes 12 s, so it is left out where a folder is given."""
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    datasets.disable_progress_bars()
-    if include is None:
-        return TaskManager()
-    return TaskManager(include_path=str(include), include_defaults=False)
-
-
 def leaf_tasks(names: Sequence[str], include: Path | None) -> list[str]:
     """The tasks behind task, group and tag names, each once, in order."""
-    manager = _manager(include)
+    manager = task_library(include).manager
     leaves: dict[str, None] = {}
     for name in names:
         if name not in manager.all_tasks:
@@ -125,7 +113,7 @@ def evaluate_task(
             tasks=[name],
             num_fewshot=num_fewshot,
             limit=limit,
-            task_manager=_manager(include),
+            task_manager=task_library(include).manager,
             bootstrap_iters=0,
             log_samples=True,
             random_seed=seed,

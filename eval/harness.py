@@ -39,7 +39,7 @@ def run(context: StageContext) -> dict[str, Any]:
         raise RecipeError("the recipe has no section `eval`", "add one with its tasks")
     started = time.monotonic()
     checkpoint = find_checkpoint(context)
-    include = context.resolve(section.include) if section.include else None
+    include = context.task_folder(section)
     if include is not None and not include.is_dir():
         raise DataError(f"eval.include: {include}: no such folder")
     parts = context.out / "parts"

@@ -16,6 +16,7 @@ import yaml
 
 from tsqa.artifact import file_identity, fingerprint_of
 from tsqa.errors import RecipeError
+from tsqa.lm_tasks import data_files
 from tsqa.recipe import ModelSection, Recipe, arms_of, load_recipe
 
 PROMPT_FOLDER = Path(__file__).parent / "prompts"
@@ -226,14 +227,16 @@ def _identify(path: str | None) -> Any:
         return file_identity(real)
     if real.is_dir():
         files = [file for file in sorted(real.iterdir()) if file.is_file()]
-        named = [name for file in files if file.suffix in (".yaml", ".yml") for name in _data(file)]
+        named = [
+            name for file in files if file.suffix in (".yaml", ".yml") for name in _task_data(file)
+        ]
         return [file_identity(file) for file in [*files, *named]]
     if path.startswith((".", "/")) or real.suffix in (".jsonl", ".gz", ".json"):
         raise RecipeError(f"{path}: no such file or folder", "correct the path in the recipe")
     return path
 
 
-def _data(task_yaml: Path) -> list[Path]:
+def _task_data(task_yaml: Path) -> list[Path]:
     """The local data files that an lm-eval task YAML names."""
 
     class Loader(yaml.SafeLoader):
@@ -241,7 +244,5 @@ def _data(task_yaml: Path) -> list[Path]:
 
     Loader.add_constructor("!function", lambda loader, node: None)
     config = yaml.load(task_yaml.read_text(encoding="utf-8"), Loader)
-    kwargs = config.get("dataset_kwargs") if isinstance(config, dict) else None
-    files = (kwargs or {}).get("data_files") or {}
-    values = files.values() if isinstance(files, dict) else [files]
-    return [Path(value) for value in values if isinstance(value, str) and Path(value).is_file()]
+    files = data_files(config).values() if isinstance(config, dict) else []
+    return [file for file in files if file.is_file()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ class TaskLibrary:
     def __init__(self, include: Path | None) -> None:
         if include is not None and not include.is_dir():
             raise DataError(f"{include}: no such folder of task YAMLs", "correct `include`")
+        import datasets
         from lm_eval.tasks import TaskManager
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         self._origin = str(include) if include else "lm-eval's own tasks"
-        self._manager = TaskManager(
+        self.manager = TaskManager(
             include_path=str(include) if include else None, include_defaults=include is None
         )
 
@@ -41,22 +44,19 @@ class TaskLibrary:
         """The task's configuration with its includes resolved; no data is read."""
         from lm_eval.tasks._yaml_loader import load_yaml
 
-        entry = self._manager.task_index[name]
+        entry = self.manager.task_index[name]
         if entry.yaml_path is None:
             return dict(entry.cfg or {})
         return dict(load_yaml(entry.yaml_path, resolve_func=False))
 
     def load(self, name: str) -> Any:
         """The lm-eval Task with its data; local JSONL is checked line by line first."""
-        import datasets
-
         for path in data_files(self.config(name)).values():
             if path.suffix == ".jsonl":
                 for _ in read_jsonl(path):
                     pass
-        datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         try:
-            return self._manager.load(name)["tasks"][name]
+            return self.manager.load(name)["tasks"][name]
         except Exception as error:
             raise DataError(
                 f"the data of the task {name} cannot be loaded: {type(error).__name__}: {error}",
@@ -66,14 +66,14 @@ class TaskLibrary:
     def _leaves(self, name: str) -> list[str]:
         from lm_eval.tasks._index import Kind
 
-        entry = self._manager.task_index.get(name)
+        entry = self.manager.task_index.get(name)
         if entry is None:
-            near = ", ".join(self._manager.all_tasks[:8])
+            near = ", ".join(self.manager.all_tasks[:8])
             raise DataError(
                 f"unknown task {name!r} in {self._origin}", f"choose among: {near}, ..."
             )
         if entry.kind == Kind.TAG:
-            index = self._manager.task_index
+            index = self.manager.task_index
             leaves = [n for n, e in sorted(index.items()) if name in e.tags and e.kind != Kind.TAG]
             return self.expand(leaves)
         if entry.kind == Kind.GROUP:
@@ -81,6 +81,12 @@ class TaskLibrary:
             names = [m if isinstance(m, str) else m["task"] for m in members]
             return self.expand(names)
         return [name]
+
+
+@lru_cache(maxsize=4)
+def task_library(include: Path | None) -> TaskLibrary:
+    """One index per folder and process, for all stages: lm-eval takes 12 s to index its own."""
+    return TaskLibrary(include)
 
 
 def evaluated_split(config: Mapping[str, Any]) -> str | None:
@@ -92,7 +98,7 @@ def evaluated_split(config: Mapping[str, Any]) -> str | None:
 def data_files(config: Mapping[str, Any]) -> dict[str, Path]:
     """Split -> local file, for tasks over local files (`dataset_path: json`)."""
     files = (config.get("dataset_kwargs") or {}).get("data_files") or {}
-    if isinstance(files, str):
+    if not isinstance(files, dict):
         files = {"train": files}
     return {split: Path(file) for split, file in files.items() if isinstance(file, str)}
 

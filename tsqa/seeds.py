@@ -19,7 +19,7 @@ from typing import Any, Literal
 from tsqa.artifact import write_jsonl
 from tsqa.errors import DataError, LeakError
 from tsqa.filters.text import normalise, normalise_answer, parse_number
-from tsqa.lm_tasks import TaskLibrary, evaluated_split, split_identity
+from tsqa.lm_tasks import TaskLibrary, evaluated_split, split_identity, task_library
 from tsqa.progress import progress_bar
 from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
@@ -50,7 +50,7 @@ def run(context: StageContext) -> dict[str, Any]:
     section = context.recipe.seeds
     if section is None:
         raise DataError("the recipe has no `seeds` section", "add one")
-    include = context.resolve(section.include) if section.include else None
+    include = context.task_folder(section)
     library = task_library(include)
     tasks = library.expand(section.tasks)
     evaluated = _evaluated(context)
@@ -68,8 +68,10 @@ def run(context: StageContext) -> dict[str, Any]:
         for task in tasks:
             pool = load_split(task, include, "train")
             random.Random(f"{section.seed}:{task}").shuffle(pool)
-            clean = [seed for seed in pool if normalise(seed.question) not in known]
-            dropped = [seed for seed in pool if normalise(seed.question) in known]
+            clean: list[Seed] = []
+            dropped: list[Seed] = []
+            for seed in pool:
+                (dropped if normalise(seed.question) in known else clean).append(seed)
             rejected += [{**asdict(s), "reason": "question of an evaluated split"} for s in dropped]
             if not clean:
                 raise DataError(f"the task {task} leaves no seed: {len(dropped)} dropped as leaks")
@@ -83,12 +85,6 @@ def run(context: StageContext) -> dict[str, Any]:
         "by_task": dict(Counter(seed.task for seed in chosen)),
         "by_kind": dict(Counter(seed.kind for seed in chosen)),
     }
-
-
-@lru_cache(maxsize=4)
-def task_library(include: Path | None) -> TaskLibrary:
-    """One index per folder and process: lm-eval takes 12 s to index its own tasks."""
-    return TaskLibrary(include)
 
 
 def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
@@ -162,7 +158,7 @@ def _evaluated(context: StageContext) -> list[tuple[str, Path | None]]:
     section = context.recipe.eval
     if section is None:
         return []
-    include = context.resolve(section.include) if section.include else None
+    include = context.task_folder(section)
     return [(name, include) for name in evaluated_tasks(context.recipe, include)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tsqa.artifact import Artifact
 from tsqa.errors import DataError
-from tsqa.recipe import Recipe
+from tsqa.recipe import EvalSection, Recipe, SeedsSection
 from tsqa.tracking import Tracker
 
 
@@ -29,3 +29,7 @@ class StageContext:
                 raise DataError(f"{path}: the recipe has no `data` section", "add one")
             return Path(str(self.inputs["data"].path) + path.removeprefix("{data}"))
         return Path(path)
+
+    def task_folder(self, section: SeedsSection | EvalSection) -> Path | None:
+        """The folder of task YAMLs that a section names; None means lm-eval's own tasks."""
+        return self.resolve(section.include) if section.include else None

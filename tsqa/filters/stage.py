@@ -18,10 +18,11 @@ from tsqa.filters.candidate import Candidate, Rejection, read_candidate
 from tsqa.filters.decontaminate import EvaluatedIndex, measure_recall
 from tsqa.filters.dedup import find_duplicates
 from tsqa.filters.text import normalise, normalise_answer
+from tsqa.lm_tasks import task_library
 from tsqa.miniature import PREFIX, true_answer
 from tsqa.progress import progress_bar
 from tsqa.recipe import FilterSection
-from tsqa.seeds import Seed, evaluated_tasks, load_split, task_library
+from tsqa.seeds import Seed, evaluated_tasks, load_split
 from tsqa.stage import StageContext
 
 Step = tuple[str, Callable[[Sequence[Candidate]], dict[str, Rejection]]]
@@ -96,7 +97,7 @@ def load_evaluated(context: StageContext) -> list[Seed]:
     section = context.recipe.eval
     if section is None:
         raise DataError("`filter` needs `eval`: decontamination is against its tasks")
-    include = context.resolve(section.include) if section.include else None
+    include = context.task_folder(section)
     names = evaluated_tasks(context.recipe, include)
     return [document for name in names for document in load_split(name, include, "test")]
 
@@ -106,7 +107,7 @@ def load_seed_questions(context: StageContext) -> dict[str, str]:
     section = context.recipe.seeds
     if section is None:
         raise DataError("`filter` needs `seeds`")
-    include = context.resolve(section.include) if section.include else None
+    include = context.task_folder(section)
     return {
         normalise(seed.question): seed.id
         for task in task_library(include).expand(section.tasks)
