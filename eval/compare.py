@@ -1,7 +1,7 @@
 """Compare the arms: each against the control, and the control against the base model.
 
 Promises: a comparison of different task versions, few-shot counts, metrics or documents is
-refused by name; p-values are corrected over the whole table; the conclusion is computed from the
+refused by name; p-values are corrected over the macro rows, and over the task rows; the conclusion is computed from the
 numbers and says so when nothing changed.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,7 +48,6 @@ def run(context: StageContext) -> dict[str, Any]:
     section = context.recipe.eval
     if section is None:
         raise RecipeError("the recipe has no section `eval`", "add one with its tasks")
-    started = time.monotonic()
     models = {role.removeprefix("arm:"): read(role, a) for role, a in context.inputs.items()}
     deltas = compare(
         models,
@@ -68,7 +66,6 @@ def run(context: StageContext) -> dict[str, Any]:
         "rows": len(verdicts),
         **{word.replace(" ", "_"): verdicts.count(word) for word in _STYLES},
         "conclusion": deltas["conclusion"],
-        "seconds": round(time.monotonic() - started, 2),
     }
 
 

@@ -15,7 +15,6 @@ import json
 import math
 import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ def run(context: StageContext) -> dict[str, Any]:
     section = context.recipe.eval
     if section is None:
         raise RecipeError("the recipe has no section `eval`", "add one with its tasks")
-    started = time.monotonic()
     checkpoint = find_checkpoint(context)
     include = context.task_folder(section)
     if include is not None and not include.is_dir():
@@ -58,7 +56,6 @@ def run(context: StageContext) -> dict[str, Any]:
         "documents": sum(task["n"] for task in tasks.values()),
         "macro": macro,
         "scores": {name: task["score"] for name, task in tasks.items()},
-        "seconds": round(time.monotonic() - started, 2),
     }
 
 

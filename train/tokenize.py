@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,6 @@ class Document:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Make or copy the tokenizer, then tokenize each source; see the module for the files."""
-    begun = time.perf_counter()
     tokenizer = _tokenizer(context)
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no end-of-sequence token", "choose one that has")
@@ -76,7 +74,6 @@ def run(context: StageContext) -> dict[str, Any]:
         "vocab_size": len(tokenizer),
         "sources": summaries,
         "tokens": sum(s["tokens"] for s in summaries.values()),
-        "seconds": round(time.perf_counter() - begun, 2),
     }
 
 

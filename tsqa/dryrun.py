@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +66,23 @@ def _model_of(trained: Artifact) -> tuple[Any, str | None]:
 def _shown_parameters(node: Node) -> str:
     model = node.recipe.model
     if model.config is not None:
-        return f"{_count_parameters(repr(sorted(model.config.items())), node):,}"
+        settings = dict(model.config)
+        if node.recipe.tokenizer and node.recipe.tokenizer.train_on:
+            settings.setdefault("vocab_size", node.recipe.tokenizer.vocab_size)
+        return f"{_count_parameters(json.dumps(settings, sort_keys=True)):,}"
     if model.recipe is not None:
         return f"as {Path(model.recipe).stem}"
     return f"as {model.path}"
 
 
-_counted: dict[str, int] = {}
+@cache
+def _count_parameters(settings: str) -> int:
+    """Of a transformers config as JSON; counted on the meta device, so nothing is allocated."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-
-def _count_parameters(key: str, node: Node) -> int:
-    """Count on the meta device: nothing is allocated."""
-    if key not in _counted:
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
-
-        settings: dict[str, Any] = dict(node.recipe.model.config or {})
-        if node.recipe.tokenizer and node.recipe.tokenizer.train_on:
-            settings.setdefault("vocab_size", node.recipe.tokenizer.vocab_size)
-        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-        _counted[key] = sum(parameter.numel() for parameter in model.parameters())
-    return _counted[key]
+    values: dict[str, Any] = json.loads(settings)
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(parameter.numel() for parameter in model.parameters())
