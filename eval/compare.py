@@ -1,8 +1,8 @@
 """Compare the arms: each against the control, and the control against the base model.
 
 Promises: a comparison of different task versions, few-shot counts, metrics or documents is
-refused by name; p-values are corrected over the macro rows, and over the task rows; the conclusion is computed from the
-numbers and says so when nothing changed.
+refused by name; p-values are corrected over the macro rows, and over the task rows; the conclusion
+is computed from the numbers and says so when nothing changed.
 """
 
 from __future__ import annotations
