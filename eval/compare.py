@@ -21,8 +21,8 @@ from rich.text import Text
 from eval import stats
 from eval.harness import DOCUMENTS, RESULTS
 from tsqa.artifact import Artifact, write_json
-from tsqa.errors import DataError, RecipeError
-from tsqa.recipe import control_of
+from tsqa.errors import DataError
+from tsqa.recipe import control_of, needed
 from tsqa.stage import StageContext
 
 BASE = "base"
@@ -45,9 +45,7 @@ class Evaluated:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Write deltas.json and deltas.csv from the inputs `base` (optional) and `arm:<name>`."""
-    section = context.recipe.eval
-    if section is None:
-        raise RecipeError("the recipe has no section `eval`", "add one with its tasks")
+    section = needed(context.recipe.eval, "eval")
     models = {role.removeprefix("arm:"): read(role, a) for role, a in context.inputs.items()}
     deltas = compare(
         models,

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from tsqa.artifact import write_json
-from tsqa.errors import CheckpointError, DataError, RecipeError
+from tsqa.errors import CheckpointError, DataError
 from tsqa.progress import progress_bar
-from tsqa.recipe import EvalSection
+from tsqa.recipe import EvalSection, needed
 from tsqa.stage import StageContext
 
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
@@ -33,9 +33,7 @@ _SEED = 1234
 
 def run(context: StageContext) -> dict[str, Any]:
     """Score `inputs["model"]`, or else the recipe's own model, on every task of the recipe."""
-    section = context.recipe.eval
-    if section is None:
-        raise RecipeError("the recipe has no section `eval`", "add one with its tasks")
+    section = needed(context.recipe.eval, "eval")
     checkpoint = find_checkpoint(context)
     include = context.task_folder(section)
     if include is not None and not include.is_dir():
@@ -63,7 +61,7 @@ def find_checkpoint(context: StageContext) -> str:
     """The folder (or hub id) to evaluate; a folder that is not a model is a CheckpointError."""
     if "model" in context.inputs:
         folder = context.inputs["model"].path / "hf"
-    elif context.recipe.model.path is not None:
+    elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
             return str(folder)  # a hub id
@@ -119,7 +117,7 @@ def _evaluate(
         model = backend.load(
             checkpoint,
             batch_size=section.batch_size,
-            trust_remote_code=context.recipe.model.trust_remote_code,
+            trust_remote_code=needed(context.recipe.model, "model").trust_remote_code,
             on_progress=lambda note: bar.update(row, note=note),
         )
         for name in missing:

@@ -10,7 +10,7 @@ from accelerate import Accelerator, DeepSpeedPlugin
 from accelerate.utils import InitProcessGroupKwargs
 
 from tsqa.errors import RecipeError
-from tsqa.recipe import Recipe, check_divisible
+from tsqa.recipe import Recipe, check_divisible, needed
 
 _ALONE = {
     "RANK": "0",
@@ -26,7 +26,7 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
     if "RANK" not in os.environ:
         os.environ.update(_ALONE)
     world = int(os.environ["WORLD_SIZE"])
-    train = recipe.train
+    train = needed(recipe.train, "train")
     try:
         check_divisible(train, world, "the number of processes")
     except ValueError as error:
@@ -59,7 +59,7 @@ def _use_plain_gloo() -> None:
 
 def deepspeed_config(recipe: Recipe, world: int) -> dict[str, Any]:
     """The DeepSpeed side of the recipe's `train` section."""
-    train = recipe.train
+    train = needed(recipe.train, "train")
     return {
         "train_micro_batch_size_per_gpu": train.micro_batch_size,
         "gradient_accumulation_steps": train.global_batch_rows // (train.micro_batch_size * world),

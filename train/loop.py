@@ -28,6 +28,7 @@ from train.schedule import learning_rate
 from train.stream import IGNORED, MicroBatch, TokenStore, micro_batches
 from tsqa.artifact import write_json
 from tsqa.progress import progress_bar
+from tsqa.recipe import needed
 from tsqa.stage import StageContext
 
 PREEMPTED = 75
@@ -52,7 +53,8 @@ def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(tokens / "tokenizer")
     store = TokenStore(tokens)
     recipe = context.recipe
-    made = plan(recipe.mixture, recipe.train, store.rows, recipe.seed)
+    mixture, train = needed(recipe.mixture, "mixture"), needed(recipe.train, "train")
+    made = plan(mixture, train, store.rows, recipe.seed)
     summary = context.out / "trained.json"
     if not summary.exists():
         trainer = Trainer(context, accelerator, tokenizer, store, made)
@@ -80,7 +82,7 @@ class Trainer:
         made: MixturePlan,
     ) -> None:
         self.context, self.accelerator, self.store, self.plan = context, accelerator, store, made
-        self.section = context.recipe.train
+        self.section = needed(context.recipe.train, "train")
         self.device = accelerator.device
         model = build_model(context, tokenizer)
         self.model_type = model.config.model_type

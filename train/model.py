@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 from tsqa.errors import DataError, RecipeError
+from tsqa.recipe import needed
 from tsqa.stage import StageContext
 
 
 def build_model(context: StageContext, tokenizer: Any) -> Any:
     """The model in the training precision, its vocabulary and special ids the tokenizer's."""
-    section = context.recipe.model
-    dtype = torch.bfloat16 if context.recipe.train.precision == "bf16" else torch.float32
+    section = needed(context.recipe.model, "model")
+    precision = needed(context.recipe.train, "train").precision
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if section.config is not None:
         return _from_config(dict(section.config), tokenizer, context.recipe.seed, dtype)
     origin = str(section.path)

@@ -14,6 +14,7 @@ from tsqa.artifact import Artifact
 from tsqa.graph import Node
 from tsqa.pipeline import Pipeline
 from tsqa.progress import console
+from tsqa.recipe import needed
 
 
 def print_plan(pipeline: Pipeline) -> None:
@@ -26,13 +27,15 @@ def print_plan(pipeline: Pipeline) -> None:
         table.add_column(column, no_wrap=True, justify="right")
     for node in pipeline.nodes:
         done = pipeline.find(node) is not None
-        tokens = sum(phase.tokens for phase in node.recipe.mixture.phases)
+        train, mixture = node.recipe.train, node.recipe.mixture
         is_train = node.stage == "train"
+        tokens = mixture.tokens if is_train and mixture else 0
+        steps = tokens // train.global_batch_tokens if train else 0
         table.add_row(
             pipeline.label(node),
             "cached" if done else "to run",
             f"{tokens:,}" if is_train else "",
-            f"{tokens // node.recipe.train.global_batch_tokens:,}" if is_train else "",
+            f"{steps:,}" if is_train else "",
             _shown_parameters(node) if is_train else "",
             "" if done else _estimate(pipeline, node, tokens),
         )
@@ -64,7 +67,7 @@ def _model_of(trained: Artifact) -> tuple[Any, str | None]:
 
 
 def _shown_parameters(node: Node) -> str:
-    model = node.recipe.model
+    model = needed(node.recipe.model, "model")
     if model.config is not None:
         settings = dict(model.config)
         if node.recipe.tokenizer and node.recipe.tokenizer.train_on:

@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
 
 import yaml
 from omegaconf import OmegaConf
@@ -74,14 +74,79 @@ class DataSection(Section):
     """Few-shot documents for the teacher's own training; none holds a test question."""
 
 
-class SeedsSection(Section):
-    """Training splits of lm-eval tasks, normalised to Seed records."""
+AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
+Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
 
-    tasks: list[str] = Field(min_length=1)
+
+class ColumnsSection(Section):
+    """Column of an own dataset -> field of a seed; a dotted name reaches into nested records."""
+
+    question: str
+    answer: str
+    choices: str | None = None
+    context: str | None = None
+    explanation: str | None = None
+    subject: str | None = None
+    tests: str | None = None
+    """Code that fails unless the answer is right; for answers of kind `code`."""
+    id: str | None = None
+
+
+class DatasetSection(Section):
+    """Seeds from an own dataset: a hub id, or local JSONL(.gz), JSON, parquet or CSV."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The task name of its seeds."""
+    path: str
+    """A file, a folder of files of one format, or a hub id."""
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    columns: ColumnsSection
+    answer: Literal["auto", "index", "letter", "text"] = "auto"
+    """What the answer column holds where there are choices."""
+    kind: AnswerKind | None = None
+    """None: told from each document."""
+    capability: str | None = None
+    language: str = "en"
+    licence: str | None = None
+
+
+class BudgetSection(Section):
+    """How many seeds each capability and task gives."""
+
+    total: int = Field(ge=1)
+    temperature: float = Field(1.0, gt=0)
+    """A pool of n documents weighs n ** (1 / temperature): 1 is proportional, large is equal."""
+    capabilities: dict[str, Share] = {}
+    """Share of the total per capability; those not named share the rest by their weights."""
+
+
+class SeedsSection(Section):
+    """Training splits of lm-eval tasks and of own datasets, normalised to Seed records."""
+
+    tasks: list[str] = []
     include: str | None = None
     """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
+    datasets: list[DatasetSection] = []
+    taxonomy: str | None = None
+    """YAML that maps tasks to capabilities; its entries win over the shipped ones."""
     max_per_task: int = Field(1000, ge=1)
+    budget: BudgetSection | None = None
+    allow_leaks: list[str] = []
+    """Tasks to seed from although they share documents with an evaluated split. Recorded in
+    every artifact downstream."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Self:
+        if not self.tasks and not self.datasets:
+            raise ValueError("give tasks, datasets, or both")
+        names = [dataset.name for dataset in self.datasets]
+        twice = sorted({name for name in names if names.count(name) > 1 or name in self.tasks})
+        if twice:
+            raise ValueError(f"two sources have the name {', '.join(twice)}")
+        return self
 
 
 class ModelSection(Section):
@@ -111,45 +176,96 @@ class SamplingSection(Section):
 
 
 class TeacherSection(Section):
-    """The model that writes the questions and answers, served by vLLM in its own process."""
+    """A model that writes or judges: vLLM in its own process, or an OpenAI-compatible endpoint."""
 
-    engine: Literal["vllm"] = "vllm"
+    engine: Literal["vllm", "openai"] = "vllm"
     model: ModelSection
+    """openai: `path` is the model's name at the endpoint."""
+    form: Literal["auto", "chat", "completion"] = "auto"
+    """auto: chat where the model has a chat template, few-shot completion otherwise."""
+    structured: bool = False
+    """Guide decoding by the prompt's JSON schema (chat form only)."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
     max_model_len: int = Field(4096, ge=32)
     max_num_seqs: int = Field(256, ge=1)
+    """Requests served at once, per replica or endpoint."""
+    replicas: int = Field(1, ge=1, json_schema_extra=RUNTIME)
+    """vllm: engines side by side, each on its own GPUs."""
+    tensor_parallel: int = Field(1, ge=1, json_schema_extra=RUNTIME)
     kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
     """CPU only: VLLM_CPU_KVCACHE_SPACE."""
+    urls: list[str] = Field([], json_schema_extra=RUNTIME)
+    """openai: base URLs, such as http://localhost:8000/v1; several are replicas."""
+    api_key_env: str = Field("OPENAI_API_KEY", json_schema_extra=RUNTIME)
+    """openai: the environment variable that holds the key; unset means no key."""
+    requests_per_minute: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    timeout_seconds: float = Field(600.0, gt=0, json_schema_extra=RUNTIME)
+    retries: int = Field(6, ge=0, json_schema_extra=RUNTIME)
+    """openai: tries after the first on 429, 5xx, timeouts and unreadable answers."""
     dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    """Per replica or endpoint."""
+    dollars_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Self:
+        if self.engine == "openai" and not self.urls:
+            raise ValueError("engine openai needs `urls`, such as [http://localhost:8000/v1]")
+        if self.engine == "openai" and self.model.path is None:
+            raise ValueError("engine openai needs `model.path`: the model's name at the endpoint")
+        if self.engine == "vllm" and self.urls:
+            raise ValueError("`urls` needs `engine: openai`")
+        if self.model.config is not None:
+            raise ValueError("a model from scratch (model.config) knows nothing; give model.path")
+        if self.structured and self.form == "completion":
+            raise ValueError("`structured` needs the chat form")
+        return self
 
 
 class PromptsSection(Section):
-    """Names of the shipped prompts, or paths to Jinja files of your own."""
+    """Names of the shipped prompt sets, or paths: a folder of Jinja files, or one for all kinds."""
 
     question: str = "similar"
     answer: str = "enrich"
+
+
+class CascadeSection(Section):
+    """A stronger teacher answers again where the votes of the first disagree."""
+
+    teacher: TeacherSection
+    agreement: float = Field(0.6, gt=0, le=1)
+    """Candidates whose winning answer has a smaller share of the votes are answered again."""
 
 
 class GenerateSection(Section):
     """Seed -> new questions -> k enriched answers each."""
 
     teacher: TeacherSection
+    cascade: CascadeSection | None = None
     per_seed: int = Field(4, ge=1)
     shots: int = Field(2, ge=1)
-    """Seeds of the same family shown in a prompt."""
+    """Seeds of the same task shown in a prompt."""
     votes: int = Field(5, ge=1)
+    enrichment: list[Enrichment] = ["reasoning", "knowledge", "context", "distractors"]
+    """What an answer carries beside itself; an empty list is the answer alone."""
     question: SamplingSection = SamplingSection(temperature=1.0)
-    answer: SamplingSection = SamplingSection(temperature=0.8)
+    answer: SamplingSection = SamplingSection(temperature=0.8, max_tokens=1024)
     prompts: PromptsSection = PromptsSection()
     seed: int = 0
-    block_size: int = Field(512, ge=1)
-    """Requests submitted together; the unit of resume, so that batches repeat bit for bit."""
+
+
+class SemanticSection(Section):
+    model: str
+    """A sentence-transformers model: a folder or a hub id."""
+    threshold: float = Field(0.92, gt=0, le=1)
+    """Cosine similarity at which two questions are one."""
 
 
 class DedupSection(Section):
     method: Literal["minhash", "exact"] = "minhash"
     threshold: float = Field(0.8, gt=0, le=1)
     """Jaccard similarity of word shingles at which two questions are one."""
+    semantic: SemanticSection | None = None
 
 
 class DecontaminateSection(Section):
@@ -159,10 +275,55 @@ class DecontaminateSection(Section):
     """Share of the evaluated item's words, in order, that a candidate may not reach."""
 
 
+class TrivialitySection(Section):
+    """Reject what needs no skill: answered by all tries of a weak model, or without the context."""
+
+    teacher: TeacherSection | None = None
+    """The weak model; None: the teacher itself, asked without the context."""
+    tries: int = Field(4, ge=1)
+
+
+class JudgeSection(Section):
+    """A model grades each item by a rubric; every criterion must reach the score."""
+
+    teacher: TeacherSection
+    prompt: str = "judge"
+    min_score: int = Field(4, ge=1, le=5)
+
+
+class RewardSection(Section):
+    """A sequence-classification checkpoint scores question and answer."""
+
+    model: str
+    """A folder or a hub id."""
+    min_score: float
+    batch_size: int = Field(16, ge=1, json_schema_extra=RUNTIME)
+
+
+class CodeSection(Section):
+    """Run the tests of code answers in an isolated subprocess: no network, bounded."""
+
+    seconds: float = Field(5.0, gt=0)
+    memory_mib: int = Field(512, ge=64)
+
+
 class FilterSection(Section):
+    min_words: int = Field(1, ge=1)
+    max_words: int = Field(400, ge=1)
+    """Of the question, its context and the answer with all that it carries."""
+    languages: list[str] | None = None
+    """ISO 639-1 codes; None: not checked."""
     agreement: float = Field(0.6, gt=0, le=1)
     """Share of the votes that the winning answer needs."""
-    max_words: int = Field(400, ge=1)
+    copy_similarity: float = Field(0.9, gt=0, le=1)
+    """Jaccard similarity of word shingles at which a question is a copy of its seed."""
+    triviality: TrivialitySection | None = None
+    judge: JudgeSection | None = None
+    reward: RewardSection | None = None
+    code: CodeSection | None = None
+    """None: answers of kind `code` are rejected, since nothing verified them."""
+    renderings: list[str] = ["qa"]
+    """Shipped or own document templates; each item takes one, by its id."""
     dedup: DedupSection = DedupSection()
     decontaminate: DecontaminateSection = DecontaminateSection()
 
@@ -221,6 +382,11 @@ class MixtureSection(Section):
     phases: list[PhaseSection] = Field(min_length=1)
     max_repetition: float = Field(4.0, gt=0)
     """Epochs over a source beyond which training is refused."""
+
+    @property
+    def tokens(self) -> int:
+        """The token budget: that of all phases."""
+        return sum(phase.tokens for phase in self.phases)
 
     @model_validator(mode="after")
     def _known_sources(self) -> Self:
@@ -350,10 +516,10 @@ class Recipe(Section):
     seeds: SeedsSection | None = None
     generate: GenerateSection | None = None
     filter: FilterSection | None = None
-    model: ModelSection
+    model: ModelSection | None = None
     tokenizer: TokenizerSection | None = None
-    mixture: MixtureSection
-    train: TrainSection
+    mixture: MixtureSection | None = None
+    train: TrainSection | None = None
     eval: EvalSection | None = None
     ablation: AblationSection | None = None
     tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
@@ -364,7 +530,13 @@ class Recipe(Section):
         for earlier, later in itertools.pairwise(chain):
             if getattr(self, later) and not getattr(self, earlier):
                 raise ValueError(f"the section `{later}` needs the section `{earlier}`")
-        if self.filter is None:
+        for name in ("model", "mixture"):
+            if self.train and getattr(self, name) is None:
+                raise ValueError(f"the section `train` needs the section `{name}`")
+        for name in ("mixture", "ablation"):
+            if getattr(self, name) and not self.train:
+                raise ValueError(f"the section `{name}` needs the section `train`")
+        if self.filter is None and self.mixture:
             for name, source in self.mixture.sources.items():
                 if source.stage == "filter":
                     raise ValueError(
@@ -372,9 +544,19 @@ class Recipe(Section):
                     )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
-        if self.model.config is not None and self.tokenizer is None:
+        if self.model and self.model.config is not None and self.tokenizer is None:
             raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
         return self
+
+
+S = TypeVar("S", bound=Section)
+
+
+def needed(section: S | None, name: str) -> S:
+    """The section of a recipe that a stage cannot do without; RecipeError where it is absent."""
+    if section is None:
+        raise RecipeError(f"the recipe has no section `{name}`", "add it")
+    return section
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
