@@ -1,7 +1,8 @@
-"""The one door to lm-eval's task registry: read a task's configuration, then load its documents.
+"""The one door to lm-eval's task registry: read a task's configuration, then one of its splits.
 
 Promises: a configuration is read without touching any data, so that a wrong choice of split is
-refused before a download; a broken local data file is named with its line and reason.
+refused before a download; only the split asked for is read, and its documents are rendered by the
+task itself; a broken local data file is named with its line and reason.
 """
 
 from __future__ import annotations
@@ -10,10 +11,24 @@ import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tsqa.artifact import read_jsonl
-from tsqa.errors import DataError
+from tsqa.errors import DataError, TsqaError
+
+if TYPE_CHECKING:
+    from tsqa.lm_split import TaskSplit
+
+FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
+"""`dataset_path`s that are not a dataset but a format of `data_files`."""
+FUNCTION_KEYS = (
+    "class",
+    "custom_dataset",
+    "process_docs",
+    "doc_to_text",
+    "doc_to_target",
+    "doc_to_choice",
+)
 
 
 class TaskLibrary:
@@ -28,9 +43,15 @@ class TaskLibrary:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         self._origin = str(include) if include else "lm-eval's own tasks"
+        self.is_own = include is None
+        self._configs: dict[str, dict[str, Any]] = {}
         self.manager = TaskManager(
             include_path=str(include) if include else None, include_defaults=include is None
         )
+
+    def leaf_tasks(self) -> list[str]:
+        """Every task that is no group and no tag."""
+        return list(self.manager.all_subtasks)
 
     def expand(self, names: list[str]) -> list[str]:
         """Replace groups and tags by their leaf tasks, keeping order, each task once."""
@@ -41,27 +62,98 @@ class TaskLibrary:
         return list(found)
 
     def config(self, name: str) -> dict[str, Any]:
-        """The task's configuration with its includes resolved; no data is read."""
-        from lm_eval.tasks._yaml_loader import load_yaml
+        """The task's configuration with its includes resolved; no data is read.
 
-        entry = self.manager.task_index[name]
-        if entry.yaml_path is None:
-            return dict(entry.cfg or {})
-        return dict(load_yaml(entry.yaml_path, resolve_func=False))
+        A Python-class task is described by the same keys: its dataset, and the splits it says
+        it has.
+        """
+        if name not in self._configs:
+            config = self._configs[name] = dict(self.manager.task_index[name].cfg or {})
+            if "class" in config:
+                config |= self._describe_class(name)
+        return dict(self._configs[name])
 
-    def load(self, name: str) -> Any:
-        """The lm-eval Task with its data; local JSONL is checked line by line first."""
-        for path in data_files(self.config(name)).values():
-            if path.suffix == ".jsonl":
+    def tags(self, name: str) -> list[str]:
+        tags = self.config(name).get("tag")
+        return [str(tag) for tag in tags] if isinstance(tags, list) else [str(tags)] if tags else []
+
+    def family(self, name: str) -> str:
+        """The task's folder in lm-eval; elsewhere its first tag, or its own name."""
+        path = self.manager.task_index[name].yaml_path
+        if self.is_own and path is not None:
+            return _folder_below(path, "tasks")
+        return next(iter(self.tags(name)), name)
+
+    def open_split(self, name: str, split: Literal["train", "test"]) -> TaskSplit:
+        """The training split or (`test`) the split that is scored, ready to render.
+
+        Raise DataError when it cannot be loaded, or holds no document. Local JSONL is checked
+        line by line first.
+        """
+        from tsqa.lm_split import open_class_split, open_yaml_split
+
+        config = self.config(name)
+        wanted = config.get("training_split") if split == "train" else evaluated_split(config)
+        for key, path in data_files(config).items():
+            if key == wanted and path.suffix == ".jsonl":
                 for _ in read_jsonl(path):
                     pass
         try:
-            return self.manager.load(name)["tasks"][name]
+            if "class" in config:
+                return open_class_split(self.manager, name, split)
+            return open_yaml_split(self.resolved(name), str(wanted))
+        except TsqaError:
+            raise
         except Exception as error:
             raise DataError(
                 f"the data of the task {name} cannot be loaded: {type(error).__name__}: {error}",
                 "check the task's dataset_path, and the network when it is on the hub",
             ) from error
+
+    def resolved(self, name: str) -> dict[str, Any]:
+        """The configuration with the `!function` references that rendering needs imported.
+
+        Those of the metrics stay as they are: they need packages that no seed does.
+        """
+        from lm_eval.tasks._yaml_loader import _import_func_in_yml
+
+        config = self.config(name)
+        for key in FUNCTION_KEYS:
+            value = config.get(key)
+            # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
+            if isinstance(value, str) and value.startswith("/") and Path(value).parent.is_dir():
+                path = Path(value)
+                try:
+                    config[key] = _import_func_in_yml(path.name, path.parent)
+                except Exception as error:
+                    raise DataError(
+                        f"the task {name}: {key} cannot be imported: "
+                        f"{type(error).__name__}: {error}",
+                        "install what it needs, or take the task out of the recipe",
+                    ) from error
+        return config
+
+    def _describe_class(self, name: str) -> dict[str, Any]:
+        try:
+            found = self.resolved(name)["class"]
+        except DataError as error:
+            return {"unknown": str(error)}
+        described: dict[str, Any] = {
+            "dataset_path": found.DATASET_PATH,
+            "dataset_name": found.DATASET_NAME,
+            "output_type": found.OUTPUT_TYPE or "generate_until",
+        }
+        bare = found.__new__(found)
+        for key, has, split in (
+            ("training_split", "has_training_docs", "train"),
+            ("validation_split", "has_validation_docs", "validation"),
+            ("test_split", "has_test_docs", "test"),
+        ):
+            try:
+                described[key] = split if getattr(bare, has)() else None
+            except AttributeError:
+                return {**described, "unknown": "its splits are known only with its data"}
+        return described
 
     def _leaves(self, name: str) -> list[str]:
         from lm_eval.tasks._index import Kind
@@ -104,9 +196,33 @@ def data_files(config: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def split_identity(config: Mapping[str, Any], split: str) -> tuple[str, ...]:
-    """What makes two splits the same documents: the file, or the dataset, its subset and split."""
-    file = data_files(config).get(split)
-    if file is not None:
-        return ("file", str(file.resolve()))
-    path, name = config.get("dataset_path"), config.get("dataset_name")
-    return ("dataset", str(path), str(name), split)
+    """What makes two splits the same documents: the file, or the dataset, its subset and split.
+
+    A dataset is known by the last part of its id: `gsm8k` and `openai/gsm8k` are one.
+    """
+    if config.get("dataset_path") in FILE_BUILDERS:
+        file = data_files(config).get(split)
+        return ("file", str(file.resolve() if file and file.exists() else file))
+    if config.get("custom_dataset"):
+        return ("custom", str(config["custom_dataset"]), str(config.get("dataset_kwargs")), split)
+    return dataset_identity(str(config.get("dataset_path")), config.get("dataset_name"), split)
+
+
+def dataset_identity(path: str, subset: str | None, split: str) -> tuple[str, ...]:
+    """The identity of a hub dataset's split; `train[:10%]` is part of `train`, so the same."""
+    return ("dataset", path.rsplit("/", 1)[-1].casefold(), subset or "default", split.split("[")[0])
+
+
+def revision_of(info: Any) -> str:
+    """The commit a hub dataset came from, read off its file names; empty when not on the hub."""
+    for url in getattr(info, "download_checksums", None) or {}:
+        _, at, rest = str(url).partition("@")
+        if at and str(url).startswith("hf://"):
+            return rest.split("/", 1)[0]
+    return ""
+
+
+def _folder_below(path: Path, root: str) -> str:
+    parts = path.parts
+    below = len(parts) - 1 - parts[::-1].index(root)
+    return parts[below + 1]

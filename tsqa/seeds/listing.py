@@ -1,0 +1,162 @@
+"""`tsqa seeds list`: which tasks can give seeds, told from their configurations alone.
+
+Promises: every task with a training split and every Python-class task is listed once, usable or
+with the reason why not; no data set is downloaded: sizes are those of local files, else unknown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tsqa.errors import DataError
+from tsqa.lm_tasks import TaskLibrary, data_files, evaluated_split, task_library
+from tsqa.seeds.document import BOOLEAN_PAIRS
+from tsqa.seeds.guard import evaluated_identities, find_leak, find_obstacle
+from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task as a source of seeds."""
+
+    task: str
+    family: str
+    group: str
+    """`knowledge-intensive` or `reasoning-intensive`."""
+    capability: str
+    language: str
+    kind: str
+    """`choice`, `boolean`, or `open`: told from each document."""
+    training_split: str
+    training_documents: int | None
+    """None: unknown without its data."""
+    evaluated_split: str
+    evaluated_documents: int | None
+    excluded: str
+    """Why no seed can come of it; empty when it is usable."""
+
+
+def list_tasks(
+    include: Path | None = None,
+    family: str | None = None,
+    capability: str | None = None,
+    taxonomy: Path | None = None,
+) -> list[TaskRow]:
+    """Every task with a training split, by family and name; `capability` may name a group."""
+    library = task_library(include)
+    known = load_taxonomy(taxonomy)
+    rows = [
+        _row(name, library, known, include)
+        for name in library.leaf_tasks()
+        if _is_candidate(library.config(name))
+    ]
+    for key, wanted, names in (
+        ("family", family, {row.family for row in rows}),
+        ("capability", capability, {name for row in rows for name in (row.capability, row.group)}),
+    ):
+        if wanted is not None and wanted not in names:
+            near = difflib.get_close_matches(wanted, sorted(names), 5, cutoff=0.4)
+            shown = ", ".join(near or sorted(names)[:20])
+            raise DataError(
+                f"no task with a training split has the {key} {wanted!r}", f"such as {shown}"
+            )
+    return sorted(
+        (
+            row
+            for row in rows
+            if family in (None, row.family) and capability in (None, row.capability, row.group)
+        ),
+        key=lambda row: (row.family, row.task),
+    )
+
+
+def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
+    """Print a table and the totals, or one JSON object a line, to stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if as_json:
+        for row in rows:
+            print(json.dumps(asdict(row), ensure_ascii=False))
+        return
+    table = Table(box=None, header_style="bold")
+    for name in ("task", "capability", "kind", "train", "evaluated"):
+        table.add_column(name, overflow="fold")
+    table.add_column("excluded", overflow="fold", style="yellow")
+    for row in rows:
+        table.add_row(
+            *(row.task, row.capability, row.kind),
+            _split(row.training_split, row.training_documents),
+            _split(row.evaluated_split, row.evaluated_documents),
+            row.excluded,
+        )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
+    usable = Counter(row.capability for row in rows if not row.excluded)
+    console.print(
+        f"{len(rows):,} tasks, {sum(usable.values()):,} usable: "
+        + ", ".join(f"{name} {count}" for name, count in usable.most_common())
+    )
+
+
+def _is_candidate(config: dict[str, Any]) -> bool:
+    return bool(config.get("training_split")) or "class" in config
+
+
+def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | None) -> TaskRow:
+    config = library.config(name)
+    family, tags = library.family(name), library.tags(name)
+    training, evaluated = config.get("training_split"), evaluated_split(config)
+    capability = taxonomy.capability(name, tags, family)
+    excluded = find_obstacle(name, library)
+    if excluded is None:
+        excluded = find_leak(name, library, evaluated_identities(include))
+    return TaskRow(
+        task=name,
+        family=family,
+        group=taxonomy.group_of(capability),
+        capability=capability,
+        language=taxonomy.language(name, tags, family),
+        kind=_kind(config),
+        training_split=str(training or ""),
+        training_documents=_count(config, training),
+        evaluated_split=evaluated or "",
+        evaluated_documents=_count(config, evaluated),
+        excluded=excluded or "",
+    )
+
+
+def _kind(config: dict[str, Any]) -> str:
+    if config.get("output_type") != "multiple_choice":
+        return "open"
+    choices = config.get("doc_to_choice")
+    is_pair = isinstance(choices, list) and {str(c).casefold() for c in choices} in BOOLEAN_PAIRS
+    return "boolean" if is_pair else "choice"
+
+
+def _count(config: dict[str, Any], split: str | None) -> int | None:
+    """Documents of a local data file."""
+    file = data_files(config).get(str(split))
+    if file is None or not file.is_file():
+        return None
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(file).num_rows)
+    if file.suffix != ".jsonl":
+        return None
+    with file.open("rb") as handle:
+        return sum(1 for line in handle if line.strip())
+
+
+def _split(name: str, documents: int | None) -> str:
+    if not name:
+        return "-"
+    return f"{name} ({'?' if documents is None else f'{documents:,}'})"

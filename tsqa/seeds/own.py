@@ -1,0 +1,353 @@
+"""Documents of an own dataset: a hub id, or local JSONL(.gz), JSON, parquet or CSV.
+
+Promises: local files are streamed (a JSON array is the exception: the format allows no less); a
+column that the mapping names and the data lacks is an error before any document is used; a broken
+document is a reason, a broken file an error with its line.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from tsqa.artifact import file_identity
+from tsqa.errors import DataError
+from tsqa.recipe import ColumnsSection, DatasetSection
+from tsqa.seeds.document import Reading, Unusable
+from tsqa.seeds.frames import letter_index, split_answer, tidy
+
+FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
+_SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
+_PROBED = 100
+"""Records whose keys, together, are the columns of a JSONL file."""
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Files:
+    """Local files of one format."""
+
+    paths: list[Path]
+    suffix: str
+
+    @property
+    def revision(self) -> str:
+        return "+".join(file_identity(path)["sha256_edges"][:12] for path in self.paths[:8])
+
+    def columns(self) -> list[str]:
+        """The columns of the first file; nested ones are not listed."""
+        first = self.paths[0]
+        if self.suffix == ".parquet":
+            import pyarrow.parquet
+
+            return [str(name) for name in pyarrow.parquet.read_schema(first).names]
+        found: dict[str, None] = {}
+        for number, record in enumerate(self.records(first)):
+            if number == _PROBED:
+                break
+            if isinstance(record, Mapping):
+                found |= dict.fromkeys(record)
+        return list(found)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Records in order; an Unusable stands for one that could not be decoded."""
+        for path in self.paths:
+            yield from self.records(path)
+
+    def records(self, path: Path) -> Iterator[Any]:
+        match self.suffix:
+            case ".parquet":
+                yield from _read_parquet(path)
+            case ".csv":
+                yield from _read_csv(path)
+            case ".json":
+                yield from _read_json(path)
+            case _:
+                yield from _read_lines(path)
+
+
+def find_files(section: DatasetSection, path: Path) -> Files | None:
+    """The local files of a dataset section; None when its path is a hub id.
+
+    In a folder whose files are named after splits, only those of the section's split are taken.
+    """
+    key = f"seeds.datasets: {section.name}: path"
+    if path.is_file():
+        suffix = _suffix(path)
+        if suffix is None:
+            raise DataError(f"{key} = {path}: unknown format", f"use one of {', '.join(FORMATS)}")
+        return Files([path], suffix)
+    if path.is_dir():
+        return _files_of_folder(section, path, key)
+    if section.path.startswith((".", "/", "{")) or _suffix(path):
+        raise DataError(f"{key} = {path}: no such file or folder", "correct the path")
+    return None
+
+
+def load_hub(section: DatasetSection) -> Any:
+    """The split of a hub dataset, memory-mapped."""
+    import datasets
+
+    datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
+    try:
+        return datasets.load_dataset(
+            section.path, section.subset, split=section.split, revision=section.revision
+        )
+    except Exception as error:
+        raise DataError(
+            f"seeds.datasets: {section.name}: {section.path} cannot be loaded: "
+            f"{type(error).__name__}: {error}",
+            "check path, subset, split and revision, and the network",
+        ) from error
+
+
+def check_columns(section: DatasetSection, columns: list[str]) -> None:
+    """Raise DataError naming the mapped columns that the data lacks, and those it has."""
+    if not columns:
+        raise DataError(
+            f"seeds.datasets: {section.name}: no document in {section.path} ({section.split})",
+            "correct path and split",
+        )
+    named = section.columns.model_dump(exclude_none=True)
+    missing = [
+        f"{field}: {name}"
+        for field, name in named.items()
+        if name not in columns and name.split(".")[0] not in columns
+    ]
+    if missing:
+        raise DataError(
+            f"seeds.datasets: {section.name}: missing columns: {', '.join(missing)}",
+            f"there are: {', '.join(columns)}",
+        )
+    if section.kind == "choice" and section.columns.choices is None:
+        raise DataError(
+            f"seeds.datasets: {section.name}: kind choice needs columns.choices",
+            f"there are: {', '.join(columns)}",
+        )
+
+
+def read_record(record: Mapping[str, Any], section: DatasetSection) -> Reading:
+    """Map a record's columns to a reading; raise Unusable."""
+    columns = section.columns
+    question = _text(record, columns.question, "question")
+    answer = _value(record, columns.answer)
+    optional = {
+        field: _text(record, getattr(columns, field), field)
+        for field in ("context", "explanation", "subject", "tests")
+        if getattr(columns, field)
+    }
+    choices, index, working = _choices(record, columns), None, ""
+    if columns.choices is not None:
+        if not choices:
+            raise Unusable("empty choices")
+        index = _index(answer, choices, section.answer)
+        text = choices[index]
+    else:
+        text = _answer_text(answer)
+        if section.kind not in ("code", "long_text"):
+            text, working = split_answer(text)
+    return Reading(
+        question=tidy(question),
+        context=tidy(optional.get("context", "")),
+        choices=choices,
+        index=index,
+        answer=text.strip(),
+        explanation=tidy(optional.get("explanation", "")) or working,
+        tests=optional.get("tests", ""),
+        subject=optional.get("subject", ""),
+        kind=section.kind,
+    )
+
+
+def record_id(record: Mapping[str, Any], columns: ColumnsSection) -> str | None:
+    """The document's own id, where a column is mapped to it."""
+    if columns.id is None:
+        return None
+    value = _value(record, columns.id)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise Unusable("no id", f"{columns.id} is {value!r:.60}")
+    return str(value).strip()
+
+
+def _files_of_folder(section: DatasetSection, folder: Path, key: str) -> Files:
+    files = {
+        path: s for path in sorted(folder.iterdir()) if path.is_file() and (s := _suffix(path))
+    }
+    if not files:
+        raise DataError(f"{key} = {folder}: no data file", f"give files of {', '.join(FORMATS)}")
+    suffixes = sorted(set(files.values()))
+    if len(suffixes) > 1:
+        raise DataError(
+            f"{key} = {folder}: files of several formats: {', '.join(suffixes)}",
+            "keep one format, or give one file",
+        )
+    splits = {path: name for path in files if (name := _split_in(path))}
+    if splits:
+        chosen = [path for path, name in splits.items() if name == section.split]
+        if not chosen:
+            raise DataError(
+                f"seeds.datasets: {section.name}: {folder} has no file of the split "
+                f"{section.split}",
+                f"there are: {', '.join(sorted(set(splits.values())))}",
+            )
+        return Files(chosen, suffixes[0])
+    return Files(list(files), suffixes[0])
+
+
+def _split_in(path: Path) -> str | None:
+    """The split that a file's name names, as `train.jsonl` or `train-00000-of-00002.parquet`."""
+    parts = path.name.casefold().replace("-", ".").replace("_", ".").split(".")
+    return next((part for part in parts if part in _SPLIT_NAMES), None)
+
+
+def _suffix(path: Path) -> str | None:
+    name = path.name.casefold()
+    return next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
+
+
+def _read_lines(path: Path) -> Iterator[Any]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    with cast(IO[bytes], opener(path, "rb")) as handle:
+        try:
+            for number, raw in enumerate(handle, 1):
+                if not raw.strip():
+                    continue
+                try:
+                    yield json.loads(raw.decode("utf-8"))
+                except UnicodeDecodeError as error:
+                    yield Unusable("broken unicode", f"line {number}: {error.reason}")
+                except ValueError as error:
+                    raise DataError(
+                        f"{path}:{number}: not JSON: {error}", "correct the line"
+                    ) from error
+        except (EOFError, OSError) as error:
+            raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
+
+
+def _read_json(path: Path) -> Iterator[Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"{path}: not JSON: {error}", "for one object a line, use .jsonl"
+        ) from error
+    if not isinstance(found, list):
+        raise DataError(f"{path}: expected a list of objects, found {type(found).__name__}")
+    yield from found
+
+
+def _read_parquet(path: Path) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: unreadable: {error}") from error
+
+
+def _read_csv(path: Path) -> Iterator[Any]:
+    csv.field_size_limit(1 << 30)
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        try:
+            yield from csv.DictReader(handle)
+        except csv.Error as error:
+            raise DataError(f"{path}: not CSV: {error}") from error
+
+
+def _value(record: Mapping[str, Any], name: str) -> Any:
+    """A column's value; a dotted name reaches into records, and into each record of a list."""
+    if name in record:
+        return record[name]
+    value: Any = record
+    for part in name.split("."):
+        if isinstance(value, list):
+            value = [_member(one, part, name) for one in value]
+        else:
+            value = _member(value, part, name)
+    return value
+
+
+def _member(value: Any, part: str, name: str) -> Any:
+    if not isinstance(value, Mapping) or part not in value:
+        raise Unusable("missing column", name)
+    return value[part]
+
+
+def _text(record: Mapping[str, Any], name: str, what: str) -> str:
+    value = _value(record, name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Unusable("mixed types", f"the {what} is {type(value).__name__}, not text")
+    return value
+
+
+def _answer_text(value: Any) -> str:
+    if isinstance(value, list):
+        value = next((one for one in value if one is not None), None)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise Unusable("mixed types", f"the answer is {type(value).__name__}, not text")
+
+
+def _choices(record: Mapping[str, Any], columns: ColumnsSection) -> list[str]:
+    if columns.choices is None:
+        return []
+    value = _value(record, columns.choices)
+    if isinstance(value, str):  # CSV has no lists
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise Unusable("mixed types", "the choices are text, not a list") from error
+    if isinstance(value, Mapping):
+        value = value.get("text")
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Unusable("mixed types", f"the choices are {type(value).__name__}, not a list")
+    texts = [str(c) if isinstance(c, (int, float)) else c for c in value]
+    if not all(isinstance(c, str) for c in texts):
+        raise Unusable("mixed types", "a choice is not text")
+    return [tidy(c) for c in texts]
+
+
+def _index(answer: Any, choices: list[str], form: str) -> int:
+    """The right choice's index, from an index, a letter (or a number from 1), or the text."""
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
+    if isinstance(answer, bool) or not isinstance(answer, (int, str)):
+        raise Unusable("mixed types", f"the answer is {type(answer).__name__}, not index or text")
+    text = str(answer).strip()
+    index: int | None = None
+    if form in ("auto", "text") and isinstance(answer, str) and tidy(text) in choices:
+        return choices.index(tidy(text))
+    if form == "text":
+        raise Unusable("the answer is none of the choices", f"{text!r:.60}")
+    if form == "index" or (form == "auto" and isinstance(answer, int)):
+        index = int(text) if text.lstrip("-").isdecimal() else None
+    elif form == "letter" and text.isdecimal():
+        index = int(text) - 1
+    elif text.isdecimal():
+        raise Unusable("ambiguous answer", f"{text!r}: set `answer: index` or `answer: letter`")
+    else:
+        index = letter_index(text)
+    if index is None:
+        raise Unusable("the answer is none of the choices", f"{text!r:.60}")
+    if not 0 <= index < len(choices):
+        raise Unusable("answer index out of range", f"{text} of {len(choices)} choices")
+    return index

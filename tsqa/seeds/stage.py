@@ -1,0 +1,305 @@
+"""The seeds stage: sources -> guard -> budget -> seeds.jsonl and rejected_seeds.jsonl.
+
+Promises: one pass over each source, and memory for a key per chosen seed only; the choice is a
+pure function of the recipe and the data (the documents with the smallest hashes), whatever the
+order of the sources; nothing is dropped without a row that says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tsqa.artifact import write_jsonl
+from tsqa.errors import DataError, LeakError, RecipeError
+from tsqa.lm_tasks import data_files, evaluated_split, split_identity, task_library
+from tsqa.progress import progress_bar
+from tsqa.recipe import Recipe, SeedsSection
+from tsqa.seeds.budget import Pool, check_shares, plan_seeds
+from tsqa.seeds.guard import evaluated_identities, key_of, shares_too_much
+from tsqa.seeds.own import find_files
+from tsqa.seeds.seed import Seed
+from tsqa.seeds.sources import Rejected, Source, load_split, open_sources, task_names
+from tsqa.stage import StageContext
+
+LEAKED = "document of an evaluated split"
+_NOTED = 1000
+_SUSPICIOUS = 20
+"""Documents of which not all can have one and the same answer."""
+
+Tasks = Sequence[tuple[str, Path | None]]
+"""Leaf tasks, each with its folder of YAMLs (None: lm-eval's own)."""
+
+
+@dataclass
+class _Pool:
+    """What one source gave: its counts, and where its likely seeds stand in the spool."""
+
+    available: int = 0
+    rejected: int = 0
+    shared: int = 0
+    answer: str | None = None
+    """The answer of the first document, until another has another."""
+    heap: list[tuple[int, int, int]] = field(default_factory=list)
+    """(-hash, document number, offset in the spool); the first has the largest hash."""
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Write seeds.jsonl and rejected_seeds.jsonl."""
+    section = context.recipe.seeds
+    if section is None:
+        raise DataError("the recipe has no `seeds` section", "add one")
+    evaluated = _evaluated(context)
+    sources = open_sources(context, _identities(context, section, evaluated))
+    allowed = refuse_leaks(sources, section.allow_leaks)
+    for source in sources:
+        source.check()
+    if section.budget:
+        check_shares({source.capability for source in sources}, section.budget)
+    known, unread = _evaluated_keys(context, section, evaluated)
+
+    reasons: Counter[str] = Counter()
+    spool = context.out / "chosen.spool"
+    pools = _read_sources(context.out, sources, section, known, spool, reasons)
+    for name in section.allow_leaks:
+        if pools[name].shared:
+            allowed.setdefault(name, f"{pools[name].shared:,} of its documents are evaluated")
+    planned = plan_seeds(
+        {
+            source.name: Pool(
+                source.capability, pools[source.name].available, len(pools[source.name].heap)
+            )
+            for source in sources
+        },
+        section.budget,
+    )
+    counts: dict[str, Counter[str]] = {
+        key: Counter() for key in ("task", "kind", "capability", "licence")
+    }
+    written = write_jsonl(context.out / "seeds.jsonl", _chosen(spool, pools, planned, counts))
+    spool.unlink()
+    return {
+        "seeds": written,
+        "rejected_seeds": sum(reasons.values()),
+        "rejected_by_reason": dict(reasons.most_common()),
+        "by_task": dict(counts["task"]),
+        "by_kind": dict(counts["kind"]),
+        "by_capability": dict(counts["capability"]),
+        "licences": dict(counts["licence"]),
+        "coverage": [
+            {
+                "task": source.name,
+                "capability": source.capability,
+                "available": pools[source.name].available,
+                "planned": planned[source.name],
+                "chosen": counts["task"][source.name],
+            }
+            for source in sources
+        ],
+        "allowed_leaks": [{"task": name, "reason": allowed[name]} for name in sorted(allowed)],
+        "siblings_not_compared": unread,
+    }
+
+
+def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, str]:
+    """Raise LeakError where a source is an evaluated split by name; return the allowed ones."""
+    names = [source.name for source in sources]
+    unknown = sorted(set(allow) - set(names))
+    if unknown:
+        raise RecipeError(
+            f"seeds.allow_leaks names {', '.join(unknown)}, which is no source of this recipe",
+            f"use leaf names: {', '.join(names[:20])}",
+        )
+    allowed: dict[str, str] = {}
+    for source in sources:
+        reason = source.leak()
+        if reason and source.name not in allow:
+            raise LeakError(
+                f"seeds: {source.name}: {reason}",
+                f"take {source.name} out of seeds, or name it in seeds.allow_leaks: that is "
+                "recorded in every artifact downstream",
+            )
+        if reason:
+            allowed[source.name] = reason
+    return allowed
+
+
+def evaluated_tasks(recipe: Recipe, include: Path | None) -> list[str]:
+    """The leaf tasks behind recipe.eval.tasks."""
+    return task_library(include).expand(recipe.eval.tasks) if recipe.eval else []
+
+
+def _evaluated(context: StageContext) -> Tasks:
+    section = context.recipe.eval
+    if section is None:
+        return []
+    include = context.task_folder(section)
+    return [(name, include) for name in evaluated_tasks(context.recipe, include)]
+
+
+def _identities(
+    context: StageContext, section: SeedsSection, evaluated: Tasks
+) -> dict[tuple[str, ...], str]:
+    """Split identity -> a task that evaluates it: this recipe's, and every known sibling's.
+
+    lm-eval's own 13,000 tasks are asked only where a source is on the hub.
+    """
+    include = context.task_folder(section)
+    found: dict[tuple[str, ...], str] = {}
+    on_hub = any(find_files(d, context.resolve(d.path)) is None for d in section.datasets)
+    if section.tasks:
+        library = task_library(include)
+        found |= evaluated_identities(include)
+        configs = [library.config(name) for name in task_names(context, section)]
+        on_hub |= any(
+            split_identity(config, str(config.get("training_split")))[0] == "dataset"
+            for config in configs
+        )
+    if on_hub:
+        found = {**evaluated_identities(None), **found}
+    for name, folder in evaluated:
+        config = task_library(folder).config(name)
+        split = evaluated_split(config)
+        if split:
+            found[split_identity(config, split)] = name
+    return found
+
+
+def _evaluated_keys(
+    context: StageContext, section: SeedsSection, evaluated: Tasks
+) -> tuple[set[int], list[str]]:
+    """(keys of evaluated documents, siblings that could not be read).
+
+    The tasks of this recipe, the seed tasks' own scored splits, and the siblings in their folder
+    whose data are local files; lm-eval's own are known by name only, they would be downloads.
+    """
+    include = context.task_folder(section)
+    required = {*evaluated, *((name, include) for name in task_names(context, section))}
+    siblings = set()
+    if include is not None and section.tasks:
+        library = task_library(include)
+        siblings = {
+            (name, include)
+            for name in library.leaf_tasks()
+            if (split := evaluated_split(library.config(name)))
+            and split in data_files(library.config(name))
+        } - required
+    keys: set[int] = set()
+    unread: list[str] = []
+    for name, folder in sorted(required | siblings, key=str):
+        try:
+            keys.update(key_of(document) for document in load_split(name, folder, "test"))
+        except DataError:
+            if (name, folder) in required:
+                raise
+            unread.append(name)
+    return keys, unread
+
+
+def _read_sources(
+    out: Path,
+    sources: Sequence[Source],
+    section: SeedsSection,
+    known: Set[int],
+    spool: Path,
+    reasons: Counter[str],
+) -> dict[str, _Pool]:
+    """Read every source once: likely seeds into the spool, rejections into their file."""
+    pools: dict[str, _Pool] = {}
+    rejected = out / "rejected_seeds.jsonl"
+    with (
+        progress_bar() as bar,
+        spool.open("wb") as chosen,
+        rejected.open("w", encoding="utf-8") as losers,
+    ):
+        row = bar.add_task("seeds", total=len(sources), note="")
+        for source in sources:
+            pool = pools[source.name] = _Pool()
+            is_allowed = source.name in section.allow_leaks
+            for number, document in enumerate(source.documents()):
+                if number % _NOTED == 0:
+                    bar.update(row, note=f"{source.name}: {number:,} documents")
+                if isinstance(document, Seed) and key_of(document) in known:
+                    pool.shared += 1
+                    if not is_allowed:
+                        document = _leaked(document)
+                if isinstance(document, Rejected):
+                    pool.rejected += 1
+                    reasons[document.reason] += 1
+                    losers.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
+                else:
+                    _offer(document, number, pool, section, chosen)
+            _refuse_poor(source.name, pool, is_allowed, rejected)
+            bar.advance(row)
+    return pools
+
+
+def _offer(seed: Seed, number: int, pool: _Pool, section: SeedsSection, chosen: IO[bytes]) -> None:
+    """Spool a document whose hash is among the smallest so far."""
+    if pool.available == 0:
+        pool.answer = seed.answer
+    elif seed.answer != pool.answer:
+        pool.answer = None
+    pool.available += 1
+    digest = hashlib.blake2b(f"{section.seed}:{seed.task}:{seed.id}".encode(), digest_size=8)
+    rank = -int.from_bytes(digest.digest(), "big")
+    is_full = len(pool.heap) == section.max_per_task
+    if is_full and rank <= pool.heap[0][0]:
+        return
+    entry = (rank, number, chosen.tell())
+    chosen.write(json.dumps(asdict(seed)).encode() + b"\n")
+    if is_full:
+        heapq.heapreplace(pool.heap, entry)
+    else:
+        heapq.heappush(pool.heap, entry)
+
+
+def _leaked(seed: Seed) -> Rejected:
+    return Rejected(seed.id, seed.task, seed.doc_id, LEAKED, "", seed.question[:200])
+
+
+def _refuse_poor(name: str, pool: _Pool, is_allowed: bool, rejected: Path) -> None:
+    """Raise where a source shares too many documents with evaluated splits, or leaves none."""
+    total = pool.available if is_allowed else pool.available + pool.shared
+    if not is_allowed and shares_too_much(pool.shared, total):
+        raise LeakError(
+            f"seeds: {pool.shared:,} of the {total:,} documents of {name} are documents of an "
+            "evaluated split",
+            f"take {name} out of seeds, or name it in seeds.allow_leaks: that is recorded in "
+            "every artifact downstream",
+        )
+    if not pool.available:
+        raise DataError(
+            f"seeds: {name} leaves no seed: {pool.rejected:,} documents rejected",
+            f"see {rejected}" if pool.rejected else "the source is empty; correct it",
+        )
+    if pool.answer is not None and pool.available >= _SUSPICIOUS:
+        raise DataError(
+            f"seeds: all {pool.available:,} documents of {name} have one answer: "
+            f"{pool.answer!r:.60}",
+            "its target or column does not name the answer: take it out, or correct it",
+        )
+
+
+def _chosen(
+    spool: Path,
+    pools: Mapping[str, _Pool],
+    planned: Mapping[str, int],
+    counts: Mapping[str, Counter[str]],
+) -> Iterator[dict[str, Any]]:
+    """The planned number of each pool with the smallest hashes, in the order of the data."""
+    with spool.open("rb") as handle:
+        for name, pool in pools.items():
+            best = heapq.nlargest(planned[name], pool.heap)
+            for _, _, offset in sorted(best, key=lambda entry: entry[1]):
+                handle.seek(offset)
+                row: dict[str, Any] = json.loads(handle.readline())
+                for key, count in counts.items():
+                    count[row[key]] += 1
+                yield row
