@@ -1,98 +1,122 @@
-"""Promises of the vLLM teacher: same block, same texts; a death is explained; no orphan stays."""
+"""Promises of the vLLM teacher: a request's text is its own, whatever runs beside it; bad requests
+end alone; a death is explained; no orphan stays."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.sdg_helpers import generate_section
-from tsqa.errors import EngineError
-from tsqa.teachers import Request, open_engine
+from tests.tiny_teacher import make_tiny_teacher, vllm_section
+from tsqa.errors import EngineError, RecipeError
+from tsqa.recipe import ModelSection, TeacherSection
+from tsqa.teachers import Completion, Engine, Request, open_engine, vllm
+from tsqa.teachers.form import has_chat_template, resolve_form
 from tsqa.teachers.vllm import VllmEngine, likely_fix
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "enum": ["red", "blue"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+CHAT = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which colour?"})
+TOOL_TURN = ({"role": "tool", "content": "?"},)
 
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import NemotronConfig, NemotronForCausalLM, PreTrainedTokenizerFast
-
-    folder = str(tmp_path_factory.mktemp("model"))
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=257, special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False
-    )
-    core.train_from_iterator(["a"], trainer)
-    PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>").save_pretrained(folder)
-    torch.manual_seed(0)
-    config = NemotronConfig(
-        vocab_size=257,
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=512,
-        bos_token_id=None,
-        eos_token_id=0,
-    )
-    NemotronForCausalLM(config).save_pretrained(folder)
-    return folder
+    return make_tiny_teacher(tmp_path_factory.mktemp("model"))
 
 
-def block(start: int, stop: int) -> list[Request]:
-    # More prompt tokens than one scheduler step takes, so that prompts wait for their turn.
+def votes(start: int, stop: int) -> list[Request]:
+    # More prompt tokens than one scheduler step takes; eight requests share each prompt.
     text = "Question: who finds a cup? " * 5
-    return [Request(f"r{n}", f"{text}{n}", n, 1.0, 0.95, 8, ("\n",)) for n in range(start, stop)]
+    return [
+        Request(f"r{n}", f"{text}{n // 8}", n, 1.0, 0.95, 8, ("\n",)) for n in range(start, stop)
+    ]
+
+
+def special() -> list[Request]:
+    """Chat, guided, too long, and three that no engine can serve."""
+    bad = {"type": "object", "properties": {"a": {"type": "nonsense"}}}
+    return [
+        Request("chat", "", 1, 1.0, 1.0, 8, (), CHAT),
+        Request("guided", "", 2, 1.0, 1.0, 200, (), CHAT, SCHEMA),
+        Request("long", "x" * 400, 0, 1.0, 1.0, 8, ()),
+        Request("bad schema", "", 3, 1.0, 1.0, 8, (), CHAT, bad),
+        Request("broken unicode", "half a pair \ud800", 5, 1.0, 1.0, 8, ()),
+        Request("bad role", "", 4, 1.0, 1.0, 8, (), TOOL_TURN),
+    ]
+
+
+def ask(engine: Engine, *groups: Sequence[Request]) -> dict[str, Completion]:
+    for group in groups:
+        engine.submit(group)
+    done: dict[str, Completion] = {}
+    while len(done) < sum(map(len, groups)):
+        done |= {completion.id: completion for completion in engine.collect()}
+    return done
 
 
 @pytest.mark.engine
-def test_a_block_gives_the_same_texts_whatever_came_before(
+def test_a_request_gives_the_same_text_whatever_runs_beside_it(
     tiny_model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    section = generate_section(tiny_model).teacher
-    too_long = Request("long", "x" * 400, 0, 1.0, 1.0, 8, ())
+    section = vllm_section(tiny_model)
     with open_engine(section, tiny_model, tmp_path / "engine.log", 0) as engine:
-        first = engine.complete(block(0, 64))
-        second = engine.complete([*block(64, 80), too_long])
-        assert engine.complete(block(0, 64)) == first
+        assert engine.capacity == 32
+        first = ask(engine, votes(0, 40), special(), votes(40, 64))
+        assert ask(engine, votes(30, 48), special()[:2]).items() <= first.items()
         assert isinstance(engine, VllmEngine)
-        pid = engine.pid
-    with open_engine(section, tiny_model, tmp_path / "engine.log", 0) as engine:
-        assert engine.complete([*block(64, 80), too_long]) == second
-        assert isinstance(engine, VllmEngine)
-        os.kill(engine.pid, signal.SIGKILL)
-        with pytest.raises(EngineError, match="killed by signal 9"):
-            engine.complete(block(0, 2))
-    assert [c.id for c in first] == [f"r{n}" for n in range(64)]
-    assert second[-1].finish_reason == "prompt_too_long"
+        (pid,) = engine.pids
     assert not psutil.pid_exists(pid)
+    assert len({first[f"r{n}"].text for n in range(64)}) > 32
+    assert len({first[f"r{n}"].prompt_tokens for n in range(64)}) == 1
+
+    assert first["chat"].prompt_tokens == len(
+        "[system] Be brief.\n[user] Which colour?\n[assistant] "
+    )
+    assert json.loads(first["guided"].text)["answer"] in ("red", "blue")
+    assert first["guided"].finish_reason == "stop"
+    assert first["long"].finish_reason == "prompt_too_long"
+    assert first["bad schema"].finish_reason.startswith("error: ")
+    assert first["broken unicode"].finish_reason.startswith("error: ")
+    assert first["bad role"].finish_reason == "error: no tools here"
     assert capfd.readouterr().out == ""
+
+    section = vllm_section(tiny_model, replicas=2)
+    with open_engine(section, tiny_model, tmp_path / "engine.log", 0) as engine:
+        assert engine.capacity == 64
+        again = ask(engine, *(votes(n, n + 8) for n in reversed(range(0, 64, 8))), special())
+        assert again == first
+        assert isinstance(engine, VllmEngine)
+        pids = engine.pids
+        os.kill(pids[1], signal.SIGKILL)
+        with pytest.raises(EngineError, match=r"killed by signal 9.*engine\.1\.log"):
+            ask(engine, votes(0, 8), votes(8, 16))
+    assert not any(map(psutil.pid_exists, pids))
 
 
 def test_a_bad_model_folder_is_refused_before_vllm_starts(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
-        section = generate_section(str(folder)).teacher
         with (
-            pytest.raises(EngineError, match=r"correct generate\.teacher\.model"),
-            open_engine(section, str(folder), tmp_path / "engine.log", 0),
+            pytest.raises(EngineError, match=r"correct teacher\.model"),
+            open_engine(vllm_section(str(folder)), str(folder), tmp_path / "engine.log", 0),
         ):
             pass
     assert not (tmp_path / "engine.log").exists()
 
 
-def test_the_worker_dies_with_its_parent(tmp_path: Path) -> None:
+def test_the_worker_dies_with_its_parent() -> None:
     worker = (
         "import sys; sys.argv = ['w', '1']; from tsqa.teachers import vllm_worker as w; w.main()"
     )
@@ -118,3 +142,59 @@ def test_likely_fixes_name_recipe_keys() -> None:
     assert "max_model_len" in likely_fix(
         ["the user-specified x is greater than the derived max_model_len"], 1
     )
+
+
+def test_replicas_get_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = vllm_section("m", replicas=2, tensor_parallel=2)
+    for visible, expected in ((["4", "5", "6", "7", "8"], ["4,5", "6,7"]), ([], [None, None])):
+        monkeypatch.setattr(vllm, "_visible_gpus", lambda visible=visible: visible)
+        shares = vllm._share_devices(section)
+        assert [share.get("CUDA_VISIBLE_DEVICES") for share in shares] == expected
+    monkeypatch.setattr(vllm, "_visible_gpus", lambda: ["0", "1", "2"])
+    with pytest.raises(EngineError, match=r"need 4 GPUs; 3 are visible\n  fix: lower teacher"):
+        vllm._share_devices(section)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, False),
+        ({"tokenizer_config.json": "{}"}, False),
+        ({"tokenizer_config.json": '{"chat_template": "{{ messages }}"}'}, True),
+        ({"chat_template.jinja": "{{ messages }}", "tokenizer_config.json": "{}"}, True),
+        ({"chat_template.json": "{}"}, True),
+    ],
+)
+def test_the_form_follows_the_chat_template(
+    tmp_path: Path, files: dict[str, str], expected: bool
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    model = str(tmp_path)
+    assert has_chat_template(vllm_section(model), model) is expected
+    assert resolve_form(vllm_section(model), model) == ("chat" if expected else "completion")
+    assert resolve_form(vllm_section(model, form="completion"), model) == "completion"
+    for changes in ({"form": "chat"}, {"structured": True}):
+        if expected:
+            assert resolve_form(vllm_section(model, **changes), model) == "chat"
+            continue
+        with pytest.raises(RecipeError, match="needs a chat template"):
+            resolve_form(vllm_section(model, **changes), model)
+
+
+def test_an_endpoint_is_asked_by_chat_unless_the_recipe_says_otherwise() -> None:
+    values = {"engine": "openai", "model": ModelSection(path="m"), "urls": ["http://x/v1"]}
+    assert resolve_form(TeacherSection.model_validate(values), "m") == "chat"
+    values["form"] = "completion"
+    assert resolve_form(TeacherSection.model_validate(values), "m") == "completion"
+
+
+def test_a_model_without_a_tokenizer_is_a_recipe_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no such model\nand more")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(RecipeError, match=r"teacher\.model\.path: owner/model: .*such model\n"):
+        resolve_form(vllm_section("owner/model"), "owner/model")

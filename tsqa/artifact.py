@@ -132,7 +132,7 @@ class AppendLog:
         self.path = path
         self.records: dict[str, dict[str, Any]] = {}
         if path.exists():
-            self._drop_torn_tail()
+            drop_torn_tail(path)
             self.records = {record["id"]: record for record in read_jsonl(path)}
         self._handle = path.open("a", encoding="utf-8")
         self._unsynced = 0
@@ -154,11 +154,21 @@ class AppendLog:
         self.sync()
         self._handle.close()
 
-    def _drop_torn_tail(self) -> None:
-        with self.path.open("rb+") as handle:
-            data = handle.read()
-            if data and not data.endswith(b"\n"):
-                handle.truncate(data.rfind(b"\n") + 1)
+
+def drop_torn_tail(path: Path) -> None:
+    """Cut an unfinished last line (a kill during append) off a JSONL file."""
+    with path.open("rb+") as handle:
+        end = size = handle.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - _EDGE_BYTES)
+            handle.seek(begin)
+            newline = handle.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                end = begin + newline + 1
+                break
+            end = begin
+        if end < size:
+            handle.truncate(end)
 
 
 class Store:

@@ -1,34 +1,42 @@
-"""Teachers: engines that continue prompts. An engine gets a block of requests, gives their texts.
+"""Teachers: engines that answer requests, in whatever order they finish.
 
-Promise: the same block in the same engine gives the same texts, whatever came before it.
+Promises: a request that cannot be served ends as a completion with its reason, never as an
+exception; a dead engine raises EngineError with the tail of its log and a likely fix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tsqa.recipe import TeacherSection
 
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to continue, with everything that decides the continuation."""
+    """One text to write, with everything that decides it."""
 
     id: str
     prompt: str
+    """Completion form; empty where `messages` are given."""
     seed: int
     temperature: float
     top_p: float
     max_tokens: int
     stop: tuple[str, ...]
+    messages: tuple[Mapping[str, str], ...] = ()
+    """Chat form: role and content of each turn."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that guides decoding."""
 
 
 @dataclass(frozen=True)
 class Completion:
+    """What came back. `finish_reason`: stop, length, prompt_too_long, or `error: ...`."""
+
     id: str
     text: str
     prompt_tokens: int
@@ -37,8 +45,17 @@ class Completion:
 
 
 class Engine(Protocol):
-    def complete(self, block: Sequence[Request]) -> list[Completion]:
-        """Continue every prompt of a block; completions come in the block's order."""
+    @property
+    def capacity(self) -> int:
+        """Requests that it serves at once (max_num_seqs over all replicas)."""
+        ...
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Queue requests; those submitted together share what they can of their prompts."""
+        ...
+
+    def collect(self) -> list[Completion]:
+        """Wait until at least one request is done; return all that are."""
         ...
 
 
@@ -46,6 +63,10 @@ def open_engine(
     section: TeacherSection, model: str, log: Path, seed: int
 ) -> AbstractContextManager[Engine]:
     """Start the engine a recipe names; leaving the context ends it."""
+    if section.engine == "openai":
+        from tsqa.teachers.endpoint import EndpointEngine
+
+        return EndpointEngine(section, model, log)
     from tsqa.teachers.vllm import VllmEngine
 
     return VllmEngine(section, model, log, seed)

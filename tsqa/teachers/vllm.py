@@ -1,7 +1,8 @@
-"""The parent's side of the vLLM worker: start it, feed it blocks, explain its death.
+"""The parent's side of the vLLM workers: start them, feed them, explain a death.
 
-Promises: the worker never outlives this process; a worker that does not start or dies raises
-EngineError with its last log lines and a likely fix; its log is kept in `engine.log`.
+Promises: a worker never outlives this process; a worker that does not start or dies raises
+EngineError with its last log lines and a likely fix; its log is kept (`engine.log`, of further
+replicas `engine.1.log`, ...).
 """
 
 from __future__ import annotations
@@ -11,21 +12,25 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
+
+import psutil
 
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import Completion, Request
 
 _LOG_LINES = 15
+_END_SECONDS = 5.0
 _FIXES = (
     (
         ("no available memory for the cache", "larger than the available kv cache", "kv cache is"),
-        "raise generate.teacher.kv_cache_gib, or lower generate.teacher.max_model_len",
+        "raise teacher.kv_cache_gib, or lower teacher.max_model_len",
     ),
     (
         (
@@ -35,63 +40,58 @@ _FIXES = (
             "not enough memory",
             "free memory",
         ),
-        "lower generate.teacher.kv_cache_gib, max_num_seqs or max_model_len",
+        "lower teacher.kv_cache_gib, max_num_seqs or max_model_len",
     ),
     (
         ("is greater than the derived max_model_len",),
-        "lower generate.teacher.max_model_len to what the model allows",
+        "lower teacher.max_model_len to what the model allows",
     ),
-    (("longer than the maximum model length",), "raise generate.teacher.max_model_len"),
+    (("longer than the maximum model length",), "raise teacher.max_model_len"),
+    (("not enough allowed numa nodes",), "lower teacher.tensor_parallel to the NUMA nodes here"),
     (("no module named 'vllm'",), "install vLLM as the README says"),
     (
         ("config.json", "not a valid model identifier", "repository not found", "does not appear"),
-        "correct generate.teacher.model.path: a Hugging Face model folder or hub id",
+        "correct teacher.model.path: a Hugging Face model folder or hub id",
     ),
-    (("no supported", "not supported"), "use a model and dtype that vLLM serves on this device"),
+    (
+        ("no supported", "not supported", "does not recognize this architecture"),
+        "use a model and dtype that vLLM serves on this device",
+    ),
 )
 
 
 class VllmEngine:
-    """A context manager around the worker process; the process starts on entering."""
+    """A context manager around the worker processes, `replicas` of them; entering starts them."""
 
     def __init__(self, section: TeacherSection, model: str, log: Path, seed: int) -> None:
         self._section, self._model, self._log, self._seed = section, model, log, seed
-        self._process: subprocess.Popen[str] | None = None
-        self._results: Any = None
+        self._workers: list[_Worker] = []
+        self._outbox: _Outbox = SimpleQueue()
 
     def __enter__(self) -> Self:
-        folder = Path(self._model)
+        section, folder = self._section, Path(self._model)
         if (folder.is_dir() or folder.is_absolute()) and not (folder / "config.json").is_file():
             raise EngineError(
                 f"{folder}: no model here (no config.json)",
-                "correct generate.teacher.model: a Hugging Face model folder or hub id",
+                "correct teacher.model: a Hugging Face model folder or hub id",
             )
-        reader, writer = os.pipe()
-        with self._log.open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tsqa.teachers.vllm_worker", str(writer)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[writer],
-                env=self._environment(),
-                text=True,
-                encoding="utf-8",
-            )
-        os.close(writer)
-        self._results = os.fdopen(reader, encoding="utf-8")
-        section = self._section
+        config = {
+            "model": self._model,
+            "dtype": section.dtype,
+            "max_model_len": section.max_model_len,
+            "max_num_seqs": section.max_num_seqs,
+            "tensor_parallel_size": section.tensor_parallel,
+            "trust_remote_code": section.model.trust_remote_code,
+            "seed": self._seed,
+        }
         try:
-            self._ask(
-                {
-                    "model": self._model,
-                    "dtype": section.dtype,
-                    "max_model_len": section.max_model_len,
-                    "max_num_seqs": section.max_num_seqs,
-                    "trust_remote_code": section.model.trust_remote_code,
-                    "seed": self._seed,
-                }
-            )
+            for number, devices in enumerate(_share_devices(section)):
+                log = self._log if number == 0 else self._log.with_suffix(f".{number}.log")
+                environment = _environment(section) | devices
+                self._workers.append(_Worker(self._model, log, environment, self._outbox))
+                self._workers[-1].send(config)
+            for _ in self._workers:
+                self._take()
         except BaseException:
             self._end()
             raise
@@ -105,44 +105,87 @@ class VllmEngine:
     ) -> None:
         self._end()
 
-    def complete(self, block: Sequence[Request]) -> list[Completion]:
-        answer = self._ask([asdict(request) for request in block])
-        return [Completion(**completion) for completion in answer["completions"]]
+    @property
+    def capacity(self) -> int:
+        return self._section.max_num_seqs * self._section.replicas
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers]
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """To the least loaded replica, all to one: they share what they can of their prompts."""
+        worker = min(self._workers, key=lambda worker: worker.unfinished)
+        worker.unfinished += len(requests)
+        worker.send([vars(request) for request in requests])
+
+    def collect(self) -> list[Completion]:
+        assert any(worker.unfinished for worker in self._workers), "nothing was submitted"
+        done = self._take()
+        # A death among them is raised by the next call, so that what is done is not lost.
+        with contextlib.suppress(EngineError):
+            while not self._outbox.empty():
+                done += self._take()
+        return done
+
+    def _take(self) -> list[Completion]:
+        """The next line of any worker; a dead worker raises EngineError."""
+        worker, line = self._outbox.get()
+        if line is None:
+            self._outbox.put((worker, None))
+            raise worker.explain_death()
+        done = [Completion(**completion) for completion in json.loads(line)]
+        worker.unfinished -= len(done)
+        return done
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.close_stdin()
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+        self._outbox = SimpleQueue()
+
+
+class _Worker:
+    """One vLLM process; its result lines, and None at its death, go to `outbox`."""
+
+    def __init__(
+        self, model: str, log: Path, environment: Mapping[str, str], outbox: _Outbox
+    ) -> None:
+        self._model, self._log, self._outbox = model, log, outbox
+        self.unfinished = 0
+        reader, writer = os.pipe()
+        with log.open("a", encoding="utf-8") as handle:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tsqa.teachers.vllm_worker", str(writer)],
+                stdin=subprocess.PIPE,
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                pass_fds=[writer],
+                start_new_session=True,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+            )
+        os.close(writer)
+        self._pump = Thread(
+            target=self._read_results, args=(os.fdopen(reader, encoding="utf-8"),), daemon=True
+        )
+        self._pump.start()
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
         return self._process.pid
 
-    def _environment(self) -> dict[str, str]:
-        section = self._section
-        package_root = str(Path(__file__).resolve().parents[2])
-        paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return os.environ | {
-            "PYTHONPATH": os.pathsep.join(paths),
-            # One process: requests reach the scheduler in one order, and nothing is orphaned.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_CPU_KVCACHE_SPACE": str(section.kv_cache_gib),
-            "VLLM_LOGGING_LEVEL": "INFO",
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-
-    def _ask(self, message: Any) -> dict[str, Any]:
-        assert self._process is not None and self._process.stdin is not None
-        # A dead worker is seen below, where its log explains it.
+    def send(self, message: Any) -> None:
+        assert self._process.stdin is not None
+        # A dead worker is seen when results are taken, where its log explains it.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-        line = self._results.readline()
-        if not line.endswith("\n"):
-            raise self._explain_death()
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
-    def _explain_death(self) -> EngineError:
-        assert self._process is not None
+    def explain_death(self) -> EngineError:
         code = self._process.wait()
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         tail = [line for line in lines if line.strip()][-_LOG_LINES:]
@@ -153,20 +196,34 @@ class VllmEngine:
             likely_fix(tail, code),
         )
 
-    def _end(self) -> None:
-        process = self._process
-        if process is None:
-            return
+    def close_stdin(self) -> None:
+        """The worker exits when its stdin ends."""
+        assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            assert process.stdin is not None
-            process.stdin.close()
+            self._process.stdin.close()
+
+    def end(self) -> None:
+        """Wait for the process and all that it started; kill what stays."""
         try:
-            process.wait(timeout=5)
+            self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        _, staying = psutil.wait_procs(_members_of(self.pid), _END_SECONDS)
+        for process in staying:
             process.kill()
-            process.wait()
-        self._results.close()
-        self._process = None
+        psutil.wait_procs(staying)
+        self._pump.join()
+
+    def _read_results(self, results: IO[str]) -> None:
+        with results:
+            for line in results:
+                if line.endswith("\n"):  # else it died while writing
+                    self._outbox.put((self, line))
+        self._outbox.put((self, None))
+
+
+_Outbox = SimpleQueue[tuple[_Worker, str | None]]
 
 
 def likely_fix(tail: Sequence[str], code: int) -> str:
@@ -176,5 +233,57 @@ def likely_fix(tail: Sequence[str], code: int) -> str:
         if any(mark in text for mark in marks):
             return fix
     if code == -9:
-        return "probably out of memory: lower generate.teacher.kv_cache_gib or max_num_seqs"
-    return "read the log above; generate.teacher in the recipe configures the engine"
+        return "probably out of memory: lower teacher.kv_cache_gib or max_num_seqs"
+    return "read the log above; the teacher section of the recipe configures the engine"
+
+
+def _members_of(session: int) -> list[psutil.Process]:
+    """The processes of a session; with tensor_parallel each GPU has one."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            if os.getsid(process.pid) == session:
+                found.append(process)
+    return found
+
+
+def _environment(section: TeacherSection) -> dict[str, str]:
+    package_root = str(Path(__file__).resolve().parents[2])
+    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        # One process: nothing is orphaned.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_KVCACHE_SPACE": str(section.kv_cache_gib),
+        "VLLM_LOGGING_LEVEL": "INFO",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _share_devices(section: TeacherSection) -> list[dict[str, str]]:
+    """What each replica's environment says of its GPUs; nothing for a lone replica or on CPU."""
+    if section.replicas == 1:
+        return [{}]
+    visible = _visible_gpus()
+    if not visible:
+        return [{}] * section.replicas
+    each = section.tensor_parallel
+    if len(visible) < section.replicas * each:
+        raise EngineError(
+            f"{section.replicas} replicas of {each} GPUs need {section.replicas * each} GPUs; "
+            f"{len(visible)} are visible",
+            "lower teacher.replicas or teacher.tensor_parallel",
+        )
+    starts = range(0, section.replicas * each, each)
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(visible[i : i + each])} for i in starts]
+
+
+def _visible_gpus() -> list[str]:
+    """Names as CUDA_VISIBLE_DEVICES spells them."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return named.split(",")[:count] if named else [str(i) for i in range(count)]

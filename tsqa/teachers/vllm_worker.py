@@ -1,8 +1,10 @@
-"""vLLM in its own process: blocks of requests in on stdin, completions out on a dedicated pipe.
+"""vLLM in its own process: requests in on stdin, completions out on a dedicated pipe.
 
-Run as `python -m tsqa.teachers.vllm_worker <fd>`; the first line on stdin configures the engine.
-Promises: dies with its parent; whatever vLLM prints goes to stdout and stderr, never into the
-results; a block is scheduled alike every time (one process, no prefix cache, a seed per request).
+Run as `python -m tsqa.teachers.vllm_worker <fd>`; the first line on stdin configures the engine,
+each further line is a list of requests, each line of results a list of completions.
+Promises: dies with its parent, and ends when stdin does; a request joins the running batch at
+once and leaves it as soon as it is done; a request that cannot be served becomes a completion
+that says why; whatever vLLM prints goes to stdout and stderr, never into the results.
 """
 
 from __future__ import annotations
@@ -10,90 +12,162 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+import traceback
+from functools import lru_cache
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, Any
 
 from tsqa.process import die_with_parent
 
 _CPU_BATCHED_TOKENS = 4096
+_PROMPTS_KEPT = 1024
+"""Tokenised prompts; the votes of one question share theirs."""
 
 
 def main() -> None:
     die_with_parent()
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as results:
-        engine = _start(json.loads(sys.stdin.readline()))
-        _send(results, {"ready": True})
-        for line in sys.stdin:
-            _send(results, {"completions": _complete(engine, json.loads(line))})
-    os._exit(0)  # vLLM's own shutdown can hang; everything has been sent
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    Thread(target=_read, args=(inbox,), daemon=True).start()
+    try:
+        with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as results:
+            _serve(inbox, results)
+    except BaseException:  # noqa: BLE001 - vLLM's own shutdown can hang
+        traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(1)
+
+
+def _serve(inbox: SimpleQueue[Any], results: IO[str]) -> None:
+    worker = Worker(_start(inbox.get()))
+    _send(results, [])  # it is ready
+    while True:
+        done: list[dict[str, Any]] = []
+        while not inbox.empty() or not (done or worker.is_busy):
+            done += worker.add(inbox.get())
+        done += worker.step()
+        if done:
+            _send(results, done)
+
+
+class Worker:
+    """Requests as JSON objects in, completions as JSON objects out."""
+
+    def __init__(self, llm: Any) -> None:
+        self._engine = llm.llm_engine
+        self._tokenizer = llm.get_tokenizer()
+        self._limit = self._engine.model_config.max_model_len
+        self._encode = lru_cache(_PROMPTS_KEPT)(self._tokenize)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._engine.has_unfinished_requests())
+
+    def add(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Queue requests; return the completions of those that cannot be served."""
+        return [refusal for request in requests if (refusal := self._admit(request))]
+
+    def step(self) -> list[dict[str, Any]]:
+        """Advance every running request by a token; return the completions of the finished."""
+        if not self.is_busy:
+            return []
+        return [_read_output(output) for output in self._engine.step() if output.finished]
+
+    def _admit(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        tokens: tuple[int, ...] = ()
+        try:
+            tokens = self._encode(request["prompt"], json.dumps(request["messages"]))
+            if len(tokens) >= self._limit:
+                return _completion(request["id"], "", len(tokens), 0, "prompt_too_long")
+            prompt = {"prompt_token_ids": list(tokens)}
+            params = _sampling(request, self._limit - len(tokens))
+            self._engine.add_request(request["id"], prompt, params)
+        except Exception as error:  # noqa: BLE001 - a bad request must not stop the others
+            self._engine.abort_request([request["id"]])  # it may be half queued
+            return _completion(request["id"], "", len(tokens), 0, f"error: {_first_line(error)}")
+        return None
+
+    def _tokenize(self, prompt: str, messages: str) -> tuple[int, ...]:
+        turns = json.loads(messages)
+        if not turns:
+            return tuple(self._tokenizer.encode(prompt))
+        template = self._tokenizer.apply_chat_template
+        text = template(turns, tokenize=False, add_generation_prompt=True)
+        # The template writes the special tokens itself.
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
 
 def _start(config: dict[str, Any]) -> Any:
     import torch
     from vllm import LLM
+    from vllm.engine.arg_utils import EngineArgs
 
     on_cpu: dict[str, Any] = {}
     if not torch.cuda.is_available():
+        model = EngineArgs(
+            model=config["model"], trust_remote_code=config["trust_remote_code"]
+        ).create_model_config()
         # A partly prefilled request with a seed winds its generator back, which a CPU generator
-        # cannot do; so prompts are prefilled whole.
+        # cannot do; so prompts are prefilled whole. A hybrid's prefix cache needs the parts.
         on_cpu = {
             "enable_chunked_prefill": False,
+            "enable_prefix_caching": model.attn_type == "decoder",
             "max_num_batched_tokens": max(config["max_model_len"], _CPU_BATCHED_TOKENS),
+            "enforce_eager": True,
         }
-    return LLM(
-        model=config["model"],
-        dtype=config["dtype"],
-        max_model_len=config["max_model_len"],
-        max_num_seqs=config["max_num_seqs"],
-        trust_remote_code=config["trust_remote_code"],
-        seed=config["seed"],
-        enforce_eager=True,
-        enable_prefix_caching=False,
-        async_scheduling=False,
-        **on_cpu,
+    return LLM(**config, **on_cpu)
+
+
+def _sampling(request: dict[str, Any], room: int) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    schema = request["schema"]
+    return SamplingParams(
+        seed=request["seed"],
+        temperature=request["temperature"],
+        top_p=request["top_p"],
+        max_tokens=min(request["max_tokens"], room),
+        stop=request["stop"],
+        structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
+        output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
-def _complete(engine: Any, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    from vllm import SamplingParams
-
-    tokenizer = engine.get_tokenizer()
-    limit = engine.llm_engine.model_config.max_model_len
-    answers: list[dict[str, Any]] = []
-    prompts, sampling, fitting = [], [], []
-    for request in requests:
-        tokens = tokenizer.encode(request["prompt"])
-        answer = {
-            "id": request["id"],
-            "text": "",
-            "prompt_tokens": len(tokens),
-            "output_tokens": 0,
-            "finish_reason": "prompt_too_long",
-        }
-        answers.append(answer)
-        if len(tokens) >= limit:  # vLLM would refuse the whole block
-            continue
-        fitting.append(answer)
-        prompts.append({"prompt_token_ids": tokens})
-        sampling.append(
-            SamplingParams(
-                seed=request["seed"],
-                temperature=request["temperature"],
-                top_p=request["top_p"],
-                max_tokens=min(request["max_tokens"], limit - len(tokens)),
-                stop=request["stop"],
-            )
-        )
-    outputs = engine.generate(prompts, sampling, use_tqdm=False) if prompts else []
-    for answer, output in zip(fitting, outputs, strict=True):
-        generated = output.outputs[0]
-        answer["text"] = generated.text
-        answer["output_tokens"] = len(generated.token_ids)
-        answer["finish_reason"] = str(generated.finish_reason)
-    return answers
+def _read_output(output: Any) -> dict[str, Any]:
+    generated = output.outputs[0]
+    reason = str(generated.finish_reason)
+    if reason not in ("stop", "length"):
+        reason = f"error: vLLM ended the request ({reason})"
+    prompt_tokens, output_tokens = len(output.prompt_token_ids), len(generated.token_ids)
+    return _completion(output.request_id, generated.text, prompt_tokens, output_tokens, reason)
 
 
-def _send(results: Any, message: dict[str, Any]) -> None:
-    results.write(json.dumps(message, ensure_ascii=False) + "\n")
+def _completion(
+    request_id: str, text: str, prompt_tokens: int, output_tokens: int, reason: str
+) -> dict[str, Any]:
+    return {
+        "id": request_id,
+        "text": text,
+        "prompt_tokens": prompt_tokens,
+        "output_tokens": output_tokens,
+        "finish_reason": reason,
+    }
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _read(inbox: SimpleQueue[Any]) -> None:
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    os._exit(0)  # nobody waits for what is unfinished
+
+
+def _send(results: IO[str], completions: list[dict[str, Any]]) -> None:
+    results.write(json.dumps(completions) + "\n")
     results.flush()
 
 

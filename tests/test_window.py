@@ -1,0 +1,180 @@
+"""Promises of the window: order, bounds, resume by ids, deaths survived, the killer named."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tsqa.errors import EngineError
+from tsqa.teachers import Completion, Request
+from tsqa.teachers.window import OVERFILL, CompletionLog, Job, Window
+
+
+class FakeEngine:
+    """Finishes in random order; dies when told to, or when it meets a poisoned request."""
+
+    def __init__(self, capacity: int = 4, seed: int = 0, poison: str = "", deaths: int = 0) -> None:
+        self.capacity, self.poison, self.deaths = capacity, poison, deaths
+        self.rng = random.Random(seed)
+        self.waiting: list[Request] = []
+        self.most, self.starts = 0, 0
+        self.asked: list[str] = []
+
+    @contextmanager
+    def open(self) -> Iterator[FakeEngine]:
+        self.waiting, self.starts = [], self.starts + 1
+        yield self
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.waiting += requests
+        self.asked += [request.id for request in requests]
+        self.most = max(self.most, len(self.waiting))
+
+    def collect(self) -> list[Completion]:
+        assert self.waiting, "collect without work would wait forever"
+        if self.deaths and self.rng.random() < 0.5:
+            self.deaths -= 1
+            raise EngineError("died")
+        count = self.rng.randint(1, len(self.waiting))
+        chosen = self.rng.sample(self.waiting, count)
+        if any(self.poison == request.id for request in chosen):
+            raise EngineError("poisoned")
+        self.waiting = [request for request in self.waiting if request not in chosen]
+        return [Completion(r.id, f"text of {r.id}", 3, 2, "stop") for r in chosen]
+
+
+def request(name: str) -> Request:
+    return Request(name, "prompt", 0, 1.0, 1.0, 8, ())
+
+
+def two_rounds(number: int) -> Job[tuple[int, list[str]]]:
+    """One request, then as many votes as its number says."""
+    first = yield [request(f"{number}.q")]
+    votes = yield [request(f"{number}.a{vote}") for vote in range(1 + number % 4)]
+    return number, [completion.text for completion in (*first, *votes)]
+
+
+def expected(jobs: int) -> list[tuple[int, list[str]]]:
+    names = [(n, [f"{n}.q", *(f"{n}.a{v}" for v in range(1 + n % 4))]) for n in range(jobs)]
+    return [(n, [f"text of {name}" for name in found]) for n, found in names]
+
+
+def run(engine: FakeEngine, log: Path, jobs: int = 30) -> list[tuple[int, list[str]]]:
+    with Window(engine.open, log) as window:
+        return list(window.run(two_rounds(number) for number in range(jobs)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), capacity=st.integers(1, 12), jobs=st.integers(0, 40))
+def test_results_come_in_order_and_the_window_is_bounded(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, capacity: int, jobs: int
+) -> None:
+    engine = FakeEngine(capacity, seed)
+    log = tmp_path_factory.mktemp("window") / "log.jsonl"
+    assert run(engine, log, jobs) == expected(jobs)
+    assert engine.most <= max(-(-capacity * OVERFILL // 1), 4)  # a batch of 4 goes alone
+
+
+def test_the_window_is_kept_full(tmp_path: Path) -> None:
+    engine = FakeEngine(capacity=10)
+    run(engine, tmp_path / "log.jsonl")
+    assert engine.most == 11
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cut=st.floats(0, 1), seed=st.integers(0, 99))
+def test_a_log_cut_at_any_byte_asks_only_for_what_is_missing(
+    tmp_path_factory: pytest.TempPathFactory, cut: float, seed: int
+) -> None:
+    log = tmp_path_factory.mktemp("cut") / "log.jsonl"
+    run(FakeEngine(seed=seed), log)
+    data = log.read_bytes()
+    log.write_bytes(data[: int(cut * len(data))])
+    whole_lines = log.read_bytes().count(b"\n")
+    engine = FakeEngine(seed=seed + 1)
+    assert run(engine, log) == expected(30)
+    assert len(engine.asked) == data.count(b"\n") - whole_lines
+    assert engine.starts == (1 if engine.asked else 0)
+
+
+def test_usage_counts_earlier_attempts_too(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    for _ in range(2):
+        with Window(FakeEngine().open, log) as window:
+            list(window.run(two_rounds(number) for number in range(9)))
+            usage = window.usage
+    requests = sum(2 + n % 4 for n in range(9))
+    assert (usage.requests, usage.prompt_tokens, usage.output_tokens) == (
+        requests,
+        3 * requests,
+        2 * requests,
+    )
+    assert usage.seconds > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_deaths_lose_nothing(tmp_path: Path, seed: int) -> None:
+    engine = FakeEngine(seed=seed, deaths=2)
+    assert run(engine, tmp_path / "log.jsonl") == expected(30)
+    assert engine.starts == 3 - engine.deaths
+
+
+def test_three_deaths_in_a_row_stop_the_run(tmp_path: Path) -> None:
+    class Dead(FakeEngine):
+        def collect(self) -> list[Completion]:
+            raise EngineError("died", "see the log")
+
+    engine = Dead()
+    with pytest.raises(EngineError, match="died"):
+        run(engine, tmp_path / "log.jsonl")
+    assert engine.starts <= 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("poison", ["0.q", "13.a1", "29.a0"])
+def test_a_request_that_kills_the_engine_becomes_an_error(
+    tmp_path: Path, poison: str, seed: int
+) -> None:
+    engine = FakeEngine(seed=seed, poison=poison)
+    found = run(engine, tmp_path / "log.jsonl")
+    texts = {text for _, answers in found for text in answers}
+    assert len(found) == 30
+    assert f"text of {poison}" not in texts
+    assert texts == {t for _, answers in expected(30) for t in answers} - {f"text of {poison}"} | {
+        ""
+    }
+
+
+def test_errors_are_asked_again_by_the_next_run(tmp_path: Path) -> None:
+    class Flaky(FakeEngine):
+        def collect(self) -> list[Completion]:
+            done = super().collect()
+            return [Completion(c.id, "", 0, 0, "error: 500") for c in done]
+
+    log = tmp_path / "log.jsonl"
+    run(Flaky(), log, 3)
+    assert run(FakeEngine(), log, 3) == expected(3)
+
+
+def test_a_log_keeps_ids_apart_and_survives_a_torn_tail(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = CompletionLog(path)
+    for number in range(50):
+        log.append(Completion(str(number), "é" * number, 1, 1, "stop"), 0.5)
+    log.close()
+    with path.open("ab") as handle:
+        handle.write(b'{"id": "50", "te')
+    log = CompletionLog(path)
+    for number in range(50):
+        record = log.find(str(number))
+        assert record is not None and record["text"] == "é" * number
+    assert log.find("50") is None
+    log.close()

@@ -1,0 +1,113 @@
+"""A model that is asked: where it is, in which form, what it costs. Teachers and judges alike.
+
+Promises: a request is known by the hash of all that decides its completion, so that a run killed
+anywhere asks only for what is missing; the engine starts with the first request that is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from tsqa.errors import EngineError
+from tsqa.progress import console
+from tsqa.prompts import Prompt
+from tsqa.recipe import SamplingSection, TeacherSection
+from tsqa.stage import StageContext
+from tsqa.teachers import Request, open_engine
+from tsqa.teachers.form import locate, resolve_form
+from tsqa.teachers.window import Job, Window
+
+T = TypeVar("T")
+
+
+@dataclass
+class Asker:
+    """A model, how it is asked, and what it cost once its jobs are done."""
+
+    role: str
+    section: TeacherSection
+    model: str
+    """What the engine loads."""
+    fingerprint: str
+    form: Literal["chat", "completion"]
+    seed: int
+    folder: Path
+    """Where its completions and its log are kept."""
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        return {"model": self.fingerprint, "engine": self.section.engine, "form": self.form}
+
+    def request(
+        self,
+        name: str,
+        prompt: Prompt,
+        variables: Mapping[str, Any],
+        sampling: SamplingSection,
+        schema: Mapping[str, Any] | None,
+    ) -> Request:
+        """`name` tells requests apart that are the same but for their random seed."""
+        is_chat = self.form == "chat"
+        digest = hashlib.sha256(f"{self.seed}:{self.role}:{name}".encode()).digest()
+        request = Request(
+            id="",
+            prompt="" if is_chat else prompt.completion(**variables),
+            messages=prompt.messages(**variables) if is_chat else (),
+            seed=int.from_bytes(digest[:4], "big"),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            stop=() if is_chat else prompt.stop,
+            schema=schema if is_chat and self.section.structured else None,
+        )
+        content = json.dumps([self.fingerprint, name, asdict(request)], sort_keys=True)
+        return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
+
+    def run(
+        self,
+        jobs: Iterable[Job[T]],
+        watch: Callable[[Iterator[T], Window], Iterator[T]] = lambda results, window: results,
+    ) -> Iterator[T]:
+        """The results of all jobs, in order, passed through `watch`; then a row in the ledger."""
+        log = self.folder / f"{self.role}-engine.log"
+        with Window(
+            lambda: open_engine(self.section, self.model, log, self.seed),
+            self.folder / f"{self.role}-completions.jsonl",
+            on_death=_warn,
+        ) as window:
+            yield from watch(window.run(jobs), window)
+            usage = window.usage
+        self.ledger.append(
+            {
+                "teacher": self.role,
+                "model": self.section.model.path or self.fingerprint,
+                "requests": usage.requests,
+                "prompt_tokens": usage.prompt_tokens,
+                "output_tokens": usage.output_tokens,
+                "engine_seconds": round(usage.seconds, 2),
+                "dollars": round(usage.dollars(self.section), 6),
+            }
+        )
+
+
+def open_asker(
+    context: StageContext,
+    section: TeacherSection,
+    role: str,
+    seed: int,
+    ledger: list[dict[str, Any]],
+) -> Asker:
+    """Raises RecipeError when the model cannot be asked as its section says."""
+    model, fingerprint = locate(context, section, role)
+    form = resolve_form(section, model)
+    return Asker(role, section, model, fingerprint, form, seed, context.out, ledger)
+
+
+def _warn(error: EngineError) -> None:
+    console.print(f"[yellow]the engine died and is started again[/]: {str(error).splitlines()[0]}")

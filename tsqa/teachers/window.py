@@ -1,0 +1,299 @@
+"""Keeps an engine full: a continuous window of requests, without barriers, resumed by request ids.
+
+A job is a generator: it yields the requests it wants answered together, gets their completions,
+and may ask again; what it returns is its result.
+
+Promises: results come in the order of the jobs, whatever order the engine finishes in; at most
+1.1 x the engine's capacity is in flight (more queueing costs throughput: see ray-project/ray#52634
+for the measurements); a finished request is on disk before its job goes on, so a kill loses only
+what was in flight; memory does not grow with the number of jobs. A dead engine is started again
+and its work retried; three deaths without a completion between them raise EngineError. A request
+that is in flight at two deaths is retried alone, and becomes an error when the engine dies on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+
+from tsqa.artifact import drop_torn_tail
+from tsqa.errors import DataError, EngineError
+from tsqa.recipe import TeacherSection
+from tsqa.teachers import Completion, Engine, Request
+
+T = TypeVar("T")
+Job = Generator[Sequence[Request], list[Completion], T]
+
+OVERFILL = 1.1
+_DEATHS_IN_A_ROW = 3
+_LOOKAHEAD = 16_384
+"""Finished jobs that may wait for a slower one before them: bounds memory."""
+_SYNC_EVERY = 100
+
+
+@dataclass
+class Usage:
+    """What a teacher was asked and gave, over all attempts of the run."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    """Wall time in which the engine had work."""
+
+    def dollars(self, section: TeacherSection) -> float:
+        engines = max(section.replicas, len(section.urls))
+        return (
+            self.seconds / 3600 * section.dollars_per_hour * engines
+            + self.prompt_tokens / 1e6 * section.dollars_per_million_prompt_tokens
+            + self.output_tokens / 1e6 * section.dollars_per_million_output_tokens
+        )
+
+
+class CompletionLog:
+    """Append-only JSONL of completions; those of earlier attempts are found by request id."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = path.open("a", encoding="utf-8")
+        drop_torn_tail(path)
+        self._keys, self._offsets = _index(path)
+        self._reader = path.open("rb")
+        self._unsynced = 0
+
+    def find(self, request_id: str) -> dict[str, Any] | None:
+        """The record of an earlier attempt."""
+        key = _key(request_id)
+        place = int(np.searchsorted(self._keys, np.uint64(key)))
+        if place == len(self._keys) or self._keys[place] != key:
+            return None
+        self._reader.seek(int(self._offsets[place]))
+        record: dict[str, Any] = json.loads(self._reader.readline())
+        return record if record["id"] == request_id else None
+
+    def append(self, completion: Completion, seconds: float) -> None:
+        record = {**asdict(completion), "seconds": round(seconds, 5)}
+        self._writer.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._writer.flush()
+        self._unsynced += 1
+        if self._unsynced >= _SYNC_EVERY:
+            self._sync()
+
+    def close(self) -> None:
+        self._sync()
+        self._writer.close()
+        self._reader.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._writer.fileno())
+        self._unsynced = 0
+
+
+@dataclass
+class _Open(Generic[T]):
+    """A job that has begun."""
+
+    number: int
+    job: Job[T]
+    batch: Sequence[Request] = ()
+    done: dict[str, Completion] = field(default_factory=dict)
+
+
+class Window:
+    """Runs jobs through one engine, which starts when the first request is not on disk."""
+
+    def __init__(
+        self,
+        opener: Callable[[], AbstractContextManager[Engine]],
+        log: Path,
+        on_death: Callable[[EngineError], None] = lambda error: None,
+    ) -> None:
+        self._opener, self._on_death = opener, on_death
+        self._log = CompletionLog(log)
+        self._engine: Engine | None = None
+        self._engine_scope = ExitStack()
+        self._running: dict[str, Request] = {}
+        self._suspects: deque[Request] = deque()
+        self._blamed: list[Completion] = []
+        self._strikes: Counter[str] = Counter()
+        self._deaths = 0
+        self._mark = 0.0
+        self.usage = Usage()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._engine_scope.close()
+        self._log.close()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running) + len(self._suspects)
+
+    def run(self, jobs: Iterable[Job[T]]) -> Iterator[T]:
+        """The results of all jobs, in order."""
+        source = enumerate(jobs)
+        queue: deque[_Open[T]] = deque()
+        owners: dict[str, _Open[T]] = {}
+        results: dict[int, T] = {}
+        emitted, exhausted = 0, False
+        while not (exhausted and not queue and not owners):
+            while queue or not (exhausted or len(results) >= _LOOKAHEAD):
+                # What has begun goes first, so that few jobs are open at a time.
+                if not queue:
+                    pair = next(source, None)
+                    if pair is None:
+                        exhausted = True
+                    elif self._advance(opened := _Open(*pair), results):
+                        queue.append(opened)
+                    continue
+                missing = [r for r in queue[0].batch if r.id not in queue[0].done]
+                if not self._has_room(len(missing)):
+                    break
+                owners |= dict.fromkeys((r.id for r in missing), queue.popleft())
+                self._submit(missing)
+            while emitted in results:
+                yield results.pop(emitted)
+                emitted += 1
+            for completion in self._collect() if owners else ():
+                opened = owners.pop(completion.id)
+                opened.done[completion.id] = completion
+                whole = len(opened.done) == len(opened.batch)
+                if whole and self._advance(opened, results):
+                    queue.append(opened)
+        while emitted in results:
+            yield results.pop(emitted)
+            emitted += 1
+
+    def _advance(self, opened: _Open[T], results: dict[int, T]) -> bool:
+        """Run a job on until it needs the engine; False when it has ended instead."""
+        while len(opened.done) == len(opened.batch):
+            reply = [opened.done[request.id] for request in opened.batch]
+            try:
+                opened.batch = opened.job.send(reply) if reply else next(opened.job)
+            except StopIteration as end:
+                results[opened.number] = end.value
+                return False
+            opened.done = {}
+            for request in opened.batch:
+                record = self._log.find(request.id)
+                if record is not None:
+                    seconds = record.pop("seconds")
+                    opened.done[request.id] = self._count(Completion(**record), seconds)
+        return True
+
+    def _has_room(self, count: int) -> bool:
+        if self._engine is None:
+            self._start()
+        assert self._engine is not None
+        limit = math.ceil(OVERFILL * self._engine.capacity)
+        # A batch larger than the window goes when nothing else does.
+        return not self._suspects and (not self._running or len(self._running) + count <= limit)
+
+    def _start(self) -> None:
+        self._engine = self._engine_scope.enter_context(self._opener())
+        self._mark = time.monotonic()
+
+    def _submit(self, requests: Sequence[Request]) -> None:
+        if not self._running:
+            self._mark = time.monotonic()
+        self._running |= {request.id: request for request in requests}
+        try:
+            assert self._engine is not None
+            self._engine.submit(requests)
+        except EngineError as error:
+            self._restart(error)
+
+    def _collect(self) -> list[Completion]:
+        """Wait for completions, through deaths of the engine; each is on disk when it returns."""
+        done: list[Completion] = []
+        while not done:
+            if self._blamed:
+                return [self._blamed.pop()]
+            if not self._running:
+                self._submit([self._suspects.popleft()])
+                continue
+            try:
+                assert self._engine is not None
+                done = self._engine.collect()
+            except EngineError as error:
+                self._restart(error)
+        self._deaths = 0
+        now = time.monotonic()
+        seconds, self._mark = (now - self._mark) / max(1, len(done)), now
+        for completion in done:
+            del self._running[completion.id]
+            # An error is not kept, so that a run started again asks once more.
+            if not completion.finish_reason.startswith("error"):
+                self._log.append(completion, seconds)
+            self._count(completion, seconds)
+        return done
+
+    def _restart(self, error: EngineError) -> None:
+        """Start a dead engine again with its work, but for a request that killed it alone."""
+        self._deaths += 1
+        self._engine_scope.close()
+        lost = list(self._running.values())
+        self._running.clear()
+        self._strikes.update(request.id for request in lost)
+        killer = lost[0] if len(lost) == 1 and self._strikes[lost[0].id] > 2 else None
+        # The first death that one request is to blame for says nothing against the engine.
+        if self._deaths >= _DEATHS_IN_A_ROW + (killer is not None):
+            raise error
+        self._on_death(error)
+        self._start()
+        if killer is not None:
+            self._blamed.append(Completion(killer.id, "", 0, 0, "error: the engine died on it"))
+            return
+        self._suspects += [r for r in lost if self._strikes[r.id] >= 2]
+        again = [r for r in lost if self._strikes[r.id] < 2]
+        if again:
+            self._submit(again)
+
+    def _count(self, completion: Completion, seconds: float) -> Completion:
+        self.usage.requests += 1
+        self.usage.prompt_tokens += completion.prompt_tokens
+        self.usage.output_tokens += completion.output_tokens
+        self.usage.seconds += seconds
+        return completion
+
+
+def _key(request_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little")
+
+
+def _index(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """(sorted keys, byte offsets) of the records of a log: 16 bytes a record."""
+    keys, offsets = array("Q"), array("q")
+    offset = 0
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                keys.append(_key(json.loads(line)["id"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{path}:{number}: unreadable record: {error}", "delete the file"
+                ) from error
+            offsets.append(offset)
+            offset += len(line)
+    found = np.array(keys, np.uint64)
+    order = np.argsort(found, kind="stable")
+    return found[order], np.array(offsets, np.int64)[order]
