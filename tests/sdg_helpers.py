@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +17,12 @@ from tsqa.recipe import (
     FilterSection,
     GenerateSection,
     ModelSection,
+    PromptsSection,
     SamplingSection,
     SeedsSection,
     TeacherSection,
 )
-from tsqa.seeds import Seed
+from tsqa.seeds.seed import Seed
 from tsqa.stage import StageContext
 from tsqa.teachers import Completion, Request
 from tsqa.tracking import Tracker
@@ -32,13 +33,13 @@ TASKS = [f"mini_{name}" for name in FAMILIES]
 def make_context(out: Path, inputs: dict[str, Artifact], **sections: Any) -> StageContext:
     """A context whose recipe holds only the sections given."""
     names = ("data", "seeds", "generate", "filter", "eval")
-    recipe: Any = SimpleNamespace(**{name: sections.get(name) for name in names})
+    recipe: Any = SimpleNamespace(name="test", **{name: sections.get(name) for name in names})
     out.mkdir(parents=True, exist_ok=True)
     return StageContext(recipe, inputs, out, Tracker.silent())
 
 
 def artifact(path: Path) -> Artifact:
-    return Artifact(path, {"fingerprint": path.name, "summary": {}})
+    return Artifact(path, {"fingerprint": path.name, "summary": {"seeds": 0, "coverage": []}})
 
 
 def data_section(**changes: Any) -> DataSection:
@@ -66,7 +67,7 @@ def generate_section(model: str = "fake", **changes: Any) -> GenerateSection:
         "teacher": teacher,
         "per_seed": 2,
         "votes": 3,
-        "block_size": 7,
+        "prompts": PromptsSection(question="plain", answer="plain"),
         "question": SamplingSection(max_tokens=24),
         "answer": SamplingSection(max_tokens=24),
     }
@@ -82,38 +83,54 @@ def make_seed(number: int, question: str = "", answer: str = "", task: str = "to
         id=f"{task}-{number}",
         task=task,
         family=task,
+        capability="knowledge",
+        subject="",
+        language="en",
         kind="short_text",
         question=question or f"What is thing {number}?",
+        context="",
         choices=[],
+        answer_index=None,
         answer=answer or f"answer {number}",
         explanation="",
+        tests="",
         dataset="json",
+        revision="",
         split="train",
+        licence="",
         doc_id=number,
         content_hash="0",
     )
 
 
 class FakeEngine:
-    """Texts are a function of the request and of its block, like a batch-sensitive engine's."""
+    """Texts are a function of the request alone; requests finish in a random order."""
 
-    def __init__(self) -> None:
-        self.blocks = 0
+    capacity = 8
 
-    def complete(self, block: Sequence[Request]) -> list[Completion]:
-        self.blocks += 1
-        mark = hashlib.sha256(repr([r.id for r in block]).encode()).hexdigest()[:6]
-        return [self._one(request, mark) for request in block]
+    def __init__(self, order: int = 0) -> None:
+        self.asked = 0
+        self._rng = random.Random(order)
+        self._waiting: list[Request] = []
 
-    def _one(self, request: Request, mark: str) -> Completion:
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.asked += len(requests)
+        self._waiting += requests
+
+    def collect(self) -> list[Completion]:
+        chosen = self._rng.sample(self._waiting, self._rng.randint(1, len(self._waiting)))
+        self._waiting = [request for request in self._waiting if request not in chosen]
+        return [self.complete(request) for request in chosen]
+
+    def complete(self, request: Request) -> Completion:
         roll = request.seed % 10
-        if request.max_tokens == 24 and ".a" not in request.id:
-            text, reason = f" Which thing is {request.id} {mark}?", "stop" if roll else "length"
+        if request.prompt.endswith("Question:"):
+            text, reason = f" Which thing is {request.id}?", "stop" if roll else "length"
         else:
             text, reason = f" thing {roll % 2}\nBecause: it is so.", "stop"
         return Completion(request.id, text, len(request.prompt), 5, reason)
 
 
 @contextmanager
-def opened(engine: FakeEngine) -> Iterator[FakeEngine]:
+def opened(engine: Any) -> Iterator[Any]:
     yield engine

@@ -1,10 +1,12 @@
-"""Promises of generation: killed anywhere and resumed, the same candidates."""
+"""Promises of generation: killed anywhere and resumed, the same candidates; votes mapped back."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,22 +22,34 @@ from tests.sdg_helpers import (
 )
 from tsqa import generate
 from tsqa.artifact import read_jsonl, write_jsonl
-from tsqa.errors import DataError, RecipeError
-from tsqa.generate import choose_shots, parse_question, parse_vote
-from tsqa.prompts import load_prompt
-from tsqa.teachers import Completion
+from tsqa.generate import SeedFile
+from tsqa.recipe import CascadeSection, ModelSection, PromptsSection, TeacherSection
+from tsqa.seeds.seed import Seed
+from tsqa.teachers import Completion, Request
 
 SEEDS = [make_seed(number) for number in range(9)]
+CHOICE = replace(
+    make_seed(0, "Which is a colour?", "red"), kind="choice", choices=["red", "dog"], answer_index=0
+)
 
 
-def run_generate(folder: Path, engine: FakeEngine, **changes: Any) -> dict[str, Any]:
-    seeds = folder.parent / "seeds"
-    seeds.mkdir(exist_ok=True)
-    write_jsonl(seeds / "seeds.jsonl", (asdict(seed) for seed in SEEDS))
-    context = make_context(folder, {"seeds": artifact(seeds)}, generate=generate_section(**changes))
+def run_generate(
+    folder: Path, engine: FakeEngine, seeds: Sequence[Seed] = SEEDS, **changes: Any
+) -> dict[str, Any]:
+    source = folder.parent / "seeds"
+    source.mkdir(exist_ok=True)
+    write_jsonl(source / "seeds.jsonl", (asdict(seed) for seed in seeds))
+    section = generate_section(**{"teacher": teacher("fake")} | changes)
+    context = make_context(folder, {"seeds": artifact(source)}, generate=section)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate, "open_engine", lambda *_: opened(engine))
+        patch.setattr("tsqa.teachers.asker.open_engine", lambda *_: opened(engine))
         return generate.run(context)
+
+
+def teacher(name: str, form: Literal["completion", "chat"] = "completion") -> TeacherSection:
+    return TeacherSection(
+        engine="openai", model=ModelSection(path=name), urls=["http://unused"], form=form
+    )
 
 
 def test_every_seed_gets_its_candidates_and_every_readable_one_its_votes(tmp_path: Path) -> None:
@@ -43,100 +57,115 @@ def test_every_seed_gets_its_candidates_and_every_readable_one_its_votes(tmp_pat
     found = list(read_jsonl(tmp_path / "out" / "candidates.jsonl"))
     assert summary["candidates"] == len(found) == 18
     assert 0 < summary["unparsable_questions"] < 18
+    assert [candidate["seed_id"] for candidate in found] == [s.id for s in SEEDS for _ in range(2)]
     for candidate in found:
         assert len(candidate["votes"]) == (0 if candidate["parse_error"] else 3)
         assert candidate["seed_ids"][-1] == candidate["seed_id"]
-        assert candidate["prompt_hashes"].keys() == {"question", "answer"}
+        assert candidate["prompts"]["question"]["sha256"]
+    tokens = sum(c["usage"]["teacher"]["output_tokens"] for c in found)
+    assert tokens == summary["output_tokens"] == summary["ledger"][0]["output_tokens"]
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(cut=st.floats(0, 1))
+@given(cut=st.floats(0, 1), order=st.integers(0, 99))
 def test_a_log_cut_at_any_byte_gives_the_same_candidates(
-    tmp_path_factory: pytest.TempPathFactory, cut: float
+    tmp_path_factory: pytest.TempPathFactory, cut: float, order: int
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
     run_generate(folder / "whole", FakeEngine())
-    log = (folder / "whole" / "blocks.jsonl").read_bytes()
+    log = (folder / "whole" / "teacher-completions.jsonl").read_bytes()
     (folder / "killed").mkdir()
-    (folder / "killed" / "blocks.jsonl").write_bytes(log[: int(cut * len(log))])
-    run_generate(folder / "killed", FakeEngine())
+    (folder / "killed" / "teacher-completions.jsonl").write_bytes(log[: int(cut * len(log))])
+    run_generate(folder / "killed", FakeEngine(order))
     whole, resumed = (folder / n / "candidates.jsonl" for n in ("whole", "killed"))
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-def test_finished_blocks_start_no_engine(tmp_path: Path) -> None:
+def test_what_is_on_disk_is_not_asked_again(tmp_path: Path) -> None:
+    first = run_generate(tmp_path / "out", FakeEngine())
+    engine = FakeEngine()
+    again = run_generate(tmp_path / "out", engine)
+    assert engine.asked == 0
+    assert again["ledger"] == first["ledger"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 1}, {"teacher": teacher("other")}, {"votes": 4, "shots": 1}]
+)
+def test_what_another_recipe_asked_is_not_reused(tmp_path: Path, changes: dict[str, Any]) -> None:
     run_generate(tmp_path / "out", FakeEngine())
     engine = FakeEngine()
-    run_generate(tmp_path / "out", engine)
-    assert engine.blocks == 0
+    run_generate(tmp_path / "out", engine, **changes)
+    assert engine.asked > 0
 
 
-def test_blocks_of_another_recipe_are_not_reused(tmp_path: Path) -> None:
-    run_generate(tmp_path / "out", FakeEngine())
-    engine = FakeEngine()
-    run_generate(tmp_path / "out", engine, seed=1)
-    assert engine.blocks > 0
+class Examinee(FakeEngine):
+    """Asks a question with options, then always chooses the last option that it is shown."""
+
+    def complete(self, request: Request) -> Completion:
+        if request.messages:
+            text = str(request.messages[-1]["content"])
+            options = [word for word in ("cat", "oak", "salt") if f" {word}" in text]
+            reply: dict[str, Any] = {"question": "Which is a tree?", "choices": ["cat", "oak"]}
+            if "Which is a tree?" in text:
+                shown = sorted(options, key=text.rfind)
+                reply = {"reasoning": "I take the last.", "answer": shown[-1]}
+            return Completion(request.id, json.dumps(reply), 1, 1, "stop")
+        raise AssertionError("chat form expected")
 
 
-def test_shots_are_distinct_and_end_with_the_seed() -> None:
+def test_options_are_shuffled_for_each_vote_and_votes_mapped_back(tmp_path: Path) -> None:
+    run_generate(
+        tmp_path / "out",
+        Examinee(),
+        [CHOICE],
+        teacher=teacher("fake", "chat"),
+        prompts=PromptsSection(),
+        per_seed=1,
+        votes=8,
+    )
+    [candidate] = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    assert candidate["kind"] == "choice" and candidate["choices"] == ["cat", "oak"]
+    for vote in candidate["votes"]:
+        assert vote["answer"] == candidate["choices"][vote["index"]]
+        assert vote["index"] == vote["order"][-1]
+    assert {vote["answer"] for vote in candidate["votes"]} == {"cat", "oak"}
+
+
+class Undecided(FakeEngine):
+    """Its votes on every other question disagree."""
+
+    def complete(self, request: Request) -> Completion:
+        done = super().complete(request)
+        if done.text.startswith(" Which"):
+            return Completion(done.id, done.text, 1, 1, "stop")
+        split = int(request.prompt.rsplit("Which thing is ", 1)[1][0], 16) % 2
+        return Completion(done.id, f" thing {request.seed if split else 0}", 1, 1, "stop")
+
+
+def test_a_cascade_answers_again_only_where_the_votes_disagree(tmp_path: Path) -> None:
+    cascade = CascadeSection(teacher=teacher("strong"), agreement=0.6)
+    summary = run_generate(tmp_path / "out", Undecided(), cascade=cascade)
+    found = list(read_jsonl(tmp_path / "out" / "candidates.jsonl"))
+    again = [c for c in found if any(vote["teacher"] == "cascade" for vote in c["votes"])]
+    assert 0 < len(again) < len(found)
+    for candidate in found:
+        first = {vote["answer"] for vote in candidate["votes"] if vote["teacher"] == "teacher"}
+        assert (len(first) > 1) == (candidate in again)
+        assert len(candidate["votes"]) == (6 if candidate in again else 3)
+    assert [row["teacher"] for row in summary["ledger"]] == ["teacher", "cascade"]
+    assert summary["ledger"][1]["requests"] == 3 * len(again)
+
+
+def test_shots_are_distinct_and_end_with_the_seed(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "seeds.jsonl", (asdict(seed) for seed in SEEDS))
+    seeds = SeedFile(tmp_path / "seeds.jsonl")
+    assert len(seeds) == 9 and list(seeds) == SEEDS
     for number in range(50):
-        shots = choose_shots(SEEDS[4], SEEDS, 3, str(number))
+        shots = seeds.shots(SEEDS[4], 3, str(number))
         assert len({shot.id for shot in shots}) == 3
         assert shots[-1] == SEEDS[4]
-    assert choose_shots(SEEDS[0], SEEDS[:1], 3, "x") == [SEEDS[0]]
-
-
-@pytest.mark.parametrize(
-    ("text", "reason", "error"),
-    [
-        (" Why?", "stop", ""),
-        (" ", "stop", "empty"),
-        (" Why is", "length", "cut off at max_tokens"),
-        (" Why? Answer: so", "stop", "runs into the next field"),
-        ("", "prompt_too_long", "prompt longer than max_model_len"),
-    ],
-)
-def test_questions_that_cannot_be_used_say_why(text: str, reason: str, error: str) -> None:
-    assert parse_question(Completion("x", text, 1, 1, reason))[1] == error
-
-
-@pytest.mark.parametrize(
-    ("text", "reason", "answer", "explanation"),
-    [
-        (" May\nBecause: After April comes May.", "stop", "May", "After April comes May."),
-        (" May", "stop", "May", ""),
-        (" Ma", "length", None, ""),
-        (" May\nBecause: After", "length", "May", ""),
-        ("\n\n", "stop", None, ""),
-        (" 2 + 2 = 4 #### 4", "stop", "4", "2 + 2 = 4"),
-    ],
-)
-def test_votes_are_read(text: str, reason: str, answer: str | None, explanation: str) -> None:
-    vote = parse_vote(Completion("x", text, 1, 1, reason))
-    assert (vote["answer"], vote["explanation"]) == (answer, explanation)
-
-
-def test_prompts_show_shots_and_end_where_the_model_goes_on() -> None:
-    shots = [asdict(make_seed(1)) | {"explanation": "it is known"}]
-    prompt = load_prompt("enrich", "answer").render(shots, "Why?")
-    assert prompt == (
-        "Question: What is thing 1?\nAnswer: answer 1\nBecause: it is known\n\n"
-        "Question: Why?\nAnswer:"
-    )
-    assert load_prompt("similar", "question").render(shots).endswith("\n\nQuestion:")
-
-
-def test_wrong_prompts_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no such prompt"):
-        load_prompt("nothing", "question")
-    with pytest.raises(RecipeError, match="of kind 'answer'"):
-        load_prompt("enrich", "question")
-    path = tmp_path / "mine.jinja"
-    path.write_text("---\nid: mine\n---\n{{ question }}")
-    with pytest.raises(DataError, match="front matter"):
-        load_prompt(str(path), "answer")
-    path.write_text("---\nid: m\nversion: 1\nkind: answer\nstop: []\n---\n{{ question")
-    with pytest.raises(DataError, match=r"mine\.jinja"):
-        load_prompt(str(path), "answer")
+    write_jsonl(tmp_path / "one.jsonl", [asdict(SEEDS[0])])
+    assert SeedFile(tmp_path / "one.jsonl").shots(SEEDS[0], 3, "x") == [SEEDS[0]]

@@ -1,265 +1,288 @@
-"""Seed -> new questions -> k enriched answers each, by a teacher.
+"""Seed -> new questions -> k enriched answers each, by a teacher; where its votes disagree, by a
+stronger one (a cascade).
 
-Promises: every request is a pure function of the recipe and the seeds; requests go to the engine
-in fixed blocks, and a finished block is one line of `blocks.jsonl`, so that a run killed anywhere
-and started again gives the same candidates; every candidate carries the prompts, the teacher and
-the seeds behind it. The engine starts only when some block is missing.
+Promises: every request is a pure function of the recipe, the seeds and the teacher, and is known
+by its hash; a finished request is one line of `completions.jsonl`, so that a run killed anywhere
+and started again asks only for what is missing; candidates come in the order of the seeds and
+carry the prompts, the teacher, the sampling and the seeds behind them; memory does not grow with
+the number of seeds. The engine starts only when something is missing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tsqa.artifact import AppendLog, file_identity, read_jsonl, write_jsonl
-from tsqa.errors import DataError, RecipeError
+from tsqa.artifact import read_jsonl, write_jsonl
+from tsqa.filters.candidate import read_candidate
+from tsqa.parsing import parse_answer, parse_question
 from tsqa.progress import progress_bar
-from tsqa.prompts import Prompt, load_prompt
-from tsqa.recipe import GenerateSection, SamplingSection
-from tsqa.seeds import Seed, split_answer
+from tsqa.prompts import PromptSet, load_prompts
+from tsqa.recipe import AnswerKind, GenerateSection, TeacherSection, needed
+from tsqa.seeds.seed import Seed
 from tsqa.stage import StageContext
-from tsqa.teachers import Completion, Engine, Request, open_engine
+from tsqa.teachers.asker import Asker, open_asker
+from tsqa.teachers.window import Job, Window
 from tsqa.tracking import Tracker
 
-OpenEngine = Callable[[], AbstractContextManager[Engine]]
+_Candidate = dict[str, Any]
+_LOG_EVERY_SECONDS = 5.0
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Write candidates.jsonl; `blocks.jsonl` keeps the raw completions, `engine.log` the log."""
-    section = context.recipe.generate
-    if section is None:
-        raise DataError("the recipe has no `generate` section", "add one")
-    seeds = [Seed(**record) for record in read_jsonl(context.inputs["seeds"].path / "seeds.jsonl")]
-    prompts = (
-        load_prompt(section.prompts.question, "question"),
-        load_prompt(section.prompts.answer, "answer"),
+    """Write candidates.jsonl; `<role>-completions.jsonl` keeps what came back, next to its log."""
+    section = needed(context.recipe.generate, "generate")
+    seeds = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
+    total = len(seeds) * section.per_seed
+    ledger: list[dict[str, Any]] = []
+
+    def ask(asker: Asker, jobs: Iterable[Job[_Candidate]]) -> Iterator[_Candidate]:
+        return asker.run(jobs, lambda f, w: _watched(f, w, asker, total, context.tracker))
+
+    teacher = open_teacher(context, section.teacher, "teacher", ledger)
+    jobs = (
+        write_candidate(teacher, seeds, seed, number)
+        for seed in seeds
+        for number in range(section.per_seed)
     )
-    model, fingerprint = _teacher(context, section)
-    log = context.out / "engine.log"
-    with ExitStack() as stack:
-        runner = BlockRunner(
-            context.out / "blocks.jsonl",
-            section.block_size,
-            lambda: open_engine(section.teacher, model, log, section.seed),
-            stack,
-            context.tracker,
+    first = context.out / ("first.jsonl" if section.cascade else "candidates.jsonl")
+    counts = _count_while_writing(first, ask(teacher.asker, jobs))
+    if section.cascade is not None:
+        stronger = open_teacher(context, section.cascade.teacher, "cascade", ledger)
+        asked = (seed for seed in seeds for _ in range(section.per_seed))
+        jobs = (
+            answer_again(stronger, seeds, seed, candidate, section.cascade.agreement)
+            for seed, candidate in zip(asked, read_jsonl(first), strict=True)
         )
-        candidates = make_candidates(section, seeds, prompts, runner)
-    lineage = {"model": fingerprint, "engine": section.teacher.engine}
-    for candidate in candidates:
-        candidate["teacher"] = lineage
-    write_jsonl(context.out / "candidates.jsonl", candidates)
-    unparsable = sum(1 for candidate in candidates if candidate["parse_error"])
+        _count_while_writing(context.out / "candidates.jsonl", ask(stronger.asker, jobs))
+        first.unlink()
     return {
         "seeds": len(seeds),
-        "candidates": len(candidates),
-        "unparsable_questions": unparsable,
-        "dollars": round(runner.seconds / 3600 * section.teacher.dollars_per_hour, 4),
-        **runner.summary(),
+        **counts,
+        **{key: sum(row[key] for row in ledger) for key in _SUMMED},
+        "ledger": ledger,
     }
 
 
-def make_candidates(
-    section: GenerateSection,
-    seeds: Sequence[Seed],
-    prompts: tuple[Prompt, Prompt],
-    runner: BlockRunner,
-) -> list[dict[str, Any]]:
-    """Ask for questions, then for votes on those that parse; candidates come in seed order."""
-    question_prompt, answer_prompt = prompts
-    by_task: dict[str, list[Seed]] = defaultdict(list)
-    for seed in seeds:
-        by_task[seed.task].append(seed)
+class SeedFile:
+    """Seeds on disk, one in memory at a time; the others of a task are found by byte offset."""
 
-    candidates: list[dict[str, Any]] = []
-    requests: list[Request] = []
-    shots_of: dict[str, list[dict[str, Any]]] = {}
-    for seed in seeds:
-        for number in range(section.per_seed):
-            name = f"{seed.id}.q{number}"
-            shots = choose_shots(seed, by_task[seed.task], section.shots, f"{section.seed}:{name}")
-            shots_of[name] = [asdict(shot) for shot in shots]
-            candidates.append(_new_candidate(name, seed, shots, section, prompts))
-            prompt = question_prompt.render(shots_of[name])
-            requests.append(_request(name, prompt, section.question, question_prompt, section.seed))
-    for candidate, completion in zip(candidates, runner.run("questions", requests), strict=True):
-        candidate["question"], candidate["parse_error"] = parse_question(completion)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offsets: dict[str, array[int]] = defaultdict(lambda: array("q"))
+        offset = 0
+        with path.open("rb") as handle:
+            for line in handle:
+                self._offsets[json.loads(line)["task"]].append(offset)
+                offset += len(line)
+        self._handle = path.open("rb")
 
-    requests = []
-    for candidate in candidates:
-        if candidate["parse_error"]:
-            continue
-        prompt = answer_prompt.render(shots_of[candidate["id"]], candidate["question"])
-        for number in range(section.votes):
-            name = f"{candidate['id']}.a{number}"
-            requests.append(_request(name, prompt, section.answer, answer_prompt, section.seed))
-    votes = iter(runner.run("answers", requests))
-    for candidate in candidates:
-        if not candidate["parse_error"]:
-            candidate["votes"] = [parse_vote(next(votes)) for _ in range(section.votes)]
-    return candidates
+    def __len__(self) -> int:
+        return sum(map(len, self._offsets.values()))
+
+    def __iter__(self) -> Iterator[Seed]:
+        return (Seed(**record) for record in read_jsonl(self._path))
+
+    def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
+        """`count` distinct seeds of a task, the given one last; fewer where the task has fewer."""
+        offsets = self._offsets[seed.task]
+        drawn = random.Random(key).sample(range(len(offsets)), min(count, len(offsets)))
+        others = [self._read(offsets[place]) for place in drawn]
+        return [*[other for other in others if other.id != seed.id][: count - 1], seed]
+
+    def _read(self, offset: int) -> Seed:
+        self._handle.seek(offset)
+        return Seed(**json.loads(self._handle.readline()))
 
 
-class BlockRunner:
-    """Runs requests through an engine block by block; a block on disk is not asked again."""
+@dataclass(frozen=True)
+class Teacher:
+    """A model, and what it is asked for."""
 
-    def __init__(
-        self, path: Path, block_size: int, opener: OpenEngine, stack: ExitStack, tracker: Tracker
-    ) -> None:
-        self._log = AppendLog(path)
-        stack.callback(self._log.close)
-        self._block_size, self._opener, self._stack = block_size, opener, stack
-        self._tracker = tracker
-        self._engine: Engine | None = None
-        self.seconds, self.prompt_tokens, self.output_tokens = 0.0, 0, 0
-
-    def run(self, phase: str, requests: Sequence[Request]) -> list[Completion]:
-        """The completions of all requests, in order."""
-        completions: list[Completion] = []
-        with progress_bar() as bar:
-            row = bar.add_task(phase, total=len(requests), note="")
-            for start in range(0, len(requests), self._block_size):
-                block = requests[start : start + self._block_size]
-                record = self._record(phase, start // self._block_size, block)
-                done = [Completion(**completion) for completion in record["completions"]]
-                completions += done
-                self.seconds += record["seconds"]
-                self.prompt_tokens += sum(completion.prompt_tokens for completion in done)
-                self.output_tokens += sum(completion.output_tokens for completion in done)
-                speed = self.output_tokens / max(self.seconds, 1e-9)
-                bar.update(row, advance=len(block), note=f"{speed:,.0f} output tokens/s")
-                self._tracker.log(
-                    {
-                        f"generate/{phase}": len(completions),
-                        "generate/output_tokens": self.output_tokens,
-                        "generate/output_tokens_per_second": speed,
-                    }
-                )
-        return completions
-
-    def summary(self) -> dict[str, Any]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "output_tokens": self.output_tokens,
-            "engine_seconds": round(self.seconds, 2),
-        }
-
-    def _record(self, phase: str, number: int, block: Sequence[Request]) -> dict[str, Any]:
-        content = json.dumps([asdict(request) for request in block], ensure_ascii=False)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-        name = f"{phase}-{number:06d}-{digest}"
-        if name not in self._log.records:
-            if self._engine is None:
-                self._engine = self._stack.enter_context(self._opener())
-            begin = time.perf_counter()
-            done = [asdict(completion) for completion in self._engine.complete(block)]
-            seconds = time.perf_counter() - begin
-            self._log.append({"id": name, "completions": done, "seconds": seconds})
-            self._log.sync()
-        return self._log.records[name]
+    asker: Asker
+    section: GenerateSection
+    questions: PromptSet
+    answers: PromptSet
 
 
-def choose_shots(seed: Seed, pool: Sequence[Seed], count: int, key: str) -> list[Seed]:
-    """`count` distinct seeds of one task, the given one last; fewer where the task has fewer."""
-    rng = random.Random(key)
-    others = [pool[i] for i in rng.sample(range(len(pool)), min(count, len(pool)))]
-    return [*[other for other in others if other.id != seed.id][: count - 1], seed]
+def open_teacher(
+    context: StageContext, section: TeacherSection, role: str, ledger: list[dict[str, Any]]
+) -> Teacher:
+    """Raises RecipeError when the prompts lack the form in which the teacher must be asked."""
+    generate = needed(context.recipe.generate, "generate")
+    asker = open_asker(context, section, role, generate.seed, ledger)
+    names = generate.prompts
+    questions = load_prompts(names.question, "question", "generate.prompts.question")
+    answers = load_prompts(names.answer, "answer", "generate.prompts.answer")
+    for prompts in (questions, answers):
+        prompts.check_form(asker.form)
+    return Teacher(asker, generate, questions, answers)
 
 
-def parse_question(completion: Completion) -> tuple[str, str]:
-    """(question, parse error) of a completion; one of the two is empty."""
-    question = " ".join(completion.text.split())
-    if completion.finish_reason == "prompt_too_long":
-        return question, "prompt longer than max_model_len"
-    if completion.finish_reason == "length":
-        return question, "cut off at max_tokens"
-    if not any(character.isalnum() for character in question):
-        return question, "empty"
-    if "Answer:" in question or "Question:" in question:
-        return question, "runs into the next field"
-    return question, ""
-
-
-def parse_vote(completion: Completion) -> dict[str, Any]:
-    """The answer on the first line, the explanation after `Because:`; answer None if unreadable."""
-    text = completion.text.strip()
-    first, newline, rest = text.partition("\n")
-    is_cut = completion.finish_reason == "length"
-    answer, working = split_answer(first)
-    explanation = " ".join(rest.strip().removeprefix("Because:").split()) or working
-    if is_cut:
-        explanation = ""
-    readable = bool(answer) and not (is_cut and not newline)
-    return {
-        "id": completion.id,
-        "text": completion.text,
-        "answer": answer if readable else None,
-        "explanation": explanation if readable else "",
-    }
-
-
-def _new_candidate(
-    name: str,
-    seed: Seed,
-    shots: Sequence[Seed],
-    section: GenerateSection,
-    prompts: tuple[Prompt, Prompt],
-) -> dict[str, Any]:
-    return {
+def write_candidate(
+    teacher: Teacher, seeds: SeedFile, seed: Seed, number: int
+) -> Job[dict[str, Any]]:
+    """One new question in the manner of a seed, with its votes."""
+    section = teacher.section
+    name = f"{seed.id}.q{number}"
+    shots = seeds.shots(seed, section.shots, f"{section.seed}:{name}")
+    prompt = teacher.questions.of(seed.kind, bool(seed.context))
+    kind = prompt.asked_kind(seed.kind)
+    variables = {"shots": [asdict(shot) for shot in shots], "kind": kind}
+    (completion,) = yield [
+        teacher.asker.request(name, prompt, variables, section.question, prompt.schema)
+    ]
+    form, is_reading = teacher.asker.form, prompt.kind == "reading"
+    parsed = parse_question(completion.text, completion.finish_reason, kind, form, is_reading)
+    candidate: dict[str, Any] = {
         "id": name,
-        "task": seed.task,
-        "family": seed.family,
-        "kind": seed.kind,
+        **{key: getattr(seed, key) for key in _INHERITED},
+        "kind": kind,
         "seed_id": seed.id,
+        "seed_hash": seed.content_hash,
         "seed_ids": [shot.id for shot in shots],
-        "question": "",
-        "parse_error": "",
+        "seed_question": seed.question,
+        "question": parsed.question,
+        "context": parsed.context,
+        "choices": list(parsed.choices),
+        "tests": parsed.tests,
+        "parse_error": parsed.error,
         "votes": [],
-        "prompt_hashes": {"question": prompts[0].sha256, "answer": prompts[1].sha256},
-        "sampling": {
-            "question": section.question.model_dump(),
-            "answer": section.answer.model_dump(),
+        "prompts": {"question": prompt.lineage},
+        "sampling": {"question": section.question.model_dump()},
+        "form": form,
+        "teacher": teacher.asker.lineage,
+        "usage": {
+            teacher.asker.role: {
+                "prompt_tokens": completion.prompt_tokens,
+                "output_tokens": completion.output_tokens,
+            }
         },
     }
+    if not parsed.error:
+        yield from _vote(teacher, candidate, shots)
+    return candidate
 
 
-def _request(
-    name: str, prompt: str, sampling: SamplingSection, template: Prompt, seed: int
-) -> Request:
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return Request(
-        id=name,
-        prompt=prompt,
-        seed=int.from_bytes(digest[:4], "big"),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        stop=template.stop,
-    )
+def answer_again(
+    teacher: Teacher, seeds: SeedFile, seed: Seed, candidate: dict[str, Any], agreement: float
+) -> Job[dict[str, Any]]:
+    """The stronger teacher's votes, where those of the first agree too little."""
+    if candidate["votes"] and read_candidate(candidate).agreement < agreement:
+        section = teacher.section
+        shots = seeds.shots(seed, section.shots, f"{section.seed}:{candidate['id']}")
+        candidate["cascade"] = teacher.asker.lineage
+        candidate["usage"][teacher.asker.role] = {"prompt_tokens": 0, "output_tokens": 0}
+        yield from _vote(teacher, candidate, shots)
+    return candidate
 
 
-def _teacher(context: StageContext, section: GenerateSection) -> tuple[str, str]:
-    """(what vLLM loads, the fingerprint that lineage records)."""
-    model = section.teacher.model
-    if model.recipe is not None:
-        artifact = context.inputs["teacher"]
-        return str(artifact.path / "hf"), artifact.fingerprint
-    if model.path is None:
-        raise RecipeError(
-            "generate.teacher.model.config: a teacher from scratch knows nothing",
-            "give generate.teacher.model.path, or generate.teacher.model.recipe to train one",
-        )
-    folder = context.resolve(model.path)
-    if not folder.is_dir():
-        return model.path, model.path
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in (".json", ".safetensors")]
-    identity = json.dumps([file_identity(path) for path in files])
-    return str(folder), hashlib.sha256(identity.encode()).hexdigest()[:16]
+def _vote(teacher: Teacher, candidate: dict[str, Any], shots: Sequence[Seed]) -> Job[None]:
+    """Add k votes to a candidate; the options of a choice come in another order in each."""
+    section = teacher.section
+    kind: AnswerKind = candidate["kind"]
+    prompt = teacher.answers.of(kind, bool(candidate["context"]))
+    schema = prompt.schema_for(section.enrichment)
+    role = teacher.asker.role
+    prefix = "a" if role == "teacher" else "c"
+    orders, requests = [], []
+    for number in range(section.votes):
+        name = f"{candidate['id']}.{prefix}{number}"
+        order = list(range(len(candidate["choices"])))
+        random.Random(f"{section.seed}:{name}").shuffle(order)
+        variables = {
+            "shots": [asdict(shot) for shot in shots],
+            "question": candidate["question"],
+            "context": candidate["context"],
+            "choices": [candidate["choices"][place] for place in order],
+            "kind": kind,
+            "enrichment": list(section.enrichment),
+        }
+        orders.append((name, order))
+        requests.append(teacher.asker.request(name, prompt, variables, section.answer, schema))
+    completions = yield requests
+    for (name, order), completion in zip(orders, completions, strict=True):
+        shown = [candidate["choices"][place] for place in order]
+        parsed = parse_answer(completion.text, completion.finish_reason, kind, shown)
+        vote = {
+            "id": name,
+            "order": order or None,
+            **asdict(parsed),
+            "index": order[parsed.index] if parsed.index is not None else None,
+            "text": completion.text,
+            "teacher": role,
+        }
+        candidate["votes"].append(vote)
+        candidate["usage"][role]["prompt_tokens"] += completion.prompt_tokens
+        candidate["usage"][role]["output_tokens"] += completion.output_tokens
+    candidate["prompts"]["answer"] = prompt.lineage
+    candidate["sampling"]["answer"] = section.answer.model_dump()
+
+
+_SUMMED = ("prompt_tokens", "output_tokens", "engine_seconds", "dollars")
+_INHERITED = (
+    *("task", "family", "capability", "subject", "language", "kind"),
+    *("licence", "dataset", "revision", "split"),
+)
+
+
+def _watched(
+    candidates: Iterator[dict[str, Any]],
+    window: Window,
+    asker: Asker,
+    total: int,
+    tracker: Tracker,
+) -> Iterator[dict[str, Any]]:
+    """Pass candidates on, with a live line of what is done, in flight, refused, spent."""
+    done, refused = 0, Counter[str]()
+    logged = 0.0
+    with progress_bar() as bar:
+        row = bar.add_task(asker.role, total=total, note="starting the engine")
+        for candidate in candidates:
+            done += 1
+            if candidate["parse_error"]:
+                refused[candidate["parse_error"]] += 1
+            usage = window.usage
+            speed = usage.output_tokens / max(usage.seconds, 1e-9)
+            dollars = usage.dollars(asker.section)
+            worst = ", ".join(f"{reason} {count}" for reason, count in refused.most_common(2))
+            bar.update(
+                row,
+                advance=1,
+                note=f"{window.in_flight} in flight, {done - refused.total()} readable, "
+                f"{refused.total()} refused{f' ({worst})' if worst else ''}, "
+                f"{speed:,.0f} tokens/s{f', ${dollars:,.2f}' if dollars else ''}",
+            )
+            if time.monotonic() - logged > _LOG_EVERY_SECONDS:
+                logged = time.monotonic()
+                tracker.log(
+                    {
+                        f"generate/{asker.role}/candidates": done,
+                        f"generate/{asker.role}/refused": refused.total(),
+                        f"generate/{asker.role}/in_flight": window.in_flight,
+                        f"generate/{asker.role}/output_tokens": usage.output_tokens,
+                        f"generate/{asker.role}/output_tokens_per_second": speed,
+                        f"generate/{asker.role}/dollars": dollars,
+                    }
+                )
+            yield candidate
+
+
+def _count_while_writing(path: Path, candidates: Iterator[dict[str, Any]]) -> dict[str, int]:
+    unparsable = 0
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal unparsable
+        for candidate in candidates:
+            unparsable += bool(candidate["parse_error"])
+            yield candidate
+
+    written = write_jsonl(path, counted())
+    return {"candidates": written, "unparsable_questions": unparsable}
