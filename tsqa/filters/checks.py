@@ -1,33 +1,45 @@
-"""Checks of one candidate by itself: readable, short enough, agreed upon, not a seed."""
+"""Checks of one candidate by itself: well-formed, of fit length, agreed upon."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tsqa.filters.candidate import Candidate, Rejection
-from tsqa.filters.text import normalise, words
+from tsqa.filters.text import words
+from tsqa.filters.votes import is_number
 
 
 def check_format(candidate: Candidate) -> Rejection | None:
-    """A question that could be read, with at least one answer that could be read."""
+    """A question that could be read, distinct options, at least one answer that could be read."""
     if candidate.parse_error:
         return Rejection(candidate.parse_error)
     if not words(candidate.question):
         return Rejection("empty question")
+    rejection = _check_choices(candidate.choices) if candidate.choices else None
+    if rejection:
+        return rejection
     if not candidate.winning_vote:
         return Rejection("no readable answer")
-    if not normalise(candidate.answer):
+    if not any(map(str.isalnum, candidate.answer)):
         return Rejection("answer without words")
+    if candidate.kind == "number" and not is_number(candidate.answer):
+        return Rejection("answer is not a number")
     return None
 
 
-def check_length(candidate: Candidate, max_words: int) -> Rejection | None:
-    count = len(words(candidate.text))
+def check_length(candidate: Candidate, min_words: int, max_words: int) -> Rejection | None:
+    """Words of the question, its context and options, and of the answer with all it carries."""
+    count = len(words(candidate.full_text))
+    if count < min_words:
+        return Rejection("too short", float(count))
     return Rejection("too long", float(count)) if count > max_words else None
 
 
 def check_agreement(candidate: Candidate, share: float) -> Rejection | None:
-    """Enough votes for one answer; a tie is no answer."""
+    """Enough votes for one answer; a tie is no answer.
+
+    Code is not voted on, since right programs differ: its tests decide, in the step `code`.
+    """
+    if candidate.kind == "code":
+        return None
     if candidate.is_tie:
         return Rejection("tie", candidate.agreement)
     if candidate.agreement < share - 1e-9:
@@ -35,7 +47,12 @@ def check_agreement(candidate: Candidate, share: float) -> Rejection | None:
     return None
 
 
-def check_copy(candidate: Candidate, seeds: Mapping[str, str]) -> Rejection | None:
-    """`seeds`: normalised question -> seed id, of every training document, used or not."""
-    seed = seeds.get(normalise(candidate.question))
-    return Rejection("copy of a seed", 1.0, seed) if seed else None
+def _check_choices(choices: list[str]) -> Rejection | None:
+    if len(choices) < 2:
+        return Rejection("fewer than two options", float(len(choices)))
+    if not all(choice.strip() for choice in choices):
+        return Rejection("empty option")
+    # Case tells options apart: `Ss` and `ss` are two genotypes.
+    if len({" ".join(choice.split()) for choice in choices}) < len(choices):
+        return Rejection("options repeat")
+    return None

@@ -1,181 +1,204 @@
-"""No evaluated document may reach the student: three rules against every one of them.
+"""No evaluated document may reach the student: five rules against every one of them.
 
 - `question`: the candidate asks an evaluated question (same words; case and punctuation aside).
-- `ngram`: a run of n words of an evaluated question + answer stands in the candidate's text; an
-  item shorter than n is matched whole.
+- `item`: a short evaluated question stands whole in the candidate's text, and its answer as well.
+- `ngram`: a run of n words of an evaluated passage, or question with options and answer, stands in
+  the candidate's text.
+- `options`: the candidate has the options of an evaluated question, in any order, and its question
+  is half as similar as the last rule asks.
 - `similarity`: the candidate's question holds too much of an evaluated question's words, in order,
   within a window of twice its length. A word counts by its rarity among the task's evaluated
-  questions, so that a template they all share weighs almost nothing.
+  questions, so that a template they all share weighs almost nothing; numbers and names, which a
+  disguise swaps, do not count where the other words identify the question.
 
-Promise: the search for similar items is exact. A word-overlap upper bound picks the pairs that
-are compared in full, so no pair above the threshold is missed.
+What documents of one task share identifies none of them: a question that several ask counts only
+with its passage and options, and a run that more than ten hold is a template.
+
+Promises: the search for similar questions is exact; a hash only proposes a run, its words decide;
+memory is linear in the evaluated documents and independent of the candidates.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tsqa.filters.candidate import Candidate, Rejection
-from tsqa.filters.text import normalise, words
-from tsqa.recipe import DecontaminateSection
-from tsqa.seeds import Seed
+import numpy as np
+from numpy.typing import NDArray
 
+from tsqa.filters.candidate import Candidate, Rejection
+from tsqa.filters.evaluated import EvaluatedTexts
+from tsqa.filters.grams import Hashes, Numbers, RunTable, expand_ranges, hash_runs
+from tsqa.filters.plants import KINDS, plant_leak
+from tsqa.filters.similarity import SimilarQuestions
+from tsqa.filters.text import words
+from tsqa.recipe import DecontaminateSection
+from tsqa.seeds.seed import Seed
+
+RULES = ("question", "item", "ngram", "options", "similarity")
+_TEMPLATE = 10
+"""A run that more documents of a task than this hold is a template."""
 _BATCH = 256
-RULES = ("question", "ngram", "similarity")
 
 
 class EvaluatedIndex:
-    """Every evaluated document, indexed for the three rules."""
+    """Every evaluated document, indexed for the five rules."""
 
-    def __init__(self, documents: Sequence[Seed], section: DecontaminateSection) -> None:
+    def __init__(self, documents: Iterable[Seed], section: DecontaminateSection) -> None:
         self._section = section
-        self._documents = list(documents)
-        self._questions: dict[str, int] = {}
-        self._grams: dict[int, dict[tuple[str, ...], int]] = defaultdict(dict)
-        for number, document in enumerate(self._documents):
-            self._questions.setdefault(normalise(document.question), number)
-            item = words(f"{document.question} {document.answer}")
-            size = min(section.ngram, len(item))
-            for gram in _windows(item, size):
-                self._grams[size].setdefault(gram, number)
-        self._words = [words(document.question) for document in self._documents]
-        self._weights = self._rarity()
-        self._totals = [
-            sum(weights[word] for word in found)
-            for found, weights in zip(self._words, self._weights, strict=True)
-        ]
-        self._vocabulary, self._matrix = self._overlap_matrix()
-
-    def find_leaks(self, candidates: Sequence[Candidate]) -> dict[str, Rejection]:
-        """Candidate id -> the rule that caught it, its score and the evaluated document."""
-        rejected: dict[str, Rejection] = {}
-        for start in range(0, len(candidates), _BATCH):
-            batch = candidates[start : start + _BATCH]
-            suspects = self._suspects([words(c.question) for c in batch])
-            for candidate, near in zip(batch, suspects, strict=True):
-                rejection = self._check(candidate, near)
-                if rejection:
-                    rejected[candidate.id] = rejection
-        return rejected
-
-    def _check(self, candidate: Candidate, suspects: Sequence[int]) -> Rejection | None:
-        number = self._questions.get(normalise(candidate.question))
-        if number is not None:
-            return Rejection("question", 1.0, self._documents[number].id)
-        document = f"{candidate.question} {candidate.answer} {candidate.explanation}"
-        text = words(document)
-        for size in sorted(self._grams):
-            grams = self._grams[size]
-            for gram in _windows(text, size):
-                if gram in grams:
-                    return Rejection("ngram", float(size), self._documents[grams[gram]].id)
-        mine = words(candidate.question)
-        best = max(((self._coverage(mine, n), -n) for n in suspects), default=(0.0, 0))
-        if best[0] >= self._section.similarity:
-            return Rejection("similarity", round(best[0], 4), self._documents[-best[1]].id)
-        return None
-
-    def _coverage(self, candidate: Sequence[str], number: int) -> float:
-        """Weighted share of an evaluated question's words found in order in one window."""
-        item, weights, total = self._words[number], self._weights[number], self._totals[number]
-        span = 2 * len(item)
-        starts = range(0, max(1, len(candidate) - len(item)), len(item))
-        return max(
-            (common_weight(item, candidate[s : s + span], weights) / total for s in starts),
-            default=0.0,
+        self._texts = texts = EvaluatedTexts(documents)
+        rng = np.random.default_rng(0)
+        self._word_hashes = rng.integers(2**64, size=texts.vocabulary_size, dtype=np.uint64)
+        self._tables = self._index_runs()
+        self._similar = SimilarQuestions(
+            texts.own_questions(), texts.swappable(), section.similarity
         )
 
-    def _rarity(self) -> list[dict[str, float]]:
-        """Per document, the weights of its task's words: log((documents + 1) / holding it)."""
-        counts: dict[str, Counter[str]] = defaultdict(Counter)
-        sizes: Counter[str] = Counter()
-        for document, found in zip(self._documents, self._words, strict=True):
-            sizes[document.task] += 1
-            counts[document.task].update(set(found))
-        by_task = {
-            task: {word: math.log((sizes[task] + 1) / n) for word, n in count.items()}
-            for task, count in counts.items()
-        }
-        return [by_task[document.task] for document in self._documents]
+    def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        """Per candidate: the first rule that catches it, its score and the evaluated document."""
+        verdicts: list[Rejection | None] = []
+        for start in range(0, len(candidates), _BATCH):
+            verdicts += self._check(candidates[start : start + _BATCH])
+        return verdicts
 
-    def _overlap_matrix(self) -> tuple[dict[str, int], Any]:
-        from scipy.sparse import csr_matrix
+    def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """The rules `item` and `ngram` alone, for any text."""
+        verdicts: list[Rejection | None] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = texts[start : start + _BATCH]
+            verdicts += self._check_runs([self._texts.number(words(text)) for text in batch])
+        return verdicts
 
-        vocabulary: dict[str, int] = {}
-        rows, columns, values = [], [], []
-        for number, found in enumerate(self._words):
-            for word, count in Counter(found).items():
-                rows.append(number)
-                columns.append(vocabulary.setdefault(word, len(vocabulary)))
-                weight = self._weights[number][word] * count
-                values.append(weight / self._totals[number])
-        shape = (max(1, len(self._words)), max(1, len(vocabulary)))
-        return vocabulary, csr_matrix((values, (rows, columns)), shape=shape)
-
-    def _suspects(self, questions: Sequence[Sequence[str]]) -> list[list[int]]:
-        """Per question, the items whose overlap regardless of order reaches the threshold."""
-        from scipy.sparse import csc_matrix
-
-        known = [
-            sorted({self._vocabulary[w] for w in found if w in self._vocabulary})
-            for found in questions
+    def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        questions = [words(candidate.question) for candidate in candidates]
+        numbered = [self._texts.number(found) for found in questions]
+        texts = [self._texts.number(words(candidate.full_text)) for candidate in candidates]
+        in_text = self._check_runs(texts)
+        similar = self._check_similarity(numbered, texts)
+        return [
+            self._check_question(candidate, " ".join(questions[number]))
+            or in_text[number]
+            or self._check_options(candidate, numbered[number])
+            or similar[number]
+            for number, candidate in enumerate(candidates)
         ]
-        columns = [number for number, found in enumerate(known) for _ in found]
-        rows = [row for found in known for row in found]
-        shape = (self._matrix.shape[1], len(questions))
-        chosen = csc_matrix(([1.0] * len(rows), (rows, columns)), shape=shape)
-        overlap = (self._matrix @ chosen).tocoo()
-        found_items: list[list[int]] = [[] for _ in questions]
-        limit = self._section.similarity - 1e-9
-        for row, column, value in zip(overlap.row, overlap.col, overlap.data, strict=True):
-            if value >= limit:
-                found_items[int(column)].append(int(row))
-        return found_items
 
+    def _check_question(self, candidate: Candidate, question: str) -> Rejection | None:
+        found = self._texts.find_question(question, candidate.context, candidate.choices)
+        return None if found is None else self._reject("question", 1.0, found)
 
-def common_weight(left: Sequence[str], right: Sequence[str], weights: dict[str, float]) -> float:
-    """The heaviest common subsequence of two word lists."""
-    row = [0.0] * (len(right) + 1)
-    for word in left:
-        previous, weight = row, weights.get(word, 0.0)
-        row = [0.0]
-        for column, other in enumerate(right):
-            skip = max(previous[column + 1], row[column])
-            row.append(max(skip, previous[column] + weight) if word == other else skip)
-    return row[-1]
+    def _check_options(self, candidate: Candidate, question: Numbers) -> Rejection | None:
+        found = self._texts.find_options(candidate.choices)
+        score = 0.0 if found is None else self._similar.coverage(found, question)
+        if found is None or score < self._section.similarity / 2:
+            return None
+        return self._reject("options", score, found)
+
+    def _check_similarity(
+        self, questions: Sequence[Numbers], texts: Sequence[Numbers]
+    ) -> list[Rejection | None]:
+        verdicts: list[Rejection | None] = [None] * len(questions)
+        best = [0.0] * len(questions)
+        for number, item in self._similar.suspects(questions):
+            # Any text on its subject resembles a question of few rare words: ask for the answer.
+            light = self._similar.is_light[item]
+            if light and not _holds(texts[number], self._texts.answer(item)):
+                continue
+            score = self._similar.coverage(item, questions[number])
+            if score >= self._similar.threshold and score > best[number]:
+                best[number] = score
+                verdicts[number] = self._reject("similarity", score, item)
+        return verdicts
+
+    def _check_runs(self, texts: Sequence[Numbers]) -> list[Rejection | None]:
+        """Short items first, then runs of n words."""
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        flat = np.concatenate(texts)
+        owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+        sizes = hash_runs(self._word_hashes[flat], self._section.ngram)
+        for size, runs in enumerate(sizes, start=1):
+            if size not in self._tables:
+                continue
+            positions, entries = self._tables[size].find(runs)
+            inside = owners[positions] == owners[positions + size - 1]
+            for position, entry in zip(positions[inside], entries[inside], strict=True):
+                owner = int(owners[position])
+                if verdicts[owner] is None:
+                    run = flat[position : position + size]
+                    verdicts[owner] = self._match(run, int(entry), texts[owner])
+        return verdicts
+
+    def _match(self, run: Numbers, entry: int, text: Numbers) -> Rejection | None:
+        """`entry`: of a run of n words its place, of a shorter one its document."""
+        if len(run) == self._section.ngram:
+            if not np.array_equal(run, self._texts.words[entry : entry + len(run)]):
+                return None
+            return self._reject("ngram", float(len(run)), self._texts.document_at(entry))
+        first, *others = self._texts.item(entry)
+        if not np.array_equal(run, first) or not all(_holds(text, other) for other in others):
+            return None
+        return self._reject("item", float(len(run) + sum(map(len, others))), entry)
+
+    def _index_runs(self) -> dict[int, RunTable]:
+        """Size -> its runs: of n words -> their places; of fewer -> the short items they begin."""
+        firsts = [self._texts.item_bounds(document) for document in range(len(self._texts))]
+        bounds = np.array(firsts, dtype=np.int64).reshape(-1, 2)
+        lengths = bounds[:, 1] - bounds[:, 0]
+        tables: dict[int, RunTable] = {}
+        sizes = hash_runs(self._word_hashes[self._texts.words], self._section.ngram)
+        for size, runs in enumerate(sizes, start=1):
+            if size == self._section.ngram:
+                tables[size] = self._index_grams(runs)
+            elif (lengths == size).any():
+                documents = np.flatnonzero(lengths == size)
+                tables[size] = RunTable(runs[bounds[documents, 0]], documents)
+        return tables
+
+    def _index_grams(self, runs: Hashes) -> RunTable:
+        """Every run inside a sequence -> its first place, templates left out."""
+        starts, ends, documents = self._texts.sequences.T
+        counts = np.maximum(0, ends - starts - self._section.ngram + 1)
+        places = expand_ranges(starts, counts)
+        holders = np.repeat(np.arange(len(starts)), counts)
+        tasks = self._texts.tasks[documents[holders]]
+        order = np.lexsort((holders, tasks, runs[places]))
+        hashes, holders, tasks, places = (a[order] for a in (runs[places], holders, tasks, places))
+        of_task = _changes(hashes) | _changes(tasks)
+        held_by = np.add.reduceat(_changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
+        templates = hashes[of_task][held_by > _TEMPLATE]
+        chosen = _changes(hashes) & ~np.isin(hashes, templates)
+        return RunTable(hashes[chosen], places[chosen])
+
+    def _reject(self, rule: str, score: float, document: int) -> Rejection:
+        return Rejection(rule, round(score, 4), self._texts.ids[document])
 
 
 def measure_recall(
-    documents: Sequence[Seed], section: DecontaminateSection, sample: int = 200
+    index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200
 ) -> dict[str, float]:
-    """Plant leaks made from evaluated documents; the share of each kind that is caught."""
-    index = EvaluatedIndex(documents, section)
+    """Disguise -> share caught of the leaks planted from about `sample` evaluated documents.
+
+    A disguise that fits none of them is left out.
+    """
     step = max(1, len(documents) // sample)
-    chosen = list(documents)[::step][:sample]
     shares = {}
-    for kind in ("verbatim", "case_and_punctuation", "embedded", "numbers_changed"):
-        planted = [plant_leak(document, kind) for document in chosen]
-        caught = index.find_leaks(planted)
-        shares[kind] = round(len(caught) / len(planted), 4) if planted else 1.0
+    for kind in KINDS:
+        leaks = (plant_leak(document, kind) for document in documents[::step])
+        planted = [leak for leak in leaks if leak]
+        if planted:
+            caught = sum(verdict is not None for verdict in index.check(planted))
+            shares[kind] = round(caught / len(planted), 4)
     return shares
 
 
-def plant_leak(document: Seed, kind: str) -> Candidate:
-    """A candidate that leaks an evaluated document in one of four disguises."""
-    question, answer = document.question, document.answer
-    if kind == "case_and_punctuation":
-        question, answer = re.sub(r"[^\w\s]", " ", question).upper(), answer.upper()
-    elif kind == "embedded":
-        question = f"My teacher asked me this in class today. {question} I could not tell her"
-    elif kind == "numbers_changed":
-        question = re.sub(r"\d+", lambda match: str(int(match[0]) + 7), question)
-    return Candidate(document.id, document.task, question, "", answer, "", "planted", 1, False, {})
+def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a value differs from the one before it; the first does."""
+    return np.concatenate(([True], values[1:] != values[:-1]))[: len(values)]
 
 
-def _windows(text: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
-    for start in range(len(text) - size + 1):
-        yield tuple(text[start : start + size])
+def _holds(text: Numbers, run: Numbers) -> bool:
+    """Does the run of words stand in the text? An empty run does."""
+    if not len(run):
+        return True
+    starts = np.flatnonzero(text == run[0])
+    return any(np.array_equal(text[start : start + len(run)], run) for start in starts)

@@ -1,64 +1,223 @@
-"""Duplicates among candidates: the first by id stays.
+"""Duplicates among candidates: the first in order stays.
 
-Promises: the result does not depend on the order of the input; MinHash only proposes pairs, the
-exact Jaccard similarity of word shingles decides, so nothing is dropped by a hash collision.
+Four passes over files in a scratch folder: store the questions and find the exact duplicates;
+MinHash the others into bands; propose the pairs that share a band; judge every item in order.
+
+Promises: items are read once, as a stream, and each gets one verdict, in order; an item is dropped
+only against an earlier one that is kept; MinHash only proposes pairs, the exact Jaccard similarity
+of word shingles decides, so nothing is dropped by a hash collision; memory is one batch of items
+and one partition of pairs (1/256 of the keys), and 17 bytes per item in a mapped file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
 
-from tsqa.filters.candidate import Candidate, Rejection
+import numpy as np
+
+from tsqa.filters.candidate import Rejection
+from tsqa.filters.grams import Hashes, Numbers, expand_ranges, hash_runs, hash_text
+from tsqa.filters.semantic import SemanticSearch, load_model
+from tsqa.filters.spill import Item, ItemFile, PairFiles, batches
 from tsqa.filters.text import normalise, words
 from tsqa.recipe import DedupSection
 
 _SHINGLE = 3
 _PERMUTATIONS = 128
+_BAND_RECALL = 0.995
+"""Least chance that two questions exactly at the threshold share a band."""
+_BUCKET = 32
+"""An item is compared with this many of the first in its bucket: pairs stay linear in items."""
+_BLOCK = 8192
+"""Items whose pairs are in memory at once."""
+_PARTITION_BITS = 8
+
+_VERDICT = np.dtype([("reason", "u1"), ("match", "<i8"), ("score", "<f8")])
+_REASONS = ("", "exact duplicate", "near duplicate", "semantic duplicate")
+_KEPT, _EXACT, _NEAR, _SEMANTIC = range(4)
+Verdict = tuple[int, int, float]
+"""Reason, number of the match, score."""
 
 
-def find_duplicates(candidates: Sequence[Candidate], section: DedupSection) -> dict[str, Rejection]:
-    """Candidate id -> why it goes."""
-    rejected: dict[str, Rejection] = {}
-    first: dict[str, str] = {}
-    unique: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: c.id):
-        key = normalise(candidate.question)
-        if key in first:
-            rejected[candidate.id] = Rejection("exact duplicate", 1.0, first[key])
-        else:
-            first[key] = candidate.id
-            unique.append(candidate)
-    if section.method == "minhash" and section.threshold < 1:
-        rejected |= _near_duplicates(unique, section.threshold)
-    return rejected
+def find_duplicates(
+    items: Iterable[tuple[str, str]], section: DedupSection, scratch: Path
+) -> Iterator[Rejection | None]:
+    """One verdict per (id, question), in order; `scratch` holds a folder until the last one.
+
+    Raises EngineError when the model of `section.semantic` cannot be loaded.
+    """
+    model = load_model(section.semantic) if section.semantic else None
+    folder = scratch / "dedup"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stored = ItemFile(folder)
+    exact, bands, copies, near = (
+        PairFiles(folder / name) for name in ("exact", "bands", "copies", "near")
+    )
+    try:
+        _store(items, stored, exact)
+        _propose(exact, copies, 1)
+        if section.method == "minhash" and section.threshold < 1:
+            _band(stored, copies, bands, section.threshold)
+            _propose(bands, near, _BUCKET)
+        semantic = SemanticSearch(model, stored, folder) if model and len(stored) else None
+        yield from _Judge(stored, copies, near, semantic, section, folder).verdicts()
+    finally:
+        stored.close()
+        shutil.rmtree(folder)
 
 
 def shingles(text: str) -> frozenset[str]:
     """Overlapping runs of three words; a shorter text is one shingle."""
-    found = words(text)
-    last = max(1, len(found) - _SHINGLE + 1)
-    return frozenset(" ".join(found[start : start + _SHINGLE]) for start in range(last))
+    return _shingles(words(text))
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
     return len(left & right) / len(left | right) if left or right else 1.0
 
 
-def _near_duplicates(candidates: Sequence[Candidate], threshold: float) -> dict[str, Rejection]:
-    from datasketch import MinHash, MinHashLSH
+def choose_bands(threshold: float) -> tuple[int, int]:
+    """(bands, rows): the longest bands with which a pair at the threshold is still proposed.
 
-    rejected: dict[str, Rejection] = {}
-    kept: dict[str, frozenset[str]] = {}
-    # Recall matters here, the exact check below removes the false ones.
-    lsh = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=(0.1, 0.9))
-    for candidate in candidates:
-        mine = shingles(candidate.question)
-        sketch = MinHash(num_perm=_PERMUTATIONS, seed=1)
-        sketch.update_batch([shingle.encode() for shingle in sorted(mine)])
-        scored = sorted((-jaccard(mine, kept[other]), other) for other in lsh.query(sketch))
-        if scored and -scored[0][0] >= threshold:
-            rejected[candidate.id] = Rejection("near duplicate", -scored[0][0], scored[0][1])
-        else:
-            kept[candidate.id] = mine
-            lsh.insert(candidate.id, sketch)
-    return rejected
+    Two items of similarity s share one of b bands of r rows with the chance 1 - (1 - s**r)**b
+    (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4.2).
+    """
+    for rows in range(_PERMUTATIONS, 1, -1):
+        bands = _PERMUTATIONS // rows
+        if 1 - (1 - threshold**rows) ** bands >= _BAND_RECALL:
+            return bands, rows
+    return _PERMUTATIONS, 1
+
+
+def _store(items: Iterable[tuple[str, str]], stored: ItemFile, exact: PairFiles) -> None:
+    """Write the items, and the hash of each normalised question."""
+    read = (Item(name, question, normalise(question)) for name, question in items)
+    for first, batch in batches(read):
+        keys = np.array([hash_text(item.text) for item in batch], dtype=np.uint64)
+        exact.add(_partition(keys), keys, np.arange(first, first + len(batch)))
+        stored.extend(batch)
+
+
+def _propose(buckets: PairFiles, pairs: PairFiles, partners: int) -> None:
+    """Pair each item with the first `partners` in its bucket; later item first, in blocks of it."""
+    for partition in buckets.partitions():
+        keys, items = buckets.load(partition)
+        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+        sizes = np.diff(np.append(starts, len(keys)))
+        bucket_starts = np.repeat(starts, sizes)
+        counts = np.minimum(np.arange(len(keys)) - bucket_starts, partners)
+        later = np.repeat(items, counts)
+        earlier = items[expand_ranges(bucket_starts, counts)]
+        pairs.add(later // _BLOCK, later.astype(np.uint64), earlier)
+
+
+def _band(stored: ItemFile, copies: PairFiles, bands: PairFiles, threshold: float) -> None:
+    """The band keys of every item that is not an exact duplicate."""
+    count, rows = choose_bands(threshold)
+    for first, batch in batches(stored):
+        last = first + len(batch) - 1
+        blocks = range(first // _BLOCK, last // _BLOCK + 1)
+        copied = np.concatenate([copies.load(block)[0] for block in blocks])
+        numbers = np.arange(first, last + 1)
+        numbers = numbers[~np.isin(numbers, copied.astype(np.int64))]
+        if len(numbers):
+            texts = [batch[number - first].text.split() for number in numbers]
+            keys = _band_keys(texts, count, rows)
+            bands.add(_partition(keys), keys, np.tile(numbers, count))
+
+
+def _band_keys(texts: Sequence[Sequence[str]], bands: int, rows: int) -> Hashes:
+    """(bands * texts): band by band, one key per text from `rows` MinHashes of its shingles."""
+    vocabulary: dict[str, int] = {"": 0}
+    flat: list[int] = []
+    for text in texts:
+        flat += [vocabulary.setdefault(word, len(vocabulary)) for word in text]
+        flat += [0] * (_SHINGLE - len(text))
+    hashes = np.array([hash_text(word) for word in vocabulary], dtype=np.uint64)
+    *_, runs = hash_runs(hashes[np.array(flat)], _SHINGLE)
+    lengths = np.array([max(_SHINGLE, len(text)) for text in texts])
+    counts = lengths - _SHINGLE + 1
+    runs = runs[expand_ranges(np.cumsum(lengths) - lengths, counts)]
+    starts = np.cumsum(counts) - counts
+    rng = np.random.default_rng(1)
+    keys = np.empty((bands, len(texts)), dtype=np.uint64)
+    for band in keys:
+        band[:] = rng.integers(2**64, dtype=np.uint64)
+        for _ in range(rows):
+            factor, shift = rng.integers(2**64, size=2, dtype=np.uint64)
+            least = np.minimum.reduceat(runs * (factor | np.uint64(1)) + shift, starts)
+            band ^= least
+            band *= np.uint64(0xD6E8FEB86659FD93)
+            band ^= band >> np.uint64(32)
+    return keys.reshape(-1)
+
+
+def _partition(keys: Hashes) -> Numbers:
+    return (keys >> np.uint64(64 - _PARTITION_BITS)).astype(np.int64)
+
+
+def _shingles(found: Sequence[str]) -> frozenset[str]:
+    last = max(1, len(found) - _SHINGLE + 1)
+    return frozenset(" ".join(found[start : start + _SHINGLE]) for start in range(last))
+
+
+class _Judge:
+    """Every item in order, against the kept ones before it."""
+
+    def __init__(
+        self,
+        stored: ItemFile,
+        copies: PairFiles,
+        near: PairFiles,
+        semantic: SemanticSearch | None,
+        section: DedupSection,
+        folder: Path,
+    ) -> None:
+        self._stored, self._copies, self._near = stored, copies, near
+        self._semantic, self._section = semantic, section
+        size = max(1, len(stored))
+        self._verdicts = np.memmap(folder / "verdicts", dtype=_VERDICT, mode="w+", shape=(size,))
+        self._dropped = self._verdicts["reason"]
+        self._shingles_of = lru_cache(_BLOCK)(lambda n: _shingles(self._stored[n].text.split()))
+
+    def verdicts(self) -> Iterator[Rejection | None]:
+        for start in range(0, len(self._stored), _BLOCK):
+            stop = min(start + _BLOCK, len(self._stored))
+            copies = _partners(self._copies, start, stop)
+            near = _partners(self._near, start, stop)
+            for number, same, alike in zip(range(start, stop), copies, near, strict=True):
+                reason, match, score = self._judge(number, same, alike)
+                self._verdicts[number] = (reason, match, score)
+                yield (
+                    Rejection(_REASONS[reason], score, self._stored[match].id) if reason else None
+                )
+
+    def _judge(self, number: int, same: Sequence[int], alike: Sequence[int]) -> Verdict:
+        for other in same:
+            if self._stored[other].text == self._stored[number].text:
+                # A copy of a dropped question shares its fate: the kept one it resembles.
+                fate: Verdict = self._verdicts[other].item()
+                return fate if fate[0] else (_EXACT, other, 1.0)
+        rivals = [other for other in alike if not self._dropped[other]]
+        if rivals:
+            mine = self._shingles_of(number)
+            score, negative = max((jaccard(mine, self._shingles_of(n)), -n) for n in rivals)
+            if score >= self._section.threshold:
+                return _NEAR, -negative, score
+        if self._semantic and self._section.semantic:
+            score, other = self._semantic.nearest(number, self._dropped)
+            if score >= self._section.semantic.threshold:
+                return _SEMANTIC, other, score
+        return _KEPT, -1, 0.0
+
+
+def _partners(pairs: PairFiles, start: int, stop: int) -> Iterator[Sequence[int]]:
+    """The earlier items paired with each item from `start` to `stop`, ascending."""
+    later, earlier = pairs.load(start // _BLOCK)
+    bounds = np.searchsorted(later.astype(np.int64), np.arange(start, stop + 1))
+    for begin, end in pairwise(bounds.tolist()):
+        yield earlier[begin:end].tolist()

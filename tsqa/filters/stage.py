@@ -1,198 +1,253 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
-Promises: every candidate ends in exactly one of `curated.jsonl` and `rejected.jsonl`, with the
-step, the reason and the score that rejected it; the funnel adds up; nothing is random.
+The steps: format, length, language, agreement, copy, code, which look at one candidate at a time;
+triviality, judge, reward, which ask a model; then dedup, and decontamination last. A step that
+the recipe leaves out does not appear in the funnel.
+
+Promises: every candidate ends in exactly one of the dataset and the rejected, with the step, the
+reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
+stream, and wait in a file before each step that starts an engine or looks at them twice.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from tsqa.artifact import read_jsonl, write_jsonl
-from tsqa.errors import DataError, TsqaError
+from tsqa.card import write_card
+from tsqa.dataset import DatasetWriter, read_curated
+from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.filters import checks
-from tsqa.filters.candidate import Candidate, Rejection, read_candidate
+from tsqa.filters.candidate import Candidate, Verdict
+from tsqa.filters.code import verify_code
+from tsqa.filters.copies import CopyCheck
 from tsqa.filters.decontaminate import EvaluatedIndex, measure_recall
 from tsqa.filters.dedup import find_duplicates
-from tsqa.filters.text import normalise, normalise_answer
-from tsqa.lm_tasks import task_library
-from tsqa.miniature import PREFIX, true_answer
+from tsqa.filters.funnel import Funnel, Step, Survivors, check_each, read_candidates
+from tsqa.filters.judge import judge
+from tsqa.filters.language import check_codes, check_language
+from tsqa.filters.reward import score_reward
+from tsqa.filters.seed_index import SeedIndex
+from tsqa.filters.semantic import load_model, measure_spread
+from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.progress import progress_bar
-from tsqa.recipe import FilterSection
-from tsqa.seeds import Seed, evaluated_tasks, load_split
+from tsqa.prompts import PromptSet, load_prompts
+from tsqa.recipe import FilterSection, TrivialitySection, needed
+from tsqa.seeds import Seed, evaluated_tasks, load_split, training_documents
 from tsqa.stage import StageContext
+from tsqa.teachers.asker import open_asker
 
-Step = tuple[str, Callable[[Sequence[Candidate]], dict[str, Rejection]]]
+_BATCH = 256
+_RENDERED = (
+    *("question", "context", "choices", "answer", "answer_index", "kind"),
+    *("reasoning", "knowledge", "item_context", "distractors"),
+)
+_INHERITED = (
+    *("task", "family", "capability", "subject", "language", "kind"),
+    *("licence", "dataset", "revision", "split", "seed_id"),
+)
+_CARRIED = (
+    *("question", "context", "choices", "answer", "answer_index"),
+    *("reasoning", "knowledge", "item_context", "distractors", "tests", "agreement"),
+)
+_LINEAGE = ("seed_ids", "seed_hash", "prompts", "sampling", "form", "teacher", "cascade", "usage")
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Write curated.jsonl and rejected.jsonl."""
-    section = context.recipe.filter
-    if section is None:
-        raise DataError("the recipe has no `filter` section", "add one")
-    records = read_jsonl(context.inputs["generate"].path / "candidates.jsonl")
-    candidates = [read_candidate(record) for record in records]
+    """Write the dataset and the rejected (see `tsqa.dataset`); models leave their completions."""
+    section = needed(context.recipe.filter, "filter")
+    renderer = Renderer(section.renderings)
     evaluated = load_evaluated(context)
-    steps = build_steps(section, load_seed_questions(context), evaluated)
-    kept, rejected, funnel = run_steps(steps, candidates)
-    rows = [_rejected_row(c, step, why) for c, step, why in rejected]
-    write_jsonl(context.out / "rejected.jsonl", rows)
-    if not kept:
-        worst = max(funnel, key=lambda row: int(row["rejected"]))
-        raise TsqaError(
-            f"none of the {len(candidates)} candidates passed the filters; the step "
-            f"`{worst['step']}` rejected {worst['rejected']} of {worst['entered']} "
-            f"(see {context.out / 'rejected.jsonl'})",
-            "use a better teacher or looser filters",
-        )
-    write_jsonl(context.out / "curated.jsonl", (_curated_row(c) for c in kept))
-    summary = _summary(candidates, kept, rejected, funnel)
-    summary["planted_leak_recall"] = measure_recall(evaluated, section.decontaminate)
-    context.tracker.table("filter/funnel", list(funnel[0]), [list(r.values()) for r in funnel])
+    index = EvaluatedIndex(evaluated, section.decontaminate)
+    ledger: list[dict[str, Any]] = []
+    scratch = context.out / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    with ExitStack() as stack:
+        seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
+        passing = passing_steps(context, section, seeds)
+        waiting = waiting_steps(context, section, seeds, scratch, ledger)
+        writer = stack.enter_context(DatasetWriter(context.out))
+        funnel = Funnel(writer, stack.enter_context(progress_bar()))
+
+        stream = _counted(context.inputs["generate"].path / "candidates.jsonl", funnel)
+        total = context.inputs["generate"].summary.get("candidates")
+        for step in passing:
+            stream = funnel.apply(step, stream, total)
+            total = None
+        for number, step in enumerate(waiting):
+            survivors = Survivors(scratch / f"{number}.jsonl", stream)
+            stream = funnel.apply(step, survivors, survivors.count)
+        last = Step("decontamination", lambda candidates: _decontaminate(candidates, index))
+        for candidate in funnel.apply(last, stream):
+            funnel.measures.accept(candidate)
+            writer.curated(_curated_row(candidate, renderer))
+    shutil.rmtree(scratch)
+    rows = funnel.rows()
+    context.tracker.table("filter/funnel", list(rows[0]), [list(row.values()) for row in rows])
+    summary = funnel.measures.summary(funnel.entered("dedup"))
+    _refuse_empty(summary, rows, context.out)
+    summary |= {
+        "funnel": rows,
+        "ledger": ledger,
+        "planted_leak_recall": measure_recall(index, evaluated),
+    }
+    if section.dedup.semantic:
+        questions = (str(row["question"]) for row in read_curated(context.out, ["question"]))
+        spread = measure_spread(load_model(section.dedup.semantic), questions)
+        summary["embedding_spread"] = round(spread, 4)
+    write_card(
+        context.out,
+        recipe=context.recipe,
+        seeds_summary=context.inputs["seeds"].summary,
+        generate_summary=context.inputs["generate"].summary,
+        filter_summary=summary,
+    )
     return summary
 
 
-def build_steps(
-    section: FilterSection, seed_questions: Mapping[str, str], evaluated: Sequence[Seed]
-) -> list[Step]:
-    """The filters in the order in which they run, cheap ones first."""
-    index = EvaluatedIndex(evaluated, section.decontaminate)
-    return [
-        ("format", _each(checks.check_format)),
-        ("length", _each(lambda c: checks.check_length(c, section.max_words))),
-        ("agreement", _each(lambda c: checks.check_agreement(c, section.agreement))),
-        ("copy", _each(lambda c: checks.check_copy(c, seed_questions))),
-        ("dedup", lambda candidates: find_duplicates(candidates, section.dedup)),
-        ("decontamination", index.find_leaks),
+def passing_steps(context: StageContext, section: FilterSection, seeds: SeedIndex) -> list[Step]:
+    """The steps that look at one candidate at a time, in their order."""
+    copies = CopyCheck(training_documents(context), seeds, section.copy_similarity)
+    steps = [
+        check_each("format", checks.check_format),
+        check_each(
+            "length", lambda c: checks.check_length(c, section.min_words, section.max_words)
+        ),
+        check_each("agreement", lambda c: checks.check_agreement(c, section.agreement)),
+        Step("copy", lambda candidates: map(copies.check, candidates)),
+        Step("code", lambda candidates: verify_code(candidates, section.code)),
     ]
+    if section.languages is not None:
+        languages = check_codes(section.languages)
+        steps.insert(2, check_each("language", lambda c: check_language(c, languages)))
+    return steps
 
 
-def run_steps(
-    steps: Sequence[Step], candidates: Sequence[Candidate]
-) -> tuple[list[Candidate], list[tuple[Candidate, str, Rejection]], list[dict[str, Any]]]:
-    """(kept, rejected with step and reason, funnel)."""
-    kept = list(candidates)
-    rejected: list[tuple[Candidate, str, Rejection]] = []
-    funnel: list[dict[str, Any]] = []
-    with progress_bar() as bar:
-        row = bar.add_task("filter", total=len(steps), note="")
-        for name, find in steps:
-            bar.update(row, note=f"{name}: {len(kept)} candidates")
-            found = find(kept)
-            entered = len(kept)
-            rejected += [(c, name, found[c.id]) for c in kept if c.id in found]
-            kept = [candidate for candidate in kept if candidate.id not in found]
-            funnel.append(
-                {"step": name, "entered": entered, "left": len(kept), "rejected": len(found)}
-            )
-            bar.advance(row)
-    return kept, rejected, funnel
+def waiting_steps(
+    context: StageContext,
+    section: FilterSection,
+    seeds: SeedIndex,
+    scratch: Path,
+    ledger: list[dict[str, Any]],
+) -> list[Step]:
+    """The steps that ask a model, which get candidates one step after the other, and dedup.
+
+    Raises RecipeError when a model or a prompt is not fit, before any candidate is read.
+    """
+    seed = needed(context.recipe.generate, "generate").seed
+    steps = []
+    if section.triviality:
+        trial = _open_trial(context, section.triviality, seeds, ledger)
+        steps.append(Step("triviality", lambda candidates: find_trivial(candidates, trial)))
+    if section.judge:
+        rubric = load_prompts(section.judge.prompt, "judge", "filter.judge.prompt")
+        judging = open_asker(context, section.judge.teacher, "judge", seed, ledger)
+        rubric.check_form(judging.form)
+        least = section.judge.min_score
+        steps.append(Step("judge", lambda candidates: judge(candidates, judging, rubric, least)))
+    if section.reward:
+        reward, model = section.reward, str(context.resolve(section.reward.model))
+        steps.append(Step("reward", lambda candidates: score_reward(candidates, reward, model)))
+
+    def deduplicate(candidates: Iterable[Candidate]) -> Iterator[Verdict]:
+        asked = ((candidate.id, candidate.asked) for candidate in candidates)
+        return zip(candidates, find_duplicates(asked, section.dedup, scratch), strict=True)
+
+    return [*steps, Step("dedup", deduplicate)]
 
 
 def load_evaluated(context: StageContext) -> list[Seed]:
     """Every document of the evaluated split of every task in recipe.eval.tasks."""
-    section = context.recipe.eval
-    if section is None:
-        raise DataError("`filter` needs `eval`: decontamination is against its tasks")
+    section = needed(context.recipe.eval, "eval")
     include = context.task_folder(section)
     names = evaluated_tasks(context.recipe, include)
     return [document for name in names for document in load_split(name, include, "test")]
 
 
-def load_seed_questions(context: StageContext) -> dict[str, str]:
-    """Normalised question -> seed id, over the whole training splits, not only the seeds used."""
-    section = context.recipe.seeds
-    if section is None:
-        raise DataError("`filter` needs `seeds`")
-    include = context.task_folder(section)
-    return {
-        normalise(seed.question): seed.id
-        for task in task_library(include).expand(section.tasks)
-        for seed in load_split(task, include, "train")
-    }
+class Renderer:
+    """Turns an item into pretraining text; each takes one of the templates, by its id."""
+
+    def __init__(self, names: list[str]) -> None:
+        if not names:
+            raise RecipeError("filter.renderings is empty", "name a document template, such as qa")
+        self._templates: list[tuple[str, PromptSet]] = [
+            (Path(name).stem, load_prompts(name, "document", "filter.renderings")) for name in names
+        ]
+
+    def render(self, candidate: Candidate) -> tuple[str, str]:
+        """(name of the template, text)."""
+        digest = hashlib.sha256(candidate.id.encode()).digest()
+        place = int.from_bytes(digest[:8], "big") % len(self._templates)
+        name, templates = self._templates[place]
+        template = templates.of(candidate.kind, bool(candidate.context))
+        return name, template.completion(**{key: getattr(candidate, key) for key in _RENDERED})
 
 
-def _each(
-    check: Callable[[Candidate], Rejection | None],
-) -> Callable[[Sequence[Candidate]], dict[str, Rejection]]:
-    def find(candidates: Sequence[Candidate]) -> dict[str, Rejection]:
-        checked = ((candidate.id, check(candidate)) for candidate in candidates)
-        return {name: rejection for name, rejection in checked if rejection}
+def _open_trial(
+    context: StageContext,
+    section: TrivialitySection,
+    seeds: SeedIndex,
+    ledger: list[dict[str, Any]],
+) -> Trial:
+    generate = needed(context.recipe.generate, "generate")
+    teacher, role = section.teacher, "weak"
+    if teacher is None:
+        teacher, role = generate.teacher, "teacher"
+    asker = open_asker(context, teacher, role, generate.seed, ledger)
+    prompts = load_prompts(generate.prompts.answer, "answer", "generate.prompts.answer")
+    prompts.check_form(asker.form)
+    return Trial(
+        asker, prompts, generate.answer, seeds, section.tries, hides_context=section.teacher is None
+    )
 
-    return find
+
+def _counted(path: Path, funnel: Funnel) -> Iterator[Candidate]:
+    if not path.is_file() or not path.stat().st_size:
+        raise DataError(f"{path}: no candidates", "look at the log of the generate stage")
+    for candidate in read_candidates(path):
+        funnel.measures.enter(candidate)
+        yield candidate
 
 
-def _curated_row(candidate: Candidate) -> dict[str, Any]:
+def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> Iterator[Verdict]:
+    source = iter(candidates)
+    while batch := list(islice(source, _BATCH)):
+        yield from zip(batch, index.check(batch), strict=True)
+
+
+def _refuse_empty(summary: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
+    if summary["curated"]:
+        return
+    worst = max(rows, key=lambda row: int(row["rejected"]))
+    raise TsqaError(
+        f"none of the {summary['candidates']} candidates passed the filters; the step "
+        f"`{worst['step']}` rejected {worst['rejected']} of {worst['entered']} "
+        f"(see {out / 'rejected'})",
+        "use a better teacher or looser filters",
+    )
+
+
+def _curated_row(candidate: Candidate, renderer: Renderer) -> dict[str, Any]:
     record = candidate.record
+    rendering, text = renderer.render(candidate)
+    lineage = {
+        "winning_vote": candidate.winning_vote,
+        "votes": [vote["id"] for vote in record["votes"]],
+        **{key: record[key] for key in _LINEAGE if key in record},
+    }
     return {
         "id": candidate.id,
-        "task": candidate.task,
-        "family": record["family"],
-        "kind": record["kind"],
-        "question": candidate.question,
-        "answer": candidate.answer,
-        "explanation": candidate.explanation,
-        "text": candidate.text,
-        "agreement": candidate.agreement,
-        "seed_id": record["seed_id"],
-        "lineage": {
-            "winning_vote": candidate.winning_vote,
-            "votes": [vote["id"] for vote in record["votes"]],
-            **{key: record[key] for key in ("seed_ids", "prompt_hashes", "teacher", "sampling")},
-        },
+        **{key: record[key] for key in _INHERITED},
+        **{key: getattr(candidate, key) for key in _CARRIED},
+        "text": text,
+        "rendering": rendering,
+        "scores": json.dumps(candidate.scores, sort_keys=True),
+        "lineage": json.dumps(lineage, sort_keys=True, ensure_ascii=False),
     }
-
-
-def _rejected_row(candidate: Candidate, step: str, rejection: Rejection) -> dict[str, Any]:
-    return {
-        "id": candidate.id,
-        "task": candidate.task,
-        "question": candidate.question,
-        "answer": candidate.answer,
-        "step": step,
-        **asdict(rejection),
-    }
-
-
-def _summary(
-    candidates: Sequence[Candidate],
-    kept: Sequence[Candidate],
-    rejected: Sequence[tuple[Candidate, str, Rejection]],
-    funnel: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    entered = Counter(candidate.task for candidate in candidates)
-    left = Counter(candidate.task for candidate in kept)
-    reasons = Counter(f"{step}: {why.reason}" for _, step, why in rejected)
-    leaks: dict[str, Counter[str]] = {}
-    for candidate, step, why in rejected:
-        if step == "decontamination":
-            leaks.setdefault(candidate.task, Counter())[why.reason] += 1
-    return {
-        "candidates": len(candidates),
-        "curated": len(kept),
-        "rejected": len(rejected),
-        "funnel": list(funnel),
-        "by_task": {task: {"candidates": entered[task], "curated": left[task]} for task in entered},
-        "rejected_by_reason": dict(reasons.most_common()),
-        "decontamination_by_task": {task: dict(counts) for task, counts in leaks.items()},
-        "truth_by_task": measure_truth(kept),
-    }
-
-
-def measure_truth(candidates: Sequence[Candidate]) -> dict[str, dict[str, int]]:
-    """For miniature tasks, whose right answers are known: how many well-formed, how many true."""
-    found: dict[str, dict[str, int]] = {}
-    for candidate in candidates:
-        if not candidate.task.startswith(PREFIX):
-            continue
-        truth = true_answer(candidate.task, candidate.question)
-        counts = found.setdefault(candidate.task, {"curated": 0, "well_formed": 0, "true": 0})
-        counts["curated"] += 1
-        counts["well_formed"] += truth is not None
-        counts["true"] += truth is not None and normalise_answer(truth) == normalise_answer(
-            candidate.answer
-        )
-    return found

@@ -1,0 +1,42 @@
+"""A model grades each item by a rubric; every criterion must reach the score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from tsqa.filters.candidate import Candidate, Rejection, Verdict
+from tsqa.parsing import parse_judgement
+from tsqa.prompts import PromptSet
+from tsqa.recipe import SamplingSection
+from tsqa.teachers.asker import Asker
+from tsqa.teachers.window import Job
+
+SAMPLING = SamplingSection(temperature=0.0, max_tokens=1024)
+
+
+def judge(
+    candidates: Iterable[Candidate], asker: Asker, prompts: PromptSet, min_score: int
+) -> Iterator[Verdict]:
+    """Adds the score `judge`: criterion -> grade from 1 to 5. No judgement is no pass."""
+    return asker.run(_judge(candidate, asker, prompts, min_score) for candidate in candidates)
+
+
+def _judge(candidate: Candidate, asker: Asker, prompts: PromptSet, min_score: int) -> Job[Verdict]:
+    prompt = prompts.of(candidate.kind, bool(candidate.context))
+    variables = {
+        "question": candidate.question,
+        "context": candidate.context,
+        "choices": candidate.choices,
+        "answer": candidate.answer,
+        "reasoning": candidate.reasoning,
+    }
+    (reply,) = yield [asker.request(candidate.id, prompt, variables, SAMPLING, prompt.schema)]
+    grades = parse_judgement(reply.text, reply.finish_reason)
+    if grades is None:
+        return candidate, Rejection("no judgement", match=reply.finish_reason)
+    graded = replace(candidate, scores=candidate.scores | {"judge": dict(grades)})
+    criterion, grade = min(grades.items(), key=lambda pair: (pair[1], pair[0]))
+    if grade < min_score:
+        return graded, Rejection(f"not {criterion}", float(grade))
+    return graded, None
