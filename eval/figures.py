@@ -100,6 +100,33 @@ def loss_curves(
     }
 
 
+def histogram(counts: Sequence[int], title: str) -> dict[str, Any]:
+    """Counts of a share from 0 to 1, in bins of equal width."""
+    width = 1 / len(counts)
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "x": [(place + 0.5) * width for place in range(len(counts))],
+                "y": list(counts),
+                "width": 0.96 * width,
+                "marker": {"color": PALETTE[0]},
+                "customdata": [
+                    f"{place * width:.2g} to {(place + 1) * width:.2g}"
+                    for place in range(len(counts))
+                ],
+                "hovertemplate": "%{customdata}: %{y:,}<extra></extra>",
+                "showlegend": False,
+            }
+        ],
+        "layout": {
+            "height": 240,
+            "xaxis": {"title": {"text": title}, "range": [0, 1]},
+            "yaxis": {"title": {"text": "items"}, "automargin": True},
+        },
+    }
+
+
 def _marks(
     comparison: str,
     rows: Sequence[Mapping[str, Any]],

@@ -7,7 +7,6 @@ section whose artifact is absent says so; equal artifacts give an equal page.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,20 @@ import jinja2
 
 from eval import figures, stats
 from tsqa.artifact import Artifact, read_jsonl
-from tsqa.recipe import Recipe, arms_of
+from tsqa.card import allowed_leaks, cost_rows
+from tsqa.dataset import draw_rows, read_curated, read_rejected
+from tsqa.lineage import find_lines
+from tsqa.recipe import Recipe, arms_of, needed
 
 SAMPLES = 20
 _TEMPLATE = "report.html.jinja"
 _Record = dict[str, Any]
+_PLANNED = ("available", "planned", "chosen")
+_PRODUCED = ("candidates", "curated")
+_HISTOGRAMS = {
+    "agreement_histogram": "share of the votes that agree",
+    "distance_to_seed": "distance to the nearest seed shown (1 - Jaccard)",
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ def build(
     out_html: Path,
     recipe: Recipe,
     stages: Sequence[StageRow],
-    deltas: Mapping[str, Any],
+    deltas: Mapping[str, Any] | None,
     *,
     train: Mapping[str, Artifact] | None = None,
     filtered: Artifact | None = None,
@@ -49,17 +57,21 @@ def build(
     generate: Artifact | None = None,
     tokenize: Artifact | None = None,
 ) -> Path:
-    """Write the page; artifacts that a recipe does not have may be None."""
+    """Write the page; what a recipe does not have may be None: artifacts, or a comparison."""
     from plotly.offline import get_plotlyjs
 
     train = train or {}
-    control = deltas["control"]
-    curves = {arm: _curve(artifact) for arm, artifact in train.items()}
-    curves = {arm: curve for arm, curve in curves.items() if curve}
-    colour = figures.colours([*deltas["arms"], *train], control)
-    plots = {"forest": figures.forest(deltas)}
+    curves = {arm: curve for arm, artifact in train.items() if (curve := _curve(artifact))}
+    plots = {"forest": figures.forest(deltas)} if deltas else {}
     if curves:
-        plots["loss"] = figures.loss_curves(curves, colour)
+        arms = [*(deltas["arms"] if deltas else ()), *train]
+        control = deltas["control"] if deltas else arms[0]
+        plots["loss"] = figures.loss_curves(curves, figures.colours(arms, control))
+    if filtered is not None:
+        for name, title in _HISTOGRAMS.items():
+            if name in filtered.summary:
+                plots[name] = figures.histogram(filtered.summary[name], title)
+    coverage = list(_coverage(seeds, filtered))
     accepted, rejected = _samples(filtered, generate, recipe.seed)
     page = (
         _environment()
@@ -68,9 +80,8 @@ def build(
             recipe=recipe,
             deltas=deltas,
             macro=stats.MACRO,
-            rows={(row["arm"], row["task"]): row for row in deltas["rows"]},
+            rows={(row["arm"], row["task"]): row for row in deltas["rows"]} if deltas else {},
             words={stats.BETTER: "better", stats.WORSE: "worse", stats.UNCHANGED: "same"},
-            documents=sum(task["n"] for task in deltas["tasks"].values()),
             plots=plots,
             plotly=get_plotlyjs(),
             mixture=list(_mixture(recipe, train)),
@@ -79,7 +90,12 @@ def build(
             seeds=seeds.summary if seeds else None,
             generate=generate.summary if generate else None,
             tokenize=tokenize.summary if tokenize else None,
-            cost=_cost(recipe, generate, filtered),
+            leaks=allowed_leaks(seeds.summary) if seeds else [],
+            coverage={
+                "capability": list(_by_capability(coverage)),
+                "task": coverage,
+            },
+            cost=_cost(recipe, generate, filtered, tokenize),
             stages=stages,
             seconds=sum(row.seconds for row in stages),
             accepted=accepted,
@@ -134,7 +150,7 @@ def _mixture(recipe: Recipe, train: Mapping[str, Artifact]) -> Iterator[_Record]
     for arm, artifact in train.items():
         sources = artifact.summary.get("sources", {})
         total = sum(source.get("drawn", 0) for source in sources.values())
-        phases = arms[arm].mixture.phases if arm in arms else []
+        phases = needed(arms[arm].mixture, "mixture").phases if arm in arms else []
         budget = sum(phase.tokens for phase in phases)
         for name in sorted(sources):
             source = sources[name]
@@ -148,23 +164,35 @@ def _mixture(recipe: Recipe, train: Mapping[str, Artifact]) -> Iterator[_Record]
             }
 
 
-def _cost(recipe: Recipe, generate: Artifact | None, filtered: Artifact | None) -> _Record | None:
-    """What the teacher took: tokens, engine time, dollars where a price is given."""
-    if generate is None or recipe.generate is None:
-        return None
-    seconds = float(generate.summary.get("engine_seconds", 0.0))
-    output = int(generate.summary.get("output_tokens", 0))
-    dollars = seconds / 3600 * recipe.generate.teacher.dollars_per_hour
-    curated = int(filtered.summary.get("curated", 0)) if filtered else 0
-    return {
-        "prompt_tokens": int(generate.summary.get("prompt_tokens", 0)),
-        "output_tokens": output,
-        "engine_seconds": seconds,
-        "tokens_per_second": output / seconds if seconds else None,
-        "dollars": dollars or None,
-        "dollars_per_thousand": 1000 * dollars / curated if dollars and curated else None,
-        "tokens_per_curated": output / curated if curated else None,
-    }
+def _coverage(seeds: Artifact | None, filtered: Artifact | None) -> Iterator[_Record]:
+    """Per task: what the budget planned, and what came of it."""
+    produced = filtered.summary["by_task"] if filtered else {}
+    for row in seeds.summary.get("coverage", []) if seeds else []:
+        yield {**row, **dict.fromkeys(_PRODUCED, 0), **produced.get(row["task"], {})}
+
+
+def _by_capability(rows: Sequence[_Record]) -> Iterator[_Record]:
+    for name in sorted({row["capability"] for row in rows}):
+        own = [row for row in rows if row["capability"] == name]
+        counted = (*_PLANNED, *_PRODUCED)
+        yield {"capability": name, **{key: sum(row[key] for row in own) for key in counted}}
+
+
+def _cost(
+    recipe: Recipe,
+    generate: Artifact | None,
+    filtered: Artifact | None,
+    tokenize: Artifact | None,
+) -> list[_Record]:
+    """What each teacher took; accepted tokens are the student's where the filter knows none."""
+    if generate is None:
+        return []
+    accepted = {"curated": 0, **(filtered.summary if filtered else {})}
+    if tokenize is not None and recipe.mixture is not None:
+        for name, source in recipe.mixture.sources.items():
+            if source.stage == "filter":
+                accepted.setdefault("curated_tokens", tokenize.summary["sources"][name]["tokens"])
+    return cost_rows(generate.summary, accepted)
 
 
 def _samples(
@@ -173,37 +201,28 @@ def _samples(
     """Some accepted and some rejected items, with their votes where they can be found."""
     if filtered is None:
         return [], []
-    accepted = _choose(filtered.path / "curated.jsonl", seed)
-    rejected = _choose(filtered.path / "rejected.jsonl", seed)
-    votes: dict[str, Any] = {}
-    if generate is not None:
-        wanted = {record["id"] for record in [*accepted, *rejected]}
-        for record in _records(generate.path / "candidates.jsonl"):
-            if record.get("id") in wanted:
-                votes[record["id"]] = record.get("votes") or []
-    for record in [*accepted, *rejected]:
-        record["votes"] = [_vote(vote) for vote in votes.get(record["id"], [])]
+    accepted = draw_rows(read_curated(filtered.path), SAMPLES, f"{seed}:accepted")
+    rejected = draw_rows(read_rejected(filtered.path), SAMPLES, f"{seed}:rejected")
+    candidates = find_lines(generate, "candidates.jsonl", [row["id"] for row in accepted])
+    for row in accepted:
+        row["votes"] = _votes(candidates.get(row["id"]))
+        row["lineage"] = json.loads(row["lineage"])
+    for row in rejected:
+        row["votes"] = _votes(_parsed(row["record"]))
     return accepted, rejected
 
 
-def _vote(vote: Any) -> str:
-    if isinstance(vote, dict):
-        return str(vote.get("answer") or vote.get("parse_error") or "no answer")
-    return str(vote)
+def _votes(candidate: Any) -> list[str]:
+    votes = candidate.get("votes") if isinstance(candidate, dict) else None
+    if not isinstance(votes, list):
+        return []
+    found = [vote for vote in votes if isinstance(vote, dict)]
+    return [str(vote.get("answer") or vote.get("error") or "no answer") for vote in found]
 
 
-def _choose(path: Path, seed: int) -> list[_Record]:
-    """A seeded choice in file order, in one pass (reservoir sampling)."""
-    rng = random.Random(f"{seed}:{path.name}")
-    kept: list[tuple[int, _Record]] = []
-    for number, record in enumerate(_records(path)):
-        if len(kept) < SAMPLES:
-            kept.append((number, record))
-        elif (place := rng.randrange(number + 1)) < SAMPLES:
-            kept[place] = (number, record)
-    return [record for _, record in sorted(kept, key=lambda pair: pair[0])]
-
-
-def _records(path: Path) -> Iterator[_Record]:
-    if path.is_file():
-        yield from read_jsonl(path)
+def _parsed(record: str) -> Any:
+    """A rejected record as it came; None where it was never JSON."""
+    try:
+        return json.loads(record)
+    except ValueError:
+        return None

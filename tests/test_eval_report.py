@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,24 @@ from typing import Any
 import pytest
 
 from eval import report, stats
+from tests.curated_rows import candidate, curated_row, rejected_row
 from tests.test_eval_compare import deltas_of, evaluated
 from tsqa.artifact import Artifact, write_jsonl
+from tsqa.dataset import DatasetWriter
 from tsqa.recipe import Recipe, arms_of
 
 EVIL = '<script>alert("x")</script> & </pre> {{ 7 * 7 }}'
 CONTROL, LOW, HIGH = "synthetic=0.0", "synthetic=0.1", "synthetic=0.25"
+LEDGER = {
+    "teacher": "teacher",
+    "model": "small-7b",
+    "requests": 400,
+    "prompt_tokens": 91_000,
+    "output_tokens": 42_000,
+    "engine_seconds": 18.0,
+    "dollars": 0.01,
+}
+COVERAGE = ("task", "capability", "available", "planned", "chosen")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -30,6 +41,7 @@ class Page(HTMLParser):
         self.resources: list[str] = []
         self.scripts: list[str] = []
         self.text = ""
+        self.pieces: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
@@ -46,6 +58,7 @@ class Page(HTMLParser):
             self.scripts[-1] += data
         elif not self.open or self.open[-1] != "style":
             self.text += data
+            self.pieces += data.split()
 
 
 def make_recipe() -> Recipe:
@@ -113,40 +126,17 @@ def make_artifacts(root: Path) -> dict[str, Any]:
         summary = {"tokens": 1_000_000, "steps": 500, "final_loss": 2.04, "seconds": 412.0}
         summary |= {"tokens_per_second": 2427.2, "sources": sources}  # type: ignore[dict-item]
         train[arm] = Artifact(folder, {"fingerprint": f"t{number}", "summary": summary})
-    items = [
-        {
-            "id": f"c{i}",
-            "task": "unit",
-            "question": EVIL if i == 0 else f"Which unit measures the length of rope {i}?",
-            "answer": "metre",
-            "text": EVIL if i == 0 else f"Question: Which unit? {i}\nAnswer: metre",
-            "agreement": 0.8,
-            "seed_id": "unit:7",
-            "lineage": {"teacher": "9f3c", "prompt": "similar", "x": EVIL},
-        }
-        for i in range(50)
-    ]
-    rejected = [
-        {
-            "id": f"r{i}",
-            "task": "day",
-            "question": "What day follows Monday?" if i else None,
-            "answer": EVIL,
-            "step": "agreement",
-            "reason": "votes disagree",
-            "score": 0.4,
-        }
-        for i in range(30)
-    ]
     filtered, generate = root / "filter", root / "generate"
-    filtered.mkdir()
     generate.mkdir()
-    write_jsonl(filtered / "curated.jsonl", items)
-    write_jsonl(filtered / "rejected.jsonl", rejected)
-    votes = [{"id": "v", "answer": "metre"}, {"id": "w", "answer": None}, EVIL]
-    write_jsonl(
-        generate / "candidates.jsonl", ({"id": item["id"], "votes": votes} for item in items)
-    )
+    with DatasetWriter(filtered) as writer:
+        for i in range(50):
+            own = {"question": EVIL, "text": EVIL, "lineage": json.dumps({"x": EVIL})}
+            writer.curated(curated_row(i, **(own if i == 0 else {})))
+        for i in range(30):
+            own = {"question": "" if i == 0 else "What day follows Monday?", "answer": EVIL}
+            torn = {"record": "{torn"} if i % 2 else {}
+            writer.rejected(rejected_row(i, match=EVIL, **own, **torn))
+    write_jsonl(generate / "candidates.jsonl", map(candidate, range(50)))
     funnel = [
         ("parse", 80, 74),
         ("dedup", 74, 66),
@@ -170,6 +160,11 @@ def make_artifacts(root: Path) -> dict[str, Any]:
                     "planted_leak_recall": {"verbatim": 1.0, "reordered": 0.975},
                     "by_task": {"unit": {"candidates": 60, "curated": 50}},
                     "rejected_by_reason": {"votes disagree": 13, "near duplicate": 8},
+                    "decontamination_by_task": {"unit": {"13 words": 3}},
+                    "agreement_histogram": [0, 0, 0, 0, 0, 5, 10, 15, 0, 20],
+                    "distance_to_seed": [0, 1, 2, 3, 4, 5, 6, 7, 8, 14],
+                    "distinct_n": {"1": 0.125, "2": 0.5, "3": 0.875},
+                    "near_duplicate_rate": 0.108,
                 },
             },
         ),
@@ -177,15 +172,35 @@ def make_artifacts(root: Path) -> dict[str, Any]:
             generate,
             {
                 "fingerprint": "g",
-                "summary": {
-                    "prompt_tokens": 91_000,
-                    "output_tokens": 42_000,
-                    "engine_seconds": 18.0,
-                },
+                "summary": {"ledger": [LEDGER, LEDGER | {"teacher": "cascade", "dollars": 0.03}]},
             },
         ),
         "seeds": Artifact(
-            root, {"fingerprint": "s", "summary": {"seeds": 40, "rejected_seeds": 0}}
+            root,
+            {
+                "fingerprint": "s",
+                "summary": {
+                    "seeds": 40,
+                    "rejected_seeds": 0,
+                    "coverage": [
+                        dict(zip(COVERAGE, row, strict=True))
+                        for row in (
+                            ("unit", "knowledge", 90, 30, 30),
+                            ("void", "knowledge", 20, 8, 7),
+                            ("day", "math", 5, 5, 5),
+                        )
+                    ],
+                    "allowed_leaks": [],
+                    "licences": {"": 3, "mit": 37},
+                },
+            },
+        ),
+        "tokenize": Artifact(
+            root,
+            {
+                "fingerprint": "k",
+                "summary": {"sources": {"synthetic": {"tokens": 5000}, "human": {"tokens": 9}}},
+            },
         ),
     }
 
@@ -238,24 +253,84 @@ def test_every_delta_is_on_the_page(html: str) -> None:
         assert f"{100 * row['score']:.1f}%" in page.text
     assert deltas["conclusion"] in page.text and deltas["caveat"] in page.text
     plots = json.loads(page.scripts[1])
-    assert sorted(len(plots[name]["data"]) for name in plots) == [3, 6]
+    assert (len(plots["loss"]["data"]), len(plots["forest"]["data"])) == (3, 6)
 
 
-def test_mixture_funnel_cost_and_samples_are_shown(html: str) -> None:
-    text = re.sub(r"\s+", " ", parse(html).text)
+def words_of(html: str) -> str:
+    """The words of the page, single spaces between them and between cells."""
+    return " ".join(parse(html).pieces)
+
+
+def test_mixture_funnel_and_samples_are_shown(html: str) -> None:
+    text = words_of(html)
     for shown in (
         "249,990",
         "25.0%",
         "decontaminate",
         "votes disagree",
         "1 h 08 min",
-        "unit:7",
+        "toy:7.q0",
         "reordered 97.5%, verbatim 100.0%.",
+        "unit 13 words 3",
     ):
         assert shown in text
-    assert "91,000 prompt tokens" in text and "$0.01" in text
     assert html.count("Lineage: id") == report.SAMPLES
-    assert "no answer" in text
+    assert "no answer line" in text
+
+
+def test_a_page_without_allowed_leaks_has_no_banner(html: str) -> None:
+    assert 'class="alarm"' not in html
+
+
+def test_coverage_is_planned_against_produced(html: str) -> None:
+    text = words_of(html)
+    assert "knowledge 110 38 37 60 50 83.3%" in text
+    assert "math 5 5 5 0 0 -" in text
+    assert "void knowledge 20 8 7 0 0 -" in text
+    assert "not stated 3, mit 37." in text
+
+
+def test_diversity_difficulty_and_distance_are_shown(html: str) -> None:
+    page = parse(html)
+    plots = json.loads(page.scripts[1])
+    assert plots["agreement_histogram"]["data"][0]["y"][-1] == 20
+    assert plots["distance_to_seed"]["data"][0]["customdata"][3] == "0.3 to 0.4"
+    for name in plots:
+        assert f'<div class="plot" id="{name}">' in html
+    text = words_of(html)
+    assert "0.125 distinct-1" in text and "0.875 distinct-3" in text
+    assert "10.8% near duplicates" in text
+
+
+def test_the_ledger_names_each_teacher_and_their_sum(html: str) -> None:
+    text = words_of(html)
+    assert "teacher small-7b 400 91,000 42,000 18.0 s 2,333 0.01 2.00 0.20" in text
+    assert "all 800 182,000 84,000 36.0 s 2,333 0.04 8.00 0.80" in text
+
+
+def test_allowed_leaks_are_a_banner_at_the_top(tmp_path: Path) -> None:
+    artifacts = make_artifacts(tmp_path)
+    artifacts["seeds"].summary["allowed_leaks"] = [
+        {"task": "gsm8k", "reason": EVIL},
+    ]
+    page = report.build(tmp_path / "r.html", make_recipe(), [], make_deltas(), **artifacts)
+    html = page.read_text(encoding="utf-8")
+    before = html[: html.index("Control arm")]
+    assert 'class="alarm"' in before and "gsm8k" in before
+
+
+def test_a_recipe_that_only_makes_a_dataset_has_a_page(tmp_path: Path) -> None:
+    artifacts = make_artifacts(tmp_path)
+    whole = make_recipe().model_dump(mode="json", by_alias=True)
+    kept = ("name", "seeds", "generate", "filter", "eval")
+    recipe = Recipe.model_validate({key: whole[key] for key in kept})
+    del artifacts["train"], artifacts["tokenize"]
+    page = report.build(tmp_path / "r.html", recipe, [], None, **artifacts)
+    text = words_of(page.read_text(encoding="utf-8"))
+    assert "50 of 80 candidates were accepted. This recipe compares no models." in text
+    assert "knowledge 110 38 37" in text and "Lineage" in text
+    assert "Training" not in text and "Change by task" not in text
+    assert "teacher small-7b 400 91,000 42,000 18.0 s 2,333 0.01 - 0.20" in text
 
 
 def test_an_arm_has_one_colour_in_every_figure(html: str) -> None:
@@ -273,6 +348,8 @@ def test_missing_artifacts_are_said_to_be_missing(tmp_path: Path) -> None:
         "mixture is not known",
         "no filter stage",
         "No stages",
+        "No seeds were chosen",
+        "nothing to measure",
         "No accepted items",
         "No rejected items",
     ):

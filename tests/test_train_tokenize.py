@@ -11,8 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.curated_rows import curated_row
 from train import tokenize
 from train.stream import IGNORED, TokenStore, collate
+from tsqa.artifact import Artifact
+from tsqa.dataset import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
@@ -70,6 +73,44 @@ def test_every_token_has_an_origin(written: tuple[StageContext, dict[str, Any]])
         assert (span == tokenizer.eos_token_id).sum() == 1
     assert end == summary["sources"]["web"]["tokens"]
     assert len(tokens) % 16 == 0
+
+
+def synthetic_context(folder: Path, text_field: str = "text") -> StageContext:
+    with DatasetWriter(folder / "filter", rows_per_shard=2) as writer:
+        for number, text in enumerate(TEXTS):
+            writer.curated(curated_row(number, text=text))
+    web = folder / "web.jsonl"
+    web.write_text('{"text": "fine"}\n')
+    base = context_for(folder, web)
+    sources = {"synthetic": {"from": "filter", "text_field": text_field}}
+    phases = [{"tokens": 16, "ratios": {"synthetic": 1.0}}]
+    tree = base.recipe.model_dump(mode="json", by_alias=True)
+    tree |= {"mixture": {"sources": sources, "phases": phases}, "filter": {}}
+    tree |= {"seeds": {"tasks": ["t"]}, "eval": {"tasks": ["t"]}}
+    tree["generate"] = {"teacher": {"model": {"path": "t"}}}
+    filtered = Artifact(folder / "filter", {"fingerprint": "f", "summary": {}})
+    return StageContext(Recipe.model_validate(tree), {"filter": filtered}, base.out, base.tracker)
+
+
+def test_the_curated_dataset_is_a_source_whose_tokens_lead_back_to_items(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    context = synthetic_context(tmp_path)
+    tokenize.run(context)
+    tokenizer = AutoTokenizer.from_pretrained(context.out / "tokenizer")
+    tokens = np.fromfile(context.out / "synthetic.bin", np.uint16)
+    index = pq.read_table(context.out / "synthetic.docs.parquet").to_pylist()
+    shown = [n for n, text in enumerate(TEXTS) if text]
+    assert [entry["id"] for entry in index] == [curated_row(n)["id"] for n in shown]
+    assert [entry["line"] for entry in index] == [n + 1 for n in shown]
+    for entry, number in zip(index, shown, strict=True):
+        span = tokens[entry["start"] : entry["start"] + entry["length"] - 1]
+        assert tokenizer.decode(span) == TEXTS[number]
+
+
+def test_a_column_that_the_curated_dataset_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"filter:1: no text in the field `body`"):
+        tokenize.run(synthetic_context(tmp_path, "body"))
 
 
 def test_digits_stand_alone(written: tuple[StageContext, dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tsqa.artifact import read_numbered_jsonl, write_json
+from tsqa.dataset import read_curated
 from tsqa.errors import DataError, RecipeError
 from tsqa.progress import progress_bar
-from tsqa.recipe import SourceSection
+from tsqa.recipe import SourceSection, needed
 from tsqa.stage import StageContext
 
 END_OF_TEXT = "<|endoftext|>"
@@ -36,24 +37,24 @@ class Document:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Make or copy the tokenizer, then tokenize each source; see the module for the files."""
+    mixture = needed(context.recipe.mixture, "mixture")
     tokenizer = _tokenizer(context)
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no end-of-sequence token", "choose one that has")
     dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    length = context.recipe.train.sequence_length
+    length = needed(context.recipe.train, "train").sequence_length
     summaries: dict[str, dict[str, Any]] = {}
-    sources = context.recipe.mixture.sources
     with progress_bar() as bar:
-        task = bar.add_task("tokenize", total=len(sources), note="")
-        for name, source in sources.items():
+        task = bar.add_task("tokenize", total=len(mixture.sources), note="")
+        for name, source in mixture.sources.items():
             done = context.out / f"{name}.json"
             if not done.exists():
-                path, field = _origin(context, source)
-                stats = _write_source(context.out / name, path, field, tokenizer, dtype, length)
+                stream = _documents_of(context, source)
+                stats = _write_source(context.out / name, stream, tokenizer, dtype, length)
                 write_json(done, stats)
             summaries[name] = json.loads(done.read_text(encoding="utf-8"))
             bar.update(task, advance=1, note=f"{name}: {summaries[name]['tokens']:,} tokens")
-    for phase in context.recipe.mixture.phases:
+    for phase in mixture.phases:
         for name, ratio in phase.ratios.items():
             if ratio and not summaries[name]["rows"]:
                 raise DataError(
@@ -79,15 +80,12 @@ def run(context: StageContext) -> dict[str, Any]:
 
 def read_documents(path: Path, field: str) -> Iterator[Document]:
     """Yield the documents of a JSONL or JSONL.gz file; DataError names the broken line."""
-    for number, record in read_numbered_jsonl(path):
-        text = record.get(field)
-        if not isinstance(text, str):
-            raise DataError(
-                f"{path}:{number}: no text in the field `{field}`",
-                "name the right field in mixture.sources.*.text_field",
-            )
-        if text.strip():
-            yield Document(number, str(record.get("id", "")), text)
+    return _documents(path, read_numbered_jsonl(path), field)
+
+
+def read_synthetic(path: Path, field: str) -> Iterator[Document]:
+    """Yield the curated documents of a filter artifact; their line is the row, from 1."""
+    return _documents(path, enumerate(read_curated(path, ["id", field]), 1), field)
 
 
 def train_tokenizer(paths: list[Path], vocab_size: int) -> Any:
@@ -135,7 +133,7 @@ def _tokenizer(context: StageContext) -> Any:
         origin = _tokenizer_origin(context)
         try:
             tokenizer = AutoTokenizer.from_pretrained(
-                origin, trust_remote_code=recipe.model.trust_remote_code
+                origin, trust_remote_code=needed(recipe.model, "model").trust_remote_code
             )
         except (OSError, ValueError) as error:
             raise RecipeError(f"tokenizer {origin}: cannot be loaded: {error}") from error
@@ -151,17 +149,35 @@ def _tokenizer_origin(context: StageContext) -> str:
         return str(context.resolve(str(recipe.tokenizer.path)))
     if "model" in context.inputs:
         return str(context.inputs["model"].path / "hf")
-    return str(recipe.model.path)
+    return str(needed(recipe.model, "model").path)
 
 
-def _origin(context: StageContext, source: SourceSection) -> tuple[Path, str]:
+def _documents_of(context: StageContext, source: SourceSection) -> Iterator[Document]:
     if source.stage is not None:
-        return context.inputs[source.stage].path / "curated.jsonl", source.text_field
-    return context.resolve(str(source.path)), source.text_field
+        return read_synthetic(context.inputs[source.stage].path, source.text_field)
+    return read_documents(context.resolve(str(source.path)), source.text_field)
+
+
+def _documents(
+    path: Path, records: Iterable[tuple[int, dict[str, Any]]], field: str
+) -> Iterator[Document]:
+    for number, record in records:
+        text = record.get(field)
+        if not isinstance(text, str):
+            raise DataError(
+                f"{path}:{number}: no text in the field `{field}`",
+                "name the right field in mixture.sources.*.text_field",
+            )
+        if text.strip():
+            yield Document(number, str(record.get("id", "")), text)
 
 
 def _write_source(
-    stem: Path, path: Path, field: str, tokenizer: Any, dtype: npt.DTypeLike, length: int
+    stem: Path,
+    stream: Iterator[Document],
+    tokenizer: Any,
+    dtype: npt.DTypeLike,
+    length: int,
 ) -> dict[str, Any]:
     """Write `<stem>.bin` and `<stem>.docs.parquet`; return the counts."""
     import pyarrow as pa
@@ -171,7 +187,6 @@ def _write_source(
     schema = pa.schema({**columns, "id": pa.string()})
     eos = tokenizer.eos_token_id
     tokens = documents = 0
-    stream = read_documents(path, field)
     binary = stem.with_name(stem.name + ".bin")
     index = stem.with_name(stem.name + ".docs.parquet")
     with binary.open("wb") as out, pq.ParquetWriter(index, schema) as writer:
