@@ -1,4 +1,4 @@
-"""Start, kill and compare runs of the smoke recipe (real vLLM, DeepSpeed and lm-eval)."""
+"""Start, kill and compare runs of a recipe (real vLLM, DeepSpeed and lm-eval)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tsqa.dataset import read_curated, read_rejected
+
 REPOSITORY = Path(__file__).parent.parent
 RECIPE = "recipes/smoke/recipe.yaml"
 
 
-def start(runs: Path) -> subprocess.Popen[bytes]:
+def start(runs: Path, recipe: str = RECIPE) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1"}
     with (runs.parent / f"{runs.name}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tsqa.cli", "run", RECIPE, f"runs={runs}"],
+            [sys.executable, "-m", "tsqa.cli", "run", recipe, f"runs={runs}"],
             cwd=REPOSITORY,
             env=environment,
             stdout=log,
@@ -25,19 +27,20 @@ def start(runs: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def finish(runs: Path) -> str:
+def finish(runs: Path, recipe: str = RECIPE) -> str:
     """Run to the end; return what this call printed."""
     log = runs.parent / f"{runs.name}.log"
     before = log.stat().st_size if log.exists() else 0
-    code = start(runs).wait()
+    code = start(runs, recipe).wait()
     printed = log.read_bytes()[before:].decode(errors="replace")
     assert code == 0, printed[-4000:]
     return printed
 
 
 def results(runs: Path) -> dict[str, Any]:
-    [compare] = runs.glob("artifacts/compare/*/deltas.json")
-    [curated] = runs.glob("artifacts/filter/*/curated.jsonl")
+    """What must not depend on kills: the dataset, the losses, the deltas."""
+    [filtered] = (path.parent for path in runs.glob("artifacts/filter/*/manifest.json"))
+    deltas = [json.loads(p.read_text()) for p in runs.glob("artifacts/compare/*/deltas.json")]
     losses = {
         path.parent.name: [
             (record["train/tokens"], record["train/loss"], record["train/grad_norm"])
@@ -46,7 +49,8 @@ def results(runs: Path) -> dict[str, Any]:
         for path in runs.glob("artifacts/train/*/metrics.jsonl")
     }
     return {
-        "deltas": json.loads(compare.read_text()),
-        "curated": curated.read_text(),
+        "deltas": deltas,
+        "curated": list(read_curated(filtered)),
+        "rejected": list(read_rejected(filtered)),
         "losses": losses,
     }

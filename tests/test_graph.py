@@ -49,6 +49,62 @@ def test_a_changed_key_changes_its_stage_and_what_follows_only() -> None:
     assert changed("tracking.mode=disabled") == set()
 
 
+def test_seeds_come_before_any_training() -> None:
+    stages = [node.stage for node in graph()]
+    assert stages.index("seeds") < stages.index("train")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["generate.votes=3", "generate.enrichment=[]", "generate.prompts.question=similar"],
+)
+def test_what_the_teacher_is_asked_changes_what_it_gives(override: str) -> None:
+    assert "generate" in changed(override) and "seeds" not in changed(override)
+
+
+def test_prices_and_limits_of_a_teacher_change_nothing() -> None:
+    teacher = "generate.teacher"
+    assert changed(f"{teacher}.dollars_per_hour=3", f"{teacher}.replicas=2") == set()
+
+
+def test_every_teacher_of_the_filter_is_an_input_of_it() -> None:
+    base = QUICKSTART.with_name("base.yaml")
+    judge = f"filter.judge={{teacher: {{model: {{recipe: {base}}}}}}}"
+    weak = f"filter.triviality={{teacher: {{model: {{recipe: {base}}}}}}}"
+    filtered = next(node for node in graph(judge, weak) if node.stage == "filter")
+    assert filtered.inputs["judge"].stage == filtered.inputs["weak"].stage == "train"
+    assert {"filter", "tokenize", "train"} <= changed(judge)
+
+
+def test_a_recipe_may_end_with_its_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.yaml"
+    path.write_text(
+        f"extends: {QUICKSTART}\nname: only-data\nmodel: null\nmixture: null\ntrain: null\n"
+        "ablation: null\n"
+    )
+    own = [n.stage for n in build_graph(load_recipe(path), path) if n.recipe.name == "only-data"]
+    assert own == ["data", "seeds", "generate", "filter"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(QUICKSTART.parent.parent.glob("*/*.yaml")),
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_every_shipped_recipe_has_a_graph_or_says_which_file_is_missing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path.stem == "data":
+        pytest.skip("only extended by others")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(QUICKSTART.parent.parent)
+    if path.parent.name == "local":
+        with pytest.raises(RecipeError, match=r"benchmarks/.* no such file"):
+            build_graph(load_recipe(path), path)
+    else:
+        assert build_graph(load_recipe(path), path)
+
+
 def test_an_unknown_arm_names_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"synthetic=0\.5"):
         trained_node(graph(), "synthetic=0.7")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.smoke_runs import finish, results, start
+from tsqa.dataset import read_rejected
 
 DISTURBED = ("generate", "filter", "tokenize", "train", "evaluate", "compare")
 
@@ -82,9 +83,9 @@ def test_every_candidate_is_curated_or_rejected(killed: Path) -> None:
     [manifest] = killed.glob("artifacts/filter/*/manifest.json")
     summary = json.loads(manifest.read_text())["summary"]
     assert summary["candidates"] == summary["curated"] + summary["rejected"]
-    rejected = (manifest.parent / "rejected.jsonl").read_text().splitlines()
+    rejected = list(read_rejected(manifest.parent))
     assert len(rejected) == summary["rejected"]
-    assert all(json.loads(line)["reason"] for line in rejected)
+    assert all(row["reason"] for row in rejected)
 
 
 def test_the_report_opens_offline_and_holds_the_deltas(killed: Path) -> None:

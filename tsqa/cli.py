@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from tsqa.pipeline import Pipeline
@@ -84,16 +85,118 @@ def doctor() -> None:
         raise typer.Exit(RUN_ERROR)
 
 
-def _stage_command(name: str, stage: str, what: str) -> None:
+@app.command()
+def show(
+    item: Annotated[str, typer.Argument(metavar="ID", help="Id of a curated or rejected item.")],
+    runs: Annotated[Path, typer.Option(help="The folder that holds the artifacts.")] = Path("runs"),
+) -> None:
+    """Print one item's whole lineage: seed, prompts, votes, filters.
+
+    Example: tsqa show mini_day-12.q0
+    """
+    from tsqa.show import show as show_item
+
+    show_item(runs, item)
+
+
+@app.command()
+def inspect(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    rejected: Annotated[bool, typer.Option("--rejected", help="The rejected items.")] = False,
+    step: Annotated[str | None, typer.Option(help="Rejected by this filter.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Rejected for this reason.")] = None,
+    task: Annotated[str | None, typer.Option(help="Of this task.")] = None,
+    n: Annotated[int, typer.Option("-n", help="How many, drawn at random.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """Page through accepted or rejected items.
+
+    Example: tsqa inspect recipes/quickstart/recipe.yaml --rejected --step agreement
+    """
+    from tsqa.show import inspect as inspect_items
+
+    folder = _filtered(recipe, overrides)
+    inspect_items(folder, rejected=rejected, step=step, reason=reason, task=task, n=n, seed=seed)
+
+
+@app.command()
+def export(
+    recipe: RecipePath,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new JSONL file.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write the verifiable items as question / answer / verifier, for RL with verifiable rewards.
+
+    Example: tsqa export recipes/quickstart/recipe.yaml verifiable.jsonl
+    """
+    from tsqa.export import export_verifiable
+
+    counts = export_verifiable(_filtered(recipe, overrides), out)
+    shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    typer.echo(f"{out}: {shown}", err=True)
+
+
+@app.command()
+def push(
+    recipe: RecipePath,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="NAMESPACE/NAME on the hub.")],
+    overrides: Overrides = None,
+    private: Annotated[bool, typer.Option("--private", help="Create it private.")] = False,
+) -> None:
+    """Push the curated dataset and its card to the Hugging Face hub.
+
+    Example: tsqa push recipes/dataset/recipe.yaml me/my-dataset --private
+    """
+    from tsqa.push import push as push_dataset
+
+    typer.echo(push_dataset(_filtered(recipe, overrides), repo, private))
+
+
+class _RecipeOrCommand(TyperGroup):
+    """`tsqa seeds RECIPE` runs the stage; a name of a command, such as `list`, is that command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        known = args and (args[0] in self.commands or args[0].startswith("-"))
+        return super().resolve_command(ctx, args if known else ["run", *args])
+
+
+seeds_app = typer.Typer(cls=_RecipeOrCommand, no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(
+    seeds_app,
+    name="seeds",
+    help="Read training splits into seeds: [bold]tsqa seeds RECIPE[/]. Or list what could be: "
+    "[bold]tsqa seeds list[/].",
+)
+
+
+@seeds_app.command("list")
+def list_seeds(
+    family: Annotated[str | None, typer.Option(help="Only this task family.")] = None,
+    capability: Annotated[str | None, typer.Option(help="Only this capability.")] = None,
+    include: Annotated[Path | None, typer.Option(help="A folder of task YAMLs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List every task with a training split: sizes, kind, capability, or why it is excluded.
+
+    Works offline, from the tasks' configurations. Example: tsqa seeds list --family arc
+    """
+    from tsqa.seeds.listing import list_tasks, print_tasks
+
+    print_tasks(list_tasks(include, family=family, capability=capability), as_json=as_json)
+
+
+def _stage_command(name: str, stage: str, what: str, group: typer.Typer = app) -> None:
     def command(recipe: RecipePath, overrides: Overrides = None) -> None:
         _open(recipe, overrides).run(until=stage)
 
-    command.__doc__ = f"{what}\n\nExample: tsqa {name} recipes/quickstart/recipe.yaml"
-    app.command(name)(command)
+    shown = name if group is app else stage
+    command.__doc__ = f"{what}\n\nExample: tsqa {shown} recipes/quickstart/recipe.yaml"
+    group.command(name)(command)
 
 
 _stage_command("data", "data", "Build the recipe's own data, and stop there.")
-_stage_command("seeds", "seeds", "Read training splits into seeds, after what they need.")
+_stage_command("run", "seeds", "Read training splits into seeds: `tsqa seeds RECIPE`.", seeds_app)
 _stage_command("generate", "generate", "Have the teacher write questions and voted answers.")
 _stage_command("filter", "filter", "Verify, deduplicate and decontaminate the candidates.")
 _stage_command("tokenize", "tokenize", "Turn every source of the mixture into token rows.")
@@ -108,6 +211,11 @@ def _open(recipe: Path, overrides: list[str] | None) -> Pipeline:
 
     given = list(overrides or [])
     return Pipeline(load_recipe(recipe, given), recipe, given)
+
+
+def _filtered(recipe: Path, overrides: list[str] | None) -> Path:
+    """The folder of the recipe's filter artifact; TsqaError when it is not built."""
+    return _open(recipe, overrides).finished("filter").path
 
 
 def _report(pipeline: Pipeline) -> None:

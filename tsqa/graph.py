@@ -16,12 +16,23 @@ import yaml
 
 from tsqa.artifact import file_identity, fingerprint_of
 from tsqa.errors import RecipeError
+from tsqa.filters.language import check_codes
 from tsqa.lm_tasks import data_files
-from tsqa.recipe import ModelSection, Recipe, arms_of, load_recipe
+from tsqa.prompts import Role, load_prompts
+from tsqa.recipe import (
+    FilterSection,
+    GenerateSection,
+    ModelSection,
+    Recipe,
+    TeacherSection,
+    arms_of,
+    load_recipe,
+    needed,
+)
 
-PROMPT_FOLDER = Path(__file__).parent / "prompts"
+TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
 STAGES = ("data", "seeds", "generate", "filter", "tokenize", "train", "evaluate", "compare")
-STAGE_VERSIONS = dict.fromkeys(STAGES, 1)
+STAGE_VERSIONS = dict.fromkeys(STAGES, 1) | {"seeds": 2, "generate": 2, "filter": 2}
 """Raise a number when the code of a stage changes what it writes."""
 
 
@@ -54,7 +65,10 @@ class Node:
 
 
 def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) -> list[Node]:
-    """Return the recipe's nodes in the order in which they can run, sub-recipes first."""
+    """Return the recipe's nodes in the order in which they can run.
+
+    Seeds come first: what they refuse (an unknown task, a leak) is refused before any training.
+    """
     if origin.resolve() in ancestors:
         raise RecipeError(f"{origin}: the recipes of its models go in a circle")
     ancestors = (*ancestors, origin.resolve())
@@ -66,23 +80,27 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
         return node
 
     data = add("data", {}, recipe, None) if recipe.data else None
-    base = _trained_by_recipe(recipe.model, recipe, ancestors, nodes)
     filtered = None
     if recipe.seeds:
         seeds = add("seeds", {"data": data}, recipe, None)
         if recipe.generate:
-            teacher_model = recipe.generate.teacher.model
-            teacher = _trained_by_recipe(teacher_model, recipe, ancestors, nodes)
-            inputs = {"seeds": seeds, "teacher": teacher, "data": data}
+            inputs = {"seeds": seeds, "data": data}
+            for role, teacher in teachers_of(recipe.generate).items():
+                inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
             generated = add("generate", inputs, recipe, None)
             if recipe.filter:
                 inputs = {"seeds": seeds, "generate": generated, "data": data}
+                if recipe.filter.triviality:  # it may ask the teacher itself
+                    inputs["teacher"] = generated.inputs.get("teacher")
+                for role, teacher in teachers_of(recipe.filter).items():
+                    inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
                 filtered = add("filter", inputs, recipe, None)
 
+    base = _trained_by_recipe(recipe.model, recipe, ancestors, nodes) if recipe.model else None
     results: dict[str, Node] = {}
-    if recipe.eval and (base is not None or recipe.model.path is not None):
+    if recipe.eval and (base or (recipe.model and recipe.model.path)):
         results["base"] = add("evaluate", {"model": base, "data": data}, recipe, "base")
-    for arm, arm_recipe in arms_of(recipe).items():
+    for arm, arm_recipe in arms_of(recipe).items() if recipe.train else ():
         inputs = {"data": data, "filter": filtered, "model": base}
         tokens = add("tokenize", inputs, arm_recipe, None)
         inputs = {"data": data, "tokenize": tokens, "model": base}
@@ -132,22 +150,32 @@ def _stage_config(node: Node) -> dict[str, Any]:
             return recipe.data.data_config()
         case "seeds":
             assert recipe.seeds
+            datasets = [
+                {**dataset.data_config(), "path": _identify(dataset.path)}
+                for dataset in recipe.seeds.datasets
+            ]
             return {
                 **recipe.seeds.data_config(),
                 "include": _identify(recipe.seeds.include),
+                "datasets": datasets,
+                "taxonomy": [file_identity(TAXONOMY), _identify(recipe.seeds.taxonomy)],
                 "evaluated": _evaluated(recipe),
             }
         case "generate":
             assert recipe.generate
             config = recipe.generate.data_config()
-            config["teacher"]["model"] = _model_config(recipe.generate.teacher.model)
+            config["teacher"] = _teacher_config(recipe.generate.teacher)
+            if recipe.generate.cascade:
+                config["cascade"]["teacher"] = _teacher_config(recipe.generate.cascade.teacher)
+            prompts = recipe.generate.prompts
             config["prompts"] = {
-                role: _prompt_identity(name) for role, name in config["prompts"].items()
+                "question": _prompts(prompts.question, "question", "generate.prompts.question"),
+                "answer": _prompts(prompts.answer, "answer", "generate.prompts.answer"),
             }
             return config
         case "filter":
             assert recipe.filter
-            return {**recipe.filter.data_config(), "evaluated": _evaluated(recipe)}
+            return {**_filter_config(recipe.filter), "evaluated": _evaluated(recipe)}
         case "tokenize":
             tokenizer = recipe.tokenizer.data_config() if recipe.tokenizer else None
             if tokenizer:
@@ -155,26 +183,26 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 tokenizer["train_on"] = [_identify(path) for path in tokenizer["train_on"]]
             sources = {
                 name: {**source.data_config(), "path": _identify(source.path)}
-                for name, source in recipe.mixture.sources.items()
+                for name, source in needed(recipe.mixture, "mixture").sources.items()
             }
             return {
                 "tokenizer": tokenizer,
-                "model": None if tokenizer else _model_config(recipe.model),
+                "model": None if tokenizer else _model_config(needed(recipe.model, "model")),
                 "sources": sources,
-                "sequence_length": recipe.train.sequence_length,
+                "sequence_length": needed(recipe.train, "train").sequence_length,
             }
         case "train":
-            mixture = recipe.mixture.data_config()
+            mixture = needed(recipe.mixture, "mixture").data_config()
             mixture["sources"] = sorted(mixture["sources"])
             return {
-                "model": _model_config(recipe.model),
+                "model": _model_config(needed(recipe.model, "model")),
                 "mixture": mixture,
-                "train": recipe.train.data_config(),
+                "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }
         case "evaluate":
-            model = None if "model" in node.inputs else _model_config(recipe.model)
-            return {"model": model, **_evaluated(recipe)}
+            own = None if "model" in node.inputs else needed(recipe.model, "model")
+            return {"model": _model_config(own) if own else None, **_evaluated(recipe)}
         case "compare":
             assert recipe.eval
             ablation = recipe.ablation.data_config() if recipe.ablation else None
@@ -201,18 +229,42 @@ def _model_config(model: ModelSection) -> dict[str, Any]:
     return config
 
 
-def _prompt_identity(name: str) -> Any:
-    path = Path(name) if name.endswith(".jinja") else PROMPT_FOLDER / f"{name}.jinja"
-    if not path.is_file():
-        raise RecipeError(
-            f"generate.prompts: no prompt `{name}`",
-            f"name a shipped one ({_shipped_prompts()}) or the path of a .jinja file",
-        )
-    return file_identity(path)
+def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSection]:
+    """Role -> teacher, of all that a section names; a trained one is an input under its role."""
+    if isinstance(section, GenerateSection):
+        found = {"teacher": section.teacher}
+        return found | ({"cascade": section.cascade.teacher} if section.cascade else {})
+    found = {"judge": section.judge.teacher} if section.judge else {}
+    if section.triviality and section.triviality.teacher:
+        found["weak"] = section.triviality.teacher
+    return found
 
 
-def _shipped_prompts() -> str:
-    return ", ".join(sorted(path.stem for path in PROMPT_FOLDER.glob("*.jinja")))
+def _teacher_config(teacher: TeacherSection) -> dict[str, Any]:
+    return {**teacher.data_config(), "model": _model_config(teacher.model)}
+
+
+def _filter_config(section: FilterSection) -> dict[str, Any]:
+    config = section.data_config()
+    if section.languages is not None:
+        check_codes(section.languages)
+    config["renderings"] = [
+        _prompts(name, "document", "filter.renderings") for name in section.renderings
+    ]
+    if section.judge:
+        config["judge"]["teacher"] = _teacher_config(section.judge.teacher)
+        config["judge"]["prompt"] = _prompts(section.judge.prompt, "judge", "filter.judge.prompt")
+    if section.triviality and section.triviality.teacher:
+        config["triviality"]["teacher"] = _teacher_config(section.triviality.teacher)
+    if section.reward:
+        config["reward"]["model"] = _identify(section.reward.model)
+    if section.dedup.semantic:
+        config["dedup"]["semantic"]["model"] = _identify(section.dedup.semantic.model)
+    return config
+
+
+def _prompts(name: str, role: Role, key: str) -> Any:
+    return load_prompts(name, role, key).identity
 
 
 def _identify(path: str | None) -> Any:

@@ -12,7 +12,7 @@ from tsqa.progress import console
 
 
 def write_report(pipeline: Pipeline) -> Path:
-    """Print the table and write the page; raise TsqaError when nothing has been compared."""
+    """Print the table of deltas, where there is one, and write the page."""
     from eval.compare import print_table
     from eval.report import StageRow, build
 
@@ -35,10 +35,12 @@ def write_report(pipeline: Pipeline) -> Path:
                 note="",
             )
         )
-    if "compare" not in own:
-        console.print("This recipe compares nothing: no table, no report.")
+    if not own.keys() & {"compare", "filter"}:
+        console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
-    deltas = json.loads((own["compare"].path / "deltas.json").read_text(encoding="utf-8"))
+    deltas = None
+    if "compare" in own:
+        deltas = json.loads((own["compare"].path / "deltas.json").read_text(encoding="utf-8"))
     page = pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}
@@ -53,6 +55,7 @@ def write_report(pipeline: Pipeline) -> Path:
         generate=own.get("generate"),
         tokenize=own.get("tokenize"),
     )
-    print_table(deltas, console)
+    if deltas:
+        print_table(deltas, console)
     console.print(f"report  {page}")
     return page
