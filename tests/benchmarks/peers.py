@@ -1,0 +1,37 @@
+"""Run the peer in its own environment, and a function of ours in its own process."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_PEER = Path(__file__).with_name("datatrove_peer.py")
+
+
+def run_peer(python: Path | None, what: str, folder: Path) -> dict[str, Any]:
+    """What datatrove prints about the files in `folder`; empty without its environment."""
+    if python is None:
+        return {}
+    command = [str(python), str(_PEER), what, "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def peak_mib(work: Callable[..., None], *arguments: object) -> float:
+    """Peak resident memory of a fresh process that does the work."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, (work, arguments))
+
+
+def _measure(work: Callable[..., None], arguments: tuple[object, ...]) -> float:
+    work(*arguments)
+    # Not ru_maxrss: a child process starts with its parent's.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
