@@ -125,36 +125,6 @@ def write_jsonl(path: Path, records: Any) -> int:
     return count
 
 
-class AppendLog:
-    """Keyed append-only JSONL for work in flight: each record flushed, fsync about every 100."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.records: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            drop_torn_tail(path)
-            self.records = {record["id"]: record for record in read_jsonl(path)}
-        self._handle = path.open("a", encoding="utf-8")
-        self._unsynced = 0
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Append one record; its `id` must be new."""
-        self.records[record["id"]] = record
-        self._handle.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
-        self._handle.flush()
-        self._unsynced += 1
-        if self._unsynced >= 100:
-            self.sync()
-
-    def sync(self) -> None:
-        os.fsync(self._handle.fileno())
-        self._unsynced = 0
-
-    def close(self) -> None:
-        self.sync()
-        self._handle.close()
-
-
 def drop_torn_tail(path: Path) -> None:
     """Cut an unfinished last line (a kill during append) off a JSONL file."""
     with path.open("rb+") as handle:
