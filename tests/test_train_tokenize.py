@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.curated_rows import curated_row
+from tests.token_context import token_context
 from train import tokenize
 from train.stream import IGNORED, TokenStore, collate
 from tsqa.artifact import Artifact
@@ -19,28 +20,12 @@ from tsqa.dataset import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
-from tsqa.tracking import Tracker
 
 TEXTS = ["one 12 two", "", "three <|endoftext|> four", "Question: 3 + 4? Answer: 7"] * 5
 
 
 def context_for(folder: Path, path: Path) -> StageContext:
-    recipe = Recipe.model_validate(
-        {
-            "name": "t",
-            "model": {"config": {"model_type": "nemotron"}},
-            "tokenizer": {"train_on": [str(path)], "vocab_size": 300},
-            "mixture": {
-                "sources": {"web": {"path": str(path)}},
-                "phases": [{"tokens": 16, "ratios": {"web": 1.0}}],
-            },
-            "train": {"sequence_length": 16, "global_batch_tokens": 16, "lr": 1e-3},
-            "tracking": {"mode": "disabled"},
-        }
-    )
-    out = folder / "out"
-    out.mkdir()
-    return StageContext(recipe, {}, out, Tracker.silent())
+    return token_context(folder, {"web": {"path": str(path)}}, train_on=path)
 
 
 @pytest.fixture
@@ -64,10 +49,11 @@ def test_every_token_has_an_origin(written: tuple[StageContext, dict[str, Any]])
     end = 0
     for entry in index:
         assert entry["start"] == end
-        end += entry["length"]
+        end = entry["end"]
         span = tokens[entry["start"] : end]
         assert span[-1] == tokenizer.eos_token_id
         text = TEXTS[int(entry["id"][1:])]
+        assert entry["file"] == "web.jsonl.gz"
         assert entry["line"] == int(entry["id"][1:]) + 1
         assert tokenizer.decode(span[:-1]) == text
         assert (span == tokenizer.eos_token_id).sum() == 1
@@ -102,14 +88,15 @@ def test_the_curated_dataset_is_a_source_whose_tokens_lead_back_to_items(tmp_pat
     index = pq.read_table(context.out / "synthetic.docs.parquet").to_pylist()
     shown = [n for n, text in enumerate(TEXTS) if text]
     assert [entry["id"] for entry in index] == [curated_row(n)["id"] for n in shown]
-    assert [entry["line"] for entry in index] == [n + 1 for n in shown]
+    places = [(f"train-{n // 2:05d}.parquet", n % 2 + 1) for n in shown]
+    assert [(entry["file"], entry["line"]) for entry in index] == places
     for entry, number in zip(index, shown, strict=True):
-        span = tokens[entry["start"] : entry["start"] + entry["length"] - 1]
+        span = tokens[entry["start"] : entry["end"] - 1]
         assert tokenizer.decode(span) == TEXTS[number]
 
 
 def test_a_column_that_the_curated_dataset_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"filter:1: no text in the field `body`"):
+    with pytest.raises(DataError, match=r"train-00000\.parquet:1: no text in the field `body`"):
         tokenize.run(synthetic_context(tmp_path, "body"))
 
 

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from math import gcd
+from typing import Any
 
-from tsqa.errors import DataError, RecipeError
+from rich import box
+from rich.table import Table
+
+from tsqa.artifact import differing_keys
+from tsqa.errors import CheckpointError, DataError, RecipeError
 from tsqa.recipe import BASIS_POINTS, MixtureSection, TrainSection
 
 _FEISTEL_ROUNDS = 4
@@ -98,19 +105,41 @@ class MixturePlan:
         return dict(zip(self.sources, self._consumed[-1], strict=True))
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the stream, as JSON."""
+        names = self.sources
+        return {
+            "rows": dict(zip(names, self.rows, strict=True)),
+            "phases": {
+                str(number): {
+                    "rows": phase.rows,
+                    "weights": dict(zip(names, phase.weights, strict=True)),
+                }
+                for number, phase in enumerate(self.phases)
+            },
+            "seed": self.seed,
+            "sequence_length": self.sequence_length,
+            "batch_rows": self.batch_rows,
+        }
+
+    @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides the stream."""
-        parts = [
-            self.sources, self.rows, [[p.start, p.rows, p.weights] for p in self.phases],
-            self.seed, self.sequence_length, self.batch_rows, self.steps,
-        ]  # fmt: skip
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()[:16]
+
+    def require_same(self, recorded: Mapping[str, Any], where: str) -> None:
+        """Raise CheckpointError with the differing keys unless `recorded` is this identity."""
+        lines = differing_keys(recorded, self.identity)
+        if lines:
+            raise CheckpointError(
+                f"{where} belongs to another mixture plan:\n    " + "\n    ".join(lines),
+                "undo the change, or delete the checkpoints to train from the start",
+            )
 
     def row(self, k: int) -> Row:
         """The k-th row of the stream."""
         if not 0 <= k < self.total_rows:
             raise IndexError(k)
-        number = next(n for n, p in enumerate(self.phases) if k < p.start + p.rows)
+        number = bisect_right(self.phases, k, key=lambda phase: phase.start) - 1
         phase = self.phases[number]
         source, drawn = phase.draw(k - phase.start)
         epoch, position = divmod(self._consumed[number][source] + drawn, self.rows[source])
@@ -176,27 +205,78 @@ def plan(
     return made
 
 
+def plan_table(made: MixturePlan, padding: Mapping[str, int]) -> Table:
+    """The plan as a table to print before training; `padding` is tokens held per source."""
+    shown = "; ".join(
+        f"phase {number}: {phase.rows:,} rows of {_ratios(made.sources, phase.weights)}"
+        for number, phase in enumerate(made.phases, 1)
+    )
+    table = Table(title=made.note(), caption=shown, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("source")
+    for column in ("rows held", "rows drawn", "tokens drawn", "share", "epochs", "padding"):
+        table.add_column(column, justify="right")
+    for entry in made.describe():
+        name, rows = str(entry["source"]), int(entry["rows"])
+        padded = padding[name] / (rows * made.sequence_length) if rows else 0.0
+        table.add_row(
+            name,
+            f"{rows:,}",
+            f"{entry['drawn_rows']:,}",
+            f"{entry['tokens']:,}",
+            f"{entry['share']:.2%}",
+            f"{entry['epochs']:.3f}",
+            f"{padded:.2%}",
+        )
+    return table
+
+
+def _ratios(names: Sequence[str], weights: Sequence[int]) -> str:
+    period = sum(weights)
+    pairs = zip(names, weights, strict=True)
+    return ", ".join(f"{name} {weight / period:g}" for name, weight in pairs if weight)
+
+
 def _check_supply(made: MixturePlan, mixture: MixtureSection) -> None:
     problems = []
     for (name, drawn), have in zip(made.drawn.items(), made.rows, strict=True):
         if drawn and not have:
-            raise DataError(f"mixture.sources.{name} is empty, but a phase draws from it")
-        if drawn <= have * mixture.max_repetition:
+            raise DataError(
+                f"mixture.sources.{name} is empty, but a phase draws from it",
+                "give it documents, or set its ratio to 0",
+            )
+        own = mixture.sources[name].max_repetition
+        key = "mixture.max_repetition" if own is None else f"mixture.sources.{name}.max_repetition"
+        cap = mixture.max_repetition if own is None else own
+        # A cap is a decimal: 100 rows x 0.29 are 29, which floats would miss.
+        allowed = int(have * Fraction(str(cap)))
+        if drawn <= allowed:
             continue
         length = made.sequence_length
-        allowed = int(have * mixture.max_repetition)
         ratios = [phase.ratios.get(name, 0.0) for phase in mixture.phases]
-        scale = allowed / drawn
-        lower = " / ".join(f"{int(r * scale * BASIS_POINTS) / BASIS_POINTS:g}" for r in ratios)
+        lower = " / ".join(f"{ratio:g}" for ratio in _affordable(made, ratios, drawn, allowed))
         problems.append(
             f"mixture.sources.{name}: {drawn * length:,} tokens are drawn, it holds "
-            f"{have * length:,} ({drawn / have:.2f} epochs, max_repetition "
-            f"{mixture.max_repetition:g}): short by {(drawn - allowed) * length:,} tokens\n"
-            f"  fix: raise mixture.max_repetition to {-(-100 * drawn // have) / 100:g}, or lower "
+            f"{have * length:,} ({drawn / have:.2f} epochs, {key} {cap:g}): short by "
+            f"{(drawn - allowed) * length:,} tokens\n"
+            f"  fix: raise {key} to {-(-100 * drawn // have) / 100:g}, or lower "
             f"its ratio to {lower}"
         )
     if problems:
         raise RecipeError("\n".join(problems))
+
+
+def _affordable(
+    made: MixturePlan, ratios: Sequence[float], drawn: int, allowed: int
+) -> list[float]:
+    """The ratios of a source, scaled until its rows suffice however the others are scaled."""
+    points = [int(round(ratio * BASIS_POINTS) * allowed / drawn) for ratio in ratios]
+    # A phase draws at most the next whole row; one that was cut off draws none.
+    while sum(
+        -(-point * phase.rows // BASIS_POINTS)
+        for point, phase in zip(points, made.phases, strict=False)
+    ) > allowed:  # fmt: skip
+        points[points.index(max(points))] -= 1
+    return [point / BASIS_POINTS for point in points]
 
 
 def _weights(ratios: Mapping[str, float], names: Sequence[str]) -> tuple[int, ...]:

@@ -1,59 +1,78 @@
 """Every source of the mixture -> rows of tokens on disk.
 
-Promises: documents are concatenated with an end-of-sequence token after each and cut into rows of
-`train.sequence_length`; every token has an origin (`<source>.docs.parquet`: id, line, start,
-length); the same input gives the same bytes; a source that is done is not done again.
+Promises: a source is rows of `train.sequence_length` tokens, each document closed by an
+end-of-sequence token; every token has an origin (`<source>.docs.parquet`: id, file, line, start,
+end); the same input gives the same bytes, on any number of processes; what is done is not done
+again; `<source>.bin` and `<source>.idx` are also a Megatron dataset.
+
+`<source>.dropped.jsonl` names the documents that were left out and why; `<source>.loss` (one bool
+a token) is there where only answers bear a loss; `sources.json` says what a reader must know.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from tsqa.artifact import read_numbered_jsonl, write_json
-from tsqa.dataset import read_curated
-from tsqa.errors import DataError, RecipeError
+from train.megatron import write_index
+from train.shards import DOCUMENTS, Check, Encoder, Shard, beside, write_shard
+from train.sources import (
+    SHARD_BYTES,
+    find_pieces,
+    group_pieces,
+    read_documents,
+)
+from tsqa.artifact import read_jsonl, write_json
+from tsqa.dataset import CURATED
+from tsqa.errors import DataError, EngineError, RecipeError
+from tsqa.process import die_with_parent
 from tsqa.progress import progress_bar
 from tsqa.recipe import SourceSection, needed
 from tsqa.stage import StageContext
 
 END_OF_TEXT = "<|endoftext|>"
-_BATCH_DOCUMENTS = 512
+_COPY_BYTES = 8 << 20
+_DOCUMENTS_AT_ONCE = 1 << 16
+_COUNTED = ("tokens", "loss_tokens", "padding", "documents", "empty", "dropped")
 
 
-@dataclass(frozen=True)
-class Document:
-    line: int
-    id: str
-    text: str
+def run(context: StageContext, check: Check | None = None) -> dict[str, Any]:
+    """Make or copy the tokenizer, then tokenize each source; see the module for the files.
 
-
-def run(context: StageContext) -> dict[str, Any]:
-    """Make or copy the tokenizer, then tokenize each source; see the module for the files."""
+    Documents for which `check` gives a reason are dropped.
+    """
     mixture = needed(context.recipe.mixture, "mixture")
+    length = needed(context.recipe.train, "train").sequence_length
     tokenizer = _tokenizer(context)
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no end-of-sequence token", "choose one that has")
-    dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    length = needed(context.recipe.train, "train").sequence_length
-    summaries: dict[str, dict[str, Any]] = {}
-    with progress_bar() as bar:
-        task = bar.add_task("tokenize", total=len(mixture.sources), note="")
-        for name, source in mixture.sources.items():
-            done = context.out / f"{name}.json"
-            if not done.exists():
-                stream = _documents_of(context, source)
-                stats = _write_source(context.out / name, stream, tokenizer, dtype, length)
-                write_json(done, stats)
-            summaries[name] = json.loads(done.read_text(encoding="utf-8"))
-            bar.update(task, advance=1, note=f"{name}: {summaries[name]['tokens']:,} tokens")
+    encoder = Encoder(tokenizer)
+    shards = {
+        name: _shards_of(context, name, section)
+        for name, section in mixture.sources.items()
+        if not beside(context.out / name, ".json").exists()
+    }
+    todo = [shard for found in shards.values() for shard in found if not shard.done]
+    _tokenize(todo, mixture.tokenize_processes, _Worker(encoder, length, check))
+    for name, found in shards.items():
+        _join(context.out / name, found, encoder, length)
+    summaries = {
+        name: json.loads(beside(context.out / name, ".json").read_text(encoding="utf-8"))
+        for name in mixture.sources
+    }
     for phase in mixture.phases:
         for name, ratio in phase.ratios.items():
             if ratio and not summaries[name]["rows"]:
@@ -65,7 +84,7 @@ def run(context: StageContext) -> dict[str, Any]:
         context.out / "sources.json",
         {
             "sequence_length": length,
-            "dtype": np.dtype(dtype).name,
+            "dtype": encoder.dtype.name,
             "vocab_size": len(tokenizer),
             "eos_token_id": tokenizer.eos_token_id,
             "sources": summaries,
@@ -74,18 +93,8 @@ def run(context: StageContext) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
         "sources": summaries,
-        "tokens": sum(s["tokens"] for s in summaries.values()),
+        "tokens": sum(summary["tokens"] for summary in summaries.values()),
     }
-
-
-def read_documents(path: Path, field: str) -> Iterator[Document]:
-    """Yield the documents of a JSONL or JSONL.gz file; DataError names the broken line."""
-    return _documents(path, read_numbered_jsonl(path), field)
-
-
-def read_synthetic(path: Path, field: str) -> Iterator[Document]:
-    """Yield the curated documents of a filter artifact; their line is the row, from 1."""
-    return _documents(path, enumerate(read_curated(path, ["id", field]), 1), field)
 
 
 def train_tokenizer(paths: list[Path], vocab_size: int) -> Any:
@@ -108,8 +117,7 @@ def train_tokenizer(paths: list[Path], vocab_size: int) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    texts = (document.text for path in paths for document in read_documents(path, "text"))
-    core.train_from_iterator(texts, trainer)
+    core.train_from_iterator(_texts(paths), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=END_OF_TEXT,
@@ -117,6 +125,15 @@ def train_tokenizer(paths: list[Path], vocab_size: int) -> Any:
         pad_token=END_OF_TEXT,
         clean_up_tokenization_spaces=False,
     )
+
+
+def _texts(paths: Sequence[Path]) -> Iterator[str]:
+    for path in paths:
+        section = SourceSection(path=str(path))
+        for piece in find_pieces(section, path, "tokenizer.train_on"):
+            for document in read_documents(piece, section.text_field):
+                if document is not None:
+                    yield document.text
 
 
 def _tokenizer(context: StageContext) -> Any:
@@ -152,61 +169,133 @@ def _tokenizer_origin(context: StageContext) -> str:
     return str(needed(recipe.model, "model").path)
 
 
-def _documents_of(context: StageContext, source: SourceSection) -> Iterator[Document]:
-    if source.stage is not None:
-        return read_synthetic(context.inputs[source.stage].path, source.text_field)
-    return read_documents(context.resolve(str(source.path)), source.text_field)
+def _shards_of(context: StageContext, name: str, section: SourceSection) -> list[Shard]:
+    """The shards of a source; its folder for them is there afterwards."""
+    if section.stage is not None:
+        path = context.inputs[section.stage].path / CURATED
+        if not path.is_dir():
+            raise DataError(f"{path}: no such folder", "build it: tsqa filter RECIPE")
+    else:
+        path = context.resolve(str(section.path))
+    folder = context.out / "shards" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    pieces = find_pieces(section, path, f"mixture.sources.{name}")
+    return [
+        Shard(folder / f"{number:06d}", section, group)
+        for number, group in enumerate(group_pieces(pieces))
+    ]
 
 
-def _documents(
-    path: Path, records: Iterable[tuple[int, dict[str, Any]]], field: str
-) -> Iterator[Document]:
-    for number, record in records:
-        text = record.get(field)
-        if not isinstance(text, str):
-            raise DataError(
-                f"{path}:{number}: no text in the field `{field}`",
-                "name the right field in mixture.sources.*.text_field",
-            )
-        if text.strip():
-            yield Document(number, str(record.get("id", "")), text)
+@dataclass(frozen=True)
+class _Worker:
+    """What every process needs."""
+
+    encoder: Encoder
+    length: int
+    check: Check | None
+
+    def write(self, shard: Shard) -> None:
+        write_shard(shard, self.encoder, self.length, self.check)
 
 
-def _write_source(
-    stem: Path,
-    stream: Iterator[Document],
-    tokenizer: Any,
-    dtype: npt.DTypeLike,
-    length: int,
-) -> dict[str, Any]:
-    """Write `<stem>.bin` and `<stem>.docs.parquet`; return the counts."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+_worker: _Worker | None = None
+"""Of a child process."""
 
-    columns: dict[str, Any] = dict.fromkeys(("id", "line", "start", "length"), pa.int64())
-    schema = pa.schema({**columns, "id": pa.string()})
-    eos = tokenizer.eos_token_id
-    tokens = documents = 0
-    binary = stem.with_name(stem.name + ".bin")
-    index = stem.with_name(stem.name + ".docs.parquet")
-    with binary.open("wb") as out, pq.ParquetWriter(index, schema) as writer:
-        while batch := list(itertools.islice(stream, _BATCH_DOCUMENTS)):
-            texts = [document.text for document in batch]
-            # A special token written out in a document is text, never that document's end.
-            encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
-            pieces = [[*ids, eos] for ids in encoded["input_ids"]]
-            lengths = [len(piece) for piece in pieces]
-            starts = [tokens + offset for offset in itertools.accumulate([0, *lengths[:-1]])]
-            np.fromiter(itertools.chain.from_iterable(pieces), dtype=dtype).tofile(out)
-            values = [[d.id for d in batch], [d.line for d in batch], starts, lengths]
-            writer.write_table(pa.table(values, schema=schema))
-            tokens += sum(lengths)
-            documents += len(batch)
-        rows = -(-tokens // length)
-        np.full(rows * length - tokens, eos, dtype=dtype).tofile(out)
-    return {
-        "rows": rows,
-        "tokens": tokens,
-        "padding": rows * length - tokens,
-        "documents": documents,
-    }
+
+def _start_child(worker: _Worker, threads: int) -> None:
+    global _worker
+    die_with_parent()
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    _worker = worker
+
+
+def _write_in_child(shard: Shard) -> Shard:
+    assert _worker is not None
+    _worker.write(shard)
+    return shard
+
+
+def _tokenize(shards: Sequence[Shard], processes: int | None, worker: _Worker) -> None:
+    """Tokenize shards on several processes, or on this one where little is to be done."""
+    cores = len(os.sched_getaffinity(0))
+    total = sum(shard.size for shard in shards)
+    count = min(processes or cores, len(shards), -(-total // SHARD_BYTES))
+    with progress_bar() as bar:
+        task = bar.add_task("tokenize", total=len(shards), note="shards")
+        if count <= 1:
+            for shard in shards:
+                worker.write(shard)
+                bar.update(task, advance=1)
+            return
+        # Not forked: torch and tokenizers hold threads.
+        pool = ProcessPoolExecutor(
+            count, get_context("spawn"), _start_child, (worker, max(1, cores // count))
+        )
+        try:
+            for done in as_completed([pool.submit(_write_in_child, shard) for shard in shards]):
+                done.result()
+                bar.update(task, advance=1)
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a process that tokenizes died; the kernel may have ended it for its memory",
+                "lower mixture.tokenize_processes and run it again: finished shards are kept",
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _join(stem: Path, shards: Sequence[Shard], encoder: Encoder, length: int) -> None:
+    """Make one source of its shards, in their order, and remove them."""
+    answers_only = shards[0].section.answer_marker is not None if shards else False
+    found = [
+        json.loads(beside(shard.stem, ".json").read_text(encoding="utf-8")) for shard in shards
+    ]
+    counts = {key: sum(counted[key] for counted in found) for key in _COUNTED}
+    written = counts["tokens"] + counts["padding"]
+    rows = -(-written // length)
+    room = rows * length - written
+    counts["padding"] += room
+    end = np.full(room, encoder.eos, encoder.dtype).tobytes()
+    _concatenate(beside(stem, ".bin"), [beside(shard.stem, ".bin") for shard in shards], end)
+    if answers_only:
+        parts = [beside(shard.stem, ".loss") for shard in shards]
+        _concatenate(beside(stem, ".loss"), parts, bytes(room))
+    _join_documents(stem, shards, found)
+    write_index(beside(stem, ".idx"), beside(stem, ".docs.parquet"), encoder.dtype)
+    write_json(beside(stem, ".json"), {"rows": rows, **counts, "answers_only": answers_only})
+    shutil.rmtree(stem.parent / "shards" / stem.name)
+
+
+def _concatenate(path: Path, parts: Sequence[Path], end: bytes) -> None:
+    with path.open("wb") as out:
+        for part in parts:
+            with part.open("rb") as handle:
+                shutil.copyfileobj(handle, out, _COPY_BYTES)
+        out.write(end)
+
+
+def _join_documents(stem: Path, shards: Sequence[Shard], found: Sequence[dict[str, Any]]) -> None:
+    """Write the origins, and what was dropped, with places in the whole source and file."""
+    start, file, lines = 0, "", 0
+    with (
+        pq.ParquetWriter(beside(stem, ".docs.parquet"), DOCUMENTS) as writer,
+        beside(stem, ".dropped.jsonl").open("w", encoding="utf-8") as dropped,
+    ):
+        for shard, counted in zip(shards, found, strict=True):
+            with pq.ParquetFile(beside(shard.stem, ".docs.parquet")) as documents:
+                for batch in documents.iter_batches(_DOCUMENTS_AT_ONCE):
+                    continued = pc.equal(batch["file"], pa.scalar(file)).to_numpy(False)
+                    moved = {
+                        "line": batch["line"].to_numpy() + lines * continued,
+                        "start": batch["start"].to_numpy() + start,
+                        "end": batch["end"].to_numpy() + start,
+                    }
+                    columns = [moved.get(name, batch[name]) for name in DOCUMENTS.names]
+                    writer.write_batch(pa.record_batch(columns, schema=DOCUMENTS))
+            for record in read_jsonl(beside(shard.stem, ".dropped.jsonl")):
+                record["line"] += lines if record["file"] == file else 0
+                dropped.write(json.dumps(record, ensure_ascii=False) + "\n")
+            start += counted["tokens"] + counted["padding"]
+            lines = counted["last_lines"] + (lines if counted["last_file"] == file else 0)
+            file = counted["last_file"]

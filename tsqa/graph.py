@@ -32,7 +32,7 @@ from tsqa.recipe import (
 
 TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
 STAGES = ("data", "seeds", "generate", "filter", "tokenize", "train", "evaluate", "compare")
-STAGE_VERSIONS = dict.fromkeys(STAGES, 1) | {"seeds": 2, "generate": 2, "filter": 2}
+STAGE_VERSIONS = dict.fromkeys(STAGES, 1) | {"seeds": 2, "generate": 2, "filter": 2, "tokenize": 2}
 """Raise a number when the code of a stage changes what it writes."""
 
 
@@ -180,9 +180,9 @@ def _stage_config(node: Node) -> dict[str, Any]:
             tokenizer = recipe.tokenizer.data_config() if recipe.tokenizer else None
             if tokenizer:
                 tokenizer["path"] = _identify(tokenizer["path"])
-                tokenizer["train_on"] = [_identify(path) for path in tokenizer["train_on"]]
+                tokenizer["train_on"] = [_identify_data(path) for path in tokenizer["train_on"]]
             sources = {
-                name: {**source.data_config(), "path": _identify(source.path)}
+                name: {**source.data_config(), "path": _identify_data(source.path)}
                 for name, source in needed(recipe.mixture, "mixture").sources.items()
             }
             return {
@@ -286,6 +286,14 @@ def _identify(path: str | None) -> Any:
     if path.startswith((".", "/")) or real.suffix in (".jsonl", ".gz", ".json"):
         raise RecipeError(f"{path}: no such file or folder", "correct the path in the recipe")
     return path
+
+
+def _identify_data(path: str | None) -> Any:
+    """As `_identify`, but all files below a folder count."""
+    if path is None or path.startswith("{data}") or not Path(path).is_dir():
+        return _identify(path)
+    files = [file for file in sorted(Path(path).rglob("*")) if file.is_file()]
+    return [[str(file.relative_to(path)), file_identity(file)] for file in files]
 
 
 def _task_data(task_yaml: Path) -> list[Path]:

@@ -333,7 +333,7 @@ class TokenizerSection(Section):
 
     path: str | None = None
     train_on: list[str] = []
-    """JSONL files with a `text` field."""
+    """Files or folders, as of a source, with a `text` field."""
     vocab_size: int = Field(1024, ge=257)
 
     @model_validator(mode="after")
@@ -344,18 +344,32 @@ class TokenizerSection(Section):
 
 
 class SourceSection(Section):
-    """One source of the mixture: files, or an earlier stage's dataset."""
+    """One source of the mixture: files, a Hugging Face dataset, or an earlier stage's dataset."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     path: str | None = None
-    """JSONL, optionally gzipped."""
+    """A file or a folder of JSONL(.gz, .zst), parquet or text (.txt, .md), a dataset that
+    `datasets` saved to disk, or a hub id, which is streamed."""
     stage: Literal["filter"] | None = Field(None, alias="from")
+    subset: str | None = None
+    """Of a hub dataset, as are `split` and `revision`; the revision must be given."""
+    split: str = "train"
+    revision: str | None = None
     text_field: str = "text"
+    packing: Literal["split", "whole"] = "split"
+    """split: documents one after the other, cut where a row ends. whole: each row holds whole
+    documents, best fit first; one that is longer than a row is dropped."""
+    answer_marker: str | None = None
+    """Only what follows the first of these in a document bears a loss, such as "Answer:"."""
+    max_repetition: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
+    """Epochs over this source beyond which training is refused; None: the mixture's."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.path is None) == (self.stage is None):
             raise ValueError("give exactly one of path, from")
+        if self.answer_marker == "":
+            raise ValueError("answer_marker is empty; leave it out to train on whole documents")
         return self
 
 
@@ -382,6 +396,8 @@ class MixtureSection(Section):
     phases: list[PhaseSection] = Field(min_length=1)
     max_repetition: float = Field(4.0, gt=0)
     """Epochs over a source beyond which training is refused."""
+    tokenize_processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    """None: one for each core."""
 
     @property
     def tokens(self) -> int:

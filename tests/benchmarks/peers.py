@@ -12,11 +12,11 @@ from typing import Any
 _PEER = Path(__file__).with_name("datatrove_peer.py")
 
 
-def run_peer(python: Path | None, what: str, folder: Path) -> dict[str, Any]:
+def run_peer(python: Path | None, what: str, folder: Path, script: Path = _PEER) -> dict[str, Any]:
     """What datatrove prints about the files in `folder`; empty without its environment."""
     if python is None:
         return {}
-    command = [str(python), str(_PEER), what, "--folder", str(folder)]
+    command = [str(python), "-P", str(script), what, "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
