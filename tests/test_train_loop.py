@@ -3,129 +3,45 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 
+from tests.train_runs import (
+    ENVIRONMENT,
+    HYBRID,
+    STEPS,
+    command,
+    metrics,
+    prepare,
+    train,
+    wait_for,
+    write_recipe,
+)
 from train.isolation import forward_arguments, isolate
 from train.mixture import plan
-from train.model import build_model, parameter_groups
+from train.model import build_model
+from train.optimizer import build_optimizer
 from train.schedule import learning_rate
-from train.stream import IGNORED, TokenStore, micro_batches
+from train.stream import IGNORED, TokenStore, read_batch
 from tsqa.artifact import Artifact
-from tsqa.pipeline import Pipeline
 from tsqa.recipe import Recipe, load_recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).parent.parent
-STEPS = 12
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "WANDB_MODE": "disabled",
-    "PYTHONPATH": str(ROOT),
-    "HF_HUB_OFFLINE": "1",
-}
-
 
 @pytest.fixture(scope="module")
 def recipe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hybrid student over two sources, tokenized."""
-    folder = tmp_path_factory.mktemp("train")
-    generator = random.Random(0)
-    for name, words in (("web", 60), ("qa", 9)):
-        with (folder / f"{name}.jsonl").open("w") as handle:
-            for _ in range(60):
-                count = generator.randint(1, words)
-                text = " ".join(str(generator.randint(0, 99)) for _ in range(count))
-                handle.write(json.dumps({"text": f"{name}: {text}"}) + "\n")
-    recipe = {
-        "name": "tiny",
-        "runs": str(folder / "runs"),
-        "model": {
-            "config": {
-                "model_type": "nemotron_h",
-                "hidden_size": 32,
-                "layers_block_type": ["linear_attention", "full_attention", "mlp"],
-                "num_attention_heads": 2,
-                "num_key_value_heads": 1,
-                "head_dim": 32,
-                "intermediate_size": 64,
-                "ssm_state_size": 16,
-                "mamba_num_heads": 4,
-                "mamba_head_dim": 16,
-                "n_groups": 1,
-                "chunk_size": 16,
-                "max_position_embeddings": 64,
-            }
-        },
-        "tokenizer": {"train_on": [str(folder / "web.jsonl")], "vocab_size": 320},
-        "mixture": {
-            "sources": {n: {"path": str(folder / f"{n}.jsonl")} for n in ("web", "qa")},
-            "phases": [{"tokens": STEPS * 256, "ratios": {"web": 0.6, "qa": 0.4}}],
-            "max_repetition": 50,
-        },
-        "train": {
-            "sequence_length": 32,
-            "global_batch_tokens": 256,
-            "micro_batch_size": 4,
-            "lr": 3e-3,
-            "clip": 0.5,
-            "precision": "fp32",
-            "log_every": 1,
-        },
-        "tracking": {"mode": "disabled"},
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    Pipeline(load_recipe(path), path, []).run(until="tokenize")
-    return path
-
-
-def command(path: Path, *overrides: str, processes: int = 0) -> list[str]:
-    """`python -m train`, or with `processes` the same under `accelerate launch`."""
-    launcher: list[str] = ["-m", "train"]
-    if processes:
-        config = str(ROOT / "launch" / "accelerate" / "cpu2.yaml")
-        launcher = ["-m", "accelerate.commands.launch", "--config_file", config,
-                    "--num_processes", str(processes), "-m", "train"]  # fmt: skip
-    return [sys.executable, *launcher, str(path), *overrides]
-
-
-def train(path: Path, runs: Path, *overrides: str, processes: int = 0) -> Artifact:
-    tokenized = Path(load_recipe(path).runs) / "artifacts" / "tokenize"
-    if not runs.exists():
-        shutil.copytree(tokenized, runs / "artifacts" / "tokenize")
-    values = (*overrides, f"runs={runs}")
-    subprocess.run(command(path, *values, processes=processes), env=ENVIRONMENT, check=True)
-    return finished(runs)
-
-
-def finished(runs: Path) -> Artifact:
-    (manifest,) = (runs / "artifacts" / "train").glob("*/manifest.json")
-    return Artifact(manifest.parent, json.loads(manifest.read_text()))
-
-
-def metrics(artifact: Artifact) -> list[dict[str, Any]]:
-    lines = (artifact.path / "metrics.jsonl").read_text().splitlines()
-    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    for record in records:
-        del record["train/tokens_per_second"]
-    return records
+    return write_recipe(tmp_path_factory.mktemp("train"), HYBRID)
 
 
 def silent_context(recipe: Recipe) -> StageContext:
@@ -143,16 +59,15 @@ def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
     model = build_model(context, AutoTokenizer.from_pretrained(folder / "tokenizer"))
     isolate(model, torch.device("cpu"))
     section = recipe.train
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, section.weight_decay), betas=section.betas, eps=section.eps
-    )
+    optimizer = build_optimizer(model, section)
     store = TokenStore(folder)
     made = plan(recipe.mixture, section, store.rows, recipe.seed)
     losses, norms = [], []
     for step in range(made.steps):
+        rows = range(step * made.batch_rows, (step + 1) * made.batch_rows)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(section, step, made.steps)
-        (batch,) = micro_batches(store, made, step, 0, 1, made.batch_rows)
+            group["lr"] = learning_rate(section, rows, made.total_rows)
+        batch = read_batch(store, made, rows.start, len(rows))
         logits = model(**forward_arguments("nemotron_h", batch)).logits
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
         loss.backward()
@@ -188,12 +103,13 @@ def test_accumulated_losses_and_the_export_equal_plain_torch(
     assert sum(drawn.values()) == reference.summary["tokens"] == STEPS * 256
 
 
-def test_two_processes_with_sharded_weights_give_the_same_losses(
-    recipe_path: Path, reference: Artifact, tmp_path: Path
+@pytest.mark.parametrize(("stage", "offload", "micro"), [(3, "none", 2), (2, "optimizer", 1)])
+def test_two_processes_that_share_the_state_give_the_same_losses(
+    recipe_path: Path, reference: Artifact, tmp_path: Path, stage: int, offload: str, micro: int
 ) -> None:
     split = train(
-        recipe_path, tmp_path / "runs", "train.micro_batch_size=2", "train.zero_stage=3",
-        processes=2,
+        recipe_path, tmp_path / "runs", f"train.micro_batch_size={micro}",
+        f"train.zero_stage={stage}", f"train.offload={offload}", processes=2,
     )  # fmt: skip
     for key in ("train/loss", "train/loss/qa", "train/grad_norm"):
         expected = [record.get(key, 0.0) for record in metrics(reference)]
@@ -205,8 +121,7 @@ def test_killed_and_terminated_runs_end_bit_for_bit_the_same(
     recipe_path: Path, reference: Artifact, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    tokenized = Path(load_recipe(recipe_path).runs) / "artifacts" / "tokenize"
-    shutil.copytree(tokenized, runs / "artifacts" / "tokenize")
+    prepare(recipe_path, runs)
     values = (f"runs={runs}", "train.checkpoint_every=2")
     for number, (step, sign) in enumerate([(2, signal.SIGKILL), (6, signal.SIGTERM)]):
         process = subprocess.Popen(command(recipe_path, *values), env=ENVIRONMENT)
@@ -256,10 +171,3 @@ def test_vllm_scores_the_hybrid_export_as_transformers_does(
     tokens = torch.arange(5, 45)[None]
     scores = model(tokens).logits.log_softmax(-1)[0, :-1].gather(1, tokens[0, 1:, None])[:, 0]
     assert json.loads(target.read_text()) == pytest.approx(scores.tolist(), abs=1e-3)
-
-
-def wait_for(folder: Path, pattern: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not (folder.is_dir() and next(folder.glob(pattern), None)):
-        assert time.monotonic() < deadline, f"{folder}/{pattern} did not appear"
-        time.sleep(0.002)

@@ -1,31 +1,35 @@
 """The training loop of one arm: token stream -> optimizer steps -> checkpoints -> HF folder.
 
-Promises: the loss is the mean over the valid tokens of the whole global batch, however it is split
-into micro-batches and ranks; a run killed anywhere and started again ends with the same weights
-and metrics; everything random follows from the recipe's seed and the step.
+Promises: a run killed anywhere and started again ends with the same weights and metrics;
+everything random follows from the recipe's seed and the step; a loss that is not a number, or a
+spike, stops the run and names the rows, with the last good checkpoint in place.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import time
 import warnings
-from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 
 from train.books import Books
 from train.checkpoint import Checkpoints
-from train.isolation import check_isolation, forward_arguments, isolate
+from train.export import export_model, save_description
+from train.guard import Guard
+from train.heldout import HeldOut, training_rows
+from train.isolation import check_isolation, isolate
+from train.meters import Meters
 from train.mixture import MixturePlan, plan
-from train.model import build_model, parameter_groups
-from train.schedule import learning_rate
-from train.stream import IGNORED, MicroBatch, TokenStore, micro_batches
+from train.model import build_model
+from train.moe import Routers, mark_leaves
+from train.optimizer import build_optimizer, casts_spare, fp32_parameters
+from train.schedule import batch_schedule, learning_rate
+from train.step import Stepper
+from train.stream import TokenStore, TokenStream
 from tsqa.artifact import write_json
 from tsqa.progress import progress_bar
 from tsqa.recipe import needed
@@ -34,6 +38,7 @@ from tsqa.stage import StageContext
 PREEMPTED = 75
 """Exit code after SIGTERM: saved, run again to continue."""
 METRICS = "metrics.jsonl"
+HELDOUT = "heldout.jsonl"
 _TAIL_SHARE = 20
 
 
@@ -54,19 +59,19 @@ def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
     store = TokenStore(tokens)
     recipe = context.recipe
     mixture, train = needed(recipe.mixture, "mixture"), needed(recipe.train, "train")
-    made = plan(mixture, train, store.rows, recipe.seed)
+    made = plan(mixture, train, training_rows(store.rows, train.heldout_rows), recipe.seed)
     summary = context.out / "trained.json"
     if not summary.exists():
         trainer = Trainer(context, accelerator, tokenizer, store, made)
         result = trainer.train()
-        trainer.export(tokenizer)
+        export_model(accelerator, trainer.engine, tokenizer, context.out / "hf")
         if accelerator.is_main_process:
             write_json(summary, result)
     accelerator.wait_for_everyone()
     result = json.loads(summary.read_text(encoding="utf-8"))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        Checkpoints(context.out / "checkpoints", made.fingerprint, 1).remove()
+        _checkpoints(context, made).finish()
     return dict(result)
 
 
@@ -83,173 +88,153 @@ class Trainer:
     ) -> None:
         self.context, self.accelerator, self.store, self.plan = context, accelerator, store, made
         self.section = needed(context.recipe.train, "train")
-        self.device = accelerator.device
+        self.checkpoints = _checkpoints(context, made)
+        self.schedule = batch_schedule(self.section, made.total_rows)
         model = build_model(context, tokenizer)
-        self.model_type = model.config.model_type
+        model_type = model.config.model_type
         if self.section.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        isolate(model, self.device)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, self.section.weight_decay),
-            lr=self.section.lr,
-            betas=self.section.betas,
-            eps=self.section.eps,
-            fused=True,
-        )
-        self.engine, self.optimizer = accelerator.prepare(model, optimizer)
+        isolate(model, accelerator.device)
+        self.routers = Routers(model, self.section.router)
+        if self.section.zero_stage == 3:
+            mark_leaves(model)
+        if accelerator.is_main_process:
+            save_description(model, tokenizer, self.checkpoints.folder)
+        kept = fp32_parameters(model, self.section)
+        self._kept_names = [n for n, p in model.named_parameters() if any(p is k for k in kept)]
+        optimizer = build_optimizer(model, self.section)
+        with casts_spare(kept):
+            self.engine, optimizer = accelerator.prepare(model, optimizer)
         self.engine.train()
-        check_isolation(self.engine, self.model_type, len(tokenizer), store.eos, self.device)
-        self.checkpoints = Checkpoints(
-            context.out / "checkpoints", made.fingerprint, self.section.keep_checkpoints
+        check_isolation(self.engine, model_type, len(tokenizer), store.eos, accelerator.device)
+        self.stepper = Stepper(
+            accelerator, self.engine, optimizer, self.section, self.routers, model_type,
+            len(made.sources), made.seed,
+        )  # fmt: skip
+        self.guard = Guard(
+            self.stepper, made, store, self.checkpoints, self.section.max_loss_spike, context.out
         )
+        self.heldout = HeldOut(store, made.sources, self.section.heldout_rows)
+        self.meters = Meters(
+            self.engine.module, self.section, made.sequence_length, accelerator.num_processes
+        )
+        self._heldout_losses: dict[str, float] = {}
         self._stop = False
-        self._log_path = context.out / METRICS
 
     def train(self) -> dict[str, Any]:
         """Run all steps that are left; return the summary."""
-        begun = time.perf_counter()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         first, state = self.checkpoints.load(self.accelerator, self.engine)
-        books = Books(len(self.plan.sources), state)
-        earlier = float(state.get("seconds", 0.0))
-        self._truncate_metrics(first)
-        tail = self.plan.steps - max(1, self.plan.steps // _TAIL_SHARE)
-        marked = time.perf_counter()
-        tokens_per_step = self.plan.batch_rows * self.plan.sequence_length
+        books = Books(len(self.plan.sources), state.get("books", {}))
+        if state:
+            self.routers.restore(state["routers"])
+        if self.accelerator.is_main_process:
+            for name in (METRICS, HELDOUT):
+                _truncate(self.context.out / name, first)
+        self.meters.start(float(state.get("seconds", 0.0)))
+        steps = self.schedule.steps
+        tail = steps - max(1, steps // _TAIL_SHARE)
+        world, size = self.accelerator.num_processes, self.section.micro_batch_size
+        stream = TokenStream(self.plan, self.store, self.accelerator.process_index, world, size)
+        reader = stream.batches(self.schedule.batch(first).start if first < steps else 0)
         with progress_bar() as bar:
             bar.disable = not self.accelerator.is_main_process
-            task = bar.add_task("train", total=self.plan.steps, completed=first, note="")
-            for step in range(first, self.plan.steps):
-                batches = micro_batches(
-                    self.store,
-                    self.plan,
-                    step,
-                    self.accelerator.process_index,
-                    self.accelerator.num_processes,
-                    self.section.micro_batch_size,
+            task = bar.add_task("train", total=steps, completed=first, note="")
+            for step in range(first, steps):
+                rows = self.schedule.batch(step)
+                batches = list(islice(reader, len(rows) // (size * world)))
+                due = self.accelerator.is_main_process and self.meters.save_is_due()
+                valid, stop, due = self.stepper.reduce(
+                    [sum(b.valid for b in batches), float(self._stop), float(due)]
                 )
-                valid, stop = self._reduce([sum(b.valid for b in batches), float(self._stop)])
+                if stop or due:
+                    self._save(step, books)
                 if stop:
-                    self._save(step, books, earlier + time.perf_counter() - begun)
                     raise Preempted
-                rate = learning_rate(self.section, step, self.plan.steps)
-                sums, norm = self._step(step, batches, valid, rate)
-                books.add(sums, norm, in_tail=step >= tail)
+                rate = learning_rate(self.section, rows, self.plan.total_rows)
+                sums = self.stepper.run(step, batches, valid, len(rows), rate)
+                self.guard.check(step, sums, books.mean)
+                books.add(sums, in_tail=step >= tail)
+                self.meters.add(len(rows) * self.plan.sequence_length)
                 done = step + 1
-                if done % self.section.log_every == 0 or done == self.plan.steps:
-                    now = time.perf_counter()
-                    speed = books.steps * tokens_per_step / (now - marked)
-                    marked = now
-                    self._log(done, tokens_per_step, rate, speed, books)
-                    note = f"loss {books.last:.3f}, {speed:,.0f} tokens/s"
-                    bar.update(task, completed=done, note=note)
-                else:
-                    bar.update(task, completed=done)
-                if done % self.section.checkpoint_every == 0 and done < self.plan.steps:
-                    self._save(done, books, earlier + time.perf_counter() - begun)
-        return self._summary(books, earlier + time.perf_counter() - begun)
+                if done % self.section.log_every == 0 or done == steps:
+                    note = self._log(done, rows, rate, books, stream.wait_seconds)
+                    bar.update(task, note=note)
+                if self.heldout.rows and (
+                    done % self.section.heldout_every == 0 or done == steps
+                ):  # fmt: skip
+                    self._measure_heldout(done, rows)
+                bar.update(task, completed=done)
+                if done < steps and self._is_saving_step(done):
+                    self._save(done, books)
+        return self._summary(books)
 
-    def export(self, tokenizer: Any) -> None:
-        """Write the HF folder; collective under ZeRO-3."""
-        state = self.accelerator.get_state_dict(self.engine)
-        if self.accelerator.is_main_process:
-            temporary = self.context.out / "hf.tmp"
-            model = self.accelerator.unwrap_model(self.engine)
-            model.config.use_cache = True
-            model.save_pretrained(temporary, state_dict=state)
-            tokenizer.save_pretrained(temporary)
-            shutil.rmtree(self.context.out / "hf", ignore_errors=True)
-            temporary.rename(self.context.out / "hf")
-        self.accelerator.wait_for_everyone()
-
-    def _step(
-        self, step: int, batches: Sequence[MicroBatch], valid: float, rate: float
-    ) -> tuple[list[float], float]:
-        """One optimizer step; return per source the loss sum and token count, and the norm."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(
-            (self.plan.seed << 40) + step * self.accelerator.num_processes
-            + self.accelerator.process_index
-        )  # fmt: skip
-        # DeepSpeed divides by the accumulation steps and averages over the ranks; undo both.
-        scale = len(batches) * self.accelerator.num_processes / max(valid, 1.0)
-        count = len(self.plan.sources)
-        sums = torch.zeros(2 * count, dtype=torch.float64, device=self.device)
-        norm = 0.0
-        for number, cpu_batch in enumerate(batches):
-            batch = cpu_batch.to(self.device)
-            logits = self.engine(**forward_arguments(self.model_type, batch)).logits
-            losses = F.cross_entropy(
-                logits.float().flatten(0, 1),
-                batch.targets.flatten(),
-                ignore_index=IGNORED,
-                reduction="none",
-            ).view_as(batch.targets)
-            self.engine.backward(losses.sum() * scale)
-            if number == len(batches) - 1 and self.section.zero_stage == 0:
-                norm = self._plain_norm()
-            self.engine.step()
-            per_row = losses.detach().double().sum(1)
-            per_row_tokens = (batch.targets != IGNORED).sum(1).double()
-            sums.index_add_(0, batch.sources, per_row)
-            sums.index_add_(0, batch.sources + count, per_row_tokens)
-        reported = self.engine.get_global_grad_norm()
-        return self._reduce(sums.tolist()), float(norm if reported is None else reported)
-
-    def _plain_norm(self) -> float:
-        """ZeRO-0 in fp32 reports no norm, and clips during its step: take it just before."""
-        gradients = [p.grad for p in self.engine.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-
-    def _reduce(self, values: Sequence[float]) -> list[float]:
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        reduced: list[float] = self.accelerator.reduce(tensor, "sum").tolist()
-        return reduced
+    def _is_saving_step(self, done: int) -> bool:
+        permanent = self.section.keep_every
+        return done % self.section.checkpoint_every == 0 or bool(permanent and not done % permanent)
 
     def _on_sigterm(self, *_: Any) -> None:
         self._stop = True
 
-    def _save(self, step: int, books: Books, seconds: float) -> None:
-        state = {**books.state(), "seconds": round(seconds, 2)}
+    def _save(self, step: int, books: Books) -> None:
+        state = {
+            "books": books.state(),
+            "routers": self.routers.state(),
+            "seconds": round(self.meters.seconds(), 2),
+            "seed": self.plan.seed,
+            "run": self.context.out.name.removesuffix(".partial"),
+            "fp32": self._kept_names,
+        }
         self.checkpoints.save(self.accelerator, self.engine, step, state)
+        self.meters.saved()
 
-    def _log(self, done: int, per_step: int, rate: float, speed: float, books: Books) -> None:
-        names = self.plan.sources
-        record = {"step": done, "train/tokens": done * per_step, "train/lr": rate}
-        record |= books.close_window(names) | {"train/tokens_per_second": round(speed, 1)}
+    def _log(self, done: int, rows: range, rate: float, books: Books, waited: float) -> str:
+        """Write one line of metrics; return what the progress bar shows."""
+        length = self.plan.sequence_length
+        left = (self.plan.total_rows - rows.stop) * length
+        record = {"step": done, "train/tokens": rows.stop * length, "train/lr": rate}
+        record |= {"train/batch_tokens": len(rows) * length}
+        record |= books.close_window(self.plan.sources) | self.routers.close_window()
+        record |= self.meters.close_window(waited, left)
+        self._write(METRICS, record)
+        speed = record["train/tokens_per_second"]
+        return f"loss {books.last:.3f}, {speed:,.0f} tokens/s"
+
+    def _measure_heldout(self, done: int, rows: range) -> None:
+        with self.meters.paused():
+            losses = self.heldout.measure(
+                self.accelerator, self.engine, self.stepper.model_type,
+                self.section.micro_batch_size,
+            )  # fmt: skip
+        self._heldout_losses = losses
+        record = {"step": done, "train/tokens": rows.stop * self.plan.sequence_length}
+        named = {f"heldout/loss/{name}": loss for name, loss in losses.items()}
+        self._write(HELDOUT, {**record, **named})
+
+    def _write(self, name: str, record: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            with self._log_path.open("a", encoding="utf-8") as handle:
+            with (self.context.out / name).open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(record) + "\n")
-            self.context.tracker.log(record)
+            scalars = {key: value for key, value in record.items() if not isinstance(value, list)}
+            self.context.tracker.log(scalars)
 
-    def _truncate_metrics(self, step: int) -> None:
-        """Drop what was logged after the step that this run starts from."""
-        if not (self.accelerator.is_main_process and self._log_path.exists()):
-            return
-        lines = self._log_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
-        temporary = self._log_path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(self._log_path)
-
-    def _summary(self, books: Books, seconds: float) -> dict[str, Any]:
+    def _summary(self, books: Books) -> dict[str, Any]:
         tokens = self.plan.total_rows * self.plan.sequence_length
         losses, final = books.tail_losses()
+        seconds = self.meters.seconds()
         sources = {}
-        for entry, loss in zip(self.plan.describe(), losses, strict=True):
-            name = str(entry["source"])
-            sources[name] = {
+        for number, entry in enumerate(self.plan.describe()):
+            sources[str(entry["source"])] = {
                 "drawn": entry["tokens"],
-                "padded": self._padded(name),
-                "loss": loss,
+                "padded": int(books.padding[number]),
+                "loss_bearing": int(books.valid[number]),
+                "loss": losses[number],
                 "epochs": entry["epochs"],
                 "share": entry["share"],
             }
         return {
             "tokens": tokens,
-            "steps": self.plan.steps,
+            "steps": self.schedule.steps,
             "final_loss": final,
             "seconds": round(seconds, 2),
             "tokens_per_second": round(tokens / seconds, 1),
@@ -258,12 +243,28 @@ class Trainer:
             ),
             "plan": self.plan.note(),
             "sources": sources,
+            "heldout": self._heldout_losses,
         }
 
-    def _padded(self, name: str) -> int:
-        """Padding tokens drawn: the last row's, once per pass that reaches it."""
-        source = self.plan.sources.index(name)
-        rows, padding = self.plan.rows[source], self.store.padding[name]
-        if not padding or not rows:
-            return 0
-        return padding * self.plan.times_drawn(source, rows - 1)
+
+def _truncate(path: Path, step: int) -> None:
+    """Drop what was logged after the step that this run starts from."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    kept = [line for line in whole if json.loads(line)["step"] <= step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _checkpoints(context: StageContext, made: MixturePlan) -> Checkpoints:
+    train = needed(context.recipe.train, "train")
+    return Checkpoints(
+        context.out / "checkpoints",
+        made,
+        train.keep_checkpoints,
+        train.keep_every,
+        train.older_checkpoint,
+    )

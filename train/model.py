@@ -1,4 +1,8 @@
-"""The student: built from a config with a seed, or loaded from a folder, the hub or a recipe."""
+"""The student: built from a config with a seed, or loaded from a folder, the hub or a recipe.
+
+Promises: weights come from safetensors only, and no code from the hub runs unless the recipe says
+so; what a bf16 run keeps in fp32 is never rounded on the way in.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +11,29 @@ from typing import Any
 
 import torch
 
+from train.optimizer import fp32_parameters
 from tsqa.errors import DataError, RecipeError
-from tsqa.recipe import needed
+from tsqa.recipe import ModelSection, TrainSection, needed
 from tsqa.stage import StageContext
+
+_PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def build_model(context: StageContext, tokenizer: Any) -> Any:
     """The model in the training precision, its vocabulary and special ids the tokenizer's."""
     section = needed(context.recipe.model, "model")
-    precision = needed(context.recipe.train, "train").precision
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    train = needed(context.recipe.train, "train")
     if section.config is not None:
-        return _from_config(dict(section.config), tokenizer, context.recipe.seed, dtype)
+        return _from_config(dict(section.config), tokenizer, context.recipe.seed, train)
     origin = str(section.path)
     if section.recipe is not None:
         if "model" not in context.inputs:
             raise DataError(f"model.recipe {section.recipe}: its trained model is not there")
         origin = str(context.inputs["model"].path / "hf")
-    return _from_folder(origin, tokenizer, dtype, section.trust_remote_code)
+    return _from_folder(origin, tokenizer, section, train)
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two optimizer groups: no weight decay for biases, norms and other one-dimensional ones.
-
-    ZeRO-3 has flattened its parameters by then, hence `ds_shape`.
-    """
-    decayed: list[torch.nn.Parameter] = []
-    plain: list[torch.nn.Parameter] = []
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            shape = getattr(parameter, "ds_shape", parameter.shape)
-            (decayed if len(shape) >= 2 else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, dtype: torch.dtype) -> Any:
+def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: TrainSection) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -60,18 +48,33 @@ def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, dtype: torch
         config = AutoConfig.for_model(kind, **values)
         torch.manual_seed(seed)
         # Initialised in float32, so that both precisions start from the same weights.
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
         raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
+    return _to_precision(model, train)
 
 
-def _from_folder(origin: str, tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+def _from_folder(origin: str, tokenizer: Any, section: ModelSection, train: TrainSection) -> Any:
     from transformers import AutoModelForCausalLM
 
-    if origin.startswith((".", "/")) and not Path(origin).is_dir():
+    folder = Path(origin)
+    if origin.startswith((".", "/")) and not folder.is_dir():
         raise DataError(f"model.path {origin}: no such folder")
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickled = sorted(path.name for kind in _PICKLED for path in folder.glob(kind))
+        raise DataError(
+            f"model.path {origin}: no safetensors file"
+            + (f", and {pickled[0]} could run code when it is read" if pickled else ""),
+            "save the model again with save_pretrained, which writes safetensors",
+        )
+    whole = train.precision == "fp32" or bool(train.fp32_parameters)
     try:
-        model = AutoModelForCausalLM.from_pretrained(origin, dtype=dtype, trust_remote_code=trust)
+        model = AutoModelForCausalLM.from_pretrained(
+            origin,
+            dtype=torch.float32 if whole else torch.bfloat16,
+            trust_remote_code=section.trust_remote_code,
+            use_safetensors=True,
+        )
     except (OSError, ValueError) as error:
         raise RecipeError(f"model {origin}: cannot be loaded: {error}") from error
     vocabulary = model.get_input_embeddings().num_embeddings
@@ -80,4 +83,18 @@ def _from_folder(origin: str, tokenizer: Any, dtype: torch.dtype, trust: bool) -
             f"the tokenizer has {len(tokenizer):,} tokens, model {origin} only {vocabulary:,}",
             "drop the `tokenizer` section to use the model's own",
         )
+    return _to_precision(model, train)
+
+
+def _to_precision(model: Any, train: TrainSection) -> Any:
+    """Cast the parameters of a bf16 run, but for those that it keeps in fp32.
+
+    Buffers stay: rotary frequencies and router biases are wrong in bf16.
+    """
+    if train.precision == "bf16":
+        kept = set(map(id, fp32_parameters(model, train)))
+        for parameter in model.parameters():
+            if id(parameter) not in kept and parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(torch.bfloat16)
+        model.config.dtype = torch.bfloat16
     return model

@@ -1,0 +1,121 @@
+"""Checkpoints of real runs: other process counts, damage, permanent ones, bad losses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train_runs import (
+    EXPERTS,
+    fail,
+    metrics,
+    stop_after,
+    train,
+    write_recipe,
+)
+from train.export import export_checkpoint
+from tsqa.artifact import Artifact
+
+pytestmark = pytest.mark.engine
+ASKED = ("train.micro_batch_size=2", "train.router.bias_rate=0.01", "train.router.loss=0.001")
+
+
+@pytest.fixture(scope="module")
+def recipe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("resume"), EXPERTS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """One process with a permanent checkpoint at steps 5 and 10."""
+    return train(recipe_path, tmp_path_factory.mktemp("whole") / "runs", *ASKED,
+                 "train.keep_every=5", "train.keep_checkpoints=1")  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "stage"), [(2, 1, 1), (1, 2, 2), (2, 1, 3)])
+def test_another_number_of_processes_continues_with_the_same_losses(
+    recipe_path: Path, undisturbed: Artifact, tmp_path: Path, before: int, after: int, stage: int
+) -> None:
+    runs, asked = tmp_path / "runs", (*ASKED, f"train.zero_stage={stage}")
+    partial = stop_after(recipe_path, runs, 6, *asked, processes=before)
+    assert json.loads((partial / "checkpoints/step-00000006/checkpoint.json").read_text())
+    resumed = train(recipe_path, runs, *asked, processes=after)
+    for key in ("train/loss", "train/grad_norm"):
+        expected = [record[key] for record in metrics(undisturbed)]
+        assert [record[key] for record in metrics(resumed)] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_damaged_checkpoint_stops_a_run_and_an_older_one_ends_the_same(
+    recipe_path: Path, undisturbed: Artifact, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    partial = stop_after(recipe_path, runs, 3, *ASKED)
+    stop_after(recipe_path, runs, 6, *ASKED)
+    (optimizer,) = partial.glob("checkpoints/step-00000006/state/*optim_states.pt")
+    optimizer.write_bytes(optimizer.read_bytes()[:-1])
+    assert f"step-00000006 is damaged: state/{optimizer.name} has" in fail(
+        recipe_path, runs, *ASKED
+    )
+    resumed = train(recipe_path, runs, *ASKED, "train.older_checkpoint=true")
+    assert metrics(resumed) == metrics(undisturbed)
+
+
+def test_permanent_checkpoints_stay_and_can_be_exported(
+    recipe_path: Path, undisturbed: Artifact, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    kept = sorted(path.name for path in (undisturbed.path / "checkpoints").iterdir())
+    assert kept == ["model", "step-00000005", "step-00000010"]
+    export_checkpoint(undisturbed.path / "checkpoints" / "step-00000010", tmp_path / "hf")
+    early, final = (
+        AutoModelForCausalLM.from_pretrained(folder).state_dict()
+        for folder in (tmp_path / "hf", undisturbed.path / "hf")
+    )
+    assert early.keys() == final.keys()
+    moved = [float((early[name] - final[name]).abs().max()) for name in early]
+    assert 0 < max(moved) < 0.1
+    state = json.loads(
+        (undisturbed.path / "checkpoints/step-00000010/checkpoint.json").read_text()
+    )["state"]
+    for name, bias in state["routers"]["biases"].items():
+        assert early[f"{name}.e_score_correction_bias"].tolist() == bias
+        assert any(bias)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_names_rows_and_checkpoint(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    printed = fail(recipe_path, runs, *ASKED, "train.lr=1e30", "train.checkpoint_every=1")
+    partial = next((runs / "artifacts" / "train").glob("*.partial"))
+    saved = max((partial / "checkpoints").glob("step-????????"))
+    assert f"last checkpoint: {saved}" in printed
+    assert "the loss is nan" in printed or "gradient norm nan" in printed
+    rows = json.loads((partial / "bad_batch.json").read_text())
+    step = int(saved.name[5:])
+    assert sorted(row["row"] for row in rows) == list(range(8 * step, 8 * step + 8))
+    assert all(row["documents"] and row["source"] in ("web", "qa") for row in rows)
+
+
+def test_a_bf16_run_computes_the_named_parameters_in_fp32(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    asked = ("train.precision=bf16", "train.fp32_parameters=[A_log, D, dt_bias, gate.weight]")
+    runs = tmp_path / "runs"
+    whole = train(recipe_path, tmp_path / "whole", *ASKED, *asked)
+    stop_after(recipe_path, runs, 5, *ASKED, *asked)
+    resumed = train(recipe_path, runs, *ASKED, *asked)
+    assert metrics(resumed) == metrics(whole)
+    weights = load_file(whole.path / "hf" / "model.safetensors")
+    kept = {name for name, value in weights.items() if value.dtype == torch.float32}
+    assert {name.split("mixer.")[1] for name in kept} == {
+        "A_log", "D", "dt_bias", "gate.weight", "gate.e_score_correction_bias",
+    }  # fmt: skip
+    rounded = [weights[name].bfloat16().float().equal(weights[name]) for name in sorted(kept)]
+    assert not all(rounded)

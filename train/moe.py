@@ -1,0 +1,148 @@
+"""Routers of a mixture-of-experts model: balanced, counted, and safe to shard.
+
+Promises: the expert bias moves by the load of the whole global batch, so that every split into
+ranks and micro-batches moves it alike; the balancing loss is a mean over rows, for the same reason;
+a model without routers is left as it is.
+
+Biases after "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts" (2408.15664,
+algorithm 1), the loss of each sequence after DeepSeek-V3 (2412.19437, equations 17 to 20).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from tsqa.errors import RecipeError
+from tsqa.recipe import RouterSection
+
+_BIAS = "e_score_correction_bias"
+
+
+class Routers:
+    """The routers of one model, watched while the training loop runs its forward passes."""
+
+    def __init__(self, model: torch.nn.Module, section: RouterSection | None) -> None:
+        self.section = section
+        self._layers = {n: m for n, m in model.named_modules() if hasattr(m, _BIAS)}
+        if section is not None and not self._layers:
+            raise RecipeError(
+                f"train.router: the model has no router with an expert bias ({_BIAS})",
+                "drop train.router, or choose a model such as nemotron_h with moe layers",
+            )
+        self._rows = 0
+        """Rows of the forward pass in progress; 0 outside of it, where nothing is counted."""
+        self._seen: list[tuple[torch.Tensor, torch.Tensor, int]] = []
+        self._step: dict[str, torch.Tensor] = {}
+        self._window: dict[str, list[float]] = {name: [] for name in self._layers}
+        for name, layer in self._layers.items():
+            layer.register_forward_hook(_Hook(self, name))
+
+    def __bool__(self) -> bool:
+        return bool(self._layers)
+
+    @contextmanager
+    def watch(self, rows: int) -> Iterator[None]:
+        """Count the forward pass inside; its repetition by gradient checkpointing is outside."""
+        self._rows = rows
+        try:
+            yield
+        finally:
+            self._rows = 0
+
+    def take_loss(self) -> torch.Tensor | float:
+        """The balancing losses since the last call: summed over rows and layers, unweighted."""
+        # Not in the hook: gradient checkpointing repeats what it does, which must be nothing.
+        seen, self._seen = self._seen, []
+        return torch.stack([_balance(*one) for one in seen]).sum() if seen else 0.0
+
+    def take_counts(self) -> list[float]:
+        """Tokens of this rank per layer and expert since the last call, in one list."""
+        counts, self._step = self._step, {}
+        return [number for name in self._layers for number in counts[name].tolist()]
+
+    @torch.no_grad()
+    def update(self, counts: Sequence[float]) -> None:
+        """Move each bias against the loads of a step: `take_counts`, summed over the ranks."""
+        start = 0
+        for name, layer in self._layers.items():
+            bias = getattr(layer, _BIAS)
+            load = list(counts[start : start + bias.numel()])
+            start += bias.numel()
+            before = self._window[name] or [0.0] * len(load)
+            self._window[name] = [a + b for a, b in zip(before, load, strict=True)]
+            if self.section is not None and self.section.bias_rate:
+                error = torch.tensor(load, device=bias.device)
+                bias += self.section.bias_rate * torch.sign(error.mean() - error)
+
+    def close_window(self) -> dict[str, Any]:
+        """Per layer since the last call: tokens per expert, idle experts, and the worst overload.
+
+        The overload (MaxVio of 2408.15664) is the largest load over the mean, less 1.
+        """
+        record: dict[str, Any] = {}
+        for name, load in self._window.items():
+            mean = sum(load) / max(len(load), 1)
+            record[f"moe/tokens/{name}"] = load
+            record[f"moe/idle_experts/{name}"] = load.count(0.0)
+            record[f"moe/max_violation/{name}"] = max(load) / mean - 1 if mean else 0.0
+        self._window = {name: [] for name in self._layers}
+        return record
+
+    def state(self) -> dict[str, Any]:
+        """JSON for a checkpoint; biases of DeepSpeed's universal checkpoints would be lost."""
+        biases = {name: getattr(layer, _BIAS).tolist() for name, layer in self._layers.items()}
+        return {"biases": biases, "window": self._window}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, layer in self._layers.items():
+            bias = getattr(layer, _BIAS)
+            bias.copy_(torch.tensor(state["biases"][name]))
+        self._window = {name: list(state["window"][name]) for name in self._layers}
+
+    def see(self, name: str, logits: torch.Tensor, experts: torch.Tensor) -> None:
+        """Book one router's forward pass: logits (tokens, experts), chosen (tokens, k)."""
+        if not self._rows:
+            return
+        load = torch.bincount(experts.flatten(), minlength=logits.shape[-1]).double()
+        self._step[name] = self._step[name] + load if name in self._step else load
+        if self.section is not None and self.section.loss:
+            self._seen.append((logits, experts, self._rows))
+
+
+class _Hook:
+    """What a router calls after its forward pass."""
+
+    def __init__(self, routers: Routers, name: str) -> None:
+        self._routers, self._name = routers, name
+
+    def __call__(self, module: Any, inputs: Any, outputs: Any) -> None:
+        logits, _, experts = outputs
+        self._routers.see(self._name, logits, experts)
+
+
+def _balance(logits: torch.Tensor, experts: torch.Tensor, rows: int) -> torch.Tensor:
+    """Summed over rows: share of the row's choices x mean score, over the experts, x their number.
+
+    1 where a row uses all experts alike, more where it favours some.
+    """
+    count = logits.shape[-1]
+    flat = experts.reshape(rows, -1)
+    chosen = torch.zeros(rows, count, device=logits.device)
+    chosen.scatter_add_(1, flat, torch.ones_like(flat, dtype=chosen.dtype))
+    scores = logits.sigmoid().view(rows, -1, count)
+    share = (scores / scores.sum(-1, keepdim=True)).mean(1)
+    return (chosen * count / flat.shape[1] * share).sum()
+
+
+def mark_leaves(model: torch.nn.Module) -> None:
+    """Tell ZeRO-3 to gather a block of experts whole: which of them run differs between ranks."""
+    blocks = {type(m) for m in model.modules() if hasattr(m, "experts") and hasattr(m, "gate")}
+    if blocks:
+        from deepspeed.utils import set_z3_leaf_modules
+
+        set_z3_leaf_modules(model, sorted(blocks, key=lambda kind: kind.__name__))

@@ -1,0 +1,98 @@
+"""AdamW with decoupled decay, and which parameters a bf16 run keeps in fp32.
+
+Promises: biases, norms and other one-dimensional parameters are never decayed; a group holds
+parameters of one type only, as ZeRO flattens each group into one tensor.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from tsqa.errors import RecipeError
+from tsqa.recipe import TrainSection
+
+
+def build_optimizer(model: torch.nn.Module, train: TrainSection) -> torch.optim.AdamW:
+    """The optimizer of a model that DeepSpeed has not yet wrapped."""
+    groups = parameter_groups(model, train)
+    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
+
+
+def parameter_groups(model: Any, train: TrainSection) -> list[dict[str, Any]]:
+    """Optimizer groups by decay and by type: params, weight_decay.
+
+    Under ZeRO-3 a loaded model's parameters are already flat, hence `ds_shape`.
+    """
+    kept = set(map(id, fp32_parameters(model, train)))
+    spared = set()
+    if not train.decay_embeddings:
+        layers = (model.get_input_embeddings(), model.get_output_embeddings())
+        spared = {id(layer.weight) for layer in layers if layer is not None}
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {
+        key: [] for key in itertools.product((True, False), (False, True))
+    }
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            matrix = len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
+            decayed = matrix and id(parameter) not in spared
+            groups[decayed, id(parameter) in kept].append(parameter)
+    return [
+        {"params": members, "weight_decay": train.weight_decay if decayed else 0.0}
+        for (decayed, _), members in groups.items()
+        if members
+    ]
+
+
+def fp32_parameters(model: torch.nn.Module, train: TrainSection) -> list[torch.nn.Parameter]:
+    """The parameters that `train.fp32_parameters` names; none in an fp32 run."""
+    if train.precision == "fp32":
+        return []
+    kept: dict[str, torch.nn.Parameter] = {}
+    for ending in train.fp32_parameters:
+        found = {n: p for n, p in model.named_parameters() if _ends_with(n, ending)}
+        if not found:
+            raise RecipeError(
+                f"train.fp32_parameters: no parameter of the model is called {ending}",
+                f"name one, such as {next(iter(dict(model.named_parameters())))}",
+            )
+        for name in found:
+            if "norm" in name.split(".")[-2:][0]:
+                raise RecipeError(
+                    f"train.fp32_parameters {ending}: {name} is a norm, whose fp32 weight would "
+                    "turn the activations after it into fp32",
+                    "leave norms out: their statistics are computed in fp32 anyway",
+                )
+        kept |= found
+    return list(kept.values())
+
+
+@contextmanager
+def casts_spare(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """Keep `parameters` in fp32 while DeepSpeed casts the model that it wraps to bf16.
+
+    DeepSpeed has a setting for buffers only; ZeRO-1 and ZeRO-2 handle groups of either type.
+    """
+    from deepspeed.runtime.engine import DeepSpeedEngine
+
+    cast = DeepSpeedEngine._cast_module_mixed_precision
+
+    def cast_others(engine: Any, *arguments: Any) -> None:
+        values = [parameter.data.float() for parameter in parameters]
+        cast(engine, *arguments)
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.data = value
+
+    DeepSpeedEngine._cast_module_mixed_precision = cast_others
+    try:
+        yield
+    finally:
+        DeepSpeedEngine._cast_module_mixed_precision = cast
+
+
+def _ends_with(name: str, ending: str) -> bool:
+    return name == ending or name.endswith("." + ending)
