@@ -23,7 +23,7 @@ from train.guard import Guard
 from train.heldout import HeldOut, training_rows
 from train.isolation import check_isolation, isolate
 from train.meters import Meters
-from train.mixture import MixturePlan, plan
+from train.mixture import MixturePlan, plan, plan_table
 from train.model import build_model
 from train.moe import Routers, mark_leaves
 from train.optimizer import build_optimizer, casts_spare, fp32_parameters
@@ -31,7 +31,7 @@ from train.schedule import batch_schedule, learning_rate
 from train.step import Stepper
 from train.stream import TokenStore, TokenStream
 from tsqa.artifact import write_json
-from tsqa.progress import progress_bar
+from tsqa.progress import console, progress_bar
 from tsqa.recipe import needed
 from tsqa.stage import StageContext
 
@@ -62,6 +62,10 @@ def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
     made = plan(mixture, train, training_rows(store.rows, train.heldout_rows), recipe.seed)
     summary = context.out / "trained.json"
     if not summary.exists():
+        if accelerator.is_main_process:
+            console.print(plan_table(made, store.padding))
+            drawn = made.describe()
+            context.tracker.table("mixture", list(drawn[0]), [list(row.values()) for row in drawn])
         trainer = Trainer(context, accelerator, tokenizer, store, made)
         result = trainer.train()
         export_model(accelerator, trainer.engine, tokenizer, context.out / "hf")

@@ -153,6 +153,25 @@ def push(
     typer.echo(push_dataset(_filtered(recipe, overrides), repo, private))
 
 
+@app.command("verify-export")
+def verify_export(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A model folder, train artifact or checkpoint.")
+    ],
+    vllm: Annotated[bool, typer.Option(help="Also compare with vLLM.")] = True,
+) -> None:
+    """Check that an exported model is the trained one in transformers and in vLLM.
+
+    Example: tsqa verify-export runs/artifacts/train/77a8159ffc01b106
+    """
+    from dataclasses import asdict
+
+    from train.verify import verify_export as verify
+
+    for name, value in asdict(verify(path, with_vllm=vllm)).items():
+        typer.echo(f"{name.replace('_', ' ')}: {value}")
+
+
 class _RecipeOrCommand(TyperGroup):
     """`tsqa seeds RECIPE` runs the stage; a name of a command, such as `list`, is that command."""
 
