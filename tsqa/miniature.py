@@ -23,7 +23,7 @@ import yaml
 from tsqa.artifact import write_jsonl
 from tsqa.errors import DataError
 from tsqa.filters.text import normalise
-from tsqa.recipe import DataSection
+from tsqa.recipe import DataSection, needed
 from tsqa.stage import StageContext
 
 PREFIX = "mini_"
@@ -231,9 +231,7 @@ def draw_item(family: Family, rng: random.Random) -> Item:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Write docs.jsonl, teacher.jsonl, tasks/*.yaml and tasks/data/*.jsonl."""
-    section = context.recipe.data
-    if section is None:
-        raise DataError("the recipe has no `data` section", "add one")
+    section = needed(context.recipe.data, "data")
     final = Path(str(context.out.absolute()).removesuffix(".partial"))
     tasks = context.out / "tasks"
     (tasks / "data").mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from tsqa.lm_tasks import (
     revision_of,
     task_library,
 )
-from tsqa.recipe import DatasetSection, SeedsSection
+from tsqa.recipe import DatasetSection, SeedsSection, needed
 from tsqa.seeds import own
 from tsqa.seeds.document import (
     Origin,
@@ -199,9 +199,7 @@ class DatasetSource:
 
 def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) -> list[Source]:
     """The recipe's sources in its order; `siblings` are the split identities of evaluated tasks."""
-    section = context.recipe.seeds
-    if section is None:
-        raise DataError("the recipe has no `seeds` section", "add one")
+    section = needed(context.recipe.seeds, "seeds")
     taxonomy = load_taxonomy(context.resolve(section.taxonomy) if section.taxonomy else None)
     sources: list[Source] = []
     for name in task_names(context, section):

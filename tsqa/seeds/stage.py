@@ -20,7 +20,7 @@ from tsqa.artifact import write_jsonl
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.lm_tasks import data_files, evaluated_split, split_identity, task_library
 from tsqa.progress import progress_bar
-from tsqa.recipe import Recipe, SeedsSection
+from tsqa.recipe import Recipe, SeedsSection, needed
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.guard import evaluated_identities, key_of, shares_too_much
 from tsqa.seeds.own import find_files
@@ -52,9 +52,7 @@ class _Pool:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Write seeds.jsonl and rejected_seeds.jsonl."""
-    section = context.recipe.seeds
-    if section is None:
-        raise DataError("the recipe has no `seeds` section", "add one")
+    section = needed(context.recipe.seeds, "seeds")
     evaluated = _evaluated(context)
     sources = open_sources(context, _identities(context, section, evaluated))
     allowed = refuse_leaks(sources, section.allow_leaks)

@@ -13,12 +13,10 @@ that is in flight at two deaths is retried alone, and becomes an error when the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import time
-from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -27,10 +25,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-import numpy as np
-
 from tsqa.artifact import drop_torn_tail
-from tsqa.errors import DataError, EngineError
+from tsqa.errors import EngineError
+from tsqa.jsonl_index import JsonlIndex
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import Completion, Engine, Request
 
@@ -69,19 +66,12 @@ class CompletionLog:
     def __init__(self, path: Path) -> None:
         self._writer = path.open("a", encoding="utf-8")
         drop_torn_tail(path)
-        self._keys, self._offsets = _index(path)
-        self._reader = path.open("rb")
+        self._earlier = JsonlIndex(path)
         self._unsynced = 0
 
     def find(self, request_id: str) -> dict[str, Any] | None:
         """The record of an earlier attempt."""
-        key = _key(request_id)
-        place = int(np.searchsorted(self._keys, np.uint64(key)))
-        if place == len(self._keys) or self._keys[place] != key:
-            return None
-        self._reader.seek(int(self._offsets[place]))
-        record: dict[str, Any] = json.loads(self._reader.readline())
-        return record if record["id"] == request_id else None
+        return self._earlier.find(request_id)
 
     def append(self, completion: Completion, seconds: float) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
@@ -94,7 +84,7 @@ class CompletionLog:
     def close(self) -> None:
         self._sync()
         self._writer.close()
-        self._reader.close()
+        self._earlier.close()
 
     def _sync(self) -> None:
         os.fsync(self._writer.fileno())
@@ -274,26 +264,3 @@ class Window:
         self.usage.output_tokens += completion.output_tokens
         self.usage.seconds += seconds
         return completion
-
-
-def _key(request_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little")
-
-
-def _index(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """(sorted keys, byte offsets) of the records of a log: 16 bytes a record."""
-    keys, offsets = array("Q"), array("q")
-    offset = 0
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            try:
-                keys.append(_key(json.loads(line)["id"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{path}:{number}: unreadable record: {error}", "delete the file"
-                ) from error
-            offsets.append(offset)
-            offset += len(line)
-    found = np.array(keys, np.uint64)
-    order = np.argsort(found, kind="stable")
-    return found[order], np.array(offsets, np.int64)[order]
