@@ -150,7 +150,7 @@ def _mixture(recipe: Recipe, train: Mapping[str, Artifact]) -> Iterator[_Record]
     for arm, artifact in train.items():
         sources = artifact.summary.get("sources", {})
         total = sum(source.get("drawn", 0) for source in sources.values())
-        phases = needed(arms[arm].mixture, "mixture").phases if arm in arms else []
+        phases = needed(arms[arm].recipe.mixture, "mixture").phases if arm in arms else []
         budget = sum(phase.tokens for phase in phases)
         for name in sorted(sources):
             source = sources[name]

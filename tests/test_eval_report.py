@@ -99,7 +99,8 @@ def make_deltas() -> dict[str, Any]:
 
 def make_artifacts(root: Path) -> dict[str, Any]:
     train = {}
-    for number, (arm, recipe) in enumerate(arms_of(make_recipe()).items()):
+    for number, (arm, made) in enumerate(arms_of(make_recipe()).items()):
+        recipe = made.recipe
         folder = root / f"train{number}"
         folder.mkdir()
         write_jsonl(

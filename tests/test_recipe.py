@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import (
     BASIS_POINTS,
+    Arm,
     Recipe,
     arms_of,
     check_divisible,
@@ -219,19 +220,30 @@ def test_arms_are_the_product_of_the_axes_and_the_control_is_one_of_them(tmp_pat
     arms = arms_of(recipe)
     assert len(arms) == 6
     assert control_of(recipe) in arms
-    assert arms[control_of(recipe)].mixture.phases[0].ratios["synthetic"] == 0
-    assert all(arm.ablation is None for arm in arms.values())
+    assert arms[control_of(recipe)].recipe.mixture.phases[0].ratios["synthetic"] == 0
+    assert all(arm.recipe.ablation is None for arm in arms.values())
+
+
+def test_each_condition_runs_once_per_seed(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, BASE + ABLATION + "  seeds: [3, 4]\n"))
+    arms = arms_of(recipe)
+    assert len(arms) == 12
+    assert {arm.condition for arm in arms.values()} == {
+        name.rpartition(",seed=")[0] for name in arms
+    }
+    assert all(arm.recipe.seed == arm.seed for arm in arms.values())
+    assert control_of(recipe) in {arm.condition for arm in arms.values()}
 
 
 def test_an_arm_at_the_recipes_own_values_is_the_recipe(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, BASE + ABLATION))
-    same = arms_of(recipe)["synthetic=0.7,lr=1e-3"]
+    same = arms_of(recipe)["synthetic=0.7,lr=1e-3"].recipe
     assert same.data_config() == {**recipe.data_config(), "ablation": None}
 
 
 def test_without_an_ablation_there_is_one_arm(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, BASE))
-    assert arms_of(recipe) == {"main": recipe}
+    assert arms_of(recipe) == {"main": Arm("main", "main", recipe.seed, recipe)}
     assert control_of(recipe) == "main"
 
 

@@ -52,7 +52,7 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
     from tsqa.pipeline import train_context
     from tsqa.progress import console
 
-    accelerator = build_accelerator(arms[arm])
+    accelerator = build_accelerator(arms[arm].recipe)
     with contextlib.ExitStack() as stack:
         if not accelerator.is_main_process:
             accelerator.wait_for_everyone()

@@ -100,14 +100,14 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
     results: dict[str, Node] = {}
     if recipe.eval and (base or (recipe.model and recipe.model.path)):
         results["base"] = add("evaluate", {"model": base, "data": data}, recipe, "base")
-    for arm, arm_recipe in arms_of(recipe).items() if recipe.train else ():
+    for arm in arms_of(recipe).values() if recipe.train else ():
         inputs = {"data": data, "filter": filtered, "model": base}
-        tokens = add("tokenize", inputs, arm_recipe, None)
+        tokens = add("tokenize", inputs, arm.recipe, None)
         inputs = {"data": data, "tokenize": tokens, "model": base}
-        trained = add("train", inputs, arm_recipe, arm)
+        trained = add("train", inputs, arm.recipe, arm.name)
         if recipe.eval:
             inputs = {"data": data, "model": trained}
-            results[f"arm:{arm}"] = add("evaluate", inputs, arm_recipe, arm)
+            results[f"arm:{arm.name}"] = add("evaluate", inputs, arm.recipe, arm.name)
     if len(results) > 1:
         add("compare", results, recipe, None)
     return _unique(nodes)

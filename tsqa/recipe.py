@@ -10,6 +10,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
 
@@ -574,6 +575,8 @@ class AblationSection(Section):
     """Arms = the product of the axes. `mixture.<source>` sets a ratio and scales the others."""
 
     axes: dict[str, list[Any]] = Field(min_length=1)
+    seeds: list[int] = []
+    """Every condition is trained once per seed; none means the recipe's own seed."""
     control: dict[str, Any]
     """The value of each axis in the control arm."""
 
@@ -814,18 +817,37 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def arms_of(recipe: Recipe) -> dict[str, Recipe]:
-    """Arm name -> the recipe with that arm's values. Without an ablation: one arm, `main`."""
+@dataclass(frozen=True)
+class Arm:
+    """One training run of an ablation: a condition (what varies) under one seed."""
+
+    name: str
+    """The condition, and `,seed=N` where the ablation has several seeds."""
+    condition: str
+    seed: int
+    recipe: Recipe
+
+
+def arms_of(recipe: Recipe) -> dict[str, Arm]:
+    """Arm name -> arm. Without an ablation: one arm, `main`."""
     if recipe.ablation is None:
-        return {"main": recipe}
+        return {"main": Arm("main", "main", recipe.seed, recipe)}
     combinations: list[dict[str, Any]] = [{}]
     for key, values in recipe.ablation.axes.items():
         combinations = [{**c, key: v} for c in combinations for v in values]
-    return {_arm_name(c): _with_values(recipe, c) for c in combinations}
+    seeds = recipe.ablation.seeds or [recipe.seed]
+    arms = [_arm(recipe, values, seed, len(seeds) > 1) for values in combinations for seed in seeds]
+    return {arm.name: arm for arm in arms}
+
+
+def _arm(recipe: Recipe, values: Mapping[str, Any], seed: int, several_seeds: bool) -> Arm:
+    condition = _arm_name(values)
+    name = f"{condition},seed={seed}" if several_seeds else condition
+    return Arm(name, condition, seed, _with_values(recipe, values, seed))
 
 
 def control_of(recipe: Recipe) -> str:
-    """The name of the control arm."""
+    """The condition of the control arms."""
     if recipe.ablation is None:
         return "main"
     values = recipe.ablation.control
@@ -837,9 +859,8 @@ def _arm_name(values: Mapping[str, Any]) -> str:
     return ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
 
 
-def _with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    tree = recipe.model_dump(mode="json", by_alias=True)
-    tree["ablation"] = None
+def _with_values(recipe: Recipe, values: Mapping[str, Any], seed: int) -> Recipe:
+    tree = recipe.model_dump(mode="json", by_alias=True) | {"ablation": None, "seed": seed}
     for key, value in values.items():
         head, _, tail = key.partition(".")
         if head == "mixture" and tail in tree["mixture"]["sources"]:
