@@ -26,7 +26,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def context_of(world: Path, out: Path, tasks: list[str], trained: str = "trained") -> StageContext:
+def context_of(
+    world: Path, out: Path, tasks: list[str], trained: str = "trained", **section: Any
+) -> StageContext:
     recipe = Recipe.model_validate(
         {
             "name": "tiny",
@@ -36,11 +38,14 @@ def context_of(world: Path, out: Path, tasks: list[str], trained: str = "trained
                 "phases": [{"tokens": 64, "ratios": {"a": 1.0}}],
             },
             "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
-            "eval": {"tasks": tasks, "include": str(world / "tasks"), "batch_size": 4},
+            "eval": {"tasks": tasks, "include": str(world / "tasks"), "batch_size": 4} | section,
         }
     )
     out.mkdir(exist_ok=True)
-    return StageContext(recipe, {"model": Artifact(world / trained, {})}, out, Tracker.silent())
+    manifest = {"summary": {"tokens": 640, "heldout": {"a": 5.5}}}
+    return StageContext(
+        recipe, {"model": Artifact(world / trained, manifest)}, out, Tracker.silent()
+    )
 
 
 def read(out: Path) -> tuple[bytes, bytes]:
@@ -68,21 +73,26 @@ def test_a_hybrid_is_scored_document_by_document_and_a_resume_changes_nothing(
     assert choice[1]["answer"] == "hot"
     assert all((row["prediction"] == row["answer"]) == bool(row["score"]) for row in choice)
 
+    assert all(len(row["loglikelihoods"]) == 3 for row in choice)
+    assert all(row["loglikelihoods"] is None for row in rows if row["task"] == "tiny_number")
+    assert results["groups"] == {name: [name] for name in tasks}
+    assert (results["backend"], results["tokens"], results["heldout"]) == ("hf", 640, {"a": 5.5})
+
     real, killed = backend.evaluate_task, tmp_path / "killed"
 
-    def die_at_the_second_task(model: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "tiny_number":
+    def die_at_the_second_task(model: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+        if task.task_name == "tiny_number":
             raise KeyboardInterrupt
-        return real(model, name, *args, **kwargs)
+        return real(model, task, *args, **kwargs)
 
     monkeypatch.setattr(backend, "evaluate_task", die_at_the_second_task)
     with pytest.raises(KeyboardInterrupt):
         harness.run(context_of(world, killed, tasks))
     seen: list[str] = []
 
-    def watch(model: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        seen.append(name)
-        return real(model, name, *args, **kwargs)
+    def watch(model: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(task.task_name)
+        return real(model, task, *args, **kwargs)
 
     monkeypatch.setattr(backend, "evaluate_task", watch)
     harness.run(context_of(world, killed, tasks))
