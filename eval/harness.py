@@ -20,15 +20,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsqa.artifact import Artifact, write_json
+from tsqa.artifact import EXPORTED, Artifact, write_json
 from tsqa.errors import CheckpointError, DataError
 from tsqa.progress import console, progress_bar
 from tsqa.recipe import EvalSection, needed
 from tsqa.stage import StageContext
 
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
-EXPORTED = "exported.json"
-"""In the folder of an intermediate export: its `step` and `tokens`."""
 ENGINE_LOG = "engine.log"
 _COLUMNS = [
     *("task", "doc_id", "doc_hash", "metric", "score", "question", "answer", "prediction"),

@@ -94,12 +94,12 @@ def make_model(folder: Path, model_type: str = "nemotron_h") -> Path:
     torch.manual_seed(0)
     config: dict[str, Any] = {
         "vocab_size": 304,
-        "hidden_size": 32,
+        "hidden_size": 64,
         "intermediate_size": 64,
         "layers_block_type": ["mamba", "mlp", "attention", "mlp"],
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
-        "head_dim": 16,
+        "head_dim": 32,
         "mamba_num_heads": 4,
         "mamba_head_dim": 16,
         "ssm_state_size": 16,

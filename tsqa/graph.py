@@ -26,6 +26,7 @@ from tsqa.recipe import (
     Recipe,
     TeacherSection,
     arms_of,
+    curve_points,
     load_recipe,
     needed,
 )
@@ -108,6 +109,9 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
         if recipe.eval:
             inputs = {"data": data, "model": trained}
             results[f"arm:{arm.name}"] = add("evaluate", inputs, arm.recipe, arm.name)
+            for point in curve_points(arm.recipe):
+                inputs = {"data": data, f"model@{point}": trained}
+                add("evaluate", inputs, arm.recipe, f"{arm.name}@{point}")
     if len(results) > 1:
         add("compare", results, recipe, None)
     return _unique(nodes)
@@ -194,14 +198,17 @@ def _stage_config(node: Node) -> dict[str, Any]:
         case "train":
             mixture = needed(recipe.mixture, "mixture").data_config()
             mixture["sources"] = sorted(mixture["sources"])
-            return {
+            config = {
                 "model": _model_config(needed(recipe.model, "model")),
                 "mixture": mixture,
                 "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }
+            points = curve_points(recipe)
+            return config | ({"exports": points} if points else {})
         case "evaluate":
-            own = None if "model" in node.inputs else needed(recipe.model, "model")
+            trained = any(role.partition("@")[0] == "model" for role in node.inputs)
+            own = None if trained else needed(recipe.model, "model")
             return {"model": _model_config(own) if own else None, **_eval_config(recipe)}
         case "compare":
             assert recipe.eval
