@@ -140,3 +140,10 @@ def test_a_task_data_file_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     data.write_text('{"question": "c", "answer": "d"}\n')
     after = fingerprints(f"seeds.include={tasks}")
     assert before["quickstart/seeds"] != after["quickstart/seeds"]
+
+
+def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None:
+    assert changed("eval.num_fewshot=3", "eval.limit=7") == {"evaluate", "compare"}
+    assert changed("eval.tasks=[mini_day]") >= {"seeds", "filter", "tokenize"}
+    unchecked = changed("mixture.decontaminate=false")
+    assert "tokenize" in unchecked and "filter" not in unchecked

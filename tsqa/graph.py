@@ -28,6 +28,7 @@ from tsqa.recipe import (
     arms_of,
     load_recipe,
     needed,
+    stream_check,
 )
 
 TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
@@ -159,7 +160,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 "include": _identify(recipe.seeds.include),
                 "datasets": datasets,
                 "taxonomy": [file_identity(TAXONOMY), _identify(recipe.seeds.taxonomy)],
-                "evaluated": _evaluated(recipe),
+                "evaluated": _evaluated_tasks(recipe),
             }
         case "generate":
             assert recipe.generate
@@ -175,7 +176,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
             return config
         case "filter":
             assert recipe.filter
-            return {**_filter_config(recipe.filter), "evaluated": _evaluated(recipe)}
+            return {**_filter_config(recipe.filter), "evaluated": _evaluated_tasks(recipe)}
         case "tokenize":
             tokenizer = recipe.tokenizer.data_config() if recipe.tokenizer else None
             if tokenizer:
@@ -185,18 +186,22 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 name: {**source.data_config(), "path": _identify_data(source.path)}
                 for name, source in needed(recipe.mixture, "mixture").sources.items()
             }
+            check = stream_check(recipe)
             return {
                 "tokenizer": tokenizer,
                 "model": None if tokenizer else _model_config(needed(recipe.model, "model")),
                 "sources": sources,
+                "evaluated": _evaluated_tasks(recipe) if check else None,
+                "decontaminate": check.data_config() if check else None,
                 "sequence_length": needed(recipe.train, "train").sequence_length,
             }
         case "train":
-            mixture = needed(recipe.mixture, "mixture").data_config()
-            mixture["sources"] = sorted(mixture["sources"])
+            drawn = needed(recipe.mixture, "mixture").data_config()
+            drawn["sources"] = sorted(drawn["sources"])
+            del drawn["decontaminate"]  # the tokens say
             return {
                 "model": _model_config(needed(recipe.model, "model")),
-                "mixture": mixture,
+                "mixture": drawn,
                 "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }
@@ -212,6 +217,13 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 "ablation": ablation,
             }
     raise AssertionError(node.stage)
+
+
+def _evaluated_tasks(recipe: Recipe) -> dict[str, Any]:
+    """What the guard and the decontamination know of `eval`: its documents, not how they score."""
+    if recipe.eval is None:
+        return {}
+    return {"tasks": recipe.eval.tasks, "include": _identify(recipe.eval.include)}
 
 
 def _evaluated(recipe: Recipe) -> dict[str, Any]:
