@@ -3,8 +3,8 @@
     python -m tests.benchmarks.kill_training --folder /tmp/kills --kills 20
 
 Each kill takes the whole job, or one of its ranks, up to `--longest` seconds after its start: in
-start-up, steps or saves. Prints where each fell; exits 1 unless every step's losses (per source: they
-tell the rows apart), gradient norms and counts, and the exported weights are those of the
+start-up, steps or saves. Prints where each fell; exits 1 unless all losses (by source: they
+tell rows apart), gradient norms and counts, and the exported weights are those of the
 undisturbed run.
 """
 
