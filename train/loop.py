@@ -26,7 +26,7 @@ from train.meters import Meters
 from train.mixture import MixturePlan, plan_of, plan_table
 from train.model import build_model
 from train.moe import Routers, mark_leaves
-from train.optimizer import build_optimizer, casts_spare, fp32_parameters
+from train.optimizer import build_optimizer, casts_spare, compute_norms_in_fp32, fp32_parameters
 from train.schedule import batch_schedule, learning_rate
 from train.step import Stepper
 from train.stream import TokenStore, TokenStream
@@ -103,6 +103,7 @@ class Trainer:
         if accelerator.is_main_process:
             save_description(model, tokenizer, self.checkpoints.folder)
         kept = fp32_parameters(model, self.section)
+        compute_norms_in_fp32(model, kept)
         self._kept_names = [n for n, p in model.named_parameters() if any(p is k for k in kept)]
         optimizer = build_optimizer(model, self.section)
         with casts_spare(kept):

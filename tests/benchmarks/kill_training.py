@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.kill_training --folder /tmp/kills --kills 20
 
-Each kill takes the whole job, or one of its ranks, up to `--longest` seconds after its start: in
-start-up, steps or saves. Prints where each fell; exits 1 unless all losses (by source: they
-tell rows apart), gradient norms and counts, and the exported weights are those of the
-undisturbed run.
+Each kill takes the whole job, or one of its ranks: one in four during its first seconds, the others
+up to `--longest` seconds after its first new step, in steps or saves. Prints where each fell; exits
+1 unless all losses (by source: they tell rows apart), gradient norms and counts, and the exported
+weights are those of the undisturbed run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--longest", type=float, default=15.0, help="seconds into a start")
+    parser.add_argument("--longest", type=float, default=4.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True)
@@ -53,13 +53,14 @@ def main() -> int:
     prepare(recipe, killed)
     hits: Counter[str] = Counter()
     while sum(hits.values()) < arguments.kills:
-        victim, delay = rng.choice(VICTIMS), rng.uniform(0, arguments.longest)
-        where = _kill(recipe, killed, victim, delay)
+        victim, in_start = rng.choice(VICTIMS), rng.random() < 0.25
+        delay = rng.uniform(0, arguments.longest)
+        where = _kill(recipe, killed, victim, delay, in_start)
         if where is None:
             print("the job ended before all kills; use a smaller --longest", flush=True)
             break
         hits[where.partition(",")[0]] += 1
-        print(f"kill {sum(hits.values()):>2}: {victim} after {delay:4.1f} s: {where}", flush=True)
+        print(f"kill {sum(hits.values()):>2}: {victim}, {where}", flush=True)
     survivor = train_undisturbed(recipe, killed, *OVERRIDES, processes=2)
     same = metrics(survivor) == metrics(reference) and _weights(survivor) == _weights(reference)
     steps = len(metrics(reference))
@@ -68,8 +69,9 @@ def main() -> int:
     return 0 if same and sum(hits.values()) == arguments.kills else 1
 
 
-def _kill(recipe: Path, runs: Path, victim: str, delay: float) -> str | None:
-    """Start the job, kill after `delay` seconds; say where it was, None if it had ended."""
+def _kill(recipe: Path, runs: Path, victim: str, delay: float, in_start: bool) -> str | None:
+    """Start the job and kill it; say where it was, None if it had ended."""
+    steps_before = _steps_logged(runs)
     process = subprocess.Popen(
         command(recipe, *OVERRIDES, f"runs={runs}", processes=2),
         env=ENVIRONMENT,
@@ -77,8 +79,10 @@ def _kill(recipe: Path, runs: Path, victim: str, delay: float) -> str | None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    while not in_start and process.poll() is None and _steps_logged(runs) <= steps_before:
+        time.sleep(0.01)
     time.sleep(delay)
-    before = _steps_logged(runs)
+    steps = _steps_logged(runs)
     if process.poll() is not None:
         return None
     ranks = {
@@ -93,8 +97,8 @@ def _kill(recipe: Path, runs: Path, victim: str, delay: float) -> str | None:
         rank.kill()
     process.wait()
     if any(runs.glob("artifacts/train/*.partial/checkpoints/*.tmp")):
-        return f"saving, {before} steps logged"
-    return f"training, {before} steps logged" if ranks else f"starting, {before} steps logged"
+        return f"saving, {steps} steps logged"
+    return f"{'starting' if in_start else 'training'}, {steps} steps logged"
 
 
 def _steps_logged(runs: Path) -> int:
