@@ -33,7 +33,7 @@ from tsqa.recipe import (
 
 TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
 STAGES = ("data", "seeds", "generate", "filter", "tokenize", "train", "evaluate", "compare")
-STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 1, "compare": 1}
+STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 2, "compare": 1}
 """Raise a number when the code of a stage changes what it writes."""
 
 
@@ -160,7 +160,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 "include": _identify(recipe.seeds.include),
                 "datasets": datasets,
                 "taxonomy": [file_identity(TAXONOMY), _identify(recipe.seeds.taxonomy)],
-                "evaluated": _evaluated_tasks(recipe),
+                "evaluated": _evaluated(recipe),
             }
         case "generate":
             assert recipe.generate
@@ -176,7 +176,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
             return config
         case "filter":
             assert recipe.filter
-            return {**_filter_config(recipe.filter), "evaluated": _evaluated_tasks(recipe)}
+            return {**_filter_config(recipe.filter), "evaluated": _evaluated(recipe)}
         case "tokenize":
             tokenizer = recipe.tokenizer.data_config() if recipe.tokenizer else None
             if tokenizer:
@@ -191,7 +191,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 "tokenizer": tokenizer,
                 "model": None if tokenizer else _model_config(needed(recipe.model, "model")),
                 "sources": sources,
-                "evaluated": _evaluated_tasks(recipe) if check else None,
+                "evaluated": _evaluated(recipe) if check else None,
                 "decontaminate": check.data_config() if check else None,
                 "sequence_length": needed(recipe.train, "train").sequence_length,
             }
@@ -207,31 +207,32 @@ def _stage_config(node: Node) -> dict[str, Any]:
             }
         case "evaluate":
             own = None if "model" in node.inputs else needed(recipe.model, "model")
-            return {"model": _model_config(own) if own else None, **_evaluated(recipe)}
+            return {"model": _model_config(own) if own else None, **_eval_config(recipe)}
         case "compare":
             assert recipe.eval
             ablation = recipe.ablation.data_config() if recipe.ablation else None
             return {
                 "bootstrap": recipe.eval.bootstrap,
                 "confidence": recipe.eval.confidence,
+                "macros": recipe.eval.macros,
                 "ablation": ablation,
             }
     raise AssertionError(node.stage)
 
 
-def _evaluated_tasks(recipe: Recipe) -> dict[str, Any]:
-    """What the guard and the decontamination know of `eval`: its documents, not how they score."""
+def _evaluated(recipe: Recipe) -> dict[str, Any]:
+    """Which documents must not leak: those of the tasks, however they are asked."""
     if recipe.eval is None:
         return {}
     return {"tasks": recipe.eval.tasks, "include": _identify(recipe.eval.include)}
 
 
-def _evaluated(recipe: Recipe) -> dict[str, Any]:
-    if recipe.eval is None:
-        return {}
-    config = recipe.eval.data_config()
-    del config["bootstrap"], config["confidence"]
-    return {**config, "include": _identify(recipe.eval.include)}
+def _eval_config(recipe: Recipe) -> dict[str, Any]:
+    """What decides the scores of one checkpoint, but not what is made of them."""
+    config = needed(recipe.eval, "eval").data_config()
+    for key in ("macros", "every_tokens", "bootstrap", "confidence"):
+        del config[key]
+    return {**config, "include": _identify(recipe.eval.include if recipe.eval else None)}
 
 
 def _model_config(model: ModelSection) -> dict[str, Any]:
