@@ -144,6 +144,13 @@ def test_a_task_data_file_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert before["quickstart/seeds"] != after["quickstart/seeds"]
 
 
+def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None:
+    assert changed("eval.num_fewshot=3", "eval.limit=7") == {"evaluate", "compare"}
+    assert changed("eval.tasks=[mini_day]") >= {"seeds", "filter", "tokenize"}
+    unchecked = changed("mixture.decontaminate=false")
+    assert "tokenize" in unchecked and "filter" not in unchecked
+
+
 def test_how_a_task_is_asked_decides_the_scores_but_not_the_seeds() -> None:
     assert changed("eval.num_fewshot=3") == {"evaluate", "compare"}
     assert changed("eval.macros={both: [mini_day, mini_unit]}") == {"compare"}

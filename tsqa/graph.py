@@ -29,6 +29,7 @@ from tsqa.recipe import (
     curve_points,
     load_recipe,
     needed,
+    stream_check,
 )
 
 TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
@@ -189,18 +190,22 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 name: {**source.data_config(), "path": _identify_data(source.path)}
                 for name, source in needed(recipe.mixture, "mixture").sources.items()
             }
+            check = stream_check(recipe)
             return {
                 "tokenizer": tokenizer,
                 "model": None if tokenizer else _model_config(needed(recipe.model, "model")),
                 "sources": sources,
+                "evaluated": _evaluated(recipe) if check else None,
+                "decontaminate": check.data_config() if check else None,
                 "sequence_length": needed(recipe.train, "train").sequence_length,
             }
         case "train":
-            mixture = needed(recipe.mixture, "mixture").data_config()
-            mixture["sources"] = sorted(mixture["sources"])
+            drawn = needed(recipe.mixture, "mixture").data_config()
+            drawn["sources"] = sorted(drawn["sources"])
+            del drawn["decontaminate"]  # the tokens say
             config = {
                 "model": _model_config(needed(recipe.model, "model")),
-                "mixture": mixture,
+                "mixture": drawn,
                 "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }

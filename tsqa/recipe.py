@@ -398,6 +398,8 @@ class MixtureSection(Section):
     phases: list[PhaseSection] = Field(min_length=1)
     max_repetition: float = Field(4.0, gt=0)
     """Epochs over a source beyond which training is refused."""
+    decontaminate: bool = True
+    """Leave out the documents of every source that hold an evaluated one (`eval.tasks`)."""
     tokenize_processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     """None: one for each core."""
 
@@ -721,6 +723,13 @@ def curve_points(recipe: Recipe) -> list[int]:
     # A run may end up to one batch below its budget, so that it has only whole ones.
     last = needed(recipe.mixture, "mixture").tokens - recipe.train.global_batch_tokens
     return list(range(recipe.eval.every_tokens, last + 1, recipe.eval.every_tokens))
+
+
+def stream_check(recipe: Recipe) -> DecontaminateSection | None:
+    """How the sources of the stream are checked for evaluated documents; None: they are not."""
+    if recipe.eval is None or recipe.mixture is None or not recipe.mixture.decontaminate:
+        return None
+    return recipe.filter.decontaminate if recipe.filter else DecontaminateSection()
 
 
 S = TypeVar("S", bound=Section)
