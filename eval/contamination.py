@@ -1,12 +1,12 @@
 """Contamination status of every evaluated task, and its score on the clean documents.
 
 A task is
-  `allowed_leak`  where a training split that is or shares its evaluated split was seeded from;
-  `touched`       where the teacher wrote something that matches its documents: the filter removed
-                  it, but the skill to write it is in the teacher;
-  `clean`         where the filter checked every candidate and found none;
-  `unknown`       where no filter ran.
-Only what the teacher wrote is checked: the other sources of the mixture are not.
+  `allowed_leak`  where a split that shares documents with its evaluated split was seeded from;
+  `touched`       where something the teacher wrote, or a document of the mixture, holds some of its
+                  documents: it was removed before training, as far as the rules find it;
+  `clean`         where all that was checked holds none;
+  `unknown`       where nothing was checked.
+`checked` says what was: `candidates` of the teacher, `sources` of the mixture.
 """
 
 from __future__ import annotations
@@ -14,23 +14,26 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from eval.harness import DOCUMENTS
-from tsqa.artifact import Artifact
+from tsqa.artifact import Artifact, read_jsonl
 from tsqa.dataset import read_rejected
 from tsqa.recipe import Recipe, arms_of
 
-FILTER_ROLE = "filter"
 _STEP = "decontamination"
+_MARK = " of the evaluated "
+"""What stands before the document in the reason for which a source's document was dropped."""
 
 
 def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
-    """Task -> status, touched documents, and per condition the score on the others.
+    """Task -> status, `checked`, touched documents, and per condition the score on the others.
 
-    `inputs` are those of the stage compare. A `score_clean` is a mean over training seeds; it is
-    None where no document is clean, or which are is not known.
+    `inputs` are those of the stage compare: `filter` and `tokens:...` tell what was found. A
+    `score_clean` is a mean over training seeds; None where it is not known which documents are
+    clean, or none is.
     """
     conditions: dict[str, list[Artifact]] = defaultdict(list)
     if "base" in inputs:
@@ -38,49 +41,76 @@ def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, d
     for name, arm in arms_of(recipe).items():
         if f"arm:{name}" in inputs:
             conditions[arm.condition].append(inputs[f"arm:{name}"])
-    found = inputs.get(FILTER_ROLE)
-    touched = touched_documents(found) if found else {}
     scores = {name: [_read_scores(a) for a in several] for name, several in conditions.items()}
-    tasks = dict.fromkeys(task for several in scores.values() for one in several for task in one)
-    report = {}
-    for task in tasks:
-        status = _status(task, found, touched)
-        clean = {
-            name: [_clean(one.get(task, []), touched.get(task, set())) for one in several]
-            for name, several in scores.items()
-        }
-        counts = {len(kept) for several in clean.values() for kept in several}
-        documents = {len(one.get(task, [])) for several in scores.values() for one in several}
-        is_known = status in ("clean", "touched")
-        report[task] = {
-            "status": status,
-            "documents": max(documents) - min(counts) if is_known else None,
-            "n_clean": min(counts) if is_known else None,
-            "score_clean": {
-                name: _mean([_mean(kept) for kept in several]) if is_known else None
-                for name, several in clean.items()
-            },
-        }
-    return report
+    checked, touched = _gather(inputs)
+    summaries = [artifact.manifest.get("summary", {}) for artifact in inputs.values()]
+    leaks = [leak for summary in summaries for leak in summary.get("allowed_leaks", [])]
+    report: dict[str, dict[str, Any]] = {}
+    for one in chain.from_iterable(scores.values()):
+        for task in one.keys() - report.keys():
+            found = touched.get(task, set())
+            status = _status(task, checked, found, leaks)
+            is_known = status in ("clean", "touched")
+            kept = len(_clean(one[task], found))
+            report[task] = {
+                "status": status,
+                "checked": checked,
+                "documents": len(one[task]) - kept if is_known else None,
+                "n_clean": kept if is_known else None,
+                "score_clean": {
+                    name: _mean([_mean(_clean(each.get(task, []), found)) for each in several])
+                    if is_known
+                    else None
+                    for name, several in scores.items()
+                },
+            }
+    return {task: report[task] for task in sorted(report)}
 
 
-def touched_documents(filtered: Artifact) -> dict[str, set[int]]:
-    """Task -> documents that a candidate matched, as the filter's decontamination names them."""
+def _gather(inputs: Mapping[str, Artifact]) -> tuple[list[str], dict[str, set[int]]]:
+    """What was checked, and task -> touched documents."""
+    checked: dict[str, None] = {}
     touched: dict[str, set[int]] = defaultdict(set)
-    for row in read_rejected(filtered.path, ["step", "match"]):
-        if row["step"] == _STEP:
-            task, _, number = str(row["match"]).rpartition("-")
+    for role, artifact in inputs.items():
+        if role == "filter":
+            checked["candidates"] = None
+            found = _matches_of_filter(artifact)
+        elif role.startswith("tokens:") and artifact.manifest["config"].get("decontaminate"):
+            checked["sources"] = None
+            found = _matches_of_sources(artifact)
+        else:
+            continue
+        for match in found:
+            task, _, number = match.rpartition("-")
             touched[task].add(int(number))
-    return dict(touched)
+    return list(checked), dict(touched)
 
 
-def _status(task: str, filtered: Artifact | None, touched: Mapping[str, set[int]]) -> str:
-    if filtered is None:
+def _matches_of_filter(artifact: Artifact) -> Iterator[str]:
+    """Evaluated documents (`<task>-<doc_id>`) that candidates matched."""
+    for row in read_rejected(artifact.path, ["step", "match"]):
+        if row["step"] == _STEP:
+            yield str(row["match"])
+
+
+def _matches_of_sources(artifact: Artifact) -> Iterator[str]:
+    """Evaluated documents that documents of the mixture's sources held."""
+    for path in sorted(artifact.path.glob("*.dropped.jsonl")):
+        for record in read_jsonl(path):
+            _, mark, match = str(record["reason"]).partition(_MARK)
+            if mark:
+                yield match
+
+
+def _status(
+    task: str, checked: Sequence[str], touched: set[int], leaks: Sequence[Mapping[str, str]]
+) -> str:
+    named = re.compile(rf"(?<![\w-]){re.escape(task)}(?![\w-])")
+    if any(task == leak["task"] or named.search(leak["reason"]) for leak in leaks):
+        return "allowed_leak"
+    if not checked:
         return "unknown"
-    for leak in filtered.summary.get("allowed_leaks", []):
-        if task == leak["task"] or re.search(rf"\b{re.escape(task)}\b", leak["reason"]):
-            return "allowed_leak"
-    return "touched" if touched.get(task) else "clean"
+    return "touched" if touched else "clean"
 
 
 _Scores = list[tuple[int, str, float]]

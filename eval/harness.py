@@ -12,6 +12,7 @@ A killed run goes on with the first task that was not finished; finished scores 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import shutil
@@ -30,8 +31,10 @@ DOCUMENTS, RESULTS = "documents.parquet", "results.json"
 ENGINE_LOG = "engine.log"
 _COLUMNS = [
     *("task", "doc_id", "doc_hash", "metric", "score", "question", "answer", "prediction"),
-    "loglikelihoods",
+    *("loglikelihoods", "group"),
 ]
+_GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
+"""Fields of a document that several questions share."""
 _PREFERRED_FILTER = "flexible-extract"
 _METRICS = {
     "multiple_choice": ["acc", "acc_norm"],
@@ -55,10 +58,10 @@ def run(context: StageContext) -> dict[str, Any]:
     parts = context.out / "parts"
     parts.mkdir(exist_ok=True)
     with contextlib.redirect_stdout(sys.stderr):
-        results, documents = _evaluate(section, checkpoint, include, parts, context)
+        results, done = _evaluate(section, checkpoint, include, parts, context)
     tasks = results["tasks"]
     macro = math.fsum(task["score"] for task in tasks.values()) / len(tasks)
-    _write_documents(context.out / DOCUMENTS, documents)
+    _write_documents(context.out / DOCUMENTS, done)
     write_json(context.out / RESULTS, {**results, "macro": macro, **_training(context)})
     shutil.rmtree(parts)
     scores = {f"eval/{name}": task["score"] for name, task in tasks.items()}
@@ -162,8 +165,8 @@ def _evaluate(
     include: Path | None,
     parts: Path,
     context: StageContext,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What results.json says of the tasks, and the documents of all tasks."""
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What results.json says of the tasks, and each task's `{result, documents}`."""
     # lm-eval and torch take seconds to import, which readers of results need not wait for.
     from eval import backend
     from eval.engines import ModelSettings, known_difference, resolve_backend
@@ -205,7 +208,7 @@ def _evaluate(
         "groups": {name: list(leaves) for name, leaves in groups.items()},
         "backend": chosen,
     }
-    return results, [document for name in names for document in done[name]["documents"]]
+    return results, {name: done[name] for name in names}
 
 
 def _read_part(parts: Path, name: str, backend: str) -> dict[str, Any] | None:
@@ -273,7 +276,14 @@ def _document(task: str, kind: str, metric: str, sample: Mapping[str, Any]) -> d
         "answer": answer,
         "prediction": prediction,
         "loglikelihoods": likelihoods or None,
+        "group": _group(sample["doc"]),
     }
+
+
+def _group(document: Mapping[str, Any]) -> str | None:
+    """A mark of the passage that a document asks about; None where it has none."""
+    texts = [document[key] for key in _GROUP_FIELDS if isinstance(document.get(key), str)]
+    return hashlib.sha256(texts[0].encode()).hexdigest()[:16] if texts and texts[0] else None
 
 
 def _likelihoods(kind: str, sample: Mapping[str, Any]) -> list[float]:
@@ -300,7 +310,7 @@ def _answers(kind: str, metric: str, sample: Mapping[str, Any]) -> tuple[str, st
     return (choices[target] if is_index else str(target)), best
 
 
-def _write_documents(path: Path, documents: list[dict[str, Any]]) -> None:
+def _write_documents(path: Path, done: Mapping[str, Mapping[str, Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -310,5 +320,6 @@ def _write_documents(path: Path, documents: list[dict[str, Any]]) -> None:
         "loglikelihoods": pyarrow.list_(pyarrow.float64()),
     }
     schema = pyarrow.schema({name: types.get(name, pyarrow.string()) for name in _COLUMNS})
-    table = pyarrow.Table.from_pylist(documents, schema=schema)
+    rows = [document for part in done.values() for document in part["documents"]]
+    table = pyarrow.Table.from_pylist(rows, schema=schema)
     pyarrow.parquet.write_table(table, path)

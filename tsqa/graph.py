@@ -100,11 +100,13 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
 
     base = _trained_by_recipe(recipe.model, recipe, ancestors, nodes) if recipe.model else None
     results: dict[str, Node] = {}
+    checked: dict[str, Node | None] = {"filter": filtered}
     if recipe.eval and (base or (recipe.model and recipe.model.path)):
         results["base"] = add("evaluate", {"model": base, "data": data}, recipe, "base")
     for arm in arms_of(recipe).values() if recipe.train else ():
         inputs = {"data": data, "filter": filtered, "model": base}
         tokens = add("tokenize", inputs, arm.recipe, None)
+        checked[f"tokens:{tokens.fingerprint}"] = tokens
         inputs = {"data": data, "tokenize": tokens, "model": base}
         trained = add("train", inputs, arm.recipe, arm.name)
         if recipe.eval:
@@ -114,7 +116,7 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
                 inputs = {"data": data, f"model@{point}": trained}
                 add("evaluate", inputs, arm.recipe, f"{arm.name}@{point}")
     if len(results) > 1:
-        add("compare", results, recipe, None)
+        add("compare", {**results, **checked}, recipe, None)
     return _unique(nodes)
 
 
