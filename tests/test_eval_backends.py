@@ -93,3 +93,14 @@ def test_auto_is_transformers_without_a_gpu_and_says_why(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_backend("auto", checkpoint) == ("hf", "no GPU here")
     assert resolve_backend("vllm", checkpoint)[0] == "vllm"
+
+
+@pytest.mark.engine
+def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.benchmarks import evaluate
+
+    monkeypatch.setattr("sys.argv", ["evaluate", "--rounds", "1", "--documents", "6"])
+    evaluate.main()
+    assert "scores identical: True" in capsys.readouterr().out
