@@ -104,3 +104,20 @@ def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
     monkeypatch.setattr("sys.argv", ["evaluate", "--rounds", "1", "--documents", "6"])
     evaluate.main()
     assert "scores identical: True" in capsys.readouterr().out
+
+
+@pytest.mark.engine
+def test_every_task_of_the_shipped_suites_is_known_to_lm_eval() -> None:
+    from tsqa.lm_tasks import task_library
+    from tsqa.recipe import SUITES, EvalSection
+
+    library = task_library(None)
+    for path in SUITES.glob("*.yaml"):
+        section = EvalSection.model_validate({"suite": path.stem})
+        # One leaf a name: each counts once in a macro average.
+        assert library.expand(section.tasks) == section.tasks
+        for task in section.tasks:
+            kind = str(library.config(task)["output_type"])
+            named = [str(entry["metric"]) for entry in library.config(task)["metric_list"]]
+            short = {name.rpartition(".")[2].replace("pass_at_k", "pass@1") for name in named}
+            assert short & set(harness._METRICS[kind]), (task, named)
