@@ -123,7 +123,8 @@ def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[st
             "DO_NOT_TRACK": "1",
         }
     if section.processes > 1 and not torch.cuda.is_available():
-        shared["OMP_NUM_THREADS"] = cores
+        # vLLM would bind every process to the same cores.
+        shared |= {"OMP_NUM_THREADS": cores, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     gpus = share_gpus(section.processes, each, "eval.processes or eval.tensor_parallel")
     return [shared | devices for devices in gpus]
 
