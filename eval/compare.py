@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval import stats
+from eval.contamination import contamination
 from eval.harness import DOCUMENTS, RESULTS
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
@@ -46,7 +47,11 @@ class Evaluated:
 def run(context: StageContext) -> dict[str, Any]:
     """Write deltas.json and deltas.csv from the inputs `base` (optional) and `arm:<name>`."""
     section = needed(context.recipe.eval, "eval")
-    models = {role.removeprefix("arm:"): read(role, a) for role, a in context.inputs.items()}
+    models = {
+        role.removeprefix("arm:"): read(role, artifact)
+        for role, artifact in context.inputs.items()
+        if role == BASE or role.startswith("arm:")
+    }
     deltas = compare(
         models,
         control=control_of(context.recipe),
@@ -54,6 +59,7 @@ def run(context: StageContext) -> dict[str, Any]:
         confidence=section.confidence,
         seed=context.recipe.seed,
     )
+    deltas["contamination"] = contamination(context.recipe, context.inputs)
     write_json(context.out / "deltas.json", deltas)
     _write_csv(context.out / "deltas.csv", deltas["rows"])
     columns = list(deltas["rows"][0])

@@ -31,9 +31,9 @@ from train.optimizer import build_optimizer, casts_spare, compute_norms_in_fp32,
 from train.schedule import batch_schedule, learning_rate
 from train.step import Stepper
 from train.stream import TokenStore, TokenStream
-from tsqa.artifact import write_json
+from tsqa.artifact import EXPORTED, write_json
 from tsqa.progress import console, progress_bar
-from tsqa.recipe import needed
+from tsqa.recipe import curve_points, needed
 from tsqa.stage import StageContext
 
 PREEMPTED = 75
@@ -90,6 +90,7 @@ class Trainer:
         made: MixturePlan,
     ) -> None:
         self.context, self.accelerator, self.store, self.plan = context, accelerator, store, made
+        self.tokenizer = tokenizer
         self.section = needed(context.recipe.train, "train")
         self.checkpoints = _checkpoints(context, made)
         self.schedule = batch_schedule(self.section, made.total_rows)
@@ -170,9 +171,22 @@ class Trainer:
                 ):  # fmt: skip
                     self._measure_heldout(done, rows)
                 bar.update(task, completed=done)
+                self._export_point(done, rows)
                 if done < steps and self._is_saving_step(done):
                     self._save(done, books)
         return self._summary(books)
+
+    def _export_point(self, done: int, rows: range) -> None:
+        """Export the model where the step reaches a point of `eval.every_tokens`."""
+        length = self.plan.sequence_length
+        passed = range(rows.start * length + 1, rows.stop * length + 1)
+        for point in curve_points(self.context.recipe):
+            if point in passed:
+                folder = self.context.out / f"hf-{point}"
+                export_model(self.accelerator, self.engine, self.tokenizer, folder)
+                if self.accelerator.is_main_process:
+                    tokens = rows.stop * length
+                    write_json(folder / EXPORTED, {"step": done, "tokens": tokens})
 
     def _is_saving_step(self, done: int) -> bool:
         permanent = self.section.keep_every
