@@ -88,8 +88,8 @@ class Estimate:
     def detectable(self, confidence: float, power: float) -> float:
         """The true difference found with this power: t_{1 - alpha/2} + t_power for each part.
 
-        Bloom, Minimum detectable effects (1995). By simulation the power at 0.8 is 0.77 to 0.8
-        from three seeds on and 0.73 to 0.8 for two.
+        Bloom, Minimum detectable effects (1995). By simulation 80% are 75 to 80% from three
+        seeds on, and 72 to 80% for two.
         """
         return self._combine(
             [_quantile(df, 0.5 + confidence / 2) + _quantile(df, power) for df in self._dfs]
@@ -119,11 +119,11 @@ def of_documents(units: Floats) -> DocumentPart:
     (as `stats.with_imaginary`).
     """
     seeds, n = units.shape
-    largest = float(np.abs(units).max()) or 1.0
+    by_document = units.mean(axis=0)
+    largest = float(np.abs(by_document).max()) or 1.0
     imaginary = 2 * largest**2 / (n + 2) ** 2
     if n < 2:
         return DocumentPart(largest**2, 1.0)
-    by_document = units.mean(axis=0)
     by_seed = units.mean(axis=1, keepdims=True)
     ms_documents = seeds * float(np.var(by_document, ddof=1))
     residuals = units - by_seed - by_document + units.mean()
