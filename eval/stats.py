@@ -209,7 +209,7 @@ def sign_flip_means(differences: Floats, count: int, rng: np.random.Generator) -
     If the two models are alike, a document's difference is as likely as its negative (Fisher,
     The Design of Experiments (1935), section 21). For 0/1 scores this is McNemar's exact test.
     """
-    magnitudes, counts = np.unique(np.abs(differences), return_counts=True)
+    magnitudes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     n = len(differences)
     means = [
         (2 * rng.binomial(counts, 0.5, size=(size, len(counts))) - counts) @ magnitudes / n
