@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 MIN_RATIOS = 4
 _DRAWS = 2000
 _GRID = 101
-_DECAYS = (0.04, 0.1, 0.25)
+_DECAYS = (0.03, 0.045, 0.07, 0.1, 0.15, 0.22, 0.33)
 """Scales of the saturating exponential, as shares of the measured range."""
 _FLAT, _MISFIT = 0.05, 0.01
 
