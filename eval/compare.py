@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eval import crossed, stats
+from eval import crossed, fit, stats
 from eval.harness import DOCUMENTS, RESULTS
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
@@ -70,7 +70,7 @@ def run(context: StageContext) -> dict[str, Any]:
         bootstrap=section.bootstrap,
         confidence=section.confidence,
         seed=recipe.seed,
-        macros=getattr(section, "macros", {}),
+        macros=section.macros,
         gaps={name: (arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
     )
@@ -215,11 +215,45 @@ def compare(
         "scores_by_seed": by_seed,
         "rows": rows,
         "gaps": {name: {"condition": c, "reason": reason} for name, (c, reason) in gaps.items()},
-        "fit": None,
+        "fit": fit_axis(conditions, control, axis, confidence, seed) if axis else None,
         "caveat": " ".join(notes),
     }
     deltas["conclusion"] = conclude(deltas)
     return deltas
+
+
+def fit_axis(
+    conditions: Mapping[str, Mapping[int, Evaluated]],
+    control: str,
+    axis: Mapping[str, Any],
+    confidence: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The fit of the macro average against the one ratio that the ablation varies.
+
+    Conditions that lack a seed of the control are left out.
+    """
+    seeds = list(conditions[control])
+    ratios = {name: ratio for name, ratio in axis["ratios"].items() if name in conditions}
+    names = sorted((n for n in ratios if list(conditions[n]) == seeds), key=lambda n: ratios[n])
+    means = np.array([[conditions[name][s].macro for s in seeds] for name in names])
+    units: dict[str, list[stats.Floats]] = {}
+    for task in conditions[control][seeds[0]].tasks:
+        for name in names:
+            scored = [conditions[name][s].scores[task] for s in seeds]
+            values = np.array([one.values for one in scored])
+            groups = scored[0].groups
+            units.setdefault(task, []).append(
+                values if groups is None else stats.group_units(values, groups)
+            )
+    fitted = fit.fit_ratios(
+        [ratios[name] for name in names],
+        means.mean(axis=1),
+        fit.covariance_of(units, means),
+        confidence=confidence,
+        seed=seed,
+    )
+    return {"axis": axis["axis"], "task": stats.MACRO, **fitted}
 
 
 def _by_condition(models: Sequence[Evaluated]) -> dict[str, dict[int, Evaluated]]:
@@ -329,6 +363,8 @@ def conclude(deltas: Mapping[str, Any]) -> str:
         sentences.append(
             f"Against the base model, the control {control}: {row['verdict']} ({_points(row)})."
         )
+    if deltas["fit"]:
+        sentences.append(f"{deltas['fit']['axis']}: {deltas['fit']['recommendation']}")
     return " ".join(sentences)
 
 

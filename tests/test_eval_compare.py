@@ -212,3 +212,17 @@ def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
     with (tmp_path / "deltas.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert len(rows) == 6 and float(rows[0]["delta"]) == 0
+
+
+def test_an_ablation_of_one_ratio_is_fitted() -> None:
+    rates = {0.0: 0.2, 0.1: 0.4, 0.25: 0.5, 0.5: 0.4, 1.0: 0.1}
+    models = [model for r, rate in rates.items() for model in seeded(f"synthetic={r}", rate, 1, 2)]
+    axis = {"axis": "mixture.synthetic", "ratios": {f"synthetic={r}": r for r in rates}}
+    deltas = deltas_of(*models, control="synthetic=0.0", axis=axis)
+    assert deltas["fit"]["axis"] == "mixture.synthetic" and deltas["fit"]["task"] == stats.MACRO
+    for point in deltas["fit"]["points"]:
+        name = f"synthetic={point['ratio']}"
+        assert point["score"] == pytest.approx(deltas["scores"][name][stats.MACRO])
+        assert point["low"] < point["score"] < point["high"]
+    assert deltas["fit"]["recommendation"] in deltas["conclusion"]
+    assert deltas_of(*models, control="synthetic=0.0")["fit"] is None

@@ -31,6 +31,8 @@ from train.optimizer import build_optimizer
 from train.schedule import learning_rate
 from train.stream import IGNORED, TokenStore, read_batch
 from tsqa.artifact import Artifact
+from tsqa.errors import TsqaError
+from tsqa.pipeline import Pipeline
 from tsqa.recipe import Recipe, load_recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
@@ -101,6 +103,17 @@ def test_accumulated_losses_and_the_export_equal_plain_torch(
     assert exported.config.eos_token_id == tokenizer.eos_token_id
     drawn = {name: s["drawn"] for name, s in reference.summary["sources"].items()}
     assert sum(drawn.values()) == reference.summary["tokens"] == STEPS * 256
+
+
+def test_too_little_data_is_refused_before_a_job_starts(
+    recipe_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(recipe_path, ["mixture.max_repetition=0.1"])
+    pipeline = Pipeline(recipe, recipe_path, [])
+    with pytest.raises(TsqaError, match=r"mixture\.max_repetition"):
+        pipeline.run(until="train")
+    assert "train:main" in capsys.readouterr().err
+    assert not list(pipeline.folder.glob("logs/*"))
 
 
 @pytest.mark.parametrize(("stage", "offload", "micro"), [(3, "none", 2), (2, "optimizer", 1)])

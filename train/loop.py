@@ -20,13 +20,13 @@ from train.books import Books
 from train.checkpoint import Checkpoints
 from train.export import export_model, save_description
 from train.guard import Guard
-from train.heldout import HeldOut, training_rows
+from train.heldout import HeldOut
 from train.isolation import check_isolation, isolate
 from train.meters import Meters
-from train.mixture import MixturePlan, plan, plan_table
+from train.mixture import MixturePlan, plan_of, plan_table
 from train.model import build_model
 from train.moe import Routers, mark_leaves
-from train.optimizer import build_optimizer, casts_spare, fp32_parameters
+from train.optimizer import build_optimizer, casts_spare, compute_norms_in_fp32, fp32_parameters
 from train.schedule import batch_schedule, learning_rate
 from train.step import Stepper
 from train.stream import TokenStore, TokenStream
@@ -57,9 +57,7 @@ def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
     tokens = context.inputs["tokenize"].path
     tokenizer = AutoTokenizer.from_pretrained(tokens / "tokenizer")
     store = TokenStore(tokens)
-    recipe = context.recipe
-    mixture, train = needed(recipe.mixture, "mixture"), needed(recipe.train, "train")
-    made = plan(mixture, train, training_rows(store.rows, train.heldout_rows), recipe.seed)
+    made = plan_of(context.recipe, store.rows)
     summary = context.out / "trained.json"
     if not summary.exists():
         if accelerator.is_main_process:
@@ -105,6 +103,7 @@ class Trainer:
         if accelerator.is_main_process:
             save_description(model, tokenizer, self.checkpoints.folder)
         kept = fp32_parameters(model, self.section)
+        compute_norms_in_fp32(model, kept)
         self._kept_names = [n for n, p in model.named_parameters() if any(p is k for k in kept)]
         optimizer = build_optimizer(model, self.section)
         with casts_spare(kept):

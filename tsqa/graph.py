@@ -28,11 +28,12 @@ from tsqa.recipe import (
     arms_of,
     load_recipe,
     needed,
+    stream_check,
 )
 
 TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
 STAGES = ("data", "seeds", "generate", "filter", "tokenize", "train", "evaluate", "compare")
-STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 1, "compare": 2}
+STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 2, "compare": 2}
 """Raise a number when the code of a stage changes what it writes."""
 
 
@@ -185,41 +186,53 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 name: {**source.data_config(), "path": _identify_data(source.path)}
                 for name, source in needed(recipe.mixture, "mixture").sources.items()
             }
+            check = stream_check(recipe)
             return {
                 "tokenizer": tokenizer,
                 "model": None if tokenizer else _model_config(needed(recipe.model, "model")),
                 "sources": sources,
+                "evaluated": _evaluated(recipe) if check else None,
+                "decontaminate": check.data_config() if check else None,
                 "sequence_length": needed(recipe.train, "train").sequence_length,
             }
         case "train":
-            mixture = needed(recipe.mixture, "mixture").data_config()
-            mixture["sources"] = sorted(mixture["sources"])
+            drawn = needed(recipe.mixture, "mixture").data_config()
+            drawn["sources"] = sorted(drawn["sources"])
+            del drawn["decontaminate"]  # the tokens say
             return {
                 "model": _model_config(needed(recipe.model, "model")),
-                "mixture": mixture,
+                "mixture": drawn,
                 "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }
         case "evaluate":
             own = None if "model" in node.inputs else needed(recipe.model, "model")
-            return {"model": _model_config(own) if own else None, **_evaluated(recipe)}
+            return {"model": _model_config(own) if own else None, **_eval_config(recipe)}
         case "compare":
             assert recipe.eval
             ablation = recipe.ablation.data_config() if recipe.ablation else None
             return {
                 "bootstrap": recipe.eval.bootstrap,
                 "confidence": recipe.eval.confidence,
+                "macros": recipe.eval.macros,
                 "ablation": ablation,
             }
     raise AssertionError(node.stage)
 
 
 def _evaluated(recipe: Recipe) -> dict[str, Any]:
+    """Which documents must not leak: those of the tasks, however they are asked."""
     if recipe.eval is None:
         return {}
-    config = recipe.eval.data_config()
-    del config["bootstrap"], config["confidence"]
-    return {**config, "include": _identify(recipe.eval.include)}
+    return {"tasks": recipe.eval.tasks, "include": _identify(recipe.eval.include)}
+
+
+def _eval_config(recipe: Recipe) -> dict[str, Any]:
+    """What decides the scores of one checkpoint, but not what is made of them."""
+    config = needed(recipe.eval, "eval").data_config()
+    for key in ("macros", "every_tokens", "bootstrap", "confidence"):
+        del config[key]
+    return {**config, "include": _identify(recipe.eval.include if recipe.eval else None)}
 
 
 def _model_config(model: ModelSection) -> dict[str, Any]:
