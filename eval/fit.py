@@ -27,8 +27,10 @@ Floats = NDArray[np.float64]
 MIN_RATIOS = 4
 _DRAWS = 2000
 _GRID = 101
-_DECAYS = (0.03, 0.045, 0.07, 0.1, 0.15, 0.22, 0.33)
-"""Scales of the saturating exponential, as shares of the measured range."""
+_DECAYS = np.geomspace(0.02, 0.5, 15)
+"""Scales of the saturating exponential, as shares of the measured range; together one form.
+
+Each has its share of the form's weight instead of a parameter in Akaike's criterion."""
 _FLAT, _MISFIT = 0.05, 0.01
 
 
@@ -41,6 +43,8 @@ class Curve:
     """points x coefficients"""
     on_grid: Floats
     parameters: int
+    share: float = 1.0
+    """Of the form's weight: a scale of the exponential counts one part of all scales."""
 
 
 def fit_ratios(
@@ -76,9 +80,11 @@ def fit_ratios(
     inverse: Floats = np.linalg.inv(covariance).astype(np.float64)
     forms = curves(x, grid)
     misfits = [_misfit(form, scores, inverse) for form in forms]
-    criteria = np.array([m + 2 * f.parameters for m, f in zip(misfits, forms, strict=True)])
+    criteria = np.array(
+        [m + 2 * (f.parameters - np.log(f.share)) for m, f in zip(misfits, forms, strict=True)]
+    )
     weights = np.exp(-(criteria - criteria.min()) / 2)
-    chosen = int(np.argmin(criteria))
+    chosen = int(np.argmin(criteria + [2 * np.log(f.share) for f in forms]))
     form = forms[chosen]
     picked = rng.choice(len(forms), size=_DRAWS, p=weights / weights.sum())
     lines = np.empty((_DRAWS, _GRID))
@@ -123,12 +129,13 @@ def curves(x: Floats, grid: Floats) -> list[Curve]:
         risen = np.exp(-(at - x[0]) / span / decay)
         return np.column_stack([powers(at, degree), risen])
 
+    one = 1 / len(_DECAYS)
     found = [
         Curve("constant", powers(x, 0), powers(grid, 0), 1),
         Curve("line", powers(x, 1), powers(grid, 1), 2),
     ]
     found += [
-        Curve("saturating exponential", saturating(x, decay, 0), saturating(grid, decay, 0), 3)
+        Curve("saturating exponential", saturating(x, decay, 0), saturating(grid, decay, 0), 2, one)
         for decay in _DECAYS
     ]
     found.append(Curve("parabola", powers(x, 2), powers(grid, 2), 3))
@@ -137,7 +144,7 @@ def curves(x: Floats, grid: Floats) -> list[Curve]:
     )
     with_line = "saturating exponential and a line"
     found += [
-        Curve(with_line, saturating(x, decay, 1), saturating(grid, decay, 1), 4)
+        Curve(with_line, saturating(x, decay, 1), saturating(grid, decay, 1), 3, one)
         for decay in _DECAYS
         if len(x) > MIN_RATIOS
     ]

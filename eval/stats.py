@@ -31,6 +31,8 @@ from tsqa.errors import DataError
 MACRO = "macro"
 BETTER, WORSE, UNCHANGED = "better", "worse", "no detectable change"
 POWER = 0.8
+DISCORDANCE, REPEATED, SEED_SD = 0.2, 0.5, 0.01
+"""What `planned_mde` assumes of a run that nothing is known about."""
 _SIGN_FLIPS = 20_000
 _CELLS_PER_CHUNK = 4_000_000
 
@@ -280,6 +282,38 @@ def standard_error(units: Floats) -> float:
 def minimum_detectable_effect(spread: float, confidence: float, power: float = POWER) -> float:
     """(z_{1 - alpha/2} + z_power) x standard error: Bloom, Minimum detectable effects (1995)."""
     return float((norm.ppf(0.5 + confidence / 2) + norm.ppf(power)) * spread)
+
+
+def planned_mde(
+    n: Sequence[int],
+    seeds: int,
+    *,
+    discordance: Sequence[float],
+    confidence: float,
+    power: float = POWER,
+    repeated: float = REPEATED,
+    seed_sd: float = SEED_SD,
+) -> float:
+    """The difference that a comparison would find, before it has run; a share.
+
+    `n` documents of each task (several: their macro average). A document's difference has the
+    variance `discordance`: with binary scores and a small effect the share of documents that
+    change. A share `repeated` of it is the same in every seed; `seed_sd` is the standard deviation
+    of a difference between seeds. One seed: the spread between seeds is left out, as in the rows.
+    """
+    tasks = len(n)
+    documents = [share / count / tasks**2 for share, count in zip(discordance, n, strict=True)]
+    if seeds == 1:
+        return minimum_detectable_effect(math.sqrt(sum(documents)), confidence, power)
+    planned = crossed.Estimate(
+        delta=0.0,
+        seeds=(seed_sd**2 + (1 - repeated) * sum(documents)) / seeds,
+        seeds_df=seeds - 1,
+        documents=repeated * sum(documents),
+        documents_df=sum(n) - tasks,
+        method="planned",
+    )
+    return planned.detectable(confidence, power)
 
 
 def verdict(low: float, high: float, p_holm: float, confidence: float) -> str:
