@@ -102,7 +102,7 @@ def make_artifacts(root: Path) -> dict[str, Any]:
     for number, (arm, made) in enumerate(arms_of(make_recipe()).items()):
         recipe = made.recipe
         folder = root / f"train{number}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         write_jsonl(
             folder / "metrics.jsonl",
             (
