@@ -2,7 +2,7 @@
 
 Promises: a condition has one colour, symbol and dash in every figure; a filled marker is a
 detectable change, an open one is not; numbers are those of deltas.json, formatted by
-`stats.points`. A trace that belongs to a condition names it in `meta`, so that the page can hide it.
+`stats.points`. A trace of one condition names it in `meta`, so that the page can hide it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _SYMBOLS = ["circle", "square", "diamond", "triangle-up", "pentagon", "hexagon",
 _DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"]
 _MAP_COLOURS = [[0, "#d8692b"], [0.5, "rgba(128,128,128,0.07)"], [1, "#3b82c4"]]
 _ROW_PIXELS = 20
+_NUMBERED_ARMS = 20
 _POINTS_PER_CURVE = 500
 _POINTS_PER_FIGURE = 15_000
 
@@ -51,7 +52,7 @@ def styles(conditions: Sequence[str], control: str) -> dict[str, Style]:
 
 def forest(deltas: Mapping[str, Any]) -> Figure:
     """Deltas with intervals, in points: one band per task, one mark per comparison."""
-    names = task_rows(deltas)
+    names = _macros_first(deltas)
     comparisons = list(deltas["comparisons"])
     if deltas["has_base"] and deltas["arms"]:  # the arms come first, they are the question
         comparisons = comparisons[1:] + comparisons[:1]
@@ -83,10 +84,11 @@ def forest(deltas: Mapping[str, Any]) -> Figure:
 
 
 def delta_map(deltas: Mapping[str, Any]) -> Figure:
-    """Every delta at once, task by condition: the value stands only where it is detectable."""
-    names = task_rows(deltas)[::-1]
+    """Every delta at once, task by condition: coloured only where it is detectable."""
+    names = _macros_first(deltas)[::-1]
     rows = {(row["arm"], row["task"]): row for row in deltas["rows"]}
     cells = [[rows[arm, name] for arm in deltas["arms"]] for name in names]
+    numbers = len(deltas["arms"]) <= _NUMBERED_ARMS
     reach = max((abs(100 * row["delta"]) for line in cells for row in line), default=0) or 1.0
     return {
         "data": [
@@ -94,12 +96,8 @@ def delta_map(deltas: Mapping[str, Any]) -> Figure:
                 "type": "heatmap",
                 "x": list(range(len(deltas["arms"]))),
                 "y": list(range(len(names))),
-                "z": [[round(100 * row["delta"], 3) for row in line] for line in cells],
-                "text": [
-                    ["" if row["verdict"] == stats.UNCHANGED else stats.points(row["delta"])
-                     for row in line]
-                    for line in cells
-                ],
+                "z": [[_shade(row) for row in line] for line in cells],
+                "text": [[_number(row) if numbers else "" for row in line] for line in cells],
                 "texttemplate": "%{text}",
                 "textfont": {"size": 10},
                 "customdata": [
@@ -381,6 +379,19 @@ def _marks(
         "hovertemplate": "%{text}<extra></extra>",
     }
     return [common | group | legend, common | group | marks]
+
+
+def _macros_first(deltas: Mapping[str, Any]) -> list[str]:
+    """The macro averages are the question, the tasks the detail."""
+    return sorted(task_rows(deltas), key=lambda name: (not is_macro(name), name != stats.MACRO))
+
+
+def _shade(row: Mapping[str, Any]) -> float:
+    return 0.0 if row["verdict"] == stats.UNCHANGED else round(100 * row["delta"], 3)
+
+
+def _number(row: Mapping[str, Any]) -> str:
+    return "" if row["verdict"] == stats.UNCHANGED else stats.points(row["delta"])
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@
     axis.range = [-0.6, top + 0.6];
     figure.layout.shapes = figure.layout.shapes.slice(0, Math.ceil(kept.length / 2))
       .map(function (band, number) { return Object.assign({}, band, { y0: top - 2 * number - 0.5, y1: top - 2 * number + 0.5 }); });
-    var pixels = Math.max(26, 15 * traces.length + 8);
+    var pixels = Math.max(24, (kept.length * traces.length > 80 ? 9 : 15) * traces.length + 8);
     figure.layout.height = 80 + pixels * Math.max(kept.length, 2);
     figure.layout.showlegend = false;
   }

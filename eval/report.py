@@ -38,6 +38,10 @@ _LONGEST_TEXT = 4000
 _Record = dict[str, Any]
 _Figures = list[tuple[str, figures.Figure]]
 """Label -> figure: the page offers the labels where there are several."""
+_ORIGIN = (
+    *("seed_id", "seed_question", "dataset", "revision", "split", "licence"),
+    *("prompts", "sampling", "teacher"),
+)
 _PLANNED = ("available", "planned", "chosen")
 _PRODUCED = ("candidates", "curated")
 _HISTOGRAMS = {
@@ -283,13 +287,14 @@ def _planned(arm: Arm) -> dict[str, float]:
 
 
 def _chosen(deltas: Mapping[str, Any]) -> list[str]:
-    """The arms that are shown first: all, or of many those whose macro average moved most."""
+    """The arms that are shown first: all, or of many some from the worst to the best macro."""
     arms: list[str] = list(deltas["arms"])
     if len(arms) <= CHOSEN_ARMS:
         return [*arms, deltas["control"]]
-    moved = {r["arm"]: abs(r["delta"]) for r in deltas["rows"] if r["task"] == stats.MACRO}
-    most = sorted(arms, key=lambda arm: -moved.get(arm, 0.0))[:CHOSEN_ARMS]
-    return [arm for arm in arms if arm in most]
+    moved = {row["arm"]: row["delta"] for row in deltas["rows"] if row["task"] == stats.MACRO}
+    ranked = sorted(arms, key=lambda arm: moved.get(arm, 0.0))
+    steps = CHOSEN_ARMS - 1
+    return [ranked[round(place * (len(arms) - 1) / steps)] for place in range(CHOSEN_ARMS)]
 
 
 def _gaps(deltas: Mapping[str, Any], arms: Mapping[str, Arm]) -> Iterator[_Record]:
@@ -419,10 +424,9 @@ def _samples(filtered: Artifact | None, generate: Artifact | None, seed: int) ->
 
 def _origin(candidate: Any) -> _Record:
     """Seed, dataset, prompts and teacher of a candidate, as far as it states them."""
-    keys = "seed_id seed_question dataset revision split licence prompts sampling teacher".split()
     if not isinstance(candidate, dict):
         return {}
-    return {key: candidate[key] for key in keys if candidate.get(key)}
+    return {key: candidate[key] for key in _ORIGIN if candidate.get(key)}
 
 
 def _votes(candidate: Any) -> list[str]:

@@ -68,7 +68,7 @@ def write_report(pipeline: Pipeline) -> Path:
 def _evaluations(
     own: Mapping[str, Artifact],
 ) -> tuple[dict[str, Artifact], dict[str, dict[int, Artifact]]]:
-    """Final evaluations by arm (or `base`), and by arm and tokens those of `evaluate:arm@tokens`."""
+    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm and tokens."""
     final: dict[str, Artifact] = {}
     checkpoints: dict[str, dict[int, Artifact]] = {}
     for label, artifact in own.items():
