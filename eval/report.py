@@ -98,7 +98,7 @@ def build(
             task_rows=figures.task_rows(deltas) if deltas else [],
             styles=_styles(deltas, arms),
             chosen=_chosen(deltas) if deltas else [],
-            matrix=bool(deltas) and len(deltas["arms"]) <= MATRIX_ARMS,
+            matrix=deltas is not None and len(deltas["arms"]) <= MATRIX_ARMS,
             gaps=list(_gaps(deltas, arms)) if deltas else [],
             words={stats.BETTER: "better", stats.WORSE: "worse", stats.UNCHANGED: "same"},
             verdicts=[stats.BETTER, stats.WORSE, stats.UNCHANGED],

@@ -124,9 +124,9 @@ def _is_run(path: Path) -> bool:
 
 
 def _read_run(path: Path, folder: Path) -> Run:
-    report: Path | None = path / REPORT
-    if not report.is_file() or not report.resolve().is_relative_to(folder.resolve()):
-        report = None
+    page = path / REPORT
+    inside = page.is_file() and page.resolve().is_relative_to(folder.resolve())
+    report = page if inside else None
     written = ""
     if report is not None:
         written = time.strftime("%Y-%m-%d %H:%M", time.gmtime(report.stat().st_mtime))
