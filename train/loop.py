@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from train.books import Books
@@ -102,7 +103,8 @@ class Trainer:
         if self.section.zero_stage == 3:
             mark_leaves(model)
         if accelerator.is_main_process:
-            save_description(model, tokenizer, self.checkpoints.folder)
+            dtype = torch.float32 if self.section.precision == "fp32" else torch.bfloat16
+            save_description(model, tokenizer, self.checkpoints.folder, dtype)
         kept = fp32_parameters(model, self.section)
         compute_norms_in_fp32(model, kept)
         self._kept_names = [n for n, p in model.named_parameters() if any(p is k for k in kept)]
