@@ -46,7 +46,7 @@
     figure.layout.shapes = figure.layout.shapes.slice(0, Math.ceil(kept.length / 2))
       .map(function (band, number) { return Object.assign({}, band, { y0: top - 2 * number - 0.5, y1: top - 2 * number + 0.5 }); });
     var pixels = Math.max(24, (kept.length * traces.length > 80 ? 9 : 15) * traces.length + 8);
-    figure.layout.height = 80 + pixels * Math.max(kept.length, 2);
+    figure.layout.height = 86 + pixels * Math.max(kept.length, 2);
     figure.layout.showlegend = false;
   }
 
@@ -65,13 +65,14 @@
     }
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
     layout.font = { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 };
-    layout.margin = { l: 56, r: 20, t: 14, b: 50 };
+    layout.margin = { l: 56, r: 20, t: 14, b: 56 };
     layout.legend = { orientation: "h", x: 0, y: 1, yanchor: "bottom" };
     layout.hoverlabel = { align: "left" };
     ["xaxis", "yaxis"].forEach(function (axis) {
       layout[axis].gridcolor = colour("--grid");
       layout[axis].zerolinecolor = id === "forest" ? colour("--soft") : colour("--grid");
       layout[axis].fixedrange = true;
+      if (layout[axis].title) layout[axis].title.font = { size: 13 };
     });
     if (printing) layout.width = at(id).parentElement.className === "pair" ? PRINT_WIDTH / 2 - 8 : PRINT_WIDTH;
     else layout.autosize = true;
