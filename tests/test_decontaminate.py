@@ -175,6 +175,12 @@ def test_any_text_can_be_checked() -> None:
     assert [v and v.reason for v in INDEX.check_texts(texts)] == ["item", None, None, None]
 
 
+def test_in_a_long_text_the_answer_must_stand_near_its_question() -> None:
+    between = "and so on " * 60
+    texts = [f"{between} Is ice cold? Well, yes. {between}", f"Is ice cold? {between} yes"]
+    assert [v and v.reason for v in INDEX.check_texts(texts)] == ["item", None]
+
+
 def test_recall_is_measured_per_disguise_that_fits() -> None:
     recall = measure_recall(INDEX, EVALUATED)
     assert set(recall) == set(KINDS) - {"names_swapped"}

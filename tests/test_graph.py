@@ -88,7 +88,9 @@ def test_a_recipe_may_end_with_its_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    sorted(QUICKSTART.parent.parent.glob("*/*.yaml")),
+    sorted(
+        path for path in QUICKSTART.parent.parent.glob("*/*.yaml") if path.parent.name != "suites"
+    ),
     ids=lambda p: f"{p.parent.name}-{p.stem}",
 )
 def test_every_shipped_recipe_has_a_graph_or_says_which_file_is_missing(
@@ -140,3 +142,27 @@ def test_a_task_data_file_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     data.write_text('{"question": "c", "answer": "d"}\n')
     after = fingerprints(f"seeds.include={tasks}")
     assert before["quickstart/seeds"] != after["quickstart/seeds"]
+
+
+def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None:
+    assert changed("eval.num_fewshot=3", "eval.limit=7") == {"evaluate", "compare"}
+    assert changed("eval.tasks=[mini_day]") >= {"seeds", "filter", "tokenize"}
+    unchecked = changed("mixture.decontaminate=false")
+    assert "tokenize" in unchecked and "filter" not in unchecked
+
+
+def test_how_a_task_is_asked_decides_the_scores_but_not_the_seeds() -> None:
+    assert changed("eval.num_fewshot=3") == {"evaluate", "compare"}
+    assert changed("eval.macros={both: [mini_day, mini_unit]}") == {"compare"}
+
+
+def test_a_curve_adds_evaluations_that_nothing_else_waits_for() -> None:
+    nodes = {node.label: node for node in graph("eval.every_tokens=150K")}
+    curve = [label for label in nodes if "@" in label]
+    assert len(curve) == 2 * 3  # 150K and 300K of 450K tokens, three arms
+    point = nodes["evaluate:synthetic=0.5@150000"]
+    assert point.inputs["model@150000"] is nodes["train:synthetic=0.5"]
+    assert not any("@" in role for role in nodes["compare"].inputs)
+    assert changed("eval.every_tokens=150K") == {"train", "evaluate", "compare"}
+    with pytest.raises(RecipeError, match=r"every_tokens 1,000 is below train.global_batch_tokens"):
+        graph("eval.every_tokens=1000")

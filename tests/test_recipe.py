@@ -13,6 +13,7 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import (
     BASIS_POINTS,
     Arm,
+    EvalSection,
     Recipe,
     arms_of,
     check_divisible,
@@ -313,3 +314,33 @@ def test_data_paths_need_a_data_section(tmp_path: Path) -> None:
     assert context.resolve("plain.jsonl") == Path("plain.jsonl")
     with pytest.raises(DataError, match="no `data` section"):
         context.resolve("{data}/docs.jsonl")
+
+
+def test_a_suite_gives_tasks_and_macros_and_own_keys_win(tmp_path: Path) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("eval: {tasks: [a, b], num_fewshot: 5, macros: {both: [a, b]}}\n")
+    section = EvalSection.model_validate({"suite": str(suite), "num_fewshot": 0})
+    assert (section.tasks, section.num_fewshot, section.macros) == (
+        ["a", "b"],
+        0,
+        {"both": ["a", "b"]},
+    )
+    assert len(EvalSection.model_validate({"suite": "published"}).macros) == 3
+    with pytest.raises(RecipeError, match=r"eval.suite: typo: no such suite\n.*known: .*published"):
+        EvalSection.model_validate({"suite": "typo"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"macros": {"m": ["c"]}}, "macros.m names `c`, which is not in eval.tasks"),
+        ({"macros": {"a": ["b"]}}, "macros.a has the name of another row"),
+        ({"macros": {"m": []}}, "macros.m has no tasks"),
+        ({"system_instruction": "Be brief."}, "system_instruction needs eval.chat_template"),
+    ],
+)
+def test_an_eval_section_that_does_not_fit_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvalSection.model_validate({"tasks": ["a", "b"], **changes})

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from tests.train_runs import (
     ENVIRONMENT,
@@ -24,6 +25,7 @@ from tests.train_runs import (
     wait_for,
     write_recipe,
 )
+from train.export import export_checkpoint
 from train.isolation import forward_arguments, isolate
 from train.mixture import plan
 from train.model import build_model
@@ -31,6 +33,8 @@ from train.optimizer import build_optimizer
 from train.schedule import learning_rate
 from train.stream import IGNORED, TokenStore, read_batch
 from tsqa.artifact import Artifact
+from tsqa.errors import TsqaError
+from tsqa.pipeline import Pipeline
 from tsqa.recipe import Recipe, load_recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
@@ -81,7 +85,7 @@ def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
 @pytest.fixture(scope="module")
 def reference(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """One process, two micro-batches per step, ZeRO-1."""
-    return train(recipe_path, tmp_path_factory.mktemp("one") / "runs")
+    return train(recipe_path, tmp_path_factory.mktemp("one") / "runs", "train.keep_every=6")
 
 
 def test_accumulated_losses_and_the_export_equal_plain_torch(
@@ -103,18 +107,34 @@ def test_accumulated_losses_and_the_export_equal_plain_torch(
     assert sum(drawn.values()) == reference.summary["tokens"] == STEPS * 256
 
 
+def test_too_little_data_is_refused_before_a_job_starts(
+    recipe_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(recipe_path, ["mixture.max_repetition=0.1"])
+    pipeline = Pipeline(recipe, recipe_path, [])
+    with pytest.raises(TsqaError, match=r"mixture\.max_repetition"):
+        pipeline.run(until="train")
+    assert "train:main" in capsys.readouterr().err
+    assert not list(pipeline.folder.glob("logs/*"))
+
+
 @pytest.mark.parametrize(("stage", "offload", "micro"), [(3, "none", 2), (2, "optimizer", 1)])
 def test_two_processes_that_share_the_state_give_the_same_losses(
     recipe_path: Path, reference: Artifact, tmp_path: Path, stage: int, offload: str, micro: int
 ) -> None:
     split = train(
         recipe_path, tmp_path / "runs", f"train.micro_batch_size={micro}",
-        f"train.zero_stage={stage}", f"train.offload={offload}", processes=2,
+        f"train.zero_stage={stage}", f"train.offload={offload}", "train.keep_every=6", processes=2,
     )  # fmt: skip
     for key in ("train/loss", "train/loss/qa", "train/grad_norm"):
         expected = [record.get(key, 0.0) for record in metrics(reference)]
         found = [record.get(key, 0.0) for record in metrics(split)]
         assert found == pytest.approx(expected, abs=1e-5, rel=1e-4), key
+    exports = []
+    for run, name in ((split, "split"), (reference, "whole")):
+        export_checkpoint(run.path / "checkpoints" / "step-00000006", tmp_path / name)
+        exports.append(load_file(tmp_path / name / "model.safetensors"))
+    torch.testing.assert_close(*exports, atol=2e-4, rtol=1e-3)
 
 
 def test_killed_and_terminated_runs_end_bit_for_bit_the_same(

@@ -19,7 +19,8 @@ from tests.train_runs import EXPERTS, HYBRID
 from train.books import StepSums
 from train.flops import flops_per_token
 from train.guard import Guard
-from train.heldout import HeldOut, training_rows
+from train.heldout import HeldOut
+from train.mixture import training_rows
 from train.stream import IGNORED
 from tsqa.errors import DataError
 

@@ -8,10 +8,18 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.train_runs import EXPERTS
-from train.optimizer import fp32_parameters, parameter_groups
+from tests.train_runs import EXPERTS, HYBRID
+from train.optimizer import compute_norms_in_fp32, fp32_parameters, parameter_groups
 from tsqa.errors import RecipeError
 from tsqa.recipe import TrainSection
+
+DENSE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
 
 
 def section(**values: Any) -> TrainSection:
@@ -64,12 +72,36 @@ def test_fp32_parameters_mean_nothing_in_an_fp32_run(model: Any) -> None:
     assert fp32_parameters(model, asked) == []
 
 
-@pytest.mark.parametrize(
-    ("ending", "problem"), [("A_logs", "no parameter"), ("norm.weight", "is a norm")]
-)
-def test_a_name_that_cannot_be_kept_is_refused(model: Any, ending: str, problem: str) -> None:
-    with pytest.raises(RecipeError, match=problem):
-        fp32_parameters(model, section(fp32_parameters=[ending]))
+def test_a_name_that_no_parameter_has_is_refused(model: Any) -> None:
+    with pytest.raises(RecipeError, match="no parameter of the model is called A_logs"):
+        fp32_parameters(model, section(fp32_parameters=["A_logs"]))
+
+
+@pytest.mark.parametrize("model_type", ["nemotron_h", "nemotron", "llama"])
+def test_norms_kept_in_fp32_compute_in_fp32_between_bf16_activations(model_type: str) -> None:
+    values = {key: value for key, value in HYBRID.items() if key != "model_type"}
+    sizes = values if model_type == "nemotron_h" else DENSE
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(model_type, vocab_size=64, **sizes)
+    whole = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    kept = [p for n, p in model.named_parameters() if "norm" in n]
+    for (name, parameter), exact in zip(model.named_parameters(), whole.parameters(), strict=True):
+        exact.data = exact.data.bfloat16().float()
+        parameter.data = exact.data.clone() if "norm" in name else exact.data.bfloat16()
+    compute_norms_in_fp32(model, kept)
+    types: set[torch.dtype] = set()
+    inside: set[torch.dtype] = set()
+    for name, module in model.named_modules():
+        if "norm" in name.rpartition(".")[2]:
+            module.weight.register_hook(lambda grad: inside.add(grad.dtype))
+            module.register_forward_hook(lambda module, args, out: types.add(out.dtype))
+    tokens = torch.arange(24)[None] % 64
+    logits = model(input_ids=tokens).logits
+    logits.float().sum().backward()
+    assert types == {torch.bfloat16}
+    assert inside == {torch.float32}
+    torch.testing.assert_close(logits.float(), whole(input_ids=tokens).logits, atol=0.03, rtol=0.03)
 
 
 def test_zero_3_with_fp32_parameters_is_refused() -> None:

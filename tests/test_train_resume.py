@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,8 @@ def test_a_bf16_run_computes_the_named_parameters_in_fp32(
 ) -> None:
     from safetensors.torch import load_file
 
-    asked = ("train.precision=bf16", "train.fp32_parameters=[A_log, D, dt_bias, gate.weight]")
+    named = "[A_log, D, dt_bias, gate.weight, norm.weight]"
+    asked = ("train.precision=bf16", f"train.fp32_parameters={named}", "train.keep_every=5")
     runs = tmp_path / "runs"
     whole = train(recipe_path, tmp_path / "whole", *ASKED, *asked)
     stop_after(recipe_path, runs, 5, *ASKED, *asked)
@@ -114,8 +116,11 @@ def test_a_bf16_run_computes_the_named_parameters_in_fp32(
     assert metrics(resumed) == metrics(whole)
     weights = load_file(whole.path / "hf" / "model.safetensors")
     kept = {name for name, value in weights.items() if value.dtype == torch.float32}
-    assert {name.split("mixer.")[1] for name in kept} == {
-        "A_log", "D", "dt_bias", "gate.weight", "gate.e_score_correction_bias",
+    assert {re.sub(r".*\.(?=mixer|norm)|mixer\.", "", name) for name in kept} == {
+        "A_log", "D", "dt_bias", "gate.weight", "gate.e_score_correction_bias", "norm.weight",
     }  # fmt: skip
     rounded = [weights[name].bfloat16().float().equal(weights[name]) for name in sorted(kept)]
     assert not all(rounded)
+    export_checkpoint(whole.path / "checkpoints" / "step-00000010", tmp_path / "hf")
+    early = load_file(tmp_path / "hf" / "model.safetensors")
+    assert {n: w.dtype for n, w in early.items()} == {n: w.dtype for n, w in weights.items()}

@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.tiny_eval import make_tasks
 from tests.token_context import read_megatron, read_origins, token_context
 from train import shards, sources, tokenize
 from train.stream import TokenStore
 from tsqa.errors import DataError, EngineError, RecipeError
-from tsqa.recipe import SourceSection
+from tsqa.recipe import EvalSection, SourceSection
 from tsqa.stage import StageContext
 
 TEXTS = [
@@ -291,10 +293,11 @@ def holds_a_six(texts: Sequence[str]) -> list[str | None]:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_documents_that_the_check_names_are_left_out_and_listed(
-    tmp_path: Path, corpus: Path, processes: int
+    tmp_path: Path, corpus: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = web(tmp_path, corpus, processes=processes)
-    summary = tokenize.run(context, holds_a_six)["sources"]["web"]
+    monkeypatch.setattr(tokenize, "_evaluated_check", lambda context: holds_a_six)
+    summary = tokenize.run(context)["sources"]["web"]
     leaked = {f"d{n}": n + 1 for n, text in enumerate(TEXTS) if "6" in text}
     dropped = [json.loads(x) for x in (context.out / "web.dropped.jsonl").read_text().splitlines()]
     assert {record["id"]: record["line"] for record in dropped} == leaked
@@ -304,13 +307,39 @@ def test_documents_that_the_check_names_are_left_out_and_listed(
     assert kept == {record["id"] for record in RECORDS} - set(leaked)
 
 
+@pytest.mark.parametrize("decontaminate", [True, False])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_document_that_holds_an_evaluated_one_is_left_out(
+    tmp_path: Path, processes: int, decontaminate: bool
+) -> None:
+    corpus = tmp_path / "leaky.jsonl"
+    leaks = ["Found online. Question: What is warm 3?\nAnswer: cold, they say.", "what is warm 3?"]
+    texts = [*TEXTS, *leaks]
+    corpus.write_bytes(as_lines([{"id": f"d{n}", "text": text} for n, text in enumerate(texts)]))
+    context = web(tmp_path, corpus, processes=processes)
+    evaluated = {"tasks": ["tiny_choice"], "include": str(make_tasks(tmp_path / "tasks"))}
+    mixture = context.recipe.mixture.model_copy(update={"decontaminate": decontaminate})
+    recipe = context.recipe.model_copy(
+        update={"eval": EvalSection.model_validate(evaluated), "mixture": mixture}
+    )
+    summary = tokenize.run(replace(context, recipe=recipe))["sources"]["web"]
+    dropped = [json.loads(x) for x in (context.out / "web.dropped.jsonl").read_text().splitlines()]
+    found = [(record["id"], record["reason"]) for record in dropped]
+    leaked = (f"d{len(TEXTS)}", "item of the evaluated tiny_choice-3")
+    assert found == ([leaked] if decontaminate else [])
+    assert summary["documents"] == len(TEXTS) + 2 - len(found)
+
+
 def ends_the_process(texts: Sequence[str]) -> list[str | None]:
     os._exit(9)
 
 
-def test_a_process_that_dies_is_an_error_with_a_fix(tmp_path: Path, corpus: Path) -> None:
+def test_a_process_that_dies_is_an_error_with_a_fix(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenize, "_evaluated_check", lambda context: ends_the_process)
     with pytest.raises(EngineError, match=r"lower mixture\.tokenize_processes"):
-        tokenize.run(web(tmp_path, corpus, processes=2), ends_the_process)
+        tokenize.run(web(tmp_path, corpus, processes=2))
 
 
 def test_a_hub_dataset_is_streamed_by_its_shards(

@@ -6,7 +6,6 @@ out; the result does not depend on the number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +14,6 @@ from accelerate import Accelerator
 
 from train.step import token_losses
 from train.stream import IGNORED, MicroBatch, TokenStore, collate
-from tsqa.errors import DataError
-
-
-def training_rows(rows: Mapping[str, int], heldout: int) -> dict[str, int]:
-    """Rows of each source that are left to train on, the last `heldout` being held out."""
-    for name, count in rows.items():
-        if heldout > count:
-            raise DataError(
-                f"mixture.sources.{name} holds {count} rows, of which train.heldout_rows takes "
-                f"{heldout}",
-                f"lower train.heldout_rows to {count // 10}, or give the source more text",
-            )
-    return {name: count - heldout for name, count in rows.items()}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from tsqa.artifact import differing_keys
 from tsqa.errors import CheckpointError, DataError, RecipeError
-from tsqa.recipe import BASIS_POINTS, MixtureSection, TrainSection
+from tsqa.recipe import BASIS_POINTS, MixtureSection, Recipe, TrainSection, needed
 
 _FEISTEL_ROUNDS = 4
 
@@ -203,6 +203,24 @@ def plan(
     )
     _check_supply(made, mixture)
     return made
+
+
+def plan_of(recipe: Recipe, rows: Mapping[str, int]) -> MixturePlan:
+    """The plan of a recipe, given the rows that each of its sources holds."""
+    mixture, train = needed(recipe.mixture, "mixture"), needed(recipe.train, "train")
+    return plan(mixture, train, training_rows(rows, train.heldout_rows), recipe.seed)
+
+
+def training_rows(rows: Mapping[str, int], heldout: int) -> dict[str, int]:
+    """Rows of each source that are left to train on, the last `heldout` being held out."""
+    for name, count in rows.items():
+        if heldout > count:
+            raise DataError(
+                f"mixture.sources.{name} holds {count} rows, of which train.heldout_rows takes "
+                f"{heldout}",
+                f"lower train.heldout_rows to {count // 10}, or give the source more text",
+            )
+    return {name: count - heldout for name, count in rows.items()}
 
 
 def plan_table(made: MixturePlan, padding: Mapping[str, int]) -> Table:

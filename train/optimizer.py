@@ -6,8 +6,9 @@ parameters of one type only, as ZeRO flattens each group into one tensor.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,15 +61,34 @@ def fp32_parameters(model: torch.nn.Module, train: TrainSection) -> list[torch.n
                 f"train.fp32_parameters: no parameter of the model is called {ending}",
                 f"name one, such as {next(iter(dict(model.named_parameters())))}",
             )
-        for name in found:
-            if "norm" in name.split(".")[-2:][0]:
-                raise RecipeError(
-                    f"train.fp32_parameters {ending}: {name} is a norm, whose fp32 weight would "
-                    "turn the activations after it into fp32",
-                    "leave norms out: their statistics are computed in fp32 anyway",
-                )
         kept |= found
     return list(kept.values())
+
+
+def compute_norms_in_fp32(model: torch.nn.Module, kept: Sequence[torch.nn.Parameter]) -> None:
+    """Norms whose weights are in `kept` compute in fp32 and return bf16.
+
+    Else an fp32 weight would turn all activations after it into fp32; a NemotronH block even casts
+    what it gives its norm to the type of that weight.
+    """
+    members = set(map(id, kept))
+    for name, module in model.named_modules():
+        own = module.parameters(recurse=False)
+        if "norm" in name.rpartition(".")[2] and any(id(parameter) in members for parameter in own):
+            module.forward = _in_fp32(module.forward)
+
+
+def _in_fp32(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    @functools.wraps(forward)
+    def wide(hidden: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+        return forward(_wide(hidden), *map(_wide, others), **named).to(torch.bfloat16)
+
+    return wide
+
+
+def _wide(value: Any) -> Any:
+    is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.float() if is_float else value
 
 
 @contextmanager

@@ -5,6 +5,9 @@ end-of-sequence token; every token has an origin (`<source>.docs.parquet`: id, f
 end); the same input gives the same bytes, on any number of processes; what is done is not done
 again; `<source>.bin` and `<source>.idx` are also a Megatron dataset.
 
+A document that holds an evaluated one (`eval.tasks`) is left out; what `from: filter` reads has
+been through the stricter rules of that stage.
+
 `<source>.dropped.jsonl` names the documents that were left out and why; `<source>.loss` (one bool
 a token) is there where only answers bear a loss; `sources.json` says what a reader must know.
 """
@@ -38,9 +41,11 @@ from train.sources import (
 from tsqa.artifact import read_jsonl, write_json
 from tsqa.dataset import CURATED
 from tsqa.errors import DataError, EngineError, RecipeError
+from tsqa.filters.decontaminate import EvaluatedIndex
+from tsqa.filters.stage import load_evaluated
 from tsqa.process import die_with_parent
 from tsqa.progress import progress_bar
-from tsqa.recipe import SourceSection, needed
+from tsqa.recipe import SourceSection, needed, stream_check
 from tsqa.stage import StageContext
 
 END_OF_TEXT = "<|endoftext|>"
@@ -49,11 +54,8 @@ _DOCUMENTS_AT_ONCE = 1 << 16
 _COUNTED = ("tokens", "loss_tokens", "padding", "documents", "empty", "dropped")
 
 
-def run(context: StageContext, check: Check | None = None) -> dict[str, Any]:
-    """Make or copy the tokenizer, then tokenize each source; see the module for the files.
-
-    Documents for which `check` gives a reason are dropped.
-    """
+def run(context: StageContext) -> dict[str, Any]:
+    """Make or copy the tokenizer, then tokenize each source; see the module for the files."""
     mixture = needed(context.recipe.mixture, "mixture")
     length = needed(context.recipe.train, "train").sequence_length
     tokenizer = _tokenizer(context)
@@ -66,6 +68,8 @@ def run(context: StageContext, check: Check | None = None) -> dict[str, Any]:
         if not beside(context.out / name, ".json").exists()
     }
     todo = [shard for found in shards.values() for shard in found if not shard.done]
+    unchecked = [shard for shard in todo if shard.section.stage is None]
+    check = _evaluated_check(context) if unchecked else None
     _tokenize(todo, mixture.tokenize_processes, _Worker(encoder, length, check))
     for name, found in shards.items():
         _join(context.out / name, found, encoder, length)
@@ -169,6 +173,14 @@ def _tokenizer_origin(context: StageContext) -> str:
     return str(needed(recipe.model, "model").path)
 
 
+def _evaluated_check(context: StageContext) -> Check | None:
+    """Finds evaluated documents in texts; None where nothing is evaluated, or nobody asks."""
+    section = stream_check(context.recipe)
+    if section is None:
+        return None
+    return EvaluatedCheck(EvaluatedIndex(load_evaluated(context), section))
+
+
 def _shards_of(context: StageContext, name: str, section: SourceSection) -> list[Shard]:
     """The shards of a source; its folder for them is there afterwards."""
     if section.stage is not None:
@@ -187,6 +199,19 @@ def _shards_of(context: StageContext, name: str, section: SourceSection) -> list
 
 
 @dataclass(frozen=True)
+class EvaluatedCheck:
+    """Per text: which evaluated document it holds, and by which rule; None where it holds none."""
+
+    index: EvaluatedIndex
+
+    def __call__(self, texts: Sequence[str]) -> list[str | None]:
+        return [
+            None if found is None else f"{found.reason} of the evaluated {found.match}"
+            for found in self.index.check_texts(texts)
+        ]
+
+
+@dataclass(frozen=True)
 class _Worker:
     """What every process needs."""
 
@@ -195,7 +220,8 @@ class _Worker:
     check: Check | None
 
     def write(self, shard: Shard) -> None:
-        write_shard(shard, self.encoder, self.length, self.check)
+        check = self.check if shard.section.stage is None else None
+        write_shard(shard, self.encoder, self.length, check)
 
 
 _worker: _Worker | None = None

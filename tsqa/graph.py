@@ -26,13 +26,15 @@ from tsqa.recipe import (
     Recipe,
     TeacherSection,
     arms_of,
+    curve_points,
     load_recipe,
     needed,
+    stream_check,
 )
 
 TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
 STAGES = ("data", "seeds", "generate", "filter", "tokenize", "train", "evaluate", "compare")
-STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 1, "compare": 1}
+STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 2, "compare": 2}
 """Raise a number when the code of a stage changes what it writes."""
 
 
@@ -98,18 +100,23 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
 
     base = _trained_by_recipe(recipe.model, recipe, ancestors, nodes) if recipe.model else None
     results: dict[str, Node] = {}
+    checked: dict[str, Node | None] = {"filter": filtered}
     if recipe.eval and (base or (recipe.model and recipe.model.path)):
         results["base"] = add("evaluate", {"model": base, "data": data}, recipe, "base")
     for arm in arms_of(recipe).values() if recipe.train else ():
         inputs = {"data": data, "filter": filtered, "model": base}
         tokens = add("tokenize", inputs, arm.recipe, None)
+        checked[f"tokens:{tokens.fingerprint}"] = tokens
         inputs = {"data": data, "tokenize": tokens, "model": base}
         trained = add("train", inputs, arm.recipe, arm.name)
         if recipe.eval:
             inputs = {"data": data, "model": trained}
             results[f"arm:{arm.name}"] = add("evaluate", inputs, arm.recipe, arm.name)
+            for point in curve_points(arm.recipe):
+                inputs = {"data": data, f"model@{point}": trained}
+                add("evaluate", inputs, arm.recipe, f"{arm.name}@{point}")
     if len(results) > 1:
-        add("compare", results, recipe, None)
+        add("compare", {**results, **checked}, recipe, None)
     return _unique(nodes)
 
 
@@ -185,41 +192,56 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 name: {**source.data_config(), "path": _identify_data(source.path)}
                 for name, source in needed(recipe.mixture, "mixture").sources.items()
             }
+            check = stream_check(recipe)
             return {
                 "tokenizer": tokenizer,
                 "model": None if tokenizer else _model_config(needed(recipe.model, "model")),
                 "sources": sources,
+                "evaluated": _evaluated(recipe) if check else None,
+                "decontaminate": check.data_config() if check else None,
                 "sequence_length": needed(recipe.train, "train").sequence_length,
             }
         case "train":
-            mixture = needed(recipe.mixture, "mixture").data_config()
-            mixture["sources"] = sorted(mixture["sources"])
-            return {
+            drawn = needed(recipe.mixture, "mixture").data_config()
+            drawn["sources"] = sorted(drawn["sources"])
+            del drawn["decontaminate"]  # the tokens say
+            config = {
                 "model": _model_config(needed(recipe.model, "model")),
-                "mixture": mixture,
+                "mixture": drawn,
                 "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }
+            points = curve_points(recipe)
+            return config | ({"exports": points} if points else {})
         case "evaluate":
-            own = None if "model" in node.inputs else needed(recipe.model, "model")
-            return {"model": _model_config(own) if own else None, **_evaluated(recipe)}
+            trained = any(role.partition("@")[0] == "model" for role in node.inputs)
+            own = None if trained else needed(recipe.model, "model")
+            return {"model": _model_config(own) if own else None, **_eval_config(recipe)}
         case "compare":
             assert recipe.eval
             ablation = recipe.ablation.data_config() if recipe.ablation else None
             return {
                 "bootstrap": recipe.eval.bootstrap,
                 "confidence": recipe.eval.confidence,
+                "macros": recipe.eval.macros,
                 "ablation": ablation,
             }
     raise AssertionError(node.stage)
 
 
 def _evaluated(recipe: Recipe) -> dict[str, Any]:
+    """Which documents must not leak: those of the tasks, however they are asked."""
     if recipe.eval is None:
         return {}
-    config = recipe.eval.data_config()
-    del config["bootstrap"], config["confidence"]
-    return {**config, "include": _identify(recipe.eval.include)}
+    return {"tasks": recipe.eval.tasks, "include": _identify(recipe.eval.include)}
+
+
+def _eval_config(recipe: Recipe) -> dict[str, Any]:
+    """What decides the scores of one checkpoint, but not what is made of them."""
+    config = needed(recipe.eval, "eval").data_config()
+    for key in ("macros", "every_tokens", "bootstrap", "confidence"):
+        del config[key]
+    return {**config, "include": _identify(recipe.eval.include if recipe.eval else None)}
 
 
 def _model_config(model: ModelSection) -> dict[str, Any]:

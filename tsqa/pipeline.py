@@ -177,7 +177,7 @@ class Pipeline:
 
     def _launch_training(self, node: Node) -> None:
         """Start `accelerate launch -m train` and keep its log; show its bar as it runs."""
-        self.inputs_of(node)
+        self._print_plan(node)
         processes = needed(node.recipe.train, "train").processes
         own = node.origin == self.origin
         overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
@@ -209,6 +209,16 @@ class Pipeline:
                 f"last lines of {log_path}:\n    {shown}",
                 "see these lines; a rerun continues from the last checkpoint",
             )
+
+    def _print_plan(self, node: Node) -> None:
+        """Print what a training run will draw; too little data is refused before it starts."""
+        from train.mixture import plan_of, plan_table
+
+        tokens = self.inputs_of(node)["tokenize"].path
+        sources = json.loads((tokens / "sources.json").read_text(encoding="utf-8"))["sources"]
+        made = plan_of(node.recipe, {name: source["rows"] for name, source in sources.items()})
+        padding = {name: source["padding"] for name, source in sources.items()}
+        console.print(plan_table(made, padding))
 
     def _follow_training(self, node: Node, process: subprocess.Popen[bytes]) -> None:
         """Show a bar from the metrics that the job writes, until it ends."""

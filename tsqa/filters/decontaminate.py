@@ -39,6 +39,8 @@ RULES = ("question", "item", "ngram", "options", "similarity")
 _TEMPLATE = 10
 """A run that more documents of a task than this hold is a template."""
 _BATCH = 256
+_NEAR = 100
+"""Words before and after a question among which any text would have its answer."""
 
 
 class EvaluatedIndex:
@@ -62,11 +64,14 @@ class EvaluatedIndex:
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
-        """The rules `item` and `ngram` alone, for any text."""
+        """The rules `item` and `ngram` alone, for any text.
+
+        The answer of a short item must stand near its question: a long text holds most words.
+        """
         verdicts: list[Rejection | None] = []
         for start in range(0, len(texts), _BATCH):
-            batch = texts[start : start + _BATCH]
-            verdicts += self._check_runs([self._texts.number(words(text)) for text in batch])
+            batch = [self._texts.number(words(text)) for text in texts[start : start + _BATCH]]
+            verdicts += self._check_runs(batch, near=_NEAR)
         return verdicts
 
     def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
@@ -110,11 +115,14 @@ class EvaluatedIndex:
                 verdicts[number] = self._reject("similarity", score, item)
         return verdicts
 
-    def _check_runs(self, texts: Sequence[Numbers]) -> list[Rejection | None]:
-        """Short items first, then runs of n words."""
+    def _check_runs(
+        self, texts: Sequence[Numbers], near: int | None = None
+    ) -> list[Rejection | None]:
+        """Short items first, whose parts stand within `near` words; then runs of n words."""
         verdicts: list[Rejection | None] = [None] * len(texts)
         flat = np.concatenate(texts)
-        owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+        bounds = np.cumsum([0, *(len(text) for text in texts)])
+        owners = np.repeat(np.arange(len(texts)), np.diff(bounds))
         sizes = hash_runs(self._word_hashes[flat], self._section.ngram)
         for size, runs in enumerate(sizes, start=1):
             if size not in self._tables:
@@ -125,7 +133,10 @@ class EvaluatedIndex:
                 owner = int(owners[position])
                 if verdicts[owner] is None:
                     run = flat[position : position + size]
-                    verdicts[owner] = self._match(run, int(entry), texts[owner])
+                    begin, end = bounds[owner : owner + 2]
+                    if near is not None:
+                        begin, end = max(begin, position - near), min(end, position + size + near)
+                    verdicts[owner] = self._match(run, int(entry), flat[begin:end])
         return verdicts
 
     def _match(self, run: Numbers, entry: int, text: Numbers) -> Rejection | None:
