@@ -30,7 +30,7 @@ def build(root: Path, ratios: list[float], tasks: list[str], seeds: list[int]) -
     last = (
         f"synthetic={ratios[-1]},seed={seeds[0]}" if len(seeds) > 1 else f"synthetic={ratios[-1]}"
     )
-    half = page_world.evaluation(root / "half", {task: [1, 0, 1] for task in tasks})
+    half = page_world.evaluation(root / "half", {task: [1, 0, 1] for task in tasks}, tokens=500_000)
     others = make_artifacts(root)
     others["train"] = page_world.make_train(root / "trained", recipe)
     return report.build(
@@ -39,7 +39,7 @@ def build(root: Path, ratios: list[float], tasks: list[str], seeds: list[int]) -
         [report.StageRow(f"train:{i}", "", "ab", 61.5, True, "runs/x", "") for i in range(20)],
         deltas,
         evaluations=evaluations,
-        checkpoints={last: {500_000: half}},
+        checkpoints={last: [half]},
         **others,
     )
 

@@ -67,17 +67,17 @@ def write_report(pipeline: Pipeline) -> Path:
 
 def _evaluations(
     own: Mapping[str, Artifact],
-) -> tuple[dict[str, Artifact], dict[str, dict[int, Artifact]]]:
-    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm and tokens."""
+) -> tuple[dict[str, Artifact], dict[str, list[Artifact]]]:
+    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm."""
     final: dict[str, Artifact] = {}
-    checkpoints: dict[str, dict[int, Artifact]] = {}
+    checkpoints: dict[str, list[Artifact]] = {}
     for label, artifact in own.items():
         stage, _, name = label.partition(":")
         if stage != "evaluate":
             continue
-        arm, at, tokens = name.rpartition("@")
-        if at and tokens.isdigit():
-            checkpoints.setdefault(arm, {})[int(tokens)] = artifact
+        arm, _, tokens = name.rpartition("@")
+        if arm and tokens.isdigit():
+            checkpoints.setdefault(arm, []).append(artifact)
         else:
             final[name] = artifact
     return final, checkpoints
