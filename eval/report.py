@@ -72,7 +72,7 @@ def build(
     train: Mapping[str, Artifact] | None = None,
     evaluations: Mapping[str, Artifact] | None = None,
     checkpoints: Mapping[str, Sequence[Artifact]] | None = None,
-    filtered: Artifact | None = None,
+    datasets: Mapping[str, Artifact] | None = None,
     seeds: Artifact | None = None,
     generate: Artifact | None = None,
     tokenize: Artifact | None = None,
@@ -80,11 +80,13 @@ def build(
     """Write the page; what a recipe does not have may be None: artifacts, or a comparison.
 
     `train` and `evaluations` are by arm name, `evaluations` also holds `base`; `checkpoints` holds
-    the evaluations of an arm's intermediate checkpoints.
+    the evaluations of an arm's intermediate checkpoints. `datasets` are filter artifacts by label:
+    the first, whose `seeds` and `generate` these are, is shown in full, the others by their counts.
     """
     from plotly.offline import get_plotlyjs
 
-    train, evaluations = train or {}, evaluations or {}
+    train, evaluations, datasets = train or {}, evaluations or {}, datasets or {}
+    filtered = next(iter(datasets.values()), None)
     arms = arms_of(recipe) if recipe.train else {}
     coverage = list(_coverage(seeds, filtered))
     page = (
@@ -111,6 +113,7 @@ def build(
             mixture=list(_mixture(arms, train)),
             training={arm: artifact.summary for arm, artifact in train.items()},
             filtered=filtered.summary if filtered else None,
+            datasets={label: artifact.summary for label, artifact in datasets.items()},
             seeds=seeds.summary if seeds else None,
             generate=generate.summary if generate else None,
             tokenize=tokenize.summary if tokenize else None,

@@ -148,29 +148,31 @@ def make_artifacts(root: Path) -> dict[str, Any]:
     ]
     return {
         "train": train,
-        "filtered": Artifact(
-            filtered,
-            {
-                "fingerprint": "f",
-                "summary": {
-                    "candidates": 80,
-                    "curated": 50,
-                    "rejected": 30,
-                    "funnel": [
-                        {"step": s, "entered": a, "left": b, "rejected": a - b}
-                        for s, a, b in funnel
-                    ],
-                    "planted_leak_recall": {"verbatim": 1.0, "reordered": 0.975},
-                    "by_task": {"unit": {"candidates": 60, "curated": 50}},
-                    "rejected_by_reason": {"votes disagree": 13, "near duplicate": 8},
-                    "decontamination_by_task": {"unit": {"13 words": 3}},
-                    "agreement_histogram": [0, 0, 0, 0, 0, 5, 10, 15, 0, 20],
-                    "distance_to_seed": [0, 1, 2, 3, 4, 5, 6, 7, 8, 14],
-                    "distinct_n": {"1": 0.125, "2": 0.5, "3": 0.875},
-                    "near_duplicate_rate": 0.108,
+        "datasets": {
+            "filter": Artifact(
+                filtered,
+                {
+                    "fingerprint": "f",
+                    "summary": {
+                        "candidates": 80,
+                        "curated": 50,
+                        "rejected": 30,
+                        "funnel": [
+                            {"step": s, "entered": a, "left": b, "rejected": a - b}
+                            for s, a, b in funnel
+                        ],
+                        "planted_leak_recall": {"verbatim": 1.0, "reordered": 0.975},
+                        "by_task": {"unit": {"candidates": 60, "curated": 50}},
+                        "rejected_by_reason": {"votes disagree": 13, "near duplicate": 8},
+                        "decontamination_by_task": {"unit": {"13 words": 3}},
+                        "agreement_histogram": [0, 0, 0, 0, 0, 5, 10, 15, 0, 20],
+                        "distance_to_seed": [0, 1, 2, 3, 4, 5, 6, 7, 8, 14],
+                        "distinct_n": {"1": 0.125, "2": 0.5, "3": 0.875},
+                        "near_duplicate_rate": 0.108,
+                    },
                 },
-            },
-        ),
+            ),
+        },
         "generate": Artifact(
             generate,
             {
@@ -475,6 +477,17 @@ def test_contamination_stands_beside_every_score(tmp_path: Path, world: Any) -> 
     assert "contamination: touched , 7 documents" in text
     assert "contamination: clean" in text and "contamination: unknown" in text
     assert text.count("clean 12.3%") == text.count("clean 43.2%") == 1
+
+
+def test_an_ablation_of_the_data_shows_the_yield_of_every_dataset(tmp_path: Path) -> None:
+    artifacts = make_artifacts(tmp_path)
+    [first] = artifacts["datasets"].values()
+    other = Artifact(first.path, {"summary": first.summary | {"candidates": 40, "curated": 10}})
+    artifacts["datasets"] = {"filter:votes=5": first, "filter:votes=1": other}
+    page = report.build(tmp_path / "r.html", make_recipe(), [], make_deltas(), **artifacts)
+    text = words_of(page.read_text(encoding="utf-8"))
+    assert "The arms use 2 datasets." in text
+    assert "filter:votes=5 80 50 62.5%" in text and "filter:votes=1 40 10 25.0%" in text
 
 
 def test_a_page_of_old_deltas_works(tmp_path: Path, world: Any) -> None:

@@ -154,9 +154,9 @@ def test_task_search_and_verdict_filter_the_table(opened: tuple[Any, Watch]) -> 
     assert visible(page, "#delta-rows tbody tr") == len(RATIOS)
     page.fill("#task-search", "")
     settles(page, "#forest path.point", 20)
-    page.select_option("#verdict", "worse")
+    page.select_option("#verdict", "better")
     shown = page.locator("#delta-rows tbody tr:not([hidden]) td:nth-child(12)").all_inner_texts()
-    assert shown and set(shown) == {"worse"}
+    assert shown and set(shown) == {"better"}
     assert page.inner_text("#delta-count").startswith(f"{len(shown)} of ")
     page.fill("#task-search", "no such task")
     settles(page, "#forest path.point", 0)

@@ -36,7 +36,8 @@ def write_report(pipeline: Pipeline) -> Path:
                 note="",
             )
         )
-    if not own.keys() & {"compare", "filter"}:
+    datasets = {label: a for label, a in own.items() if label.partition(":")[0] == "filter"}
+    if "compare" not in own and not datasets:
         console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
     deltas = None
@@ -54,15 +55,25 @@ def write_report(pipeline: Pipeline) -> Path:
         train=trained,
         evaluations=evaluations,
         checkpoints=checkpoints,
-        filtered=own.get("filter"),
-        seeds=own.get("seeds"),
-        generate=own.get("generate"),
+        datasets=datasets,
+        seeds=_upstream(own, datasets, "seeds"),
+        generate=_upstream(own, datasets, "generate"),
         tokenize=own.get("tokenize"),
     )
     if deltas:
         print_table(deltas, console)
     console.print(f"report  {page}")
     return page
+
+
+def _upstream(
+    own: Mapping[str, Artifact], datasets: Mapping[str, Artifact], stage: str
+) -> Artifact | None:
+    """What the first dataset is made from; without a dataset, the recipe's one artifact."""
+    for dataset in datasets.values():
+        wanted = dataset.manifest["inputs"][stage]
+        return next((a for a in own.values() if a.fingerprint == wanted), None)
+    return own.get(stage)
 
 
 def _evaluations(
