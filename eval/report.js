@@ -20,7 +20,7 @@
 
   // Plots: the theme's colours, the chosen arms, the searched tasks.
   function chosenArms() {
-    return new Set(all("#arms input[type=checkbox]:checked").map(function (box) { return box.value; }));
+    return new Set(all("#arms .pool input:checked").map(function (box) { return box.value; }));
   }
 
   function pick(values, kept) { return kept.map(function (index) { return values[index]; }); }
@@ -93,7 +93,7 @@
       count += row.hidden ? 0 : 1;
     });
     at("delta-count").textContent = count + " of " + rows.length + " rows";
-    at("arms-shown").textContent = arms.size + " of " + all("#arms input[type=checkbox]").length;
+    at("arms-shown").textContent = arms.size + " of " + all("#arms .pool input").length;
   }
 
   function armsChanged() {
@@ -218,10 +218,10 @@
     field.addEventListener("change", function () { shown[field.dataset.plot] = +field.value; draw(field.dataset.plot); });
   });
   all("input[data-rows]").forEach(function (field) { field.addEventListener("input", later(function () { filterRows(field); })); });
-  all("#arms input[type=checkbox]").forEach(function (box) { box.addEventListener("change", armsChanged); });
+  all("#arms .pool input").forEach(function (box) { box.addEventListener("change", armsChanged); });
   all("button[data-arms]").forEach(function (button) {
     button.addEventListener("click", function () {
-      all("#arms label:has(input[type=checkbox])").forEach(function (label) {
+      all("#arms .pool label").forEach(function (label) {
         if (!label.hidden) label.querySelector("input").checked = button.dataset.arms === "all";
       });
       armsChanged();
@@ -229,7 +229,7 @@
   });
   on("arm-search", "input", function () {
     var part = wanted("arm-search");
-    all("#arms label:has(input[type=checkbox])").forEach(function (label) { label.hidden = !has(label.textContent, part); });
+    all("#arms .pool label").forEach(function (label) { label.hidden = !has(label.textContent, part); });
   });
   on("task-search", "input", later(function () { filterDeltas(); if (plots.forest) draw("forest"); }));
   on("verdict", "change", filterDeltas);
