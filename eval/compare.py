@@ -169,8 +169,10 @@ def compare(
     conditions = _by_condition(models)
     if control not in conditions:
         found = ", ".join(model.name for model in models) or "nothing"
+        reasons = [f" ({reason})" for condition, reason in gaps.values() if condition == control]
         raise DataError(
-            f"compare: the control arm `{control}` has no evaluation; found {found}",
+            f"compare: the control arm `{control}` has no evaluation{''.join(reasons[:1])}; "
+            f"found {found}",
             "evaluate it, or name another control",
         )
     arms = [name for name in conditions if name != control]
