@@ -1,6 +1,6 @@
 """Coverage of 95% intervals and false findings per table, by simulation; prints two tables.
 
-    python -m tests.benchmarks.coverage --rounds 2000
+    python -m tests.benchmarks.coverage --rounds 1000
 
 Scores are binary: a document is answered when ability + difficulty + noise > 0 on a logit-like
 scale, where the noise belongs to the arm's seed, to the document in that arm (what training
@@ -86,7 +86,7 @@ def coverage(design: Design, rounds: int, rng: np.random.Generator) -> dict[str,
         scores = simulate(design, rng)
         differences = scores[1] - scores[0]
         delta = float(differences.mean())
-        low, high = hierarchical(differences, rng, 500)
+        low, high = hierarchical(differences, rng, 300)
         hits["hierarchical bootstrap"] += low <= 0 <= high
         hits["Satterthwaite"] += abs(delta) <= satterthwaite(differences) + 1e-12
         one = crossed.estimate(differences.mean(axis=1), [crossed.of_documents(differences)])
@@ -126,14 +126,14 @@ def false_findings(design: Design, rounds: int, rng: np.random.Generator) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=1000)
     rounds = parser.parse_args().rounds
     rng = np.random.default_rng(0)
     console = Console(width=140)
     spreads = [(0.0, 0.0, 0.7), (0.0, 0.7, 0.2), (0.03, 0.5, 0.5), (0.1, 0.5, 0.5), (0.3, 0.5, 0.5)]
     rows: list[tuple[str, dict[str, Any]]] = []
     for seeds in (2, 3, 5):
-        for documents in (100, 1000):
+        for documents in (100, 400):
             for by_seed, by_document, residual in spreads:
                 design = Design(
                     seeds=seeds,
