@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval import crossed, fit, stats
+from eval.contamination import contamination
 from eval.harness import DOCUMENTS, RESULTS
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
@@ -77,6 +78,7 @@ def run(context: StageContext) -> dict[str, Any]:
         gaps={name: (arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
     )
+    deltas["contamination"] = contamination(context.recipe, context.inputs)
     write_json(context.out / "deltas.json", deltas)
     write_csv(context.out / "deltas.csv", deltas["rows"])
     columns = list(deltas["rows"][0])

@@ -26,6 +26,7 @@ from tsqa.recipe import (
     Recipe,
     TeacherSection,
     arms_of,
+    curve_points,
     load_recipe,
     needed,
     stream_check,
@@ -99,18 +100,23 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
 
     base = _trained_by_recipe(recipe.model, recipe, ancestors, nodes) if recipe.model else None
     results: dict[str, Node] = {}
+    checked: dict[str, Node | None] = {"filter": filtered}
     if recipe.eval and (base or (recipe.model and recipe.model.path)):
         results["base"] = add("evaluate", {"model": base, "data": data}, recipe, "base")
     for arm in arms_of(recipe).values() if recipe.train else ():
         inputs = {"data": data, "filter": filtered, "model": base}
         tokens = add("tokenize", inputs, arm.recipe, None)
+        checked[f"tokens:{tokens.fingerprint}"] = tokens
         inputs = {"data": data, "tokenize": tokens, "model": base}
         trained = add("train", inputs, arm.recipe, arm.name)
         if recipe.eval:
             inputs = {"data": data, "model": trained}
             results[f"arm:{arm.name}"] = add("evaluate", inputs, arm.recipe, arm.name)
+            for point in curve_points(arm.recipe):
+                inputs = {"data": data, f"model@{point}": trained}
+                add("evaluate", inputs, arm.recipe, f"{arm.name}@{point}")
     if len(results) > 1:
-        add("compare", results, recipe, None)
+        add("compare", {**results, **checked}, recipe, None)
     return _unique(nodes)
 
 
@@ -199,14 +205,17 @@ def _stage_config(node: Node) -> dict[str, Any]:
             drawn = needed(recipe.mixture, "mixture").data_config()
             drawn["sources"] = sorted(drawn["sources"])
             del drawn["decontaminate"]  # the tokens say
-            return {
+            config = {
                 "model": _model_config(needed(recipe.model, "model")),
                 "mixture": drawn,
                 "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }
+            points = curve_points(recipe)
+            return config | ({"exports": points} if points else {})
         case "evaluate":
-            own = None if "model" in node.inputs else needed(recipe.model, "model")
+            trained = any(role.partition("@")[0] == "model" for role in node.inputs)
+            own = None if trained else needed(recipe.model, "model")
             return {"model": _model_config(own) if own else None, **_eval_config(recipe)}
         case "compare":
             assert recipe.eval
