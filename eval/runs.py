@@ -17,6 +17,7 @@ from typing import Any
 from eval import compare
 from tsqa.artifact import MANIFEST, Artifact, Store
 from tsqa.errors import DataError
+from tsqa.recipe import read_suite
 
 WANDB = "wandb:"
 _SEED = re.compile(r",seed=(-?\d+)$")
@@ -72,8 +73,12 @@ def compare_runs(
     allow: frozenset[str],
     bootstrap: int,
     confidence: float,
+    suite: str | None = None,
 ) -> dict[str, Any]:
-    """The content of deltas.json for runs named one by one; the first is the control."""
+    """The content of deltas.json for runs named one by one; the first is the control.
+
+    `suite`: its macro averages are added where all their tasks were evaluated.
+    """
     unknown = sorted(allow - compare.ALLOWABLE)
     if unknown:
         known = ", ".join(sorted(compare.ALLOWABLE))
@@ -89,6 +94,7 @@ def compare_runs(
         bootstrap=bootstrap,
         confidence=confidence,
         seed=0,
+        macros=_macros(suite, models) if suite else None,
         gaps=gaps,
         allow=allow,
     )
@@ -117,6 +123,12 @@ def load(
         models = _renumbered(models)
     gaps = {one.name: (one.condition, one.gap) for one in found if one.artifact is None}
     return models, gaps
+
+
+def _macros(suite: str, models: Sequence[compare.Evaluated]) -> dict[str, list[str]]:
+    evaluated = set.intersection(*(set(model.tasks) for model in models)) if models else set()
+    macros: dict[str, list[str]] = read_suite(suite).get("macros", {})
+    return {name: tasks for name, tasks in macros.items() if set(tasks) <= evaluated}
 
 
 def _renumbered(models: Sequence[compare.Evaluated]) -> list[compare.Evaluated]:

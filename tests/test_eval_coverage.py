@@ -51,8 +51,18 @@ def table(design: Design, rng: np.random.Generator) -> dict[str, Any]:
         Design(arms=4, tasks=2, seeds=3, documents=60),
         Design(arms=4, tasks=2, seeds=3, documents=60, seed_sd=0.3),
         Design(arms=4, tasks=2, seeds=3, documents=60, group_size=4, group_sd=2.0, seed_sd=0.1),
+        Design(arms=5, tasks=2, seeds=3, documents=60, seed_sd=0.2, uneven=(1, 3.0)),
+        Design(arms=5, tasks=2, seeds=3, documents=60, seed_sd=0.2, uneven=(0, 3.0)),
     ],
-    ids=["one seed", "groups", "equal seeds", "noisy seeds", "groups and noisy seeds"],
+    ids=[
+        "one seed",
+        "groups",
+        "equal seeds",
+        "noisy seeds",
+        "groups and noisy seeds",
+        "uneven",
+        "uneven control",
+    ],
 )
 def test_without_an_effect_at_most_five_percent_of_tables_hold_a_false_finding(
     design: Design,

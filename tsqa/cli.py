@@ -225,6 +225,7 @@ def compare(
             allow=allowed,
             bootstrap=bootstrap,
             confidence=confidence,
+            suite="published" if published else None,
         )
     comparison.print_table(deltas, console)
     for table in published_tables(deltas, here) if published else ():

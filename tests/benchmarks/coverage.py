@@ -38,16 +38,20 @@ class Design:
     residual_sd: float = 0.5
     group_size: int = 1
     group_sd: float = 0.0
+    uneven: tuple[int, float] = (0, 1.0)
+    """An arm whose seeds differ more, and how many times more."""
 
 
 def simulate(design: Design, rng: np.random.Generator) -> Floats:
     """Scores of one task: arms x seeds x documents, 0 or 1."""
     arms, seeds, n = design.arms, design.seeds, design.documents
     groups = -(-n // design.group_size)
+    seed_sd = np.full((arms, 1, 1), design.seed_sd)
+    seed_sd[design.uneven[0]] *= design.uneven[1]
     by_group = rng.normal(0, design.group_sd, (arms, 1, groups)).repeat(design.group_size, 2)
     latent = (
         rng.normal(0, DIFFICULTY_SD, n)
-        + rng.normal(0, design.seed_sd, (arms, seeds, 1))
+        + rng.normal(0, 1, (arms, seeds, 1)) * seed_sd
         + rng.normal(0, design.document_sd, (arms, 1, n))
         + by_group[..., :n]
         + rng.normal(0, design.residual_sd, (arms, seeds, n))
@@ -152,10 +156,16 @@ def main() -> None:
         for a in (2, 5)
         for sd in (0, 0.3)
     ]
-    rows = [
-        (f"{d.arms - 1} comparisons x 6 tasks, seed sd {d.seed_sd}", false_findings(d, rounds, rng))
-        for d in designs
+    designs += [
+        Design(arms=5, tasks=6, seeds=3, documents=100, seed_sd=0.2, uneven=(arm, 3.0))
+        for arm in (0, 1)
     ]
+    rows = []
+    for d in designs:
+        name = f"{d.arms - 1} comparisons x 6 tasks, seed sd {d.seed_sd}"
+        if d.uneven[1] > 1:
+            name += f", {d.uneven[1]:g} times in {'an arm' if d.uneven[0] else 'the control'}"
+        rows.append((name, false_findings(d, rounds, rng)))
     _show(console, "share of tables with a false finding, 3 seeds", rows)
 
 
