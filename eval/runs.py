@@ -75,7 +75,9 @@ def compare_runs(
     confidence: float,
     suite: str | None = None,
 ) -> dict[str, Any]:
-    """The content of deltas.json for runs named one by one; the first is the control.
+    """The content of deltas.json for runs named one by one.
+
+    The control is `control`, or that of a recipe's folder, or the first run.
 
     `suite`: its macro averages are added where all their tasks were evaluated.
     """
@@ -90,7 +92,7 @@ def compare_runs(
         raise DataError("compare: no run but the base was named", "name at least one arm")
     return compare.compare(
         models,
-        control=control or conditions[0],
+        control=control or _control_of(arguments) or conditions[0],
         bootstrap=bootstrap,
         confidence=confidence,
         seed=0,
@@ -169,14 +171,44 @@ def _find(argument: str, runs: Path) -> Iterator[Found]:
 
 
 def _of_recipe(folder: Path) -> Iterator[Found]:
-    """The base and every arm that the recipe's last run evaluated."""
-    stages: dict[str, str] = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
+    """The base and every arm that the recipe compared last, or else has evaluated."""
     store = Store(folder.parent / "artifacts")
-    own = {k: v for k, v in stages.items() if k.startswith("evaluate:") and "@" not in k}
+    stages = _stages(folder)
+    compared = store.find("compare", stages["compare"]) if "compare" in stages else None
+    roles = compared.manifest["inputs"] if compared else stages
+    own = {
+        role.removeprefix("arm:").removeprefix("evaluate:"): fingerprint
+        for role, fingerprint in roles.items()
+        if (role == compare.BASE or role.startswith(("arm:", "evaluate:"))) and "@" not in role
+    }
     if not own:
         raise DataError(f"{folder}: its recipe has evaluated nothing", "tsqa eval RECIPE")
-    for label, fingerprint in own.items():
-        yield _describe(store, fingerprint, label.removeprefix("evaluate:"))
+    for name, fingerprint in own.items():
+        yield _describe(store, fingerprint, name)
+
+
+def _stages(folder: Path) -> dict[str, str]:
+    path = folder / "stages.json"
+    try:
+        stages: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}", "run the recipe again") from error
+    return stages
+
+
+def _control_of(arguments: Sequence[str]) -> str | None:
+    """The control of the first recipe's folder among the arguments that has compared."""
+    for argument in arguments:
+        folder = Path(argument)
+        if not (folder / "stages.json").is_file():
+            continue
+        fingerprint = _stages(folder).get("compare")
+        if fingerprint is None:
+            continue
+        compared = Store(folder.parent / "artifacts").find("compare", fingerprint)
+        if compared is not None:
+            return str(compare.read_deltas(compared)["control"])
+    return None
 
 
 def _of_artifact(store: Store, stage: str, fingerprint: str, where: str) -> Found:
@@ -291,8 +323,7 @@ def _describe(store: Store, fingerprint: str, name: str) -> Found:
 def _label_of(store: Store, fingerprint: str) -> str:
     """What a recipe calls the artifact (the arm), else its fingerprint."""
     for stages in sorted(store.root.parent.glob("*/stages.json")):
-        recorded: dict[str, Any] = json.loads(stages.read_text(encoding="utf-8"))
-        for label, value in recorded.items():
+        for label, value in _stages(stages.parent).items():
             if value == fingerprint and ":" in label:
                 return label.partition(":")[2]
     return fingerprint

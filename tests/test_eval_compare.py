@@ -139,6 +139,10 @@ def test_arms_without_results_are_named_and_not_counted() -> None:
     deltas = deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1), gaps=gaps)
     assert deltas["arms"] == ["x"] and deltas["gaps"]["y,seed=1"]["condition"] == "y"
     assert "y,seed=1: no result (not evaluated)." in deltas["caveat"]
+    console = Console(file=io.StringIO(), width=160)
+    compare.print_table(deltas, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.count("no result") == 3 + 1  # day, unit, macro, and the caveat
 
 
 def test_a_suite_has_its_own_macro_row() -> None:

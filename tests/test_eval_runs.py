@@ -83,6 +83,21 @@ def test_a_recipe_folder_gives_its_base_and_arms_by_seed(tmp_path: Path) -> None
     assert {row["seeds"] for row in deltas["rows"]} == {2}
 
 
+def test_a_folder_that_has_compared_gives_those_arms_and_that_control(tmp_path: Path) -> None:
+    for number, rate in enumerate((0.2, 0.6, 0.9), 1):
+        add_evaluation(tmp_path, number, rate)
+    folder = add_recipe(tmp_path, "recipe", {"old": 1, "low": 2, "high": 3})
+    compared = tmp_path / "artifacts" / "compare" / fingerprint(4)
+    compared.mkdir(parents=True)
+    inputs = {"arm:low": fingerprint(2), "arm:high": fingerprint(3), "filter": "f"}
+    write_json(compared / "manifest.json", {"inputs": inputs})
+    write_json(compared / "deltas.json", {"control": "high"})
+    stages = json.loads((folder / "stages.json").read_text())
+    write_json(folder / "stages.json", {**stages, "compare": fingerprint(4)})
+    deltas = compare_runs(tmp_path, folder)
+    assert deltas["control"] == "high" and deltas["arms"] == ["low"]
+
+
 def test_artifacts_are_called_by_their_recipe_and_can_be_renamed(tmp_path: Path) -> None:
     one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6)
     add_recipe(tmp_path, "recipe", {"synthetic=0.5": 2})
@@ -232,6 +247,11 @@ def test_wandb_runs_and_groups_lead_to_the_artifacts_of_this_disk(
         compare_runs(tmp_path, "wandb:me/project/groups/nothing")
     with pytest.raises(DataError, match="not the id of a tsqa run"):
         compare_runs(tmp_path, "wandb:me/project/abc123")
+
+
+def test_a_recipe_keeps_its_own_control() -> None:
+    result = CliRunner().invoke(app, ["compare", "recipe.yaml", "--control", "x"])
+    assert result.exit_code == 1 and "a recipe names its own control" in str(result.exception)
 
 
 def test_the_command_writes_the_same_numbers_to_every_format(tmp_path: Path) -> None:

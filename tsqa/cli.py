@@ -182,7 +182,7 @@ def compare(
             metavar="RECIPE|RUN...",
             help="A recipe YAML (and overrides), or runs: artifact folders, runs/RECIPE, offline "
             "W&B folders, wandb:ENTITY/PROJECT/RUN_ID, wandb:ENTITY/PROJECT/groups/NAME. "
-            "NAME=RUN renames one. The first run is the control.",
+            "NAME=RUN renames one. Without --control: the recipe's, or the first run.",
         ),
     ],
     control: Annotated[str | None, typer.Option(help="The control, by name.")] = None,
@@ -208,10 +208,16 @@ def compare(
     from eval import compare as comparison
     from eval.runs import compare_runs
     from eval.tables import published_tables, setup_of, write_all
+    from tsqa.errors import TsqaError
     from tsqa.progress import console
 
     here: dict[str, str] = {}
     if Path(runs[0]).suffix in (".yaml", ".yml"):
+        if control or allow:
+            raise TsqaError(
+                "--control and --allow are for runs; a recipe names its own control",
+                "set ablation.control in the recipe, or give runs/RECIPE",
+            )
         pipeline = _open(Path(runs[0]), runs[1:])
         pipeline.run(until="compare")
         deltas = comparison.read_deltas(pipeline.finished("compare"))
