@@ -136,17 +136,32 @@ def read_deltas(artifact: Artifact) -> dict[str, Any]:
 
 
 def ratio_axis(recipe: Recipe) -> dict[str, Any] | None:
-    """The one axis `mixture.<source>` of an ablation and its value per condition, or None."""
+    """The one axis `mixture.<source>` of an ablation and its ratio per condition, or None.
+
+    A condition that differs from the control in more than its ratios (a format-matched one) is not
+    on the axis.
+    """
     if recipe.ablation is None or len(recipe.ablation.axes) != 1:
         return None
-    ((axis, values),) = recipe.ablation.axes.items()
-    sources = recipe.mixture.sources if recipe.mixture else {}
-    numeric = all(isinstance(value, (int, float)) for value in values)
-    if axis.removeprefix("mixture.") not in sources or not numeric:
-        return None
-    names = {arm.condition for arm in arms_of(recipe).values()}
-    ratios = {f"{axis.split('.')[-1]}={value}": float(value) for value in values}
-    return {"axis": axis, "ratios": ratios} if names == ratios.keys() else None
+    (axis,) = recipe.ablation.axes
+    source = axis.removeprefix("mixture.")
+    arms = list(arms_of(recipe).values())
+    control = next(arm for arm in arms if arm.condition == control_of(recipe))
+    ratios = {}
+    for arm in arms:
+        if _without_ratios(arm.recipe) == _without_ratios(control.recipe):
+            mixture = needed(arm.recipe.mixture, "mixture")
+            if source not in mixture.sources:
+                return None
+            ratios[arm.condition] = mixture.phases[0].ratios.get(source, 0.0)
+    return {"axis": axis, "ratios": ratios} if len(set(ratios.values())) == len(ratios) else None
+
+
+def _without_ratios(recipe: Recipe) -> dict[str, Any]:
+    tree = recipe.model_dump(mode="json", exclude={"seed", "ablation"})
+    for phase in (tree["mixture"] or {}).get("phases", []):
+        del phase["ratios"]
+    return tree
 
 
 def compare(

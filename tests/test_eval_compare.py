@@ -200,6 +200,8 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
     deltas = json.loads((out / "deltas.json").read_text())
     assert summary["better"] == 2 and summary["no_detectable_change"] == 2
     assert deltas["control"] == "synthetic=0.0" and deltas["arms"] == ["synthetic=0.5"]
+    assert [point["ratio"] for point in deltas["fit"]["points"]] == [0.0, 0.5]
+    assert "2 ratios are too few" in deltas["fit"]["recommendation"]
     assert row(deltas, "synthetic=0.5", "day")["against"] == "synthetic=0.0"
     assert (out / "deltas.csv").read_text().count("\n") == 5
 

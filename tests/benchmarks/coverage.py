@@ -46,7 +46,7 @@ def simulate(design: Design, rng: np.random.Generator) -> Floats:
     """Scores of one task: arms x seeds x documents, 0 or 1."""
     arms, seeds, n = design.arms, design.seeds, design.documents
     groups = -(-n // design.group_size)
-    seed_sd = np.full((arms, 1, 1), design.seed_sd)
+    seed_sd = np.full((arms, 1, 1), float(design.seed_sd))
     seed_sd[design.uneven[0]] *= design.uneven[1]
     by_group = rng.normal(0, design.group_sd, (arms, 1, groups)).repeat(design.group_size, 2)
     latent = (
