@@ -445,7 +445,7 @@ def _rows_of_seeds(
                 mde=estimate.detectable(confidence, POWER),
                 stderr=estimate.stderr,
                 p_mcnemar=None,
-                method=estimate.method,
+                method=estimate.method + (", groups" if samples[tasks[0]].is_grouped else ""),
             )
         )
     return rows

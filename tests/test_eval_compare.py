@@ -15,7 +15,7 @@ from rich.console import Console
 from eval import compare, harness, stats
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
-from tsqa.recipe import Recipe
+from tsqa.recipe import Recipe, load_recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
@@ -204,6 +204,14 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
     assert "2 ratios are too few" in deltas["fit"]["recommendation"]
     assert row(deltas, "synthetic=0.5", "day")["against"] == "synthetic=0.0"
     assert (out / "deltas.csv").read_text().count("\n") == 5
+
+
+def test_only_an_axis_of_one_ratio_is_fitted() -> None:
+    path = Path("recipes/quickstart/recipe.yaml")
+    axis = compare.ratio_axis(load_recipe(path, ["ablation.seeds=[1,2]"]))
+    assert axis is not None and list(axis["ratios"].values()) == [0, 0.25, 0.5]
+    other = "ablation={axes: {train.lr: [0.001, 0.002]}, control: {train.lr: 0.001}}"
+    assert compare.ratio_axis(load_recipe(path, [other])) is None
 
 
 def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:

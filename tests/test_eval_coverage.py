@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eval import compare, crossed, stats
-from tests.benchmarks.coverage import Design, simulate
+from tests.benchmarks.coverage import Design, one_seed_coverage, simulate
 
 
 def bound(rate: float, rounds: int) -> float:
@@ -74,6 +74,17 @@ def test_without_an_effect_at_most_five_percent_of_tables_hold_a_false_finding(
         for _ in range(rounds)
     )
     assert false / rounds <= 0.05 + bound(0.05, rounds)
+
+
+@pytest.mark.parametrize(
+    ("documents", "changed", "effect"), [(50, 0.05, 0.03), (100, 0.1, 0.05), (300, 0.3, 0.15)]
+)
+def test_the_interval_of_one_seed_covers_a_true_effect(
+    documents: int, changed: float, effect: float
+) -> None:
+    rounds = 500
+    found = one_seed_coverage(documents, changed, effect, rounds, np.random.default_rng(6))
+    assert found["ours"] >= 0.95 - bound(0.95, rounds)
 
 
 def estimates(differences: np.ndarray[Any, Any]) -> list[crossed.Estimate]:

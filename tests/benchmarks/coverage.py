@@ -100,6 +100,21 @@ def coverage(design: Design, rounds: int, rng: np.random.Generator) -> dict[str,
     return {name: count / rounds for name, count in hits.items()}
 
 
+def one_seed_coverage(
+    documents: int, changed: float, effect: float, rounds: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """Share of bootstrap intervals that hold a true effect; `changed` documents of all change."""
+    chances = [(changed - effect) / 2, 1 - changed, (changed + effect) / 2]
+    hits = {"plain bootstrap": 0, "ours": 0}
+    for _ in range(rounds):
+        differences = rng.choice([-1.0, 0.0, 1.0], documents, p=chances)
+        samples = {"plain bootstrap": differences, "ours": stats.with_imaginary(differences)}
+        for name, values in samples.items():
+            low, high = np.quantile(stats.bootstrap_means(values, 1000, rng), [0.025, 0.975])
+            hits[name] += low - 1e-12 <= effect <= high + 1e-12
+    return {name: count / rounds for name, count in hits.items()}
+
+
 def false_findings(design: Design, rounds: int, rng: np.random.Generator) -> dict[str, float]:
     """Share of tables (arms x tasks and macro rows) with a false finding, by Holm family."""
     counts = {"one family, weighted": 0, "two families": 0}
@@ -151,6 +166,21 @@ def main() -> None:
                 )
                 rows.append((name, coverage(design, rounds, rng)))
     _show(console, f"coverage of 95% intervals, {rounds} rounds", rows)
+    cases = [
+        (50, 0.05, 0.03),
+        (50, 0.1, 0.05),
+        (100, 0.05, 0.03),
+        (300, 0.1, 0.05),
+        (1000, 0.3, 0.15),
+    ]
+    rows = [
+        (
+            f"{documents} documents, {changed:.0%} change, effect {100 * effect:g} points",
+            one_seed_coverage(documents, changed, effect, rounds, rng),
+        )
+        for documents, changed, effect in cases
+    ]
+    _show(console, "one seed: coverage of 95% intervals", rows)
     designs = [
         Design(arms=a, tasks=6, seeds=3, documents=100, seed_sd=sd)
         for a in (2, 5)
