@@ -1,133 +1,141 @@
-"""The only file that speaks lm-eval: load a model once, then evaluate it task by task.
+"""lm-eval's tasks and a model to ask: load each once, then evaluate task by task.
 
-Promises: float32 on a CPU, the checkpoint's own dtype on a GPU; fixed seeds; a task that cannot be
-loaded is a DataError that names it.
+Promises: fixed seeds; a task that cannot be loaded is a DataError that names it, and comes before
+any model is loaded; tasks that execute what the model writes are refused unless allowed.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lm_eval
 import lm_eval.api.task
 import torch
-import transformers
-from lm_eval.models.huggingface import HFLM
 
-from tsqa.errors import CheckpointError, DataError
+from eval.engines import ModelSettings, Progress, load_model
+from eval.remote import RemoteModel
+from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
 from tsqa.lm_tasks import task_library
+from tsqa.process import share_gpus
+from tsqa.recipe import EvalSection
 
 # The stage has its own bar; lm-eval offers no switch for this one.
 lm_eval.api.task.tqdm = functools.partial(lm_eval.api.task.tqdm, disable=True)
 
 
-class _Model(HFLM):  # type: ignore[misc]
-    """HFLM that reports requests done through lm-eval's cache hook, not through tqdm."""
-
-    on_progress: Callable[[str], None]
-    _done = 0
-    _total = 0
-
-    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
-        self._begin(requests)
-        return super().loglikelihood(requests, disable_tqdm=True)
-
-    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
-        self._begin(requests)
-        return super().generate_until(requests, disable_tqdm=True)
-
-    def add_partial(self, attr: str, req: Any, res: Any) -> None:
-        """Called by lm-eval for each answered request."""
-        self._done += 1
-        if self._done % 16 == 0 or self._done == self._total:
-            self.on_progress(f"{self._done:,} / {self._total:,} requests")
-
-    def _begin(self, requests: Any) -> None:
-        self._done, self._total = 0, len(requests)
-        self.cache_hook = self
-
-
-def load(
-    checkpoint: str,
-    *,
-    batch_size: int,
-    trust_remote_code: bool,
-    on_progress: Callable[[str], None],
-) -> Any:
-    """Load a Hugging Face checkpoint for lm-eval."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    gpu = torch.cuda.is_available()
+@contextmanager
+def open_model(
+    settings: ModelSettings, section: EvalSection, log: Path, on_progress: Progress
+) -> Iterator[Any]:
+    """lm-eval's model: in this process where one of transformers is enough, else in its own."""
+    if settings.backend == "hf" and section.processes == 1:
+        yield _load_here(settings, on_progress)
+        return
+    model = RemoteModel(settings, _environments(settings, section), log, on_progress)
     try:
-        model = _Model(
-            pretrained=checkpoint,
-            dtype="auto" if gpu else "float32",
-            device="cuda" if gpu else "cpu",
-            batch_size=batch_size,
-            trust_remote_code=trust_remote_code,
-        )
-    except Exception as error:
-        raise CheckpointError(
-            f"{checkpoint}: does not load: {type(error).__name__}: {error}",
-            "train again, or fix model.path",
-        ) from error
-    model.on_progress = on_progress
-    return model
+        yield model
+    finally:
+        model.close()
 
 
-def leaf_tasks(names: Sequence[str], include: Path | None) -> list[str]:
-    """The tasks behind task, group and tag names, each once, in order."""
-    manager = task_library(include).manager
-    leaves: dict[str, None] = {}
-    for name in names:
-        if name not in manager.all_tasks:
+def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str, Any]]:
+    """Name in `eval.tasks` -> its leaf tasks, each once, in order, with their data at hand."""
+    library = task_library(include)
+    seen: set[str] = set()
+    found: dict[str, dict[str, Any]] = {}
+    for name in section.tasks:
+        if name not in library.manager.all_tasks:
             place = f"in {include}" if include else "in lm-eval"
             raise DataError(
                 f"eval.tasks: {name}: no such task {place}",
-                "known there: " + ", ".join(sorted(manager.all_subtasks)[:20]),
+                "known there: " + ", ".join(sorted(library.manager.all_subtasks)[:20]),
             )
+        for leaf in library.expand([name]):
+            if library.config(leaf).get("unsafe_code"):
+                _allow_code(leaf, section.allow_code)
         try:
-            loaded: Mapping[str, Any] = manager.load([name])["tasks"]
+            loaded: Mapping[str, Any] = library.manager.load([name])["tasks"]
         except Exception as error:
             raise _broken(name, error) from error
-        leaves.update(dict.fromkeys(loaded))
-    return list(leaves)
+        found[name] = {leaf: task for leaf, task in loaded.items() if leaf not in seen}
+        seen.update(loaded)
+    return found
 
 
 def evaluate_task(
-    model: Any,
-    name: str,
-    include: Path | None,
-    *,
-    num_fewshot: int | None,
-    limit: int | None,
-    seed: int,
+    model: Any, task: Any, include: Path | None, section: EvalSection
 ) -> dict[str, Any]:
-    """lm-eval's raw result for one task."""
+    """lm-eval's raw result for one loaded task."""
     try:
         raw: dict[str, Any] = lm_eval.simple_evaluate(
             model=model,
-            tasks=[name],
-            num_fewshot=num_fewshot,
-            limit=limit,
+            tasks=[task],
+            num_fewshot=section.num_fewshot,
+            limit=section.limit,
             task_manager=task_library(include).manager,
             bootstrap_iters=0,
             log_samples=True,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
+            apply_chat_template=section.chat_template,
+            system_instruction=section.system_instruction,
+            confirm_run_unsafe_code=section.allow_code,
+            random_seed=section.seed,
+            numpy_random_seed=section.seed,
+            torch_random_seed=section.seed,
+            fewshot_random_seed=section.seed,
         )
+    except (TsqaError, MemoryError):
+        raise
     except Exception as error:
-        raise _broken(name, error) from error
+        raise _broken(task.task_name, error) from error
     return raw
+
+
+def _load_here(settings: ModelSettings, on_progress: Progress) -> Any:
+    try:
+        return load_model(settings, on_progress)
+    except Exception as error:
+        raise CheckpointError(
+            f"{settings.checkpoint}: does not load: {type(error).__name__}: {error}",
+            "train again, or fix model.path",
+        ) from error
+
+
+def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[str, str]]:
+    """What each process finds in its environment beside this one's."""
+    cores = str(max(1, (os.cpu_count() or 1) // section.processes))
+    shared = {"TOKENIZERS_PARALLELISM": "false"}
+    each = 1
+    if settings.backend == "vllm":
+        each = section.tensor_parallel
+        shared |= {
+            # One process: nothing is orphaned.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_KVCACHE_SPACE": str(section.kv_cache_gib),
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+    if section.processes > 1 and not torch.cuda.is_available():
+        shared["OMP_NUM_THREADS"] = cores
+    gpus = share_gpus(section.processes, each, "eval.processes or eval.tensor_parallel")
+    return [shared | devices for devices in gpus]
+
+
+def _allow_code(task: str, allowed: bool) -> None:
+    if not allowed:
+        raise RecipeError(
+            f"eval.tasks: {task} executes code that the model writes, on this machine, unguarded",
+            "set eval.allow_code=true in a container, or leave the task out",
+        )
+    os.environ["HF_ALLOW_CODE_EVAL"] = "1"
 
 
 def _broken(name: str, error: Exception) -> DataError:
     return DataError(
         f"eval.tasks: {name} cannot be evaluated: {type(error).__name__}: {error}",
-        "check the task's YAML and data files",
+        "check the task's YAML, its splits and data files, and the network where they are remote",
     )

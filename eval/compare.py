@@ -1,33 +1,40 @@
 """Compare the arms: each against the control, and the control against the base model.
 
 Promises: a comparison of different task versions, few-shot counts, metrics or documents is
-refused by name; p-values are corrected over the macro rows, and over the task rows; the conclusion
-is computed from the numbers and says so when nothing changed.
+refused by name; arms are paired seed by seed; the chance of any false finding in a table is at
+most 1 - confidence (Holm over all its rows, macro rows weighing one half); the conclusion is
+computed from the numbers and says so when nothing changed.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eval import stats
+from eval import crossed, fit, stats
+from eval.contamination import contamination
 from eval.harness import DOCUMENTS, RESULTS
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
-from tsqa.recipe import control_of, needed
+from tsqa.recipe import Recipe, arms_of, control_of, needed
 from tsqa.stage import StageContext
 
 BASE = "base"
-CAVEAT = (
+_ONE_SEED = (
     "Intervals cover the sampling of evaluated documents, not the spread between training seeds."
+)
+_SEVERAL_SEEDS = (
+    "Intervals cover the sampling of evaluated documents and the spread between training seeds."
 )
 _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
 _STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
@@ -35,27 +42,42 @@ _STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What one evaluate artifact says."""
+    """What one evaluate artifact says: a model of one condition, trained under one seed."""
 
     name: str
+    condition: str
+    seed: int | None
+    """None: not trained by the recipe (the base)."""
     tasks: dict[str, dict[str, Any]]
     macro: float
-    scores: dict[str, dict[tuple[int, str], float]]
+    scores: dict[str, stats.Scored]
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Write deltas.json and deltas.csv from the inputs `base` (optional) and `arm:<name>`."""
-    section = needed(context.recipe.eval, "eval")
-    models = {role.removeprefix("arm:"): read(role, a) for role, a in context.inputs.items()}
+    recipe = context.recipe
+    section = needed(recipe.eval, "eval")
+    arms, models = arms_of(recipe), []
+    if BASE in context.inputs:
+        models.append(read(BASE, context.inputs[BASE]))
+    missing = [name for name in arms if f"arm:{name}" not in context.inputs]
+    for name, arm in arms.items():
+        if name not in missing:
+            artifact = context.inputs[f"arm:{name}"]
+            models.append(read(name, artifact, arm.condition, arm.seed))
     deltas = compare(
         models,
-        control=control_of(context.recipe),
+        control=control_of(recipe),
         bootstrap=section.bootstrap,
         confidence=section.confidence,
-        seed=context.recipe.seed,
+        seed=recipe.seed,
+        macros=section.macros,
+        gaps={name: (arms[name].condition, "not evaluated") for name in missing},
+        axis=ratio_axis(recipe),
     )
+    deltas["contamination"] = contamination(context.recipe, context.inputs)
     write_json(context.out / "deltas.json", deltas)
-    _write_csv(context.out / "deltas.csv", deltas["rows"])
+    write_csv(context.out / "deltas.csv", deltas["rows"])
     columns = list(deltas["rows"][0])
     context.tracker.table("deltas", columns, [list(row.values()) for row in deltas["rows"]])
     verdicts = [row["verdict"] for row in deltas["rows"]]
@@ -67,38 +89,83 @@ def run(context: StageContext) -> dict[str, Any]:
     }
 
 
-def read(name: str, artifact: Artifact) -> Evaluated:
+def read(
+    name: str, artifact: Artifact, condition: str | None = None, seed: int | None = None
+) -> Evaluated:
     """Load one evaluate artifact; a document that appears twice is a DataError."""
     import pyarrow.parquet
 
     results = json.loads((artifact.path / RESULTS).read_text(encoding="utf-8"))
-    columns = ["task", "doc_id", "doc_hash", "score"]
     path = artifact.path / DOCUMENTS
+    grouped = "group" in pyarrow.parquet.read_schema(path).names
+    columns = ["task", "doc_id", "doc_hash", "score", *(["group"] if grouped else [])]
     table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
-    scores: dict[str, dict[tuple[int, str], float]] = {task: {} for task in results["tasks"]}
-    for task, doc_id, doc_hash, score in zip(*(table[c] for c in columns), strict=True):
-        documents = scores.setdefault(task, {})
-        if (doc_id, doc_hash) in documents:
-            raise DataError(f"{path}: {task}: doc_id {doc_id} appears twice")
-        documents[doc_id, doc_hash] = score
-    return Evaluated(name.removeprefix("arm:"), results["tasks"], results["macro"], scores)
+    groups = table["group"] if grouped else [None] * len(table["task"])
+    documents: dict[str, list[tuple[stats.Key, float, str | None]]] = {
+        task: [] for task in results["tasks"]
+    }
+    for task, doc_id, doc_hash, score, group in zip(
+        *(table[c] for c in columns[:4]), groups, strict=True
+    ):
+        value = math.nan if score is None else score
+        documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
+    for task, result in results["tasks"].items():
+        if len(documents[task]) != result["n"]:
+            raise DataError(
+                f"{path}: {task}: {len(documents[task])} documents, but {RESULTS} says "
+                f"{result['n']}",
+                f"delete {artifact.path} and evaluate again",
+            )
+    return Evaluated(
+        name=name,
+        condition=condition or name,
+        seed=seed,
+        tasks=results["tasks"],
+        macro=results["macro"],
+        scores={t: stats.Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
+    )
+
+
+def ratio_axis(recipe: Recipe) -> dict[str, Any] | None:
+    """The one axis `mixture.<source>` of an ablation and its value per condition, or None."""
+    if recipe.ablation is None or len(recipe.ablation.axes) != 1:
+        return None
+    ((axis, values),) = recipe.ablation.axes.items()
+    sources = recipe.mixture.sources if recipe.mixture else {}
+    numeric = all(isinstance(value, (int, float)) for value in values)
+    if axis.removeprefix("mixture.") not in sources or not numeric:
+        return None
+    names = {arm.condition for arm in arms_of(recipe).values()}
+    ratios = {f"{axis.split('.')[-1]}={value}": float(value) for value in values}
+    return {"axis": axis, "ratios": ratios} if names == ratios.keys() else None
 
 
 def compare(
-    models: Mapping[str, Evaluated],
+    models: Sequence[Evaluated],
     *,
     control: str,
     bootstrap: int,
     confidence: float,
     seed: int,
+    macros: Mapping[str, Sequence[str]] | None = None,
+    gaps: Mapping[str, tuple[str, str]] | None = None,
+    axis: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of deltas.json: scores, one row per comparison and task, the conclusion."""
-    arms = [name for name in models if name not in (BASE, control)]
-    if control not in models:
+    """The content of deltas.json: scores, one row per comparison and task, the conclusion.
+
+    `gaps`: run without results -> its condition and the reason; it is named, and never counted.
+    """
+    macros, gaps = dict(macros or {}), dict(gaps or {})
+    base = next((model for model in models if model.condition == BASE), None)
+    conditions = _by_condition(models)
+    if control not in conditions:
+        found = ", ".join(model.name for model in models) or "nothing"
         raise DataError(
-            f"compare: the control arm `{control}` has no evaluation; found {', '.join(models)}"
+            f"compare: the control arm `{control}` has no evaluation; found {found}",
+            "evaluate it, or name another control",
         )
-    pairs = [(control, BASE)] if BASE in models else []
+    arms = [name for name in conditions if name != control]
+    pairs = [(control, BASE)] if base else []
     pairs += [(arm, control) for arm in arms]
     if not pairs:
         raise DataError(
@@ -106,38 +173,162 @@ def compare(
             "add an `ablation`, or start from a model that can be evaluated",
         )
     rows: list[dict[str, Any]] = []
+    notes = [_ONE_SEED if len(conditions[control]) == 1 else _SEVERAL_SEEDS]
+    notes += [f"{name}: no result ({reason})." for name, (_, reason) in gaps.items()]
+    pooled = _pooled(conditions, control, macros)
     for arm, reference in pairs:
         label = f"{arm} - {reference}"
-        _check_same_tasks(label, models[reference], models[arm])
+        own = conditions[arm]
+        seeds = list(own) if reference == BASE else _common_seeds(arm, control, conditions, notes)
+        against = [base if reference == BASE else conditions[control][s] for s in seeds]
+        for before, s in zip(against, seeds, strict=True):
+            assert before is not None
+            _check_same_tasks(label, before, own[s])
         for delta in stats.compare_models(
-            models[reference].scores,
-            models[arm].scores,
+            [before.scores for before in against if before is not None],
+            [own[s].scores for s in seeds],
             label=label,
             bootstrap=bootstrap,
             confidence=confidence,
             seed=seed,
+            macros=macros,
+            pooled=pooled if reference != BASE and seeds == list(conditions[control]) else None,
         ):
             row = {"comparison": label, "arm": arm, "against": reference, **asdict(delta)}
             rows.append(row)
     _add_verdicts(rows, confidence)
-    tasks = models[control].tasks
+    tasks = next(iter(conditions[control].values())).tasks
+    by_seed = {
+        name: {str(s): _task_scores(model, macros) for s, model in seeds_of.items()}
+        for name, seeds_of in conditions.items()
+    }
+    scores = {name: _mean_scores(list(found.values())) for name, found in by_seed.items()}
     deltas: dict[str, Any] = {
         "control": control,
         "arms": arms,
-        "has_base": BASE in models,
+        "has_base": base is not None,
         "comparisons": [f"{arm} - {reference}" for arm, reference in pairs],
         "confidence": confidence,
         "bootstrap": bootstrap,
         "tasks": {task: {key: tasks[task][key] for key in _MUST_MATCH} for task in sorted(tasks)},
-        "scores": {
-            name: {**{t: m.tasks[t]["score"] for t in sorted(m.tasks)}, stats.MACRO: m.macro}
-            for name, m in models.items()
-        },
+        "macros": macros,
+        "seeds": {name: list(seeds_of) for name, seeds_of in conditions.items()},
+        "scores": {**({BASE: _task_scores(base, macros)} if base else {}), **scores},
+        "scores_by_seed": by_seed,
         "rows": rows,
-        "caveat": CAVEAT,
+        "gaps": {name: {"condition": c, "reason": reason} for name, (c, reason) in gaps.items()},
+        "fit": fit_axis(conditions, control, axis, confidence, seed) if axis else None,
+        "caveat": " ".join(notes),
     }
     deltas["conclusion"] = conclude(deltas)
     return deltas
+
+
+def fit_axis(
+    conditions: Mapping[str, Mapping[int, Evaluated]],
+    control: str,
+    axis: Mapping[str, Any],
+    confidence: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The fit of the macro average against the one ratio that the ablation varies.
+
+    Conditions that lack a seed of the control are left out.
+    """
+    seeds = list(conditions[control])
+    ratios = {name: ratio for name, ratio in axis["ratios"].items() if name in conditions}
+    names = sorted((n for n in ratios if list(conditions[n]) == seeds), key=lambda n: ratios[n])
+    means = np.array([[conditions[name][s].macro for s in seeds] for name in names])
+    units: dict[str, list[stats.Floats]] = {}
+    for task in conditions[control][seeds[0]].tasks:
+        for name in names:
+            scored = [conditions[name][s].scores[task] for s in seeds]
+            values = np.array([one.values for one in scored])
+            groups = scored[0].groups
+            units.setdefault(task, []).append(
+                values if groups is None else stats.group_units(values, groups)
+            )
+    fitted = fit.fit_ratios(
+        [ratios[name] for name in names],
+        means.mean(axis=1),
+        fit.covariance_of(units, means),
+        confidence=confidence,
+        seed=seed,
+    )
+    return {"axis": axis["axis"], "task": stats.MACRO, **fitted}
+
+
+def _by_condition(models: Sequence[Evaluated]) -> dict[str, dict[int, Evaluated]]:
+    """Condition -> seed -> model, seeds ascending, without the base."""
+    conditions: dict[str, dict[int, Evaluated]] = {}
+    for model in models:
+        if model.condition == BASE:
+            continue
+        seeds = conditions.setdefault(model.condition, {})
+        if (model.seed or 0) in seeds:
+            raise DataError(
+                f"compare: {seeds[model.seed or 0].name} and {model.name} are the same condition "
+                f"`{model.condition}` under the same seed {model.seed}",
+                "name each run once",
+            )
+        seeds[model.seed or 0] = model
+    return {name: dict(sorted(seeds.items())) for name, seeds in conditions.items()}
+
+
+def _common_seeds(
+    arm: str, control: str, conditions: Mapping[str, Mapping[int, Evaluated]], notes: list[str]
+) -> list[int]:
+    """The seeds that an arm shares with the control; what is left out goes into the notes."""
+    ours, theirs = conditions[arm], conditions[control]
+    common = [seed for seed in theirs if seed in ours]
+    if not common:
+        raise DataError(
+            f"{arm} - {control}: no seed in common ({_listed(ours)} and {_listed(theirs)})",
+            "train both under the same seeds: ablation.seeds",
+        )
+    if len(common) < max(len(ours), len(theirs)):
+        notes.append(
+            f"{arm} has the seeds {_listed(ours)} and {control} {_listed(theirs)}: "
+            f"their difference is over {_listed(common)}."
+        )
+    return common
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _pooled(
+    conditions: Mapping[str, Mapping[int, Evaluated]],
+    control: str,
+    macros: Mapping[str, Sequence[str]],
+) -> dict[str, crossed.Spread]:
+    """Per row's task, the spread between seeds over all conditions with the control's seeds."""
+    seeds = list(conditions[control])
+    full = [seeds_of for seeds_of in conditions.values() if list(seeds_of) == seeds]
+    scores = [[_task_scores(seeds_of[s], macros) for s in seeds] for seeds_of in full]
+    tasks = set.intersection(*(set(score) for row in scores for score in row))
+    found = {}
+    for task in tasks:
+        spread = crossed.pool(np.array([[score[task] for score in row] for row in scores]))
+        if spread is not None:
+            found[task] = spread
+    return found
+
+
+def _task_scores(model: Evaluated, macros: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Per task and macro average, as its rows in the table are called."""
+    scores = {task: float(model.tasks[task]["score"]) for task in sorted(model.tasks)}
+    suites = {
+        stats.macro_name(name): math.fsum(scores[task] for task in tasks) / len(tasks)
+        for name, tasks in macros.items()
+        if tasks and set(tasks) <= scores.keys()
+    }
+    return {**scores, stats.MACRO: model.macro, **suites}
+
+
+def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {task: math.fsum(s[task] for s in scores) / len(scores) for task in scores[0]}
 
 
 def conclude(deltas: Mapping[str, Any]) -> str:
@@ -174,6 +365,8 @@ def conclude(deltas: Mapping[str, Any]) -> str:
         sentences.append(
             f"Against the base model, the control {control}: {row['verdict']} ({_points(row)})."
         )
+    if deltas["fit"]:
+        sentences.append(f"{deltas['fit']['axis']}: {deltas['fit']['recommendation']}")
     return " ".join(sentences)
 
 
@@ -187,7 +380,8 @@ def print_table(deltas: Mapping[str, Any], console: Console) -> None:
     for arm in deltas["arms"]:
         table.add_column(Text(arm), justify="right")
     found = {(row["arm"], row["task"]): row for row in deltas["rows"]}
-    for task in [*deltas["tasks"], stats.MACRO]:
+    suites = [stats.macro_name(name) for name in deltas["macros"]]
+    for task in [*deltas["tasks"], stats.MACRO, *suites]:
         if task == stats.MACRO:
             table.add_section()
         cells = [Text(task)]
@@ -213,12 +407,12 @@ def _points(row: Mapping[str, Any]) -> str:
 
 
 def _add_verdicts(rows: list[dict[str, Any]], confidence: float) -> None:
-    """Correct the p-values in two families: macro rows (the question) and task rows (detail)."""
-    for is_macro in (True, False):
-        family = [row for row in rows if (row["task"] == stats.MACRO) is is_macro]
-        for row, p in zip(family, stats.holm([r["p"] for r in family]), strict=True):
-            row["p_holm"] = p
-            row["verdict"] = stats.verdict(row["low"], row["high"], p, confidence)
+    """Correct the p-values over the whole table, and give each row its word."""
+    weights = stats.table_weights([stats.is_macro(row["task"]) for row in rows])
+    corrected = stats.holm([row["p"] for row in rows], weights)
+    for row, p in zip(rows, corrected, strict=True):
+        row["p_holm"] = p
+        row["verdict"] = stats.verdict(row["low"], row["high"], p, confidence)
 
 
 def _check_same_tasks(label: str, reference: Evaluated, model: Evaluated) -> None:
@@ -233,7 +427,7 @@ def _check_same_tasks(label: str, reference: Evaluated, model: Evaluated) -> Non
                 )
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
         writer.writeheader()

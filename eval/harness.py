@@ -2,7 +2,8 @@
 
 Promises: the primary metric is fixed by the task alone -
   multiple_choice: `acc`, or `acc_norm` where the task has no `acc`;
-  generate_until:  `exact_match` under the filter `flexible-extract`, or else the first filter;
+  generate_until:  `exact_match`, or pass@1 of code, under the filter `flexible-extract`, or else
+                   the first filter;
   anything else:   `acc`;
 and it must be the plain mean of its documents' scores, since the statistics resample documents.
 A killed run goes on with the first task that was not finished; finished scores do not change.
@@ -11,28 +12,44 @@ A killed run goes on with the first task that was not finished; finished scores 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsqa.artifact import write_json
+from tsqa.artifact import EXPORTED, Artifact, write_json
 from tsqa.errors import CheckpointError, DataError
-from tsqa.progress import progress_bar
+from tsqa.progress import console, progress_bar
 from tsqa.recipe import EvalSection, needed
 from tsqa.stage import StageContext
 
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
-_COLUMNS = ["task", "doc_id", "doc_hash", "metric", "score", "question", "answer", "prediction"]
+ENGINE_LOG = "engine.log"
+_COLUMNS = [
+    *("task", "doc_id", "doc_hash", "metric", "score", "question", "answer", "prediction"),
+    *("loglikelihoods", "group"),
+]
+_GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
+"""Fields of a document that several questions share."""
 _PREFERRED_FILTER = "flexible-extract"
-_SEED = 1234
+_METRICS = {
+    "multiple_choice": ["acc", "acc_norm"],
+    "generate_until": ["exact_match", "pass@1", "pass_at_1"],
+}
+_CURVE_ROLE = "model@"
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Score `inputs["model"]`, or else the recipe's own model, on every task of the recipe."""
+    """Score `inputs["model"]`, or else the recipe's own model, on every task of the recipe.
+
+    `model@N` is the model after N training tokens instead. results.json holds `tasks`, `macro` (the
+    mean over tasks), `groups` (name in eval.tasks -> its tasks), `backend`, and of a trained model
+    `heldout` (source -> loss in nats) and `tokens`.
+    """
     section = needed(context.recipe.eval, "eval")
     checkpoint = find_checkpoint(context)
     include = context.task_folder(section)
@@ -41,11 +58,11 @@ def run(context: StageContext) -> dict[str, Any]:
     parts = context.out / "parts"
     parts.mkdir(exist_ok=True)
     with contextlib.redirect_stdout(sys.stderr):
-        done = _evaluate(section, checkpoint, include, parts, context)
-    tasks = {name: part["result"] for name, part in done.items()}
+        results, done = _evaluate(section, checkpoint, include, parts, context)
+    tasks = results["tasks"]
     macro = math.fsum(task["score"] for task in tasks.values()) / len(tasks)
     _write_documents(context.out / DOCUMENTS, done)
-    write_json(context.out / RESULTS, {"tasks": tasks, "macro": macro})
+    write_json(context.out / RESULTS, {**results, "macro": macro, **_training(context)})
     shutil.rmtree(parts)
     scores = {f"eval/{name}": task["score"] for name, task in tasks.items()}
     context.tracker.summary({**scores, "eval/macro": macro})
@@ -53,14 +70,39 @@ def run(context: StageContext) -> dict[str, Any]:
         "tasks": len(tasks),
         "documents": sum(task["n"] for task in tasks.values()),
         "macro": macro,
+        "backend": results["backend"],
         "scores": {name: task["score"] for name, task in tasks.items()},
+    }
+
+
+def read_curve(evaluations: Iterable[Artifact]) -> list[dict[str, Any]]:
+    """What results.json of each says, by the tokens that its model was trained on; others left out.
+
+    The evaluations of one arm along its training are the nodes `evaluate:<arm>@<tokens>`, and its
+    last point is `evaluate:<arm>`.
+    """
+    found = [
+        json.loads((artifact.path / RESULTS).read_text(encoding="utf-8"))
+        for artifact in evaluations
+    ]
+    return sorted((one for one in found if "tokens" in one), key=lambda one: int(one["tokens"]))
+
+
+def expand_macros(
+    macros: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Macro -> its tasks, each once; `groups` is that of results.json."""
+    return {
+        name: list(dict.fromkeys(task for member in members for task in groups[member]))
+        for name, members in macros.items()
     }
 
 
 def find_checkpoint(context: StageContext) -> str:
     """The folder (or hub id) to evaluate; a folder that is not a model is a CheckpointError."""
-    if "model" in context.inputs:
-        folder = context.inputs["model"].path / "hf"
+    role = _trained_role(context)
+    if role is not None:
+        folder = context.inputs[role].path / ("hf" + role.removeprefix("model").replace("@", "-"))
     elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
@@ -74,7 +116,31 @@ def find_checkpoint(context: StageContext) -> str:
         raise CheckpointError(
             f"{folder}: no model here (config.json is missing)", "train again, or fix model.path"
         )
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise CheckpointError(
+            f"{folder}: a config.json, but no weights (*.safetensors)",
+            "train again, or fix model.path",
+        )
     return str(folder.resolve())
+
+
+def _trained_role(context: StageContext) -> str | None:
+    roles = [role for role in context.inputs if role == "model" or role.startswith(_CURVE_ROLE)]
+    return roles[0] if roles else None
+
+
+def _training(context: StageContext) -> dict[str, Any]:
+    """What the training run says of the evaluated model: tokens seen and held-out losses."""
+    role = _trained_role(context)
+    if role is None:
+        return {}
+    artifact = context.inputs[role]
+    if role == "model":
+        summary = artifact.summary
+        return {key: summary[key] for key in ("tokens", "heldout") if key in summary}
+    text = (Path(find_checkpoint(context)) / EXPORTED).read_text(encoding="utf-8")
+    exported: dict[str, Any] = json.loads(text)
+    return exported
 
 
 def pick_metric(task: str, kind: str, samples: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -82,12 +148,12 @@ def pick_metric(task: str, kind: str, samples: Sequence[Mapping[str, Any]]) -> t
     filters = list(dict.fromkeys(str(sample["filter"]) for sample in samples))
     chosen = _PREFERRED_FILTER if _PREFERRED_FILTER in filters else filters[0]
     available = {str(metric) for sample in samples for metric in sample["metrics"]}
-    wanted = {"multiple_choice": ["acc", "acc_norm"], "generate_until": ["exact_match"]}
-    for metric in wanted.get(kind, ["acc"]):
+    wanted = _METRICS.get(kind, ["acc"])
+    for metric in wanted:
         if metric in available:
             return metric, chosen
     raise DataError(
-        f"eval.tasks: {task} ({kind}) has none of {wanted.get(kind, ['acc'])}; it reports "
+        f"eval.tasks: {task} ({kind}) has none of {wanted}; it reports "
         f"{', '.join(sorted(available)) or 'nothing'}",
         "leave the task out, or give it one of these metrics",
     )
@@ -99,40 +165,59 @@ def _evaluate(
     include: Path | None,
     parts: Path,
     context: StageContext,
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What results.json says of the tasks, and each task's `{result, documents}`."""
     # lm-eval and torch take seconds to import, which readers of results need not wait for.
     from eval import backend
+    from eval.engines import ModelSettings, known_difference, resolve_backend
 
-    names = backend.leaf_tasks(section.tasks, include)
-    done: dict[str, dict[str, Any]] = {}
-    for name in names:
-        path = parts / f"{name}.json"
-        if path.is_file():
-            done[name] = json.loads(path.read_text(encoding="utf-8"))
-    missing = [name for name in names if name not in done]
-    if not missing:
-        return done
-    with progress_bar() as bar:
-        row = bar.add_task("evaluate", total=len(names), completed=len(done), note="loading")
-        model = backend.load(
+    groups = backend.load_tasks(section, include)
+    tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
+    chosen, reason = resolve_backend(section.backend, checkpoint)
+    console.print(f"  evaluating by {chosen}: {reason}", style="dim")
+    done = {name: part for name in tasks if (part := _read_part(parts, name, chosen))}
+    missing = [name for name in tasks if name not in done]
+    if missing:
+        difference = known_difference(checkpoint)
+        if chosen == "vllm" and difference:
+            console.print(f"  [yellow]vLLM and transformers differ on this model:[/] {difference}")
+        settings = ModelSettings(
+            chosen,
             checkpoint,
-            batch_size=section.batch_size,
-            trust_remote_code=needed(context.recipe.model, "model").trust_remote_code,
-            on_progress=lambda note: bar.update(row, note=note),
+            section.batch_size,
+            section.max_length,
+            section.tensor_parallel,
+            needed(context.recipe.model, "model").trust_remote_code,
         )
-        for name in missing:
-            raw = backend.evaluate_task(
-                model,
-                name,
-                include,
-                num_fewshot=section.num_fewshot,
-                limit=section.limit,
-                seed=_SEED,
-            )
-            done[name] = read_result(name, raw)
-            write_json(parts / f"{name}.json", done[name])
-            bar.update(row, advance=1)
-    return {name: done[name] for name in names}
+        with progress_bar() as bar:
+            row = bar.add_task("evaluate", total=len(tasks), completed=len(done), note="loading")
+
+            def show(answered: int, asked: int) -> None:
+                bar.update(row, note=f"{answered:,} / {asked:,} requests")
+
+            with backend.open_model(settings, section, context.out / ENGINE_LOG, show) as model:
+                for name in missing:
+                    raw = backend.evaluate_task(model, tasks.pop(name), include, section)
+                    done[name] = read_result(name, raw)
+                    done[name]["result"]["backend"] = chosen
+                    write_json(parts / f"{name}.json", done[name])
+                    bar.update(row, advance=1)
+    names = [name for leaves in groups.values() for name in leaves]
+    results = {
+        "tasks": {name: done[name]["result"] for name in names},
+        "groups": {name: list(leaves) for name, leaves in groups.items()},
+        "backend": chosen,
+    }
+    return results, {name: done[name] for name in names}
+
+
+def _read_part(parts: Path, name: str, backend: str) -> dict[str, Any] | None:
+    """A finished task of a killed run; one by another backend does not count."""
+    path = parts / f"{name}.json"
+    if not path.is_file():
+        return None
+    part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return part if part["result"]["backend"] == backend else None
 
 
 def read_result(task: str, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +260,7 @@ def _document(task: str, kind: str, metric: str, sample: Mapping[str, Any]) -> d
         score = float(sample[metric])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where} has no single number under {metric}") from error
-    likelihoods = [r[0] for r in sample["filtered_resps"]] if kind == "multiple_choice" else []
+    likelihoods = _likelihoods(kind, sample)
     if not math.isfinite(score) or not all(math.isfinite(value) for value in likelihoods):
         raise DataError(f"{where} scores NaN or infinity", "the model has diverged; check its loss")
     prompt = str(sample["arguments"][0][0])
@@ -190,7 +275,22 @@ def _document(task: str, kind: str, metric: str, sample: Mapping[str, Any]) -> d
         "question": question if isinstance(question, str) else prompt,
         "answer": answer,
         "prediction": prediction,
+        "loglikelihoods": likelihoods or None,
+        "group": _group(sample["doc"]),
     }
+
+
+def _group(document: Mapping[str, Any]) -> str | None:
+    """A mark of the passage that a document asks about; None where it has none."""
+    texts = [document[key] for key in _GROUP_FIELDS if isinstance(document.get(key), str)]
+    return hashlib.sha256(texts[0].encode()).hexdigest()[:16] if texts and texts[0] else None
+
+
+def _likelihoods(kind: str, sample: Mapping[str, Any]) -> list[float]:
+    """The log-probability of each choice, in nats, or of the target; none of generated text."""
+    if kind not in ("multiple_choice", "loglikelihood"):
+        return []
+    return [float(response[0]) for response in sample["filtered_resps"]]
 
 
 def _answers(kind: str, metric: str, sample: Mapping[str, Any]) -> tuple[str, str]:
@@ -214,7 +314,11 @@ def _write_documents(path: Path, done: Mapping[str, Mapping[str, Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    types: dict[str, pyarrow.DataType] = {"doc_id": pyarrow.int64(), "score": pyarrow.float64()}
+    types: dict[str, pyarrow.DataType] = {
+        "doc_id": pyarrow.int64(),
+        "score": pyarrow.float64(),
+        "loglikelihoods": pyarrow.list_(pyarrow.float64()),
+    }
     schema = pyarrow.schema({name: types.get(name, pyarrow.string()) for name in _COLUMNS})
     rows = [document for part in done.values() for document in part["documents"]]
     table = pyarrow.Table.from_pylist(rows, schema=schema)

@@ -1,29 +1,47 @@
-"""One self-contained HTML page: conclusion, deltas, training, data, cost, samples.
+"""One self-contained HTML page: conclusion, deltas, training, data, cost, disagreements, items.
 
-Promises: the page loads nothing from the network; every text that came from data is escaped; a
-section whose artifact is absent says so; equal artifacts give an equal page.
+Promises: the page loads nothing from the network, and its policy forbids it; every text that came
+from data is escaped; a section whose artifact is absent says so, a condition without results is a
+marked gap; its size is bounded; equal artifacts give an equal page. Scores and deltas come from
+deltas.json alone.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from eval import figures, stats
+from eval.disagreements import Evaluations, disagreements, shorten
+from eval.harness import RESULTS
 from tsqa.artifact import Artifact, read_jsonl
 from tsqa.card import allowed_leaks, cost_rows
 from tsqa.dataset import draw_rows, read_curated, read_rejected
 from tsqa.lineage import find_lines
-from tsqa.recipe import Recipe, arms_of, needed
+from tsqa.recipe import Arm, Recipe, arms_of, needed
 
-SAMPLES = 20
+SAMPLES = 100
+"""Accepted items, and as many rejected ones, drawn at random."""
+MATRIX_ARMS = 6
+"""Up to so many arms the scores stand in one table; more are drawn as a map."""
+CHOSEN_ARMS = 6
+_HERE = Path(__file__).parent
 _TEMPLATE = "report.html.jinja"
+_LONGEST_TEXT = 4000
 _Record = dict[str, Any]
+_Figures = list[tuple[str, figures.Figure]]
+"""Label -> figure: the page offers the labels where there are several."""
+_ORIGIN = (
+    *("seed_id", "seed_question", "dataset", "revision", "split", "licence"),
+    *("prompts", "sampling", "teacher"),
+)
 _PLANNED = ("available", "planned", "chosen")
 _PRODUCED = ("candidates", "curated")
 _HISTOGRAMS = {
@@ -52,27 +70,23 @@ def build(
     deltas: Mapping[str, Any] | None,
     *,
     train: Mapping[str, Artifact] | None = None,
+    evaluations: Mapping[str, Artifact] | None = None,
+    checkpoints: Mapping[str, Mapping[int, Artifact]] | None = None,
     filtered: Artifact | None = None,
     seeds: Artifact | None = None,
     generate: Artifact | None = None,
     tokenize: Artifact | None = None,
 ) -> Path:
-    """Write the page; what a recipe does not have may be None: artifacts, or a comparison."""
+    """Write the page; what a recipe does not have may be None: artifacts, or a comparison.
+
+    `train` and `evaluations` are by arm name, `evaluations` also holds `base`; `checkpoints` holds
+    evaluations of intermediate checkpoints, arm name -> tokens -> artifact.
+    """
     from plotly.offline import get_plotlyjs
 
-    train = train or {}
-    curves = {arm: curve for arm, artifact in train.items() if (curve := _curve(artifact))}
-    plots = {"forest": figures.forest(deltas)} if deltas else {}
-    if curves:
-        arms = [*(deltas["arms"] if deltas else ()), *train]
-        control = deltas["control"] if deltas else arms[0]
-        plots["loss"] = figures.loss_curves(curves, figures.colours(arms, control))
-    if filtered is not None:
-        for name, title in _HISTOGRAMS.items():
-            if name in filtered.summary:
-                plots[name] = figures.histogram(filtered.summary[name], title)
+    train, evaluations = train or {}, evaluations or {}
+    arms = arms_of(recipe) if recipe.train else {}
     coverage = list(_coverage(seeds, filtered))
-    accepted, rejected = _samples(filtered, generate, recipe.seed)
     page = (
         _environment()
         .get_template(_TEMPLATE)
@@ -81,25 +95,31 @@ def build(
             deltas=deltas,
             macro=stats.MACRO,
             rows={(row["arm"], row["task"]): row for row in deltas["rows"]} if deltas else {},
+            task_rows=figures.task_rows(deltas) if deltas else [],
+            styles=_styles(deltas, arms),
+            chosen=_chosen(deltas) if deltas else [],
+            matrix=deltas is not None and len(deltas["arms"]) <= MATRIX_ARMS,
+            gaps=list(_gaps(deltas, arms)) if deltas else [],
             words={stats.BETTER: "better", stats.WORSE: "worse", stats.UNCHANGED: "same"},
-            plots=plots,
+            verdicts=[stats.BETTER, stats.WORSE, stats.UNCHANGED],
+            plots=_plots(recipe, deltas, arms, train, checkpoints or {}, evaluations, filtered),
+            disagreements=_disagreements(deltas, arms, evaluations) if deltas else None,
+            style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+            script=Markup((_HERE / "report.js").read_text(encoding="utf-8")),
             plotly=get_plotlyjs(),
-            mixture=list(_mixture(recipe, train)),
+            mixture=list(_mixture(arms, train)),
             training={arm: artifact.summary for arm, artifact in train.items()},
             filtered=filtered.summary if filtered else None,
             seeds=seeds.summary if seeds else None,
             generate=generate.summary if generate else None,
             tokenize=tokenize.summary if tokenize else None,
             leaks=allowed_leaks(seeds.summary) if seeds else [],
-            coverage={
-                "capability": list(_by_capability(coverage)),
-                "task": coverage,
-            },
+            coverage={"capability": list(_by_capability(coverage)), "task": coverage},
+            kinds=_kinds(filtered),
             cost=_cost(recipe, generate, filtered, tokenize),
             stages=stages,
             seconds=sum(row.seconds for row in stages),
-            accepted=accepted,
-            rejected=rejected,
+            items=_samples(filtered, generate, recipe.seed),
         )
     )
     temporary = out_html.with_name(out_html.name + ".tmp")
@@ -120,7 +140,7 @@ def duration(seconds: float) -> str:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -132,34 +152,203 @@ def _environment() -> jinja2.Environment:
     environment.filters["duration"] = duration
     environment.filters["probability"] = lambda p: f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
     environment.filters["lineage"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
+    environment.tests["macro"] = figures.is_macro
     return environment
 
 
-def _curve(artifact: Artifact) -> list[_Record]:
-    """The loss by step; after a resume a step may be logged twice, and the later one counts."""
-    path = artifact.path / "metrics.jsonl"
+def _styles(deltas: Mapping[str, Any] | None, arms: Mapping[str, Arm]) -> dict[str, figures.Style]:
+    conditions = [*(deltas["arms"] if deltas else ()), *(arm.condition for arm in arms.values())]
+    if not conditions:
+        return {}
+    return figures.styles(conditions, deltas["control"] if deltas else conditions[0])
+
+
+def _plots(
+    recipe: Recipe,
+    deltas: Mapping[str, Any] | None,
+    arms: Mapping[str, Arm],
+    train: Mapping[str, Artifact],
+    checkpoints: Mapping[str, Mapping[int, Artifact]],
+    evaluations: Mapping[str, Artifact],
+    filtered: Artifact | None,
+) -> dict[str, _Figures]:
+    """Id -> its figures; a plot without data is left out."""
+    style = _styles(deltas, arms)
+    plots: dict[str, _Figures] = {"loss": list(_losses(arms, train, style))}
+    plots["tokens"] = list(_over_tokens(arms, checkpoints, evaluations, train, style))
+    if deltas:
+        plots["forest"] = [("", figures.forest(deltas))]
+        if len(deltas["arms"]) > MATRIX_ARMS:
+            plots["map"] = [("", figures.delta_map(deltas))]
+        title, ratios = _ratios(recipe, arms)
+        if len({ratios[c] for c in ratios if c in deltas["scores"]}) > 1:
+            rows = figures.task_rows(deltas)
+            plots["ratio"] = [
+                (task, figures.score_by_ratio(deltas, ratios, task, title)) for task in rows[::-1]
+            ]
+    for name, title in _HISTOGRAMS.items():
+        if filtered is not None and name in filtered.summary:
+            plots[name] = [("", figures.histogram(filtered.summary[name], title))]
+    return {name: found for name, found in plots.items() if found}
+
+
+def _losses(
+    arms: Mapping[str, Arm], train: Mapping[str, Artifact], style: Mapping[str, figures.Style]
+) -> Iterator[tuple[str, figures.Figure]]:
+    """The training loss of all sources and of each, then the held-out loss of each."""
+    for file, prefix, name in (
+        ("metrics.jsonl", "train/loss", "training"),
+        ("heldout.jsonl", "heldout/loss", "held out"),
+    ):
+        records = {arm: _curve(artifact.path / file) for arm, artifact in train.items()}
+        keys = {key for curve in records.values() for record in curve for key in record}
+        for key in sorted(key for key in keys if key == prefix or key.startswith(prefix + "/")):
+            source = key.removeprefix(prefix).removeprefix("/") or "all sources"
+            lines = {
+                arm: [(r["train/tokens"], r[key]) for r in curve if r.get(key) is not None]
+                for arm, curve in records.items()
+            }
+            lines = {arm: line for arm, line in lines.items() if line}
+            yield f"{name}, {source}", figures.curves(lines, arms, style, label="loss")
+
+
+def _curve(path: Path) -> list[_Record]:
+    """Records by step; after a resume a step may be logged twice, and the later one counts."""
     if not path.is_file():
         return []
-    records = {r["step"]: r for r in read_jsonl(path, tolerate_torn_tail=True) if "train/loss" in r}
+    records = {r["step"]: r for r in read_jsonl(path, tolerate_torn_tail=True) if "step" in r}
     return [records[step] for step in sorted(records)]
 
 
-def _mixture(recipe: Recipe, train: Mapping[str, Artifact]) -> Iterator[_Record]:
+def _over_tokens(
+    arms: Mapping[str, Arm],
+    checkpoints: Mapping[str, Mapping[int, Artifact]],
+    evaluations: Mapping[str, Artifact],
+    train: Mapping[str, Artifact],
+    style: Mapping[str, figures.Style],
+) -> Iterator[tuple[str, figures.Figure]]:
+    """Score over tokens, where intermediate checkpoints were evaluated: base at 0, final at end."""
+    if not checkpoints:
+        return
+    scored: dict[str, dict[int, dict[str, float]]] = {}
+    for arm, by_tokens in checkpoints.items():
+        found = dict(by_tokens)
+        if arm in evaluations and arm in train:
+            found[int(train[arm].summary["tokens"])] = evaluations[arm]
+        if "base" in evaluations:
+            found[0] = evaluations["base"]
+        scored[arm] = {tokens: _scores(found[tokens]) for tokens in sorted(found)}
+    tasks = {task for points in scored.values() for scores in points.values() for task in scores}
+    for task in sorted(tasks, key=lambda name: (name != stats.MACRO, name)):
+        lines = {
+            arm: [(tokens, scores[task]) for tokens, scores in points.items() if task in scores]
+            for arm, points in scored.items()
+        }
+        label = f"{figures.escape(task)}, score"
+        yield task, figures.curves(lines, arms, style, label=label, percent=True)
+
+
+def _scores(artifact: Artifact) -> dict[str, float]:
+    results = json.loads((artifact.path / RESULTS).read_text(encoding="utf-8"))
+    scores = {task: float(result["score"]) for task, result in results["tasks"].items()}
+    return {**scores, stats.MACRO: float(results["macro"])}
+
+
+def _ratios(recipe: Recipe, arms: Mapping[str, Arm]) -> tuple[str, dict[str, float]]:
+    """Title and condition -> planned share of what the ablation varies, or of the synthetic data.
+
+    The varied source is that of the one axis `mixture.<source>`; otherwise all sources from the
+    filter count. Shares are over the tokens of all phases.
+    """
+    if recipe.mixture is None or recipe.ablation is None:
+        return "", {}
+    sources = recipe.mixture.sources
+    varied = [key.partition(".")[2] for key in recipe.ablation.axes if key.startswith("mixture.")]
+    varied = [name for name in varied if name in sources]
+    made = [name for name, source in sources.items() if source.stage == "filter"]
+    counted = varied if len(varied) == 1 else made
+    title = f"planned share of {', '.join(map(figures.escape, counted))} in the mixture"
+    shares = {}
+    for arm in arms.values():
+        planned = _planned(arm)
+        shares[arm.condition] = sum(planned.get(name, 0.0) for name in counted)
+    return title, shares if counted else {}
+
+
+def _planned(arm: Arm) -> dict[str, float]:
+    """Source -> its share of the tokens of all phases."""
+    phases = needed(arm.recipe.mixture, "mixture").phases
+    budget = sum(phase.tokens for phase in phases)
+    names = dict.fromkeys(name for phase in phases for name in phase.ratios)
+    return {
+        name: sum(phase.tokens * phase.ratios.get(name, 0.0) for phase in phases) / budget
+        for name in names
+    }
+
+
+def _chosen(deltas: Mapping[str, Any]) -> list[str]:
+    """The arms that are shown first: all, or of many some from the worst to the best macro."""
+    arms: list[str] = list(deltas["arms"])
+    if len(arms) <= CHOSEN_ARMS:
+        return [*arms, deltas["control"]]
+    moved = {row["arm"]: row["delta"] for row in deltas["rows"] if row["task"] == stats.MACRO}
+    ranked = sorted(arms, key=lambda arm: moved.get(arm, 0.0))
+    steps = CHOSEN_ARMS - 1
+    return [ranked[round(place * (len(arms) - 1) / steps)] for place in range(CHOSEN_ARMS)]
+
+
+def _gaps(deltas: Mapping[str, Any], arms: Mapping[str, Arm]) -> Iterator[_Record]:
+    """Arms of the recipe that have no result in the comparison, with the reason if it is given."""
+    told = {gap["arm"]: gap.get("reason") for gap in deltas.get("gaps") or []}
+    for name in told:
+        if name not in arms:
+            yield {"arm": name, "reason": told[name] or ""}
+    seeds = deltas.get("seeds") or {}
+    for name, arm in arms.items():
+        counted = arm.condition in deltas["scores"]
+        if counted and arm.condition in seeds:
+            counted = arm.seed in seeds[arm.condition]
+        if not counted or name in told or arm.condition in told:
+            yield {"arm": name, "reason": told.get(name) or told.get(arm.condition) or ""}
+
+
+def _disagreements(
+    deltas: Mapping[str, Any], arms: Mapping[str, Arm], evaluations: Mapping[str, Artifact]
+) -> _Record | None:
+    """What each arm fixed and broke against its reference; None where nothing was evaluated."""
+    if not evaluations:
+        return None
+    sides: dict[str, dict[int, Artifact]] = {}
+    for name, artifact in evaluations.items():
+        if name in arms:
+            sides.setdefault(arms[name].condition, {})[arms[name].seed] = artifact
+    pairs = []
+    compared = {row["comparison"]: (row["arm"], row["against"]) for row in deltas["rows"]}
+    for label, (arm, against) in compared.items():
+        after = sides.get(arm, {})
+        before = sides.get(against, {})
+        if against not in sides and against in evaluations:
+            before = dict.fromkeys(after, evaluations[against])
+        pairs.append((label, Evaluations(against, before), Evaluations(arm, after)))
+    pairs.sort(key=lambda pair: pair[2].name == deltas["control"])  # the arms are the question
+    return disagreements(pairs)
+
+
+def _mixture(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iterator[_Record]:
     """Planned share against drawn tokens, per arm and source."""
-    arms = arms_of(recipe)
     for arm, artifact in train.items():
         sources = artifact.summary.get("sources", {})
         total = sum(source.get("drawn", 0) for source in sources.values())
-        phases = needed(arms[arm].recipe.mixture, "mixture").phases if arm in arms else []
-        budget = sum(phase.tokens for phase in phases)
+        planned = _planned(arms[arm]) if arm in arms else {}
+        heldout = artifact.summary.get("heldout") or {}
         for name in sorted(sources):
             source = sources[name]
-            planned = sum(p.tokens * p.ratios.get(name, 0.0) for p in phases)
             yield {
                 "arm": arm,
                 "source": name,
-                "planned": planned / budget if budget else None,
+                "planned": planned.get(name, 0.0) if planned else None,
                 "share": source.get("drawn", 0) / total if total else 0.0,
+                "heldout": heldout.get(name),
                 **{key: source.get(key) for key in ("drawn", "padded", "loss", "epochs")},
             }
 
@@ -195,21 +384,49 @@ def _cost(
     return cost_rows(generate.summary, accepted)
 
 
-def _samples(
-    filtered: Artifact | None, generate: Artifact | None, seed: int
-) -> tuple[list[_Record], list[_Record]]:
+def _kinds(filtered: Artifact | None) -> _Record:
+    """Curated items by capability and answer kind: {kinds, rows: {capability: {kind: items}}}."""
+    counts: Counter[tuple[str, str]] = Counter()
+    if filtered is not None:
+        rows = read_curated(filtered.path, ["capability", "kind"])
+        counts.update((row["capability"] or "not stated", row["kind"]) for row in rows)
+    kinds = sorted({kind for _, kind in counts})
+    names = sorted({name for name, _ in counts})
+    return {
+        "kinds": kinds,
+        "most": max(counts.values(), default=0),
+        "rows": {name: {kind: counts[name, kind] for kind in kinds} for name in names},
+    }
+
+
+def _samples(filtered: Artifact | None, generate: Artifact | None, seed: int) -> list[_Record]:
     """Some accepted and some rejected items, with their votes where they can be found."""
     if filtered is None:
-        return [], []
+        return []
     accepted = draw_rows(read_curated(filtered.path), SAMPLES, f"{seed}:accepted")
     rejected = draw_rows(read_rejected(filtered.path), SAMPLES, f"{seed}:rejected")
     candidates = find_lines(generate, "candidates.jsonl", [row["id"] for row in accepted])
     for row in accepted:
+        row |= {"accepted": True, "text": shorten(row["text"], _LONGEST_TEXT)}
+        row["lineage"] = {
+            **_origin(candidates.get(row["id"]) or row),
+            "scores": json.loads(row["scores"]),
+            **json.loads(row["lineage"]),
+        }
         row["votes"] = _votes(candidates.get(row["id"]))
-        row["lineage"] = json.loads(row["lineage"])
     for row in rejected:
-        row["votes"] = _votes(_parsed(row["record"]))
-    return accepted, rejected
+        record = _parsed(row["record"])
+        row |= {"accepted": False, "text": shorten(row["question"], _LONGEST_TEXT)}
+        row["lineage"] = _origin(record)
+        row["votes"] = _votes(record)
+    return [*accepted, *rejected]
+
+
+def _origin(candidate: Any) -> _Record:
+    """Seed, dataset, prompts and teacher of a candidate, as far as it states them."""
+    if not isinstance(candidate, dict):
+        return {}
+    return {key: candidate[key] for key in _ORIGIN if candidate.get(key)}
 
 
 def _votes(candidate: Any) -> list[str]:

@@ -49,7 +49,8 @@ def test_arms_that_differ_in_their_ratio_share_all_that_comes_before_training(
     }
     assert {"generate", "filter", "tokenize"} <= {node.label for node in nodes}
     roles = list(nodes[-1].inputs)
-    assert roles[:2] == ["base", "arm:synthetic=0,seed=1"] and len(roles) == 16
+    assert roles[:2] == ["base", "arm:synthetic=0,seed=1"] and len(roles) == 18
+    assert roles[16] == "filter" and roles[17].startswith("tokens:")
 
 
 def test_an_axis_of_the_data_makes_its_stages_once_per_value_and_names_them(

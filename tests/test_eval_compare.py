@@ -20,11 +20,17 @@ from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
 
-def evaluated(name: str, rates: dict[str, float], n: int = 300, **changes: Any) -> Any:
+def evaluated(
+    name: str, rates: dict[str, float], n: int = 300, *, seed: int | None = None, **changes: Any
+) -> Any:
     scores, tasks = {}, {}
     for task, rate in rates.items():
-        values = (np.random.default_rng(len(task)).random(n) < rate).astype(float)
-        scores[task] = {(i, f"h{i}"): float(v) for i, v in enumerate(values)}
+        noise = np.random.default_rng(len(task)).random(n)
+        if seed is not None:
+            noise = noise + np.random.default_rng([seed, len(name)]).normal(0, 0.02, n)
+        values = (noise < rate).astype(float)
+        rows = [((i, f"h{i}"), float(v), None) for i, v in enumerate(values)]
+        scores[task] = stats.Scored.of(rows, task)
         tasks[task] = {
             "metric": "acc",
             "version": 1.0,
@@ -34,16 +40,12 @@ def evaluated(name: str, rates: dict[str, float], n: int = 300, **changes: Any) 
             "score": float(values.mean()),
         } | changes
     macro = float(np.mean([task["score"] for task in tasks.values()]))
-    return compare.Evaluated(name, tasks, macro, scores)
+    return compare.Evaluated(name, name, seed, tasks, macro, scores)
 
 
-def deltas_of(*models: Any, control: str = "c") -> dict[str, Any]:
+def deltas_of(*models: Any, control: str = "c", **options: Any) -> dict[str, Any]:
     return compare.compare(
-        {model.name: model for model in models},
-        control=control,
-        bootstrap=500,
-        confidence=0.95,
-        seed=0,
+        models, control=control, bootstrap=500, confidence=0.95, seed=0, **options
     )
 
 
@@ -91,11 +93,61 @@ def test_a_missing_control_and_a_lonely_control_are_refused() -> None:
         deltas_of(evaluated("c", {"day": 0.3}))
 
 
-def test_holm_is_applied_within_macro_rows_and_within_task_rows() -> None:
-    models = [evaluated(name, {"day": 0.2 + 0.05 * i}) for i, name in enumerate("cxy")]
-    deltas = deltas_of(*models)
-    family = [r for r in deltas["rows"] if r["task"] == "day"]
-    assert [r["p_holm"] for r in family] == stats.holm([r["p"] for r in family])
+def test_holm_is_applied_over_the_whole_table_macro_rows_weighing_half() -> None:
+    models = [evaluated(name, {"day": 0.2 + 0.05 * i, "unit": 0.3}) for i, name in enumerate("cxy")]
+    rows = deltas_of(*models)["rows"]
+    weights = [1 / 4 if r["task"] == stats.MACRO else 1 / 8 for r in rows]
+    assert [r["p_holm"] for r in rows] == stats.holm([r["p"] for r in rows], weights)
+
+
+def seeded(name: str, rate: float, *seeds: int) -> list[Any]:
+    return [evaluated(name, {"day": rate, "unit": 0.3}, seed=seed) for seed in seeds]
+
+
+def test_arms_are_paired_seed_by_seed() -> None:
+    deltas = deltas_of(
+        evaluated("base", {"day": 0.2, "unit": 0.3}),
+        *seeded("c", 0.2, 1, 2),
+        *seeded("x", 0.5, 2, 1),
+    )
+    assert deltas["seeds"] == {"c": [1, 2], "x": [1, 2]} and deltas["arms"] == ["x"]
+    per_seed = deltas["scores_by_seed"]["x"]
+    assert deltas["scores"]["x"]["day"] == pytest.approx(
+        (per_seed["1"]["day"] + per_seed["2"]["day"]) / 2
+    )
+    found = row(deltas, "x", "day")
+    assert found["seeds"] == 2 and found["p_mcnemar"] is None and "crossed" in found["method"]
+    assert found["delta"] == pytest.approx(
+        deltas["scores"]["x"]["day"] - deltas["scores"]["c"]["day"], abs=1e-12
+    )
+    assert row(deltas, "c", "day")["seeds"] == 2
+    assert "spread between training seeds" in deltas["caveat"]
+
+
+def test_only_common_seeds_are_compared_and_it_is_said() -> None:
+    deltas = deltas_of(*seeded("c", 0.2, 1, 2, 3), *seeded("x", 0.5, 2, 3))
+    assert row(deltas, "x", "day")["seeds"] == 2
+    assert "x has the seeds 2, 3 and c 1, 2, 3: their difference is over 2, 3." in deltas["caveat"]
+    with pytest.raises(DataError, match=r"x - c: no seed in common \(4 and 1, 2\)"):
+        deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 4))
+    with pytest.raises(DataError, match="same condition `x` under the same seed 1"):
+        deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1, 1))
+
+
+def test_arms_without_results_are_named_and_not_counted() -> None:
+    gaps = {"y,seed=1": ("y", "not evaluated")}
+    deltas = deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1), gaps=gaps)
+    assert deltas["arms"] == ["x"] and deltas["gaps"]["y,seed=1"]["condition"] == "y"
+    assert "y,seed=1: no result (not evaluated)." in deltas["caveat"]
+
+
+def test_a_suite_has_its_own_macro_row() -> None:
+    deltas = deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 1, 2), macros={"time": ["day"]})
+    suite, day = row(deltas, "x", "macro:time"), row(deltas, "x", "day")
+    assert suite["delta"] == day["delta"] and suite["low"] == pytest.approx(day["low"])
+    assert deltas["scores"]["x"]["macro:time"] == deltas["scores"]["x"]["day"]
+    with pytest.raises(DataError, match=r"eval.macros.odd averages night, which was not evaluated"):
+        deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1), macros={"odd": ["night"]})
 
 
 def save(model: Any, folder: Path) -> Artifact:
@@ -105,7 +157,7 @@ def save(model: Any, folder: Path) -> Artifact:
             "documents": [
                 {"task": task, "doc_id": i, "doc_hash": h, "metric": "acc", "score": score}
                 | {"question": "q", "answer": "a", "prediction": "a"}
-                for (i, h), score in documents.items()
+                for (i, h), score in zip(documents.keys, documents.values, strict=True)
             ]
         }
         for task, documents in model.scores.items()
@@ -156,7 +208,21 @@ def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for word in ("day", "[unit]", "macro", "base", "no detectable change", "training seeds"):
         assert word in shown
-    compare._write_csv(tmp_path / "deltas.csv", deltas["rows"])
+    compare.write_csv(tmp_path / "deltas.csv", deltas["rows"])
     with (tmp_path / "deltas.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert len(rows) == 6 and float(rows[0]["delta"]) == 0
+
+
+def test_an_ablation_of_one_ratio_is_fitted() -> None:
+    rates = {0.0: 0.2, 0.1: 0.4, 0.25: 0.5, 0.5: 0.4, 1.0: 0.1}
+    models = [model for r, rate in rates.items() for model in seeded(f"synthetic={r}", rate, 1, 2)]
+    axis = {"axis": "mixture.synthetic", "ratios": {f"synthetic={r}": r for r in rates}}
+    deltas = deltas_of(*models, control="synthetic=0.0", axis=axis)
+    assert deltas["fit"]["axis"] == "mixture.synthetic" and deltas["fit"]["task"] == stats.MACRO
+    for point in deltas["fit"]["points"]:
+        name = f"synthetic={point['ratio']}"
+        assert point["score"] == pytest.approx(deltas["scores"][name][stats.MACRO])
+        assert point["low"] < point["score"] < point["high"]
+    assert deltas["fit"]["recommendation"] in deltas["conclusion"]
+    assert deltas_of(*models, control="synthetic=0.0")["fit"] is None

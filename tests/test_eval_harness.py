@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from eval import harness
 from tests.tiny_eval import make_model, make_tasks
-from tsqa.artifact import Artifact
-from tsqa.errors import CheckpointError, DataError
+from tsqa.artifact import EXPORTED, Artifact
+from tsqa.errors import CheckpointError, DataError, RecipeError
 from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
@@ -26,7 +27,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def context_of(world: Path, out: Path, tasks: list[str], trained: str = "trained") -> StageContext:
+def context_of(
+    world: Path, out: Path, tasks: list[str], trained: str = "trained", **section: Any
+) -> StageContext:
     recipe = Recipe.model_validate(
         {
             "name": "tiny",
@@ -36,11 +39,14 @@ def context_of(world: Path, out: Path, tasks: list[str], trained: str = "trained
                 "phases": [{"tokens": 64, "ratios": {"a": 1.0}}],
             },
             "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
-            "eval": {"tasks": tasks, "include": str(world / "tasks"), "batch_size": 4},
+            "eval": {"tasks": tasks, "include": str(world / "tasks"), "batch_size": 4} | section,
         }
     )
     out.mkdir(exist_ok=True)
-    return StageContext(recipe, {"model": Artifact(world / trained, {})}, out, Tracker.silent())
+    manifest = {"summary": {"tokens": 640, "heldout": {"a": 5.5}}}
+    return StageContext(
+        recipe, {"model": Artifact(world / trained, manifest)}, out, Tracker.silent()
+    )
 
 
 def read(out: Path) -> tuple[bytes, bytes]:
@@ -68,21 +74,26 @@ def test_a_hybrid_is_scored_document_by_document_and_a_resume_changes_nothing(
     assert choice[1]["answer"] == "hot"
     assert all((row["prediction"] == row["answer"]) == bool(row["score"]) for row in choice)
 
+    assert all(len(row["loglikelihoods"]) == 3 for row in choice)
+    assert all(row["loglikelihoods"] is None for row in rows if row["task"] == "tiny_number")
+    assert results["groups"] == {name: [name] for name in tasks}
+    assert (results["backend"], results["tokens"], results["heldout"]) == ("hf", 640, {"a": 5.5})
+
     real, killed = backend.evaluate_task, tmp_path / "killed"
 
-    def die_at_the_second_task(model: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "tiny_number":
+    def die_at_the_second_task(model: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+        if task.task_name == "tiny_number":
             raise KeyboardInterrupt
-        return real(model, name, *args, **kwargs)
+        return real(model, task, *args, **kwargs)
 
     monkeypatch.setattr(backend, "evaluate_task", die_at_the_second_task)
     with pytest.raises(KeyboardInterrupt):
         harness.run(context_of(world, killed, tasks))
     seen: list[str] = []
 
-    def watch(model: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        seen.append(name)
-        return real(model, name, *args, **kwargs)
+    def watch(model: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(task.task_name)
+        return real(model, task, *args, **kwargs)
 
     monkeypatch.setattr(backend, "evaluate_task", watch)
     harness.run(context_of(world, killed, tasks))
@@ -109,17 +120,119 @@ def test_a_damaged_checkpoint_is_named(world: Path, tmp_path: Path) -> None:
         harness.run(context)
 
 
+def test_a_folder_without_weights_is_named(world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "w" / "empty" / "hf"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes((world / "trained" / "hf" / "config.json").read_bytes())
+    with pytest.raises(CheckpointError, match=r"empty/hf: a config.json, but no weights"):
+        context = context_of(world, tmp_path, ["tiny_choice"], trained=str(folder.parent))
+        harness.run(context)
+
+
+def test_a_missing_split_is_named_before_the_model_is_loaded(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eval import backend
+
+    folder = world_with(tmp_path, world, "tiny_choice", ("test_split: test", "test_split: gone"))
+    monkeypatch.setattr(backend, "open_model", lambda *args: pytest.fail("a model was loaded"))
+    with pytest.raises(DataError, match=r"eval\.tasks: tiny_choice cannot be evaluated(.|\n)*gone"):
+        harness.run(context_of(folder, tmp_path, ["tiny_choice"]))
+
+
+def test_code_is_executed_only_where_the_recipe_allows_it(world: Path, tmp_path: Path) -> None:
+    unsafe = ("output_type:", "unsafe_code: true\noutput_type:")
+    folder = world_with(tmp_path, world, "tiny_choice", unsafe)
+    with pytest.raises(RecipeError, match=r"tiny_choice executes code(.|\n)*eval.allow_code=true"):
+        harness.run(context_of(folder, tmp_path, ["tiny_choice"]))
+    out = tmp_path / "allowed"
+    assert harness.run(context_of(folder, out, ["tiny_choice"], allow_code=True))["documents"] == 6
+
+
+def test_few_shot_seed_limit_and_chat_template_reach_the_prompts(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eval import backend
+
+    prompts: list[list[str]] = []
+    real = backend.evaluate_task
+
+    def watch(*args: Any) -> Any:
+        raw = real(*args)
+        prompts.append([s["arguments"][0][0] for s in raw["samples"]["tiny_choice"]])
+        return raw
+
+    monkeypatch.setattr(backend, "evaluate_task", watch)
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+    (tmp_path / "w" / "chat").mkdir(parents=True)
+    for file in (world / "trained" / "hf").iterdir():
+        (tmp_path / "w" / "chat" / file.name).write_bytes(file.read_bytes())
+    config = tmp_path / "w" / "chat" / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": template}))
+    (tmp_path / "w" / "hf").symlink_to(tmp_path / "w" / "chat")
+    asked = [{"seed": 1}, {"seed": 2}, {"chat_template": True, "system_instruction": "Be brief."}]
+    for number, changes in enumerate(asked):
+        harness.run(
+            context_of(
+                world, tmp_path / str(number), ["tiny_choice"], str(tmp_path / "w"),
+                num_fewshot=2, limit=4, **changes,
+            )
+        )  # fmt: skip
+    assert [len(found) for found in prompts] == [4, 4, 4]
+    assert all(prompt.count("Question:") == 3 for prompt in prompts[0])
+    assert prompts[0] != prompts[1]
+    assert all(p.startswith("<system>Be brief.") and p.count("<user>") == 3 for p in prompts[2])
+
+
+def test_the_log_probability_of_generated_text_is_null_and_passages_group() -> None:
+    part = harness.read_result("t", raw_of([sample(doc={"question": "q", "passage": "p"})], 1.0))
+    [document] = part["documents"]
+    assert document["loglikelihoods"] is None
+    assert document["group"] == harness._group({"passage": "p"}) != harness._group({"passage": "x"})
+    assert harness._group({"question": "q"}) is None
+
+
+def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path) -> None:
+    points = []
+    for tokens in (512, 256):
+        context = context_of(world, tmp_path / str(tokens), ["tiny_choice"])
+        run = tmp_path / "run"
+        run.mkdir(exist_ok=True)
+        folder = run / f"hf-{tokens}"
+        shutil.copytree(world / "trained" / "hf", folder)
+        (folder / EXPORTED).write_text(json.dumps({"step": tokens // 8, "tokens": tokens + 8}))
+        inputs = {f"model@{tokens}": Artifact(run, {})}
+        harness.run(StageContext(context.recipe, inputs, context.out, context.tracker))
+        points.append(Artifact(context.out, {}))
+    curve = harness.read_curve(points)
+    assert [point["tokens"] for point in curve] == [264, 520]
+    assert "tiny_choice" in curve[0]["tasks"]
+
+
+def test_macros_name_the_tasks_behind_groups() -> None:
+    groups = {"g": ["a", "b"], "b": ["b"], "c": ["c"]}
+    assert harness.expand_macros({"m": ["g", "b"], "n": ["c"]}, groups) == {
+        "m": ["a", "b"],
+        "n": ["c"],
+    }
+
+
+def world_with(folder: Path, world: Path, task: str, change: tuple[str, str]) -> Path:
+    """A world whose task has one change in its YAML."""
+    (folder / "w" / "tasks").mkdir(parents=True)
+    (folder / "w" / "trained").symlink_to(world / "trained")
+    text = (world / "tasks" / f"{task}.yaml").read_text()
+    assert change[0] in text
+    (folder / "w" / "tasks" / "x.yaml").write_text(text.replace(*change))
+    return folder / "w"
+
+
 def test_an_unknown_task_and_a_broken_task_are_named(world: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"eval.tasks: tiny_typo: no such task.*\n.*tiny_choice"):
         harness.run(context_of(world, tmp_path, ["tiny_typo"]))
-    (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "trained").symlink_to(world / "trained")
-    broken = (world / "tasks" / "tiny_choice.yaml").read_text()
-    folder = tmp_path / "w" / "tasks"
-    folder.mkdir()
-    (folder / "x.yaml").write_text(broken.replace("choice.jsonl", "gone.jsonl"))
+    folder = world_with(tmp_path, world, "tiny_choice", ("choice.jsonl", "gone.jsonl"))
     with pytest.raises(DataError, match=r"eval\.tasks: tiny_choice cannot be evaluated"):
-        harness.run(context_of(tmp_path / "w", tmp_path, ["tiny_choice"]))
+        harness.run(context_of(folder, tmp_path, ["tiny_choice"]))
 
 
 def sample(**changes: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from eval import report, stats
+from tests import page_world
 from tests.curated_rows import candidate, curated_row, rejected_row
 from tests.test_eval_compare import deltas_of, evaluated
 from tsqa.artifact import Artifact, write_jsonl
@@ -28,6 +29,7 @@ LEDGER = {
     "engine_seconds": 18.0,
     "dollars": 0.01,
 }
+FAILED = "synthetic=0.5,seed=2"
 COVERAGE = ("task", "capability", "available", "planned", "chosen")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -102,7 +104,7 @@ def make_artifacts(root: Path) -> dict[str, Any]:
     for number, (arm, made) in enumerate(arms_of(make_recipe()).items()):
         recipe = made.recipe
         folder = root / f"train{number}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         write_jsonl(
             folder / "metrics.jsonl",
             (
@@ -231,7 +233,8 @@ def parse(html: str) -> Page:
 
 def test_the_page_loads_nothing_from_the_network(html: str) -> None:
     page = parse(html)
-    assert page.resources == ["data:,"]
+    assert [name for name in page.resources if not name.startswith("#")] == ["data:,"]
+    assert all(f'id="{name[1:]}"' in html for name in page.resources if name.startswith("#"))
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style and "@import" not in style
     assert html.count("plotly.js v") == 1
@@ -239,10 +242,10 @@ def test_the_page_loads_nothing_from_the_network(html: str) -> None:
 
 def test_text_from_data_is_escaped_everywhere(html: str) -> None:
     page = parse(html)
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert "<script>alert" not in html and "<b>note" not in html
     assert 'alert("x")' in page.text and "{{ 7 * 7 }}" in page.text
-    assert "alert" not in page.scripts[2]
+    assert "alert" not in page.scripts[1] + page.scripts[3]
 
 
 def test_every_delta_is_on_the_page(html: str) -> None:
@@ -253,8 +256,14 @@ def test_every_delta_is_on_the_page(html: str) -> None:
         assert shown in page.text
         assert f"{100 * row['score']:.1f}%" in page.text
     assert deltas["conclusion"] in page.text and deltas["caveat"] in page.text
-    plots = json.loads(page.scripts[1])
-    assert (len(plots["loss"]["data"]), len(plots["forest"]["data"])) == (3, 6)
+    plots = plots_of(html)
+    assert (len(plots["loss"][0][1]["data"]), len(plots["forest"][0][1]["data"])) == (3, 6)
+
+
+def plots_of(html: str) -> dict[str, Any]:
+    """Id -> its [label, figure] pairs."""
+    plots: dict[str, Any] = json.loads(parse(html).scripts[1])
+    return plots
 
 
 def words_of(html: str) -> str:
@@ -275,7 +284,7 @@ def test_mixture_funnel_and_samples_are_shown(html: str) -> None:
         "unit 13 words 3",
     ):
         assert shown in text
-    assert html.count("Lineage: id") == report.SAMPLES
+    assert html.count("Lineage: id") == 50 + 30
     assert "no answer line" in text
 
 
@@ -292,12 +301,11 @@ def test_coverage_is_planned_against_produced(html: str) -> None:
 
 
 def test_diversity_difficulty_and_distance_are_shown(html: str) -> None:
-    page = parse(html)
-    plots = json.loads(page.scripts[1])
-    assert plots["agreement_histogram"]["data"][0]["y"][-1] == 20
-    assert plots["distance_to_seed"]["data"][0]["customdata"][3] == "0.3 to 0.4"
+    plots = plots_of(html)
+    assert plots["agreement_histogram"][0][1]["data"][0]["y"][-1] == 20
+    assert plots["distance_to_seed"][0][1]["data"][0]["customdata"][3] == "0.3 to 0.4"
     for name in plots:
-        assert f'<div class="plot" id="{name}">' in html
+        assert f'<div class="plot" id="{name}"' in html
     text = words_of(html)
     assert "0.125 distinct-1" in text and "0.875 distinct-3" in text
     assert "10.8% near duplicates" in text
@@ -316,7 +324,7 @@ def test_allowed_leaks_are_a_banner_at_the_top(tmp_path: Path) -> None:
     ]
     page = report.build(tmp_path / "r.html", make_recipe(), [], make_deltas(), **artifacts)
     html = page.read_text(encoding="utf-8")
-    before = html[: html.index("Control arm")]
+    before = html[: html.index('class="lead"')]
     assert 'class="alarm"' in before and "gsm8k" in before
 
 
@@ -329,15 +337,15 @@ def test_a_recipe_that_only_makes_a_dataset_has_a_page(tmp_path: Path) -> None:
     page = report.build(tmp_path / "r.html", recipe, [], None, **artifacts)
     text = words_of(page.read_text(encoding="utf-8"))
     assert "50 of 80 candidates were accepted. This recipe compares no models." in text
-    assert "knowledge 110 38 37" in text and "Lineage" in text
-    assert "Training" not in text and "Change by task" not in text
+    assert "knowledge 110 38 37" in text and "Lineage: id" in text
+    assert " Training " not in text and "Change by task" not in text
     assert "teacher small-7b 400 91,000 42,000 18.0 s 2,333 0.01 - 0.20" in text
 
 
 def test_an_arm_has_one_colour_in_every_figure(html: str) -> None:
-    plots = json.loads(parse(html).scripts[1])
-    curves = {trace["name"]: trace["line"]["color"] for trace in plots["loss"]["data"]}
-    marks = {trace["name"]: trace["marker"]["color"] for trace in plots["forest"]["data"]}
+    plots = plots_of(html)
+    curves = {trace["name"]: trace["line"]["color"] for trace in plots["loss"][0][1]["data"]}
+    marks = {trace["name"]: trace["marker"]["color"] for trace in plots["forest"][0][1]["data"]}
     assert curves[HIGH] == marks[f"{HIGH} - {CONTROL}"] != marks[f"{LOW} - {CONTROL}"]
 
 
@@ -351,8 +359,9 @@ def test_missing_artifacts_are_said_to_be_missing(tmp_path: Path) -> None:
         "No stages",
         "No seeds were chosen",
         "nothing to measure",
-        "No accepted items",
-        "No rejected items",
+        "No items to show",
+        "No documents were scored",
+        "no curve over tokens",
     ):
         assert words in text
 
@@ -369,3 +378,125 @@ def test_equal_artifacts_give_an_equal_page(tmp_path: Path) -> None:
 )
 def test_durations_read_well(seconds: float, shown: str) -> None:
     assert report.duration(seconds) == shown
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, dict[str, Any]]:
+    """Three ratios x three seeds, one arm failed; the arguments of build."""
+    root = tmp_path_factory.mktemp("world")
+    recipe = page_world.make_recipe([0.0, 0.1, 0.5], [1, 2, 3])
+    tasks = ["day", "month", "unit"]
+    evaluations = page_world.make_evaluations(root, recipe, tasks, 60, text=EVIL)
+    del evaluations[FAILED]
+    deltas = page_world.make_deltas(recipe, evaluations)
+    train = page_world.make_train(root, recipe)
+    return recipe, {"deltas": deltas, "evaluations": evaluations, "train": train}
+
+
+def rendered(path: Path, world: tuple[Recipe, dict[str, Any]], **changes: Any) -> str:
+    recipe, given = world
+    return report.build(path / "r.html", recipe, [], **{**given, **changes}).read_text("utf-8")
+
+
+def test_an_arm_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> None:
+    text = words_of(rendered(tmp_path, world))
+    assert f"1 arm has no result. They are gaps in everything below, not zeros. {FAILED}" in text
+    told = world[1]["deltas"] | {"gaps": [{"arm": FAILED, "reason": "ended with code 9 <&>"}]}
+    page = rendered(tmp_path, world, deltas=told)
+    assert "1 arm has no result." in words_of(page)
+    assert "ended with code 9 &lt;&amp;&gt;" in page
+
+
+def test_a_condition_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> None:
+    recipe, given = world
+    left = {n: a for n, a in given["evaluations"].items() if not n.startswith("synthetic=0.1")}
+    deltas = page_world.make_deltas(recipe, left)
+    text = words_of(rendered(tmp_path, world, evaluations=left, deltas=deltas))
+    assert "4 arms have no result." in text
+    assert "synthetic=0.1,seed=3 : no evaluation was found" in text
+
+
+def test_score_against_ratio_has_every_seed_and_the_means(tmp_path: Path, world: Any) -> None:
+    deltas = world[1]["deltas"]
+    figure = dict(plots_of(rendered(tmp_path, world))["ratio"])["macro"]
+    seeds, means = figure["data"]
+    assert sorted(set(seeds["x"])) == means["x"] == [0, 10, 50] and len(seeds["x"]) == 8
+    assert means["y"] == [
+        100 * deltas["scores"][f"synthetic={r}"]["macro"] for r in (0.0, 0.1, 0.5)
+    ]
+    assert means["error_y"]["array"][0] == 0 < means["error_y"]["array"][1]
+
+
+def test_the_fit_is_drawn_with_its_band_on_its_task_only(tmp_path: Path, world: Any) -> None:
+    curve = [{"ratio": x, "score": 0.3 + x, "low": 0.2 + x, "high": 0.4 + x} for x in (0.0, 0.5)]
+    fit = {"axis": "mixture.synthetic", "task": "macro", "curve": curve, "recommendation": "<none>"}
+    page = rendered(tmp_path, world, deltas=world[1]["deltas"] | {"fit": fit})
+    figures = dict(plots_of(page)["ratio"])
+    assert len(figures["macro"]["data"]) == len(figures["day"]["data"]) + 3
+    assert figures["macro"]["data"][0]["y"] == [40.0, 90.0]
+    assert "&lt;none&gt;" in page
+    refused = {**fit, "curve": None, "recommendation": "too few ratios"}
+    page = rendered(tmp_path, world, deltas=world[1]["deltas"] | {"fit": refused})
+    assert "too few ratios" in page and len(dict(plots_of(page)["ratio"])["macro"]["data"]) == 2
+
+
+def test_losses_are_shown_by_source_and_held_out(tmp_path: Path, world: Any) -> None:
+    shown = dict(plots_of(rendered(tmp_path, world))["loss"])
+    assert list(shown) == [
+        "training, all sources",
+        "training, human",
+        "training, synthetic",
+        "held out, human",
+    ]
+    assert len(shown["training, human"]["data"]) == 9
+    assert len(shown["training, synthetic"]["data"]) == 6
+    legend = [trace["name"] for trace in shown["held out, human"]["data"] if trace["showlegend"]]
+    assert legend == ["synthetic=0.0", "synthetic=0.1", "synthetic=0.5"]
+
+
+def test_intermediate_checkpoints_make_curves_over_tokens(tmp_path: Path, world: Any) -> None:
+    arm = "synthetic=0.5,seed=1"
+    half = page_world.evaluation(tmp_path / "half", {"day": [1, 0, 1, 1]})
+    page = rendered(tmp_path, world, checkpoints={arm: {500_000: half}})
+    figure = dict(plots_of(page)["tokens"])["day"]
+    [line] = figure["data"]
+    assert line["x"] == [0, 500_000, 1_000_000] and line["y"][1] == 75
+
+
+def test_contamination_stands_beside_every_score(tmp_path: Path, world: Any) -> None:
+    clean = {"synthetic=0.5": 0.1234, "base": 0.4321}
+    told = {"day": {"status": "touched", "documents": 7, "n_clean": 53, "score_clean": clean}}
+    deltas = world[1]["deltas"] | {"contamination": {**told, "unit": {"status": "clean"}}}
+    text = words_of(rendered(tmp_path, world, deltas=deltas))
+    assert "contamination: touched , 7 documents" in text and "contamination: clean" in text
+    assert text.count("clean subset 12.3%") == text.count("clean subset 43.2%") == 1
+
+
+def test_a_page_of_old_deltas_works(tmp_path: Path, world: Any) -> None:
+    new = ("seeds", "scores_by_seed", "fit")
+    deltas = {key: value for key, value in world[1]["deltas"].items() if key not in new}
+    fields = ("seeds", "method", "p_mcnemar", "stderr")
+    deltas["rows"] = [
+        {key: value for key, value in row.items() if key not in fields} for row in deltas["rows"]
+    ]
+    page = rendered(tmp_path, world, deltas=deltas)
+    assert len(dict(plots_of(page)["ratio"])["macro"]["data"]) == 1
+
+
+def test_many_arms_are_a_map_and_stay_small(tmp_path: Path) -> None:
+    recipe = page_world.make_recipe([i / 100 for i in range(51)], [1])
+    tasks = [f"task_{i:02d}" for i in range(30)]
+    evaluations = page_world.make_evaluations(tmp_path, recipe, tasks, 40)
+    deltas = page_world.make_deltas(recipe, evaluations)
+    train = page_world.make_train(tmp_path, recipe)
+    page = report.build(
+        tmp_path / "r.html", recipe, [], deltas, evaluations=evaluations, train=train
+    ).read_text("utf-8")
+    plots = plots_of(page)
+    [cells] = plots["map"][0][1]["data"]
+    assert (len(cells["z"]), len(cells["z"][0])) == (31, 50)
+    words = [row["verdict"] for row in deltas["rows"] if row["arm"] != deltas["control"]]
+    shaded = [value for line in cells["z"] for value in line if value]
+    assert 0 < len(shaded) <= len([word for word in words if word != stats.UNCHANGED])
+    assert page.count('" checked>') == report.CHOSEN_ARMS
+    assert len(page) < 10e6

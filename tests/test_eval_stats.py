@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 
 from eval import stats
 from tsqa.errors import DataError
 
 
-def scores(values: list[float]) -> dict[tuple[int, str], float]:
-    return {(i, f"hash{i}"): float(value) for i, value in enumerate(values)}
+def scores(values: Sequence[float], groups: Sequence[str] | None = None) -> stats.Scored:
+    rows = [
+        ((i, f"hash{i}"), float(value), groups[i] if groups else None)
+        for i, value in enumerate(values)
+    ]
+    return stats.Scored.of(rows, "t")
 
 
-def compare(before: list[float], after: list[float], bootstrap: int = 1000) -> list[stats.Delta]:
+OPTIONS: dict[str, Any] = {"label": "x - y", "bootstrap": 1000, "confidence": 0.95, "seed": 0}
+
+
+def compare(
+    before: Sequence[float], after: Sequence[float], groups: Sequence[str] | None = None
+) -> list[stats.Delta]:
     return stats.compare_models(
-        {"t": scores(before)},
-        {"t": scores(after)},
-        label="x - y",
-        bootstrap=bootstrap,
-        confidence=0.95,
-        seed=0,
+        [{"t": scores(before, groups)}], [{"t": scores(after, groups)}], **OPTIONS
     )
 
 
@@ -80,6 +86,62 @@ def test_multinomial_resampling_has_the_moments_of_resampling_documents() -> Non
     assert draws.std() == pytest.approx(values.std() / math.sqrt(50), rel=0.03)
 
 
+def test_the_interval_is_that_of_scipy_and_hardly_moved_by_two_imaginary_documents() -> None:
+    differences = np.random.default_rng(7).choice([-1.0, 0.0, 1.0], 300, p=[0.1, 0.7, 0.2])
+    draws = stats.bootstrap_means(differences, 20_000, np.random.default_rng(8))
+    ours = np.quantile(draws, [0.025, 0.975])
+    peer = bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(9),
+    ).confidence_interval
+    assert ours == pytest.approx([peer.low, peer.high], abs=0.004)
+    row = compare([0.0] * 300, list(differences))[0]
+    assert row.high - row.low == pytest.approx(ours[1] - ours[0], rel=0.1)
+    assert row.low <= row.delta <= row.high
+
+
+def test_without_any_change_the_interval_is_not_a_point() -> None:
+    row = compare([0, 1] * 50, [0, 1] * 50)[0]
+    assert row.low < 0 < row.high and row.p == row.p_mcnemar == 1
+
+
+def test_mcnemar_is_exact_for_binary_scores_and_absent_elsewhere() -> None:
+    row = compare([0] * 14 + [1] * 5 + [0] * 40, [1] * 14 + [0] * 5 + [0] * 40)[0]
+    assert row.p_mcnemar == binomtest(14, 19).pvalue and row.method == "bootstrap"
+    assert compare([0, 0.5], [1, 1])[0].p_mcnemar is None
+
+
+def test_groups_are_resampled_whole() -> None:
+    rng = np.random.default_rng(10)
+    gains = rng.choice([-1.0, 0.0, 1.0], 40)
+    after, groups = np.repeat(gains, 5), [f"passage{i}" for i in range(40) for _ in range(5)]
+    alone, clustered = compare([0.0] * 200, after)[0], compare([0.0] * 200, after, groups)[0]
+    assert clustered.delta == alone.delta and clustered.method == "cluster bootstrap"
+    ratio = (clustered.high - clustered.low) / (alone.high - alone.low)
+    assert ratio == pytest.approx(math.sqrt(5), rel=0.15)
+    assert clustered.p_mcnemar is None and clustered.p > alone.p
+    with pytest.raises(DataError, match="1 of 2 documents have no group"):
+        stats.Scored.of([((0, "a"), 1.0, "g"), ((1, "b"), 1.0, None)], "t")
+
+
+def test_linearised_groups_have_the_mean_of_their_documents() -> None:
+    differences = np.random.default_rng(11).normal(1, 1, (2, 9))
+    units = stats.group_units(differences, list("aabbbbccc"))
+    assert units.shape == (2, 3)
+    assert units.mean(axis=1) == pytest.approx(differences.mean(axis=1))
+    equal = stats.group_units(differences, list("aaabbbccc"))
+    assert equal == pytest.approx(differences.reshape(2, 3, 3).mean(axis=2))
+
+
+def test_weighted_holm_spends_each_weight_and_passes_it_on() -> None:
+    assert stats.holm([0.01, 0.02], [0.5, 0.5]) == pytest.approx([0.02, 0.02])
+    assert stats.holm([0.02, 0.02], [0.9, 0.1]) == pytest.approx([0.02 / 0.9, 0.02 / 0.9])
+    assert stats.table_weights([True, False, False]) == [0.5, 0.25, 0.25]
+
+
 def test_holm_matches_a_worked_example() -> None:
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
@@ -97,41 +159,30 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values: list[float]
 def test_equal_inputs_give_equal_numbers_whatever_the_order(
     values: list[float], rnd: object
 ) -> None:
-    before, after = scores(values), scores(values[::-1])
-    shuffled = list(after.items())
+    rows = [((i, f"hash{i}"), value, None) for i, value in enumerate(values)]
+    shuffled = list(rows)
     rnd.shuffle(shuffled)  # type: ignore[attr-defined]
-    options = {"label": "x", "bootstrap": 200, "confidence": 0.9, "seed": 7}
-    one = stats.compare_models({"a": before, "b": after}, {"a": after, "b": before}, **options)  # type: ignore[arg-type]
-    two = stats.compare_models(
-        {"b": after, "a": before}, {"b": before, "a": dict(shuffled)}, **options
-    )  # type: ignore[arg-type]
+    before, after = stats.Scored.of(rows, "t"), scores(values[::-1])
+    one = stats.compare_models([{"a": before, "b": after}], [{"a": after, "b": before}], **OPTIONS)
+    again = stats.Scored.of(shuffled, "t")
+    two = stats.compare_models([{"b": after, "a": again}], [{"b": again, "a": after}], **OPTIONS)
     assert one == two
 
 
 def test_different_documents_are_refused_and_never_dropped() -> None:
     with pytest.raises(DataError, match=r"3 and 2 documents, 1 unpaired.*doc_id 2"):
         compare([0, 1, 1], [0, 1])
-    same_id_other_text = {"t": {(0, "other"): 1.0}}
+    same_id_other_text = stats.Scored.of([((0, "other"), 1.0, None)], "t")
     with pytest.raises(DataError, match="not scored on the same documents"):
-        stats.compare_models(
-            {"t": scores([1])},
-            same_id_other_text,
-            label="x",
-            bootstrap=100,
-            confidence=0.95,
-            seed=0,
-        )
+        stats.compare_models([{"t": scores([1])}], [{"t": same_id_other_text}], **OPTIONS)
+    with pytest.raises(DataError, match="doc_id 0 appears twice"):
+        stats.Scored.of([((0, "h"), 1.0, None), ((0, "h"), 0.0, None)], "t")
 
 
 def test_tasks_of_one_side_only_are_refused() -> None:
     with pytest.raises(DataError, match="one side only: b"):
         stats.compare_models(
-            {"a": scores([1])},
-            {"a": scores([1]), "b": scores([1])},
-            label="x",
-            bootstrap=100,
-            confidence=0.95,
-            seed=0,
+            [{"a": scores([1])}], [{"a": scores([1]), "b": scores([1])}], **OPTIONS
         )
 
 
@@ -142,7 +193,7 @@ def test_nan_is_refused() -> None:
 
 def test_two_documents_never_make_a_finding() -> None:
     row = compare([0, 0], [1, 1])[0]
-    assert (row.low, row.high) == (1, 1)
+    assert row.low < 1 == row.high
     assert stats.verdict(row.low, row.high, row.p, 0.95) == stats.UNCHANGED
 
 
@@ -153,11 +204,8 @@ def test_no_change_still_has_a_detectable_effect_above_zero() -> None:
 
 def test_each_task_weighs_the_same_in_the_macro_average() -> None:
     rows = stats.compare_models(
-        {"a": scores([0] * 10), "b": scores([0] * 1000)},
-        {"a": scores([1] * 10), "b": scores([0] * 1000)},
-        label="x",
-        bootstrap=100,
-        confidence=0.95,
-        seed=0,
+        [{"a": scores([0] * 10), "b": scores([0] * 1000)}],
+        [{"a": scores([1] * 10), "b": scores([0] * 1000)}],
+        **OPTIONS,
     )
     assert rows[-1].task == stats.MACRO and rows[-1].delta == 0.5 and rows[-1].n == 1010

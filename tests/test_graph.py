@@ -154,3 +154,15 @@ def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None
 def test_how_a_task_is_asked_decides_the_scores_but_not_the_seeds() -> None:
     assert changed("eval.num_fewshot=3") == {"evaluate", "compare"}
     assert changed("eval.macros={both: [mini_day, mini_unit]}") == {"compare"}
+
+
+def test_a_curve_adds_evaluations_that_nothing_else_waits_for() -> None:
+    nodes = {node.label: node for node in graph("eval.every_tokens=150K")}
+    curve = [label for label in nodes if "@" in label]
+    assert len(curve) == 2 * 3  # 150K and 300K of 450K tokens, three arms
+    point = nodes["evaluate:synthetic=0.5@150000"]
+    assert point.inputs["model@150000"] is nodes["train:synthetic=0.5"]
+    assert not any("@" in role for role in nodes["compare"].inputs)
+    assert changed("eval.every_tokens=150K") == {"train", "evaluate", "compare"}
+    with pytest.raises(RecipeError, match=r"every_tokens 1,000 is below train.global_batch_tokens"):
+        graph("eval.every_tokens=1000")

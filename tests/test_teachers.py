@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from tests.tiny_teacher import make_tiny_teacher, vllm_section
+from tsqa import process
 from tsqa.errors import EngineError, RecipeError
 from tsqa.recipe import ModelSection, TeacherSection
-from tsqa.teachers import Completion, Engine, Request, open_engine, vllm
+from tsqa.teachers import Completion, Engine, Request, open_engine
 from tsqa.teachers.form import has_chat_template, resolve_form
 from tsqa.teachers.vllm import VllmEngine, likely_fix
 
@@ -145,14 +146,13 @@ def test_likely_fixes_name_recipe_keys() -> None:
 
 
 def test_replicas_get_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    section = vllm_section("m", replicas=2, tensor_parallel=2)
     for visible, expected in ((["4", "5", "6", "7", "8"], ["4,5", "6,7"]), ([], [None, None])):
-        monkeypatch.setattr(vllm, "_visible_gpus", lambda visible=visible: visible)
-        shares = vllm._share_devices(section)
+        monkeypatch.setattr(process, "_visible_gpus", lambda visible=visible: visible)
+        shares = process.share_gpus(2, 2, "teacher.replicas")
         assert [share.get("CUDA_VISIBLE_DEVICES") for share in shares] == expected
-    monkeypatch.setattr(vllm, "_visible_gpus", lambda: ["0", "1", "2"])
+    monkeypatch.setattr(process, "_visible_gpus", lambda: ["0", "1", "2"])
     with pytest.raises(EngineError, match=r"need 4 GPUs; 3 are visible\n  fix: lower teacher"):
-        vllm._share_devices(section)
+        process.share_gpus(2, 2, "teacher.replicas")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from tests.train_runs import (
     ENVIRONMENT,
@@ -24,6 +25,7 @@ from tests.train_runs import (
     wait_for,
     write_recipe,
 )
+from train.export import export_checkpoint
 from train.isolation import forward_arguments, isolate
 from train.mixture import plan
 from train.model import build_model
@@ -83,7 +85,7 @@ def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
 @pytest.fixture(scope="module")
 def reference(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """One process, two micro-batches per step, ZeRO-1."""
-    return train(recipe_path, tmp_path_factory.mktemp("one") / "runs")
+    return train(recipe_path, tmp_path_factory.mktemp("one") / "runs", "train.keep_every=6")
 
 
 def test_accumulated_losses_and_the_export_equal_plain_torch(
@@ -122,12 +124,17 @@ def test_two_processes_that_share_the_state_give_the_same_losses(
 ) -> None:
     split = train(
         recipe_path, tmp_path / "runs", f"train.micro_batch_size={micro}",
-        f"train.zero_stage={stage}", f"train.offload={offload}", processes=2,
+        f"train.zero_stage={stage}", f"train.offload={offload}", "train.keep_every=6", processes=2,
     )  # fmt: skip
     for key in ("train/loss", "train/loss/qa", "train/grad_norm"):
         expected = [record.get(key, 0.0) for record in metrics(reference)]
         found = [record.get(key, 0.0) for record in metrics(split)]
         assert found == pytest.approx(expected, abs=1e-5, rel=1e-4), key
+    exports = []
+    for run, name in ((split, "split"), (reference, "whole")):
+        export_checkpoint(run.path / "checkpoints" / "step-00000006", tmp_path / name)
+        exports.append(load_file(tmp_path / name / "model.safetensors"))
+    torch.testing.assert_close(*exports, atol=2e-4, rtol=1e-3)
 
 
 def test_killed_and_terminated_runs_end_bit_for_bit_the_same(

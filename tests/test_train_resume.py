@@ -108,7 +108,7 @@ def test_a_bf16_run_computes_the_named_parameters_in_fp32(
     from safetensors.torch import load_file
 
     named = "[A_log, D, dt_bias, gate.weight, norm.weight]"
-    asked = ("train.precision=bf16", f"train.fp32_parameters={named}")
+    asked = ("train.precision=bf16", f"train.fp32_parameters={named}", "train.keep_every=5")
     runs = tmp_path / "runs"
     whole = train(recipe_path, tmp_path / "whole", *ASKED, *asked)
     stop_after(recipe_path, runs, 5, *ASKED, *asked)
@@ -121,3 +121,6 @@ def test_a_bf16_run_computes_the_named_parameters_in_fp32(
     }  # fmt: skip
     rounded = [weights[name].bfloat16().float().equal(weights[name]) for name in sorted(kept)]
     assert not all(rounded)
+    export_checkpoint(whole.path / "checkpoints" / "step-00000010", tmp_path / "hf")
+    early = load_file(tmp_path / "hf" / "model.safetensors")
+    assert {n: w.dtype for n, w in early.items()} == {n: w.dtype for n, w in weights.items()}

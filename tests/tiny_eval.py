@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+_DENSE_KEYS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "max_position_embeddings"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
+)
 TEXT = [
     "Question: what follows day 3? Answer: day 4",
     "unit and opposite, warm and cold 0123456789",
@@ -72,8 +77,8 @@ def make_tasks(folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def make_model(folder: Path) -> Path:
-    """Save a random hybrid (Mamba-2, attention, MLP) and a byte-level BPE tokenizer."""
+def make_model(folder: Path, model_type: str = "nemotron_h") -> Path:
+    """Save a random hybrid (Mamba-2, attention, MLP), or a dense `nemotron`, and a tokenizer."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -89,12 +94,12 @@ def make_model(folder: Path) -> Path:
     torch.manual_seed(0)
     config: dict[str, Any] = {
         "vocab_size": 304,
-        "hidden_size": 32,
+        "hidden_size": 64,
         "intermediate_size": 64,
         "layers_block_type": ["mamba", "mlp", "attention", "mlp"],
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
-        "head_dim": 16,
+        "head_dim": 32,
         "mamba_num_heads": 4,
         "mamba_head_dim": 16,
         "ssm_state_size": 16,
@@ -105,7 +110,10 @@ def make_model(folder: Path) -> Path:
         "eos_token_id": 0,
         "pad_token_id": 0,
     }
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("nemotron_h", **config))
+    if model_type == "nemotron":
+        config = {key: config[key] for key in _DENSE_KEYS if key in config}
+        config |= {"num_hidden_layers": 2, "partial_rotary_factor": 0.5}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **config))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

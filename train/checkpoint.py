@@ -143,7 +143,7 @@ class Checkpoints:
                 "%s was written by %d processes, this run has %d: losses continue to within 1e-5",
                 folder, manifest["processes"], processes,
             )  # fmt: skip
-            return manifest, _universal(folder)
+            return manifest, convert(folder)
         return manifest, folder
 
 
@@ -174,8 +174,8 @@ def _damaged(folder: Path, reason: str) -> CheckpointError:
     )
 
 
-def _universal(folder: Path) -> Path:
-    """Convert a checkpoint to DeepSpeed's universal form; return its folder."""
+def convert(folder: Path) -> Path:
+    """Convert a checkpoint to DeepSpeed's universal form beside it; return that folder."""
     target = folder.with_suffix(".universal")
     shutil.rmtree(target, ignore_errors=True)
     command = [
@@ -186,9 +186,9 @@ def _universal(folder: Path) -> Path:
     if done.returncode:
         shutil.rmtree(target, ignore_errors=True)
         raise CheckpointError(
-            f"{folder}: DeepSpeed cannot convert it to another number of processes:\n"
+            f"{folder}: DeepSpeed cannot convert it to its universal form:\n"
             f"    {done.stderr.strip()[-1000:]}",
-            "launch as many processes as wrote it",
+            "continue with as many processes as wrote it",
         )
     return target
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from train.checkpoint import TAG, verify
+from train.checkpoint import TAG, convert, verify
 from tsqa.errors import CheckpointError
 
 MODEL = "model"
@@ -28,11 +28,12 @@ def export_model(accelerator: Accelerator, engine: Any, tokenizer: Any, folder: 
     accelerator.wait_for_everyone()
 
 
-def save_description(model: Any, tokenizer: Any, checkpoints: Path) -> None:
-    """Write what `export_checkpoint` needs beside the weights."""
+def save_description(model: Any, tokenizer: Any, checkpoints: Path, dtype: torch.dtype) -> None:
+    """Write what `export_checkpoint` needs beside the weights; `dtype` is that of the run."""
     folder = checkpoints / MODEL
     temporary = folder.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    model.config.dtype = dtype
     model.config.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
@@ -44,7 +45,6 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
 
     CheckpointError where the checkpoint is damaged or its description is missing.
     """
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     manifest = verify(checkpoint)
@@ -54,17 +54,22 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
             f"{described}: no such folder", "give a checkpoint below its run's checkpoints folder"
         )
     config = AutoConfig.from_pretrained(described)
+    trained_in = config.dtype  # the next line changes it
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), TAG)
-    missing = model.load_state_dict(weights, strict=False).missing_keys
-    unknown = set(missing) - set(dict(model.named_buffers()))
-    if unknown and not config.tie_word_embeddings:
-        raise CheckpointError(f"{checkpoint}: no weights for {sorted(unknown)[0]}")
+    converted = convert(checkpoint)
+    for name, parameter in model.named_parameters():  # tied ones come once
+        path = converted / TAG / "zero" / name / "fp32.pt"
+        if not path.is_file():
+            raise CheckpointError(f"{checkpoint}: no weights for {name}")
+        saved = torch.load(path, weights_only=True)
+        weights = saved["param"] if isinstance(saved, dict) else saved
+        parameter.data = weights.reshape(parameter.shape)
+    shutil.rmtree(converted)
     for name, bias in manifest["state"].get("routers", {}).get("biases", {}).items():
         model.get_submodule(name).e_score_correction_bias.copy_(torch.tensor(bias))
     for name, parameter in model.named_parameters():
         if name not in manifest["state"]["fp32"]:
-            parameter.data = parameter.data.to(config.dtype)
+            parameter.data = parameter.data.to(trained_in)
     _write(model, model.state_dict(), AutoTokenizer.from_pretrained(described), folder)
 
 

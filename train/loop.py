@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from train.books import Books
@@ -30,9 +31,9 @@ from train.optimizer import build_optimizer, casts_spare, compute_norms_in_fp32,
 from train.schedule import batch_schedule, learning_rate
 from train.step import Stepper
 from train.stream import TokenStore, TokenStream
-from tsqa.artifact import write_json
+from tsqa.artifact import EXPORTED, write_json
 from tsqa.progress import console, progress_bar
-from tsqa.recipe import needed
+from tsqa.recipe import curve_points, needed
 from tsqa.stage import StageContext
 
 PREEMPTED = 75
@@ -89,6 +90,7 @@ class Trainer:
         made: MixturePlan,
     ) -> None:
         self.context, self.accelerator, self.store, self.plan = context, accelerator, store, made
+        self.tokenizer = tokenizer
         self.section = needed(context.recipe.train, "train")
         self.checkpoints = _checkpoints(context, made)
         self.schedule = batch_schedule(self.section, made.total_rows)
@@ -101,7 +103,8 @@ class Trainer:
         if self.section.zero_stage == 3:
             mark_leaves(model)
         if accelerator.is_main_process:
-            save_description(model, tokenizer, self.checkpoints.folder)
+            dtype = torch.float32 if self.section.precision == "fp32" else torch.bfloat16
+            save_description(model, tokenizer, self.checkpoints.folder, dtype)
         kept = fp32_parameters(model, self.section)
         compute_norms_in_fp32(model, kept)
         self._kept_names = [n for n, p in model.named_parameters() if any(p is k for k in kept)]
@@ -168,9 +171,22 @@ class Trainer:
                 ):  # fmt: skip
                     self._measure_heldout(done, rows)
                 bar.update(task, completed=done)
+                self._export_point(done, rows)
                 if done < steps and self._is_saving_step(done):
                     self._save(done, books)
         return self._summary(books)
+
+    def _export_point(self, done: int, rows: range) -> None:
+        """Export the model where the step reaches a point of `eval.every_tokens`."""
+        length = self.plan.sequence_length
+        passed = range(rows.start * length + 1, rows.stop * length + 1)
+        for point in curve_points(self.context.recipe):
+            if point in passed:
+                folder = self.context.out / f"hf-{point}"
+                export_model(self.accelerator, self.engine, self.tokenizer, folder)
+                if self.accelerator.is_main_process:
+                    tokens = rows.stop * length
+                    write_json(folder / EXPORTED, {"step": done, "tokens": tokens})
 
     def _is_saving_step(self, done: int) -> bool:
         permanent = self.section.keep_every

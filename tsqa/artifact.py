@@ -23,6 +23,8 @@ from typing import IO, Any, cast
 from tsqa.errors import DataError, TsqaError
 
 MANIFEST = "manifest.json"
+EXPORTED = "exported.json"
+"""In the folder of a model that was exported along its training: its `step` and `tokens`."""
 _EDGE_BYTES = 1 << 20
 
 

@@ -75,6 +75,27 @@ def report(recipe: RecipePath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def view(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="The folder of the runs, or one run.")
+    ] = Path("runs"),
+    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8370,
+) -> None:
+    """Serve the pages of a folder of runs to this machine's browser, until Ctrl-C.
+
+    Example: tsqa view runs
+    """
+    from tsqa.view import HOST, serve
+
+    with serve(folder, port) as server:
+        typer.echo(f"http://{HOST}:{server.server_address[1]}/  (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("ended", err=True)
+
+
+@app.command()
 def doctor() -> None:
     """Check engines, devices, compilers, disk and W&B, and say what to do. Example: tsqa doctor"""
     from tsqa.doctor import print_report, run_checks

@@ -40,6 +40,26 @@ def print_plan(pipeline: Pipeline) -> None:
             "" if done else _estimate(pipeline, node, tokens),
         )
     console.print(table)
+    if any(node.stage == "compare" for node in pipeline.nodes):
+        _print_detectable(pipeline)
+
+
+def _print_detectable(pipeline: Pipeline) -> None:
+    """What the comparison at the end could find, by the sizes of its tasks."""
+    from eval.planned import planned_table
+
+    include = needed(pipeline.recipe.eval, "eval").include
+    data = [node for node in pipeline.nodes if node.stage == "data"]
+    made = pipeline.find(data[-1]) if data else None
+    if include and made:
+        include = include.replace("{data}", str(made.path))
+    compared = [node for node in pipeline.nodes if node.stage == "compare"][-1]
+    done = pipeline.find(compared)
+    previous = None
+    if done is not None:
+        previous = json.loads((done.path / "deltas.json").read_text(encoding="utf-8"))
+    folder = Path(include) if include else None
+    console.print(planned_table(pipeline.recipe, include=folder, previous=previous))
 
 
 def _estimate(pipeline: Pipeline, node: Node, tokens: int) -> str:

@@ -29,6 +29,7 @@ from tsqa.recipe import (
     TeacherSection,
     arms_of,
     control_of,
+    curve_points,
     key_tails,
     load_recipe,
     named_values,
@@ -38,7 +39,7 @@ from tsqa.recipe import (
 
 TAXONOMY = Path(__file__).parent / "seeds" / "taxonomy.yaml"
 STAGES = ("data", "seeds", "generate", "filter", "tokenize", "train", "evaluate", "compare")
-STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 2, "compare": 1}
+STAGE_VERSIONS = {**dict.fromkeys(STAGES, 2), "data": 1, "evaluate": 2, "compare": 2}
 """Raise a number when the code of a stage changes what it writes."""
 
 
@@ -101,6 +102,7 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
         chain_of(arm.recipe)
     base = _trained_by_recipe(recipe.model, recipe, ancestors, nodes) if recipe.model else None
     results: dict[str, Node] = {}
+    checked: dict[str, Node | None] = {"filter": root.filtered}
     if recipe.eval and (base or (recipe.model and recipe.model.path)):
         results["base"] = add("evaluate", {"model": base, "data": root.data}, recipe, "base")
     for arm in arms.values():
@@ -109,14 +111,20 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
             model = needed(arm.recipe.model, "model")
             own = _trained_by_recipe(model, arm.recipe, ancestors, nodes)
         inputs = {"data": chain.data, "filter": chain.filtered, "model": own}
+        if chain.filtered and chain is not root:
+            checked[f"filter:{chain.filtered.fingerprint}"] = chain.filtered
         tokens = add("tokenize", inputs, arm.recipe, None)
+        checked[f"tokens:{tokens.fingerprint}"] = tokens
         inputs = {"data": chain.data, "tokenize": tokens, "model": own}
         trained = add("train", inputs, arm.recipe, arm.name)
         if recipe.eval:
             inputs = {"data": chain.data, "model": trained}
             results[f"arm:{arm.name}"] = add("evaluate", inputs, arm.recipe, arm.name)
+            for point in curve_points(arm.recipe):
+                inputs = {"data": chain.data, f"model@{point}": trained}
+                add("evaluate", inputs, arm.recipe, f"{arm.name}@{point}")
     if len(results) > 1:
-        add("compare", results, recipe, None)
+        add("compare", {**results, **checked}, recipe, None)
     return _labelled(_unique(nodes), list(arms.values()))
 
 
@@ -305,14 +313,17 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 if source.subset_of
             }
             drawn |= {"subsets": subsets} if subsets else {}
-            return {
+            config = {
                 "model": _model_config(needed(recipe.model, "model")),
                 "mixture": drawn,
                 "train": needed(recipe.train, "train").data_config(),
                 "seed": recipe.seed,
             }
+            points = curve_points(recipe)
+            return config | ({"exports": points} if points else {})
         case "evaluate":
-            own = None if "model" in node.inputs else needed(recipe.model, "model")
+            trained = any(role.partition("@")[0] == "model" for role in node.inputs)
+            own = None if trained else needed(recipe.model, "model")
             return {"model": _model_config(own) if own else None, **_eval_config(recipe)}
         case "compare":
             assert recipe.eval

@@ -786,11 +786,26 @@ class Recipe(Section):
                     raise ValueError(
                         f"mixture.sources.{name} is `from: filter`, but there is no `filter`"
                     )
+        every = self.eval.every_tokens if self.eval else None
+        if every and self.train and every < self.train.global_batch_tokens:
+            raise ValueError(
+                f"eval.every_tokens {every:,} is below train.global_batch_tokens "
+                f"{self.train.global_batch_tokens:,}: no step ends there; raise it"
+            )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
         if self.model and self.model.config is not None and self.tokenizer is None:
             raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
         return self
+
+
+def curve_points(recipe: Recipe) -> list[int]:
+    """Training tokens, before the end, at which a run is also exported and evaluated."""
+    if recipe.eval is None or recipe.eval.every_tokens is None or recipe.train is None:
+        return []
+    # A run may end up to one batch below its budget, so that it has only whole ones.
+    last = needed(recipe.mixture, "mixture").tokens - recipe.train.global_batch_tokens
+    return list(range(recipe.eval.every_tokens, last + 1, recipe.eval.every_tokens))
 
 
 def stream_check(recipe: Recipe) -> DecontaminateSection | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tsqa.artifact import Artifact
@@ -44,12 +45,15 @@ def write_report(pipeline: Pipeline) -> Path:
     page = pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}
+    evaluations, checkpoints = _evaluations(own)
     build(
         page,
         pipeline.recipe,
         rows,
         deltas,
         train=trained,
+        evaluations=evaluations,
+        checkpoints=checkpoints,
         filtered=own.get("filter"),
         seeds=own.get("seeds"),
         generate=own.get("generate"),
@@ -59,3 +63,21 @@ def write_report(pipeline: Pipeline) -> Path:
         print_table(deltas, console)
     console.print(f"report  {page}")
     return page
+
+
+def _evaluations(
+    own: Mapping[str, Artifact],
+) -> tuple[dict[str, Artifact], dict[str, dict[int, Artifact]]]:
+    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm and tokens."""
+    final: dict[str, Artifact] = {}
+    checkpoints: dict[str, dict[int, Artifact]] = {}
+    for label, artifact in own.items():
+        stage, _, name = label.partition(":")
+        if stage != "evaluate":
+            continue
+        arm, at, tokens = name.rpartition("@")
+        if at and tokens.isdigit():
+            checkpoints.setdefault(arm, {})[int(tokens)] = artifact
+        else:
+            final[name] = artifact
+    return final, checkpoints

@@ -22,6 +22,7 @@ from typing import IO, Any, Self
 import psutil
 
 from tsqa.errors import EngineError
+from tsqa.process import share_gpus
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import Completion, Request
 
@@ -85,7 +86,9 @@ class VllmEngine:
             "seed": self._seed,
         }
         try:
-            for number, devices in enumerate(_share_devices(section)):
+            keys = "teacher.replicas or teacher.tensor_parallel"
+            shares = share_gpus(section.replicas, section.tensor_parallel, keys)
+            for number, devices in enumerate(shares):
                 log = self._log if number == 0 else self._log.with_suffix(f".{number}.log")
                 environment = _environment(section) | devices
                 self._workers.append(_Worker(self._model, log, environment, self._outbox))
@@ -260,30 +263,3 @@ def _environment(section: TeacherSection) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-
-
-def _share_devices(section: TeacherSection) -> list[dict[str, str]]:
-    """What each replica's environment says of its GPUs; nothing for a lone replica or on CPU."""
-    if section.replicas == 1:
-        return [{}]
-    visible = _visible_gpus()
-    if not visible:
-        return [{}] * section.replicas
-    each = section.tensor_parallel
-    if len(visible) < section.replicas * each:
-        raise EngineError(
-            f"{section.replicas} replicas of {each} GPUs need {section.replicas * each} GPUs; "
-            f"{len(visible)} are visible",
-            "lower teacher.replicas or teacher.tensor_parallel",
-        )
-    starts = range(0, section.replicas * each, each)
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(visible[i : i + each])} for i in starts]
-
-
-def _visible_gpus() -> list[str]:
-    """Names as CUDA_VISIBLE_DEVICES spells them."""
-    import torch
-
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    return named.split(",")[:count] if named else [str(i) for i in range(count)]
