@@ -64,7 +64,7 @@
       });
     }
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
-    layout.font = { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 };
+    layout.font = { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: printing ? 10 : 13 };
     layout.margin = { l: 56, r: 20, t: 14, b: 56 };
     layout.legend = { orientation: "h", x: 0, y: 1, yanchor: "bottom" };
     layout.hoverlabel = { align: "left" };
@@ -72,7 +72,7 @@
       layout[axis].gridcolor = colour("--grid");
       layout[axis].zerolinecolor = id === "forest" ? colour("--soft") : colour("--grid");
       layout[axis].fixedrange = true;
-      if (layout[axis].title) layout[axis].title.font = { size: 13 };
+      if (layout[axis].title) layout[axis].title.font = { size: layout.font.size };
     });
     if (printing) layout.width = at(id).parentElement.className === "pair" ? PRINT_WIDTH / 2 - 8 : PRINT_WIDTH;
     else layout.autosize = true;
