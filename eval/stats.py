@@ -243,7 +243,7 @@ def mcnemar(differences: Floats) -> float | None:
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """Step-down adjusted p-values, in the order given; a larger weight asks for less evidence.
 
-    Holm, A simple sequentially rejective multiple test procedure (1979), section 4 for weights.
+    Holm, A simple sequentially rejective multiple test procedure (1979), also for weights.
     Whatever the dependence of the rows, the chance of any false finding stays below alpha.
     """
     given = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
