@@ -66,6 +66,43 @@ def run(
 
 
 @app.command()
+def ablate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print arms, what they share, tokens, cost and time.")
+    ] = False,
+    parallel: Annotated[
+        int, typer.Option(min=1, help="Arms at a time; they divide the cores.")
+    ] = 1,
+) -> None:
+    """Run every arm of an ablation, what they share once, then compare them.
+
+    Example: tsqa ablate recipes/quickstart/recipe.yaml --parallel 2
+    """
+    from tsqa.ablate import ablate as run_ablation
+    from tsqa.ablate import print_ablation
+
+    pipeline = _open(recipe, overrides)
+    if dry_run:
+        from tsqa.dryrun import print_detectable
+
+        print_ablation(pipeline, parallel)
+        print_detectable(pipeline)
+        return
+    if run_ablation(pipeline, parallel).failed:
+        raise typer.Exit(RUN_ERROR)
+
+
+@app.command("ablate-worker", hidden=True)
+def ablate_worker(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Build the arms named on stdin; `tsqa ablate` starts it."""
+    from tsqa.ablate import worker_main
+
+    worker_main(_open(recipe, overrides))
+
+
+@app.command()
 def report(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Print the delta table and write report.html from finished stages.
 
