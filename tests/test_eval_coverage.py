@@ -137,8 +137,7 @@ def test_the_stated_effect_is_found_with_the_stated_power(
     effect = truth.detectable(0.95, stats.POWER)
     found = estimates(effect + gaussian(np.random.default_rng(3), rounds, (seeds, n), parts))
     share = sum(one.p_value() <= 0.05 for one in found) / rounds
-    # Bloom's sum of quantiles is up to 5% short with few degrees of freedom.
-    assert stats.POWER - 0.05 - bound(0.8, rounds) <= share <= stats.POWER + bound(0.8, rounds)
+    assert abs(share - stats.POWER) <= 0.04 + bound(stats.POWER, rounds)
 
 
 def test_the_p_value_and_the_interval_say_the_same() -> None:
