@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -145,7 +146,7 @@ def print_ablation(pipeline: Pipeline, parallel: int) -> None:
             f"{_trained_tokens(left):,}",
             _shown_time(pipeline, left),
         )
-    console.print(table, width=_WIDE, crop=False)
+    Console(stderr=True, highlight=False, width=_WIDE).print(table)
     own = {node.fingerprint for work in works for node in work.own}
     missing = [node for node in pipeline.nodes if not pipeline.find(node)]
     before = [node for node in missing if node.fingerprint not in own]

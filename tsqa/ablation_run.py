@@ -21,7 +21,8 @@ def log_ablation(
     pipeline: Pipeline, compared: Artifact, page: Path, failed: Mapping[str, str]
 ) -> None:
     """Log results, deltas, figures and page to the run `ablation-<fingerprint of compare>`."""
-    from eval import figures
+    from eval import figures, stats
+    from eval.compare import ratio_axis
 
     recipe = pipeline.recipe
     deltas = json.loads((compared.path / "deltas.json").read_text(encoding="utf-8"))
@@ -48,10 +49,12 @@ def log_ablation(
         "deltas", columns, [[row[column] for column in columns] for row in deltas["rows"]]
     )
     tracker.plot("forest", figures.forest(deltas))
-    ratios = (deltas.get("fit") or {}).get("ratios")
-    if ratios:
-        axis = str(deltas["fit"]["axis"])
-        tracker.plot("score_by_ratio", figures.score_by_ratio(deltas, ratios, "macro", axis))
+    varied = ratio_axis(recipe)
+    if varied:
+        tracker.plot(
+            "score_by_ratio",
+            figures.score_by_ratio(deltas, varied["ratios"], stats.MACRO, varied["axis"]),
+        )
     if page.is_file():
         tracker.page("report", page)
     tracker.summary(ablation_summary(deltas, failed))

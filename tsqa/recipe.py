@@ -901,7 +901,7 @@ def _apply_override(tree: Any, override: str) -> None:
         if "phases" in mixture and "sources" in mixture and _is_ratio(key, dict(mixture)):
             _set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
-        OmegaConf.update(tree, key, value, force_add=True)
+        OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
 
