@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,15 @@ class OfflineRun:
         return content
 
 
-def read_run(folder: Path) -> OfflineRun:
+def read_run(folder: Path, wait_seconds: float = 30.0) -> OfflineRun:
+    """Waits for the end of the run: W&B's own process writes the file, a moment later."""
+    deadline = time.monotonic() + wait_seconds
+    while (found := _read(folder)).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _read(folder: Path) -> OfflineRun:
     [log] = folder.glob("*.wandb")
     found = OfflineRun(folder)
     for raw in _records(log.read_bytes()):
