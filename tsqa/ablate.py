@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -37,6 +38,8 @@ from tsqa.progress import console, progress_bar
 from tsqa.recipe import Arm, arms_of, control_of, needed
 
 _TAIL = 15
+_WIDE = 400
+"""Characters: a name of an arm is never cut."""
 _BASE_ROLE = "base"
 
 
@@ -143,7 +146,7 @@ def print_ablation(pipeline: Pipeline, parallel: int) -> None:
             f"{_trained_tokens(left):,}",
             _shown_time(pipeline, left),
         )
-    console.print(table)
+    Console(stderr=True, highlight=False, width=_WIDE).print(table)
     own = {node.fingerprint for work in works for node in work.own}
     missing = [node for node in pipeline.nodes if not pipeline.find(node)]
     before = [node for node in missing if node.fingerprint not in own]
@@ -331,6 +334,7 @@ def _last_lines(path: Path, begun: int) -> list[str]:
 
 def _finish(pipeline: Pipeline, outcome: Outcome) -> None:
     """Compare and report what is there; say so where there is nothing to compare."""
+    from tsqa.ablation_run import log_ablation
     from tsqa.summary import write_report
 
     control = control_of(pipeline.recipe)
@@ -352,7 +356,8 @@ def _finish(pipeline: Pipeline, outcome: Outcome) -> None:
     pipeline.nodes = nodes
     pipeline.record(nodes)
     if outcome.compared is not None:
-        write_report(pipeline)
+        page = write_report(pipeline)
+        log_ablation(pipeline, outcome.compared, page, outcome.failed)
 
 
 def _trained_tokens(nodes: Sequence[Node]) -> int:
@@ -364,6 +369,8 @@ def _shown_time(pipeline: Pipeline, nodes: Sequence[Node]) -> str:
     seconds = [estimate_seconds(pipeline, node) for node in nodes]
     known = sum(value for value in seconds if value is not None)
     unknown = seconds.count(None)
+    if seconds and unknown == len(seconds):
+        return "unknown"
     shown = f"~{known / 60:.0f} min" if known >= 120 else f"~{known:.0f} s"
     return f"{shown} + {unknown} unknown" if unknown else shown
 

@@ -25,6 +25,8 @@ from tsqa.errors import DataError, TsqaError
 MANIFEST = "manifest.json"
 EXPORTED = "exported.json"
 """In the folder of a model that was exported along its training: its `step` and `tokens`."""
+LOCK_SECONDS = "TSQA_LOCK_SECONDS"
+"""Environment: how long to wait for another process that works on the same artifact."""
 _EDGE_BYTES = 1 << 20
 
 
@@ -172,12 +174,15 @@ class Store:
 
     @contextmanager
     def working_directory(
-        self, stage: str, fingerprint: str, wait_seconds: float = 20.0
+        self, stage: str, fingerprint: str, wait_seconds: float | None = None
     ) -> Iterator[Path]:
         """A locked `.partial` directory that survives a kill, so that the next run continues it.
 
-        Waits for the lock a while: the children of a killed run need a moment to end.
+        Waits for the lock a while: the children of a killed run need a moment to end. None: the
+        environment's TSQA_LOCK_SECONDS, which the children of a run inherit, or 20.
         """
+        if wait_seconds is None:
+            wait_seconds = float(os.environ.get(LOCK_SECONDS, 20))
         partial = self.partial_path_of(stage, fingerprint)
         partial.parent.mkdir(parents=True, exist_ok=True)
         with partial.with_suffix(".lock").open("w") as lock:

@@ -75,6 +75,10 @@ def ablate(
     parallel: Annotated[
         int, typer.Option(min=1, help="Arms at a time; they divide the cores.")
     ] = 1,
+    sweep: Annotated[
+        Path | None,
+        typer.Option("--write-sweep", help="Only write this YAML for `wandb sweep`."),
+    ] = None,
 ) -> None:
     """Run every arm of an ablation, what they share once, then compare them.
 
@@ -84,6 +88,12 @@ def ablate(
     from tsqa.ablate import print_ablation
 
     pipeline = _open(recipe, overrides)
+    if sweep is not None:
+        from tsqa.sweep import write_sweep
+
+        write_sweep(pipeline.recipe, recipe, sweep)
+        typer.echo(f"{sweep}: now `wandb sweep {sweep}`", err=True)
+        return
     if dry_run:
         from tsqa.dryrun import print_detectable
 
@@ -92,6 +102,14 @@ def ablate(
         return
     if run_ablation(pipeline, parallel).failed:
         raise typer.Exit(RUN_ERROR)
+
+
+@app.command("sweep-run", hidden=True)
+def sweep_run(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Build one arm and log it to the run of a W&B agent; the sweep's command."""
+    from tsqa.sweep import run_sweep_arm
+
+    run_sweep_arm(recipe, list(overrides or []))
 
 
 @app.command("ablate-worker", hidden=True)

@@ -201,7 +201,10 @@ def _labelled(nodes: list[Node], arms: Sequence[Arm]) -> list[Node]:
 
 
 def what_differs(groups: Sequence[Sequence[Arm]]) -> list[str]:
-    """A name for each group of arms: the settings that its arms share and other groups have not."""
+    """A name for each group of arms: the settings that its arms share and other groups have not.
+
+    Where no setting tells them apart, the largest group has no name.
+    """
     tails = key_tails({key for group in groups for arm in group for key in arm.values})
     shared = [
         {
@@ -219,7 +222,8 @@ def what_differs(groups: Sequence[Sequence[Arm]]) -> list[str]:
     ]
     if len(set(names)) == len(groups):
         return names
-    return [arms[0].condition for arms in groups]
+    largest = max(groups, key=len)
+    return ["" if arms is largest else arms[0].condition for arms in groups]
 
 
 def trained_node(nodes: list[Node], arm: str) -> Node:

@@ -24,7 +24,7 @@ from tsqa.errors import EngineError, TsqaError
 from tsqa.graph import Node, build_graph, trained_node
 from tsqa.process import die_with_parent
 from tsqa.progress import console, progress_bar
-from tsqa.recipe import Recipe, needed
+from tsqa.recipe import Recipe, arm_config, arms_of, needed
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
@@ -52,6 +52,7 @@ class Pipeline:
         self.store = Store(Path(recipe.runs) / "artifacts")
         self.folder = Path(recipe.runs) / recipe.name
         self.nodes = build_graph(recipe, origin)
+        self.arms = arms_of(recipe) if recipe.train else {}
         self.ran: set[str] = set()
         """Fingerprints made by this process; everything else was reused."""
 
@@ -125,9 +126,17 @@ class Pipeline:
                 "recipe": node.recipe.model_dump(mode="json", by_alias=True),
                 "stage": node.config,
                 "inputs": node.input_fingerprints,
+                **self._arm_config(node),
             },
             directory=Path(self.recipe.runs),
         )
+
+    def _arm_config(self, node: Node) -> dict[str, Any]:
+        """What varies, under the same keys for all arms, so that runs can be grouped by it."""
+        arm = self.arms.get((node.arm or "").rpartition("@")[0] or str(node.arm))
+        if arm is None or node.recipe.name != self.recipe.name:
+            return {}
+        return arm_config(arm)
 
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""

@@ -865,7 +865,10 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> Any:
         raise RecipeError(f"{path}: {error}") from error
     if base is None:
         return tree
-    return OmegaConf.merge(_load_tree(path.parent / base, (*chain, path.resolve())), tree)
+    inherited = _load_tree(path.parent / base, (*chain, path.resolve()))
+    if "ablation" in values:  # axes of both would multiply
+        inherited.pop("ablation", None)
+    return OmegaConf.merge(inherited, tree)
 
 
 def _resolve_recipe_paths(node: Any, folder: Path) -> None:
@@ -876,6 +879,9 @@ def _resolve_recipe_paths(node: Any, folder: Path) -> None:
                 node[key] = str(folder / value)
             else:
                 _resolve_recipe_paths(value, folder)
+    elif isinstance(node, list):
+        for value in node:
+            _resolve_recipe_paths(value, folder)
 
 
 def _apply_override(tree: Any, override: str) -> None:
@@ -895,7 +901,7 @@ def _apply_override(tree: Any, override: str) -> None:
         if "phases" in mixture and "sources" in mixture and _is_ratio(key, dict(mixture)):
             _set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
-        OmegaConf.update(tree, key, value, force_add=True)
+        OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
 
@@ -1034,6 +1040,12 @@ def arms_of(recipe: Recipe) -> dict[str, Arm]:
         for seed in seeds
     ]
     return {arm.name: arm for arm in arms}
+
+
+def arm_config(arm: Arm) -> dict[str, Any]:
+    """What varies as flat keys: `ablation/<key>`, `ablation/condition` and `seed`."""
+    values = {f"ablation/{key}": value for key, value in arm.values.items()}
+    return {"ablation/condition": arm.condition, **values, "seed": arm.seed}
 
 
 def control_of(recipe: Recipe) -> str:

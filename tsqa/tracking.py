@@ -85,6 +85,27 @@ class Tracker:
 
         self._try(send)
 
+    def plot(self, name: str, figure: Mapping[str, Any]) -> None:
+        """Log a plotly figure, given as its JSON."""
+
+        def send(run: Any) -> None:
+            import plotly.graph_objects
+            import wandb
+
+            run.log({name: wandb.Plotly(plotly.graph_objects.Figure(dict(figure)))})
+
+        self._try(send)
+
+    def page(self, name: str, path: Path) -> None:
+        """Log a self-contained HTML page."""
+
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({name: wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
+
+        self._try(send)
+
     def summary(self, values: Mapping[str, Any]) -> None:
         self._try(lambda run: run.summary.update(dict(values)))
 
