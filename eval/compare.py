@@ -23,7 +23,7 @@ from rich.text import Text
 
 from eval import crossed, fit, stats
 from eval.contamination import contamination
-from eval.harness import DOCUMENTS, RESULTS
+from eval.harness import DOCUMENTS, RESULTS, expand_macros
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe, arms_of, control_of, needed
@@ -71,7 +71,7 @@ def run(context: StageContext) -> dict[str, Any]:
         bootstrap=section.bootstrap,
         confidence=section.confidence,
         seed=recipe.seed,
-        macros=section.macros,
+        macros=expand_macros(section.macros, context.inputs.values()),
         gaps={name: (arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
     )
@@ -418,12 +418,13 @@ def _add_verdicts(rows: list[dict[str, Any]], confidence: float) -> None:
 def _check_same_tasks(label: str, reference: Evaluated, model: Evaluated) -> None:
     for task in sorted(reference.tasks.keys() & model.tasks.keys()):
         before, after = reference.tasks[task], model.tasks[task]
-        for key in _MUST_MATCH:
+        for key in (*_MUST_MATCH, "backend"):
             if before.get(key) != after.get(key):
                 raise DataError(
                     f"{label}: {task}: {key} is {before.get(key)!r} for {reference.name} and "
                     f"{after.get(key)!r} for {model.name}",
-                    "evaluate both with the same task files, eval.limit and eval.num_fewshot",
+                    "evaluate both with the same task files, eval.limit, eval.num_fewshot and "
+                    "eval.backend",
                 )
 
 

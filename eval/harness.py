@@ -89,11 +89,17 @@ def read_curve(evaluations: Iterable[Artifact]) -> list[dict[str, Any]]:
 
 
 def expand_macros(
-    macros: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]]
+    macros: Mapping[str, Sequence[str]], evaluations: Iterable[Artifact]
 ) -> dict[str, list[str]]:
-    """Macro -> its tasks, each once; `groups` is that of results.json."""
+    """Macro -> its tasks, each once: a group is replaced by its own, as an evaluation found them.
+
+    Artifacts that are no evaluation are passed over.
+    """
+    files = [artifact.path / RESULTS for artifact in evaluations]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    groups = {name: leaves for one in found for name, leaves in one.get("groups", {}).items()}
     return {
-        name: list(dict.fromkeys(task for member in members for task in groups[member]))
+        name: list(dict.fromkeys(t for member in members for t in groups.get(member, [member])))
         for name, members in macros.items()
     }
 

@@ -209,12 +209,14 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
     assert "tiny_choice" in curve[0]["tasks"]
 
 
-def test_macros_name_the_tasks_behind_groups() -> None:
+def test_macros_name_the_tasks_behind_groups(tmp_path: Path) -> None:
     groups = {"g": ["a", "b"], "b": ["b"], "c": ["c"]}
-    assert harness.expand_macros({"m": ["g", "b"], "n": ["c"]}, groups) == {
-        "m": ["a", "b"],
-        "n": ["c"],
-    }
+    (tmp_path / harness.RESULTS).write_text(json.dumps({"groups": groups}))
+    macros = {"m": ["g", "b"], "n": ["c"]}
+    found = harness.expand_macros(
+        macros, [Artifact(tmp_path / "no evaluation", {}), Artifact(tmp_path, {})]
+    )
+    assert found == {"m": ["a", "b"], "n": ["c"]}
 
 
 def world_with(folder: Path, world: Path, task: str, change: tuple[str, str]) -> Path:
