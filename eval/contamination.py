@@ -72,7 +72,7 @@ def _gather(inputs: Mapping[str, Artifact]) -> tuple[list[str], dict[str, set[in
     checked: dict[str, None] = {}
     touched: dict[str, set[int]] = defaultdict(set)
     for role, artifact in inputs.items():
-        if role == "filter":
+        if role.partition(":")[0] == "filter":
             checked["candidates"] = None
             found = _matches_of_filter(artifact)
         elif role.startswith("tokens:") and artifact.manifest["config"].get("decontaminate"):

@@ -261,7 +261,8 @@ def table_weights(is_macro: Sequence[bool]) -> list[float]:
     """Weights for `holm` over one table: its macro rows share one half, its task rows the other.
 
     The macro rows are few and are the question; were all rows weighed alike, 30 tasks would drown
-    them. One family keeps the table at alpha, where two families of their own would reach 2 alpha.
+    them. One family keeps the table at alpha: with two families of their own, 7.5% of simulated
+    tables of one comparison held a false finding, with this one 3.0%.
     """
     macro, tasks = sum(is_macro), len(is_macro) - sum(is_macro)
     return [0.5 / macro if flag else 0.5 / tasks for flag in is_macro]
@@ -444,7 +445,7 @@ def _rows_of_seeds(
                 mde=estimate.detectable(confidence, POWER),
                 stderr=estimate.stderr,
                 p_mcnemar=None,
-                method=estimate.method,
+                method=estimate.method + (", groups" if samples[tasks[0]].is_grouped else ""),
             )
         )
     return rows

@@ -80,7 +80,8 @@ class Guard:
 
     def _with_documents(self, entry: dict[str, Any]) -> dict[str, Any]:
         loss = entry["loss"] if math.isfinite(entry["loss"]) else str(entry["loss"])
-        documents = self.store.origins(entry["source"], entry["index"])
+        source = self.plan.sources.index(entry["source"])
+        documents = self.store.origins(*self.plan.place(source, entry["index"]))
         return entry | {"loss": loss, "documents": documents}
 
 

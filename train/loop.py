@@ -120,7 +120,7 @@ class Trainer:
         self.guard = Guard(
             self.stepper, made, store, self.checkpoints, self.section.max_loss_spike, context.out
         )
-        self.heldout = HeldOut(store, made.sources, self.section.heldout_rows)
+        self.heldout = HeldOut(store, tuple(sorted(store.rows)), self.section.heldout_rows)
         self.meters = Meters(
             self.engine.module, self.section, made.sequence_length, accelerator.num_processes
         )

@@ -86,6 +86,9 @@ class MixturePlan:
     batch_rows: int
     steps: int
     requested_rows: int
+    subsets: tuple[tuple[str, str, int], ...] = ()
+    """Of a source without rows of its own: its name, the source whose rows it takes, and how many
+    that one has. `rows` is how many it takes."""
 
     @cached_property
     def _consumed(self) -> tuple[tuple[int, ...], ...]:
@@ -120,6 +123,7 @@ class MixturePlan:
             "seed": self.seed,
             "sequence_length": self.sequence_length,
             "batch_rows": self.batch_rows,
+            **({"subsets": [list(subset) for subset in self.subsets]} if self.subsets else {}),
         }
 
     @property
@@ -144,6 +148,14 @@ class MixturePlan:
         source, drawn = phase.draw(k - phase.start)
         epoch, position = divmod(self._consumed[number][source] + drawn, self.rows[source])
         return Row(source, epoch, permute(position, self.rows[source], self._key(source, epoch)))
+
+    def place(self, source: int, index: int) -> tuple[str, int]:
+        """Where a row is kept: the source on disk, and the row in it."""
+        name = self.sources[source]
+        for subset, parent, size in self.subsets:
+            if subset == name:
+                return parent, permute(index, size, f"{self.seed}/{name}/subset")
+        return name, index
 
     def times_drawn(self, source: int, index: int) -> int:
         """How often the stream holds one row of a source."""
@@ -198,11 +210,40 @@ def plan(
         if end > start:
             phases.append(Phase(start, end - start, _weights(section.ratios, names)))
             start = end
+    rows, subsets = _with_subsets(mixture, rows)
     made = MixturePlan(
-        names, tuple(rows[n] for n in names), tuple(phases), seed, length, batch, steps, requested
+        names,
+        tuple(rows[n] for n in names),
+        tuple(phases),
+        seed,
+        length,
+        batch,
+        steps,
+        requested,
+        subsets,
     )
     _check_supply(made, mixture)
     return made
+
+
+def _with_subsets(
+    mixture: MixtureSection, rows: Mapping[str, int]
+) -> tuple[dict[str, int], tuple[tuple[str, str, int], ...]]:
+    """Rows of every source, those that are cut from another among them, and how these are cut."""
+    counts, subsets = dict(rows), []
+    for name, source in sorted(mixture.sources.items()):
+        if source.subset_of is None or source.size_of is None:
+            continue
+        have, wanted = rows[source.subset_of], rows[source.size_of]
+        if wanted > have:
+            raise RecipeError(
+                f"mixture.sources.{name}: {source.size_of} has {wanted:,} rows, {source.subset_of} "
+                f"only {have:,}: no choice of its rows repeats as rarely",
+                f"give {source.subset_of} more text, or leave this source out",
+            )
+        counts[name] = wanted
+        subsets.append((name, source.subset_of, have))
+    return counts, tuple(subsets)
 
 
 def plan_of(recipe: Recipe, rows: Mapping[str, int]) -> MixturePlan:
@@ -235,7 +276,7 @@ def plan_table(made: MixturePlan, padding: Mapping[str, int]) -> Table:
         table.add_column(column, justify="right")
     for entry in made.describe():
         name, rows = str(entry["source"]), int(entry["rows"])
-        padded = padding[name] / (rows * made.sequence_length) if rows else 0.0
+        padded = padding.get(name, 0) / (rows * made.sequence_length) if rows else 0.0
         table.add_row(
             name,
             f"{rows:,}",

@@ -169,9 +169,9 @@ class TokenStream:
 def read_batch(store: TokenStore, plan: MixturePlan, first_row: int, size: int) -> MicroBatch:
     """The rows `first_row` to `first_row + size - 1` of the stream."""
     chosen = [plan.row(k) for k in range(first_row, first_row + size)]
-    names = [plan.sources[row.source] for row in chosen]
-    rows = [store.row(name, row.index) for name, row in zip(names, chosen, strict=True)]
-    losses = [store.loss(name, row.index) for name, row in zip(names, chosen, strict=True)]
+    places = [plan.place(row.source, row.index) for row in chosen]
+    rows = [store.row(*place) for place in places]
+    losses = [store.loss(*place) for place in places]
     return collate(rows, [row.source for row in chosen], store.eos, losses, first_row)
 
 

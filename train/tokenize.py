@@ -42,6 +42,7 @@ from tsqa.artifact import read_jsonl, write_json
 from tsqa.dataset import CURATED
 from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.filters.decontaminate import EvaluatedIndex
+from tsqa.filters.permuted import write_permuted
 from tsqa.filters.stage import load_evaluated
 from tsqa.process import die_with_parent
 from tsqa.progress import progress_bar
@@ -64,7 +65,7 @@ def run(context: StageContext) -> dict[str, Any]:
     encoder = Encoder(tokenizer)
     shards = {
         name: _shards_of(context, name, section)
-        for name, section in mixture.sources.items()
+        for name, section in mixture.tokenized.items()
         if not beside(context.out / name, ".json").exists()
     }
     todo = [shard for found in shards.values() for shard in found if not shard.done]
@@ -75,11 +76,11 @@ def run(context: StageContext) -> dict[str, Any]:
         _join(context.out / name, found, encoder, length)
     summaries = {
         name: json.loads(beside(context.out / name, ".json").read_text(encoding="utf-8"))
-        for name in mixture.sources
+        for name in mixture.tokenized
     }
     for phase in mixture.phases:
         for name, ratio in phase.ratios.items():
-            if ratio and not summaries[name]["rows"]:
+            if ratio and name in summaries and not summaries[name]["rows"]:
                 raise DataError(
                     f"mixture.sources.{name} holds no text, but a phase draws from it",
                     "give it documents, or set its ratio to 0",
@@ -187,6 +188,9 @@ def _shards_of(context: StageContext, name: str, section: SourceSection) -> list
         path = context.inputs[section.stage].path / CURATED
         if not path.is_dir():
             raise DataError(f"{path}: no such folder", "build it: tsqa filter RECIPE")
+        if section.permute:
+            out = context.out / "permuted" / name
+            path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
     else:
         path = context.resolve(str(section.path))
     folder = context.out / "shards" / name

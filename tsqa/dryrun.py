@@ -37,14 +37,14 @@ def print_plan(pipeline: Pipeline) -> None:
             f"{tokens:,}" if is_train else "",
             f"{steps:,}" if is_train else "",
             _shown_parameters(node) if is_train else "",
-            "" if done else _estimate(pipeline, node, tokens),
+            "" if done else _shown_seconds(estimate_seconds(pipeline, node)),
         )
     console.print(table)
     if any(node.stage == "compare" for node in pipeline.nodes):
-        _print_detectable(pipeline)
+        print_detectable(pipeline)
 
 
-def _print_detectable(pipeline: Pipeline) -> None:
+def print_detectable(pipeline: Pipeline) -> None:
     """What the comparison at the end could find, by the sizes of its tasks."""
     from eval.planned import planned_table
 
@@ -62,24 +62,24 @@ def _print_detectable(pipeline: Pipeline) -> None:
     console.print(planned_table(pipeline.recipe, include=folder, previous=previous))
 
 
-def _estimate(pipeline: Pipeline, node: Node, tokens: int) -> str:
-    """Seconds by the last finished artifact of the stage; training is scaled by its tokens."""
-    folder = pipeline.store.root / node.stage
-    finished = [
-        artifact
-        for path in folder.glob("*/manifest.json")
-        if (artifact := pipeline.store.find(node.stage, path.parent.name)) is not None
-    ]
+def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
+    """By the last finished artifact of the stage; training is scaled by its tokens."""
+    finished = pipeline.finished_of(node.stage)
     if node.stage == "train":
         model = (node.config["model"], node.input_fingerprints.get("model"))
         finished = [a for a in finished if _model_of(a) == model]
     if not finished:
-        return "unknown"
+        return None
     latest = max(finished, key=lambda artifact: str(artifact.manifest["created"]))
     seconds = float(latest.summary["seconds"])
     if node.stage == "train" and latest.summary.get("tokens"):
+        tokens = needed(node.recipe.mixture, "mixture").tokens
         seconds *= tokens / float(latest.summary["tokens"])
-    return f"~{seconds:.0f} s"
+    return seconds
+
+
+def _shown_seconds(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"~{seconds:.0f} s"
 
 
 def _model_of(trained: Artifact) -> tuple[Any, str | None]:

@@ -6,8 +6,8 @@ whose data-relevant settings are equal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,14 +21,19 @@ from tsqa.filters.language import check_codes
 from tsqa.lm_tasks import data_files
 from tsqa.prompts import Role, load_prompts
 from tsqa.recipe import (
+    Arm,
     FilterSection,
     GenerateSection,
     ModelSection,
     Recipe,
+    SourceSection,
     TeacherSection,
     arms_of,
+    control_of,
     curve_points,
+    key_tails,
     load_recipe,
+    named_values,
     needed,
     stream_check,
 )
@@ -82,43 +87,139 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
         nodes.append(node)
         return node
 
-    data = add("data", {}, recipe, None) if recipe.data else None
-    filtered = None
-    if recipe.seeds:
-        seeds = add("seeds", {"data": data}, recipe, None)
-        if recipe.generate:
-            inputs = {"seeds": seeds, "data": data}
-            for role, teacher in teachers_of(recipe.generate).items():
-                inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
-            generated = add("generate", inputs, recipe, None)
-            if recipe.filter:
-                inputs = {"seeds": seeds, "generate": generated, "data": data}
-                if recipe.filter.triviality:  # it may ask the teacher itself
-                    inputs["teacher"] = generated.inputs.get("teacher")
-                for role, teacher in teachers_of(recipe.filter).items():
-                    inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
-                filtered = add("filter", inputs, recipe, None)
+    chains: dict[str, _Chain] = {}
 
+    def chain_of(of: Recipe) -> _Chain:
+        """The arm's way to its dataset; arms whose settings for it are equal get the same nodes."""
+        key = of.model_dump_json(include={"data", "seeds", "generate", "filter", "eval"})
+        if key not in chains:
+            chains[key] = _add_chain(of, add, ancestors, nodes)
+        return chains[key]
+
+    arms = arms_of(recipe) if recipe.train else {}
+    control = [arm.recipe for arm in arms.values() if arm.condition == control_of(recipe)]
+    root = chain_of(control[0] if control else recipe)
+    for arm in arms.values():
+        chain_of(arm.recipe)
     base = _trained_by_recipe(recipe.model, recipe, ancestors, nodes) if recipe.model else None
     results: dict[str, Node] = {}
-    checked: dict[str, Node | None] = {"filter": filtered}
+    checked: dict[str, Node | None] = {"filter": root.filtered}
     if recipe.eval and (base or (recipe.model and recipe.model.path)):
-        results["base"] = add("evaluate", {"model": base, "data": data}, recipe, "base")
-    for arm in arms_of(recipe).values() if recipe.train else ():
-        inputs = {"data": data, "filter": filtered, "model": base}
+        results["base"] = add("evaluate", {"model": base, "data": root.data}, recipe, "base")
+    for arm in arms.values():
+        chain, own = chain_of(arm.recipe), base
+        if arm.recipe.model != recipe.model:
+            model = needed(arm.recipe.model, "model")
+            own = _trained_by_recipe(model, arm.recipe, ancestors, nodes)
+        inputs = {"data": chain.data, "filter": chain.filtered, "model": own}
+        if chain.filtered and chain is not root:
+            checked[f"filter:{chain.filtered.fingerprint}"] = chain.filtered
         tokens = add("tokenize", inputs, arm.recipe, None)
         checked[f"tokens:{tokens.fingerprint}"] = tokens
-        inputs = {"data": data, "tokenize": tokens, "model": base}
+        inputs = {"data": chain.data, "tokenize": tokens, "model": own}
         trained = add("train", inputs, arm.recipe, arm.name)
         if recipe.eval:
-            inputs = {"data": data, "model": trained}
+            inputs = {"data": chain.data, "model": trained}
             results[f"arm:{arm.name}"] = add("evaluate", inputs, arm.recipe, arm.name)
             for point in curve_points(arm.recipe):
-                inputs = {"data": data, f"model@{point}": trained}
+                inputs = {"data": chain.data, f"model@{point}": trained}
                 add("evaluate", inputs, arm.recipe, f"{arm.name}@{point}")
     if len(results) > 1:
         add("compare", {**results, **checked}, recipe, None)
-    return _unique(nodes)
+    return _labelled(_unique(nodes), list(arms.values()))
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """What an arm's data come from."""
+
+    data: Node | None
+    filtered: Node | None
+
+
+_Add = Callable[[str, Mapping[str, "Node | None"], Recipe, "str | None"], Node]
+
+
+def _add_chain(recipe: Recipe, add: _Add, ancestors: tuple[Path, ...], nodes: list[Node]) -> _Chain:
+    data = add("data", {}, recipe, None) if recipe.data else None
+    if not recipe.seeds:
+        return _Chain(data, None)
+    seeds = add("seeds", {"data": data}, recipe, None)
+    if not recipe.generate:
+        return _Chain(data, None)
+    inputs = {"seeds": seeds, "data": data}
+    for role, teacher in teachers_of(recipe.generate).items():
+        inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
+    generated = add("generate", inputs, recipe, None)
+    if not recipe.filter:
+        return _Chain(data, None)
+    inputs = {"seeds": seeds, "generate": generated, "data": data}
+    if recipe.filter.triviality:  # it may ask the teacher itself
+        inputs["teacher"] = generated.inputs.get("teacher")
+    for role, teacher in teachers_of(recipe.filter).items():
+        inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
+    return _Chain(data, add("filter", inputs, recipe, None))
+
+
+def upstream_of(node: Node) -> dict[str, Node]:
+    """Fingerprint -> node, of the node itself and all that it is made from."""
+    found = {node.fingerprint: node}
+    for upstream in node.inputs.values():
+        found |= upstream_of(upstream)
+    return found
+
+
+def _labelled(nodes: list[Node], arms: Sequence[Arm]) -> list[Node]:
+    """Say of each stage that is not the same for all arms which ones it is for."""
+    users: dict[str, list[Arm]] = {}
+    for arm in arms:
+        trained = [node for node in nodes if node.stage == "train" and node.arm == arm.name]
+        for node in trained[-1:]:
+            for fingerprint in upstream_of(node):
+                users.setdefault(fingerprint, []).append(arm)
+    names: dict[str, str] = {}
+    for stage in ("data", "seeds", "generate", "filter", "tokenize"):
+        own = (
+            [n for n in nodes if n.stage == stage and n.recipe.name == arms[0].recipe.name]
+            if arms
+            else []
+        )
+        used = [node for node in own if node.fingerprint in users]
+        if len(used) > 1:
+            groups = [users[node.fingerprint] for node in used]
+            texts = what_differs(groups)
+            names |= {node.fingerprint: text for node, text in zip(used, texts, strict=True)}
+    made: dict[str, Node] = {}
+    for node in nodes:
+        inputs = {role: made[upstream.fingerprint] for role, upstream in node.inputs.items()}
+        arm_name = names.get(node.fingerprint, node.arm)
+        named = replace(node, arm=arm_name, inputs=inputs)
+        # Neither depends on the label, and both read files.
+        vars(named).update(config=node.config, fingerprint=node.fingerprint)
+        made[node.fingerprint] = named
+    return list(made.values())
+
+
+def what_differs(groups: Sequence[Sequence[Arm]]) -> list[str]:
+    """A name for each group of arms: the settings that its arms share and other groups have not."""
+    tails = key_tails({key for group in groups for arm in group for key in arm.values})
+    shared = [
+        {
+            key: arms[0].values.get(key)
+            for key in tails
+            if all(arm.values.get(key) == arms[0].values.get(key) for arm in arms)
+        }
+        for arms in groups
+    ]
+    told = [key for key in tails if all(key in values for values in shared)]
+    told = [key for key in told if any(v[key] != shared[0][key] for v in shared)]
+    names = [
+        named_values({key: values[key] for key in told if key in arms[0].values}, tails)
+        for values, arms in zip(shared, groups, strict=True)
+    ]
+    if len(set(names)) == len(groups):
+        return names
+    return [arms[0].condition for arms in groups]
 
 
 def trained_node(nodes: list[Node], arm: str) -> Node:
@@ -190,8 +291,8 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 tokenizer["path"] = _identify(tokenizer["path"])
                 tokenizer["train_on"] = [_identify_data(path) for path in tokenizer["train_on"]]
             sources = {
-                name: {**source.data_config(), "path": _identify_data(source.path)}
-                for name, source in needed(recipe.mixture, "mixture").sources.items()
+                name: _source_config(source)
+                for name, source in needed(recipe.mixture, "mixture").tokenized.items()
             }
             check = stream_check(recipe)
             return {
@@ -203,9 +304,16 @@ def _stage_config(node: Node) -> dict[str, Any]:
                 "sequence_length": needed(recipe.train, "train").sequence_length,
             }
         case "train":
-            drawn = needed(recipe.mixture, "mixture").data_config()
+            mixture = needed(recipe.mixture, "mixture")
+            drawn = mixture.data_config()
             drawn["sources"] = sorted(drawn["sources"])
             del drawn["decontaminate"]  # the tokens say
+            subsets = {
+                name: [source.subset_of, source.size_of]
+                for name, source in mixture.sources.items()
+                if source.subset_of
+            }
+            drawn |= {"subsets": subsets} if subsets else {}
             config = {
                 "model": _model_config(needed(recipe.model, "model")),
                 "mixture": drawn,
@@ -285,6 +393,14 @@ def _filter_config(section: FilterSection) -> dict[str, Any]:
         config["reward"]["model"] = _identify(section.reward.model)
     if section.dedup.semantic:
         config["dedup"]["semantic"]["model"] = _identify(section.dedup.semantic.model)
+    return config
+
+
+def _source_config(source: SourceSection) -> dict[str, Any]:
+    config = {**source.data_config(), "path": _identify_data(source.path)}
+    for key in ("permute", "subset_of", "size_of"):
+        if config[key] is None:
+            del config[key]
     return config
 
 

@@ -58,20 +58,39 @@ class Pipeline:
     def find(self, node: Node) -> Artifact | None:
         return self.store.find(node.stage, node.fingerprint)
 
+    def latest(self, stage: str) -> Artifact | None:
+        """The artifact of a stage that was finished last, of whatever recipe."""
+        made = self.finished_of(stage)
+        return max(made, key=lambda a: str(a.manifest["created"]), default=None)
+
+    def finished_of(self, stage: str) -> list[Artifact]:
+        """Every finished artifact of a stage, of whatever recipe."""
+        manifests = (self.store.root / stage).glob("*/manifest.json")
+        found = [self.store.find(stage, path.parent.name) for path in manifests]
+        return [artifact for artifact in found if artifact is not None]
+
     def run(self, until: str | None = None) -> dict[str, Artifact]:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
         artifacts: dict[str, Artifact] = {}
         nodes = self.nodes if until is None else self._needed_for(until)
         for node in nodes:
-            artifacts[self.label(node)] = self._ensure(node)
-        self._record(nodes)
+            artifacts[self.label(node)] = self.ensure(node)
+        self.record(nodes)
         made = sum(node.fingerprint in self.ran for node in nodes)
         console.print(f"{len(nodes) - made} stages reused, {made} run")
         return artifacts
 
     def finished(self, stage: str) -> Artifact:
         """The recipe's own artifact of a stage that has one node."""
-        node = next(n for n in reversed(self._needed_for(stage)) if n.stage == stage)
+        nodes = [n for n in self._needed_for(stage) if n.stage == stage]
+        own = [n for n in nodes if n.recipe.name == self.recipe.name] or nodes
+        if len(own) > 1:
+            raise TsqaError(
+                f"{self.origin}: its arms have {len(own)} different {stage} artifacts: "
+                f"{', '.join(self.label(n) for n in own)}",
+                "choose one: add `ablation=null` and the keys of the arm as overrides",
+            )
+        node = own[-1]
         artifact = self.find(node)
         if artifact is None:
             raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {stage} {self.origin}")
@@ -110,7 +129,8 @@ class Pipeline:
             directory=Path(self.recipe.runs),
         )
 
-    def _ensure(self, node: Node) -> Artifact:
+    def ensure(self, node: Node) -> Artifact:
+        """The artifact of a node whose inputs are there: found, or made."""
         cached = self.find(node)
         name = f"[bold]{self.label(node):<26}[/]"
         if cached is not None:
@@ -267,7 +287,8 @@ class Pipeline:
             return {}
         return recorded
 
-    def _record(self, nodes: list[Node]) -> None:
+    def record(self, nodes: list[Node]) -> None:
+        """Remember what this recipe last used, for saying what changed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         latest = {**self._recorded(), **{self.label(node): node.fingerprint for node in nodes}}
         write_json(self.folder / "stages.json", latest)

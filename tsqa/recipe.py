@@ -7,12 +7,14 @@ key, value and fix; a field marked `RUNTIME` never changes the data, and so no f
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from omegaconf import OmegaConf
@@ -31,6 +33,8 @@ from tsqa.errors import RecipeError
 RUNTIME: dict[str, Any] = {"runtime": True}
 BASIS_POINTS = 10_000
 SUITES = Path(__file__).parent.parent / "recipes" / "suites"
+_LONGEST_VALUE = 40
+"""Characters of a list or a mapping in the name of an arm."""
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -55,8 +59,8 @@ class Section(BaseModel):
     def data_config(self) -> dict[str, Any]:
         """Plain JSON of the fields that decide the data (all but those marked `RUNTIME`)."""
         config: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
+        for name, declared in type(self).model_fields.items():
+            extra = declared.json_schema_extra
             if isinstance(extra, dict) and extra.get("runtime"):
                 continue
             config[name] = _plain(getattr(self, name))
@@ -361,6 +365,13 @@ class SourceSection(Section):
     packing: Literal["split", "whole"] = "split"
     """split: documents one after the other, cut where a row ends. whole: each row holds whole
     documents, best fit first; one that is longer than a row is dropped."""
+    permute: Literal["answers"] | None = None
+    """Of `from: filter`: each item takes the answer, with all that it carries, of another item of
+    the same task and kind: the shape stays, what it teaches does not."""
+    subset_of: str | None = None
+    """Rows of another source of this mixture: a seeded choice of as many as `size_of` holds."""
+    size_of: str | None = None
+    """The source whose number of rows counts, so that both repeat equally often."""
     answer_marker: str | None = None
     """Only what follows the first of these in a document bears a loss, such as "Answer:"."""
     max_repetition: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
@@ -368,8 +379,13 @@ class SourceSection(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.path is None) == (self.stage is None):
-            raise ValueError("give exactly one of path, from")
+        origins = (self.path, self.stage, self.subset_of)
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError("give exactly one of path, from, subset_of")
+        if (self.subset_of is None) != (self.size_of is None):
+            raise ValueError("subset_of and size_of go together")
+        if self.permute and self.stage != "filter":
+            raise ValueError("permute needs `from: filter`: only its items have answers")
         if self.answer_marker == "":
             raise ValueError("answer_marker is empty; leave it out to train on whole documents")
         return self
@@ -407,6 +423,23 @@ class MixtureSection(Section):
     def tokens(self) -> int:
         """The token budget: that of all phases."""
         return sum(phase.tokens for phase in self.phases)
+
+    @property
+    def tokenized(self) -> dict[str, SourceSection]:
+        """The sources that hold rows of their own."""
+        return {name: source for name, source in self.sources.items() if not source.subset_of}
+
+    @model_validator(mode="after")
+    def _known_subsets(self) -> Self:
+        for name, source in self.sources.items():
+            for key in ("subset_of", "size_of"):
+                other = getattr(source, key)
+                if other is not None and other not in self.tokenized:
+                    raise ValueError(
+                        f"sources.{name}.{key} = {other!r} is no source with rows of its own; "
+                        f"use one of {', '.join(self.tokenized)}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _known_sources(self) -> Self:
@@ -638,24 +671,74 @@ def read_suite(name: str) -> dict[str, Any]:
     return section
 
 
-class AblationSection(Section):
-    """Arms = the product of the axes. `mixture.<source>` sets a ratio and scales the others."""
+Control = Literal["format_matched", "repeat_matched"]
 
-    axes: dict[str, list[Any]] = Field(min_length=1)
+
+class AblationSection(Section):
+    """Conditions = the product of `axes`, and the combinations that `arms` lists.
+
+    A key is any key of the recipe, with any value. `mixture.<source>` sets a ratio and scales the
+    others. A key that a combination does not name stays as in the recipe.
+    """
+
+    axes: dict[str, list[Any]] = {}
+    arms: list[dict[str, Any]] = []
+    """Each is keys and their values; `name` may name the condition."""
     seeds: list[int] = []
     """Every condition is trained once per seed; none means the recipe's own seed."""
-    control: dict[str, Any]
-    """The value of each axis in the control arm."""
+    control: dict[str, Any] | str
+    """The keys and values of the control's condition, or its name."""
+    controls: list[Control] = []
+    """Further conditions, made from the one that draws most from `from: filter`.
+    format_matched: its items with another item's answer. repeat_matched: human text in their
+    place, cut to as many rows, so that it repeats as often."""
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """What each condition sets, `name` among it where it is given."""
+        product: list[dict[str, Any]] = [{}] if self.axes else []
+        for key, values in self.axes.items():
+            product = [{**c, key: v} for c in product for v in values]
+        return [*product, *self.arms]
 
     @model_validator(mode="after")
-    def _control_is_an_arm(self) -> Self:
+    def _some_arms(self) -> Self:
+        if not self.axes and not self.arms:
+            raise ValueError("give axes, arms, or both")
         for key, values in self.axes.items():
             if not values:
                 raise ValueError(f"axis {key} has no values")
-            if key not in self.control:
-                raise ValueError(f"control lacks a value for the axis {key}")
-            if self.control[key] not in values:
-                raise ValueError(f"control {key}={self.control[key]} is not in its axis {values}")
+        for keys in (list(self.axes), *self.arms):
+            if "seed" in keys:
+                raise ValueError("`seed` is no axis, give ablation.seeds: arms are paired by it")
+        for name in ("seeds", "controls"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} {values} holds one twice")
+        return self
+
+    @model_validator(mode="after")
+    def _control_is_an_arm(self) -> Self:
+        if isinstance(self.control, str):
+            if self.control not in condition_names(self):
+                raise ValueError(
+                    f"control `{self.control}` is no condition; use one of: "
+                    f"{', '.join(condition_names(self))}"
+                )
+            return self
+        if not self.arms:
+            for key, values in self.axes.items():
+                if key not in self.control:
+                    raise ValueError(f"control lacks a value for the axis {key}")
+                if self.control[key] not in values:
+                    raise ValueError(
+                        f"control {key}={self.control[key]} is not in its axis {values}"
+                    )
+        if self.control not in [_settings(c) for c in self.combinations]:
+            raise ValueError(
+                f"control {self.control} is no condition; use the keys and values of one of: "
+                f"{', '.join(condition_names(self))}"
+            )
         return self
 
 
@@ -807,6 +890,11 @@ def _apply_override(tree: Any, override: str) -> None:
     except yaml.YAMLError:  # {data}/x.jsonl opens a YAML mapping
         value = text
     try:
+        mixture = OmegaConf.to_container(tree.get("mixture") or OmegaConf.create(), resolve=False)
+        assert isinstance(mixture, dict)
+        if "phases" in mixture and "sources" in mixture and _is_ratio(key, dict(mixture)):
+            _set_ratio(mixture["phases"], key, value)
+            key, value = "mixture.phases", mixture["phases"]
         OmegaConf.update(tree, key, value, force_add=True)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
@@ -878,10 +966,10 @@ def _ancestors(location: Sequence[str]) -> Iterator[str]:
 def _field_names(model: type[BaseModel], location: Sequence[str]) -> set[str]:
     """The keys that are valid below a location of the schema."""
     for depth, part in enumerate(location):
-        field = model.model_fields.get(part)
-        if field is None:
+        declared = model.model_fields.get(part)
+        if declared is None:
             continue
-        nested = [a for a in _flatten(field.annotation) if isinstance(a, type)]
+        nested = [a for a in _flatten(declared.annotation) if isinstance(a, type)]
         models = [a for a in nested if issubclass(a, BaseModel)]
         if models:
             return _field_names(models[0], location[depth + 1 :])
@@ -915,60 +1003,213 @@ class Arm:
     condition: str
     seed: int
     recipe: Recipe
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What the condition sets: key of the recipe -> value; `control` where it is a made one."""
 
 
 def arms_of(recipe: Recipe) -> dict[str, Arm]:
     """Arm name -> arm. Without an ablation: one arm, `main`."""
-    if recipe.ablation is None:
+    section = recipe.ablation
+    if section is None:
         return {"main": Arm("main", "main", recipe.seed, recipe)}
-    combinations: list[dict[str, Any]] = [{}]
-    for key, values in recipe.ablation.axes.items():
-        combinations = [{**c, key: v} for c in combinations for v in values]
-    seeds = recipe.ablation.seeds or [recipe.seed]
-    arms = [_arm(recipe, values, seed, len(seeds) > 1) for values in combinations for seed in seeds]
+    seeds = section.seeds or [recipe.seed]
+    names = condition_names(section)
+    conditions: list[tuple[str, dict[str, Any], Recipe]] = []
+    for name, combination in zip(names, section.combinations, strict=True):
+        values = _settings(combination)
+        conditions.append((name, values, _with_values(recipe, values, name)))
+    for control in section.controls:
+        conditions.append(_matched(conditions[: len(names)], control))
+    _refuse_duplicates(conditions)
+    several = len(seeds) > 1
+    arms = [
+        Arm(
+            f"{name},seed={seed}" if several else name,
+            name,
+            seed,
+            changed.model_copy(update={"seed": seed}),
+            values,
+        )
+        for name, values, changed in conditions
+        for seed in seeds
+    ]
     return {arm.name: arm for arm in arms}
-
-
-def _arm(recipe: Recipe, values: Mapping[str, Any], seed: int, several_seeds: bool) -> Arm:
-    condition = _arm_name(values)
-    name = f"{condition},seed={seed}" if several_seeds else condition
-    return Arm(name, condition, seed, _with_values(recipe, values, seed))
 
 
 def control_of(recipe: Recipe) -> str:
     """The condition of the control arms."""
-    if recipe.ablation is None:
+    section = recipe.ablation
+    if section is None:
         return "main"
-    values = recipe.ablation.control
+    if isinstance(section.control, str):
+        return section.control
     # Spelled as in the axis: a control of 0 is the arm 0.0.
-    return _arm_name({k: axis[axis.index(values[k])] for k, axis in recipe.ablation.axes.items()})
+    settings = [_settings(combination) for combination in section.combinations]
+    return condition_names(section)[settings.index(section.control)]
 
 
-def _arm_name(values: Mapping[str, Any]) -> str:
-    return ",".join(f"{key.split('.')[-1]}={value}" for key, value in values.items())
+def condition_names(section: AblationSection) -> list[str]:
+    """A name for each combination: its own, or what varies, each key by its shortest clear tail."""
+    combinations = section.combinations
+    tails = key_tails(key for combination in combinations for key in _settings(combination))
+    return [
+        str(combination.get("name") or named_values(_settings(combination), tails))
+        for combination in combinations
+    ]
 
 
-def _with_values(recipe: Recipe, values: Mapping[str, Any], seed: int) -> Recipe:
-    tree = recipe.model_dump(mode="json", by_alias=True) | {"ablation": None, "seed": seed}
+def key_tails(keys: Iterable[str]) -> dict[str, str]:
+    """Key -> its last part, or as many of its last parts as tell it from the others."""
+    known = dict.fromkeys(keys)
+    return {key: _shortest_tail(key, known) for key in known}
+
+
+def named_values(values: Mapping[str, Any], tails: Mapping[str, str]) -> str:
+    """`tail=value` of each, separated by commas; `recipe` where nothing is set."""
+    return ",".join(f"{tails[key]}={_shown(value)}" for key, value in values.items()) or "recipe"
+
+
+def _settings(combination: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in combination.items() if key != "name"}
+
+
+def _shortest_tail(key: str, keys: Collection[str]) -> str:
+    parts = key.split(".")
+    for size in range(1, len(parts)):
+        tail = ".".join(parts[-size:])
+        if not any(other != key and f".{other}".endswith(f".{tail}") for other in keys):
+            return tail
+    return key
+
+
+def _shown(value: Any) -> str:
+    """A value as part of a name: short, and another one for another value."""
+    if value is None:
+        return "none"
+    if isinstance(value, (list, Mapping)):
+        items = value if isinstance(value, list) else [f"{k}:{v}" for k, v in value.items()]
+        text = "+".join(map(str, items)) or "none"
+        if len(text) > _LONGEST_VALUE or any(isinstance(i, (list, Mapping)) for i in items):
+            return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+        return text
+    return str(value)
+
+
+def _matched(
+    conditions: Sequence[tuple[str, dict[str, Any], Recipe]], control: Control
+) -> tuple[str, dict[str, Any], Recipe]:
+    """The control of that kind to the condition that draws most from the synthetic source."""
+    shares = [_synthetic_tokens(changed) for _, _, changed in conditions]
+    name, values, changed = conditions[shares.index(max(shares))]
+    if not max(shares):
+        raise RecipeError(
+            f"ablation.controls: {control}: no condition draws from a source `from: filter`",
+            "give one a ratio above 0, or leave the control out",
+        )
+    tree = changed.model_dump(mode="json", by_alias=True)
+    mixture = tree["mixture"]
+    synthetic = [n for n, s in mixture["sources"].items() if s["from"] == "filter"]
+    if control == "format_matched":
+        for source in synthetic:
+            mixture["sources"][source]["permute"] = "answers"
+    else:
+        human = [n for n, s in mixture["sources"].items() if s["path"] is not None]
+        if not human:
+            raise RecipeError(
+                "ablation.controls: repeat_matched needs a source with a `path`",
+                "add human text to mixture.sources",
+            )
+        ratios = mixture["phases"][0]["ratios"]
+        largest = max(human, key=lambda source: ratios.get(source, 0.0))
+        for source in synthetic:
+            mixture["sources"][f"{source}_as_{largest}"] = {
+                "subset_of": largest,
+                "size_of": source,
+                "max_repetition": mixture["sources"][source]["max_repetition"],
+            }
+            for phase in mixture["phases"]:
+                if source in phase["ratios"]:
+                    phase["ratios"][f"{source}_as_{largest}"] = phase["ratios"].pop(source)
+    made = f"{name},{control}"
+    return made, {**values, "control": control}, _validated(tree, made)
+
+
+def _synthetic_tokens(recipe: Recipe) -> float:
+    mixture = needed(recipe.mixture, "mixture")
+    return sum(
+        phase.tokens * ratio
+        for phase in mixture.phases
+        for name, ratio in phase.ratios.items()
+        if mixture.sources[name].stage == "filter"
+    )
+
+
+def _refuse_duplicates(conditions: Sequence[tuple[str, dict[str, Any], Recipe]]) -> None:
+    for (first, _, one), (second, _, two) in itertools.combinations(conditions, 2):
+        if first == second:
+            raise RecipeError(
+                f"ablation: two conditions have the name `{first}`",
+                "give each of them a `name` in ablation.arms",
+            )
+        if one == two:
+            raise RecipeError(
+                f"ablation: the conditions `{first}` and `{second}` are the same recipe",
+                "leave one out",
+            )
+
+
+def _with_values(recipe: Recipe, values: Mapping[str, Any], name: str) -> Recipe:
+    tree = recipe.model_dump(mode="json", by_alias=True) | {"ablation": None}
     for key, value in values.items():
-        head, _, tail = key.partition(".")
-        if head == "mixture" and tail in tree["mixture"]["sources"]:
-            for phase in tree["mixture"]["phases"]:
-                phase["ratios"] = rescale_ratios(phase["ratios"], tail, value)
+        if _is_ratio(key, tree["mixture"]):
+            try:
+                _set_ratio(tree["mixture"]["phases"], key, value)
+            except RecipeError as error:
+                raise RecipeError(f"ablation: {name}: {error}") from error
             continue
-        node = tree
-        *parents, leaf = key.split(".")
-        for part in parents:
-            node = cast(dict[str, Any], node.get(part)) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or leaf not in node:
-            raise RecipeError(f"ablation.axes.{key}: no such key", "use a key of the recipe")
-        node[leaf] = value
+        node: Any = tree
+        parts = key.split(".")
+        for depth, part in enumerate(parts):
+            if not isinstance(node, dict) or part not in node:
+                raise _unknown_key(key, node, parts, depth)
+            if depth == len(parts) - 1:
+                node[part] = value
+            node = node[part]
+    return _validated(tree, name)
+
+
+def _unknown_key(key: str, node: Any, parts: Sequence[str], depth: int) -> RecipeError:
+    if not isinstance(node, dict):
+        section = ".".join(parts[:depth])
+        return RecipeError(
+            f"ablation: {key}: no such key: `{section}` is {node!r}",
+            f"set `{section}` in the recipe, or vary it whole",
+        )
+    near = difflib.get_close_matches(parts[depth], list(node), n=1)
+    fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(node)}"
+    return RecipeError(f"ablation: {key}: no such key: `{parts[depth]}`", fix)
+
+
+def _validated(tree: Mapping[str, Any], name: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        raise RecipeError(f"arm {_arm_name(values)}: {where}: {problem['msg']}") from error
+        raise RecipeError(f"arm {name}: {where}: {problem['msg']}") from error
+
+
+def _is_ratio(key: str, mixture: Mapping[Any, Any] | None) -> bool:
+    """Whether `mixture.<source>` is meant; a source may not shadow a key of the section."""
+    head, _, tail = key.partition(".")
+    if head != "mixture" or mixture is None or tail in MixtureSection.model_fields:
+        return False
+    return tail in mixture["sources"]
+
+
+def _set_ratio(phases: Sequence[dict[str, Any]], key: str, value: Any) -> None:
+    for phase in phases:
+        phase["ratios"] = rescale_ratios(phase["ratios"], key.partition(".")[2], value)
 
 
 def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> dict[str, float]:
