@@ -36,7 +36,7 @@ _ONE_SEED = (
 _SEVERAL_SEEDS = (
     "Intervals cover the sampling of evaluated documents and the spread between training seeds."
 )
-ALLOWABLE = frozenset({"tokens", "version", "num_fewshot", "seeds"})
+ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds"})
 """What `tsqa compare RUN... --allow` may let differ."""
 _PER_ROW = "An interval is its row's alone; a verdict is corrected for all rows of the table."
 _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
