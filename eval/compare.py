@@ -23,7 +23,7 @@ from rich.text import Text
 
 from eval import crossed, fit, stats
 from eval.contamination import contamination
-from eval.harness import DOCUMENTS, RESULTS
+from eval.harness import DOCUMENTS, RESULTS, expand_macros
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe, arms_of, control_of, needed
@@ -36,7 +36,7 @@ _ONE_SEED = (
 _SEVERAL_SEEDS = (
     "Intervals cover the sampling of evaluated documents and the spread between training seeds."
 )
-ALLOWABLE = frozenset({"tokens", "version", "num_fewshot", "seeds"})
+ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds"})
 """What `tsqa compare RUN... --allow` may let differ."""
 _PER_ROW = "An interval is its row's alone; a verdict is corrected for all rows of the table."
 _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
@@ -74,7 +74,7 @@ def run(context: StageContext) -> dict[str, Any]:
         bootstrap=section.bootstrap,
         confidence=section.confidence,
         seed=recipe.seed,
-        macros=section.macros,
+        macros=expand_macros(section.macros, context.inputs.values()),
         gaps={name: (arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
     )
@@ -455,7 +455,7 @@ def _check_same_tasks(
     notes = []
     for task in sorted(reference.tasks.keys() & model.tasks.keys()):
         before, after = reference.tasks[task], model.tasks[task]
-        for key in _MUST_MATCH:
+        for key in (*_MUST_MATCH, "backend"):
             if before.get(key) == after.get(key):
                 continue
             told = (
@@ -463,7 +463,7 @@ def _check_same_tasks(
                 f"{after.get(key)!r} for {model.name}"
             )
             if key not in allow:
-                fix = "evaluate both with the same task files, eval.limit and eval.num_fewshot"
+                fix = "evaluate both with the same task files, limit, num_fewshot and backend"
                 if key in ALLOWABLE:
                     fix += f"; `tsqa compare RUN... --allow {key}` compares nevertheless"
                 raise DataError(told, fix)

@@ -89,11 +89,17 @@ def read_curve(evaluations: Iterable[Artifact]) -> list[dict[str, Any]]:
 
 
 def expand_macros(
-    macros: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]]
+    macros: Mapping[str, Sequence[str]], evaluations: Iterable[Artifact]
 ) -> dict[str, list[str]]:
-    """Macro -> its tasks, each once; `groups` is that of results.json."""
+    """Macro -> its tasks, each once: a group is replaced by its own, as an evaluation found them.
+
+    Artifacts that are no evaluation are passed over.
+    """
+    files = [artifact.path / RESULTS for artifact in evaluations]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    groups = {name: leaves for one in found for name, leaves in one.get("groups", {}).items()}
     return {
-        name: list(dict.fromkeys(task for member in members for task in groups[member]))
+        name: list(dict.fromkeys(t for member in members for t in groups.get(member, [member])))
         for name, members in macros.items()
     }
 
@@ -233,6 +239,7 @@ def read_result(task: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         for sample in sorted(samples, key=lambda s: int(s["doc_id"]))
         if sample["filter"] == chosen
     ]
+    _mark_groups(documents)
     n = len(documents)
     score = math.fsum(document["score"] for document in documents) / n
     reported = raw["results"][task].get(f"{metric},{chosen}")
@@ -284,6 +291,15 @@ def _group(document: Mapping[str, Any]) -> str | None:
     """A mark of the passage that a document asks about; None where it has none."""
     texts = [document[key] for key in _GROUP_FIELDS if isinstance(document.get(key), str)]
     return hashlib.sha256(texts[0].encode()).hexdigest()[:16] if texts and texts[0] else None
+
+
+def _mark_groups(documents: Sequence[dict[str, Any]]) -> None:
+    """Each document its group, where any two of the task share one; otherwise none has any."""
+    shared = [document["group"] for document in documents if document["group"] is not None]
+    is_grouped = len(set(shared)) < len(shared)
+    for document in documents:
+        alone = f"document {document['doc_id']}"
+        document["group"] = (document["group"] or alone) if is_grouped else None
 
 
 def _likelihoods(kind: str, sample: Mapping[str, Any]) -> list[float]:

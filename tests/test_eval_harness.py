@@ -184,12 +184,18 @@ def test_few_shot_seed_limit_and_chat_template_reach_the_prompts(
     assert all(p.startswith("<system>Be brief.") and p.count("<user>") == 3 for p in prompts[2])
 
 
-def test_the_log_probability_of_generated_text_is_null_and_passages_group() -> None:
-    part = harness.read_result("t", raw_of([sample(doc={"question": "q", "passage": "p"})], 1.0))
-    [document] = part["documents"]
-    assert document["loglikelihoods"] is None
-    assert document["group"] == harness._group({"passage": "p"}) != harness._group({"passage": "x"})
-    assert harness._group({"question": "q"}) is None
+@pytest.mark.parametrize(
+    ("passages", "groups"),
+    [(["p", "p", None], [0, 0, 1]), (["p", "x", None], None), ([None, None, None], None)],
+)
+def test_documents_that_share_a_passage_are_a_group(
+    passages: list[str | None], groups: list[int] | None
+) -> None:
+    docs = [{"question": "q"} | ({"passage": p} if p else {}) for p in passages]
+    samples = [sample(doc_id=i, doc=doc) for i, doc in enumerate(docs)]
+    found = [d["group"] for d in harness.read_result("t", raw_of(samples, 1.0))["documents"]]
+    numbers = [list(dict.fromkeys(found)).index(group) for group in found]
+    assert found == [None] * 3 if groups is None else numbers == groups and None not in found
 
 
 def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path) -> None:
@@ -209,12 +215,14 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
     assert "tiny_choice" in curve[0]["tasks"]
 
 
-def test_macros_name_the_tasks_behind_groups() -> None:
+def test_macros_name_the_tasks_behind_groups(tmp_path: Path) -> None:
     groups = {"g": ["a", "b"], "b": ["b"], "c": ["c"]}
-    assert harness.expand_macros({"m": ["g", "b"], "n": ["c"]}, groups) == {
-        "m": ["a", "b"],
-        "n": ["c"],
-    }
+    (tmp_path / harness.RESULTS).write_text(json.dumps({"groups": groups}))
+    macros = {"m": ["g", "b"], "n": ["c"]}
+    found = harness.expand_macros(
+        macros, [Artifact(tmp_path / "no evaluation", {}), Artifact(tmp_path, {})]
+    )
+    assert found == {"m": ["a", "b"], "n": ["c"]}
 
 
 def world_with(folder: Path, world: Path, task: str, change: tuple[str, str]) -> Path:
