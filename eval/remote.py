@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,14 @@ class RemoteModel(LM):  # type: ignore[misc]
         for worker in self._workers:
             worker.connection.close()
         for worker in self._workers:
-            worker.process.join(_END_SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(_END_SECONDS)
             worker.process.kill()
-            worker.process.join()
+            worker.process.wait()
         self._workers = []
 
     @property
-    def pids(self) -> list[int | None]:
+    def pids(self) -> list[int]:
         return [worker.process.pid for worker in self._workers]
 
     @property
@@ -129,13 +130,12 @@ class RemoteModel(LM):  # type: ignore[misc]
             raise self._explain_death(worker) from error
 
     def _explain_death(self, worker: _Worker) -> EngineError:
-        worker.process.join(_END_SECONDS)
-        code = worker.process.exitcode
+        code = worker.process.wait()
         lines = worker.log.read_text(encoding="utf-8", errors="replace").splitlines()
         shown = "\n".join(
             f"  | {line[:300]}" for line in [x for x in lines if x.strip()][-_LOG_LINES:]
         )
-        ending = f"was killed by signal {-code}" if code is not None and code < 0 else "ended"
+        ending = f"was killed by signal {-code}" if code < 0 else "ended"
         name = {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
         return EngineError(
             f"{name} {ending} while it served {self._settings.checkpoint}; last lines of "
@@ -147,33 +147,38 @@ class RemoteModel(LM):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Worker:
-    process: BaseProcess
+    process: subprocess.Popen[bytes]
     connection: Connection
     log: Path
 
 
 def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _Worker:
     ours, theirs = multiprocessing.Pipe()
-    # A fresh interpreter: vLLM and CUDA do not survive a fork.
-    process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(settings, environment, log, theirs)
-    )
-    process.start()
+    root = str(Path(__file__).resolve().parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with log.open("ab") as handle:
+        # Not multiprocessing: it would report what vLLM leaves behind as leaked by this process.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "eval.remote", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+        )
     theirs.close()
-    return _Worker(process, ours, log)
+    worker = _Worker(process, ours, log)
+    with contextlib.suppress(BrokenPipeError):  # a death is seen when it should be ready
+        ours.send(settings)
+    return worker
 
 
-def _serve(
-    settings: ModelSettings, environment: dict[str, str], log: Path, connection: Connection
-) -> None:
+def _main() -> None:
     """The worker: answer until the connection closes."""
     die_with_parent()
-    os.environ.update(environment)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, sys.stdout.fileno())
-    os.dup2(handle, sys.stderr.fileno())
+    connection = Connection(int(sys.argv[1]))
     try:
-        _answer_all(settings, connection)
+        _answer_all(connection.recv(), connection)
     except EOFError:
         os._exit(0)
     except BaseException:  # noqa: BLE001 - vLLM's own shutdown can hang
@@ -194,3 +199,7 @@ def _answer_all(settings: ModelSettings, connection: Connection) -> None:
             continue
         requests = [Instance(method, {}, given, 0) for given in arguments]
         connection.send(getattr(model, method)(requests))
+
+
+if __name__ == "__main__":
+    _main()

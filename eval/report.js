@@ -20,7 +20,7 @@
 
   // Plots: the theme's colours, the chosen arms, the searched tasks.
   function chosenArms() {
-    return new Set(all("#arms input[type=checkbox]:checked").map(function (box) { return box.value; }));
+    return new Set(all("#arms .pool input:checked").map(function (box) { return box.value; }));
   }
 
   function pick(values, kept) { return kept.map(function (index) { return values[index]; }); }
@@ -46,7 +46,7 @@
     figure.layout.shapes = figure.layout.shapes.slice(0, Math.ceil(kept.length / 2))
       .map(function (band, number) { return Object.assign({}, band, { y0: top - 2 * number - 0.5, y1: top - 2 * number + 0.5 }); });
     var pixels = Math.max(24, (kept.length * traces.length > 80 ? 9 : 15) * traces.length + 8);
-    figure.layout.height = 80 + pixels * Math.max(kept.length, 2);
+    figure.layout.height = 86 + pixels * Math.max(kept.length, 2);
     figure.layout.showlegend = false;
   }
 
@@ -64,14 +64,15 @@
       });
     }
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
-    layout.font = { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 };
-    layout.margin = { l: 56, r: 20, t: 14, b: 50 };
+    layout.font = { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: printing ? 10 : 13 };
+    layout.margin = { l: 56, r: 20, t: 14, b: 56 };
     layout.legend = { orientation: "h", x: 0, y: 1, yanchor: "bottom" };
     layout.hoverlabel = { align: "left" };
     ["xaxis", "yaxis"].forEach(function (axis) {
       layout[axis].gridcolor = colour("--grid");
       layout[axis].zerolinecolor = id === "forest" ? colour("--soft") : colour("--grid");
       layout[axis].fixedrange = true;
+      if (layout[axis].title) layout[axis].title.font = { size: layout.font.size };
     });
     if (printing) layout.width = at(id).parentElement.className === "pair" ? PRINT_WIDTH / 2 - 8 : PRINT_WIDTH;
     else layout.autosize = true;
@@ -92,7 +93,7 @@
       count += row.hidden ? 0 : 1;
     });
     at("delta-count").textContent = count + " of " + rows.length + " rows";
-    at("arms-shown").textContent = arms.size + " of " + all("#arms input[type=checkbox]").length;
+    at("arms-shown").textContent = arms.size + " of " + all("#arms .pool input").length;
   }
 
   function armsChanged() {
@@ -217,10 +218,10 @@
     field.addEventListener("change", function () { shown[field.dataset.plot] = +field.value; draw(field.dataset.plot); });
   });
   all("input[data-rows]").forEach(function (field) { field.addEventListener("input", later(function () { filterRows(field); })); });
-  all("#arms input[type=checkbox]").forEach(function (box) { box.addEventListener("change", armsChanged); });
+  all("#arms .pool input").forEach(function (box) { box.addEventListener("change", armsChanged); });
   all("button[data-arms]").forEach(function (button) {
     button.addEventListener("click", function () {
-      all("#arms label:has(input[type=checkbox])").forEach(function (label) {
+      all("#arms .pool label").forEach(function (label) {
         if (!label.hidden) label.querySelector("input").checked = button.dataset.arms === "all";
       });
       armsChanged();
@@ -228,7 +229,7 @@
   });
   on("arm-search", "input", function () {
     var part = wanted("arm-search");
-    all("#arms label:has(input[type=checkbox])").forEach(function (label) { label.hidden = !has(label.textContent, part); });
+    all("#arms .pool label").forEach(function (label) { label.hidden = !has(label.textContent, part); });
   });
   on("task-search", "input", later(function () { filterDeltas(); if (plots.forest) draw("forest"); }));
   on("verdict", "change", filterDeltas);

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from eval import figures, stats
 from eval.disagreements import Evaluations, disagreements, shorten
-from eval.harness import RESULTS
+from eval.harness import RESULTS, read_curve
 from tsqa.artifact import Artifact, read_jsonl
 from tsqa.card import allowed_leaks, cost_rows
 from tsqa.dataset import draw_rows, read_curated, read_rejected
@@ -71,8 +71,8 @@ def build(
     *,
     train: Mapping[str, Artifact] | None = None,
     evaluations: Mapping[str, Artifact] | None = None,
-    checkpoints: Mapping[str, Mapping[int, Artifact]] | None = None,
-    filtered: Artifact | None = None,
+    checkpoints: Mapping[str, Sequence[Artifact]] | None = None,
+    datasets: Mapping[str, Artifact] | None = None,
     seeds: Artifact | None = None,
     generate: Artifact | None = None,
     tokenize: Artifact | None = None,
@@ -80,11 +80,13 @@ def build(
     """Write the page; what a recipe does not have may be None: artifacts, or a comparison.
 
     `train` and `evaluations` are by arm name, `evaluations` also holds `base`; `checkpoints` holds
-    evaluations of intermediate checkpoints, arm name -> tokens -> artifact.
+    the evaluations of an arm's intermediate checkpoints. `datasets` are filter artifacts by label:
+    the first, whose `seeds` and `generate` these are, is shown in full, the others by their counts.
     """
     from plotly.offline import get_plotlyjs
 
-    train, evaluations = train or {}, evaluations or {}
+    train, evaluations, datasets = train or {}, evaluations or {}, datasets or {}
+    filtered = next(iter(datasets.values()), None)
     arms = arms_of(recipe) if recipe.train else {}
     coverage = list(_coverage(seeds, filtered))
     page = (
@@ -99,6 +101,7 @@ def build(
             styles=_styles(deltas, arms),
             chosen=_chosen(deltas) if deltas else [],
             matrix=deltas is not None and len(deltas["arms"]) <= MATRIX_ARMS,
+            contamination=(deltas or {}).get("contamination") or {},
             gaps=list(_gaps(deltas, arms)) if deltas else [],
             words={stats.BETTER: "better", stats.WORSE: "worse", stats.UNCHANGED: "same"},
             verdicts=[stats.BETTER, stats.WORSE, stats.UNCHANGED],
@@ -110,6 +113,7 @@ def build(
             mixture=list(_mixture(arms, train)),
             training={arm: artifact.summary for arm, artifact in train.items()},
             filtered=filtered.summary if filtered else None,
+            datasets={label: artifact.summary for label, artifact in datasets.items()},
             seeds=seeds.summary if seeds else None,
             generate=generate.summary if generate else None,
             tokenize=tokenize.summary if tokenize else None,
@@ -168,14 +172,14 @@ def _plots(
     deltas: Mapping[str, Any] | None,
     arms: Mapping[str, Arm],
     train: Mapping[str, Artifact],
-    checkpoints: Mapping[str, Mapping[int, Artifact]],
+    checkpoints: Mapping[str, Sequence[Artifact]],
     evaluations: Mapping[str, Artifact],
     filtered: Artifact | None,
 ) -> dict[str, _Figures]:
     """Id -> its figures; a plot without data is left out."""
     style = _styles(deltas, arms)
     plots: dict[str, _Figures] = {"loss": list(_losses(arms, train, style))}
-    plots["tokens"] = list(_over_tokens(arms, checkpoints, evaluations, train, style))
+    plots["tokens"] = list(_over_tokens(arms, checkpoints, evaluations, style))
     if deltas:
         plots["forest"] = [("", figures.forest(deltas))]
         if len(deltas["arms"]) > MATRIX_ARMS:
@@ -222,34 +226,29 @@ def _curve(path: Path) -> list[_Record]:
 
 def _over_tokens(
     arms: Mapping[str, Arm],
-    checkpoints: Mapping[str, Mapping[int, Artifact]],
+    checkpoints: Mapping[str, Sequence[Artifact]],
     evaluations: Mapping[str, Artifact],
-    train: Mapping[str, Artifact],
     style: Mapping[str, figures.Style],
 ) -> Iterator[tuple[str, figures.Figure]]:
     """Score over tokens, where intermediate checkpoints were evaluated: base at 0, final at end."""
-    if not checkpoints:
-        return
-    scored: dict[str, dict[int, dict[str, float]]] = {}
-    for arm, by_tokens in checkpoints.items():
-        found = dict(by_tokens)
-        if arm in evaluations and arm in train:
-            found[int(train[arm].summary["tokens"])] = evaluations[arm]
+    scored: dict[str, list[tuple[int, dict[str, float]]]] = {}
+    for arm, artifacts in checkpoints.items():
+        final = [evaluations[arm]] if arm in evaluations else []
+        scored[arm] = [(int(r["tokens"]), _scores(r)) for r in read_curve([*artifacts, *final])]
         if "base" in evaluations:
-            found[0] = evaluations["base"]
-        scored[arm] = {tokens: _scores(found[tokens]) for tokens in sorted(found)}
-    tasks = {task for points in scored.values() for scores in points.values() for task in scores}
+            base = json.loads((evaluations["base"].path / RESULTS).read_text(encoding="utf-8"))
+            scored[arm].insert(0, (0, _scores(base)))
+    tasks = {task for points in scored.values() for _, scores in points for task in scores}
     for task in sorted(tasks, key=lambda name: (name != stats.MACRO, name)):
         lines = {
-            arm: [(tokens, scores[task]) for tokens, scores in points.items() if task in scores]
+            arm: [(tokens, scores[task]) for tokens, scores in points if task in scores]
             for arm, points in scored.items()
         }
         label = f"{figures.escape(task)}, score"
         yield task, figures.curves(lines, arms, style, label=label, percent=True)
 
 
-def _scores(artifact: Artifact) -> dict[str, float]:
-    results = json.loads((artifact.path / RESULTS).read_text(encoding="utf-8"))
+def _scores(results: Mapping[str, Any]) -> dict[str, float]:
     scores = {task: float(result["score"]) for task, result in results["tasks"].items()}
     return {**scores, stats.MACRO: float(results["macro"])}
 
@@ -298,18 +297,17 @@ def _chosen(deltas: Mapping[str, Any]) -> list[str]:
 
 
 def _gaps(deltas: Mapping[str, Any], arms: Mapping[str, Arm]) -> Iterator[_Record]:
-    """Arms of the recipe that have no result in the comparison, with the reason if it is given."""
-    told = {gap["arm"]: gap.get("reason") for gap in deltas.get("gaps") or []}
-    for name in told:
-        if name not in arms:
-            yield {"arm": name, "reason": told[name] or ""}
+    """Arms that have no result in the comparison, with the reason where it is given."""
+    told = deltas.get("gaps") or {}
+    for name, gap in told.items():
+        yield {"arm": name, "reason": gap.get("reason")}
     seeds = deltas.get("seeds") or {}
     for name, arm in arms.items():
-        counted = arm.condition in deltas["scores"]
-        if counted and arm.condition in seeds:
-            counted = arm.seed in seeds[arm.condition]
-        if not counted or name in told or arm.condition in told:
-            yield {"arm": name, "reason": told.get(name) or told.get(arm.condition) or ""}
+        known = arm.condition in deltas["scores"]
+        if known and arm.condition in seeds:
+            known = arm.seed in seeds[arm.condition]
+        if not known and name not in told:
+            yield {"arm": name, "reason": None}
 
 
 def _disagreements(

@@ -243,7 +243,7 @@ def mcnemar(differences: Floats) -> float | None:
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """Step-down adjusted p-values, in the order given; a larger weight asks for less evidence.
 
-    Holm, A simple sequentially rejective multiple test procedure (1979), section 4 for weights.
+    Holm, A simple sequentially rejective multiple test procedure (1979), also for weights.
     Whatever the dependence of the rows, the chance of any false finding stays below alpha.
     """
     given = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -261,7 +261,8 @@ def table_weights(is_macro: Sequence[bool]) -> list[float]:
     """Weights for `holm` over one table: its macro rows share one half, its task rows the other.
 
     The macro rows are few and are the question; were all rows weighed alike, 30 tasks would drown
-    them. One family keeps the table at alpha, where two families of their own would reach 2 alpha.
+    them. One family keeps the table at alpha: with two families of their own, 7.5% of simulated
+    tables of one comparison held a false finding, with this one 3.0%.
     """
     macro, tasks = sum(is_macro), len(is_macro) - sum(is_macro)
     return [0.5 / macro if flag else 0.5 / tasks for flag in is_macro]
@@ -291,6 +292,7 @@ def planned_mde(
     discordance: Sequence[float],
     confidence: float,
     power: float = POWER,
+    arms: int = 2,
     repeated: float = REPEATED,
     seed_sd: float = SEED_SD,
 ) -> float:
@@ -300,6 +302,8 @@ def planned_mde(
     variance `discordance`: with binary scores and a small effect the share of documents that
     change. A share `repeated` of it is the same in every seed; `seed_sd` is the standard deviation
     of a difference between seeds. One seed: the spread between seeds is left out, as in the rows.
+    `arms`, the control among them, lend each other degrees of freedom; by simulation the power
+    at 0.8 is then 0.70 to 0.83, for one seed or one comparison 0.76 to 0.82.
     """
     tasks = len(n)
     documents = [share / count / tasks**2 for share, count in zip(discordance, n, strict=True)]
@@ -308,7 +312,7 @@ def planned_mde(
     planned = crossed.Estimate(
         delta=0.0,
         seeds=(seed_sd**2 + (1 - repeated) * sum(documents)) / seeds,
-        seeds_df=seeds - 1,
+        seeds_df=crossed.planned_df(arms, seeds),
         documents=repeated * sum(documents),
         documents_df=sum(n) - tasks,
         method="planned",
@@ -444,7 +448,7 @@ def _rows_of_seeds(
                 mde=estimate.detectable(confidence, POWER),
                 stderr=estimate.stderr,
                 p_mcnemar=None,
-                method=estimate.method,
+                method=estimate.method + (", groups" if samples[tasks[0]].is_grouped else ""),
             )
         )
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval import stats
+from eval import compare
 from tsqa.artifact import Artifact, write_json, write_jsonl
 from tsqa.recipe import Recipe, arms_of, control_of
 
@@ -51,12 +52,17 @@ def make_evaluations(
         assert arm.recipe.mixture
         gain = 0.5 * arm.recipe.mixture.phases[0].ratios["synthetic"]
         scores = _scores(tasks, n, gain, arm.seed)
-        made[name] = evaluation(root / f"arm{number}", scores, text)
+        made[name] = evaluation(root / f"arm{number}", scores, text, tokens=1_000_000)
     return made
 
 
-def evaluation(folder: Path, scores: Mapping[str, Sequence[float]], text: str = "") -> Artifact:
-    """An evaluate artifact with these scores per document."""
+def evaluation(
+    folder: Path,
+    scores: Mapping[str, Sequence[float]],
+    text: str = "",
+    tokens: int | None = None,
+) -> Artifact:
+    """An evaluate artifact with these scores per document, of a model after so many tokens."""
     folder.mkdir(parents=True)
     rows = [
         {
@@ -73,63 +79,37 @@ def evaluation(folder: Path, scores: Mapping[str, Sequence[float]], text: str = 
         for i, score in enumerate(values)
     ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "documents.parquet")
-    means = {task: float(np.mean(values)) for task, values in scores.items()}
-    macro = float(np.mean(list(means.values())))
-    results = {task: {"score": mean} for task, mean in means.items()}
-    write_json(folder / "results.json", {"tasks": results, "macro": macro})
+    about = {"metric": "acc", "version": 1.0, "num_fewshot": 0, "kind": "multiple_choice"}
+    results = {
+        task: {**about, "n": len(values), "score": float(np.mean(values))}
+        for task, values in scores.items()
+    }
+    macro = float(np.mean([result["score"] for result in results.values()]))
+    told = {} if tokens is None else {"tokens": tokens}
+    write_json(folder / "results.json", {"tasks": results, "macro": macro, **told})
     return Artifact(folder, {"fingerprint": folder.name, "summary": {}})
 
 
 def make_deltas(recipe: Recipe, evaluations: Mapping[str, Artifact]) -> dict[str, Any]:
-    """What compare writes for several seeds, with normal intervals."""
-    control, arms = control_of(recipe), arms_of(recipe)
-    by_condition: dict[str, dict[int, dict[str, Any]]] = {}
-    for name, arm in arms.items():
+    """What compare writes for these evaluations, as it comes back from deltas.json."""
+    models = [compare.read("base", evaluations["base"])]
+    gaps = {}
+    for name, arm in arms_of(recipe).items():
         if name in evaluations:
-            by_condition.setdefault(arm.condition, {})[arm.seed] = _read(evaluations[name])
-    base = _read(evaluations["base"])
-    conditions = [name for name in by_condition if name != control]
-    pairs = [(control, "base"), *((arm, control) for arm in conditions)]
-    rows = []
-    for arm, against in pairs:
-        reference = by_condition.get(against) or dict.fromkeys(by_condition[arm], base)
-        shared = {s: v for s, v in by_condition[arm].items() if s in reference}
-        own = [
-            _row(task, [shared[s][task] for s in shared], [reference[s][task] for s in shared])
-            for task in base
-        ]
-        own.append(_macro(own))
-        label = {"comparison": f"{arm} - {against}", "arm": arm, "against": against}
-        rows += [{**label, **row} for row in own]
-    scores = {
-        name: _with_macro({t: float(np.mean([s[t] for s in by_seed.values()])) for t in base})
-        for name, by_seed in by_condition.items()
-    }
-    return {
-        "control": control,
-        "arms": conditions,
-        "has_base": True,
-        "comparisons": [f"{arm} - {against}" for arm, against in pairs],
-        "confidence": 0.95,
-        "bootstrap": 1000,
-        "tasks": {
-            task: {"metric": "acc", "version": 1.0, "num_fewshot": 0, "n": len(values)}
-            for task, values in base.items()
-        },
-        "scores": {"base": _with_macro({t: float(np.mean(v)) for t, v in base.items()}), **scores},
-        "seeds": {name: list(by_seed) for name, by_seed in by_condition.items()},
-        "scores_by_seed": {
-            name: {
-                str(seed): _with_macro({t: float(np.mean(v)) for t, v in values.items()})
-                for seed, values in by_seed.items()
-            }
-            for name, by_seed in by_condition.items()
-        },
-        "rows": rows,
-        "fit": None,
-        "caveat": "Intervals cover documents and seeds.",
-        "conclusion": f"Macro average, against the control {control}: see the table.",
-    }
+            models.append(compare.read(name, evaluations[name], arm.condition, arm.seed))
+        else:
+            gaps[name] = (arm.condition, "not evaluated")
+    made = compare.compare(
+        models,
+        control=control_of(recipe),
+        bootstrap=200,
+        confidence=0.95,
+        seed=0,
+        gaps=gaps,
+        axis=compare.ratio_axis(recipe),
+    )
+    deltas: dict[str, Any] = json.loads(json.dumps(made))
+    return deltas
 
 
 def make_train(root: Path, recipe: Recipe) -> dict[str, Artifact]:
@@ -181,62 +161,3 @@ def _scores(tasks: Sequence[str], n: int, gain: float, seed: int) -> dict[str, l
         ability = 0.25 + (gain if number < len(tasks) - 1 else -gain / 3)
         scores[task] = [float(value) for value in hard + luck < ability]
     return scores
-
-
-def _read(artifact: Artifact) -> dict[str, Any]:
-    table = pq.read_table(artifact.path / "documents.parquet").to_pydict()
-    tasks = dict.fromkeys(table["task"])
-    return {
-        task: np.array([s for t, s in zip(table["task"], table["score"], strict=True) if t == task])
-        for task in tasks
-    }
-
-
-def _row(task: str, after: Sequence[Any], before: Sequence[Any]) -> dict[str, Any]:
-    differences = np.mean(np.stack(after) - np.stack(before), axis=0)
-    delta = float(differences.mean())
-    error = max(float(differences.std()) / math.sqrt(len(differences)), 0.005)
-    return {
-        "task": task,
-        "n": len(differences),
-        "reference": float(np.mean(before)),
-        "score": float(np.mean(after)),
-        "delta": delta,
-        "seeds": len(after),
-        "method": "documents x seeds",
-        **_interval(delta, error),
-    }
-
-
-def _macro(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    delta = float(np.mean([row["delta"] for row in rows]))
-    error = math.sqrt(sum(row["stderr"] ** 2 for row in rows)) / len(rows)
-    return {
-        **rows[0],
-        "task": stats.MACRO,
-        "n": sum(row["n"] for row in rows),
-        "reference": float(np.mean([row["reference"] for row in rows])),
-        "score": float(np.mean([row["score"] for row in rows])),
-        "delta": delta,
-        **_interval(delta, error),
-    }
-
-
-def _interval(delta: float, error: float) -> dict[str, Any]:
-    low, high = delta - 1.96 * error, delta + 1.96 * error
-    p = math.erfc(abs(delta) / error / math.sqrt(2))
-    word = stats.UNCHANGED if low <= 0 <= high else stats.BETTER if low > 0 else stats.WORSE
-    return {
-        "low": low,
-        "high": high,
-        "p": p,
-        "p_holm": min(1.0, 2 * p),
-        "p_mcnemar": None,
-        "mde": 2.8 * error,
-        "stderr": error,
-        "verdict": word,
-    }
-
-
-def _with_macro(scores: Mapping[str, float]) -> dict[str, float]:
-    return {**scores, stats.MACRO: float(np.mean(list(scores.values())))}

@@ -93,3 +93,31 @@ def test_auto_is_transformers_without_a_gpu_and_says_why(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_backend("auto", checkpoint) == ("hf", "no GPU here")
     assert resolve_backend("vllm", checkpoint)[0] == "vllm"
+
+
+@pytest.mark.engine
+def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.benchmarks import evaluate
+
+    monkeypatch.setattr("sys.argv", ["evaluate", "--rounds", "1", "--documents", "6"])
+    evaluate.main()
+    assert "scores identical: True" in capsys.readouterr().out
+
+
+@pytest.mark.engine
+def test_every_task_of_the_shipped_suites_is_known_to_lm_eval() -> None:
+    from tsqa.lm_tasks import task_library
+    from tsqa.recipe import SUITES, EvalSection
+
+    library = task_library(None)
+    for path in SUITES.glob("*.yaml"):
+        section = EvalSection.model_validate({"suite": path.stem})
+        # One leaf a name: each counts once in a macro average.
+        assert library.expand(section.tasks) == section.tasks
+        for task in section.tasks:
+            kind = str(library.config(task)["output_type"])
+            named = [str(entry["metric"]) for entry in library.config(task)["metric_list"]]
+            short = {name.rpartition(".")[2].replace("pass_at_k", "pass@1") for name in named}
+            assert short & set(harness._METRICS[kind]), (task, named)

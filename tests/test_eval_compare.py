@@ -15,7 +15,7 @@ from rich.console import Console
 from eval import compare, harness, stats
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
-from tsqa.recipe import Recipe
+from tsqa.recipe import Recipe, load_recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
@@ -139,6 +139,10 @@ def test_arms_without_results_are_named_and_not_counted() -> None:
     deltas = deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1), gaps=gaps)
     assert deltas["arms"] == ["x"] and deltas["gaps"]["y,seed=1"]["condition"] == "y"
     assert "y,seed=1: no result (not evaluated)." in deltas["caveat"]
+    console = Console(file=io.StringIO(), width=160)
+    compare.print_table(deltas, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.count("no result") == 3 + 1  # day, unit, macro, and the caveat
 
 
 def test_a_suite_has_its_own_macro_row() -> None:
@@ -196,8 +200,18 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
     deltas = json.loads((out / "deltas.json").read_text())
     assert summary["better"] == 2 and summary["no_detectable_change"] == 2
     assert deltas["control"] == "synthetic=0.0" and deltas["arms"] == ["synthetic=0.5"]
+    assert [point["ratio"] for point in deltas["fit"]["points"]] == [0.0, 0.5]
+    assert "2 ratios are too few" in deltas["fit"]["recommendation"]
     assert row(deltas, "synthetic=0.5", "day")["against"] == "synthetic=0.0"
     assert (out / "deltas.csv").read_text().count("\n") == 5
+
+
+def test_only_an_axis_of_one_ratio_is_fitted() -> None:
+    path = Path("recipes/quickstart/recipe.yaml")
+    axis = compare.ratio_axis(load_recipe(path, ["ablation.seeds=[1,2]"]))
+    assert axis is not None and list(axis["ratios"].values()) == [0, 0.25, 0.5]
+    other = "ablation={axes: {train.lr: [0.001, 0.002]}, control: {train.lr: 0.001}}"
+    assert compare.ratio_axis(load_recipe(path, [other])) is None
 
 
 def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:

@@ -61,6 +61,26 @@ def test_more_documents_seeds_and_tasks_detect_less() -> None:
     assert mde([100, 100], 1) == pytest.approx(mde([100], 1) / math.sqrt(2))
 
 
+def test_the_planned_effect_of_pooled_arms_is_found_with_about_the_stated_power() -> None:
+    rng = np.random.default_rng(2)
+    arms, seeds, n, rounds, share, sd = 5, 3, 200, 300, 0.2, 0.02
+    effect = stats.planned_mde(
+        [n], seeds, discordance=[share], confidence=0.95, arms=arms, seed_sd=sd
+    )
+    found = 0
+    for _ in range(rounds):
+        scores = (
+            rng.normal(0, sd / math.sqrt(2), (arms, seeds, 1))
+            + rng.normal(0, math.sqrt(share / 4), (arms, 1, n))
+            + rng.normal(0, math.sqrt(share / 4), (arms, seeds, n))
+        )
+        differences = scores[1] - scores[0] + effect
+        documents = [crossed.of_documents(differences)]
+        pooled = crossed.pool(scores.mean(axis=2))
+        found += crossed.estimate(differences.mean(axis=1), documents, pooled).p_value() <= 0.05
+    assert abs(found / rounds - 0.77) <= 0.04 + 3 * math.sqrt(0.16 / rounds)
+
+
 def recipe_of(include: Path | None, tasks: list[str], limit: int | None = None) -> Recipe:
     return Recipe.model_validate(
         {

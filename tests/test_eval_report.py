@@ -148,29 +148,31 @@ def make_artifacts(root: Path) -> dict[str, Any]:
     ]
     return {
         "train": train,
-        "filtered": Artifact(
-            filtered,
-            {
-                "fingerprint": "f",
-                "summary": {
-                    "candidates": 80,
-                    "curated": 50,
-                    "rejected": 30,
-                    "funnel": [
-                        {"step": s, "entered": a, "left": b, "rejected": a - b}
-                        for s, a, b in funnel
-                    ],
-                    "planted_leak_recall": {"verbatim": 1.0, "reordered": 0.975},
-                    "by_task": {"unit": {"candidates": 60, "curated": 50}},
-                    "rejected_by_reason": {"votes disagree": 13, "near duplicate": 8},
-                    "decontamination_by_task": {"unit": {"13 words": 3}},
-                    "agreement_histogram": [0, 0, 0, 0, 0, 5, 10, 15, 0, 20],
-                    "distance_to_seed": [0, 1, 2, 3, 4, 5, 6, 7, 8, 14],
-                    "distinct_n": {"1": 0.125, "2": 0.5, "3": 0.875},
-                    "near_duplicate_rate": 0.108,
+        "datasets": {
+            "filter": Artifact(
+                filtered,
+                {
+                    "fingerprint": "f",
+                    "summary": {
+                        "candidates": 80,
+                        "curated": 50,
+                        "rejected": 30,
+                        "funnel": [
+                            {"step": s, "entered": a, "left": b, "rejected": a - b}
+                            for s, a, b in funnel
+                        ],
+                        "planted_leak_recall": {"verbatim": 1.0, "reordered": 0.975},
+                        "by_task": {"unit": {"candidates": 60, "curated": 50}},
+                        "rejected_by_reason": {"votes disagree": 13, "near duplicate": 8},
+                        "decontamination_by_task": {"unit": {"13 words": 3}},
+                        "agreement_histogram": [0, 0, 0, 0, 0, 5, 10, 15, 0, 20],
+                        "distance_to_seed": [0, 1, 2, 3, 4, 5, 6, 7, 8, 14],
+                        "distinct_n": {"1": 0.125, "2": 0.5, "3": 0.875},
+                        "near_duplicate_rate": 0.108,
+                    },
                 },
-            },
-        ),
+            ),
+        },
         "generate": Artifact(
             generate,
             {
@@ -400,17 +402,18 @@ def rendered(path: Path, world: tuple[Recipe, dict[str, Any]], **changes: Any) -
 
 def test_an_arm_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> None:
     text = words_of(rendered(tmp_path, world))
-    assert f"1 arm has no result. They are gaps in everything below, not zeros. {FAILED}" in text
-    told = world[1]["deltas"] | {"gaps": [{"arm": FAILED, "reason": "ended with code 9 <&>"}]}
-    page = rendered(tmp_path, world, deltas=told)
+    assert "1 arm has no result. They are gaps in everything below, not zeros." in text
+    assert f"{FAILED} : not evaluated" in text
+    gaps = {FAILED: {"condition": "synthetic=0.5", "reason": "ended with code 9 <&>"}}
+    page = rendered(tmp_path, world, deltas=world[1]["deltas"] | {"gaps": gaps})
     assert "1 arm has no result." in words_of(page)
     assert "ended with code 9 &lt;&amp;&gt;" in page
 
 
-def test_a_condition_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> None:
+def test_a_condition_that_the_comparison_does_not_name_is_a_gap(tmp_path: Path, world: Any) -> None:
     recipe, given = world
     left = {n: a for n, a in given["evaluations"].items() if not n.startswith("synthetic=0.1")}
-    deltas = page_world.make_deltas(recipe, left)
+    deltas = page_world.make_deltas(recipe, left) | {"gaps": {}}
     text = words_of(rendered(tmp_path, world, evaluations=left, deltas=deltas))
     assert "4 arms have no result." in text
     assert "synthetic=0.1,seed=3 : no evaluation was found" in text
@@ -456,20 +459,35 @@ def test_losses_are_shown_by_source_and_held_out(tmp_path: Path, world: Any) -> 
 
 def test_intermediate_checkpoints_make_curves_over_tokens(tmp_path: Path, world: Any) -> None:
     arm = "synthetic=0.5,seed=1"
-    half = page_world.evaluation(tmp_path / "half", {"day": [1, 0, 1, 1]})
-    page = rendered(tmp_path, world, checkpoints={arm: {500_000: half}})
+    half = page_world.evaluation(tmp_path / "half", {"day": [1, 0, 1, 1]}, tokens=500_000)
+    page = rendered(tmp_path, world, checkpoints={arm: [half]})
     figure = dict(plots_of(page)["tokens"])["day"]
     [line] = figure["data"]
     assert line["x"] == [0, 500_000, 1_000_000] and line["y"][1] == 75
 
 
 def test_contamination_stands_beside_every_score(tmp_path: Path, world: Any) -> None:
-    clean = {"synthetic=0.5": 0.1234, "base": 0.4321}
-    told = {"day": {"status": "touched", "documents": 7, "n_clean": 53, "score_clean": clean}}
-    deltas = world[1]["deltas"] | {"contamination": {**told, "unit": {"status": "clean"}}}
-    text = words_of(rendered(tmp_path, world, deltas=deltas))
-    assert "contamination: touched , 7 documents" in text and "contamination: clean" in text
-    assert text.count("clean subset 12.3%") == text.count("clean subset 43.2%") == 1
+    clean = {"synthetic=0.5": 0.1234, "base": 0.4321, "synthetic=0.1": None}
+    told = {
+        "day": {"status": "touched", "documents": 7, "n_clean": 53, "score_clean": clean},
+        "unit": {"status": "clean", "documents": 0, "n_clean": 60, "score_clean": clean},
+        "month": {"status": "unknown", "documents": None, "score_clean": {}},
+    }
+    text = words_of(rendered(tmp_path, world, deltas=world[1]["deltas"] | {"contamination": told}))
+    assert "contamination: touched , 7 documents" in text
+    assert "contamination: clean" in text and "contamination: unknown" in text
+    assert text.count("clean 12.3%") == text.count("clean 43.2%") == 1
+
+
+def test_an_ablation_of_the_data_shows_the_yield_of_every_dataset(tmp_path: Path) -> None:
+    artifacts = make_artifacts(tmp_path)
+    [first] = artifacts["datasets"].values()
+    other = Artifact(first.path, {"summary": first.summary | {"candidates": 40, "curated": 10}})
+    artifacts["datasets"] = {"filter:votes=5": first, "filter:votes=1": other}
+    page = report.build(tmp_path / "r.html", make_recipe(), [], make_deltas(), **artifacts)
+    text = words_of(page.read_text(encoding="utf-8"))
+    assert "The arms use 2 datasets." in text
+    assert "filter:votes=5 80 50 62.5%" in text and "filter:votes=1 40 10 25.0%" in text
 
 
 def test_a_page_of_old_deltas_works(tmp_path: Path, world: Any) -> None:

@@ -229,6 +229,71 @@ def push(
     typer.echo(push_dataset(_filtered(recipe, overrides), repo, private))
 
 
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE|RUN...",
+            help="A recipe YAML (and overrides), or runs: artifact folders, runs/RECIPE, offline "
+            "W&B folders, wandb:ENTITY/PROJECT/RUN_ID, wandb:ENTITY/PROJECT/groups/NAME. "
+            "NAME=RUN renames one. Without --control: the recipe's, or the first run.",
+        ),
+    ],
+    control: Annotated[str | None, typer.Option(help="The control, by name.")] = None,
+    allow: Annotated[
+        str, typer.Option(help="What may differ: tokens,version,num_fewshot,seeds.")
+    ] = "",
+    published: Annotated[
+        bool, typer.Option("--published", help="Set the published deltas beside.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the rows as CSV.")] = None,
+    md: Annotated[Path | None, typer.Option("--md", help="Write a Markdown table.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write everything.")] = None,
+    folder: Annotated[Path, typer.Option("--runs", help="Where W&B runs' artifacts lie.")] = Path(
+        "runs"
+    ),
+    bootstrap: Annotated[int, typer.Option(help="Resamples; of a recipe: its own.")] = 10_000,
+    confidence: Annotated[float, typer.Option(help="Of a recipe: its own.")] = 0.95,
+) -> None:
+    """Compare every arm with the control, document by document and seed by seed.
+
+    Example: tsqa compare runs/quickstart --control synthetic=0 --md deltas.md
+    """
+    from eval import compare as comparison
+    from eval.runs import compare_runs
+    from eval.tables import published_tables, setup_of, write_all
+    from tsqa.errors import TsqaError
+    from tsqa.progress import console
+
+    here: dict[str, str] = {}
+    if Path(runs[0]).suffix in (".yaml", ".yml"):
+        if control or allow:
+            raise TsqaError(
+                "--control and --allow are for runs; a recipe names its own control",
+                "set ablation.control in the recipe, or give runs/RECIPE",
+            )
+        pipeline = _open(Path(runs[0]), runs[1:])
+        pipeline.run(until="compare")
+        deltas = comparison.read_deltas(pipeline.finished("compare"))
+        here = setup_of(pipeline.recipe)
+    else:
+        allowed = frozenset(filter(None, allow.replace(" ", "").split(",")))
+        deltas = compare_runs(
+            runs,
+            folder,
+            control=control,
+            allow=allowed,
+            bootstrap=bootstrap,
+            confidence=confidence,
+            suite="published" if published else None,
+        )
+    comparison.print_table(deltas, console)
+    for table in published_tables(deltas, here) if published else ():
+        console.print(table)
+    write_all(deltas, csv=csv, markdown_file=md, json_file=as_json)
+
+
 @app.command("verify-export")
 def verify_export(
     path: Annotated[
@@ -297,7 +362,6 @@ _stage_command("filter", "filter", "Verify, deduplicate and decontaminate the ca
 _stage_command("tokenize", "tokenize", "Turn every source of the mixture into token rows.")
 _stage_command("train", "train", "Train every arm under accelerate + DeepSpeed.")
 _stage_command("eval", "evaluate", "Evaluate the base and every arm with lm-eval.")
-_stage_command("compare", "compare", "Compare every arm with the control, document by document.")
 
 
 def _open(recipe: Path, overrides: list[str] | None) -> Pipeline:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -353,7 +354,9 @@ def _eval_config(recipe: Recipe) -> dict[str, Any]:
     config = needed(recipe.eval, "eval").data_config()
     for key in ("macros", "every_tokens", "bootstrap", "confidence"):
         del config[key]
-    return {**config, "include": _identify(recipe.eval.include if recipe.eval else None)}
+    # A folder of tasks is identified by its content, lm-eval's own tasks by its version.
+    own = config["include"] is None
+    return {**config, "include": version("lm_eval") if own else _identify(config["include"])}
 
 
 def _model_config(model: ModelSection) -> dict[str, Any]:

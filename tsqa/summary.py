@@ -36,7 +36,8 @@ def write_report(pipeline: Pipeline) -> Path:
                 note="",
             )
         )
-    if not own.keys() & {"compare", "filter"}:
+    datasets = {label: a for label, a in own.items() if label.partition(":")[0] == "filter"}
+    if "compare" not in own and not datasets:
         console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
     deltas = None
@@ -54,9 +55,9 @@ def write_report(pipeline: Pipeline) -> Path:
         train=trained,
         evaluations=evaluations,
         checkpoints=checkpoints,
-        filtered=own.get("filter"),
-        seeds=own.get("seeds"),
-        generate=own.get("generate"),
+        datasets=datasets,
+        seeds=_upstream(own, datasets, "seeds"),
+        generate=_upstream(own, datasets, "generate"),
         tokenize=own.get("tokenize"),
     )
     if deltas:
@@ -65,19 +66,29 @@ def write_report(pipeline: Pipeline) -> Path:
     return page
 
 
+def _upstream(
+    own: Mapping[str, Artifact], datasets: Mapping[str, Artifact], stage: str
+) -> Artifact | None:
+    """What the first dataset is made from; without a dataset, the recipe's one artifact."""
+    for dataset in datasets.values():
+        wanted = dataset.manifest["inputs"][stage]
+        return next((a for a in own.values() if a.fingerprint == wanted), None)
+    return own.get(stage)
+
+
 def _evaluations(
     own: Mapping[str, Artifact],
-) -> tuple[dict[str, Artifact], dict[str, dict[int, Artifact]]]:
-    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm and tokens."""
+) -> tuple[dict[str, Artifact], dict[str, list[Artifact]]]:
+    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm."""
     final: dict[str, Artifact] = {}
-    checkpoints: dict[str, dict[int, Artifact]] = {}
+    checkpoints: dict[str, list[Artifact]] = {}
     for label, artifact in own.items():
         stage, _, name = label.partition(":")
         if stage != "evaluate":
             continue
-        arm, at, tokens = name.rpartition("@")
-        if at and tokens.isdigit():
-            checkpoints.setdefault(arm, {})[int(tokens)] = artifact
+        arm, _, tokens = name.rpartition("@")
+        if arm and tokens.isdigit():
+            checkpoints.setdefault(arm, []).append(artifact)
         else:
             final[name] = artifact
     return final, checkpoints

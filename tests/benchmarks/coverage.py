@@ -1,6 +1,6 @@
 """Coverage of 95% intervals and false findings per table, by simulation; prints two tables.
 
-    python -m tests.benchmarks.coverage --rounds 2000
+    python -m tests.benchmarks.coverage --rounds 1000
 
 Scores are binary: a document is answered when ability + difficulty + noise > 0 on a logit-like
 scale, where the noise belongs to the arm's seed, to the document in that arm (what training
@@ -38,16 +38,20 @@ class Design:
     residual_sd: float = 0.5
     group_size: int = 1
     group_sd: float = 0.0
+    uneven: tuple[int, float] = (0, 1.0)
+    """An arm whose seeds differ more, and how many times more."""
 
 
 def simulate(design: Design, rng: np.random.Generator) -> Floats:
     """Scores of one task: arms x seeds x documents, 0 or 1."""
     arms, seeds, n = design.arms, design.seeds, design.documents
     groups = -(-n // design.group_size)
+    seed_sd = np.full((arms, 1, 1), float(design.seed_sd))
+    seed_sd[design.uneven[0]] *= design.uneven[1]
     by_group = rng.normal(0, design.group_sd, (arms, 1, groups)).repeat(design.group_size, 2)
     latent = (
         rng.normal(0, DIFFICULTY_SD, n)
-        + rng.normal(0, design.seed_sd, (arms, seeds, 1))
+        + rng.normal(0, 1, (arms, seeds, 1)) * seed_sd
         + rng.normal(0, design.document_sd, (arms, 1, n))
         + by_group[..., :n]
         + rng.normal(0, design.residual_sd, (arms, seeds, n))
@@ -86,13 +90,28 @@ def coverage(design: Design, rounds: int, rng: np.random.Generator) -> dict[str,
         scores = simulate(design, rng)
         differences = scores[1] - scores[0]
         delta = float(differences.mean())
-        low, high = hierarchical(differences, rng, 500)
+        low, high = hierarchical(differences, rng, 300)
         hits["hierarchical bootstrap"] += low <= 0 <= high
         hits["Satterthwaite"] += abs(delta) <= satterthwaite(differences) + 1e-12
         one = crossed.estimate(differences.mean(axis=1), [crossed.of_documents(differences)])
         low, high = one.interval(0.95)
         hits["ours"] += low <= 0 <= high
         hits["ours, mean width"] += high - low
+    return {name: count / rounds for name, count in hits.items()}
+
+
+def one_seed_coverage(
+    documents: int, changed: float, effect: float, rounds: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """Share of bootstrap intervals that hold a true effect; `changed` documents of all change."""
+    chances = [(changed - effect) / 2, 1 - changed, (changed + effect) / 2]
+    hits = {"plain bootstrap": 0, "ours": 0}
+    for _ in range(rounds):
+        differences = rng.choice([-1.0, 0.0, 1.0], documents, p=chances)
+        samples = {"plain bootstrap": differences, "ours": stats.with_imaginary(differences)}
+        for name, values in samples.items():
+            low, high = np.quantile(stats.bootstrap_means(values, 1000, rng), [0.025, 0.975])
+            hits[name] += low - 1e-12 <= effect <= high + 1e-12
     return {name: count / rounds for name, count in hits.items()}
 
 
@@ -126,14 +145,14 @@ def false_findings(design: Design, rounds: int, rng: np.random.Generator) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=1000)
     rounds = parser.parse_args().rounds
     rng = np.random.default_rng(0)
     console = Console(width=140)
     spreads = [(0.0, 0.0, 0.7), (0.0, 0.7, 0.2), (0.03, 0.5, 0.5), (0.1, 0.5, 0.5), (0.3, 0.5, 0.5)]
     rows: list[tuple[str, dict[str, Any]]] = []
     for seeds in (2, 3, 5):
-        for documents in (100, 1000):
+        for documents in (100, 400):
             for by_seed, by_document, residual in spreads:
                 design = Design(
                     seeds=seeds,
@@ -147,15 +166,36 @@ def main() -> None:
                 )
                 rows.append((name, coverage(design, rounds, rng)))
     _show(console, f"coverage of 95% intervals, {rounds} rounds", rows)
+    cases = [
+        (50, 0.05, 0.03),
+        (50, 0.1, 0.05),
+        (100, 0.05, 0.03),
+        (300, 0.1, 0.05),
+        (1000, 0.3, 0.15),
+    ]
+    rows = [
+        (
+            f"{documents} documents, {changed:.0%} change, effect {100 * effect:g} points",
+            one_seed_coverage(documents, changed, effect, rounds, rng),
+        )
+        for documents, changed, effect in cases
+    ]
+    _show(console, "one seed: coverage of 95% intervals", rows)
     designs = [
         Design(arms=a, tasks=6, seeds=3, documents=100, seed_sd=sd)
         for a in (2, 5)
         for sd in (0, 0.3)
     ]
-    rows = [
-        (f"{d.arms - 1} comparisons x 6 tasks, seed sd {d.seed_sd}", false_findings(d, rounds, rng))
-        for d in designs
+    designs += [
+        Design(arms=5, tasks=6, seeds=3, documents=100, seed_sd=0.2, uneven=(arm, 3.0))
+        for arm in (0, 1)
     ]
+    rows = []
+    for d in designs:
+        name = f"{d.arms - 1} comparisons x 6 tasks, seed sd {d.seed_sd}"
+        if d.uneven[1] > 1:
+            name += f", {d.uneven[1]:g} times in {'an arm' if d.uneven[0] else 'the control'}"
+        rows.append((name, false_findings(d, rounds, rng)))
     _show(console, "share of tables with a false finding, 3 seeds", rows)
 
 
