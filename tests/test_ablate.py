@@ -198,7 +198,7 @@ def start(runs: Path) -> subprocess.Popen[bytes]:
             [
                 *(sys.executable, "-m", "tsqa.cli", "ablate"),
                 *("recipes/smoke/base.yaml", f"runs={runs}", "--parallel", "2"),
-                "ablation={axes: {train.lr: [1e-3, 2e-3]}, control: {train.lr: 1e-3}}",
+                "ablation={axes: {train.lr: [0.001, 0.002]}, control: {train.lr: 0.001}}",
                 "eval={tasks: [mini_day], include: '{data}/tasks', bootstrap: 100}",
             ],
             cwd=REPOSITORY,

@@ -181,6 +181,12 @@ def test_the_plain_rendering_of_a_plain_item_is_what_it_always_was() -> None:
     assert text == "Question: Which?\nAnswer: copper\nBecause: It conducts."
 
 
+def test_the_answer_alone_leaves_out_all_that_explains_it() -> None:
+    prompt = load("answer_only", "document").of("short_text", True)
+    text = prompt.completion(**DOCUMENT | FILLED)
+    assert text == "Passage: The passage.\nQuestion: Which?\nAnswer: copper"
+
+
 FILLED = {
     "context": "The passage.",
     "reasoning": "The reasoning.",
@@ -191,7 +197,7 @@ FILLED = {
 
 
 @given(
-    st.sampled_from(shipped_prompts("document")),
+    st.sampled_from([name for name in shipped_prompts("document") if name != "answer_only"]),
     st.sets(st.sampled_from(sorted(FILLED))),
     st.sampled_from(KINDS),
 )
