@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -400,17 +401,19 @@ def conclude(deltas: Mapping[str, Any]) -> str:
 
 def print_table(deltas: Mapping[str, Any], console: Console) -> None:
     """One row per task and the macro average; per arm its score, delta, interval and verdict."""
-    table = Table(title="Scores in percent, deltas in points", title_justify="left")
+    title = f"Scores in percent, deltas in points; where no word stands: {stats.UNCHANGED}"
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     table.add_column("task", no_wrap=True)
     if deltas["has_base"]:
         table.add_column("base", justify="right")
-    table.add_column(Text(f"control {deltas['control']}"), justify="right")
-    for arm in deltas["arms"]:
-        table.add_column(Text(arm), justify="right")
+    for arm in (f"control {deltas['control']}", *deltas["arms"]):
+        table.add_column(_header(arm), justify="right")
     compared = {deltas["control"], *deltas["arms"], BASE}
     gaps = {gap["condition"] for gap in deltas.get("gaps", {}).values()} - compared
     for condition in sorted(gaps):
-        table.add_column(Text(condition), justify="right")
+        table.add_column(_header(condition), justify="right")
     found = {(row["arm"], row["task"]): row for row in deltas["rows"]}
     suites = [stats.macro_name(name) for name in deltas.get("macros", {})]
     for task in [*deltas["tasks"], stats.MACRO, *suites]:
@@ -430,9 +433,18 @@ def print_table(deltas: Mapping[str, Any], console: Console) -> None:
     console.print(Text(str(deltas["caveat"]), style="dim"))
 
 
+def _header(condition: str) -> Text:
+    """What tells the columns apart, the values, must not be cut off."""
+    return Text(condition.replace("=", "\n=").replace(",", ",\n"), overflow="fold")
+
+
 def _cell(row: Mapping[str, Any]) -> Text:
-    text = Text(f"{row['score']:.1%}  {_points(row)}\n")
-    return text.append(str(row["verdict"]), style=_STYLES[row["verdict"]])
+    """Score and delta, the interval, and the verdict unless nothing changed."""
+    delta, interval = _points(row).split(" ", 1)
+    text = Text(f"{row['score']:.1%} {delta}\n").append(interval, style="dim")
+    if row["verdict"] != stats.UNCHANGED:
+        text.append(f"\n{row['verdict']}", style=_STYLES[row["verdict"]])
+    return text
 
 
 def _points(row: Mapping[str, Any]) -> str:
