@@ -6,7 +6,8 @@ Promises: the primary metric is fixed by the task alone -
                    the first filter;
   anything else:   `acc`;
 and it must be the plain mean of its documents' scores, since the statistics resample documents.
-A killed run goes on with the first task that was not finished; finished scores do not change.
+A killed run goes on with the first task that was not finished; finished scores do not change. What
+another evaluation scored with the same checkpoint, settings and backend is not scored again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,10 @@ def _evaluate(
     chosen, reason = resolve_backend(section.backend, checkpoint)
     console.print(f"  evaluating by {chosen}: {reason}", style="dim")
     done = {name: part for name in tasks if (part := _read_part(parts, name, chosen))}
+    known = _known_parts(context, tasks.keys() - done.keys(), chosen)
+    if known:
+        console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
+    done |= known
     missing = [name for name in tasks if name not in done]
     if missing:
         difference = known_difference(checkpoint)
@@ -224,6 +229,38 @@ def _read_part(parts: Path, name: str, backend: str) -> dict[str, Any] | None:
         return None
     part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return part if part["result"]["backend"] == backend else None
+
+
+def _known_parts(
+    context: StageContext, names: Collection[str], backend: str
+) -> dict[str, dict[str, Any]]:
+    """Of these tasks those that a finished evaluation of the same checkpoint holds."""
+    import pyarrow.parquet
+
+    inputs = {
+        role: artifact.manifest.get("fingerprint") for role, artifact in context.inputs.items()
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(context.out.parent.glob("*/manifest.json")) if context.config else ():
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        same = _without_tasks(manifest["config"]) == _without_tasks(context.config)
+        if not same or manifest["inputs"] != inputs:
+            continue
+        results = json.loads((path.parent / RESULTS).read_text(encoding="utf-8"))
+        shared = [name for name in names if name in results["tasks"]]
+        if results["backend"] != backend or not shared:
+            continue
+        rows = pyarrow.parquet.read_table(
+            path.parent / DOCUMENTS, filters=[("task", "in", shared)]
+        ).to_pylist()
+        for name in shared:
+            documents = [row for row in rows if row["task"] == name]
+            found[name] = {"result": results["tasks"][name], "documents": documents}
+    return found
+
+
+def _without_tasks(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "tasks"}
 
 
 def read_result(task: str, raw: Mapping[str, Any]) -> dict[str, Any]:

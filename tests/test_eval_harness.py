@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,38 @@ def test_a_hybrid_is_scored_document_by_document_and_a_resume_changes_nothing(
     assert seen == ["tiny_number"]
     assert read(killed) == read(whole)
     assert {f.name for f in killed.iterdir()} == {f.name for f in whole.iterdir()}
+
+
+def test_a_task_that_another_evaluation_scored_alike_is_not_scored_again(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eval import backend
+
+    def evaluate(name: str, tasks: list[str], config: dict[str, Any]) -> list[str]:
+        """Run and commit one evaluation; the tasks that it scored itself."""
+        seen.clear()
+        context = context_of(world, tmp_path / f"{name}.partial", tasks)
+        config = {"tasks": tasks, **config}
+        harness.run(replace(context, config=config))
+        context.out.rename(tmp_path / name)
+        manifest = {"config": config, "inputs": {"model": None}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+        return list(seen)
+
+    seen: list[str] = []
+    real = backend.evaluate_task
+
+    def watch(model: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(task.task_name)
+        return real(model, task, *args, **kwargs)
+
+    monkeypatch.setattr(backend, "evaluate_task", watch)
+    both = ["tiny_choice", "tiny_number"]
+    assert evaluate("one", ["tiny_choice"], {"limit": None}) == ["tiny_choice"]
+    assert evaluate("more", both, {"limit": None}) == ["tiny_number"]
+    assert evaluate("other", both, {"limit": 5}) == both
+    harness.run(context_of(world, tmp_path / "whole", both))
+    assert read(tmp_path / "more") == read(tmp_path / "whole")
 
 
 def test_a_missing_checkpoint_is_named(world: Path, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ class Pipeline:
                     }
                     tracker.artifact(made.path, node.stage, node.fingerprint, lineage)
 
-                yield StageContext(node.recipe, inputs, partial, tracker), commit
+                yield StageContext(node.recipe, inputs, partial, tracker, node.config), commit
                 failed = False
             finally:
                 tracker.finish(failed)

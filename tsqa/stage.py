@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tsqa.artifact import Artifact
 from tsqa.errors import DataError
@@ -21,6 +22,8 @@ class StageContext:
     out: Path
     """A `.partial` directory: what a killed run left in it is still there."""
     tracker: Tracker
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What decides the stage's data, as its manifest will say."""
 
     def resolve(self, path: str) -> Path:
         """Turn a recipe path into a real one; `{data}` is the folder the data stage made."""
