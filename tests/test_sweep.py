@@ -79,6 +79,7 @@ def evaluated(runs: Path, score: dict[str, list[int]], made: list[str]) -> Any:
 
     def build(pipeline: Pipeline, work: ArmWork) -> Node:
         assert "WANDB_SWEEP_ID" not in os.environ and "WANDB_RUN_ID" not in os.environ
+        pipeline.tracker(work.own[-1]).finish()
         assert float(os.environ["TSQA_LOCK_SECONDS"]) > 3600
         made.append(work.arm.name)
         [node] = [n for n in work.own if n.stage == "evaluate"]

@@ -10,15 +10,15 @@ import pytest
 from tests.train_runs import HYBRID, metrics, stop_after, train, write_recipe
 
 pytestmark = pytest.mark.engine
-CURVE = "eval={tasks: [any], every_tokens: 1000}"
+CURVE = ("eval={tasks: [any], every_tokens: 1000}", "mixture.decontaminate=false")
 
 
 def test_exports_along_a_run_change_nothing_and_survive_a_kill(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, HYBRID)
     plain = train(recipe, tmp_path / "plain")
-    whole = train(recipe, tmp_path / "whole", CURVE)
-    stop_after(recipe, tmp_path / "killed", 5, CURVE)
-    resumed = train(recipe, tmp_path / "killed", CURVE)
+    whole = train(recipe, tmp_path / "whole", *CURVE)
+    stop_after(recipe, tmp_path / "killed", 5, *CURVE)
+    resumed = train(recipe, tmp_path / "killed", *CURVE)
     assert metrics(whole) == metrics(plain) == metrics(resumed)
     assert whole.fingerprint == resumed.fingerprint != plain.fingerprint
     assert {path.name for path in whole.path.glob("hf*")} == {"hf", "hf-1000", "hf-2000"}

@@ -179,6 +179,7 @@ def _log_to_agent(recipe: Recipe, arm: Arm, logged: Mapping[str, Any], failed: b
 
     folder = Path(recipe.runs)
     folder.mkdir(parents=True, exist_ok=True)
+    wandb.teardown()  # it read the environment for the runs of the stages, and would not again
     run = wandb.init(  # its id, sweep and parameters come from the agent's environment
         project=recipe.tracking.project,
         entity=recipe.tracking.entity,
@@ -194,3 +195,4 @@ def _log_to_agent(recipe: Recipe, arm: Arm, logged: Mapping[str, Any], failed: b
         run.log(dict(logged))
         run.summary.update(dict(logged))
     run.finish(exit_code=int(failed))
+    wandb.teardown()
