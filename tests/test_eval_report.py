@@ -64,25 +64,7 @@ class Page(HTMLParser):
 
 
 def make_recipe() -> Recipe:
-    return Recipe.model_validate(
-        {
-            "name": "invented",
-            "seeds": {"tasks": ["day"]},
-            "generate": {"teacher": {"model": {"path": "t"}, "dollars_per_hour": 2.0}},
-            "filter": {},
-            "model": {"path": "m"},
-            "mixture": {
-                "sources": {"human": {"path": "a.jsonl"}, "synthetic": {"from": "filter"}},
-                "phases": [{"tokens": 1_000_000, "ratios": {"human": 0.9, "synthetic": 0.1}}],
-            },
-            "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
-            "eval": {"tasks": ["day"]},
-            "ablation": {
-                "axes": {"mixture.synthetic": [0.0, 0.1, 0.25]},
-                "control": {"mixture.synthetic": 0.0},
-            },
-        }
-    )
+    return page_world.make_recipe([0.0, 0.1, 0.25], [])
 
 
 def make_deltas() -> dict[str, Any]:
