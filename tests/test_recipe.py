@@ -252,6 +252,7 @@ def test_without_an_ablation_there_is_one_arm(tmp_path: Path) -> None:
     ("axis", "value", "expected"),
     [
         ("train.lrr", 1, r"train\.lrr: no such key: `lrr`\n  fix: did you mean `lr`"),
+        ("mixture.synthetik", 0.5, "did you mean `synthetic`"),
         ("mixture.synthetic", 1.5, "share from 0 to 1"),
         ("mixture.synthetic", 0.00005, "whole basis points"),
         ("mixture.synthetic", "many", "expected a number"),

@@ -1197,8 +1197,9 @@ def _unknown_key(key: str, node: Any, parts: Sequence[str], depth: int) -> Recip
             f"ablation: {key}: no such key: `{section}` is {node!r}",
             f"set `{section}` in the recipe, or vary it whole",
         )
-    near = difflib.get_close_matches(parts[depth], list(node), n=1)
-    fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(node)}"
+    valid = [*node, *node.get("sources", ())]  # `mixture.<source>` is a ratio
+    near = difflib.get_close_matches(parts[depth], valid, n=1)
+    fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(valid)}"
     return RecipeError(f"ablation: {key}: no such key: `{parts[depth]}`", fix)
 
 
