@@ -36,7 +36,8 @@ from train.optimizer import build_optimizer
 from train.stream import IGNORED, TokenStore, read_batch
 from tsqa.recipe import needed
 
-LENGTH, ROWS, WARMUP = 256, 4, 4
+LENGTH, ROWS, MICRO_BATCHES, WARMUP = 256, 4, 4, 2
+GLOBAL_ROWS = ROWS * MICRO_BATCHES
 
 
 def main() -> None:
@@ -72,11 +73,12 @@ def _run_side(side: str, steps: int) -> dict[str, list[float]]:
 
 def _print(found: dict[str, list[float]]) -> None:
     medians = {name: statistics.median(seconds) for name, seconds in found.items()}
-    table = Table(title=f"seconds per step of {ROWS} x {LENGTH} tokens")
+    title = f"seconds per step of {MICRO_BATCHES} micro-batches of {ROWS} x {LENGTH} tokens"
+    table = Table(title=title)
     for column in ("side", "steps", "median", "least", "tokens/s"):
         table.add_column(column, justify="right")
     for name, seconds in found.items():
-        speed = ROWS * LENGTH / medians[name]
+        speed = GLOBAL_ROWS * LENGTH / medians[name]
         table.add_row(
             name, str(len(seconds)), f"{medians[name]:.4f}", f"{min(seconds):.4f}", f"{speed:,.0f}"
         )
@@ -142,6 +144,7 @@ def hf_trainer(folder: Path, steps: int) -> dict[str, list[float]]:
 
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), per_device_train_batch_size=ROWS, max_steps=steps,
+        gradient_accumulation_steps=MICRO_BATCHES,
         learning_rate=1e-3, lr_scheduler_type="constant", report_to=[], save_strategy="no",
         logging_strategy="no", deepspeed=config, disable_tqdm=True, bf16=False,
         use_cpu=False, dataloader_pin_memory=False,
@@ -164,8 +167,8 @@ SIDES: dict[str, Callable[[Path, int], dict[str, list[float]]]] = {
 
 def _student(folder: Path, steps: int) -> tuple[Any, Any]:
     return student(
-        folder, DENSE_SMALL, LENGTH, ROWS, steps, micro_batch_size=ROWS, precision="fp32",
-        zero_stage=1, schedule={"kind": "constant", "warmup": 0.0},
+        folder, DENSE_SMALL, LENGTH, GLOBAL_ROWS, steps, micro_batch_size=ROWS,
+        precision="fp32", zero_stage=1, schedule={"kind": "constant", "warmup": 0.0},
     )  # fmt: skip
 
 
@@ -189,15 +192,16 @@ def _bare(folder: Path, steps: int) -> Callable[[int], None]:
     optimizer = build_optimizer(model, section)
     store = TokenStore(context.inputs["tokenize"].path)
     made = plan(needed(context.recipe.mixture, "mixture"), section, store.rows, 0)
-    batches = [read_batch(store, made, step * ROWS, ROWS).to(device) for step in range(steps)]
+    count = steps * MICRO_BATCHES
+    batches = [read_batch(store, made, number * ROWS, ROWS).to(device) for number in range(count)]
 
     def step(number: int) -> None:
-        batch = batches[number]
-        logits = model(**forward_arguments(model.config.model_type, batch)).logits
-        loss = F.cross_entropy(
-            logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED
-        )
-        loss.backward()
+        for batch in batches[number * MICRO_BATCHES : (number + 1) * MICRO_BATCHES]:
+            logits = model(**forward_arguments(model.config.model_type, batch)).logits
+            loss = F.cross_entropy(
+                logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED
+            )
+            (loss / MICRO_BATCHES).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), section.clip)
         optimizer.step()
         optimizer.zero_grad()
