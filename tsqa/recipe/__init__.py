@@ -1,0 +1,86 @@
+"""The recipe: one YAML per experiment, validated whole before any work starts.
+
+Promises: an unknown key is refused with the nearest valid name; every error names file, line,
+key, value and fix; a field marked `RUNTIME` never changes the data, and so no fingerprint.
+
+Its modules, each importing only from those before it: `base`; one per section in the order of the
+stages, `seeds`, `models`, `generate`, `filter`, `mixture`, `train`, `evaluate`, `ablation`;
+`recipe`, which joins them; `ratios`, `load` and `arms`, which make recipes. All other code imports
+what they offer from here.
+"""
+
+from tsqa.recipe.ablation import key_tails, named_values
+from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
+from tsqa.recipe.base import parse_tokens
+from tsqa.recipe.evaluate import SUITES, EvalSection, read_suite
+from tsqa.recipe.filter import (
+    CodeSection,
+    DecontaminateSection,
+    DedupSection,
+    FilterSection,
+    RewardSection,
+    SemanticSection,
+    TrivialitySection,
+)
+from tsqa.recipe.generate import CascadeSection, Enrichment, GenerateSection, PromptsSection
+from tsqa.recipe.load import load_recipe
+from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection, SourceSection
+from tsqa.recipe.models import ModelSection, SamplingSection, TeacherSection
+from tsqa.recipe.ratios import rescale_ratios
+from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
+from tsqa.recipe.seeds import (
+    AnswerKind,
+    BudgetSection,
+    ColumnsSection,
+    DataSection,
+    DatasetSection,
+    SeedsSection,
+)
+from tsqa.recipe.train import RouterSection, ScheduleSection, TrainSection, check_divisible
+
+__all__ = [
+    "BASIS_POINTS",
+    "SUITES",
+    "AnswerKind",
+    "Arm",
+    "BudgetSection",
+    "CascadeSection",
+    "CodeSection",
+    "ColumnsSection",
+    "DataSection",
+    "DatasetSection",
+    "DecontaminateSection",
+    "DedupSection",
+    "Enrichment",
+    "EvalSection",
+    "FilterSection",
+    "GenerateSection",
+    "MixtureSection",
+    "ModelSection",
+    "PromptsSection",
+    "Recipe",
+    "RewardSection",
+    "RouterSection",
+    "SamplingSection",
+    "ScheduleSection",
+    "SeedsSection",
+    "SemanticSection",
+    "SourceSection",
+    "TeacherSection",
+    "TrackingSection",
+    "TrainSection",
+    "TrivialitySection",
+    "arm_config",
+    "arms_of",
+    "check_divisible",
+    "control_of",
+    "curve_points",
+    "key_tails",
+    "load_recipe",
+    "named_values",
+    "needed",
+    "parse_tokens",
+    "read_suite",
+    "rescale_ratios",
+    "stream_check",
+]

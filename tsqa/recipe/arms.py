@@ -1,0 +1,186 @@
+"""The arms of an ablation: one whole, valid recipe per condition and seed.
+
+Promises: an arm is its recipe under one seed, with what its condition sets and no ablation; no two
+conditions have the same name or are the same recipe; what cannot be is refused with the arm or the
+key that asks for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from tsqa.errors import RecipeError
+from tsqa.recipe.ablation import Control, condition_names, settings_of
+from tsqa.recipe.ratios import is_ratio, set_ratio
+from tsqa.recipe.recipe import Recipe, needed
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training run of an ablation: a condition (what varies) under one seed."""
+
+    name: str
+    """The condition, and `,seed=N` where the ablation has several seeds."""
+    condition: str
+    seed: int
+    recipe: Recipe
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What the condition sets: key of the recipe -> value; `control` where it is a made one."""
+
+
+def arms_of(recipe: Recipe) -> dict[str, Arm]:
+    """Arm name -> arm. Without an ablation: one arm, `main`."""
+    section = recipe.ablation
+    if section is None:
+        return {"main": Arm("main", "main", recipe.seed, recipe)}
+    seeds = section.seeds or [recipe.seed]
+    names = condition_names(section)
+    conditions: list[tuple[str, dict[str, Any], Recipe]] = []
+    for name, combination in zip(names, section.combinations, strict=True):
+        values = settings_of(combination)
+        conditions.append((name, values, _with_values(recipe, values, name)))
+    for control in section.controls:
+        conditions.append(_matched(conditions[: len(names)], control))
+    _refuse_duplicates(conditions)
+    several = len(seeds) > 1
+    arms = [
+        Arm(
+            f"{name},seed={seed}" if several else name,
+            name,
+            seed,
+            changed.model_copy(update={"seed": seed}),
+            values,
+        )
+        for name, values, changed in conditions
+        for seed in seeds
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+def arm_config(arm: Arm) -> dict[str, Any]:
+    """What varies as flat keys: `ablation/<key>`, `ablation/condition` and `seed`."""
+    values = {f"ablation/{key}": value for key, value in arm.values.items()}
+    return {"ablation/condition": arm.condition, **values, "seed": arm.seed}
+
+
+def control_of(recipe: Recipe) -> str:
+    """The condition of the control arms."""
+    section = recipe.ablation
+    if section is None:
+        return "main"
+    if isinstance(section.control, str):
+        return section.control
+    # Spelled as in the axis: a control of 0 is the arm 0.0.
+    settings = [settings_of(combination) for combination in section.combinations]
+    return condition_names(section)[settings.index(section.control)]
+
+
+def _with_values(recipe: Recipe, values: Mapping[str, Any], name: str) -> Recipe:
+    tree = recipe.model_dump(mode="json", by_alias=True) | {"ablation": None}
+    for key, value in values.items():
+        if is_ratio(key, tree["mixture"]):
+            try:
+                set_ratio(tree["mixture"]["phases"], key, value)
+            except RecipeError as error:
+                raise RecipeError(f"ablation: {name}: {error}") from error
+            continue
+        node: Any = tree
+        parts = key.split(".")
+        for depth, part in enumerate(parts):
+            if not isinstance(node, dict) or part not in node:
+                raise _unknown_key(key, node, parts, depth)
+            if depth == len(parts) - 1:
+                node[part] = value
+            node = node[part]
+    return _validated(tree, name)
+
+
+def _unknown_key(key: str, node: Any, parts: Sequence[str], depth: int) -> RecipeError:
+    if not isinstance(node, dict):
+        section = ".".join(parts[:depth])
+        return RecipeError(
+            f"ablation: {key}: no such key: `{section}` is {node!r}",
+            f"set `{section}` in the recipe, or vary it whole",
+        )
+    valid = [*node, *node.get("sources", ())]  # `mixture.<source>` is a ratio
+    near = difflib.get_close_matches(parts[depth], valid, n=1)
+    fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(valid)}"
+    return RecipeError(f"ablation: {key}: no such key: `{parts[depth]}`", fix)
+
+
+def _matched(
+    conditions: Sequence[tuple[str, dict[str, Any], Recipe]], control: Control
+) -> tuple[str, dict[str, Any], Recipe]:
+    """The control of that kind to the condition that draws most from the synthetic source."""
+    shares = [_synthetic_tokens(changed) for _, _, changed in conditions]
+    name, values, changed = conditions[shares.index(max(shares))]
+    if not max(shares):
+        raise RecipeError(
+            f"ablation.controls: {control}: no condition draws from a source `from: filter`",
+            "give one a ratio above 0, or leave the control out",
+        )
+    tree = changed.model_dump(mode="json", by_alias=True)
+    mixture = tree["mixture"]
+    synthetic = [n for n, s in mixture["sources"].items() if s["from"] == "filter"]
+    if control == "format_matched":
+        for source in synthetic:
+            mixture["sources"][source]["permute"] = "answers"
+    else:
+        human = [n for n, s in mixture["sources"].items() if s["path"] is not None]
+        if not human:
+            raise RecipeError(
+                "ablation.controls: repeat_matched needs a source with a `path`",
+                "add human text to mixture.sources",
+            )
+        ratios = mixture["phases"][0]["ratios"]
+        largest = max(human, key=lambda source: ratios.get(source, 0.0))
+        for source in synthetic:
+            mixture["sources"][f"{source}_as_{largest}"] = {
+                "subset_of": largest,
+                "size_of": source,
+                "max_repetition": mixture["sources"][source]["max_repetition"],
+            }
+            for phase in mixture["phases"]:
+                if source in phase["ratios"]:
+                    phase["ratios"][f"{source}_as_{largest}"] = phase["ratios"].pop(source)
+    made = f"{name},{control}"
+    return made, {**values, "control": control}, _validated(tree, made)
+
+
+def _synthetic_tokens(recipe: Recipe) -> float:
+    mixture = needed(recipe.mixture, "mixture")
+    return sum(
+        phase.tokens * ratio
+        for phase in mixture.phases
+        for name, ratio in phase.ratios.items()
+        if mixture.sources[name].stage == "filter"
+    )
+
+
+def _refuse_duplicates(conditions: Sequence[tuple[str, dict[str, Any], Recipe]]) -> None:
+    for (first, _, one), (second, _, two) in itertools.combinations(conditions, 2):
+        if first == second:
+            raise RecipeError(
+                f"ablation: two conditions have the name `{first}`",
+                "give each of them a `name` in ablation.arms",
+            )
+        if one == two:
+            raise RecipeError(
+                f"ablation: the conditions `{first}` and `{second}` are the same recipe",
+                "leave one out",
+            )
+
+
+def _validated(tree: Mapping[str, Any], name: str) -> Recipe:
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise RecipeError(f"arm {name}: {where}: {problem['msg']}") from error

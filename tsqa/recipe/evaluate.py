@@ -1,0 +1,95 @@
+"""The section `eval`: the tasks, how they are scored, and the suites that name them.
+
+Promises: a key of the recipe wins over the suite's; a macro average is over tasks that are
+evaluated, under a name of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from tsqa.errors import RecipeError
+from tsqa.recipe.base import RUNTIME, Section, Tokens
+
+SUITES = Path(__file__).parents[2] / "recipes" / "suites"
+
+
+class EvalSection(Section):
+    suite: str | None = Field(None, json_schema_extra=RUNTIME)
+    """A name from recipes/suites, or a path: its YAML gives what this section leaves out."""
+    tasks: list[str] = Field(min_length=1)
+    include: str | None = None
+    """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
+    macros: dict[str, list[str]] = {}
+    """Named macro averages over some of `tasks`."""
+    num_fewshot: int | None = Field(None, ge=0)
+    """None: as each task says."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first documents of each task."""
+    seed: int = 1234
+    """Draws the few-shot examples."""
+    chat_template: bool = False
+    """Wrap each prompt in the tokenizer's chat template."""
+    system_instruction: str | None = None
+    allow_code: bool = Field(False, json_schema_extra=RUNTIME)
+    """Let tasks execute the code that the model writes, unguarded, on this machine."""
+    every_tokens: Tokens | None = None
+    """Evaluate each arm also at every multiple of this many training tokens."""
+    backend: Literal["auto", "hf", "vllm"] = "auto"
+    """auto: vllm on a GPU where it serves the model, hf otherwise."""
+    max_length: int | None = Field(None, ge=32)
+    """Tokens of a prompt with its answer; None: what the model allows."""
+    batch_size: int = Field(32, ge=1, json_schema_extra=RUNTIME)
+    """Of hf, per process."""
+    processes: int = Field(1, ge=1, json_schema_extra=RUNTIME)
+    """Copies of the model that share the requests, each on its own GPUs."""
+    tensor_parallel: int = Field(1, ge=1, json_schema_extra=RUNTIME)
+    """GPUs of each copy (vllm)."""
+    kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
+    """vllm on a CPU: VLLM_CPU_KVCACHE_SPACE."""
+    bootstrap: int = Field(10_000, ge=100)
+    """Resamples behind each confidence interval."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_suite(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("suite"), str):
+            return values
+        return {**read_suite(values["suite"]), **values}
+
+    @model_validator(mode="after")
+    def _macros_fit(self) -> Self:
+        for name, members in self.macros.items():
+            if name in ("macro", *self.tasks):
+                raise ValueError(f"macros.{name} has the name of another row; choose another")
+            if not members:
+                raise ValueError(f"macros.{name} has no tasks")
+            for task in members:
+                if task not in self.tasks:
+                    raise ValueError(
+                        f"macros.{name} names `{task}`, which is not in eval.tasks "
+                        f"({', '.join(self.tasks)})"
+                    )
+        if self.system_instruction is not None and not self.chat_template:
+            raise ValueError("eval.system_instruction needs eval.chat_template: true")
+        return self
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """The `eval` section of a suite: a name from recipes/suites, or the path of a YAML file."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SUITES.glob("*.yaml")))
+        raise RecipeError(f"eval.suite: {name}: no such suite", f"known: {known}; or give a path")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    section = values.get("eval") if isinstance(values, dict) else None
+    if not isinstance(section, dict) or "suite" in section:
+        raise RecipeError(
+            f"{path}: a suite is a YAML file with one section `eval`, no `suite` in it"
+        )
+    return section

@@ -1,0 +1,54 @@
+"""The key `mixture.<source>`, for overrides and arms alike: one ratio set, the others scaled.
+
+Promises: the ratios still sum to exactly 1, in whole basis points; the others keep their
+proportions to within rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tsqa.errors import RecipeError
+from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection
+
+
+def is_ratio(key: str, mixture: Mapping[Any, Any] | None) -> bool:
+    """Whether `mixture.<source>` is meant; a source may not shadow a key of the section."""
+    head, _, tail = key.partition(".")
+    if head != "mixture" or mixture is None or tail in MixtureSection.model_fields:
+        return False
+    return tail in mixture["sources"]
+
+
+def set_ratio(phases: Sequence[dict[str, Any]], key: str, value: Any) -> None:
+    """Set the ratio that the key means, in every phase."""
+    for phase in phases:
+        phase["ratios"] = rescale_ratios(phase["ratios"], key.partition(".")[2], value)
+
+
+def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> dict[str, float]:
+    """Set one ratio and keep the others' proportions, in whole basis points.
+
+    The remainder goes to the largest other source, so that the sum is exactly 1.
+    """
+    try:
+        wanted = float(share) * BASIS_POINTS
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"mixture.{source}={share}: expected a number from 0 to 1") from error
+    if not 0 <= wanted <= BASIS_POINTS or abs(wanted - round(wanted)) > 1e-6:
+        raise RecipeError(
+            f"mixture.{source}={share}: expected a share from 0 to 1 in whole basis points (0.0001)"
+        )
+    # Integers throughout: 0.1 / (0.1 + 0.2) in floats would move a basis point.
+    others = {n: round(ratio * BASIS_POINTS) for n, ratio in ratios.items() if n != source}
+    total = sum(others.values())
+    left = BASIS_POINTS - round(wanted)
+    if total == 0:
+        if left:
+            raise RecipeError(f"mixture.{source}={share}: no other source takes the rest")
+        return {**dict.fromkeys(others, 0.0), source: 1.0}
+    points = {name: left * ratio // total for name, ratio in others.items()}
+    points[max(others, key=lambda name: others[name])] += left - sum(points.values())
+    points[source] = BASIS_POINTS - left
+    return {name: value / BASIS_POINTS for name, value in points.items()}

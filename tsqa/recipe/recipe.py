@@ -1,0 +1,105 @@
+"""The recipe itself: its sections, how they must fit each other, and what follows from several.
+
+Promises: a section that a stage needs is there, or the recipe is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from tsqa.errors import RecipeError
+from tsqa.recipe.ablation import AblationSection
+from tsqa.recipe.base import RUNTIME, Section
+from tsqa.recipe.evaluate import EvalSection
+from tsqa.recipe.filter import DecontaminateSection, FilterSection
+from tsqa.recipe.generate import GenerateSection
+from tsqa.recipe.mixture import MixtureSection
+from tsqa.recipe.models import ModelSection, TokenizerSection
+from tsqa.recipe.seeds import DataSection, SeedsSection
+from tsqa.recipe.train import TrainSection
+
+
+class TrackingSection(Section):
+    project: str = "tsqa"
+    entity: str | None = None
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+
+
+class Recipe(Section):
+    """One experiment. Sections that are absent have no stage."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    runs: str = Field("runs", json_schema_extra=RUNTIME)
+    """Folder of artifacts and reports."""
+    seed: int = 0
+    """Initialisation and shuffles of the training run."""
+    data: DataSection | None = None
+    seeds: SeedsSection | None = None
+    generate: GenerateSection | None = None
+    filter: FilterSection | None = None
+    model: ModelSection | None = None
+    tokenizer: TokenizerSection | None = None
+    mixture: MixtureSection | None = None
+    train: TrainSection | None = None
+    eval: EvalSection | None = None
+    ablation: AblationSection | None = None
+    tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        chain = ("seeds", "generate", "filter")
+        for earlier, later in itertools.pairwise(chain):
+            if getattr(self, later) and not getattr(self, earlier):
+                raise ValueError(f"the section `{later}` needs the section `{earlier}`")
+        for name in ("model", "mixture"):
+            if self.train and getattr(self, name) is None:
+                raise ValueError(f"the section `train` needs the section `{name}`")
+        for name in ("mixture", "ablation"):
+            if getattr(self, name) and not self.train:
+                raise ValueError(f"the section `{name}` needs the section `train`")
+        if self.filter is None and self.mixture:
+            for name, source in self.mixture.sources.items():
+                if source.stage == "filter":
+                    raise ValueError(
+                        f"mixture.sources.{name} is `from: filter`, but there is no `filter`"
+                    )
+        every = self.eval.every_tokens if self.eval else None
+        if every and self.train and every < self.train.global_batch_tokens:
+            raise ValueError(
+                f"eval.every_tokens {every:,} is below train.global_batch_tokens "
+                f"{self.train.global_batch_tokens:,}: no step ends there; raise it"
+            )
+        if self.filter and not self.eval:
+            raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
+        if self.model and self.model.config is not None and self.tokenizer is None:
+            raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
+        return self
+
+
+def curve_points(recipe: Recipe) -> list[int]:
+    """Training tokens, before the end, at which a run is also exported and evaluated."""
+    if recipe.eval is None or recipe.eval.every_tokens is None or recipe.train is None:
+        return []
+    # A run may end up to one batch below its budget, so that it has only whole ones.
+    last = needed(recipe.mixture, "mixture").tokens - recipe.train.global_batch_tokens
+    return list(range(recipe.eval.every_tokens, last + 1, recipe.eval.every_tokens))
+
+
+def stream_check(recipe: Recipe) -> DecontaminateSection | None:
+    """How the sources of the stream are checked for evaluated documents; None: they are not."""
+    if recipe.eval is None or recipe.mixture is None or not recipe.mixture.decontaminate:
+        return None
+    return recipe.filter.decontaminate if recipe.filter else DecontaminateSection()
+
+
+S = TypeVar("S", bound=Section)
+
+
+def needed(section: S | None, name: str) -> S:
+    """The section of a recipe that a stage cannot do without; RecipeError where it is absent."""
+    if section is None:
+        raise RecipeError(f"the recipe has no section `{name}`", "add it")
+    return section
