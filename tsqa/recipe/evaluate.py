@@ -60,7 +60,10 @@ class EvalSection(Section):
     def _from_suite(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not isinstance(values.get("suite"), str):
             return values
-        return {**read_suite(values["suite"]), **values}
+        try:
+            return {**read_suite(values["suite"]), **values}
+        except RecipeError as error:
+            raise ValueError(str(error)) from error  # pydantic adds the place
 
     @model_validator(mode="after")
     def _macros_fit(self) -> Self:
@@ -85,7 +88,7 @@ def read_suite(name: str) -> dict[str, Any]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SUITES.glob("*.yaml")))
-        raise RecipeError(f"eval.suite: {name}: no such suite", f"known: {known}; or give a path")
+        raise RecipeError(f"no suite `{name}`", f"known: {known}; or give a path")
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     section = values.get("eval") if isinstance(values, dict) else None
     if not isinstance(section, dict) or "suite" in section:
