@@ -64,6 +64,14 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert "to run" in done.stderr
 
 
+def test_a_dry_run_refuses_a_model_that_transformers_refuses(tmp_path: Path) -> None:
+    broken = "model={config: {model_type: nemotron, num_attention_heads: 0}}"
+    done = tsqa("run", RECIPE, "--dry-run", broken, f"runs={tmp_path / 'runs'}")
+    assert done.returncode == 1
+    assert "model.config: transformers refuses nemotron" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_stage_that_the_recipe_lacks_is_a_clear_error() -> None:
     done = tsqa("generate", "recipes/quickstart/base.yaml")
     assert done.returncode == 1

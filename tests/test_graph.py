@@ -112,9 +112,14 @@ def test_an_unknown_arm_names_the_known_ones() -> None:
         trained_node(graph(), "synthetic=0.7")
 
 
-def test_a_missing_data_file_is_refused_before_any_work() -> None:
-    with pytest.raises(RecipeError, match=r"nowhere\.jsonl"):
-        fingerprints("mixture.sources.docs.path=nowhere.jsonl")
+@pytest.mark.parametrize("path", ["nowhere.jsonl", "no/where.txt.zst", "no/such/folder", "no/hub"])
+def test_missing_data_are_refused_before_any_work(path: str) -> None:
+    with pytest.raises(RecipeError, match=rf"mixture\.sources\.docs\.path = {path}: no such file"):
+        fingerprints(f"mixture.sources.docs.path={path}")
+
+
+def test_a_dataset_of_the_hub_is_known_by_its_revision() -> None:
+    assert fingerprints("mixture.sources.docs={path: org/web, revision: 8f00d}")
 
 
 def test_recipes_that_need_each_other_are_refused(tmp_path: Path) -> None:

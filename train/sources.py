@@ -11,7 +11,6 @@ import gzip
 import io
 import itertools
 import json
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
-from tsqa.recipe import SourceSection
+from tsqa.recipe import SourceSection, is_hub_id
 
 SHARD_BYTES = 4 << 20
 """The least that a process works on at once: about two seconds."""
@@ -234,7 +233,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
             for file in files
             for piece in _pieces_of_file(file, str(file.relative_to(path)), limit)
         ]
-    if not _is_hub_id(str(section.path)):
+    if not is_hub_id(str(section.path)):
         raise DataError(f"{key}: {path}: no such file or folder", "correct the path")
     if section.revision is None:
         raise DataError(
@@ -361,12 +360,6 @@ def _pieces_of_saved(path: Path, split: str) -> list[Piece]:
         SavedRows(path, split, split, begin, end, size // count)
         for begin, end in itertools.pairwise(bounds)
     ]
-
-
-def _is_hub_id(path: str) -> bool:
-    return bool(re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path)) and not path.endswith(
-        (*_LINES, *_TEXTS, ".json", ".gz", ".zst", ".parquet")
-    )
 
 
 def _open(path: Path) -> IO[bytes]:

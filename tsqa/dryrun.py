@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from tsqa.artifact import Artifact
+from tsqa.errors import RecipeError
 from tsqa.graph import Node
 from tsqa.pipeline import Pipeline
 from tsqa.progress import console
@@ -105,7 +106,11 @@ def _count_parameters(settings: str) -> int:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     values: dict[str, Any] = json.loads(settings)
-    config = AutoConfig.for_model(values.pop("model_type"), **values)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    kind = values.pop("model_type")
+    try:
+        config = AutoConfig.for_model(kind, **values)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
+        raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
     return sum(parameter.numel() for parameter in model.parameters())

@@ -31,6 +31,7 @@ from tsqa.recipe import (
     arms_of,
     control_of,
     curve_points,
+    is_hub_id,
     key_tails,
     load_recipe,
     named_values,
@@ -293,9 +294,11 @@ def _stage_config(node: Node) -> dict[str, Any]:
             tokenizer = recipe.tokenizer.data_config() if recipe.tokenizer else None
             if tokenizer:
                 tokenizer["path"] = _identify(tokenizer["path"])
-                tokenizer["train_on"] = [_identify_data(path) for path in tokenizer["train_on"]]
+                tokenizer["train_on"] = [
+                    _identify_data(path, "tokenizer.train_on") for path in tokenizer["train_on"]
+                ]
             sources = {
-                name: _source_config(source)
+                name: _source_config(source, f"mixture.sources.{name}.path")
                 for name, source in needed(recipe.mixture, "mixture").tokenized.items()
             }
             check = stream_check(recipe)
@@ -400,8 +403,9 @@ def _filter_config(section: FilterSection) -> dict[str, Any]:
     return config
 
 
-def _source_config(source: SourceSection) -> dict[str, Any]:
-    config = {**source.data_config(), "path": _identify_data(source.path)}
+def _source_config(source: SourceSection, key: str) -> dict[str, Any]:
+    config = source.data_config()
+    config["path"] = _identify_data(source.path, key, source.revision)
     for key in ("permute", "subset_of", "size_of"):
         if config[key] is None:
             del config[key]
@@ -433,9 +437,18 @@ def _identify(path: str | None) -> Any:
     return path
 
 
-def _identify_data(path: str | None) -> Any:
-    """As `_identify`, but all files below a folder count."""
-    if path is None or path.startswith("{data}") or not Path(path).is_dir():
+def _identify_data(path: str | None, key: str, revision: str | None = None) -> Any:
+    """As `_identify`, but all files below a folder count; what is not there must be on the hub."""
+    if path is None or path.startswith("{data}"):
+        return path
+    if not Path(path).exists():
+        if revision is None or not is_hub_id(path):
+            raise RecipeError(
+                f"{key} = {path}: no such file or folder",
+                "correct the path; a dataset of the hub needs its `revision`",
+            )
+        return path
+    if not Path(path).is_dir():
         return _identify(path)
     files = [file for file in sorted(Path(path).rglob("*")) if file.is_file()]
     return [[str(file.relative_to(path)), file_identity(file)] for file in files]

@@ -24,7 +24,7 @@ from tsqa.recipe.filter import (
 )
 from tsqa.recipe.generate import CascadeSection, Enrichment, GenerateSection, PromptsSection
 from tsqa.recipe.load import load_recipe
-from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection, SourceSection
+from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
 from tsqa.recipe.models import ModelSection, SamplingSection, TeacherSection
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
@@ -75,6 +75,7 @@ __all__ = [
     "check_divisible",
     "control_of",
     "curve_points",
+    "is_hub_id",
     "key_tails",
     "load_recipe",
     "named_values",

@@ -6,6 +6,7 @@ ratios and subsets name sources that exist.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -13,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 from tsqa.recipe.base import RUNTIME, Section, Share, Tokens
 
 BASIS_POINTS = 10_000
+_DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".txt", ".md")
 
 
 class SourceSection(Section):
@@ -117,3 +119,8 @@ class MixtureSection(Section):
                         f"({', '.join(self.sources)})"
                     )
         return self
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether text that is no path on this machine can name a dataset of the hub: `a` or `a/b`."""
+    return bool(re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path)) and not path.endswith(_DATA_FILES)
