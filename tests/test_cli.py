@@ -65,10 +65,10 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_refuses_a_model_that_transformers_refuses(tmp_path: Path) -> None:
-    broken = "model={config: {model_type: nemotron, num_attention_heads: 0}}"
-    done = tsqa("run", RECIPE, "--dry-run", broken, f"runs={tmp_path / 'runs'}")
-    assert done.returncode == 1
-    assert "model.config: transformers refuses nemotron" in done.stderr
+    base, runs = "recipes/quickstart/base.yaml", f"runs={tmp_path / 'runs'}"
+    done = tsqa("run", base, "--dry-run", "model.config.num_attention_heads=0", runs)
+    assert done.returncode == 2
+    assert "model.config: transformers refuses nemotron_h: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
