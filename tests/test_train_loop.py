@@ -72,7 +72,7 @@ def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(section, rows, made.total_rows)
         batch = read_batch(store, made, rows.start, len(rows))
-        logits = model(**forward_arguments("nemotron_h", batch)).logits
+        logits = model(**forward_arguments(model.config, batch)).logits
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), section.clip)))

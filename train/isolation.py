@@ -37,21 +37,30 @@ def isolate(model: Any, device: torch.device) -> None:
         )
 
 
-def forward_arguments(model_type: str, batch: MicroBatch) -> dict[str, Any]:
-    """What a forward pass needs, so that documents stay apart."""
+def forward_arguments(config: Any, batch: MicroBatch) -> dict[str, Any]:
+    """What a forward pass of a model with this config needs, so that documents stay apart."""
     arguments: dict[str, Any] = {
         "input_ids": batch.tokens,
         "position_ids": batch.positions,
         "use_cache": False,
     }
-    if model_type == "nemotron_h":
+    if config.model_type == "nemotron_h":
         arguments["seq_idx"] = batch.documents.to(torch.int32)
+    if "flash" in config._attn_implementation:
+        # By position ids alone transformers keeps documents apart in a batch of one row only.
+        arguments |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), batch.cu_seqlens)
+        arguments |= dict.fromkeys(("max_length_q", "max_length_k"), batch.max_seqlen)
     return arguments
 
 
 @torch.no_grad()
-def check_isolation(model: Any, model_type: str, vocab_size: int, eos: int, device: Any) -> None:
-    """Change one token of a document; raise EngineError if a logit of its neighbour moves."""
+def check_isolation(
+    model: Any, config: Any, rows: int, vocab_size: int, eos: int, device: torch.device
+) -> None:
+    """Change one token of a document; raise EngineError if a logit of its neighbour moves.
+
+    The `rows` of the batch are alike, and as many as in training: kernels differ by them.
+    """
     usable = [token for token in range(min(vocab_size, 256)) if token != eos]
     row = torch.tensor(usable * (_PROBE_LENGTH // len(usable) + 1))[:_PROBE_LENGTH]
     cut = _PROBE_LENGTH // 2
@@ -62,16 +71,18 @@ def check_isolation(model: Any, model_type: str, vocab_size: int, eos: int, devi
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for variant in (row, changed):
             torch.manual_seed(0)
-            batch = collate([variant.numpy()], [0], eos).to(device)
-            logits.append(model(**forward_arguments(model_type, batch)).logits.float())
+            batch = collate([variant.numpy()] * rows, [0] * rows, eos).to(device)
+            logits.append(model(**forward_arguments(config, batch)).logits.float())
     before, after = logits
     moved = float((before - after)[:, cut:].abs().max())
     tolerance = 1e-4 if before.dtype == next(model.parameters()).dtype else 3e-2
     if moved > tolerance * max(1.0, float(before.abs().max())):
         raise EngineError(
             f"packed documents leak: a change in one document moved its neighbour's logits by "
-            f"{moved:.3g} (model_type {model_type})",
-            "use a model_type or kernels that keep packed documents apart",
+            f"{moved:.3g} (model_type {config.model_type}, attention "
+            f"{config._attn_implementation})",
+            "try train.micro_batch_size 1, or leave train.attention out; else use a model_type or "
+            "kernels that keep packed documents apart",
         )
 
 

@@ -95,7 +95,6 @@ class Trainer:
         self.checkpoints = _checkpoints(context, made)
         self.schedule = batch_schedule(self.section, made.total_rows)
         model = build_model(context, tokenizer)
-        model_type = model.config.model_type
         if self.section.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         isolate(model, accelerator.device)
@@ -112,9 +111,12 @@ class Trainer:
         with casts_spare(kept):
             self.engine, optimizer = accelerator.prepare(model, optimizer)
         self.engine.train()
-        check_isolation(self.engine, model_type, len(tokenizer), store.eos, accelerator.device)
+        check_isolation(
+            self.engine, model.config, self.section.micro_batch_size, len(tokenizer), store.eos,
+            accelerator.device,
+        )  # fmt: skip
         self.stepper = Stepper(
-            accelerator, self.engine, optimizer, self.section, self.routers, model_type,
+            accelerator, self.engine, optimizer, self.section, self.routers, model.config,
             len(made.sources), made.seed,
         )  # fmt: skip
         self.guard = Guard(
@@ -222,7 +224,7 @@ class Trainer:
     def _measure_heldout(self, done: int, rows: range) -> None:
         with self.meters.paused():
             losses = self.heldout.measure(
-                self.accelerator, self.engine, self.stepper.model_type,
+                self.accelerator, self.engine, self.stepper.config,
                 self.section.micro_batch_size,
             )  # fmt: skip
         self._heldout_losses = losses

@@ -48,7 +48,9 @@ def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: Train
         config = AutoConfig.for_model(kind, **values)
         torch.manual_seed(seed)
         # Initialised in float32, so that both precisions start from the same weights.
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=train.attention
+        )
     except Exception as error:  # each class of models has its own
         raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
     return _to_precision(model, train)
@@ -74,8 +76,9 @@ def _from_folder(origin: str, tokenizer: Any, section: ModelSection, train: Trai
             dtype=torch.float32 if whole else torch.bfloat16,
             trust_remote_code=section.trust_remote_code,
             use_safetensors=True,
+            attn_implementation=train.attention,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise RecipeError(f"model {origin}: cannot be loaded: {error}") from error
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:

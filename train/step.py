@@ -30,7 +30,8 @@ class Stepper:
     optimizer: Any
     section: TrainSection
     routers: Routers
-    model_type: str
+    config: Any
+    """Of the model, by transformers."""
     sources: int
     seed: int
     last_rows: list[tuple[int, torch.Tensor]] = field(default_factory=list)
@@ -55,7 +56,7 @@ class Stepper:
             self.engine.set_gradient_accumulation_boundary(last)
             batch = cpu_batch.to(self.accelerator.device)
             with self.routers.watch(len(batch.sources)):
-                losses, logits = token_losses(self.engine, self.model_type, batch)
+                losses, logits = token_losses(self.engine, self.config, batch)
             total = losses.sum() * (undo / max(valid, 1.0))
             if self.section.z_loss:
                 total = total + self._z_loss(logits, batch) * (undo / max(valid, 1.0))
@@ -107,11 +108,9 @@ class Stepper:
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
 
-def token_losses(
-    engine: Any, model_type: str, batch: MicroBatch
-) -> tuple[torch.Tensor, torch.Tensor]:
+def token_losses(engine: Any, config: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of each token, 0 where it is no target: (rows, length) float32; and the logits."""
-    logits = engine(**forward_arguments(model_type, batch)).logits
+    logits = engine(**forward_arguments(config, batch)).logits
     losses = F.cross_entropy(
         logits.float().flatten(0, 1),
         batch.targets.flatten(),

@@ -197,7 +197,7 @@ def _bare(folder: Path, steps: int) -> Callable[[int], None]:
 
     def step(number: int) -> None:
         for batch in batches[number * MICRO_BATCHES : (number + 1) * MICRO_BATCHES]:
-            logits = model(**forward_arguments(model.config.model_type, batch)).logits
+            logits = model(**forward_arguments(model.config, batch)).logits
             loss = F.cross_entropy(
                 logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED
             )

@@ -68,6 +68,8 @@ class TrainSection(Section):
     """What ZeRO keeps in CPU memory: optimizer needs zero_stage 1, parameters (both) 3."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """bf16 keeps fp32 master weights and adds up gradients in fp32."""
+    attention: str | None = Field(None, json_schema_extra=RUNTIME)
+    """As transformers names it, such as flash_attention_2; None: its own choice."""
     fp32_parameters: list[str] = []
     """Ends of names of parameters that a bf16 run computes in fp32, such as A_log, D, dt_bias."""
     gradient_checkpointing: bool = False
