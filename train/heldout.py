@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from train.step import token_losses
+from train.loss import TokenLosses
 from train.stream import IGNORED, MicroBatch, TokenStore, collate
 
 
@@ -26,7 +26,7 @@ class HeldOut:
 
     @torch.no_grad()
     def measure(
-        self, accelerator: Accelerator, engine: Any, config: Any, size: int
+        self, accelerator: Accelerator, engine: Any, losses_of: TokenLosses, size: int
     ) -> dict[str, float]:
         """Mean loss per valid token of each source, in nats; `size` rows per forward pass.
 
@@ -41,7 +41,7 @@ class HeldOut:
             chosen = cells[first : first + size]
             # Past the end, the first row stands in and counts for nothing.
             batch = self._batch(chosen or cells[:1]).to(accelerator.device)
-            losses, _ = token_losses(engine, config, batch)
+            _, losses = losses_of(batch)
             if chosen:
                 valid = (batch.targets != IGNORED).sum(1).double()
                 sums[0].index_add_(0, batch.sources, losses.double().sum(1))

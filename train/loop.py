@@ -23,6 +23,7 @@ from train.export import export_model, save_description
 from train.guard import Guard
 from train.heldout import HeldOut
 from train.isolation import check_isolation, isolate
+from train.loss import TokenLosses
 from train.meters import Meters
 from train.mixture import MixturePlan, plan_of, plan_table
 from train.model import build_model
@@ -115,8 +116,11 @@ class Trainer:
             self.engine, model.config, self.section.micro_batch_size, len(tokenizer), store.eos,
             accelerator.device,
         )  # fmt: skip
+        losses = TokenLosses(
+            self.engine, model.config, self.section.loss_chunk, self.section.z_loss
+        )
         self.stepper = Stepper(
-            accelerator, self.engine, optimizer, self.section, self.routers, model.config,
+            accelerator, self.engine, optimizer, self.section, self.routers, losses,
             len(made.sources), made.seed,
         )  # fmt: skip
         self.guard = Guard(
@@ -224,7 +228,7 @@ class Trainer:
     def _measure_heldout(self, done: int, rows: range) -> None:
         with self.meters.paused():
             losses = self.heldout.measure(
-                self.accelerator, self.engine, self.stepper.config,
+                self.accelerator, self.engine, self.stepper.losses,
                 self.section.micro_batch_size,
             )  # fmt: skip
         self._heldout_losses = losses

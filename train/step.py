@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 
 from train.books import StepSums
-from train.isolation import forward_arguments
+from train.loss import TokenLosses
 from train.moe import Routers
 from train.stream import IGNORED, MicroBatch
 from tsqa.recipe import TrainSection
@@ -30,8 +29,7 @@ class Stepper:
     optimizer: Any
     section: TrainSection
     routers: Routers
-    config: Any
-    """Of the model, by transformers."""
+    losses: TokenLosses
     sources: int
     seed: int
     last_rows: list[tuple[int, torch.Tensor]] = field(default_factory=list)
@@ -56,19 +54,16 @@ class Stepper:
             self.engine.set_gradient_accumulation_boundary(last)
             batch = cpu_batch.to(self.accelerator.device)
             with self.routers.watch(len(batch.sources)):
-                losses, logits = token_losses(self.engine, self.config, batch)
-            total = losses.sum() * (undo / max(valid, 1.0))
-            if self.section.z_loss:
-                total = total + self._z_loss(logits, batch) * (undo / max(valid, 1.0))
+                total, losses = self.losses(batch)
+            total = total * (undo / max(valid, 1.0))
             if self.section.router is not None:
                 weight = self.section.router.loss * undo / rows
                 total = total + self.routers.take_loss() * weight
-            del logits
             self.engine.backward(total)
             if last and self.section.zero_stage == 0:
                 norm = self._plain_norm()
             self.engine.step()
-            self._book(sums, batch, losses.detach())
+            self._book(sums, batch, losses)
         reported = self.engine.get_global_grad_norm()
         totals = self.reduce([*sums.tolist(), *self.routers.take_counts()])
         one, two, three = (n * self.sources for n in (1, 2, 3))
@@ -97,24 +92,7 @@ class Stepper:
             sums.index_add_(0, batch.sources + place * self.sources, values)
         self.last_rows.append((batch.first_row, per_row / valid.clamp(min=1)))
 
-    def _z_loss(self, logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
-        """PaLM (2204.02311, section 5): log Z squared, here summed over the valid tokens."""
-        squared = logits.float().logsumexp(-1).square()
-        return self.section.z_loss * (squared * (batch.targets != IGNORED)).sum()
-
     def _plain_norm(self) -> float:
         """ZeRO-0 in fp32 reports no norm, and clips during its step: take it just before."""
         gradients = [p.grad for p in self.engine.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-
-
-def token_losses(engine: Any, config: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of each token, 0 where it is no target: (rows, length) float32; and the logits."""
-    logits = engine(**forward_arguments(config, batch)).logits
-    losses = F.cross_entropy(
-        logits.float().flatten(0, 1),
-        batch.targets.flatten(),
-        ignore_index=IGNORED,
-        reduction="none",
-    )
-    return losses.view_as(batch.targets), logits

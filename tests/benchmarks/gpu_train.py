@@ -1,6 +1,7 @@
 """Training speed on one device: dense and hybrid, about 1B parameters, sequence 4096 and 8192.
 
     python -m tests.benchmarks.gpu_train [--model dense hybrid] [--length 4096 8192] [--small]
+        [--vocabulary 131072] [--chunk 2048]
 
 bf16, ZeRO-1, fp32 master weights and gradient accumulation, documents isolated, AdamW; MFU against
 --peak (989 TFLOP/s: dense bf16 of an H100 or H200) by the formulas of `train.flops`. Printed:
@@ -70,6 +71,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help=f"measured, after {WARMUP} others")
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of the device")
     parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--attention", help="train.attention")
+    parser.add_argument("--chunk", type=int, help="train.loss_chunk")
+    parser.add_argument("--vocabulary", type=int, help="tokens, instead of the model's own")
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
     table = Table(title=_device())
@@ -77,10 +81,13 @@ def main() -> None:
         table.add_column(column, justify="right")
     for name in arguments.model:
         for length in arguments.length:
-            model = MODELS[name][arguments.small]
+            model = dict(MODELS[name][arguments.small])
+            if arguments.vocabulary:
+                model["vocab_size"] = arguments.vocabulary
             found = measure(
-                model, length, arguments.rows, arguments.micro, arguments.steps, arguments.peak,
-                arguments.checkpointing,
+                model, length, arguments.rows, arguments.steps, micro_batch_size=arguments.micro,
+                peak_tflops=arguments.peak, gradient_checkpointing=arguments.checkpointing,
+                attention=arguments.attention, loss_chunk=arguments.chunk,
             )  # fmt: skip
             table.add_row(
                 name, f"{found['parameters']:,}", str(length), f"{found['tokens_per_second']:,.0f}",
@@ -92,18 +99,16 @@ def main() -> None:
 
 
 def measure(
-    model: dict[str, Any], length: int, rows: int, micro: int, steps: int, peak: float,
-    checkpointing: bool = False,
-) -> dict[str, float]:  # fmt: skip
+    model: dict[str, Any], length: int, rows: int, steps: int, **train: Any
+) -> dict[str, float]:
     """Medians over `steps` steps after the warmup; peak memory of the whole run."""
     from train.engine import build_accelerator
     from train.loop import METRICS, Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         context, tokenizer = student(
-            Path(folder), model, length, rows, steps + WARMUP, micro_batch_size=micro,
-            precision="bf16", zero_stage=1, gradient_checkpointing=checkpointing,
-            peak_tflops=peak,
+            Path(folder), model, length, rows, steps + WARMUP, precision="bf16", zero_stage=1,
+            **train,
         )  # fmt: skip
         store = TokenStore(context.inputs["tokenize"].path)
         section = needed(context.recipe.train, "train")

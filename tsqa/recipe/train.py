@@ -73,6 +73,8 @@ class TrainSection(Section):
     fp32_parameters: list[str] = []
     """Ends of names of parameters that a bf16 run computes in fp32, such as A_log, D, dt_bias."""
     gradient_checkpointing: bool = False
+    loss_chunk: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    """Tokens whose logits are held at once, such as 2048 where memory is short; None: all."""
     z_loss: float = Field(0.0, ge=0)
     """Weight of the squared log-partition of the output logits."""
     router: RouterSection | None = None
