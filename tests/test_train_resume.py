@@ -11,6 +11,7 @@ import torch
 
 from tests.train_runs import (
     EXPERTS,
+    STEPS,
     fail,
     metrics,
     stop_after,
@@ -18,7 +19,10 @@ from tests.train_runs import (
     write_recipe,
 )
 from train.export import export_checkpoint
+from train.mixture import plan_of
+from train.stream import TokenStore
 from tsqa.artifact import Artifact
+from tsqa.recipe import load_recipe
 
 pytestmark = pytest.mark.engine
 ASKED = ("train.micro_batch_size=2", "train.router.bias_rate=0.01", "train.router.loss=0.001")
@@ -62,6 +66,26 @@ def test_a_damaged_checkpoint_stops_a_run_and_an_older_one_ends_the_same(
     )
     resumed = train(recipe_path, runs, *ASKED, "train.older_checkpoint=true")
     assert metrics(resumed) == metrics(undisturbed)
+
+
+def test_a_resume_where_a_phase_and_an_epoch_end_changes_nothing(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    half = STEPS * 128
+    phases = (
+        f"mixture.phases=[{{tokens: {half}, ratios: {{web: 0.2083, qa: 0.7917}}}},"
+        f" {{tokens: {half}, ratios: {{web: 0.5, qa: 0.5}}}}]"
+    )
+    whole = train(recipe_path, tmp_path / "whole", *ASKED, phases)
+    store = TokenStore(next((tmp_path / "whole" / "artifacts" / "tokenize").iterdir()))
+    made = plan_of(load_recipe(recipe_path, [phases]), store.rows)
+    epochs = [[made.row(k).epoch for k in part if made.sources[made.row(k).source] == "qa"]
+              for part in (range(STEPS * 4), range(STEPS * 4, STEPS * 8))]  # fmt: skip
+    assert (len(epochs[0]), set(epochs[0]), set(epochs[1])) == (store.rows["qa"], {0}, {1})
+    stop_after(recipe_path, tmp_path / "runs", STEPS // 2, *ASKED, phases)
+    resumed = train(recipe_path, tmp_path / "runs", *ASKED, phases)
+    assert metrics(resumed) == metrics(whole)
+    assert resumed.summary["sources"] == whole.summary["sources"]
 
 
 def test_permanent_checkpoints_stay_and_can_be_exported(
