@@ -33,10 +33,10 @@ ABLATIONS = sorted((REPOSITORY / "recipes" / "ablations").glob("*.yaml"))
 
 
 class InProcess:
-    """A worker of the same answers without a process."""
+    """A worker of the same answers without a process; its pipeline is its own, as a process's."""
 
     def __init__(self, pipeline: Pipeline, number: int, threads: int) -> None:
-        self.pipeline = pipeline
+        self.pipeline = Pipeline(pipeline.recipe, pipeline.origin, pipeline.overrides)
 
     def build(self, arm: str) -> str | None:
         answers = io.StringIO()
@@ -109,6 +109,18 @@ def test_every_stage_runs_once_and_a_second_ablation_runs_nothing(
     made = len(world.made)
     assert not ablate(open_pipeline(tmp_path, "ablation.seeds=[1,2]"), parallel=2).failed
     assert len(world.made) == made
+
+
+def test_what_the_workers_built_counts_as_built_by_this_run(tmp_path: Path, world: World) -> None:
+    world.failing = {"train:synthetic=0.5"}
+    first = open_pipeline(tmp_path)
+    ablate(first, parallel=1)
+    assert first.ran == {node.fingerprint for node in first.nodes}
+    world.failing = set()
+    second = open_pipeline(tmp_path)
+    ablate(second, parallel=1)
+    built = [node.label for node in second.nodes if node.fingerprint in second.ran]
+    assert built == ["train:synthetic=0.5", "evaluate:synthetic=0.5", "compare"]
 
 
 def test_a_failed_arm_stops_no_other_and_a_rerun_completes_the_comparison(

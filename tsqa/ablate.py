@@ -84,7 +84,9 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     reused = len(works) - len(waiting) - len(outcome.failed)
     console.print(f"{len(works)} arms: {reused} reused, {len(waiting)} to run")
     if waiting:
+        left = {n.fingerprint: n for work in works for n in work.own if not pipeline.find(n)}
         outcome.failed |= _run_arms(pipeline, waiting, parallel)
+        pipeline.ran |= {key for key, node in left.items() if pipeline.find(node)}
     _finish(pipeline, outcome)
     for arm, reason in outcome.failed.items():
         console.print(f"[red]failed[/] {escape(arm)}: {escape(reason)}")
