@@ -182,13 +182,21 @@ def make_artifacts(root: Path) -> dict[str, Any]:
                 },
             },
         ),
-        "tokenize": Artifact(
-            root,
-            {
-                "fingerprint": "k",
-                "summary": {"sources": {"synthetic": {"tokens": 5000}, "human": {"tokens": 9}}},
-            },
-        ),
+        "tokenized": {
+            "tokenize": Artifact(
+                root,
+                {
+                    "fingerprint": "k",
+                    "inputs": {"filter": "f"},
+                    "summary": {
+                        "sources": {
+                            "synthetic": {"documents": 50, "dropped": 0, "tokens": 5000},
+                            "human": {"documents": 3, "dropped": 1, "tokens": 9},
+                        }
+                    },
+                },
+            )
+        },
     }
 
 
@@ -317,7 +325,7 @@ def test_a_recipe_that_only_makes_a_dataset_has_a_page(tmp_path: Path) -> None:
     whole = make_recipe().model_dump(mode="json", by_alias=True)
     kept = ("name", "seeds", "generate", "filter", "eval")
     recipe = Recipe.model_validate({key: whole[key] for key in kept})
-    del artifacts["train"], artifacts["tokenize"]
+    del artifacts["train"], artifacts["tokenized"]
     page = report.build(tmp_path / "r.html", recipe, [], None, **artifacts)
     text = words_of(page.read_text(encoding="utf-8"))
     assert "50 of 80 candidates were accepted. This recipe compares no models." in text

@@ -36,7 +36,7 @@ def write_report(pipeline: Pipeline) -> Path:
                 note="",
             )
         )
-    datasets = {label: a for label, a in own.items() if label.partition(":")[0] == "filter"}
+    datasets = _of_stage(own, "filter")
     if "compare" not in own and not datasets:
         console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
@@ -58,12 +58,17 @@ def write_report(pipeline: Pipeline) -> Path:
         datasets=datasets,
         seeds=_upstream(own, datasets, "seeds"),
         generate=_upstream(own, datasets, "generate"),
-        tokenize=own.get("tokenize"),
+        tokenized=_of_stage(own, "tokenize"),
     )
     if deltas:
         print_table(deltas, console)
     console.print(f"report  {page}")
     return page
+
+
+def _of_stage(own: Mapping[str, Artifact], stage: str) -> dict[str, Artifact]:
+    """By label, which names the arms where there are several of the stage."""
+    return {label: a for label, a in own.items() if label.partition(":")[0] == stage}
 
 
 def _upstream(
