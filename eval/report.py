@@ -186,7 +186,9 @@ def _plots(
         if len(deltas["arms"]) > MATRIX_ARMS:
             plots["map"] = [("", figures.delta_map(deltas))]
         title, ratios = _ratios(recipe, arms)
-        if len({ratios[c] for c in ratios if c in deltas["scores"]}) > 1:
+        shares = [ratios[condition] for condition in ratios if condition in deltas["scores"]]
+        # With and without is no axis, where the conditions differ in something else.
+        if len(set(shares)) > 2 or len(set(shares)) == len(shares) == 2:
             rows = figures.task_rows(deltas)
             plots["ratio"] = [
                 (task, figures.score_by_ratio(deltas, ratios, task, title)) for task in rows[::-1]

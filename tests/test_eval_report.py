@@ -420,6 +420,21 @@ def test_score_against_ratio_has_every_seed_and_the_means(tmp_path: Path, world:
     assert means["error_y"]["array"][0] == 0 < means["error_y"]["array"][1]
 
 
+def test_arms_with_and_without_synthetic_data_are_no_axis_of_ratios(tmp_path: Path) -> None:
+    one_seed = page_world.make_recipe([0.0, 0.5], [1])
+    axes = {"mixture.synthetic": [0.0, 0.5], "train.lr": [0.1, 0.2]}
+    control = {"mixture.synthetic": 0.0, "train.lr": 0.1}
+    tree = one_seed.model_dump(mode="json", by_alias=True)
+    two_axes = Recipe.model_validate(tree | {"ablation": {"axes": axes, "control": control}})
+    pages = []
+    for number, recipe in enumerate((one_seed, two_axes)):
+        evaluations = page_world.make_evaluations(tmp_path / str(number), recipe, ["day"], 20)
+        deltas = page_world.make_deltas(recipe, evaluations)
+        pages.append(rendered(tmp_path, (recipe, {"deltas": deltas, "evaluations": evaluations})))
+    assert ["ratio" in plots_of(page) for page in pages] == [True, False]
+    assert "single seeds" not in words_of(pages[0])
+
+
 def test_the_fit_is_drawn_with_its_band_on_its_task_only(tmp_path: Path, world: Any) -> None:
     curve = [{"ratio": x, "score": 0.3 + x, "low": 0.2 + x, "high": 0.4 + x} for x in (0.0, 0.5)]
     fit = {"axis": "mixture.synthetic", "task": "macro", "curve": curve, "recommendation": "<none>"}
