@@ -11,8 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sys
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -470,10 +470,14 @@ def _fits(table: Table, console: Console) -> bool:
 
 def _header(condition: str) -> Text:
     """What tells the columns apart, the values, must not be cut off."""
-    parts = condition.replace("=", "\n=").replace(",", ",\n").splitlines()
-    width = len("[-99.9, +99.9]")
-    lines = [line for part in parts for line in textwrap.wrap(part, width, break_long_words=False)]
-    return Text("\n".join(lines), overflow="fold")
+    lines = []
+    for setting in re.split("(?<=,)", condition):
+        lines.append("")
+        for part in re.split("(?<= )|(?==)", setting):
+            if lines[-1] and len(lines[-1] + part) > len("[-99.9, +99.9]"):
+                lines.append("")
+            lines[-1] += part
+    return Text("\n".join(line.rstrip() for line in lines), overflow="fold")
 
 
 def _cell(row: Mapping[str, Any]) -> Text:

@@ -241,6 +241,14 @@ def test_no_cell_of_a_narrow_table_wraps_and_no_arm_is_lost() -> None:
     assert shown[200].count(" day ") == 1 and shown[60].count(" day ") == 2
     for word in ("without", "enrichment", "format_matched", "=0.125,", "seeds.tasks", "=none"):
         assert shown[60].count(word) == shown[200].count(word) == 1
+    for condition in (
+        "control |replaced=0%",
+        "synthetic|=0.125,|votes=3",
+        "exact |duplicates |only",
+    ):
+        assert compare._header(condition.replace("|", "")).plain == "\n".join(
+            line.rstrip() for line in condition.split("|")
+        )
     for row in deltas["rows"]:
         interval = compare._points(row).partition(" ")[2]
         assert shown[60].count(interval) == shown[200].count(interval)
