@@ -123,6 +123,18 @@ def test_what_the_workers_built_counts_as_built_by_this_run(tmp_path: Path, worl
     assert built == ["train:synthetic=0.5", "evaluate:synthetic=0.5", "compare"]
 
 
+def test_what_is_said_of_the_stages_stands_in_one_column(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "'the control of it all [x]'"
+    arms = f"[{{name: {name}, train.lr: 0.1}}, {{train.lr: 0.2}}]"
+    pipeline = open_pipeline(tmp_path, f"ablation={{arms: {arms}, control: {name}}}")
+    pipeline.run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" running")]
+    assert len({len(line) for line in lines}) == 1
+    assert any(line.startswith("evaluate:the control of it all [x] ") for line in lines)
+
+
 def test_a_failed_arm_stops_no_other_and_a_rerun_completes_the_comparison(
     tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +207,25 @@ def test_every_shipped_ablation_can_be_planned(
     assert budgets == {450_000}
     counts = {stage: sum(node.stage == stage for node in pipeline.nodes) for stage in ("data",)}
     assert counts == {"data": 1}
+
+
+def test_the_plan_counts_the_dollars_of_the_stages_that_ask(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    for path in tmp_path.glob("artifacts/*/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        manifest["summary"]["ledger"] = [{"dollars": 1.5}, {"dollars": 0.25}]
+        path.write_text(json.dumps(manifest))
+    judge = "{teacher: {engine: openai, model: {path: j}, urls: ['http://localhost:1/v1']}}"
+    for changes, told in (
+        (["filter.agreement=0.5"], "teachers: nothing to ask"),
+        ([f"filter.judge={judge}"], "teachers: ~$1.75 by the last runs"),
+        (["generate.votes=7", f"filter.judge={judge}"], "teachers: ~$3.50 by the last runs"),
+    ):
+        capsys.readouterr()
+        print_ablation(open_pipeline(tmp_path, *changes), 1)
+        assert told in capsys.readouterr().err
 
 
 def test_the_finished_dataset_of_arms_with_several_must_be_chosen(tmp_path: Path) -> None:

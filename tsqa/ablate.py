@@ -378,8 +378,8 @@ def _shown_time(pipeline: Pipeline, nodes: Sequence[Node]) -> str:
 
 
 def _shown_cost(pipeline: Pipeline, missing: Sequence[Node]) -> str:
-    """Dollars of the stages that ask teachers, by their prices and the last such stage's work."""
-    asking = [node for node in missing if node.stage in ("generate", "filter")]
+    """Dollars of the stages that ask teachers, by what the last such stage cost."""
+    asking = [node for node in missing if _asks(node)]
     if not asking:
         return "nothing to ask"
     total, unknown = 0.0, 0
@@ -388,6 +388,13 @@ def _shown_cost(pipeline: Pipeline, missing: Sequence[Node]) -> str:
         if last is None:
             unknown += 1
         else:
-            total += float(last.summary.get("dollars", 0.0))
+            total += sum(float(row["dollars"]) for row in last.summary.get("ledger", []))
     shown = f"~${total:,.2f} by the last runs" if unknown < len(asking) else "unknown cost"
     return f"{shown}, {unknown} of {len(asking)} stages unknown" if unknown else shown
+
+
+def _asks(node: Node) -> bool:
+    section = node.recipe.filter
+    if node.stage == "filter" and section is not None:
+        return bool(section.judge or section.triviality)
+    return node.stage == "generate"
