@@ -22,6 +22,7 @@ from tests.smoke_runs import REPOSITORY
 from tests.wandb_records import read_runs
 from tsqa.ablate import ablate, arm_works, print_ablation, run_worker
 from tsqa.artifact import Artifact
+from tsqa.dryrun import estimate_seconds
 from tsqa.errors import EngineError, RecipeError, TsqaError
 from tsqa.graph import Node
 from tsqa.pipeline import Pipeline
@@ -226,6 +227,28 @@ def test_the_plan_counts_the_dollars_of_the_stages_that_ask(
         capsys.readouterr()
         print_ablation(open_pipeline(tmp_path, *changes), 1)
         assert told in capsys.readouterr().err
+
+
+def test_the_time_of_generation_is_that_of_its_teacher_by_its_requests(
+    tmp_path: Path, world: World
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    [path] = tmp_path.glob("artifacts/generate/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    manifest["summary"] |= {"seconds": 100.0, "seeds": 20}
+    path.write_text(json.dumps(manifest))
+    [path] = tmp_path.glob("artifacts/seeds/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    manifest["summary"]["seeds"] = 10
+    path.write_text(json.dumps(manifest))
+    for changes, seconds in (
+        (["generate.votes=7"], 100.0),  # half the seeds, 8 for 4 requests a question
+        (["generate.votes=7", "seeds.max_per_task=3"], 200.0),  # seeds not yet counted
+        (["generate.teacher.dtype=bfloat16"], None),
+    ):
+        pipeline = open_pipeline(tmp_path, *changes)
+        [node] = [node for node in pipeline.nodes if node.stage == "generate"]
+        assert estimate_seconds(pipeline, node) == seconds
 
 
 def test_the_finished_dataset_of_arms_with_several_must_be_chosen(tmp_path: Path) -> None:
