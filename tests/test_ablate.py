@@ -88,7 +88,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(Pipeline, "_launch_training", train)
     monkeypatch.setattr(ablate_module, "_Worker", InProcess)
-    monkeypatch.setattr("tsqa.summary.write_report", lambda pipeline: pipeline.folder / "r.html")
+    monkeypatch.setattr("tsqa.summary.write_report", lambda pipeline, failed: Path("r.html"))
     monkeypatch.setattr("tsqa.ablation_run.log_ablation", log)
     monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
     return world

@@ -102,6 +102,15 @@ def test_the_page_and_the_table_hold_the_same_numbers(
         assert f"{100 * row['score']:.1f}% {points(row['delta'])}" in page
 
 
+def test_the_page_says_why_an_arm_failed(tmp_path: Path, labels: dict[str, Artifact]) -> None:
+    pipeline = pipeline_of(tmp_path, labels)
+    path = labels["compare"].path / "deltas.json"
+    gaps = {ARM: {"condition": "synthetic=0.5", "reason": "not evaluated"}}
+    write_json(path, json.loads(path.read_text()) | {"gaps": gaps})
+    text = words_of(write_report(pipeline, {ARM: "7.6 epochs", "compare": "x"}).read_text("utf-8"))
+    assert f"{ARM} : 7.6 epochs" in text
+
+
 def test_an_unfinished_stage_is_named(tmp_path: Path, labels: dict[str, Artifact]) -> None:
     pipeline = pipeline_of(tmp_path, labels)
     pipeline.find = lambda node: None if node.label == "compare" else labels[node.label]

@@ -358,7 +358,7 @@ def _finish(pipeline: Pipeline, outcome: Outcome) -> None:
     pipeline.nodes = nodes
     pipeline.record(nodes)
     if outcome.compared is not None:
-        page = write_report(pipeline)
+        page = write_report(pipeline, outcome.failed)
         log_ablation(pipeline, outcome.compared, page, outcome.failed)
 
 

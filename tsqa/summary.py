@@ -12,8 +12,11 @@ from tsqa.pipeline import Pipeline
 from tsqa.progress import console
 
 
-def write_report(pipeline: Pipeline) -> Path:
-    """Print the table of deltas, where there is one, and write the page."""
+def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
+    """Print the table of deltas, where there is one, and write the page.
+
+    `failed`: arm -> why it has no result.
+    """
     from eval.compare import print_table
     from eval.report import StageRow, build
 
@@ -43,6 +46,8 @@ def write_report(pipeline: Pipeline) -> Path:
     deltas = None
     if "compare" in own:
         deltas = json.loads((own["compare"].path / "deltas.json").read_text(encoding="utf-8"))
+        for arm in deltas.get("gaps", {}).keys() & failed.keys():
+            deltas["gaps"][arm]["reason"] = failed[arm]
     page = pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}
