@@ -11,6 +11,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from tsqa.artifact import Artifact
 from tsqa.graph import Node
 from tsqa.pipeline import Pipeline
 from tsqa.progress import console
@@ -69,7 +70,7 @@ def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
     a stage's own clock, as the start of a training job.
     """
     wanted = _asked_or_trained(node.stage, node.config, node.input_fingerprints)
-    finished = [
+    finished: list[Artifact] = [
         artifact
         for artifact in pipeline.finished_of(node.stage)
         if _asked_or_trained(node.stage, artifact.manifest["config"], artifact.manifest["inputs"])

@@ -289,7 +289,12 @@ class Pipeline:
             return
         for line in differing_keys(old.manifest["config"], node.config):
             console.print(f"  [yellow]changed[/] {escape(line)}")
-        inputs = differing_keys(old.manifest["inputs"], node.input_fingerprints, "input ")
+        # A comparison names some inputs by their fingerprints: these say nothing beside the arms.
+        before, now = (
+            {role: fingerprint for role, fingerprint in given.items() if fingerprint not in role}
+            for given in (old.manifest["inputs"], node.input_fingerprints)
+        )
+        inputs = differing_keys(before, now, "input ")
         for line in inputs:
             console.print(f"  [yellow]changed[/] {escape(line)}")
 
