@@ -11,6 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -213,6 +215,14 @@ def compare(
         for before, s in zip(against, seeds, strict=True):
             assert before is not None
             notes += _check_same_tasks(label, before, own[s], allow)
+        if reference != BASE and all(
+            before is not None and _scored_alike(before, own[s])
+            for before, s in zip(against, seeds, strict=True)
+        ):
+            notes.append(
+                f"{arm} scores on every document exactly as {reference} does: what it changes had "
+                "no effect here."
+            )
         for delta in stats.compare_models(
             [before.scores for before in against if before is not None],
             [own[s].scores for s in seeds],
@@ -323,6 +333,15 @@ def _common_seeds(
     return common
 
 
+def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
+    """Whether they have the same tasks, documents and scores."""
+    return one.scores.keys() == two.scores.keys() and all(
+        scored.keys == two.scores[task].keys
+        and np.array_equal(scored.values, two.scores[task].values, equal_nan=True)
+        for task, scored in one.scores.items()
+    )
+
+
 def _listed(values: Iterable[Any]) -> str:
     return ", ".join(map(str, values))
 
@@ -383,7 +402,9 @@ def conclude(deltas: Mapping[str, Any]) -> str:
         }
         flat = [task for task in deltas["tasks"] if task not in gained]
         count = len(deltas["tasks"])
-        if flat:
+        if not gained:
+            sentences.append(f"No arm gains detectably on any of the {count} tasks.")
+        elif flat:
             sentences.append(
                 f"No arm gains detectably on {len(flat)} of {count} tasks: {', '.join(flat)}."
             )
@@ -400,42 +421,63 @@ def conclude(deltas: Mapping[str, Any]) -> str:
 
 
 def print_table(deltas: Mapping[str, Any], console: Console) -> None:
-    """One row per task and the macro average; per arm its score, delta, interval and verdict."""
-    title = f"Scores in percent, deltas in points; where no word stands: {stats.UNCHANGED}"
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
-    table.add_column("task", no_wrap=True)
-    if deltas["has_base"]:
-        table.add_column("base", justify="right")
-    for arm in (f"control {deltas['control']}", *deltas["arms"]):
-        table.add_column(_header(arm), justify="right")
-    compared = {deltas["control"], *deltas["arms"], BASE}
-    gaps = {gap["condition"] for gap in deltas.get("gaps", {}).values()} - compared
-    for condition in sorted(gaps):
-        table.add_column(_header(condition), justify="right")
-    found = {(row["arm"], row["task"]): row for row in deltas["rows"]}
-    suites = [stats.macro_name(name) for name in deltas.get("macros", {})]
-    for task in [*deltas["tasks"], stats.MACRO, *suites]:
-        if task == stats.MACRO:
-            table.add_section()
-        cells = [Text(task)]
-        if deltas["has_base"]:
-            cells.append(Text(f"{deltas['scores'][BASE][task]:.1%}"))
-            cells.append(_cell(found[deltas["control"], task]))
-        else:
-            cells.append(Text(f"{deltas['scores'][deltas['control']][task]:.1%}"))
-        cells += [_cell(found[arm, task]) for arm in deltas["arms"]]
-        cells += [Text("no result", style="dim")] * len(gaps)
-        table.add_row(*cells)
-    console.print(table)
+    """One row per task and the macro average; per arm its score, delta, interval and verdict.
+
+    Arms for which the console is too narrow follow in further tables.
+    """
+    told = f"Scores in percent, deltas in points; where no word stands: {stats.UNCHANGED}"
+    console.print(Text(told, style="italic"))
+    found = [*([BASE] if deltas["has_base"] else []), deltas["control"], *deltas["arms"]]
+    gaps = {gap["condition"] for gap in deltas.get("gaps", {}).values()} - {BASE, *found}
+    columns: list[str] = []
+    for condition in [*found, *sorted(gaps)]:
+        if columns and not _fits(_table(deltas, [*columns, condition]), console):
+            console.print(_table(deltas, columns))
+            columns = []
+        columns.append(condition)
+    console.print(_table(deltas, columns))
     console.print(Text(str(deltas["conclusion"])))
     console.print(Text(str(deltas["caveat"]), style="dim"))
 
 
+def _table(deltas: Mapping[str, Any], conditions: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    for condition in conditions:
+        control = condition == deltas["control"]
+        table.add_column(_header(f"control {condition}" if control else condition), justify="right")
+    suites = [stats.macro_name(name) for name in deltas.get("macros", {})]
+    rows = {(row["arm"], row["task"]): row for row in deltas["rows"]}
+    for task in [*deltas["tasks"], stats.MACRO, *suites]:
+        if task == stats.MACRO:
+            table.add_section()
+        cells = [Text(task)]
+        for condition in conditions:
+            if (condition, task) in rows:
+                cells.append(_cell(rows[condition, task]))
+            elif condition in deltas["scores"]:
+                cells.append(Text(f"{deltas['scores'][condition][task]:.1%}"))
+            else:
+                cells.append(Text("no result", style="dim"))
+        table.add_row(*cells)
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    unbounded = console.options.update(width=sys.maxsize)
+    return console.measure(table, options=unbounded).maximum <= console.width
+
+
 def _header(condition: str) -> Text:
     """What tells the columns apart, the values, must not be cut off."""
-    return Text(condition.replace("=", "\n=").replace(",", ",\n"), overflow="fold")
+    lines = []
+    for setting in re.split("(?<=,)", condition):
+        lines.append("")
+        for part in re.split("(?<= )|(?==)", setting):
+            if lines[-1] and len(lines[-1] + part) > len("[-99.9, +99.9]"):
+                lines.append("")
+            lines[-1] += part
+    return Text("\n".join(line.rstrip() for line in lines), overflow="fold")
 
 
 def _cell(row: Mapping[str, Any]) -> Text:

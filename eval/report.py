@@ -75,18 +75,19 @@ def build(
     datasets: Mapping[str, Artifact] | None = None,
     seeds: Artifact | None = None,
     generate: Artifact | None = None,
-    tokenize: Artifact | None = None,
+    tokenized: Mapping[str, Artifact] | None = None,
 ) -> Path:
     """Write the page; what a recipe does not have may be None: artifacts, or a comparison.
 
     `train` and `evaluations` are by arm name, `evaluations` also holds `base`; `checkpoints` holds
     the evaluations of an arm's intermediate checkpoints. `datasets` are filter artifacts by label:
     the first, whose `seeds` and `generate` these are, is shown in full, the others by their counts.
+    `tokenized` are tokenize artifacts by label.
     """
     from plotly.offline import get_plotlyjs
 
     train, evaluations, datasets = train or {}, evaluations or {}, datasets or {}
-    filtered = next(iter(datasets.values()), None)
+    filtered, tokenized = next(iter(datasets.values()), None), tokenized or {}
     arms = arms_of(recipe) if recipe.train else {}
     coverage = list(_coverage(seeds, filtered))
     page = (
@@ -116,11 +117,11 @@ def build(
             datasets={label: artifact.summary for label, artifact in datasets.items()},
             seeds=seeds.summary if seeds else None,
             generate=generate.summary if generate else None,
-            tokenize=tokenize.summary if tokenize else None,
+            at_hand=list(_at_hand(tokenized)),
             leaks=allowed_leaks(seeds.summary) if seeds else [],
             coverage={"capability": list(_by_capability(coverage)), "task": coverage},
             kinds=_kinds(filtered),
-            cost=_cost(recipe, generate, filtered, tokenize),
+            cost=_cost(recipe, generate, filtered, tokenized),
             stages=stages,
             seconds=sum(row.seconds for row in stages),
             items=_samples(filtered, generate, recipe.seed),
@@ -185,7 +186,9 @@ def _plots(
         if len(deltas["arms"]) > MATRIX_ARMS:
             plots["map"] = [("", figures.delta_map(deltas))]
         title, ratios = _ratios(recipe, arms)
-        if len({ratios[c] for c in ratios if c in deltas["scores"]}) > 1:
+        shares = [ratios[condition] for condition in ratios if condition in deltas["scores"]]
+        # With and without is no axis, where the conditions differ in something else.
+        if len(set(shares)) > 2 or len(set(shares)) == len(shares) == 2:
             rows = figures.task_rows(deltas)
             plots["ratio"] = [
                 (task, figures.score_by_ratio(deltas, ratios, task, title)) for task in rows[::-1]
@@ -351,6 +354,13 @@ def _mixture(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iterator
             }
 
 
+def _at_hand(tokenized: Mapping[str, Artifact]) -> Iterator[_Record]:
+    """Every source of every tokenize artifact."""
+    for label, artifact in tokenized.items():
+        for name, source in sorted(artifact.summary["sources"].items()):
+            yield {"label": label, "source": name, **source}
+
+
 def _coverage(seeds: Artifact | None, filtered: Artifact | None) -> Iterator[_Record]:
     """Per task: what the budget planned, and what came of it."""
     produced = filtered.summary["by_task"] if filtered else {}
@@ -369,16 +379,18 @@ def _cost(
     recipe: Recipe,
     generate: Artifact | None,
     filtered: Artifact | None,
-    tokenize: Artifact | None,
+    tokenized: Mapping[str, Artifact],
 ) -> list[_Record]:
     """What each teacher took; accepted tokens are the student's where the filter knows none."""
     if generate is None:
         return []
     accepted = {"curated": 0, **(filtered.summary if filtered else {})}
-    if tokenize is not None and recipe.mixture is not None:
-        for name, source in recipe.mixture.sources.items():
-            if source.stage == "filter":
-                accepted.setdefault("curated_tokens", tokenize.summary["sources"][name]["tokens"])
+    for artifact in tokenized.values():
+        if filtered and artifact.manifest["inputs"].get("filter") == filtered.fingerprint:
+            for name, source in needed(recipe.mixture, "mixture").sources.items():
+                if source.stage == "filter":
+                    found = artifact.summary["sources"][name]["tokens"]
+                    accepted.setdefault("curated_tokens", found)
     return cost_rows(generate.summary, accepted)
 
 

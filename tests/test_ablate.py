@@ -22,6 +22,7 @@ from tests.smoke_runs import REPOSITORY
 from tests.wandb_records import read_runs
 from tsqa.ablate import ablate, arm_works, print_ablation, run_worker
 from tsqa.artifact import Artifact
+from tsqa.dryrun import estimate_seconds
 from tsqa.errors import EngineError, RecipeError, TsqaError
 from tsqa.graph import Node
 from tsqa.pipeline import Pipeline
@@ -33,10 +34,10 @@ ABLATIONS = sorted((REPOSITORY / "recipes" / "ablations").glob("*.yaml"))
 
 
 class InProcess:
-    """A worker of the same answers without a process."""
+    """A worker of the same answers without a process; its pipeline is its own, as a process's."""
 
     def __init__(self, pipeline: Pipeline, number: int, threads: int) -> None:
-        self.pipeline = pipeline
+        self.pipeline = Pipeline(pipeline.recipe, pipeline.origin, pipeline.overrides)
 
     def build(self, arm: str) -> str | None:
         answers = io.StringIO()
@@ -87,7 +88,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(Pipeline, "_launch_training", train)
     monkeypatch.setattr(ablate_module, "_Worker", InProcess)
-    monkeypatch.setattr("tsqa.summary.write_report", lambda pipeline: pipeline.folder / "r.html")
+    monkeypatch.setattr("tsqa.summary.write_report", lambda pipeline, failed: Path("r.html"))
     monkeypatch.setattr("tsqa.ablation_run.log_ablation", log)
     monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
     return world
@@ -109,6 +110,41 @@ def test_every_stage_runs_once_and_a_second_ablation_runs_nothing(
     made = len(world.made)
     assert not ablate(open_pipeline(tmp_path, "ablation.seeds=[1,2]"), parallel=2).failed
     assert len(world.made) == made
+
+
+def test_what_the_workers_built_counts_as_built_by_this_run(tmp_path: Path, world: World) -> None:
+    world.failing = {"train:synthetic=0.5"}
+    first = open_pipeline(tmp_path)
+    ablate(first, parallel=1)
+    assert first.ran == {node.fingerprint for node in first.nodes}
+    world.failing = set()
+    second = open_pipeline(tmp_path)
+    ablate(second, parallel=1)
+    built = [node.label for node in second.nodes if node.fingerprint in second.ran]
+    assert built == ["train:synthetic=0.5", "evaluate:synthetic=0.5", "compare"]
+
+
+def test_a_changed_setting_is_told_without_inputs_that_are_named_by_what_they_are(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    capsys.readouterr()
+    ablate(open_pipeline(tmp_path, "filter.agreement=0.5"), parallel=1)
+    told = [line.split()[:3] for line in capsys.readouterr().err.splitlines() if "changed" in line]
+    assert ["changed", "input", "arm:synthetic=0:"] in told
+    assert not any(word.startswith("tokens:") for line in told for word in line)
+
+
+def test_what_is_said_of_the_stages_stands_in_one_column(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "'the control of it all [x]'"
+    arms = f"[{{name: {name}, train.lr: 0.1}}, {{train.lr: 0.2}}]"
+    pipeline = open_pipeline(tmp_path, f"ablation={{arms: {arms}, control: {name}}}")
+    pipeline.run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" running")]
+    assert len({len(line) for line in lines}) == 1
+    assert any(line.startswith("evaluate:the control of it all [x] ") for line in lines)
 
 
 def test_a_failed_arm_stops_no_other_and_a_rerun_completes_the_comparison(
@@ -183,6 +219,47 @@ def test_every_shipped_ablation_can_be_planned(
     assert budgets == {450_000}
     counts = {stage: sum(node.stage == stage for node in pipeline.nodes) for stage in ("data",)}
     assert counts == {"data": 1}
+
+
+def test_the_plan_counts_the_dollars_of_the_stages_that_ask(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    for path in tmp_path.glob("artifacts/*/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        manifest["summary"]["ledger"] = [{"dollars": 1.5}, {"dollars": 0.25}]
+        path.write_text(json.dumps(manifest))
+    judge = "{teacher: {engine: openai, model: {path: j}, urls: ['http://localhost:1/v1']}}"
+    for changes, told in (
+        (["filter.agreement=0.5"], "teachers: nothing to ask"),
+        ([f"filter.judge={judge}"], "teachers: ~$1.75 by the last runs"),
+        (["generate.votes=7", f"filter.judge={judge}"], "teachers: ~$3.50 by the last runs"),
+    ):
+        capsys.readouterr()
+        print_ablation(open_pipeline(tmp_path, *changes), 1)
+        assert told in capsys.readouterr().err
+
+
+def test_the_time_of_generation_is_that_of_its_teacher_by_its_requests(
+    tmp_path: Path, world: World
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    [path] = tmp_path.glob("artifacts/generate/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    manifest["summary"] |= {"seconds": 100.0, "seeds": 20}
+    path.write_text(json.dumps(manifest))
+    [path] = tmp_path.glob("artifacts/seeds/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    manifest["summary"]["seeds"] = 10
+    path.write_text(json.dumps(manifest))
+    for changes, seconds in (
+        (["generate.votes=7"], 100.0),  # half the seeds, 8 for 4 requests a question
+        (["generate.votes=7", "seeds.max_per_task=3"], 200.0),  # seeds not yet counted
+        (["generate.teacher.dtype=bfloat16"], None),
+    ):
+        pipeline = open_pipeline(tmp_path, *changes)
+        [node] = [node for node in pipeline.nodes if node.stage == "generate"]
+        assert estimate_seconds(pipeline, node) == seconds
 
 
 def test_the_finished_dataset_of_arms_with_several_must_be_chosen(tmp_path: Path) -> None:

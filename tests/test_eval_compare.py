@@ -229,6 +229,38 @@ def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
     assert len(rows) == 6 and float(rows[0]["delta"]) == 0
 
 
+def test_no_cell_of_a_narrow_table_wraps_and_no_arm_is_lost() -> None:
+    arms = ["without enrichment", "enriched,format_matched", "synthetic=0.125,seeds.tasks=none"]
+    models = [evaluated(name, {"day": 0.2, "unit": 0.3}) for name in ("base", "c", *arms)]
+    deltas = deltas_of(*models)
+    shown = {}
+    for width in (60, 200):
+        console = Console(file=io.StringIO(), width=width)
+        compare.print_table(deltas, console)
+        shown[width] = console.file.getvalue().partition("Macro average")[0]  # type: ignore[attr-defined]
+    assert shown[200].count(" day ") == 1 and shown[60].count(" day ") == 2
+    for word in ("without", "enrichment", "format_matched", "=0.125,", "seeds.tasks", "=none"):
+        assert shown[60].count(word) == shown[200].count(word) == 1
+    for condition in (
+        "control |replaced=0%",
+        "synthetic|=0.125,|votes=3",
+        "exact |duplicates |only",
+    ):
+        assert compare._header(condition.replace("|", "")).plain == "\n".join(
+            line.rstrip() for line in condition.split("|")
+        )
+    for row in deltas["rows"]:
+        interval = compare._points(row).partition(" ")[2]
+        assert shown[60].count(interval) == shown[200].count(interval)
+
+
+def test_an_arm_that_answers_as_the_control_does_is_named() -> None:
+    deltas = deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.2, 1, 2), *seeded("yy", 0.2, 1, 2))
+    assert "x scores on every document exactly as c does" in deltas["caveat"]
+    assert "yy scores on every document" not in deltas["caveat"]
+    assert "No arm gains detectably on any of the 2 tasks." in deltas["conclusion"]
+
+
 def test_an_ablation_of_one_ratio_is_fitted() -> None:
     rates = {0.0: 0.2, 0.1: 0.4, 0.25: 0.5, 0.5: 0.4, 1.0: 0.1}
     models = [model for r, rate in rates.items() for model in seeded(f"synthetic={r}", rate, 1, 2)]

@@ -182,13 +182,21 @@ def make_artifacts(root: Path) -> dict[str, Any]:
                 },
             },
         ),
-        "tokenize": Artifact(
-            root,
-            {
-                "fingerprint": "k",
-                "summary": {"sources": {"synthetic": {"tokens": 5000}, "human": {"tokens": 9}}},
-            },
-        ),
+        "tokenized": {
+            "tokenize": Artifact(
+                root,
+                {
+                    "fingerprint": "k",
+                    "inputs": {"filter": "f"},
+                    "summary": {
+                        "sources": {
+                            "synthetic": {"documents": 50, "dropped": 0, "tokens": 5000},
+                            "human": {"documents": 3, "dropped": 1, "tokens": 9},
+                        }
+                    },
+                },
+            )
+        },
     }
 
 
@@ -317,7 +325,7 @@ def test_a_recipe_that_only_makes_a_dataset_has_a_page(tmp_path: Path) -> None:
     whole = make_recipe().model_dump(mode="json", by_alias=True)
     kept = ("name", "seeds", "generate", "filter", "eval")
     recipe = Recipe.model_validate({key: whole[key] for key in kept})
-    del artifacts["train"], artifacts["tokenize"]
+    del artifacts["train"], artifacts["tokenized"]
     page = report.build(tmp_path / "r.html", recipe, [], None, **artifacts)
     text = words_of(page.read_text(encoding="utf-8"))
     assert "50 of 80 candidates were accepted. This recipe compares no models." in text
@@ -410,6 +418,21 @@ def test_score_against_ratio_has_every_seed_and_the_means(tmp_path: Path, world:
         100 * deltas["scores"][f"synthetic={r}"]["macro"] for r in (0.0, 0.1, 0.5)
     ]
     assert means["error_y"]["array"][0] == 0 < means["error_y"]["array"][1]
+
+
+def test_arms_with_and_without_synthetic_data_are_no_axis_of_ratios(tmp_path: Path) -> None:
+    one_seed = page_world.make_recipe([0.0, 0.5], [1])
+    axes = {"mixture.synthetic": [0.0, 0.5], "train.lr": [0.1, 0.2]}
+    control = {"mixture.synthetic": 0.0, "train.lr": 0.1}
+    tree = one_seed.model_dump(mode="json", by_alias=True)
+    two_axes = Recipe.model_validate(tree | {"ablation": {"axes": axes, "control": control}})
+    pages = []
+    for number, recipe in enumerate((one_seed, two_axes)):
+        evaluations = page_world.make_evaluations(tmp_path / str(number), recipe, ["day"], 20)
+        deltas = page_world.make_deltas(recipe, evaluations)
+        pages.append(rendered(tmp_path, (recipe, {"deltas": deltas, "evaluations": evaluations})))
+    assert ["ratio" in plots_of(page) for page in pages] == [True, False]
+    assert "single seeds" not in words_of(pages[0])
 
 
 def test_the_fit_is_drawn_with_its_band_on_its_task_only(tmp_path: Path, world: Any) -> None:

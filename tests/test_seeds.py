@@ -96,6 +96,14 @@ def test_the_choice_of_seeds_repeats_byte_for_byte(data: Artifact, tmp_path: Pat
     assert first == second
 
 
+def test_the_bar_ends_with_what_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path, "own")
+    run_seeds(tmp_path, ["own"], [])
+    assert "own: 6 documents" in capsys.readouterr().err
+
+
 def test_a_task_without_a_training_split_is_refused(tmp_path: Path) -> None:
     write_task(tmp_path, "bare", training_split=None)
     with pytest.raises(LeakError, match="bare: it has no training split"):

@@ -56,11 +56,20 @@ def labels(tmp_path: Path) -> dict[str, Artifact]:
         "seeds:votes=5": others["seeds"],
         "generate:votes=5": others["generate"],
         "filter:votes=5": dataset,
+        "tokenize:votes=1": tokenized("other", 4000),
+        "tokenize:votes=5": tokenized(dataset.fingerprint, 5000),
         **{f"train:{n}": a for n, a in page_world.make_train(tmp_path / "t", recipe).items()},
         **{f"evaluate:{name}": artifact for name, artifact in evaluations.items()},
         f"evaluate:{ARM}@500": half,
         "compare": Artifact(compared, {"fingerprint": "c", "summary": {}}),
     }
+
+
+def tokenized(dataset: str, tokens: int) -> Artifact:
+    source = {"documents": 50, "dropped": 2, "tokens": tokens}
+    summary = {"sources": {"synthetic": source}}
+    manifest = {"fingerprint": "t", "inputs": {"filter": dataset}, "summary": summary}
+    return Artifact(Path(), manifest)
 
 
 def test_every_artifact_reaches_its_place_on_the_page(
@@ -74,6 +83,8 @@ def test_every_artifact_reaches_its_place_on_the_page(
     text = words_of(page)
     assert "50 of 80" not in text and "80 candidates, 50 curated" in text
     assert "knowledge 110 38 37 60 50 83.3%" in text and "teacher small-7b 400" in text
+    assert "tokenize:votes=1 synthetic 50 2 4,000 tokenize:votes=5 synthetic 50 2 5,000" in text
+    assert " all 800 182,000 84,000 36.0 s 2,333 0.04 8.00 0.80" in text  # of 5,000 tokens
     assert "no result" not in text
 
 
@@ -89,6 +100,15 @@ def test_the_page_and_the_table_hold_the_same_numbers(
         interval = f"[{points(row['low'])}, {points(row['high'])}]"
         assert interval in page and interval in printed
         assert f"{100 * row['score']:.1f}% {points(row['delta'])}" in page
+
+
+def test_the_page_says_why_an_arm_failed(tmp_path: Path, labels: dict[str, Artifact]) -> None:
+    pipeline = pipeline_of(tmp_path, labels)
+    path = labels["compare"].path / "deltas.json"
+    gaps = {ARM: {"condition": "synthetic=0.5", "reason": "not evaluated"}}
+    write_json(path, json.loads(path.read_text()) | {"gaps": gaps})
+    text = words_of(write_report(pipeline, {ARM: "7.6 epochs", "compare": "x"}).read_text("utf-8"))
+    assert f"{ARM} : 7.6 epochs" in text
 
 
 def test_an_unfinished_stage_is_named(tmp_path: Path, labels: dict[str, Artifact]) -> None:

@@ -249,6 +249,17 @@ def test_the_printed_plan_says_what_is_drawn_how_often() -> None:
     assert "phase 1: 80 rows of a 0.75, b 0.25; phase 2: 20 rows of a 1" in capture.get()
 
 
+def test_the_printed_plan_names_its_sources_whole_in_eighty_columns() -> None:
+    made = make([(8 * 80, {"synthetic_as_docs": 1.0})], {"synthetic_as_docs": 123_456_789})
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(plan_table(made, {}))
+    assert any(
+        line.split()[:3] == ["synthetic_as_docs", "123,456,789", "80"]
+        for line in capture.get().splitlines()
+    )
+
+
 def test_empty_source_is_refused_only_when_drawn_from() -> None:
     assert make([(64, {"a": 1.0, "b": 0.0})], {"a": 8, "b": 0}).drawn == {"a": 8, "b": 0}
     with pytest.raises(DataError, match="b is empty"):

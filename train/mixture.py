@@ -270,10 +270,17 @@ def plan_table(made: MixturePlan, padding: Mapping[str, int]) -> Table:
         f"phase {number}: {phase.rows:,} rows of {_ratios(made.sources, phase.weights)}"
         for number, phase in enumerate(made.phases, 1)
     )
-    table = Table(title=made.note(), caption=shown, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("source")
-    for column in ("rows held", "rows drawn", "tokens drawn", "share", "epochs", "padding"):
-        table.add_column(column, justify="right")
+    table = Table(
+        title=made.note(),
+        caption=shown,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("source", overflow="fold")
+    for column in ("rows", "drawn", "tokens drawn", "share", "epochs", "padding"):
+        table.add_column(column, justify="right", no_wrap=True)
     for entry in made.describe():
         name, rows = str(entry["source"]), int(entry["rows"])
         padded = padding.get(name, 0) / (rows * made.sequence_length) if rows else 0.0

@@ -84,7 +84,9 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     reused = len(works) - len(waiting) - len(outcome.failed)
     console.print(f"{len(works)} arms: {reused} reused, {len(waiting)} to run")
     if waiting:
+        left = {n.fingerprint: n for work in works for n in work.own if not pipeline.find(n)}
         outcome.failed |= _run_arms(pipeline, waiting, parallel)
+        pipeline.ran |= {key for key, node in left.items() if pipeline.find(node)}
     _finish(pipeline, outcome)
     for arm, reason in outcome.failed.items():
         console.print(f"[red]failed[/] {escape(arm)}: {escape(reason)}")
@@ -356,7 +358,7 @@ def _finish(pipeline: Pipeline, outcome: Outcome) -> None:
     pipeline.nodes = nodes
     pipeline.record(nodes)
     if outcome.compared is not None:
-        page = write_report(pipeline)
+        page = write_report(pipeline, outcome.failed)
         log_ablation(pipeline, outcome.compared, page, outcome.failed)
 
 
@@ -376,8 +378,8 @@ def _shown_time(pipeline: Pipeline, nodes: Sequence[Node]) -> str:
 
 
 def _shown_cost(pipeline: Pipeline, missing: Sequence[Node]) -> str:
-    """Dollars of the stages that ask teachers, by their prices and the last such stage's work."""
-    asking = [node for node in missing if node.stage in ("generate", "filter")]
+    """Dollars of the stages that ask teachers, by what the last such stage cost."""
+    asking = [node for node in missing if _asks(node)]
     if not asking:
         return "nothing to ask"
     total, unknown = 0.0, 0
@@ -386,6 +388,13 @@ def _shown_cost(pipeline: Pipeline, missing: Sequence[Node]) -> str:
         if last is None:
             unknown += 1
         else:
-            total += float(last.summary.get("dollars", 0.0))
+            total += sum(float(row["dollars"]) for row in last.summary.get("ledger", []))
     shown = f"~${total:,.2f} by the last runs" if unknown < len(asking) else "unknown cost"
     return f"{shown}, {unknown} of {len(asking)} stages unknown" if unknown else shown
+
+
+def _asks(node: Node) -> bool:
+    section = node.recipe.filter
+    if node.stage == "filter" and section is not None:
+        return bool(section.judge or section.triviality)
+    return node.stage == "generate"

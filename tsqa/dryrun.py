@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,18 @@ def print_detectable(pipeline: Pipeline) -> None:
 
 
 def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
-    """By the last finished artifact of the stage; training is scaled by its tokens."""
-    finished = pipeline.finished_of(node.stage)
-    if node.stage == "train":
-        model = (node.config["model"], node.input_fingerprints.get("model"))
-        finished = [a for a in finished if _model_of(a) == model]
+    """By the last finished artifact of the stage, and of the same model or teacher.
+
+    Training is scaled by its tokens, generation by its requests; not counted is what comes before
+    a stage's own clock, as the start of a training job.
+    """
+    wanted = _asked_or_trained(node.stage, node.config, node.input_fingerprints)
+    finished: list[Artifact] = [
+        artifact
+        for artifact in pipeline.finished_of(node.stage)
+        if _asked_or_trained(node.stage, artifact.manifest["config"], artifact.manifest["inputs"])
+        == wanted
+    ]
     if not finished:
         return None
     latest = max(finished, key=lambda artifact: str(artifact.manifest["created"]))
@@ -76,6 +84,11 @@ def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
     if node.stage == "train" and latest.summary.get("tokens"):
         tokens = needed(node.recipe.mixture, "mixture").tokens
         seconds *= tokens / float(latest.summary["tokens"])
+    if node.stage == "generate" and latest.summary.get("seeds"):
+        seeds = pipeline.find(node.inputs["seeds"])
+        share = seeds.summary["seeds"] / latest.summary["seeds"] if seeds else 1.0
+        made = latest.manifest["config"]
+        seconds *= share * _requests_per_seed(node.config) / _requests_per_seed(made)
     return seconds
 
 
@@ -83,8 +96,15 @@ def _shown_seconds(seconds: float | None) -> str:
     return "unknown" if seconds is None else f"~{seconds:.0f} s"
 
 
-def _model_of(trained: Artifact) -> tuple[Any, str | None]:
-    return trained.manifest["config"]["model"], trained.manifest["inputs"].get("model")
+def _asked_or_trained(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Any:
+    """The teacher or the model whose speed a stage's time depends on, None for other stages."""
+    role = {"train": "model", "generate": "teacher"}.get(stage)
+    return role and (config[role], inputs.get(role))
+
+
+def _requests_per_seed(config: Mapping[str, Any]) -> int:
+    """A question and its votes for each of the new items."""
+    return int(config["per_seed"]) * (1 + int(config["votes"]))
 
 
 def _shown_parameters(node: Node) -> str:

@@ -30,6 +30,8 @@ from tsqa.tracking import Tracker
 
 LAUNCH_FOLDER = Path(__file__).parent.parent / "launch" / "accelerate"
 _LAUNCH_TAIL = 25
+_LONGEST_LABEL = 40
+"""Characters that what follows a label is aligned by."""
 
 STAGE_FUNCTIONS = {
     "data": "tsqa.miniature",
@@ -53,6 +55,8 @@ class Pipeline:
         self.folder = Path(recipe.runs) / recipe.name
         self.nodes = build_graph(recipe, origin)
         self.arms = arms_of(recipe) if recipe.train else {}
+        longest = max((len(self.label(node)) for node in self.nodes), default=0)
+        self._width = min(_LONGEST_LABEL, longest)
         self.ran: set[str] = set()
         """Fingerprints made by this process; everything else was reused."""
 
@@ -141,7 +145,7 @@ class Pipeline:
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
         cached = self.find(node)
-        name = f"[bold]{self.label(node):<26}[/]"
+        name = f"[bold]{escape(self.label(node).ljust(self._width))}[/]"
         if cached is not None:
             console.print(f"{name} reused  {_headline(cached)}  [dim]{cached.path}[/]")
             return cached
@@ -285,7 +289,12 @@ class Pipeline:
             return
         for line in differing_keys(old.manifest["config"], node.config):
             console.print(f"  [yellow]changed[/] {escape(line)}")
-        inputs = differing_keys(old.manifest["inputs"], node.input_fingerprints, "input ")
+        # A comparison names some inputs by their fingerprints: these say nothing beside the arms.
+        before, now = (
+            {role: fingerprint for role, fingerprint in given.items() if fingerprint not in role}
+            for given in (old.manifest["inputs"], node.input_fingerprints)
+        )
+        inputs = differing_keys(before, now, "input ")
         for line in inputs:
             console.print(f"  [yellow]changed[/] {escape(line)}")
 

@@ -7,22 +7,37 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def progress_bar() -> Progress:
-    """A bar with done / total, elapsed and remaining time, and a free `{task.fields[note]}`."""
+def progress_bar(on: Console = console) -> Progress:
+    """A bar with done / total, elapsed and remaining time, and a free `{task.fields[note]}`.
+
+    In a narrow terminal the note and the bar give way, the numbers stay whole.
+    """
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        _Note("{task.fields[note]}", table_column=Column()),
+        console=on,
     )
+
+
+class _Note(TextColumn):
+    """A text on one line, cut at its end; its column may be narrowed."""
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text

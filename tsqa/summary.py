@@ -12,8 +12,11 @@ from tsqa.pipeline import Pipeline
 from tsqa.progress import console
 
 
-def write_report(pipeline: Pipeline) -> Path:
-    """Print the table of deltas, where there is one, and write the page."""
+def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
+    """Print the table of deltas, where there is one, and write the page.
+
+    `failed`: arm -> why it has no result.
+    """
     from eval.compare import print_table
     from eval.report import StageRow, build
 
@@ -36,13 +39,15 @@ def write_report(pipeline: Pipeline) -> Path:
                 note="",
             )
         )
-    datasets = {label: a for label, a in own.items() if label.partition(":")[0] == "filter"}
+    datasets = _of_stage(own, "filter")
     if "compare" not in own and not datasets:
         console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
     deltas = None
     if "compare" in own:
         deltas = json.loads((own["compare"].path / "deltas.json").read_text(encoding="utf-8"))
+        for arm in deltas.get("gaps", {}).keys() & failed.keys():
+            deltas["gaps"][arm]["reason"] = failed[arm]
     page = pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}
@@ -58,12 +63,17 @@ def write_report(pipeline: Pipeline) -> Path:
         datasets=datasets,
         seeds=_upstream(own, datasets, "seeds"),
         generate=_upstream(own, datasets, "generate"),
-        tokenize=own.get("tokenize"),
+        tokenized=_of_stage(own, "tokenize"),
     )
     if deltas:
         print_table(deltas, console)
     console.print(f"report  {page}")
     return page
+
+
+def _of_stage(own: Mapping[str, Artifact], stage: str) -> dict[str, Artifact]:
+    """By label, which names the arms where there are several of the stage."""
+    return {label: a for label, a in own.items() if label.partition(":")[0] == stage}
 
 
 def _upstream(

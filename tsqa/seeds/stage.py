@@ -234,7 +234,8 @@ def _read_sources(
                 else:
                     _offer(document, number, pool, section, chosen)
             _refuse_poor(source.name, pool, is_allowed, rejected)
-            bar.advance(row)
+            read = pool.available + pool.rejected
+            bar.update(row, advance=1, note=f"{source.name}: {read:,} documents")
     return pools
 
 
