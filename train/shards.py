@@ -84,7 +84,7 @@ class Encoder:
         if self._fast is not None:
             self._fast.no_truncation()
             self._fast.no_padding()
-        self._words = WordEncoder.of(self._fast) if self._fast is not None else None
+        self._words = WordEncoder.of(self._fast, self.dtype) if self._fast is not None else None
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
         """The tokens of each text; a special token written out in a text is text."""
@@ -92,11 +92,12 @@ class Encoder:
             assert self._slow is not None
             encoded = self._slow(list(texts), add_special_tokens=False, split_special_tokens=True)
             return [self._close(ids) for ids in encoded["input_ids"]]
-        found = [self._words.encode(text) if self._words else None for text in texts]
+        end = self._close([]).tobytes()
+        found = [self._words.encode(text, end) if self._words else None for text in texts]
         others = [text for text, ids in zip(texts, found, strict=True) if ids is None]
         self._fast.encode_special_tokens = True  # pickling forgets it
         encodings = iter(self._fast.encode_batch_fast(others, add_special_tokens=False))
-        return [self._close(next(encodings).ids if ids is None else ids) for ids in found]
+        return [self._close(next(encodings).ids) if ids is None else ids for ids in found]
 
     def encode_answers(
         self, texts: Sequence[str], begins: Sequence[int]

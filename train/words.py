@@ -1,6 +1,6 @@
 """Plain text -> tokens by way of its words, several times as fast as `tokenizers`.
 
-Promises: the ids that `tokenizers.Tokenizer.encode_batch` gives, or None. A word is cut out by the
+Promises: the ids that `tokenizers.Tokenizer.encode_batch` gives, or none. A word is cut out by the
 tokenizer's own regular expression, and looked up; `tokenizers` encodes it when it is new. Taken on
 are byte-level BPE tokenizers whose expression is known and passes a test of every character below,
 and texts of these characters, whose Unicode classes all regular expression engines agree on.
@@ -8,13 +8,14 @@ and texts of these characters, whose Unicode classes all regular expression engi
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import re
 from collections.abc import Iterator
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import regex
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
@@ -40,50 +41,53 @@ _LONGEST_WORD = 64
 class WordEncoder:
     """The words of a tokenizer and the tokens of those that have been seen. Picklable."""
 
-    def __init__(self, tokenizer: Tokenizer, pattern: str) -> None:
+    def __init__(self, tokenizer: Tokenizer, pattern: str, dtype: np.dtype[Any]) -> None:
         described = json.loads(tokenizer.to_str())["added_tokens"]
         # Those that are not special are found in a text before it is split.
         added = [re.escape(token["content"]) for token in described if not token["special"]]
         self._added = re.compile("|".join(added)) if added else None
         self._plain = re.compile(f"[{_CHARACTERS}]*")
         self._split = regex.compile(pattern)
-        self._ids = _Ids(tokenizer)
+        self._ids = _Ids(tokenizer, dtype)
+        self._dtype = dtype
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Self | None:
+    def of(cls, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> Self | None:
         """The encoder of a tokenizer's texts; None where it would not be sure to do the same."""
         pattern = _pattern(json.loads(tokenizer.to_str()))
         if pattern is None:
             return None
         try:
-            words = cls(tokenizer, pattern)
+            words = cls(tokenizer, pattern, dtype)
         except regex.error:
             return None
         texts = list(_test_texts())
         expected = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         for text, encoding in zip(texts, expected, strict=True):
-            if words.encode(text) != encoding.ids:
+            ids = words.encode(text)
+            if ids is None or ids.tolist() != encoding.ids:
                 return None
         words._ids.clear()
         return words
 
-    def encode(self, text: str) -> list[int] | None:
-        """The ids of a text without special tokens, or None where `tokenizers` must be asked."""
+    def encode(self, text: str, end: bytes = b"") -> npt.NDArray[Any] | None:
+        """The ids of a text and those in `end`; None where `tokenizers` must be asked."""
         if not self._plain.fullmatch(text) or (self._added and self._added.search(text)):
             return None
         words = self._split.findall(text)
-        return list(itertools.chain.from_iterable(map(self._ids.__getitem__, words)))
+        return np.frombuffer(b"".join(map(self._ids.__getitem__, words)) + end, self._dtype)
 
 
-class _Ids(dict[str, tuple[int, ...]]):
-    """Word -> ids; a missing word is encoded, and remembered while there is room."""
+class _Ids(dict[str, bytes]):
+    """Word -> its ids in memory; a missing word is encoded, and remembered while there is room."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
         self._whole = Tokenizer(tokenizer.model)
         self._whole.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
 
-    def __missing__(self, word: str) -> tuple[int, ...]:
-        ids = tuple(self._whole.encode(word).ids)
+    def __missing__(self, word: str) -> bytes:
+        ids = np.array(self._whole.encode(word).ids, self._dtype).tobytes()
         if len(self) < _MOST_WORDS and len(word) <= _LONGEST_WORD:
             self[word] = ids
         return ids
