@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import compare
+from eval.evaluated import BASE, Evaluated, read
 from tsqa.artifact import MANIFEST, Artifact, Store
 from tsqa.errors import DataError
 from tsqa.recipe import read_suite
@@ -87,7 +88,7 @@ def compare_runs(
         raise DataError(f"--allow {', '.join(unknown)}: not something to allow", f"use: {known}")
     found = find_runs(arguments, runs)
     models, gaps = load(found, allow)
-    conditions = [one.condition for one in found if one.condition != compare.BASE]
+    conditions = [one.condition for one in found if one.condition != BASE]
     if not conditions:
         raise DataError("compare: no run but the base was named", "name at least one arm")
     return compare.compare(
@@ -104,13 +105,13 @@ def compare_runs(
 
 def load(
     found: Sequence[Found], allow: frozenset[str]
-) -> tuple[list[compare.Evaluated], dict[str, tuple[str, str]]]:
+) -> tuple[list[Evaluated], dict[str, tuple[str, str]]]:
     """The evaluations and the gaps; different token budgets are refused unless allowed.
 
     `seeds` in `allow` pairs runs that share no seed: by the order of each arm's seeds.
     """
     models = [
-        compare.read(one.name, one.artifact, one.condition, one.seed)
+        read(one.name, one.artifact, one.condition, one.seed)
         for one in found
         if one.artifact is not None
     ]
@@ -127,13 +128,13 @@ def load(
     return models, gaps
 
 
-def _macros(suite: str, models: Sequence[compare.Evaluated]) -> dict[str, list[str]]:
+def _macros(suite: str, models: Sequence[Evaluated]) -> dict[str, list[str]]:
     evaluated = set.intersection(*(set(model.tasks) for model in models)) if models else set()
     macros: dict[str, list[str]] = read_suite(suite).get("macros", {})
     return {name: tasks for name, tasks in macros.items() if set(tasks) <= evaluated}
 
 
-def _renumbered(models: Sequence[compare.Evaluated]) -> list[compare.Evaluated]:
+def _renumbered(models: Sequence[Evaluated]) -> list[Evaluated]:
     counts: Counter[str] = Counter()
     renumbered = []
     for model in sorted(models, key=lambda one: one.seed or 0):
@@ -179,7 +180,7 @@ def _of_recipe(folder: Path) -> Iterator[Found]:
     own = {
         role.removeprefix("arm:").removeprefix("evaluate:"): fingerprint
         for role, fingerprint in roles.items()
-        if (role == compare.BASE or role.startswith(("arm:", "evaluate:"))) and "@" not in role
+        if (role == BASE or role.startswith(("arm:", "evaluate:"))) and "@" not in role
     }
     if not own:
         raise DataError(f"{folder}: its recipe has evaluated nothing", "tsqa eval RECIPE")
@@ -312,7 +313,7 @@ def _describe(store: Store, fingerprint: str, name: str) -> Found:
         return _gap(name, f"its evaluation {fingerprint} is not in {store.root}")
     trained = artifact.manifest["inputs"].get("model")
     model = store.find("train", trained) if trained else None
-    if name == compare.BASE:
+    if name == BASE:
         return Found(name, name, None, artifact, None)
     condition = _SEED.sub("", name)
     seed = model.manifest["config"].get("seed") if model else _seed_of(name)

@@ -1,61 +1,51 @@
-"""Deltas as Markdown, and beside the published ones."""
+"""Deltas for a reader: in the terminal, as CSV or Markdown, and beside the published ones.
+
+Promises: an arm for which the terminal is too narrow follows in a further table, none is left out;
+no statistic is computed here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from eval import stats
-from eval.compare import write_csv
+from eval.evaluated import BASE
 from tsqa.artifact import write_json
 from tsqa.recipe import Recipe
 
+STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
 _PUBLISHED = Path(__file__).parent / "published.yaml"
 
 
-def markdown(deltas: Mapping[str, Any]) -> str:
-    """One line per row of the table, then what it allows to say."""
-    head = ("comparison", "task", "n", "seeds", "reference", "score", "delta (points)", "interval")
-    columns = [*head, "p (Holm)", "MDE", "verdict"]
-    lines = [_line(columns), _line(["---"] * len(columns))]
-    for row in deltas["rows"]:
-        numbers = [
-            f"{row['n']:,}",
-            str(row["seeds"]),
-            f"{row['reference']:.1%}",
-            f"{row['score']:.1%}",
-            stats.points(row["delta"]),
-            f"[{stats.points(row['low'])}, {stats.points(row['high'])}]",
-            f"{row['p_holm']:.3g}",
-            f"{100 * row['mde']:.1f}",
-        ]
-        lines.append(_line([row["comparison"], row["task"], *numbers, row["verdict"]]))
-    gaps = [_line([name, "no result", gap["reason"]]) for name, gap in deltas["gaps"].items()]
-    if gaps:
-        lines += ["", _line(["run", "", "reason"]), _line(["---"] * 3), *gaps]
-    return "\n".join([*lines, "", str(deltas["conclusion"]), "", str(deltas["caveat"]), ""])
+def print_table(deltas: Mapping[str, Any], console: Console) -> None:
+    """One row per task and the macro average; per arm its score, delta, interval and verdict.
 
-
-def write_all(
-    deltas: Mapping[str, Any],
-    *,
-    csv: Path | None,
-    markdown_file: Path | None,
-    json_file: Path | None,
-) -> None:
-    """Write the deltas in the formats that have a path."""
-    if csv:
-        write_csv(csv, deltas["rows"])
-    if markdown_file:
-        markdown_file.write_text(markdown(deltas), encoding="utf-8")
-    if json_file:
-        write_json(json_file, dict(deltas))
+    Arms for which the console is too narrow follow in further tables.
+    """
+    told = f"Scores in percent, deltas in points; where no word stands: {stats.UNCHANGED}"
+    console.print(Text(told, style="italic"))
+    found = [*([BASE] if deltas["has_base"] else []), deltas["control"], *deltas["arms"]]
+    gaps = {gap["condition"] for gap in deltas.get("gaps", {}).values()} - {BASE, *found}
+    columns: list[str] = []
+    for condition in [*found, *sorted(gaps)]:
+        if columns and not _fits(_table(deltas, [*columns, condition]), console):
+            console.print(_table(deltas, columns))
+            columns = []
+        columns.append(condition)
+    console.print(_table(deltas, columns))
+    console.print(Text(str(deltas["conclusion"])))
+    console.print(Text(str(deltas["caveat"]), style="dim"))
 
 
 def published_tables(deltas: Mapping[str, Any], here: Mapping[str, str]) -> list[Table]:
@@ -103,6 +93,105 @@ def setup_of(recipe: Recipe) -> dict[str, str]:
         teacher = recipe.generate.teacher.model
         setup["teacher"] = str(teacher.path or teacher.recipe)
     return setup
+
+
+def write_all(
+    deltas: Mapping[str, Any],
+    *,
+    csv: Path | None,
+    markdown_file: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Write the deltas in the formats that have a path."""
+    if csv:
+        write_csv(csv, deltas["rows"])
+    if markdown_file:
+        markdown_file.write_text(markdown(deltas), encoding="utf-8")
+    if json_file:
+        write_json(json_file, dict(deltas))
+
+
+def markdown(deltas: Mapping[str, Any]) -> str:
+    """One line per row of the table, then what it allows to say."""
+    head = ("comparison", "task", "n", "seeds", "reference", "score", "delta (points)", "interval")
+    columns = [*head, "p (Holm)", "MDE", "verdict"]
+    lines = [_line(columns), _line(["---"] * len(columns))]
+    for row in deltas["rows"]:
+        numbers = [
+            f"{row['n']:,}",
+            str(row["seeds"]),
+            f"{row['reference']:.1%}",
+            f"{row['score']:.1%}",
+            stats.points(row["delta"]),
+            f"[{stats.points(row['low'])}, {stats.points(row['high'])}]",
+            f"{row['p_holm']:.3g}",
+            f"{100 * row['mde']:.1f}",
+        ]
+        lines.append(_line([row["comparison"], row["task"], *numbers, row["verdict"]]))
+    gaps = [_line([name, "no result", gap["reason"]]) for name, gap in deltas["gaps"].items()]
+    if gaps:
+        lines += ["", _line(["run", "", "reason"]), _line(["---"] * 3), *gaps]
+    return "\n".join([*lines, "", str(deltas["conclusion"]), "", str(deltas["caveat"]), ""])
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def points(row: Mapping[str, Any]) -> str:
+    return f"{stats.points(row['delta'])} [{stats.points(row['low'])}, {stats.points(row['high'])}]"
+
+
+def _table(deltas: Mapping[str, Any], conditions: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    for condition in conditions:
+        control = condition == deltas["control"]
+        table.add_column(_header(f"control {condition}" if control else condition), justify="right")
+    suites = [stats.macro_name(name) for name in deltas.get("macros", {})]
+    rows = {(row["arm"], row["task"]): row for row in deltas["rows"]}
+    for task in [*deltas["tasks"], stats.MACRO, *suites]:
+        if task == stats.MACRO:
+            table.add_section()
+        cells = [Text(task)]
+        for condition in conditions:
+            if (condition, task) in rows:
+                cells.append(_cell(rows[condition, task]))
+            elif condition in deltas["scores"]:
+                cells.append(Text(f"{deltas['scores'][condition][task]:.1%}"))
+            else:
+                cells.append(Text("no result", style="dim"))
+        table.add_row(*cells)
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    unbounded = console.options.update(width=sys.maxsize)
+    return console.measure(table, options=unbounded).maximum <= console.width
+
+
+def _header(condition: str) -> Text:
+    """What tells the columns apart, the values, must not be cut off."""
+    lines = []
+    for setting in re.split("(?<=,)", condition):
+        lines.append("")
+        for part in re.split("(?<= )|(?==)", setting):
+            if lines[-1] and len(lines[-1] + part) > len("[-99.9, +99.9]"):
+                lines.append("")
+            lines[-1] += part
+    return Text("\n".join(line.rstrip() for line in lines), overflow="fold")
+
+
+def _cell(row: Mapping[str, Any]) -> Text:
+    """Score and delta, the interval, and the verdict unless nothing changed."""
+    delta, interval = points(row).split(" ", 1)
+    text = Text(f"{row['score']:.1%} {delta}\n").append(interval, style="dim")
+    if row["verdict"] != stats.UNCHANGED:
+        text.append(f"\n{row['verdict']}", style=STYLES[row["verdict"]])
+    return text
 
 
 def _shown(row: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval import compare
+from eval import compare, evaluated
+from eval.axis import ratio_axis
 from tsqa.artifact import Artifact, write_json, write_jsonl
 from tsqa.recipe import Recipe, arms_of, control_of
 
@@ -92,11 +93,11 @@ def evaluation(
 
 def make_deltas(recipe: Recipe, evaluations: Mapping[str, Artifact]) -> dict[str, Any]:
     """What compare writes for these evaluations, as it comes back from deltas.json."""
-    models = [compare.read("base", evaluations["base"])]
+    models = [evaluated.read("base", evaluations["base"])]
     gaps = {}
     for name, arm in arms_of(recipe).items():
         if name in evaluations:
-            models.append(compare.read(name, evaluations[name], arm.condition, arm.seed))
+            models.append(evaluated.read(name, evaluations[name], arm.condition, arm.seed))
         else:
             gaps[name] = (arm.condition, "not evaluated")
     made = compare.compare(
@@ -106,7 +107,7 @@ def make_deltas(recipe: Recipe, evaluations: Mapping[str, Artifact]) -> dict[str
         confidence=0.95,
         seed=0,
         gaps=gaps,
-        axis=compare.ratio_axis(recipe),
+        axis=ratio_axis(recipe),
     )
     deltas: dict[str, Any] = json.loads(json.dumps(made))
     return deltas

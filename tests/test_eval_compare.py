@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import compare, harness, stats
+from eval import compare, harness, stats, tables
+from tests.invented_arms import deltas_of, evaluated, seeded
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
-from tsqa.recipe import Recipe, load_recipe
+from tsqa.recipe import Recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
-
-
-def evaluated(
-    name: str, rates: dict[str, float], n: int = 300, *, seed: int | None = None, **changes: Any
-) -> Any:
-    scores, tasks = {}, {}
-    for task, rate in rates.items():
-        noise = np.random.default_rng(len(task)).random(n)
-        if seed is not None:
-            noise = noise + np.random.default_rng([seed, len(name)]).normal(0, 0.02, n)
-        values = (noise < rate).astype(float)
-        rows = [((i, f"h{i}"), float(v), None) for i, v in enumerate(values)]
-        scores[task] = stats.Scored.of(rows, task)
-        tasks[task] = {
-            "metric": "acc",
-            "version": 1.0,
-            "num_fewshot": 0,
-            "kind": "multiple_choice",
-            "n": n,
-            "score": float(values.mean()),
-        } | changes
-    macro = float(np.mean([task["score"] for task in tasks.values()]))
-    return compare.Evaluated(name, name, seed, tasks, macro, scores)
-
-
-def deltas_of(*models: Any, control: str = "c", **options: Any) -> dict[str, Any]:
-    return compare.compare(
-        models, control=control, bootstrap=500, confidence=0.95, seed=0, **options
-    )
 
 
 def row(deltas: dict[str, Any], arm: str, task: str) -> dict[str, Any]:
@@ -101,10 +71,6 @@ def test_holm_is_applied_over_the_whole_table_macro_rows_weighing_half() -> None
     assert [r["p_holm"] for r in rows] == stats.holm([r["p"] for r in rows], weights)
 
 
-def seeded(name: str, rate: float, *seeds: int) -> list[Any]:
-    return [evaluated(name, {"day": rate, "unit": 0.3}, seed=seed) for seed in seeds]
-
-
 def test_arms_are_paired_seed_by_seed() -> None:
     deltas = deltas_of(
         evaluated("base", {"day": 0.2, "unit": 0.3}),
@@ -141,7 +107,7 @@ def test_arms_without_results_are_named_and_not_counted() -> None:
     assert deltas["arms"] == ["x"] and deltas["gaps"]["y,seed=1"]["condition"] == "y"
     assert "y,seed=1: no result (not evaluated)." in deltas["caveat"]
     console = Console(file=io.StringIO(), width=160)
-    compare.print_table(deltas, console)
+    tables.print_table(deltas, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert shown.count("no result") == 3 + 1  # day, unit, macro, and the caveat
 
@@ -207,69 +173,8 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
     assert (out / "deltas.csv").read_text().count("\n") == 5
 
 
-def test_only_an_axis_of_one_ratio_is_fitted() -> None:
-    path = Path("recipes/quickstart/recipe.yaml")
-    axis = compare.ratio_axis(load_recipe(path, ["ablation.seeds=[1,2]"]))
-    assert axis is not None and list(axis["ratios"].values()) == [0, 0.25, 0.5]
-    other = "ablation={axes: {train.lr: [0.001, 0.002]}, control: {train.lr: 0.001}}"
-    assert compare.ratio_axis(load_recipe(path, [other])) is None
-
-
-def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
-    rates = {"day": 0.2, "[unit]": 0.4}
-    deltas = deltas_of(evaluated("base", rates), evaluated("c", rates), evaluated("x", rates))
-    console = Console(file=io.StringIO(), width=160)
-    compare.print_table(json.loads(json.dumps(deltas)), console)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for word in ("day", "[unit]", "macro", "base", "no detectable change", "training seeds"):
-        assert word in shown
-    compare.write_csv(tmp_path / "deltas.csv", deltas["rows"])
-    with (tmp_path / "deltas.csv").open() as handle:
-        rows = list(csv.DictReader(handle))
-    assert len(rows) == 6 and float(rows[0]["delta"]) == 0
-
-
-def test_no_cell_of_a_narrow_table_wraps_and_no_arm_is_lost() -> None:
-    arms = ["without enrichment", "enriched,format_matched", "synthetic=0.125,seeds.tasks=none"]
-    models = [evaluated(name, {"day": 0.2, "unit": 0.3}) for name in ("base", "c", *arms)]
-    deltas = deltas_of(*models)
-    shown = {}
-    for width in (60, 200):
-        console = Console(file=io.StringIO(), width=width)
-        compare.print_table(deltas, console)
-        shown[width] = console.file.getvalue().partition("Macro average")[0]  # type: ignore[attr-defined]
-    assert shown[200].count(" day ") == 1 and shown[60].count(" day ") == 2
-    for word in ("without", "enrichment", "format_matched", "=0.125,", "seeds.tasks", "=none"):
-        assert shown[60].count(word) == shown[200].count(word) == 1
-    for condition in (
-        "control |replaced=0%",
-        "synthetic|=0.125,|votes=3",
-        "exact |duplicates |only",
-    ):
-        assert compare._header(condition.replace("|", "")).plain == "\n".join(
-            line.rstrip() for line in condition.split("|")
-        )
-    for row in deltas["rows"]:
-        interval = compare._points(row).partition(" ")[2]
-        assert shown[60].count(interval) == shown[200].count(interval)
-
-
 def test_an_arm_that_answers_as_the_control_does_is_named() -> None:
     deltas = deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.2, 1, 2), *seeded("yy", 0.2, 1, 2))
     assert "x scores on every document exactly as c does" in deltas["caveat"]
     assert "yy scores on every document" not in deltas["caveat"]
     assert "No arm gains detectably on any of the 2 tasks." in deltas["conclusion"]
-
-
-def test_an_ablation_of_one_ratio_is_fitted() -> None:
-    rates = {0.0: 0.2, 0.1: 0.4, 0.25: 0.5, 0.5: 0.4, 1.0: 0.1}
-    models = [model for r, rate in rates.items() for model in seeded(f"synthetic={r}", rate, 1, 2)]
-    axis = {"axis": "mixture.synthetic", "ratios": {f"synthetic={r}": r for r in rates}}
-    deltas = deltas_of(*models, control="synthetic=0.0", axis=axis)
-    assert deltas["fit"]["axis"] == "mixture.synthetic" and deltas["fit"]["task"] == stats.MACRO
-    for point in deltas["fit"]["points"]:
-        name = f"synthetic={point['ratio']}"
-        assert point["score"] == pytest.approx(deltas["scores"][name][stats.MACRO])
-        assert point["low"] < point["score"] < point["high"]
-    assert deltas["fit"]["recommendation"] in deltas["conclusion"]
-    assert deltas_of(*models, control="synthetic=0.0")["fit"] is None

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from eval import compare, crossed, stats
+from eval.evaluated import Evaluated
+from eval.paired import Scored
 from tests.benchmarks.coverage import Design, one_seed_coverage, simulate
 
 
@@ -17,12 +19,12 @@ def bound(rate: float, rounds: int) -> float:
     return 3 * math.sqrt(rate * (1 - rate) / rounds)
 
 
-def scored(values: Any, group_size: int) -> stats.Scored:
+def scored(values: Any, group_size: int) -> Scored:
     rows = [
         ((i, ""), float(v), f"g{i // group_size:04d}" if group_size > 1 else None)
         for i, v in enumerate(values)
     ]
-    return stats.Scored.of(rows, "t")
+    return Scored.of(rows, "t")
 
 
 def table(design: Design, rng: np.random.Generator) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def table(design: Design, rng: np.random.Generator) -> dict[str, Any]:
             macro = float(np.mean([task["score"] for task in tasks.values()]))
             lined = {name: scored(v, design.group_size) for name, v in scores.items()}
             name = f"arm{arm}"
-            models.append(compare.Evaluated(f"{name},{seed}", name, seed, tasks, macro, lined))
+            models.append(Evaluated(f"{name},{seed}", name, seed, tasks, macro, lined))
     return compare.compare(
         models, control="arm0", bootstrap=200, confidence=0.95, seed=int(rng.integers(1 << 30))
     )

@@ -13,7 +13,7 @@ import pytest
 from eval import report, stats
 from tests import page_world
 from tests.curated_rows import candidate, curated_row, rejected_row
-from tests.test_eval_compare import deltas_of, evaluated
+from tests.invented_arms import deltas_of, evaluated
 from tsqa.artifact import Artifact, write_jsonl
 from tsqa.dataset import DatasetWriter
 from tsqa.recipe import Recipe, arms_of

@@ -22,7 +22,7 @@ def log_ablation(
 ) -> None:
     """Log results, deltas, figures and page to the run `ablation-<fingerprint of compare>`."""
     from eval import figures, stats
-    from eval.compare import ratio_axis
+    from eval.axis import ratio_axis
 
     recipe = pipeline.recipe
     deltas = json.loads((compared.path / "deltas.json").read_text(encoding="utf-8"))

@@ -260,9 +260,9 @@ def compare(
 
     Example: tsqa compare runs/quickstart --control synthetic=0 --md deltas.md
     """
-    from eval import compare as comparison
+    from eval.compare import read_deltas
     from eval.runs import compare_runs
-    from eval.tables import published_tables, setup_of, write_all
+    from eval.tables import print_table, published_tables, setup_of, write_all
     from tsqa.errors import TsqaError
     from tsqa.progress import console
 
@@ -275,7 +275,7 @@ def compare(
             )
         pipeline = _open(Path(runs[0]), runs[1:])
         pipeline.run(until="compare")
-        deltas = comparison.read_deltas(pipeline.finished("compare"))
+        deltas = read_deltas(pipeline.finished("compare"))
         here = setup_of(pipeline.recipe)
     else:
         allowed = frozenset(filter(None, allow.replace(" ", "").split(",")))
@@ -288,7 +288,7 @@ def compare(
             confidence=confidence,
             suite="published" if published else None,
         )
-    comparison.print_table(deltas, console)
+    print_table(deltas, console)
     for table in published_tables(deltas, here) if published else ():
         console.print(table)
     write_all(deltas, csv=csv, markdown_file=md, json_file=as_json)

@@ -17,8 +17,8 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
 
     `failed`: arm -> why it has no result.
     """
-    from eval.compare import print_table
     from eval.report import StageRow, build
+    from eval.tables import print_table
 
     own: dict[str, Artifact] = {}
     rows = []

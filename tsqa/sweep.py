@@ -104,7 +104,8 @@ def find_arm(recipe: Recipe, chosen: Mapping[str, Any]) -> Arm:
 
 
 def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
-    from eval.compare import compare, read
+    from eval.compare import compare
+    from eval.evaluated import read
     from eval.harness import RESULTS
     from eval.stats import MACRO
 

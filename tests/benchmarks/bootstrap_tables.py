@@ -13,7 +13,9 @@ import time
 
 import numpy as np
 
-from eval import compare, stats
+from eval import compare
+from eval.evaluated import Evaluated
+from eval.paired import Key, Scored
 
 TASKS, ARMS, DOCUMENTS, RESAMPLES = 30, 10, 1000, 1000
 
@@ -43,15 +45,15 @@ def make_model(
     arm: int,
     seed: int,
     difficulty: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    keys: list[stats.Key],
+    keys: list[Key],
     rng: np.random.Generator,
-) -> compare.Evaluated:
+) -> Evaluated:
     values = (difficulty + 0.05 * arm + rng.normal(0, 0.7, difficulty.shape) > 0).astype(float)
-    scores = {f"task{k}": stats.Scored(keys, row) for k, row in enumerate(values)}
+    scores = {f"task{k}": Scored(keys, row) for k, row in enumerate(values)}
     facts = {"metric": "acc", "version": 1, "num_fewshot": 0, "kind": "k", "n": DOCUMENTS}
     tasks = {name: {**facts, "score": float(s.values.mean())} for name, s in scores.items()}
     name = f"arm{arm}"
-    return compare.Evaluated(f"{name},{seed}", name, seed, tasks, float(values.mean()), scores)
+    return Evaluated(f"{name},{seed}", name, seed, tasks, float(values.mean()), scores)
 
 
 if __name__ == "__main__":
