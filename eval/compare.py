@@ -22,7 +22,7 @@ from eval.contamination import contamination
 from eval.evaluated import BASE, Evaluated, read
 from eval.harness import expand_macros
 from eval.paired import compare_models
-from eval.tables import STYLES, points, write_csv
+from eval.tables import points, write_csv
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
 from tsqa.recipe import arms_of, control_of, needed
@@ -71,7 +71,7 @@ def run(context: StageContext) -> dict[str, Any]:
     return {
         "comparisons": len(deltas["comparisons"]),
         "rows": len(verdicts),
-        **{word.replace(" ", "_"): verdicts.count(word) for word in STYLES},
+        **{word.replace(" ", "_"): verdicts.count(word) for word in stats.VERDICTS},
         "conclusion": deltas["conclusion"],
     }
 
@@ -184,7 +184,7 @@ def conclude(deltas: Mapping[str, Any]) -> str:
     macro = {row["arm"]: row for row in rows if row["task"] == stats.MACRO}
     sentences = []
     if deltas["arms"]:
-        groups: dict[str, list[str]] = {word: [] for word in STYLES}
+        groups: dict[str, list[str]] = {word: [] for word in stats.VERDICTS}
         for arm in deltas["arms"]:
             groups[macro[arm]["verdict"]].append(f"{arm} ({points(macro[arm])})")
         for word, phrase in (

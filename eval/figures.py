@@ -73,7 +73,7 @@ def forest(deltas: Mapping[str, Any]) -> Figure:
             "xaxis": {"title": {"text": "change in points"}, "zeroline": True},
             "yaxis": {
                 "tickvals": [top - i for i in range(len(names))],
-                "ticktext": [_bold(name) if is_macro(name) else escape(name) for name in names],
+                "ticktext": [_row_name(name) for name in names],
                 "range": [-0.6, top + 0.6],
                 "automargin": True,
                 "showgrid": False,
@@ -126,7 +126,7 @@ def delta_map(deltas: Mapping[str, Any]) -> Figure:
             },
             "yaxis": {
                 "tickvals": list(range(len(names))),
-                "ticktext": [_bold(name) if is_macro(name) else escape(name) for name in names],
+                "ticktext": [_row_name(name) for name in names],
                 "tickfont": {"size": 11},
                 "automargin": True,
                 "showgrid": False,
@@ -298,14 +298,9 @@ def histogram(counts: Sequence[int], title: str) -> Figure:
 def task_rows(deltas: Mapping[str, Any]) -> list[str]:
     """The tasks of the rows in the order of the table: every task, then the macro averages."""
     found = dict.fromkeys(row["task"] for row in deltas["rows"])
-    macros = [name for name in found if is_macro(name)]
+    macros = [name for name in found if stats.is_macro(name)]
     macros.sort(key=lambda name: name == stats.MACRO)  # the mean of all tasks is the last line
     return [*(name for name in deltas["tasks"] if name in found), *macros]
-
-
-def is_macro(task: str) -> bool:
-    """Whether a row is a mean over tasks: `macro`, or `macro:<name>` of a suite."""
-    return task == stats.MACRO or task.startswith(f"{stats.MACRO}:")
 
 
 def thin(line: Sequence[Any], most: int) -> list[Any]:
@@ -383,7 +378,9 @@ def _marks(
 
 def _macros_first(deltas: Mapping[str, Any]) -> list[str]:
     """The macro averages are the question, the tasks the detail."""
-    return sorted(task_rows(deltas), key=lambda name: (not is_macro(name), name != stats.MACRO))
+    return sorted(
+        task_rows(deltas), key=lambda name: (not stats.is_macro(name), name != stats.MACRO)
+    )
 
 
 def _shade(row: Mapping[str, Any]) -> float:
@@ -415,5 +412,5 @@ def _band(y: int) -> dict[str, Any]:
     }
 
 
-def _bold(text: str) -> str:
-    return f"<b>{escape(text)}</b>"
+def _row_name(task: str) -> str:
+    return f"<b>{escape(task)}</b>" if stats.is_macro(task) else escape(task)

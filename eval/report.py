@@ -157,7 +157,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["duration"] = duration
     environment.filters["probability"] = lambda p: f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
     environment.filters["lineage"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
-    environment.tests["macro"] = figures.is_macro
+    environment.tests["macro"] = stats.is_macro
     return environment
 
 

@@ -22,7 +22,7 @@ from scipy.stats import binomtest, norm
 from eval import crossed
 
 MACRO = "macro"
-BETTER, WORSE, UNCHANGED = "better", "worse", "no detectable change"
+VERDICTS = BETTER, WORSE, UNCHANGED = "better", "worse", "no detectable change"
 POWER = 0.8
 DISCORDANCE, REPEATED, SEED_SD = 0.2, 0.5, 0.01
 """What `planned_mde` assumes of a run that nothing is known about."""
@@ -207,6 +207,7 @@ def macro_name(name: str) -> str:
 
 
 def is_macro(task: str) -> bool:
+    """Whether a row is a mean over tasks: `macro`, or `macro:NAME` of a suite."""
     return task == MACRO or task.startswith(f"{MACRO}:")
 
 
