@@ -101,9 +101,15 @@ def test_another_tokenizer_is_left_to_tokenizers(other: Tokenizer) -> None:
     assert WordEncoder.of(other, DTYPE) is None
 
 
-def test_an_expression_that_another_engine_reads_otherwise_is_left_to_tokenizers() -> None:
-    # Oniguruma's \h is a hexadecimal digit, that of `regex` a horizontal space.
-    assert WordEncoder.of(trained(split_by(r"\h|[^\h]+")), DTYPE) is None
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\h|[^\h]+",  # a hexadecimal digit to Oniguruma, a horizontal space to `regex`
+        r"(\p{L}+)|(\P{L}+)",
+    ],
+)
+def test_an_expression_that_is_not_safe_is_left_to_tokenizers(pattern: str) -> None:
+    assert WordEncoder.of(trained(split_by(pattern)), DTYPE) is None
 
 
 def test_a_text_that_holds_an_added_token_is_left_to_tokenizers() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -41,11 +41,10 @@ _LONGEST_WORD = 64
 class WordEncoder:
     """The words of a tokenizer and the tokens of those that have been seen. Picklable."""
 
-    def __init__(self, tokenizer: Tokenizer, pattern: str, dtype: np.dtype[Any]) -> None:
-        described = json.loads(tokenizer.to_str())["added_tokens"]
-        # Those that are not special are found in a text before it is split.
-        added = [re.escape(token["content"]) for token in described if not token["special"]]
-        self._added = re.compile("|".join(added)) if added else None
+    def __init__(
+        self, tokenizer: Tokenizer, pattern: str, added: Sequence[str], dtype: np.dtype[Any]
+    ) -> None:
+        self._added = re.compile("|".join(map(re.escape, added))) if added else None
         self._plain = re.compile(f"[{_CHARACTERS}]*")
         self._split = regex.compile(pattern)
         self._ids = _Ids(tokenizer, dtype)
@@ -54,12 +53,17 @@ class WordEncoder:
     @classmethod
     def of(cls, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> Self | None:
         """The encoder of a tokenizer's texts; None where it would not be sure to do the same."""
-        pattern = _pattern(json.loads(tokenizer.to_str()))
+        described = json.loads(tokenizer.to_str())
+        pattern = _pattern(described)
         if pattern is None:
             return None
+        # Those that are not special are found in a text before it is split.
+        added = [token["content"] for token in described["added_tokens"] if not token["special"]]
         try:
-            words = cls(tokenizer, pattern, dtype)
+            words = cls(tokenizer, pattern, added, dtype)
         except regex.error:
+            return None
+        if words._split.groups:  # findall would give these instead of the words
             return None
         texts = list(_test_texts())
         expected = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
