@@ -6,6 +6,7 @@ so; what a bf16 run keeps in fp32 is never rounded on the way in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +34,31 @@ def build_model(context: StageContext, tokenizer: Any) -> Any:
     return _from_folder(origin, tokenizer, section, train)
 
 
-def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: TrainSection) -> Any:
+def new_model(values: Mapping[str, Any], **options: Any) -> Any:
+    """The model of a transformers config with `model_type`; RecipeError where it is refused."""
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    rest = {name: value for name, value in values.items() if name != "model_type"}
+    kind = values["model_type"]
+    try:
+        config = AutoConfig.for_model(kind, **rest)
+        return AutoModelForCausalLM.from_config(config, **options)
+    except Exception as error:  # each class of models has its own
+        raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
+
+
+def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: TrainSection) -> Any:
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     # Under ZeRO-3 transformers would shard first and initialise after, so that the weights depend
     # on the number of processes. A loaded model is sharded as it is read; a new one is made whole.
     unset_hf_deepspeed_config()
-    kind = values.pop("model_type")
     values["vocab_size"] = max(values.get("vocab_size", 0), len(tokenizer))
     for name in ("eos_token_id", "bos_token_id", "pad_token_id"):
         values[name] = getattr(tokenizer, name)
-    try:
-        config = AutoConfig.for_model(kind, **values)
-        torch.manual_seed(seed)
-        # Initialised in float32, so that both precisions start from the same weights.
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=train.attention
-        )
-    except Exception as error:  # each class of models has its own
-        raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
+    torch.manual_seed(seed)
+    # Initialised in float32, so that both precisions start from the same weights.
+    model = new_model(values, dtype=torch.float32, attn_implementation=train.attention)
     return _to_precision(model, train)
 
 

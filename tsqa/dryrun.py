@@ -12,7 +12,6 @@ from rich import box
 from rich.table import Table
 
 from tsqa.artifact import Artifact
-from tsqa.errors import RecipeError
 from tsqa.graph import Node
 from tsqa.pipeline import Pipeline
 from tsqa.progress import console
@@ -123,14 +122,9 @@ def _shown_parameters(node: Node) -> str:
 def _count_parameters(settings: str) -> int:
     """Of a transformers config as JSON; counted on the meta device, so nothing is allocated."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    values: dict[str, Any] = json.loads(settings)
-    kind = values.pop("model_type")
-    try:
-        config = AutoConfig.for_model(kind, **values)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except Exception as error:  # each class of models has its own
-        raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
+    from train.model import new_model
+
+    with torch.device("meta"):
+        model = new_model(json.loads(settings))
     return sum(parameter.numel() for parameter in model.parameters())

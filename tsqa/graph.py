@@ -406,9 +406,9 @@ def _filter_config(section: FilterSection) -> dict[str, Any]:
 def _source_config(source: SourceSection, key: str) -> dict[str, Any]:
     config = source.data_config()
     config["path"] = _identify_data(source.path, key, source.revision)
-    for key in ("permute", "subset_of", "size_of"):
-        if config[key] is None:
-            del config[key]
+    for later in ("permute", "subset_of", "size_of"):
+        if config[later] is None:
+            del config[later]
     return config
 
 
