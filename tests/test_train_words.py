@@ -139,4 +139,7 @@ def test_both_ways_mix_in_one_batch() -> None:
     batch = ["plain 1", "漢字 <|end|>", "", "plain <|end|> 2"]
     end = core.token_to_id("<|end|>")
     expected = [[*core.encode(text).ids, end] for text in batch]
-    assert [ids.tolist() for ids in Encoder(fast).encode(batch)] == expected
+    encoder = Encoder(fast)
+    assert [ids.tolist() for ids in encoder.encode(batch)] == expected
+    assert encoder._words is not None
+    assert set(encoder._words._ids) >= {"plain", " "}
