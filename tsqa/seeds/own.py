@@ -20,8 +20,8 @@ from tsqa.artifact import file_identity
 from tsqa.errors import DataError
 from tsqa.recipe import ColumnsSection, DatasetSection
 from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
-from tsqa.seeds.document import Reading, Unusable
-from tsqa.seeds.frames import split_answer, tidy
+from tsqa.seeds.document import Reading, Unusable, read_target
+from tsqa.seeds.frames import tidy
 
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
@@ -162,7 +162,7 @@ def read_record(record: Mapping[str, Any], section: DatasetSection, number: int)
     else:
         text = _answer_text(answer)
         if section.kind not in ("code", "long_text"):
-            text, working = split_answer(text)
+            text, working = read_target(text)
     return Reading(
         question=tidy(question),
         context=tidy(optional.get("context", "")),
