@@ -86,6 +86,14 @@ root or so larger higher lower twofold
 """
 _ALTERING = frozenset(_ALTERING_LIST.split())
 """Words that make a number beside them another number, or none."""
+_ALTERING_BEFORE_LIST = """
+about almost approx approximately around between decreased deficit divided double doubled fell
+fewer half hardly if incorrect least less loss maximum maybe minimum minus more most multiplied
+nearly negative neither never no nor not over owed owes perhaps possibly probably roughly short
+square squared than triple tripled twice under unless until up without wrong
+"""
+_ALTERING_BEFORE = frozenset(_ALTERING_BEFORE_LIST.split())
+"""Of these, the ones that reach a number from before it in a sentence."""
 _MONTHS_LIST = """
 january february march april may june july august september october november december
 jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday
@@ -151,7 +159,7 @@ _STATING = re.compile(
     r"|bakes?|baked|collects?|collected|drives?|drove|walks?|walked|runs?|ran|uses?|used|saves?"
     r"|saved|receives?|received|scores?|scored|produces?|produced|measures?|yields?|comes? to"
     r"|amounts? to|adds up to|works|worked|plants?|planted|picks?|picked|draws?|drew|catches|caught"
-    r"|finds?|found|keeps?|kept|must be|will be|would be)\s+"
+    r"|finds?|found|keeps?|kept|must be|will be|would be):?\s+"
     r"(?:now |then |therefore |thus |also |still |exactly |only |just |precisely |simply "
     r"|a total of |in total |altogether )*$",
     re.IGNORECASE,
@@ -204,7 +212,9 @@ def state_quantity(sentence: str) -> tuple[Quantity | None, str]:
     before, after = bare[: literal.start()], bare[literal.start() :].strip()
     if not _STATING.search(before) and not _LABELLED.fullmatch(before):
         return None, "not a number"
-    if _is_altered(before) or re.search(r"[<>=^\\\u2264\u2265\u2260\u2248\u00b1~]", before[:-2]):
+    if _is_altered(before, _ALTERING_BEFORE) or re.search(
+        r"[<>=^\\\u2264\u2265\u2260\u2248\u00b1~]", before[:-2]
+    ):
         return None, "not a number"
     found = _read_whole(re.sub(r"[.!]+$", "", after), in_sentence=True)
     if found is None:
@@ -499,9 +509,9 @@ def _is_attached_unit(tail: str) -> bool:
     return True
 
 
-def _is_altered(text: str) -> bool:
+def _is_altered(text: str, altering: frozenset[str] = _ALTERING) -> bool:
     words = [word.casefold() for word in _WORD.findall(text)]
-    if any(word in _ALTERING or word.endswith("n't") for word in words):
+    if any(word in altering or word.endswith("n't") for word in words):
         return True
     # A date stands beside its number; elsewhere a month or a day only says when.
     if not _MONTHS.isdisjoint((*words[:2], *words[-2:])) and len(words) <= 2:

@@ -26,7 +26,7 @@ _POINTS = ("0.7310585786300049", "1.6180339887498949", "2.6651441426902252")
 """Values for variables: unlike any that a formula would hold."""
 _FORMULA = re.compile(
     r"(?:\\[a-zA-Z]+|\\[,;:! {}|]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])"
-    r"|[\d\s.,:+\-*/^_=()\[\]{}|<>!'])+"
+    r"|[\d\s.,+\-*/^_=()\[\]{}|<>!'])+"
 )
 _MATH_MARK = re.compile(r"[\d\\+*/^=<>-]")
 # Towers, huge powers and factorials: bignum arithmetic that no timeout can interrupt.
@@ -41,6 +41,7 @@ _AS_LATEX = str.maketrans(
 )  # fmt: skip
 _TIMES = re.compile(r"\\(?:times|cdot)(?![a-zA-Z])")
 _ROOT = re.compile("\u221a\\s*(?:\\(([^()]*)\\)|(\\w+))")
+_SIDE_BY_SIDE = re.compile(r"\d\.? \d")
 _SINGLE = re.compile(r"\s*[a-zA-Z](?:_\{?\w+\}?|\([a-zA-Z0-9]\))?\s*=(?!=)(?P<value>[^=<>]+)")
 
 
@@ -51,6 +52,8 @@ def as_formula(text: str) -> str:
     shown = plain_notation(text).removesuffix(".").translate(_AS_LATEX)
     shown = _TIMES.sub("*", shown)
     shown = " ".join(_ROOT.sub(lambda found: rf"\sqrt{{{found[1] or found[2]}}}", shown).split())
+    if _SIDE_BY_SIDE.search(shown):
+        return ""  # numbers side by side are a list, or several sentences
     is_one = len(shown) <= _MAX_FORMULA and _MATH_MARK.search(shown) and _FORMULA.fullmatch(shown)
     return shown if is_one else ""
 
