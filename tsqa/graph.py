@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tsqa.artifact import file_identity, fingerprint_of
+from tsqa.artifact import fingerprint_of
+from tsqa.digests import DIGESTS
 from tsqa.errors import RecipeError
 from tsqa.filters.language import check_codes
-from tsqa.lm_tasks import data_files
+from tsqa.identity import file_identity, folder_identity
 from tsqa.prompts import Role, load_prompts
 from tsqa.recipe import (
     Arm,
@@ -78,6 +77,10 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
 
     Seeds come first: what they refuse (an unknown task, a leak) is refused before any training.
     """
+    if not ancestors:  # files are looked at once for each graph, not for each node of it
+        DIGESTS.remember_below(Path(recipe.runs) / "artifacts")
+        _identify.cache_clear()
+        _identify_tasks.cache_clear()
     if origin.resolve() in ancestors:
         raise RecipeError(f"{origin}: the recipes of its models go in a circle")
     ancestors = (*ancestors, origin.resolve())
@@ -270,7 +273,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
             ]
             return {
                 **recipe.seeds.data_config(),
-                "include": _identify(recipe.seeds.include),
+                "include": _identify_tasks(recipe.seeds.include),
                 "datasets": datasets,
                 "taxonomy": [file_identity(TAXONOMY), _identify(recipe.seeds.taxonomy)],
                 "evaluated": _evaluated(recipe),
@@ -349,7 +352,7 @@ def _evaluated(recipe: Recipe) -> dict[str, Any]:
     """Which documents must not leak: those of the tasks, however they are asked."""
     if recipe.eval is None:
         return {}
-    return {"tasks": recipe.eval.tasks, "include": _identify(recipe.eval.include)}
+    return {"tasks": recipe.eval.tasks, "include": _identify_tasks(recipe.eval.include)}
 
 
 def _eval_config(recipe: Recipe) -> dict[str, Any]:
@@ -357,9 +360,7 @@ def _eval_config(recipe: Recipe) -> dict[str, Any]:
     config = needed(recipe.eval, "eval").data_config()
     for key in ("macros", "every_tokens", "bootstrap", "confidence"):
         del config[key]
-    # A folder of tasks is identified by its content, lm-eval's own tasks by its version.
-    own = config["include"] is None
-    return {**config, "include": version("lm_eval") if own else _identify(config["include"])}
+    return {**config, "include": _identify_tasks(config["include"])}
 
 
 def _model_config(model: ModelSection) -> dict[str, Any]:
@@ -416,6 +417,7 @@ def _prompts(name: str, role: Role, key: str) -> Any:
     return load_prompts(name, role, key).identity
 
 
+@cache
 def _identify(path: str | None) -> Any:
     """A location-free stand-in for a path: file content, folder content, or the name itself.
 
@@ -427,40 +429,33 @@ def _identify(path: str | None) -> Any:
     if real.is_file():
         return file_identity(real)
     if real.is_dir():
-        files = [file for file in sorted(real.iterdir()) if file.is_file()]
-        named = [
-            name for file in files if file.suffix in (".yaml", ".yml") for name in _task_data(file)
-        ]
-        return [file_identity(file) for file in [*files, *named]]
+        return folder_identity(real)
     if path.startswith((".", "/")) or real.suffix in (".jsonl", ".gz", ".json"):
         raise RecipeError(f"{path}: no such file or folder", "correct the path in the recipe")
     return path
 
 
+@cache
+def _identify_tasks(include: str | None) -> Any:
+    """A folder of tasks is identified by its content, lm-eval's own tasks by its version."""
+    if include is None:
+        return f"lm_eval {version('lm_eval')}"
+    if include.startswith("{data}"):
+        return include
+    if not Path(include).is_dir():
+        raise RecipeError(f"{include}: no such folder of task YAMLs", "correct `include`")
+    from tsqa.task_files import task_folder_identity  # lm-eval takes a while to import
+
+    return task_folder_identity(Path(include))
+
+
 def _identify_data(path: str | None, key: str, revision: str | None = None) -> Any:
-    """As `_identify`, but all files below a folder count; what is not there must be on the hub."""
-    if path is None or path.startswith("{data}"):
-        return path
-    if not Path(path).exists():
-        if revision is None or not is_hub_id(path):
-            raise RecipeError(
-                f"{key} = {path}: no such file or folder",
-                "correct the path; a dataset of the hub needs its `revision`",
-            )
-        return path
-    if not Path(path).is_dir():
+    """As `_identify`; what is not there must be on the hub."""
+    if path is None or path.startswith("{data}") or Path(path).exists():
         return _identify(path)
-    files = [file for file in sorted(Path(path).rglob("*")) if file.is_file()]
-    return [[str(file.relative_to(path)), file_identity(file)] for file in files]
-
-
-def _task_data(task_yaml: Path) -> list[Path]:
-    """The local data files that an lm-eval task YAML names."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!function", lambda loader, node: None)
-    config = yaml.load(task_yaml.read_text(encoding="utf-8"), Loader)
-    files = data_files(config).values() if isinstance(config, dict) else []
-    return [file for file in files if file.is_file()]
+    if revision is None or not is_hub_id(path):
+        raise RecipeError(
+            f"{key} = {path}: no such file or folder",
+            "correct the path; a dataset of the hub needs its `revision`",
+        )
+    return path

@@ -25,8 +25,8 @@ import jinja2.meta
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tsqa.artifact import file_identity
 from tsqa.errors import DataError, RecipeError
+from tsqa.identity import file_identity
 from tsqa.prompts.sample import Role as Role
 from tsqa.prompts.sample import sample
 from tsqa.recipe import AnswerKind, Enrichment

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tsqa.artifact import file_identity
 from tsqa.errors import DataError
+from tsqa.identity import file_identity
 from tsqa.recipe import ColumnsSection, DatasetSection
 from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
 from tsqa.seeds.document import Reading, Unusable, read_target
@@ -41,7 +41,7 @@ class Files:
 
     @property
     def revision(self) -> str:
-        return "+".join(file_identity(path)["sha256_edges"][:12] for path in self.paths[:8])
+        return "+".join(file_identity(path)["blake3"][:12] for path in self.paths[:8])
 
     def columns(self) -> list[str]:
         """The columns of the first file; nested ones are not listed."""

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from tsqa.artifact import file_identity
 from tsqa.errors import RecipeError
+from tsqa.identity import folder_identity
 from tsqa.recipe import TeacherSection
 from tsqa.stage import StageContext
 
@@ -29,8 +29,7 @@ def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[s
     folder = context.resolve(path)
     if section.engine == "openai" or not folder.is_dir():
         return path, path
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in (".json", ".jinja", ".safetensors")]
-    identity = json.dumps([file_identity(file) for file in files])
+    identity = json.dumps(folder_identity(folder), sort_keys=True)
     return str(folder), hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
