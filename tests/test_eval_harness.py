@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from eval import harness
+from tests.sealed import seal_artifact
 from tests.tiny_eval import make_model, make_tasks
 from tsqa.artifact import EXPORTED, Artifact
 from tsqa.errors import CheckpointError, DataError, RecipeError
@@ -44,7 +45,7 @@ def context_of(
         }
     )
     out.mkdir(exist_ok=True)
-    manifest = {"summary": {"tokens": 640, "heldout": {"a": 5.5}}}
+    manifest = {"fingerprint": "t0", "summary": {"tokens": 640, "heldout": {"a": 5.5}}}
     return StageContext(
         recipe, {"model": Artifact(world / trained, manifest)}, out, Tracker.silent()
     )
@@ -115,8 +116,7 @@ def test_a_task_that_another_evaluation_scored_alike_is_not_scored_again(
         config = {"tasks": tasks, **config}
         harness.run(replace(context, config=config))
         context.out.rename(tmp_path / name)
-        manifest = {"config": config, "inputs": {"model": None}}
-        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+        seal_artifact(tmp_path / name, config=config, inputs={"model": "t0"})
         return list(seen)
 
     seen: list[str] = []
@@ -250,7 +250,9 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
 
 def test_macros_name_the_tasks_behind_groups(tmp_path: Path) -> None:
     groups = {"g": ["a", "b"], "b": ["b"], "c": ["c"]}
-    (tmp_path / harness.RESULTS).write_text(json.dumps({"groups": groups}))
+    (tmp_path / harness.RESULTS).write_text(
+        json.dumps({"tasks": {}, "macro": 0.0, "groups": groups})
+    )
     macros = {"m": ["g", "b"], "n": ["c"]}
     found = harness.expand_macros(
         macros, [Artifact(tmp_path / "no evaluation", {}), Artifact(tmp_path, {})]

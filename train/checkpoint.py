@@ -9,7 +9,6 @@ checkpoint, whose losses agree to 1e-5, while the same number continues bit for 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -26,8 +25,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from train.mixture import MixturePlan
+from train.shapes import CheckpointManifest
 from tsqa.artifact import write_json
-from tsqa.errors import CheckpointError
+from tsqa.errors import CheckpointError, DataError
+from tsqa.own_files import read_own
 
 logger = logging.getLogger("train.checkpoint")
 MANIFEST = "checkpoint.json"
@@ -150,10 +151,10 @@ class Checkpoints:
 def verify(folder: Path) -> dict[str, Any]:
     """Return the manifest of a checkpoint whose files are all as written; else CheckpointError."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = dict(read_own(folder / MANIFEST, CheckpointManifest))
         files = manifest["files"].items()
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(folder, f"no readable {MANIFEST}: {error}") from error
+    except DataError as error:
+        raise _damaged(folder, f"no readable {MANIFEST}: {str(error).splitlines()[0]}") from error
     for name, expected in files:
         path = folder / name
         size = path.stat().st_size if path.is_file() else None

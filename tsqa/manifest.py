@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tsqa.digests import DIGESTS, State, hash_bytes, state_of
 from tsqa.errors import DataError
 from tsqa.identity import files_below
+from tsqa.own_files import damaged
 
 MANIFEST = "manifest.json"
 SMALL = 64 << 20
@@ -77,16 +78,16 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
-        raise broken(folder, path, f"{key or 'manifest'}: {problem['msg']}") from error
+        raise damaged(path, f"{key or 'manifest'}: {problem['msg']}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise broken(folder, path, f"unreadable: {error}") from error
+        raise damaged(path, f"unreadable: {error}") from error
     if not manifest.seal:
-        raise broken(folder, path, "an older version of tsqa wrote it, without hashes of its files")
+        raise damaged(path, "an older version of tsqa wrote it, without hashes of its files")
     if manifest.seal != _seal_of(manifest):
-        raise broken(folder, path, "changed since it was written")
+        raise damaged(path, "changed since it was written")
     named = (manifest.stage, manifest.fingerprint)
     if named != (folder.parent.name, folder.name.removesuffix(".partial")):
-        raise broken(folder, path, f"of another artifact: {'/'.join(named)}")
+        raise damaged(path, f"of another artifact: {'/'.join(named)}")
     return manifest
 
 
@@ -98,7 +99,7 @@ def check_files(folder: Path, manifest: Manifest, check: Check) -> None:
     found = damages(folder, manifest, content=(total <= SMALL or check == "whole") and not is_read)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise broken(folder, folder / found[0].file, f"{found[0].reason}{more}")
+        raise damaged(folder / found[0].file, f"{found[0].reason}{more}")
     if total <= SMALL or check == "whole":
         trust(folder, manifest)
 
@@ -139,14 +140,6 @@ def _changed(folder: Path, manifest: Manifest, names: Sequence[str]) -> list[Dam
             if DIGESTS.of(folder / name) != manifest.files[name].blake3:
                 found.append(Damage(name, "damaged", "changed since it was written"))
     return found
-
-
-def broken(folder: Path, path: Path, reason: str) -> DataError:
-    return DataError(
-        f"{path}: {reason}",
-        f"delete {folder} and run its stage `{folder.parent.name}` again: it will be rebuilt; "
-        "`tsqa verify` says what else is damaged",
-    )
 
 
 def _state_or_none(path: Path) -> State | None:

@@ -13,15 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
 from tsqa.artifact import Artifact, Store, differing_keys, write_json
-from tsqa.errors import EngineError, TsqaError
+from tsqa.errors import DataError, EngineError, TsqaError
 from tsqa.graph import Node, build_graph, trained_node
+from tsqa.manifest import Check
+from tsqa.own_files import Stages, read_own
 from tsqa.process import die_with_parent
 from tsqa.progress import console, progress_bar
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
@@ -69,10 +71,8 @@ class Pipeline:
         return max(made, key=lambda a: str(a.manifest["created"]), default=None)
 
     def finished_of(self, stage: str) -> list[Artifact]:
-        """Every finished artifact of a stage, of whatever recipe."""
-        manifests = (self.store.root / stage).glob("*/manifest.json")
-        found = [self.store.find(stage, path.parent.name) for path in manifests]
-        return [artifact for artifact in found if artifact is not None]
+        """Every finished artifact of a stage that is whole, of whatever recipe."""
+        return self.store.finished(stage)
 
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.
@@ -129,11 +129,14 @@ class Pipeline:
         own = node.recipe.name == self.recipe.name
         return node.label if own else f"{node.recipe.name}/{node.stage}"
 
-    def inputs_of(self, node: Node) -> dict[str, Artifact]:
-        """The finished inputs of a node; a missing one is an error that names its stage."""
+    def inputs_of(self, node: Node, check: Check = "whole") -> dict[str, Artifact]:
+        """The finished inputs of a node, read and compared with what was written.
+
+        A missing one is an error that names its stage.
+        """
         found = {}
         for role, upstream in node.inputs.items():
-            artifact = self.find(upstream)
+            artifact = self.store.find(upstream.stage, upstream.fingerprint, check)
             if artifact is None:
                 raise TsqaError(
                     f"{node.label} needs {upstream.label}, which is not built",
@@ -269,9 +272,10 @@ class Pipeline:
     def _print_plan(self, node: Node) -> None:
         """Print what a training run will draw; too little data is refused before it starts."""
         from train.mixture import plan_of, plan_table
+        from train.shapes import TokenSources
 
         tokens = self.inputs_of(node)["tokenize"].path
-        sources = json.loads((tokens / "sources.json").read_text(encoding="utf-8"))["sources"]
+        sources = read_own(tokens / "sources.json", TokenSources)["sources"]
         made = plan_of(node.recipe, {name: source["rows"] for name, source in sources.items()})
         padding = {name: source["padding"] for name, source in sources.items()}
         console.print(plan_table(made, padding))
@@ -307,7 +311,9 @@ class Pipeline:
         previous = self._recorded().get(self.label(node))
         if previous in (None, node.fingerprint):
             return
-        old = self.store.find(node.stage, str(previous))
+        old = None
+        with suppress(DataError):  # a damaged one that is not used any more
+            old = self.store.find(node.stage, str(previous))
         if old is None:
             return
         for line in differing_keys(old.manifest["config"], node.config):
@@ -323,10 +329,9 @@ class Pipeline:
 
     def _recorded(self) -> dict[str, str]:
         try:
-            recorded: dict[str, str] = json.loads((self.folder / "stages.json").read_text())
-        except (OSError, ValueError):
+            return read_own(self.folder / "stages.json", Stages)
+        except DataError:  # it only serves to say what changed, and is written again
             return {}
-        return recorded
 
     def record(self, nodes: list[Node]) -> None:
         """Remember what this recipe last used, for saying what changed."""
@@ -354,7 +359,8 @@ def train_context(
             yield context, commit
         return
     partial = pipeline.store.partial_path_of(node.stage, node.fingerprint)
-    context = StageContext(node.recipe, pipeline.inputs_of(node), partial, Tracker.silent())
+    inputs = pipeline.inputs_of(node, check="cheap")  # the main process reads them whole
+    context = StageContext(node.recipe, inputs, partial, Tracker.silent())
     yield context, lambda summary: None
 
 
