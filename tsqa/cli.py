@@ -316,6 +316,22 @@ def verify_export(
         typer.echo(f"{name.replace('_', ' ')}: {value}")
 
 
+@app.command()
+def verify(
+    runs: Annotated[
+        Path, typer.Argument(metavar="[RUNS]", help="The folder that holds the artifacts.")
+    ] = Path("runs"),
+) -> None:
+    """Read every artifact and say what is not as it was written.
+
+    Example: tsqa verify runs
+    """
+    from tsqa.verify import print_verdicts, verify_runs
+
+    if not print_verdicts(verify_runs(runs)):
+        raise typer.Exit(RUN_ERROR)
+
+
 class _RecipeOrCommand(TyperGroup):
     """`tsqa seeds RECIPE` runs the stage; a name of a command, such as `list`, is that command."""
 

@@ -60,11 +60,13 @@ class Digests:
 
     def of(self, path: Path) -> str:
         """The hash of a file; DataError where it cannot be read, or changes all the while."""
-        return self._look_up(path, state_of(path)) or self._compute(path)
+        return self._look_up(state_of(path)) or self._compute(path)
 
-    def of_all(self, paths: Sequence[Path]) -> list[str]:
-        """The hashes of many files, in order; several are read at once."""
-        found = {path: self._look_up(path, state_of(path)) for path in paths}
+    def of_all(self, paths: Sequence[Path], fresh: bool = False) -> list[str]:
+        """The hashes of many files, in order; several are read at once, all of them if `fresh`."""
+        found: dict[Path, str | None] = {
+            path: None if fresh else self._look_up(state_of(path)) for path in paths
+        }
         missing = [path for path, known in found.items() if known is None]
         sizes = {path: state_of(path).size for path in missing}
         if sum(sizes.values()) > _LONG:
@@ -73,10 +75,6 @@ class Digests:
             with ThreadPoolExecutor(_READERS) as readers:
                 found |= dict(zip(missing, readers.map(self._compute, missing), strict=True))
         return [known for path in paths if (known := found[path]) is not None]
-
-    def forget(self, path: Path) -> None:
-        """Read a file again at the next call, whatever is remembered of it."""
-        self._known.pop(state_of(path), None)
 
     def _compute_with_bar(
         self, missing: Sequence[Path], total: int, found: dict[Path, str | None]
@@ -95,7 +93,7 @@ class Digests:
             hashes = readers.map(lambda path: self._compute(path, count), missing)
             found |= dict(zip(missing, hashes, strict=True))
 
-    def _look_up(self, path: Path, state: State) -> str | None:
+    def _look_up(self, state: State) -> str | None:
         if state not in self._known and state.size >= _WORTH_REMEMBERING:
             self._read_log()
         return self._known.get(state)

@@ -26,7 +26,7 @@ from tsqa.parsing import parse_answer, parse_question
 from tsqa.progress import progress_bar
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.recipe import AnswerKind, GenerateSection, TeacherSection, needed
-from tsqa.seeds.seed import Seed
+from tsqa.seeds.seed import Seed, read_seed
 from tsqa.stage import StageContext
 from tsqa.teachers.asker import Asker, open_asker
 from tsqa.teachers.window import Job, Window
@@ -79,8 +79,8 @@ class SeedFile:
         self._offsets: dict[str, array[int]] = defaultdict(lambda: array("q"))
         offset = 0
         with path.open("rb") as handle:
-            for line in handle:
-                self._offsets[json.loads(line)["task"]].append(offset)
+            for number, line in enumerate(handle, 1):
+                self._offsets[read_seed(path, number, line).task].append(offset)
                 offset += len(line)
         self._handle = path.open("rb")
 
@@ -88,7 +88,9 @@ class SeedFile:
         return sum(map(len, self._offsets.values()))
 
     def __iter__(self) -> Iterator[Seed]:
-        return (Seed(**record) for record in read_jsonl(self._path))
+        with self._path.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                yield read_seed(self._path, number, line)
 
     def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
         """`count` distinct seeds of a task, the given one last; fewer where the task has fewer."""

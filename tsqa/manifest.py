@@ -78,16 +78,18 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
-        raise damaged(path, f"{key or 'manifest'}: {problem['msg']}") from error
+        raise damaged(path, f"{key or 'manifest'}: {problem['msg']}", folder) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path, f"unreadable: {error}") from error
+        raise damaged(path, f"unreadable: {error}", folder) from error
     if not manifest.seal:
-        raise damaged(path, "an older version of tsqa wrote it, without hashes of its files")
+        raise damaged(
+            path, "an older version of tsqa wrote it, without hashes of its files", folder
+        )
     if manifest.seal != _seal_of(manifest):
-        raise damaged(path, "changed since it was written")
+        raise damaged(path, "changed since it was written", folder)
     named = (manifest.stage, manifest.fingerprint)
     if named != (folder.parent.name, folder.name.removesuffix(".partial")):
-        raise damaged(path, f"of another artifact: {'/'.join(named)}")
+        raise damaged(path, f"of another artifact: {'/'.join(named)}", folder)
     return manifest
 
 
@@ -97,9 +99,14 @@ def check_files(folder: Path, manifest: Manifest, check: Check) -> None:
     states = tuple(_state_or_none(folder / name) for name in manifest.files)
     is_read = _READ.get(folder) == states
     found = damages(folder, manifest, content=(total <= SMALL or check == "whole") and not is_read)
+    if found and all(damage.kind == "extra" for damage in found):
+        raise DataError(
+            f"{folder / found[0].file}: {found[0].reason}",
+            "move it elsewhere: it could be taken for one of the artifact's own",
+        )
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise damaged(folder / found[0].file, f"{found[0].reason}{more}")
+        raise damaged(folder / found[0].file, f"{found[0].reason}{more}", folder)
     if total <= SMALL or check == "whole":
         trust(folder, manifest)
 
@@ -109,8 +116,13 @@ def trust(folder: Path, manifest: Manifest) -> None:
     _READ[folder] = tuple(state_of(folder / name) for name in manifest.files)
 
 
-def damages(folder: Path, manifest: Manifest, *, content: bool) -> list[Damage]:
-    """All that is not as the manifest says; `content`: the hashes too, not the sizes alone."""
+def damages(
+    folder: Path, manifest: Manifest, *, content: bool, fresh: bool = False
+) -> list[Damage]:
+    """All that is not as the manifest says; `content`: the hashes too, not the sizes alone.
+
+    `fresh`: files are read whatever is remembered of them, since a disk can lose what nobody wrote.
+    """
     known = {MANIFEST, *manifest.files}
     found = [
         Damage(name, "extra", "no stage wrote this file")
@@ -128,18 +140,15 @@ def damages(folder: Path, manifest: Manifest, *, content: bool) -> list[Damage]:
             found.append(Damage(name, "damaged", reason))
         else:
             whole.append(name)
-    return found + (_changed(folder, manifest, whole) if content else [])
+    changed = _changed(folder, manifest, whole, fresh) if content else []
+    return found + [Damage(name, "damaged", "changed since it was written") for name in changed]
 
 
-def _changed(folder: Path, manifest: Manifest, names: Sequence[str]) -> list[Damage]:
-    hashes = DIGESTS.of_all([folder / name for name in names])
-    found = []
-    for name, digest in zip(names, hashes, strict=True):
-        if digest != manifest.files[name].blake3:
-            DIGESTS.forget(folder / name)  # what was remembered may be what is wrong
-            if DIGESTS.of(folder / name) != manifest.files[name].blake3:
-                found.append(Damage(name, "damaged", "changed since it was written"))
-    return found
+def _changed(folder: Path, manifest: Manifest, names: Sequence[str], fresh: bool) -> list[str]:
+    hashes = DIGESTS.of_all([folder / name for name in names], fresh)
+    differ = [n for n, h in zip(names, hashes, strict=True) if h != manifest.files[n].blake3]
+    # What was remembered may be what is wrong.
+    return differ if fresh or not differ else _changed(folder, manifest, differ, fresh=True)
 
 
 def _state_or_none(path: Path) -> State | None:

@@ -55,9 +55,9 @@ def read_own_table(path: Path, columns: dict[str, pa.DataType], **options: Any) 
         raise damaged(path, f"unreadable: {error}") from error
 
 
-def damaged(path: Path, reason: str) -> DataError:
-    """The error for a file of ours that is not as it was written."""
-    folder = _artifact_of(path)
+def damaged(path: Path, reason: str, folder: Path | None = None) -> DataError:
+    """The error for a file of ours that is not as it was written; `folder` is its artifact."""
+    folder = folder or _artifact_of(path)
     if folder is None:
         return DataError(f"{path}: {reason}", "delete it and run the recipe again")
     if folder.suffix == ".partial":

@@ -25,9 +25,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from rich.markup import escape
+
 from tsqa.artifact import drop_torn_tail
+from tsqa.digests import hash_bytes
 from tsqa.errors import EngineError
 from tsqa.jsonl_index import JsonlIndex
+from tsqa.progress import console
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import Completion, Engine, Request
 
@@ -61,20 +65,31 @@ class Usage:
 
 
 class CompletionLog:
-    """Append-only JSONL of completions; those of earlier attempts are found by request id."""
+    """Append-only JSONL of completions; those of earlier attempts are found by request id.
+
+    Each line carries a hash of the rest: one that is damaged does not count, so that its request
+    is asked again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._writer = path.open("a", encoding="utf-8")
         drop_torn_tail(path)
-        self._earlier = JsonlIndex(path)
+        self._earlier = JsonlIndex(path, _is_whole)
         self._unsynced = 0
+        if self._earlier.damaged:
+            console.print(
+                f"  [yellow]{escape(str(path))}: {self._earlier.damaged} damaged lines:[/] "
+                "their requests are asked again"
+            )
 
     def find(self, request_id: str) -> dict[str, Any] | None:
         """The record of an earlier attempt."""
-        return self._earlier.find(request_id)
+        record = self._earlier.find(request_id)
+        return {k: v for k, v in record.items() if k != "check"} if record else None
 
     def append(self, completion: Completion, seconds: float) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
+        record["check"] = _check_of(record)
         self._writer.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._writer.flush()
         self._unsynced += 1
@@ -89,6 +104,14 @@ class CompletionLog:
     def _sync(self) -> None:
         os.fsync(self._writer.fileno())
         self._unsynced = 0
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    return bool(record.pop("check", None) == _check_of(record))
+
+
+def _check_of(record: dict[str, Any]) -> str:
+    return hash_bytes(json.dumps(record, sort_keys=True).encode())[:16]
 
 
 @dataclass
