@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import logging
+import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,23 @@ def task_folder_identity(include: Path) -> dict[str, Any]:
     inside = {file.resolve() for file in files_below(include)}
     reached = _reached(include)
     outside = sorted(file for file in reached if file not in inside)
-    marks = sorted(
-        [file.name, digest] for file, digest in zip(outside, DIGESTS.of_all(outside), strict=True)
-    )
+    names = _place_free(outside, (include.resolve().parent, Path.cwd()))
+    marks = dict(sorted(zip(names, DIGESTS.of_all(outside), strict=True)))
     return {"files": folder_identity(include), "outside": marks}
+
+
+def _place_free(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
+    """A name for each file that tells it from the others and stays when all are moved together."""
+    elsewhere = [file for file in files if not any(map(file.is_relative_to, roots))]
+    common = Path(os.path.commonpath(elsewhere)).parent if elsewhere else Path()
+    names = []
+    for file in files:
+        number, root = next(
+            ((n, root) for n, root in enumerate(roots) if file.is_relative_to(root)),
+            (len(roots), common),
+        )
+        names.append(f"{number}:{file.relative_to(root).as_posix()}")
+    return names
 
 
 def _reached(include: Path) -> set[Path]:
@@ -84,9 +98,11 @@ def _files_of_leaf(key: str, leaf: str, bases: Iterable[Path]) -> Iterator[Path]
 
 
 def _files_of_folder(folder: Path) -> Iterator[Path]:
-    """All below a folder; of one that holds more than data what `datasets` would take."""
-    if folder.resolve() not in _roots():
+    """All below a folder; of the working folder only what `datasets` would take."""
+    real = folder.resolve()
+    if real not in _roots():
         yield from files_below(folder)
+    if real != Path.cwd() or real in _shared_roots():
         return
     try:
         patterns = get_data_patterns(str(folder.resolve()))
@@ -97,8 +113,12 @@ def _files_of_folder(folder: Path) -> Iterator[Path]:
 
 
 def _roots() -> set[Path]:
+    return {Path.cwd(), *_shared_roots()}
+
+
+def _shared_roots() -> set[Path]:
     """Folders that hold whatever this machine does."""
-    return {Path("/"), Path.cwd(), Path.home(), Path(tempfile.gettempdir()).resolve()}
+    return {Path("/"), Path.home(), Path(tempfile.gettempdir()).resolve()}
 
 
 def _base_of(config: Mapping[str, Any]) -> list[Path]:
