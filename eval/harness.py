@@ -21,6 +21,7 @@ from eval.metrics import pick_metric
 from eval.shapes import DOCUMENT_TYPES, Exported, Part, Results
 from tsqa.artifact import EXPORTED, Artifact, Store, write_json
 from tsqa.errors import CheckpointError, DataError
+from tsqa.hub import pinned_folder
 from tsqa.own_files import read_own, read_own_table
 from tsqa.progress import console, progress_bar
 from tsqa.recipe import EvalSection, needed
@@ -99,7 +100,7 @@ def find_checkpoint(context: StageContext) -> str:
     elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
-            return str(folder)  # a hub id
+            return pinned_folder(str(folder))  # a hub id
     else:
         raise CheckpointError(
             "evaluate: no trained model among the inputs, and the recipe has no model.path",

@@ -118,7 +118,8 @@ def test_missing_data_are_refused_before_any_work(path: str) -> None:
         fingerprints(f"mixture.sources.docs.path={path}")
 
 
-def test_a_dataset_of_the_hub_is_known_by_its_revision() -> None:
+def test_a_dataset_of_the_hub_is_known_by_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert fingerprints("mixture.sources.docs={path: org/web, revision: 8f00d}")
 
 

@@ -14,6 +14,7 @@ import torch
 
 from train.optimizer import fp32_parameters
 from tsqa.errors import DataError, RecipeError
+from tsqa.hub import pinned_folder
 from tsqa.recipe import ModelSection, TrainSection, needed
 from tsqa.stage import StageContext
 
@@ -26,7 +27,7 @@ def build_model(context: StageContext, tokenizer: Any) -> Any:
     train = needed(context.recipe.train, "train")
     if section.config is not None:
         return _from_config(dict(section.config), tokenizer, context.recipe.seed, train)
-    origin = str(section.path)
+    origin = pinned_folder(str(section.path))
     if section.recipe is not None:
         if "model" not in context.inputs:
             raise DataError(f"model.recipe {section.recipe}: its trained model is not there")

@@ -46,6 +46,7 @@ from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.filters.decontaminate import EvaluatedIndex
 from tsqa.filters.permuted import write_permuted
 from tsqa.filters.stage import load_evaluated
+from tsqa.hub import pinned_folder
 from tsqa.own_files import read_own
 from tsqa.process import die_with_parent
 from tsqa.progress import progress_bar
@@ -174,10 +175,10 @@ def _tokenizer(context: StageContext) -> Any:
 def _tokenizer_origin(context: StageContext) -> str:
     recipe = context.recipe
     if recipe.tokenizer is not None:
-        return str(context.resolve(str(recipe.tokenizer.path)))
+        return pinned_folder(str(context.resolve(str(recipe.tokenizer.path))))
     if "model" in context.inputs:
         return str(context.inputs["model"].path / "hf")
-    return str(needed(recipe.model, "model").path)
+    return pinned_folder(str(needed(recipe.model, "model").path))
 
 
 def _evaluated_check(context: StageContext) -> Check | None:

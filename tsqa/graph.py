@@ -17,10 +17,12 @@ from tsqa.artifact import fingerprint_of
 from tsqa.digests import DIGESTS
 from tsqa.errors import RecipeError
 from tsqa.filters.language import check_codes
-from tsqa.identity import file_identity, folder_identity
+from tsqa.hub import PINS
+from tsqa.identity import adapter_base, file_identity, folder_identity
 from tsqa.prompts import Role, load_prompts
 from tsqa.recipe import (
     Arm,
+    DatasetSection,
     FilterSection,
     GenerateSection,
     ModelSection,
@@ -79,6 +81,7 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
     """
     if not ancestors:  # files are looked at once for each graph, not for each node of it
         DIGESTS.remember_below(Path(recipe.runs) / "artifacts")
+        PINS.keep_below(Path(recipe.runs) / "artifacts")
         _identify.cache_clear()
         _identify_tasks.cache_clear()
     if origin.resolve() in ancestors:
@@ -268,7 +271,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
         case "seeds":
             assert recipe.seeds
             datasets = [
-                {**dataset.data_config(), "path": _identify(dataset.path)}
+                {**dataset.data_config(), "path": _identify_dataset(dataset)}
                 for dataset in recipe.seeds.datasets
             ]
             return {
@@ -296,7 +299,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
         case "tokenize":
             tokenizer = recipe.tokenizer.data_config() if recipe.tokenizer else None
             if tokenizer:
-                tokenizer["path"] = _identify(tokenizer["path"])
+                tokenizer["path"] = _identify_model(tokenizer["path"])
                 tokenizer["train_on"] = [
                     _identify_data(path, "tokenizer.train_on") for path in tokenizer["train_on"]
                 ]
@@ -366,7 +369,7 @@ def _eval_config(recipe: Recipe) -> dict[str, Any]:
 def _model_config(model: ModelSection) -> dict[str, Any]:
     config = model.data_config()
     config["recipe"] = bool(model.recipe)  # the trained artifact is an input of its own
-    config["path"] = _identify(model.path)
+    config["path"] = _identify_model(model.path)
     return config
 
 
@@ -382,7 +385,10 @@ def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSe
 
 
 def _teacher_config(teacher: TeacherSection) -> dict[str, Any]:
-    return {**teacher.data_config(), "model": _model_config(teacher.model)}
+    config = teacher.data_config()
+    if teacher.engine == "openai":  # `path` is a name at the endpoint, not one of this machine
+        return config
+    return {**config, "model": _model_config(teacher.model)}
 
 
 def _filter_config(section: FilterSection) -> dict[str, Any]:
@@ -398,9 +404,10 @@ def _filter_config(section: FilterSection) -> dict[str, Any]:
     if section.triviality and section.triviality.teacher:
         config["triviality"]["teacher"] = _teacher_config(section.triviality.teacher)
     if section.reward:
-        config["reward"]["model"] = _identify(section.reward.model)
+        config["reward"]["model"] = _identify_model(section.reward.model)
     if section.dedup.semantic:
-        config["dedup"]["semantic"]["model"] = _identify(section.dedup.semantic.model)
+        semantic = section.dedup.semantic.model
+        config["dedup"]["semantic"]["model"] = _identify_model(semantic)
     return config
 
 
@@ -435,6 +442,26 @@ def _identify(path: str | None) -> Any:
     return path
 
 
+def _identify_model(path: str | None, adapters: tuple[str, ...] = ()) -> Any:
+    """As `_identify`, with all that an adapter builds on; an id of the hub by its commit."""
+    found = _identify(path)
+    if path is None or path.startswith("{data}"):
+        return found
+    if found == path:
+        return PINS.identify("model", path) if is_hub_id(path) else path
+    base = adapter_base(Path(path))
+    if base is None or base in adapters:
+        return found
+    return {"adapter": found, "base": _identify_model(base, (*adapters, base))}
+
+
+def _identify_dataset(section: DatasetSection) -> Any:
+    found = _identify(section.path)
+    if found == section.path and is_hub_id(section.path):
+        return PINS.identify("dataset", section.path, section.revision)
+    return found
+
+
 @cache
 def _identify_tasks(include: str | None) -> Any:
     """A folder of tasks is identified by its content, lm-eval's own tasks by its version."""
@@ -458,4 +485,4 @@ def _identify_data(path: str | None, key: str, revision: str | None = None) -> A
             f"{key} = {path}: no such file or folder",
             "correct the path; a dataset of the hub needs its `revision`",
         )
-    return path
+    return PINS.identify("dataset", path, revision)

@@ -37,6 +37,16 @@ def folder_identity(folder: Path) -> dict[str, Any]:
     return {"files": len(files), "bytes": total, "blake3": tree}
 
 
+def adapter_base(folder: Path) -> str | None:
+    """The model that the adapter in a folder is for; None where there is no adapter."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base = config.get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return base if isinstance(base, str) and base else None
+
+
 def files_below(folder: Path) -> list[Path]:
     """Every file below a folder, sorted by name; links are followed, once each."""
     return sorted(_walk(folder, ()), key=lambda file: file.relative_to(folder).as_posix())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tsqa.errors import DataError
+from tsqa.hub import PINS
 from tsqa.identity import file_identity
 from tsqa.recipe import ColumnsSection, DatasetSection
 from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
@@ -100,7 +101,10 @@ def load_hub(section: DatasetSection) -> Any:
     datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
     try:
         return datasets.load_dataset(
-            section.path, section.subset, split=section.split, revision=section.revision
+            section.path,
+            section.subset,
+            split=section.split,
+            revision=PINS.commit("dataset", section.path, section.revision) or section.revision,
         )
     except Exception as error:
         raise DataError(

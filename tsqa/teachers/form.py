@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tsqa.errors import RecipeError
+from tsqa.hub import PINS, pinned_folder
 from tsqa.identity import folder_identity
 from tsqa.recipe import TeacherSection
 from tsqa.stage import StageContext
@@ -27,8 +28,11 @@ def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[s
     path = section.model.path
     assert path is not None, "TeacherSection refuses model.config"
     folder = context.resolve(path)
-    if section.engine == "openai" or not folder.is_dir():
+    if section.engine == "openai":
         return path, path
+    if not folder.is_dir():
+        commit = PINS.commit("model", path)
+        return pinned_folder(path), f"{path}@{commit}" if commit else path
     identity = json.dumps(folder_identity(folder), sort_keys=True)
     return str(folder), hashlib.sha256(identity.encode()).hexdigest()[:16]
 
