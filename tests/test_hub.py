@@ -1,4 +1,4 @@
-"""Ids of the hub are pinned once for a folder of runs, in bounded time, with or without a network."""
+"""Ids of the hub are pinned once for a folder of runs, in bounded time and without a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 
 from tsqa import hub
