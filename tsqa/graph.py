@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tsqa.artifact import fingerprint_of
+from tsqa.artifact import differing_keys, fingerprint_of
 from tsqa.digests import DIGESTS
 from tsqa.errors import RecipeError
 from tsqa.filters.language import check_codes
@@ -82,8 +82,7 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
     if not ancestors:  # files are looked at once for each graph, not for each node of it
         DIGESTS.remember_below(Path(recipe.runs) / "artifacts")
         PINS.keep_below(Path(recipe.runs) / "artifacts")
-        _identify.cache_clear()
-        _identify_tasks.cache_clear()
+        _forget_files()
     if origin.resolve() in ancestors:
         raise RecipeError(f"{origin}: the recipes of its models go in a circle")
     ancestors = (*ancestors, origin.resolve())
@@ -166,6 +165,18 @@ def _add_chain(recipe: Recipe, add: _Add, ancestors: tuple[Path, ...], nodes: li
     for role, teacher in teachers_of(recipe.filter).items():
         inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
     return _Chain(data, add("filter", inputs, recipe, None))
+
+
+def changed_since(node: Node) -> list[str]:
+    """What of the files that a stage reads itself differs from when its graph was built."""
+    _forget_files()
+    now = {"version": STAGE_VERSIONS[node.stage], **_stage_config(node)}
+    return differing_keys(node.config, now)
+
+
+def _forget_files() -> None:
+    _identify.cache_clear()
+    _identify_tasks.cache_clear()
 
 
 def upstream_of(node: Node) -> dict[str, Node]:

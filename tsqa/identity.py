@@ -7,12 +7,12 @@ identity; caches that tools leave behind do not count.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tsqa.digests import DIGESTS, hash_bytes, state_of
+from tsqa.errors import DataError
 
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".cache", ".git", ".locks"}
 """Folders that tools leave behind."""
@@ -22,13 +22,13 @@ _MOST_LISTED = 1000
 
 def file_identity(path: Path) -> dict[str, Any]:
     """Name, size and hash of the content; DataError where there is no such file."""
-    return {"name": path.name, "bytes": state_of(path).size, "blake3": DIGESTS.of(path)}
+    return {"name": as_text(path.name), "bytes": state_of(path).size, "blake3": DIGESTS.of(path)}
 
 
 def folder_identity(folder: Path) -> dict[str, Any]:
     """Name below the folder -> hash, of every file in it and below it."""
     files = files_below(folder)
-    names = [file.relative_to(folder).as_posix() for file in files]
+    names = [as_text(file.relative_to(folder).as_posix()) for file in files]
     listed: dict[str, Any] = dict(zip(names, DIGESTS.of_all(files), strict=True))
     if len(listed) <= _MOST_LISTED:
         return listed
@@ -47,6 +47,11 @@ def adapter_base(folder: Path) -> str | None:
     return base if isinstance(base, str) and base else None
 
 
+def as_text(name: str) -> str:
+    """The name of a file, which may hold any bytes, as text that JSON can hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def files_below(folder: Path) -> list[Path]:
     """Every file below a folder, sorted by name; links are followed, once each."""
     return sorted(_walk(folder, ()), key=lambda file: file.relative_to(folder).as_posix())
@@ -56,9 +61,12 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     real = folder.resolve()
     if real in above:
         return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_file():
-                yield folder / entry.name
-            elif entry.is_dir() and entry.name not in IGNORED:
-                yield from _walk(folder / entry.name, (*above, real))
+    try:
+        found = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
+    for inner in found:
+        if inner.is_file():  # so is no link to nowhere, or to itself
+            yield inner
+        elif inner.name not in IGNORED and inner.is_dir():
+            yield from _walk(inner, (*above, real))

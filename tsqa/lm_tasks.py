@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tsqa.artifact import read_jsonl
 from tsqa.errors import DataError, TsqaError
+from tsqa.fresh_datasets import read_afresh
 
 if TYPE_CHECKING:
     from tsqa.lm_split import TaskSplit
@@ -42,6 +43,7 @@ class TaskLibrary:
         from lm_eval.tasks import TaskManager
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        read_afresh()
         datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         self._origin = str(include) if include else "lm-eval's own tasks"
         self.is_own = include is None

@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from tsqa.artifact import Artifact, Store, differing_keys, write_json
 from tsqa.errors import DataError, EngineError, TsqaError
-from tsqa.graph import Node, build_graph, trained_node
+from tsqa.graph import Node, build_graph, changed_since, trained_node
 from tsqa.manifest import Check
 from tsqa.own_files import Stages, read_own
 from tsqa.process import die_with_parent
@@ -35,6 +35,8 @@ _LAUNCH_TAIL = 25
 _LONGEST_LABEL = 40
 """Characters that what follows a label is aligned by."""
 
+_READS_ALL_ALONG = {"seeds", "tokenize", "evaluate"}
+"""The others hold what they need of the user's files once they have begun."""
 STAGE_FUNCTIONS = {
     "data": "tsqa.miniature",
     "seeds": "tsqa.seeds",
@@ -119,7 +121,7 @@ class Pipeline:
                 "choose one: add `ablation=null` and the keys of the arm as overrides",
             )
         node = own[-1]
-        artifact = self.find(node)
+        artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
             raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {stage} {self.origin}")
         return artifact
@@ -176,6 +178,7 @@ class Pipeline:
             console.print(f"{name} reused  {_headline(cached)}  [dim]{cached.path}[/]")
             return cached
         self._print_changes(node)
+        self._refuse_changed(node, "since this command began")
         started = time.monotonic()
         console.print(f"{name} running")
         if node.stage == "train":
@@ -210,6 +213,8 @@ class Pipeline:
             try:
 
                 def commit(summary: Mapping[str, Any]) -> None:
+                    if node.stage in _READS_ALL_ALONG:
+                        self._discard_changed(node)
                     timed = {"seconds": round(time.monotonic() - started, 2), **summary}
                     leaks = _allowed_leaks(summary, inputs)
                     if leaks:
@@ -233,6 +238,22 @@ class Pipeline:
                 failed = False
             finally:
                 tracker.finish(failed)
+
+    def _discard_changed(self, node: Node) -> None:
+        """Throw away what was made of files that were edited while the stage read them."""
+        try:
+            self._refuse_changed(node, "while the stage read it")
+        except DataError:
+            self.store.discard_partial(node.stage, node.fingerprint)
+            raise
+
+    def _refuse_changed(self, node: Node, when: str) -> None:
+        changes = [line.partition(": ")[0] for line in changed_since(node)]
+        if changes:
+            raise DataError(
+                f"{self.label(node)}: an input changed {when}: {', '.join(changes)}",
+                "run the same command again, and leave the files alone meanwhile",
+            )
 
     def _launch_training(self, node: Node) -> None:
         """Start `accelerate launch -m train` and keep its log; show its bar as it runs."""
@@ -381,6 +402,14 @@ def _last_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, IndexError):
         return None
     return record
+
+
+def _refuse_changed(node: Node, when: str) -> None:
+    changes = changed_since(node)
+    if changes:
+        raise DataError(
+            f"an input changed {when}: {'; '.join(changes)}", "leave it alone meanwhile"
+        )
 
 
 def _allowed_leaks(

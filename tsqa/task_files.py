@@ -25,7 +25,7 @@ from lm_eval.tasks._index import TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from tsqa.digests import DIGESTS
-from tsqa.identity import files_below, folder_identity
+from tsqa.identity import as_text, files_below, folder_identity
 from tsqa.lm_tasks import named_files
 
 _DATA_KEYS = ("dataset_path", "dataset_kwargs", "fewshot_config", "metadata")
@@ -56,7 +56,7 @@ def _place_free(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
             ((n, root) for n, root in enumerate(roots) if file.is_relative_to(root)),
             (len(roots), common),
         )
-        names.append(f"{number}:{file.relative_to(root).as_posix()}")
+        names.append(f"{number}:{as_text(file.relative_to(root).as_posix())}")
     return names
 
 
