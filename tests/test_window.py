@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -177,4 +178,43 @@ def test_a_log_keeps_ids_apart_and_survives_a_torn_tail(tmp_path: Path) -> None:
         record = log.find(str(number))
         assert record is not None and record["text"] == "é" * number
     assert log.find("50") is None
+    log.close()
+
+
+DAMAGE = {
+    "torn": lambda line: line[: len(line) // 2],
+    "another text": lambda line: line.replace(b"text 3", b"text 4"),
+    "another id": lambda line: line.replace(b'"id": "3"', b'"id": "7"'),
+    "a field less": lambda line: line.replace(b'"prompt_tokens": 1, ', b""),
+    "no check": lambda line: line[: line.index(b', "check"')] + b"}",
+    "no object": lambda line: b"[]",
+    "empty": lambda line: b"",
+    "not text": lambda line: b"\xff\xfe" + line,
+    "deep": lambda line: b"[" * 50_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+def test_a_damaged_line_is_asked_again_and_shifts_nothing(
+    tmp_path: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log.jsonl"
+    log = CompletionLog(path)
+    for number in range(6):
+        log.append(Completion(str(number), f"text {number}", 1, 1, "stop"), 0.5)
+    log.close()
+    lines = path.read_bytes().splitlines()
+    changed = damage(lines[3])
+    assert changed != lines[3]
+    path.write_bytes(b"\n".join([*lines[:3], changed, *lines[4:], b""]))
+    log = CompletionLog(path)
+    found = {str(n): log.find(str(n)) for n in range(8)}
+    assert {n for n, record in found.items() if record} == {"0", "1", "2", "4", "5"}
+    assert all(record["text"] == f"text {n}" for n, record in found.items() if record)
+    assert "1 damaged lines" in capsys.readouterr().err
+    log.append(Completion("3", "text 3", 1, 1, "stop"), 0.5)
+    log.close()
+    log = CompletionLog(path)
+    again = log.find("3")
+    assert again == {**asdict(Completion("3", "text 3", 1, 1, "stop")), "seconds": 0.5}
     log.close()

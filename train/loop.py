@@ -287,7 +287,7 @@ def _truncate(path: Path, step: int) -> None:
 def _step_of(path: Path, number: int, line: bytes) -> int:
     try:
         step = json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         step = None
     if type(step) is not int:
         raise damaged(path, f"line {number} is no record of a step")

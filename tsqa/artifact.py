@@ -93,7 +93,7 @@ def read_numbered_jsonl(
                     continue
                 try:
                     record = json.loads(raw)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     if tolerate_torn_tail and not raw.endswith(b"\n"):
                         return
                     raise DataError(f"{path}:{number}: not JSON: {error}") from error

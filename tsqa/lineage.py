@@ -88,7 +88,7 @@ def find_lines(
 def _record(path: Path, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, f"not JSON: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
         raise damaged(path, f"a record without its id: {record!r:.60}")

@@ -47,5 +47,5 @@ def read_seed(path: Path, number: int, line: bytes) -> Seed:
     """The seed in a line of `seeds.jsonl`; DataError where it is none."""
     try:
         return Seed(**json.loads(line))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise damaged(path, f"line {number}: no seed: {error}") from error
