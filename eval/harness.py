@@ -209,9 +209,14 @@ def _known_parts(
     }
     found: dict[str, dict[str, Any]] = {}
     stage = context.out.parent
-    for artifact in Store(stage.parent).finished(stage.name) if context.config else ():
+    store = Store(stage.parent)
+    for artifact in store.finished(stage.name) if context.config else ():
         same = _without_tasks(artifact.manifest["config"]) == _without_tasks(context.config)
         if not same or artifact.manifest["inputs"] != inputs:
+            continue
+        try:
+            store.find(stage.name, artifact.fingerprint)
+        except DataError:  # damaged: what it says is scored again
             continue
         results = read_own(artifact.path / RESULTS, Results)
         shared = [name for name in names if name in results["tasks"]]

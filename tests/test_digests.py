@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsqa import digests
@@ -40,6 +40,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3 << 20), st.data())
 def test_every_byte_counts(
     tmp_path_factory: pytest.TempPathFactory, size: int, data: st.DataObject
@@ -100,6 +101,7 @@ def test_small_files_are_not_written_down(tmp_path: Path, settled: None) -> None
     assert not (tmp_path / "store").exists()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_memory_costs_time_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

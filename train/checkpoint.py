@@ -151,7 +151,7 @@ class Checkpoints:
 def verify(folder: Path) -> dict[str, Any]:
     """Return the manifest of a checkpoint whose files are all as written; else CheckpointError."""
     try:
-        manifest = dict(read_own(folder / MANIFEST, CheckpointManifest))
+        manifest: dict[str, Any] = {**read_own(folder / MANIFEST, CheckpointManifest)}
         files = manifest["files"].items()
     except DataError as error:
         raise _damaged(folder, f"no readable {MANIFEST}: {str(error).splitlines()[0]}") from error

@@ -161,15 +161,16 @@ class Store:
         return Artifact(path, manifest.model_dump())
 
     def finished(self, stage: str) -> list[Artifact]:
-        """Every artifact of a stage that is as it was written; others are passed over.
+        """Every artifact of a stage by its manifest; one whose manifest is damaged is passed over.
 
-        For what looks through them all, and so does not depend on any.
+        For looking through them all: `find` the one that is then read.
         """
         found = []
         for path in sorted((self.root / stage).glob(f"*/{MANIFEST}")):
-            with suppress(DataError):
-                artifact = self.find(stage, path.parent.name)
-                found += [artifact] if artifact else []
+            if path.parent.suffix != ".partial":
+                with suppress(DataError):
+                    manifest = read_manifest(path.parent)
+                    found.append(Artifact(path.parent, manifest.model_dump()))
         return found
 
     @contextmanager

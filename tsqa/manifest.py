@@ -26,6 +26,9 @@ Check = Literal["cheap", "whole"]
 _READ: dict[Path, tuple[State, ...]] = {}
 """Artifacts whose content this process has compared, as their files were then."""
 
+_PARSED: dict[Path, tuple[State, Manifest]] = {}
+"""Manifests that this process has read, and how their file was then."""
+
 
 class FileRecord(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -72,6 +75,10 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the artifact in a folder; DataError unless it is whole and as written."""
     path = folder / MANIFEST
+    state = _state_or_none(path)
+    known = _PARSED.get(folder)
+    if known is not None and known[0] == state:
+        return known[1]
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest.model_validate(value)
@@ -90,6 +97,8 @@ def read_manifest(folder: Path) -> Manifest:
     named = (manifest.stage, manifest.fingerprint)
     if named != (folder.parent.name, folder.name.removesuffix(".partial")):
         raise damaged(path, f"of another artifact: {'/'.join(named)}", folder)
+    if state is not None:
+        _PARSED[folder] = (state, manifest)
     return manifest
 
 
