@@ -36,6 +36,9 @@ SPELLINGS = {
     "custom_dataset: !function utils.load",
     "a constant of a function": "custom_dataset: !function constant.load",
     "a folder in a function": "custom_dataset: !function folder.load",
+    "joined in a function": "custom_dataset: !function joined.load",
+    "joined by os.path in a function": "custom_dataset: !function joined_by_os.load",
+    "a formatted name in a function": "custom_dataset: !function formatted.load",
     "a file that is included": "include: ../../outside/base.yaml",
     "a file that is included far away": "include: [../../outside/base.yaml]",
     "inside a group": "group: g\ntask:\n  - {task: inner, dataset_path: json, "
@@ -46,6 +49,11 @@ CODE = {
     "utils": "def load(**_): return {}\n",
     "constant": "import datasets\ndef load(**_):\n"
     "    return datasets.load_dataset('json', data_files='HERE/a.jsonl')\n",
+    "joined": "from pathlib import Path\n"
+    "def load(**_): return open(Path(__file__).parents[2] / 'data' / 'a.jsonl')\n",
+    "joined_by_os": "import os\ndef load(**_):\n"
+    "    return open(os.path.join(os.path.dirname(__file__), '..', '..', 'data', 'a.jsonl'))\n",
+    "formatted": "PLACE = '.'\ndef load(**_): return open(f'{PLACE}/data/a.jsonl')\n",
     "folder": "import datasets\ndef load(**_): return datasets.load_from_disk('HERE')\n",
 }
 MODULES = {

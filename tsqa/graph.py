@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from importlib.metadata import version
+from importlib.metadata import distribution, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -477,7 +478,7 @@ def _identify_dataset(section: DatasetSection) -> Any:
 def _identify_tasks(include: str | None) -> Any:
     """A folder of tasks is identified by its content, lm-eval's own tasks by its version."""
     if include is None:
-        return f"lm_eval {version('lm_eval')}"
+        return _own_tasks()
     if include.startswith("{data}"):
         return include
     if not Path(include).is_dir():
@@ -485,6 +486,17 @@ def _identify_tasks(include: str | None) -> Any:
     from tsqa.task_files import task_folder_identity  # lm-eval takes a while to import
 
     return task_folder_identity(Path(include))
+
+
+@cache
+def _own_tasks() -> Any:
+    """lm-eval's own tasks: its version, and their content where it was installed to be edited."""
+    named = f"lm_eval {version('lm_eval')}"
+    installed = distribution("lm_eval").read_text("direct_url.json") or ""
+    spec = find_spec("lm_eval")
+    if '"editable": true' not in installed or spec is None or spec.origin is None:
+        return named
+    return {"version": named, "tasks": folder_identity(Path(spec.origin).parent / "tasks")}
 
 
 def _identify_data(path: str | None, key: str, revision: str | None = None) -> Any:

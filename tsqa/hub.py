@@ -6,6 +6,7 @@ seconds at most, and once a process; what could not be asked is said to be unpin
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
@@ -66,11 +67,17 @@ class Pins:
             return None
         self._known[_key(kind, name, revision)] = commit
         if self._file is not None:
-            kept = read_own(self._file, dict[str, str]) if self._file.is_file() else {}
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._file, {**self._known, **kept})
-            self._known |= kept
+            self._write(self._file)
         return self._known[_key(kind, name, revision)]
+
+    def _write(self, file: Path) -> None:
+        """Add what is known to the file; what another process wrote there first stays."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if file.is_file():
+                self._known |= read_own(file, dict[str, str])
+            write_json(file, self._known)
 
 
 PINS = Pins()

@@ -32,6 +32,8 @@ _DATA_KEYS = ("dataset_path", "dataset_kwargs", "fewshot_config", "metadata")
 _FOLDER_KEYS = ("dataset_path", "data_dir", "data_files")
 """Where a name without a slash may be a folder; elsewhere it is more likely a word."""
 _DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
+_PARENTS = 3
+"""Folders above a module that what it names may be relative to."""
 _OURS = ("tsqa", "train", "eval", "lm_eval")
 """Known by their versions."""
 
@@ -190,14 +192,30 @@ def _named_in(module: Path) -> Iterator[Path]:
             for name in (node.module, *(alias.name for alias in node.names)):
                 if name and (node.level or name == node.module):
                     yield from _files_of_import(name, parent, relative=node.level > 0)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from _files_of_text(node.value, module.parent)
+        else:
+            yield from _files_of_text(_text_of(node), module)
 
 
-def _files_of_text(text: str, folder: Path) -> Iterator[Path]:
+def _text_of(node: ast.AST) -> str:
+    """The text that a node ends in: of `x / "a" / "b"`, `join(x, "a", "b")` and f"{x}/a" too."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            parts = [_text_of(left), _text_of(right)]
+        case ast.Call(func=ast.Attribute(attr="join" | "joinpath"), args=arguments):
+            parts = [_text_of(argument) for argument in arguments]
+        case ast.JoinedStr(values=[*_, ast.Constant(value=str(text))]):
+            parts = [text.lstrip("/")]
+        case _:
+            return ""
+    return "/".join(part for part in parts if part)
+
+
+def _files_of_text(text: str, module: Path) -> Iterator[Path]:
     if not 0 < len(text) < 1024 or "\n" in text or "\0" in text:
         return
-    for file in named_files(text, (folder, Path())):
+    for file in named_files(text, (*module.parents[:_PARENTS], Path())):
         if file.is_file():
             yield file
         elif file.resolve() not in _roots() and any(
