@@ -36,6 +36,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     made = Hub()
     monkeypatch.setattr(hub, "_ask", made)
     monkeypatch.setattr(hub, "is_offline", lambda: False)
+    monkeypatch.setattr(hub.PINS, "_offline", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     return made
 

@@ -20,6 +20,7 @@ class SourceCounts(SourceRows):
     """`<source>.json`."""
 
     tokens: NonNegativeInt
+    bad: NonNegativeInt
 
 
 class ShardCounts(TypedDict):
@@ -31,6 +32,7 @@ class ShardCounts(TypedDict):
     documents: NonNegativeInt
     empty: NonNegativeInt
     dropped: NonNegativeInt
+    bad: NonNegativeInt
     last_file: str
     last_lines: NonNegativeInt
 
