@@ -301,14 +301,17 @@ def read_documents(
                 raise DataError(
                     f"{piece.path}:{piece.lines_before() + number}: {reason}",
                     f"name the right field in {key}.text_field, correct the record, or leave such "
-                    f"records out, counted, with {key}.on_bad=skip",
+                    f"records out, counted, with {key}.on_bad=skip"
+                    if key.startswith("mixture.")
+                    else f"a record of {key} holds its text in the field `text`",
                 )
             yield BadRecord(piece.file, number, reason)
 
 
 def _missing_text(record: dict[str, Any], field: str) -> str:
     if field not in record:
-        return f"no field `{field}` (there are: {', '.join(map(str, record)) or 'none'})"
+        there = ", ".join(map(str, record)) or "nothing"
+        return f"no text in the field `{field}`: the record has {there}"
     value = record[field]
     shown = "null" if value is None else type(value).__name__
     return f"no text in the field `{field}`: it is {shown}"

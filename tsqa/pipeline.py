@@ -79,8 +79,7 @@ class Pipeline:
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.
 
-        What is scored already was checked then. Tasks that the data stage has yet to build are
-        its own.
+        What is scored already was checked then, and the tasks that the data stage builds are ours.
         """
         from eval.metrics import check_metrics
 
@@ -89,13 +88,9 @@ class Pipeline:
             if node.stage != "evaluate" or self.find(node) is not None:
                 continue
             section = needed(node.recipe.eval, "eval")
-            include = section.include
-            made = self.find(node.inputs["data"]) if "data" in node.inputs else None
-            if include and made:
-                include = include.replace("{data}", str(made.path))
-            asked = (tuple(section.tasks), include)
-            if asked not in checked and not (include and "{data}" in include):
-                check_metrics(section, Path(include) if include else None)
+            asked = (tuple(section.tasks), section.include)
+            if asked not in checked and "{data}" not in (section.include or ""):
+                check_metrics(section, Path(section.include) if section.include else None)
             checked.add(asked)
 
     def run(self, until: str | None = None) -> dict[str, Artifact]:
