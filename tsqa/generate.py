@@ -192,6 +192,7 @@ def _vote(teacher: Teacher, candidate: dict[str, Any], shots: Sequence[Seed]) ->
     schema = prompt.schema_for(section.enrichment)
     role = teacher.asker.role
     prefix = "a" if role == "teacher" else "c"
+    asked = f"{candidate['context']}\n{candidate['question']}"
     orders, requests = [], []
     for number in range(section.votes):
         name = f"{candidate['id']}.{prefix}{number}"
@@ -210,7 +211,7 @@ def _vote(teacher: Teacher, candidate: dict[str, Any], shots: Sequence[Seed]) ->
     completions = yield requests
     for (name, order), completion in zip(orders, completions, strict=True):
         shown = [candidate["choices"][place] for place in order]
-        parsed = parse_answer(completion.text, completion.finish_reason, kind, shown)
+        parsed = parse_answer(completion.text, completion.finish_reason, kind, shown, asked)
         vote = {
             "id": name,
             "order": order or None,

@@ -15,10 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tsqa.answers import STATED, boxed_content, name_options, read_answer, read_code, tidy
-from tsqa.filters.text import normalise_answer
+from tsqa.answers import boxed_content, read_answer, read_code, tidy
+from tsqa.filters.text import normalise, normalise_answer
+from tsqa.naming import name_options
+from tsqa.options import Options, are_letters, read_options, split_options
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import AnswerKind
+from tsqa.referring import names_others
 from tsqa.replies import (
     CUT,
     as_text,
@@ -28,8 +31,8 @@ from tsqa.replies import (
     read_objects,
     repeats,
     split_labels,
-    split_options,
 )
+from tsqa.stated import is_announced, last_statement, tagged_answers
 
 MIN_CHOICES, MAX_CHOICES = 2, 10
 _MAX_BARE_WORDS = 30
@@ -39,9 +42,6 @@ _EXTRAS = ("reasoning", "knowledge", "context", "distractors")
 _OPENER = re.compile(
     r"\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
     re.IGNORECASE,
-)
-_MARK_OF_RIGHT = re.compile(
-    r"(?:\((?:correct|correct answer|right answer)\)|[\u2713\u2714\u2705])$", re.IGNORECASE
 )
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
 
@@ -66,6 +66,8 @@ class ParsedAnswer:
     knowledge: str = ""
     context: str = ""
     distractors: str = ""
+    dropped: tuple[str, ...] = ()
+    """Explanations left out: they speak of options by letters that cannot be told."""
     error: str = ""
 
 
@@ -80,20 +82,17 @@ def parse_question(
     objects = _known_objects(said, is_cut, kind, ("question", "passage", "choices", "tests"))
     fields = objects[0] if objects else _labelled_question(said, is_cut, form, has_context)
     question = as_text(fields.get("question"))
-    choices: list[str] = []
+    options = Options([])
     if kind == "choice":
-        stem, written = split_options(question)
-        choices = _read_options(fields.get("choices")) or _read_options(written)
-        if written and len(written) == len(choices):
-            question = stem
+        question, options = _split_choice(question, fields.get("choices"))
     parsed = ParsedQuestion(
         question=tidy(question),
         context=tidy(as_text(fields.get("passage") or fields.get("context"))),
-        choices=choices,
+        choices=options.texts,
         tests=read_code(as_text(fields.get("tests"))) if kind == "code" else "",
         error="",
     )
-    error = _problem_of(parsed, kind, has_context)
+    error = _problem_of(parsed, kind, has_context) or options.error
     if not error and not objects and re.search(r"\b(?:Answer|Question):", parsed.question):
         error = "runs into the next field"
     if is_cut and error.startswith("no "):
@@ -102,9 +101,12 @@ def parse_question(
 
 
 def parse_answer(
-    text: str, finish_reason: str, kind: AnswerKind, choices: Sequence[str]
+    text: str, finish_reason: str, kind: AnswerKind, choices: Sequence[str], question: str = ""
 ) -> ParsedAnswer:
-    """Read an answer and what explains it; `choices` in the order in which they were shown."""
+    """Read an answer and what explains it; `choices` in the order in which they were shown.
+
+    `question` is what was shown with them: letters that it uses are no options' letters.
+    """
     is_cut = finish_reason == "length"
     said, error = open_reply(text, finish_reason)
     if error:
@@ -125,10 +127,15 @@ def parse_answer(
     if len({(r.index, normalise_answer(r.answer or "")) for r in readable}) > 1:
         return ParsedAnswer(error="answers contradict each other")
     extras = {name: "\n".join(filter(None, map(tidy, fields.get(name, [])))) for name in _EXTRAS}
-    if kind == "choice":
-        extras = {name: name_options(value, choices) for name, value in extras.items()}
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
-    return ParsedAnswer(readable[0].answer, readable[0].index, **kept)
+    if kind != "choice":
+        return ParsedAnswer(readable[0].answer, readable[0].index, **kept)
+    named = {
+        name: name_options(value, choices, question, is_of_options=name == "distractors")
+        for name, value in kept.items()
+    }
+    dropped = tuple(name for name in _EXTRAS if kept[name] and not named[name])
+    return ParsedAnswer(readable[0].answer, readable[0].index, **named, dropped=dropped)
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
@@ -222,35 +229,36 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return "an empty option"
         if len({" ".join(choice.casefold().split()) for choice in parsed.choices}) < count:
             return "two options are equal"
+        if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
+            return "an option names other options"
     return ""
 
 
-def _read_options(value: Any) -> list[str]:
-    """Options as texts, without letters, bullets and marks of the right one."""
-    if isinstance(value, str):
-        _, options = split_options(value)
-        separator = "\n" if "\n" in value.strip() else ";"
-        value = options or [line for line in value.split(separator) if line.strip()]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return []
-    texts = [" ".join(_option_text(option).split()) for option in value]
-    _, stripped = split_options("\n".join(texts))
-    texts = stripped if len(stripped) == len(texts) else texts
-    return [_MARK_OF_RIGHT.sub("", tidy(text.strip().removeprefix("- "))).strip() for text in texts]
+def _split_choice(question: str, given: Any) -> tuple[str, Options]:
+    """(the question without its options, the options): those given, or those within it.
 
-
-def _option_text(option: Any) -> str:
-    """Of an option written as an object, such as {label: A, text: Paris}, its longest value."""
-    if isinstance(option, dict):
-        return max(map(as_text, option.values()), key=len, default="")
-    return as_text(option)
+    What the question letters beside the options that are given is part of it, unless it is the
+    same options again.
+    """
+    stem, written = split_options(question)
+    within, beside = read_options(written), read_options(given)
+    if not beside.texts or (are_letters(beside.texts) and len(written) == len(beside.texts)):
+        return (stem, within) if written else (question, beside)
+    again = {normalise(text) or text for text in within.texts}
+    listed = {normalise(text) or text for text in beside.texts}
+    if again and again == listed:
+        return stem, beside
+    if 2 * len(again & listed) > len(listed):
+        return question, replace(beside, error="options unlike those in the question")
+    return question, beside
 
 
 def _labelled_answer(
     text: str, is_cut: bool, kind: AnswerKind, choices: Sequence[str]
 ) -> dict[str, list[str]]:
+    tagged, around = tagged_answers(text)
+    if tagged:
+        return {"answer": tagged, "reasoning": [around]}
     lead, pieces = split_labels(text)
     lead = _OPENER.sub("", lead, count=1)
     is_begun = bool(lead.strip())
@@ -287,6 +295,9 @@ def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")
     line, newline, rest = value.strip().partition("\n")
+    if is_announced(line):
+        announced, newline, rest = rest.strip().partition("\n")
+        line = f"{line}\n{announced}"
     return ("", "") if is_torn and not newline else (line, rest.strip())
 
 
@@ -305,15 +316,28 @@ def _bare_answer(
     first, newline, rest = text.strip().partition("\n")
     if is_torn:
         return (first, "") if newline and len(first.split()) <= _MAX_BARE_WORDS else ("", "")
-    stated = [line for line in text.splitlines() if STATED.search(line)]
+    stated = last_statement(text)
     if stated:
-        return stated[-1], _working(text)
+        return stated, _working(text)
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
-        for line in (lines[0], lines[-1]):
-            if not read_answer(line, kind, choices).error:
-                return line, "\n".join(other for other in lines if other != line)
+        for line in _likely_lines(lines, kind, choices):
+            return line, "\n".join(other for other in lines if other != line)
     return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
+
+
+def _likely_lines(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str]) -> list[str]:
+    """Of the first and the last line those that can be read, the likelier one first.
+
+    Of options, a line with nothing but one counts more than a sentence that begins with one;
+    where both lines are of the same sort and name different options, there is none.
+    """
+    readings = {line: read_answer(line, kind, choices) for line in (lines[0], lines[-1])}
+    readable = [line for line, reading in readings.items() if not reading.error]
+    bare = [line for line in readable if readings[line].is_bare]
+    likely = bare or readable
+    is_one = len({readings[line].index for line in likely}) == 1
+    return likely if is_one or kind != "choice" else []
 
 
 def _working(text: str) -> str:
