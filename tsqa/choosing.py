@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from tsqa.filters.text import normalise, normalise_answer, parse_number
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ORDINALS = {
+    name: place
+    for place, name in enumerate(("first", "second", "third", "fourth", "fifth", "sixth"))
+}
 _OTHER_LETTERS = {
     **{chr(0xFF21 + place): letter for place, letter in enumerate(LETTERS)},
     **{chr(0xFF41 + place): letter for place, letter in enumerate(LETTERS)},
@@ -23,22 +27,26 @@ _OTHER_LETTERS = {
 
 _L = "[A-Za-z" + "".join(_OTHER_LETTERS) + "]"
 _NOUN = (
-    r"(?:the )?(?:(?:correct|right|best) )?(?:(?:answer )?(?:option|choice|alternative)|answer|letter"
-    r"|opci\u00f3n|respuesta|r\u00e9ponse|antwort|op\u00e7\u00e3o|alternativa|resposta|opzione|risposta"
-    r"|\u0432\u0430\u0440\u0438\u0430\u043d\u0442|\u9009\u9879|\u9078\u9805|\u9078\u629e\u80a2)[: ]{0,2}"
+    r"(?:the )?(?:(?:correct|right|best) )?(?:(?:answer )?(?:option|choice|alternative)|answer"
+    r"|letter"
+    r"|opci\u00f3n|respuesta|r\u00e9ponse|antwort|op\u00e7\u00e3o|alternativa|resposta|opzione"
+    r"|risposta"
+    r"|\u0432\u0430\u0440\u0438\u0430\u043d\u0442|\u9009\u9879|\u9078\u9805"
+    r"|\u9078\u629e\u80a2)[: ]{0,2}"
 )
 _LEAD_IN = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|clearly|finally|i think|i believe)\b,? ?){0,3}"
-    r"(?:(?:it|this|that|it must|it has to|my answer)(?:'s| is| be| would be| must be)"
+    r"(?:(?:(?:it|this|that|my answer)(?: therefore)?(?:'s| is| be| would be| must be| has to be)"
     r"|(?:i(?:'d| would| will|'ll| am going to)? |we (?:should )?|let's )?"
-    r"(?:choose|pick|select|go with|choosing|going with)"
-    r"|(?:i(?:'d| would) say))?(?<=\w)[: ]+",
+    r"(?:choose|pick|select|go with|choosing|going with)|i(?:'d| would) say)(?: |: ?))?",
     re.IGNORECASE,
 )
 _LETTER = re.compile(
-    rf"(?:{_NOUN})?[(\[\uff08\u3010]?(?P<letter>{_L})"
-    r"(?:[)\]\uff09\u3011][.:]?|[.:,;](?=\s|$)|[\u3002\uff0c\u3001\uff1a\uff0e]"
+    rf"(?:(?:la|le|die|der|el|il"
+    rf"|letra) )?(?:{_NOUN})?[(\[\uff08\u3010\u300c\u300e]?(?P<letter>{_L})"
+    r"(?:[)\]\uff09\u3011\u300d\u300f][.:]?|[.:,;](?=\s|$)|[\u3002\uff0c\u3001\uff1a\uff0e]"
     r"|(?= [-\u2013\u2014=] )|(?= (?:is|was|because|since|as|due|seems|must|would|by)\b)"
+    r"|(?=\u662f|\u6b63\u786e|\u6b63\u78ba|\u56e0|\u5bf9|\u9519|\u4e0d)"
     r"|(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805|\ubc88)|$)(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
@@ -47,8 +55,14 @@ _NUMBERED = re.compile(
     r"(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
+_ORDINAL = re.compile(
+    r"the (?P<nth>first|second|third|fourth|fifth|last) (?:answer )?(?:option|choice|alternative)\b"
+    r"(?P<rest>.*)",
+    re.DOTALL | re.IGNORECASE,
+)
 _AND_OR = (
-    r"(?:and/or|and|or|nor|&|/|\+|oder|und|ou|et|o|y|e|\u6216|\u548c|\u3068|\u307e\u305f\u306f|\u3001)"
+    r"(?:and/or|and|or|nor|&|/|\+|oder|und|ou|et|o|y|e"
+    r"|\u6216|\u548c|\u3068|\u307e\u305f\u306f|\u3001)"
 )
 _SECOND = re.compile(
     rf"\W{{0,3}}{_AND_OR}\s*(?:{_NOUN})?[(\[]?{_L}(?:[)\].,:;\s]|$)"
@@ -56,7 +70,8 @@ _SECOND = re.compile(
     re.IGNORECASE,
 )
 _PAIR = re.compile(
-    rf"(?:either |both )?(?:{_NOUN})?[(\[]?{_L}[)\]]?\s?{_AND_OR}\s?(?:{_NOUN})?[(\[]?{_L}(?![^\W_])",
+    rf"(?:either "
+    rf"|both )?(?:{_NOUN})?[(\[]?{_L}[)\]]?\s?{_AND_OR}\s?(?:{_NOUN})?[(\[]?{_L}(?![^\W_])",
     re.IGNORECASE,
 )
 _WAVERS = re.compile(
@@ -76,13 +91,15 @@ _NOT_BUT = re.compile(
 _CALLED_WRONG = re.compile(
     r"\W{0,3}(?:(?:is|are|was|were|would be|seems|must be|ist|es|est)\b.{0,14}?"
     r"\b(?:not|wrong|incorrect|false|invalid|falsch|incorrecta|faux|fausse)\b"
-    r"|(?:isn't|cannot|can't|wrong|incorrect|not (?:correct|right)|false)\b|\u9519|\u932f)",
+    r"|(?:isn't|cannot|can't|wrong|incorrect|not (?:correct|right)|false)\b|\u9519|\u932f|\u4e0d)",
     re.IGNORECASE,
 )
 _CALLED_RIGHT = re.compile(
-    rf"(?<![\w'])[(\[]?(?P<letter>[A-Z])[)\]]?[*]{{0,2}}(?:"
-    r"(?: is| must be| would be| seems| ist| es| est)(?: therefore| thus| clearly| the| only| best| la| die)*"
-    r" (?:correct|right|answer|best|choice|richtig|korrekt|correct[ao]|correcte|bonne r\u00e9ponse)\b"
+    r"(?<![\w'])[(\[]?(?P<letter>[A-Z])[)\]]?[*]{0,2}(?:"
+    r"(?: is| must be| would be| seems| ist| es| est)(?: therefore| thus| clearly| the| only"
+    r"| best| la| die)*"
+    r" (?:correct|right|answer|best|choice|richtig|korrekt|correct[ao]|correcte"
+    r"|bonne r\u00e9ponse)\b"
     r"|(?:\u9009\u9879|\u9879)?\u662f?(?:\u6b63\u786e|\u6b63\u89e3|\u5bf9\u7684)"
     r"|\u304c(?:\u6b63\u3057\u3044|\u6b63\u89e3)|\uac00 ?(?:\uc815\ub2f5|\ub9de))",
 )
@@ -101,7 +118,7 @@ class Choice:
 
 def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
     """The option that an answer names, all texts cleaned; `said` is what `whole` concludes."""
-    said = _LEAD_IN.sub("", said, count=1) if _LEAD_IN.match(said) else said
+    said = _LEAD_IN.sub("", said, count=1) or said
     worded = find_option(whole, choices)
     worded = find_option(said, choices) if worded is None else worded
     letter = _LETTER.match(said)
@@ -122,7 +139,8 @@ def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
     if worded is None and _CALLED_WRONG.match(rest):
         return _choose_by_words(said, choices)
     if worded is None:
-        worded = next(iter(_find_prefix(rest, choices) or ()), None)
+        begun = _find_prefix(rest, choices)
+        worded = begun[0] if begun else None
     if worded not in (None, index):
         return Choice(error="letter and words name different options")
     if worded is None and _is_held(index, choices):
@@ -161,6 +179,10 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     numbered = _NUMBERED.match(said)
     if numbered:
         return _choose_by_number(int(numbered["number"]) - 1, numbered["rest"], choices)
+    ordinal = _ORDINAL.match(said)
+    if ordinal:
+        place = ORDINALS.get(ordinal["nth"].lower(), len(choices) - 1)
+        return _choose_by_number(place, ordinal["rest"], choices)
     right = {letter_index(match["letter"]) for match in _CALLED_RIGHT.finditer(said)}
     if len(right) > 1:
         return Choice(error="names two options")

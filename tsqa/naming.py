@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tsqa.choosing import letter_index
+from tsqa.choosing import ORDINALS, letter_index
 
 _L = r"[*]{0,2}[(\[]?\b[A-Z]\b[)\]]?[*]{0,2}"
 _JOIN = r"(?:,? and |,? or |, | & |/| und | y | et )"
@@ -18,10 +18,13 @@ _LIST = rf"{_L}(?:{_JOIN}(?![AI] (?!(?:are|is|and|or|were)\b)[a-z]){_L}){{0,9}}"
 _NUMBERS = rf"#?\d{{1,2}}\b(?:{_JOIN}\d{{1,2}}\b){{0,9}}"
 _NOUN = r"(?:answer )?(?:options?|choices?|alternatives?)(?: number)? "
 _FOREIGN_NOUN = (
-    r"(?:opci(?:\u00f3n|ones)|respuestas?|r\u00e9ponses?|antwort(?:en)?|op\u00e7(?:\u00e3o|\u00f5es)"
-    r"|alternativas?|respostas?|opzion[ei]|rispost[ae]|antwoord(?:en)?|\u0432\u0430\u0440\u0438\u0430\u043d\u0442\u044b?"
+    r"(?:opci(?:\u00f3n|ones)|respuestas?|r\u00e9ponses?|antwort(?:en)?|op\u00e7(?:\u00e3o"
+    r"|\u00f5es)"
+    r"|alternativas?|respostas?|opzion[ei]|rispost[ae]|antwoord(?:en)?"
+    r"|\u0432\u0430\u0440\u0438\u0430\u043d\u0442\u044b?"
     r"|\u043e\u0442\u0432\u0435\u0442\u044b?|\u043e\u043f\u0446\u0438[\u044f\u0438]) "
-    r"|(?:\u9009\u9879|\u9078\u9805|\u9078\u629e\u80a2|\u7b54\u6848|\ubcf4\uae30|\uc120\ud0dd\uc9c0) ?"
+    r"|(?:\u9009\u9879|\u9078\u9805|\u9078\u629e\u80a2|\u7b54\u6848|\ubcf4\uae30"
+    r"|\uc120\ud0dd\uc9c0) ?"
 )
 _CHOSEN = r"(?:[\u9009\u9078]\u62e9? ?)"
 _STOPS = r"(?=[*)\]]{0,3}(?:[.,;:!?]|\s*$|\s*\n| (?:because|since)\b))"
@@ -41,25 +44,29 @@ _DECIDES = (
     r"|choose|pick|select|go with|leaves(?: us with)?|leaving)"
 )
 _MENTION = re.compile(
-    rf"(?P<noun>(?i:\b{_NOUN}))(?P<of_noun>(?i:{_LIST}))(?P<range> ?[-\u2013] ?[A-Z]\b|(?: through | to )[A-Z]\b)?"
+    rf"(?P<noun>(?i:\b{_NOUN}))(?P<of_noun>(?i:{_LIST}))(?P<range> ?[-\u2013] ?[A-Z]\b"
+    r"|(?: through | to )[A-Z]\b)?"
     rf"|(?P<foreign>(?i:{_FOREIGN_NOUN}))(?P<of_foreign>{_LIST})(?![A-Za-z])"
-    rf"|(?P<answer>(?i:\banswers?(?: choices?)?(?: is| are| was| must be| should be| would be| to be)?:? ))"
+    rf"|(?P<answer>(?i:\banswers?(?: choices?)?(?: is| are| was| must be| should be| would be"
+    r"| to be)?:? ))"
     rf"(?P<of_answer>{_LIST}){_ENDS}"
-    rf"|(?P<numbered>(?i:\b{_NOUN}))(?P<numbers>{_NUMBERS})"
+    rf"|(?P<numbered>(?i:\b{_NOUN}))(?P<numbers>{_NUMBERS}|\((?:i{{1,3}}|iv|vi?)\))"
     r"|(?P<ordinal>(?i:\bthe )(?P<nth>(?i:first|second|third|fourth|fifth|sixth|last))"
     r"(?: answer)? (?:option|choice|alternative)\b)"
-    rf"|^(?P<bullet>[ \t]{{0,8}}(?:[-*+\u2022] )?)[*]{{0,2}}[(\[]?(?P<leading>[A-Z])[.):\]]\)?[*]{{0,2}}[ \t]+"
-    rf"|(?P<decides>(?i:\b{_DECIDES}) |\b(?i:so|thus|therefore|hence),? )(?P<of_decision>{_LIST}){_STOPS}"
+    rf"|^(?P<bullet>[ \t]{{0,8}}(?:[-*+\u2022] )?)[*]{{0,2}}[(\[]?"
+    rf"(?P<leading>[A-Z])[.):\]]\)?[*]{{0,2}}[ \t]+"
+    rf"|(?P<decides>(?i:\b{_DECIDES}) |\b(?i:so|thus|therefore"
+    rf"|hence),? )(?P<of_decision>{_LIST}){_STOPS}"
     rf"|(?P<judged>(?<![\w(])(?i:both )?(?P<of_verdict>{_LIST})){_VERDICT}"
     rf"|(?P<both>(?i:\bboth ))(?P<of_both>{_L} and {_L})"
     rf"|(?P<chosen>{_CHOSEN})(?P<of_chosen>[A-Z])(?=[^\w]|$)"
     r"|(?P<of_item>(?<![A-Za-z])[A-Z])(?P<item> ?(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805))"
-    r"|(?P<of_zh>(?<![A-Za-z])[A-Z])(?=\u662f?\u4e0d?(?:\u6b63\u786e|\u9519\u8bef|\u6b63\u78ba|\u932f\u8aa4))"
+    r"|(?P<of_zh>(?<![A-Za-z])[A-Z])(?=\u662f?\u4e0d?(?:\u6b63\u786e|\u9519\u8bef|\u6b63\u78ba"
+    r"|\u932f\u8aa4))"
     r"|(?P<gap> ?)\((?P<bracketed>[A-Za-z])\)",
     re.MULTILINE,
 )
 _LETTER = re.compile(r"[*]{0,2}[(\[]?\b([A-Za-z])\b[)\]]?[*]{0,2}")
-_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _UNCLEAR = re.compile(
     r"\b(?:first|last) (?:two|three|four) (?:answer )?(?:options|choices|alternatives)\b",
     re.IGNORECASE,
@@ -71,7 +78,8 @@ _AS_NOTATION = re.compile(
     r"|[=+<>|\u222a\u2229\u00d7]\s?([A-Z])\b|\w\(([A-Z])\b|\b([A-Z])\(|\(([A-Z]), ?[A-Z]"
 )
 _SUBJECT_BEFORE = re.compile(
-    r"(?:^|[.!?;:,\n*\"\u201c\u2014-]\s*|\b(?:and|or|but|so|that|while|whereas|both|neither|nor|either"
+    r"(?:^|[.!?;:,\n*\"\u201c\u2014-]\s*|\b(?:and|or|but|so|that|while|whereas|both|neither|nor"
+    r"|either"
     r"|only|thus|hence|therefore|then|since|because|unlike|though|although|answer|is|are|be)\s+)"
     r"[*]{0,2}$",
     re.IGNORECASE,
@@ -81,13 +89,18 @@ _SUBJECT_AFTER = re.compile(
     r"|should|lies|says|states|describes|refers|names|gives|means|isn't|doesn't|and \(|or \()|\."
     r"(?:\s|$)|, and \(|, \("
 )
-_TALK = re.compile(r"\b(?:wrong|incorrect|correct|options?|choices?|eliminat\w+|distractors?)\b", re.I)
+_TALK = re.compile(
+    r"\b(?:wrong|incorrect|correct|options?|choices?|eliminat\w+|distractors?)\b", re.I
+)
 _LABEL = re.compile(r"(?<![\w\u00b0'.])([A-Z])(?![\w'])")
 _ARTICLE = re.compile(r"A (?!and\b|or\b|is\b|only\b)[a-z]")
-_LEAD_LINE = re.compile(r"^[ \t]{0,8}(?:[-*+\u2022] )?[*]{0,2}[(\[]?([A-Z])[.):\]]\)?[*]{0,2}[ \t]", re.M)
+_LEAD_LINE = re.compile(
+    r"^[ \t]{0,8}(?:[-*+\u2022] )?[*]{0,2}[(\[]?([A-Z])[.):\]]\)?[*]{0,2}[ \t]", re.M
+)
 
 
 _NOUN_GROUPS = ("of_noun", "of_foreign", "of_answer", "of_item", "of_chosen", "of_zh")
+_ROMANS = ("i", "ii", "iii", "iv", "v", "vi")
 _STATES = re.compile(r"(?:is|are|was|be):? $|: $")
 _ENDED = re.compile(_ENDS)
 _PUNCTUATION = re.compile(r"[*]{0,2}[:.,)]?[*]{0,2}(?: [-\u2013\u2014])?[ ]?[*]{0,2}[\"'\u201c]?")
@@ -211,7 +224,9 @@ class _Mentions:
         return self._listed(match, group, match[0][: match.start(group) - match.start()])
 
     def _name_numbered(self, match: re.Match[str]) -> _Named:
+        roman = match["numbers"].strip("()")
         places = [int(number) - 1 for number in re.findall(r"\d+", match["numbers"])]
+        places = places or [_ROMANS.index(roman)]
         if match[0].casefold() in self._question:
             return None
         if not all(0 <= place < len(self._choices) for place in places):
@@ -224,8 +239,7 @@ class _Mentions:
         return named, match.end()
 
     def _name_ordinal(self, match: re.Match[str]) -> _Named:
-        nth = match["nth"].lower()
-        place = len(self._choices) - 1 if nth == "last" else _ORDINALS.index(nth)
+        place = ORDINALS.get(match["nth"].lower(), len(self._choices) - 1)
         if place >= len(self._choices) or match[0].casefold() in self._question:
             return None
         return self._one(match.end(), place, "")
@@ -242,7 +256,7 @@ class _Mentions:
         line = self._text[end : end + 300].partition("\n")[0]
         is_option = self._is_of_options or self._is_listed or _TALK.match(line.lstrip("*_ "))
         is_subject = _SUBJECT_AFTER.match(f" {line}")
-        if "(" in match[0] and self._talks and is_subject and not self._has_foreign_brackets:
+        if ")" in match[0] and self._talks and is_subject and not self._has_foreign_brackets:
             is_option = True
         if not is_option or match["leading"] in self._labels or line[:1].isdigit():
             return None

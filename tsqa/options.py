@@ -39,12 +39,15 @@ _INLINE = (
 _BULLET = re.compile(r"^[-*+\u2022\u25e6\u25aa][ \t]+|^\[[ xX\u2713\u2714]?\][ \t]*")
 _MARK_OF_RIGHT = re.compile(
     r"\s*(?:[(\[](?:the )?(?:(?:in)?correct|wrong|right)(?: answer| option| choice)?[)\]]"
-    r"|[(\uff08](?:\u6b63\u786e(?:\u7b54\u6848)?|richtig|falsch|correct[aoe]|incorrect[aoe])[)\uff09]"
+    r"|[(\uff08](?:\u6b63\u786e(?:\u7b54\u6848)?|richtig|falsch|correct[aoe]"
+    r"|incorrect[aoe])[)\uff09]"
     r"|(?:<-{1,2}|\u2190|[-\u2013\u2014]) ?(?:correct|right)(?: answer)?"
     r"|[\u2713\u2714\u2705\u274c\u2717\u2718\u2611]\ufe0f?)\s*$",
     re.IGNORECASE,
 )
-_MARK_BEFORE = re.compile(r"^[\u2713\u2714\u2705\u274c\u2717\u2718\u2611]\ufe0f?\s*|^\*(?=\w[^*]*$)")
+_MARK_BEFORE = re.compile(
+    r"^[\u2713\u2714\u2705\u274c\u2717\u2718\u2611]\ufe0f?\s*|^\*(?=\w[^*]*$)"
+)
 _BOLD = re.compile(r"^(\*\*|__|\*)(?=\S)(?P<inner>[^*_]+)(?<=\S)\1$")
 _WHOLE_PARTS = re.compile(r" ?[;|] ?")
 
@@ -124,7 +127,7 @@ def _last_block(pattern: re.Pattern[str], text: str) -> tuple[list[re.Match[str]
 
 
 def _label_of(mark: re.Match[str]) -> str:
-    return next(filter(None, mark.groupdict().values()))
+    return str(mark[mark.lastgroup or 0])
 
 
 def _readings(label: str) -> list[tuple[str, int]]:
@@ -211,8 +214,10 @@ def _without_letters(texts: list[str]) -> tuple[list[str], str]:
     written = [mark[0] for mark in marks if mark]
     # `E. coli` is a name, `C) gold` and `(b) tin` are options of which letters are missing.
     is_lettered = any(re.match(r"\W*[A-Ja-j]\)", mark) for mark in written)
-    first_two = [label.upper() for label in labels[:2]] in (["A", "B"], ["1", "2"])
-    return texts, "the letters of the options skip" if is_lettered or first_two else ""
+    is_begun = [label.upper() for label in labels[:2]] == ["A", "B"]
+    is_numbered = all(label.isdecimal() for label in labels)
+    is_wrong = is_lettered or is_begun or is_numbered
+    return texts, "the letters of the options skip" if texts and is_wrong else ""
 
 
 def _without_marks(texts: list[str]) -> list[str]:

@@ -40,7 +40,7 @@ _MAX_BARE_WORDS = 30
 _EXTRAS = ("reasoning", "knowledge", "context", "distractors")
 
 _OPENER = re.compile(
-    r"\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
+    r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
     re.IGNORECASE,
 )
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
@@ -128,14 +128,14 @@ def parse_answer(
         return ParsedAnswer(error="answers contradict each other")
     extras = {name: "\n".join(filter(None, map(tidy, fields.get(name, [])))) for name in _EXTRAS}
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
-    if kind != "choice":
-        return ParsedAnswer(readable[0].answer, readable[0].index, **kept)
-    named = {
-        name: name_options(value, choices, question, is_of_options=name == "distractors")
-        for name, value in kept.items()
-    }
+    named = kept
+    if kind == "choice":
+        named = {
+            name: name_options(value, choices, question, is_of_options=name == "distractors")
+            for name, value in kept.items()
+        }
     dropped = tuple(name for name in _EXTRAS if kept[name] and not named[name])
-    return ParsedAnswer(readable[0].answer, readable[0].index, **named, dropped=dropped)
+    return ParsedAnswer(readable[0].answer, readable[0].index, dropped=dropped, **named)
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
@@ -242,8 +242,11 @@ def _split_choice(question: str, given: Any) -> tuple[str, Options]:
     """
     stem, written = split_options(question)
     within, beside = read_options(written), read_options(given)
-    if not beside.texts or (are_letters(beside.texts) and len(written) == len(beside.texts)):
+    are_bare = are_letters(beside.texts)
+    if not beside.texts or (are_bare and len(written) == len(beside.texts)):
         return (stem, within) if written else (question, beside)
+    if are_bare:
+        return question, replace(beside, error="the options are letters without their texts")
     again = {normalise(text) or text for text in within.texts}
     listed = {normalise(text) or text for text in beside.texts}
     if again and again == listed:
@@ -321,23 +324,24 @@ def _bare_answer(
         return stated, _working(text)
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
-        for line in _likely_lines(lines, kind, choices):
-            return line, "\n".join(other for other in lines if other != line)
+        likely = _likely_line(lines, kind, choices)
+        if likely is not None:
+            return likely, "\n".join(other for other in lines if other != likely)
     return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
 
 
-def _likely_lines(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str]) -> list[str]:
-    """Of the first and the last line those that can be read, the likelier one first.
+def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str]) -> str | None:
+    """Of the first and the last line the likelier answer; None where neither can be read.
 
     Of options, a line with nothing but one counts more than a sentence that begins with one;
-    where both lines are of the same sort and name different options, there is none.
+    where both lines are of the same sort and name different options, neither does: empty.
     """
     readings = {line: read_answer(line, kind, choices) for line in (lines[0], lines[-1])}
     readable = [line for line, reading in readings.items() if not reading.error]
-    bare = [line for line in readable if readings[line].is_bare]
-    likely = bare or readable
-    is_one = len({readings[line].index for line in likely}) == 1
-    return likely if is_one or kind != "choice" else []
+    likely = [line for line in readable if readings[line].is_bare] or readable
+    if kind == "choice" and len({readings[line].index for line in likely}) > 1:
+        return ""
+    return likely[0] if likely else None
 
 
 def _working(text: str) -> str:

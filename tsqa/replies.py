@@ -27,12 +27,18 @@ _NAMES = {
     "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
     "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"
     "|(?:\u043f\u0440\u0430\u0432\u0438\u043b\u044c\u043d\u044b\u0439 )?\u043e\u0442\u0432\u0435\u0442"
-    "|(?:\u6b63\u786e)?\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u89e3|\u7b54\u3048|\u89e3\u7b54|\u56de\u7b54|\uc815\ub2f5|\ub2f5"
-    "|\u0627\u0644\u0625\u062c\u0627\u0628\u0629(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629)?|\u0627\u0644\u062c\u0648\u0627\u0628|\u0909\u0924\u094d\u0924\u0930",
+    "|(?:\u6b63\u786e)?\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u89e3|\u7b54\u3048"
+    "|\u89e3\u7b54|\u56de\u7b54|\uc815\ub2f5|\ub2f5"
+    "|\u0627\u0644\u0625\u062c\u0627\u0628\u0629"
+    "(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629)?"
+    "|\u0627\u0644\u062c\u0648\u0627\u0628|\u0909\u0924\u094d\u0924\u0930",
     "reasoning": "reasoning|because|explanation|rationale|solution|step-by-step reasoning"
     "|step-by-step solution|step by step|working|why|begr\u00fcndung|erkl\u00e4rung|explicaci\u00f3n"
-    "|explication|justification|explica\u00e7\u00e3o|spiegazione|\u043f\u043e\u044f\u0441\u043d\u0435\u043d\u0438\u0435|\u043e\u0431\u044a\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
-    "|\u89e3\u6790|\u5206\u6790|\u7406\u7531|\u89e3\u8aac|\u89e3\u91ca|\uc124\uba85|\ud574\uc124|\u0627\u0644\u0634\u0631\u062d|\u0627\u0644\u062a\u0641\u0633\u064a\u0631",
+    "|explication|justification|explica\u00e7\u00e3o|spiegazione"
+    "|\u043f\u043e\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
+    "|\u043e\u0431\u044a\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
+    "|\u89e3\u6790|\u5206\u6790|\u7406\u7531|\u89e3\u8aac|\u89e3\u91ca|\uc124\uba85|\ud574\uc124"
+    "|\u0627\u0644\u0634\u0631\u062d|\u0627\u0644\u062a\u0641\u0633\u064a\u0631",
     "knowledge": "knowledge|knowledge used|background knowledge|key knowledge|key facts?",
     "distractors": "distractors|wrong options|incorrect options|why not the others"
     "|why (?:each distractor|the others?|the other (?:options|answers|choices)) (?:is|are)"

@@ -24,24 +24,29 @@ _CUE = re.compile(
     r" (?:\u00e8|sarebbe)\b ?:?)"
     r"|(?P<nl>\bantwoord (?:is|luidt)\b:?)|(?P<sv>\bsvaret? \u00e4r\b:?)"
     r"|(?P<pl>\bodpowied\u017a (?:to|jest)\b:?)"
-    r"|(?P<ru>\b(?:\u043e\u0442\u0432\u0435\u0442|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c)"
+    r"|(?P<ru>\b(?:\u043e\u0442\u0432\u0435\u0442"
+    r"|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c)"
     r" ?(?:[:\u2014\u2013-]|\u044d\u0442\u043e\b|\u0446\u0435\b))"
     r"|(?P<vi>\b\u0111\u00e1p \u00e1n(?: \u0111\u00fang| ch\u00ednh x\u00e1c)? l\u00e0\b:?)"
     r"|(?P<id>\bjawaban(?:nya)?(?: yang benar)? adalah\b:?)"
     r"|(?P<tr>\b(?:cevap|yan\u0131t)(?: ise)? ?:? )"
-    r"|(?P<ar>(?:\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u0627\u062c\u0627\u0628\u0629"
+    r"|(?P<ar>(?:\u0627\u0644\u0625\u062c\u0627\u0628\u0629"
+    r"|\u0627\u0644\u0627\u062c\u0627\u0628\u0629"
     r"|\u0627\u0644\u062c\u0648\u0627\u0628)(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629?"
     r"| \u0627\u0644\u0646\u0647\u0627\u0626\u064a\u0629?)? ?(?:\u0647\u064a|\u0647\u0648|:)\s?:?)"
     r"|(?P<hi>\u0909\u0924\u094d\u0924\u0930(?: \u0939\u0948)? ?:? )"
     r"|(?P<ko>(?:\uc815\ub2f5|\ud574\ub2f5|\b\ub2f5)(?:\uc740| ?[:\uff1a]) ?)"
-    r"|(?P<ja>(?:\u6b63\u89e3|\u6b63\u7b54|\u7b54\u3048|\u89e3\u7b54|\u56de\u7b54)\u306f[\u3001:\uff1a]? ?)"
+    r"|(?P<ja>(?:\u6b63\u89e3|\u6b63\u7b54|\u7b54\u3048|\u89e3\u7b54"
+    r"|\u56de\u7b54)\u306f[\u3001:\uff1a]? ?)"
     r"|(?P<zh>(?:\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u78ba\u9078\u9805)"
-    r"(?:\u5e94\u8be5|\u61c9\u8a72|\u5e94|\u61c9)?(?:\u662f|\u4e3a|\u70ba|\u9009|\u9078|[:\uff1a])[:\uff1a]? ?"
+    r"(?:\u5e94\u8be5|\u61c9\u8a72|\u5e94|\u61c9)?(?:\u662f|\u4e3a|\u70ba|\u9009|\u9078"
+    r"|[:\uff1a])[:\uff1a]? ?"
     r"|(?:\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94|\u61c9)\u5e94?[\u9009\u9078]\u62e9?[:\uff1a]? ?)",
     re.IGNORECASE,
 )
 _NOT_MEANT = re.compile(
-    r"(?:\b(?:wrong|incorrect|false|worst|not the(?: \w+)?|not a|falsche|incorrecta|mauvaise|if|whether"
+    r"(?:\b(?:wrong|incorrect|false|worst|not the(?: \w+)?|not a|falsche|incorrecta|mauvaise|if"
+    r"|whether"
     r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|some|people|tempting to)(?: \w+)?"
     r" (?:think|say|believe|assume)(?: that)?)(?: the| die| la)?(?: (?:correct|right|best))?"
     r"|\u9519\u8bef|\u5982\u679c|\u4e0d\u6b63\u786e\u7684?)\s*$",
@@ -61,7 +66,7 @@ _COPULA = {
     "hi": re.compile(r" ?\u0939\u0948(?:\u0902)?[\u0964.!]?$"),
     "tr": re.compile(r"['\u2019]?[dt][\u0131iu\u00fc]r[.!]?$"),
 }
-_TAG = re.compile(r"<(answer|final_answer|final)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(?P<end>/?)(?:final_)?answer>", re.IGNORECASE)
 _OPENING_RULE = {r"\[", "$$", "```"}
 
 
@@ -88,8 +93,15 @@ def is_announced(line: str) -> bool:
 
 def tagged_answers(text: str) -> tuple[list[str], str]:
     """(what stands in `<answer>` tags, the text around them)."""
-    inside = [match[2].strip() for match in _TAG.finditer(text)]
-    return inside, _TAG.sub("", text).strip() if inside else text
+    inside, around, begin, done = [], [], None, 0
+    for tag in _TAG.finditer(text):
+        if not tag["end"]:
+            begin = tag
+        elif begin is not None:
+            inside.append(text[begin.end() : tag.start()].strip())
+            around.append(text[done : begin.start()])
+            begin, done = None, tag.end()
+    return inside, "\n".join(part.strip() for part in [*around, text[done:]] if part.strip())
 
 
 def _line_after(text: str, start: int) -> str:
