@@ -76,7 +76,8 @@ _PAIR = re.compile(
 )
 _WAVERS = re.compile(
     r"\b(?:wait|actually|or (?:maybe|perhaps|possibly|even)|(?:could|might|may) (?:also )?be"
-    r"|is also (?:possible|correct|right)|alternatively|no, )",
+    r"|is also (?:possible|correct|right)|alternatively|no, )"
+    r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
@@ -105,6 +106,7 @@ _CALLED_RIGHT = re.compile(
 )
 _WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w")
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
+_LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
 _JOINED = re.compile(r"\W{0,3}(?:or|and)\b")
 
 
@@ -130,22 +132,7 @@ def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
     begun = _find_prefix(said, choices)
     if begun is not None and len(choices[begun[0]]) > 2:
         return _unless_wrong(*begun)
-    rest = letter["rest"]
-    if worded is None:
-        worded = find_option(rest, choices)
-    is_bare = worded is not None or not any(map(str.isalnum, rest))
-    if worded is None and (_SECOND.match(rest) or _WAVERS.search(rest)):
-        return Choice(error="names two options")
-    if worded is None and _CALLED_WRONG.match(rest):
-        return _choose_by_words(said, choices)
-    if worded is None:
-        begun = _find_prefix(rest, choices)
-        worded = begun[0] if begun else None
-    if worded not in (None, index):
-        return Choice(error="letter and words name different options")
-    if worded is None and _is_held(index, choices):
-        return Choice(error="a letter that an option holds too")
-    return Choice(index, is_bare=is_bare)
+    return _choose_by_letter(index, worded, said, letter["rest"], choices)
 
 
 def find_option(text: str, choices: Sequence[str]) -> int | None:
@@ -164,10 +151,36 @@ def letter_index(letter: str) -> int:
     return LETTERS.find(upper) if upper in LETTERS else len(LETTERS)
 
 
+def _choose_by_letter(
+    index: int, worded: int | None, said: str, rest: str, choices: Sequence[str]
+) -> Choice:
+    """Of an answer that begins with a letter, which its words must not contradict."""
+    worded = find_option(rest, choices) if worded is None else worded
+    is_bare = worded is not None or not any(map(str.isalnum, rest))
+    begun = None if worded is not None else _find_prefix(rest, choices)
+    if begun is not None:
+        chosen = _unless_wrong(*begun)
+        if chosen.error:
+            return chosen
+        worded = chosen.index
+    if worded is None and (_SECOND.match(rest) or _WAVERS.search(rest)):
+        return Choice(error="names two options")
+    if worded is None and _CALLED_WRONG.match(rest):
+        return _choose_by_words(said, choices)
+    if worded not in (None, index):
+        return Choice(error="letter and words name different options")
+    if worded is None and _is_held(index, choices):
+        return Choice(error="a letter that an option holds too")
+    return Choice(index, is_bare=is_bare)
+
+
 def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     """Of a sentence that neither is an option nor begins with an option's letter."""
     begun = _find_prefix(said, choices)
     if begun is not None:
+        letter = _LETTER_BEHIND.match(begun[1])
+        if letter and begun[0] != letter_index(letter[1]) < len(choices):
+            return Choice(error="letter and words name different options")
         return _unless_wrong(*begun)
     but = _NOT_BUT.match(said)
     if but:
@@ -204,6 +217,8 @@ def _choose_by_number(index: int, rest: str, choices: Sequence[str]) -> Choice:
 
 
 def _unless_wrong(index: int, rest: str) -> Choice:
+    if _JOINED.match(rest):
+        return Choice(error="names two options")
     if _CALLED_WRONG.match(rest):
         return Choice(error="says what it is not")
     return Choice(index, is_bare=not any(map(str.isalnum, rest)))
@@ -215,12 +230,12 @@ def _is_held(index: int, choices: Sequence[str]) -> bool:
         return True
     letter = LETTERS[index]
     article = "(?! (?!and|or|is|only|alone|but)[a-z])" if letter == "A" else ""
-    token = re.compile(rf"(?<![\w\u00b0'.-]){letter}(?![\w'.-]){article}")
+    token = re.compile(rf"(?<![\w\u00b0'.-]){letter}(?![\w'.+#-]){article}")
     return any(token.search(text) for place, text in enumerate(choices) if place != index)
 
 
 def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
-    """(the longest option with which a text begins, the rest), unless `or` or `and` follows."""
+    """(the longest option with which a text begins, the rest of the text, folded)."""
     said = _folded(text)
     found = [
         (len(option), index)
@@ -230,7 +245,7 @@ def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
     if not found:
         return None
     length, index = max(found)
-    return None if _JOINED.match(said, length) else (index, said[length:])
+    return index, said[length:]
 
 
 def _folded(text: str) -> str:

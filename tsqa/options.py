@@ -72,9 +72,9 @@ def split_options(text: str) -> tuple[str, list[str]]:
         if len(marks) < 2:
             continue
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        options = [text[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
+        options = [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
         # Prose after a blank line is no part of the last option.
-        options[-1], *rest = re.split(r"\n[ \t]*\n", options[-1].rstrip(), maxsplit=1)
+        options[-1], *rest = re.split(r"\n[ \t]*\n", options[-1], maxsplit=1)
         if not _goes_on(options, rest):
             return text[: marks[0].start()], options
     return text, []
@@ -154,7 +154,7 @@ def _goes_on(options: Sequence[str], rest: Sequence[str]) -> bool:
     asks = any(mark in last for mark in "?\uff1f") and not any(
         mark in other for other in others for mark in "?\uff1f"
     )
-    is_longer = "\n" in last.strip() and not any("\n" in other.strip() for other in others)
+    is_longer = "\n" in last and not any("\n" in other for other in others)
     later = any(mark in part for part in rest for mark in "?\uff1f")
     return asks or later or is_longer
 
