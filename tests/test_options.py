@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +17,9 @@ from tsqa.options import read_options, split_options
 from tsqa.parsing import ParsedQuestion, parse_question
 from tsqa.referring import names_others
 
+MEMBERS = yaml.safe_load(
+    (Path(__file__).parent / "data" / "options.yaml").read_text(encoding="utf-8")
+)
 STATEMENTS = "Consider these.\nA. Tin melts.\nB. Tin burns.\nC. Tin sings.\nWhich of them hold?"
 WORDS = ["tin", "wool", "salt", "glass", "cork"]
 
@@ -48,8 +53,7 @@ def asked(text: str) -> ParsedQuestion:
         {"C": "salt", "A": "tin", "B": "wool"},
         {"1": "tin", "2": "wool", "3": "salt"},
         [{"A": "tin"}, {"B": "wool"}, {"C": "salt"}],
-        [{"label": "A", "text": "tin"}, {"label": "B", "text": "wool"}, {"text": "salt"}][:2]
-        + [{"label": "C", "text": "salt"}],
+        [{"label": a, "text": b} for a, b in (("A", "tin"), ("B", "wool"), ("C", "salt"))],
         "A. tin\nB. wool\nC. salt",
         "(a) tin (b) wool (c) salt",
         "A) tin B) wool C) salt",
@@ -160,38 +164,13 @@ def test_options_in_the_question_and_beside_it_must_agree() -> None:
     assert bare == "the options are letters without their texts"
 
 
-NAMING = (
-    "all of the above|None of the above|Both A and B|A and B|A & C only|A, B and C|neither A nor B"
-    "|all but C|All except C|A only|only B|either A or B|Both (A) and (B)|Both (1) and (2)"
-    "|1 and 2 only|I and II only|options A and B|Option B|All of these|none of these|Same as A"
-    "|more than one of the above|two of the above|None of the above are correct|both|Neither"
-    "|the above are all true|All of the other options|any of the above|both a and b|(a) and (b)"
-    "|all the mentioned options|All answers are correct|the first two options"
-    "|alle oben genannten|Keine der genannten Antworten|todas las anteriores"
-    "|ninguna de las anteriores|toutes les r\u00e9ponses ci-dessus|aucune de ces r\u00e9ponses"
-    "|todas as anteriores|nenhuma das alternativas|tutte le precedenti|nessuna delle precedenti"
-    "|\u4ee5\u4e0a\u90fd\u662f|\u4ee5\u4e0a\u90fd\u4e0d\u662f|\u4ee5\u4e0a\u7686\u975e|A\u548cB"
-    "|\u4e0a\u8a18\u306e\u3059\u3079\u3066|\u3044\u305a\u308c\u3067\u3082\u306a\u3044"
-    "|\uc704\uc758 \ubaa8\ub450|\u0432\u0441\u0435 \u0432\u044b\u0448\u0435\u043f\u0435\u0440\u0435\u0447\u0438\u0441\u043b\u0435\u043d\u043d\u043e\u0435"
-    "|\u062c\u0645\u064a\u0639 \u0645\u0627 \u0633\u0628\u0642|\u0909\u092a\u0930\u094b\u0915\u094d\u0924 \u0938\u092d\u0940"
-    "|yukar\u0131dakilerin hepsi|wszystkie powy\u017csze|alla ovanst\u00e5ende|A und B|A et B|A y C|A e B"
-).split("|")
-PLAIN = (
-    "Both are soft.|They both hibernate.|just above its mantle|above and beyond|vitamin A|A minor"
-    "|trees that tower above the ground|all of them|none|most of them|all of these animals sleep"
-    "|the other side|all the other planets|two other elements|the first and the third|each other"
-    "|all year round|below sea level|Only the Sun|neither has friction|A cat and B-52s|either way"
-    "|all answers lie within|1 and 2 pounds|plan B|only a dog|not a dog|A"
-).split("|")
-
-
-@pytest.mark.parametrize("option", NAMING)
+@pytest.mark.parametrize("option", MEMBERS["pointing"])
 def test_an_option_that_names_others_is_refused(option: str) -> None:
     question = {"question": "Which give light?", "options": ["the sun", option, "a lamp", "coal"]}
     assert asked(json.dumps(question)).error == "an option names other options"
 
 
-@pytest.mark.parametrize("option", PLAIN)
+@pytest.mark.parametrize("option", MEMBERS["plain"])
 def test_an_option_that_means_itself_is_kept(option: str) -> None:
     assert not names_others(["the sun", "a lamp", "coal", option], "Which give light?")
 

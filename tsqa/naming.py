@@ -8,6 +8,7 @@ work is linear in the text.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from tsqa.choosing import ORDINALS, letter_index
@@ -35,7 +36,8 @@ _ENDS = (
 _VERDICT = (
     r"(?=(?: (?:is|are|was|were|must be|would be|can be|seems?|both|also|all|therefore|clearly"
     r"|obviously|thus|the|not|only|an?)){1,5}"
-    r" (?:correct|incorrect|wrong|right(?! angle| triangle)|eliminated|ruled out|invalid"
+    r" (?:correct|incorrect|wrong|right(?! (?:angle|triangle|side|hand|of|to|after|before)\b)"
+    r"|eliminated|ruled out|invalid"
     r"|distractors?|best (?:answer|option|choice))\b"
     r"|(?::| -| \u2013| \u2014) (?:it is |this is |not )?(?:in)?(?:correct|wrong|right)\b)"
 )
@@ -74,8 +76,10 @@ _UNCLEAR = re.compile(
 _LIKE_A_WORD = re.compile(r"[*(\[]*(?:[a-z]|I\b)")
 _BRACKETED = re.compile(r"(?P<before>[\w\u00b0']{0,30}[ ]?)\((?P<letter>[A-Za-z])\)")
 _AS_NOTATION = re.compile(
-    r"[$\\_^]{1,2}([A-Z])\b|\b([A-Z])(?:'|\s?[=+<>|\u222a\u2229\u00d7\u2264\u2265^_\\])"
-    r"|[=+<>|\u222a\u2229\u00d7]\s?([A-Z])\b|\w\(([A-Z])\b|\b([A-Z])\(|\(([A-Z]), ?[A-Z]"
+    r"[$\\_^]{1,2}([A-Z])\b|\b([A-Z])(?:'|\s?[=+<>"
+    r"|\u222a\u2229\u00d7\u2227\u2228\u2192\u21d2\u2208\u2264\u2265^_\\])"
+    r"|[=+<>|\u222a\u2229\u00d7\u2227\u2228\u2192\u21d2\u00ac]\s?([A-Z])\b|\w\(([A-Z])\b"
+    r"|\b([A-Z])\(|\(([A-Z]), ?[A-Z]"
 )
 _SUBJECT_BEFORE = re.compile(
     r"(?:^|[.!?;:,\n*\"\u201c\u2014-]\s*|\b(?:and|or|but|so|that|while|whereas|both|neither|nor"
@@ -93,12 +97,11 @@ _TALK = re.compile(
     r"\b(?:wrong|incorrect|correct|options?|choices?|eliminat\w+|distractors?)\b", re.I
 )
 _LABEL = re.compile(r"(?<![\w\u00b0'.])([A-Z])(?![\w'])")
+_INITIAL = re.compile(r"[A-Z]\. [A-Z][a-z]|[A-Z]'")
 _ARTICLE = re.compile(r"A (?!and\b|or\b|is\b|only\b)[a-z]")
 _LEAD_LINE = re.compile(
     r"^[ \t]{0,8}(?:[-*+\u2022] )?[*]{0,2}[(\[]?([A-Z])[.):\]]\)?[*]{0,2}[ \t]", re.M
 )
-
-
 _NOUN_GROUPS = ("of_noun", "of_foreign", "of_answer", "of_item", "of_chosen", "of_zh")
 _ROMANS = ("i", "ii", "iii", "iv", "v", "vi")
 _STATES = re.compile(r"(?:is|are|was|be):? $|: $")
@@ -123,14 +126,18 @@ def name_options(
     if _UNCLEAR.search(text):
         return ""
     mentions = _Mentions(text, choices, question, is_of_options)
-    parts, done = [], 0
+    parts, spans, done = [], [], 0
     try:
         for match in _MENTION.finditer(text):
-            if match.start() >= done:
-                named, end = mentions.name(match)
-                parts += [text[done : match.start()], named]
-                done = end
+            named = mentions.name(match) if match.start() >= done else None
+            if named is not None:
+                parts += [text[done : match.start()], named[0]]
+                done = named[1]
+                if not (match["ordinal"] or match["numbers"]):
+                    spans.append((match.start(), done))
     except _Unresolved:
+        return ""
+    if spans and mentions.has_left(spans):
         return ""
     return ("".join(parts) + text[done:]).strip()
 
@@ -156,22 +163,44 @@ class _Mentions:
         within = {letter for letter in leads if letter_index(letter) < len(choices)}
         self._is_listed = len(leads) == len(within) >= max(2, len(choices) - 1)
         self._talks = bool(_TALK.search(text)) or is_of_options
+        self._subjects = self._find_subjects()
 
-    def name(self, match: re.Match[str]) -> tuple[str, int]:
-        """(the mention with its options, where it ends); unchanged where it may be notation."""
+    def name(self, match: re.Match[str]) -> _Named:
+        """The mention with its options, and where it ends; None where it may be notation."""
         if match["bracketed"]:
-            named = self._name_bracketed(match)
-        elif match["leading"]:
-            named = self._name_leading(match)
-        elif match["ordinal"]:
-            named = self._name_ordinal(match)
-        elif match["numbers"]:
-            named = self._name_numbered(match)
-        elif match["of_decision"] or match["of_verdict"] or match["of_both"]:
-            named = self._name_judged(match)
-        else:
-            named = self._name_by_noun(match)
-        return named or (match[0], match.end())
+            return self._name_bracketed(match)
+        if match["leading"]:
+            return self._name_leading(match)
+        if match["ordinal"]:
+            return self._name_ordinal(match)
+        if match["numbers"]:
+            return self._name_numbered(match)
+        if match["of_decision"] or match["of_verdict"] or match["of_both"]:
+            return self._name_judged(match)
+        return self._name_by_noun(match)
+
+    def has_left(self, spans: Sequence[tuple[int, int]]) -> bool:
+        """Whether a sentence or clause outside of the spans begins with an option's letter."""
+        starts = [start for start, _ in spans]
+        for place in self._subjects:
+            before = bisect_right(starts, place) - 1
+            if before < 0 or spans[before][1] <= place:
+                return True
+        return False
+
+    def _find_subjects(self) -> list[int]:
+        """Where a sentence or clause begins with an option's letter."""
+        return [
+            match.start()
+            for match in _LABEL.finditer(self._text)
+            if letter_index(match[1]) < len(self._choices)
+            and match[1] not in self._labels
+            and not _ARTICLE.match(self._text, match.start())
+            and not _INITIAL.match(self._text, match.start())
+            and self._is_subject_at(
+                match.start() - self._text.startswith("(", max(0, match.start() - 1))
+            )
+        ]
 
     def _find_notation(self) -> tuple[set[str], bool]:
         """(letters that the text uses as signs, whether it brackets letters beyond the options)."""
@@ -215,7 +244,10 @@ class _Mentions:
         letters = set(_LETTER.findall(match[group]))
         if letters & self._labels or any(letter_index(x) >= len(self._choices) for x in letters):
             return None
-        if group != "of_decision" and not self._is_subject_at(match.start()):
+        if group != "of_decision" and not self._is_subject_at(match.start(group)):
+            return None
+        is_sure = group == "of_verdict" or self._talks
+        if not is_sure and (group == "of_both" or self.has_left([match.span()])):
             return None
         if letters & self._notation or ("(" in match[group] and self._has_foreign_brackets):
             if group == "of_verdict":
