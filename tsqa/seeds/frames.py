@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tsqa.boxes import boxed_contents
+
 QUESTION_FIELDS = ("question", "query", "problem", "qtext", "question_stem", "goal", "pregunta")
 PASSAGE_FIELDS = (
     *("passage", "context", "article", "story", "paragraph", "support", "background", "abstract"),
@@ -138,15 +140,34 @@ def cloze(sentences: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def split_answer(target: str) -> tuple[str, str]:
-    """(answer, explanation) of a target: after `####` or `The answer is`, with its working."""
+    """(answer, explanation) of a target: in its box, after `####` or `The answer is`; its working.
+
+    Raises ValueError where boxes hold different answers: no one of them is the key.
+    """
+    boxes = boxed_contents(target)
+    if boxes:
+        contents = {re.sub(r"\s+", "", content) for _, _, content in boxes}
+        if len(contents) > 1:
+            raise ValueError("several boxed answers")
+        return boxes[-1][2], _unboxed(target, boxes)
     working, marker, final = target.rpartition("####")
-    if marker:
+    if marker and "\n" not in final.strip():  # elsewhere it is a heading
         clean = re.sub(r"<<[^>]*>>", "", working)
         return final.strip(), " ".join(clean.split())
     said = _ANSWER_IS.search(target)
     if said and target[: said.start()].strip():
         return said[1].strip(), " ".join(target[: said.start()].split())
     return tidy(re.sub(r"^\s*(?:Answer|A):\s*", "", target)), ""
+
+
+def _unboxed(target: str, boxes: Sequence[tuple[int, int, str]]) -> str:
+    """A solution with the content of its boxes in their place; empty where it is a box alone."""
+    pieces, place = [], 0
+    for begin, end, content in boxes:
+        pieces += [target[place:begin], content]
+        place = end
+    text = tidy("".join([*pieces, target[place:]]))
+    return "" if text.strip("$. ") == boxes[-1][2].strip() else text
 
 
 def _field_within(
