@@ -55,6 +55,10 @@ def test_what_is_in_doubt_names_no_option(text: str) -> None:
         ("A", ["a dog", "A cat"], 0),
         ("not at all", ["not at all", "at all"], 0),
         ("F", ["x", "y"], None),
+        ("14", ["12 meters", "14 meters", "16 meters"], 1),
+        ("14", ["14 m", "14 km", "16 km"], None),
+        ("rocket", ["a rocket", "a train"], 0),
+        ("the rocket", ["a rocket", "the rocket"], 1),
         ("A. right or wrong, as you like", ["right or wrong", "right"], 0),
     ],
 )

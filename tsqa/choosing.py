@@ -137,13 +137,13 @@ def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
 
 
 def find_option(text: str, choices: Sequence[str]) -> int | None:
-    """The one option that a text equals: as written, else as a number, else by its words."""
-    for key in (_folded, _numeric, _worded):
+    """The one option that a text equals: as written, as a number, by its words, by its value."""
+    for key in (_folded, _numeric, _worded, _without_article):
         keys = [key(choice) for choice in choices]
         wanted = key(text)
         if wanted and len(set(keys)) == len(keys) and wanted in keys:
             return keys.index(wanted)
-    return None
+    return _find_value(text, choices)
 
 
 def letter_index(letter: str) -> int:
@@ -257,6 +257,23 @@ def _folded(text: str) -> str:
 def _worded(text: str) -> str:
     """The words alone; empty where signs tell more than words, as in -5, C++ and x < y."""
     return "" if _SIGNS.search(text) else normalise(text)
+
+
+def _without_article(text: str) -> str:
+    return re.sub(r"^(?:an?|the) (?=\w{2})", "", _worded(text))
+
+
+def _find_value(text: str, choices: Sequence[str]) -> int | None:
+    """The option that a bare number means where all are numbers of one unit: 14 of `14 meters`."""
+    number = read_quantity(text)
+    if number is None or number.unit:
+        return None
+    found = [read_quantity(choice) for choice in choices]
+    values = [quantity.value for quantity in found if quantity is not None]
+    units = {quantity.unit for quantity in found if quantity is not None}
+    if len(set(values)) < len(choices) or len(units) > 1 or number.value not in values:
+        return None
+    return values.index(number.value)
 
 
 def _numeric(text: str) -> str:
