@@ -121,7 +121,8 @@ class Choice:
 
 def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
     """The option that an answer names, all texts cleaned; `said` is what `whole` concludes."""
-    said = _LEAD_IN.sub("", said, count=1) or said
+    if _find_prefix(said, choices) is None:  # an option may begin with `It is`
+        said = _LEAD_IN.sub("", said, count=1) or said
     worded = find_option(whole, choices)
     worded = find_option(said, choices) if worded is None else worded
     letter = _LETTER.match(said)
@@ -138,7 +139,7 @@ def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
 
 def find_option(text: str, choices: Sequence[str]) -> int | None:
     """The one option that a text equals: as written, as a number, by its words, by its value."""
-    for key in (_folded, _numeric, _worded, _without_article):
+    for key in (_bare, _folded, _numeric, _worded, _without_article):
         keys = [key(choice) for choice in choices]
         wanted = key(text)
         if wanted and len(set(keys)) == len(keys) and wanted in keys:
@@ -237,10 +238,12 @@ def _is_held(index: int, choices: Sequence[str]) -> bool:
 
 def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
     """(the longest option with which a text begins, the rest of the text, folded)."""
-    said = _folded(text)
+    # Case counts where it is all that tells two options apart, as in Ww and ww.
+    fold = _folded if len(set(map(_folded, choices))) == len(choices) else _bare
+    said = fold(text)
     found = [
         (len(option), index)
-        for index, option in enumerate(map(_folded, choices))
+        for index, option in enumerate(map(fold, choices))
         if option and said.startswith(option) and not _WORD_GOES_ON.match(said, len(option))
     ]
     if not found:
@@ -249,9 +252,13 @@ def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
     return index, said[length:]
 
 
-def _folded(text: str) -> str:
+def _bare(text: str) -> str:
     text = text.strip(" \t\n*\"'\u201c\u201d`").removesuffix(".")
-    return " ".join(text.casefold().replace("\u2212", "-").split())
+    return " ".join(text.replace("\u2212", "-").split())
+
+
+def _folded(text: str) -> str:
+    return _bare(text).casefold()
 
 
 def _worded(text: str) -> str:
