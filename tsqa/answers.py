@@ -1,8 +1,6 @@
 """The answer that a reply gives: of which kind it is, cleaned, and as one of the options.
 
-Promises: nothing here raises on any text; an option is named by its letter, by its words, or by
-both where they agree, and otherwise by nothing; a letter never reaches the data, since each vote
-shows the options in another order.
+Promises: nothing here raises on any text; what is in doubt is no answer, and says why.
 """
 
 from __future__ import annotations
@@ -12,32 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tsqa.boxes import boxed_content, boxed_contents
+from tsqa.choosing import choose
 from tsqa.filters.formulas import as_formula, list_items
 from tsqa.filters.text import normalise
 from tsqa.quantities import looks_like_range_or_date, read_quantity, state_quantity
 from tsqa.recipe import AnswerKind
 from tsqa.replies import fenced_code, repeats
+from tsqa.stated import last_statement
 
 _MAX_SHORT_WORDS = 6
 """A number with its unit, or a name; what is longer is a sentence."""
 
-STATED = re.compile(r"\b(?:answer|option|choice) (?:is|would be|must be)\b:?", re.IGNORECASE)
-_NEXT_SENTENCE = re.compile(r"[.!] (?=(?:This|That|It|Because|Since|The|So|Therefore|We)\b)")
-_LETTER = re.compile(
-    r"(?:(?:option|choice|answer) )?[(\[]?(?P<letter>[A-Za-z])"
-    r"(?:[)\]][.:]?|[.:,](?=\s|$)|(?= [-\u2013\u2014] )|$)(?P<rest>.*)",
-    re.DOTALL | re.IGNORECASE,
-)
-_SECOND_LETTER = re.compile(r"\s*(?:and|or|,|&|/)?\s*[(\[]?[A-Za-z](?:[)\].,]|$)")
-_WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w")
-_SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
-_JOINED = re.compile(r"\W{0,3}(?:or|and)\b")
-_MENTION = re.compile(
-    r"\b(?P<noun>(?i:option|choice|answer|answer is):? )[*]{0,2}\(?(?P<named>[A-Z])\b\)?[*]{0,2}"
-    r"|\((?P<bracketed>[A-Z])\)"
-    r"|^(?P<bullet>[ \t]{0,8}(?:[-*+] )?)[*]{0,2}\(?(?P<leading>[A-Z])[.):]\)?[*]{0,2}[ \t]+",
-    re.MULTILINE,
-)
 _ABOUT = re.compile(r"\\approx(?:eq)?(?![a-zA-Z])")
 _NAME = re.compile(
     r"[A-Za-z]\w{0,20}(?: [A-Za-z]\w{0,20}){0,4}"
@@ -72,6 +55,8 @@ class Reading:
     index: int | None = None
     """Into the choices."""
     error: str = ""
+    is_bare: bool = False
+    """Of a choice: the text is the option's letter or words, and nothing else."""
 
 
 def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
@@ -102,24 +87,6 @@ def read_code(text: str) -> str:
     return block[0] if block else text.strip("\n")
 
 
-def name_options(text: str, choices: Sequence[str]) -> str:
-    """Letters replaced by the options they stand for: each vote shows another order."""
-
-    def name(match: re.Match[str]) -> str:
-        letter = match["named"] or match["bracketed"] or match["leading"]
-        index = ord(letter) - ord("A")
-        if index >= len(choices):
-            return match[0]
-        option = choices[index]
-        is_said = text[match.end() :].lstrip(" *:.)").casefold().startswith(option.casefold())
-        if match["leading"]:
-            return match["bullet"] + ("" if is_said else f"{option}: ")
-        kept = match["noun"] if (match["noun"] or "").lower().startswith("answer is") else ""
-        return kept if is_said else f'{kept}"{option}"'
-
-    return _MENTION.sub(name, text)
-
-
 def _disagreeing_boxes(text: str) -> bool:
     """Whether a text boxes different results, none of which corrects the ones before it."""
     boxes = boxed_contents(text)
@@ -142,63 +109,10 @@ def tidy(text: str) -> str:
 
 def _choose(text: str, choices: Sequence[str]) -> Reading:
     """The option that a text names, by its letter, by its words, or by both if they agree."""
-    said = re.sub(r"^(?:it is|it's|this is|that is) ", "", _concluded(text), flags=re.IGNORECASE)
-    letter = _LETTER.match(said)
-    index = ord(letter["letter"].upper()) - ord("A") if letter else len(choices)
-    worded = _find_option(text, choices)
-    worded = _find_option(said, choices) if worded is None else worded
-    if letter is None or index >= len(choices):
-        worded = _find_prefix(said, choices) if worded is None else worded
-        if worded is None:
-            return Reading(error="names no option")
-        return Reading(answer=choices[worded], index=worded)
-    if worded is None:
-        worded = _find_option(letter["rest"], choices)
-    if worded is None and _SECOND_LETTER.match(letter["rest"]):
-        return Reading(error="names two options")
-    if worded is None:
-        worded = _find_prefix(letter["rest"], choices)
-    if worded not in (None, index):
-        return Reading(error="letter and words name different options")
-    return Reading(answer=choices[index], index=index)
-
-
-def _find_option(text: str, choices: Sequence[str]) -> int | None:
-    """The one option that a text equals: as cleaned, else as a number, else by its words."""
-    for key in (_folded, _numeric, _worded):
-        keys = [key(choice) for choice in choices]
-        wanted = key(text)
-        if wanted and len(set(keys)) == len(keys) and wanted in keys:
-            return keys.index(wanted)
-    return None
-
-
-def _find_prefix(text: str, choices: Sequence[str]) -> int | None:
-    """The longest option with which a text begins, unless it goes on with `or` or `and`."""
-    said = _folded(text)
-    found = [
-        (len(option), index)
-        for index, option in enumerate(map(_folded, choices))
-        if option and said.startswith(option) and not _WORD_GOES_ON.match(said, len(option))
-    ]
-    if not found:
-        return None
-    length, index = max(found)
-    return None if _JOINED.match(said, length) else index
-
-
-def _folded(text: str) -> str:
-    return " ".join(_clean(text).casefold().replace("\u2212", "-").split())
-
-
-def _worded(text: str) -> str:
-    """The words alone; empty where signs tell more than words, as in -5, C++ and x < y."""
-    return "" if _SIGNS.search(text) else normalise(text)
-
-
-def _numeric(text: str) -> str:
-    found = read_quantity(_clean(text))
-    return "" if found is None or found.unit not in ("", "%") else f"{found.value} {found.unit}"
+    chosen = choose(_clean(text), _concluded(text), [_clean(choice) for choice in choices])
+    if chosen.index is None:
+        return Reading(error=chosen.error)
+    return Reading(choices[chosen.index], chosen.index, is_bare=chosen.is_bare)
 
 
 def _read_number(text: str) -> Reading:
@@ -249,9 +163,7 @@ def _concluded(text: str) -> str:
     if boxed:
         return _clean(boxed)
     text = text.rpartition("####")[2]
-    _, *after = STATED.split(text)
-    stated = after[-1].strip().partition("\n")[0] if after else ""
-    return _clean(_NEXT_SENTENCE.split(stated)[0] or text)
+    return _clean(last_statement(text) or text)
 
 
 def _clean(text: str) -> str:

@@ -61,7 +61,7 @@ def run(context: StageContext) -> dict[str, Any]:
             answer_again(stronger, seeds, seed, candidate, section.cascade.agreement)
             for seed, candidate in zip(asked, read_jsonl(first), strict=True)
         )
-        _count_while_writing(context.out / "candidates.jsonl", ask(stronger.asker, jobs))
+        counts = _count_while_writing(context.out / "candidates.jsonl", ask(stronger.asker, jobs))
         first.unlink()
     return {
         "seeds": len(seeds),
@@ -194,6 +194,7 @@ def _vote(teacher: Teacher, candidate: dict[str, Any], shots: Sequence[Seed]) ->
     schema = prompt.schema_for(section.enrichment)
     role = teacher.asker.role
     prefix = "a" if role == "teacher" else "c"
+    asked = f"{candidate['context']}\n{candidate['question']}"
     orders, requests = [], []
     for number in range(section.votes):
         name = f"{candidate['id']}.{prefix}{number}"
@@ -212,7 +213,7 @@ def _vote(teacher: Teacher, candidate: dict[str, Any], shots: Sequence[Seed]) ->
     completions = yield requests
     for (name, order), completion in zip(orders, completions, strict=True):
         shown = [candidate["choices"][place] for place in order]
-        parsed = parse_answer(completion.text, completion.finish_reason, kind, shown)
+        parsed = parse_answer(completion.text, completion.finish_reason, kind, shown, asked)
         vote = {
             "id": name,
             "order": order or None,
@@ -278,13 +279,18 @@ def _watched(
 
 
 def _count_while_writing(path: Path, candidates: Iterator[dict[str, Any]]) -> dict[str, int]:
-    unparsable = 0
+    unparsable = dropped = 0
 
     def counted() -> Iterator[dict[str, Any]]:
-        nonlocal unparsable
+        nonlocal unparsable, dropped
         for candidate in candidates:
             unparsable += bool(candidate["parse_error"])
+            dropped += sum(len(vote["dropped"]) for vote in candidate["votes"])
             yield candidate
 
     written = write_jsonl(path, counted())
-    return {"candidates": written, "unparsable_questions": unparsable}
+    return {
+        "candidates": written,
+        "unparsable_questions": unparsable,
+        "dropped_explanations": dropped,
+    }

@@ -15,11 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tsqa.answers import STATED, name_options, read_answer, read_code, tidy
+from tsqa.answers import read_answer, read_code, tidy
 from tsqa.boxes import boxed_content
+from tsqa.filters.text import normalise
 from tsqa.filters.votes import classify_answers
+from tsqa.naming import name_options
+from tsqa.options import Options, are_letters, read_options, split_options
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import AnswerKind
+from tsqa.referring import names_others
 from tsqa.replies import (
     CUT,
     as_text,
@@ -29,8 +33,8 @@ from tsqa.replies import (
     read_objects,
     repeats,
     split_labels,
-    split_options,
 )
+from tsqa.stated import is_announced, last_statement, tagged_answers
 
 MIN_CHOICES, MAX_CHOICES = 2, 10
 _MAX_BARE_WORDS = 30
@@ -38,12 +42,10 @@ _MAX_BARE_WORDS = 30
 _EXTRAS = ("reasoning", "knowledge", "context", "distractors")
 
 _OPENER = re.compile(
-    r"\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
+    r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
     re.IGNORECASE,
 )
-_MARK_OF_RIGHT = re.compile(
-    r"(?:\((?:correct|correct answer|right answer)\)|[\u2713\u2714\u2705])$", re.IGNORECASE
-)
+_LETTERED = re.compile(r"[ \t]{0,8}[*]{0,2}\(?([A-J])[.):]\)?[*]{0,2} ?\w")
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
 
 
@@ -67,6 +69,8 @@ class ParsedAnswer:
     knowledge: str = ""
     context: str = ""
     distractors: str = ""
+    dropped: tuple[str, ...] = ()
+    """Explanations left out: they speak of options by letters that cannot be told."""
     error: str = ""
 
 
@@ -81,20 +85,17 @@ def parse_question(
     objects = _known_objects(said, is_cut, kind, ("question", "passage", "choices", "tests"))
     fields = objects[0] if objects else _labelled_question(said, is_cut, form, has_context)
     question = as_text(fields.get("question"))
-    choices: list[str] = []
+    options = Options([])
     if kind == "choice":
-        stem, written = split_options(question)
-        choices = _read_options(fields.get("choices")) or _read_options(written)
-        if written and len(written) == len(choices):
-            question = stem
+        question, options = _split_choice(question, fields.get("choices"))
     parsed = ParsedQuestion(
         question=tidy(question),
         context=tidy(as_text(fields.get("passage") or fields.get("context"))),
-        choices=choices,
+        choices=options.texts,
         tests=read_code(as_text(fields.get("tests"))) if kind == "code" else "",
         error="",
     )
-    error = _problem_of(parsed, kind, has_context)
+    error = _problem_of(parsed, kind, has_context) or options.error
     if not error and not objects and re.search(r"\b(?:Answer|Question):", parsed.question):
         error = "runs into the next field"
     if is_cut and error.startswith("no "):
@@ -103,9 +104,12 @@ def parse_question(
 
 
 def parse_answer(
-    text: str, finish_reason: str, kind: AnswerKind, choices: Sequence[str]
+    text: str, finish_reason: str, kind: AnswerKind, choices: Sequence[str], question: str = ""
 ) -> ParsedAnswer:
-    """Read an answer and what explains it; `choices` in the order in which they were shown."""
+    """Read an answer and what explains it; `choices` in the order in which they were shown.
+
+    `question` is what was shown with them: letters that it uses are no options' letters.
+    """
     is_cut = finish_reason == "length"
     said, error = open_reply(text, finish_reason)
     if error:
@@ -127,10 +131,15 @@ def parse_answer(
     if len({(r.index, label) for r, label in zip(readable, said_same, strict=True)}) > 1:
         return ParsedAnswer(error="answers contradict each other")
     extras = {name: "\n".join(filter(None, map(tidy, fields.get(name, [])))) for name in _EXTRAS}
-    if kind == "choice":
-        extras = {name: name_options(value, choices) for name, value in extras.items()}
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
-    return ParsedAnswer(readable[0].answer, readable[0].index, **kept)
+    named = kept
+    if kind == "choice":
+        named = {
+            name: name_options(value, choices, question, is_of_options=name == "distractors")
+            for name, value in kept.items()
+        }
+    dropped = tuple(name for name in _EXTRAS if kept[name] and not named[name])
+    return ParsedAnswer(readable[0].answer, readable[0].index, dropped=dropped, **named)
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
@@ -224,35 +233,39 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return "an empty option"
         if len({" ".join(choice.casefold().split()) for choice in parsed.choices}) < count:
             return "two options are equal"
+        if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
+            return "an option names other options"
     return ""
 
 
-def _read_options(value: Any) -> list[str]:
-    """Options as texts, without letters, bullets and marks of the right one."""
-    if isinstance(value, str):
-        _, options = split_options(value)
-        separator = "\n" if "\n" in value.strip() else ";"
-        value = options or [line for line in value.split(separator) if line.strip()]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return []
-    texts = [" ".join(_option_text(option).split()) for option in value]
-    _, stripped = split_options("\n".join(texts))
-    texts = stripped if len(stripped) == len(texts) else texts
-    return [_MARK_OF_RIGHT.sub("", tidy(text.strip().removeprefix("- "))).strip() for text in texts]
+def _split_choice(question: str, given: Any) -> tuple[str, Options]:
+    """(the question without its options, the options): those given, or those within it.
 
-
-def _option_text(option: Any) -> str:
-    """Of an option written as an object, such as {label: A, text: Paris}, its longest value."""
-    if isinstance(option, dict):
-        return max(map(as_text, option.values()), key=len, default="")
-    return as_text(option)
+    What the question letters beside the options that are given is part of it, unless it is the
+    same options again.
+    """
+    stem, written = split_options(question)
+    within, beside = read_options(written), read_options(given)
+    are_bare = are_letters(beside.texts)
+    if not beside.texts or (are_bare and len(written) == len(beside.texts)):
+        return (stem, within) if written else (question, beside)
+    if are_bare:
+        return question, replace(beside, error="the options are letters without their texts")
+    again = {normalise(text) or text for text in within.texts}
+    listed = {normalise(text) or text for text in beside.texts}
+    if again and again == listed:
+        return stem, beside
+    if 2 * len(again & listed) > len(listed):
+        return question, replace(beside, error="options unlike those in the question")
+    return question, beside
 
 
 def _labelled_answer(
     text: str, is_cut: bool, kind: AnswerKind, choices: Sequence[str]
 ) -> dict[str, list[str]]:
+    tagged, around = tagged_answers(text)
+    if tagged:
+        return {"answer": tagged, "reasoning": [around]}
     lead, pieces = split_labels(text)
     lead = _OPENER.sub("", lead, count=1)
     is_begun = bool(lead.strip())
@@ -289,6 +302,9 @@ def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")
     line, newline, rest = value.strip().partition("\n")
+    if is_announced(line):
+        announced, newline, rest = rest.strip().partition("\n")
+        line = f"{line}\n{announced}"
     return ("", "") if is_torn and not newline else (line, rest.strip())
 
 
@@ -307,15 +323,35 @@ def _bare_answer(
     first, newline, rest = text.strip().partition("\n")
     if is_torn:
         return (first, "") if newline and len(first.split()) <= _MAX_BARE_WORDS else ("", "")
-    stated = [line for line in text.splitlines() if STATED.search(line)]
+    stated = last_statement(text)
     if stated:
-        return stated[-1], _working(text)
+        return stated, _working(text)
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
-        for line in (lines[0], lines[-1]):
-            if not read_answer(line, kind, choices).error:
-                return line, "\n".join(other for other in lines if other != line)
+        likely = _likely_line(lines, kind, choices)
+        if likely is not None:
+            return likely, "\n".join(other for other in lines if other != likely)
     return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
+
+
+def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str]) -> str | None:
+    """Of the first and the last line the likelier answer; None where neither can be read.
+
+    Of options, a line with nothing but one counts more than a sentence that begins with one;
+    where both lines are of the same sort and name different options, or only options are listed,
+    none does: empty.
+    """
+    # Options said again, one below the other, are no answer.
+    listed = [line for line in lines if _LETTERED.match(line)] if kind == "choice" else []
+    letters = {match[1] for match in map(_LETTERED.match, listed) if match}
+    again = set(listed) if len(letters) > 2 else set()
+    ends = [line for line in (lines[0], lines[-1]) if line not in again]
+    readings = {line: read_answer(line, kind, choices) for line in ends}
+    readable = [line for line, reading in readings.items() if not reading.error]
+    likely = [line for line in readable if readings[line].is_bare] or readable
+    if kind == "choice" and len({readings[line].index for line in likely}) > 1:
+        return ""
+    return likely[0] if likely else "" if again else None
 
 
 def _working(text: str) -> str:

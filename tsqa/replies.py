@@ -1,4 +1,4 @@
-"""A teacher's reply taken apart: thoughts, JSON objects, labelled fields, options, code.
+"""A teacher's reply taken apart: thoughts, JSON objects, labelled fields, code.
 
 Promises: nothing here raises on any text; a JSON object or a field is what the teacher wrote, never
 a guess at what it would have written; work is linear in the text, up to `MAX_CHARACTERS`.
@@ -22,10 +22,25 @@ _NAMES = {
     "context": "context|new context|background|background context",
     "choices": "options|choices|answer options|answer choices",
     "tests": "tests?|unit tests?|test cases?",
-    "final": "final answer",
-    "answer": "answer|the answer|correct answer|correct option|correct choice",
+    "final": "final answer|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
+    "answer": "answer|the answer|correct answer|correct option|correct choice|(?:richtige )?antwort"
+    "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
+    "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"
+    "|(?:\u043f\u0440\u0430\u0432\u0438\u043b\u044c\u043d\u044b\u0439 )?"
+    "\u043e\u0442\u0432\u0435\u0442"
+    "|(?:\u6b63\u786e)?\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u89e3|\u7b54\u3048"
+    "|\u89e3\u7b54|\u56de\u7b54|\uc815\ub2f5|\ub2f5"
+    "|\u0627\u0644\u0625\u062c\u0627\u0628\u0629"
+    "(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629)?"
+    "|\u0627\u0644\u062c\u0648\u0627\u0628|\u0909\u0924\u094d\u0924\u0930",
     "reasoning": "reasoning|because|explanation|rationale|solution|step-by-step reasoning"
-    "|step-by-step solution|step by step|working|why",
+    "|step-by-step solution|step by step|working|why|begr\u00fcndung|erkl\u00e4rung"
+    "|explicaci\u00f3n"
+    "|explication|justification|explica\u00e7\u00e3o|spiegazione"
+    "|\u043f\u043e\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
+    "|\u043e\u0431\u044a\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
+    "|\u89e3\u6790|\u5206\u6790|\u7406\u7531|\u89e3\u8aac|\u89e3\u91ca|\uc124\uba85|\ud574\uc124"
+    "|\u0627\u0644\u0634\u0631\u062d|\u0627\u0644\u062a\u0641\u0633\u064a\u0631",
     "knowledge": "knowledge|knowledge used|background knowledge|key knowledge|key facts?",
     "distractors": "distractors|wrong options|incorrect options|why not the others"
     "|why (?:each distractor|the others?|the other (?:options|answers|choices)) (?:is|are)"
@@ -40,7 +55,7 @@ _LABEL = re.compile(
     r"^[ \t]{0,8}(?:(?:[-+*>]|\d{1,2}[.)])[ \t]{1,4})?"
     rf"(?P<mark>[#*_]{{1,8}}[ \t]{{0,4}}[*_]{{0,3}})?(?:{_NAME})"
     r"(?:[ \t]\d{1,3})?(?:[ \t]?\([^()\n]{0,60}\))?"
-    r"(?:[ \t*_]{0,8}:[*_]{0,3}[ \t]*|(?(mark)[ \t*_]{0,8}$|(?!)))",
+    r"(?:[ \t*_]{0,8}[:\uff1a][*_]{0,3}[ \t]*|(?(mark)[ \t*_]{0,8}$|(?!)))",
     re.MULTILINE | re.IGNORECASE,
 )
 _FENCE = re.compile(
@@ -59,15 +74,6 @@ _LATEX = re.compile(
     r"(?![a-zA-Z]))"
 )
 _CUT_MARK = "\ue000"
-_OPTION_LINE = re.compile(
-    r"^[ \t]{0,8}(?:[-*+][ \t]{1,4})?[*_]{0,2}\(?(?P<letter>[A-Za-z])[.):]\)?[*_]{0,2}[ \t]+(?=\S)",
-    re.MULTILINE,
-)
-_OPTION_INLINE = (
-    re.compile(r"(?:(?<=\s)|^)\((?P<letter>[A-Za-z])\)\s+"),
-    re.compile(r"(?:(?<=\s)|^)(?P<letter>[A-Z])\)\s+"),
-    re.compile(r"(?:(?<=\s)|^)(?P<letter>[A-Z])\.\s+"),
-)
 
 
 def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
@@ -125,23 +131,6 @@ def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
         for label, end in zip(labels, starts[1:], strict=True)
     ]
     return text[: starts[0]], fields
-
-
-def split_options(text: str) -> tuple[str, list[str]]:
-    """(text before the options, options without their letters); no options where no A and B are."""
-    for pattern in (_OPTION_LINE, *_OPTION_INLINE):
-        marks: list[re.Match[str]] = []
-        for mark in pattern.finditer(text):
-            if ord(mark["letter"].upper()) == ord("A") + len(marks):
-                marks.append(mark)
-        if len(marks) < 2:
-            continue
-        ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        options = [text[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
-        # Prose after a blank line is no part of the last option.
-        options[-1] = re.split(r"\n\s*\n", options[-1])[0]
-        return text[: marks[0].start()], options
-    return text, []
 
 
 def fenced_code(text: str) -> tuple[str, bool] | None:

@@ -87,23 +87,25 @@ def split_prompt(
 
 
 def split_options(text: str) -> tuple[str, list[str]]:
-    """(text without its lettered options, the options); ([] unless at least A and B are there)."""
-    options: list[str] = []
-    start = end = 0
+    """(text without its lettered options, the options); ([] unless at least A and B are there).
+
+    The last list counts: statements that the question letters itself come before its options.
+    """
+    block: list[re.Match[str]] = []
+    run: list[re.Match[str]] = []
     for match in _OPTION.finditer(text):
-        if ord(match[1]) - ord("A") != len(options):
-            if len(options) > 1:
-                break
-            options = []
-            if match[1] != "A":
-                continue
-        start = match.start() if not options else start
-        end = match.end()
-        options.append(match[2].strip())
-    if len(options) < 2:
+        if match[1] == "A":
+            run = []
+        elif not run or ord(match[1]) - ord("A") != len(run):
+            run = []
+            continue
+        run.append(match)
+        block = run if len(run) > 1 else block
+    if not block:
         return text, []
+    start, end = block[0].start(), block[-1].end()
     head = re.sub(r"\s*\b(?:Choices|Options|Answer choices):\s*$", "", text[:start].rstrip())
-    return f"{head}\n{text[end:].lstrip()}".strip(), options
+    return f"{head}\n{text[end:].lstrip()}".strip(), [match[2].strip() for match in block]
 
 
 def letter_index(text: str) -> int | None:

@@ -1,0 +1,113 @@
+"""Where a text states its answer: `the answer is`, `答案是`, `La respuesta es`, `<answer>`.
+
+Promises: the last statement counts; one that is only supposed or called wrong does not; the answer
+may stand on the line below; work is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BY_THE_WAY = r"(?: also| thus| therefore| clearly| indeed| definitely| most likely| daher)?"
+CUE = re.compile(
+    r"(?P<en>\b(?:answer|option|choice)(?: choice| here| to (?:this|the) question)?"
+    rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b:?|\bfinal answer ?[:\uff1a])"
+    r"|(?P<de>\b(?:antwort|antwortm\u00f6glichkeit|l\u00f6sung|option) (?:ist|lautet|w\u00e4re)\b"
+    r"(?: also| daher| somit)?:?)"
+    r"|(?P<es>\b(?:respuesta|opci\u00f3n|alternativa|soluci\u00f3n)(?: correcta| final)?"
+    r" (?:es|ser\u00eda|debe ser)\b:?)"
+    r"|(?P<fr>\b(?:r\u00e9ponse|option|solution)(?: correcte| exacte| finale)?"
+    r" (?:est|serait|doit \u00eatre)\b ?:?)"
+    r"|(?P<pt>\b(?:resposta|op\u00e7\u00e3o|alternativa)(?: corr?ecta| correta| certa| final)?"
+    r" (?:\u00e9|seria|deve ser)\b ?:?)"
+    r"|(?P<it>\b(?:risposta|opzione)(?: corretta| giusta| esatta| finale)?"
+    r" (?:\u00e8|sarebbe)\b ?:?)"
+    r"|(?P<nl>\bantwoord (?:is|luidt)\b:?)|(?P<sv>\bsvaret? \u00e4r\b:?)"
+    r"|(?P<pl>\bodpowied\u017a (?:to|jest)\b:?)"
+    r"|(?P<ru>\b(?:\u043e\u0442\u0432\u0435\u0442"
+    r"|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c)"
+    r" ?(?:[:\u2014\u2013-]|\u044d\u0442\u043e\b|\u0446\u0435\b))"
+    r"|(?P<vi>\b\u0111\u00e1p \u00e1n(?: \u0111\u00fang| ch\u00ednh x\u00e1c)? l\u00e0\b:?)"
+    r"|(?P<id>\bjawaban(?:nya)?(?: yang benar)? adalah\b:?)"
+    r"|(?P<tr>\b(?:cevap|yan\u0131t)(?: ise)? ?:? )"
+    r"|(?P<ar>(?:\u0627\u0644\u0625\u062c\u0627\u0628\u0629"
+    r"|\u0627\u0644\u0627\u062c\u0627\u0628\u0629"
+    r"|\u0627\u0644\u062c\u0648\u0627\u0628)(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629?"
+    r"| \u0627\u0644\u0646\u0647\u0627\u0626\u064a\u0629?)? ?(?:\u0647\u064a|\u0647\u0648|:)\s?:?)"
+    r"|(?P<hi>\u0909\u0924\u094d\u0924\u0930(?: \u0939\u0948)? ?:? )"
+    r"|(?P<ko>(?:\uc815\ub2f5|\ud574\ub2f5|\b\ub2f5)(?:\uc740| ?[:\uff1a]) ?)"
+    r"|(?P<ja>(?:\u6b63\u89e3|\u6b63\u7b54|\u7b54\u3048|\u89e3\u7b54"
+    r"|\u56de\u7b54)\u306f[\u3001:\uff1a]? ?)"
+    r"|(?P<zh>(?:\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u78ba\u9078\u9805)"
+    r"(?:\u5e94\u8be5|\u61c9\u8a72|\u5e94|\u61c9)?(?:\u662f|\u4e3a|\u70ba|\u9009|\u9078"
+    r"|[:\uff1a])[:\uff1a]? ?"
+    r"|(?:\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94|\u61c9)\u5e94?[\u9009\u9078]\u62e9?[:\uff1a]? ?)",
+    re.IGNORECASE,
+)
+_NOT_MEANT = re.compile(
+    r"(?:\b(?:wrong|incorrect|false|worst|not the(?: \w+)?|not a|falsche|incorrecta|mauvaise|if"
+    r"|whether"
+    r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|some|people|tempting to)(?: \w+)?"
+    r" (?:think|say|believe|assume)(?: that)?)(?: the| die| la)?(?: (?:correct|right|best))?"
+    r"|\u9519\u8bef|\u5982\u679c|\u4e0d\u6b63\u786e\u7684?)\s*$",
+    re.IGNORECASE,
+)
+_NEXT_SENTENCE = re.compile(
+    r"[.!] (?=(?:This|That|It|Because|Since|The|So|Therefore|We)\b)|(?<=\u3002)(?=.)"
+)
+_COPULA = {
+    "ja": re.compile(
+        "(?:\u3067\u3059|\u3067\u3057\u305f|\u3067\u3042\u308b|\u3060|\u306b\u306a\u308a\u307e\u3059)"
+        r"[\u3002.!]?$"
+    ),
+    "ko": re.compile(
+        "(?:\uc785\ub2c8\ub2e4|\uc774\ub2e4|\uc774\uc5d0\uc694|\uc608\uc694|\uc774\uba70.*)[.!]?$"
+    ),
+    "hi": re.compile(r" ?\u0939\u0948(?:\u0902)?[\u0964.!]?$"),
+    "tr": re.compile(r"['\u2019]?[dt][\u0131iu\u00fc]r[.!]?$"),
+}
+_TAG = re.compile(r"<(?P<end>/?)(?:final_)?answer>", re.IGNORECASE)
+_OPENING_RULE = {r"\[", "$$", "```"}
+
+
+def last_statement(text: str) -> str:
+    """What a text states as its answer; empty where it states none."""
+    found = None
+    for cue in CUE.finditer(text):
+        if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start()):
+            found = cue
+    if found is None:
+        return ""
+    said = _line_after(text, found.end())
+    copula = _COPULA.get(str(found.lastgroup))
+    sentence = _NEXT_SENTENCE.split(said)[0]
+    return (copula.sub("", sentence.strip()) if copula else sentence).strip()
+
+
+def is_announced(line: str) -> bool:
+    """Whether a line ends where the answer is to follow: `The correct answer is:`."""
+    bare = line.rstrip(" \t*_")
+    cues = list(CUE.finditer(bare))
+    return bool(cues) and not bare[cues[-1].end() :].strip(" \t*_:\uff1a")
+
+
+def tagged_answers(text: str) -> tuple[list[str], str]:
+    """(what stands in `<answer>` tags, the text around them)."""
+    inside, around, begin, done = [], [], None, 0
+    for tag in _TAG.finditer(text):
+        if not tag["end"]:
+            begin = tag
+        elif begin is not None:
+            inside.append(text[begin.end() : tag.start()].strip())
+            around.append(text[done : begin.start()])
+            begin, done = None, tag.end()
+    return inside, "\n".join(part.strip() for part in [*around, text[done:]] if part.strip())
+
+
+def _line_after(text: str, start: int) -> str:
+    """The rest of the line, or where that is empty the next line that is not."""
+    for line in text[start:].split("\n"):
+        said = line.strip().removeprefix(":").removeprefix("\uff1a").strip()
+        if said.strip("*_ ") and said not in _OPENING_RULE:
+            return said
+    return ""
