@@ -23,6 +23,7 @@ from tsqa.artifact import Artifact, Store, differing_keys, write_json
 from tsqa.errors import DataError, EngineError, TsqaError
 from tsqa.graph import Node, build_graph, changed_since, trained_node
 from tsqa.manifest import Check
+from tsqa.model_uses import check_use, model_uses
 from tsqa.own_files import Stages, read_own
 from tsqa.process import die_with_parent
 from tsqa.progress import console, progress_bar
@@ -76,6 +77,22 @@ class Pipeline:
         """Every finished artifact of a stage that is whole, of whatever recipe."""
         return self.store.finished(stage)
 
+    def check(self) -> None:
+        """Refuse, before any work, what could only fail after it."""
+        self.check_tasks()
+        self.check_models()
+
+    def check_models(self) -> None:
+        """Refuse model folders that are not whole, and lengths beyond a model's positions."""
+        checked = set()
+        for node in self.nodes:
+            if node.stage not in ("generate", "filter", "train", "evaluate") or self.find(node):
+                continue
+            for use in model_uses(node):
+                if use not in checked:
+                    checked.add(use)
+                    check_use(use)
+
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.
 
@@ -95,7 +112,7 @@ class Pipeline:
 
     def run(self, until: str | None = None) -> dict[str, Artifact]:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
-        self.check_tasks()
+        self.check()
         artifacts: dict[str, Artifact] = {}
         nodes = self.nodes if until is None else self._needed_for(until)
         for node in nodes:
