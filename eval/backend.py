@@ -18,6 +18,7 @@ import lm_eval.api.task
 import lm_eval.evaluator
 import torch
 
+import tsqa.lm_templates  # noqa: F401 - tasks render within bounds from here on
 from eval.engines import ModelSettings, Progress, load_model
 from eval.remote import RemoteModel
 from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
