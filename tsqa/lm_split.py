@@ -17,8 +17,8 @@ from lm_eval.api.task import ConfigurableTask, TaskConfig
 from lm_eval.utils import apply_template
 
 from tsqa.errors import DataError
-from tsqa.lm_templates import env
 from tsqa.lm_tasks import revision_of
+from tsqa.lm_templates import env
 
 _KEPT = (
     *("task", "dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset", "process_docs"),

@@ -152,7 +152,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                 _check_printf(left, right)
         return _made(super().call_binop(context, operator, left, right))
 
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         _check_method(__obj, args, kwargs)
         return _made(super().call(__context, __obj, *args, **kwargs))
 
@@ -180,7 +180,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         except (SyntaxError, RecursionError, MemoryError, OverflowError, ValueError) as error:
             raise jinja2.TemplateSyntaxError(f"cannot be compiled: {error}", 1) from error
 
-    def _load_template(self, name: Any, globals: Any) -> jinja2.Template:  # noqa: A002 - jinja2's
+    def _load_template(self, name: Any, globals: Any) -> jinja2.Template:
         _step()
         return super()._load_template(name, globals)
 
