@@ -24,6 +24,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+CLOSED = "the line is closed"
 _EXACT = 1 << 53
 _TYPES = {
     name: value
@@ -60,7 +61,7 @@ class Line:
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
-            raise LineError("the line is closed") from error
+            raise LineError(CLOSED) from error
 
     def receive(self) -> Any:
         (size,) = struct.unpack("=Q", self._read(8))
@@ -78,9 +79,9 @@ class Line:
             try:
                 part = os.read(self._descriptor, min(size - len(parts), 1 << 20))
             except OSError as error:
-                raise LineError("the line is closed") from error
+                raise LineError(CLOSED) from error
             if not part:
-                raise LineError("the line is closed")
+                raise LineError(CLOSED)
             parts += part
         return bytes(parts)
 

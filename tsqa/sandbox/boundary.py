@@ -1,0 +1,189 @@
+"""What keeps programs of a model from this machine: the best that it offers, found by trying.
+
+`namespaces` (bubblewrap): no process, file, network or name of the host is there at all.
+`landlock` (Linux 6.2 or newer, also in plain containers): none can be reached, but sizes and
+dates of files can be seen. Within both, system calls are filtered, and time, memory and files are
+bounded; `none` leaves only that.
+
+Promises: a boundary is named only if a program ran within it a moment ago; nothing but Python's
+own library can be read in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tsqa.errors import RecipeError
+from tsqa.sandbox.inside import confine
+
+Kind = Literal["namespaces", "landlock", "none"]
+INSTALL = "install bubblewrap (apt-get install bubblewrap)"
+_INSIDE = Path(__file__).parent / "inside"
+_HOME = "/python"
+_CODE = "/tsqa"
+_WORK = "/work"
+_DISK_BYTES = 16 << 20
+_TRY_SECONDS = 20
+_ZONES = "/usr/share/zoneinfo"
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """How to start a process within it."""
+
+    kind: Kind
+    command: tuple[str, ...]
+    """The command without its job; the working directory is a folder of the job's own."""
+    code: str
+    """The folder of the code that runs within, as it is seen there."""
+    readable: tuple[str, ...] | None = None
+    """What Landlock leaves readable; None: nothing is left to it."""
+    missing: str = ""
+    """Why there is no better one."""
+
+    @property
+    def described(self) -> str:
+        match self.kind:
+            case "namespaces":
+                return "bubblewrap: namespaces of its own, and a filter of system calls"
+            case "landlock":
+                return "Landlock, and a filter of system calls"
+        return "none but a filter of system calls: files of this user can be read and changed"
+
+
+def need_boundary(key: str, unguarded: bool) -> Boundary:
+    """The boundary of this machine; RecipeError where it has none and `key` does not allow that."""
+    boundary = find_boundary()
+    if boundary.kind == "none" and not unguarded:
+        raise RecipeError(
+            f"{key}: this machine has no boundary for programs that a model writes: "
+            f"{boundary.missing}",
+            f"{INSTALL} and allow user namespaces, or set {key}=true in a container that holds "
+            "nothing of value",
+        )
+    return boundary
+
+
+@functools.cache
+def find_boundary() -> Boundary:
+    """Try what there is, best first."""
+    reasons = []
+    for make in (_namespaces, _landlock):
+        made = make()
+        if isinstance(made, Boundary):
+            reason = _try(made)
+            if not reason:
+                return made
+            made = f"{made.kind}: {reason}"
+        reasons.append(made)
+    return Boundary("none", _bare(), str(_code()), missing="; ".join(reasons))
+
+
+def _namespaces() -> Boundary | str:
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        return "bubblewrap (bwrap) is not installed"
+    if not confine.knows_machine():
+        return "its system calls are not known"
+    python, library, libraries = _python()
+    inner = f"{_HOME}/bin/{python.name}"
+    command = [
+        *(bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"),
+        *("--cap-drop", "ALL", "--hostname", "sandbox", "--dev", "/dev"),
+        *("--ro-bind", str(python), inner, "--ro-bind", str(library), f"{_HOME}/{_below(library)}"),
+        *(part for path in libraries for part in ("--ro-bind", path, path)),
+        *("--ro-bind-try", _ZONES, _ZONES, "--ro-bind", str(_code()), _CODE),
+        *("--size", str(_DISK_BYTES), "--tmpfs", _WORK, "--chdir", _WORK, "--remount-ro", "/"),
+    ]
+    packages = library / "site-packages"
+    if packages.is_dir():
+        command += ["--tmpfs", f"{_HOME}/{_below(packages)}"]
+    return Boundary("namespaces", (*command, "--", inner, *_options(_CODE)), _CODE)
+
+
+def _landlock() -> Boundary | str:
+    if not confine.knows_machine():
+        return "no Landlock on this machine"
+    if not confine.landlock_version():
+        return "no Landlock in this kernel (version 3: Linux 6.2)"
+    python, library, libraries = _python()
+    readable = (str(python), str(library), *libraries, _ZONES, str(_code()))
+    return Boundary("landlock", _bare(), str(_code()), readable)
+
+
+def _bare() -> tuple[str, ...]:
+    return (str(_python()[0]), *_options(str(_code())))
+
+
+def _options(code: str) -> tuple[str, ...]:
+    start = "import sys; sys.path.insert(0, sys.argv[1]); import tsqa.sandbox.inside.main as m; "
+    return ("-I", "-S", "-B", "-c", start + "m.main()", code)
+
+
+def _try(boundary: Boundary) -> str:
+    """Why nothing runs within it; empty where something does."""
+    from tsqa.sandbox.run import start
+
+    try:
+        output = start(boundary, "x = 1", "assert x == 1", _TRY_SECONDS, 1 << 30, _TRY_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "a first program does not end"
+    try:
+        error = json.loads(output.text)["error"]
+    except (ValueError, KeyError):
+        return output.problem or "a first program does not start"
+    return str(error)
+
+
+@functools.cache
+def _python() -> tuple[Path, Path, tuple[str, ...]]:
+    """The interpreter, its library, and the shared libraries that both are linked to."""
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    python = Path(os.path.realpath(base))
+    library = Path(os.path.realpath(sysconfig.get_path("stdlib")))
+    modules = sorted(map(str, (library / "lib-dynload").glob("*.so")))
+    linked: dict[str, None] = {}
+    listed = subprocess.run(
+        ["ldd", str(python), *modules], capture_output=True, text=True, check=False
+    )
+    for line in listed.stdout.splitlines():
+        _, arrow, found = line.strip().partition("=>")
+        path = (found if arrow else line).strip().split(" ")[0]
+        if line[:1].isspace() and path.startswith("/"):
+            linked[path] = None
+    return python, library, tuple(linked)
+
+
+def _below(path: Path) -> Path:
+    """The library's place below Python's home, which it must keep."""
+    return path.relative_to(os.path.realpath(sys.base_prefix))
+
+
+@functools.cache
+def _code() -> Path:
+    """What runs within, compiled, in a folder that holds nothing else."""
+    folder = Path(tempfile.mkdtemp(prefix="tsqa-sandbox-"))
+    for package in ("tsqa", "tsqa/sandbox", "tsqa/sandbox/inside"):
+        (folder / package).mkdir()
+        if package != "tsqa/sandbox/inside":
+            (folder / package / "__init__.py").touch()
+    for source in sorted(_INSIDE.glob("*.py")):
+        target = folder / "tsqa" / "sandbox" / "inside" / f"{source.stem}.pyc"
+        py_compile.compile(str(source), str(target), source.name, doraise=True)
+    import atexit
+
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
