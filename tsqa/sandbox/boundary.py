@@ -11,7 +11,9 @@ own library can be read in it.
 
 from __future__ import annotations
 
+import atexit
 import functools
+import hashlib
 import json
 import os
 import py_compile
@@ -32,6 +34,7 @@ INSTALL = "install bubblewrap (apt-get install bubblewrap)"
 _INSIDE = Path(__file__).parent / "inside"
 _HOME = "/python"
 _CODE = "/tsqa"
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _WORK = "/work"
 _DISK_BYTES = 16 << 20
 _TRY_SECONDS = 20
@@ -100,9 +103,11 @@ def _namespaces() -> Boundary | str:
     inner = f"{_HOME}/bin/{python.name}"
     command = [
         *(bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"),
-        *("--cap-drop", "ALL", "--hostname", "sandbox", "--dev", "/dev"),
+        *("--cap-drop", "ALL", "--hostname", "sandbox"),
+        *(part for path in _DEVICES for part in ("--dev-bind", path, path)),
         *("--ro-bind", str(python), inner, "--ro-bind", str(library), f"{_HOME}/{_below(library)}"),
-        *(part for path in libraries for part in ("--ro-bind", path, path)),
+        *(part for path in libraries if "/ld-" in path for part in ("--ro-bind", path, path)),
+        *("--setenv", "LD_LIBRARY_PATH", f"{_CODE}/libraries"),
         *("--ro-bind-try", _ZONES, _ZONES, "--ro-bind", str(_code()), _CODE),
         *("--size", str(_DISK_BYTES), "--tmpfs", _WORK, "--chdir", _WORK, "--remount-ro", "/"),
     ]
@@ -172,18 +177,46 @@ def _below(path: Path) -> Path:
 
 @functools.cache
 def _code() -> Path:
-    """What runs within, compiled, in a folder that holds nothing else."""
-    folder = Path(tempfile.mkdtemp(prefix="tsqa-sandbox-"))
-    for package in ("tsqa", "tsqa/sandbox", "tsqa/sandbox/inside"):
-        (folder / package).mkdir()
-        if package != "tsqa/sandbox/inside":
-            (folder / package / "__init__.py").touch()
-    for source in sorted(_INSIDE.glob("*.py")):
-        target = folder / "tsqa" / "sandbox" / "inside" / f"{source.stem}.pyc"
+    """A folder with what runs within, compiled, and the shared libraries that it needs.
+
+    One folder is mounted faster than many files. It is made once for this version of both, in the
+    user's cache. The loader is not among the libraries: programs name it by its whole path.
+    """
+    libraries = [Path(path) for path in _python()[2] if "/ld-" not in path]
+    sources = sorted(_INSIDE.glob("*.py"))
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sources:
+        digest.update(path.read_bytes())
+    for path in libraries:
+        found = path.stat()
+        digest.update(f"{path} {found.st_size} {found.st_mtime_ns}".encode())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tsqa"
+    target = cache / f"sandbox-{digest.hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=cache))
+        _fill(made, sources, libraries)
+        made.rename(target)
+    except OSError:
+        if target.is_dir():  # somebody else was faster
+            shutil.rmtree(made)
+            return target
+        target = Path(tempfile.mkdtemp(prefix="tsqa-sandbox-"))
+        atexit.register(shutil.rmtree, target, ignore_errors=True)
+        _fill(target, sources, libraries)
+    return target
+
+
+def _fill(folder: Path, sources: list[Path], libraries: list[Path]) -> None:
+    inside = folder / "tsqa" / "sandbox" / "inside"
+    inside.mkdir(parents=True)
+    for package in inside.parents[:2]:
+        (package / "__init__.py").touch()
+    for source in sources:
+        target = inside / f"{source.stem}.pyc"
         py_compile.compile(str(source), str(target), source.name, doraise=True)
-    import atexit
-
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
+    (folder / "libraries").mkdir()
+    for path in libraries:
+        shutil.copyfile(path, folder / "libraries" / path.name)

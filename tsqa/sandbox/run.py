@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -33,9 +34,7 @@ class Output:
     status: int
 
 
-def run_program(
-    boundary: Boundary, answer: str, tests: str, seconds: float, memory: int
-) -> str:
+def run_program(boundary: Boundary, answer: str, tests: str, seconds: float, memory: int) -> str:
     """Return why the program fails its tests, or `""`.
 
     CPU time is cut at `seconds` (rounded up), wall time at twice that and the start; `memory` is
@@ -88,9 +87,9 @@ def start(
             start_new_session=True,
         )
         try:
-            status = process.wait(wall)
+            _wait(process, wall)
         finally:
-            _kill_group(process)
+            status = _kill_group(process)
         verdict.seek(0)
         problem.seek(0)
         return Output(
@@ -100,7 +99,20 @@ def start(
         )
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """As `process.wait`, which looks only every 50 ms."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+        if not waiting.poll(seconds * 1000):
+            raise subprocess.TimeoutExpired(process.args, seconds)
+    finally:
+        os.close(handle)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> int:
+    """End what is left of it; return its status. It is not reaped yet, so its number is its own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return process.wait()

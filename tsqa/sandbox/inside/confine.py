@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import struct
 
@@ -72,14 +71,20 @@ _PRCTLS = (15, 16)
 
 
 def leave_privileges() -> None:
-    """End with the parent; no new rights by any program, and none of the old."""
+    """No new rights by any program, and none of the old."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     _must(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     for capability in range(_LAST_CAPABILITY + 1):
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
     _must(libc.capset(header, bytes(24)), "capset")
+
+
+def end_with(parent: int) -> None:
+    """Be killed as soon as the parent is gone; each child asks for itself."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def landlock_version() -> int:
@@ -140,11 +145,11 @@ def filter_calls() -> None:
 
 def knows_machine() -> bool:
     """Whether the list of system calls has this machine's numbers."""
-    return platform.machine() in _AUDIT and struct.calcsize("P") == 8
+    return os.uname().machine in _AUDIT and struct.calcsize("P") == 8
 
 
 def _assemble(pid: int) -> bytes:
-    machine = platform.machine()
+    machine = os.uname().machine
     column = 1 if machine == _X86 else 2
     numbers = {
         entry.split()[0]: int(entry.split()[column])

@@ -8,14 +8,17 @@ output; only this process has it, and only the tests' process tells it what to w
 from __future__ import annotations
 
 import _socket
-import array
 import json
 import os
 import signal
+import struct
 import sys
-from typing import Any
 
 from tsqa.sandbox.inside import confine
+
+TYPE_CHECKING = False  # as typing's, whose import every program would wait for
+if TYPE_CHECKING:
+    from typing import Any
 
 _START, _ENDING = b"s", b"e"
 _LARGEST = 1 << 16
@@ -27,6 +30,7 @@ def main() -> None:
     os.close(job["tests"])
     verdict = os.dup(1)
     _close_streams()
+    confine.end_with(os.getppid())
     confine.leave_privileges()
     if job["readable"] is not None:
         confine.restrict_files(job["readable"], [os.getcwd()])
@@ -36,8 +40,10 @@ def main() -> None:
     from tsqa.sandbox.inside import program, tester  # noqa: F401
 
     sys.path[:] = [path for path in sys.path if path != job["code"]]
+    first = os.getpid()
     child = os.fork()
     if child == 0:
+        confine.end_with(first)
         for descriptor in (mine.fileno(), said, verdict):
             os.close(descriptor)
         _test(tests, theirs, saying, job)
@@ -65,7 +71,7 @@ def _test(tests: int, control: Any, saying: int, job: dict[str, Any]) -> None:
     def start() -> int:
         control.send(_START)
         _, ancillary, _, _ = control.recvmsg(1, _socket.CMSG_SPACE(4))
-        return int(array.array("i", ancillary[0][2])[0])
+        return int(struct.unpack("@i", ancillary[0][2])[0])
 
     def ending() -> str:
         control.send(_ENDING)
@@ -87,12 +93,16 @@ def _serve(control: Any, job: dict[str, Any], private: tuple[int, ...]) -> None:
             running = 0
         if asked == _START:
             near, far = _socket.socketpair()
+            first = os.getpid()
             running = os.fork()
             if running == 0:
+                confine.end_with(first)
                 for descriptor in (near.fileno(), control.fileno(), *private):
                     os.close(descriptor)
                 _run(far.fileno(), job)
-            control.sendmsg([b"s"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _packed(near))])
+            control.sendmsg(
+                [b"s"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("@i", near.fileno()))]
+            )
             near.close()
             far.close()
         elif asked == _ENDING:
@@ -111,10 +121,6 @@ def _run(line: int, job: dict[str, Any]) -> None:
     confine.filter_calls()
     program.serve(line, job["answer"])
     os._exit(0)
-
-
-def _packed(end: Any) -> bytes:
-    return array.array("i", [end.fileno()]).tobytes()
 
 
 def _read(descriptor: int) -> bytes:

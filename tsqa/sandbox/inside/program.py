@@ -7,10 +7,13 @@ import copy
 import io
 import sys
 import types
-from typing import Any
 
 from tsqa.sandbox.inside.remote import OPERATORS, Peer, Policy
 from tsqa.sandbox.inside.wire import MUTABLE_BASES, LineError
+
+TYPE_CHECKING = False  # as typing's, whose import every program would wait for
+if TYPE_CHECKING:
+    from typing import Any
 
 _OWN_FRAMES = 60
 """Of the recursion limit, those that a program run on its own would not spend."""

@@ -11,7 +11,6 @@ import functools
 import operator
 import types
 from collections.abc import Callable
-from typing import Any
 
 from tsqa.sandbox.inside.wire import (
     FUNCTIONS,
@@ -24,6 +23,10 @@ from tsqa.sandbox.inside.wire import (
     is_stdlib,
     known_error,
 )
+
+TYPE_CHECKING = False  # as typing's, whose import every program would wait for
+if TYPE_CHECKING:
+    from typing import Any
 
 _UNARY = (
     *("__str__", "__repr__", "__format__", "__bool__", "__len__", "__iter__", "__next__"),

@@ -14,10 +14,13 @@ import io
 import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from tsqa.sandbox.inside.remote import OPERATORS, Peer, Policy, stored
 from tsqa.sandbox.inside.wire import CLOSED, is_stdlib
+
+TYPE_CHECKING = False  # as typing's, whose import every program would wait for
+if TYPE_CHECKING:
+    from typing import Any
 
 _MESSAGE = 200
 _CHECKERS = {"isclose": ("math", "isclose")}
@@ -79,7 +82,7 @@ class _TestPolicy(Policy):
         raise TypeError(request)
 
 
-class _Names(dict[str, Any]):
+class _Names(dict):  # type: ignore[type-arg]
     """The namespace of the tests: what they do not define is the program's, or Python's."""
 
     def __init__(self, session: _Session, tests: ast.Module, answer: str) -> None:
@@ -114,10 +117,12 @@ class _Session:
         self._unknown: set[str] = set()
         self._peer: Peer | None = None
         self._error = ""
+        self.pinned = False
+        """Whether the tests keep something of the program under a name of their own."""
 
     def renew(self) -> None:
         """A fresh program, where no object of the one before is in the tests' hands."""
-        if self._peer is not None and (self._peer.holds_objects or self.ended()):
+        if self._peer is not None and (self.pinned or self._peer.holds_objects or self.ended()):
             return
         self._known.clear()
         self._unknown.clear()
@@ -145,7 +150,9 @@ class _Session:
         """Why the program is gone; empty while it is there."""
         if self._peer is not None and self._peer.dead and not self._error:
             closed = self._peer.dead == CLOSED
-            self._error = f"ended without a verdict: {self._ending() if closed else self._peer.dead}"
+            self._error = (
+                f"ended without a verdict: {self._ending() if closed else self._peer.dead}"
+            )
         return self._error
 
 
@@ -168,6 +175,7 @@ def run_tests(tests: str, answer: str, start: Start, ending: Ending) -> str:
 def _run(tree: ast.Module, names: _Names, session: _Session) -> None:
     apart = (ast.Assert, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
     is_apart = all(isinstance(node, apart) or _is_constant(node) for node in tree.body)
+    session.pinned = any(map(_keeps, tree.body))
     for node in tree.body:
         if is_apart and isinstance(node, ast.Assert):
             session.renew()
@@ -176,6 +184,7 @@ def _run(tree: ast.Module, names: _Names, session: _Session) -> None:
         exec(code, names)
         for name in borrowed:
             names.pop(name)
+    session.pinned |= any(stored(value) is not None for value in names.values())
     for test in _tests_in(names):
         session.renew()
         test()
@@ -285,6 +294,17 @@ def _python_names(tests: ast.Module) -> set[str]:
             modules.add(node.value.id)
     python = set(dir(builtins)) | set(_CHECKERS) | {name for name in modules if is_stdlib(name)}
     return python if loaded - bound - python else set()
+
+
+def _keeps(node: ast.stmt) -> bool:
+    """Whether a definition may keep something of the program: in a class, a default, a decorator."""
+    if isinstance(node, ast.FunctionDef):
+        arguments = node.args
+        return bool(node.decorator_list or arguments.defaults or any(arguments.kw_defaults))
+    own = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return isinstance(node, ast.ClassDef) and not all(
+        (isinstance(each, own) and not _keeps(each)) or _is_constant(each) for each in node.body
+    )
 
 
 def _is_constant(node: ast.stmt) -> bool:

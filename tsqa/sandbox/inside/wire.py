@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import builtins
 import collections
-import datetime
-import decimal
-import fractions
+import importlib
 import json
 import math
 import os
@@ -22,7 +20,10 @@ import struct
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # as typing's, whose import every program would wait for
+if TYPE_CHECKING:
+    from typing import Any
 
 CLOSED = "the line is closed"
 _EXACT = 1 << 53
@@ -31,7 +32,6 @@ _TYPES = {
     for name, value in vars(builtins).items()
     if isinstance(value, type) and name not in ("__loader__",)
 }
-_ZONE = datetime.timezone
 PLAIN_BASES = (tuple, str, int, float, bytes, frozenset, complex)
 """Of whose subclasses the other side holds the value as well."""
 MUTABLE_BASES: dict[type, Callable[[Any], Any]] = {
@@ -89,7 +89,9 @@ class Line:
 class Encoder:
     """One message's values; `kept` are the collections in it that a call may change."""
 
-    def __init__(self, export: Callable[[Any, Encoder], Any], kept: list[Any] | None = None) -> None:
+    def __init__(
+        self, export: Callable[[Any, Encoder], Any], kept: list[Any] | None = None
+    ) -> None:
         self._export = export
         self.kept = list(kept or ())
         self._places = {id(value): place for place, value in enumerate(self.kept)}
@@ -118,17 +120,13 @@ class Encoder:
             return ["c", self.encode(value.real), self.encode(value.imag)]
         if kind is range:
             return ["R", *map(self.encode, (value.start, value.stop, value.step))]
-        if kind is decimal.Decimal:
-            return ["D", str(value)]
-        if kind is fractions.Fraction:
-            return ["Q", hex(value.numerator), hex(value.denominator)]
         if kind in _VIEWS:
             return ["v", _VIEWS[kind], *map(self.encode, value)]
         if value is NotImplemented or value is Ellipsis:
             return ["n", repr(value)]
-        moment = _encode_moment(value)
-        if moment is not None:
-            return moment
+        known = _encode_library(kind, value)
+        if known is not None:
+            return known
         if isinstance(value, type) and _TYPES.get(value.__name__) is value:
             return ["k", value.__name__]
         return self._export(value, self)
@@ -213,34 +211,51 @@ class Decoder:
         return dict(parts).items()
 
 
-def _encode_moment(value: Any) -> Any:
-    kind = type(value)
-    if kind is datetime.timedelta:
-        return ["T", "timedelta", value.days, value.seconds, value.microseconds]
-    if kind is datetime.datetime or kind is datetime.time:
-        zone = value.tzinfo
-        if zone is not None and type(zone) is not _ZONE:
-            return None
-        offset = None if zone is None else value.utcoffset().total_seconds()
-        named = ("hour", "minute", "second", "microsecond", "fold")
-        named = ("year", "month", "day", *named) if kind is datetime.datetime else named
-        return ["T", kind.__name__, offset, *(getattr(value, name) for name in named)]
-    if kind is datetime.date:
-        return ["T", "date", value.year, value.month, value.day]
+def _encode_library(kind: type, value: Any) -> Any:
+    """Numbers and moments of Python's library, which is imported only by who uses it."""
+    module = sys.modules.get(kind.__module__)
+    if kind.__module__ not in _LIBRARY or getattr(module, kind.__name__, None) is not kind:
+        return None
+    match kind.__name__:
+        case "Decimal":
+            return ["D", str(value)]
+        case "Fraction":
+            return ["Q", hex(value.numerator), hex(value.denominator)]
+        case "timedelta":
+            return ["T", "timedelta", value.days, value.seconds, value.microseconds]
+        case "date":
+            return ["T", "date", value.year, value.month, value.day]
+        case "datetime" | "time" if value.tzinfo is None or _is_plain_zone(value.tzinfo):
+            offset = None if value.tzinfo is None else value.utcoffset().total_seconds()
+            names = ["hour", "minute", "second", "microsecond", "fold"]
+            names = [*(("year", "month", "day") if kind.__name__ == "datetime" else ()), *names]
+            return ["T", kind.__name__, offset, *(getattr(value, name) for name in names)]
     return None
 
 
+def _is_plain_zone(zone: Any) -> bool:
+    return type(zone) is sys.modules["datetime"].timezone
+
+
 def _decode_moment(_: Decoder, name: str, *parts: Any) -> Any:
-    if name == "timedelta":
-        return datetime.timedelta(*parts)
-    if name == "date":
-        return datetime.date(*parts)
+    datetime = importlib.import_module("datetime")
+    if name in ("timedelta", "date"):
+        return getattr(datetime, name)(*parts)
     offset, *values, fold = parts
-    zone = None if offset is None else _ZONE(datetime.timedelta(seconds=offset))
+    zone = None if offset is None else datetime.timezone(datetime.timedelta(seconds=offset))
     kind = datetime.datetime if name == "datetime" else datetime.time
     return kind(*values, tzinfo=zone, fold=fold)
 
 
+def _decode_decimal(_: Decoder, text: str) -> Any:
+    return importlib.import_module("decimal").Decimal(text)
+
+
+def _decode_fraction(_: Decoder, top: str, bottom: str) -> Any:
+    return importlib.import_module("fractions").Fraction(int(top, 16), int(bottom, 16))
+
+
+_LIBRARY = ("decimal", "fractions", "datetime")
 _CHANGEABLE: dict[type, str] = {
     list: "l",
     dict: "d",
@@ -267,8 +282,8 @@ _SIMPLE: dict[Any, Callable[..., Any]] = {
     "b": lambda _, text: bytes.fromhex(text),
     "c": lambda decoder, real, imag: complex(decoder.decode(real), decoder.decode(imag)),
     "R": lambda decoder, *parts: range(*map(decoder.decode, parts)),
-    "D": lambda _, text: decimal.Decimal(text),
-    "Q": lambda _, top, bottom: fractions.Fraction(int(top, 16), int(bottom, 16)),
+    "D": _decode_decimal,
+    "Q": _decode_fraction,
     "n": lambda _, text: NotImplemented if text == "NotImplemented" else Ellipsis,
     "k": lambda _, name: _TYPES[name],
     "T": _decode_moment,
