@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -66,6 +67,35 @@ def test_a_damaged_checkpoint_stops_a_run_and_an_older_one_ends_the_same(
     )
     resumed = train(recipe_path, runs, *ASKED, "train.older_checkpoint=true")
     assert metrics(resumed) == metrics(undisturbed)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_checkpoint_of_somebody_else_runs_no_code(
+    recipe_path: Path, tmp_path: Path, processes: int
+) -> None:
+    runs, canary = tmp_path / "runs", tmp_path / "canary"
+    saved = stop_after(recipe_path, runs, 3, *ASKED) / "checkpoints" / "step-00000003"
+    for path in saved.glob("state/*.pt"):
+        torch.save({"module": Touch(str(canary))}, path)
+    manifest = json.loads((saved / "checkpoint.json").read_text())
+    for name in manifest["files"]:
+        content = (saved / name).read_bytes()
+        mark = hashlib.sha256(content).hexdigest()
+        manifest["files"][name] = {"bytes": len(content), "sha256": mark}
+    (saved / "checkpoint.json").write_text(json.dumps(manifest))
+    printed = fail(recipe_path, runs, *ASKED, processes=processes)
+    assert "could run code; it is not read" in printed
+    assert not canary.exists()
+
+
+class Touch:
+    """Pickled as a call that leaves a file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self._path, "w")
 
 
 def test_a_resume_where_a_phase_and_an_epoch_end_changes_nothing(
