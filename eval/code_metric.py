@@ -36,7 +36,7 @@ class CodeMetric:
         predictions: Sequence[Sequence[str]],
         k: Sequence[int] = (1, 10, 100),
         timeout: float = _SECONDS,
-        **_: Any,
+        **unused: Any,
     ) -> tuple[dict[str, float], dict[int, list[tuple[int, dict[str, Any]]]]]:
         jobs = [
             (task, number, program, tests)
@@ -51,8 +51,8 @@ class CodeMetric:
             reasons = list(pool.map(run, jobs))
         results: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         for (task, number, _, _), reason in zip(jobs, reasons, strict=True):
-            result = reason and f"failed: {reason}" or "passed"
-            found = {"task_id": task, "passed": not reason, "result": result}
+            said = f"failed: {reason}" if reason else "passed"
+            found = {"task_id": task, "passed": not reason, "result": said}
             results[task].append((number, {**found, "completion_id": number}))
         counts = [
             (len(found), sum(result["passed"] for _, result in found))

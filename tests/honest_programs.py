@@ -3,6 +3,7 @@
 The wrong one, where there is one, must fail the same tests.
 """
 
+# ruff: noqa: E501 - programs and templates are data
 from __future__ import annotations
 
 SQUARE = "def square(x):\n    return x * x"

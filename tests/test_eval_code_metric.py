@@ -25,7 +25,9 @@ def metric() -> CodeMetric:
 
 def test_the_share_of_passing_programs_is_that_of_code_eval(metric: CodeMetric) -> None:
     predictions = [[RIGHT, WRONG, WRONG, WRONG], [WRONG] * 4]
-    scores, results = metric.compute(references=[TESTS, TESTS], predictions=predictions, k=[1, 2, 9])
+    scores, results = metric.compute(
+        references=[TESTS, TESTS], predictions=predictions, k=[1, 2, 9]
+    )
     assert scores == pytest.approx({"pass@1": 0.125, "pass@2": 0.25})
     assert [result["passed"] for _, result in results[0]] == [True, False, False, False]
     assert results[1][0][1]["result"].startswith("failed: AssertionError")
@@ -37,7 +39,9 @@ def test_a_program_touches_nothing_and_forges_nothing(metric: CodeMetric, tmp_pa
     deletes = f"import os\ndef add(a, b):\n    os.remove({str(victim)!r})\n    return 5"
     leaves = "import os\ndef add(a, b):\n    os._exit(0)"
     equal = "class A:\n    def __eq__(s, o): return True\ndef add(a, b): return A()"
-    scores, _ = metric.compute(references=[TESTS] * 3, predictions=[[deletes], [leaves], [equal]], k=[1])
+    scores, _ = metric.compute(
+        references=[TESTS] * 3, predictions=[[deletes], [leaves], [equal]], k=[1]
+    )
     assert scores == {"pass@1": 0.0}
     assert victim.read_text(encoding="utf-8") == "whole"
 

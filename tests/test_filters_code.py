@@ -13,8 +13,12 @@ from tests.filter_records import candidate, vote
 from tsqa.filters.candidate import Rejection
 from tsqa.filters.code import run_tests, verify_code
 from tsqa.recipe import CodeSection
+from tsqa.sandbox import find_boundary
 
 SECTION = CodeSection(seconds=1, memory_mib=256)
+pytestmark = pytest.mark.skipif(
+    find_boundary().kind == "none", reason=f"no boundary here: {find_boundary().missing}"
+)
 TESTS = "assert square(3) == 9"
 RIGHT = "def square(x):\n    return x * x"
 

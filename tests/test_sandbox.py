@@ -1,5 +1,6 @@
 """Promises of tsqa.sandbox: honest programs pass, and no program reaches out or forges a verdict."""
 
+# ruff: noqa: E501 - programs and templates are data
 from __future__ import annotations
 
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.honest_programs import PROGRAMS, SQUARE
-from tsqa.errors import RecipeError
+from tsqa.errors import EngineError, RecipeError
 from tsqa.sandbox import Boundary, boundary, find_boundary, need_boundary, run_program
 
 MEMORY = 512 << 20
@@ -122,6 +123,24 @@ FREE_FORGERIES = {
                   "def f(x): return A()", "assert 4 in f(2)"),
     "begins with all": ("class A:\n    def startswith(s, o): return True\ndef f(x): return A()",
                         "assert f(2).startswith('a')"),
+    "begins with all, as a list": (
+        "class A(list):\n    def startswith(s, o): return True\ndef f(x): return A()",
+        "assert f(2).startswith('a')",
+    ),
+    "begins with all, as a number": (
+        "class A(int):\n    def startswith(s, o): return True\ndef f(x): return A()",
+        "assert f(2).startswith('a')",
+    ),
+    "begins with all, as a class": (
+        "class A:\n    startswith = lambda *a: True\ndef f(x): return A",
+        "assert f(2).startswith('a')",
+    ),
+    "begins with all, as a function": (
+        "def a(): pass\na.startswith = lambda *a: True\ndef f(x): return a",
+        "assert f(2).startswith('a')",
+    ),
+    "its own numpy": ("class np:\n    allclose = lambda *a: True\ndef f(x): return x", "assert np.allclose(f(2), 4)"),
+    "an error of the right kind": ("def f(x): raise ValueError", "try:\n    f(2)\nexcept TypeError:\n    pass"),
     "its own abs": ("def abs(x): return 0\ndef f(x): return x", "assert abs(f(2) - 4) < 1e-6"),
     "its own isclose": ("def isclose(*a, **k): return True\ndef f(x): return x", "assert isclose(f(2), 4)"),
     "its own math": ("class math:\n    isclose = lambda *a: True\ndef f(x): return x",
@@ -209,7 +228,7 @@ def victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
 
 def state(secret: Path, child: int) -> list[object]:
     """All that escapes try to change."""
-    found = os.stat(secret)
+    found = secret.stat()
     files = sorted(str(path) for path in secret.parent.rglob("*"))
     here = [[resource.prlimit(pid, kind) for kind in range(16)] for pid in (os.getpid(), child)]
     scheduling = [
@@ -447,3 +466,21 @@ def test_many_at_once_keep_apart(walled: Boundary) -> None:
     for thread in threads:
         thread.join()
     assert found == [""] * 12
+
+
+def test_what_a_program_leaves_is_removed(
+    walled: Boundary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    program = (
+        "import os\ndef f():\n    os.mkdir('closed', 0)\n    for i in range(3000):\n"
+        "        os.mkdir('d')\n        os.chdir('d')\n    return 3000"
+    )
+    assert run_program(walled, program, "assert f() == 3000", 5, MEMORY) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_boundary_that_breaks_is_no_failed_test(walled: Boundary) -> None:
+    broken = replace(walled, command=("/bin/sh", "-c", "echo no room >&2; exit 1"))
+    with pytest.raises(EngineError, match=r"could not be started.*no room"):
+        run_program(broken, SQUARE, TESTS, 2, MEMORY)

@@ -47,7 +47,9 @@ def test_a_file_that_asks_for_code_is_refused(tmp_path: Path, name: str, zipped:
     canary, path = tmp_path / "canary", tmp_path / "mp_rank_00_model_states.pt"
     torch.save({"module": attacks(canary)[name]}, path, _use_new_zipfile_serialization=zipped)
     with (
-        pytest.raises(CheckpointError, match=r"step-1: a file of this checkpoint .*not read") as caught,
+        pytest.raises(
+            CheckpointError, match=r"step-1: a file of this checkpoint .*not read"
+        ) as caught,
         only_data("step-1"),
     ):
         torch.load(path, weights_only=False)

@@ -12,6 +12,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -50,7 +51,7 @@ def is_refusal(error: str) -> bool:
     return "Weights only load failed" in error
 
 
-def _records() -> list[type]:
+def _records() -> list[Any]:
     """What DeepSpeed's checkpoints hold beside tensors, numbers, texts and collections."""
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum

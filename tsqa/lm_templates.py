@@ -17,5 +17,5 @@ env = BoundedEnvironment(
     loader=jinja2.BaseLoader(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
 )
 env.add_filter("regex_replace", replace_pattern)
-env.from_string = lru_cache(maxsize=256)(env.from_string)  # type: ignore[method-assign]
+env.from_string = lru_cache(maxsize=256)(env.from_string)  # type: ignore
 lm_eval.utils.env = env

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jinja2
-import jinja2.defaults
+import jinja2.filters
 import jinja2.nodes
 import regex
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -95,7 +95,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def __init__(self, **options: Any) -> None:
         super().__init__(finalize=_weighed, **options)
         self.globals = {name: self.globals[name] for name in _GLOBALS}
-        filters = jinja2.defaults.DEFAULT_FILTERS
+        filters = jinja2.filters.FILTERS
         self.filters = {
             name: _bound_filter(name, function)
             for name, function in filters.items()

@@ -22,11 +22,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tsqa.errors import RecipeError
+from tsqa.errors import EngineError, RecipeError
 from tsqa.sandbox.inside import confine
 
 Kind = Literal["namespaces", "landlock", "none"]
@@ -75,19 +75,21 @@ def need_boundary(key: str, unguarded: bool) -> Boundary:
             f"{INSTALL} and allow user namespaces, or set {key}=true in a container that holds "
             "nothing of value",
         )
+    if boundary.kind == "none" and (reason := _try(boundary)):
+        raise EngineError(f"{key}: programs do not run on this machine at all: {reason}")
     return boundary
 
 
 @functools.cache
 def find_boundary() -> Boundary:
     """Try what there is, best first."""
-    reasons = []
+    reasons: list[str] = []
     for make in (_namespaces, _landlock):
         made = make()
         if isinstance(made, Boundary):
             reason = _try(made)
             if not reason:
-                return made
+                return replace(made, missing="; ".join(reasons))
             made = f"{made.kind}: {reason}"
         reasons.append(made)
     return Boundary("none", _bare(), str(_code()), missing="; ".join(reasons))

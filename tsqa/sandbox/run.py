@@ -12,16 +12,20 @@ import json
 import math
 import os
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tsqa.errors import EngineError
 from tsqa.sandbox.boundary import Boundary
 
 _START_SECONDS = 2.0
 """Wall time for the boundary and the interpreter to start, beside the program's own."""
 _PROBLEM_BYTES = 300
+_SIGNAL = 128
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,16 @@ def run_program(boundary: Boundary, answer: str, tests: str, seconds: float, mem
         output = start(boundary, answer, tests, math.ceil(seconds), memory, wall)
     except subprocess.TimeoutExpired:
         return f"no end within {seconds:g} s"
-    try:
-        error = json.loads(output.text)["error"]
-    except (ValueError, TypeError, KeyError):
-        ended = signal.Signals(-output.status).name if output.status < 0 else "no start"
-        return f"ended without a verdict: {ended}"
-    return str(error)
+    if output.text:
+        return str(json.loads(output.text)["error"])
+    # bubblewrap reports the signal that ended what it runs as 128 and its number.
+    number = -output.status if output.status < 0 else output.status - _SIGNAL
+    if number <= 0:
+        raise EngineError(
+            f"a program could not be started within {boundary.kind}: {output.problem}",
+            "see `tsqa doctor`; look for a limit on processes or memory",
+        )
+    return f"ended without a verdict: {signal.Signals(number).name}"
 
 
 def start(
@@ -58,7 +66,7 @@ def start(
 ) -> Output:
     """Run one job to its end; subprocess.TimeoutExpired where that is too far."""
     with (
-        tempfile.TemporaryDirectory() as folder,
+        _folder() as folder,
         tempfile.TemporaryFile() as job,
         tempfile.TemporaryFile() as asked,
         tempfile.TemporaryFile() as verdict,
@@ -97,6 +105,19 @@ def start(
             problem.read(_PROBLEM_BYTES).decode("utf-8", "replace").strip(),
             status,
         )
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """The working directory; within namespaces it is in memory, and this one stays empty."""
+    folder = tempfile.mkdtemp()
+    try:
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder)
+        except (OSError, RecursionError):  # deeper than Python can go, for one
+            subprocess.run(["rm", "-rf", folder], check=False, stderr=subprocess.DEVNULL)
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -65,7 +65,8 @@ def _test(tests: int, control: Any, saying: int, job: dict[str, Any]) -> None:
 
     text = _read(tests).decode("utf-8", "surrogatepass")
     confine.limit(job["seconds"], job["bytes"])
-    confine.filter_calls()
+    if confine.knows_machine():
+        confine.filter_calls()
     tester.silence()
 
     def start() -> int:
@@ -75,7 +76,7 @@ def _test(tests: int, control: Any, saying: int, job: dict[str, Any]) -> None:
 
     def ending() -> str:
         control.send(_ENDING)
-        return control.recv(100).decode()
+        return str(control.recv(100).decode())
 
     error = tester.run_tests(text, job["answer"], start, ending)
     os.write(saying, json.dumps({"error": error}).encode())
@@ -118,7 +119,8 @@ def _run(line: int, job: dict[str, Any]) -> None:
     from tsqa.sandbox.inside import program
 
     confine.limit(job["seconds"], job["bytes"])
-    confine.filter_calls()
+    if confine.knows_machine():
+        confine.filter_calls()
     program.serve(line, job["answer"])
     os._exit(0)
 

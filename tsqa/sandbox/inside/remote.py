@@ -35,7 +35,8 @@ _UNARY = (
     *("__pos__", "__invert__", "__round__", "__trunc__", "__floor__", "__ceil__", "__hash__"),
     *("__reversed__", "__length_hint__", "__missing__"),
 )
-_ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow") + (
+_ARITHMETIC = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
     *("lshift", "rshift", "and", "or", "xor"),
 )
 _BINARY = (
@@ -194,15 +195,15 @@ class Peer:
             return self._export_class(value)
         if not self.policy.may_export(value):
             raise TypeError(f"{type(value).__name__} cannot be handed over")
-        if isinstance(value, types.ModuleType) and is_stdlib(value.__name__):
-            if self.policy.exports_library:
-                return ["library", value.__name__, ""]
+        by_name = self.policy.exports_library
+        if by_name and isinstance(value, types.ModuleType) and is_stdlib(value.__name__):
+            return ["library", value.__name__, ""]
         if isinstance(value, (*FUNCTIONS, functools.partial)):
             module = getattr(value, "__module__", None)
             name = getattr(value, "__qualname__", "")
-            if self.policy.exports_library and module and is_stdlib(module) and "<" not in name:
-                if not isinstance(value, types.MethodType):
-                    return ["library", module, name]
+            is_bound = isinstance(value, types.MethodType) or "<" in name
+            if by_name and module and is_stdlib(module) and not is_bound:
+                return ["library", module, name]
             return ["function", self.number_of(value), str(getattr(value, "__name__", "function"))]
         if isinstance(value, types.CoroutineType):
             return ["coroutine", self.number_of(value)]
@@ -330,7 +331,8 @@ class Peer:
             error = kind.__new__(kind)
             error.args = tuple(arguments)
         for name, code in fields.items():
-            setattr(error, name, decoder.decode(code))
+            if not name.startswith("__"):
+                setattr(error, name, decoder.decode(code))
         error.__dict__[_ORIGIN] = (self, place)
         error.__dict__["_tsqa_text"] = text
         return error
@@ -349,7 +351,10 @@ class Stored:
     def __init__(self, peer: Peer, number: int, plain: Any, mutable: bool) -> None:
         self.peer, self.number, self.plain, self.mutable = peer, number, plain, mutable
         self.made = False
-        """Whether this side made the object, and so asks what it does with other values."""
+        """Whether this side made the object, and so asks what it does with other values.
+
+        Of a class: whether this side called for it by name.
+        """
 
 
 def stored(value: Any) -> Stored | None:
@@ -486,9 +491,10 @@ def _get(value: Any, name: str) -> Any:
     held = stored(value)
     if held is None:
         raise AttributeError(name)
-    is_object = isinstance(type(value), RemoteType)
-    if is_object and not held.made and name in _JUDGES and not _has_value(held):
-        raise AttributeError(f"{type(value).__name__!r} object has no attribute {name!r}")
+    if name in _JUDGES and not held.made:
+        if not held.mutable:
+            raise AttributeError(f"{type(value).__name__!r} object has no attribute {name!r}")
+        return getattr(_value(held), name)
     return held.peer.ask("get", held.number, name)
 
 
@@ -507,17 +513,17 @@ def _operate(value: Any, name: str, values: tuple[Any, ...]) -> Any:
     return held.peer.ask("operate", held.number, name, *values)
 
 
-def _plain(base: type, value: Any) -> Any:
+def _plain(base: Any, value: Any) -> Any:
     """The value of an object whose class inherits from a plain one, by the plain one's means."""
     if base in (tuple, frozenset):
-        return base(base.__iter__(value))  # type: ignore[attr-defined]
+        return base(base.__iter__(value))
     if base is str:
         return str.__str__(value)
     if base is bytes:
         return bytes.__getitem__(value, slice(None))
     if base is complex:
         return complex.__add__(value, 0j)
-    return base.__add__(value, base(0))  # type: ignore[attr-defined]
+    return int.__add__(value, 0) if base is int else float.__add__(value, 0.0)
 
 
 def _stand_in(mirror: Any, peer: Peer, number: int, value: Any) -> Any:
@@ -533,7 +539,9 @@ def _stand_in(mirror: Any, peer: Peer, number: int, value: Any) -> Any:
 def _mirror(peer: Peer, number: int, described: Any, decoder: Decoder) -> type:
     name, bases, operators, plain, mutable = described
     known = [decoder.decode(base) for base in bases]
-    parents = tuple(base for base in known if isinstance(base, RemoteType)) or (RemoteObject,)
+    parents: tuple[Any, ...] = tuple(base for base in known if isinstance(base, RemoteType)) or (
+        RemoteObject,
+    )
     fields: dict[str, Any] = {"__module__": "answer", "_tsqa_mutable": bool(mutable)}
     base = next((base for base in PLAIN_BASES if base.__name__ == plain), None)
     if base is not None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _MESSAGE = 200
 _CHECKERS = {"isclose": ("math", "isclose")}
+_ABSENT = {"np", "numpy", "pd", "pandas", "torch", "scipy", "pytest", "approx"}
+"""What tests may take for granted, and no program may give them."""
 _CLOSED = (
     *(types.FrameType, types.CodeType, types.TracebackType, types.ModuleType),
     *(types.GeneratorType, types.CoroutineType, types.FunctionType, types.MethodType, type),
@@ -141,6 +143,9 @@ class _Session:
                 self._unknown.add(name)
                 raise
             self._peer.holds_objects = held  # a name is asked for again
+            known = stored(value)
+            if known is not None and isinstance(value, type):
+                known.made = True
             if not callable(value):
                 return value
             self._known[name] = value
@@ -164,7 +169,7 @@ def run_tests(tests: str, answer: str, start: Start, ending: Ending) -> str:
         if "unittest" in tests:
             import unittest
 
-            unittest.main = lambda *_, **__: None  # type: ignore[assignment, misc]
+            unittest.main = lambda *_, **__: None  # type: ignore[assignment]
         session.renew()
         _run(tree, _Names(session, tree, answer), session)
         return session.ended()
@@ -278,7 +283,9 @@ def _python_names(tests: ast.Module) -> set[str]:
 
     A module's name is Python's where it is used as one (`math.isclose`).
     """
-    loaded, bound, modules = set(), set(), set()
+    loaded: set[str] = set()
+    bound: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(tests):
         if isinstance(node, ast.Name):
             (loaded if isinstance(node.ctx, ast.Load) else bound).add(node.id)
@@ -292,12 +299,17 @@ def _python_names(tests: ast.Module) -> set[str]:
             bound.add(node.name)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             modules.add(node.value.id)
-    python = set(dir(builtins)) | set(_CHECKERS) | {name for name in modules if is_stdlib(name)}
+    python = (
+        set(dir(builtins))
+        | set(_CHECKERS)
+        | _ABSENT
+        | {name for name in modules if is_stdlib(name)}
+    )
     return python if loaded - bound - python else set()
 
 
 def _keeps(node: ast.stmt) -> bool:
-    """Whether a definition may keep something of the program: in a class, a default, a decorator."""
+    """Whether a definition may keep something of the program: a class, a default, a decorator."""
     if isinstance(node, ast.FunctionDef):
         arguments = node.args
         return bool(node.decorator_list or arguments.defaults or any(arguments.kw_defaults))
