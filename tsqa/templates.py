@@ -24,7 +24,7 @@ from jinja2.utils import Namespace
 
 TEXT = 4_000_000
 """Characters of a text, and of all that a list holds, that one value may have."""
-STEPS = 1_000_000
+STEPS = 300_000
 """Loop iterations, calls and operations of one rendering."""
 SECONDS = 20.0
 _ALL_TEXT = 500_000_000
