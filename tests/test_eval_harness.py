@@ -178,8 +178,10 @@ def test_code_is_executed_only_where_the_recipe_allows_it(world: Path, tmp_path:
     folder = world_with(tmp_path, world, "tiny_choice", unsafe)
     with pytest.raises(RecipeError, match=r"tiny_choice executes code(.|\n)*eval.allow_code=true"):
         harness.run(context_of(folder, tmp_path, ["tiny_choice"]))
-    out = tmp_path / "allowed"
-    assert harness.run(context_of(folder, out, ["tiny_choice"], allow_code=True))["documents"] == 6
+    with pytest.raises(RecipeError, match=r"by means of its own(.|\n)*eval.unguarded_code=true"):
+        harness.run(context_of(folder, tmp_path, ["tiny_choice"], allow_code=True))
+    out, allowed = tmp_path / "allowed", {"allow_code": True, "unguarded_code": True}
+    assert harness.run(context_of(folder, out, ["tiny_choice"], **allowed))["documents"] == 6
 
 
 def test_few_shot_seed_limit_and_chat_template_reach_the_prompts(

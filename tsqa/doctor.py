@@ -20,6 +20,8 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from tsqa.sandbox import find_boundary
+from tsqa.sandbox.boundary import INSTALL
 from tsqa.tracking import logged_in, resolve_mode
 
 Status = Literal["ok", "warn", "fail"]
@@ -48,7 +50,7 @@ def run_checks(folder: Path = Path()) -> list[Check]:
     checks.append(device)
     if on_gpu:
         checks += [_gpu_kernel(name) for name in GPU_KERNELS]
-    checks.append(_wandb())
+    checks += [_boundary(), _wandb()]
     return checks
 
 
@@ -172,6 +174,15 @@ def _gpu_kernel(name: str) -> Check:
         return Check(name, "ok", version)
     fix = f"pip install {name} --no-build-isolation; Mamba layers train far slower without it"
     return Check(name, "warn", "not installed", fix)
+
+
+def _boundary() -> Check:
+    """What programs that a model writes run within, for `filter.code` and `eval.allow_code`."""
+    found = find_boundary()
+    if found.kind == "namespaces":
+        return Check("boundary", "ok", found.described)
+    known = f"{found.described} ({found.missing})"
+    return Check("boundary", "warn", known, f"{INSTALL}, and allow user namespaces")
 
 
 def _wandb() -> Check:

@@ -22,6 +22,7 @@ from typing import Any
 
 from tsqa.artifact import read_jsonl, write_jsonl
 from tsqa.filters.candidate import read_candidate
+from tsqa.filters.code import code_boundary
 from tsqa.parsing import parse_answer, parse_question
 from tsqa.progress import progress_bar
 from tsqa.prompts import PromptSet, load_prompts
@@ -39,6 +40,8 @@ _LOG_EVERY_SECONDS = 5.0
 def run(context: StageContext) -> dict[str, Any]:
     """Write candidates.jsonl; `<role>-completions.jsonl` keeps what came back, next to its log."""
     section = needed(context.recipe.generate, "generate")
+    if context.recipe.filter and context.recipe.filter.code:
+        code_boundary(context.recipe.filter.code)  # refused before a teacher is paid, not after
     seeds = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
     total = len(seeds) * section.per_seed
     ledger: list[dict[str, Any]] = []

@@ -25,7 +25,7 @@ from tsqa.dataset import DatasetWriter, read_curated
 from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.filters import checks
 from tsqa.filters.candidate import Candidate, Verdict
-from tsqa.filters.code import verify_code
+from tsqa.filters.code import code_boundary, verify_code
 from tsqa.filters.copies import CopyCheck
 from tsqa.filters.decontaminate import EvaluatedIndex, measure_recall
 from tsqa.filters.dedup import find_duplicates
@@ -36,7 +36,7 @@ from tsqa.filters.reward import score_reward
 from tsqa.filters.seed_index import SeedIndex
 from tsqa.filters.semantic import load_model, measure_spread
 from tsqa.filters.triviality import Trial, find_trivial
-from tsqa.progress import progress_bar
+from tsqa.progress import console, progress_bar
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
 from tsqa.seeds import Seed, evaluated_tasks, load_split, training_documents
@@ -62,6 +62,8 @@ _LINEAGE = ("seed_ids", "seed_hash", "prompts", "sampling", "form", "teacher", "
 def run(context: StageContext) -> dict[str, Any]:
     """Write the dataset and the rejected (see `tsqa.dataset`); models leave their completions."""
     section = needed(context.recipe.filter, "filter")
+    if section.code:
+        console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
     renderer = Renderer(section.renderings)
     evaluated = load_evaluated(context)
     index = EvaluatedIndex(evaluated, section.decontaminate)

@@ -61,10 +61,13 @@ class RewardSection(Section):
 
 
 class CodeSection(Section):
-    """Run the tests of code answers in an isolated subprocess: no network, bounded."""
+    """Run the tests of code answers within the boundary that this machine offers, and bounded."""
 
     seconds: float = Field(5.0, gt=0)
     memory_mib: int = Field(512, ge=64)
+    """Of the program, and of its tests."""
+    unguarded: bool = Field(False, json_schema_extra=RUNTIME)
+    """Run programs also where this machine has no boundary for them."""
 
 
 class FilterSection(Section):
