@@ -110,7 +110,7 @@ def test_a_request_gives_the_same_text_whatever_runs_beside_it(
 def test_a_bad_model_folder_is_refused_before_vllm_starts(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with (
-            pytest.raises(EngineError, match=r"correct teacher\.model"),
+            pytest.raises(EngineError, match=r"correct generate\.teacher\.model"),
             open_engine(vllm_section(str(folder)), str(folder), tmp_path / "engine.log", 0),
         ):
             pass
