@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from rich.text import Text
 
+from tsqa import secrets
 from tsqa.errors import EngineError
 from tsqa.progress import console
 from tsqa.prompts import Prompt
@@ -57,6 +58,12 @@ class Asker:
     def key(self) -> str:
         """Where the recipe names the model."""
         return _KEYS[self.role]
+
+    @property
+    def _name(self) -> str:
+        name = f"{self.role} {self.section.model.path or self.fingerprint}"
+        urls = ", ".join(secrets.split_url(url).url for url in self.section.urls)
+        return f"{name} at {urls}" if urls else name
 
     @property
     def lineage(self) -> dict[str, Any]:
@@ -106,7 +113,7 @@ class Asker:
         log = self.folder / f"{self.role}-engine.log"
         unanswered = Unanswered(
             self.allowed,
-            name=f"{self.role} {self.section.model.path or self.fingerprint}",
+            name=self._name,
             key=self.key,
             allowed_key=self.allowed_key,
             log=log,

@@ -63,16 +63,11 @@ class Connection:
         self.merges_system = False
         """Set when the endpoint turns out to take no system turn."""
 
-    @staticmethod
-    def shown(url: str) -> str:
-        """A URL without its login and parameters."""
-        return secrets.split_url(url).url
-
     def rest(self, seconds: float) -> None:
         self.rests_until = max(self.rests_until, time.monotonic() + seconds)
 
-    def can_merge(self, request: Request) -> bool:
-        """Whether a request could still be put without a system turn."""
+    def sends_system(self, request: Request) -> bool:
+        """Whether a request is put with a system turn that the user's could begin with instead."""
         has_system = any(turn["role"] == "system" for turn in request.messages)
         return has_system and self._how.system == "auto" and not self.merges_system
 

@@ -30,7 +30,7 @@ import openai
 
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.secrets import redact_data
+from tsqa.secrets import redact_data, split_url
 from tsqa.teachers import TEACHER_KEY, Completion, RefusedError, Request, failed
 from tsqa.teachers.connection import Connection, read_key
 from tsqa.teachers.failures import (
@@ -125,16 +125,18 @@ class EndpointEngine:
 
     def _run(self, ready: Future[None]) -> None:
         """The thread: whatever ends it is raised in the caller's."""
+        serving = self._serve(ready)
         try:
-            asyncio.run(self._serve(ready))
+            asyncio.run(serving)
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            serving.close()
             explained = error if isinstance(error, EngineError) else self._explain_end(error)
             if not ready.done():
                 ready.set_exception(explained)
             self._results.put(explained)
 
     def _explain_end(self, error: BaseException | None) -> EngineError:
-        urls = ", ".join(Connection.shown(url) for url in self._section.urls)
+        urls = ", ".join(split_url(url).url for url in self._section.urls)
         cause = _named(error) if error is not None else "its thread ended"
         if isinstance(error, (OSError, MemoryError, RuntimeError)):
             fix = f"raise the limits of this process (ulimit -a), or lower {self._key}.max_num_seqs"
@@ -209,11 +211,11 @@ class EndpointEngine:
             tries += 1
             now = time.monotonic()
             first = now if first is None else first
-            self._note(f"{endpoint.url}: {request.id}, try {tries}: {failure}")
-            wait = max(failure.retry_after, _backoff(request.id, tries - 1))
-            left = first + self._outage.seconds - now if failure.is_outage else 0.0
             if failure.is_outage:
                 self._outage.note(endpoint.url, str(failure))
+            self._note(f"{endpoint.url}: {request.id}, try {tries}: {failure}")
+            wait = max(failure.retry_after, _backoff(request.id, tries - 1))
+            left = self._outage.seconds_left(first) if failure.is_outage else 0.0
             if tries > self._section.retries:
                 if left <= 0:
                     break
@@ -228,10 +230,11 @@ class EndpointEngine:
         try:
             async with endpoint.slots:
                 await self._wait_for_turn(endpoint)
+                sends_system = endpoint.sends_system(request)
                 async with asyncio.timeout(self._section.timeout_seconds):
                     body = await endpoint.post(self._model, request)
         except openai.APIStatusError as error:
-            if refuses_system(_said(error)) and endpoint.can_merge(request):
+            if sends_system and refuses_system(_said(error)):
                 endpoint.merges_system = True
                 self._note(f"{endpoint.url}: takes no system turn: it begins the user's from now")
                 return await self._try(request, endpoint)
@@ -286,7 +289,7 @@ class EndpointEngine:
     def _explain_redirect(self, endpoint: Connection, error: openai.APIStatusError) -> RefusedError:
         location = error.response.headers.get("location", "")
         with contextlib.suppress(ValueError):
-            location = Connection.shown(str(error.response.url.join(location)))
+            location = split_url(str(error.response.url.join(location))).url
         return RefusedError(
             f"{endpoint.url} redirects to {one_line(location)} ({error.status_code}): prompts and "
             "keys are sent nowhere but where the recipe says",
@@ -335,7 +338,8 @@ def _read_reply(request: Request, body: str) -> Completion:
         choice = reply["choices"][0]
         text = choice["message"]["content"] if request.messages else choice["text"]
         reason = choice.get("finish_reason")
-        usage = reply.get("usage") or {}
+        usage = reply.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
         prompt_tokens = _tokens(usage.get("prompt_tokens"))
         output_tokens = _tokens(usage.get("completion_tokens"))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

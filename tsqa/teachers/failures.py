@@ -101,7 +101,7 @@ def likely_fix(reason: str, key: str) -> str:
     for pattern, fix in _FIXES:
         if re.search(pattern, words):
             return fix.format(key=key)
-    return "see to the model that is asked"
+    return f"see why the model that {key} names does not answer"
 
 
 class Unanswered:
@@ -164,8 +164,12 @@ class Unanswered:
         return self.reasons.total() <= self._allowed * self.requests + 1e-9
 
     def _told(self) -> str:
-        counts = ", ".join(f"{count:,} x {kind}" for kind, count in self.reasons.most_common(5))
-        told = counts if self._first in counts else f"{counts}; the first: {self._first}"
+        if len(self.reasons) == 1:
+            told = f"{self.reasons.total():,} x {self._first}"
+        else:
+            counts = self.reasons.most_common(5)
+            told = ", ".join(f"{count:,} x {kind}" for kind, count in counts)
+            told += f"; the first: {self._first}"
         return told + (f"; the log is {self._log}" if self._log else "")
 
     def _fix(self) -> str:

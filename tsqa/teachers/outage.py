@@ -22,6 +22,11 @@ class Outage:
         self._since: float | None = None
         self._is_said = False
 
+    def seconds_left(self, first: float) -> float:
+        """For a request that failed first at that monotonic time."""
+        begin = time.time() - (time.monotonic() - first)
+        return min(begin, self._since or begin) + self.seconds - time.time()
+
     def note(self, url: str, reason: str) -> None:
         """Say once, when nobody is answered for a moment, until when that is waited for."""
         now = time.time()

@@ -218,7 +218,7 @@ class _Worker:
         try:
             with self._log.open("a", encoding="utf-8") as handle:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tsqa.teachers.vllm_worker", str(writer)],
+                    _command(writer),
                     stdin=subprocess.PIPE,
                     stdout=handle,
                     stderr=subprocess.STDOUT,
@@ -301,6 +301,10 @@ class _Worker:
 
 
 _Outbox = SimpleQueue[tuple[_Worker, str | None]]
+
+
+def _command(writer: int) -> list[str]:
+    return [sys.executable, "-m", "tsqa.teachers.vllm_worker", str(writer)]
 
 
 def likely_fix(tail: Sequence[str], code: int, key: str = TEACHER_KEY) -> str:
