@@ -3,6 +3,7 @@ request stops nothing, a dead endpoint loses nothing, and no secret leaves."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -734,7 +735,7 @@ def test_what_ends_the_thread_of_connections_is_raised(
 
     settings = section("http://127.0.0.1:9/v1")
     for target, name in (
-        (endpoint.asyncio, "run"),
+        (asyncio, "run"),
         (endpoint, "Connection"),
     ):
         with monkeypatch.context() as patch:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import psutil
@@ -148,7 +149,7 @@ class TemplateOnly:
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM])
 def test_a_template_without_a_system_turn_gets_it_in_the_users(template: str) -> None:
     worker = Worker(TemplateOnly(template), {"mood": "gay"}, "auto")
-    (text,) = worker._encode("", json.dumps(CHAT))
+    text = str(worker._encode("", json.dumps(CHAT))[0])
     assert text == "[user] Be brief.\n\nWhich colour?\ngay"
 
 
@@ -156,7 +157,7 @@ def test_a_template_with_a_system_turn_gets_it_as_it_is() -> None:
     template = (
         "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
     )
-    (text,) = Worker(TemplateOnly(template), {}, "auto")._encode("", json.dumps(CHAT))
+    text = str(Worker(TemplateOnly(template), {}, "auto")._encode("", json.dumps(CHAT))[0])
     assert text == "[system] Be brief.\n[user] Which colour?\n"
     with pytest.raises(ValueError, match="System role not supported"):
         Worker(TemplateOnly(REFUSES_SYSTEM), {}, "send")._encode("", json.dumps(CHAT))
@@ -207,7 +208,7 @@ def test_a_worker_that_cannot_be_started_is_an_error(
     def refuse(self: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(vllm.Thread, "start", refuse)
+    monkeypatch.setattr(Thread, "start", refuse)
     monkeypatch.setattr(vllm, "_command", lambda writer: ["sleep", "30"])
     (tmp_path / "config.json").write_text("{}")
     engine = open_engine(vllm_section(str(tmp_path)), str(tmp_path), tmp_path / "engine.log", 0)

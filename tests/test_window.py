@@ -189,8 +189,8 @@ def test_a_dead_engine_is_recognised_behind_requests_that_fail(tmp_path: Path) -
 class Failing(FakeEngine):
     """Answers only what `answers` says."""
 
-    def __init__(self, answers: Callable[[str], bool], **more: int) -> None:
-        super().__init__(**more)
+    def __init__(self, answers: Callable[[str], bool], capacity: int) -> None:
+        super().__init__(capacity)
         self.answers = answers
 
     def collect(self) -> list[Completion]:

@@ -192,8 +192,8 @@ class EndpointEngine:
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            is_explained = isinstance(error, EngineError)
-            self._results.put(error if is_explained else self._explain_end(error))
+            explained = error if isinstance(error, EngineError) else self._explain_end(error)
+            self._results.put(explained)
 
     async def _answer(self, request: Request, endpoint: Connection) -> None:
         tries, first = 0, None

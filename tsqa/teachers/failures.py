@@ -46,7 +46,10 @@ _REFUSED_FIELD = re.compile(
     r"|extra (?:inputs|fields)|deprecated|only the default|not permitted|unexpected"
 )
 _FIXES = (
-    (r"max_completion_tokens", "set {key}.request.token_limit to max_completion_tokens"),
+    (
+        r"max_completion_tokens|(?:unsupported|unknown|not support).{0,30}\bmax_tokens",
+        "set {key}.request.token_limit to max_completion_tokens",
+    ),
     (
         r"enable_thinking",
         "set {key}.request.extra_body to {{enable_thinking: false}}, or with vllm serve "
