@@ -38,10 +38,10 @@ def validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Check a recipe whole and print it resolved. Example: tsqa validate recipes/smoke.yaml"""
     import yaml
 
-    pipeline = _open(recipe, overrides)
-    pipeline.check_tasks()
     from tsqa.secrets import redact_tree
 
+    pipeline = _open(recipe, overrides)
+    pipeline.check_tasks()
     shown = pipeline.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     values = redact_tree(shown)
     typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
