@@ -6,7 +6,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -326,11 +326,11 @@ def test_a_damaged_line_is_asked_again_and_shifts_nothing(
     log = CompletionLog(path)
     found = {str(n): log.find(str(n)) for n in range(8)}
     assert {n for n, record in found.items() if record} == {"0", "1", "2", "4", "5"}
-    assert all(record["text"] == f"text {n}" for n, record in found.items() if record)
+    assert all(known[0].text == f"text {n}" for n, known in found.items() if known)
     assert "1 damaged lines" in capsys.readouterr().err
     log.append(Completion("3", "text 3", 1, 1, "stop"), 0.5)
     log.close()
     log = CompletionLog(path)
     again = log.find("3")
-    assert again == {**asdict(Completion("3", "text 3", 1, 1, "stop")), "seconds": 0.5}
+    assert again == (Completion("3", "text 3", 1, 1, "stop"), 0.5)
     log.close()
