@@ -17,6 +17,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from eval.metrics import pick_metric
 from eval.shapes import DOCUMENT_TYPES, Exported, Part, Results
 from tsqa.artifact import EXPORTED, Artifact, Store, write_json
@@ -160,7 +162,8 @@ def _evaluate(
     if missing:
         difference = known_difference(checkpoint)
         if chosen == "vllm" and difference:
-            console.print(f"  [yellow]vLLM and transformers differ on this model:[/] {difference}")
+            told = ("  vLLM and transformers differ on this model:", "yellow")
+            console.print(Text.assemble(told, f" {difference}"))
         settings = ModelSettings(
             chosen,
             checkpoint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,9 +38,12 @@ def validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Check a recipe whole and print it resolved. Example: tsqa validate recipes/smoke.yaml"""
     import yaml
 
+    from tsqa.secrets import redact_tree
+
     pipeline = _open(recipe, overrides)
     pipeline.check()
-    values = pipeline.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    shown = pipeline.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    values = redact_tree(shown)
     typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
     typer.echo(f"{recipe}: valid, {len(pipeline.nodes)} stages", err=True)
 
@@ -405,16 +409,16 @@ def _report(pipeline: Pipeline) -> None:
 def main() -> None:
     """Run the app; a user's error is a message and an exit code, not a traceback."""
     from tsqa.errors import RecipeError, TsqaError
+    from tsqa.secrets import redact
 
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
     except TsqaError as error:
-        if debug:
-            raise
         kind = "recipe error" if isinstance(error, RecipeError) else "error"
-        typer.secho(f"{kind}: {error}", fg="red", err=True)
+        shown = traceback.format_exc() if debug else f"{kind}: {error}"
+        typer.secho(redact(shown), fg="red", err=True)
         sys.exit(USER_ERROR if isinstance(error, RecipeError) else RUN_ERROR)
     except OSError as error:
         if debug:

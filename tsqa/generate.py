@@ -3,7 +3,8 @@ stronger one (a cascade).
 
 Promises: every request is a pure function of the recipe, the seeds and the teacher, and is known
 by its hash; a finished request is one line of `completions.jsonl`, so that a run killed anywhere
-and started again asks only for what is missing; candidates come in the order of the seeds and
+and started again asks only for what is missing; requests without an answer are an error of the
+stage, unless the recipe allows so many; candidates come in the order of the seeds and
 carry the prompts, the teacher, the sampling and the seeds behind them; memory does not grow with
 the number of seeds. The engine starts only when something is missing.
 """
@@ -70,6 +71,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "seeds": len(seeds),
         **counts,
         **{key: sum(row[key] for row in ledger) for key in _SUMMED},
+        "unanswered": sum(sum(row["unanswered"].values()) for row in ledger),
         "ledger": ledger,
     }
 
@@ -122,7 +124,10 @@ def open_teacher(
 ) -> Teacher:
     """Raises RecipeError when the prompts lack the form in which the teacher must be asked."""
     generate = needed(context.recipe.generate, "generate")
-    asker = open_asker(context, section, role, generate.seed, ledger)
+    asker = open_asker(
+        *(context, section, role, generate.seed, ledger),
+        *(generate.allow_failed, "generate.allow_failed"),
+    )
     names = generate.prompts
     questions = load_prompts(names.question, "question", "generate.prompts.question")
     answers = load_prompts(names.answer, "answer", "generate.prompts.answer")

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from tsqa.artifact import Artifact, Store, differing_keys, write_json
 from tsqa.errors import DataError, EngineError, TsqaError
@@ -185,14 +185,15 @@ class Pipeline:
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
         cached = self.find(node)
-        name = f"[bold]{escape(self.label(node).ljust(self._width))}[/]"
+        name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
-            console.print(f"{name} reused  {_headline(cached)}  [dim]{cached.path}[/]")
+            path = (str(cached.path), "dim")
+            console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
         self._print_changes(node)
         self._refuse_changed(node, "since this command began")
         started = time.monotonic()
-        console.print(f"{name} running")
+        console.print(Text.assemble(name, " running"))
         if node.stage == "train":
             self._launch_training(node)
         else:
@@ -205,7 +206,8 @@ class Pipeline:
             raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
         self.ran.add(node.fingerprint)
         seconds = time.monotonic() - started
-        console.print(f"{name} done    {_headline(made)}  [dim]in {seconds:.1f} s[/]")
+        took = (f"in {seconds:.1f} s", "dim")
+        console.print(Text.assemble(name, f" done    {_headline(made)}  ", took))
         return made
 
     @contextmanager
@@ -350,7 +352,7 @@ class Pipeline:
         if old is None:
             return
         for line in differing_keys(old.manifest["config"], node.config):
-            console.print(f"  [yellow]changed[/] {escape(line)}")
+            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
         # A comparison names some inputs by their fingerprints: these say nothing beside the arms.
         before, now = (
             {role: fingerprint for role, fingerprint in given.items() if fingerprint not in role}
@@ -358,7 +360,7 @@ class Pipeline:
         )
         inputs = differing_keys(before, now, "input ")
         for line in inputs:
-            console.print(f"  [yellow]changed[/] {escape(line)}")
+            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
 
     def _recorded(self) -> dict[str, str]:
         try:

@@ -80,6 +80,8 @@ def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
     """(what the teacher said once it had thought, why it cannot be read); one of them is empty."""
     if finish_reason == "prompt_too_long":
         return "", "prompt longer than max_model_len"
+    if finish_reason == "content_filter":
+        return "", "stopped by the endpoint's content filter"
     if finish_reason.startswith("error"):
         return "", finish_reason
     if len(text) > MAX_CHARACTERS:

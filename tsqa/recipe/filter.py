@@ -41,6 +41,8 @@ class TrivialitySection(Section):
     teacher: TeacherSection | None = None
     """The weak model; None: the teacher itself, asked without the context."""
     tries: int = Field(4, ge=1)
+    allow_failed: Share = 0.0
+    """Share of its requests that may end without an answer; their items are rejected."""
 
 
 class JudgeSection(Section):
@@ -49,6 +51,8 @@ class JudgeSection(Section):
     teacher: TeacherSection
     prompt: str = "judge"
     min_score: int = Field(4, ge=1, le=5)
+    allow_failed: Share = 0.0
+    """Share of its requests that may end without an answer; their items are rejected."""
 
 
 class RewardSection(Section):

@@ -77,8 +77,9 @@ def list_tasks(
 
 def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     """Print a table and the totals, or one JSON object a line, to stdout."""
-    from rich.console import Console
     from rich.table import Table
+
+    from tsqa.progress import make_console
 
     if as_json:
         for row in rows:
@@ -95,7 +96,7 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
             _split(row.evaluated_split, row.evaluated_documents),
             row.excluded,
         )
-    console = Console(highlight=False)
+    console = make_console()
     if not console.is_terminal:
         console.width = 160
     console.print(table)
