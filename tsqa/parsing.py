@@ -46,6 +46,14 @@ _OPENER = re.compile(
     re.IGNORECASE,
 )
 _LETTERED = re.compile(r"[ \t]{0,8}[*]{0,2}\(?([A-J])[.):]\)?[*]{0,2} ?\w")
+_ITEM = re.compile(r"^[ \t]*(?:[-*\u2022]|\(?\d{1,2}[.)])[ \t]+")
+_LISTED = re.compile(
+    r"(?:(?:^|\n)[ \t]*[-*\u2022][ \t]+\S[^\n]*){2,}"
+    r"|(?:(?:^|\n)[ \t]*\(?\d{1,2}[.)][ \t]+\S[^\n]*){2,}"
+)
+"""Items below each other, which are one answer or its working, not the first of them."""
+_NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
+_NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
 
 
@@ -277,6 +285,8 @@ def _labelled_answer(
         is_begun = is_begun or name in ("answer", "final")
     fields: dict[str, list[str]] = {}
     has_answer = any(name in ("answer", "final") for name, _ in pieces)
+    if not (has_answer or is_cut or lead.strip() or kind == "long_text"):
+        fields |= _concluded_answer(pieces)
     if lead.strip():
         pieces.insert(0, ("reasoning" if has_answer else "bare", lead))
     for number, (name, value) in enumerate(pieces, 1):
@@ -296,11 +306,24 @@ def _labelled_answer(
     return fields
 
 
+def _concluded_answer(pieces: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """What the last sentence of the reasoning gives as answer, where no field does."""
+    reasoning = next((value for name, value in pieces if name == "reasoning"), "")
+    own = _NEXT_PROBLEM.split(reasoning, maxsplit=1)[0].strip()
+    said = last_statement(own)
+    is_last = bool(said) and own.endswith(said)
+    return {"answer": [said]} if is_last and not _NO_ANSWER.match(said) else {}
+
+
 def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
     """(answer, what follows it) of a labelled answer; nothing where the cut went through it."""
     boxed = boxed_content(value)
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")
+    items = _LISTED.match(value.strip())
+    if items and kind == "short_text":
+        texts = [_ITEM.sub("", line) for line in items[0].splitlines() if line.strip()]
+        return ("", "") if is_torn else (", ".join(texts), value.strip()[items.end() :].strip())
     line, newline, rest = value.strip().partition("\n")
     if is_announced(line):
         announced, newline, rest = rest.strip().partition("\n")
@@ -328,6 +351,11 @@ def _bare_answer(
         return stated, _working(text)
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
+        if kind == "number":
+            lines = (
+                [_ITEM.sub("", line) for line in lines] if _LISTED.match(text.strip()) else lines
+            )
+            lines = lines[-1:] if _LISTED.match(text.strip()) else lines
         likely = _likely_line(lines, kind, choices)
         if likely is not None:
             return likely, "\n".join(other for other in lines if other != likely)

@@ -31,10 +31,15 @@ _BULLET = re.compile(r"^(?:[-*\u2022] )+(?=[^\W\d_])")
 _SIGNED = regex.compile(
     rf"(?V1)(?P<number>(?<![\w.,)\]}}])[-+]?(?:\d+(?:[.,:]\d+)*|\.\d+)(?![\w]))"
     rf"|(?P<word>[{_UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{_UNSPACED}]]+)"
-    r"|(?P<sign>[-+=<>\p{Sm}\p{Sc}*/^%\u00b0\u2030#&|~\u00ac!@\\--[$]]|(?<=\b[A-Za-z])'(?![A-Za-z]))"
+    r"|(?P<sign>[-+=<>\p{Sm}\p{Sc}*/^%\u00b0\u2030#&|~\u00ac!@\\--[$]]|(?<=\b[A-Za-z])'+(?![A-Za-z])"
+    rf"|(?<![\w!])!(?=[a-z]\b))"
 )
 _MARKS = frozenset("-/*!#")
 """Signs that count only between or beside some neighbours."""
+_MAX_SYMBOL = 6
+"""Letters with digits up to this length are symbols whose case counts: CO2, Co2, CoCl2."""
+_CLOCK = re.compile(r"(?<=\d) ?([ap])\.?m\b\.?", re.IGNORECASE)
+_INITIALS = re.compile(r"\b(?:[A-Z]\. ?)+[A-Z]\.")
 _SHORT_WORDS_LIST = """
 a i o an as at be by do go he if in is it me my no of oh on or so to up us we am ok hi
 ha de la le el il un du et en es au da di do em na se si te tu ya y e ou où il ne on sa
@@ -94,6 +99,8 @@ def signed_words(text: str) -> str:
     """Words, numbers and the signs that count, joined by single spaces."""
     text = _SUPERSCRIPTS.sub(lambda found: f"^{unicodedata.normalize('NFKC', found[0])}", text)
     text = unicodedata.normalize("NFKC", text).translate(_ONE_SIGN)
+    text = _CLOCK.sub(lambda found: f" {found[1].lower()}m", text)
+    text = _INITIALS.sub(lambda found: re.sub("[. ]", "", found[0]), text)
     text = _ARROW.sub("\u2192", _BULLET.sub("", " ".join(text.split())))
     shouted = [word for word in _WORD.findall(text) if word.isalpha()] if text.isupper() else []
     if len(shouted) > 2 or any(len(word) > 3 for word in shouted):
@@ -107,12 +114,16 @@ def signed_words(text: str) -> str:
         elif match["word"] or match["number"]:
             number = parse_number(token)
             token = token if number is None else format_number(number)
+        elif token == "!" and text[match.end() : match.end() + 1].isalpha():
+            if not text[max(0, match.start() - 1) : match.start()].strip():
+                sign = token  # of a condition, as in !x
+                continue
         elif token == "-" and text[match.end() : match.end() + 1].isalpha():
             is_joined = text[max(0, match.start() - 1) : match.start()].isalnum()
             if not is_joined:
                 sign = token  # of a variable, as in -x: one token, unlike a bullet
                 continue
-        elif token == "'" and found:
+        elif token[0] == "'" and found:
             found[-1] += token
             continue
         found.append(sign + token)
@@ -155,7 +166,7 @@ def _is_mark(tokens: list[str], place: int) -> bool:
         case "*":
             return not (before[-1:].isalnum() and after[:1].isalnum())
         case "!":
-            return not before[-1:].isdigit()
+            return not (before[-1:].isdigit() or (len(before) == 1 and before.isalpha()))
         case _:
             return not (before[-1:].isalnum() or after[:1].isalnum())
 
@@ -165,6 +176,8 @@ def _fold(word: str) -> str:
     lower = word.casefold()
     if lower == "percent":
         return "%"
+    if any(map(str.isdigit, word)):
+        return word if len(word) <= _MAX_SYMBOL else lower
     if len(word) <= 2:
         return lower if lower in _SHORT_WORDS and not (len(word) == 2 and word.isupper()) else word
     has_inner_capital = any(map(str.isupper, word[1:])) and not word.isupper()
