@@ -34,6 +34,7 @@ NUMBERS = {
     **{"50%": 50, "50\\%": 50, "50 percent": 50, "fifty percent": 50, ".5": "1/2"},
     **{"18 dollars": 18, "5 km/h": 5, "5 m^2": 5, "5 m\u00b2": 5, "5m": 5, "90^\\circ": 90},
     **{"5 \u00b0C": 5, "-39 degrees": -39, "5 apples left in the basket": 5, "7 days a week": 7},
+    **{"5xy": None, "5 x^2": None, "\\frac{1}{2}x^2": None, "3ab": None, "5 oz": 5, "5 yd": 5},
     **{"5x": None, "5 x": None, "5th": None, "3rd": None, "5k": None, "1990s": None, "A4": None},
     **{"July 4": None, "4 July": None, "May 5": None, "2024-05-06": None, "5:30": None},
     **{"half of 3": None, "a loss of 5": None, "5 less than x": None, "5 or 6": None},
@@ -161,6 +162,7 @@ EQUAL = [
     ("number", ["3 x 10^5", "300,000", "300 thousand", "3\\times 10^{5}"]),
     ("number", ["2^{10}", "1024"]),
     ("number", ["\\frac{1}{2}x", "\\frac{x}{2}", "x/2"]),
+    ("number", ["\\frac{2}{3}x^3", "\\frac{2x^3}{3}"]),
     ("number", ["\\frac{1}{2}\\sqrt{3}", "\\frac{\\sqrt{3}}{2}"]),
     ("number", ["18 in", "18 inches"]),
     ("short_text", ["5:30 PM", "5:30pm", "5:30 p.m."]),
@@ -175,6 +177,8 @@ EQUAL = [
     ("short_text", ["COVID-19", "Covid 19"]),
 ]
 UNLIKE = [
+    ("number", ["\\frac{1}{2}x^2", "\\frac{1}{2x^2}", "1/2", "\\frac{1}{2}x"]),
+    ("number", ["5xy", "5", "5x"]),
     ("number", ["\\frac{1}{2}x", "\\frac{1}{2x}"]),
     ("number", ["\\frac{3}{4}\\pi", "\\frac{3}{4\\pi}"]),
     ("number", ["1/2x", "1/(2x)", "x/2"]),

@@ -125,6 +125,8 @@ _UNIT_WORD = re.compile(
 _ATTACHED = re.compile(r"[^\W\d_]+")
 _SINGLE_LETTERS = frozenset("mgshlLKJWVNAFC")
 """Units of one letter; other letters, as in 5x, are variables."""
+_VARIABLES = re.compile(r"[xyz]{2,4}|[abckmnpt][xy]|ab|ac|bc|abc|pq|mn|uv|d[xyt]")
+"""Letters side by side that are a product, as in 5xy, and no unit."""
 _TIME_OR_RANK = re.compile(r"(?:st|nd|rd|th|s|k|pm|am|p\.?m|a\.?m)\b", re.IGNORECASE)
 _SAME_UNITS = {
     "%": "percent per-cent pct percentage",
@@ -493,7 +495,10 @@ def _read_unit(tail: str, in_sentence: bool, is_word: bool) -> str | None:
     for word in phrase.split():
         if not _UNIT_WORD.fullmatch(word.strip(".,")):
             return None
-        if len(word) == 1 and word.isalpha() and word not in _SINGLE_LETTERS | {"a"}:
+        base = re.split(r"[\^{\u00b2\u00b3\d]", word, maxsplit=1)[0]
+        if len(base) == 1 and base.isalpha() and base not in _SINGLE_LETTERS | {"a"}:
+            return None
+        if _VARIABLES.fullmatch(base):
             return None
     return phrase
 
