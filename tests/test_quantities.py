@@ -178,7 +178,7 @@ EQUAL = [
 ]
 UNLIKE = [
     ("number", ["\\frac{1}{2}x^2", "\\frac{1}{2x^2}", "1/2", "\\frac{1}{2}x"]),
-    ("number", ["5xy", "5", "5x"]),
+    ("number", ["5xy", "5", "5x", "5t"]),
     ("number", ["\\frac{1}{2}x", "\\frac{1}{2x}"]),
     ("number", ["\\frac{3}{4}\\pi", "\\frac{3}{4\\pi}"]),
     ("number", ["1/2x", "1/(2x)", "x/2"]),

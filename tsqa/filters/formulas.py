@@ -41,6 +41,7 @@ _VECTOR = re.compile(r"\\(?:vec|mathbf)\b")
 _SET = re.compile(r"\A\{([^{}\\]*,[^{}]*)\}\Z")
 _UNFINISHED = re.compile(r"[+*/^=<>]\s*$|\.\s*\.|\b0[xbo][0-9a-fA-F]")
 """Ends where something is to follow, leaves digits to be imagined, or is of a program."""
+_VARIABLE = re.compile(r"(?<=\d)\s*[a-df-hj-zA-DF-HJ-Z](?![a-zA-Z(])")
 _NAME = re.compile(r"\\?[a-zA-Z]+")
 _AS_LATEX = str.maketrans(
     {
@@ -145,7 +146,13 @@ def _parse(formula: str) -> tuple[Any, ...]:
         found = parse(f"${formula}$", parsing_timeout=_seconds())
     except Exception:  # noqa: BLE001 - its grammar may raise anything on what it does not know
         return ()
-    return tuple(one for one in found if not isinstance(one, str))
+    read = tuple(one for one in found if not isinstance(one, str))
+    return () if read and _loses_variable(formula, read[0]) else read
+
+
+def _loses_variable(formula: str, value: Any) -> bool:
+    """Whether a number came of a formula with a variable: math-verify takes 5t for tonnes."""
+    return bool(_VARIABLE.search(formula)) and bool(getattr(value, "is_number", False))
 
 
 def _same(left: Any, right: Any) -> bool:
