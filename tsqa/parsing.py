@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tsqa.answers import STATED, boxed_content, name_options, read_answer, read_code, tidy
+from tsqa.filters.sameness import options_repeat
 from tsqa.filters.text import normalise_answer
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import AnswerKind
@@ -220,7 +221,7 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
         if not all(parsed.choices):
             return "an empty option"
-        if len({" ".join(choice.casefold().split()) for choice in parsed.choices}) < count:
+        if options_repeat(parsed.choices):
             return "two options are equal"
     return ""
 

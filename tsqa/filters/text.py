@@ -14,19 +14,54 @@ _UNSPACED = "\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u1049\u1780-\u17d3\u3041-\u30ff\u
 # Marks belong to their letter: without them most words of the Indic scripts fall apart.
 _WORD = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{_UNSPACED}]]+")
 _ASCII_WORD = re.compile(r"\w+")
+# The letter x between numbers is a sign; 0x1F is no product.
+_TIMES = re.compile(r"(?<=\d)(?<!\b0)(?: [xX] |[xX])(?=\d)")
+_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
+_RAISED = re.compile(rf"[{_SUPERSCRIPTS}]+")
+_FRACTION = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215f])")
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
+        **dict.fromkeys("\u00d7\u00b7\u22c5\u2219\u2217", "*"),
+        **dict.fromkeys("\u00f7\u2044\u2215", "/"),
+        **dict.fromkeys("\u2a7d\u2266", "\u2264"),
+        **dict.fromkeys("\u2a7e\u2267", "\u2265"),
+    }
+)
+
+
+def compose(text: str) -> str:
+    """The text in one spelling of its signs and compatibility forms; case and layout stay."""
+    if not text.isascii():
+        text = _FRACTION.sub(" ", _RAISED.sub(_lower_raised, text))
+        text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
+    return _TIMES.sub("*", text)
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words and numbers, without punctuation, compatibility forms folded."""
-    if text.isascii():
-        return _ASCII_WORD.findall(text.lower())
-    found: list[str] = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """Lower-case words and numbers, without punctuation, compatibility forms folded.
+
+    By these a text is looked for; whether two texts are the same, `tsqa.filters.sameness` tells.
+    """
+    return find_words(compose(text))
+
+
+def find_words(composed: str) -> list[str]:
+    if composed.isascii():
+        return _ASCII_WORD.findall(composed.lower())
+    found: list[str] = _WORD.findall(composed.casefold())
     return found
 
 
 def normalise(text: str) -> str:
     """The words of a text, joined by single spaces."""
     return " ".join(words(text))
+
+
+def _lower_raised(match: re.Match[str]) -> str:
+    """A power after `^`; the charge of an ion as it is."""
+    raised = match[0]
+    return raised if raised[-1] in "\u207a\u207b" else f"^{raised}"
 
 
 def parse_number(text: str) -> Decimal | None:
