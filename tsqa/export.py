@@ -20,7 +20,7 @@ from typing import Any
 from tsqa.artifact import write_jsonl
 from tsqa.dataset import read_curated
 from tsqa.filters.code import run_tests
-from tsqa.filters.sameness import make_key
+from tsqa.filters.sameness import option_form
 from tsqa.filters.text import normalise_answer
 from tsqa.filters.votes import same_answer
 from tsqa.recipe import CodeSection
@@ -100,7 +100,7 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _choose(answer: str, choices: list[str]) -> int | None:
     """The option that an answer names by its text, or else by its letter."""
-    for form in (str.strip, make_key, normalise_answer):
+    for form in (option_form, normalise_answer):
         keys = [form(choice) for choice in choices]
         if keys.count(form(answer)) == 1:
             return keys.index(form(answer))

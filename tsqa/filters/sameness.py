@@ -158,7 +158,13 @@ def hash_key(parts: Iterable[str], case: str = "") -> Hashed:
 
 def options_repeat(options: Sequence[str]) -> bool:
     """Are two options of one question the same? All signs count, and the case of every symbol."""
-    return len(set(map(_option, options))) < len(options)
+    return len(set(map(option_form, options))) < len(options)
+
+
+def option_form(text: str) -> tuple[str, ...]:
+    """What tells an option from the others of its question."""
+    text = " ".join(compose(text).split())
+    return (text,) if len(text) < 3 else (text.casefold(), *_symbols(text))
 
 
 def option_key(options: Iterable[str]) -> list[str]:
@@ -216,11 +222,6 @@ def _symbols(text: str) -> list[str]:
         and _SYMBOL.fullmatch(word)
         and word.lower() != word.upper()
     ]
-
-
-def _option(text: str) -> tuple[str, ...]:
-    text = " ".join(compose(text).split())
-    return (text,) if len(text) < 3 else (text.casefold(), *_symbols(text))
 
 
 class SameTexts(Generic[_Value]):
