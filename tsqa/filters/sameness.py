@@ -191,6 +191,10 @@ def read(text: str) -> Spoken:
     return Spoken(found, signs)
 
 
+def has_signs(text: str) -> bool:
+    return any(read(text).signs)
+
+
 def is_stripped(text: str) -> bool:
     """Has a text lost all of its punctuation, so that it says nothing by its signs?"""
     return not re.search(r"[^\w\s]", text)
