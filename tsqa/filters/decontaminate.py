@@ -122,8 +122,9 @@ class EvaluatedIndex:
     def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         texts = []
         for candidate in candidates:
-            numbers = self._texts.number(words(candidate.full_text))
-            text = _Text(numbers, candidate.parts, self._texts.ask(candidate.question))
+            parts = candidate.parts
+            numbers = self._texts.number(words("\n".join(parts)))
+            text = _Text(numbers, parts, self._texts.ask(candidate.question))
             text.has_passage = has_passage(candidate.context)
             texts.append(text)
         in_text = self._check_runs(texts)

@@ -88,6 +88,7 @@ class EvaluatedTexts:
         self._contents: dict[int, int] = {}
         self._options: dict[int, int | None] = {}
         """None: several questions of one task have these options."""
+        self._option_words: set[int] = set()
         self._vocabulary: dict[str, int] = {}
         self._lower: set[str] = set()
         self._tasks: dict[str, int] = {}
@@ -197,6 +198,8 @@ class EvaluatedTexts:
 
     def find_options(self, choices: Sequence[str]) -> int | None:
         """The document whose question alone in its task has these options, in any order."""
+        if len(choices) < 2 or _option_words(choices) not in self._option_words:
+            return None
         key = _option_hash(choices)
         return None if key is None else self._options.get(key)
 
@@ -347,8 +350,11 @@ class EvaluatedTexts:
 
     def _add_options(self, choices: Sequence[str], number: int) -> None:
         key = _option_hash(choices)
-        holder = number if key is None else self._options.setdefault(key, number)
-        if key is None or holder is None or self._task_of[holder] != self._task_of[number]:
+        if key is None:
+            return
+        self._option_words.add(_option_words(choices))
+        holder = self._options.setdefault(key, number)
+        if holder is None or self._task_of[holder] != self._task_of[number]:
             return
         if self._first_of[holder] != self._first_of[number]:
             self._options[key] = None
@@ -380,7 +386,7 @@ class EvaluatedTexts:
 
 
 def has_passage(context: str) -> bool:
-    return len(words(context)) >= _LEAST_PASSAGE
+    return bool(context) and len(words(context)) >= _LEAST_PASSAGE
 
 
 def signs_of(text: str) -> list[Sign]:
@@ -409,9 +415,12 @@ def _stripped_key(plain: str, context: str, choices: Sequence[str]) -> int:
     return hash_text("\n\n".join([plain, normalise(context), *options]))
 
 
+def _option_words(choices: Sequence[str]) -> int:
+    """A hash of the words of options in any order."""
+    return hash_text("\n".join(sorted({normalise(choice) for choice in choices})))
+
+
 def _option_hash(choices: Sequence[str]) -> int | None:
-    """A hash of options in any order; None unless there are two that differ, and none is empty."""
-    options = sorted({" ".join(tokens(choice)) for choice in choices})
-    if len(options) < 2 or not options[0]:
-        return None
-    return hash_text("\n".join(options))
+    """The same with their signs; None unless there are two that differ, and none is empty."""
+    options = sorted(set(option_key(choices)))
+    return hash_text("\n".join(options)) if len(options) > 1 and options[0] else None

@@ -15,7 +15,7 @@ _UNSPACED = "\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u1049\u1780-\u17d3\u3041-\u30ff\u
 _WORD = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{_UNSPACED}]]+")
 _ASCII_WORD = re.compile(r"\w+")
 # The letter x between numbers is a sign; 0x1F is no product.
-_TIMES = re.compile(r"(?<=\d)(?<!\b0)(?: [xX] |[xX])(?=\d)")
+_TIMES = re.compile(r"([0-9])(?<!\b0)(?: [xX] |[xX])(?=[0-9])")
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
 _RAISED = re.compile(rf"[{_SUPERSCRIPTS}]+")
 _FRACTION = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215f])")
@@ -35,7 +35,7 @@ def compose(text: str) -> str:
     if not text.isascii():
         text = _FRACTION.sub(" ", _RAISED.sub(_lower_raised, text))
         text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
-    return _TIMES.sub("*", text)
+    return _TIMES.sub(r"\1*", text) if "x" in text or "X" in text else text
 
 
 def words(text: str) -> list[str]:
