@@ -282,15 +282,12 @@ class EvaluatedIndex:
         counts = np.maximum(0, ends - starts - self._section.ngram + 1)
         places = expand_ranges(starts, counts)
         holders = np.repeat(np.arange(len(starts)), counts)
-        tasks = self._texts.tasks[documents[holders]]
-        order = np.lexsort((holders, tasks, runs[places]))
-        hashes, held, tasks = (a[order] for a in (runs[places], holders, tasks))
-        of_task = _changes(hashes) | _changes(tasks)
-        held_by = np.add.reduceat(_changes(held) | of_task, np.flatnonzero(of_task), dtype=int)
-        templates = hashes[of_task][held_by > _TEMPLATE]
-        signs = self._sign_runs(places)
-        order = np.lexsort((places, general[holders], signs, runs[places]))
-        hashes, signs, places = runs[places][order], signs[order], places[order]
+        templates = _find_templates(runs[places], holders, self._texts.tasks[documents[holders]])
+        signs, general = self._sign_runs(places), general[holders]
+        del holders
+        order = np.lexsort((places, general, signs, runs[places]))
+        signs, places = signs[order], places[order]
+        hashes = runs[places]
         chosen = (_changes(hashes) | _changes(signs)) & ~np.isin(hashes, templates)
         return RunTable(hashes[chosen], places[chosen])
 
@@ -322,6 +319,15 @@ def measure_recall(
             caught = sum(verdict is not None for verdict in index.check(planted))
             shares[kind] = round(caught / len(planted), 4)
     return shares
+
+
+def _find_templates(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Hashes:
+    """The runs that too many stretches of one task hold; holders are in order."""
+    order = np.lexsort((holders, tasks, hashes))
+    hashes, holders, tasks = (array[order] for array in (hashes, holders, tasks))
+    of_task = _changes(hashes) | _changes(tasks)
+    held_by = np.add.reduceat(_changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
+    return hashes[of_task][held_by > _TEMPLATE]
 
 
 def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
