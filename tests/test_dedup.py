@@ -113,6 +113,27 @@ def test_verdicts_are_those_of_a_comparison_of_all_pairs(
         assert verdict.score == score >= threshold
 
 
+@pytest.mark.parametrize("method", ["exact", "minhash"])
+def test_what_differs_in_signs_or_case_alone_is_no_duplicate(
+    judge: Callable[..., list[Rejection | None]], method: str
+) -> None:
+    tail = "written out in words, as the pupils of the third form do it on the board every day"
+    questions = [
+        *[f"What is 8 {sign} 4?" for sign in "+-*/<>"],
+        *[f"What is 8 {sign} 4 {tail}?" for sign in "+-"],
+        f"Is the symbol Co the right one {tail}?",
+        f"Is the symbol CO the right one {tail}?",
+    ]
+    again = [
+        *("what is 8 \u2212 4", "WHAT IS 8 X 4", f"Is the symbol CO the right one, {tail}?"),
+        questions[-2].lower(),
+    ]
+    verdicts = judge([*questions, *again], method=method)
+    assert [v and (v.reason, v.match) for v in verdicts] == [None] * len(questions) + [
+        ("exact duplicate", number) for number in ("1", "2", "9", "8")
+    ]
+
+
 def test_no_drop_against_a_dropped_one(judge: Callable[..., list[Rejection | None]]) -> None:
     words = [f"w{number}" for number in range(40)]
     first, second, third = (" ".join(words[n : n + 30]) for n in (0, 2, 4))

@@ -16,8 +16,9 @@ with its passage and options, and a run that more than ten hold is a template.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with a passage of its own they
-are no leak. They count with the evaluated passage, or with half as much of its runs of three words
-as `similarity` asks of a question; the passage, the options and the answer count by themselves.
+are no leak. They count with the evaluated passage, or with most of its words: three eighths as much
+of its runs of three words as `similarity` asks of a question. The passage, the options and the
+answer count by themselves.
 
 Words are looked for without signs and case; the same words with other signs or in other case
 (`8 / 4`, `8 + 4`) are another question. A text without any punctuation has lost its signs.
@@ -183,9 +184,9 @@ class EvaluatedIndex:
         verdicts: list[Rejection | None] = [None] * len(texts)
         if self._passages is None:
             return verdicts
-        half = self._section.similarity / 2
+        half, share = self._section.similarity / 2, self._section.similarity * 3 / 8
         hashed = [self._word_hashes[text.numbers] for text in texts]
-        for number, passages in enumerate(self._passages.find(hashed, half)):
+        for number, passages in enumerate(self._passages.find(hashed, share)):
             text, choices = texts[number], candidates[number].choices
             for item in chain.from_iterable(map(self._texts.documents_of, passages)):
                 question = self._texts.question(item)
@@ -237,26 +238,40 @@ class EvaluatedIndex:
             document, start = self._texts.document_at(entry), entry
             if self._texts.is_general(entry) and not text.is_alone(self._texts, document):
                 return None
+            if not self._texts.agree_in_signs(start, text.signs[place + 1 : place + size]):
+                return None
             score = float(size)
         else:
             document, start = entry, self._texts.item_bounds(entry)[0]
             is_alone = not self._texts.is_of_passage(entry) or text.is_alone(self._texts, entry)
-            first, *others = self._texts.item(entry, is_alone)
-            where = text.numbers
+            item = self._texts.item(entry, is_alone)
+            bounds = 0, len(text.numbers)
             if near is not None:
-                where = where[max(0, place - near) : place + size + near]
-            if not np.array_equal(run, first) or not all(_holds(where, other) for other in others):
+                bounds = max(0, place - near), min(len(text.numbers), place + size + near)
+            if not all(self._stands(text, *part, *bounds) for part in item[1:]):
                 return None
-            ends = text.signs[place], text.signs[place + size]
-            if not self._texts.agree_at_ends(start, start + size, *ends):
+            if not self._stands(text, *item[0], place, place + size):
                 return None
-            score = float(size + sum(map(len, others)))
-        if not self._texts.agree_in_signs(start, text.signs[place + 1 : place + size]):
-            return None
+            score = float(sum(end - start for start, end in item))
         is_asked = text.asked and self._texts.is_in_question(document, start)
         if text.asked and is_asked and self._texts.tells_apart(document, text.asked):
             return None
         return self._reject("ngram" if size == self._section.ngram else "item", score, document)
+
+    def _stands(self, text: _Text, start: int, end: int, first: int, last: int) -> bool:
+        """Do words of the documents stand in the text from `first` to `last`, with their signs?"""
+        size = end - start
+        if not size:
+            return True
+        run = self._texts.words[start:end]
+        starts = text.numbers[first : max(first, last - size + 1)]
+        for place in np.flatnonzero(starts == run[0]) + first:
+            if np.array_equal(text.numbers[place : place + size], run):
+                signs = text.signs[place : place + size + 1]
+                inside = self._texts.agree_in_signs(start, signs[1:-1])
+                if inside and self._texts.agree_at_ends(start, end, signs[0], signs[-1]):
+                    return True
+        return False
 
     def _index_runs(self) -> dict[int, RunTable]:
         """Size -> its runs: of n words -> their places; of fewer -> the short items they begin."""

@@ -39,6 +39,8 @@ _LAST_SENTENCE = re.compile(
 )
 _LEAST_PASSAGE = 3
 """Words; less is a label."""
+_ENOUGH = 80
+"""Characters that hold so many words."""
 _LEAST_STORY = 26
 """Words before the last sentence of a question from which on they tell a story of their own."""
 _PASSAGE = "\n"
@@ -152,9 +154,10 @@ class EvaluatedTexts:
                 continue
             if first not in self._shared and not (prefix and has_passage):
                 return first
-            found = self._contents.get(_content_key(prefix + key.bare, context, choices))
+            passage = normalise(context)
+            found = self._contents.get(_content_key(prefix + key.bare, passage, choices))
             if found is None and has_lost_signs:
-                found = self._contents.get(_stripped_key(prefix + plain, context, choices))
+                found = self._contents.get(_stripped_key(prefix + plain, passage, choices))
             if found is not None:
                 return found
         return None
@@ -228,27 +231,27 @@ class EvaluatedTexts:
         start, end = self._pieces[self._pieces_of[document + 1] - 2 : self._pieces_of[document + 1]]
         return self.words[start:end]
 
-    def item(self, document: int, is_alone: bool = True) -> list[Numbers]:
-        """The runs of words that together are the document; the first is the one to look for.
+    def item(self, document: int, is_alone: bool = True) -> list[tuple[int, int]]:
+        """(start, end) in `words` of the runs that together are the document.
 
-        `is_alone`: the text where they are looked for has no passage of its own.
+        The first is the one to look for. `is_alone`: the text where they are looked for has no
+        passage of its own.
         """
         begin, end = self._pieces_of[document], self._pieces_of[document + 1]
-        bounds = self._pieces[begin:end]
-        question, *options, answer = (self.words[start:stop] for start, stop in pairwise(bounds))
+        question, *options, answer = pairwise(self._pieces[begin:end])
         is_shared = self._first_of[document] in self._shared
         if not self.is_of_passage(document):
             return [question, answer, *options] if is_shared else [question, answer]
-        start, stop = self.passages[self._passage_of[document]]
+        passage = self._passage(document)
         if is_shared:
-            return [self.words[start:stop], question, answer]
-        return [question, answer] if is_alone else [question, answer, self.words[start:stop]]
+            return [passage, question, answer]
+        return [question, answer] if is_alone else [question, answer, passage]
 
     def item_bounds(self, document: int) -> tuple[int, int]:
         """(start, end) in `words` of the first run of `item`."""
-        if self._first_of[document] in self._shared and self.is_of_passage(document):
-            start, stop = self.passages[self._passage_of[document]].tolist()
-            return start, stop
+        is_shared = self._first_of[document] in self._shared
+        if is_shared and self.is_of_passage(document):
+            return self._passage(document)
         return self._question(document)
 
     def document_at(self, place: int) -> int:
@@ -296,6 +299,10 @@ class EvaluatedTexts:
                 found.setdefault(passage, []).append(document)
         return found
 
+    def _passage(self, document: int) -> tuple[int, int]:
+        start, end = self.passages[self._passage_of[document]].tolist()
+        return start, end
+
     def _question(self, document: int) -> tuple[int, int]:
         begin = self._pieces_of[document]
         return self._pieces[begin], self._pieces[begin + 1]
@@ -309,7 +316,8 @@ class EvaluatedTexts:
         number = len(self.ids)
         first = self._questions.setdefault(bare, number)
         self._note_case(first, case_of(document.question), is_first=first == number)
-        content = _content_key(bare, document.context, document.choices)
+        context = normalise(document.context)
+        content = _content_key(bare, context, document.choices)
         whole = hash_text(f"{content} {' '.join(tokens(document.answer))}")
         if whole in seen:
             return
@@ -322,11 +330,12 @@ class EvaluatedTexts:
             self._shared.add(first)
         self._contents.setdefault(content, number)
         if bare != plain or any(map(has_signs, document.choices)):
-            stripped = _stripped_key(plain, document.context, document.choices)
+            stripped = _stripped_key(plain, context, document.choices)
             self._contents.setdefault(stripped, number)
             self._stripped.setdefault(plain, first)
         self._add_options(document.choices, number)
-        self._add_passage(document.context if prefix else "", number, flat, sequences)
+        key = hash_text(context) if prefix else None
+        self._add_passage(document.context, key, number, flat, sequences)
         start = len(flat)
         self._pieces.append(start)
         for piece in (document.question, *document.choices, document.answer):
@@ -360,12 +369,11 @@ class EvaluatedTexts:
             self._options[key] = None
 
     def _add_passage(
-        self, context: str, number: int, flat: array[int], sequences: array[int]
+        self, context: str, key: int | None, number: int, flat: array[int], sequences: array[int]
     ) -> None:
-        if not context:
+        if key is None:
             self._passage_of.append(-1)
             return
-        key = hash_text(normalise(context))
         if key not in self._contexts:
             start = len(flat)
             self._append(context, flat)
@@ -386,7 +394,7 @@ class EvaluatedTexts:
 
 
 def has_passage(context: str) -> bool:
-    return bool(context) and len(words(context)) >= _LEAST_PASSAGE
+    return bool(context) and len(words(context[:_ENOUGH])) >= _LEAST_PASSAGE
 
 
 def signs_of(text: str) -> list[Sign]:
@@ -406,13 +414,13 @@ def _last_sentence(question: str, count: int) -> int:
 
 def _content_key(bare: str, context: str, choices: Sequence[str]) -> int:
     """A hash of question, passage and options in any order."""
-    return hash_text("\n".join([bare, normalise(context), *option_key(choices)]))
+    return hash_text("\n".join([bare, context, *option_key(choices)]))
 
 
 def _stripped_key(plain: str, context: str, choices: Sequence[str]) -> int:
     """The same by the words alone."""
     options = sorted(normalise(choice) for choice in choices)
-    return hash_text("\n\n".join([plain, normalise(context), *options]))
+    return hash_text("\n\n".join([plain, context, *options]))
 
 
 def _option_words(choices: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from tsqa.filters.grams import Hashes, Numbers, RunTable, expand_ranges, hash_runs
 
 RUN = 3
-"""Words in a run: one changed word in six leaves half of them."""
+"""Words in a run: with one word in four changed, two fifths of them are left."""
 
 
 class Passages:

@@ -71,11 +71,11 @@ def _signs_respelled(document: Seed) -> Candidate | None:
 
 
 def _passage_edited(document: Seed) -> Candidate | None:
-    """The passage without every eighth word."""
+    """The passage without its fourth word, and every eighth from there."""
     found = document.context.split()
-    if len(found) < _EDITED_EVERY:
+    if len(found) < _EDITED_EVERY // 2:
         return None
-    kept = (word for number, word in enumerate(found, start=1) if number % _EDITED_EVERY)
+    kept = (word for n, word in enumerate(found, start=_EDITED_EVERY // 2 + 1) if n % _EDITED_EVERY)
     return replace(_candidate(document), context=" ".join(kept))
 
 

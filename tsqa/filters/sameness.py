@@ -222,7 +222,7 @@ def _symbols(text: str) -> list[str]:
         word
         for word in _CASED_WORD.findall(text)
         if (len(word) < 5 or word[0].isdigit())
-        and word.lower() not in _ORDINARY
+        and word.lstrip("0123456789").lower() not in _ORDINARY
         and _SYMBOL.fullmatch(word)
         and word.lower() != word.upper()
     ]

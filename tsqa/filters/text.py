@@ -19,22 +19,24 @@ _TIMES = re.compile(r"([0-9])(?<!\b0)(?: [xX] |[xX])(?=[0-9])")
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
 _RAISED = re.compile(rf"[{_SUPERSCRIPTS}]+")
 _FRACTION = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215f])")
-_PLAIN = str.maketrans(
-    {
-        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
-        **dict.fromkeys("\u00d7\u00b7\u22c5\u2219\u2217", "*"),
-        **dict.fromkeys("\u00f7\u2044\u2215", "/"),
-        **dict.fromkeys("\u2a7d\u2266", "\u2264"),
-        **dict.fromkeys("\u2a7e\u2267", "\u2265"),
-    }
-)
+_RAISED_OR_FRACTION = re.compile(f"[{_SUPERSCRIPTS}\u00bc-\u00be\u2150-\u215f]")
+_PLAIN = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
+    **dict.fromkeys("\u00d7\u00b7\u22c5\u2219\u2217", "*"),
+    **dict.fromkeys("\u00f7\u2044\u2215", "/"),
+    **dict.fromkeys("\u2a7d\u2266", "\u2264"),
+    **dict.fromkeys("\u2a7e\u2267", "\u2265"),
+}
+_SPELLED_OTHERWISE = re.compile(f"[{''.join(_PLAIN)}]")
 
 
 def compose(text: str) -> str:
     """The text in one spelling of its signs and compatibility forms; case and layout stay."""
     if not text.isascii():
-        text = _FRACTION.sub(" ", _RAISED.sub(_lower_raised, text))
-        text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
+        if _RAISED_OR_FRACTION.search(text):
+            text = _FRACTION.sub(" ", _RAISED.sub(_lower_raised, text))
+        text = unicodedata.normalize("NFKC", text)
+        text = _SPELLED_OTHERWISE.sub(lambda match: _PLAIN[match[0]], text)
     return _TIMES.sub(r"\1*", text) if "x" in text or "X" in text else text
 
 
