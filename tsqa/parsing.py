@@ -17,6 +17,7 @@ from typing import Any
 
 from tsqa.answers import read_answer, read_code, tidy
 from tsqa.boxes import boxed_content
+from tsqa.filters.sameness import options_repeat
 from tsqa.filters.text import normalise
 from tsqa.filters.votes import classify_answers
 from tsqa.naming import name_options
@@ -239,7 +240,7 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
         if not all(parsed.choices):
             return "an empty option"
-        if len({" ".join(choice.casefold().split()) for choice in parsed.choices}) < count:
+        if options_repeat(parsed.choices):
             return "two options are equal"
         if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
             return "an option names other options"
