@@ -1,11 +1,7 @@
 """Evaluate one checkpoint with lm-eval: one score per document, one primary metric per task.
 
-Promises: the primary metric is fixed by the task alone -
-  multiple_choice: `acc`, or `acc_norm` where the task has no `acc`;
-  generate_until:  `exact_match`, or pass@1 of code, under the filter `flexible-extract`, or else
-                   the first filter;
-  anything else:   `acc`;
-and it must be the plain mean of its documents' scores, since the statistics resample documents.
+Promises: one primary metric per task, fixed by the task alone (see `eval.metrics`), and it is the
+plain mean of its documents' scores, since the statistics resample documents.
 A killed run goes on with the first task that was not finished; finished scores do not change. What
 another evaluation scored with the same checkpoint, settings and backend is not scored again.
 """
@@ -22,6 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.metrics import pick_metric
 from tsqa.artifact import EXPORTED, Artifact, write_json
 from tsqa.errors import CheckpointError, DataError
 from tsqa.progress import console, progress_bar
@@ -36,11 +33,6 @@ _COLUMNS = [
 ]
 _GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
 """Fields of a document that several questions share."""
-_PREFERRED_FILTER = "flexible-extract"
-_METRICS = {
-    "multiple_choice": ["acc", "acc_norm"],
-    "generate_until": ["exact_match", "pass@1", "pass_at_1"],
-}
 _CURVE_ROLE = "model@"
 
 
@@ -148,22 +140,6 @@ def _training(context: StageContext) -> dict[str, Any]:
     text = (Path(find_checkpoint(context)) / EXPORTED).read_text(encoding="utf-8")
     exported: dict[str, Any] = json.loads(text)
     return exported
-
-
-def pick_metric(task: str, kind: str, samples: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """The primary metric and the filter under which it is read; see the module docstring."""
-    filters = list(dict.fromkeys(str(sample["filter"]) for sample in samples))
-    chosen = _PREFERRED_FILTER if _PREFERRED_FILTER in filters else filters[0]
-    available = {str(metric) for sample in samples for metric in sample["metrics"]}
-    wanted = _METRICS.get(kind, ["acc"])
-    for metric in wanted:
-        if metric in available:
-            return metric, chosen
-    raise DataError(
-        f"eval.tasks: {task} ({kind}) has none of {wanted}; it reports "
-        f"{', '.join(sorted(available)) or 'nothing'}",
-        "leave the task out, or give it one of these metrics",
-    )
 
 
 def _evaluate(

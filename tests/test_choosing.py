@@ -98,4 +98,4 @@ def test_two_options_are_never_one_answer(first: str, second: str, places: Seque
 def test_long_replies_take_no_longer_than_their_length(piece: str) -> None:
     began = time.process_time()
     index_of(piece * (100_000 // len(piece)) + "\nB or c")
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 5

@@ -124,7 +124,7 @@ def test_the_vote_does_not_depend_on_order_and_never_raises(
 @pytest.mark.parametrize("text", ["18", "$3.50", r"\frac{1}{2}", r"2\pi", "12 apples", "-4", "50%"])
 def test_numbers_are_told_from_words(text: str) -> None:
     assert is_number(text)
-    assert not is_number("many " + text) and not is_number("twelve")
+    assert not is_number("many " + text) and not is_number("a few")
 
 
 def test_a_record_of_another_shape_is_named() -> None:

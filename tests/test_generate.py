@@ -134,6 +134,37 @@ def test_options_are_shuffled_for_each_vote_and_votes_mapped_back(tmp_path: Path
     assert {vote["answer"] for vote in candidate["votes"]} == {"cat", "oak"}
 
 
+class Lettering(FakeEngine):
+    """Explains itself by letters that cannot be told, and asks about labels of its own."""
+
+    def complete(self, request: Request) -> Completion:
+        text = str(request.messages[-1]["content"])
+        reply: dict[str, Any] = {"question": "Which is a tree, A or B?", "choices": ["cat", "oak"]}
+        if "Which is a tree" in text:
+            reply = {"reasoning": "Options A-B are clear.", "answer": "oak"}
+            reply["knowledge"] = "So it is clear that A is wrong and B is right."
+        return Completion(request.id, json.dumps(reply), 1, 1, "stop")
+
+
+def test_explanations_by_letter_are_dropped_and_counted_labels_of_the_question_stay(
+    tmp_path: Path,
+) -> None:
+    summary = run_generate(
+        tmp_path / "out",
+        Lettering(),
+        [CHOICE],
+        teacher=teacher("fake", "chat"),
+        prompts=PromptsSection(),
+        per_seed=1,
+        votes=3,
+    )
+    [candidate] = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    assert summary["dropped_explanations"] == 3
+    for vote in candidate["votes"]:
+        assert (vote["answer"], vote["reasoning"], vote["dropped"]) == ("oak", "", ["reasoning"])
+        assert vote["knowledge"] == "So it is clear that A is wrong and B is right."
+
+
 class Undecided(FakeEngine):
     """Its votes on every other question disagree."""
 

@@ -215,4 +215,4 @@ def test_long_texts_take_no_longer_than_their_length(piece: str) -> None:
     split_options(text)
     read_options(text)
     names_others([text, "b", "c"], text)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 5

@@ -12,18 +12,22 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.sdg_helpers import make_context
 from tsqa import seeds
 from tsqa.artifact import read_jsonl
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import DatasetSection, SeedsSection
+from tsqa.seeds.choices import Options, find_key
+from tsqa.seeds.document import Unusable
 
 COLUMNS = {"question": "q", "answer": "a", "choices": "options"}
 OPTIONS = ["iron", "wood", "salt"]
 
 
-def section(path: Path, columns: dict[str, str] = COLUMNS, **changes: Any) -> DatasetSection:
+def section(path: Path, columns: dict[str, Any] = COLUMNS, **changes: Any) -> DatasetSection:
     return DatasetSection(**{"name": "own", "path": str(path), "columns": columns} | changes)
 
 
@@ -105,6 +109,149 @@ def test_answers_as_index_letter_or_text(
     assert (seed["answer_index"], seed["answer"]) == (index, OPTIONS[index])
 
 
+LABELLED = {"text": OPTIONS, "label": ["1", "2", "3"]}
+SHAPES: dict[str, tuple[Any, Any]] = {
+    "a list as JSON": ('["iron", "wood", "salt"]', "wood"),
+    "a list as Python": ("['iron', 'wood', 'salt']", "wood"),
+    "a Python list with quotes": ("""["iron", "cow's wood", 'salt']""", "cow's wood"),
+    "a tuple as Python": ("('iron', 'wood', 'salt')", "B"),
+    "as numpy prints": ("['iron' 'wood' 'salt']", "wood"),
+    "as numpy prints, in lines": ("['iron'\n 'wood' 'salt']", "wood"),
+    "as pandas prints arrays": ("array(['iron', 'wood', 'salt'], dtype=object)", "wood"),
+    "ARC as it is": (LABELLED, "2"),
+    "ARC in a CSV": (str(LABELLED), "2"),
+    "ARC as pandas prints it": (
+        "{'text': array(['iron', 'wood', 'salt'], dtype=object), "
+        "'label': array(['A', 'B', 'C'], dtype=object)}",
+        "B",
+    ),
+    "numbered labels that are integers": ({"text": OPTIONS, "label": [1, 2, 3]}, 2),
+    "a mapping by letters": (dict(zip("ABC", OPTIONS, strict=True)), "B"),
+    "a mapping with holes": ({"A": "iron", "B": "wood", "C": "salt", "D": None}, "B"),
+    "records": ([{"label": x, "text": o} for x, o in zip("ABC", OPTIONS, strict=True)], "B"),
+    "the key in other case": (OPTIONS, "Wood"),
+    "the key with its letter": (OPTIONS, "B) wood"),
+    "the key in a list": (OPTIONS, ["wood"]),
+    "a float index": (OPTIONS, 1.0),
+    "a float index as text, from 0": (OPTIONS, "0.0"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_options_and_keys_are_read_in_the_shapes_people_keep(tmp_path: Path, name: str) -> None:
+    options, key = SHAPES[name]
+    run(
+        tmp_path,
+        section(write(tmp_path / "d.jsonl", [rows(1)[0] | {"a": key, "options": options}])),
+    )
+    (seed,) = chosen(tmp_path)
+    right = 0 if key == "0.0" else 1
+    assert len(seed["choices"]) == 3
+    assert (seed["answer_index"], seed["answer"]) == (right, seed["choices"][right])
+    assert "wood" in seed["choices"][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "readings"),
+    [
+        (["10", "2", "3", "4"], 3, ["'3' (`answer: text`)", "'4' (`answer: index`)"]),
+        (["10", "2", "3", "4"], "3", ["'3' (`answer: text`)", "'4' (`answer: index`)"]),
+        (["D", "C", "B", "A"], "A", ["'A' (`answer: text`)", "'D' (`answer: letter`)"]),
+        (OPTIONS, "1", ["'iron' (`answer: letter`)", "'wood' (`answer: index`)"]),
+        (OPTIONS, "2.0", ["'wood' (`answer: letter`)", "'salt' (`answer: index`)"]),
+        (OPTIONS, 3, ["counts from 1", "`answer: letter`"]),
+    ],
+)
+def test_a_key_with_two_readings_is_refused_until_the_recipe_says_which(
+    tmp_path: Path, options: list[str], key: Any, readings: list[str]
+) -> None:
+    path = write(tmp_path / "d.jsonl", [rows(1)[0] | {"a": key, "options": options}])
+    with pytest.raises(DataError, match=r"seeds\.datasets: own: record 0") as caught:
+        run(tmp_path, section(path))
+    assert all(reading in str(caught.value) for reading in readings)
+
+
+@given(
+    options=st.lists(
+        st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=3),
+        min_size=2,
+        max_size=6,
+        unique=True,
+    ),
+    place=st.integers(0, 5),
+    spelling=st.sampled_from(["text", "letter", "index"]),
+)
+def test_a_key_is_never_read_as_another_option_than_the_one_it_was_written_for(
+    options: list[str], place: int, spelling: str
+) -> None:
+    right = place % len(options)
+    keys = {"text": options[right], "letter": "ABCDEF"[right], "index": right}
+    for form in ("auto", spelling):
+        try:
+            found = find_key(keys[spelling], Options(options, []), form, "x")
+        except (DataError, Unusable):
+            assert form == "auto"
+            continue
+        assert found == right
+
+
+@pytest.mark.parametrize("key", ["B", "wood"])
+def test_options_may_have_a_column_each(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"q,A,B,C,D,a\nWhich of these burns?,iron,wood,salt,,{key}\n")
+    columns = {"question": "q", "answer": "a", "choices": ["A", "B", "C", "D"]}
+    run(tmp_path, section(path, columns))
+    (seed,) = chosen(tmp_path)
+    assert (seed["choices"], seed["answer"]) == (OPTIONS, "wood")
+
+
+def test_a_key_may_name_the_column_of_its_option(tmp_path: Path) -> None:
+    row = {"q": "Which of these burns?", "opa": "iron", "opb": "wood", "key": "opb"}
+    columns = {"question": "q", "answer": "key", "choices": ["opa", "opb"]}
+    run(tmp_path, section(write(tmp_path / "d.jsonl", [row]), columns))
+    assert chosen(tmp_path)[0]["answer"] == "wood"
+
+
+def test_an_empty_column_between_options_is_rejected(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "d.jsonl", [rows(1)[0], {"q": "Which?", "a": 0, "options": ["x", "", "y"]}]
+    )
+    assert run(tmp_path, section(path))["rejected_by_reason"] == {"an empty choice": 1}
+
+
+def test_choices_that_are_no_list_say_how_to_write_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [row | {"options": "iron; wood"} for row in rows()])
+    with pytest.raises(DataError, match=r"write a JSON list, or (.|\n)*choices: \[A, B, C, D\]"):
+        run(tmp_path, section(path))
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.json", "d.csv", "d.jsonl.gz"])
+def test_a_byte_order_mark_is_read_over(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    row = {"q": "What is 1 plus 2?", "a": "3"}
+    text = json.dumps([row] if name == "d.json" else row)
+    raw = b"\xef\xbb\xbf" + ("q,a\nWhat is 1 plus 2?,3" if "csv" in name else text).encode()
+    path.write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    run(tmp_path, section(path, {"question": "q", "answer": "a"}))
+    assert chosen(tmp_path)[0]["answer"] == "3"
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.json", "d.csv"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_another_encoding_is_named(tmp_path: Path, name: str, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_text('{"q": "What?", "a": "3"}\n', encoding=encoding)
+    with pytest.raises(DataError, match="save the file as UTF-8"):
+        run(tmp_path, section(path, {"question": "q", "answer": "a"}))
+
+
+def test_a_row_with_more_fields_than_columns_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("q,a\nWhat is 1 plus 2?,3\nWhat is 1, plus 3?,4\n")
+    summary = run(tmp_path, section(path, {"question": "q", "answer": "a"}))
+    assert (summary["seeds"], summary["rejected_by_reason"]) == (1, {"more fields than columns": 1})
+
+
 def test_columns_reach_into_records_and_carry_everything(tmp_path: Path) -> None:
     row = {
         "meta": {"uid": "x7", "area": "physics"},
@@ -173,7 +320,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "blank choice": ({"q": "Which is it?", "a": 0, "options": ["x", " "]}, "an empty choice"),
     "equal choices": ({"q": "Which?", "a": 0, "options": ["x", "x"]}, "two choices are the same"),
     "index too large": (
-        {"q": "Which is it?", "a": 3, "options": OPTIONS},
+        {"q": "Which is it?", "a": 4, "options": OPTIONS},
         "answer index out of range",
     ),
     "index negative": (
@@ -182,9 +329,9 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "letter too late": (
         {"q": "Which is it?", "a": "D", "options": OPTIONS},
-        "answer index out of range",
+        "the answer is none of the choices",
     ),
-    "digit as text": ({"q": "Which is it?", "a": "1", "options": OPTIONS}, "ambiguous answer"),
+    "two answers": ({"q": "Which is it?", "a": ["A", "B"], "options": OPTIONS}, "several answers"),
     "unknown text": (
         {"q": "Which is it?", "a": "gold", "options": OPTIONS},
         "the answer is none of the choices",
@@ -250,7 +397,9 @@ def test_an_empty_split_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_split_of_only_broken_documents_is_an_error_with_its_reasons(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", [row | {"a": 9} for row in rows()])
-    with pytest.raises(DataError, match="own leaves no seed: 4 documents rejected"):
+    with pytest.raises(
+        DataError, match="own leaves no seed: 4 documents rejected; 4 of them: answ"
+    ):
         run(tmp_path, section(path))
     assert len(rejected(tmp_path)) == 4
 

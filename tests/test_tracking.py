@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from tests.wandb_records import read_run
+from tsqa import tracking
 from tsqa.recipe import TrackingSection
-from tsqa.tracking import Tracker, logged_in, resolve_mode
+from tsqa.tracking import OFFLINE, Tracker, logged_in, resolve_mode
+
+
+@pytest.fixture(autouse=True)
+def reachable() -> Iterator[None]:
+    """No test leaves the mark of a server out of reach to the others."""
+    yield
+    os.environ.pop(OFFLINE, None)
 
 
 def make_tracker(
-    folder: Path, mode: Literal["auto", "online", "offline", "disabled"] = "offline"
+    folder: Path,
+    mode: Literal["auto", "online", "offline", "disabled"] = "offline",
+    fingerprint: str = "0123456789abcdef",
 ) -> Tracker:
     return Tracker(
         TrackingSection(mode=mode),
         experiment="experiment",
         stage="train",
         arm="synthetic=0.5",
-        fingerprint="0123456789abcdef",
+        fingerprint=fingerprint,
         config={"lr": 0.001},
         directory=folder,
     )
@@ -48,6 +62,48 @@ def test_a_disabled_tracker_does_nothing_and_writes_nothing(tmp_path: Path, arti
     assert not (tmp_path / "wandb").exists()
 
 
+def test_a_server_out_of_reach_is_waited_for_once_and_nothing_is_lost(
+    tmp_path: Path,
+    artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(tracking, "_START_SECONDS", 2)
+    with caplog.at_level(logging.WARNING, "tsqa.tracking"):
+        for fingerprint in ("first", "second"):
+            use_everything(make_tracker(tmp_path, "auto", fingerprint), artifact)
+    assert caplog.text.count("tracked offline; nothing is lost") == 1
+    assert "wandb sync" in caplog.text and "W&B is off" not in caplog.text
+    for fingerprint in ("first", "second"):
+        (run,) = (tmp_path / "wandb").glob(f"offline-run-*-train-{fingerprint}")
+        found = read_run(run)
+        assert (found.summary["train/loss"], found.summary["final"]) == (2.0, 1)
+
+
+def test_a_finish_that_the_server_does_not_take_is_said_and_the_rest_is_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    class Lost:
+        id = "x"
+
+        def define_metric(self, *_: Any, **__: Any) -> None: ...
+
+        def finish(self, **_: Any) -> None:
+            raise TimeoutError("timed out")
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Lost())
+    make_tracker(tmp_path, "online").finish()
+    assert resolve_mode("online") == "offline"
+    assert "did not take the last of x (timed out)" in caplog.text
+
+
 def test_a_failing_init_is_a_warning_not_an_error(
     tmp_path: Path,
     artifact: Path,
@@ -61,7 +117,7 @@ def test_a_failing_init_is_a_warning_not_an_error(
 
     monkeypatch.setattr(wandb, "init", fail)
     with caplog.at_level(logging.WARNING, "tsqa.tracking"):
-        use_everything(make_tracker(tmp_path, "online"), artifact)
+        use_everything(make_tracker(tmp_path, "offline"), artifact)
     assert "W&B is off for this stage: no network" in caplog.text
 
 
@@ -74,6 +130,8 @@ def test_a_run_whose_every_call_fails_never_raises(
     import wandb
 
     class Broken:
+        id = "x"
+
         def define_metric(self, *_: Any, **__: Any) -> None: ...
 
         def __getattr__(self, name: str) -> Any:
@@ -81,7 +139,8 @@ def test_a_run_whose_every_call_fails_never_raises(
 
     monkeypatch.setattr(wandb, "init", lambda **_: Broken())
     use_everything(make_tracker(tmp_path, "online"), artifact)
-    assert caplog.text.count("carrying on") >= 4
+    assert caplog.text.count("carrying on") >= 3
+    assert "did not take the last of" in caplog.text
 
 
 def test_an_offline_run_is_written_whole_under_the_id_of_its_artifact(

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.tiny_eval import make_tasks
 from tests.token_context import read_megatron, read_origins, token_context
 from train import shards, sources, tokenize
 from train.stream import TokenStore
+from tsqa.artifact import read_jsonl
 from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.recipe import EvalSection, SourceSection
 from tsqa.stage import StageContext
@@ -166,7 +168,9 @@ def test_ranges_of_bytes_give_every_line_once_with_its_number(
     found = []
     for piece in pieces:
         before = piece.lines_before()
-        for number, document in enumerate(sources.read_documents(piece, "text"), 1):
+        for number, document in enumerate(
+            sources.read_documents(piece, SourceSection(path=str(path)), "k"), 1
+        ):
             assert document is None or document.line == number
             found.append((before + number, document and document.text[0]))
     assert found == [(1, "a"), (2, None), (3, "b"), (4, "c"), (5, None), (6, "d")]
@@ -420,3 +424,67 @@ def test_a_slow_tokenizer_with_many_tokens_is_written_in_four_bytes(
     assert found.tolist() == [70_097, 70_098, 7]
     with pytest.raises(RecipeError, match="answer_marker needs a tokenizer"):
         encoder.encode_answers(["ab"], [0])
+
+
+BAD_RECORDS = [
+    ('{"id": "x", "text": null}', "no text in the field `text`: it is null"),
+    ('{"id": "x", "text": 7}', "no text in the field `text`: it is int"),
+    ('{"id": "x", "text": ["a"]}', "no text in the field `text`: it is list"),
+    ('{"id": "x", "body": "a"}', r"no field `text` \(there are: id, body\)"),
+    ("{}", r"no field `text` \(there are: none\)"),
+    ('{"text": "torn', "not JSON"),
+    ("plain words", "not JSON"),
+    ('["text"]', "expected an object"),
+    ("null", "expected an object"),
+    ("[" * 100_000, "nested too deeply|not JSON"),
+    (b'{"text": "\xff"}', "not JSON"),
+]
+
+
+def write_with(path: Path, bad: Sequence[str | bytes]) -> Path:
+    lines = as_lines(RECORDS).splitlines()
+    for place, record in enumerate(bad):
+        lines.insert(3 + 5 * place, record.encode() if isinstance(record, str) else record)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+@pytest.mark.parametrize(("record", "reason"), BAD_RECORDS)
+def test_a_bad_record_is_refused_with_its_line_and_the_key_that_skips_it(
+    tmp_path: Path, corpus: Path, record: str | bytes, reason: str
+) -> None:
+    path = write_with(tmp_path / "x.jsonl", [record])
+    with pytest.raises(DataError, match=rf"x\.jsonl:4: ({reason})") as caught:
+        tokenize.run(web(tmp_path, corpus, path=str(path)))
+    assert "mixture.sources.web.on_bad=skip" in str(caught.value)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_bad_records_are_skipped_and_listed_where_the_recipe_says_so(
+    tmp_path: Path, corpus: Path, expected: list[list[int]], processes: int
+) -> None:
+    path = write_with(tmp_path / "x.jsonl", [record for record, _ in BAD_RECORDS])
+    context = web(tmp_path, corpus, processes, path=str(path), on_bad="skip")
+    assert [document.tolist() for document in tokens_of(context)] == expected
+    listed = list(read_jsonl(context.out / "web.dropped.jsonl"))
+    assert [record["line"] for record in listed] == [4 + 5 * n for n in range(len(BAD_RECORDS))]
+    for record, (_, reason) in zip(listed, BAD_RECORDS, strict=True):
+        assert re.match(reason, record["reason"])
+    counts = json.loads((context.out / "web.json").read_text())
+    assert (counts["bad"], counts["dropped"]) == (len(BAD_RECORDS), 0)
+    origins = read_origins(context.out, "web")
+    assert [origin["id"] for origin in origins] == [record["id"] for record in RECORDS]
+
+
+def test_a_column_that_holds_null_is_skipped_in_parquet_too(tmp_path: Path, corpus: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["one", None, "two"]}), path)
+    summary = tokenize.run(web(tmp_path, corpus, path=str(path), on_bad="skip"))
+    assert summary["sources"]["web"]["bad"] == 1
+    assert summary["sources"]["web"]["documents"] == 2
+
+
+def test_a_source_whose_records_are_all_bad_is_refused(tmp_path: Path, corpus: Path) -> None:
+    context = web(tmp_path, corpus, on_bad="skip", text_field="body")
+    with pytest.raises(DataError, match=rf"{len(RECORDS)} bad records were skipped"):
+        tokenize.run(context)

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from train.megatron import token_dtype
 from train.packing import best_fit
-from train.sources import Document, Piece, read_documents
+from train.sources import BadRecord, Document, Piece, read_documents
 from train.words import WordEncoder
 from tsqa.artifact import write_json
 from tsqa.errors import DataError, RecipeError
@@ -56,6 +56,8 @@ class Shard:
     """The path of its files without their suffixes."""
     section: SourceSection
     pieces: tuple[Piece, ...]
+    key: str
+    """Of the source, in messages."""
 
     @property
     def size(self) -> int:
@@ -155,7 +157,7 @@ class _ShardWriter:
         check: Check | None,
         files: contextlib.ExitStack,
     ) -> None:
-        self._section, self._encoder = shard.section, encoder
+        self._section, self._key, self._encoder = shard.section, shard.key, encoder
         self._length, self._check = length, check
         suffixes = [".bin", ".docs.parquet", ".dropped.jsonl"]
         suffixes += [".loss"] if shard.section.answer_marker else []
@@ -172,7 +174,7 @@ class _ShardWriter:
         """Tokens in the .bin, padding included."""
         self._file, self._lines = "", 0
         self._counts = dict.fromkeys(
-            ("tokens", "loss_tokens", "padding", "documents", "empty", "dropped"), 0
+            ("tokens", "loss_tokens", "padding", "documents", "empty", "bad", "dropped"), 0
         )
 
     def add(self, piece: Piece) -> None:
@@ -202,10 +204,14 @@ class _ShardWriter:
         return {**self._counts, "last_file": self._file, "last_lines": self._lines}
 
     def _with_text(self, piece: Piece) -> Iterator[Document]:
-        for document in read_documents(piece, self._section.text_field):
+        before = self._lines
+        for document in read_documents(piece, self._section, self._key):
             self._lines += 1
             if document is None:
                 self._counts["empty"] += 1
+            elif isinstance(document, BadRecord):
+                self._counts["bad"] += 1
+                self._note(document.file, before + document.line, "", document.reason)
             else:
                 yield document
 
@@ -223,7 +229,10 @@ class _ShardWriter:
 
     def _drop(self, document: Document, line: int, reason: str) -> None:
         self._counts["dropped"] += 1
-        record = {"file": document.file, "line": line, "id": document.id, "reason": reason}
+        self._note(document.file, line, document.id, reason)
+
+    def _note(self, file: str, line: int, identifier: str, reason: str) -> None:
+        record = {"file": file, "line": line, "id": identifier, "reason": reason}
         self._handles[".dropped.jsonl"].write(json.dumps(record).encode() + b"\n")
 
     def _encode(self, documents: list[Document], before: int) -> Iterable[_Encoded]:

@@ -34,6 +34,9 @@ _BATCH = 1024
 _BUFFER = 1 << 20
 
 
+Record = dict[str, Any] | str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One text and where it stands."""
@@ -44,6 +47,15 @@ class Document:
     """From 1: of a JSONL file, or the row of a table."""
     id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that holds no text, and where it stands."""
+
+    file: str
+    line: int
+    reason: str
 
 
 class Piece(Protocol):
@@ -60,8 +72,11 @@ class Piece(Protocol):
         """About how much there is to read."""
         ...
 
-    def records(self, field: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
-        """Line (from 1, within the piece) and record with `field` and `id`; None: a blank line."""
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
+        """Line (from 1, within the piece) and record with `field` and `id`; None: a blank line.
+
+        Text stands for a record that cannot be read, and says why.
+        """
         ...
 
     def lines_before(self) -> int:
@@ -82,7 +97,7 @@ class JsonLines:
     def size(self) -> int:
         return self.end - self.begin
 
-    def records(self, field: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
         compressed = self.path.suffix in (".gz", ".zst")
         number = 0
         try:
@@ -95,7 +110,7 @@ class JsonLines:
                     if place >= self.end and not compressed:
                         return
                     place += len(raw)
-                    yield number, self._parse(raw, number) if raw.strip() else None
+                    yield number, _parse(raw) if raw.strip() else None
         except (EOFError, OSError, zlib.error) as error:
             line = self.lines_before() + number + 1
             raise DataError(f"{self.path}:{line}: unreadable: {error}") from error
@@ -109,17 +124,6 @@ class JsonLines:
             handle.seek(self.begin - 1)
             return count + (handle.read(1) != b"\n")
 
-    def _parse(self, raw: bytes, number: int) -> dict[str, Any]:
-        try:
-            record = json.loads(raw)
-        except ValueError as error:
-            line = self.lines_before() + number
-            raise DataError(f"{self.path}:{line}: not JSON: {error}") from error
-        if not isinstance(record, dict):
-            line = self.lines_before() + number
-            raise DataError(f"{self.path}:{line}: expected an object, found {record!r:.60}")
-        return record
-
 
 @dataclass(frozen=True)
 class Parquet:
@@ -130,7 +134,7 @@ class Parquet:
     groups: tuple[int, ...]
     size: int
 
-    def records(self, field: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
         try:
             with pq.ParquetFile(self.path, buffer_size=_BUFFER, pre_buffer=False) as table:
                 columns = [name for name in (field, "id") if name in table.schema_arrow.names]
@@ -153,7 +157,7 @@ class TextFile:
     file: str
     size: int
 
-    def records(self, field: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
         try:
             yield 1, {field: self.path.read_text(encoding="utf-8"), "id": self.file}
         except (UnicodeDecodeError, OSError) as error:
@@ -174,7 +178,7 @@ class SavedRows:
     end: int
     size: int
 
-    def records(self, field: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
         rows = load_saved(self.path, self.split).select(range(self.begin, self.end))
         columns = [name for name in (field, "id") if name in rows.column_names]
         yield from enumerate(rows.select_columns(columns), 1)
@@ -199,7 +203,7 @@ class HubShard:
     def file(self) -> str:
         return f"{self.split}-{self.number:05d}-of-{self.shards:05d}"
 
-    def records(self, field: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
         rows = load_hub(self.path, self.subset, self.split, self.revision)
         try:
             yield from enumerate(rows.shard(num_shards=self.shards, index=self.number), 1)
@@ -274,20 +278,49 @@ def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
     return [*shards, tuple(held)] if held else shards
 
 
-def read_documents(piece: Piece, field: str) -> Iterator[Document | None]:
-    """The documents of a piece, lines counted within it; None for a line or record without text."""
+def read_documents(
+    piece: Piece, section: SourceSection, key: str
+) -> Iterator[Document | BadRecord | None]:
+    """The documents of a piece, lines counted within it; None for a line or record without text.
+
+    `key` names the source in errors. Raises DataError at a bad record, unless it is to be skipped.
+    """
+    field = section.text_field
     for number, record in piece.records(field):
+        text = record.get(field) if isinstance(record, dict) else None
         if record is None:
             yield None
-            continue
-        text = record.get(field)
-        if not isinstance(text, str):
-            raise DataError(
-                f"{piece.path}:{piece.lines_before() + number}: no text in the field `{field}`",
-                "name the right field in mixture.sources.*.text_field",
-            )
-        name = _mend(str(record.get("id", "")))
-        yield Document(piece.file, number, name, _mend(text)) if text.strip() else None
+        elif isinstance(record, dict) and isinstance(text, str):
+            name = _mend("" if record.get("id") is None else str(record["id"]))
+            yield Document(piece.file, number, name, _mend(text)) if text.strip() else None
+        else:
+            reason = record if isinstance(record, str) else _missing_text(record, field)
+            if section.on_bad == "refuse":
+                raise DataError(
+                    f"{piece.path}:{piece.lines_before() + number}: {reason}",
+                    f"name the right field in {key}.text_field, correct the record, or leave such "
+                    f"records out, counted, with {key}.on_bad=skip",
+                )
+            yield BadRecord(piece.file, number, reason)
+
+
+def _missing_text(record: dict[str, Any], field: str) -> str:
+    if field not in record:
+        return f"no field `{field}` (there are: {', '.join(map(str, record)) or 'none'})"
+    value = record[field]
+    shown = "null" if value is None else type(value).__name__
+    return f"no text in the field `{field}`: it is {shown}"
+
+
+def _parse(raw: bytes) -> Record:
+    """The object of a line, or what is wrong with it."""
+    try:
+        record = json.loads(raw)
+    except RecursionError:
+        return "nested too deeply"
+    except ValueError as error:
+        return f"not JSON: {error}"
+    return record if isinstance(record, dict) else f"expected an object, found {record!r:.60}"
 
 
 @lru_cache(maxsize=4)

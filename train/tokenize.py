@@ -34,6 +34,7 @@ from train.megatron import write_index
 from train.shards import DOCUMENTS, Check, Encoder, Shard, beside, write_shard
 from train.sources import (
     SHARD_BYTES,
+    Document,
     find_pieces,
     group_pieces,
     read_documents,
@@ -52,7 +53,7 @@ from tsqa.stage import StageContext
 END_OF_TEXT = "<|endoftext|>"
 _COPY_BYTES = 8 << 20
 _DOCUMENTS_AT_ONCE = 1 << 16
-_COUNTED = ("tokens", "loss_tokens", "padding", "documents", "empty", "dropped")
+_COUNTED = ("tokens", "loss_tokens", "padding", "documents", "empty", "bad", "dropped")
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -81,9 +82,12 @@ def run(context: StageContext) -> dict[str, Any]:
     for phase in mixture.phases:
         for name, ratio in phase.ratios.items():
             if ratio and name in summaries and not summaries[name]["rows"]:
+                bad = summaries[name]["bad"]
+                skipped = f" ({bad:,} bad records were skipped)" if bad else ""
                 raise DataError(
-                    f"mixture.sources.{name} holds no text, but a phase draws from it",
-                    "give it documents, or set its ratio to 0",
+                    f"mixture.sources.{name} holds no text{skipped}, but a phase draws from it",
+                    "give it documents, name the field that holds them in text_field, or set its "
+                    "ratio to 0",
                 )
     write_json(
         context.out / "sources.json",
@@ -136,8 +140,8 @@ def _texts(paths: Sequence[Path]) -> Iterator[str]:
     for path in paths:
         section = SourceSection(path=str(path))
         for piece in find_pieces(section, path, "tokenizer.train_on"):
-            for document in read_documents(piece, section.text_field):
-                if document is not None:
+            for document in read_documents(piece, section, "tokenizer.train_on"):
+                if isinstance(document, Document):
                     yield document.text
 
 
@@ -197,7 +201,7 @@ def _shards_of(context: StageContext, name: str, section: SourceSection) -> list
     folder.mkdir(parents=True, exist_ok=True)
     pieces = find_pieces(section, path, f"mixture.sources.{name}")
     return [
-        Shard(folder / f"{number:06d}", section, group)
+        Shard(folder / f"{number:06d}", section, group, f"mixture.sources.{name}")
         for number, group in enumerate(group_pieces(pieces))
     ]
 

@@ -72,6 +72,7 @@ class Outcome:
 def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     """Run what is missing of every arm, compare those that finished, and report."""
     works = arm_works(pipeline)
+    pipeline.check_tasks()
     outcome = Outcome()
     broken = _build_shared(pipeline, works)
     waiting = []

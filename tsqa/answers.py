@@ -9,8 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tsqa.boxes import boxed_content, boxed_contents
 from tsqa.choosing import choose
+from tsqa.filters.formulas import as_formula, list_items
 from tsqa.filters.text import normalise
+from tsqa.quantities import looks_like_range_or_date, read_quantity, state_quantity
 from tsqa.recipe import AnswerKind
 from tsqa.replies import fenced_code, repeats
 from tsqa.stated import last_statement
@@ -18,12 +21,19 @@ from tsqa.stated import last_statement
 _MAX_SHORT_WORDS = 6
 """A number with its unit, or a name; what is longer is a sentence."""
 
-_CURRENCY = "$\u20ac\u00a3\u00a5"
-_NUMBER = re.compile(
-    rf"-?[{_CURRENCY}]?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?: ?%)?|\\[dt]?frac\{{[^{{}}]*\}}\{{[^{{}}]*\}}"
+_ABOUT = re.compile(r"\\approx(?:eq)?(?![a-zA-Z])")
+_NAME = re.compile(
+    r"[A-Za-z]\w{0,20}(?: [A-Za-z]\w{0,20}){0,4}"
+    r"|[a-zA-Z](?:_\{?\w{1,9}\}?)?(?:\([\w, ]{1,9}\))?"
 )
-_BEGINS_AS_NUMBER = re.compile(
-    rf"[-+(]?[{_CURRENCY}]?(?:\.?\d|\\?pi\b|\\[a-z]+[\{{\[]|[\u03c0\u221a])"
+_UNKNOWN = re.compile(
+    r"(?<![A-Za-z\\])[b-hj-zB-HJ-Z](?![A-Za-z])|[<>\u2264\u2265\u2260|]|\\(?:[lg]eq?|neq?)\b"
+)
+_CORRECTION = re.compile(
+    r"\b(?:wait|actually|correction|corrected|mistake|mistaken|error|sorry|instead|recheck|re-check"
+    r"|rechecking|check again|on second thought|should be|should have been|let me re\w*|let's re\w*"
+    r"|no,|not right|wrong|incorrect|rather)",
+    re.IGNORECASE,
 )
 _YES_NO = re.compile(
     r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|no|true|false)\b",
@@ -53,6 +63,8 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
     """Read what stands where the answer belongs, be it the bare answer or a sentence with it."""
     if repeats(text):
         return Reading(error="repeats itself")
+    if kind != "code" and _disagreeing_boxes(text):
+        return Reading(error="several boxes")
     match kind:
         case "choice" if choices:
             return _choose(text, choices)
@@ -75,15 +87,14 @@ def read_code(text: str) -> str:
     return block[0] if block else text.strip("\n")
 
 
-def boxed_content(text: str) -> str:
-    r"""The content of the last whole \boxed{...}."""
-    _, marker, rest = text.rpartition(r"\boxed{")
-    depth = 1
-    for position, character in enumerate(rest if marker else ""):
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return rest[:position].strip()
-    return ""
+def _disagreeing_boxes(text: str) -> bool:
+    """Whether a text boxes different results, none of which corrects the ones before it."""
+    boxes = boxed_contents(text)
+    contents = {re.sub(r"\s+", "", content) for _, _, content in boxes}
+    if len(contents) < 2:
+        return False
+    (_, end, _), (begin, _, _) = boxes[-2:]
+    return not _CORRECTION.search(text, end, begin)
 
 
 def tidy(text: str) -> str:
@@ -105,17 +116,35 @@ def _choose(text: str, choices: Sequence[str]) -> Reading:
 
 
 def _read_number(text: str) -> Reading:
-    """A number with its unit as it was written; of a sentence, the only number in it."""
-    value = text.replace("\u2212", "-")
-    if not re.search(r"[,;]\s|\b(?:or|and)\b", value):  # x = 3 or x = 5
-        result = re.split(r"[=\u2248]", value)[-1].strip()
-        value = result if any(character.isdigit() for character in result) else value
-    if _BEGINS_AS_NUMBER.match(value) and len(value.split()) <= _MAX_SHORT_WORDS:
-        return Reading(answer=value)
-    numbers = set(_NUMBER.findall(value))
-    if len(numbers) == 1:
-        return Reading(answer=numbers.pop().rstrip(","))
-    return Reading(error="several numbers" if numbers else "not a number")
+    """A number with its unit, a formula whole, or the one number that a plain sentence states."""
+    value = _right_side(text.replace("\u2212", "-"))
+    found = read_quantity(value)
+    if found is not None:
+        return Reading(answer=found.text)
+    if looks_like_range_or_date(value):
+        return Reading(error="not a number")
+    formula = as_formula(value)
+    if formula:
+        several = len(set(list_items(formula))) > 1
+        return Reading(error="several numbers") if several else Reading(answer=value)
+    stated, error = state_quantity(value)
+    return Reading(answer=stated.text) if stated else Reading(error=error)
+
+
+def _right_side(text: str) -> str:
+    """What a calculation, or a name, comes to: 20 of 4 * 5 = 20, and 3 of x = 3."""
+    text = _ABOUT.sub("\u2248", text)
+    left, equals, right = text.rpartition("\u2248" if "\u2248" in text else "=")
+    if not equals or left[-1:] in tuple("<>!=:") or re.search(r"[,;]\s|\b(?:or|and)\b", text):
+        return text
+    sides = [side.strip().strip("$").strip() for side in re.split(r"[=\u2248]", left)]
+    is_result = all(
+        _NAME.fullmatch(side) or (re.search(r"\d", side) and not _UNKNOWN.search(side))
+        for side in sides
+    )
+    if is_result and any(map(str.isdigit, right)):
+        return right.strip().removesuffix("$").strip()
+    return text
 
 
 def _read_boolean(text: str) -> Reading:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tsqa.filters.text import normalise, normalise_answer, parse_number
+from tsqa.filters.text import normalise
+from tsqa.quantities import read_quantity
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ORDINALS = {
@@ -259,5 +260,5 @@ def _worded(text: str) -> str:
 
 
 def _numeric(text: str) -> str:
-    number = parse_number(text)
-    return "" if number is None else normalise_answer(text)
+    found = read_quantity(text)
+    return "" if found is None or found.unit not in ("", "%") else f"{found.value} {found.unit}"

@@ -38,6 +38,7 @@ def validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     import yaml
 
     pipeline = _open(recipe, overrides)
+    pipeline.check_tasks()
     values = pipeline.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
     typer.echo(f"{recipe}: valid, {len(pipeline.nodes)} stages", err=True)
@@ -59,6 +60,7 @@ def run(
     if dry_run:
         from tsqa.dryrun import print_plan
 
+        pipeline.check_tasks()
         print_plan(pipeline)
         return
     pipeline.run()
@@ -97,6 +99,7 @@ def ablate(
     if dry_run:
         from tsqa.dryrun import print_detectable
 
+        pipeline.check_tasks()
         print_ablation(pipeline, parallel)
         print_detectable(pipeline)
         return

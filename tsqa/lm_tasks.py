@@ -115,23 +115,27 @@ class TaskLibrary:
 
         Those of the metrics stay as they are: they need packages that no seed does.
         """
-        from lm_eval.tasks._yaml_loader import _import_func_in_yml
-
         config = self.config(name)
         for key in FUNCTION_KEYS:
-            value = config.get(key)
-            # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
-            if isinstance(value, str) and value.startswith("/") and Path(value).parent.is_dir():
-                path = Path(value)
-                try:
-                    config[key] = _import_func_in_yml(path.name, path.parent)
-                except Exception as error:
-                    raise DataError(
-                        f"the task {name}: {key} cannot be imported: "
-                        f"{type(error).__name__}: {error}",
-                        "install what it needs, or take the task out of the recipe",
-                    ) from error
+            if key in config:
+                config[key] = self.imported(name, key, config[key])
         return config
+
+    def imported(self, name: str, what: str, value: Any) -> Any:
+        """The function that a `!function` reference of a task names; any other value as it is."""
+        from lm_eval.tasks._yaml_loader import _import_func_in_yml
+
+        # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
+        if not (isinstance(value, str) and value.startswith("/") and Path(value).parent.is_dir()):
+            return value
+        path = Path(value)
+        try:
+            return _import_func_in_yml(path.name, path.parent)
+        except Exception as error:
+            raise DataError(
+                f"the task {name}: {what} cannot be imported: {type(error).__name__}: {error}",
+                "install what it needs, or take the task out of the recipe",
+            ) from error
 
     def _describe_class(self, name: str) -> dict[str, Any]:
         try:

@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tsqa.answers import boxed_content, read_answer, read_code, tidy
-from tsqa.filters.text import normalise, normalise_answer
+from tsqa.answers import read_answer, read_code, tidy
+from tsqa.boxes import boxed_content
+from tsqa.filters.text import normalise
+from tsqa.filters.votes import classify_answers
 from tsqa.naming import name_options
 from tsqa.options import Options, are_letters, read_options, split_options
 from tsqa.prompts import CRITERIA
@@ -124,7 +126,8 @@ def parse_answer(
     if not readable:
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)
-    if len({(r.index, normalise_answer(r.answer or "")) for r in readable}) > 1:
+    said_same = classify_answers([reading.answer for reading in readable], kind)
+    if len({(r.index, label) for r, label in zip(readable, said_same, strict=True)}) > 1:
         return ParsedAnswer(error="answers contradict each other")
     extras = {name: "\n".join(filter(None, map(tidy, fields.get(name, [])))) for name in _EXTRAS}
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}

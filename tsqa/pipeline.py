@@ -74,8 +74,31 @@ class Pipeline:
         found = [self.store.find(stage, path.parent.name) for path in manifests]
         return [artifact for artifact in found if artifact is not None]
 
+    def check_tasks(self) -> None:
+        """Refuse, before any work, evaluated tasks that could not be compared after it.
+
+        What is scored already was checked then. Tasks that the data stage has yet to build are
+        its own.
+        """
+        from eval.metrics import check_metrics
+
+        checked = set()
+        for node in self.nodes:
+            if node.stage != "evaluate" or self.find(node) is not None:
+                continue
+            section = needed(node.recipe.eval, "eval")
+            include = section.include
+            made = self.find(node.inputs["data"]) if "data" in node.inputs else None
+            if include and made:
+                include = include.replace("{data}", str(made.path))
+            asked = (tuple(section.tasks), include)
+            if asked not in checked and not (include and "{data}" in include):
+                check_metrics(section, Path(include) if include else None)
+            checked.add(asked)
+
     def run(self, until: str | None = None) -> dict[str, Artifact]:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
+        self.check_tasks()
         artifacts: dict[str, Artifact] = {}
         nodes = self.nodes if until is None else self._needed_for(until)
         for node in nodes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _BY_THE_WAY = r"(?: also| thus| then| therefore| clearly| indeed| definitely| most likely| daher)?"
-_CUE = re.compile(
+CUE = re.compile(
     r"(?P<en>\b(?:answer|option|choice)(?: choice| here| to (?:this|the) question)?"
     rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b:?|\bfinal answer ?[:\uff1a])"
     r"|(?P<de>\b(?:antwort|antwortm\u00f6glichkeit|l\u00f6sung|option) (?:ist|lautet|w\u00e4re)\b"
@@ -73,7 +73,7 @@ _OPENING_RULE = {r"\[", "$$", "```"}
 def last_statement(text: str) -> str:
     """What a text states as its answer; empty where it states none."""
     found = None
-    for cue in _CUE.finditer(text):
+    for cue in CUE.finditer(text):
         if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start()):
             found = cue
     if found is None:
@@ -87,7 +87,7 @@ def last_statement(text: str) -> str:
 def is_announced(line: str) -> bool:
     """Whether a line ends where the answer is to follow: `The correct answer is:`."""
     bare = line.rstrip(" \t*_")
-    cues = list(_CUE.finditer(bare))
+    cues = list(CUE.finditer(bare))
     return bool(cues) and not bare[cues[-1].end() :].strip(" \t*_:\uff1a")
 
 

@@ -1,7 +1,8 @@
 """One W&B run per stage; a W&B failure never stops a run, and manifests hold what W&B gets.
 
 Promises: online when logged in, offline otherwise, disabled on request; a run id is a pure
-function of the artifact, so that a resumed stage continues its own run.
+function of the artifact, so that a resumed stage continues its own run; a server that cannot be
+reached is waited for once, then the rest of the run is tracked offline, for `wandb sync`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from typing import Any, cast
 from tsqa.recipe import TrackingSection
 
 logger = logging.getLogger("tsqa.tracking")
+
+OFFLINE = "TSQA_WANDB_OFFLINE"
+"""Environment: set once the server could not be reached, for this process and its children."""
+_START_SECONDS = 30
+_FINISH_SECONDS = 60
 
 
 class Tracker:
@@ -32,33 +38,70 @@ class Tracker:
         directory: Path,
     ) -> None:
         self._run: Any = None
+        self._directory = directory
         mode = resolve_mode(section.mode)
         if mode == "disabled":
             return
+        options = {
+            "project": section.project,
+            "entity": section.entity,
+            "group": experiment,
+            "job_type": stage,
+            "name": f"{stage}-{arm}" if arm else stage,
+            "id": f"{stage}-{fingerprint}",
+            "config": dict(config),
+        }
         try:
-            import wandb
-
-            directory.mkdir(parents=True, exist_ok=True)
-            self._run = wandb.init(
-                project=section.project,
-                entity=section.entity,
-                group=experiment,
-                job_type=stage,
-                name=f"{stage}-{arm}" if arm else stage,
-                id=f"{stage}-{fingerprint}",
-                resume="allow",
-                config=dict(config),
-                dir=str(directory),
-                mode=cast(Any, mode),
-                settings=wandb.Settings(
-                    silent=True, console="off", init_timeout=30, x_disable_stats=True
-                ),
-            )
-            self._run.define_metric("train/tokens")
-            self._run.define_metric("*", step_metric="train/tokens")
+            if mode == "online":
+                mode = self._try_online(options)
+            if mode != "online":
+                self._start(options, mode)
         except Exception as error:  # noqa: BLE001 - tracking must never stop a run
             logger.warning("W&B is off for this stage: %s", error)
             self._run = None
+
+    def _try_online(self, options: Mapping[str, Any]) -> str:
+        """Start the run online; return the mode in which it is to be tracked."""
+        try:
+            self._start(options, "online")
+        except Exception as error:  # noqa: BLE001 - as above
+            import wandb
+
+            wandb.teardown()  # it holds the id of the run that it could not start
+            self._go_offline(f"W&B cannot be reached ({error})")
+            return "offline"
+        return "online"
+
+    def _start(self, options: Mapping[str, Any], mode: str) -> None:
+        import wandb
+
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(
+            **options,
+            resume="allow",
+            dir=str(self._directory),
+            mode=cast(Any, mode),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=_START_SECONDS,
+                finish_timeout=_FINISH_SECONDS,
+                finish_timeout_raises=True,
+                x_disable_stats=True,
+            ),
+        )
+        self._run.define_metric("train/tokens")
+        self._run.define_metric("*", step_metric="train/tokens")
+
+    def _go_offline(self, reason: str) -> None:
+        os.environ[OFFLINE] = "1"
+        folder = self._directory / "wandb"
+        logger.warning(
+            "%s: from here on this run is tracked offline; nothing is lost, send it later with "
+            "`wandb sync %s/*run-*`",
+            reason,
+            folder,
+        )
 
     @classmethod
     def silent(cls) -> Tracker:
@@ -128,8 +171,13 @@ class Tracker:
         self._try(send)
 
     def finish(self, failed: bool = False) -> None:
-        self._try(lambda run: run.finish(exit_code=int(failed)))
-        self._run = None
+        run, self._run = self._run, None
+        if run is None:
+            return
+        try:
+            run.finish(exit_code=int(failed))
+        except Exception as error:  # noqa: BLE001 - tracking must never stop a run
+            self._go_offline(f"W&B did not take the last of {run.id} ({error})")
 
     def _try(self, action: Any) -> None:
         if self._run is None:
@@ -142,11 +190,9 @@ class Tracker:
 
 def resolve_mode(mode: str) -> str:
     """`auto` is online when W&B has a key, offline otherwise; WANDB_MODE wins over `auto`."""
-    if mode != "auto":
-        return mode
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
-    return "online" if logged_in() else "offline"
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+    return "offline" if mode == "online" and os.environ.get(OFFLINE) else mode
 
 
 def logged_in() -> bool:

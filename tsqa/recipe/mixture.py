@@ -30,6 +30,9 @@ class SourceSection(Section):
     split: str = "train"
     revision: str | None = None
     text_field: str = "text"
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """A record that is not JSON, or has no text in its text_field: refuse the source, or skip the
+    record, counted and listed in `<source>.dropped.jsonl`."""
     packing: Literal["split", "whole"] = "split"
     """split: documents one after the other, cut where a row ends. whole: each row holds whole
     documents, best fit first; one that is longer than a row is dropped."""

@@ -32,7 +32,8 @@ class ColumnsSection(Section):
 
     question: str
     answer: str
-    choices: str | None = None
+    choices: str | list[str] | None = None
+    """A column that holds them all (a list, also as JSON or Python in a CSV), or one for each."""
     context: str | None = None
     explanation: str | None = None
     subject: str | None = None
@@ -53,7 +54,8 @@ class DatasetSection(Section):
     revision: str | None = None
     columns: ColumnsSection
     answer: Literal["auto", "index", "letter", "text"] = "auto"
-    """What the answer column holds where there are choices."""
+    """What the answer column holds where there are choices: the option's text, its letter or label
+    (A, B, C, or a number from 1), or an index from 0. auto: whatever it can be in one way only."""
     kind: AnswerKind | None = None
     """None: told from each document."""
     capability: str | None = None

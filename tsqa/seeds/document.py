@@ -111,7 +111,7 @@ def read_rendering(
         shown = shown if index is not None else []
     else:
         index = None
-        answer, explanation = split_answer(_as_text(_first(target, []), "answer"))
+        answer, explanation = read_target(_as_text(_first(target, []), "answer"))
     lowered = {key.casefold(): value for key, value in document.items()}
     for field in _EXPLANATION_FIELDS:
         value = lowered.get(field)
@@ -119,6 +119,14 @@ def read_rendering(
             explanation = tidy(value)
     subject = next((v for f in _SUBJECT_FIELDS if isinstance(v := lowered.get(f), str)), "")
     return Reading(question, context, shown, index, answer, explanation, subject=subject)
+
+
+def read_target(target: str) -> tuple[str, str]:
+    """(answer, explanation) of a target, see `split_answer`; raise Unusable where it has no one."""
+    try:
+        return split_answer(target)
+    except ValueError as error:
+        raise Unusable(str(error), target[:80]) from error
 
 
 def make_seed(reading: Reading, origin: Origin, identifier: str, number: int) -> Seed:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tsqa.boxes import boxed_contents
+
 QUESTION_FIELDS = ("question", "query", "problem", "qtext", "question_stem", "goal", "pregunta")
 PASSAGE_FIELDS = (
     *("passage", "context", "article", "story", "paragraph", "support", "background", "abstract"),
@@ -85,23 +87,25 @@ def split_prompt(
 
 
 def split_options(text: str) -> tuple[str, list[str]]:
-    """(text without its lettered options, the options); ([] unless at least A and B are there)."""
-    options: list[str] = []
-    start = end = 0
+    """(text without its lettered options, the options); ([] unless at least A and B are there).
+
+    The last list counts: statements that the question letters itself come before its options.
+    """
+    block: list[re.Match[str]] = []
+    run: list[re.Match[str]] = []
     for match in _OPTION.finditer(text):
-        if ord(match[1]) - ord("A") != len(options):
-            if len(options) > 1:
-                break
-            options = []
-            if match[1] != "A":
-                continue
-        start = match.start() if not options else start
-        end = match.end()
-        options.append(match[2].strip())
-    if len(options) < 2:
+        if match[1] == "A":
+            run = []
+        elif not run or ord(match[1]) - ord("A") != len(run):
+            run = []
+            continue
+        run.append(match)
+        block = run if len(run) > 1 else block
+    if not block:
         return text, []
+    start, end = block[0].start(), block[-1].end()
     head = re.sub(r"\s*\b(?:Choices|Options|Answer choices):\s*$", "", text[:start].rstrip())
-    return f"{head}\n{text[end:].lstrip()}".strip(), options
+    return f"{head}\n{text[end:].lstrip()}".strip(), [match[2].strip() for match in block]
 
 
 def letter_index(text: str) -> int | None:
@@ -136,15 +140,34 @@ def cloze(sentences: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def split_answer(target: str) -> tuple[str, str]:
-    """(answer, explanation) of a target: after `####` or `The answer is`, with its working."""
+    """(answer, explanation) of a target: in its box, after `####` or `The answer is`; its working.
+
+    Raises ValueError where boxes hold different answers: no one of them is the key.
+    """
+    boxes = boxed_contents(target)
+    if boxes:
+        contents = {re.sub(r"\s+", "", content) for _, _, content in boxes}
+        if len(contents) > 1:
+            raise ValueError("several boxed answers")
+        return boxes[-1][2], _unboxed(target, boxes)
     working, marker, final = target.rpartition("####")
-    if marker:
+    if marker and "\n" not in final.strip():  # elsewhere it is a heading
         clean = re.sub(r"<<[^>]*>>", "", working)
         return final.strip(), " ".join(clean.split())
     said = _ANSWER_IS.search(target)
     if said and target[: said.start()].strip():
         return said[1].strip(), " ".join(target[: said.start()].split())
     return tidy(re.sub(r"^\s*(?:Answer|A):\s*", "", target)), ""
+
+
+def _unboxed(target: str, boxes: Sequence[tuple[int, int, str]]) -> str:
+    """A solution with the content of its boxes in their place; empty where it is a box alone."""
+    pieces, place = [], 0
+    for begin, end, content in boxes:
+        pieces += [target[place:begin], content]
+        place = end
+    text = tidy("".join([*pieces, target[place:]]))
+    return "" if text.strip("$. ") == boxes[-1][2].strip() else text
 
 
 def _field_within(

@@ -7,6 +7,7 @@ document is a reason, a broken file an error with its line.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import json
@@ -18,11 +19,14 @@ from typing import IO, Any, cast
 from tsqa.artifact import file_identity
 from tsqa.errors import DataError
 from tsqa.recipe import ColumnsSection, DatasetSection
-from tsqa.seeds.document import Reading, Unusable
-from tsqa.seeds.frames import letter_index, split_answer, tidy
+from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
+from tsqa.seeds.document import Reading, Unusable, read_target
+from tsqa.seeds.frames import tidy
 
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+"""The mark of UTF-32 little-endian begins as that of UTF-16."""
 _PROBED = 100
 """Records whose keys, together, are the columns of a JSONL file."""
 _BATCH = 1024
@@ -116,7 +120,8 @@ def check_columns(section: DatasetSection, columns: list[str]) -> None:
     named = section.columns.model_dump(exclude_none=True)
     missing = [
         f"{field}: {name}"
-        for field, name in named.items()
+        for field, names in named.items()
+        for name in (names if isinstance(names, list) else [names])
         if name not in columns and name.split(".")[0] not in columns
     ]
     if missing:
@@ -131,8 +136,11 @@ def check_columns(section: DatasetSection, columns: list[str]) -> None:
         )
 
 
-def read_record(record: Mapping[str, Any], section: DatasetSection) -> Reading:
-    """Map a record's columns to a reading; raise Unusable."""
+def read_record(record: Mapping[str, Any], section: DatasetSection, number: int) -> Reading:
+    """Map a record's columns to a reading.
+
+    Raises Unusable where this record cannot be read, DataError where its key has two readings.
+    """
     columns = section.columns
     question = _text(record, columns.question, "question")
     answer = _value(record, columns.answer)
@@ -141,16 +149,20 @@ def read_record(record: Mapping[str, Any], section: DatasetSection) -> Reading:
         for field in ("context", "explanation", "subject", "tests")
         if getattr(columns, field)
     }
-    choices, index, working = _choices(record, columns), None, ""
+    choices: list[str] = []
+    index, working = None, ""
     if columns.choices is not None:
+        options = _options(record, columns.choices)
+        choices = options.texts
         if not choices:
             raise Unusable("empty choices")
-        index = _index(answer, choices, section.answer)
+        where = f"seeds.datasets: {section.name}: record {number}"
+        index = find_key(answer, options, section.answer, where)
         text = choices[index]
     else:
         text = _answer_text(answer)
         if section.kind not in ("code", "long_text"):
-            text, working = split_answer(text)
+            text, working = read_target(text)
     return Reading(
         question=tidy(question),
         context=tidy(optional.get("context", "")),
@@ -219,27 +231,38 @@ def _read_lines(path: Path) -> Iterator[Any]:
                 if not raw.strip():
                     continue
                 try:
-                    yield json.loads(raw.decode("utf-8"))
+                    yield json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
                 except UnicodeDecodeError as error:
+                    _refuse_wide(path, raw)
                     yield Unusable("broken unicode", f"line {number}: {error.reason}")
+                except RecursionError:
+                    yield Unusable("nested too deeply", f"line {number}")
                 except ValueError as error:
                     raise DataError(
-                        f"{path}:{number}: not JSON: {error}", "correct the line"
+                        f"{path}:{number}: not JSON: {error}",
+                        "correct the line; a file that is one JSON list is read as .json",
                     ) from error
         except (EOFError, OSError) as error:
             raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
 
 
 def _read_json(path: Path) -> Iterator[Any]:
+    raw = path.read_bytes()
+    _refuse_wide(path, raw)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not JSON: {error}", "for one object a line, use .jsonl"
         ) from error
     if not isinstance(found, list):
         raise DataError(f"{path}: expected a list of objects, found {type(found).__name__}")
     yield from found
+
+
+def _refuse_wide(path: Path, start: bytes) -> None:
+    if start.startswith(_WIDE_MARKS):
+        raise DataError(f"{path}: UTF-16 or UTF-32, not UTF-8", "save the file as UTF-8")
 
 
 def _read_parquet(path: Path) -> Iterator[Any]:
@@ -256,9 +279,15 @@ def _read_parquet(path: Path) -> Iterator[Any]:
 
 def _read_csv(path: Path) -> Iterator[Any]:
     csv.field_size_limit(1 << 30)
+    with path.open("rb") as raw:
+        _refuse_wide(path, raw.read(4))
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
         try:
-            yield from csv.DictReader(handle)
+            for row in csv.DictReader(handle):
+                if None in row:
+                    yield Unusable("more fields than columns", f"{row[None]!r:.60}")
+                else:
+                    yield row
         except csv.Error as error:
             raise DataError(f"{path}: not CSV: {error}") from error
 
@@ -291,6 +320,12 @@ def _text(record: Mapping[str, Any], name: str, what: str) -> str:
     return value
 
 
+def _options(record: Mapping[str, Any], names: str | list[str]) -> Options:
+    if isinstance(names, str):
+        return read_options(_value(record, names))
+    return options_of_columns([_value(record, name) for name in names], names)
+
+
 def _answer_text(value: Any) -> str:
     if isinstance(value, list):
         value = next((one for one in value if one is not None), None)
@@ -303,51 +338,3 @@ def _answer_text(value: Any) -> str:
     if isinstance(value, (str, int, float)):
         return str(value)
     raise Unusable("mixed types", f"the answer is {type(value).__name__}, not text")
-
-
-def _choices(record: Mapping[str, Any], columns: ColumnsSection) -> list[str]:
-    if columns.choices is None:
-        return []
-    value = _value(record, columns.choices)
-    if isinstance(value, str):  # CSV has no lists
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise Unusable("mixed types", "the choices are text, not a list") from error
-    if isinstance(value, Mapping):
-        value = value.get("text")
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise Unusable("mixed types", f"the choices are {type(value).__name__}, not a list")
-    texts = [str(c) if isinstance(c, (int, float)) else c for c in value]
-    if not all(isinstance(c, str) for c in texts):
-        raise Unusable("mixed types", "a choice is not text")
-    return [tidy(c) for c in texts]
-
-
-def _index(answer: Any, choices: list[str], form: str) -> int:
-    """The right choice's index, from an index, a letter (or a number from 1), or the text."""
-    if isinstance(answer, float) and answer.is_integer():
-        answer = int(answer)
-    if isinstance(answer, bool) or not isinstance(answer, (int, str)):
-        raise Unusable("mixed types", f"the answer is {type(answer).__name__}, not index or text")
-    text = str(answer).strip()
-    index: int | None = None
-    if form in ("auto", "text") and isinstance(answer, str) and tidy(text) in choices:
-        return choices.index(tidy(text))
-    if form == "text":
-        raise Unusable("the answer is none of the choices", f"{text!r:.60}")
-    if form == "index" or (form == "auto" and isinstance(answer, int)):
-        index = int(text) if text.lstrip("-").isdecimal() else None
-    elif form == "letter" and text.isdecimal():
-        index = int(text) - 1
-    elif text.isdecimal():
-        raise Unusable("ambiguous answer", f"{text!r}: set `answer: index` or `answer: letter`")
-    else:
-        index = letter_index(text)
-    if index is None:
-        raise Unusable("the answer is none of the choices", f"{text!r:.60}")
-    if not 0 <= index < len(choices):
-        raise Unusable("answer index out of range", f"{text} of {len(choices)} choices")
-    return index

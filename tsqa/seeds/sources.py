@@ -192,7 +192,9 @@ class DatasetSource:
                         identifier = f"{self.name}-{number}"
                         raise Unusable("duplicate id", given[:80])
                     seen.add(hash(given))
-                yield make_seed(own.read_record(record, section), origin, identifier, number)
+                yield make_seed(
+                    own.read_record(record, section, number), origin, identifier, number
+                )
             except Unusable as error:
                 yield Rejected(identifier, self.name, number, error.reason, error.detail)
 

@@ -48,6 +48,9 @@ class _Pool:
     """The answer of the first document, until another has another."""
     heap: list[tuple[int, int, int]] = field(default_factory=list)
     """(-hash, document number, offset in the spool); the first has the largest hash."""
+    worst: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    """Reason -> the detail of its first document."""
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -230,6 +233,8 @@ def _read_sources(
                 if isinstance(document, Rejected):
                     pool.rejected += 1
                     reasons[document.reason] += 1
+                    pool.worst[document.reason] += 1
+                    pool.examples.setdefault(document.reason, document.detail)
                     losers.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
                 else:
                     _offer(document, number, pool, section, chosen)
@@ -274,9 +279,13 @@ def _refuse_poor(name: str, pool: _Pool, is_allowed: bool, rejected: Path) -> No
             "every artifact downstream",
         )
     if not pool.available:
+        if not pool.rejected:
+            raise DataError(f"seeds: {name} leaves no seed: it is empty", "correct the source")
+        ((reason, count),) = pool.worst.most_common(1)
         raise DataError(
-            f"seeds: {name} leaves no seed: {pool.rejected:,} documents rejected",
-            f"see {rejected}" if pool.rejected else "the source is empty; correct it",
+            f"seeds: {name} leaves no seed: {pool.rejected:,} documents rejected; {count:,} of "
+            f"them: {reason}: {pool.examples[reason]}".rstrip(": "),
+            f"correct the source or its columns; every rejected document is in {rejected}",
         )
     if pool.answer is not None and pool.available >= _SUSPICIOUS:
         raise DataError(
