@@ -16,8 +16,8 @@ MARK = "mark of a chat template"
 NOTATION = "notation of a program's object"
 REASONS = (CONTROL, BROKEN, MARK, NOTATION)
 
-# Newlines and tabs are text; so are the joiners of Indic, Persian and emoji. What turns the order
-# of reading about, private use areas, and tags outside of flags hide what is written.
+# Newlines are text, as are a program's tabs and the joiners of Indic, Persian and emoji. What
+# turns the order of reading about, and tags outside of flags, hide what is written.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff\ufff9-\ufffb"
     "\ue000-\uf8ff\U000f0000-\U0010ffff]"
@@ -30,6 +30,7 @@ _BROKEN = re.compile(
     )
     + "]"
 )
+_UNWRITABLE = re.compile(f"{_CONTROL.pattern}|{_BROKEN.pattern}")
 _MARK = re.compile(
     r"<\|/?[a-zA-Z][a-zA-Z_ ]{1,39}\d{0,4}\|>|<\|[a-z_]{3,20}>|<[a-z_]{3,20}\|>"
     r"|<\uff5c[^\uff5c\n]{1,40}\uff5c>|[\u25c1\u25b7]/?think|think[\u25b7\u25c1]"
@@ -63,7 +64,7 @@ def find_unfit(text: str, is_code: bool = False) -> str:
     """One of `REASONS`, or nothing; a program may hold tags and the notation of objects."""
     if _BROKEN.search(text):
         return BROKEN
-    if _CONTROL.search(text) or (not is_code and has_remains(text)):
+    if _CONTROL.search(text) or (not is_code and ("\t" in text or has_remains(text))):
         return CONTROL
     if _MARK.search(text):
         return MARK
@@ -73,3 +74,8 @@ def find_unfit(text: str, is_code: bool = False) -> str:
     if is_lone or _TAG.search(text):
         return MARK
     return NOTATION if _NOTATION.search(text) or _PART.search(text) else ""
+
+
+def make_visible(text: str) -> str:
+    """A text to be shown as a reason: what is unfit to be written is the replacement character."""
+    return _UNWRITABLE.sub("\ufffd", text)
