@@ -27,6 +27,7 @@ import openai
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import Completion, Request
+from tsqa.teachers.content import read_message
 
 _START_SECONDS = 30.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
@@ -298,18 +299,19 @@ def _read_reply(request: Request, body: str) -> Completion:
     try:
         reply = json.loads(body)
         choice = reply["choices"][0]
-        text = choice["message"]["content"] if request.messages else choice["text"]
-        reason = choice.get("finish_reason")
+        is_chat = bool(request.messages)
+        text, end = read_message(choice["message"] if is_chat else {"content": choice["text"]})
+        reason = end or choice.get("finish_reason")
         usage = reply.get("usage") or {}
         prompt_tokens = int(usage.get("prompt_tokens") or 0)
         output_tokens = int(usage.get("completion_tokens") or 0)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _PassingError(f"unreadable answer: {_short(body)}") from error
     if reason in ("content_filter", "abort", "error"):
         reason = f"error: {reason}"
-    elif reason != "length":
+    elif reason != "length" and not end:
         reason = "stop"  # endpoints name the end in many ways
-    return Completion(request.id, str(text or ""), prompt_tokens, output_tokens, reason)
+    return Completion(request.id, text, prompt_tokens, output_tokens, reason)
 
 
 def _backoff(request_id: str, attempt: int) -> float:
