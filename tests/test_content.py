@@ -60,7 +60,8 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["type", "text", "content", "thinking", "refusal", "parts"]) | st.text(),
+            st.sampled_from(["type", "text", "content", "thinking", "refusal", "parts"])
+            | st.text(),
             inner,
             max_size=3,
         )
