@@ -1,7 +1,8 @@
 """lm-eval's tasks and a model to ask: load each once, then evaluate task by task.
 
 Promises: fixed seeds; a task that cannot be loaded is a DataError that names it, and comes before
-any model is loaded; tasks that execute what the model writes are refused unless allowed.
+any model is loaded; tasks that execute what the model writes are refused unless allowed, and then
+do it within the boundary of this machine.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ import lm_eval.api.task
 import lm_eval.evaluator
 import torch
 
+import tsqa.lm_templates  # noqa: F401 - tasks render within bounds from here on
+from eval.code_metric import bounded_metric, is_bounded
 from eval.engines import ModelSettings, Progress, load_model
 from eval.remote import RemoteModel
 from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
 from tsqa.lm_tasks import task_library
 from tsqa.process import share_gpus
+from tsqa.progress import console
 from tsqa.recipe import EvalSection
+from tsqa.sandbox import need_boundary
 
 # The stage has its own bar; lm-eval offers no switch for this one.
 lm_eval.api.task.tqdm = functools.partial(lm_eval.api.task.tqdm, disable=True)
@@ -51,6 +56,7 @@ def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str
     library = task_library(include)
     seen: set[str] = set()
     found: dict[str, dict[str, Any]] = {}
+    unsafe: set[str] = set()
     for name in section.tasks:
         if name not in library.manager.all_tasks:
             place = f"in {include}" if include else "in lm-eval"
@@ -60,11 +66,18 @@ def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str
             )
         for leaf in library.expand([name]):
             if library.config(leaf).get("unsafe_code"):
-                _allow_code(leaf, section.allow_code)
+                _need_allowed(leaf, section.allow_code)
+                unsafe.add(leaf)
         try:
-            loaded: Mapping[str, Any] = library.manager.load([name])["tasks"]
+            with _metrics(section) if unsafe else nullcontext():
+                loaded: Mapping[str, Any] = library.manager.load([name])["tasks"]
+        except TsqaError:
+            raise
         except Exception as error:
             raise _broken(name, error) from error
+        for leaf in unsafe & loaded.keys():
+            if not section.unguarded_code and not is_bounded(loaded[leaf]):
+                raise _unguarded(leaf)
         found[name] = {leaf: task for leaf, task in loaded.items() if leaf not in seen}
         seen.update(loaded)
     return found
@@ -129,13 +142,30 @@ def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[st
     return [shared | devices for devices in gpus]
 
 
-def _allow_code(task: str, allowed: bool) -> None:
+def _need_allowed(task: str, allowed: bool) -> None:
     if not allowed:
         raise RecipeError(
-            f"eval.tasks: {task} executes code that the model writes, on this machine, unguarded",
-            "set eval.allow_code=true in a container, or leave the task out",
+            f"eval.tasks: {task} executes code that the model writes, on this machine",
+            "set eval.allow_code=true to run it within a boundary, or leave the task out",
         )
-    os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+
+
+@contextmanager
+def _metrics(section: EvalSection) -> Iterator[None]:
+    boundary = need_boundary("eval.unguarded_code", section.unguarded_code)
+    console.print(f"  programs run within {boundary.described}", style="dim")
+    if section.unguarded_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    with bounded_metric(boundary):
+        yield
+
+
+def _unguarded(task: str) -> RecipeError:
+    return RecipeError(
+        f"eval.tasks: {task} executes code that the model writes by means of its own, unguarded",
+        "set eval.unguarded_code=true in a container that holds nothing of value, or leave the "
+        "task out",
+    )
 
 
 def _broken(name: str, error: Exception) -> DataError:

@@ -8,7 +8,6 @@ computed from the numbers and says so when nothing changed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -22,9 +21,11 @@ from eval.contamination import contamination
 from eval.evaluated import BASE, Evaluated, read
 from eval.harness import expand_macros
 from eval.paired import compare_models
+from eval.shapes import Deltas
 from eval.tables import points, write_csv
 from tsqa.artifact import Artifact, write_json
 from tsqa.errors import DataError
+from tsqa.own_files import read_own
 from tsqa.recipe import arms_of, control_of, needed
 from tsqa.stage import StageContext
 
@@ -78,8 +79,7 @@ def run(context: StageContext) -> dict[str, Any]:
 
 def read_deltas(artifact: Artifact) -> dict[str, Any]:
     """The content of a compare artifact."""
-    deltas: dict[str, Any] = json.loads((artifact.path / "deltas.json").read_text(encoding="utf-8"))
-    return deltas
+    return dict(read_own(artifact.path / "deltas.json", Deltas))
 
 
 def compare(

@@ -19,8 +19,10 @@ from itertools import chain
 from typing import Any
 
 from eval.harness import DOCUMENTS
+from eval.shapes import columns_of
 from tsqa.artifact import Artifact, read_jsonl
 from tsqa.dataset import read_rejected
+from tsqa.own_files import read_own_table
 from tsqa.recipe import Recipe, arms_of
 
 _STEP = "decontamination"
@@ -118,10 +120,8 @@ _Scores = list[tuple[int, str, float]]
 
 
 def _read_scores(evaluation: Artifact) -> dict[str, _Scores]:
-    import pyarrow.parquet
-
-    columns = ["task", "doc_id", "doc_hash", "score"]
-    table = pyarrow.parquet.read_table(evaluation.path / DOCUMENTS, columns=columns).to_pydict()
+    columns = columns_of("task", "doc_id", "doc_hash", "score")
+    table = read_own_table(evaluation.path / DOCUMENTS, columns).to_pydict()
     scores: dict[str, _Scores] = defaultdict(list)
     for task, *document in zip(*(table[column] for column in columns), strict=True):
         scores[task].append((document[0], document[1], document[2]))

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eval import stats
 from eval.harness import DOCUMENTS
+from eval.shapes import columns_of
 from tsqa.artifact import Artifact
 from tsqa.errors import DataError
+from tsqa.own_files import read_own_table
 
 PER_COMPARISON = 200
 PER_PAGE = 3000
@@ -204,7 +205,7 @@ def _texts(artifact: Artifact, rows: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _sorted(artifact: Artifact, columns: list[str]) -> pa.Table:
-    table = pq.read_table(artifact.path / DOCUMENTS, columns=columns)
+    table = read_own_table(artifact.path / DOCUMENTS, columns_of(*columns))
     return table.sort_by([(name, "ascending") for name in _KEY]).combine_chunks()
 
 

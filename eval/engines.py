@@ -17,6 +17,8 @@ import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
 
+from tsqa.model_folder import check_weights
+
 Progress = Callable[[int, int], None]
 """Told of requests done, of so many."""
 _REPORT_EVERY = 16
@@ -41,7 +43,8 @@ class ModelSettings:
 
 
 def load_model(settings: ModelSettings, on_progress: Progress) -> Any:
-    """lm-eval's `LM` over the checkpoint."""
+    """lm-eval's `LM` over the checkpoint, which must hold every tensor and no other."""
+    check_weights(settings.checkpoint, "the evaluated model", settings.trust_remote_code)
     model = _load_vllm(settings) if settings.backend == "vllm" else _load_hf(settings)
     model.on_progress = on_progress
     return model

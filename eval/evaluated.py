@@ -5,15 +5,15 @@ Promises: a document that appears twice, or a count that differs from the result
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from eval.harness import DOCUMENTS, RESULTS
 from eval.paired import Key, Scored
+from eval.shapes import Results, columns_of
 from tsqa.artifact import Artifact
-from tsqa.errors import DataError
+from tsqa.own_files import damaged, read_own, read_own_table
 
 BASE = "base"
 
@@ -35,34 +35,27 @@ def read(
     name: str, artifact: Artifact, condition: str | None = None, seed: int | None = None
 ) -> Evaluated:
     """Load one evaluate artifact; a document that appears twice is a DataError."""
-    import pyarrow.parquet
-
-    results = json.loads((artifact.path / RESULTS).read_text(encoding="utf-8"))
+    results = read_own(artifact.path / RESULTS, Results)
     path = artifact.path / DOCUMENTS
-    grouped = "group" in pyarrow.parquet.read_schema(path).names
-    columns = ["task", "doc_id", "doc_hash", "score", *(["group"] if grouped else [])]
-    table = pyarrow.parquet.read_table(path, columns=columns).to_pydict()
-    groups = table["group"] if grouped else [None] * len(table["task"])
+    columns = columns_of("task", "doc_id", "doc_hash", "score", "group")
+    table = read_own_table(path, columns).to_pydict()
     documents: dict[str, list[tuple[Key, float, str | None]]] = {
         task: [] for task in results["tasks"]
     }
-    for task, doc_id, doc_hash, score, group in zip(
-        *(table[c] for c in columns[:4]), groups, strict=True
-    ):
+    for task, doc_id, doc_hash, score, group in zip(*(table[c] for c in columns), strict=True):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
     for task, result in results["tasks"].items():
         if len(documents[task]) != result["n"]:
-            raise DataError(
-                f"{path}: {task}: {len(documents[task])} documents, but {RESULTS} says "
-                f"{result['n']}",
-                f"delete {artifact.path} and evaluate again",
+            raise damaged(
+                path,
+                f"{task}: {len(documents[task])} documents, but {RESULTS} says {result['n']}",
             )
     return Evaluated(
         name=name,
         condition=condition or name,
         seed=seed,
-        tasks=results["tasks"],
+        tasks={task: dict(result) for task, result in results["tasks"].items()},
         macro=results["macro"],
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import shutil
 import sys
@@ -18,19 +17,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from eval.metrics import pick_metric
-from tsqa.artifact import EXPORTED, Artifact, write_json
+from eval.shapes import DOCUMENT_TYPES, Exported, Part, Results
+from tsqa.artifact import EXPORTED, Artifact, Store, write_json
 from tsqa.errors import CheckpointError, DataError
+from tsqa.hub import pinned_folder
+from tsqa.own_files import read_own, read_own_table
 from tsqa.progress import console, progress_bar
 from tsqa.recipe import EvalSection, needed
 from tsqa.stage import StageContext
 
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
 ENGINE_LOG = "engine.log"
-_COLUMNS = [
-    *("task", "doc_id", "doc_hash", "metric", "score", "question", "answer", "prediction"),
-    *("loglikelihoods", "group"),
-]
 _GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
 """Fields of a document that several questions share."""
 _CURVE_ROLE = "model@"
@@ -68,17 +68,14 @@ def run(context: StageContext) -> dict[str, Any]:
     }
 
 
-def read_curve(evaluations: Iterable[Artifact]) -> list[dict[str, Any]]:
+def read_curve(evaluations: Iterable[Artifact]) -> list[Results]:
     """What results.json of each says, by the tokens that its model was trained on; others left out.
 
     The evaluations of one arm along its training are the nodes `evaluate:<arm>@<tokens>`, and its
     last point is `evaluate:<arm>`.
     """
-    found = [
-        json.loads((artifact.path / RESULTS).read_text(encoding="utf-8"))
-        for artifact in evaluations
-    ]
-    return sorted((one for one in found if "tokens" in one), key=lambda one: int(one["tokens"]))
+    found = [read_own(artifact.path / RESULTS, Results) for artifact in evaluations]
+    return sorted((one for one in found if "tokens" in one), key=lambda one: one["tokens"])
 
 
 def expand_macros(
@@ -89,7 +86,7 @@ def expand_macros(
     Artifacts that are no evaluation are passed over.
     """
     files = [artifact.path / RESULTS for artifact in evaluations]
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    found = [read_own(file, Results) for file in files if file.is_file()]
     groups = {name: leaves for one in found for name, leaves in one.get("groups", {}).items()}
     return {
         name: list(dict.fromkeys(t for member in members for t in groups.get(member, [member])))
@@ -105,7 +102,7 @@ def find_checkpoint(context: StageContext) -> str:
     elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
-            return str(folder)  # a hub id
+            return pinned_folder(str(folder))  # a hub id
     else:
         raise CheckpointError(
             "evaluate: no trained model among the inputs, and the recipe has no model.path",
@@ -137,9 +134,7 @@ def _training(context: StageContext) -> dict[str, Any]:
     if role == "model":
         summary = artifact.summary
         return {key: summary[key] for key in ("tokens", "heldout") if key in summary}
-    text = (Path(find_checkpoint(context)) / EXPORTED).read_text(encoding="utf-8")
-    exported: dict[str, Any] = json.loads(text)
-    return exported
+    return dict(read_own(Path(find_checkpoint(context)) / EXPORTED, Exported))
 
 
 def _evaluate(
@@ -167,7 +162,8 @@ def _evaluate(
     if missing:
         difference = known_difference(checkpoint)
         if chosen == "vllm" and difference:
-            console.print(f"  [yellow]vLLM and transformers differ on this model:[/] {difference}")
+            told = ("  vLLM and transformers differ on this model:", "yellow")
+            console.print(Text.assemble(told, f" {difference}"))
         settings = ModelSettings(
             chosen,
             checkpoint,
@@ -203,35 +199,38 @@ def _read_part(parts: Path, name: str, backend: str) -> dict[str, Any] | None:
     path = parts / f"{name}.json"
     if not path.is_file():
         return None
-    part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return part if part["result"]["backend"] == backend else None
+    part = read_own(path, Part)
+    return dict(part) if part["result"].get("backend") == backend else None
 
 
 def _known_parts(
     context: StageContext, names: Collection[str], backend: str
 ) -> dict[str, dict[str, Any]]:
     """Of these tasks those that a finished evaluation of the same checkpoint holds."""
-    import pyarrow.parquet
-
     inputs = {
         role: artifact.manifest.get("fingerprint") for role, artifact in context.inputs.items()
     }
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted(context.out.parent.glob("*/manifest.json")) if context.config else ():
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        same = _without_tasks(manifest["config"]) == _without_tasks(context.config)
-        if not same or manifest["inputs"] != inputs:
+    stage = context.out.parent
+    store = Store(stage.parent)
+    for artifact in store.finished(stage.name) if context.config else ():
+        same = _without_tasks(artifact.manifest["config"]) == _without_tasks(context.config)
+        if not same or artifact.manifest["inputs"] != inputs:
             continue
-        results = json.loads((path.parent / RESULTS).read_text(encoding="utf-8"))
+        try:
+            store.find(stage.name, artifact.fingerprint)
+        except DataError:  # damaged: what it says is scored again
+            continue
+        results = read_own(artifact.path / RESULTS, Results)
         shared = [name for name in names if name in results["tasks"]]
-        if results["backend"] != backend or not shared:
+        if results.get("backend") != backend or not shared:
             continue
-        rows = pyarrow.parquet.read_table(
-            path.parent / DOCUMENTS, filters=[("task", "in", shared)]
+        rows = read_own_table(
+            artifact.path / DOCUMENTS, DOCUMENT_TYPES, filters=[("task", "in", shared)]
         ).to_pylist()
         for name in shared:
             documents = [row for row in rows if row["task"] == name]
-            found[name] = {"result": results["tasks"][name], "documents": documents}
+            found[name] = {"result": dict(results["tasks"][name]), "documents": documents}
     return found
 
 
@@ -343,12 +342,7 @@ def _write_documents(path: Path, done: Mapping[str, Mapping[str, Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    types: dict[str, pyarrow.DataType] = {
-        "doc_id": pyarrow.int64(),
-        "score": pyarrow.float64(),
-        "loglikelihoods": pyarrow.list_(pyarrow.float64()),
-    }
-    schema = pyarrow.schema({name: types.get(name, pyarrow.string()) for name in _COLUMNS})
+    schema = pyarrow.schema(DOCUMENT_TYPES)
     rows = [document for part in done.values() for document in part["documents"]]
     table = pyarrow.Table.from_pylist(rows, schema=schema)
     pyarrow.parquet.write_table(table, path)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval import stats
-from tsqa.lm_tasks import data_files, evaluated_split
+from tsqa.lm_tasks import count_documents, evaluated_split
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 
 _SIZES = Path(__file__).parent / "task_sizes.yaml"
@@ -130,8 +130,7 @@ def _local_counts(include: Path) -> dict[str, int]:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader)
         if not isinstance(config, dict) or not isinstance(config.get("task"), str):
             continue
-        file = data_files(config).get(evaluated_split(config) or "")
-        if file is not None and file.suffix == ".jsonl" and file.is_file():
-            with file.open("rb") as handle:
-                counts[config["task"]] = sum(1 for line in handle if line.strip())
+        count = count_documents(config, evaluated_split(config))
+        if count is not None:
+            counts[config["task"]] = count
     return counts

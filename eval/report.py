@@ -21,10 +21,12 @@ from markupsafe import Markup
 from eval import figures, stats
 from eval.disagreements import Evaluations, disagreements, shorten
 from eval.harness import RESULTS, read_curve
+from eval.shapes import Results
 from tsqa.artifact import Artifact, read_jsonl
 from tsqa.card import allowed_leaks, cost_rows
 from tsqa.dataset import draw_rows, read_curated, read_rejected
 from tsqa.lineage import find_lines
+from tsqa.own_files import read_own
 from tsqa.recipe import Arm, Recipe, arms_of, needed
 
 SAMPLES = 100
@@ -239,7 +241,7 @@ def _over_tokens(
         final = [evaluations[arm]] if arm in evaluations else []
         scored[arm] = [(int(r["tokens"]), _scores(r)) for r in read_curve([*artifacts, *final])]
         if "base" in evaluations:
-            base = json.loads((evaluations["base"].path / RESULTS).read_text(encoding="utf-8"))
+            base = read_own(evaluations["base"].path / RESULTS, Results)
             scored[arm].insert(0, (0, _scores(base)))
     tasks = {task for points in scored.values() for _, scores in points for task in scores}
     for task in sorted(tasks, key=lambda name: (name != stats.MACRO, name)):

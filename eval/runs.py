@@ -6,7 +6,6 @@ here is a named gap; a W&B folder that is not whole is refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,10 @@ from typing import Any
 
 from eval import compare
 from eval.evaluated import BASE, Evaluated, read
-from tsqa.artifact import MANIFEST, Artifact, Store
+from tsqa.artifact import Artifact, Store
 from tsqa.errors import DataError
+from tsqa.manifest import MANIFEST, read_manifest
+from tsqa.own_files import Stages, read_own
 from tsqa.recipe import read_suite
 
 WANDB = "wandb:"
@@ -189,12 +190,7 @@ def _of_recipe(folder: Path) -> Iterator[Found]:
 
 
 def _stages(folder: Path) -> dict[str, str]:
-    path = folder / "stages.json"
-    try:
-        stages: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}", "run the recipe again") from error
-    return stages
+    return read_own(folder / "stages.json", Stages)
 
 
 def _control_of(arguments: Sequence[str]) -> str | None:
@@ -223,7 +219,7 @@ def _of_artifact(store: Store, stage: str, fingerprint: str, where: str) -> Foun
     evaluations = [
         path.parent.name
         for path in sorted((store.root / "evaluate").glob(f"*/{MANIFEST}"))
-        if json.loads(path.read_text(encoding="utf-8"))["inputs"].get("model") == fingerprint
+        if read_manifest(path.parent).inputs.get("model") == fingerprint
     ]
     if len(evaluations) > 1:
         listed = ", ".join(str(store.path_of("evaluate", one)) for one in evaluations)

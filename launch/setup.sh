@@ -5,6 +5,9 @@
 #   TORCH_INDEX=URL launch/setup.sh    take torch from this package index
 #   PYTHON=/path/to/python3.11 launch/setup.sh
 #
+# Recipes that run programs of a model (filter.code, eval.allow_code) want bubblewrap as well
+# (apt-get install bubblewrap); `tsqa doctor` tells what there is.
+#
 # TORCH_INDEX is for machines whose pip finds the CUDA build of torch (pip's default on Linux):
 # give the address of PyTorch's CPU wheel index, which pytorch.org/get-started shows under "CPU".
 #

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from eval import compare, evaluated
 from eval.axis import ratio_axis
+from eval.shapes import DOCUMENT_TYPES
 from tsqa.artifact import Artifact, write_json, write_jsonl
 from tsqa.recipe import Recipe, arms_of, control_of
 
@@ -75,11 +76,13 @@ def evaluation(
             "question": f"{QUESTIONS[i % 2].format(i)} {text}".strip(),
             "answer": ANSWERS[i % 4],
             "prediction": ANSWERS[i % 4] if score else ANSWERS[(i + 1) % 4],
+            "group": None,
         }
         for task, values in scores.items()
         for i, score in enumerate(values)
     ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "documents.parquet")
+    schema = pa.schema({k: DOCUMENT_TYPES[k] for k in rows[0]})
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "documents.parquet")
     about = {"metric": "acc", "version": 1.0, "num_fewshot": 0, "kind": "multiple_choice"}
     results = {
         task: {**about, "n": len(values), "score": float(np.mean(values))}

@@ -18,6 +18,7 @@ import pytest
 
 import tsqa.ablate as ablate_module
 import tsqa.pipeline as pipeline_module
+from tests.sealed import reseal
 from tests.smoke_runs import REPOSITORY
 from tests.wandb_records import read_runs
 from tsqa.ablate import ablate, arm_works, print_ablation, run_worker
@@ -226,9 +227,8 @@ def test_the_plan_counts_the_dollars_of_the_stages_that_ask(
 ) -> None:
     ablate(open_pipeline(tmp_path), parallel=1)
     for path in tmp_path.glob("artifacts/*/*/manifest.json"):
-        manifest = json.loads(path.read_text())
-        manifest["summary"]["ledger"] = [{"dollars": 1.5}, {"dollars": 0.25}]
-        path.write_text(json.dumps(manifest))
+        summary = json.loads(path.read_text())["summary"]
+        reseal(path.parent, summary={**summary, "ledger": [{"dollars": 1.5}, {"dollars": 0.25}]})
     judge = "{teacher: {engine: openai, model: {path: j}, urls: ['http://localhost:1/v1']}}"
     for changes, told in (
         (["filter.agreement=0.5"], "teachers: nothing to ask"),
@@ -245,13 +245,11 @@ def test_the_time_of_generation_is_that_of_its_teacher_by_its_requests(
 ) -> None:
     ablate(open_pipeline(tmp_path), parallel=1)
     [path] = tmp_path.glob("artifacts/generate/*/manifest.json")
-    manifest = json.loads(path.read_text())
-    manifest["summary"] |= {"seconds": 100.0, "seeds": 20}
-    path.write_text(json.dumps(manifest))
+    summary = json.loads(path.read_text())["summary"]
+    reseal(path.parent, summary={**summary, "seconds": 100.0, "seeds": 20})
     [path] = tmp_path.glob("artifacts/seeds/*/manifest.json")
-    manifest = json.loads(path.read_text())
-    manifest["summary"]["seeds"] = 10
-    path.write_text(json.dumps(manifest))
+    summary = json.loads(path.read_text())["summary"]
+    reseal(path.parent, summary={**summary, "seeds": 10})
     for changes, seconds in (
         (["generate.votes=7"], 100.0),  # half the seeds, 8 for 4 requests a question
         (["generate.votes=7", "seeds.max_per_task=3"], 200.0),  # seeds not yet counted

@@ -18,13 +18,13 @@ from tsqa.artifact import (
     Store,
     differing_keys,
     drop_torn_tail,
-    file_identity,
     fingerprint_of,
     read_jsonl,
     write_json,
     write_jsonl,
 )
 from tsqa.errors import DataError, TsqaError
+from tsqa.identity import file_identity
 
 
 def make_artifact(store: Store, fingerprint: str = "f") -> Path:
@@ -139,7 +139,7 @@ def test_a_torn_tail_is_cut_off_and_nothing_else(
     path.write_bytes(whole[:kept])
     edge = data.draw(st.integers(1, 80))
     with pytest.MonkeyPatch.context() as patch:  # steps smaller than the file
-        patch.setattr("tsqa.artifact._EDGE_BYTES", edge)
+        patch.setattr("tsqa.artifact._BLOCK", edge)
         drop_torn_tail(path)
     assert path.read_bytes() == b"".join(lines[: whole[:kept].count(b"\n")])
 

@@ -202,3 +202,12 @@ def test_sizes_have_the_hubs_names(rows: int, name: str) -> None:
 def test_any_licence_has_a_hub_identifier_and_a_meaning(licence: str) -> None:
     assert card.hub_licence(licence) in card.HUB_LICENCES
     assert all(card.describe_licence(licence))
+
+
+def test_requests_without_an_answer_are_on_the_card(tmp_path: Path) -> None:
+    summaries = make_summaries()
+    assert "without an answer" not in make_card(tmp_path / "whole", summaries)
+    row = summaries["generate_summary"]["ledger"][0]
+    row["unanswered"] = {"503 down": 3, "a|b [/INST]": 1}
+    card = make_card(tmp_path / "part", summaries)
+    assert "| teacher | 60 | 4 | 3 x 503 down; 1 x a\\|b [/INST] |" in card

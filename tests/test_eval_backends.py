@@ -79,6 +79,7 @@ def test_a_process_that_dies_is_explained(world: Path, tmp_path: Path) -> None:
 
 def test_a_process_that_cannot_load_its_model_shows_its_log(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
     settings = ModelSettings("hf", str(tmp_path), 4, None, 1, False)
     with pytest.raises(EngineError, match=r"transformers ended while it served(.|\n)*model_type"):
         RemoteModel(settings, [{}], tmp_path / "engine.log", lambda done, asked: None)

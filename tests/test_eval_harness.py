@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from eval import harness
+from tests.sealed import seal_artifact
 from tests.tiny_eval import make_model, make_tasks
 from tsqa.artifact import EXPORTED, Artifact
 from tsqa.errors import CheckpointError, DataError, RecipeError
@@ -44,7 +45,7 @@ def context_of(
         }
     )
     out.mkdir(exist_ok=True)
-    manifest = {"summary": {"tokens": 640, "heldout": {"a": 5.5}}}
+    manifest = {"fingerprint": "t0", "summary": {"tokens": 640, "heldout": {"a": 5.5}}}
     return StageContext(
         recipe, {"model": Artifact(world / trained, manifest)}, out, Tracker.silent()
     )
@@ -115,8 +116,7 @@ def test_a_task_that_another_evaluation_scored_alike_is_not_scored_again(
         config = {"tasks": tasks, **config}
         harness.run(replace(context, config=config))
         context.out.rename(tmp_path / name)
-        manifest = {"config": config, "inputs": {"model": None}}
-        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+        seal_artifact(tmp_path / name, config=config, inputs={"model": "t0"})
         return list(seen)
 
     seen: list[str] = []
@@ -178,8 +178,10 @@ def test_code_is_executed_only_where_the_recipe_allows_it(world: Path, tmp_path:
     folder = world_with(tmp_path, world, "tiny_choice", unsafe)
     with pytest.raises(RecipeError, match=r"tiny_choice executes code(.|\n)*eval.allow_code=true"):
         harness.run(context_of(folder, tmp_path, ["tiny_choice"]))
-    out = tmp_path / "allowed"
-    assert harness.run(context_of(folder, out, ["tiny_choice"], allow_code=True))["documents"] == 6
+    with pytest.raises(RecipeError, match=r"by means of its own(.|\n)*eval.unguarded_code=true"):
+        harness.run(context_of(folder, tmp_path, ["tiny_choice"], allow_code=True))
+    out, allowed = tmp_path / "allowed", {"allow_code": True, "unguarded_code": True}
+    assert harness.run(context_of(folder, out, ["tiny_choice"], **allowed))["documents"] == 6
 
 
 def test_few_shot_seed_limit_and_chat_template_reach_the_prompts(
@@ -250,7 +252,9 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
 
 def test_macros_name_the_tasks_behind_groups(tmp_path: Path) -> None:
     groups = {"g": ["a", "b"], "b": ["b"], "c": ["c"]}
-    (tmp_path / harness.RESULTS).write_text(json.dumps({"groups": groups}))
+    (tmp_path / harness.RESULTS).write_text(
+        json.dumps({"tasks": {}, "macro": 0.0, "groups": groups})
+    )
     macros = {"m": ["g", "b"], "n": ["c"]}
     found = harness.expand_macros(
         macros, [Artifact(tmp_path / "no evaluation", {}), Artifact(tmp_path, {})]

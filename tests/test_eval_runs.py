@@ -13,6 +13,7 @@ import wandb
 from typer.testing import CliRunner
 
 from eval import harness, runs
+from tests.sealed import seal_artifact
 from tsqa.artifact import write_json
 from tsqa.cli import app
 from tsqa.errors import DataError
@@ -33,16 +34,7 @@ def add_evaluation(
     )
     for folder in (trained, evaluation):
         folder.mkdir(parents=True)
-    manifest = {"stage": "train", "fingerprint": fingerprint(number), "inputs": {}}
-    write_json(
-        trained / "manifest.json",
-        {**manifest, "config": {"seed": seed}, "summary": {"tokens": tokens}},
-    )
-    write_json(
-        evaluation / "manifest.json",
-        {**manifest, "stage": "evaluate", "inputs": {"model": fingerprint(number)}}
-        | {"config": {}, "summary": {}},
-    )
+    seal_artifact(trained, config={"seed": seed}, summary={"tokens": tokens})
     count = changes.get("n", N)
     scores = (np.random.default_rng(0).random(count) < rate).astype(float)
     scores = changes.pop("scores", scores)
@@ -55,6 +47,7 @@ def add_evaluation(
     task = {"metric": "acc", "version": 1, "num_fewshot": 0, "kind": "multiple_choice", "n": count}
     task |= {"score": float(np.mean(scores))} | changes
     write_json(evaluation / harness.RESULTS, {"tasks": {"day": task}, "macro": task["score"]})
+    seal_artifact(evaluation, inputs={"model": fingerprint(number)})
     return evaluation
 
 
@@ -90,8 +83,9 @@ def test_a_folder_that_has_compared_gives_those_arms_and_that_control(tmp_path: 
     compared = tmp_path / "artifacts" / "compare" / fingerprint(4)
     compared.mkdir(parents=True)
     inputs = {"arm:low": fingerprint(2), "arm:high": fingerprint(3), "filter": "f"}
-    write_json(compared / "manifest.json", {"inputs": inputs})
-    write_json(compared / "deltas.json", {"control": "high"})
+    deltas = compare_runs(tmp_path, folder, control="high")
+    write_json(compared / "deltas.json", deltas)
+    seal_artifact(compared, inputs=inputs)
     stages = json.loads((folder / "stages.json").read_text())
     write_json(folder / "stages.json", {**stages, "compare": fingerprint(4)})
     deltas = compare_runs(tmp_path, folder)
@@ -160,7 +154,7 @@ def test_seeds_that_differ_are_paired_only_on_request(tmp_path: Path) -> None:
 
 def test_nan_scores_and_documents_lost_from_the_file_are_refused(tmp_path: Path) -> None:
     one = add_evaluation(tmp_path, 1, 0.2)
-    broken = add_evaluation(tmp_path, 2, 0.2, scores=[0.0] * (N - 1) + [float("nan")])
+    broken = add_evaluation(tmp_path, 2, 0.2, scores=[0.0] * (N - 1) + [float("nan")], score=0.0)
     with pytest.raises(DataError, match="score nan of doc_id 199"):
         compare_runs(tmp_path, one, broken)
     short = add_evaluation(tmp_path, 3, 0.2, scores=[0.0] * (N - 1))

@@ -22,7 +22,7 @@ from tsqa.filters.seed_index import SeedIndex
 from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import ModelSection, RewardSection, SamplingSection, TeacherSection
-from tsqa.teachers import Completion, Request
+from tsqa.teachers import Completion, RefusedError, Request
 from tsqa.teachers import asker as asking
 from tsqa.teachers.asker import Asker
 
@@ -108,6 +108,45 @@ def test_the_judge_rejects_by_the_lowest_grade_and_keeps_all_of_them(
     assert long[1] == Rejection("no judgement", match="prompt_too_long")
     assert all(request.temperature == 0 for request in engine.requests)
     assert judging.ledger[0]["output_tokens"] == 6 and judging.ledger[0]["dollars"] == 6.0
+
+
+class Failing(Scripted):
+    def complete(self, request: Request) -> Completion:
+        done = super().complete(request)
+        fails = "bad" in request.prompt
+        return dataclasses.replace(done, finish_reason="error: 503 down") if fails else done
+
+
+def test_items_without_a_judgement_are_an_error_or_rejected_where_so_many_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Failing(lambda _: grades())
+    monkeypatch.setattr(asking, "open_engine", lambda *_: nullcontext(engine))
+    items = [candidate(f"Is it {word}?", name=word) for word in ("good", "bad")]
+    judging = asker(tmp_path)
+    judging.allowed_key = "filter.judge.allow_failed"
+    with pytest.raises(RefusedError, match=r"1 of 2 (.|\n)*filter\.judge\.allow_failed"):
+        judged(tmp_path, items, judging)
+    judging.allowed = 0.5
+    (good, bad) = judged(tmp_path, items, judging)
+    assert good[1] is None and bad[1] == Rejection("no judgement", match="error: 503 down")
+    assert judging.ledger[0]["unanswered"] == {"503 down": 1}
+    assert engine.asked == 3  # what was answered is not asked again
+
+
+def test_an_item_that_could_not_be_tried_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Failing(lambda _: " 5\n")
+    monkeypatch.setattr(asking, "open_engine", lambda *_: nullcontext(engine))
+    items = [candidate(f"How {n}?", "18", name=n, kind="number") for n in ("good", "bad")]
+    weak = trial(tmp_path, 2, hides_context=False)
+    weak.asker.allowed = 0.5
+    verdicts = list(find_trivial(items, weak))
+    assert [rejection for _, rejection in verdicts] == [
+        None,
+        Rejection("not tried", match="503 down"),
+    ]
 
 
 def test_a_second_run_asks_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

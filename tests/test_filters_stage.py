@@ -225,8 +225,12 @@ def test_steps_that_ask_a_model_run_in_order_and_their_cost_is_told(
         assert json.loads(row["scores"])["judge"]["correct"] == 5
 
 
-def test_nothing_left_says_which_step_took_most(tmp_path: Path, inputs: dict[str, Any]) -> None:
-    with pytest.raises(TsqaError, match="`agreement` rejected 1 of 1"):
+def test_nothing_left_says_the_most_frequent_reason_with_an_example(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        TsqaError, match=r"1 x agreement: tie; an example: c .*\n.*filter\.agreement"
+    ):
         filter_candidates(tmp_path, inputs, [record("c", "Why not?", ["a", "b"])])
     assert len(list(read_rejected(tmp_path / "out"))) == 1
 

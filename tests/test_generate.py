@@ -25,7 +25,7 @@ from tsqa.artifact import read_jsonl, write_jsonl
 from tsqa.generate import SeedFile
 from tsqa.recipe import CascadeSection, ModelSection, PromptsSection, TeacherSection
 from tsqa.seeds.seed import Seed
-from tsqa.teachers import Completion, Request
+from tsqa.teachers import Completion, RefusedError, Request
 
 SEEDS = [make_seed(number) for number in range(9)]
 CHOICE = replace(
@@ -188,6 +188,37 @@ def test_a_cascade_answers_again_only_where_the_votes_disagree(tmp_path: Path) -
         assert len(candidate["votes"]) == (6 if candidate in again else 3)
     assert [row["teacher"] for row in summary["ledger"]] == ["teacher", "cascade"]
     assert summary["ledger"][1]["requests"] == 3 * len(again)
+
+
+class Failing(FakeEngine):
+    """Has no answer for one vote in a hundred or so."""
+
+    def complete(self, request: Request) -> Completion:
+        done = super().complete(request)
+        fails = not request.prompt.endswith("Question:") and request.seed % 40 == 0
+        return replace(done, text="", finish_reason="error: 503 down") if fails else done
+
+
+def test_votes_without_an_answer_are_an_error_unless_that_share_is_allowed(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"requests have no answer(.|\n)*generate\.allow_failed"):
+        run_generate(tmp_path / "out", Failing(), votes=8)
+    assert not (tmp_path / "out" / "candidates.jsonl").exists()
+    engine = Failing()
+    summary = run_generate(tmp_path / "out", engine, votes=8, allow_failed=0.1)
+    reasons = summary["ledger"][0]["unanswered"]
+    assert summary["unanswered"] == sum(reasons.values()) == engine.asked > 0
+    again = run_generate(tmp_path / "out", FakeEngine(), votes=8)
+    assert again["unanswered"] == 0
+
+
+def test_how_requests_are_put_makes_them_others(tmp_path: Path) -> None:
+    run_generate(tmp_path / "out", FakeEngine())
+    engine = FakeEngine()
+    values = teacher("fake").model_dump() | {"request": {"omit": ["top_p"]}}
+    run_generate(tmp_path / "out", engine, teacher=TeacherSection.model_validate(values))
+    assert engine.asked > 0
+    [first, *_] = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    assert first["teacher"]["request"] == {"omit": ["top_p"]}
 
 
 def test_shots_are_distinct_and_end_with_the_seed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 import tsqa.pipeline as pipeline_module
-from tsqa.errors import EngineError, TsqaError
+from tsqa import manifest
+from tsqa.errors import DataError, EngineError, TsqaError
 from tsqa.pipeline import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.stage import StageContext
@@ -90,3 +92,68 @@ def test_training_without_its_tokens_names_the_command_to_run(tmp_path: Path) ->
         pipeline_module.train_context(recipe, SMOKE, "main", main_process=True),
     ):
         pass
+
+
+def test_a_damaged_artifact_is_an_error_and_neither_used_nor_made_again(
+    tmp_path: Path, calls: list[str]
+) -> None:
+    made = open_pipeline(tmp_path).run(until="tokenize")["data"].path / "file.txt"
+    made.write_text("tsqa.Miniature")
+    manifest._READ.clear()  # as another process would
+    for until in ("data", "tokenize"):
+        with pytest.raises(DataError, match=r"(?s)data/\w+/file\.txt: changed.*will be rebuilt"):
+            open_pipeline(tmp_path).run(until=until)
+    assert len(calls) == 2 and made.read_text() == "tsqa.Miniature"
+    shutil.rmtree(made.parent)
+    open_pipeline(tmp_path).run(until="tokenize")
+    assert calls[2:] == ["tsqa.miniature"]
+
+
+def test_a_large_input_is_read_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    monkeypatch.setattr(manifest, "SMALL", 1)
+    made = open_pipeline(tmp_path).run(until="data")["data"].path / "file.txt"
+    made.write_text("tsqa.Miniature")
+    with pytest.raises(DataError, match=r"file\.txt: changed since it was written"):
+        open_pipeline(tmp_path).run(until="tokenize")
+    assert calls == ["tsqa.miniature"]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.jsonl"
+    path.write_text('{"text": "a"}\n')
+    return path
+
+
+def test_a_file_that_is_edited_before_its_stage_begins_is_noticed(
+    tmp_path: Path, book: Path, calls: list[str]
+) -> None:
+    opened = open_pipeline(tmp_path, f"mixture.sources.docs.path={book}")
+    book.write_text('{"text": "b"}\n')
+    with pytest.raises(DataError, match=r"tokenize: an input changed since .*docs\.path\.blake3"):
+        opened.run(until="tokenize")
+    assert calls == ["tsqa.miniature"]
+    open_pipeline(tmp_path, f"mixture.sources.docs.path={book}").run(until="tokenize")
+
+
+def test_a_file_that_is_edited_while_its_stage_reads_it_makes_no_artifact(
+    tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_fake(module: str) -> Any:
+        def run(context: StageContext) -> dict[str, Any]:
+            if module == "train.tokenize":
+                (context.out / "half.txt").write_text("half")
+                book.write_text('{"text": "b"}\n')
+            return {}
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
+    opened = open_pipeline(tmp_path, f"mixture.sources.docs.path={book}")
+    with pytest.raises(DataError, match="tokenize: an input changed while the stage read it"):
+        opened.run(until="tokenize")
+    node = next(node for node in opened.nodes if node.stage == "tokenize")
+    assert opened.find(node) is None
+    assert not opened.store.partial_path_of(node.stage, node.fingerprint).exists()

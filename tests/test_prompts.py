@@ -54,7 +54,7 @@ def test_shipped_prompts_serve_every_kind(role: Role, name: str) -> None:
     for kind in KINDS:
         assert prompts.of(kind, False).kind in (kind, "any")
         assert prompts.of(kind, True).kind in (kind, "any", "reading")
-    assert all(set(file) == {"name", "bytes", "sha256_edges"} for file in prompts.identity)
+    assert all(set(file) == {"name", "bytes", "blake3"} for file in prompts.identity)
 
 
 def test_shipped_sets_are_those_that_recipes_name() -> None:

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from tests.curated_rows import candidate, curated_row, rejected_row
+from tests.sealed import reseal, seal_artifact
 from tsqa import lineage
-from tsqa.artifact import write_json, write_jsonl
+from tsqa.artifact import write_jsonl
 from tsqa.dataset import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.prompts import load_prompts, shipped_prompts
@@ -52,11 +53,8 @@ def make_seed(number: int) -> dict[str, Any]:
 
 
 def make_artifact(root: Path, stage: str, name: str, **manifest: Any) -> Path:
-    folder = root / stage / name
-    folder.mkdir(parents=True)
-    common = {"fingerprint": name, "created": "2030-01-01T00:00:00Z", "config": {}, "inputs": {}}
-    write_json(folder / "manifest.json", {**common, "summary": {}, **manifest})
-    return folder
+    seal_artifact(root / stage / name, **manifest)
+    return root / stage / name
 
 
 def make_candidate(number: int, form: str) -> dict[str, Any]:
@@ -86,6 +84,8 @@ def make_runs(root: Path, form: str = "completion") -> Path:
         for number in range(6, 10):
             record = json.dumps(candidates[number])
             writer.rejected(rejected_row(number, match="toy:1 (13 words)", record=record))
+    for path in artifacts.glob("*/*"):
+        reseal(path)
     return root
 
 
@@ -169,7 +169,9 @@ def test_what_cannot_be_rebuilt_is_said(tmp_path: Path) -> None:
     texts = lineage.rebuild_prompts(own, seeds, [])
     assert texts["question"] is None and texts["answer"]
     assert lineage.rebuild_prompts(own, {}, []) == {"question": None, "answer": None}
-    (tmp_path / "artifacts" / "seeds" / "s1" / "seeds.jsonl").write_text("")
+    seeds_file = tmp_path / "artifacts" / "seeds" / "s1" / "seeds.jsonl"
+    seeds_file.write_text("")
+    reseal(seeds_file.parent)
     text = shown(runs, "toy:3.q0")
     assert "the seed: it is not in" in text and "cannot be rebuilt" in text
     (tmp_path / "artifacts" / "generate").rename(tmp_path / "gone")
@@ -189,6 +191,7 @@ def test_the_newest_of_several_artifacts_is_shown_and_the_others_named(tmp_path:
     )
     with DatasetWriter(newer) as writer:
         writer.curated(curated_row(3, text="newer text"))
+    reseal(newer)
     unfinished = runs / "artifacts" / "filter" / "b0.partial"
     with DatasetWriter(unfinished) as writer:
         writer.curated(curated_row(3, text="unfinished"))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import tsqa.sweep as sweep_module
+from tests.sealed import seal_artifact
 from tests.smoke_runs import REPOSITORY
 from tests.wandb_records import read_runs
 from tsqa.ablate import ArmWork
@@ -92,7 +93,7 @@ def evaluated(runs: Path, score: dict[str, list[int]], made: list[str]) -> Any:
                 "stderr": 0.1,
             }
             (artifact.path / "results.json").write_text(json.dumps(results))
-            (folder / "manifest.json").write_text(json.dumps(artifact.manifest))
+            seal_artifact(folder)
         return node
 
     return build

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -19,9 +21,10 @@ from tests.tiny_teacher import make_tiny_teacher, vllm_section
 from tsqa import process
 from tsqa.errors import EngineError, RecipeError
 from tsqa.recipe import ModelSection, TeacherSection
-from tsqa.teachers import Completion, Engine, Request, open_engine
-from tsqa.teachers.form import has_chat_template, resolve_form
+from tsqa.teachers import Completion, Engine, Request, open_engine, vllm
+from tsqa.teachers.form import has_chat_template, merge_system, resolve_form
 from tsqa.teachers.vllm import VllmEngine, likely_fix
+from tsqa.teachers.vllm_worker import Worker
 
 SCHEMA = {
     "type": "object",
@@ -107,10 +110,116 @@ def test_a_request_gives_the_same_text_whatever_runs_beside_it(
     assert not any(map(psutil.pid_exists, pids))
 
 
+REFUSES_SYSTEM = (
+    "{% for message in messages %}{% if message.role == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
+    "[{{ message.role }}] {{ message.content }}\n{% endfor %}{{ mood }}"
+)
+DROPS_SYSTEM = (
+    "{% for message in messages if message.role != 'system' %}"
+    "[{{ message.role }}] {{ message.content }}\n{% endfor %}{{ mood }}"
+)
+
+
+class TemplateOnly:
+    """As much of an LLM as the worker needs to fill a template."""
+
+    def __init__(self, template: str) -> None:
+        import jinja2
+
+        self._template = jinja2.Environment().from_string(template)
+        self.llm_engine = self
+        self.model_config = SimpleNamespace(max_model_len=99)
+
+    def get_tokenizer(self) -> TemplateOnly:
+        return self
+
+    def apply_chat_template(
+        self, turns: list[dict[str, str]], tokenize: bool, add_generation_prompt: bool, **more: str
+    ) -> str:
+        def refuse(message: str) -> None:
+            raise ValueError(message)
+
+        return self._template.render(messages=turns, raise_exception=refuse, **more)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[str]:
+        return [text]
+
+
+@pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM])
+def test_a_template_without_a_system_turn_gets_it_in_the_users(template: str) -> None:
+    worker = Worker(TemplateOnly(template), {"mood": "gay"}, "auto")
+    text = str(worker._encode("", json.dumps(CHAT))[0])
+    assert text == "[user] Be brief.\n\nWhich colour?\ngay"
+
+
+def test_a_template_with_a_system_turn_gets_it_as_it_is() -> None:
+    template = (
+        "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
+    )
+    text = str(Worker(TemplateOnly(template), {}, "auto")._encode("", json.dumps(CHAT))[0])
+    assert text == "[system] Be brief.\n[user] Which colour?\n"
+    with pytest.raises(ValueError, match="System role not supported"):
+        Worker(TemplateOnly(REFUSES_SYSTEM), {}, "send")._encode("", json.dumps(CHAT))
+
+
+def test_system_turns_are_merged_wherever_they_stand() -> None:
+    user, system = {"role": "user", "content": "u"}, {"role": "system", "content": "s"}
+    assert merge_system([system, user]) == ({"role": "user", "content": "s\n\nu"},)
+    assert merge_system([user]) == (user,)
+    assert merge_system([system]) == ({"role": "user", "content": "s"},)
+
+
+def test_a_stopped_worker_is_named_and_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for vLLM that stops itself before it is ready."""
+    monkeypatch.setattr(vllm, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(vllm, "_STOPPED_SECONDS", 0.5)
+    monkeypatch.setattr(vllm, "_END_SECONDS", 0.2)
+    stops = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    monkeypatch.setattr(vllm, "_command", lambda writer: [sys.executable, "-c", stops])
+    (tmp_path / "config.json").write_text("{}")
+    engine = open_engine(vllm_section(str(tmp_path)), str(tmp_path), tmp_path / "engine.log", 0)
+    with pytest.raises(EngineError, match=r"process \d+ was stopped for 0\.5 s"), engine:
+        pass
+    assert "is stopped (SIGSTOP): continue it with `kill -CONT" in capfd.readouterr().err
+
+
+def test_a_worker_that_ends_while_its_children_hold_the_pipe_is_a_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(vllm, "_END_SECONDS", 0.2)
+    forks = "import os, time; os.fork() or time.sleep(30); os._exit(3)"
+    monkeypatch.setattr(vllm, "_command", lambda writer: [sys.executable, "-c", forks])
+    (tmp_path / "config.json").write_text("{}")
+    section = vllm_section(str(tmp_path), max_model_len=64)
+    engine = vllm.VllmEngine(section, str(tmp_path), tmp_path / "engine.log", 0, "filter.x.teacher")
+    begin = time.monotonic()
+    with pytest.raises(EngineError, match=r"vLLM exited with 3(.|\n)*filter\.x\.teacher"), engine:
+        pass
+    assert time.monotonic() - begin < 10
+
+
+def test_a_worker_that_cannot_be_started_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    monkeypatch.setattr(vllm, "_command", lambda writer: ["sleep", "30"])
+    (tmp_path / "config.json").write_text("{}")
+    engine = open_engine(vllm_section(str(tmp_path)), str(tmp_path), tmp_path / "engine.log", 0)
+    with pytest.raises(EngineError, match=r"could not be started: can't start new thread"), engine:
+        pass
+
+
 def test_a_bad_model_folder_is_refused_before_vllm_starts(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with (
-            pytest.raises(EngineError, match=r"correct teacher\.model"),
+            pytest.raises(EngineError, match=r"correct generate\.teacher\.model"),
             open_engine(vllm_section(str(folder)), str(folder), tmp_path / "engine.log", 0),
         ):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -68,6 +69,35 @@ def test_a_damaged_checkpoint_stops_a_run_and_an_older_one_ends_the_same(
     assert metrics(resumed) == metrics(undisturbed)
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_checkpoint_of_somebody_else_runs_no_code(
+    recipe_path: Path, tmp_path: Path, processes: int
+) -> None:
+    runs, canary = tmp_path / "runs", tmp_path / "canary"
+    saved = stop_after(recipe_path, runs, 3, *ASKED) / "checkpoints" / "step-00000003"
+    for path in saved.glob("state/*.pt"):
+        torch.save({"module": Touch(str(canary))}, path)
+    manifest = json.loads((saved / "checkpoint.json").read_text())
+    for name in manifest["files"]:
+        content = (saved / name).read_bytes()
+        mark = hashlib.sha256(content).hexdigest()
+        manifest["files"][name] = {"bytes": len(content), "sha256": mark}
+    (saved / "checkpoint.json").write_text(json.dumps(manifest))
+    printed = fail(recipe_path, runs, *ASKED, processes=processes)
+    assert "could run code; it is not read" in printed
+    assert not canary.exists()
+
+
+class Touch:
+    """Pickled as a call that leaves a file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self._path, "w")
+
+
 def test_a_resume_where_a_phase_and_an_epoch_end_changes_nothing(
     recipe_path: Path, tmp_path: Path
 ) -> None:
@@ -77,7 +107,7 @@ def test_a_resume_where_a_phase_and_an_epoch_end_changes_nothing(
         f" {{tokens: {half}, ratios: {{web: 0.5, qa: 0.5}}}}]"
     )
     whole = train(recipe_path, tmp_path / "whole", *ASKED, phases)
-    store = TokenStore(next((tmp_path / "whole" / "artifacts" / "tokenize").iterdir()))
+    store = TokenStore(next((tmp_path / "whole" / "artifacts" / "tokenize").glob("*/")))
     made = plan_of(load_recipe(recipe_path, [phases]), store.rows)
     epochs = [[made.row(k).epoch for k in part if made.sources[made.row(k).source] == "qa"]
               for part in (range(STEPS * 4), range(STEPS * 4, STEPS * 8))]  # fmt: skip

@@ -34,6 +34,7 @@ def write_store(folder: Path) -> TokenStore:
         sources[name] = {"rows": rows, "padding": 3, "answers_only": name == "qa"}
     np.tile(np.arange(LENGTH) >= LENGTH // 2, (ROWS["qa"], 1)).tofile(folder / "qa.loss")
     meta = {"sequence_length": LENGTH, "eos_token_id": EOS, "dtype": "uint16", "sources": sources}
+    meta["vocab_size"] = 32
     (folder / "sources.json").write_text(json.dumps(meta))
     return TokenStore(folder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Watch, open_browser
+from tests.sealed import seal_artifact
 from tsqa import view
 from tsqa.errors import DataError, TsqaError
 
@@ -28,7 +28,7 @@ def runs(tmp_path: Path) -> Path:
     (folder / "one" / "stages.json").write_text('{"compare": "f00"}')
     compared = folder / "artifacts" / "compare" / "f00"
     compared.mkdir(parents=True)
-    (compared / "manifest.json").write_text(json.dumps({"summary": {"conclusion": "<i>better"}}))
+    seal_artifact(compared, summary={"conclusion": "<i>better"})
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "report.html").write_text("secret")
     (folder / "link").mkdir()

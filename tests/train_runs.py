@@ -126,11 +126,11 @@ def stop_after(path: Path, runs: Path, step: int, *overrides: str, processes: in
     return found.parent.parent
 
 
-def fail(path: Path, runs: Path, *overrides: str) -> str:
+def fail(path: Path, runs: Path, *overrides: str, processes: int = 0) -> str:
     """What a run that must fail prints, on one line."""
     prepare(path, runs)
     done = subprocess.run(
-        command(path, *overrides, f"runs={runs}"),
+        command(path, *overrides, f"runs={runs}", processes=processes),
         env={**ENVIRONMENT, "COLUMNS": "1000"},
         capture_output=True,
         text=True,

@@ -26,15 +26,18 @@ def main() -> int:
     # 3.8 k against 6.9 k tokens/s); waiting costs 5% on an idle machine. Before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+    from rich.text import Text
+
     from tsqa.errors import TsqaError
     from tsqa.progress import console
+    from tsqa.secrets import redact
 
     try:
         return _train(arguments.recipe, arguments.overrides, arguments.arm)
     except TsqaError as error:
         if arguments.debug:
             raise
-        console.print(f"[red]error[/] {error}", highlight=False)
+        console.print(Text.assemble(("error", "red"), f" {redact(str(error))}"))
         return 1
 
 

@@ -3,13 +3,13 @@
 Promises: a checkpoint appears under its name only when every file is written and listed with its
 size and sha256; a damaged one is refused by name, and an older one is used only when asked; one of
 another plan is never loaded; one of another number of processes goes through DeepSpeed's universal
-checkpoint, whose losses agree to 1e-5, while the same number continues bit for bit.
+checkpoint, whose losses agree to 1e-5, while the same number continues bit for bit. One that asks
+for code as it is read is refused: a runs folder may come from somebody else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -26,8 +26,11 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from train.mixture import MixturePlan
+from train.shapes import CheckpointManifest
+from train.unpickling import is_refusal, only_data, refusal
 from tsqa.artifact import write_json
-from tsqa.errors import CheckpointError
+from tsqa.errors import CheckpointError, DataError
+from tsqa.own_files import read_own
 
 logger = logging.getLogger("train.checkpoint")
 MANIFEST = "checkpoint.json"
@@ -92,13 +95,15 @@ class Checkpoints:
         if found[0] is None:
             return 0, {}
         manifest, folder = found[0]
+        with only_data(str(folder)):
+            if folder.suffix == ".universal":
+                _load_universal(engine, folder)
+            else:
+                engine.load_checkpoint(str(folder), tag=TAG)
         if folder.suffix == ".universal":
-            _load_universal(engine, folder)
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
                 shutil.rmtree(folder)
-        else:
-            engine.load_checkpoint(str(folder), tag=TAG)
         return int(manifest["step"]), manifest["state"]
 
     def newest(self) -> dict[str, Any] | None:
@@ -150,10 +155,10 @@ class Checkpoints:
 def verify(folder: Path) -> dict[str, Any]:
     """Return the manifest of a checkpoint whose files are all as written; else CheckpointError."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = {**read_own(folder / MANIFEST, CheckpointManifest)}
         files = manifest["files"].items()
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(folder, f"no readable {MANIFEST}: {error}") from error
+    except DataError as error:
+        raise _damaged(folder, f"no readable {MANIFEST}: {str(error).splitlines()[0]}") from error
     for name, expected in files:
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
@@ -179,12 +184,14 @@ def convert(folder: Path) -> Path:
     target = folder.with_suffix(".universal")
     shutil.rmtree(target, ignore_errors=True)
     command = [
-        *(sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"),
+        *(sys.executable, "-m", "train.unpickling", "--inject_missing_state"),
         *("--input_folder", str(folder / TAG), "--output_folder", str(target / TAG)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(target, ignore_errors=True)
+        if is_refusal(done.stderr):
+            raise refusal(str(folder), done.stderr)
         raise CheckpointError(
             f"{folder}: DeepSpeed cannot convert it to its universal form:\n"
             f"    {done.stderr.strip()[-1000:]}",

@@ -33,6 +33,7 @@ from train.schedule import batch_schedule, learning_rate
 from train.step import Stepper
 from train.stream import TokenStore, TokenStream
 from tsqa.artifact import EXPORTED, write_json
+from tsqa.own_files import Object, damaged, read_own
 from tsqa.progress import console, progress_bar
 from tsqa.recipe import curve_points, needed
 from tsqa.stage import StageContext
@@ -72,7 +73,7 @@ def run(context: StageContext, accelerator: Accelerator) -> dict[str, Any]:
         if accelerator.is_main_process:
             write_json(summary, result)
     accelerator.wait_for_everyone()
-    result = json.loads(summary.read_text(encoding="utf-8"))
+    result = read_own(summary, Object)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         _checkpoints(context, made).finish()
@@ -276,12 +277,21 @@ def _truncate(path: Path, step: int) -> None:
     """Drop what was logged after the step that this run starts from."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    kept = [line for line in whole if json.loads(line)["step"] <= step]
+    whole = [line for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
+    kept = [line for n, line in enumerate(whole, 1) if _step_of(path, n, line) <= step]
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.write_bytes(b"".join(kept))
     temporary.replace(path)
+
+
+def _step_of(path: Path, number: int, line: bytes) -> int:
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        step = None
+    if type(step) is not int:
+        raise damaged(path, f"line {number} is no record of a step")
+    return step
 
 
 def _checkpoints(context: StageContext, made: MixturePlan) -> Checkpoints:

@@ -14,10 +14,16 @@ import torch
 
 from train.optimizer import fp32_parameters
 from tsqa.errors import DataError, RecipeError
+from tsqa.hub import pinned_folder
+from tsqa.model_folder import (
+    check_files,
+    check_positions,
+    check_vocabulary,
+    is_folder,
+    refuse_differences,
+)
 from tsqa.recipe import ModelSection, TrainSection, needed
 from tsqa.stage import StageContext
-
-_PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def build_model(context: StageContext, tokenizer: Any) -> Any:
@@ -25,13 +31,17 @@ def build_model(context: StageContext, tokenizer: Any) -> Any:
     section = needed(context.recipe.model, "model")
     train = needed(context.recipe.train, "train")
     if section.config is not None:
-        return _from_config(dict(section.config), tokenizer, context.recipe.seed, train)
-    origin = str(section.path)
+        model = _from_config(dict(section.config), tokenizer, context.recipe.seed, train)
+        check_positions(model.config, train.sequence_length, "train.sequence_length")
+        return model
+    origin = pinned_folder(str(section.path))
     if section.recipe is not None:
         if "model" not in context.inputs:
             raise DataError(f"model.recipe {section.recipe}: its trained model is not there")
         origin = str(context.inputs["model"].path / "hf")
-    return _from_folder(origin, tokenizer, section, train)
+    model = _from_folder(origin, tokenizer, section, train)
+    check_positions(model.config, train.sequence_length, "train.sequence_length")
+    return model
 
 
 def new_model(values: Mapping[str, Any], **options: Any) -> Any:
@@ -65,33 +75,26 @@ def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: Train
 def _from_folder(origin: str, tokenizer: Any, section: ModelSection, train: TrainSection) -> Any:
     from transformers import AutoModelForCausalLM
 
-    folder = Path(origin)
-    if origin.startswith((".", "/")) and not folder.is_dir():
-        raise DataError(f"model.path {origin}: no such folder")
-    if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        pickled = sorted(path.name for kind in _PICKLED for path in folder.glob(kind))
-        raise DataError(
-            f"model.path {origin}: no safetensors file"
-            + (f", and {pickled[0]} could run code when it is read" if pickled else ""),
-            "save the model again with save_pretrained, which writes safetensors",
-        )
+    key = "model.path"
+    if is_folder(origin):
+        check_files(Path(origin), key)
+    elif origin.startswith((".", "/")):
+        raise DataError(f"{key} = {origin}: no such folder", "correct the path")
     whole = train.precision == "fp32" or bool(train.fp32_parameters)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             origin,
             dtype=torch.float32 if whole else torch.bfloat16,
             trust_remote_code=section.trust_remote_code,
             use_safetensors=True,
             attn_implementation=train.attention,
+            ignore_mismatched_sizes=True,  # reported by name below
+            output_loading_info=True,
         )
     except (OSError, ValueError, ImportError) as error:
-        raise RecipeError(f"model {origin}: cannot be loaded: {error}") from error
-    vocabulary = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > vocabulary:
-        raise RecipeError(
-            f"the tokenizer has {len(tokenizer):,} tokens, model {origin} only {vocabulary:,}",
-            "drop the `tokenizer` section to use the model's own",
-        )
+        raise RecipeError(f"{key} = {origin}: cannot be loaded: {error}") from error
+    refuse_differences(found, f"{key} = {origin}")
+    check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, f"{key} = {origin}")
     return _to_precision(model, train)
 
 

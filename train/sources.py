@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
+from tsqa.hub import PINS
 from tsqa.recipe import SourceSection, is_hub_id
 
 SHARD_BYTES = 4 << 20
@@ -244,10 +245,11 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
             f"{key}: {path} is no file or folder; of a hub dataset the revision must be given",
             f"set {key}.revision to a commit, so that the same recipe is the same data",
         )
-    rows = load_hub(str(section.path), section.subset, section.split, section.revision)
+    revision = PINS.commit("dataset", str(section.path), section.revision) or section.revision
+    rows = load_hub(str(section.path), section.subset, section.split, revision)
     shards = rows.num_shards
     return [
-        HubShard(str(section.path), section.subset, section.split, section.revision, n, shards)
+        HubShard(str(section.path), section.subset, section.split, revision, n, shards)
         for n in range(shards)
     ]
 
@@ -299,14 +301,17 @@ def read_documents(
                 raise DataError(
                     f"{piece.path}:{piece.lines_before() + number}: {reason}",
                     f"name the right field in {key}.text_field, correct the record, or leave such "
-                    f"records out, counted, with {key}.on_bad=skip",
+                    f"records out, counted, with {key}.on_bad=skip"
+                    if key.startswith("mixture.")
+                    else f"a record of {key} holds its text in the field `text`",
                 )
             yield BadRecord(piece.file, number, reason)
 
 
 def _missing_text(record: dict[str, Any], field: str) -> str:
     if field not in record:
-        return f"no field `{field}` (there are: {', '.join(map(str, record)) or 'none'})"
+        there = ", ".join(map(str, record)) or "nothing"
+        return f"no text in the field `{field}`: the record has {there}"
     value = record[field]
     shown = "null" if value is None else type(value).__name__
     return f"no text in the field `{field}`: it is {shown}"

@@ -13,7 +13,6 @@ The state of a stream is the fingerprint of its plan and the number of rows cons
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,8 @@ import pyarrow.parquet as pq
 import torch
 
 from train.mixture import MixturePlan
-from tsqa.errors import DataError
+from train.shapes import TokenSources
+from tsqa.own_files import damaged, read_own
 
 IGNORED = -100
 _READ_AHEAD = 4
@@ -82,7 +82,7 @@ class TokenStore:
     """The memory-mapped rows of a tokenize artifact."""
 
     def __init__(self, folder: Path) -> None:
-        meta: dict[str, Any] = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
+        meta = read_own(folder / "sources.json", TokenSources)
         self.folder = folder
         self.length: int = meta["sequence_length"]
         self.eos: int = meta["eos_token_id"]
@@ -122,10 +122,7 @@ class TokenStore:
         expected = rows * self.length * dtype.itemsize
         size = path.stat().st_size if path.is_file() else 0
         if size != expected:
-            raise DataError(
-                f"{path}: {size:,} bytes, expected {expected:,}",
-                f"delete {self.folder}; it will be rebuilt",
-            )
+            raise damaged(path, f"{size:,} bytes, expected {expected:,}")
         return np.memmap(path, dtype, "r", shape=(rows, self.length))
 
 

@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from train.megatron import write_index
+from train.shapes import ShardCounts, SourceCounts
 from train.shards import DOCUMENTS, Check, Encoder, Shard, beside, write_shard
 from train.sources import (
     SHARD_BYTES,
@@ -45,6 +46,8 @@ from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.filters.decontaminate import EvaluatedIndex
 from tsqa.filters.permuted import write_permuted
 from tsqa.filters.stage import load_evaluated
+from tsqa.hub import pinned_folder
+from tsqa.own_files import read_own
 from tsqa.process import die_with_parent
 from tsqa.progress import progress_bar
 from tsqa.recipe import SourceSection, needed, stream_check
@@ -76,7 +79,7 @@ def run(context: StageContext) -> dict[str, Any]:
     for name, found in shards.items():
         _join(context.out / name, found, encoder, length)
     summaries = {
-        name: json.loads(beside(context.out / name, ".json").read_text(encoding="utf-8"))
+        name: read_own(beside(context.out / name, ".json"), SourceCounts)
         for name in mixture.tokenized
     }
     for phase in mixture.phases:
@@ -172,10 +175,10 @@ def _tokenizer(context: StageContext) -> Any:
 def _tokenizer_origin(context: StageContext) -> str:
     recipe = context.recipe
     if recipe.tokenizer is not None:
-        return str(context.resolve(str(recipe.tokenizer.path)))
+        return pinned_folder(str(context.resolve(str(recipe.tokenizer.path))))
     if "model" in context.inputs:
         return str(context.inputs["model"].path / "hf")
-    return str(needed(recipe.model, "model").path)
+    return pinned_folder(str(needed(recipe.model, "model").path))
 
 
 def _evaluated_check(context: StageContext) -> Check | None:
@@ -282,8 +285,8 @@ def _tokenize(shards: Sequence[Shard], processes: int | None, worker: _Worker) -
 def _join(stem: Path, shards: Sequence[Shard], encoder: Encoder, length: int) -> None:
     """Make one source of its shards, in their order, and remove them."""
     answers_only = shards[0].section.answer_marker is not None if shards else False
-    found = [
-        json.loads(beside(shard.stem, ".json").read_text(encoding="utf-8")) for shard in shards
+    found: list[dict[str, Any]] = [
+        {**read_own(beside(shard.stem, ".json"), ShardCounts)} for shard in shards
     ]
     counts = {key: sum(counted[key] for counted in found) for key in _COUNTED}
     written = counts["tokens"] + counts["padding"]

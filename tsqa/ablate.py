@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import IO
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tsqa.artifact import Artifact
 from tsqa.dryrun import estimate_seconds
@@ -34,7 +33,7 @@ from tsqa.errors import RecipeError, TsqaError
 from tsqa.graph import Node, upstream_of
 from tsqa.pipeline import Pipeline
 from tsqa.process import die_with_parent
-from tsqa.progress import console, progress_bar
+from tsqa.progress import console, make_console, progress_bar
 from tsqa.recipe import Arm, arms_of, control_of, needed
 
 _TAIL = 15
@@ -72,7 +71,7 @@ class Outcome:
 def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     """Run what is missing of every arm, compare those that finished, and report."""
     works = arm_works(pipeline)
-    pipeline.check_tasks()
+    pipeline.check()
     outcome = Outcome()
     broken = _build_shared(pipeline, works)
     waiting = []
@@ -90,7 +89,7 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
         pipeline.ran |= {key for key, node in left.items() if pipeline.find(node)}
     _finish(pipeline, outcome)
     for arm, reason in outcome.failed.items():
-        console.print(f"[red]failed[/] {escape(arm)}: {escape(reason)}")
+        console.print(Text.assemble(("failed", "red"), f" {arm}: {reason}"))
     return outcome
 
 
@@ -133,7 +132,7 @@ def print_ablation(pipeline: Pipeline, parallel: int) -> None:
     works = arm_works(pipeline)
     control = control_of(pipeline.recipe)
     title = f"{pipeline.recipe.name}: {len(works)} arms, control {control}"
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("arm", no_wrap=True)
     for column in ("shared", "own", "cached", "to run", "tokens", "time"):
         table.add_column(column, no_wrap=True, justify="right")
@@ -141,7 +140,7 @@ def print_ablation(pipeline: Pipeline, parallel: int) -> None:
         cached = [node for node in work.nodes if pipeline.find(node)]
         left = [node for node in [*work.data, *work.own] if not pipeline.find(node)]
         table.add_row(
-            escape(work.arm.name),
+            work.arm.name,
             str(len(work.shared)),
             str(len(work.data) + len(work.own)),
             str(len(cached)),
@@ -149,7 +148,7 @@ def print_ablation(pipeline: Pipeline, parallel: int) -> None:
             f"{_trained_tokens(left):,}",
             _shown_time(pipeline, left),
         )
-    Console(stderr=True, highlight=False, width=_WIDE).print(table)
+    make_console(stderr=True, width=_WIDE).print(table)
     own = {node.fingerprint for work in works for node in work.own}
     missing = [node for node in pipeline.nodes if not pipeline.find(node)]
     before = [node for node in missing if node.fingerprint not in own]
@@ -216,7 +215,7 @@ def _build_shared(pipeline: Pipeline, works: Sequence[ArmWork]) -> dict[str, str
             pipeline.ensure(node)
         except (TsqaError, OSError) as error:
             broken[node.fingerprint] = f"{pipeline.label(node)}: {error}"
-            console.print(f"[red]failed[/] {escape(broken[node.fingerprint])}")
+            console.print(Text.assemble(("failed", "red"), f" {broken[node.fingerprint]}"))
     return broken
 
 
@@ -300,9 +299,9 @@ def _run_arms(pipeline: Pipeline, names: Sequence[str], parallel: int) -> dict[s
                     if error is not None:
                         failed[name] = error
                     show(done=1)
-                    state = "done  " if error is None else "[red]failed[/]"
+                    state = ("done  ", "") if error is None else ("failed", "red")
                     seconds = time.monotonic() - begun
-                    console.print(f"{state} {escape(name)} in {seconds:.0f} s")
+                    console.print(Text.assemble(state, f" {name} in {seconds:.0f} s"))
 
         with ThreadPoolExecutor(parallel, "arm") as pool:
             for future in [pool.submit(work, number) for number in range(parallel)]:

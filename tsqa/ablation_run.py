@@ -6,7 +6,6 @@ is what deltas.json holds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ def log_ablation(
     """Log results, deltas, figures and page to the run `ablation-<fingerprint of compare>`."""
     from eval import figures, stats
     from eval.axis import ratio_axis
+    from eval.compare import read_deltas
 
     recipe = pipeline.recipe
-    deltas = json.loads((compared.path / "deltas.json").read_text(encoding="utf-8"))
+    deltas = read_deltas(compared)
     fingerprint = str(compared.manifest["fingerprint"])
     conditions = list(dict.fromkeys(arm.condition for arm in pipeline.arms.values()))
     tracker = Tracker(

@@ -1,7 +1,8 @@
 """The stage contract: an artifact is a directory that appears whole or not at all.
 
 Promises: the same fingerprint is the same data; a kill at any moment leaves either the finished
-directory or a `.partial` one that the next run continues; nothing is ever overwritten.
+directory or a `.partial` one that the next run continues; nothing is ever overwritten; what is
+found is what was written, or an error that names the file.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ import shutil
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 from tsqa.errors import DataError, TsqaError
+from tsqa.manifest import MANIFEST, Check, Manifest, check_files, read_manifest, seal, trust
 
-MANIFEST = "manifest.json"
 EXPORTED = "exported.json"
 """In the folder of a model that was exported along its training: its `step` and `tokens`."""
 LOCK_SECONDS = "TSQA_LOCK_SECONDS"
 """Environment: how long to wait for another process that works on the same artifact."""
-_EDGE_BYTES = 1 << 20
+_FORMAT = 2
+"""Of manifests and of what identifies a file: raise it when an older artifact cannot be read."""
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,22 +56,8 @@ def fingerprint_of(stage: str, config: Mapping[str, Any], inputs: Mapping[str, s
 
     `config` must be plain JSON; anything else raises TypeError rather than hash unstably.
     """
-    payload = json.dumps([stage, config, inputs], sort_keys=True, separators=(",", ":"))
+    payload = json.dumps([_FORMAT, stage, config, inputs], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(payload.encode()).hexdigest()[:16]
-
-
-def file_identity(path: Path) -> dict[str, Any]:
-    """Name, size and sha256 of the first and last MiB: cheap for terabytes, free of locations."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    digest = hashlib.sha256()
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        digest.update(handle.read(_EDGE_BYTES))
-        if size > _EDGE_BYTES:
-            handle.seek(max(_EDGE_BYTES, size - _EDGE_BYTES))
-            digest.update(handle.read(_EDGE_BYTES))
-    return {"name": path.name, "bytes": size, "sha256_edges": digest.hexdigest()}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -104,7 +93,7 @@ def read_numbered_jsonl(
                     continue
                 try:
                     record = json.loads(raw)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     if tolerate_torn_tail and not raw.endswith(b"\n"):
                         return
                     raise DataError(f"{path}:{number}: not JSON: {error}") from error
@@ -134,7 +123,7 @@ def drop_torn_tail(path: Path) -> None:
     with path.open("rb+") as handle:
         end = size = handle.seek(0, os.SEEK_END)
         while end:
-            begin = max(0, end - _EDGE_BYTES)
+            begin = max(0, end - _BLOCK)
             handle.seek(begin)
             newline = handle.read(end - begin).rfind(b"\n")
             if newline >= 0:
@@ -158,19 +147,31 @@ class Store:
         """Where the artifact is made, until it is whole."""
         return self.root / stage / f"{fingerprint}.partial"
 
-    def find(self, stage: str, fingerprint: str) -> Artifact | None:
-        """Return the finished artifact, or None. A directory without a manifest is an error."""
+    def find(self, stage: str, fingerprint: str, check: Check = "cheap") -> Artifact | None:
+        """Return the finished artifact, or None; DataError where it is not what was written.
+
+        `cheap` compares the sizes of all files, and the content of an artifact that is small or
+        whose hashes are known; `whole` reads what it must.
+        """
         path = self.path_of(stage, fingerprint)
         if not path.is_dir():
             return None
-        manifest_path = path / MANIFEST
-        try:
-            manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{manifest_path}: unreadable: {error}", f"delete {path}; it will be rebuilt"
-            ) from error
-        return Artifact(path, manifest)
+        manifest = read_manifest(path)
+        check_files(path, manifest, check)
+        return Artifact(path, manifest.model_dump())
+
+    def finished(self, stage: str) -> list[Artifact]:
+        """Every artifact of a stage by its manifest; one whose manifest is damaged is passed over.
+
+        For looking through them all: `find` the one that is then read.
+        """
+        found = []
+        for path in sorted((self.root / stage).glob(f"*/{MANIFEST}")):
+            if path.parent.suffix != ".partial":
+                with suppress(DataError):
+                    manifest = read_manifest(path.parent)
+                    found.append(Artifact(path.parent, manifest.model_dump()))
+        return found
 
     @contextmanager
     def working_directory(
@@ -205,22 +206,26 @@ class Store:
         inputs: Mapping[str, str],
         summary: Mapping[str, Any],
     ) -> Artifact:
-        """Turn a working directory into the artifact: manifest, fsync of every file, rename."""
-        manifest = {
-            "stage": stage,
-            "fingerprint": fingerprint,
-            "config": dict(config),
-            "inputs": dict(inputs),
-            "summary": dict(summary),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        write_json(partial / MANIFEST, manifest)
+        """Turn a working directory into the artifact: hashes, manifest, fsync of each, rename."""
+        manifest = seal(
+            partial,
+            Manifest(
+                stage=stage,
+                fingerprint=fingerprint,
+                config=dict(config),
+                inputs=dict(inputs),
+                summary=dict(summary),
+                created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            ),
+        )
+        write_json(partial / MANIFEST, manifest.model_dump())
         for file in (*sorted(partial.rglob("*")), partial):
             _fsync(file)
         final = self.path_of(stage, fingerprint)
         partial.rename(final)
         _fsync(final.parent)
-        return Artifact(final, manifest)
+        trust(final, manifest)
+        return Artifact(final, manifest.model_dump())
 
     def discard_partial(self, stage: str, fingerprint: str) -> None:
         shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)

@@ -96,6 +96,7 @@ def write_card(
             filtered=filter_summary,
             leaks=allowed_leaks(seeds_summary),
             cost=cost_rows(generate_summary, filter_summary),
+            unanswered=unanswered_rows(generate_summary, filter_summary),
         )
     )
     path = folder / DATASET / CARD
@@ -161,6 +162,18 @@ def cost_rows(generate: Mapping[str, Any], filtered: Mapping[str, Any]) -> list[
             "dollars_per_thousand": _per(row["dollars"], filtered["curated"], 10**3),
         }
         for row in rows
+    ]
+
+
+def unanswered_rows(
+    generate: Mapping[str, Any], filtered: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The teachers that left requests without an answer, with the counts by reason."""
+    rows = [*generate.get("ledger", []), *filtered.get("ledger", [])]
+    return [
+        {"teacher": row["teacher"], "requests": row["requests"], "reasons": row["unanswered"]}
+        for row in rows
+        if row.get("unanswered")
     ]
 
 

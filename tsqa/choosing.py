@@ -121,7 +121,8 @@ class Choice:
 
 def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
     """The option that an answer names, all texts cleaned; `said` is what `whole` concludes."""
-    said = _LEAD_IN.sub("", said, count=1) or said
+    if _find_prefix(said, choices) is None:  # an option may begin with `It is`
+        said = _LEAD_IN.sub("", said, count=1) or said
     worded = find_option(whole, choices)
     worded = find_option(said, choices) if worded is None else worded
     letter = _LETTER.match(said)
@@ -137,13 +138,13 @@ def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
 
 
 def find_option(text: str, choices: Sequence[str]) -> int | None:
-    """The one option that a text equals: as written, else as a number, else by its words."""
-    for key in (_folded, _numeric, _worded):
+    """The one option that a text equals: as written, as a number, by its words, by its value."""
+    for key in (_bare, _folded, _numeric, _worded, _without_article):
         keys = [key(choice) for choice in choices]
         wanted = key(text)
         if wanted and len(set(keys)) == len(keys) and wanted in keys:
             return keys.index(wanted)
-    return None
+    return _find_value(text, choices)
 
 
 def letter_index(letter: str) -> int:
@@ -237,10 +238,12 @@ def _is_held(index: int, choices: Sequence[str]) -> bool:
 
 def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
     """(the longest option with which a text begins, the rest of the text, folded)."""
-    said = _folded(text)
+    # Case counts where it is all that tells two options apart, as in Ww and ww.
+    fold = _folded if len(set(map(_folded, choices))) == len(choices) else _bare
+    said = fold(text)
     found = [
         (len(option), index)
-        for index, option in enumerate(map(_folded, choices))
+        for index, option in enumerate(map(fold, choices))
         if option and said.startswith(option) and not _WORD_GOES_ON.match(said, len(option))
     ]
     if not found:
@@ -249,14 +252,35 @@ def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
     return index, said[length:]
 
 
-def _folded(text: str) -> str:
+def _bare(text: str) -> str:
     text = text.strip(" \t\n*\"'\u201c\u201d`").removesuffix(".")
-    return " ".join(text.casefold().replace("\u2212", "-").split())
+    return " ".join(text.replace("\u2212", "-").split())
+
+
+def _folded(text: str) -> str:
+    return _bare(text).casefold()
 
 
 def _worded(text: str) -> str:
     """The words alone; empty where signs tell more than words, as in -5, C++ and x < y."""
     return "" if _SIGNS.search(text) else normalise(text)
+
+
+def _without_article(text: str) -> str:
+    return re.sub(r"^(?:an?|the) (?=\w{2})", "", _worded(text))
+
+
+def _find_value(text: str, choices: Sequence[str]) -> int | None:
+    """The option that a bare number means where all are numbers of one unit: 14 of `14 meters`."""
+    number = read_quantity(text)
+    if number is None or number.unit:
+        return None
+    found = [read_quantity(choice) for choice in choices]
+    values = [quantity.value for quantity in found if quantity is not None]
+    units = {quantity.unit for quantity in found if quantity is not None}
+    if len(set(values)) < len(choices) or len(units) > 1 or number.value not in values:
+        return None
+    return values.index(number.value)
 
 
 def _numeric(text: str) -> str:

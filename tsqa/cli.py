@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,9 +38,12 @@ def validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Check a recipe whole and print it resolved. Example: tsqa validate recipes/smoke.yaml"""
     import yaml
 
+    from tsqa.secrets import redact_tree
+
     pipeline = _open(recipe, overrides)
-    pipeline.check_tasks()
-    values = pipeline.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    pipeline.check()
+    shown = pipeline.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    values = redact_tree(shown)
     typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
     typer.echo(f"{recipe}: valid, {len(pipeline.nodes)} stages", err=True)
 
@@ -60,7 +64,7 @@ def run(
     if dry_run:
         from tsqa.dryrun import print_plan
 
-        pipeline.check_tasks()
+        pipeline.check()
         print_plan(pipeline)
         return
     pipeline.run()
@@ -99,7 +103,7 @@ def ablate(
     if dry_run:
         from tsqa.dryrun import print_detectable
 
-        pipeline.check_tasks()
+        pipeline.check()
         print_ablation(pipeline, parallel)
         print_detectable(pipeline)
         return
@@ -316,6 +320,22 @@ def verify_export(
         typer.echo(f"{name.replace('_', ' ')}: {value}")
 
 
+@app.command()
+def verify(
+    runs: Annotated[
+        Path, typer.Argument(metavar="[RUNS]", help="The folder that holds the artifacts.")
+    ] = Path("runs"),
+) -> None:
+    """Read every artifact and say what is not as it was written.
+
+    Example: tsqa verify runs
+    """
+    from tsqa.verify import print_verdicts, verify_runs
+
+    if not print_verdicts(verify_runs(runs)):
+        raise typer.Exit(RUN_ERROR)
+
+
 class _RecipeOrCommand(TyperGroup):
     """`tsqa seeds RECIPE` runs the stage; a name of a command, such as `list`, is that command."""
 
@@ -389,16 +409,16 @@ def _report(pipeline: Pipeline) -> None:
 def main() -> None:
     """Run the app; a user's error is a message and an exit code, not a traceback."""
     from tsqa.errors import RecipeError, TsqaError
+    from tsqa.secrets import redact
 
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
     except TsqaError as error:
-        if debug:
-            raise
         kind = "recipe error" if isinstance(error, RecipeError) else "error"
-        typer.secho(f"{kind}: {error}", fg="red", err=True)
+        shown = traceback.format_exc() if debug else f"{kind}: {error}"
+        typer.secho(redact(shown), fg="red", err=True)
         sys.exit(USER_ERROR if isinstance(error, RecipeError) else RUN_ERROR)
     except OSError as error:
         if debug:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
+from tsqa.own_files import damaged
 
 DATASET = "dataset"
 """The folder of an artifact that is published: the card and `data/`."""
@@ -230,4 +231,4 @@ def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(shard) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{shard}: unreadable: {error}", "delete the artifact") from error
+        raise damaged(shard, f"unreadable: {error}") from error

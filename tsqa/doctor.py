@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from tsqa.progress import make_console
+from tsqa.sandbox import find_boundary
+from tsqa.sandbox.boundary import INSTALL
 from tsqa.tracking import logged_in, resolve_mode
 
 Status = Literal["ok", "warn", "fail"]
@@ -48,19 +51,20 @@ def run_checks(folder: Path = Path()) -> list[Check]:
     checks.append(device)
     if on_gpu:
         checks += [_gpu_kernel(name) for name in GPU_KERNELS]
-    checks.append(_wandb())
+    checks += [_boundary(), _wandb()]
     return checks
 
 
 def print_report(checks: list[Check], console: Console | None = None) -> None:
     """Print one line per check, and below each problem what to do."""
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or make_console(soft_wrap=True)
     width = max(len(check.name) for check in checks)
     for check in checks:
         style = _STYLES[check.status]
-        console.print(f"[{style}]{check.status:<4}[/] {check.name:<{width}}  {escape(check.found)}")
+        status = (f"{check.status:<4}", style)
+        console.print(Text.assemble(status, f" {check.name:<{width}}  {check.found}"))
         if check.fix:
-            console.print(f"     {'':<{width}}  fix: {escape(check.fix)}")
+            console.print(Text(f"     {'':<{width}}  fix: {check.fix}"))
     failed = sum(check.status == "fail" for check in checks)
     warned = sum(check.status == "warn" for check in checks)
     console.print(f"\n{len(checks)} checks: {failed} failed, {warned} to look at")
@@ -172,6 +176,15 @@ def _gpu_kernel(name: str) -> Check:
         return Check(name, "ok", version)
     fix = f"pip install {name} --no-build-isolation; Mamba layers train far slower without it"
     return Check(name, "warn", "not installed", fix)
+
+
+def _boundary() -> Check:
+    """What programs that a model writes run within, for `filter.code` and `eval.allow_code`."""
+    found = find_boundary()
+    if found.kind == "namespaces":
+        return Check("boundary", "ok", found.described)
+    known = f"{found.described} ({found.missing})"
+    return Check("boundary", "warn", known, f"{INSTALL}, and allow user namespaces")
 
 
 def _wandb() -> Check:

@@ -47,6 +47,7 @@ def print_plan(pipeline: Pipeline) -> None:
 
 def print_detectable(pipeline: Pipeline) -> None:
     """What the comparison at the end could find, by the sizes of its tasks."""
+    from eval.compare import read_deltas
     from eval.planned import planned_table
 
     include = needed(pipeline.recipe.eval, "eval").include
@@ -58,7 +59,7 @@ def print_detectable(pipeline: Pipeline) -> None:
     done = pipeline.find(compared)
     previous = None
     if done is not None:
-        previous = json.loads((done.path / "deltas.json").read_text(encoding="utf-8"))
+        previous = read_deltas(done)
     folder = Path(include) if include else None
     console.print(planned_table(pipeline.recipe, include=folder, previous=previous))
 

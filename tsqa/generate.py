@@ -3,7 +3,8 @@ stronger one (a cascade).
 
 Promises: every request is a pure function of the recipe, the seeds and the teacher, and is known
 by its hash; a finished request is one line of `completions.jsonl`, so that a run killed anywhere
-and started again asks only for what is missing; candidates come in the order of the seeds and
+and started again asks only for what is missing; requests without an answer are an error of the
+stage, unless the recipe allows so many; candidates come in the order of the seeds and
 carry the prompts, the teacher, the sampling and the seeds behind them; memory does not grow with
 the number of seeds. The engine starts only when something is missing.
 """
@@ -22,11 +23,12 @@ from typing import Any
 
 from tsqa.artifact import read_jsonl, write_jsonl
 from tsqa.filters.candidate import read_candidate
+from tsqa.filters.code import code_boundary
 from tsqa.parsing import parse_answer, parse_question
 from tsqa.progress import progress_bar
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.recipe import AnswerKind, GenerateSection, TeacherSection, needed
-from tsqa.seeds.seed import Seed
+from tsqa.seeds.seed import Seed, read_seed
 from tsqa.stage import StageContext
 from tsqa.teachers.asker import Asker, open_asker
 from tsqa.teachers.window import Job, Window
@@ -39,6 +41,8 @@ _LOG_EVERY_SECONDS = 5.0
 def run(context: StageContext) -> dict[str, Any]:
     """Write candidates.jsonl; `<role>-completions.jsonl` keeps what came back, next to its log."""
     section = needed(context.recipe.generate, "generate")
+    if context.recipe.filter and context.recipe.filter.code:
+        code_boundary(context.recipe.filter.code)  # refused before a teacher is paid, not after
     seeds = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
     total = len(seeds) * section.per_seed
     ledger: list[dict[str, Any]] = []
@@ -67,6 +71,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "seeds": len(seeds),
         **counts,
         **{key: sum(row[key] for row in ledger) for key in _SUMMED},
+        "unanswered": sum(sum(row["unanswered"].values()) for row in ledger),
         "ledger": ledger,
     }
 
@@ -79,8 +84,8 @@ class SeedFile:
         self._offsets: dict[str, array[int]] = defaultdict(lambda: array("q"))
         offset = 0
         with path.open("rb") as handle:
-            for line in handle:
-                self._offsets[json.loads(line)["task"]].append(offset)
+            for number, line in enumerate(handle, 1):
+                self._offsets[read_seed(path, number, line).task].append(offset)
                 offset += len(line)
         self._handle = path.open("rb")
 
@@ -88,7 +93,9 @@ class SeedFile:
         return sum(map(len, self._offsets.values()))
 
     def __iter__(self) -> Iterator[Seed]:
-        return (Seed(**record) for record in read_jsonl(self._path))
+        with self._path.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                yield read_seed(self._path, number, line)
 
     def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
         """`count` distinct seeds of a task, the given one last; fewer where the task has fewer."""
@@ -117,7 +124,10 @@ def open_teacher(
 ) -> Teacher:
     """Raises RecipeError when the prompts lack the form in which the teacher must be asked."""
     generate = needed(context.recipe.generate, "generate")
-    asker = open_asker(context, section, role, generate.seed, ledger)
+    asker = open_asker(
+        *(context, section, role, generate.seed, ledger),
+        *(generate.allow_failed, "generate.allow_failed"),
+    )
     names = generate.prompts
     questions = load_prompts(names.question, "question", "generate.prompts.question")
     answers = load_prompts(names.answer, "answer", "generate.prompts.answer")

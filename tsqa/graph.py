@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from importlib.metadata import version
+from functools import cache, cached_property
+from importlib.metadata import distribution, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tsqa.artifact import file_identity, fingerprint_of
+from tsqa.artifact import differing_keys, fingerprint_of
+from tsqa.digests import DIGESTS
 from tsqa.errors import RecipeError
 from tsqa.filters.language import check_codes
-from tsqa.lm_tasks import data_files
+from tsqa.hub import PINS
+from tsqa.identity import adapter_base, file_identity, folder_identity
 from tsqa.prompts import Role, load_prompts
 from tsqa.recipe import (
     Arm,
+    DatasetSection,
     FilterSection,
     GenerateSection,
     ModelSection,
@@ -78,6 +80,10 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
 
     Seeds come first: what they refuse (an unknown task, a leak) is refused before any training.
     """
+    if not ancestors:  # files are looked at once for each graph, not for each node of it
+        DIGESTS.remember_below(Path(recipe.runs) / "artifacts")
+        PINS.keep_below(Path(recipe.runs) / "artifacts")
+        _forget_files()
     if origin.resolve() in ancestors:
         raise RecipeError(f"{origin}: the recipes of its models go in a circle")
     ancestors = (*ancestors, origin.resolve())
@@ -160,6 +166,18 @@ def _add_chain(recipe: Recipe, add: _Add, ancestors: tuple[Path, ...], nodes: li
     for role, teacher in teachers_of(recipe.filter).items():
         inputs[role] = _trained_by_recipe(teacher.model, recipe, ancestors, nodes)
     return _Chain(data, add("filter", inputs, recipe, None))
+
+
+def changed_since(node: Node) -> list[str]:
+    """What of the files that a stage reads itself differs from when its graph was built."""
+    _forget_files()
+    now = {"version": STAGE_VERSIONS[node.stage], **_stage_config(node)}
+    return differing_keys(node.config, now)
+
+
+def _forget_files() -> None:
+    _identify.cache_clear()
+    _identify_tasks.cache_clear()
 
 
 def upstream_of(node: Node) -> dict[str, Node]:
@@ -265,12 +283,12 @@ def _stage_config(node: Node) -> dict[str, Any]:
         case "seeds":
             assert recipe.seeds
             datasets = [
-                {**dataset.data_config(), "path": _identify(dataset.path)}
+                {**dataset.data_config(), "path": _identify_dataset(dataset)}
                 for dataset in recipe.seeds.datasets
             ]
             return {
                 **recipe.seeds.data_config(),
-                "include": _identify(recipe.seeds.include),
+                "include": _identify_tasks(recipe.seeds.include),
                 "datasets": datasets,
                 "taxonomy": [file_identity(TAXONOMY), _identify(recipe.seeds.taxonomy)],
                 "evaluated": _evaluated(recipe),
@@ -293,7 +311,7 @@ def _stage_config(node: Node) -> dict[str, Any]:
         case "tokenize":
             tokenizer = recipe.tokenizer.data_config() if recipe.tokenizer else None
             if tokenizer:
-                tokenizer["path"] = _identify(tokenizer["path"])
+                tokenizer["path"] = _identify_model(tokenizer["path"])
                 tokenizer["train_on"] = [
                     _identify_data(path, "tokenizer.train_on") for path in tokenizer["train_on"]
                 ]
@@ -349,7 +367,7 @@ def _evaluated(recipe: Recipe) -> dict[str, Any]:
     """Which documents must not leak: those of the tasks, however they are asked."""
     if recipe.eval is None:
         return {}
-    return {"tasks": recipe.eval.tasks, "include": _identify(recipe.eval.include)}
+    return {"tasks": recipe.eval.tasks, "include": _identify_tasks(recipe.eval.include)}
 
 
 def _eval_config(recipe: Recipe) -> dict[str, Any]:
@@ -357,15 +375,13 @@ def _eval_config(recipe: Recipe) -> dict[str, Any]:
     config = needed(recipe.eval, "eval").data_config()
     for key in ("macros", "every_tokens", "bootstrap", "confidence"):
         del config[key]
-    # A folder of tasks is identified by its content, lm-eval's own tasks by its version.
-    own = config["include"] is None
-    return {**config, "include": version("lm_eval") if own else _identify(config["include"])}
+    return {**config, "include": _identify_tasks(config["include"])}
 
 
 def _model_config(model: ModelSection) -> dict[str, Any]:
     config = model.data_config()
     config["recipe"] = bool(model.recipe)  # the trained artifact is an input of its own
-    config["path"] = _identify(model.path)
+    config["path"] = _identify_model(model.path)
     return config
 
 
@@ -381,7 +397,10 @@ def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSe
 
 
 def _teacher_config(teacher: TeacherSection) -> dict[str, Any]:
-    return {**teacher.data_config(), "model": _model_config(teacher.model)}
+    config = teacher.data_config()
+    if teacher.engine == "openai":  # `path` is a name at the endpoint, not one of this machine
+        return config
+    return {**config, "model": _model_config(teacher.model)}
 
 
 def _filter_config(section: FilterSection) -> dict[str, Any]:
@@ -397,9 +416,10 @@ def _filter_config(section: FilterSection) -> dict[str, Any]:
     if section.triviality and section.triviality.teacher:
         config["triviality"]["teacher"] = _teacher_config(section.triviality.teacher)
     if section.reward:
-        config["reward"]["model"] = _identify(section.reward.model)
+        config["reward"]["model"] = _identify_model(section.reward.model)
     if section.dedup.semantic:
-        config["dedup"]["semantic"]["model"] = _identify(section.dedup.semantic.model)
+        semantic = section.dedup.semantic.model
+        config["dedup"]["semantic"]["model"] = _identify_model(semantic)
     return config
 
 
@@ -416,6 +436,7 @@ def _prompts(name: str, role: Role, key: str) -> Any:
     return load_prompts(name, role, key).identity
 
 
+@cache
 def _identify(path: str | None) -> Any:
     """A location-free stand-in for a path: file content, folder content, or the name itself.
 
@@ -427,40 +448,64 @@ def _identify(path: str | None) -> Any:
     if real.is_file():
         return file_identity(real)
     if real.is_dir():
-        files = [file for file in sorted(real.iterdir()) if file.is_file()]
-        named = [
-            name for file in files if file.suffix in (".yaml", ".yml") for name in _task_data(file)
-        ]
-        return [file_identity(file) for file in [*files, *named]]
+        return folder_identity(real)
     if path.startswith((".", "/")) or real.suffix in (".jsonl", ".gz", ".json"):
         raise RecipeError(f"{path}: no such file or folder", "correct the path in the recipe")
     return path
 
 
-def _identify_data(path: str | None, key: str, revision: str | None = None) -> Any:
-    """As `_identify`, but all files below a folder count; what is not there must be on the hub."""
+def _identify_model(path: str | None, adapters: tuple[str, ...] = ()) -> Any:
+    """As `_identify`, with all that an adapter builds on; an id of the hub by its commit."""
+    found = _identify(path)
     if path is None or path.startswith("{data}"):
-        return path
-    if not Path(path).exists():
-        if revision is None or not is_hub_id(path):
-            raise RecipeError(
-                f"{key} = {path}: no such file or folder",
-                "correct the path; a dataset of the hub needs its `revision`",
-            )
-        return path
-    if not Path(path).is_dir():
+        return found
+    if found == path:
+        return PINS.identify("model", path) if is_hub_id(path) else path
+    base = adapter_base(Path(path))
+    if base is None or base in adapters:
+        return found
+    return {"adapter": found, "base": _identify_model(base, (*adapters, base))}
+
+
+def _identify_dataset(section: DatasetSection) -> Any:
+    found = _identify(section.path)
+    if found == section.path and is_hub_id(section.path):
+        return PINS.identify("dataset", section.path, section.revision)
+    return found
+
+
+@cache
+def _identify_tasks(include: str | None) -> Any:
+    """A folder of tasks is identified by its content, lm-eval's own tasks by its version."""
+    if include is None:
+        return _own_tasks()
+    if include.startswith("{data}"):
+        return include
+    if not Path(include).is_dir():
+        raise RecipeError(f"{include}: no such folder of task YAMLs", "correct `include`")
+    from tsqa.task_files import task_folder_identity  # lm-eval takes a while to import
+
+    return task_folder_identity(Path(include))
+
+
+@cache
+def _own_tasks() -> Any:
+    """lm-eval's own tasks: its version, and their content where it was installed to be edited."""
+    named = f"lm_eval {version('lm_eval')}"
+    installed = distribution("lm_eval").read_text("direct_url.json") or ""
+    spec = find_spec("lm_eval")
+    if '"editable": true' not in installed or spec is None or spec.origin is None:
+        return named
+    return {"version": named, "tasks": folder_identity(Path(spec.origin).parent / "tasks")}
+
+
+def _identify_data(path: str | None, key: str, revision: str | None = None) -> Any:
+    """As `_identify`; what is not there must be on the hub."""
+    if path is None or path.startswith("{data}") or Path(path).exists():
         return _identify(path)
-    files = [file for file in sorted(Path(path).rglob("*")) if file.is_file()]
-    return [[str(file.relative_to(path)), file_identity(file)] for file in files]
-
-
-def _task_data(task_yaml: Path) -> list[Path]:
-    """The local data files that an lm-eval task YAML names."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!function", lambda loader, node: None)
-    config = yaml.load(task_yaml.read_text(encoding="utf-8"), Loader)
-    files = data_files(config).values() if isinstance(config, dict) else []
-    return [file for file in files if file.is_file()]
+    if revision is None or not is_hub_id(path):
+        raise RecipeError(
+            f"{key} = {path}: no such file or folder",
+            "correct the path; a dataset of the hub needs its `revision`",
+        )
+    return PINS.identify("dataset", path, revision)

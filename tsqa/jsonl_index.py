@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsqa.errors import DataError
 from tsqa.filters.grams import hash_text
+from tsqa.own_files import damaged
 
 
 class JsonlIndex:
-    """What a file held when it was opened; keeps it open, so close it."""
+    """What a file held when it was opened; keeps it open, so close it.
 
-    def __init__(self, path: Path) -> None:
+    A line that is no record with an id is an error. With `is_whole`, one that is not, or that this
+    does not accept, is passed over, and counted in `damaged`.
+    """
+
+    def __init__(
+        self, path: Path, is_whole: Callable[[dict[str, Any]], bool] | None = None
+    ) -> None:
         keys, offsets = array("Q"), array("q")
-        offset = 0
+        offset = self.damaged = 0
         with path.open("rb") as handle:
             for number, line in enumerate(handle, 1):
+                start, offset = offset, offset + len(line)
                 try:
-                    keys.append(hash_text(json.loads(line)["id"]))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise DataError(
-                        f"{path}:{number}: unreadable record: {error}", "delete the file"
-                    ) from error
-                offsets.append(offset)
-                offset += len(line)
+                    record = json.loads(line)
+                    key = hash_text(record["id"])
+                    whole = is_whole is None or is_whole(record)
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                    if is_whole is None:
+                        raise damaged(path, f"line {number}: no record: {error}") from error
+                    whole = False
+                if whole:
+                    keys.append(key)
+                    offsets.append(start)
+                else:
+                    self.damaged += 1
         found = np.array(keys, np.uint64)
         order = np.argsort(found, kind="stable")
         self._keys, self._offsets = found[order], np.array(offsets, np.int64)[order]

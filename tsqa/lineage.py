@@ -19,6 +19,7 @@ from tsqa.artifact import Artifact, Store
 from tsqa.dataset import CURATED, find_curated, find_rejected, read_curated, read_rejected
 from tsqa.errors import DataError
 from tsqa.filters.candidate import CandidateRecord
+from tsqa.own_files import damaged
 from tsqa.prompts import Prompt, load_prompts, shipped_prompts
 
 _NEAR_POOL = 200
@@ -78,10 +79,20 @@ def find_lines(
     with path.open("rb") as lines:
         for line in lines:
             if any(needle in line for needle in needles):
-                record = json.loads(line)
+                record = _record(path, line)
                 if record["id"] in ids:
                     found[record["id"]] = record
     return found
+
+
+def _record(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"not JSON: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+        raise damaged(path, f"a record without its id: {record!r:.60}")
+    return record
 
 
 def nearest_ids(wanted: str, ids: Iterable[str]) -> list[str]:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import datasets
 from jinja2 import UndefinedError
 from jinja2.meta import find_undeclared_variables
 from lm_eval.api.task import ConfigurableTask, TaskConfig
-from lm_eval.utils import apply_template, env
+from lm_eval.utils import apply_template
 
 from tsqa.errors import DataError
 from tsqa.lm_tasks import revision_of
-
-# lm-eval compiles a template anew for each document; compiled once, it renders ten times as fast.
-env.from_string = lru_cache(maxsize=256)(env.from_string)
+from tsqa.lm_templates import env
 
 _KEPT = (
     *("task", "dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset", "process_docs"),

@@ -48,6 +48,7 @@ _OPENER = re.compile(
     r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
     re.IGNORECASE,
 )
+_LETTERED = re.compile(r"[ \t]{0,8}[*]{0,2}\(?([A-J])[.):]\)?[*]{0,2} ?\w")
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
 
 
@@ -376,14 +377,20 @@ def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str])
     """Of the first and the last line the likelier answer; None where neither can be read.
 
     Of options, a line with nothing but one counts more than a sentence that begins with one;
-    where both lines are of the same sort and name different options, neither does: empty.
+    where both lines are of the same sort and name different options, or only options are listed,
+    none does: empty.
     """
-    readings = {line: read_answer(line, kind, choices) for line in (lines[0], lines[-1])}
+    # Options said again, one below the other, are no answer.
+    listed = [line for line in lines if _LETTERED.match(line)] if kind == "choice" else []
+    letters = {match[1] for match in map(_LETTERED.match, listed) if match}
+    again = set(listed) if len(letters) > 2 else set()
+    ends = [line for line in (lines[0], lines[-1]) if line not in again]
+    readings = {line: read_answer(line, kind, choices) for line in ends}
     readable = [line for line, reading in readings.items() if not reading.error]
     likely = [line for line in readable if readings[line].is_bare] or readable
     if kind == "choice" and len({readings[line].index for line in likely}) > 1:
         return ""
-    return likely[0] if likely else None
+    return likely[0] if likely else "" if again else None
 
 
 def _working(text: str) -> str:

@@ -13,15 +13,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from tsqa.artifact import Artifact, Store, differing_keys, write_json
-from tsqa.errors import EngineError, TsqaError
-from tsqa.graph import Node, build_graph, trained_node
+from tsqa.errors import DataError, EngineError, TsqaError
+from tsqa.graph import Node, build_graph, changed_since, trained_node
+from tsqa.manifest import Check
+from tsqa.model_uses import check_use, model_uses
+from tsqa.own_files import Stages, read_own
 from tsqa.process import die_with_parent
 from tsqa.progress import console, progress_bar
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
@@ -33,6 +36,8 @@ _LAUNCH_TAIL = 25
 _LONGEST_LABEL = 40
 """Characters that what follows a label is aligned by."""
 
+_READS_ALL_ALONG = {"seeds", "tokenize", "evaluate"}
+"""The others hold what they need of the user's files once they have begun."""
 STAGE_FUNCTIONS = {
     "data": "tsqa.miniature",
     "seeds": "tsqa.seeds",
@@ -69,16 +74,29 @@ class Pipeline:
         return max(made, key=lambda a: str(a.manifest["created"]), default=None)
 
     def finished_of(self, stage: str) -> list[Artifact]:
-        """Every finished artifact of a stage, of whatever recipe."""
-        manifests = (self.store.root / stage).glob("*/manifest.json")
-        found = [self.store.find(stage, path.parent.name) for path in manifests]
-        return [artifact for artifact in found if artifact is not None]
+        """Every finished artifact of a stage that is whole, of whatever recipe."""
+        return self.store.finished(stage)
+
+    def check(self) -> None:
+        """Refuse, before any work, what could only fail after it."""
+        self.check_tasks()
+        self.check_models()
+
+    def check_models(self) -> None:
+        """Refuse model folders that are not whole, and lengths beyond a model's positions."""
+        checked = set()
+        for node in self.nodes:
+            if node.stage not in ("generate", "filter", "train", "evaluate") or self.find(node):
+                continue
+            for use in model_uses(node):
+                if use not in checked:
+                    checked.add(use)
+                    check_use(use)
 
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.
 
-        What is scored already was checked then. Tasks that the data stage has yet to build are
-        its own.
+        What is scored already was checked then, and the tasks that the data stage builds are ours.
         """
         from eval.metrics import check_metrics
 
@@ -87,18 +105,14 @@ class Pipeline:
             if node.stage != "evaluate" or self.find(node) is not None:
                 continue
             section = needed(node.recipe.eval, "eval")
-            include = section.include
-            made = self.find(node.inputs["data"]) if "data" in node.inputs else None
-            if include and made:
-                include = include.replace("{data}", str(made.path))
-            asked = (tuple(section.tasks), include)
-            if asked not in checked and not (include and "{data}" in include):
-                check_metrics(section, Path(include) if include else None)
+            asked = (tuple(section.tasks), section.include)
+            if asked not in checked and "{data}" not in (section.include or ""):
+                check_metrics(section, Path(section.include) if section.include else None)
             checked.add(asked)
 
     def run(self, until: str | None = None) -> dict[str, Artifact]:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
-        self.check_tasks()
+        self.check()
         artifacts: dict[str, Artifact] = {}
         nodes = self.nodes if until is None else self._needed_for(until)
         for node in nodes:
@@ -119,7 +133,7 @@ class Pipeline:
                 "choose one: add `ablation=null` and the keys of the arm as overrides",
             )
         node = own[-1]
-        artifact = self.find(node)
+        artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
             raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {stage} {self.origin}")
         return artifact
@@ -129,11 +143,14 @@ class Pipeline:
         own = node.recipe.name == self.recipe.name
         return node.label if own else f"{node.recipe.name}/{node.stage}"
 
-    def inputs_of(self, node: Node) -> dict[str, Artifact]:
-        """The finished inputs of a node; a missing one is an error that names its stage."""
+    def inputs_of(self, node: Node, check: Check = "whole") -> dict[str, Artifact]:
+        """The finished inputs of a node, read and compared with what was written.
+
+        A missing one is an error that names its stage.
+        """
         found = {}
         for role, upstream in node.inputs.items():
-            artifact = self.find(upstream)
+            artifact = self.store.find(upstream.stage, upstream.fingerprint, check)
             if artifact is None:
                 raise TsqaError(
                     f"{node.label} needs {upstream.label}, which is not built",
@@ -168,13 +185,15 @@ class Pipeline:
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
         cached = self.find(node)
-        name = f"[bold]{escape(self.label(node).ljust(self._width))}[/]"
+        name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
-            console.print(f"{name} reused  {_headline(cached)}  [dim]{cached.path}[/]")
+            path = (str(cached.path), "dim")
+            console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
         self._print_changes(node)
+        self._refuse_changed(node, "since this command began")
         started = time.monotonic()
-        console.print(f"{name} running")
+        console.print(Text.assemble(name, " running"))
         if node.stage == "train":
             self._launch_training(node)
         else:
@@ -187,7 +206,8 @@ class Pipeline:
             raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
         self.ran.add(node.fingerprint)
         seconds = time.monotonic() - started
-        console.print(f"{name} done    {_headline(made)}  [dim]in {seconds:.1f} s[/]")
+        took = (f"in {seconds:.1f} s", "dim")
+        console.print(Text.assemble(name, f" done    {_headline(made)}  ", took))
         return made
 
     @contextmanager
@@ -207,6 +227,8 @@ class Pipeline:
             try:
 
                 def commit(summary: Mapping[str, Any]) -> None:
+                    if node.stage in _READS_ALL_ALONG:
+                        self._discard_changed(node)
                     timed = {"seconds": round(time.monotonic() - started, 2), **summary}
                     leaks = _allowed_leaks(summary, inputs)
                     if leaks:
@@ -230,6 +252,22 @@ class Pipeline:
                 failed = False
             finally:
                 tracker.finish(failed)
+
+    def _discard_changed(self, node: Node) -> None:
+        """Throw away what was made of files that were edited while the stage read them."""
+        try:
+            self._refuse_changed(node, "while the stage read it")
+        except DataError:
+            self.store.discard_partial(node.stage, node.fingerprint)
+            raise
+
+    def _refuse_changed(self, node: Node, when: str) -> None:
+        changes = [line.partition(": ")[0] for line in changed_since(node)]
+        if changes:
+            raise DataError(
+                f"{self.label(node)}: an input changed {when}: {', '.join(changes)}",
+                "run the same command again, and leave the files alone meanwhile",
+            )
 
     def _launch_training(self, node: Node) -> None:
         """Start `accelerate launch -m train` and keep its log; show its bar as it runs."""
@@ -269,9 +307,10 @@ class Pipeline:
     def _print_plan(self, node: Node) -> None:
         """Print what a training run will draw; too little data is refused before it starts."""
         from train.mixture import plan_of, plan_table
+        from train.shapes import TokenSources
 
         tokens = self.inputs_of(node)["tokenize"].path
-        sources = json.loads((tokens / "sources.json").read_text(encoding="utf-8"))["sources"]
+        sources = read_own(tokens / "sources.json", TokenSources)["sources"]
         made = plan_of(node.recipe, {name: source["rows"] for name, source in sources.items()})
         padding = {name: source["padding"] for name, source in sources.items()}
         console.print(plan_table(made, padding))
@@ -307,11 +346,13 @@ class Pipeline:
         previous = self._recorded().get(self.label(node))
         if previous in (None, node.fingerprint):
             return
-        old = self.store.find(node.stage, str(previous))
+        old = None
+        with suppress(DataError):  # a damaged one that is not used any more
+            old = self.store.find(node.stage, str(previous))
         if old is None:
             return
         for line in differing_keys(old.manifest["config"], node.config):
-            console.print(f"  [yellow]changed[/] {escape(line)}")
+            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
         # A comparison names some inputs by their fingerprints: these say nothing beside the arms.
         before, now = (
             {role: fingerprint for role, fingerprint in given.items() if fingerprint not in role}
@@ -319,14 +360,13 @@ class Pipeline:
         )
         inputs = differing_keys(before, now, "input ")
         for line in inputs:
-            console.print(f"  [yellow]changed[/] {escape(line)}")
+            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
 
     def _recorded(self) -> dict[str, str]:
         try:
-            recorded: dict[str, str] = json.loads((self.folder / "stages.json").read_text())
-        except (OSError, ValueError):
+            return read_own(self.folder / "stages.json", Stages)
+        except DataError:  # it only serves to say what changed, and is written again
             return {}
-        return recorded
 
     def record(self, nodes: list[Node]) -> None:
         """Remember what this recipe last used, for saying what changed."""
@@ -354,7 +394,8 @@ def train_context(
             yield context, commit
         return
     partial = pipeline.store.partial_path_of(node.stage, node.fingerprint)
-    context = StageContext(node.recipe, pipeline.inputs_of(node), partial, Tracker.silent())
+    inputs = pipeline.inputs_of(node, check="cheap")  # the main process reads them whole
+    context = StageContext(node.recipe, inputs, partial, Tracker.silent())
     yield context, lambda summary: None
 
 
@@ -375,6 +416,14 @@ def _last_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, IndexError):
         return None
     return record
+
+
+def _refuse_changed(node: Node, when: str) -> None:
+    changes = changed_since(node)
+    if changes:
+        raise DataError(
+            f"an input changed {when}: {'; '.join(changes)}", "leave it alone meanwhile"
+        )
 
 
 def _allowed_leaks(

@@ -1,6 +1,12 @@
-"""Progress bars on stderr, so that stdout stays machine-readable."""
+"""Progress bars on stderr, so that stdout stays machine-readable.
+
+Promises: no text is read as markup, whatever is printed, shown in a table or beside a bar: data
+and error texts hold brackets. Styles are given as `rich.text.Text`.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,7 +21,13 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+def make_console(**options: Any) -> Console:
+    """A console that prints texts as they are."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+console = make_console(stderr=True, soft_wrap=True)
 
 
 def progress_bar(on: Console = console) -> Progress:
@@ -24,12 +36,12 @@ def progress_bar(on: Console = console) -> Progress:
     In a narrow terminal the note and the bar give way, the numbers stay whole.
     """
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
-        _Note("{task.fields[note]}", table_column=Column()),
+        _Note("{task.fields[note]}", markup=False, table_column=Column()),
         console=on,
     )
 

@@ -72,7 +72,11 @@ _OBJECT = re.compile(
 )
 _CUT_MARK = "\ue000"
 _MAX_REPAIRED = 50_000
-_NO_TEXT = {REFUSAL: REFUSAL, "tool_calls": "a tool call in place of a text"}
+_NO_TEXT = {
+    REFUSAL: REFUSAL,
+    "content_filter": "stopped by the endpoint's content filter",
+    "tool_calls": "a tool call in place of a text",
+}
 """Ends of a reply -> why there is nothing to read."""
 _TAG = re.compile(r"(?:^[ \t]*<(?P<name>[a-z_ -]{3,30})>|</(?P<end>[a-z_ -]{3,30})>)", re.M | re.I)
 _TEXT_KEYS = ("text", "output_text", "value", "content", "answer", "option", "choice", "statement")

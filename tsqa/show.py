@@ -23,6 +23,7 @@ from tsqa.artifact import Artifact
 from tsqa.dataset import draw_rows, read_curated, read_rejected
 from tsqa.errors import DataError
 from tsqa.lineage import Item, find_candidate, find_item, find_lines, find_upstream, rebuild_prompts
+from tsqa.progress import make_console
 
 _ORIGIN = ("task", "capability", "subject", "language", "kind", "dataset", "revision", "split")
 
@@ -32,7 +33,7 @@ def show(runs: Path, item_id: str, console: Console | None = None) -> None:
 
     Raises DataError, with the nearest ids, when none has it.
     """
-    console = console or Console(highlight=False)
+    console = console or make_console()
     found = find_item(runs, item_id)
     generate = find_upstream(runs, found.artifact, "generate")
     seeds = find_upstream(runs, found.artifact, "seeds")
@@ -71,7 +72,7 @@ def inspect(
     `step` or `reason` (any part of it, in any case) mean the rejected. Raises DataError, saying
     what there is, when nothing fits.
     """
-    console = console or Console(highlight=False)
+    console = console or make_console()
     rejected = rejected or step is not None or reason is not None
     read = read_rejected if rejected else read_curated
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_BY_THE_WAY = r"(?: also| thus| then| therefore| clearly| indeed| definitely| most likely| daher)?"
+_BY_THE_WAY = r"(?: also| thus| therefore| clearly| indeed| definitely| most likely| daher)?"
 CUE = re.compile(
     r"(?P<en>\b(?:answer|option|choice)(?: choice| here| to (?:this|the) question)?"
     rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b:?|\bfinal answer ?[:\uff1a])"

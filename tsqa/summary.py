@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
 
     `failed`: arm -> why it has no result.
     """
+    from eval.compare import read_deltas
     from eval.report import StageRow, build
     from eval.tables import print_table
 
@@ -45,7 +45,7 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
         return pipeline.folder
     deltas = None
     if "compare" in own:
-        deltas = json.loads((own["compare"].path / "deltas.json").read_text(encoding="utf-8"))
+        deltas = read_deltas(own["compare"])
         for arm in deltas.get("gaps", {}).keys() & failed.keys():
             deltas["gaps"][arm]["reason"] = failed[arm]
     page = pipeline.folder / "report.html"

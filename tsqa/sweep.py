@@ -7,7 +7,6 @@ that the agent opened; agents side by side wait for each other's stages.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from tsqa.ablate import ArmWork, arm_works
 from tsqa.artifact import LOCK_SECONDS
 from tsqa.errors import RecipeError
 from tsqa.graph import Node, upstream_of
+from tsqa.own_files import read_own
 from tsqa.pipeline import Pipeline
 from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
 from tsqa.tracking import resolve_mode
@@ -107,6 +107,7 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
     from eval.compare import compare
     from eval.evaluated import read
     from eval.harness import RESULTS
+    from eval.shapes import Results
     from eval.stats import MACRO
 
     works = {work.arm.name: work for work in arm_works(pipeline)}
@@ -122,7 +123,7 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
     made = needed(pipeline.recipe.eval, "eval")
     artifact = evaluated[arm.name]
     assert artifact is not None
-    results = json.loads((artifact.path / RESULTS).read_text(encoding="utf-8"))
+    results = read_own(artifact.path / RESULTS, Results)
     scores = {f"score/{task}": result["score"] for task, result in results["tasks"].items()}
     logged = {"macro": results["macro"], **scores}
     if arm.condition == control:

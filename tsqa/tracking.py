@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from tsqa.recipe import TrackingSection
+from tsqa.secrets import redact, redact_tree
 
 logger = logging.getLogger("tsqa.tracking")
 
@@ -49,7 +52,7 @@ class Tracker:
             "job_type": stage,
             "name": f"{stage}-{arm}" if arm else stage,
             "id": f"{stage}-{fingerprint}",
-            "config": dict(config),
+            "config": redact_tree(config),
         }
         try:
             if mode == "online":
@@ -68,7 +71,7 @@ class Tracker:
             import wandb
 
             wandb.teardown()  # it holds the id of the run that it could not start
-            self._go_offline(f"W&B cannot be reached ({error})")
+            self._go_offline(f"W&B cannot be reached ({redact(str(error))})")
             return "offline"
         return "online"
 
@@ -76,20 +79,21 @@ class Tracker:
         import wandb
 
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(
-            **options,
-            resume="allow",
-            dir=str(self._directory),
-            mode=cast(Any, mode),
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                init_timeout=_START_SECONDS,
-                finish_timeout=_FINISH_SECONDS,
-                finish_timeout_raises=True,
-                x_disable_stats=True,
-            ),
-        )
+        with _redacted_arguments():
+            self._run = wandb.init(
+                **options,
+                resume="allow",
+                dir=str(self._directory),
+                mode=cast(Any, mode),
+                settings=wandb.Settings(
+                    silent=True,
+                    console="off",
+                    init_timeout=_START_SECONDS,
+                    finish_timeout=_FINISH_SECONDS,
+                    finish_timeout_raises=True,
+                    x_disable_stats=True,
+                ),
+            )
         self._run.define_metric("train/tokens")
         self._run.define_metric("*", step_metric="train/tokens")
 
@@ -186,6 +190,17 @@ class Tracker:
             action(self._run)
         except Exception as error:  # noqa: BLE001 - tracking must never stop a run
             logger.warning("W&B call failed, carrying on: %s", error)
+
+
+@contextmanager
+def _redacted_arguments() -> Iterator[None]:
+    """W&B keeps the command line, and an override may hold a login."""
+    given = sys.argv
+    sys.argv = [redact(argument) for argument in given]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def resolve_mode(mode: str) -> str:

@@ -7,7 +7,6 @@ index lists and nothing else, so no path can lead out of the folder.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import jinja2
 
-from tsqa.artifact import MANIFEST
+from tsqa.artifact import Store
 from tsqa.errors import DataError, TsqaError
+from tsqa.own_files import Stages, read_own
 
 HOST = "127.0.0.1"
 PORT = 8370
@@ -130,20 +130,22 @@ def _read_run(path: Path, folder: Path) -> Run:
     written = ""
     if report is not None:
         written = time.strftime("%Y-%m-%d %H:%M", time.gmtime(report.stat().st_mtime))
-    stages = _read_json(path / STAGES)
-    compared = folder / "artifacts" / "compare" / str(stages.get("compare", "")) / MANIFEST
-    summary = _read_json(compared).get("summary") or {}
-    conclusion = str(summary.get("conclusion", ""))
-    return Run(path.resolve().name, report, written, len(stages), conclusion)
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    """The object in a file; an empty one where there is none that can be read."""
+    stages, conclusion = 0, ""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        if (path / STAGES).is_file():
+            recorded = read_own(path / STAGES, Stages)
+            stages, conclusion = len(recorded), _conclusion(folder, recorded)
+    except DataError as error:
+        conclusion = f"damaged: {error}"
+    return Run(path.resolve().name, report, written, stages, conclusion)
+
+
+def _conclusion(folder: Path, stages: Mapping[str, str]) -> str:
+    """What the comparison says; nothing where there is none any more."""
+    if "compare" not in stages:
+        return ""
+    compared = Store(folder / "artifacts").find("compare", stages["compare"])
+    return str(compared.summary.get("conclusion", "")) if compared else ""
 
 
 def _index(folder: Path, runs: list[Run]) -> str:

@@ -59,6 +59,7 @@ def student(
         "sequence_length": length,
         "dtype": "uint32",
         "eos_token_id": tokenizer.eos_token_id,
+        "vocab_size": model["vocab_size"],
         "sources": {"web": source},
     }
     (store / "sources.json").write_text(json.dumps(described))

@@ -1,32 +1,22 @@
-"""Code answers are verified by running their tests; see `sandbox.py` for what contains them.
+"""Code answers are verified by running their tests; see `tsqa.sandbox` for what contains them.
 
-Promises: every program ends within its time, with all that it started; tests that pass without
-the answer prove nothing and are refused. Only the standard library can be imported.
+Promises: nothing runs where this machine has no boundary for it, unless the recipe says so; every
+program ends within its time; tests that pass without the answer prove nothing and are refused. Only
+the standard library can be imported.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import os
-import secrets
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 from tsqa.filters.candidate import Candidate, Rejection, Verdict, deciding_votes, with_winner
 from tsqa.recipe import CodeSection
+from tsqa.sandbox import Boundary, need_boundary, run_program
 
-_SANDBOX = Path(__file__).with_name("sandbox.py")
-_START_SECONDS = 2.0
-"""Wall time for the interpreter to start, beside the program's own."""
 _BATCH = 128
 
 
@@ -41,45 +31,15 @@ def verify_code(candidates: Iterable[Candidate], section: CodeSection | None) ->
                 yield from ((candidate, None) for candidate in batch)
 
 
-def run_tests(answer: str, tests: str, section: CodeSection) -> str:
-    """Run a program with its tests in a process of its own; return why it failed, or `""`.
+def code_boundary(section: CodeSection) -> Boundary:
+    """What programs run within; RecipeError where there is nothing and the section wants it."""
+    return need_boundary("filter.code.unguarded", section.unguarded)
 
-    CPU time is cut at `seconds` (rounded up), wall time at twice that and the start.
-    """
-    token = secrets.token_hex(16)
-    seconds = math.ceil(section.seconds)
-    task = {
-        "answer": answer,
-        "tests": tests,
-        "seconds": seconds,
-        "bytes": section.memory_mib << 20,
-        "token": token,
-    }
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        tempfile.TemporaryFile() as stdin,
-        tempfile.TemporaryFile() as stdout,
-    ):
-        stdin.write(json.dumps(task).encode())
-        stdin.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", str(_SANDBOX)],
-            stdin=stdin,
-            # A file, unlike a pipe, is bounded by the child's own limits.
-            stdout=stdout,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env={},
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(2 * section.seconds + _START_SECONDS)
-        except subprocess.TimeoutExpired:
-            return f"no end within {section.seconds:g} s"
-        finally:
-            _kill_group(process)
-        stdout.seek(0)
-        return _read_verdict(stdout.read(), token, status)
+
+def run_tests(answer: str, tests: str, section: CodeSection) -> str:
+    """Run a program with its tests; return why it failed, or `""`."""
+    boundary = code_boundary(section)
+    return run_program(boundary, answer, tests, section.seconds, section.memory_mib << 20)
 
 
 def _verify(candidate: Candidate, section: CodeSection | None) -> Verdict:
@@ -98,20 +58,3 @@ def _verify(candidate: Candidate, section: CodeSection | None) -> Verdict:
     if not passing:
         return candidate, Rejection("tests failed", 0.0, next(iter(errors.values()), ""))
     return with_winner(candidate, passing[0], len(passing) / len(votes)), None
-
-
-def _read_verdict(output: bytes, token: str, status: int) -> str:
-    try:
-        verdict = json.loads(output)
-    except ValueError:
-        verdict = {}
-    if not isinstance(verdict, dict) or verdict.get("token") != token:
-        ended = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        return f"ended without a verdict: {ended}"
-    return str(verdict["error"])
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -15,6 +15,7 @@ from tsqa.miniature import PREFIX, true_answer
 _BINS = 10
 _NGRAMS_COUNTED = 1_000_000
 _EXACT_DUPLICATE = "exact duplicate"
+_EXAMPLES = 200
 
 
 class Measures:
@@ -27,6 +28,8 @@ class Measures:
         self._tasks: dict[str, Counter[str]] = defaultdict(Counter)
         self._capabilities: dict[str, Counter[str]] = defaultdict(Counter)
         self._reasons: Counter[str] = Counter()
+        self.examples: dict[str, Candidate] = {}
+        """The first candidate that was rejected, by step and reason."""
         self._leaks: dict[str, Counter[str]] = defaultdict(Counter)
         self._near_duplicates = 0
         self._agreement = [0] * _BINS
@@ -41,7 +44,10 @@ class Measures:
 
     def reject(self, candidate: Candidate, step: str, rejection: Rejection) -> None:
         self.rejected += 1
-        self._reasons[f"{step}: {rejection.reason}"] += 1
+        named = f"{step}: {rejection.reason}"
+        self._reasons[named] += 1
+        if named in self.examples or len(self.examples) < _EXAMPLES:
+            self.examples.setdefault(named, candidate)
         if step == "decontamination":
             self._leaks[candidate.task][rejection.reason] += 1
         if step == "dedup" and rejection.reason != _EXACT_DUPLICATE:

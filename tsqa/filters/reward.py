@@ -9,6 +9,7 @@ from typing import Any
 
 from tsqa.errors import EngineError
 from tsqa.filters.candidate import Candidate, Rejection, Verdict
+from tsqa.hub import pinned_folder
 from tsqa.recipe import RewardSection
 
 _MAX_TOKENS = 4096
@@ -40,9 +41,10 @@ class RewardModel:
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model)
+            folder = pinned_folder(model)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder)
             self._model, loading = AutoModelForSequenceClassification.from_pretrained(
-                model, dtype="auto", output_loading_info=True
+                folder, dtype="auto", output_loading_info=True
             )
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(

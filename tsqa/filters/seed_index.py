@@ -9,6 +9,7 @@ from typing import Self
 
 from tsqa.errors import DataError
 from tsqa.jsonl_index import JsonlIndex
+from tsqa.own_files import damaged
 from tsqa.seeds.seed import Seed
 
 
@@ -18,6 +19,7 @@ class SeedIndex:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise DataError(f"{path}: no such file", "build it again: tsqa seeds RECIPE")
+        self._path = path
         self._seeds = JsonlIndex(path)
         self.find = lru_cache(maxsize=1024)(self._find)
         """The seed of an id, or None. Candidates of one seed stand together, so few are read."""
@@ -35,4 +37,7 @@ class SeedIndex:
 
     def _find(self, seed_id: str) -> Seed | None:
         record = self._seeds.find(seed_id)
-        return Seed(**record) if record else None
+        try:
+            return Seed(**record) if record else None
+        except TypeError as error:
+            raise damaged(self._path, f"{seed_id}: no seed: {error}") from error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tsqa.errors import EngineError
 from tsqa.filters.spill import ItemFile, batches
+from tsqa.hub import pinned_folder
 from tsqa.recipe import SemanticSection
 
 _BLOCK = 2048
@@ -26,7 +27,7 @@ def load_model(section: SemanticSection) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(section.model)
+        return SentenceTransformer(pinned_folder(section.model))
     except Exception as error:
         raise EngineError(
             f"filter.dedup.semantic.model = {section.model!r}: cannot be loaded: {error}",

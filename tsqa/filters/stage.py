@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -24,8 +24,9 @@ from tsqa.card import write_card
 from tsqa.dataset import DatasetWriter, read_curated
 from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.filters import checks
+from tsqa.filters.advice import advise
 from tsqa.filters.candidate import Candidate, Verdict
-from tsqa.filters.code import verify_code
+from tsqa.filters.code import code_boundary, verify_code
 from tsqa.filters.copies import CopyCheck
 from tsqa.filters.decontaminate import EvaluatedIndex, measure_recall
 from tsqa.filters.dedup import find_duplicates
@@ -36,12 +37,13 @@ from tsqa.filters.reward import score_reward
 from tsqa.filters.seed_index import SeedIndex
 from tsqa.filters.semantic import load_model, measure_spread
 from tsqa.filters.triviality import Trial, find_trivial
-from tsqa.progress import progress_bar
+from tsqa.progress import console, progress_bar
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
 from tsqa.seeds import Seed, evaluated_tasks, load_split, training_documents
 from tsqa.stage import StageContext
 from tsqa.teachers.asker import open_asker
+from tsqa.teachers.failures import one_line
 
 _BATCH = 256
 _RENDERED = (
@@ -62,6 +64,8 @@ _LINEAGE = ("seed_ids", "seed_hash", "prompts", "sampling", "form", "teacher", "
 def run(context: StageContext) -> dict[str, Any]:
     """Write the dataset and the rejected (see `tsqa.dataset`); models leave their completions."""
     section = needed(context.recipe.filter, "filter")
+    if section.code:
+        console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
     renderer = Renderer(section.renderings)
     evaluated = load_evaluated(context)
     index = EvaluatedIndex(evaluated, section.decontaminate)
@@ -92,10 +96,11 @@ def run(context: StageContext) -> dict[str, Any]:
     rows = funnel.rows()
     context.tracker.table("filter/funnel", list(rows[0]), [list(row.values()) for row in rows])
     summary = funnel.measures.summary(funnel.entered("dedup"))
-    _refuse_empty(summary, rows, context.out)
+    _refuse_empty(summary, funnel.measures.examples, context.out)
     summary |= {
         "funnel": rows,
         "ledger": ledger,
+        "unanswered": sum(sum(row["unanswered"].values()) for row in ledger),
         "planted_leak_recall": measure_recall(index, evaluated),
     }
     if section.dedup.semantic:
@@ -149,7 +154,10 @@ def waiting_steps(
         steps.append(Step("triviality", lambda candidates: find_trivial(candidates, trial)))
     if section.judge:
         rubric = load_prompts(section.judge.prompt, "judge", "filter.judge.prompt")
-        judging = open_asker(context, section.judge.teacher, "judge", seed, ledger)
+        judging = open_asker(
+            *(context, section.judge.teacher, "judge", seed, ledger),
+            *(section.judge.allow_failed, "filter.judge.allow_failed"),
+        )
         rubric.check_form(judging.form)
         least = section.judge.min_score
         steps.append(Step("judge", lambda candidates: judge(candidates, judging, rubric, least)))
@@ -201,7 +209,10 @@ def _open_trial(
     teacher, role = section.teacher, "weak"
     if teacher is None:
         teacher, role = generate.teacher, "teacher"
-    asker = open_asker(context, teacher, role, generate.seed, ledger)
+    asker = open_asker(
+        *(context, teacher, role, generate.seed, ledger),
+        *(section.allow_failed, "filter.triviality.allow_failed"),
+    )
     prompts = load_prompts(generate.prompts.answer, "answer", "generate.prompts.answer")
     prompts.check_form(asker.form)
     return Trial(
@@ -223,16 +234,29 @@ def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> It
         yield from zip(batch, index.check(batch), strict=True)
 
 
-def _refuse_empty(summary: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
+def _refuse_empty(summary: dict[str, Any], examples: Mapping[str, Candidate], out: Path) -> None:
+    """Raise TsqaError, with the most frequent reason, where nothing passed."""
     if summary["curated"]:
         return
-    worst = max(rows, key=lambda row: int(row["rejected"]))
+    reasons = list(summary["rejected_by_reason"].items())
+    counts = ", ".join(f"{number:,} x {reason}" for reason, number in reasons[:3])
+    most = reasons[0][0]
+    example = examples.get(most)
+    shown = "" if example is None else f"; an example: {_shown_example(example)}"
     raise TsqaError(
-        f"none of the {summary['candidates']} candidates passed the filters; the step "
-        f"`{worst['step']}` rejected {worst['rejected']} of {worst['entered']} "
-        f"(see {out / 'rejected'})",
-        "use a better teacher or looser filters",
+        f"none of the {summary['candidates']:,} candidates passed the filters: "
+        f"{counts}{shown} (all are in {out / 'rejected'})",
+        advise(most),
     )
+
+
+def _shown_example(candidate: Candidate) -> str:
+    """What was asked and given, on one line."""
+    votes = candidate.record.get("votes") or [{}]
+    vote = votes[0] if isinstance(votes[0], dict) else {}
+    said = str(vote.get("error") or vote.get("text") or candidate.parse_error)
+    asked = f" {one_line(candidate.question)!r}" if candidate.question else ""
+    return f"{candidate.id}{asked}: {one_line(said)!r}"
 
 
 def _curated_row(candidate: Candidate, renderer: Renderer) -> dict[str, Any]:

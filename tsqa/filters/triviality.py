@@ -34,7 +34,8 @@ class Trial:
 def find_trivial(candidates: Iterable[Candidate], trial: Trial) -> Iterator[Verdict]:
     """Rejects what every try gets right; adds the score `solved_weakly`, the share of right tries.
 
-    Code and long texts pass untried: one answer does not tell whether another is right.
+    An item whose tries have no answer is rejected: nothing tells that it is not trivial. Code and
+    long texts pass untried: one answer does not tell whether another is right.
     """
     return trial.asker.run(_try(candidate, trial) for candidate in candidates)
 
@@ -62,6 +63,9 @@ def _try(candidate: Candidate, trial: Trial) -> Job[Verdict]:
         schema = prompt.schema_for([])
         requests.append(trial.asker.request(name, prompt, variables, trial.sampling, schema))
     replies = yield requests
+    for reply in replies:
+        if not reply.is_answer:
+            return candidate, Rejection("not tried", match=reply.failure)
     right = 0
     for order, reply in zip(orders, replies, strict=True):
         shown = [candidate.choices[place] for place in order]

@@ -7,7 +7,8 @@ the completion form alone.
 
 Promises: a prompt is known by the sha256 of its file and of all that it imports; every template
 is filled with made-up items as it loads, so that an undefined variable is an error before any
-work; shipped names and paths both work.
+work; shipped names and paths both work. A template runs no code and reads no file but those of
+its own folder and the shipped ones: see `tsqa.templates`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ import jinja2.meta
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tsqa.artifact import file_identity
 from tsqa.errors import DataError, RecipeError
+from tsqa.identity import file_identity
 from tsqa.prompts.sample import Role as Role
 from tsqa.prompts.sample import sample
 from tsqa.recipe import AnswerKind, Enrichment
+from tsqa.templates import BoundedEnvironment, rendering
 
 Form = Literal["chat", "completion"]
 PromptKind = Literal[AnswerKind, "reading", "any"]
@@ -115,8 +117,9 @@ class Prompt:
         try:
             if block is None:
                 return self.template.render(variables)
-            context = self.template.new_context(dict(variables))
-            return "".join(self.template.blocks[block](context))
+            with rendering():
+                context = self.template.new_context(dict(variables))
+                return BoundedEnvironment.concat(self.template.blocks[block](context))
         except Exception as error:
             where = f"{self.path}, block {block}" if block else str(self.path)
             raise DataError(
@@ -215,7 +218,7 @@ class _Library:
         self._role = role
         self._variables = sample(role, "number", full=True).keys()
         self._imports: dict[Path, list[Path]] = {}
-        self.environment = jinja2.Environment(
+        self.environment = BoundedEnvironment(
             loader=jinja2.FileSystemLoader(self._folders),
             undefined=jinja2.StrictUndefined,
             autoescape=False,
@@ -239,7 +242,7 @@ class _Library:
             )
         found: dict[Path, None] = {}
         for name in sorted({n or "" for n in jinja2.meta.find_referenced_templates(tree)}):
-            files = [folder / name for folder in self._folders if (folder / name).is_file()]
+            files = [folder / name for folder in self._folders if _is_inside(folder / name, folder)]
             if not files:
                 raise DataError(
                     f"{path}: imports {name!r}, which is not there",
@@ -253,6 +256,11 @@ class _Library:
             self._imports[file] = []
             self._imports[file] = self.check(file, _read(file))
         return self._imports[file]
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """A file of the folder; a link that leads out of it could show any file of the user."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
 
 
 def _read(path: Path) -> str:
@@ -276,6 +284,10 @@ def _load(path: Path, role: Role, library: _Library) -> tuple[Prompt, list[Path]
     digest = hashlib.sha256()
     for file in sources:
         digest.update(file.read_bytes())
+    try:
+        template = library.environment.from_string(body)
+    except jinja2.TemplateSyntaxError as error:
+        raise DataError(f"{path}: {error.message}", "correct the template") from error
     prompt = Prompt(
         id=header.id,
         version=header.version,
@@ -285,7 +297,7 @@ def _load(path: Path, role: Role, library: _Library) -> tuple[Prompt, list[Path]
         schema=header.schema_,
         sha256=digest.hexdigest(),
         path=path,
-        template=library.environment.from_string(body),
+        template=template,
     )
     _check_blocks(prompt)
     _try_out(prompt, role)

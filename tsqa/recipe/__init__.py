@@ -25,7 +25,7 @@ from tsqa.recipe.filter import (
 from tsqa.recipe.generate import CascadeSection, Enrichment, GenerateSection, PromptsSection
 from tsqa.recipe.load import load_recipe
 from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
-from tsqa.recipe.models import ModelSection, SamplingSection, TeacherSection
+from tsqa.recipe.models import ModelSection, RequestSection, SamplingSection, TeacherSection
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
 from tsqa.recipe.seeds import (
@@ -59,6 +59,7 @@ __all__ = [
     "ModelSection",
     "PromptsSection",
     "Recipe",
+    "RequestSection",
     "RewardSection",
     "RouterSection",
     "SamplingSection",

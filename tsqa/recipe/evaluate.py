@@ -36,7 +36,9 @@ class EvalSection(Section):
     """Wrap each prompt in the tokenizer's chat template."""
     system_instruction: str | None = None
     allow_code: bool = Field(False, json_schema_extra=RUNTIME)
-    """Let tasks execute the code that the model writes, unguarded, on this machine."""
+    """Let tasks execute the code that the model writes, within the boundary of this machine."""
+    unguarded_code: bool = Field(False, json_schema_extra=RUNTIME)
+    """Let them do so without one, and by means of their own."""
     every_tokens: Tokens | None = None
     """Evaluate each arm also at every multiple of this many training tokens."""
     backend: Literal["auto", "hf", "vllm"] = "auto"

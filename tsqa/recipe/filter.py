@@ -41,6 +41,8 @@ class TrivialitySection(Section):
     teacher: TeacherSection | None = None
     """The weak model; None: the teacher itself, asked without the context."""
     tries: int = Field(4, ge=1)
+    allow_failed: Share = 0.0
+    """Share of its requests that may end without an answer; their items are rejected."""
 
 
 class JudgeSection(Section):
@@ -49,6 +51,8 @@ class JudgeSection(Section):
     teacher: TeacherSection
     prompt: str = "judge"
     min_score: int = Field(4, ge=1, le=5)
+    allow_failed: Share = 0.0
+    """Share of its requests that may end without an answer; their items are rejected."""
 
 
 class RewardSection(Section):
@@ -61,10 +65,13 @@ class RewardSection(Section):
 
 
 class CodeSection(Section):
-    """Run the tests of code answers in an isolated subprocess: no network, bounded."""
+    """Run the tests of code answers within the boundary that this machine offers, and bounded."""
 
     seconds: float = Field(5.0, gt=0)
     memory_mib: int = Field(512, ge=64)
+    """Of the program, and of its tests."""
+    unguarded: bool = Field(False, json_schema_extra=RUNTIME)
+    """Run programs also where this machine has no boundary for them."""
 
 
 class FilterSection(Section):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tsqa.recipe.base import Section
+from tsqa.recipe.base import Section, Share
 from tsqa.recipe.models import SamplingSection, TeacherSection
 
 Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
@@ -44,4 +44,6 @@ class GenerateSection(Section):
     question: SamplingSection = SamplingSection(temperature=1.0)
     answer: SamplingSection = SamplingSection(temperature=0.8, max_tokens=1024)
     prompts: PromptsSection = PromptsSection()
+    allow_failed: Share = 0.0
+    """Share of a teacher's requests that may end without an answer; it is on the card."""
     seed: int = 0

@@ -6,11 +6,38 @@ what it can do.
 
 from __future__ import annotations
 
+import json
+import os
+import re
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tsqa import secrets
 from tsqa.recipe.base import RUNTIME, Section
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OWN_FIELDS = {
+    *("model", "messages", "prompt", "seed", "temperature", "top_p", "stop", "stream", "n"),
+    *("max_tokens", "max_completion_tokens", "best_of", "echo"),
+    *("response_format", "chat_template_kwargs"),
+}
+"""Of a request's body: what other keys of the recipe decide, or what a reply is read by."""
+_TEMPLATE_FIELDS = {
+    *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message"),
+    *("return_tensors", "return_dict", "padding", "truncation", "max_length"),
+}
+_SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
+
+
+def _keys_of(value: Any) -> Iterator[str]:
+    """The keys of plain JSON, at any depth."""
+    if isinstance(value, dict):
+        yield from map(str, value)
+    if isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _keys_of(each)
 
 
 class ModelSection(Section):
@@ -54,6 +81,41 @@ class SamplingSection(Section):
     max_tokens: int = Field(256, ge=1)
 
 
+class RequestSection(Section):
+    """How a request is put, where a model or an endpoint does not take the usual form."""
+
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """openai: the field of the body that holds `max_tokens`; reasoning models want the other."""
+    omit: list[Literal["temperature", "top_p", "seed", "stop"]] = []
+    """openai: fields that are not sent, where the model refuses them."""
+    system: Literal["auto", "send", "merge"] = "auto"
+    """merge: the system turn begins the user's. auto: where the template or endpoint refuses it."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the chat template, such as {enable_thinking: false}."""
+    extra_body: dict[str, Any] = {}
+    """openai: further fields of the body, such as {reasoning_effort: low}."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        for name, taken in (
+            ("extra_body", _OWN_FIELDS),
+            ("chat_template_kwargs", _TEMPLATE_FIELDS),
+        ):
+            given = getattr(self, name)
+            try:
+                json.dumps(given, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                raise ValueError(f"{name} is not plain JSON") from None
+            if found := sorted(taken & given.keys()):
+                raise ValueError(f"{name} may not hold {', '.join(found)}: that is decided already")
+            if any(_SECRET_FIELD.fullmatch(key) for key in _keys_of(given)):
+                raise ValueError(
+                    f"{name} holds a secret, which would be written into every manifest; put the "
+                    "key into the environment variable that api_key_env names"
+                )
+        return self
+
+
 class TeacherSection(Section):
     """A model that writes or judges: vLLM in its own process, or an OpenAI-compatible endpoint."""
 
@@ -77,17 +139,39 @@ class TeacherSection(Section):
     """openai: base URLs, such as http://localhost:8000/v1; several are replicas."""
     api_key_env: str = Field("OPENAI_API_KEY", json_schema_extra=RUNTIME)
     """openai: the environment variable that holds the key; unset means no key."""
+    request: RequestSection = RequestSection()
     requests_per_minute: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     timeout_seconds: float = Field(600.0, gt=0, json_schema_extra=RUNTIME)
     retries: int = Field(6, ge=0, json_schema_extra=RUNTIME)
     """openai: tries after the first on 429, 5xx, timeouts and unreadable answers."""
+    outage_minutes: float = Field(15.0, ge=0, json_schema_extra=RUNTIME)
+    """openai: 429, 502, 503, 504 and lost connections are tried again for so long at least."""
     dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     """Per replica or endpoint."""
     dollars_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
 
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _urls_are_urls(cls, urls: Any) -> Any:
+        given = urls if isinstance(urls, list) else [urls]
+        for url in filter(lambda each: isinstance(each, str), given):
+            secrets.register_url(url)
+            if not re.match(r"https?://[^/?#]", secrets.split_url(url).url):
+                raise ValueError("expected base URLs, such as http://localhost:8000/v1")
+        return urls
+
+    @field_validator("api_key_env", mode="after")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not _VARIABLE.fullmatch(name):
+            secrets.register(name.strip())  # the key itself, by mistake
+            raise ValueError("expected the name of an environment variable, not its value")
+        return name
+
     @model_validator(mode="after")
     def _engine_fits(self) -> Self:
+        secrets.register(os.environ.get(self.api_key_env, "").strip())
         if self.engine == "openai" and not self.urls:
             raise ValueError("engine openai needs `urls`, such as [http://localhost:8000/v1]")
         if self.engine == "openai" and self.model.path is None:
@@ -98,4 +182,19 @@ class TeacherSection(Section):
             raise ValueError("a model from scratch (model.config) knows nothing; give model.path")
         if self.structured and self.form == "completion":
             raise ValueError("`structured` needs the chat form")
+        return self
+
+    @model_validator(mode="after")
+    def _request_fits(self) -> Self:
+        request = self.request
+        if self.engine == "vllm":
+            for name in ("omit", "extra_body"):
+                if getattr(request, name):
+                    raise ValueError(f"`request.{name}` needs `engine: openai`")
+            if request.token_limit != "max_tokens":
+                raise ValueError("`request.token_limit` needs `engine: openai`")
+        if self.form == "completion":
+            for name, usual in (("token_limit", "max_tokens"), ("chat_template_kwargs", {})):
+                if getattr(request, name) != usual:
+                    raise ValueError(f"`request.{name}` needs the chat form")
         return self

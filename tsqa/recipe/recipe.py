@@ -76,6 +76,17 @@ class Recipe(Section):
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
         if self.model and self.model.config is not None and self.tokenizer is None:
             raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
+        positions = (self.model.config or {}).get("max_position_embeddings") if self.model else None
+        if self.train and isinstance(positions, int) and positions < self.train.sequence_length:
+            raise ValueError(
+                f"train.sequence_length {self.train.sequence_length:,} is beyond "
+                f"model.config.max_position_embeddings {positions:,}; raise the latter"
+            )
+        if self.model and self.model.config is None and self.tokenizer and self.tokenizer.train_on:
+            raise ValueError(
+                "tokenizer.train_on makes new tokens, which mean nothing to a model that is "
+                "trained already (model.path, model.recipe); leave the section `tokenizer` out"
+            )
         return self
 
 

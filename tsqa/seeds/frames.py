@@ -23,9 +23,7 @@ _MIN_PASSAGE_CHARS = 40
 _LABEL = r"[^\n:\uff1a.?!]{1,30}[:\uff1a]"
 _OPEN_LABEL = re.compile(rf"\s*(?:{_LABEL}\s*)?")
 _LAST_LABEL = re.compile(rf"(?:^|(?<=[\s.?!])){_LABEL}\s*$")
-_CUE = re.compile(
-    rf"([?\uff1f.!]?)\s*(?:{_LABEL}\s*)?(?:Let's think step by step\.?\s*)?"
-)
+_CUE = re.compile(rf"([?\uff1f.!]?)\s*(?:{_LABEL}\s*)?(?:Let's think step by step\.?\s*)?")
 _QUESTION_LABEL = re.compile(r"^\s*(?:Question|Q|Problem):\s*")
 _ANSWER_WORDS = (
     "Answer|A|Antwort|Erantzuna|Jawaban|R\u00e9ponse|Resposta|Respuesta|Risposta|Svar|Odpowied\u017a|"

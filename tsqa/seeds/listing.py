@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tsqa.errors import DataError
-from tsqa.lm_tasks import TaskLibrary, data_files, evaluated_split, task_library
+from tsqa.lm_tasks import TaskLibrary, count_documents, evaluated_split, task_library
 from tsqa.seeds.document import BOOLEAN_PAIRS
 from tsqa.seeds.guard import evaluated_identities, find_leak, find_obstacle
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
@@ -77,8 +77,9 @@ def list_tasks(
 
 def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     """Print a table and the totals, or one JSON object a line, to stdout."""
-    from rich.console import Console
     from rich.table import Table
+
+    from tsqa.progress import make_console
 
     if as_json:
         for row in rows:
@@ -95,7 +96,7 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
             _split(row.evaluated_split, row.evaluated_documents),
             row.excluded,
         )
-    console = Console(highlight=False)
+    console = make_console()
     if not console.is_terminal:
         console.width = 160
     console.print(table)
@@ -126,9 +127,9 @@ def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | No
         language=taxonomy.language(name, tags, family),
         kind=_kind(config),
         training_split=str(training or ""),
-        training_documents=_count(config, training),
+        training_documents=count_documents(config, training),
         evaluated_split=evaluated or "",
-        evaluated_documents=_count(config, evaluated),
+        evaluated_documents=count_documents(config, evaluated),
         excluded=excluded or "",
     )
 
@@ -139,21 +140,6 @@ def _kind(config: dict[str, Any]) -> str:
     choices = config.get("doc_to_choice")
     is_pair = isinstance(choices, list) and {str(c).casefold() for c in choices} in BOOLEAN_PAIRS
     return "boolean" if is_pair else "choice"
-
-
-def _count(config: dict[str, Any], split: str | None) -> int | None:
-    """Documents of a local data file."""
-    file = data_files(config).get(str(split))
-    if file is None or not file.is_file():
-        return None
-    if file.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(file).num_rows)
-    if file.suffix != ".jsonl":
-        return None
-    with file.open("rb") as handle:
-        return sum(1 for line in handle if line.strip())
 
 
 def _split(name: str, documents: int | None) -> str:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tsqa.artifact import file_identity
 from tsqa.errors import DataError
+from tsqa.hub import PINS
+from tsqa.identity import file_identity
 from tsqa.recipe import ColumnsSection, DatasetSection
 from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
 from tsqa.seeds.document import Reading, Unusable, read_target
@@ -41,7 +42,7 @@ class Files:
 
     @property
     def revision(self) -> str:
-        return "+".join(file_identity(path)["sha256_edges"][:12] for path in self.paths[:8])
+        return "+".join(file_identity(path)["blake3"][:12] for path in self.paths[:8])
 
     def columns(self) -> list[str]:
         """The columns of the first file; nested ones are not listed."""
@@ -100,7 +101,10 @@ def load_hub(section: DatasetSection) -> Any:
     datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
     try:
         return datasets.load_dataset(
-            section.path, section.subset, split=section.split, revision=section.revision
+            section.path,
+            section.subset,
+            split=section.split,
+            revision=PINS.commit("dataset", section.path, section.revision) or section.revision,
         )
     except Exception as error:
         raise DataError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
+from tsqa.own_files import damaged
 from tsqa.recipe import AnswerKind
 
 
@@ -38,3 +41,11 @@ class Seed:
     doc_id: int
     content_hash: str
     """sha256 of normalised context, question and answer, 16 hex digits."""
+
+
+def read_seed(path: Path, number: int, line: bytes) -> Seed:
+    """The seed in a line of `seeds.jsonl`; DataError where it is none."""
+    try:
+        return Seed(**json.loads(line))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, f"line {number}: no seed: {error}") from error

@@ -13,14 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from tsqa.artifact import file_identity
 from tsqa.errors import DataError, LeakError, RecipeError
+from tsqa.identity import file_identity
 from tsqa.lm_tasks import (
     TaskLibrary,
-    data_files,
     dataset_identity,
     evaluated_split,
     revision_of,
+    split_files,
     task_library,
 )
 from tsqa.recipe import DatasetSection, SeedsSection, needed
@@ -301,8 +301,7 @@ def _task_origin(
     family, capability, language = _labels(name, library, taxonomy)
     subset = config.get("dataset_name")
     training = config.get("training_split") if which == "train" else evaluated_split(config)
-    file = data_files(config).get(str(training))
-    is_local = file is not None and file.is_file()
+    files = [file for file in split_files(config, training) if file.is_file()]
     given = (config.get("dataset_kwargs") or {}).get("revision")
     named = [str(config[k]) for k in ("dataset_path", "dataset_name") if config.get(k)]
     return Origin(
@@ -311,10 +310,10 @@ def _task_origin(
         capability=capability,
         subject="" if subset is None or str(subset) in _PLAIN_SUBSETS else str(subset),
         language=language,
-        dataset=file.name if file is not None and is_local else ":".join(named),
-        revision=file_identity(file)["sha256_edges"][:12]
-        if file is not None and is_local
-        else split.revision or str(given or ""),
+        dataset="+".join(file.name for file in files[:8]) or ":".join(named),
+        revision="+".join(file_identity(file)["blake3"][:12] for file in files[:8])
+        or split.revision
+        or str(given or ""),
         split=str(training or which),
         licence=split.licence,
     )

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from tsqa.artifact import write_jsonl
 from tsqa.errors import DataError, LeakError, RecipeError
-from tsqa.lm_tasks import data_files, evaluated_split, split_identity, task_library
+from tsqa.lm_tasks import evaluated_split, is_local, split_identity, task_library
 from tsqa.progress import progress_bar
 from tsqa.recipe import Recipe, SeedsSection, needed
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
@@ -189,7 +189,7 @@ def _evaluated_keys(
             (name, include)
             for name in library.leaf_tasks()
             if (split := evaluated_split(library.config(name)))
-            and split in data_files(library.config(name))
+            and is_local(library.config(name), split)
         } - required
     keys: set[int] = set()
     unread: list[str] = []

@@ -1,7 +1,8 @@
 """Teachers: engines that answer requests, in whatever order they finish.
 
 Promises: a request that cannot be served ends as a completion with its reason, never as an
-exception; a dead engine raises EngineError with the tail of its log and a likely fix.
+exception; a dead engine raises EngineError with the tail of its log and a likely fix, and one that
+will answer nobody RefusedError.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
+
+TEACHER_KEY = "generate.teacher"
+_ERROR = "error: "
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,35 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back. `finish_reason`: stop, length, prompt_too_long, or `error: ...`."""
+    """What came back, or why nothing did.
+
+    `finish_reason`: stop and length end a text; prompt_too_long, content_filter, refusal and tool_calls are answers
+    too, since asking again gives the same; `error: ...` is none.
+    """
 
     id: str
     text: str
     prompt_tokens: int
     output_tokens: int
     finish_reason: str
+
+    @property
+    def is_answer(self) -> bool:
+        return not self.finish_reason.startswith(_ERROR)
+
+    @property
+    def failure(self) -> str:
+        """Why there is no answer."""
+        return self.finish_reason.removeprefix(_ERROR)
+
+
+def failed(request_id: str, reason: str) -> Completion:
+    """A request that has no answer."""
+    return Completion(request_id, "", 0, 0, _ERROR + reason)
+
+
+class RefusedError(EngineError):
+    """Asking again cannot help: it stops the stage, and is never taken for a death."""
 
 
 class Engine(Protocol):
@@ -60,13 +87,13 @@ class Engine(Protocol):
 
 
 def open_engine(
-    section: TeacherSection, model: str, log: Path, seed: int
+    section: TeacherSection, model: str, log: Path, seed: int, key: str = TEACHER_KEY
 ) -> AbstractContextManager[Engine]:
-    """Start the engine a recipe names; leaving the context ends it."""
+    """Start the engine a recipe names; leaving the context ends it. `key`: where it is named."""
     if section.engine == "openai":
         from tsqa.teachers.endpoint import EndpointEngine
 
-        return EndpointEngine(section, model, log)
+        return EndpointEngine(section, model, log, key)
     from tsqa.teachers.vllm import VllmEngine
 
-    return VllmEngine(section, model, log, seed)
+    return VllmEngine(section, model, log, seed, key)

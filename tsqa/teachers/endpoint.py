@@ -1,23 +1,27 @@
 """OpenAI-compatible endpoints as a teacher: `vllm serve` or any other, one URL or several.
 
-Promises: 429, 5xx, timeouts, lost connections and unreadable answers are tried again, and a
-request that waits for its next try takes no place among those in flight; a request that fails for
-good is a completion with its reason; a wrong key, model or URL raises EngineError, and so does an
-endpoint that fails every request, before those count as answered. Tries are noted in `engine.log`.
+Promises: 429, 5xx, timeouts, lost connections and unreadable answers are tried again, those that
+tell of an outage for a while and not without a word, and a request that waits for its next try
+takes no place among those in flight; a request that fails for good is a completion with its
+reason; a wrong key, model or URL, an empty account and a redirect raise RefusedError. Tries are
+noted in `engine.log`. Whatever ends the thread that holds the connections is raised, not waited
+for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
-import os
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
@@ -26,37 +30,55 @@ import openai
 
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.teachers import Completion, Request
+from tsqa.secrets import redact_data, split_url
+from tsqa.teachers import TEACHER_KEY, Completion, RefusedError, Request, failed
+from tsqa.teachers.connection import Connection, read_key
 from tsqa.teachers.content import read_message
+from tsqa.teachers.failures import (
+    is_filtered,
+    is_out_of_quota,
+    is_too_long,
+    one_line,
+    refuses_system,
+)
+from tsqa.teachers.outage import Outage
 
 _START_SECONDS = 30.0
+_LOOK_SECONDS = 2.0
+"""How often the thread is looked at, while nothing comes."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
-_FAILURES_IN_A_ROW = 20
 _PASSING = (408, 409, 425, 429)
-_TOO_LONG = ("context length", "context_length", "context window", "maximum model length")
+_OUTAGE = (429, 502, 503, 504, 529)
+"""Of no request in particular."""
+_MOST_TOKENS = 10**9
 
 
 class EndpointEngine:
     """A context manager; an event loop in its own thread holds the connections."""
 
-    def __init__(self, section: TeacherSection, model: str, log: Path) -> None:
-        self._section, self._model, self._log = section, model, log
-        self._key = os.environ.get(section.api_key_env, "")
+    def __init__(
+        self, section: TeacherSection, model: str, log: Path, key: str = TEACHER_KEY
+    ) -> None:
+        self._section, self._model, self._log, self._key = section, model, log, key
+        self._secret = read_key(section, key)
         self._interval = 60 / section.requests_per_minute if section.requests_per_minute else 0.0
         self._next_start = 0.0
-        self._results: SimpleQueue[Completion | BaseException] = SimpleQueue()
-        self._unanswered = 0
-        self._held: list[Completion] = []
-        """Failures since the last answer, not yet delivered."""
+        self._results: SimpleQueue[Completion | EngineError] = SimpleQueue()
+        self._outage = Outage(section.outage_minutes, f"{key}.outage_minutes", self._note)
 
     def __enter__(self) -> Self:
         ready: Future[None] = Future()
-        self._thread = Thread(target=asyncio.run, args=(self._serve(ready),), daemon=True)
-        self._thread.start()
+        self._thread = Thread(target=self._run, args=(ready,), daemon=True)
         try:
-            ready.result()
+            self._thread.start()
+        except RuntimeError as error:
+            raise self._explain_end(error) from error
+        try:
+            ready.result(2 * _START_SECONDS)
+        except TimeoutError as error:
+            raise self._explain_end(error) from error
         except BaseException:
-            self._thread.join()
+            self._thread.join(_START_SECONDS)
             raise
         return self
 
@@ -66,8 +88,9 @@ class EndpointEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_START_SECONDS)
 
     @property
     def capacity(self) -> int:
@@ -75,12 +98,15 @@ class EndpointEngine:
 
     def submit(self, requests: Sequence[Request]) -> None:
         """To the least loaded endpoint, all to one: they share what they can of their prompts."""
-        self._loop.call_soon_threadsafe(self._accept, requests)
+        try:
+            self._loop.call_soon_threadsafe(self._accept, requests)
+        except RuntimeError as error:
+            raise self._explain_end(error) from error
 
     def collect(self) -> list[Completion]:
         done: list[Completion] = []
         while not (done and self._results.empty()):
-            result = self._results.get()
+            result = self._next_result()
             if isinstance(result, Completion):
                 done.append(result)
                 continue
@@ -90,16 +116,41 @@ class EndpointEngine:
             raise result
         return done
 
+    def _next_result(self) -> Completion | EngineError:
+        while True:
+            try:
+                return self._results.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                if not self._thread.is_alive() and self._results.empty():
+                    raise self._explain_end(None) from None
+
+    def _run(self, ready: Future[None]) -> None:
+        """The thread: whatever ends it is raised in the caller's."""
+        serving = self._serve(ready)
+        try:
+            asyncio.run(serving)
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            serving.close()
+            explained = error if isinstance(error, EngineError) else self._explain_end(error)
+            if not ready.done():
+                ready.set_exception(explained)
+            self._results.put(explained)
+
+    def _explain_end(self, error: BaseException | None) -> EngineError:
+        urls = ", ".join(split_url(url).url for url in self._section.urls)
+        cause = _named(error) if error is not None else "its thread ended"
+        if isinstance(error, (OSError, MemoryError, RuntimeError)):
+            fix = f"raise the limits of this process (ulimit -a), or lower {self._key}.max_num_seqs"
+        else:
+            fix = f"run the same command again to continue; the tries are in {self._log}"
+        return EngineError(f"{urls}: the connections could not be kept: {cause}", fix)
+
     async def _serve(self, ready: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        try:
-            urls = self._section.urls
-            self._endpoints = [_Endpoint(url, self._section, self._key) for url in urls]
-            await asyncio.gather(*map(self._check_start, self._endpoints))
-        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
-            ready.set_exception(error)
-            return
+        urls = self._section.urls
+        self._endpoints = [Connection(url, self._section, self._secret) for url in urls]
+        await asyncio.gather(*map(self._check_start, self._endpoints))
         ready.set_result(None)
         await self._stop.wait()
         for task in self._tasks:
@@ -108,14 +159,16 @@ class EndpointEngine:
         for endpoint in self._endpoints:
             await endpoint.client.close()
 
-    async def _check_start(self, endpoint: _Endpoint) -> None:
+    async def _check_start(self, endpoint: Connection) -> None:
         client = endpoint.client.with_options(timeout=_START_SECONDS)
         try:
-            await client.models.with_raw_response.list()
-        except openai.APIConnectionError as error:
+            async with asyncio.timeout(_START_SECONDS):
+                await client.models.with_raw_response.list()
+        except (openai.APIConnectionError, TimeoutError) as error:
+            cause = _cause(error) if str(error) else f"in {_START_SECONDS:g} s"
             raise EngineError(
-                f"{endpoint.url}: no answer ({_cause(error)})",
-                "start the endpoint, or correct teacher.urls",
+                f"{endpoint.url}: no answer ({cause})",
+                f"start the endpoint, or correct {self._key}.urls",
             ) from error
         except openai.APIStatusError as error:
             # Not every endpoint lists its models.
@@ -123,87 +176,142 @@ class EndpointEngine:
                 raise self._explain_refusal(endpoint, error) from error
 
     def _accept(self, requests: Sequence[Request]) -> None:
-        endpoint = self._choose()
-        endpoint.load += len(requests)
-        self._unanswered += len(requests)
-        for request in requests:
-            task = asyncio.create_task(self._answer(request, endpoint))
-            self._tasks.add(task)
-            task.add_done_callback(self._finish)
+        try:
+            endpoint = self._choose()
+            endpoint.load += len(requests)
+            for request in requests:
+                task = asyncio.create_task(self._answer(request, endpoint))
+                self._tasks.add(task)
+                task.add_done_callback(self._finish)
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            self._results.put(self._explain_end(error))
 
-    def _choose(self) -> _Endpoint:
+    def _choose(self) -> Connection:
         now = time.monotonic()
         return min(self._endpoints, key=lambda e: (e.rests_until > now, e.load))
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._results.put(error)
+            explained = error if isinstance(error, EngineError) else self._explain_end(error)
+            self._results.put(explained)
 
-    async def _answer(self, request: Request, endpoint: _Endpoint) -> None:
-        reason, wait = "", 0.0
-        for attempt in range(self._section.retries + 1):
-            if attempt:
-                await asyncio.sleep(wait)
-                endpoint = self._choose()
-                endpoint.load += 1
+    async def _answer(self, request: Request, endpoint: Connection) -> None:
+        tries, first = 0, None
+        while True:
             try:
-                self._settle(await self._try(request, endpoint), endpoint)
+                completion = await self._try(request, endpoint)
+                if completion.is_answer:
+                    self._outage.end()
+                self._results.put(completion)
                 return
             except _PassingError as error:
-                reason, wait = str(error), max(error.retry_after, _backoff(request.id, attempt))
+                failure = error
             finally:
                 endpoint.load -= 1
-            self._note(f"{endpoint.url}: {request.id}, try {attempt + 1}: {reason}")
-        self._settle(Completion(request.id, "", 0, 0, f"error: {reason}"), endpoint)
+            tries += 1
+            now = time.monotonic()
+            first = now if first is None else first
+            if failure.is_outage:
+                self._outage.note(endpoint.url, str(failure))
+            self._note(f"{endpoint.url}: {request.id}, try {tries}: {failure}")
+            wait = max(failure.retry_after, _backoff(request.id, tries - 1))
+            left = self._outage.seconds_left(first) if failure.is_outage else 0.0
+            if tries > self._section.retries:
+                if left <= 0:
+                    break
+                wait = min(wait, left)
+            await asyncio.sleep(wait)
+            endpoint = self._choose()
+            endpoint.load += 1
+        self._results.put(failed(request.id, str(failure)))
 
-    async def _try(self, request: Request, endpoint: _Endpoint) -> Completion:
-        """One try; _PassingError where another may succeed, EngineError where none can."""
+    async def _try(self, request: Request, endpoint: Connection) -> Completion:
+        """One try; _PassingError where another may succeed, RefusedError where none can."""
         try:
             async with endpoint.slots:
                 await self._wait_for_turn(endpoint)
+                sends_system = endpoint.sends_system(request)
                 async with asyncio.timeout(self._section.timeout_seconds):
                     body = await endpoint.post(self._model, request)
         except openai.APIStatusError as error:
+            if sends_system and refuses_system(_said(error)):
+                endpoint.merges_system = True
+                self._note(f"{endpoint.url}: takes no system turn: it begins the user's from now")
+                return await self._try(request, endpoint)
             return self._judge_status(request, endpoint, error)
         except (openai.APITimeoutError, TimeoutError) as error:
             seconds = self._section.timeout_seconds
-            raise _PassingError(f"no answer in {seconds:g} s (teacher.timeout_seconds)") from error
+            raise _PassingError(
+                f"no answer in {seconds:g} s ({self._key}.timeout_seconds)"
+            ) from error
         except openai.OpenAIError as error:
+            if _errno(error) in (errno.EMFILE, errno.ENFILE):
+                raise self._explain_end(OSError(_cause(error))) from error
             endpoint.rest(_FIRST_WAIT)
-            raise _PassingError(f"connection lost: {_cause(error)}") from error
+            raise _PassingError(f"connection lost: {_cause(error)}", is_outage=True) from error
         except Exception as error:  # noqa: BLE001 - text that cannot be sent stops only itself
-            return Completion(request.id, "", 0, 0, f"error: {_short(str(error))}")
-        return _read_reply(request, body)
+            return failed(request.id, _named(error))
+        try:
+            return _read_reply(request, redact_data(body))
+        except _PassingError:
+            if is_out_of_quota(200, body):
+                raise self._explain_quota(endpoint, one_line(body)) from None
+            raise
 
     def _judge_status(
-        self, request: Request, endpoint: _Endpoint, error: openai.APIStatusError
+        self, request: Request, endpoint: Connection, error: openai.APIStatusError
     ) -> Completion:
-        status, message = error.status_code, _status_line(error)
+        status, said, headers = error.status_code, _said(error), error.response.headers
+        message = _status_line(error)
+        if is_out_of_quota(status, said, "retry-after" in headers):
+            raise self._explain_quota(endpoint, message) from error
+        if 300 <= status < 400:
+            raise self._explain_redirect(endpoint, error) from error
+        if status in (400, 403) and is_filtered(said):
+            return Completion(request.id, "", 0, 0, "content_filter")
         if status in (401, 403, 404):
             raise self._explain_refusal(endpoint, error) from error
         if status in _PASSING or status >= 500:
-            pause = min(_retry_after(error.response.headers), self._section.timeout_seconds)
+            pause = min(_retry_after(headers), self._section.timeout_seconds)
             endpoint.rest(pause)
-            raise _PassingError(message, pause) from error
-        is_too_long = any(mark in error.message.lower() for mark in _TOO_LONG)
-        reason = "prompt_too_long" if is_too_long else f"error: {message}"
-        return Completion(request.id, "", 0, 0, reason)
+            raise _PassingError(message, pause, status in _OUTAGE) from error
+        if is_too_long(said):
+            return Completion(request.id, "", 0, 0, "prompt_too_long")
+        return failed(request.id, message)
 
-    def _explain_refusal(self, endpoint: _Endpoint, error: openai.APIStatusError) -> EngineError:
-        message = f"{endpoint.url}: {_status_line(error)}"
-        if error.status_code == 404:
-            return EngineError(
-                f"{message} (model {self._model})", "correct teacher.model.path or teacher.urls"
-            )
-        variable = self._section.api_key_env
-        state = "holds a key that is refused" if self._key else "is not set"
-        return EngineError(
-            f"{message} (the environment variable {variable} {state})",
-            f"put the key into {variable}, or name another variable in teacher.api_key_env",
+    def _explain_quota(self, endpoint: Connection, message: str) -> RefusedError:
+        return RefusedError(
+            f"{endpoint.url}: the quota of the account is used up: {message}",
+            "top the account up, or raise its quota; what was answered is kept, and the same "
+            "command then asks only for what is missing",
         )
 
-    async def _wait_for_turn(self, endpoint: _Endpoint) -> None:
+    def _explain_redirect(self, endpoint: Connection, error: openai.APIStatusError) -> RefusedError:
+        location = error.response.headers.get("location", "")
+        with contextlib.suppress(ValueError):
+            location = split_url(str(error.response.url.join(location))).url
+        return RefusedError(
+            f"{endpoint.url} redirects to {one_line(location)} ({error.status_code}): prompts and "
+            "keys are sent nowhere but where the recipe says",
+            f"if that is the right place, put it into {self._key}.urls",
+        )
+
+    def _explain_refusal(self, endpoint: Connection, error: openai.APIStatusError) -> RefusedError:
+        message = f"{endpoint.url}: {_status_line(error)}"
+        if error.status_code == 404:
+            return RefusedError(
+                f"{message} (model {self._model})",
+                f"correct {self._key}.model.path or {self._key}.urls",
+            )
+        variable = self._section.api_key_env
+        state = "holds a key that is refused" if self._secret else "is not set"
+        return RefusedError(
+            f"{message} (the environment variable {variable} {state})",
+            f"put the key into {variable}, or name another variable in {self._key}.api_key_env",
+        )
+
+    async def _wait_for_turn(self, endpoint: Connection) -> None:
         while (pause := endpoint.rests_until - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         if self._interval:
@@ -212,87 +320,17 @@ class EndpointEngine:
             self._next_start = start + self._interval
             await asyncio.sleep(start - now)
 
-    def _settle(self, completion: Completion, endpoint: _Endpoint) -> None:
-        """Deliver an answer; hold a failure back until it shows whose fault it is.
-
-        Failures in a row, with no answer between them, are the endpoint's; one before an answer,
-        or with nothing else under way, is the request's own.
-        """
-        self._held.append(completion)
-        failed = completion.finish_reason.startswith("error")
-        limit = max(2, min(_FAILURES_IN_A_ROW, self.capacity))
-        if failed and len(self._held) >= limit:
-            reason = completion.finish_reason.removeprefix("error: ")
-            self._results.put(
-                EngineError(
-                    f"{limit} requests in a row failed; the last at {endpoint.url}: {reason}; "
-                    f"all tries are in {self._log}",
-                    "see to the endpoint; for 429 lower teacher.max_num_seqs or set "
-                    "teacher.requests_per_minute",
-                )
-            )
-        elif not failed or len(self._held) == self._unanswered:
-            for done in self._held:
-                self._results.put(done)
-            self._unanswered -= len(self._held)
-            self._held.clear()
-
     def _note(self, line: str) -> None:
-        with self._log.open("a", encoding="utf-8") as log:
+        with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-
-
-class _Endpoint:
-    """One base URL with its connections."""
-
-    def __init__(self, url: str, section: TeacherSection, key: str) -> None:
-        self.url = url
-        self.client = openai.AsyncOpenAI(
-            base_url=url,
-            api_key=key or "none",  # the client insists on one
-            timeout=section.timeout_seconds,
-            max_retries=0,
-        )
-        self.slots = asyncio.Semaphore(section.max_num_seqs)
-        self.load = 0
-        self.rests_until = 0.0
-        """Monotonic time; nothing is sent before it."""
-
-    def rest(self, seconds: float) -> None:
-        self.rests_until = max(self.rests_until, time.monotonic() + seconds)
-
-    async def post(self, model: str, request: Request) -> str:
-        """The body of the answer."""
-        common: dict[str, Any] = {
-            "model": model,
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.seed,
-        }
-        if request.stop:
-            common["stop"] = list(request.stop)
-        if not request.messages:
-            reply = await self.client.completions.with_raw_response.create(
-                prompt=request.prompt, **common
-            )
-            return str(reply.text)
-        if request.schema is not None:
-            schema = {"name": "item", "schema": request.schema}
-            common["response_format"] = {"type": "json_schema", "json_schema": schema}
-        messages: Any = list(request.messages)
-        answer = await self.client.chat.completions.with_raw_response.create(
-            messages=messages, **common
-        )
-        return str(answer.text)
 
 
 class _PassingError(Exception):
     """A try failed in a way that may pass; `retry_after` in seconds, as the endpoint asked."""
 
-    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+    def __init__(self, reason: str, retry_after: float = 0.0, is_outage: bool = False) -> None:
         super().__init__(reason)
-        self.retry_after = retry_after
+        self.retry_after, self.is_outage = retry_after, is_outage
 
 
 def _read_reply(request: Request, body: str) -> Completion:
@@ -302,16 +340,25 @@ def _read_reply(request: Request, body: str) -> Completion:
         is_chat = bool(request.messages)
         text, end = read_message(choice["message"] if is_chat else {"content": choice["text"]})
         reason = end or choice.get("finish_reason")
-        usage = reply.get("usage") or {}
-        prompt_tokens = int(usage.get("prompt_tokens") or 0)
-        output_tokens = int(usage.get("completion_tokens") or 0)
+        usage = reply.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        prompt_tokens = _tokens(usage.get("prompt_tokens"))
+        output_tokens = _tokens(usage.get("completion_tokens"))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _PassingError(f"unreadable answer: {_short(body)}") from error
-    if reason in ("content_filter", "abort", "error"):
-        reason = f"error: {reason}"
-    elif reason != "length" and not end:
+        raise _PassingError(f"unreadable answer: {one_line(body)}") from error
+    if reason in ("abort", "error"):
+        return failed(request.id, reason)
+    if reason not in ("length", "content_filter") and not end:
         reason = "stop"  # endpoints name the end in many ways
     return Completion(request.id, text, prompt_tokens, output_tokens, reason)
+
+
+def _tokens(value: Any) -> int:
+    """A count as the endpoint gives it; 0 for what is none."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not 0 <= value <= _MOST_TOKENS:
+        return 0
+    return int(value)
 
 
 def _backoff(request_id: str, attempt: int) -> float:
@@ -328,19 +375,33 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return 0.0
     return max(0.0, seconds)
 
 
-def _cause(error: openai.OpenAIError) -> str:
-    return str(error.__cause__ or "") or str(error)
+def _cause(error: BaseException) -> str:
+    return one_line(str(error.__cause__ or "") or str(error))
+
+
+def _named(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+def _errno(error: BaseException | None) -> int | None:
+    """Of the system's error behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """What the endpoint says, its own words for the kind first."""
+    return " ".join(filter(None, (str(error.code or ""), str(error.type or ""), error.message)))
 
 
 def _status_line(error: openai.APIStatusError) -> str:
     status = error.status_code
-    return f"{status} {_short(error.message.removeprefix(f'Error code: {status} - '))}"
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return f"{status} {one_line(error.message.removeprefix(f'Error code: {status} - '))}"

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from tsqa.artifact import file_identity
 from tsqa.errors import RecipeError
+from tsqa.hub import PINS, pinned_folder
+from tsqa.identity import folder_identity
 from tsqa.recipe import TeacherSection
 from tsqa.stage import StageContext
+from tsqa.teachers import TEACHER_KEY
 
 
 def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[str, str]:
@@ -27,35 +30,52 @@ def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[s
     path = section.model.path
     assert path is not None, "TeacherSection refuses model.config"
     folder = context.resolve(path)
-    if section.engine == "openai" or not folder.is_dir():
+    if section.engine == "openai":
         return path, path
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in (".json", ".jinja", ".safetensors")]
-    identity = json.dumps([file_identity(file) for file in files])
+    if not folder.is_dir():
+        commit = PINS.commit("model", path)
+        return pinned_folder(path), f"{path}@{commit}" if commit else path
+    identity = json.dumps(folder_identity(folder), sort_keys=True)
     return str(folder), hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def resolve_form(section: TeacherSection, model: str) -> Literal["chat", "completion"]:
+def merge_system(messages: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], ...]:
+    """The turns without those of the system, which begin the first of the user instead."""
+    system = [turn["content"] for turn in messages if turn["role"] == "system"]
+    others = [dict(turn) for turn in messages if turn["role"] != "system"]
+    place = next((n for n, turn in enumerate(others) if turn["role"] == "user"), None)
+    if system and place is None:
+        others.insert(0, {"role": "user", "content": "\n\n".join(system)})
+    elif system and place is not None:
+        joined = "\n\n".join([*system, others[place]["content"]])
+        others[place] = others[place] | {"content": joined}
+    return tuple(others)
+
+
+def resolve_form(
+    section: TeacherSection, model: str, key: str = TEACHER_KEY
+) -> Literal["chat", "completion"]:
     """`auto` decided; raise RecipeError where the model cannot be asked as the section says."""
     if section.form == "completion":
         return "completion"
-    if has_chat_template(section, model):
+    if has_chat_template(section, model, key):
         return "chat"
     if section.form == "auto" and not section.structured:
         return "completion"
-    key = "form: chat" if section.form == "chat" else "structured: true"
+    wish = "form: chat" if section.form == "chat" else "structured: true"
     raise RecipeError(
-        f"teacher.{key} needs a chat template, and {model} has none",
+        f"{key}.{wish} needs a chat template, and {model} has none",
         "use an instruct model, or form: completion with structured: false",
     )
 
 
-def has_chat_template(section: TeacherSection, model: str) -> bool:
+def has_chat_template(section: TeacherSection, model: str, key: str = TEACHER_KEY) -> bool:
     """Whether the model was made to be asked by chat messages; endpoints take them always."""
     if section.engine == "openai":
         return True
     folder = Path(model)
     if not folder.is_dir():
-        return _hub_has_template(section, model)
+        return _hub_has_template(section, model, key)
     if any((folder / f"chat_template.{ending}").is_file() for ending in ("jinja", "json")):
         return True
     config = folder / "tokenizer_config.json"
@@ -64,7 +84,7 @@ def has_chat_template(section: TeacherSection, model: str) -> bool:
     return bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
 
 
-def _hub_has_template(section: TeacherSection, model: str) -> bool:
+def _hub_has_template(section: TeacherSection, model: str, key: str) -> bool:
     from transformers import AutoTokenizer
 
     try:
@@ -73,7 +93,7 @@ def _hub_has_template(section: TeacherSection, model: str) -> bool:
         )
     except (OSError, ValueError) as error:
         raise RecipeError(
-            f"teacher.model.path: {model}: no tokenizer: {str(error).splitlines()[0]}",
+            f"{key}.model.path: {model}: no tokenizer: {str(error).splitlines()[0]}",
             "correct the path: a Hugging Face model folder or hub id",
         ) from error
     return bool(tokenizer.chat_template)

@@ -13,16 +13,19 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Thread
 from typing import IO, Any
 
 from tsqa.process import die_with_parent
+from tsqa.teachers.form import merge_system
 
 _CPU_BATCHED_TOKENS = 4096
 _PROMPTS_KEPT = 1024
 """Tokenised prompts; the votes of one question share theirs."""
+_PROBE = "Answer in the language of the question."
 
 
 def main() -> None:
@@ -39,7 +42,9 @@ def main() -> None:
 
 
 def _serve(inbox: SimpleQueue[Any], results: IO[str]) -> None:
-    worker = Worker(_start(inbox.get()))
+    config = inbox.get()
+    template = config.pop("template")
+    worker = Worker(_start(config), template["kwargs"], template["system"])
     _send(results, [])  # it is ready
     while True:
         done: list[dict[str, Any]] = []
@@ -53,9 +58,14 @@ def _serve(inbox: SimpleQueue[Any], results: IO[str]) -> None:
 class Worker:
     """Requests as JSON objects in, completions as JSON objects out."""
 
-    def __init__(self, llm: Any) -> None:
+    def __init__(self, llm: Any, template_kwargs: dict[str, Any], system: str) -> None:
+        """`system`: send, or auto, which merges the system turn where the template has none."""
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
+        self._template_kwargs = template_kwargs
+        self._merges_system = system == "auto" and self._loses_system()
+        if self._merges_system:
+            print("The chat template takes no system turn: it begins the user's.", flush=True)
         self._limit = self._engine.model_config.max_model_len
         self._encode = lru_cache(_PROMPTS_KEPT)(self._tokenize)
 
@@ -91,10 +101,29 @@ class Worker:
         turns = json.loads(messages)
         if not turns:
             return tuple(self._tokenizer.encode(prompt))
-        template = self._tokenizer.apply_chat_template
-        text = template(turns, tokenize=False, add_generation_prompt=True)
+        text = self._fill_template(merge_system(turns) if self._merges_system else turns)
         # The template writes the special tokens itself.
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _fill_template(self, turns: Sequence[Mapping[str, str]]) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                list(turns), tokenize=False, add_generation_prompt=True, **self._template_kwargs
+            )
+        )
+
+    def _loses_system(self) -> bool:
+        """Whether the template refuses a system turn or drops it, and takes it in the user's."""
+        turns = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "Hello."}]
+        try:
+            if _PROBE in self._fill_template(turns):
+                return False
+        except Exception:  # noqa: BLE001 - templates raise what they like
+            pass
+        try:
+            return _PROBE in self._fill_template(merge_system(turns))
+        except Exception:  # noqa: BLE001 - then each request says what is wrong
+            return False
 
 
 def _start(config: dict[str, Any]) -> Any:
@@ -161,8 +190,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _read(inbox: SimpleQueue[Any]) -> None:
-    for line in sys.stdin:
-        inbox.put(json.loads(line))
+    try:
+        for line in sys.stdin:
+            inbox.put(json.loads(line))
+    except BaseException:  # noqa: BLE001 - without requests the process would wait for ever
+        traceback.print_exc()
+        os._exit(1)
     os._exit(0)  # nobody waits for what is unfinished
 
 

@@ -1,0 +1,99 @@
+"""Tasks that score programs: what the model writes runs within this machine's boundary.
+
+lm-eval's own (humaneval, mbpp) call Hugging Face's metric `code_eval`, which runs programs in
+this process's children, unguarded, and is itself code from the hub. `bounded_metric` puts one of
+the same name, arguments and results in its place.
+
+Promise: a task whose metric is not that one is told apart, as nothing is known of what it runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from tsqa.sandbox import Boundary, run_program
+
+_SECONDS = 3.0
+_MEMORY = 4 << 30
+NAME = "code_eval"
+
+
+class CodeMetric:
+    """`code_eval`: the share of problems with a passing program among k, by their tests."""
+
+    def __init__(self, boundary: Boundary) -> None:
+        self._boundary = boundary
+
+    def compute(
+        self,
+        references: Sequence[str],
+        predictions: Sequence[Sequence[str]],
+        k: Sequence[int] = (1, 10, 100),
+        timeout: float = _SECONDS,
+        **unused: Any,
+    ) -> tuple[dict[str, float], dict[int, list[tuple[int, dict[str, Any]]]]]:
+        jobs = [
+            (task, number, program, tests)
+            for task, (programs, tests) in enumerate(zip(predictions, references, strict=True))
+            for number, program in enumerate(programs)
+        ]
+
+        def run(job: tuple[int, int, str, str]) -> str:
+            return run_program(self._boundary, job[2], job[3], timeout, _MEMORY)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            reasons = list(pool.map(run, jobs))
+        results: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+        for (task, number, _, _), reason in zip(jobs, reasons, strict=True):
+            said = f"failed: {reason}" if reason else "passed"
+            found = {"task_id": task, "passed": not reason, "result": said}
+            results[task].append((number, {**found, "completion_id": number}))
+        counts = [
+            (len(found), sum(result["passed"] for _, result in found))
+            for _, found in sorted(results.items())
+        ]
+        return {
+            f"pass@{n}": sum(_pass_at(n, *count) for count in counts) / len(counts)
+            for n in k
+            if counts and all(total >= n for total, _ in counts)
+        }, results
+
+
+@contextmanager
+def bounded_metric(boundary: Boundary) -> Iterator[None]:
+    """Tasks that are loaded here get the bounded metric for `evaluate.load("code_eval")`."""
+    import evaluate
+
+    load = evaluate.load
+
+    def replaced(path: str, *values: Any, **named: Any) -> Any:
+        return CodeMetric(boundary) if path == NAME else load(path, *values, **named)
+
+    evaluate.load = replaced
+    try:
+        yield
+    finally:
+        evaluate.load = load
+
+
+def is_bounded(task: Any) -> bool:
+    """Whether every metric of the task is one that runs programs by the bounded metric alone."""
+    metrics = list(getattr(task, "_metric_fn_list", {}).values())
+    return bool(metrics) and all(map(_runs_bounded, metrics))
+
+
+def _runs_bounded(metric: Any) -> bool:
+    function = getattr(metric, "__self__", None) or metric  # lm-eval keeps `function.__call__`
+    known = getattr(function, "__globals__", {})
+    return any(isinstance(value, CodeMetric) for value in known.values())
+
+
+def _pass_at(k: int, total: int, passed: int) -> float:
+    """The chance that one of k programs drawn from these passes."""
+    return 1.0 - math.comb(total - passed, k) / math.comb(total, k)

@@ -1,0 +1,74 @@
+"""Checkpoints hold tensors and numbers; nothing that they name is run as they are read.
+
+Promise: in `only_data()`, and in `python -m train.unpickling`, which converts a checkpoint, every
+`torch.load` (DeepSpeed's ask for any pickle) refuses what is not plain data or one of DeepSpeed's
+own few records; the refusal names what it found.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from tsqa.errors import CheckpointError
+
+_FORCED, _RELAXED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+_NAMED = re.compile(r"GLOBAL (\S+) was not an allowed|whose module (\S+) is blocked")
+
+
+@contextmanager
+def only_data(folder: str) -> Iterator[None]:
+    """Reading a checkpoint below `folder`; CheckpointError where one of its files asks for code."""
+    before = {name: os.environ.pop(name, None) for name in (_FORCED, _RELAXED)}
+    os.environ[_FORCED] = "1"
+    try:
+        with torch.serialization.safe_globals(_records()):
+            yield
+    except pickle.UnpicklingError as error:
+        raise refusal(folder, str(error)) from error
+    finally:
+        os.environ.pop(_FORCED)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def refusal(folder: str, error: str) -> CheckpointError:
+    found = _NAMED.search(error)
+    what = f"asks for {found[1] or found[2]}" if found else "is no plain data"
+    return CheckpointError(
+        f"{folder}: a file of this checkpoint {what}, which could run code; it is not read",
+        "use a checkpoint that tsqa wrote, or delete it to start the training anew",
+    )
+
+
+def is_refusal(error: str) -> bool:
+    """Whether the output of a conversion says that a file was refused."""
+    return "Weights only load failed" in error
+
+
+def _records() -> list[Any]:
+    """What DeepSpeed's checkpoints hold beside tensors, numbers, texts and collections."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+
+
+def main() -> None:
+    """DeepSpeed's conversion to the universal form, with its own arguments."""
+    from deepspeed.checkpoint import ds_to_universal
+
+    os.environ.pop(_RELAXED, None)
+    os.environ[_FORCED] = "1"
+    torch.serialization.add_safe_globals(_records())
+    ds_to_universal.main(ds_to_universal.parse_arguments())
+
+
+if __name__ == "__main__":
+    main()

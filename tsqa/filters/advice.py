@@ -1,0 +1,41 @@
+"""What to change where a filter rejects everything: by its step and its reason."""
+
+from __future__ import annotations
+
+from tsqa.teachers import TEACHER_KEY
+from tsqa.teachers.failures import likely_fix
+
+_ADVICE = (
+    ("cut off at", "raise generate.question.max_tokens and generate.answer.max_tokens"),
+    ("prompt longer than", "raise generate.teacher.max_model_len, or lower generate.shots"),
+    ("content filter", "use another teacher or other seeds: the endpoint withholds its texts"),
+    ("refus", "use another teacher or other prompts (generate.prompts): this one refuses"),
+    ("no readable answer", "look at the votes, then adapt generate.prompts.answer to the teacher"),
+    ("thoughts without", "raise max_tokens of generate.question and generate.answer"),
+    ("unreadable record", "generate again: the candidates are damaged"),
+    ("code is not verified", "add the section filter.code, so that tests are run"),
+    ("no judgement", "look at the judge's replies, then adapt filter.judge.prompt"),
+    ("not tried", "see to the model of filter.triviality, then run the same command again"),
+    ("format:", "look at the replies, then adapt generate.prompts to the teacher"),
+    ("length:", "change filter.min_words or filter.max_words"),
+    ("language:", "change filter.languages, or use a teacher that writes them"),
+    ("agreement:", "use a stronger teacher, or lower filter.agreement"),
+    ("copy:", "raise generate.question.temperature, or filter.copy_similarity"),
+    ("code:", "use a stronger teacher, or raise filter.code.seconds"),
+    ("triviality:", "use harder seeds, or another model in filter.triviality"),
+    ("judge:", "use a stronger teacher, or lower filter.judge.min_score"),
+    ("reward:", "use a stronger teacher, or lower filter.reward.min_score"),
+    ("dedup:", "raise generate.question.temperature, or filter.dedup.threshold"),
+    ("decontamination:", "use other seeds: these are too near to what recipe.eval evaluates"),
+)
+
+
+def advise(rejected: str) -> str:
+    """The mend for what a summary calls `step: reason`."""
+    step, _, reason = rejected.partition(": ")
+    if reason.startswith("error: "):
+        return likely_fix(reason.removeprefix("error: "), TEACHER_KEY)
+    for mark, advice in _ADVICE:
+        if mark in f"{step}: {reason.lower()}":
+            return advice
+    return "look at the rejected items: tsqa inspect RECIPE --rejected"

@@ -1,0 +1,170 @@
+"""Whether a model folder is whole: every tensor that its config asks for is there, and no other.
+
+Guarantees: nothing is filled with random values and nothing is left unread without a word; no
+weight is read into memory (only the heads of the files are), and no pickle is opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
+
+_PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+_UNFINISHED = ("*.incomplete", "*.part", "*.tmp", "*.crdownload", "*.aria2")
+_POINTER = b"version https://git-lfs"
+_NAMED = 5
+
+
+def is_folder(path: str | None) -> bool:
+    """Whether a model's path is a folder here; anything else names a model of the hub."""
+    return path is not None and Path(path).is_dir()
+
+
+def check_files(folder: Path, key: str) -> None:
+    """Refuse a folder without config or safetensors, or with files of a broken download."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{key} = {folder}: no model here (config.json is missing)", "correct the path"
+        )
+    unfinished = sorted(path.name for kind in _UNFINISHED for path in folder.glob(kind))
+    if unfinished:
+        raise CheckpointError(
+            f"{key} = {folder}: {unfinished[0]} is left of an interrupted download",
+            "finish the download, or delete that file if the model is whole",
+        )
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted(path.name for kind in _PICKLED for path in folder.glob(kind))
+        raise CheckpointError(
+            f"{key} = {folder}: no weights (*.safetensors)"
+            + (f", and {pickled[0]} could run code when it is read" if pickled else ""),
+            "save the model again with save_pretrained, which writes safetensors",
+        )
+    for file in weights:
+        with file.open("rb") as handle:
+            if handle.read(len(_POINTER)) == _POINTER:
+                raise CheckpointError(
+                    f"{key} = {folder}: {file.name} is a Git LFS pointer, not the weights",
+                    "download the weights: git lfs pull",
+                )
+
+
+def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> None:
+    """Compare the tensors of a folder, or of a model of the hub, with those its config asks for.
+
+    Raises CheckpointError naming the missing, the unexpected and those of another shape.
+    """
+    import transformers
+
+    if is_folder(origin):
+        check_files(Path(origin), key)
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        _, found = transformers.AutoModelForCausalLM.from_pretrained(
+            origin,
+            device_map="meta",
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            ignore_mismatched_sizes=True,  # reported by name below
+            output_loading_info=True,
+        )
+    except TsqaError:
+        raise
+    except Exception as error:  # transformers and safetensors have many of their own
+        raise CheckpointError(
+            f"{key} = {origin}: cannot be loaded: {type(error).__name__}: {_first_line(error)}",
+            "its files are damaged or not all there: copy or download it again",
+        ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    refuse_differences(found, f"{key} = {origin}")
+
+
+def refuse_differences(found: Any, where: str) -> None:
+    """Raise CheckpointError unless transformers found every tensor, and no other, in its shape."""
+    kinds = {
+        "missing": [str(name) for name in found["missing_keys"]],
+        "unexpected": [str(name) for name in found["unexpected_keys"]],
+        "of another shape": [
+            f"{name} {_shape(here)}, not {_shape(asked)}"
+            for name, here, asked in found["mismatched_keys"]
+        ],
+    }
+    problems = [
+        f"{len(names)} tensor{'s' if len(names) > 1 else ''} {kind}: {_some(names)}"
+        for kind, names in kinds.items()
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where}: its weights are not those of its config.json: {'; '.join(problems)}",
+            "copy or download the model again; a missing tensor would be made up at random",
+        )
+
+
+def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
+    """Refuse a tokenizer that has no end of sequence, or more tokens than the model embeds."""
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"{key}: its tokenizer has no end-of-sequence token",
+            "set eos_token in tokenizer_config.json",
+        )
+    if len(tokenizer) > embeddings:
+        raise DataError(
+            f"{key}: the tokenizer has {len(tokenizer):,} tokens, the model only {embeddings:,}",
+            "use the model's own tokenizer: drop the section `tokenizer`",
+        )
+
+
+def check_positions(config: Any, length: int, key: str) -> None:
+    """Refuse rows or prompts longer than the positions that a model was made for."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and length > positions:
+        raise RecipeError(
+            f"{key} = {length:,} is beyond the model's {positions:,} positions "
+            "(max_position_embeddings)",
+            f"lower {key}, or extend the model's positions in its config first",
+        )
+
+
+def load_config(origin: str, key: str, trust_remote_code: bool = False) -> Any:
+    """The transformers config of a folder; CheckpointError where it cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(origin, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a broken JSON, an unknown model_type, a value out of range
+        raise CheckpointError(
+            f"{key} = {origin}: config.json cannot be read: {_first_line(error)}",
+            "correct it, or copy the model again",
+        ) from error
+
+
+def load_tokenizer(origin: str, key: str, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a folder or of the hub; DataError where it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(origin, trust_remote_code=trust_remote_code)
+    except (Exception, SystemError) as error:  # tokenizers panics on some files
+        raise DataError(
+            f"{key} = {origin}: the tokenizer cannot be read: {_first_line(error)}",
+            "its tokenizer.json is damaged or missing: copy the model again",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _shape(size: Any) -> str:
+    return "x".join(map(str, size))
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

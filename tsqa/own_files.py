@@ -1,0 +1,85 @@
+"""Readers of the files that tsqa itself writes.
+
+Promise: what is returned has the shape that its users rely on; a file that is damaged is an error
+that names it, what is wrong in it, and the stage to run again.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from tsqa.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+Object = dict[str, Any]
+Stages = dict[str, str]
+"""`stages.json` of a run: label -> fingerprint."""
+
+
+def read_own(path: Path, shape: type[T]) -> T:
+    """The JSON of a file, which is of this shape; DataError otherwise. Nothing is converted."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        adapter: TypeAdapter[Any] = _adapter(cast(Any, shape))
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise damaged(path, f"{key}: {problem['msg']}" if key else problem["msg"]) from error
+    except OSError as error:
+        raise damaged(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"not JSON: {error}") from error
+    return cast(T, value)
+
+
+def read_own_table(path: Path, columns: dict[str, pa.DataType], **options: Any) -> pa.Table:
+    """These columns of a parquet file, which have these types; DataError otherwise."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+        for name, kind in columns.items():
+            if name not in schema.names or schema.field(name).type != kind:
+                raise damaged(path, f"no column `{name}` of type {kind}")
+        return pq.read_table(path, columns=list(columns), **options)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, f"unreadable: {error}") from error
+
+
+def damaged(path: Path, reason: str, folder: Path | None = None) -> DataError:
+    """The error for a file of ours that is not as it was written; `folder` is its artifact."""
+    folder = folder or _artifact_of(path)
+    if folder is None:
+        return DataError(f"{path}: {reason}", "delete it and run the recipe again")
+    if folder.suffix == ".partial":
+        fix = f"delete {folder}; the stage `{folder.parent.name}` then starts afresh"
+    else:
+        fix = (
+            f"delete {folder} and run its stage `{folder.parent.name}` again: it will be rebuilt; "
+            "`tsqa verify` says what else is damaged"
+        )
+    return DataError(f"{path}: {reason}", fix)
+
+
+def _artifact_of(path: Path) -> Path | None:
+    """The folder `<store>/<stage>/<fingerprint>` that a file is in."""
+    parts = path.parts
+    if "artifacts" not in parts:
+        return None
+    store = len(parts) - 1 - parts[::-1].index("artifacts")
+    return Path(*parts[: store + 3]) if len(parts) > store + 3 else None
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)

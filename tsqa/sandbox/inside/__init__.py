@@ -1,0 +1,1 @@
+"""What runs within the boundary; it needs the standard library alone."""

@@ -1,0 +1,139 @@
+"""Run a program with its tests, within the boundary of this machine.
+
+Promises: it ends within its time, with all that it started; the verdict is the tests' process's,
+which shares no memory and no descriptor with the program's; the reason of a failure is at most a
+line, and holds nothing of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tsqa.errors import EngineError
+from tsqa.sandbox.boundary import Boundary
+
+_START_SECONDS = 2.0
+"""Wall time for the boundary and the interpreter to start, beside the program's own."""
+_PROBLEM_BYTES = 300
+_SIGNAL = 128
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a process within a boundary left."""
+
+    text: str
+    problem: str
+    """What its boundary said on the standard error."""
+    status: int
+
+
+def run_program(boundary: Boundary, answer: str, tests: str, seconds: float, memory: int) -> str:
+    """Return why the program fails its tests, or `""`.
+
+    CPU time is cut at `seconds` (rounded up), wall time at twice that and the start; `memory` is
+    in bytes.
+    """
+    wall = 2 * seconds + _START_SECONDS
+    try:
+        output = start(boundary, answer, tests, math.ceil(seconds), memory, wall)
+    except subprocess.TimeoutExpired:
+        return f"no end within {seconds:g} s"
+    if output.text:
+        return str(json.loads(output.text)["error"])
+    # bubblewrap reports the signal that ended what it runs as 128 and its number.
+    number = -output.status if output.status < 0 else output.status - _SIGNAL
+    if number <= 0:
+        raise EngineError(
+            f"a program could not be started within {boundary.kind}: {output.problem}",
+            "see `tsqa doctor`; look for a limit on processes or memory",
+        )
+    return f"ended without a verdict: {signal.Signals(number).name}"
+
+
+def start(
+    boundary: Boundary, answer: str, tests: str, seconds: int, memory: int, wall: float
+) -> Output:
+    """Run one job to its end; subprocess.TimeoutExpired where that is too far."""
+    with (
+        _folder() as folder,
+        tempfile.TemporaryFile() as job,
+        tempfile.TemporaryFile() as asked,
+        tempfile.TemporaryFile() as verdict,
+        tempfile.TemporaryFile() as problem,
+    ):
+        asked.write(tests.encode("utf-8", "surrogatepass"))
+        asked.seek(0)
+        described = {
+            "answer": answer,
+            "tests": asked.fileno(),
+            "seconds": seconds,
+            "bytes": memory,
+            "code": boundary.code,
+            "readable": boundary.readable,
+        }
+        job.write(json.dumps(described).encode())
+        job.seek(0)
+        process = subprocess.Popen(
+            boundary.command,
+            stdin=job,
+            stdout=verdict,
+            stderr=problem,
+            cwd=folder,
+            env={},
+            pass_fds=[asked.fileno()],
+            start_new_session=True,
+        )
+        try:
+            _wait(process, wall)
+        finally:
+            status = _kill_group(process)
+        verdict.seek(0)
+        problem.seek(0)
+        return Output(
+            verdict.read().decode("utf-8", "replace"),
+            problem.read(_PROBLEM_BYTES).decode("utf-8", "replace").strip(),
+            status,
+        )
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """The working directory; within namespaces it is in memory, and this one stays empty."""
+    folder = tempfile.mkdtemp()
+    try:
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder)
+        except (OSError, RecursionError):  # deeper than Python can go, for one
+            subprocess.run(["rm", "-rf", folder], check=False, stderr=subprocess.DEVNULL)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """As `process.wait`, which looks only every 50 ms."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+        if not waiting.poll(seconds * 1000):
+            raise subprocess.TimeoutExpired(process.args, seconds)
+    finally:
+        os.close(handle)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> int:
+    """End what is left of it; return its status. It is not reaped yet, so its number is its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()

@@ -1,0 +1,104 @@
+"""One base URL of an endpoint: its client, its places, and what is sent to it.
+
+Promises: a URL is shown without its login and parameters, which are sent all the same; a redirect
+is not followed; what a key holds is checked before it is sent, and never shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from typing import Any
+
+import openai
+
+from tsqa import secrets
+from tsqa.recipe import TeacherSection
+from tsqa.teachers import RefusedError, Request
+from tsqa.teachers.form import merge_system
+
+
+def read_key(section: TeacherSection, key: str) -> str:
+    """The API key of the environment, without the white space that files and shells add to it."""
+    value = os.environ.get(section.api_key_env, "").strip()
+    secrets.register(value)
+    for place, character in enumerate(value, 1):
+        if not " " <= character <= "~":
+            raise RefusedError(
+                f"the environment variable {section.api_key_env} ({key}.api_key_env) holds a key "
+                f"that no header can carry: its character {place} of {len(value)} is not ASCII, "
+                "or a control character",
+                "copy the key again, without quotes and line breaks",
+            )
+    return value
+
+
+class Connection:
+    """A base URL with its connections, and how many requests it has."""
+
+    def __init__(self, url: str, section: TeacherSection, key: str) -> None:
+        split = secrets.split_url(url)
+        secrets.register_url(url)
+        self.url = split.url
+        headers = {}
+        if split.login is not None:
+            login = base64.b64encode(":".join(split.login).encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
+        self.client = openai.AsyncOpenAI(
+            base_url=split.url,
+            api_key=key or "none",  # the client insists on one
+            timeout=section.timeout_seconds,
+            max_retries=0,
+            default_headers=headers,
+            default_query=dict(split.query),
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+        )
+        self.slots = asyncio.Semaphore(section.max_num_seqs)
+        self.load = 0
+        self.rests_until = 0.0
+        """Monotonic time; nothing is sent before it."""
+        self._how = section.request
+        self.merges_system = False
+        """Set when the endpoint turns out to take no system turn."""
+
+    def rest(self, seconds: float) -> None:
+        self.rests_until = max(self.rests_until, time.monotonic() + seconds)
+
+    def sends_system(self, request: Request) -> bool:
+        """Whether a request is put with a system turn that the user's could begin with instead."""
+        has_system = any(turn["role"] == "system" for turn in request.messages)
+        return has_system and self._how.system == "auto" and not self.merges_system
+
+    async def post(self, model: str, request: Request) -> str:
+        """The body of the answer."""
+        how = self._how
+        body: dict[str, Any] = {
+            how.token_limit: request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+        }
+        if request.stop:
+            body["stop"] = list(request.stop)
+        for name in how.omit:
+            body.pop(name, None)
+        extra = dict(how.extra_body)
+        if not request.messages:
+            reply = await self.client.completions.with_raw_response.create(
+                model=model, prompt=request.prompt, **body, extra_body=extra
+            )
+            return str(reply.text)
+        if request.schema is not None:
+            schema = {"name": "item", "schema": request.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if how.chat_template_kwargs:
+            extra["chat_template_kwargs"] = dict(how.chat_template_kwargs)
+        messages: Any = list(request.messages)
+        if self.merges_system:
+            messages = list(merge_system(request.messages))
+        answer = await self.client.chat.completions.with_raw_response.create(
+            model=model, messages=messages, **body, extra_body=extra
+        )
+        return str(answer.text)

@@ -1,0 +1,187 @@
+"""What it means that a request has no answer: for the others, for the stage, for who must mend it.
+
+Promises: what an endpoint said comes on one line, short, printable and without secrets; the fix is
+read from its words, and names a key of the recipe.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from tsqa.secrets import redact
+from tsqa.teachers import TEACHER_KEY, Completion, RefusedError
+
+IN_A_ROW = 20
+"""Failures without an answer between them after which nobody is answered."""
+_LONGEST = 200
+_READ = 600
+"""Characters of an error that are looked at: what follows may repeat the prompt."""
+_QUOTA = re.compile(
+    r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance is too low"
+    r"|(?:not|don't have) enough (?:credits?|balance|funds)|out of credits|quota[_ ]exhausted"
+    r"|billing[_ ](?:hard[_ ]limit|not[_ ]active)|account is not active|requires more credits"
+)
+_PERHAPS_QUOTA = re.compile(r"exceeded your current quota|check your plan and billing|payment requ")
+_RETRY_HINT = re.compile(r"retry[ _-]?(?:in|after|delay)|try again in|per[ _-]?minute")
+_TOO_LONG = re.compile(
+    r"context[ _]length|context window|maximum model length|(?:prompt|input|request) is too long"
+    r"|input length|reduce the length|too many (?:input |prompt )?tokens|longer than the maximum"
+)
+_FILTERED = re.compile(
+    r"content[_ ]filter|content management policy|responsibleai|flagged|moderation"
+    r"|content policy|usage polic"
+)
+_NO_SYSTEM = re.compile(
+    r"system (?:role|message|prompt|turn|instruction)s?\b.{0,40}\b(?:not|n't|un)\W?"
+    r"(?:support|allow|enabl|permit|accept)"
+    r"|(?:not support|unsupported|invalid).{0,40}\bsystem\b|\bsystem\b.{0,30}\bnot supported"
+    r"|developer instruction is not enabled|only user and assistant roles"
+    r"|roles must alternate"
+)
+_FIELDS = ("temperature", "top_p", "seed", "stop")
+_REFUSED_FIELD = re.compile(
+    r"unsupported|n[o']t (?:be )?(?:support|allow|permit)|does not support|unrecognized|unknown"
+    r"|extra (?:inputs|fields)|deprecated|only the default|not permitted|unexpected"
+)
+_FIXES = (
+    (
+        r"max_completion_tokens|(?:unsupported|unknown|not support).{0,30}\bmax_tokens",
+        "set {key}.request.token_limit to max_completion_tokens",
+    ),
+    (
+        r"enable_thinking",
+        "set {key}.request.extra_body to {{enable_thinking: false}}, or with vllm serve "
+        "{key}.request.chat_template_kwargs",
+    ),
+    (_NO_SYSTEM.pattern, "set {key}.request.system to merge"),
+    (r"response_format|json_schema|guided|structured", "set {key}.structured to false"),
+    (r"chat[ _]template", "use an instruct model, or set {key}.form to completion"),
+    (r"max_tokens.*(?:too large|at most|exceed|maximum)", "lower max_tokens of the sampling"),
+    (
+        r"^429|too many requests|rate.?limit",
+        "lower {key}.max_num_seqs, or set {key}.requests_per_minute",
+    ),
+    (r"^no answer in", "raise {key}.timeout_seconds, or lower {key}.max_num_seqs"),
+    (r"^40[0-9]|^422", "see what is refused; {key}.request says how requests are put"),
+)
+
+
+def one_line(text: str) -> str:
+    """A message of another program: on one line, short, printable, without secrets."""
+    printable = "".join(c if c.isprintable() else " " for c in redact(text)[: 8 * _LONGEST])
+    return " ".join(printable.split())[:_LONGEST]
+
+
+def is_out_of_quota(status: int, said: str, hint_in_headers: bool = False) -> bool:
+    """Whether waiting cannot help: the account is empty, not merely asked too fast."""
+    words = said[:_READ].lower()
+    if status == 402 or _QUOTA.search(words):
+        return True
+    waits = hint_in_headers or _RETRY_HINT.search(words)
+    return status in (403, 429) and bool(_PERHAPS_QUOTA.search(words)) and not waits
+
+
+def is_too_long(said: str) -> bool:
+    return bool(_TOO_LONG.search(said[:_READ].lower()))
+
+
+def is_filtered(said: str) -> bool:
+    return bool(_FILTERED.search(said[:_READ].lower()))
+
+
+def refuses_system(said: str) -> bool:
+    return bool(_NO_SYSTEM.search(said[:_READ].lower()))
+
+
+def likely_fix(reason: str, key: str) -> str:
+    """What to change, by the words of the reason; `key` is where the recipe names the teacher."""
+    words = reason.lower()
+    refused = [name for name in _FIELDS if re.search(rf"\b{name}\b", words)]
+    if "max_completion_tokens" not in words and refused and _REFUSED_FIELD.search(words):
+        return f"set {key}.request.omit to [{', '.join(refused)}]"
+    for pattern, fix in _FIXES:
+        if re.search(pattern, words):
+            return fix.format(key=key)
+    return f"see why the model that {key} names does not answer"
+
+
+class Unanswered:
+    """Counts the requests of a stage that have no answer, and says when they are too many."""
+
+    def __init__(
+        self,
+        allowed: float = 0.0,
+        *,
+        name: str = "the model",
+        key: str = TEACHER_KEY,
+        allowed_key: str = "generate.allow_failed",
+        log: Path | None = None,
+    ) -> None:
+        """`allowed`: the share that may fail; the keys are those of the recipe."""
+        self._allowed, self._name, self._key = allowed, name, key
+        self._allowed_key, self._log = allowed_key, log
+        self.reasons: Counter[str] = Counter()
+        self.requests = 0
+        self.in_a_row = 0
+        self.is_proven = False
+        """Whether the engine has answered anybody yet."""
+        self._first = ""
+
+    def count(self, completion: Completion, found: bool = False) -> None:
+        """`found`: by an earlier attempt, which says nothing of the engine as it is now."""
+        self.requests += 1
+        if completion.is_answer:
+            if not found:
+                self.in_a_row, self.is_proven = 0, True
+            return
+        self.in_a_row += 1
+        self._first = self._first or completion.failure
+        self.reasons[_kind(completion.failure)] += 1
+
+    def refuse_in_a_row(self) -> None:
+        """Raise RefusedError where nobody is answered any more, unless that many may fail."""
+        if self._is_allowed():
+            self.in_a_row = 0
+            return
+        raise RefusedError(
+            f"{self._name}: {self.in_a_row} requests in a row failed, and none was answered "
+            f"between them: {self._told()}",
+            self._fix(),
+        )
+
+    def refuse_share(self) -> None:
+        """Raise RefusedError where more requests than allowed have no answer at the end."""
+        if self._is_allowed():
+            return
+        total = self.reasons.total()
+        raise RefusedError(
+            f"{self._name}: {total:,} of {self.requests:,} requests have no answer "
+            f"({total / self.requests:.2%}; {self._allowed_key} is {self._allowed:g}): "
+            f"{self._told()}",
+            self._fix(),
+        )
+
+    def _is_allowed(self) -> bool:
+        return self.reasons.total() <= self._allowed * self.requests + 1e-9
+
+    def _told(self) -> str:
+        if len(self.reasons) == 1:
+            told = f"{self.reasons.total():,} x {self._first}"
+        else:
+            counts = self.reasons.most_common(5)
+            told = ", ".join(f"{count:,} x {kind}" for kind, count in counts)
+            told += f"; the first: {self._first}"
+        return told + (f"; the log is {self._log}" if self._log else "")
+
+    def _fix(self) -> str:
+        return (
+            f"{likely_fix(self._first, self._key)}; the same command then asks only for what is "
+            f"missing, and {self._allowed_key} accepts a share without an answer"
+        )
+
+
+def _kind(reason: str) -> str:
+    """A reason without what differs from request to request."""
+    return re.sub(r"0x[0-9a-f]+|\d{4,}|[0-9a-f-]{16,}", "...", reason)[:80]
