@@ -107,6 +107,7 @@ ANSWERS = [
     ("What is 0/0?", "undefined"),
     ("What does the equation have?", "No solution"),
     ("Who came?", "nobody"),
+    ("What is the symbol of sodium?", "Na"),
     ("Is it so?", "no"),
     ("What did he regret?", "He was sorry that he could not help his brother."),
     ("Why did she leave?", "She could not provide an answer."),

@@ -212,8 +212,10 @@ def _explained(texts: Sequence[str]) -> str:
 
 
 def _prose(text: str) -> str:
-    """A text with spaces for its tabs, except where a tab was a command of LaTeX."""
-    return text if has_remains(text) else text.replace("\t", "    ")
+    """A text with spaces for its tabs and plain ends of lines; one that lost commands as it is."""
+    if has_remains(text):
+        return text
+    return text.replace("\t", "    ").replace("\u2028", "\n").replace("\u2029", "\n\n")
 
 
 def _visible(parsed: ParsedQuestion) -> ParsedQuestion:

@@ -60,7 +60,7 @@ _OFFERED = re.compile(
     re.IGNORECASE,
 )
 _NOTHING = re.compile(
-    r"(?:none|n[./]?a\.?|null|nil|nothing|not (?:applicable|needed|required|available|provided"
+    r"(?:none|n/a|n\.a\.?|null|nil|nothing|not (?:applicable|needed|required|available|provided"
     r"|necessary)|no (?:additional |further |extra |specific |background )?(?:context|passage|text"
     r"|background|information|knowledge|explanation|distractors?|options?|reasoning)"
     r"(?: (?:is |was |are |were )?(?:needed|required|provided|given|necessary|available|here))?"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsqa.boxes import boxed_contents
+from tsqa.latex import has_remains
 
 QUESTION_FIELDS = ("question", "query", "problem", "qtext", "question_stem", "goal", "pregunta")
 PASSAGE_FIELDS = (
@@ -42,8 +43,13 @@ _ANSWER_IS = re.compile(r"\b[Tt]he (?:final )?answer is:?")
 
 
 def tidy(text: str) -> str:
-    """Collapse white space to single spaces, unless the lines carry structure."""
+    """Collapse white space to single spaces, unless the lines carry structure.
+
+    White space that was a command of LaTeX stays, so that `make_seed` refuses it.
+    """
     text = text.strip()
+    if has_remains(text):
+        return text
     if not _STRUCTURE.search(text):
         return " ".join(text.split())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in text.splitlines()))
