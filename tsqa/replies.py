@@ -216,7 +216,7 @@ def _flat(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     # JSON can spell half a surrogate pair, which no file can hold.
-    return re.sub("[\ud800-\udfff]", "\ufffd", str(value).strip())
+    return re.sub("[\ud800-\udfff]", "\ufffd", str(value).strip().replace("\r\n", "\n"))
 
 
 def _keep_all(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

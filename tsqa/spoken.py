@@ -96,9 +96,9 @@ _QUOTES = "`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 def read_spoken(text: str) -> tuple[str, str]:
     """(what was said, why nothing was); one of them is empty."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    bare = _without_end(text)
-    if _is_json(bare):
-        return bare, ""
+    for whole in (text, _without_end(text)):
+        if _is_json(whole):
+            return whole, ""
     finals = _final_messages(text)
     if finals is not None:
         if len({message.strip() for message in finals}) > 1:
@@ -180,10 +180,11 @@ def _without_thoughts(text: str) -> tuple[str, str]:
 
 def _without_end(text: str) -> str:
     """The text up to the first mark that ends its turn: those before any words begin it."""
-    done = 0
+    done, struck = 0, text.find("<s>")
     for mark in _tokens(_END, text):
         is_attached = not text[mark.start() - 1 : mark.start()].isspace()
-        if mark[0].lower() == "</s>" and not (is_attached and "<s>" not in text):
+        is_html = not is_attached or -1 < struck < mark.start()
+        if mark[0].lower() == "</s>" and is_html:
             continue
         if any(map(str.isalnum, text[done : mark.start()])):
             return text[: mark.start()]
