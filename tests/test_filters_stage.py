@@ -36,7 +36,7 @@ from tsqa.seeds import training_documents
 from tsqa.teachers import Completion, Request, asker
 
 ALL_STEPS = [
-    *("format", "length", "language", "agreement", "copy", "code"),
+    *("refusal", "format", "length", "language", "agreement", "copy", "code"),
     *("triviality", "judge", "dedup", "decontamination"),
 ]
 

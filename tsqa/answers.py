@@ -45,8 +45,12 @@ _YES_NO = re.compile(
     re.IGNORECASE,
 )
 _ABBREVIATION = re.compile(r"[A-Za-z]\.[A-Za-z]\.$")
+_RULE = re.compile(r"-{3,}")
 _TEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}")
-_TEX_INLINE = re.compile(r"\$([^$\s]+|(?=[^$\n\\]*\\[a-zA-Z])[^$\n]+)\$(?!\d)|\\\((.+?)\\\)")
+_TEX_INLINE = re.compile(
+    r"\$([^$\s]+|(?=[^$\n\\]*\\[a-zA-Z])[^$\n]+)\$(?!\d)|\\\(((?:(?!\\\().)+?)\\\)"
+)
+_EQUALS = re.compile(r"(?:= \s*)+")
 _WRAPPERS = (
     ("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"),
     ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\u201c", "\u201d"),
@@ -105,9 +109,10 @@ def _disagreeing_boxes(text: str) -> bool:
 
 def tidy(text: str) -> str:
     """A longer text without the rules, blank lines and torn bold marks that labels leave behind."""
-    text = re.sub(r"[ \t]+$", "", text.strip(), flags=re.MULTILINE)
-    text = re.sub(r"(?:\n\s*-{3,})+\Z", "", text)
-    text = re.sub(r"\n{3,}", "\n\n", text)
+    lines = [line.rstrip(" \t") for line in text.strip().split("\n")]
+    while len(lines) > 1 and (not lines[-1].strip() or _RULE.fullmatch(lines[-1].strip())):
+        lines.pop()
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
     if text.count("**") % 2:
         text = text.removesuffix("**").removeprefix("**")
     return text.strip()
@@ -195,7 +200,9 @@ def _clean(text: str) -> str:
     before = ""
     while text != before:
         before = text
-        text = text.strip().removeprefix("= ")
+        text = text.strip()
+        begin = _EQUALS.match(text)
+        text = text[begin.end() :] if begin else text
         if len(text.split()) <= _MAX_SHORT_WORDS and not _ABBREVIATION.search(text):
             text = text.removesuffix("\u3002")
             text = text if text.endswith("..") else text.removesuffix(".")

@@ -15,27 +15,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tsqa.answers import read_answer, read_code, tidy
+from tsqa.answers import Reading, read_answer, read_code, tidy
 from tsqa.boxes import boxed_content
 from tsqa.filters.sameness import options_repeat
 from tsqa.filters.text import normalise
 from tsqa.filters.votes import classify_answers
+from tsqa.latex import has_remains
 from tsqa.naming import name_options
+from tsqa.objects import is_other_object, known_objects, merged, unnested
 from tsqa.options import Options, are_letters, read_options, split_options
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import AnswerKind
 from tsqa.referring import names_others
+from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, refuses, says_nothing
 from tsqa.replies import (
     CUT,
     as_text,
     fenced_code,
-    field_of,
     open_reply,
     read_objects,
     repeats,
     split_labels,
 )
 from tsqa.stated import is_announced, last_statement, tagged_answers
+from tsqa.unfit import find_unfit, make_visible
 
 MIN_CHOICES, MAX_CHOICES = 2, 10
 _MAX_BARE_WORDS = 30
@@ -90,26 +93,35 @@ def parse_question(
     is_cut = finish_reason == "length"
     said, error = open_reply(text, finish_reason)
     if error:
-        return ParsedQuestion(" ".join(text.split()), "", [], "", error)
-    objects = _known_objects(said, is_cut, kind, ("question", "passage", "choices", "tests"))
-    fields = objects[0] if objects else _labelled_question(said, is_cut, form, has_context)
+        return ParsedQuestion(make_visible(" ".join(text.split())), "", [], "", error)
+    objects = known_objects(said, is_cut, kind, ("question", "passage", "choices", "tests"))
+    fields: Mapping[str, Any] = {}
+    if objects:
+        fields = {name: values[-1] for name, values in objects[0].items()}
+    elif not is_other_object(said, kind):
+        fields = _labelled_question(said, is_cut, form, has_context)
+    fields = unnested(fields)
     question = as_text(fields.get("question"))
     options = Options([])
     if kind == "choice":
         question, options = _split_choice(question, fields.get("choices"))
     parsed = ParsedQuestion(
-        question=tidy(question),
-        context=tidy(as_text(fields.get("passage") or fields.get("context"))),
-        choices=options.texts,
+        question=tidy(_prose(question)),
+        context=tidy(_prose(as_text(fields.get("passage") or fields.get("context")))),
+        choices=[_prose(text) for text in options.texts],
         tests=read_code(as_text(fields.get("tests"))) if kind == "code" else "",
         error="",
     )
+    texts = [parsed.question, parsed.context, *parsed.choices]
+    unfit = next(filter(None, map(find_unfit, texts)), "") or find_unfit(parsed.tests, is_code=True)
     error = _problem_of(parsed, kind, has_context) or options.error
+    if unfit or asks_nothing(parsed.question, parsed.choices):
+        error = unfit or REFUSAL
     if not error and not objects and re.search(r"\b(?:Answer|Question):", parsed.question):
         error = "runs into the next field"
     if is_cut and error.startswith("no "):
         error = CUT
-    return replace(parsed, error=error)
+    return _visible(replace(parsed, error=error)) if unfit else replace(parsed, error=error)
 
 
 def parse_answer(
@@ -123,32 +135,45 @@ def parse_answer(
     said, error = open_reply(text, finish_reason)
     if error:
         return ParsedAnswer(error=error)
-    objects = _known_objects(said, is_cut, kind, ("answer", "final", *_EXTRAS))
+    objects = known_objects(said, is_cut, kind, ("answer", "final", *_EXTRAS))
     if objects:
-        fields = _merged(objects)
+        fields = merged(objects, kind)
     elif kind == "code":
         fields = _coded_answer(said, is_cut)
+    elif is_other_object(said, kind):
+        return ParsedAnswer(error="no answer")
     else:
         fields = _labelled_answer(said, is_cut, kind, choices)
     given = [text for text in fields.get("final") or fields.get("answer") or [] if text.strip()]
     readings = [read_answer(text, kind, choices) for text in given]
     readable = [reading for reading in readings if not reading.error]
+    asked = question.rpartition("\n")[2]
+    if kind != "code" and _is_refused(given, readable, said if not objects else "", asked):
+        return ParsedAnswer(error=REFUSAL)
     if not readable:
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)
     said_same = classify_answers([reading.answer for reading in readable], kind)
     if len({(r.index, label) for r, label in zip(readable, said_same, strict=True)}) > 1:
         return ParsedAnswer(error="answers contradict each other")
-    extras = {name: "\n".join(filter(None, map(tidy, fields.get(name, [])))) for name in _EXTRAS}
+    answer = readable[0].answer or ""
+    answer = answer if kind == "code" or choices else _prose(answer)
+    extras = {name: _explained(fields.get(name, [])) for name in _EXTRAS}
+    if explains_refusal(extras["reasoning"], asked):
+        return ParsedAnswer(error=REFUSAL)
+    unfit = find_unfit(answer, is_code=kind == "code")
+    unfit = unfit or next(filter(None, map(find_unfit, extras.values())), "")
+    if unfit:
+        return ParsedAnswer(error=unfit)
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
-    named = kept
+    named = {name: "" if explains_refusal(value, asked) else value for name, value in kept.items()}
     if kind == "choice":
         named = {
             name: name_options(value, choices, question, is_of_options=name == "distractors")
-            for name, value in kept.items()
+            for name, value in named.items()
         }
     dropped = tuple(name for name in _EXTRAS if kept[name] and not named[name])
-    return ParsedAnswer(readable[0].answer, readable[0].index, dropped=dropped, **named)
+    return ParsedAnswer(answer, readable[0].index, dropped=dropped, **named)
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
@@ -177,27 +202,40 @@ def _pairs(value: Any) -> Iterator[tuple[str, str]]:
                 yield from ((str(k), as_text(v)) for k, v in inner.items())
 
 
-def _known_objects(
-    text: str, is_cut: bool, kind: AnswerKind, known: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The JSON objects with a known field, keyed by field."""
-    if kind == "code" and "```json" not in text and not text.lstrip().startswith(("{", "[")):
-        return []  # the braces are the program's
-    objects = []
-    for item in read_objects(text, is_cut, is_code=kind == "code"):
-        fields = {field_of(str(key)): value for key, value in item.items()}
-        # An object that the cut left empty is still where the fields were to be.
-        if any(name in fields for name in known) or (is_cut and not fields):
-            objects.append(fields)
-    return objects
+def _is_refused(
+    given: Sequence[str], readable: Sequence[Reading], said: str, question: str
+) -> bool:
+    """Whether what stands for the answer is none: of an option that is named nothing is."""
+    if any(reading.index is not None for reading in readable):
+        return any(explains_refusal(text, question) for text in given)
+    texts = [*given, *(reading.answer or "" for reading in readable)]
+    if not readable:
+        texts.append(said)
+    return any(refuses(text, question) for text in texts)
 
 
-def _merged(objects: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    fields: dict[str, list[str]] = {}
-    for item in objects:
-        for name, value in item.items():
-            fields.setdefault(name, []).append(as_text(value))
-    return fields
+def _explained(texts: Sequence[str]) -> str:
+    """An explanation in one text, without those that only say that there is none."""
+    kept = [tidy(_prose(text)) for text in texts if not says_nothing(text)]
+    return "\n".join(filter(None, kept))
+
+
+def _prose(text: str) -> str:
+    """A text with spaces for its tabs and plain ends of lines; one that lost commands as it is."""
+    if has_remains(text):
+        return text
+    return text.replace("\t", "    ").replace("\u2028", "\n").replace("\u2029", "\n\n")
+
+
+def _visible(parsed: ParsedQuestion) -> ParsedQuestion:
+    """A question that is kept only to be shown, without what no file should hold."""
+    return replace(
+        parsed,
+        question=make_visible(parsed.question),
+        context=make_visible(parsed.context),
+        choices=list(map(make_visible, parsed.choices)),
+        tests=make_visible(parsed.tests),
+    )
 
 
 def _labelled_question(text: str, is_cut: bool, form: str, has_context: bool) -> dict[str, str]:
@@ -274,7 +312,10 @@ def _labelled_answer(
 ) -> dict[str, list[str]]:
     tagged, around = tagged_answers(text)
     if tagged:
-        return {"answer": tagged, "reasoning": [around]}
+        lead, pieces = split_labels(around)
+        explained = [("reasoning", lead), *pieces]
+        extras = {name: [v for n, v in explained if n == name] for name in _EXTRAS}
+        return {"answer": tagged, **extras}
     lead, pieces = split_labels(text)
     lead = _OPENER.sub("", lead, count=1)
     is_begun = bool(lead.strip())

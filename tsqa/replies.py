@@ -7,11 +7,17 @@ a guess at what it would have written; work is linear in the text, up to `MAX_CH
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import json_repair
+
+from tsqa.latex import keep_backslashes, keep_commands
+from tsqa.refusals import REFUSAL
+from tsqa.spoken import EMPTY, THINKS, read_spoken
 
 MAX_CHARACTERS = 200_000
 CUT = "cut off at max_tokens"
@@ -61,39 +67,44 @@ _LABEL = re.compile(
 _FENCE = re.compile(
     r"```[ \t]*(?P<language>[\w+-]*)[ \t]*\n?(?P<body>.*?)(?P<end>```|\Z)", re.DOTALL
 )
-_THOUGHTS_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _OBJECT = re.compile(
     r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
 )
-_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
-# LaTeX commands that begin like a JSON escape: \times is not a tab and "imes".
-_LATEX = re.compile(
-    r"\\(?:[bf][a-zA-Z]|(?:neq?|nabla|nu|neg|not|notin|nleq|ngeq|right|rightarrow|rangle|rho|rfloor"
-    r"|rceil|times|text|textbf|textit|theta|tau|tan|tanh|tfrac|to|top|triangle|underline|cup)"
-    r"(?![a-zA-Z]))"
-)
 _CUT_MARK = "\ue000"
+_MAX_REPAIRED = 50_000
+_NO_TEXT = {
+    REFUSAL: REFUSAL,
+    "content_filter": "stopped by the endpoint's content filter",
+    "tool_calls": "a tool call in place of a text",
+}
+"""Ends of a reply -> why there is nothing to read."""
+_TAG = re.compile(r"(?:^[ \t]*<(?P<name>[a-z_ -]{3,30})>|</(?P<end>[a-z_ -]{3,30})>)", re.M | re.I)
+_TEXT_KEYS = ("text", "output_text", "value", "content", "answer", "option", "choice", "statement")
+_LABEL_KEYS = ("type", "label", "letter", "key", "id", "index", "number", "is_correct", "correct")
+_UNSAID = (
+    "thinking",
+    "reasoning",
+    "redacted_thinking",
+    "analysis",
+    "tool_use",
+    "tool_call",
+    "image",
+)
+"""Types of parts that are no text."""
 
 
 def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
     """(what the teacher said once it had thought, why it cannot be read); one of them is empty."""
     if finish_reason == "prompt_too_long":
         return "", "prompt longer than max_model_len"
-    if finish_reason == "content_filter":
-        return "", "stopped by the endpoint's content filter"
+    if finish_reason in _NO_TEXT:
+        return "", _NO_TEXT[finish_reason]
     if finish_reason.startswith("error"):
         return "", finish_reason
     if len(text) > MAX_CHARACTERS:
         return "", f"longer than {MAX_CHARACTERS:,} characters"
-    # The opening tag is often part of the chat template, and so of the prompt.
-    said = _THOUGHTS_END.split(text)[-1]
-    said, *unfinished = _THOUGHTS_BEGIN.split(said, maxsplit=1)
-    if any(character.isalnum() for character in said):
-        return said, ""
-    if finish_reason == "length":
-        return "", CUT
-    return "", "thoughts without an end" if unfinished else "empty"
+    said, error = read_spoken(text)
+    return said, CUT if error in (EMPTY, THINKS) and finish_reason == "length" else error
 
 
 def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, Any]]:
@@ -102,8 +113,12 @@ def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[st
     With `is_cut` the properties that the end of the text went through are left out.
     """
     objects: list[dict[str, Any]] = []
-    fixed = _ESCAPE.sub(lambda match: _fix_escape(match, is_code), text)
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str, strict=False)
+    fixed = keep_backslashes(text) if is_code else keep_commands(text)
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_keep_all,
+        **dict.fromkeys(("parse_int", "parse_float", "parse_constant"), str),  # as written
+        strict=False,
+    )
     begin = _OBJECT.search(fixed)
     while begin:
         end = begin.end()
@@ -124,7 +139,11 @@ def field_of(key: str) -> str:
 
 
 def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """(text before the first label, [(field, text up to the next label)]); code has no labels."""
+    """(text before the first label, [(field, text up to the next label)]); code has no labels.
+
+    The name of a field in tags, such as `<reasoning>`, is a label too.
+    """
+    text = _TAG.sub(_as_label, text) if "</" in text else text
     masked = _FENCE.sub(lambda match: "`" * len(match[0]), text)
     labels = list(_LABEL.finditer(masked))
     starts = [label.start() for label in labels] + [len(text)]
@@ -154,26 +173,65 @@ def repeats(text: str) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """A JSON value as the text it stands for: items of lists and objects on lines of their own."""
+    """A JSON value as the text it stands for: items of lists and objects on lines of their own.
+
+    Of an object that is a text with its label or its type, the text.
+    """
+    try:
+        return _flat(value)
+    except RecursionError:
+        return ""
+
+
+def part_text(part: dict[str, Any]) -> Any:
+    """What an object says that is a text with its label or its type; None for any other."""
+    named = {str(key).casefold().strip(): item for key, item in part.items()}
+    if named.get("type") in _UNSAID:
+        return ""
+    texts = [key for key in _TEXT_KEYS if key in named]
+    if texts and not named.keys() - {*_TEXT_KEYS, *_LABEL_KEYS}:
+        return named[texts[0]]
+    if named.keys() == {"value", "unit"} or named.keys() == {"value", "units"}:
+        value, unit = named.values() if "value" in list(named)[:1] else reversed(named.values())
+        return f"{as_text(value)} {as_text(unit)}"
+    return None
+
+
+def _as_label(tag: re.Match[str]) -> str:
+    if tag["end"]:
+        return "\n" if field_of(tag["end"]) else tag[0]
+    return f"{tag['name'].capitalize()}: " if field_of(tag["name"]) else tag[0]
+
+
+def _flat(value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {as_text(item)}" for key, item in value.items())
+        said = part_text(value)
+        if said is not None:
+            return _flat(said)
+        return "\n".join(f"{str(key).strip()}: {_flat(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return "\n".join(map(as_text, value))
+        are_parts = value and all(isinstance(item, dict) and "type" in item for item in value)
+        texts = [_flat(item) for item in value]
+        return "\n".join(filter(None, texts) if are_parts else texts)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
     # JSON can spell half a surrogate pair, which no file can hold.
-    return "" if value is None else str(value).strip().encode("utf-8", "replace").decode()
+    return re.sub("[\ud800-\udfff]", "\ufffd", str(value).strip().replace("\r\n", "\n"))
 
 
-def _fix_escape(match: re.Match[str], is_code: bool) -> str:
-    escape = match[0]
-    is_latex = not is_code and _LATEX.match(match.string, match.start())
-    if is_latex or escape[1] not in '"\\/bfnrtu' or escape == "\\u":
-        return "\\" + escape
-    return escape
+def _keep_all(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with each value of a key that comes twice; the names of fields are stripped."""
+    found: dict[str, Any] = {}
+    for key, item in pairs:
+        while key in found and found[key] != item and len(key) < 100:
+            key += " "
+        found[key] = item
+    return found
 
 
 def _repaired(text: str, is_cut: bool) -> list[dict[str, Any]]:
     """What can be saved of a broken object; nothing of a runaway one, on which repair is slow."""
-    if repeats(text):
+    if len(text) > _MAX_REPAIRED or repeats(text):
         return []
     upto = text.rfind("}") + 1 or len(text)
     marked = text + _CUT_MARK if is_cut else text[:upto]

@@ -6,6 +6,26 @@ from tsqa.filters.candidate import Candidate, Rejection
 from tsqa.filters.sameness import options_repeat
 from tsqa.filters.text import words
 from tsqa.filters.votes import is_number
+from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, refuses
+from tsqa.unfit import find_unfit
+
+
+def check_refusal(candidate: Candidate) -> Rejection | None:
+    """A teacher that refused to ask, or to answer, or that says so where an answer belongs."""
+    if candidate.parse_error:
+        return Rejection(REFUSAL) if candidate.parse_error == REFUSAL else None
+    if asks_nothing(candidate.question, candidate.choices):
+        return Rejection(REFUSAL)
+    if not candidate.winning_vote:
+        errors = [vote.get("error") for vote in candidate.record.get("votes", [])]
+        return Rejection(REFUSAL) if 2 * errors.count(REFUSAL) > len(errors) else None
+    if candidate.kind == "code":
+        return None
+    is_option = bool(candidate.choices)
+    is_refused = not is_option and refuses(candidate.answer, candidate.question)
+    told = (candidate.reasoning, candidate.knowledge, candidate.item_context, candidate.distractors)
+    is_refused = is_refused or any(explains_refusal(text, candidate.question) for text in told)
+    return Rejection(REFUSAL) if is_refused else None
 
 
 def check_format(candidate: Candidate) -> Rejection | None:
@@ -21,6 +41,9 @@ def check_format(candidate: Candidate) -> Rejection | None:
         return Rejection("no readable answer")
     if not any(map(str.isalnum, candidate.answer)):
         return Rejection("answer without words")
+    unfit = _find_unfit(candidate)
+    if unfit:
+        return Rejection(unfit)
     if candidate.kind == "number" and not is_number(candidate.answer):
         return Rejection("answer is not a number")
     return None
@@ -46,6 +69,20 @@ def check_agreement(candidate: Candidate, share: float) -> Rejection | None:
     if candidate.agreement < share - 1e-9:
         return Rejection("no majority", candidate.agreement)
     return None
+
+
+def _find_unfit(candidate: Candidate) -> str:
+    """What none of the texts of an item may hold, marks of a chat template among others."""
+    is_code = candidate.kind == "code"
+    programs = [candidate.tests, candidate.answer] if is_code else []
+    prose = [
+        *(candidate.question, candidate.context, *candidate.choices),
+        *([] if is_code else [candidate.answer]),
+        *(candidate.reasoning, candidate.knowledge, candidate.item_context, candidate.distractors),
+    ]
+    found = [find_unfit(text) for text in prose]
+    found += [find_unfit(text, is_code=True) for text in programs]
+    return next(filter(None, found), "")
 
 
 def _check_choices(choices: list[str]) -> Rejection | None:

@@ -121,6 +121,7 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
     """The steps that look at one candidate at a time, in their order."""
     copies = CopyCheck(training_documents(context), seeds, section.copy_similarity)
     steps = [
+        check_each("refusal", checks.check_refusal),
         check_each("format", checks.check_format),
         check_each(
             "length", lambda c: checks.check_length(c, section.min_words, section.max_words)
@@ -131,7 +132,7 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
     ]
     if section.languages is not None:
         languages = check_codes(section.languages)
-        steps.insert(2, check_each("language", lambda c: check_language(c, languages)))
+        steps.insert(3, check_each("language", lambda c: check_language(c, languages)))
     return steps
 
 

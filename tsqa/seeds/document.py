@@ -23,6 +23,7 @@ from tsqa.filters.sameness import (
     words_of,
 )
 from tsqa.filters.text import normalise, normalise_answer, parse_number
+from tsqa.latex import has_remains
 from tsqa.recipe import AnswerKind
 from tsqa.seeds.frames import (
     BLANK,
@@ -45,6 +46,7 @@ BOOLEAN_PAIRS = ({"yes", "no"}, {"true", "false"})
 _LETTERED = re.compile(r"(?:^|\s)\(?A[).:]\s")
 _LETTERS_ONLY = "the options are letters without their texts"
 _BROKEN = re.compile("[\x00\ud800-\udfff\ufffd]")
+_CONTROL = re.compile("[\x01-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 
 
 class Unusable(Exception):
@@ -145,6 +147,8 @@ def make_seed(reading: Reading, origin: Origin, identifier: str, number: int) ->
         raise Unusable("too long", f"{sum(map(len, parts)):,} characters, at most {MAX_CHARS:,}")
     if any(_BROKEN.search(part) for part in (*parts, reading.explanation, reading.tests)):
         raise Unusable("broken unicode", "a lone surrogate, NUL or replacement character")
+    if any(_CONTROL.search(one) or has_remains(one) for one in (*parts, reading.explanation)):
+        raise Unusable("control character", "such as a tab in place of the \\t of \\times")
     if not re.search(r"\w", reading.question):
         raise Unusable("empty question")
     if not reading.answer.strip():

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsqa.boxes import boxed_contents
+from tsqa.latex import has_remains
 
 QUESTION_FIELDS = ("question", "query", "problem", "qtext", "question_stem", "goal", "pregunta")
 PASSAGE_FIELDS = (
@@ -21,29 +22,34 @@ BLANK = "____"
 _MIN_QUESTION_CHARS = 8
 _MIN_PASSAGE_CHARS = 40
 _LABEL = r"[^\n:\uff1a.?!]{1,30}[:\uff1a]"
-_OPEN_LABEL = re.compile(rf"\s*(?:{_LABEL})?\s*")
+_OPEN_LABEL = re.compile(rf"\s*(?:{_LABEL}\s*)?")
 _LAST_LABEL = re.compile(rf"(?:^|(?<=[\s.?!])){_LABEL}\s*$")
-_CUE = re.compile(rf"([?\uff1f.!]?)\s*(?:{_LABEL})?\s*(?:Let's think step by step\.?)?\s*")
+_CUE = re.compile(rf"([?\uff1f.!]?)\s*(?:{_LABEL}\s*)?(?:Let's think step by step\.?\s*)?")
 _QUESTION_LABEL = re.compile(r"^\s*(?:Question|Q|Problem):\s*")
 _ANSWER_WORDS = (
     "Answer|A|Antwort|Erantzuna|Jawaban|R\u00e9ponse|Resposta|Respuesta|Risposta|Svar|Odpowied\u017a|"
     "\u041e\u0442\u0432\u0435\u0442|\u7b54\u6848|\u56de\u7b54|\u5fdc\u7b54|\ub2f5\ubcc0"
 )
 _ANSWER_CUE = re.compile(
-    rf"\s*(?:#+ )?\b(?:Step-by-Step )?(?:{_ANSWER_WORDS})[:\uff1a]\s*"
-    r"(?:Let's think step by step\.?)?\s*$"
+    rf"(?:#{{1,6}} )?\b(?:Step-by-Step )?(?:{_ANSWER_WORDS})[:\uff1a]\s*"
+    r"(?:Let's think step by step\.?\s*)?$"
 )
-_STRUCTURE = re.compile(r"\n[ \t]*\n|```|\n(?: {4}|\t)|\n\s*(?:[-*]|\(?\w{1,2}[.):])\s")
+_STRUCTURE = re.compile(r"\n[ \t]*\n|```|\n(?: {4}|\t)|\n[ \t]*(?:[-*]|\(?\w{1,2}[.):])\s")
 _OPTION = re.compile(
-    r"(?:^|(?<=\s))\(?([A-J])(?:[).:\uff1a]|\s-)\s*(.+?)(?=\s+\(?[A-J](?:[).:\uff1a]|\s-)\s|\n|$)"
+    r"(?:^|(?<=\s))\(?([A-J])(?:[).:\uff1a]|\s-)\s*(.+?)(?=\s\(?[A-J](?:[).:\uff1a]|\s-)\s|\n|$)"
 )
 _LETTER = re.compile(r"\(?([A-Za-z])\)?\.?")
-_ANSWER_IS = re.compile(r"\b[Tt]he (?:final )?answer is:?\s*(.+?)\s*\.?\s*$", re.DOTALL)
+_ANSWER_IS = re.compile(r"\b[Tt]he (?:final )?answer is:?")
 
 
 def tidy(text: str) -> str:
-    """Collapse white space to single spaces, unless the lines carry structure."""
+    """Collapse white space to single spaces, unless the lines carry structure.
+
+    White space that was a command of LaTeX stays, so that `make_seed` refuses it.
+    """
     text = text.strip()
+    if has_remains(text):
+        return text
     if not _STRUCTURE.search(text):
         return " ".join(text.split())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in text.splitlines()))
@@ -152,11 +158,12 @@ def split_answer(target: str) -> tuple[str, str]:
         return boxes[-1][2], _unboxed(target, boxes)
     working, marker, final = target.rpartition("####")
     if marker and "\n" not in final.strip():  # elsewhere it is a heading
-        clean = re.sub(r"<<[^>]*>>", "", working)
+        clean = re.sub(r"<<[^<>]*>>", "", working)
         return final.strip(), " ".join(clean.split())
     said = _ANSWER_IS.search(target)
-    if said and target[: said.start()].strip():
-        return said[1].strip(), " ".join(target[: said.start()].split())
+    answer = target[said.end() :].strip().removesuffix(".").strip() if said else ""
+    if said and answer and target[: said.start()].strip():
+        return answer, " ".join(target[: said.start()].split())
     return tidy(re.sub(r"^\s*(?:Answer|A):\s*", "", target)), ""
 
 

@@ -42,8 +42,8 @@ class Request:
 class Completion:
     """What came back, or why nothing did.
 
-    `finish_reason`: stop and length end a text; prompt_too_long and content_filter are answers
-    too, since asking again gives the same; `error: ...` is none.
+    `finish_reason`: stop and length end a text; prompt_too_long, content_filter, refusal and
+    tool_calls are answers too, since asking again gives the same; `error: ...` is none.
     """
 
     id: str

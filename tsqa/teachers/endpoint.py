@@ -33,6 +33,7 @@ from tsqa.recipe import TeacherSection
 from tsqa.secrets import redact_data, split_url
 from tsqa.teachers import TEACHER_KEY, Completion, RefusedError, Request, failed
 from tsqa.teachers.connection import Connection, read_key
+from tsqa.teachers.content import read_message
 from tsqa.teachers.failures import (
     is_filtered,
     is_out_of_quota,
@@ -336,8 +337,9 @@ def _read_reply(request: Request, body: str) -> Completion:
     try:
         reply = json.loads(body)
         choice = reply["choices"][0]
-        text = choice["message"]["content"] if request.messages else choice["text"]
-        reason = choice.get("finish_reason")
+        is_chat = bool(request.messages)
+        text, end = read_message(choice["message"] if is_chat else {"content": choice["text"]})
+        reason = end or choice.get("finish_reason")
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         prompt_tokens = _tokens(usage.get("prompt_tokens"))
@@ -346,9 +348,9 @@ def _read_reply(request: Request, body: str) -> Completion:
         raise _PassingError(f"unreadable answer: {one_line(body)}") from error
     if reason in ("abort", "error"):
         return failed(request.id, reason)
-    if reason not in ("length", "content_filter"):
+    if reason not in ("length", "content_filter") and not end:
         reason = "stop"  # endpoints name the end in many ways
-    return Completion(request.id, str(text or ""), prompt_tokens, output_tokens, reason)
+    return Completion(request.id, text, prompt_tokens, output_tokens, reason)
 
 
 def _tokens(value: Any) -> int:

@@ -1,0 +1,63 @@
+"""What the message of an endpoint says: its text, out of the shapes that endpoints give it.
+
+Promises: thoughts, tool calls and images are no text; a refusal is named as one; what a reasoning
+parser took for thoughts is text only where it is the JSON that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tsqa.refusals import REFUSAL
+from tsqa.replies import as_text
+
+TOOL_CALLS = "tool_calls"
+_THOUGHTS = ("reasoning", "reasoning_content", "thinking", "thought")
+_UNSAID = "thinking|reasoning|tool|function|image|audio|video|file|input_|redacted|summary"
+_MAX_DEPTH = 20
+
+
+def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
+    """(text, the end that the message tells: `refusal`, `tool_calls` or none)."""
+    content = message.get("content")
+    text = _said(content)
+    if text.strip():
+        return text, ""
+    refusal = message.get("refusal") or _refusal_in(content)
+    if refusal:
+        return as_text(refusal), REFUSAL
+    if message.get("tool_calls") or message.get("function_call") or _has_call(content):
+        return "", TOOL_CALLS
+    thoughts = next((said for key in _THOUGHTS if (said := _said(message.get(key)).strip())), "")
+    bare = thoughts.removeprefix("```json").strip("` \n")
+    if not thoughts or (bare.startswith(("{", "[{")) and bare.endswith(("}", "}]"))):
+        return thoughts, ""
+    return thoughts if "</think>" in thoughts else f"<think>{thoughts}", ""
+
+
+def _said(content: Any, depth: int = 0) -> str:
+    """The text of a content: a string, a part, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and depth < _MAX_DEPTH:
+        return "".join(_said(part, depth + 1) for part in content)
+    if not isinstance(content, Mapping) or depth >= _MAX_DEPTH:
+        return ""
+    kind = str(content.get("type", "text")).casefold()
+    if kind.startswith(tuple(_UNSAID.split("|"))) or kind == "refusal":
+        return ""
+    keys = ("text", "output_text", "value", "content", "parts", "output")
+    return next((said for key in keys if (said := _said(content.get(key), depth + 1))), "")
+
+
+def _refusal_in(content: Any) -> Any:
+    parts = content if isinstance(content, list) else [content]
+    found = [part for part in parts if isinstance(part, Mapping) and part.get("refusal")]
+    return found[0]["refusal"] if found else None
+
+
+def _has_call(content: Any) -> bool:
+    parts = content if isinstance(content, list) else []
+    kinds = [str(part.get("type")) for part in parts if isinstance(part, Mapping)]
+    return any(kind.startswith(("tool", "function")) for kind in kinds)
