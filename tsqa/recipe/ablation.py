@@ -19,7 +19,7 @@ from tsqa.recipe.base import Section, Seed
 from tsqa.recipe.names import arm_problem, is_nameable
 
 Control = Literal["format_matched", "repeat_matched"]
-MOST_ARMS = 2_000
+MOST_ARMS = 1_000
 """Conditions times seeds: each is a training run."""
 _LONGEST_VALUE = 40
 """Characters of a list or a mapping in the name of an arm."""

@@ -81,7 +81,7 @@ def control_of(recipe: Recipe) -> str:
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, Any], name: str) -> Recipe:
-    tree = recipe.model_dump(mode="json", by_alias=True) | {"ablation": None}
+    tree = recipe.model_dump(mode="json", by_alias=True, exclude={"ablation"})
     for key, value in values.items():
         if is_ratio(key, tree["mixture"]):
             try:
