@@ -417,11 +417,15 @@ _stage_command("eval", "evaluate", "Evaluate the base and every arm with lm-eval
 
 
 def _open(recipe: Path, overrides: list[str] | None) -> Pipeline:
+    from tsqa.errors import RecipeError, os_error_cause
     from tsqa.pipeline import Pipeline
     from tsqa.recipe import load_recipe
 
     given = list(overrides or [])
-    return Pipeline(load_recipe(recipe, given), recipe, given)
+    try:
+        return Pipeline(load_recipe(recipe, given), recipe, given)
+    except OSError as error:  # of a file that the recipe names
+        raise RecipeError(f"{recipe}: {os_error_cause(error)[0]}", "correct the path") from error
 
 
 def _filtered(recipe: Path, overrides: list[str] | None) -> Path:

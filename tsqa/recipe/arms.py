@@ -201,4 +201,5 @@ def _validated(tree: Mapping[str, Any], name: str) -> Recipe:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        raise RecipeError(f"arm {name}: {where}: {problem['msg']}") from error
+        told = str(problem["msg"]).removeprefix("Value error, ")
+        raise RecipeError(f"arm {name}: {where}: {told}") from error

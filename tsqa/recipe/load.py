@@ -16,12 +16,15 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from tsqa.errors import RecipeError
+from tsqa.recipe.ablation import MOST_ARMS
 from tsqa.recipe.plain_yaml import parse_value, read_yaml
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe
 from tsqa.recipe.references import check_references
 
 _LONGEST_CHAIN = 32
+_LONGEST_SHOWN = 200
+"""Characters of a refused value."""
 _WRONG_SHAPES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, RecursionError)
 """What a tree raises that is not shaped as a recipe."""
 
@@ -47,11 +50,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]]:
     """The tree of a recipe, and key -> `file:line`, here or in a recipe that it extends."""
+    document = read_yaml(path)
     if path.resolve() in chain:
         raise RecipeError(f"{path}: `extends` goes in a circle")
     if len(chain) > _LONGEST_CHAIN:
         raise RecipeError(f"{path}: more than {_LONGEST_CHAIN} recipes extend one another")
-    document = read_yaml(path)
     values = document.values
     origins = {key: f"{path}:{line}" for key, line in document.lines.items()}
     base = values.pop("extends", None)
@@ -59,6 +62,10 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]
         raise RecipeError(
             f"{origins['extends']}: extends = {base!r}: expected the path of one recipe"
         )
+    ablation = values.get("ablation")
+    arms = ablation.get("arms") if isinstance(ablation, dict) else None
+    if isinstance(arms, list) and len(arms) > MOST_ARMS:  # each would take a while to look at
+        raise RecipeError(f"{path}: ablation.arms: {len(arms):,} arms; {MOST_ARMS:,} at most")
     _resolve_recipe_paths(values, path.parent)
     try:
         tree = OmegaConf.create(values)
@@ -116,6 +123,8 @@ def _describe(
     message = str(problem["msg"]).removeprefix("Value error, ")
     value = problem.get("input")
     shown = "" if isinstance(value, dict) else f" = {value!r}"
+    if len(shown) > _LONGEST_SHOWN:
+        shown = f"{shown[:_LONGEST_SHOWN]}..."
     fix = ""
     if problem["type"] == "extra_forbidden":
         names = sorted(_field_names(Recipe, location[:-1]))
@@ -124,6 +133,8 @@ def _describe(
         fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(names)}"
     elif problem["type"] == "missing":
         message, shown, fix = "required key is missing", "", "add it"
+    elif problem["type"] == "string_type" and isinstance(value, (bool, int, float)):
+        fix = "write it in quotes"
     override = next((k for k in _ancestors(location) if k in overridden), None)
     if override:
         origin = f"override {key}"

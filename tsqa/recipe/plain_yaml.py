@@ -8,6 +8,7 @@ that is wrong is a RecipeError that says where.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tsqa.errors import RecipeError, os_error_cause
 
 _LARGEST_FILE = 8 << 20
 _DEEPEST = 64
-_MOST_VALUES = 500_000
+_MOST_VALUES = 100_000
 """Of a document, each alias counted as what it stands for."""
 _READ_DIFFERENTLY = re.compile(r"[-+]?(0[0-9_]+|0b[01_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 """Numbers that YAML 1.1 takes for octal, binary or minutes, and other readers do not."""
@@ -68,11 +69,11 @@ for _tag in ("binary", "omap", "pairs", "set", "timestamp"):
 
 def read_yaml(path: Path) -> Document:
     """The mapping that a file holds; RecipeError where it is none, or cannot be read."""
-    if path.is_dir():
-        raise RecipeError(f"{path}: is a folder", "give the path of a YAML file")
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe", "give the path of a YAML file")
     try:
+        if path.is_dir():
+            raise RecipeError(f"{path}: is a folder", "give the path of a YAML file")
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such recipe", "give the path of a YAML file")
         raw = path.read_bytes()
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {os_error_cause(error)[0]}") from error
@@ -85,7 +86,7 @@ def read_yaml(path: Path) -> Document:
             f"{path}: not UTF-8: {error.reason} at byte {error.start:,}", "save it as UTF-8"
         ) from error
     try:
-        node, values = _parse(text)
+        names, values = _parse(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {_cause(error)}") from error
     except _Unbounded as error:
@@ -95,8 +96,7 @@ def read_yaml(path: Path) -> Document:
         raise RecipeError(f"{path}: expected keys and values, found {kind}")
     lines: dict[str, int] = {}
     replaced: list[str] = []
-    assert node is not None
-    for name, line, is_mapping in _walk(node, ""):
+    for name, line, is_mapping in names:
         if name in lines:
             raise RecipeError(
                 f"{path}:{line}: {name}: given twice (first at {path}:{lines[name]})", "keep one"
@@ -110,15 +110,14 @@ def read_yaml(path: Path) -> Document:
 def parse_value(text: str) -> Any:
     """The value of an override: YAML, or the text itself where it is not YAML."""
     try:
-        node, value = _parse(text)
+        names, value = _parse(text)
     except yaml.YAMLError:  # {data}/x.jsonl opens a mapping
         return text
     except _Unbounded as error:
         raise RecipeError(str(error)) from error
-    names = [name for name, _, _ in _walk(node, "")] if node is not None else []
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RecipeError(f"{twice}: given twice", "keep one")
+    counts = Counter(name for name, _, _ in names)
+    if counts.total() > len(counts):
+        raise RecipeError(f"{counts.most_common(1)[0][0]}: given twice", "keep one")
     return value
 
 
@@ -126,7 +125,12 @@ class _Unbounded(Exception):
     """The document is nested too deeply, or larger than any recipe."""
 
 
-def _parse(text: str) -> tuple[yaml.Node | None, Any]:
+_Name = tuple[str, int, bool]
+"""What is set: `a.b.0.c`, its line, and whether it is a mapping."""
+
+
+def _parse(text: str) -> tuple[list[_Name], Any]:
+    """All that a document sets, and its values."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -142,9 +146,10 @@ def _parse(text: str) -> tuple[yaml.Node | None, Any]:
     try:
         node = loader.get_single_node()
         if node is None:
-            return None, None
+            return [], None
         _measure(node, {})
-        return node, loader.construct_document(node)
+        names = list(_walk(node, ""))  # constructing it puts merged keys among the others
+        return names, loader.construct_document(node)
     finally:
         loader.dispose()
 
@@ -175,8 +180,7 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
         yield from child if isinstance(child, tuple) else (child,)
 
 
-def _walk(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int, bool]]:
-    """Of all that is set: its name, its line, and whether it is a mapping."""
+def _walk(node: yaml.Node, prefix: str) -> Iterator[_Name]:
     children: list[tuple[str, int, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
         children = [(str(k.value), k.start_mark.line, v) for k, v in node.value]
