@@ -102,7 +102,9 @@ def arm_problem(name: str, given: bool) -> str:
 
 def is_nameable(text: str) -> bool:
     """Whether a value can be a part of an arm's name as it is."""
-    return not name_problem(f"x{text}x", ("@", " - "))
+    if text != text.strip() or _SEED.search(f"={text}"):
+        return False
+    return not name_problem(f"x{text}", ("@", " - "))
 
 
 def _refuse(problem: Callable[[str], str]) -> AfterValidator:
