@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import typer
 
 from tests.recipe_files import BASE, write
 from tsqa import cli
-from tsqa.errors import os_error_cause
+from tsqa.errors import TsqaError, os_error_cause
 from tsqa.outputs import check_outputs
 
 REPOSITORY = Path(__file__).parent.parent
@@ -115,8 +116,10 @@ def test_a_secret_of_the_environment_is_in_no_output(tmp_path: Path) -> None:
     environment = {**os.environ, "SECRET": secret, "OPENAI_API_KEY": secret, "HF_TOKEN": secret}
     for command in (["validate"], ["run", "--dry-run"], ["ablate", "--debug"], ["report"]):
         done = subprocess.run(
-            [sys.executable, "-m", "tsqa.cli", command[0], str(write(tmp_path, text)), *command[1:]]
-            + [f"runs={tmp_path / 'runs'}"],
+            [
+                *(sys.executable, "-m", "tsqa.cli", command[0], str(write(tmp_path, text))),
+                *(*command[1:], f"runs={tmp_path / 'runs'}"),
+            ],
             cwd=REPOSITORY,
             env=environment,
             capture_output=True,
@@ -132,21 +135,15 @@ def test_an_output_is_not_replaced_unasked(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "nowhere")
     for path in (recipe, tmp_path, tmp_path / "none" / "x.csv", link, Path("a\0b")):
-        with pytest.raises(cli_error()):
+        with pytest.raises(TsqaError):
             check_outputs([None, path], force=False)
-    with pytest.raises(cli_error(), match="given twice"):
+    with pytest.raises(TsqaError, match="given twice"):
         check_outputs([tmp_path / "new", tmp_path / "." / "new"], force=False)
     (tmp_path / "x.jsonl.tmp").touch()
-    with pytest.raises(cli_error(), match="in the way"):
+    with pytest.raises(TsqaError, match="in the way"):
         check_outputs([tmp_path / "x.jsonl"], force=True)
     check_outputs([tmp_path / "new", None, tmp_path / "other"], force=False)
     check_outputs([recipe], force=True)
-
-
-def cli_error() -> type[Exception]:
-    from tsqa.errors import TsqaError
-
-    return TsqaError
 
 
 @pytest.mark.parametrize(
@@ -196,8 +193,6 @@ def test_a_push_is_private_or_asked_for(
     answer: str,
     private: bool | None,
 ) -> None:
-    import io
-
     pushed: list[bool] = []
 
     def push(folder: Path, repo: str, private: bool) -> str:

@@ -279,11 +279,11 @@ def test_the_environment_is_read_nowhere(
         overrides = ["ablation={control: {seed: 1}, axes: {model.path: [" + quoted + "]}}"]
     if place == "arm":
         overrides = ["ablation={control: c, arms: [{name: " + quoted + "}]}"]
-    for path, given in (
+    for path, sets in (
         (write(tmp_path, text), overrides),
         (write(tmp_path, f"{text}later: {quoted}\n", "other.yaml"), []),
     ):
-        assert SECRET not in refusal(path, *given)
+        assert SECRET not in refusal(path, *sets)
 
 
 def test_references_to_keys_are_followed(tmp_path: Path) -> None:

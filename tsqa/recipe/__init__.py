@@ -27,6 +27,7 @@ from tsqa.recipe.load import load_recipe
 from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
 from tsqa.recipe.models import ModelSection, RequestSection, SamplingSection, TeacherSection
 from tsqa.recipe.names import file_name, task_problem
+from tsqa.recipe.plain_yaml import read_yaml
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
 from tsqa.recipe.seeds import (
@@ -85,6 +86,7 @@ __all__ = [
     "needed",
     "parse_tokens",
     "read_suite",
+    "read_yaml",
     "rescale_ratios",
     "stream_check",
     "task_problem",

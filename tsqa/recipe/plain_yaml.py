@@ -85,6 +85,11 @@ def read_yaml(path: Path) -> Document:
         raise RecipeError(
             f"{path}: not UTF-8: {error.reason} at byte {error.start:,}", "save it as UTF-8"
         ) from error
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Document:
+    """The mapping that a text from a file holds; RecipeError where it is none."""
     try:
         names, values = _parse(text)
     except yaml.YAMLError as error:
