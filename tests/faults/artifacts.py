@@ -35,7 +35,7 @@ FILES: dict[str, tuple[str, ...]] = {
         "docs.jsonl",
         "teacher.jsonl",
         *(f"tasks/mini_{name}.yaml" for name in FAMILIES),
-        *(f"tasks/data/mini_{name}.{split}.jsonl" for name in FAMILIES for split in ("test", "train")),
+        *(f"tasks/data/mini_{name}.{s}.jsonl" for name in FAMILIES for s in ("test", "train")),
     ),
     "seeds": ("seeds.jsonl", "rejected_seeds.jsonl"),
     "generate": ("candidates.jsonl", "teacher-completions.jsonl"),

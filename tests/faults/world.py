@@ -89,7 +89,7 @@ def run_all(path: Path) -> Path:
 
 @cache
 def finished_run() -> Path:
-    """The folder of one finished run for all tries of this process; they put back what they change."""
+    """The folder of one finished run, for all tries of this process; they undo what they do."""
     folder = Path(tempfile.mkdtemp(prefix="tsqa-tries-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return run_all(write_recipe(folder, folder / "runs"))
