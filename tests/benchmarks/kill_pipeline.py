@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.kill_pipeline --folder /tmp/kills --kills 50
 
-An undisturbed run is timed first. Then every stage in turn is killed at random moments of the time
-that it took: the process alone, one of its children, or the whole group. A stage that ended before
-its kill is thrown away and made again. At last the run is finished, `verify` reads it, and every
-file of every artifact is compared with the undisturbed run's, except for what `LEFT_OUT` names.
+An undisturbed run is timed first. Then every stage in turn is killed at a random moment of the time
+that it took, round after round: the process alone, one of its children, or the whole group. A stage
+that is done already, or ended before its kill, is thrown away and made again. At last the run is
+finished, `verify` reads it, and every file of every artifact is compared with the undisturbed
+run's, except for what `LEFT_OUT` names.
 Both run with the same number of threads. Exits 1 at a difference, damage, a process that hung
 after the death of a child or outlived its parent, or a traceback.
 """
@@ -113,8 +114,11 @@ def main() -> int:
     shown = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in durations.items())
     print(f"undisturbed: {shown}", flush=True)
     tally, deadline = Tally(), time.monotonic() + 60 * arguments.minutes
-    for stage, count in share_out(arguments.kills, durations).items():
-        kill_stage(killed, arguments.recipe, stage, durations[stage], count, rng, tally, deadline)
+    shares = share_out(arguments.kills, durations)
+    for turn in range(max(shares.values())):
+        for stage in (stage for stage, share in shares.items() if turn < share):
+            if time.monotonic() < deadline:
+                kill_stage(killed, arguments.recipe, stage, durations[stage], rng, tally)
     print(finish(killed, arguments.recipe, **ENVIRONMENT).splitlines()[-1], flush=True)
     return 0 if report(tally, alone, killed) else 1
 
@@ -145,38 +149,26 @@ def share_out(kills: int, durations: dict[str, float]) -> dict[str, int]:
 
 
 def kill_stage(
-    runs: Path,
-    recipe: str,
-    stage: str,
-    seconds: float,
-    count: int,
-    rng: random.Random,
-    tally: Tally,
-    deadline: float,
+    runs: Path, recipe: str, stage: str, seconds: float, rng: random.Random, tally: Tally
 ) -> None:
-    """Kill one stage so often, each time in a process of its own."""
+    """Kill one stage once, in a process of its own."""
     folder = _artifact_of(runs, recipe, stage)
-    left = count
-    while left and time.monotonic() < deadline:
-        if (folder / MANIFEST).exists():  # it ended before its kill
-            shutil.rmtree(folder)
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
         watched = launch(runs, recipe)
-        state = watched.wait_for(stage, ("running",), _PATIENCE)
-        if state is None:
+        if watched.wait_for(stage, ("running",), _PATIENCE) is None:
             tally.troubles.append(f"{stage}: did not begin: {watched.printed()[-800:]}")
             watched.kill_group()
             return
         delay = rng.uniform(0, seconds)
-        if watched.wait_for(stage, ("done",), delay):
-            watched.kill_group()
-            seconds *= 0.8
-            continue
-        victim = rng.choice(VICTIMS)
-        hit = _strike(watched, victim, stage, rng, tally)
-        left -= 1
-        tally.hits[(stage, hit)] += 1
-        number = sum(tally.hits.values())
-        print(f"kill {number:>2}: {delay:5.2f} s into {stage}: {hit}", flush=True)
+        if watched.wait_for(stage, ("done",), delay) is None:
+            break
+        watched.kill_group()
+        seconds *= 0.8
+    hit = _strike(watched, rng.choice(VICTIMS), stage, rng, tally)
+    tally.hits[(stage, hit)] += 1
+    number = sum(tally.hits.values())
+    print(f"kill {number:>2}: {delay:5.2f} s into {stage}: {hit}", flush=True)
 
 
 def launch(runs: Path, recipe: str) -> Watched:

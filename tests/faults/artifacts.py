@@ -252,7 +252,7 @@ def reader_tries() -> Iterator[Try]:
     """Every command that reads a run x damage to what it reads: an error, no traceback."""
     for name, stages in READERS.items():
         for stage in stages:
-            for how in ("half", "a bit in the middle", "missing", "empty", "noise"):
+            for how in ("torn", "a bit in the middle", "missing", "empty", "noise"):
                 act = _reading(name, stage, damages()[how])
                 yield Try("artifact", f"tsqa {name}, {stage}", how, End.STAGE, act)
         act = _reading(name, None, lambda content: content)

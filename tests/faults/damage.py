@@ -22,7 +22,7 @@ def zero_block(content: bytes) -> bytes:
 
 BYTES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
-    "half": lambda content: content[: len(content) // 2],
+    "torn": lambda content: content[: len(content) * 11 // 20],
     "short of 3 bytes": lambda content: content[:-3],
     "a block of zeros": zero_block,
     "noise": lambda content: bytes((n * 37 + 11) % 256 for n in range(len(content))),

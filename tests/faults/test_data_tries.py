@@ -10,7 +10,7 @@ from tests.faults.data import tries
 from tests.faults.table import Try, check, params
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("attempt", params(tries()))
 def test_data(attempt: Try, tmp_path: Path) -> None:
     check(attempt, tmp_path)

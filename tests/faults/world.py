@@ -30,7 +30,15 @@ generate:
   per_seed: 2
   votes: 3
 filter: {{agreement: 0.6}}
-model: {{config: {{model_type: nemotron}}}}
+model:
+  config:
+    model_type: nemotron
+    hidden_size: 32
+    intermediate_size: 32
+    num_hidden_layers: 1
+    num_attention_heads: 2
+    num_key_value_heads: 2
+    max_position_embeddings: 64
 tokenizer: {{train_on: ["{{data}}/docs.jsonl"], vocab_size: 300}}
 mixture:
   sources: {{docs: {{path: "{{data}}/docs.jsonl"}}, synthetic: {{from: filter}}}}
