@@ -287,6 +287,9 @@ TEXTS: dict[str, Any] = {
 }
 
 
+REFERENCES = ("the environment", "another key", "nowhere")
+
+
 def key_tries() -> Iterator[Try]:
     """Every key of the schema x the values that keys of its kind must not have."""
     import tempfile
@@ -307,8 +310,8 @@ def key_tries() -> Iterator[Try]:
                 continue
             if how == "a mapping" and _is_mapping(annotation):
                 continue
-            # omegaconf names the key in the case of a failed reference by its own words
-            names = () if str(value).startswith("$") else (str(path[-1]),)
+            # A reference is named itself, and what is no YAML by its line.
+            names = () if how in ("a surrogate", *REFERENCES) else (str(path[-1]),)
             yield Try("recipe", key, how, End.BEFORE, with_value(path, value), names)
         if kind == "text" and path[-1] in PATHS:
             yield Try("recipe", key, "NUL", End.BEFORE, with_value(path, "a\x00b"), (path[-1],))
@@ -486,6 +489,9 @@ def fit_tries() -> Iterator[Try]:
         "no rendering": (("filter", "renderings"), []),
         "unknown prompts": (("generate", "prompts", "question"), "no-such-prompts"),
         "an unknown enrichment": (("generate", "enrichment"), ["poetry"]),
+        "a url with a bad port": (("generate", "teacher", "urls"), ["http://127.0.0.1:99999/v1"]),
+        "a url without a scheme": (("generate", "teacher", "urls"), ["127.0.0.1/v1"]),
+        "a url without a host": (("generate", "teacher", "urls"), ["http:///v1"]),
         "no urls": (("generate", "teacher", "urls"), []),
         "a url that is none": (("generate", "teacher", "urls"), ["not a url"]),
         "a url of a file": (("generate", "teacher", "urls"), ["file:///etc/passwd"]),
@@ -531,9 +537,6 @@ def fit_tries() -> Iterator[Try]:
         "an axis of a whole section": (
             ("ablation",),
             {"axes": {"train": [{"lr": 1}, {"lr": 2}]}, "control": {"train": {"lr": 1}}},
-        ),
-        "an axis of the runs": (
-            ("ablation",), {"axes": {"runs": ["/tmp/a", "/tmp/b"]}, "control": {"runs": "/tmp/a"}}
         ),
         "a control that is no arm": (("ablation", "control"), {"mixture.synthetic": 0.3}),
         "a control by no name": (("ablation", "control"), "nowhere"),
