@@ -67,10 +67,10 @@ def check(attempt: Try, folder: Path) -> None:
 
 
 def params(tries: Iterable[Try]) -> list[Any]:
-    """The tries for `pytest.mark.parametrize`; those that wait for a fix are strict xfails."""
+    """The tries for `pytest.mark.parametrize`; those that wait for a fix are xfails."""
     made = []
     for attempt in tries:
-        reason = next((r for pattern, r in PENDING.items() if fnmatchcase(attempt.id, pattern)), "")
-        marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+        found = [p for p in PENDING if fnmatchcase(attempt.id, p.pattern)]
+        marks = [pytest.mark.xfail(strict=p.strict, reason=p.reason) for p in found[:1]]
         made.append(pytest.param(attempt, id=attempt.id, marks=marks))
     return made
