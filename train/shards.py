@@ -31,6 +31,7 @@ from train.sources import BadRecord, Document, Piece, read_documents
 from train.words import WordEncoder
 from tsqa.artifact import write_json
 from tsqa.errors import DataError, RecipeError
+from tsqa.model_folder import vocabulary_size
 from tsqa.recipe import SourceSection, file_name
 
 Check = Callable[[Sequence[str]], Sequence[str | None]]
@@ -84,7 +85,7 @@ class Encoder:
     def __init__(self, tokenizer: Any) -> None:
         """`tokenizer` is one of transformers; without a fast backend it is called as it is."""
         self.eos: int = tokenizer.eos_token_id
-        self.dtype = token_dtype(len(tokenizer))
+        self.dtype = token_dtype(vocabulary_size(tokenizer))
         self._typecode = "H" if self.dtype == np.uint16 else "i"
         self._slow = None if tokenizer.is_fast else tokenizer
         self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None

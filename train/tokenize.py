@@ -48,6 +48,7 @@ from tsqa.filters.decontaminate import EvaluatedIndex
 from tsqa.filters.permuted import write_permuted
 from tsqa.filters.stage import load_evaluated
 from tsqa.hub import pinned_folder
+from tsqa.model_folder import vocabulary_size
 from tsqa.own_files import read_own
 from tsqa.process import die_with_parent
 from tsqa.progress import progress_bar
@@ -98,13 +99,13 @@ def run(context: StageContext) -> dict[str, Any]:
         {
             "sequence_length": length,
             "dtype": encoder.dtype.name,
-            "vocab_size": len(tokenizer),
+            "vocab_size": vocabulary_size(tokenizer),
             "eos_token_id": tokenizer.eos_token_id,
             "sources": summaries,
         },
     )
     return {
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocabulary_size(tokenizer),
         "sources": summaries,
         "tokens": sum(summary["tokens"] for summary in summaries.values()),
     }
