@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from tests.recipe_files import BASE, refusal, write
 from tsqa.errors import RecipeError
-from tsqa.recipe import Recipe, load_recipe
+from tsqa.recipe import Recipe, TrainSection, load_recipe
 from tsqa.recipe.base import Section
 
 SECRET = "planted-4a1f-secret"
@@ -114,8 +114,7 @@ def refused_fields(section: type[Section], name: str, value: object) -> set[str]
 def test_numbers_are_read_as_they_are_written(number: float) -> None:
     for text in (repr(number), f"{number:e}"):
         values = {"lr": text, "global_batch_tokens": 8, "sequence_length": 8}
-        adapter = TypeAdapter(Recipe.model_fields["train"].annotation)
-        assert adapter.validate_python(values).lr == float(text)
+        assert TrainSection.model_validate(values).lr == float(text)
 
 
 @pytest.mark.parametrize(
