@@ -39,10 +39,11 @@ _FUNCTIONS = frozenset(
     "sin cos tan log ln exp sqrt lim max min mod gcd lcm det and or not".split()  # noqa: SIM905
 )
 
-_MAY_HOLD_SIGNS = re.compile(
-    r"[+*/<>=^%#&|~]|[^\w\s\x00-\x7f\u2014\u2018-\u201f\u2026]|\d\.\d|(?<![\w.])\.\d"
-    r"|-(?=[\d.(]|\W|$|[^\W\d_](?![^\W\d_]))|!\s*[-+*/=<>?.,)!^]|'\s?\(|[\w)]\(|[(\[{][^)\]}]{0,9},"
-)
+# Whether a text may hold signs at all, in searches that begin with fixed characters.
+_CERTAIN = re.compile(r"[+*/<>=^%#&|~!(\[{]")
+_FOREIGN = re.compile(r"[^\w\s\x00-\x7f\u2014\u2018-\u201f\u2026]")
+_POINT = re.compile(r"\.(?=\d)")
+_DASH = re.compile(r"-(?=[\d.]|\W|$|[^\W\d_](?![^\W\d_]))")
 _BULLET = re.compile(
     r"^[ \t]*(?:[-+*>\u2022\u25aa\u25cf\u25cb\u25a0\u25a1\u25e6]|#{1,6})[ \t]+(?=[^\W\d_]{2})", re.M
 )
@@ -186,7 +187,7 @@ def read(text: str) -> Spoken:
     composed = compose(text)
     found = find_words(composed)
     signs = [""] * (len(found) + 1)
-    if _MAY_HOLD_SIGNS.search(composed):
+    if _may_hold_signs(composed):
         _place_signs(composed.casefold(), signs)
     return Spoken(found, signs)
 
@@ -260,6 +261,15 @@ class _Mark:
     text: str
     start: int
     end: int
+
+
+def _may_hold_signs(text: str) -> bool:
+    return bool(
+        _CERTAIN.search(text)
+        or ("." in text and _POINT.search(text))
+        or ("-" in text and _DASH.search(text))
+        or (not text.isascii() and _FOREIGN.search(text))
+    )
 
 
 def _place_signs(text: str, signs: list[str]) -> None:
