@@ -23,7 +23,7 @@ import numpy as np
 
 from tsqa.filters.candidate import Rejection
 from tsqa.filters.grams import Hashes, Numbers, expand_ranges, hash_runs, hash_text
-from tsqa.filters.sameness import Key, agree_in_case, case_of, tell_apart, tokens
+from tsqa.filters.sameness import agree_in_case, case_of, tokens, words_of
 from tsqa.filters.semantic import SemanticSearch, load_model
 from tsqa.filters.spill import Item, ItemFile, PairFiles, batches
 from tsqa.recipe import DedupSection
@@ -198,12 +198,12 @@ class _Judge:
 
     def _judge(self, number: int, same: Sequence[int], alike: Sequence[int]) -> Verdict:
         for first in same:
-            text = self._stored[first].text
-            if self._stored[number].text != text:
+            mine, item = self._stored[number], self._stored[first]
+            if mine.text != item.text:
                 continue
             # In other case it is another question, and the first of its own.
             for other in (first, *self._in_other_case.get(first, ())):
-                if agree_in_case(self._case_of(other), self._case_of(number)):
+                if _agree_in_case(mine, item if other == first else self._stored[other]):
                     # A copy of a dropped question shares its fate: the kept one it resembles.
                     fate: Verdict = self._verdicts[other].item()
                     return fate if fate[0] else (_EXACT, other, 1.0)
@@ -225,11 +225,16 @@ class _Judge:
         return _KEPT, -1, 0.0
 
     def _tell_apart(self, number: int, other: int) -> bool:
-        keys = (Key(self._stored[n].text, self._case_of(n)) for n in (number, other))
-        return tell_apart(*keys)
+        left, right = self._stored[number], self._stored[other]
+        if left.text == right.text:
+            return not _agree_in_case(left, right)
+        return words_of(left.text) == words_of(right.text)
 
-    def _case_of(self, number: int) -> str:
-        return case_of(self._stored[number].question)
+
+def _agree_in_case(left: Item, right: Item) -> bool:
+    if left.question == right.question or not (case := case_of(left.question)):
+        return True
+    return agree_in_case(case, case_of(right.question))
 
 
 def _partners(pairs: PairFiles, start: int, stop: int) -> Iterator[Sequence[int]]:
