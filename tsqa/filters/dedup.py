@@ -23,7 +23,7 @@ import numpy as np
 
 from tsqa.filters.candidate import Rejection
 from tsqa.filters.grams import Hashes, Numbers, expand_ranges, hash_runs, hash_text
-from tsqa.filters.sameness import Key, agree_in_case, case_of, hash_key, tell_apart, tokens
+from tsqa.filters.sameness import agree_in_case, case_of, tokens, words_of
 from tsqa.filters.semantic import SemanticSearch, load_model
 from tsqa.filters.spill import Item, ItemFile, PairFiles, batches
 from tsqa.recipe import DedupSection
@@ -97,23 +97,11 @@ def choose_bands(threshold: float) -> tuple[int, int]:
 
 
 def _store(items: Iterable[tuple[str, str]], stored: ItemFile, exact: PairFiles) -> None:
-    """Write the items, and the hashed key of each question.
-
-    One that says something by its case is filed with and without it: its duplicate may not.
-    """
-    read = (
-        Item(name, question, " ".join(tokens(question)), case_of(question))
-        for name, question in items
-    )
+    """Write the items, and the hash of the words and signs of each question."""
+    read = (Item(name, question, " ".join(tokens(question))) for name, question in items)
     for first, batch in batches(read):
-        hashed = [hash_key([item.text], item.case) for item in batch]
-        cased = [number for number, key in enumerate(hashed) if key.cased is not None]
-        keys = np.array(
-            [key.bare for key in hashed] + [hashed[number].cased for number in cased],
-            dtype=np.uint64,
-        )
-        numbers = np.array([*range(len(batch)), *cased], dtype=np.int64) + first
-        exact.add(_partition(keys), keys, numbers)
+        keys = np.array([hash_text(item.text) for item in batch], dtype=np.uint64)
+        exact.add(_partition(keys), keys, np.arange(first, first + len(batch)))
         stored.extend(batch)
 
 
@@ -192,6 +180,8 @@ class _Judge:
         size = max(1, len(stored))
         self._verdicts = np.memmap(folder / "verdicts", dtype=_VERDICT, mode="w+", shape=(size,))
         self._dropped = self._verdicts["reason"]
+        self._in_other_case: dict[int, list[int]] = {}
+        """First of a question -> those that differ from it and from each other in case alone."""
         self._shingles_of = lru_cache(_BLOCK)(lambda n: shingles(self._stored[n].text.split()))
 
     def verdicts(self) -> Iterator[Rejection | None]:
@@ -207,13 +197,17 @@ class _Judge:
                 )
 
     def _judge(self, number: int, same: Sequence[int], alike: Sequence[int]) -> Verdict:
-        mine = self._stored[number]
-        for other in same:
-            earlier = self._stored[other]
-            if earlier.text == mine.text and agree_in_case(earlier.case, mine.case):
-                # A copy of a dropped question shares its fate: the kept one it resembles.
-                fate: Verdict = self._verdicts[other].item()
-                return fate if fate[0] else (_EXACT, other, 1.0)
+        for first in same:
+            mine, item = self._stored[number], self._stored[first]
+            if mine.text != item.text:
+                continue
+            # In other case it is another question, and the first of its own.
+            for other in (first, *self._in_other_case.get(first, ())):
+                if _agree_in_case(mine, item if other == first else self._stored[other]):
+                    # A copy of a dropped question shares its fate: the kept one it resembles.
+                    fate: Verdict = self._verdicts[other].item()
+                    return fate if fate[0] else (_EXACT, other, 1.0)
+            self._in_other_case.setdefault(first, []).append(number)
         rivals = [other for other in alike if not self._dropped[other]]
         if rivals:
             own = self._shingles_of(number)
@@ -231,8 +225,16 @@ class _Judge:
         return _KEPT, -1, 0.0
 
     def _tell_apart(self, number: int, other: int) -> bool:
-        mine, theirs = self._stored[number], self._stored[other]
-        return tell_apart(Key(mine.text, mine.case), Key(theirs.text, theirs.case))
+        left, right = self._stored[number], self._stored[other]
+        if left.text == right.text:
+            return not _agree_in_case(left, right)
+        return words_of(left.text) == words_of(right.text)
+
+
+def _agree_in_case(left: Item, right: Item) -> bool:
+    if left.question == right.question or not (case := case_of(left.question)):
+        return True
+    return agree_in_case(case, case_of(right.question))
 
 
 def _partners(pairs: PairFiles, start: int, stop: int) -> Iterator[Sequence[int]]:

@@ -39,10 +39,12 @@ _FUNCTIONS = frozenset(
     "sin cos tan log ln exp sqrt lim max min mod gcd lcm det and or not".split()  # noqa: SIM905
 )
 
-_MAY_HOLD_SIGNS = re.compile(
-    r"[+*/<>=^%#&|~]|[^\w\s\x00-\x7f\u2014\u2018-\u201f\u2026]|\d\.\d|(?<![\w.])\.\d"
-    r"|-(?=[\d.(]|\W|$|[^\W\d_](?![^\W\d_]))|!\s*[-+*/=<>?.,)!^]|'\s?\(|[\w)]\(|[(\[{][^)\]}]{0,9},"
-)
+# Whether a text may hold signs at all, in searches that begin with fixed characters.
+_CERTAIN = re.compile(r"[+*/<>=^%#&|~(\[{]")
+_FACTORIAL = re.compile(r"!(?=\s*[-+*/=<>?.,)!^])")
+_FOREIGN = re.compile(r"[^\w\s\x00-\x7f\u2014\u2018-\u201f\u2026]")
+_POINT = re.compile(r"\.(?=\d)")
+_DASH = re.compile(r"-(?=[\d.]|\W|$|[^\W\d_](?![^\W\d_]))")
 _BULLET = re.compile(
     r"^[ \t]*(?:[-+*>\u2022\u25aa\u25cf\u25cb\u25a0\u25a1\u25e6]|#{1,6})[ \t]+(?=[^\W\d_]{2})", re.M
 )
@@ -96,7 +98,7 @@ _SYMBOL = re.compile(
 """One or two letters, a genotype of two genes, or more letters with a capital among small ones."""
 _LONG = re.compile(r"[^\W\d_]{4,}")
 _BEFORE = re.compile(r"(?:[^\W_]+|\))\Z")
-_WORDLIKE = regex.compile(r"[\w\p{M}]")
+_SIGN_ALONE = re.compile(r"(?<!\S)[^\w\s]\S*")
 
 
 class Key(NamedTuple):
@@ -143,7 +145,7 @@ def tell_apart(left: Key, right: Key) -> bool:
 
 def words_of(bare: str) -> list[str]:
     """The words of a key, without its signs."""
-    return [token for token in bare.split() if _WORDLIKE.match(token)]
+    return _SIGN_ALONE.sub("", bare).split()
 
 
 def agree_in_case(left: str, right: str) -> bool:
@@ -186,7 +188,7 @@ def read(text: str) -> Spoken:
     composed = compose(text)
     found = find_words(composed)
     signs = [""] * (len(found) + 1)
-    if _MAY_HOLD_SIGNS.search(composed):
+    if _may_hold_signs(composed):
         _place_signs(composed.casefold(), signs)
     return Spoken(found, signs)
 
@@ -202,10 +204,10 @@ def is_stripped(text: str) -> bool:
 
 def case_of(text: str) -> str:
     """The symbols in a text, in their case; empty where its case says nothing."""
-    text = compose(text)
     has_caseless = not text.isascii() and any(c.isalpha() and c.lower() == c.upper() for c in text)
     if not has_caseless and (text.islower() or text.isupper()):
         return ""
+    text = compose(text)
     symbols = _symbols(text)
     if not symbols:
         return ""
@@ -260,6 +262,16 @@ class _Mark:
     text: str
     start: int
     end: int
+
+
+def _may_hold_signs(text: str) -> bool:
+    return bool(
+        _CERTAIN.search(text)
+        or ("." in text and _POINT.search(text))
+        or ("!" in text and _FACTORIAL.search(text))
+        or ("-" in text and _DASH.search(text))
+        or (not text.isascii() and _FOREIGN.search(text))
+    )
 
 
 def _place_signs(text: str, signs: list[str]) -> None:

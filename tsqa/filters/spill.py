@@ -25,8 +25,6 @@ class Item(NamedTuple):
     question: str
     text: str
     """Its words and signs."""
-    case: str
-    """See `tsqa.filters.sameness.case_of`."""
 
 
 class ItemFile:
