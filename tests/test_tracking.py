@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import pytest
 
 from tests.wandb_records import read_run
@@ -83,6 +84,24 @@ def test_a_server_out_of_reach_is_waited_for_once_and_nothing_is_lost(
         (run,) = (tmp_path / "wandb").glob(f"offline-run-*-train-{fingerprint}")
         found = read_run(run)
         assert (found.summary["train/loss"], found.summary["final"]) == (2.0, 1)
+
+
+def test_a_dead_process_of_wandb_costs_one_stage_not_those_after_it(
+    tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    before = set(psutil.Process().children(recursive=True))
+    first = make_tracker(tmp_path, "offline", "first")
+    first.log({"train/tokens": 1})
+    started = set(psutil.Process().children(recursive=True)) - before
+    for process in started or {p for p in before if "wandb" in p.name()}:
+        process.kill()
+        process.wait()
+    use_everything(first, artifact)
+    os.environ.pop(OFFLINE, None)
+    use_everything(make_tracker(tmp_path, "offline", "second"), artifact)
+    (log,) = (tmp_path / "wandb").glob("offline-run-*-train-second*/*.wandb")
+    assert read_run(log.parent).summary["final"] == 1
 
 
 def test_a_finish_that_the_server_does_not_take_is_said_and_the_rest_is_offline(

@@ -7,6 +7,7 @@ reached is waited for once, then the rest of the run is tracked offline, for `wa
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -58,7 +59,7 @@ class Tracker:
             if mode == "online":
                 mode = self._try_online(options)
             if mode != "online":
-                self._start(options, mode)
+                self._start_offline(options, mode)
         except Exception as error:  # noqa: BLE001 - tracking must never stop a run
             logger.warning("W&B is off for this stage: %s", error)
             self._run = None
@@ -68,12 +69,17 @@ class Tracker:
         try:
             self._start(options, "online")
         except Exception as error:  # noqa: BLE001 - as above
-            import wandb
-
-            wandb.teardown()  # it holds the id of the run that it could not start
+            _forget_service()  # it holds the id of the run that it could not start
             self._go_offline(f"W&B cannot be reached ({redact(str(error))})")
             return "offline"
         return "online"
+
+    def _start_offline(self, options: Mapping[str, Any], mode: str) -> None:
+        try:
+            self._start(options, mode)
+        except Exception:  # noqa: BLE001 - W&B's own process may have died; a new one may live
+            _forget_service()
+            self._start(options, mode)
 
     def _start(self, options: Mapping[str, Any], mode: str) -> None:
         import wandb
@@ -201,6 +207,14 @@ def _redacted_arguments() -> Iterator[None]:
         yield
     finally:
         sys.argv = given
+
+
+def _forget_service() -> None:
+    """End W&B's own process, so that the next run starts another; a dead one cannot be ended."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        wandb.teardown()
 
 
 def resolve_mode(mode: str) -> str:
