@@ -26,7 +26,14 @@ from tsqa.options import Options, are_letters, read_options, split_options
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import AnswerKind
 from tsqa.referring import names_others
-from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, refuses, says_nothing
+from tsqa.refusals import (
+    REFUSAL,
+    asks_nothing,
+    explains_refusal,
+    offers_none,
+    refuses,
+    says_nothing,
+)
 from tsqa.replies import (
     CUT,
     as_text,
@@ -150,7 +157,9 @@ def parse_answer(
     answer = readable[0].answer or ""
     answer = answer if kind == "code" or choices else _prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in _EXTRAS}
-    if explains_refusal(extras["reasoning"], asked):
+    refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
+    refused = set() if offers_none(choices) else refused
+    if "reasoning" in refused:
         return ParsedAnswer(error=REFUSAL)
     unfit = find_unfit(answer, is_code=kind == "code")
     unfit = unfit or next(filter(None, map(find_unfit, extras.values())), "")
@@ -305,8 +314,8 @@ def _labelled_answer(
     if tagged:
         lead, pieces = split_labels(around)
         explained = [("reasoning", lead), *pieces]
-        fields = {name: [v for n, v in explained if n == name] for name in _EXTRAS}
-        return {"answer": tagged, **fields}
+        extras = {name: [v for n, v in explained if n == name] for name in _EXTRAS}
+        return {"answer": tagged, **extras}
     lead, pieces = split_labels(text)
     lead = _OPENER.sub("", lead, count=1)
     is_begun = bool(lead.strip())
