@@ -282,6 +282,12 @@ def _document(task: str, kind: str, metric: str, sample: Mapping[str, Any]) -> d
     likelihoods = _likelihoods(kind, sample)
     if not math.isfinite(score) or not all(math.isfinite(value) for value in likelihoods):
         raise DataError(f"{where} scores NaN or infinity", "the model has diverged; check its loss")
+    if kind == "multiple_choice" and not _has_right_choice(sample):
+        raise DataError(
+            f"{where}: its label {sample['target']!r:.40} is none of its "
+            f"{len(sample['arguments'])} choices",
+            "correct the task's doc_to_target or its data: every model would score 0 on it",
+        )
     prompt = str(sample["arguments"][0][0])
     question = sample["doc"].get("question")
     answer, prediction = _answers(kind, metric, sample)
@@ -297,6 +303,14 @@ def _document(task: str, kind: str, metric: str, sample: Mapping[str, Any]) -> d
         "loglikelihoods": likelihoods or None,
         "group": _group(sample["doc"]),
     }
+
+
+def _has_right_choice(sample: Mapping[str, Any]) -> bool:
+    """Whether the label of a choice names one; lm-eval only warns, and scores 0."""
+    targets = sample["target"] if isinstance(sample["target"], list) else [sample["target"]]
+    count = len(sample["arguments"])
+    labels = [target for target in targets if isinstance(target, int)]
+    return len(labels) < len(targets) or any(0 <= label < count for label in labels)
 
 
 def _group(document: Mapping[str, Any]) -> str | None:

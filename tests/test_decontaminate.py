@@ -162,6 +162,140 @@ def test_a_passage_is_matched_whichever_question_is_asked() -> None:
     assert verdict == Rejection("ngram", 13.0, "exam-0")
 
 
+ROAD = (
+    "The council wants to close the harbour road to cars. Its report says that noise fell in two "
+    "towns that did so. The shops there report the same sales as before."
+)
+CLUB = "All members of the club who swim also row. Nobody who rows plays chess."
+BAKER = "A baker sells more bread on rainy days. He concludes that rain makes people hungry."
+REFUTE = "Which of the following best refutes the above argument?"
+DERIVE = (
+    "Which of the following statements can be derived from the above passage and must therefore be "
+    "true of everyone named in it?"
+)
+MARS = "The air of Mars is thin and full of dust, so that its sky looks like butterscotch at noon."
+READING = [
+    evaluated(0, REFUTE, "Both towns had built a by-pass in that year", context=ROAD),
+    evaluated(1, DERIVE, "No swimmer plays chess", context=CLUB),
+    evaluated(2, "is the sky of mars blue at noon", "no", "no", "yes", context=MARS),
+    evaluated(3, "What is the best title?", "A hat", "A hat", "A dog", context="Tom lost a hat."),
+    evaluated(4, "What is the best title?", "A cat", "A cat", "A cow", context="Ann has a cat."),
+    evaluated(5, f"{ROAD} And so it goes on in other towns of the coast, he says. {DERIVE}", "x"),
+    evaluated(6, "When did the first tram cross the old stone bridge?", "1891", context=BAKER[:40]),
+]
+READERS = EvaluatedIndex(READING, SECTION)
+OTHER = "A doctor claims that green tea prevents colds, for forty patients had fewer last winter."
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        ask(REFUTE, "The tea drinkers were vaccinated", context=OTHER),
+        ask(DERIVE, context=BAKER),
+        ask(f"{BAKER} {REFUTE}"),
+        ask(f"{OTHER} {BAKER}\n{DERIVE}"),
+        ask("Is the sky of Mars blue at noon?", "no", choices=["yes", "no"], context=OTHER),
+        ask("What is the best title?", "A hat", choices=["A dog", "A hat"], context=BAKER),
+        ask("What is the best title?", "A cat", context="Bob fed my hungry cat"),
+        ask("What would be the best title?", context=OTHER),
+        ask("When did the first tram cross the old stone bridge?", "1891", context=OTHER),
+        ask("Which of these best refutes the above argument?", "no", context=OTHER),
+        ask("Why?", "x", context=f"{OTHER} They ask: is the sky of Mars blue at noon? He said no."),
+    ],
+)
+def test_a_general_question_of_another_passage_is_no_leak(candidate: Candidate) -> None:
+    assert READERS.check([candidate]) == [None]
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        ask(REFUTE, context=ROAD.upper()),
+        ask(REFUTE, context=ROAD.replace("harbour", "river").replace("noise", "the din")),
+        ask(f"{ROAD.replace('fell', 'went down')} {REFUTE}"),
+        ask("Which choice best refutes the above argument?", context=ROAD[:70]),
+        ask("WHICH IS THE BEST TITLE", context="Tom lost a big hat."),
+        ask("What is the best title?", context="tom lost a hat"),
+        ask("What now?", context=f"He read: {CLUB}"),
+        ask("Is the sky of Mars blue at noon?", "no"),
+        ask("Is the sky of Mars blue at noon?", context=MARS.replace("thin", "dry")),
+        ask("When did the first tram cross the old stone bridge?", "1891"),
+        ask(f"{ROAD} And so it goes on in towns of the coast, he says. Which can be derived?"),
+    ],
+)
+def test_an_evaluated_passage_is_a_leak_and_so_is_its_question_with_it(
+    candidate: Candidate,
+) -> None:
+    [verdict] = READERS.check([candidate])
+    assert verdict is not None and verdict.match.startswith("exam-")
+
+
+def test_texts_may_ask_a_general_question_of_their_own_passage() -> None:
+    texts = [
+        f"{OTHER} {DERIVE} Nothing.",
+        f"{OTHER} Is the sky of Mars blue at noon? No.",
+        f"Passage: {CLUB} Question: What follows?",
+        "Question: is the sky of Mars blue at noon? Answer: no",
+    ]
+    found = [verdict and verdict.reason for verdict in READERS.check_texts(texts)]
+    assert found == [None, None, "ngram", "item"]
+
+
+SIGNED = [
+    evaluated(0, "What is 20 + 6?", "26"),
+    evaluated(1, "Which number is the opposite of -5?", "5"),
+    evaluated(2, "Which element has the symbol Co?", "cobalt"),
+    evaluated(3, "Who designed C++?", "Stroustrup"),
+    evaluated(4, "For which x is x >= 5 and also x * 2 < 12?", "5", "5", "6", "7"),
+    evaluated(5, "Which is true?", "5 > 3", "5 > 3", "2 > 4"),
+    evaluated(6, "Which is true?", "8 = 2", "8 = 2", "4 = 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "is_leak"),
+    [
+        (ask("What is 20 - 6?", "14", reasoning="It is not 26."), False),
+        (ask("What is 20 / 6?"), False),
+        (ask("What is 20\uff0b6 ="), True),
+        (ask("WHAT IS 20 6"), True),
+        (ask("Which number is the opposite of 5?", "5"), False),
+        (ask("which number is the opposite of \u22125"), True),
+        (ask("Which element has the symbol CO?"), False),
+        (ask("WHICH ELEMENT HAS THE SYMBOL CO?"), True),
+        (ask("which element has the symbol co"), True),
+        (ask("Who designed C#?", "Stroustrup"), False),
+        (ask("who designed C++"), True),
+        (ask("For which x is x <= 5 and also x * 2 < 12?", choices=["5", "6", "7"]), False),
+        (ask("For which x is x \u2265 5 and also x \u00d7 2 < 12?"), True),
+        (ask("Which is true?", choices=["5 < 3", "2 < 4"]), False),
+        (ask("Which is true?", choices=["2 > 4", "5 > 3"]), True),
+        (ask("WHICH IS TRUE", choices=["2   4", "5   3"]), True),
+    ],
+)
+def test_other_signs_are_another_question_and_other_spellings_are_not(
+    candidate: Candidate, is_leak: bool
+) -> None:
+    [verdict] = EvaluatedIndex(SIGNED, SECTION).check([candidate])
+    assert (verdict is not None) is is_leak, verdict
+
+
+def test_a_text_with_other_signs_is_another_text() -> None:
+    texts = ["20 - 6: What is 20 - 6? It is not 26", "What is 20 + 6? 26", "What is 20+6 = 26"]
+    found = EvaluatedIndex(SIGNED, SECTION).check_texts(texts)
+    assert [verdict and verdict.reason for verdict in found] == [None, "item", "item"]
+    variants = [
+        evaluated(
+            n, f"Tell me at once how much you get for a {s} b when a and b are {s} 2 each", "x"
+        )
+        for n, s in enumerate("+*/")
+    ]
+    index = EvaluatedIndex(variants, SECTION)
+    texts = [f"Go on: {v.question} and no more." for v in variants]
+    assert [v and v.match for v in index.check_texts(texts)] == [f"exam-{n}" for n in range(3)]
+    assert index.check_texts([texts[0].replace("+", "<")]) == [None]
+
+
 def test_scripts_without_spaces_are_matched() -> None:
     index = EvaluatedIndex([evaluated(0, "北京是中国的首都吗?", "是的")], SECTION)
     found = index.check(

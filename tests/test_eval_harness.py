@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 
 from eval import harness
+from eval.metrics import check_metrics
 from tests.sealed import seal_artifact
 from tests.tiny_eval import make_model, make_tasks
 from tsqa.artifact import EXPORTED, Artifact
 from tsqa.errors import CheckpointError, DataError, RecipeError
-from tsqa.recipe import Recipe
+from tsqa.recipe import EvalSection, Recipe
 from tsqa.stage import StageContext
 from tsqa.tracking import Tracker
 
@@ -328,3 +330,69 @@ def test_nan_scores_and_corpus_metrics_are_refused() -> None:
         harness.read_result("t", raw_of([sample(exact_match=math.nan)], math.nan))
     with pytest.raises(DataError, match="its documents average"):
         harness.read_result("t", raw_of([sample()], 0.7))
+
+
+@pytest.mark.parametrize("target", [2, -1, [5], [-1, 9]])
+def test_a_label_that_is_none_of_the_choices_is_refused(target: Any) -> None:
+    pair = [["q", " a"], ["q", " b"]]
+    resps = [(-1.0, False), (-2.0, False)]
+    wrong = sample(target=target, arguments=pair, filtered_resps=resps, metrics=["acc"], acc=0.0)
+    raw = raw_of([wrong], 0.0, "acc,none")
+    raw["configs"]["t"]["output_type"] = "multiple_choice"
+    with pytest.raises(DataError, match=r"doc_id 0: its label .* is none of its 2 choices"):
+        harness.read_result("t", raw)
+    right = wrong | {"target": 1}
+    assert harness.read_result("t", raw | {"samples": {"t": [right]}})["result"]["score"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metrics", "problem"),
+    [
+        ("[{metric: acc}]", ""),
+        ("[{metric: acc}, {metric: f1}]", ""),
+        ("[{metric: acc_norm}]", ""),
+        ("[{metric: acc, aggregation: mean}]", ""),
+        ("[{metric: acc, aggregation: nanmean}]", ""),
+        ("[{metric: mcc}]", "it reports mcc, and none of acc"),
+        ("[{metric: f1}]", "it reports f1, and none of acc"),
+        ("[{metric: brier_score}]", "it reports brier_score, and none of acc"),
+        ("[{metric: acc, aggregation: median}]", "aggregated by median, which is no mean"),
+        ("[{metric: acc, aggregation: !function u.total}]", "u.total, which is no mean"),
+        ("[{metric: acc, aggregation: !function u.average}]", ""),
+        ("[{metric: acc, higher_is_better: false}]", "its acc is better when lower"),
+    ],
+)
+def test_a_metric_that_is_no_mean_is_refused_before_any_work(
+    tmp_path: Path, metrics: str, problem: str
+) -> None:
+    (tmp_path / "u.py").write_text(
+        "def total(x):\n    return sum(x)\n\n\ndef average(x):\n    return sum(x) / len(x)\n"
+    )
+    (tmp_path / "t.yaml").write_text(
+        "task: t\noutput_type: multiple_choice\ndoc_to_text: q\ndoc_to_choice: [a, b]\n"
+        "doc_to_target: l\ndataset_path: json\ndataset_kwargs: {data_files: {test: x.jsonl}}\n"
+        f"test_split: test\nmetric_list: {metrics}\n"
+    )
+    section = EvalSection(tasks=["t"], include=str(tmp_path))
+    if not problem:
+        check_metrics(section, tmp_path)
+        return
+    with pytest.raises(RecipeError, match=re.escape(problem)):
+        check_metrics(section, tmp_path)
+
+
+def test_running_text_and_corpus_scores_of_generated_text_are_refused(tmp_path: Path) -> None:
+    for name, kind, metric in (
+        ("ppl", "loglikelihood_rolling", "word_perplexity"),
+        ("bleu", "generate_until", "bleu"),
+        ("words", "loglikelihood", "perplexity"),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"task: {name}\noutput_type: {kind}\ndoc_to_text: q\ndoc_to_target: a\n"
+            "dataset_path: json\ndataset_kwargs: {data_files: {test: x.jsonl}}\n"
+            f"test_split: test\nmetric_list: [{{metric: {metric}}}]\n"
+        )
+    section = EvalSection(tasks=["ppl", "bleu", "words"], include=str(tmp_path))
+    with pytest.raises(RecipeError, match="for 3 of the tasks") as caught:
+        check_metrics(section, tmp_path)
+    assert all(name in str(caught.value) for name in section.tasks)

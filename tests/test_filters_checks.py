@@ -252,6 +252,28 @@ def copy_check(folder: Path, similarity: float = 0.9) -> CopyCheck:
     return CopyCheck([*seeds, unused], SeedIndex(folder / "seeds.jsonl"), similarity)
 
 
+def test_other_signs_are_no_copy(tmp_path: Path) -> None:
+    tail = "when you do it on the board before the whole class, step by step and line by line"
+    seeds = [
+        make_seed(0, "What is 5 + 2?"),
+        make_seed(1, f"What is 5 + 2 {tail}?"),
+        make_seed(2, "Which is a symbol: Co?"),
+    ]
+    write_jsonl(tmp_path / "seeds.jsonl", (asdict(seed) for seed in seeds))
+    check = CopyCheck(seeds, SeedIndex(tmp_path / "seeds.jsonl"), 0.8).check
+    shown = [seed.id for seed in seeds]
+    for question, reason in (
+        ("What is 5 - 2?", None),
+        (f"What is 5 - 2 {tail}?", None),
+        ("Which is a symbol: CO?", None),
+        ("what is 5+2", "copy of a seed"),
+        ("WHICH IS A SYMBOL: CO?", "copy of a seed"),
+        (f"What is 5 + 2 {tail}, please?", "near copy of a seed"),
+    ):
+        _, rejection = check(candidate(question, seed_ids=shown))
+        assert (rejection and rejection.reason) == reason, question
+
+
 def test_a_copy_of_any_training_question_is_rejected(tmp_path: Path) -> None:
     check = copy_check(tmp_path).check
     _, rejection = check(candidate("why is the SKY blue", seed_ids=["toy-0"]))

@@ -238,6 +238,29 @@ def test_answers_shaped_like_the_shots_are_read_back(item: dict[str, Any]) -> No
     assert found == wanted
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "answer"),
+    [
+        ("Reasoning: 9 * 2 = 18. The answer is 18.", "number", "18"),
+        ("Reasoning: It is in France. So the answer is Nice.", "choice", "Nice"),
+        ("Reasoning: It is the whale. So the answer is the whale.", "short_text", "the whale"),
+        ("Reasoning: Eggs.\nThe answer is 18.\n\nProblem: Pens.\nSolution: 5", "number", "18"),
+        ("Reasoning: No number fits, so the answer is not possible.", "number", None),
+        ("Reasoning: The answer is not obvious. We look again.", "short_text", None),
+        ("Reasoning: So the answer is unknown.", "short_text", None),
+        ("Answer:\n1. red\n2. blue", "short_text", "red, blue"),
+        ("Answer:\n- red\n- blue\n\nBoth are bright.", "short_text", "red, blue"),
+        ("- 10\n- 8\n\nTotal: 18", "number", "18"),
+        ("1. Add 10.\n2. Add 8.\n3. The result is 18.", "number", "18"),
+        ("Answer: ???", "short_text", None),
+    ],
+)
+def test_conclusions_and_lists_are_read_whole_or_not_at_all(
+    text: str, kind: AnswerKind, answer: str | None
+) -> None:
+    assert parse_answer(text, "stop", kind, CITIES if kind == "choice" else []).answer == answer
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("has_context", [False, True])
 def test_the_worked_example_of_a_prompt_is_read_back(kind: AnswerKind, has_context: bool) -> None:

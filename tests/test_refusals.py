@@ -196,11 +196,10 @@ def test_a_word_for_no_explanation_is_none(text: str, is_empty: bool) -> None:
 
 
 def test_reasons_for_an_option_that_there_is_none_are_reasons() -> None:
-    text = (
-        '{"reasoning": "I cannot determine it from the text.", "answer": "Not enough information"}'
-    )
-    choices = ["Paris", "Lyon", "Not enough information"]
-    assert parse_answer(text, "stop", "choice", choices).index == 2
+    text = '{"reasoning": "I cannot determine it from the text.", "answer": "Not enough data"}'
+    choices = ["Paris", "Lyon", "Not enough data"]
+    found = parse_answer(text, "stop", "choice", choices)
+    assert (found.index, found.reasoning) == (2, "I cannot determine it from the text.")
     assert parse_answer(text, "stop", "choice", ["Paris", "Lyon"]).error == "refusal"
 
 

@@ -171,6 +171,42 @@ def test_a_key_with_two_readings_is_refused_until_the_recipe_says_which(
     assert all(reading in str(caught.value) for reading in readings)
 
 
+@pytest.mark.parametrize(
+    ("answer", "options", "index"),
+    [
+        ("true", ["no", "yes"], 1),
+        ("No", ["True", "False"], 1),
+        (1, ["no", "yes"], 1),
+        (True, ["no", "yes"], 1),
+        (0, ["True", "False"], None),
+        (1, ["yes", "no"], None),
+    ],
+)
+def test_one_and_zero_are_truths_and_indices(
+    answer: Any, options: list[str], index: int | None
+) -> None:
+    if index is None:
+        with pytest.raises(DataError, match="may mean"):
+            find_key(answer, Options(options, []), "auto", "x")
+        assert find_key(answer, Options(options, []), "index", "x") == answer
+    else:
+        assert find_key(answer, Options(options, []), "auto", "x") == index
+
+
+def test_what_a_table_writes_for_no_value_is_none(tmp_path: Path) -> None:
+    nan = float("nan")
+    columns = {"question": "q", "answer": "a", "choices": ["b", "c", "d"]}
+    asked = "Which of these three is the one that floats on water?"
+    records = [
+        {"q": asked, "a": "A", "b": "wood", "c": "iron", "d": nan},
+        {"q": asked + " Say why.", "a": nan, "b": "wood", "c": "iron", "d": "salt"},
+        {"q": nan, "a": "A", "b": "wood", "c": "iron", "d": "salt"},
+    ]
+    run(tmp_path, section(write(tmp_path / "own.jsonl", records), columns))
+    assert [seed["choices"] for seed in chosen(tmp_path)] == [["wood", "iron"]]
+    assert [one["reason"] for one in rejected(tmp_path)] == ["empty answer", "empty question"]
+
+
 @given(
     options=st.lists(
         st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=3),

@@ -13,6 +13,7 @@ from tsqa.boxes import boxed_content, boxed_contents
 from tsqa.choosing import choose
 from tsqa.filters.formulas import as_formula, list_items
 from tsqa.filters.text import normalise
+from tsqa.filters.votes import classify_answers, same_answer
 from tsqa.quantities import looks_like_range_or_date, read_quantity, state_quantity
 from tsqa.recipe import AnswerKind
 from tsqa.replies import fenced_code, repeats
@@ -35,6 +36,10 @@ _CORRECTION = re.compile(
     r"|no,|not right|wrong|incorrect|rather)",
     re.IGNORECASE,
 )
+_REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
+_EMPHASIS = re.compile(r"^(?:exactly|precisely|simply) (?=\S)", re.IGNORECASE)
+_REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _YES_NO = re.compile(
     r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|no|true|false)\b",
     re.IGNORECASE,
@@ -42,7 +47,9 @@ _YES_NO = re.compile(
 _ABBREVIATION = re.compile(r"[A-Za-z]\.[A-Za-z]\.$")
 _RULE = re.compile(r"-{3,}")
 _TEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}")
-_TEX_INLINE = re.compile(r"\$([^$\s]+)\$(?!\d)|\\\(((?:(?!\\\().)+?)\\\)")
+_TEX_INLINE = re.compile(
+    r"\$([^$\s]+|(?=[^$\n\\]*\\[a-zA-Z])[^$\n]+)\$(?!\d)|\\\(((?:(?!\\\().)+?)\\\)"
+)
 _EQUALS = re.compile(r"(?:= \s*)+")
 _WRAPPERS = (
     ("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"),
@@ -80,6 +87,7 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
             answer = read_code(text)
         case _:
             answer = _concluded(text)
+            answer = "" if not answer.strip(" .?\u2026_-") else answer
     return Reading(answer=answer) if answer else Reading(error="no answer")
 
 
@@ -92,8 +100,8 @@ def read_code(text: str) -> str:
 def _disagreeing_boxes(text: str) -> bool:
     """Whether a text boxes different results, none of which corrects the ones before it."""
     boxes = boxed_contents(text)
-    contents = {re.sub(r"\s+", "", content) for _, _, content in boxes}
-    if len(contents) < 2:
+    contents = list(dict.fromkeys(re.sub(r"\s+", "", content) for _, _, content in boxes))
+    if len(set(classify_answers(contents, "number"))) < 2:
         return False
     (_, end, _), (begin, _, _) = boxes[-2:]
     return not _CORRECTION.search(text, end, begin)
@@ -120,7 +128,20 @@ def _choose(text: str, choices: Sequence[str]) -> Reading:
 
 def _read_number(text: str) -> Reading:
     """A number with its unit, a formula whole, or the one number that a plain sentence states."""
-    value = _right_side(text.replace("\u2212", "-"))
+    said = text.replace("\u2212", "-")
+    if not _CORRECTION.search(said):
+        said = _REASON.sub("", _EMPHASIS.sub("", said))
+    remarked = _REMARK.fullmatch(said)
+    if remarked and not _VARIABLE.search(remarked["again"]):
+        main, again = (_read_number(remarked[group]) for group in ("main", "again"))
+        is_said_twice = (
+            main.answer and again.answer and same_answer(main.answer, again.answer, "number")
+        )
+        if is_said_twice:
+            return main
+        if main.answer and (again.answer or any(map(str.isdigit, remarked["again"]))):
+            return Reading(error="several numbers")
+    value = _right_side(said)
     found = read_quantity(value)
     if found is not None:
         return Reading(answer=found.text)
@@ -183,7 +204,8 @@ def _clean(text: str) -> str:
         begin = _EQUALS.match(text)
         text = text[begin.end() :] if begin else text
         if len(text.split()) <= _MAX_SHORT_WORDS and not _ABBREVIATION.search(text):
-            text = text.rstrip(".")
+            text = text.removesuffix("\u3002")
+            text = text if text.endswith("..") else text.removesuffix(".")
         for opening, closing in _WRAPPERS:
             inner = text[len(opening) : -len(closing)]
             if text == f"{opening}{inner}{closing}" and inner and opening not in inner:

@@ -43,10 +43,11 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _LETTER = re.compile(
-    rf"(?:(?:la|le|die|der|el|il"
-    rf"|letra) )?(?:{_NOUN})?[(\[\uff08\u3010\u300c\u300e]?(?P<letter>{_L})"
+    rf"(?:(?:la|le|die|der|el|il|a|o"
+    rf"|letra|a letra|la letra) )?(?:{_NOUN})?[(\[\uff08\u3010\u300c\u300e]?(?P<letter>{_L})"
     r"(?:[)\]\uff09\u3011\u300d\u300f][.:]?|[.:,;](?=\s|$)|[\u3002\uff0c\u3001\uff1a\uff0e]"
-    r"|(?= [-\u2013\u2014=] )|(?= (?:is|was|because|since|as|due|seems|must|would|by)\b)"
+    r"|(?= [-\u2013\u2014=] )|!(?=\s|$)"
+    r"|(?= (?:is|was|because|since|as|due|seems|must|would|by|rather than)\b)"
     r"|(?=\u662f|\u6b63\u786e|\u6b63\u78ba|\u56e0|\u5bf9|\u9519|\u4e0d)"
     r"|(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805|\ubc88)|$)(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
@@ -105,7 +106,8 @@ _CALLED_RIGHT = re.compile(
     r"|(?:\u9009\u9879|\u9879)?\u662f?(?:\u6b63\u786e|\u6b63\u89e3|\u5bf9\u7684)"
     r"|\u304c(?:\u6b63\u3057\u3044|\u6b63\u89e3)|\uac00 ?(?:\uc815\ub2f5|\ub9de))",
 )
-_WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w")
+_WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w|\s?[-+*/\u00d7\u00f7^=<>\u2264\u2265]\s?[-(]?\d")
+_GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rather|instead)\b)\w")
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
 _LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
 _JOINED = re.compile(r"\W{0,3}(?:or|and)\b")
@@ -157,7 +159,7 @@ def _choose_by_letter(
     index: int, worded: int | None, said: str, rest: str, choices: Sequence[str]
 ) -> Choice:
     """Of an answer that begins with a letter, which its words must not contradict."""
-    worded = find_option(rest, choices) if worded is None else worded
+    worded = find_option(rest.strip(" ()"), choices) if worded is None else worded
     is_bare = worded is not None or not any(map(str.isalnum, rest))
     begun = None if worded is not None else _find_prefix(rest, choices)
     if begun is not None:
@@ -183,6 +185,8 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
         letter = _LETTER_BEHIND.match(begun[1])
         if letter and begun[0] != letter_index(letter[1]) < len(choices):
             return Choice(error="letter and words name different options")
+        if _GOES_ON_AS_SUBJECT.match(begun[1]) and _names_another(*begun, choices):
+            return Choice(error="names two options")
         return _unless_wrong(*begun)
     but = _NOT_BUT.match(said)
     if but:
@@ -250,6 +254,16 @@ def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
         return None
     length, index = max(found)
     return index, said[length:]
+
+
+def _names_another(index: int, rest: str, choices: Sequence[str]) -> bool:
+    """Whether a sentence that goes on from an option holds another, as in `Ann met Bo`."""
+    said = f" {normalise(rest)} "
+    mine = normalise(choices[index])
+    return any(
+        place != index and words and words not in mine and f" {words} " in said
+        for place, words in enumerate(map(normalise, choices))
+    )
 
 
 def _bare(text: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from tsqa.artifact import write_jsonl
 from tsqa.dataset import read_curated
 from tsqa.filters.code import run_tests
+from tsqa.filters.sameness import option_form
 from tsqa.filters.text import normalise_answer
 from tsqa.filters.votes import same_answer
 from tsqa.recipe import CodeSection
@@ -99,9 +100,10 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _choose(answer: str, choices: list[str]) -> int | None:
     """The option that an answer names by its text, or else by its letter."""
-    keys = [normalise_answer(choice) for choice in choices]
-    if normalise_answer(answer) in keys:
-        return keys.index(normalise_answer(answer))
+    for form in (option_form, normalise_answer):
+        keys = [form(choice) for choice in choices]
+        if keys.count(form(answer)) == 1:
+            return keys.index(form(answer))
     match = _LETTER.fullmatch(answer.strip())
     place = string.ascii_uppercase.index(match[1].upper()) if match else len(choices)
     return place if place < len(choices) else None

@@ -21,9 +21,10 @@ _LABEL = (
     r"|[\u0623\u0628\u062c\u062f\u0647]"
 )
 _LINE = re.compile(
-    r"^[ \t]{0,8}(?:[-*+\u2022\u25e6\u25aa][ \t]{1,4})?[*_]{0,2}(?:"
+    r"^[ \t]{0,8}(?:[-*+\u2022\u25e6\u25aa][ \t]{1,4})?[*_]{0,2}(?:(?:Option|Choice) )?(?:"
     rf"[(\[\uff08\u3010](?P<closed>{_LABEL})[)\]\uff09\u3011][.:\uff1a]?[*_]{{0,2}}[ \t]*"
-    rf"|(?P<marked>{_LABEL})(?:[)\u3001\uff0e\uff09][*_]{{0,2}}[ \t]*|\.\)?[*_]{{0,2}}[ \t]+)"
+    rf"|(?P<marked>{_LABEL})(?:[)\u3001\uff0e\uff09][*_]{{0,2}}[ \t]*|\.\)?[*_]{{0,2}}[ \t]+"
+    r"|\.(?=[^\W\d_]{2}|[\u3040-\u9fff]))"
     # 1: 2 is a ratio, 1 - 0 a score, and A - B a difference.
     r"|(?P<letter>[A-Za-z\uff21-\uff3a])(?:[*_]{0,2}:[*_]{0,2}[ \t]+|[*_]{0,2}\uff1a[ \t]*"
     r"|[*_]{0,2} [-\u2013\u2014] (?=\w{2}))"
@@ -34,6 +35,7 @@ _INLINE = (
     re.compile(r"(?:(?<=\s)|^)[(\uff08](?P<closed>[A-Za-z])[)\uff09]\s*(?=\S)"),
     re.compile(r"(?:(?<=\s)|^)(?P<closed>[A-Z])\)\s*(?=\S)"),
     re.compile(r"(?:(?<=\s)|^)(?P<closed>[A-Z])\.\s+(?=\S)"),
+    re.compile(r"(?P<closed>(?<![A-Za-z.])[A-Z])\.(?=[\u3040-\u9fff])"),
     re.compile(rf"(?P<closed>[A-Z{_CIRCLED}])[\u3001\uff0e\uff1a]\s*(?=\S)"),
 )
 _BULLET = re.compile(r"^[-*+\u2022\u25e6\u25aa][ \t]+|^\[[ xX\u2713\u2714]?\][ \t]*")

@@ -17,6 +17,7 @@ from typing import Any
 
 from tsqa.answers import Reading, read_answer, read_code, tidy
 from tsqa.boxes import boxed_content
+from tsqa.filters.sameness import options_repeat
 from tsqa.filters.text import normalise
 from tsqa.filters.votes import classify_answers
 from tsqa.latex import has_remains
@@ -56,6 +57,14 @@ _OPENER = re.compile(
     re.IGNORECASE,
 )
 _LETTERED = re.compile(r"[ \t]{0,8}[*]{0,2}\(?([A-J])[.):]\)?[*]{0,2} ?\w")
+_ITEM = re.compile(r"^[ \t]*(?:[-*\u2022]|\(?\d{1,2}[.)])[ \t]+")
+_LISTED = re.compile(
+    r"(?:(?:^|\n)[ \t]*[-*\u2022][ \t]+\S[^\n]*){2,}"
+    r"|(?:(?:^|\n)[ \t]*\(?\d{1,2}[.)][ \t]+\S[^\n]*){2,}"
+)
+"""Items below each other, which are one answer or its working, not the first of them."""
+_NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
+_NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
 
 
@@ -166,7 +175,7 @@ def parse_answer(
     if unfit:
         return ParsedAnswer(error=unfit)
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
-    named = {name: "" if explains_refusal(value, asked) else value for name, value in kept.items()}
+    named = {name: "" if name in refused else value for name, value in kept.items()}
     if kind == "choice":
         named = {
             name: name_options(value, choices, question, is_of_options=name == "distractors")
@@ -278,7 +287,7 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
         if not all(parsed.choices):
             return "an empty option"
-        if len({" ".join(choice.casefold().split()) for choice in parsed.choices}) < count:
+        if options_repeat(parsed.choices):
             return "two options are equal"
         if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
             return "an option names other options"
@@ -327,6 +336,8 @@ def _labelled_answer(
         is_begun = is_begun or name in ("answer", "final")
     fields: dict[str, list[str]] = {}
     has_answer = any(name in ("answer", "final") for name, _ in pieces)
+    if not (has_answer or is_cut or lead.strip() or kind == "long_text"):
+        fields |= _concluded_answer(pieces)
     if lead.strip():
         pieces.insert(0, ("reasoning" if has_answer else "bare", lead))
     for number, (name, value) in enumerate(pieces, 1):
@@ -346,11 +357,24 @@ def _labelled_answer(
     return fields
 
 
+def _concluded_answer(pieces: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """What the last sentence of the reasoning gives as answer, where no field does."""
+    reasoning = next((value for name, value in pieces if name == "reasoning"), "")
+    own = _NEXT_PROBLEM.split(reasoning, maxsplit=1)[0].strip()
+    said = last_statement(own)
+    is_last = bool(said) and own.endswith(said)
+    return {"answer": [said]} if is_last and not _NO_ANSWER.match(said) else {}
+
+
 def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
     """(answer, what follows it) of a labelled answer; nothing where the cut went through it."""
     boxed = boxed_content(value)
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")
+    items = _LISTED.match(value.strip())
+    if items and kind == "short_text":
+        texts = [_ITEM.sub("", line) for line in items[0].splitlines() if line.strip()]
+        return ("", "") if is_torn else (", ".join(texts), value.strip()[items.end() :].strip())
     line, newline, rest = value.strip().partition("\n")
     if is_announced(line):
         announced, newline, rest = rest.strip().partition("\n")
@@ -378,6 +402,11 @@ def _bare_answer(
         return stated, _working(text)
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
+        if kind == "number":
+            lines = (
+                [_ITEM.sub("", line) for line in lines] if _LISTED.match(text.strip()) else lines
+            )
+            lines = lines[-1:] if _LISTED.match(text.strip()) else lines
         likely = _likely_line(lines, kind, choices)
         if likely is not None:
             return likely, "\n".join(other for other in lines if other != likely)

@@ -40,6 +40,15 @@ _CURRENCIES = {
     "\u00a5": "yen",
     "\u20b9": "rupee",
 }
+_SIGN_OF = {
+    "us$": "$",
+    "usd": "$",
+    "eur": "\u20ac",
+    "gbp": "\u00a3",
+    "rs": "\u20b9",
+    "inr": "\u20b9",
+}
+_NAMED_CURRENCY = re.compile(r"^(US\$|USD|EUR|GBP|INR|Rs)\.? ?(?=[-+]?[\d.])", re.IGNORECASE)
 _SYMBOL = "[$\u20ac\u00a3\u00a5\u20b9]"
 _WHOLE = r"\d{1,3}(?:,\d{3})+(?![\d,])|\d+(?!,?\d)"
 _DECIMAL = rf"(?:(?:{_WHOLE})(?:\.\d+)?(?!\.?\d)|\.\d+)"
@@ -82,7 +91,7 @@ loses losing lost max maximum maybe merely min minimum minus modulo more most mu
 nearly neither never no nor not odd or out over owed owes perhaps plus possibly power
 probably ratio roughly short smaller square-root squared than through times to triple
 twice under unless until unlike up upto versus vs wrong without th st nd rd o'clock mod
-root or so larger higher lower twofold
+root or so larger higher lower twofold am pm noon midnight binary octal hexadecimal hex remainder
 """
 _ALTERING = frozenset(_ALTERING_LIST.split())
 """Words that make a number beside them another number, or none."""
@@ -107,6 +116,7 @@ is are was were will would can exactly only so then today tomorrow together ever
 the this these those them he she it they we i you his her its their our your my
 """
 _UNIT_ENDS = frozenset(_UNIT_ENDS_LIST.split())
+_RATE_WORDS = ("per", "a", "an", "/")
 """Where a unit ends and the rest of the phrase begins."""
 _UNIT_WORD = re.compile(
     r"[\u00b0\u2103\u2109\u03a9\u00b5\u03bc%]?[^\W\d_]*(?:(?:\^\{?-?|-)?[1-4]\}?|[\u00b2\u00b3])?"
@@ -115,6 +125,8 @@ _UNIT_WORD = re.compile(
 _ATTACHED = re.compile(r"[^\W\d_]+")
 _SINGLE_LETTERS = frozenset("mgshlLKJWVNAFC")
 """Units of one letter; other letters, as in 5x, are variables."""
+_VARIABLES = re.compile(r"[xyz]{2,4}|[abckmnpt][xy]|ab|ac|bc|abc|pq|mn|uv|d[xyt]")
+"""Letters side by side that are a product, as in 5xy, and no unit."""
 _TIME_OR_RANK = re.compile(r"(?:st|nd|rd|th|s|k|pm|am|p\.?m|a\.?m)\b", re.IGNORECASE)
 _SAME_UNITS = {
     "%": "percent per-cent pct percentage",
@@ -140,7 +152,7 @@ _SAME_UNITS = {
     "h": "hour hours hr hrs",
     "day": "days",
     "foot": "feet ft",
-    "inch": "inches",
+    "inch": "inches in",
     "mile": "miles mi",
     "mph": "miles-per-hour mile-per-hour miles/hour miles-an-hour mi/h",
     "km/h": "kph kmh kilometers-per-hour kilometres-per-hour km-per-hour kilometers/hour",
@@ -169,6 +181,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _LITERAL = re.compile(rf"(?<![\w.,/:^-])[-+]?{_SYMBOL}? ?[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _RANGE = re.compile(rf"(?:{_WHOLE}|\d+\.\d+) ?(?:[-\u2010-\u2015~]|to) ?(?:{_WHOLE}|\d+\.\d+)")
+_REMAINDER = re.compile(r"\d+ ?[rR] ?\d+")
 
 
 @dataclass(frozen=True)
@@ -188,7 +201,7 @@ def read_quantity(text: str) -> Quantity | None:
         return None
     bare = plain_notation(text)
     bare = bare.removesuffix(".") if not bare.endswith("..") else bare
-    found = _read_whole(bare.strip())
+    found = None if _REMAINDER.fullmatch(bare.strip()) else _read_whole(bare.strip())
     if found is None:
         return None
     value, unit, shown = found
@@ -223,12 +236,13 @@ def state_quantity(sentence: str) -> tuple[Quantity | None, str]:
 
 
 def looks_like_range_or_date(text: str) -> bool:
-    """Whether a text of digits and signs is a span, a date, a time or a ratio, not a sum."""
+    """Whether digits and signs are a span, a date, a time, a ratio or a remainder, not a sum."""
     bare = plain_notation(text).strip().removesuffix(".")
-    return bool(_RANGE.fullmatch(bare) or _DATE.fullmatch(bare) or re.search(r"\d ?: ?\d", bare))
+    whole = _RANGE.fullmatch(bare) or _DATE.fullmatch(bare) or _REMAINDER.fullmatch(bare)
+    return bool(whole or re.search(r"\d ?: ?\d|\d ?[ap]\.?m\b", bare, re.IGNORECASE))
 
 
-def plain_notation(text: str) -> str:
+def plain_notation(text: str, fraction: str = " {}/{} ") -> str:
     """One line in which minus signs, fractions, exponents and LaTeX's wrappers have one form."""
     text = _SUPERSCRIPTS.sub(lambda found: f"^{_lowered(found[0])}", text)
     text = _VULGAR.sub(lambda found: f" {unicodedata.normalize('NFKC', found[0])}", text)
@@ -242,7 +256,7 @@ def plain_notation(text: str) -> str:
     text = _LATEX_DEGREES.sub("\u00b0", _LATEX_TEXT.sub(r" \1", text))
     text = _LATEX_SPACES.sub(" ", text)
     text = _LATEX_FRACTION.sub(
-        lambda found: f" {found['a'] or found['b']}/{found['c'] or found['d']} ", text
+        lambda found: fraction.format(found["a"] or found["b"], found["c"] or found["d"]), text
     )
     text = re.sub(r"(?<=[-+(]) (?=\d+/)", "", text)
     return "".join(
@@ -256,7 +270,8 @@ def unit_of(text: str) -> str:
     words = text.strip().rstrip(".").split()
     kept: list[str] = []
     for word in words:
-        if word.casefold().strip(".,") in _UNIT_ENDS or word.casefold() == "of":
+        folded_word = word.casefold().strip(".,")
+        if (folded_word in _UNIT_ENDS and words != ["in"]) or folded_word == "of":
             break
         kept.append(word.strip(".,"))
     if not kept:
@@ -273,7 +288,7 @@ def unit_of(text: str) -> str:
 
 def _read_whole(text: str, in_sentence: bool = False) -> tuple[Fraction, str, str] | None:
     """(value, unit, what to keep) of sign, currency, numeral and unit."""
-    sign, rest = _take_sign(text)
+    sign, rest = _take_sign(_NAMED_CURRENCY.sub(lambda found: _SIGN_OF[found[1].lower()], text))
     currency = rest[:1] if rest[:1] in _CURRENCIES else ""
     if currency:
         rest = rest[1:].lstrip()
@@ -286,13 +301,15 @@ def _read_whole(text: str, in_sentence: bool = False) -> tuple[Fraction, str, st
         return None
     value, shown, tail, is_word = taken
     unit = _read_unit(tail, in_sentence, is_word)
-    if unit is None or (currency and unit and unit != currency):
+    rate = unit if currency and unit and unit.split()[0].casefold() in _RATE_WORDS else ""
+    if unit is None or (currency and unit and unit != currency and not rate):
         return None
     factor = -1 if sign and _BELOW.get(sign) else 1
     mark = "-" if factor < 0 and value else ""
     spoken = _spoken_unit(tail, in_sentence)
     kept = f"{mark}{currency}{shown}{'' if spoken in ('', '%') else ' '}{spoken}"
-    return factor * value, unit_of(_CURRENCIES.get(currency, unit)), kept
+    unit = f"{_CURRENCIES[currency]} {rate}".strip() if currency else unit
+    return factor * value, unit_of(unit), kept
 
 
 def _take_sign(text: str) -> tuple[str, str]:
@@ -478,7 +495,10 @@ def _read_unit(tail: str, in_sentence: bool, is_word: bool) -> str | None:
     for word in phrase.split():
         if not _UNIT_WORD.fullmatch(word.strip(".,")):
             return None
-        if len(word) == 1 and word.isalpha() and word not in _SINGLE_LETTERS | {"a"}:
+        base = re.split(r"[\^{\u00b2\u00b3\d]", word, maxsplit=1)[0]
+        if len(base) == 1 and base.isalpha() and base not in _SINGLE_LETTERS | {"a"}:
+            return None
+        if _VARIABLES.fullmatch(base):
             return None
     return phrase
 
@@ -488,9 +508,8 @@ def _spoken_unit(tail: str, in_sentence: bool) -> str:
     kept: list[str] = []
     for word in tail.split():
         folded = word.casefold().strip(".,;!?")
-        if folded in _UNIT_ENDS and folded != "a":
-            break
-        if folded == "of":
+        is_inches = folded == "in" and tail.split() == [word]
+        if (folded in _UNIT_ENDS and folded != "a" and not is_inches) or folded == "of":
             break
         kept.append(word)
         if word[-1:] in ",;.!?" and len(word) > 1:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 _QUANTITY = (
-    r"(?:all|none|any|both|neither|either|each|every one|some|most|two|three|one|only one"
+    r"(?:all|none|any|both|neither|either|each|every|every one|no|some|most|two|three|one|only one"
     r"|exactly one"
     r"|more than one|at least (?:one|two)|a combination|combination)"
 )
@@ -39,6 +39,8 @@ _ENGLISH = re.compile(
     rf"|(?:the )?(?:first|last|other|previous|above) (?:two |three |four )?{_OPTION_NOUN}\b"
     r"|(?:none|nothing|all|everything) (?:above|listed|mentioned)$"
     r"|(?:all|none) (?:are|is) (?:correct|right|true|false|wrong|incorrect)$"
+    r"|(?:the )?(?:first|last|other|previous) (?:two|three|four)$|(?:the )?(?:two|three) above$"
+    r"|none (?:apply|applies|fits?)$|all (?:apply|fit)$|[na]ota$"
     r"|(?:same as|see) (?:above|the (?:above|previous|first|last)|option|choice)\b"
     r"|all the mentioned\b)"
 )
@@ -97,9 +99,10 @@ _OTHER_LANGUAGES = re.compile(
 )
 _NOUN = r"(?:(?:the )?(?:answers?|options?|choices?|alternatives?|antwort(?:en)?|opci\S{2,4}) )"
 _BETWEEN = (
-    r"(?: ?, ?(?:and |or )?| ?(?:&|/|\u548c|\u4e0e|\u3068|\u304a\u3088\u3073|\u6216|\u3001|\ubc0f"
+    r"(?: ?, ?(?:and |or |but not )?"
+    r"| ?(?:&|/|\u548c|\u4e0e|\u3068|\u304a\u3088\u3073|\u6216|\u3001|\ubc0f"
     r"|\uc640|\uacfc) ?"
-    r"| (?:and|or|nor|und|oder|y|o|e|et|ou|en|of|i|\u0438|\u0438\u043b\u0438|ve|v\u00e0|dan"
+    r"| (?:and|or|nor|but not|und|oder|y|o|e|et|ou|en|of|i|\u0438|\u0438\u043b\u0438|ve|v\u00e0|dan"
     r"|\u0648|\ubc0f"
     r"|as well as|als auch|como|noch|ni) )"
 )

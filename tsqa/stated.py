@@ -22,7 +22,7 @@ CUE = re.compile(
     r" (?:\u00e9|seria|deve ser)\b ?:?)"
     r"|(?P<it>\b(?:risposta|opzione)(?: corretta| giusta| esatta| finale)?"
     r" (?:\u00e8|sarebbe)\b ?:?)"
-    r"|(?P<nl>\bantwoord (?:is|luidt)\b:?)|(?P<sv>\bsvaret? \u00e4r\b:?)"
+    r"|(?P<nl>\bantwoord (?:is|luidt)\b:?)|(?P<sv>\bsvar(?:et)? \u00e4r\b:?)"
     r"|(?P<pl>\bodpowied\u017a (?:to|jest)\b:?)"
     r"|(?P<ru>\b(?:\u043e\u0442\u0432\u0435\u0442"
     r"|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c)"
@@ -41,7 +41,8 @@ CUE = re.compile(
     r"|(?P<zh>(?:\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u78ba\u9078\u9805)"
     r"(?:\u5e94\u8be5|\u61c9\u8a72|\u5e94|\u61c9)?(?:\u662f|\u4e3a|\u70ba|\u9009|\u9078"
     r"|[:\uff1a])[:\uff1a]? ?"
-    r"|(?:\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94|\u61c9)\u5e94?[\u9009\u9078]\u62e9?[:\uff1a]? ?)",
+    r"|(?:\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94|\u61c9|^)\u5e94?[\u9009\u9078]"
+    r"\u62e9?[:\uff1a]? ?(?=[(\uff08]?[A-Z]))",
     re.IGNORECASE,
 )
 _NOT_MEANT = re.compile(
@@ -53,7 +54,8 @@ _NOT_MEANT = re.compile(
     re.IGNORECASE,
 )
 _NEXT_SENTENCE = re.compile(
-    r"[.!] (?=(?:This|That|It|Because|Since|The|So|Therefore|We)\b)|(?<=\u3002)(?=.)"
+    r"(?<=[.!]) (?=(?:This|That|It|Because|Since|The|So|Therefore|We|Let|Please|Here|Hope|If|Thus"
+    r"|Hence|Note|You|There|He|She|They|I (?:hope|think|believe|am|have|will))\b)|(?<=\u3002)(?=.)"
 )
 _COPULA = {
     "ja": re.compile(

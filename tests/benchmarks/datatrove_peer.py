@@ -48,28 +48,33 @@ def main() -> None:
 
 
 def decontaminate(folder: Path) -> dict[str, Any]:
-    """Per setting: documents/s, share of the documents dropped, recall per kind of plant."""
-    documents = [_document(row) for row in _rows(folder / "documents.jsonl")]
-    plants = defaultdict(list)
-    for row in _rows(folder / "plants.jsonl"):
-        plants[row["kind"]].append(_document(row))
+    """Per setting: documents/s, and per kind the share dropped of the documents and the plants."""
+    training, plants = (_by_kind(folder / f"{name}.jsonl") for name in ("documents", "plants"))
     results = {}
     for name, with_queries in (("default", False), ("with query n-grams", True)):
         config = NGramsDecontConfig(find_query_ngrams=with_queries)
         check = NGramsDecontFilter(_index(folder, config), config=config)
         check.filter(_document({"id": "warm", "text": "up"}))
         start = time.perf_counter()
-        dropped = sum(check.filter(document) is not True for document in documents)
+        dropped = {kind: _dropped(check, found) for kind, found in training.items()}
         seconds = time.perf_counter() - start
         results[name] = {
-            "rate": len(documents) / seconds,
-            "dropped": dropped / len(documents),
-            "recall": {
-                kind: sum(check.filter(plant) is not True for plant in found) / len(found)
-                for kind, found in plants.items()
-            },
+            "rate": sum(map(len, training.values())) / seconds,
+            "dropped": dropped,
+            "recall": {kind: _dropped(check, found) for kind, found in plants.items()},
         }
     return results
+
+
+def _by_kind(path: Path) -> dict[str, list[Document]]:
+    found = defaultdict(list)
+    for row in _rows(path):
+        found[row["kind"]].append(_document(row))
+    return found
+
+
+def _dropped(check: NGramsDecontFilter, documents: list[Document]) -> float:
+    return sum(check.filter(document) is not True for document in documents) / len(documents)
 
 
 def _index(folder: Path, config: NGramsDecontConfig) -> str:

@@ -2,9 +2,11 @@
 
     python -m tests.benchmarks.decontamination --peer-python /path/to/datatrove/bin/python
 
-Both check the same texts (training questions with options, answer and solution) against the same
-evaluated documents, one process each, from memory. datatrove's index is built from question +
-options as the query and the answer as the label, the very text of a verbatim leak.
+Both check the same texts (training questions with passage, options, answer and solution) against
+the same evaluated documents, one process each, from memory: those of four real benchmarks, then
+those of invented reading benchmarks (see `tests.benchmarks.reading`). datatrove's index is built
+from passage + question + options as the query and the answer as the label, the very text of a
+verbatim leak.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from rich.table import Table
 
 from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions, stream_candidates
+from tests.benchmarks.reading import CORPUS, load_reading
 from tsqa.artifact import write_jsonl
 from tsqa.filters.candidate import Candidate
 from tsqa.filters.decontaminate import EvaluatedIndex
@@ -39,17 +42,35 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--evaluated", type=int, default=2000)
     parser.add_argument("--peer-python", type=Path)
+    parser.add_argument("--passages", type=int, default=300, help="of each reading benchmark")
+    parser.add_argument("--corpus", type=Path, default=CORPUS)
     arguments = parser.parse_args()
     evaluated = load_evaluated(arguments.evaluated)
     candidates = list(stream_candidates(load_questions("train"), arguments.documents))
-    plants = {kind: [p for p in (plant_leak(d, kind) for d in evaluated) if p] for kind in KINDS}
-    with tempfile.TemporaryDirectory() as folder:
-        _write_for_peer(Path(folder), evaluated, candidates, plants)
-        peer = run_peer(arguments.peer_python, "decontaminate", Path(folder))
-    ours = _measure(evaluated, candidates, plants)
-    _print_rates(ours, peer, arguments.documents, len(evaluated))
-    _print_recall(ours, peer, plants)
+    _compare(evaluated, {"training documents": candidates}, arguments.peer_python)
+    reading = load_reading("test", arguments.passages, arguments.corpus)
+    training = load_reading("train", arguments.passages, arguments.corpus)
+    _compare(
+        list(chain.from_iterable(reading.values())),
+        {name: list(stream_candidates(found, len(found))) for name, found in training.items()},
+        arguments.peer_python,
+    )
     _print_memory(arguments.documents, arguments.evaluated)
+
+
+def _compare(
+    evaluated: list[Seed], training: dict[str, list[Candidate]], peer_python: Path | None
+) -> None:
+    """`training`: documents that are no leaks, by the name under which they are counted."""
+    plants = {kind: [p for p in (plant_leak(d, kind) for d in evaluated) if p] for kind in KINDS}
+    plants = {kind: found for kind, found in plants.items() if found}
+    with tempfile.TemporaryDirectory() as folder:
+        _write_for_peer(Path(folder), evaluated, training, plants)
+        peer = run_peer(peer_python, "decontaminate", Path(folder))
+    ours = _measure(evaluated, training, plants)
+    _print_rates(ours, peer, sum(map(len, training.values())), len(evaluated))
+    _print_shares("recall: share of planted leaks found", ours, peer, plants, "recall")
+    _print_shares("rejected, though no leak", ours, peer, training, "dropped")
 
 
 def load_evaluated(count: int) -> list[Seed]:
@@ -69,16 +90,18 @@ def _marked(documents: list[Seed]) -> Iterator[Seed]:
 
 
 def _measure(
-    evaluated: list[Seed], candidates: list[Candidate], plants: dict[str, list[Candidate]]
+    evaluated: list[Seed],
+    training: dict[str, list[Candidate]],
+    plants: dict[str, list[Candidate]],
 ) -> dict[str, Any]:
     index = EvaluatedIndex(evaluated, DecontaminateSection())
     start = time.perf_counter()
-    dropped = _count(index, candidates)
+    dropped = {name: _count(index, found) / len(found) for name, found in training.items()}
     seconds = time.perf_counter() - start
     return {
-        "rate": len(candidates) / seconds,
-        "dropped": dropped / len(candidates),
-        "recall": {k: _count(index, found) / len(found) for k, found in plants.items() if found},
+        "rate": sum(map(len, training.values())) / seconds,
+        "dropped": dropped,
+        "recall": {k: _count(index, found) / len(found) for k, found in plants.items()},
     }
 
 
@@ -98,54 +121,51 @@ def check_stream(documents: int, evaluated: int) -> None:
 def _write_for_peer(
     folder: Path,
     evaluated: list[Seed],
-    candidates: list[Candidate],
+    training: dict[str, list[Candidate]],
     plants: dict[str, list[Candidate]],
 ) -> None:
-    write_jsonl(folder / "documents.jsonl", ({"id": c.id, "text": c.full_text} for c in candidates))
     queries = (
-        {"query": "\n".join([d.question, *d.choices]), "answer": d.answer} for d in evaluated
+        {"query": "\n".join(filter(None, [d.context, d.question, *d.choices])), "answer": d.answer}
+        for d in evaluated
     )
     write_jsonl(folder / "evaluated.jsonl", queries)
-    rows = (
-        {"id": plant.id, "text": plant.full_text, "kind": kind}
-        for kind, found in plants.items()
-        for plant in found
-    )
-    write_jsonl(folder / "plants.jsonl", rows)
+    for name, groups in (("documents", training), ("plants", plants)):
+        rows = (
+            {"id": candidate.id, "text": candidate.full_text, "kind": kind}
+            for kind, found in groups.items()
+            for candidate in found
+        )
+        write_jsonl(folder / f"{name}.jsonl", rows)
 
 
 def _print_rates(ours: dict[str, Any], peer: dict[str, Any], count: int, evaluated: int) -> None:
     table = Table(
         title=f"{count:,} documents against {evaluated:,} evaluated, one process, one run"
     )
-    for column in ("", "documents/s", "ratio", "training documents rejected"):
+    for column in ("", "documents/s", "ratio"):
         table.add_column(column, justify="left" if not column else "right")
-    table.add_row("ours", f"{ours['rate']:,.0f}", "", f"{ours['dropped']:.2%}")
+    table.add_row("ours", f"{ours['rate']:,.0f}", "")
     for name in _SETTINGS:
-        found = peer.get(name)
-        cells = (
-            (
-                f"{found['rate']:,.0f}",
-                f"{ours['rate'] / found['rate']:.1f} x",
-                f"{found['dropped']:.2%}",
-            )
-            if found
-            else ("-", "-", "-")
-        )
+        rate = peer[name]["rate"] if peer else None
+        cells = (f"{rate:,.0f}", f"{ours['rate'] / rate:.1f} x") if rate else ("-", "-")
         table.add_row(f"datatrove, {name}", *cells)
     Console().print(table)
 
 
-def _print_recall(
-    ours: dict[str, Any], peer: dict[str, Any], plants: dict[str, list[Candidate]]
+def _print_shares(
+    title: str,
+    ours: dict[str, Any],
+    peer: dict[str, Any],
+    groups: dict[str, list[Candidate]],
+    what: str,
 ) -> None:
-    table = Table(title="recall: share of planted leaks found")
-    for column in ("disguise", "plants", "ours", *(f"datatrove, {name}" for name in _SETTINGS)):
-        table.add_column(column, justify="left" if column == "disguise" else "right")
-    for kind, share in ours["recall"].items():
-        theirs = [peer[name]["recall"][kind] if peer else None for name in _SETTINGS]
-        cells = ["-" if found is None else f"{found:.1%}" for found in theirs]
-        table.add_row(kind, f"{len(plants[kind]):,}", f"{share:.1%}", *cells)
+    table = Table(title=title)
+    for column in ("", "count", "ours", *(f"datatrove, {name}" for name in _SETTINGS)):
+        table.add_column(column, justify="right" if column else "left")
+    for kind, found in groups.items():
+        theirs = [peer[name][what][kind] if peer else None for name in _SETTINGS]
+        cells = ["-" if share is None else f"{share:.2%}" for share in theirs]
+        table.add_row(kind, f"{len(found):,}", f"{ours[what][kind]:.2%}", *cells)
     Console().print(table)
 
 

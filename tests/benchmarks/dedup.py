@@ -24,6 +24,7 @@ from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions
 from tsqa.artifact import write_jsonl
 from tsqa.filters.dedup import find_duplicates, jaccard, shingles
+from tsqa.filters.sameness import tokens
 from tsqa.recipe import DedupSection
 
 KINDS = ("original", "verbatim", "case_and_punctuation", "one_word_changed")
@@ -104,7 +105,7 @@ def _found(items: list[tuple[str, str]], dropped: set[str] | None, kind: str) ->
     alike = [
         pair
         for pair in pairs
-        if jaccard(*(shingles(texts[name]) for name in pair)) >= _SECTION.threshold
+        if jaccard(*(shingles(tokens(texts[name])) for name in pair)) >= _SECTION.threshold
     ]
     hits = sum(not dropped.isdisjoint(pair) for pair in alike)
     return f"{hits / len(alike):.1%} of {len(alike):,}"
@@ -114,7 +115,7 @@ def _too_far(items: list[tuple[str, str]], dropped: set[str] | None) -> str:
     """How many are dropped with no other question at or above the threshold."""
     if dropped is None:
         return "-"
-    by_name = {name: shingles(text) for name, text in items}
+    by_name = {name: shingles(tokens(text)) for name, text in items}
     holders = defaultdict(list)
     for name, mine in by_name.items():
         for shingle in mine:

@@ -44,6 +44,7 @@ def stream_candidates(seeds: list[Seed], count: int) -> Iterator[Candidate]:
             id=f"{seed.id}.{number}",
             task=seed.task,
             question=seed.question + mark,
+            context=seed.context,
             choices=seed.choices,
             answer=seed.answer,
             reasoning=seed.explanation,

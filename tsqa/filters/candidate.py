@@ -54,6 +54,10 @@ class Candidate:
     @property
     def full_text(self) -> str:
         """All that can end in the document the student reads, in reading order."""
+        return "\n".join(self.parts)
+
+    @property
+    def parts(self) -> list[str]:
         parts = (
             self.context,
             self.question,
@@ -65,7 +69,7 @@ class Candidate:
             self.distractors,
             self.tests,
         )
-        return "\n".join(part for part in parts if part)
+        return [part for part in parts if part]
 
     @property
     def asked(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tsqa.filters.candidate import Candidate, Rejection
+from tsqa.filters.sameness import options_repeat
 from tsqa.filters.text import words
 from tsqa.filters.votes import is_number
 from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, offers_none, refuses
@@ -91,7 +92,6 @@ def _check_choices(choices: list[str]) -> Rejection | None:
         return Rejection("fewer than two options", float(len(choices)))
     if not all(choice.strip() for choice in choices):
         return Rejection("empty option")
-    # Case tells options apart: `Ss` and `ss` are two genotypes.
-    if len({" ".join(choice.split()) for choice in choices}) < len(choices):
+    if options_repeat(choices):
         return Rejection("options repeat")
     return None

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from tsqa.filters.candidate import Candidate, Rejection, Verdict
 from tsqa.filters.dedup import jaccard, shingles
+from tsqa.filters.sameness import Key, SameTexts, make_key, tell_apart
 from tsqa.filters.seed_index import SeedIndex
 from tsqa.seeds.document import content_key
 from tsqa.seeds.seed import Seed
@@ -21,29 +22,34 @@ class CopyCheck:
 
     def __init__(self, training: Iterable[Seed], seeds: SeedIndex, similarity: float) -> None:
         self._seeds, self._similarity = seeds, similarity
-        self._known: dict[int, str] = {}
+        self._known: SameTexts[str] = SameTexts()
         for seed in training:
             # An open question made from one with options must meet it too.
             for choices in (seed.choices, []):
-                key = content_key(seed.context, seed.question, choices)
-                self._known.setdefault(key, seed.id)
-        self._shingles = lru_cache(maxsize=1024)(self._read_shingles)
+                self._known.add(content_key(seed.context, seed.question, choices), seed.id)
+        self._shot = lru_cache(maxsize=1024)(self._read_shot)
 
     def check(self, candidate: Candidate) -> Verdict:
         """Adds the score `seed_similarity`: Jaccard of word shingles with the nearest shot."""
-        known = self._known.get(
+        known = self._known.find(
             content_key(candidate.context, candidate.question, candidate.choices)
         )
         if known is not None:
             return candidate, Rejection("copy of a seed", 1.0, known)
-        own = shingles(f"{candidate.context}\n{candidate.question}")
-        near = [(jaccard(own, self._shingles(s)), s) for s in candidate.record["seed_ids"]]
-        score, seed = max(near, default=(0.0, ""))
+        asked = make_key(f"{candidate.context}\n{candidate.question}")
+        own = shingles(asked.bare.split())
+        near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record["seed_ids"]]
+        score = max((score for score, _ in near), default=0.0)
         scored = replace(candidate, scores=candidate.scores | {"seed_similarity": round(score, 4)})
-        if score >= self._similarity:
-            return scored, Rejection("near copy of a seed", score, seed)
+        for score, seed in sorted(near, reverse=True):
+            if score >= self._similarity and not tell_apart(asked, self._shot(seed)[0]):
+                return scored, Rejection("near copy of a seed", score, seed)
         return scored, None
 
-    def _read_shingles(self, seed_id: str) -> frozenset[str]:
+    def _read_shot(self, seed_id: str) -> tuple[Key, frozenset[str]]:
+        """The key of a seed's question and its shingles; none where there is no such seed."""
         seed = self._seeds.find(seed_id)
-        return shingles(f"{seed.context}\n{seed.question}") if seed else frozenset()
+        if not seed:
+            return Key(""), frozenset()
+        key = make_key(f"{seed.context}\n{seed.question}")
+        return key, shingles(key.bare.split())

@@ -5,8 +5,10 @@ MinHash the others into bands; propose the pairs that share a band; judge every 
 
 Promises: items are read once, as a stream, and each gets one verdict, in order; an item is dropped
 only against an earlier one that is kept; MinHash only proposes pairs, the exact Jaccard similarity
-of word shingles decides, so nothing is dropped by a hash collision; memory is one batch of items
-and one partition of pairs (1/256 of the keys), and 17 bytes per item in a mapped file.
+of shingles (of words and signs) decides, so nothing is dropped by a hash collision; two questions
+that differ in nothing but signs or case (see `tsqa.filters.sameness`) are never duplicates; memory
+is one batch of items and one partition of pairs (1/256 of the keys), and 17 bytes per item in a
+mapped file.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ import numpy as np
 
 from tsqa.filters.candidate import Rejection
 from tsqa.filters.grams import Hashes, Numbers, expand_ranges, hash_runs, hash_text
+from tsqa.filters.sameness import Key, agree_in_case, case_of, hash_key, tell_apart, tokens
 from tsqa.filters.semantic import SemanticSearch, load_model
 from tsqa.filters.spill import Item, ItemFile, PairFiles, batches
-from tsqa.filters.text import normalise, words
 from tsqa.recipe import DedupSection
 
 _SHINGLE = 3
@@ -71,9 +73,10 @@ def find_duplicates(
         shutil.rmtree(folder)
 
 
-def shingles(text: str) -> frozenset[str]:
-    """Overlapping runs of three words; a shorter text is one shingle."""
-    return _shingles(words(text))
+def shingles(found: Sequence[str]) -> frozenset[str]:
+    """Overlapping runs of three tokens; a shorter text is one shingle."""
+    last = max(1, len(found) - _SHINGLE + 1)
+    return frozenset(" ".join(found[start : start + _SHINGLE]) for start in range(last))
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
@@ -94,11 +97,23 @@ def choose_bands(threshold: float) -> tuple[int, int]:
 
 
 def _store(items: Iterable[tuple[str, str]], stored: ItemFile, exact: PairFiles) -> None:
-    """Write the items, and the hash of each normalised question."""
-    read = (Item(name, question, normalise(question)) for name, question in items)
+    """Write the items, and the hashed key of each question.
+
+    One that says something by its case is filed with and without it: its duplicate may not.
+    """
+    read = (
+        Item(name, question, " ".join(tokens(question)), case_of(question))
+        for name, question in items
+    )
     for first, batch in batches(read):
-        keys = np.array([hash_text(item.text) for item in batch], dtype=np.uint64)
-        exact.add(_partition(keys), keys, np.arange(first, first + len(batch)))
+        hashed = [hash_key([item.text], item.case) for item in batch]
+        cased = [number for number, key in enumerate(hashed) if key.cased is not None]
+        keys = np.array(
+            [key.bare for key in hashed] + [hashed[number].cased for number in cased],
+            dtype=np.uint64,
+        )
+        numbers = np.array([*range(len(batch)), *cased], dtype=np.int64) + first
+        exact.add(_partition(keys), keys, numbers)
         stored.extend(batch)
 
 
@@ -116,7 +131,7 @@ def _propose(buckets: PairFiles, pairs: PairFiles, partners: int) -> None:
 
 
 def _band(stored: ItemFile, copies: PairFiles, bands: PairFiles, threshold: float) -> None:
-    """The band keys of every item that is not an exact duplicate."""
+    """The band keys of every item, but for those of equal words and signs as an earlier one."""
     count, rows = choose_bands(threshold)
     for first, batch in batches(stored):
         last = first + len(batch) - 1
@@ -160,11 +175,6 @@ def _partition(keys: Hashes) -> Numbers:
     return (keys >> np.uint64(64 - _PARTITION_BITS)).astype(np.int64)
 
 
-def _shingles(found: Sequence[str]) -> frozenset[str]:
-    last = max(1, len(found) - _SHINGLE + 1)
-    return frozenset(" ".join(found[start : start + _SHINGLE]) for start in range(last))
-
-
 class _Judge:
     """Every item in order, against the kept ones before it."""
 
@@ -182,7 +192,7 @@ class _Judge:
         size = max(1, len(stored))
         self._verdicts = np.memmap(folder / "verdicts", dtype=_VERDICT, mode="w+", shape=(size,))
         self._dropped = self._verdicts["reason"]
-        self._shingles_of = lru_cache(_BLOCK)(lambda n: _shingles(self._stored[n].text.split()))
+        self._shingles_of = lru_cache(_BLOCK)(lambda n: shingles(self._stored[n].text.split()))
 
     def verdicts(self) -> Iterator[Rejection | None]:
         for start in range(0, len(self._stored), _BLOCK):
@@ -197,22 +207,32 @@ class _Judge:
                 )
 
     def _judge(self, number: int, same: Sequence[int], alike: Sequence[int]) -> Verdict:
+        mine = self._stored[number]
         for other in same:
-            if self._stored[other].text == self._stored[number].text:
+            earlier = self._stored[other]
+            if earlier.text == mine.text and agree_in_case(earlier.case, mine.case):
                 # A copy of a dropped question shares its fate: the kept one it resembles.
                 fate: Verdict = self._verdicts[other].item()
                 return fate if fate[0] else (_EXACT, other, 1.0)
         rivals = [other for other in alike if not self._dropped[other]]
         if rivals:
-            mine = self._shingles_of(number)
-            score, negative = max((jaccard(mine, self._shingles_of(n)), -n) for n in rivals)
-            if score >= self._section.threshold:
-                return _NEAR, -negative, score
+            own = self._shingles_of(number)
+            scored = sorted(
+                ((jaccard(own, self._shingles_of(n)), -n) for n in rivals), reverse=True
+            )
+            for score, negative in scored:
+                if score >= self._section.threshold and not self._tell_apart(number, -negative):
+                    return _NEAR, -negative, score
         if self._semantic and self._section.semantic:
             score, other = self._semantic.nearest(number, self._dropped)
-            if score >= self._section.semantic.threshold:
+            close = score >= self._section.semantic.threshold
+            if close and not self._tell_apart(number, other):
                 return _SEMANTIC, other, score
         return _KEPT, -1, 0.0
+
+    def _tell_apart(self, number: int, other: int) -> bool:
+        mine, theirs = self._stored[number], self._stored[other]
+        return tell_apart(Key(mine.text, mine.case), Key(theirs.text, theirs.case))
 
 
 def _partners(pairs: PairFiles, start: int, stop: int) -> Iterator[Sequence[int]]:

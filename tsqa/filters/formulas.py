@@ -31,6 +31,18 @@ _FORMULA = re.compile(
 _MATH_MARK = re.compile(r"[\d\\+*/^=<>-]")
 # Towers, huge powers and factorials: bignum arithmetic that no timeout can interrupt.
 _HEAVY = re.compile(r"\^\s*[{(]?[^{}()+\-*/=,\s]*\^|\^[{(\s]*-?\d{4,}|\d{3,}\s*!|!\s*!")
+# What the grammar drops or reads as something else: bases, primes, vectors, 1/2x, x2, 5 (3), 2 1/3.
+_MISREAD = re.compile(
+    r"\d\}?\s*_|'|\\(?:vec|mathbf|hat|bar|overline|underline|dot|mp)\b|\b0[xbo][0-9a-fA-F]"
+    r"|/\s*(?:\d+(?:\.\d+)?|[a-zA-Z])\s*(?:[a-zA-Z(]|\\(?:pi|sqrt|frac|theta|sin|cos|tan|log|ln)\b)"
+    r"|(?<![\\a-zA-Z])[a-zA-Z]\d|\d \([^a-zA-Z()]*\)|\d\s*\\frac\{\d+\}\{\d+\}"
+)
+_VECTOR = re.compile(r"\\(?:vec|mathbf)\b")
+_SET = re.compile(r"\A\{([^{}\\]*,[^{}]*)\}\Z")
+_UNFINISHED = re.compile(r"[+*/^=<>]\s*$|\.\s*\.|\b0[xbo][0-9a-fA-F]")
+"""Ends where something is to follow, leaves digits to be imagined, or is of a program."""
+_VARIABLE = re.compile(r"(?<=\d)\s*[a-df-hj-zA-DF-HJ-Z](?![a-zA-Z(])")
+_NAME = re.compile(r"\\?[a-zA-Z]+")
 _AS_LATEX = str.maketrans(
     {
         "\u2265": r" \geq ", "\u2264": r" \leq ", "\u2260": r" \neq ", "\u00d7": "*",
@@ -49,18 +61,21 @@ def as_formula(text: str) -> str:
     """A text as one line of LaTeX where it is nothing but mathematics; empty otherwise."""
     if len(text) > 2 * _MAX_FORMULA:
         return ""
-    shown = plain_notation(text).removesuffix(".").translate(_AS_LATEX)
-    shown = _TIMES.sub("*", shown)
+    # 1/2 x would be read as 1/(2x), which \frac{1}{2} x is not.
+    shown = plain_notation(text, r"\frac{{{}}}{{{}}}").removesuffix(".").translate(_AS_LATEX)
+    shown = shown if _VECTOR.search(shown) else _TIMES.sub("*", shown)
+    shown = _SET.sub(r"\\{\1\\}", shown)
     shown = " ".join(_ROOT.sub(lambda found: rf"\sqrt{{{found[1] or found[2]}}}", shown).split())
     if _SIDE_BY_SIDE.search(shown):
         return ""  # numbers side by side are a list, or several sentences
-    is_one = len(shown) <= _MAX_FORMULA and _MATH_MARK.search(shown) and _FORMULA.fullmatch(shown)
-    return shown if is_one else ""
+    if len(shown) > _MAX_FORMULA or _UNFINISHED.search(shown):
+        return ""
+    return shown if _MATH_MARK.search(shown) and _FORMULA.fullmatch(shown) else ""
 
 
 def is_readable(formula: str) -> bool:
     """Whether a formula can be compared as mathematics."""
-    return not _HEAVY.search(formula) and bool(_parse(formula))
+    return not (_HEAVY.search(formula) or _MISREAD.search(formula)) and bool(_parse(formula))
 
 
 @lru_cache(maxsize=4096)
@@ -68,7 +83,9 @@ def same_formula(left: str, right: str) -> bool:
     """Whether two formulas, as `as_formula` gives them, say the same."""
     if re.sub(r"\s+", "", left) == re.sub(r"\s+", "", right):
         return True
-    if _HEAVY.search(left) or _HEAVY.search(right):
+    if any(pattern.search(one) for pattern in (_HEAVY, _MISREAD) for one in (left, right)):
+        return False
+    if _differ_in_case(left, right):
         return False
     ours, theirs = _bare(left), _bare(right)
     items, others = list_items(ours), list_items(theirs)
@@ -83,6 +100,13 @@ def same_formula(left: str, right: str) -> bool:
         return bool(first and second) and _same(first[0], second[0])
     except Exception:  # noqa: BLE001 - sympy may raise anything on an expression it cannot evaluate
         return False
+
+
+def _differ_in_case(left: str, right: str) -> bool:
+    """Whether case is all that tells a name of one from a name of the other: e and E, i and I."""
+    ours, theirs = set(_NAME.findall(left)), set(_NAME.findall(right))
+    here, there = ours - theirs, theirs - ours
+    return not {name.casefold() for name in here}.isdisjoint(name.casefold() for name in there)
 
 
 def _bare(formula: str) -> str:
@@ -122,7 +146,13 @@ def _parse(formula: str) -> tuple[Any, ...]:
         found = parse(f"${formula}$", parsing_timeout=_seconds())
     except Exception:  # noqa: BLE001 - its grammar may raise anything on what it does not know
         return ()
-    return tuple(one for one in found if not isinstance(one, str))
+    read = tuple(one for one in found if not isinstance(one, str))
+    return () if read and _loses_variable(formula, read[0]) else read
+
+
+def _loses_variable(formula: str, value: Any) -> bool:
+    """Whether a number came of a formula with a variable: math-verify takes 5t for tonnes."""
+    return bool(_VARIABLE.search(formula)) and bool(getattr(value, "is_number", False))
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from tsqa.filters.candidate import Candidate
 from tsqa.filters.text import words
@@ -11,6 +12,10 @@ from tsqa.seeds.seed import Seed
 
 SHORT = 13
 """Items with fewer words than this are short."""
+_EDITED_EVERY = 8
+_RESPELLED = str.maketrans(
+    {"-": "\u2212", "*": "\u00d7", "/": "\u00f7"} | {ord("0") + n: 0xFF10 + n for n in range(10)}
+)
 _NAME = re.compile(r"(?<=[a-z,;:] )[A-Z][a-z]+")
 _NAMES = ("Amara", "Bogdan", "Chidi", "Dagny", "Eero", "Farida", "Goran", "Hinata", "Ilse", "Jorma")
 _BEFORE = "It rained on the last day of term, so the class stayed in and read old papers aloud."
@@ -55,6 +60,25 @@ def _names_swapped(document: Seed) -> Candidate | None:
     return _candidate(document, question, answer=answer) if question != document.question else None
 
 
+def _signs_respelled(document: Seed) -> Candidate | None:
+    """Other characters for minus, times, divided by and the digits."""
+    question, answer, *choices = (
+        text.translate(_RESPELLED)
+        for text in (document.question, document.answer, *document.choices)
+    )
+    changed = _candidate(document, question, choices, answer)
+    return changed if question != document.question else None
+
+
+def _passage_edited(document: Seed) -> Candidate | None:
+    """The passage without its fourth word, and every eighth from there."""
+    found = document.context.split()
+    if len(found) < _EDITED_EVERY // 2:
+        return None
+    kept = (word for n, word in enumerate(found, start=_EDITED_EVERY // 2 + 1) if n % _EDITED_EVERY)
+    return replace(_candidate(document), context=" ".join(kept))
+
+
 def _embedded(document: Seed) -> Candidate:
     item = " ".join([document.context, document.question, *document.choices, document.answer])
     return Candidate(
@@ -91,8 +115,10 @@ KINDS: dict[str, Callable[[Seed], Candidate | None]] = {
     "verbatim": _verbatim,
     "case_and_punctuation": _recased,
     "options_reordered": _reordered,
+    "signs_respelled": _signs_respelled,
     "numbers_swapped": _numbers_swapped,
     "names_swapped": _names_swapped,
+    "passage_edited": _passage_edited,
     "embedded": _embedded,
     "short": _short,
 }

@@ -90,9 +90,7 @@ class SimilarQuestions:
         """Weighted share of an item's words found in order in one window of the question."""
         words = self._words[self._starts[item] : self._starts[item + 1]]
         weights = self._weights[self._starts[item] : self._starts[item + 1]]
-        span = int(self._spans[item])
-        starts = range(0, max(1, len(question) - span // 2), max(1, span // 2))
-        return max(common_weight(words, weights, question[s : s + span]) for s in starts)
+        return window_weight(words, weights, question, int(self._spans[item]))
 
     def _key_words(self, owners: Numbers, vocabulary: int) -> tuple[Numbers, Numbers]:
         """(words, items), sorted: whoever has none of an item's key words is below the threshold.
@@ -108,6 +106,12 @@ class SimilarQuestions:
         words, owners = words[chosen], owners[chosen]
         order = np.lexsort((owners, words))
         return words[order], owners[order]
+
+
+def window_weight(item: Numbers, weights: Weights, question: Numbers, span: int) -> float:
+    """The heaviest common subsequence of the item and a window of `span` words."""
+    starts = range(0, max(1, len(question) - span // 2), max(1, span // 2))
+    return max(common_weight(item, weights, question[s : s + span]) for s in starts)
 
 
 def common_weight(item: Numbers, weights: Weights, question: Numbers) -> float:

@@ -24,7 +24,9 @@ class Item(NamedTuple):
     id: str
     question: str
     text: str
-    """The question, normalised."""
+    """Its words and signs."""
+    case: str
+    """See `tsqa.filters.sameness.case_of`."""
 
 
 class ItemFile:

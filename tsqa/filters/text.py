@@ -15,7 +15,7 @@ _UNSPACED = "\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u1049\u1780-\u17d3\u3041-\u30ff\u
 _WORD = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{_UNSPACED}]]+")
 _ASCII_WORD = re.compile(r"\w+")
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_SUPERSCRIPTS = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
+_RAISED_NUMBERS = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 _ONE_SIGN = str.maketrans(
     {
         **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\ufe63", "-"),
@@ -31,10 +31,15 @@ _BULLET = re.compile(r"^(?:[-*\u2022] )+(?=[^\W\d_])")
 _SIGNED = regex.compile(
     rf"(?V1)(?P<number>(?<![\w.,)\]}}])[-+]?(?:\d+(?:[.,:]\d+)*|\.\d+)(?![\w]))"
     rf"|(?P<word>[{_UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{_UNSPACED}]]+)"
-    r"|(?P<sign>[-+=<>\p{Sm}\p{Sc}*/^%\u00b0\u2030#&|~\u00ac!@\\--[$]]|(?<=\b[A-Za-z])'(?![A-Za-z]))"
+    r"|(?P<sign>[-+=<>\p{Sm}\p{Sc}*/^%\u00b0\u2030#&|~\u00ac!@\\--[$]]|(?<=\b[A-Za-z])'+(?![A-Za-z])"
+    rf"|(?<![\w!])!(?=[a-z]\b))"
 )
 _MARKS = frozenset("-/*!#")
 """Signs that count only between or beside some neighbours."""
+_MAX_SYMBOL = 6
+"""Letters with digits up to this length are symbols whose case counts: CO2, Co2, CoCl2."""
+_CLOCK = re.compile(r"(?<=\d) ?([ap])\.?m\b\.?", re.IGNORECASE)
+_INITIALS = re.compile(r"\b(?:[A-Z]\. ?)+[A-Z]\.")
 _SHORT_WORDS_LIST = """
 a i o an as at be by do go he if in is it me my no of oh on or so to up us we am ok hi
 ha de la le el il un du et en es au da di do em na se si te tu ya y e ou où il ne on sa
@@ -42,19 +47,56 @@ ta ma je ce zu er es im um ob so wo da ja
 """
 _SHORT_WORDS = frozenset(_SHORT_WORDS_LIST.split())
 """Words of one or two letters whose capital only begins a sentence."""
+# The letter x between numbers is a sign; 0x1F is no product.
+_TIMES = re.compile(r"([0-9])(?<!\b0)(?: [xX] |[xX])(?=[0-9])")
+_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
+_RAISED = re.compile(rf"[{_SUPERSCRIPTS}]+")
+_FRACTION = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215f])")
+_RAISED_OR_FRACTION = re.compile(f"[{_SUPERSCRIPTS}\u00bc-\u00be\u2150-\u215f]")
+_PLAIN = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
+    **dict.fromkeys("\u00d7\u00b7\u22c5\u2219\u2217", "*"),
+    **dict.fromkeys("\u00f7\u2044\u2215", "/"),
+    **dict.fromkeys("\u2a7d\u2266", "\u2264"),
+    **dict.fromkeys("\u2a7e\u2267", "\u2265"),
+}
+_SPELLED_OTHERWISE = re.compile(f"[{''.join(_PLAIN)}]")
+
+
+def compose(text: str) -> str:
+    """The text in one spelling of its signs and compatibility forms; case and layout stay."""
+    if not text.isascii():
+        if _RAISED_OR_FRACTION.search(text):
+            text = _FRACTION.sub(" ", _RAISED.sub(_lower_raised, text))
+        text = unicodedata.normalize("NFKC", text)
+        text = _SPELLED_OTHERWISE.sub(lambda match: _PLAIN[match[0]], text)
+    return _TIMES.sub(r"\1*", text) if "x" in text or "X" in text else text
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words and numbers, without punctuation, compatibility forms folded."""
-    if text.isascii():
-        return _ASCII_WORD.findall(text.lower())
-    found: list[str] = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """Lower-case words and numbers, without punctuation, compatibility forms folded.
+
+    By these a text is looked for; whether two texts are the same, `tsqa.filters.sameness` tells.
+    """
+    return find_words(compose(text))
+
+
+def find_words(composed: str) -> list[str]:
+    if composed.isascii():
+        return _ASCII_WORD.findall(composed.lower())
+    found: list[str] = _WORD.findall(composed.casefold())
     return found
 
 
 def normalise(text: str) -> str:
     """The words of a text, joined by single spaces."""
     return " ".join(words(text))
+
+
+def _lower_raised(match: re.Match[str]) -> str:
+    """A power after `^`; the charge of an ion as it is."""
+    raised = match[0]
+    return raised if raised[-1] in "\u207a\u207b" else f"^{raised}"
 
 
 def parse_number(text: str) -> Decimal | None:
@@ -92,8 +134,10 @@ def normalise_answer(text: str) -> str:
 
 def signed_words(text: str) -> str:
     """Words, numbers and the signs that count, joined by single spaces."""
-    text = _SUPERSCRIPTS.sub(lambda found: f"^{unicodedata.normalize('NFKC', found[0])}", text)
+    text = _RAISED_NUMBERS.sub(lambda found: f"^{unicodedata.normalize('NFKC', found[0])}", text)
     text = unicodedata.normalize("NFKC", text).translate(_ONE_SIGN)
+    text = _CLOCK.sub(lambda found: f" {found[1].lower()}m", text)
+    text = _INITIALS.sub(lambda found: re.sub("[. ]", "", found[0]), text)
     text = _ARROW.sub("\u2192", _BULLET.sub("", " ".join(text.split())))
     shouted = [word for word in _WORD.findall(text) if word.isalpha()] if text.isupper() else []
     if len(shouted) > 2 or any(len(word) > 3 for word in shouted):
@@ -107,12 +151,16 @@ def signed_words(text: str) -> str:
         elif match["word"] or match["number"]:
             number = parse_number(token)
             token = token if number is None else format_number(number)
+        elif token == "!" and text[match.end() : match.end() + 1].isalpha():
+            if not text[max(0, match.start() - 1) : match.start()].strip():
+                sign = token  # of a condition, as in !x
+                continue
         elif token == "-" and text[match.end() : match.end() + 1].isalpha():
             is_joined = text[max(0, match.start() - 1) : match.start()].isalnum()
             if not is_joined:
                 sign = token  # of a variable, as in -x: one token, unlike a bullet
                 continue
-        elif token == "'" and found:
+        elif token[0] == "'" and found:
             found[-1] += token
             continue
         found.append(sign + token)
@@ -155,7 +203,7 @@ def _is_mark(tokens: list[str], place: int) -> bool:
         case "*":
             return not (before[-1:].isalnum() and after[:1].isalnum())
         case "!":
-            return not before[-1:].isdigit()
+            return not (before[-1:].isdigit() or (len(before) == 1 and before.isalpha()))
         case _:
             return not (before[-1:].isalnum() or after[:1].isalnum())
 
@@ -165,6 +213,8 @@ def _fold(word: str) -> str:
     lower = word.casefold()
     if lower == "percent":
         return "%"
+    if any(map(str.isdigit, word)):
+        return word if len(word) <= _MAX_SYMBOL else lower
     if len(word) <= 2:
         return lower if lower in _SHORT_WORDS and not (len(word) == 2 and word.isupper()) else word
     has_inner_capital = any(map(str.isupper, word[1:])) and not word.isupper()

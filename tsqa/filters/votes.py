@@ -24,6 +24,7 @@ from tsqa.recipe import AnswerKind
 
 _LATEX_MARK = re.compile(r"[\\^=\u221a\u2264\u2265\u222a\u2229]")
 _MONEY = re.compile("([-+]?)\\s*([$\u20ac\u00a3])\\s*(.+)")
+_PERCENT = re.compile(r"\s?per ?cent$", re.IGNORECASE)
 _TRUTH = {"true": "yes", "false": "no"}
 
 
@@ -116,7 +117,7 @@ def _read_quantity(answer: str, kind: AnswerKind) -> _Quantity | None:
 
 def _read_plain(answer: str) -> tuple[Fraction | None, str]:
     """(value, unit) of a bare number, a sum of money or a percentage: all that a text may be."""
-    bare = plain_notation(answer).rstrip(". ")
+    bare = _PERCENT.sub("%", plain_notation(answer).rstrip(". "))
     money = _MONEY.fullmatch(bare)
     unit = unit_of(money[2]) if money else "%" if bare.endswith("%") else ""
     number = parse_number(money[1] + money[3] if money else bare)

@@ -27,6 +27,7 @@ _MAX_LITERAL = 100_000
 _TEXT_FIELDS = ("text", "content", "value", "option", "choice", "answer")
 _LABEL_FIELDS = ("label", "key", "letter", "id", "index", "name")
 _TRUTH = {True: ("true", "yes"), False: ("false", "no")}
+_TRUTH_WORDS = {truth: (*words, str(int(truth))) for truth, words in _TRUTH.items()}
 _LETTERED = re.compile(r"\(?(?P<letter>[A-Z])[).:]\s+(?P<text>\S.*)", re.DOTALL)
 _ARRAY = re.compile(r"\barray\(|,\s*dtype=[\w.'\"]+\s*\)")
 
@@ -111,7 +112,15 @@ def _by_text(key: str, texts: Sequence[str]) -> int | None:
         folded = [text.casefold() for text in texts]
         if folded.count(wanted.casefold()) == 1:
             return folded.index(wanted.casefold())
-    return None
+    return _by_truth(key, folded)
+
+
+def _by_truth(key: str, folded: Sequence[str]) -> int | None:
+    """Of yes and no, or true and false, the one that 1, 0, or the other pair's word means."""
+    truth = next((one for one, words in _TRUTH_WORDS.items() if key.casefold() in words), None)
+    if truth is None or set(folded) not in ({"yes", "no"}, {"true", "false"}):
+        return None
+    return next(place for place, text in enumerate(folded) if text in _TRUTH[truth])
 
 
 def _by_letter(key: str, options: Options, from_one: bool) -> int | None:
@@ -139,6 +148,8 @@ def _key_text(answer: Any, texts: Sequence[str]) -> str:
     if isinstance(answer, bool):
         folded = [text.casefold() for text in texts]
         return next((word for word in _TRUTH[answer] if word in folded), str(answer))
+    if answer is None or answer != answer:  # NaN: no value
+        raise Unusable("empty answer")
     if isinstance(answer, (float, Decimal)) and answer == answer // 1:
         answer = int(answer)
     if not isinstance(answer, (int, str, float, Decimal)):
@@ -175,7 +186,7 @@ def _options_of_records(value: Sequence[Mapping[str, Any]]) -> Options:
 
 
 def _option_text(value: Any) -> str:
-    if value is None:
+    if value is None or value != value:  # NaN: tables write it for no value
         return ""
     if isinstance(value, bool):
         return str(value)

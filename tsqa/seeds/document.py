@@ -13,6 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tsqa.filters.sameness import (
+    Hashed,
+    case_of,
+    hash_key,
+    make_key,
+    option_key,
+    tokens,
+    words_of,
+)
 from tsqa.filters.text import normalise, normalise_answer, parse_number
 from tsqa.latex import has_remains
 from tsqa.recipe import AnswerKind
@@ -158,16 +167,18 @@ def make_evaluated(reading: Reading, origin: Origin, identifier: str, number: in
     return _seed(reading, origin, identifier, number, kind)
 
 
-def content_key(context: str, question: str, choices: Sequence[str]) -> int:
+def content_key(context: str, question: str, choices: Sequence[str]) -> Hashed:
     """A key under which the same document meets, whatever its case, punctuation or option order.
 
-    The options count only where the question is short: `Which is a mammal?` alone is no document.
+    Signs count, and case where it is all that differs: see `tsqa.filters.sameness`. The options
+    count only where the question is short: `Which is a mammal?` alone is no document.
     """
-    text = normalise(f"{context} {question}")
-    if len(text.split()) < _SHORT_QUESTION_WORDS and len(text) < _SHORT_QUESTION_CHARS:
-        text = "\n".join([text, *sorted(map(normalise, choices))])
-    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
+    bare, case = " ".join([*tokens(context), *tokens(question)]), case_of(question)
+    parts = [bare]
+    if len(bare) < _SHORT_QUESTION_CHARS and len(words_of(bare)) < _SHORT_QUESTION_WORDS:
+        parts += option_key(choices)
+        case = f"{case} {case_of(' '.join(sorted(choices, key=str.casefold)))}".strip()
+    return hash_key(parts, case)
 
 
 _SHORT_QUESTION_WORDS = 8
@@ -176,10 +187,8 @@ _SHORT_QUESTION_CHARS = 60
 
 
 def _seed(reading: Reading, origin: Origin, identifier: str, number: int, kind: AnswerKind) -> Seed:
-    key = "\n".join(
-        [normalise(reading.context), normalise(reading.question), normalise_answer(reading.answer)]
-    ).strip("\n")
-    digest = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
+    key = [*map(make_key, (reading.context, reading.question)), normalise_answer(reading.answer)]
+    digest = hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16]
     return Seed(
         id=identifier,
         task=origin.task,

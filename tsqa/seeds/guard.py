@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2.meta
 
+from tsqa.filters.sameness import Hashed
 from tsqa.lm_tasks import TaskLibrary, evaluated_split, split_identity, task_library
 from tsqa.seeds.document import content_key
 from tsqa.seeds.seed import Seed
@@ -88,7 +89,7 @@ def looks_evaluated(split: str) -> bool:
     return bool(_EVALUATION_SPLIT.search(split.casefold()))
 
 
-def key_of(seed: Seed) -> int:
+def key_of(seed: Seed) -> Hashed:
     return content_key(seed.context, seed.question, seed.choices)
 
 

@@ -317,7 +317,7 @@ def _member(value: Any, part: str, name: str) -> Any:
 
 def _text(record: Mapping[str, Any], name: str, what: str) -> str:
     value = _value(record, name)
-    if value is None:
+    if value is None or value != value:  # NaN: tables write it for no value
         return ""
     if not isinstance(value, str):
         raise Unusable("mixed types", f"the {what} is {type(value).__name__}, not text")
@@ -333,7 +333,7 @@ def _options(record: Mapping[str, Any], names: str | list[str]) -> Options:
 def _answer_text(value: Any) -> str:
     if isinstance(value, list):
         value = next((one for one in value if one is not None), None)
-    if value is None:
+    if value is None or value != value:  # NaN: no value
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -11,13 +11,14 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from tsqa.artifact import write_jsonl
 from tsqa.errors import DataError, LeakError, RecipeError
+from tsqa.filters.sameness import SameTexts
 from tsqa.lm_tasks import evaluated_split, is_local, split_identity, task_library
 from tsqa.progress import progress_bar
 from tsqa.recipe import Recipe, SeedsSection, needed
@@ -174,7 +175,7 @@ def _identities(
 
 def _evaluated_keys(
     context: StageContext, section: SeedsSection, evaluated: Tasks
-) -> tuple[set[int], list[str]]:
+) -> tuple[SameTexts[bool], list[str]]:
     """(keys of evaluated documents, siblings that could not be read).
 
     The tasks of this recipe, the seed tasks' own scored splits, and the siblings in their folder
@@ -191,11 +192,12 @@ def _evaluated_keys(
             if (split := evaluated_split(library.config(name)))
             and is_local(library.config(name), split)
         } - required
-    keys: set[int] = set()
+    keys: SameTexts[bool] = SameTexts()
     unread: list[str] = []
     for name, folder in sorted(required | siblings, key=str):
         try:
-            keys.update(key_of(document) for document in load_split(name, folder, "test"))
+            for document in load_split(name, folder, "test"):
+                keys.add(key_of(document), True)
         except DataError:
             if (name, folder) in required:
                 raise
@@ -207,7 +209,7 @@ def _read_sources(
     out: Path,
     sources: Sequence[Source],
     section: SeedsSection,
-    known: Set[int],
+    known: SameTexts[bool],
     spool: Path,
     reasons: Counter[str],
 ) -> dict[str, _Pool]:
