@@ -26,7 +26,7 @@ from tsqa.errors import CheckpointError, DataError
 from tsqa.hub import pinned_folder
 from tsqa.own_files import read_own, read_own_table
 from tsqa.progress import console, progress_bar
-from tsqa.recipe import EvalSection, needed
+from tsqa.recipe import EvalSection, file_name, needed
 from tsqa.stage import StageContext
 
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
@@ -183,7 +183,7 @@ def _evaluate(
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section)
                     done[name] = read_result(name, raw)
                     done[name]["result"]["backend"] = chosen
-                    write_json(parts / f"{name}.json", done[name])
+                    write_json(parts / f"{file_name(name)}.json", done[name])
                     bar.update(row, advance=1)
     names = [name for leaves in groups.values() for name in leaves]
     results = {
@@ -196,7 +196,7 @@ def _evaluate(
 
 def _read_part(parts: Path, name: str, backend: str) -> dict[str, Any] | None:
     """A finished task of a killed run; one by another backend does not count."""
-    path = parts / f"{name}.json"
+    path = parts / f"{file_name(name)}.json"
     if not path.is_file():
         return None
     part = read_own(path, Part)

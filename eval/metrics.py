@@ -17,7 +17,7 @@ from typing import Any
 
 from tsqa.errors import DataError, RecipeError
 from tsqa.lm_tasks import TaskLibrary, task_library
-from tsqa.recipe import EvalSection
+from tsqa.recipe import EvalSection, task_problem
 
 _PREFERRED_FILTER = "flexible-extract"
 _METRICS = {
@@ -35,12 +35,15 @@ def check_metrics(section: EvalSection, include: Path | None) -> None:
 
     Raises RecipeError that names every such task of `eval.tasks`, what it reports, and the fix.
     """
-    library = task_library(include)
-    problems = {
-        leaf: problem
-        for leaf in library.expand(section.tasks)
-        if (problem := metric_problem(library, leaf))
-    }
+    try:
+        library = task_library(include)
+        leaves = library.expand(section.tasks)
+    except DataError as error:
+        raise RecipeError(f"eval.tasks: {error}") from error
+    for leaf in leaves:
+        if problem := task_problem(leaf):
+            raise RecipeError(f"eval.tasks: the task {leaf!r}: {problem}", "rename it in its YAML")
+    problems = {leaf: problem for leaf in leaves if (problem := metric_problem(library, leaf))}
     if problems:
         shown = "".join(f"\n    {leaf}: {problem}" for leaf, problem in problems.items())
         raise RecipeError(
@@ -95,6 +98,8 @@ def _metric_entries(config: Mapping[str, Any], kind: str) -> dict[str, Mapping[s
     given = config.get("metric_list")
     if given is None:
         return {name: {} for name in DEFAULT_METRIC_REGISTRY.get(kind, [])}
+    if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
+        return {}
     found: dict[str, Mapping[str, Any]] = {}
     for entry in given:
         # A reference to a function is kept as `<folder>/<module>.<function>`.

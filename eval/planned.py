@@ -127,7 +127,10 @@ def _local_counts(include: Path) -> dict[str, int]:
     Loader.add_constructor("!function", lambda loader, node: None)
     counts = {}
     for path in sorted(include.glob("*.yaml")):
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        try:
+            config = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):  # no task of lm-eval's either
+            continue
         if not isinstance(config, dict) or not isinstance(config.get("task"), str):
             continue
         count = count_documents(config, evaluated_split(config))

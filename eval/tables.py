@@ -22,6 +22,7 @@ from rich.text import Text
 from eval import stats
 from eval.evaluated import BASE
 from tsqa.artifact import write_json
+from tsqa.printable import neutral_cell, printable
 from tsqa.recipe import Recipe
 
 STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
@@ -115,7 +116,7 @@ def markdown(deltas: Mapping[str, Any]) -> str:
     """One line per row of the table, then what it allows to say."""
     head = ("comparison", "task", "n", "seeds", "reference", "score", "delta (points)", "interval")
     columns = [*head, "p (Holm)", "MDE", "verdict"]
-    lines = [_line(columns), _line(["---"] * len(columns))]
+    lines = [_line(columns), _rule(len(columns))]
     for row in deltas["rows"]:
         numbers = [
             f"{row['n']:,}",
@@ -130,15 +131,20 @@ def markdown(deltas: Mapping[str, Any]) -> str:
         lines.append(_line([row["comparison"], row["task"], *numbers, row["verdict"]]))
     gaps = [_line([name, "no result", gap["reason"]]) for name, gap in deltas["gaps"].items()]
     if gaps:
-        lines += ["", _line(["run", "", "reason"]), _line(["---"] * 3), *gaps]
-    return "\n".join([*lines, "", str(deltas["conclusion"]), "", str(deltas["caveat"]), ""])
+        lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
+    told = [printable(str(deltas[key])) for key in ("conclusion", "caveat")]
+    return "\n".join([*lines, "", told[0], "", told[1], ""])
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _csv_cell(value) for name, value in row.items()} for row in rows)
+
+
+def _csv_cell(value: Any) -> Any:
+    return neutral_cell(printable(value)) if isinstance(value, str) else value
 
 
 def points(row: Mapping[str, Any]) -> str:
@@ -200,4 +206,14 @@ def _shown(row: Mapping[str, Any]) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_markdown_cell, cells)) + " |"
+
+
+def _rule(columns: int) -> str:
+    return "| " + " | ".join(["---"] * columns) + " |"
+
+
+def _markdown_cell(text: str) -> str:
+    """A cell that stays one cell, one line, and text."""
+    shown = neutral_cell(printable(" ".join(text.split())))
+    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -15,23 +15,30 @@ REPOSITORY = Path(__file__).parent.parent
 RECIPE = "recipes/smoke/recipe.yaml"
 
 
-def start(runs: Path, recipe: str = RECIPE) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1"}
-    with (runs.parent / f"{runs.name}.log").open("ab") as log:
+def log_of(runs: Path) -> Path:
+    """What all runs in a folder print, one after the other."""
+    return runs.parent / f"{runs.name}.log"
+
+
+def start(runs: Path, recipe: str = RECIPE, **environment: str) -> subprocess.Popen[bytes]:
+    """`tsqa run` in a process group of its own."""
+    offline = {**os.environ, "WANDB_MODE": "offline", "PYTHONUNBUFFERED": "1", **environment}
+    with log_of(runs).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "tsqa.cli", "run", recipe, f"runs={runs}"],
             cwd=REPOSITORY,
-            env=environment,
+            env=offline,
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
 
 
-def finish(runs: Path, recipe: str = RECIPE) -> str:
+def finish(runs: Path, recipe: str = RECIPE, **environment: str) -> str:
     """Run to the end; return what this call printed."""
-    log = runs.parent / f"{runs.name}.log"
+    log = log_of(runs)
     before = log.stat().st_size if log.exists() else 0
-    code = start(runs, recipe).wait()
+    code = start(runs, recipe, **environment).wait()
     printed = log.read_bytes()[before:].decode(errors="replace")
     assert code == 0, printed[-4000:]
     return printed

@@ -218,3 +218,16 @@ def test_differing_keys_names_the_leaves() -> None:
         "new: None -> 'x'",
     ]
     assert differing_keys(old, old) == []
+
+
+def test_a_kill_between_the_manifest_and_its_rename_can_be_resumed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.working_directory("seeds", "f0") as partial:
+        (partial / "seeds.jsonl").write_text("{}\n")
+        (partial / "manifest.json.tmp").write_text("{torn")
+        store.commit(partial, "seeds", "f0", {}, {}, {})
+    assert store.find("seeds", "f0", "whole") is not None
+    assert sorted(p.name for p in (tmp_path / "seeds" / "f0").iterdir()) == [
+        "manifest.json",
+        "seeds.jsonl",
+    ]

@@ -43,5 +43,7 @@ def test_no_console_reads_markup() -> None:
     """Every console of the packages is made by `make_console`."""
     root = Path(__file__).parents[1]
     files = [f for name in ("tsqa", "train", "eval") for f in (root / name).rglob("*.py")]
-    made = [file for file in files if re.search(r"\bConsole\(", file.read_text("utf-8"))]
+    made = [
+        file for file in files if re.search(r"(?<!class )\b\w*Console\(", file.read_text("utf-8"))
+    ]
     assert [file.name for file in made] == ["progress.py"]

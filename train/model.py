@@ -21,6 +21,7 @@ from tsqa.model_folder import (
     check_vocabulary,
     is_folder,
     refuse_differences,
+    vocabulary_size,
 )
 from tsqa.recipe import ModelSection, TrainSection, needed
 from tsqa.stage import StageContext
@@ -63,7 +64,7 @@ def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: Train
     # Under ZeRO-3 transformers would shard first and initialise after, so that the weights depend
     # on the number of processes. A loaded model is sharded as it is read; a new one is made whole.
     unset_hf_deepspeed_config()
-    values["vocab_size"] = max(values.get("vocab_size", 0), len(tokenizer))
+    values["vocab_size"] = max(values.get("vocab_size", 0), vocabulary_size(tokenizer))
     for name in ("eos_token_id", "bos_token_id", "pad_token_id"):
         values[name] = getattr(tokenizer, name)
     torch.manual_seed(seed)

@@ -31,7 +31,8 @@ from train.sources import BadRecord, Document, Piece, read_documents
 from train.words import WordEncoder
 from tsqa.artifact import write_json
 from tsqa.errors import DataError, RecipeError
-from tsqa.recipe import SourceSection
+from tsqa.model_folder import vocabulary_size
+from tsqa.recipe import SourceSection, file_name
 
 Check = Callable[[Sequence[str]], Sequence[str | None]]
 """Per text the reason to drop it, or None; picklable, since every process gets its own."""
@@ -68,8 +69,13 @@ class Shard:
         return beside(self.stem, ".json").exists()
 
 
+def stem_of(folder: Path, source: str) -> Path:
+    """The path of a source's files without their suffixes; whatever its name, in that folder."""
+    return folder / file_name(source)
+
+
 def beside(stem: Path, suffix: str) -> Path:
-    """The file of a shard or source with that suffix (a source's name may hold dots)."""
+    """The file of a shard or source with that suffix (its name may hold dots)."""
     return stem.with_name(stem.name + suffix)
 
 
@@ -79,7 +85,7 @@ class Encoder:
     def __init__(self, tokenizer: Any) -> None:
         """`tokenizer` is one of transformers; without a fast backend it is called as it is."""
         self.eos: int = tokenizer.eos_token_id
-        self.dtype = token_dtype(len(tokenizer))
+        self.dtype = token_dtype(vocabulary_size(tokenizer))
         self._typecode = "H" if self.dtype == np.uint16 else "i"
         self._slow = None if tokenizer.is_fast else tokenizer
         self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None

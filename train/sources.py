@@ -31,6 +31,7 @@ _MOST_SHARDS = 4096
 """Of one source: a large one has larger shards."""
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
 _TEXTS = (".txt", ".md")
+_POINTER = "version https://git-lfs"
 _BATCH = 1024
 _BUFFER = 1 << 20
 
@@ -160,9 +161,19 @@ class TextFile:
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
         try:
-            yield 1, {field: self.path.read_text(encoding="utf-8"), "id": self.file}
+            text = self.path.read_text(encoding="utf-8")
         except (UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.path}: unreadable: {error}", "convert it to UTF-8") from error
+        if text.startswith(_POINTER):
+            raise DataError(
+                f"{self.path}: a Git LFS pointer, not the text", "download it: git lfs pull"
+            )
+        if "\0" in text:
+            raise DataError(
+                f"{self.path}: holds NUL bytes, which no text does",
+                "convert it to UTF-8, or leave it out",
+            )
+        yield 1, {field: text, "id": self.file}
 
     def lines_before(self) -> int:
         return 0

@@ -28,6 +28,7 @@ import torch
 
 from train.mixture import MixturePlan
 from train.shapes import TokenSources
+from train.shards import beside, stem_of
 from tsqa.own_files import damaged, read_own
 
 IGNORED = -100
@@ -93,9 +94,9 @@ class TokenStore:
         for name, source in meta["sources"].items():
             if not source["rows"]:
                 continue
-            self._tokens[name] = self._map(f"{name}.bin", np.dtype(meta["dtype"]), source["rows"])
+            self._tokens[name] = self._map(name, ".bin", np.dtype(meta["dtype"]), source["rows"])
             if source["answers_only"]:
-                self._losses[name] = self._map(f"{name}.loss", np.dtype(np.bool_), source["rows"])
+                self._losses[name] = self._map(name, ".loss", np.dtype(np.bool_), source["rows"])
 
     def row(self, source: str, index: int) -> npt.NDArray[np.int64]:
         """The tokens of a row: (length)."""
@@ -111,14 +112,14 @@ class TokenStore:
         """The documents in a row: id, file, line, and their span of tokens in the source."""
         begin, end = index * self.length, (index + 1) * self.length
         table = pq.read_table(
-            self.folder / f"{source}.docs.parquet",
+            beside(stem_of(self.folder, source), ".docs.parquet"),
             filters=[("start", "<", end), ("end", ">", begin)],
         )
         found: list[dict[str, Any]] = table.to_pylist()
         return sorted(found, key=lambda document: document["start"])
 
-    def _map(self, name: str, dtype: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
-        path = self.folder / name
+    def _map(self, source: str, suffix: str, dtype: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
+        path = beside(stem_of(self.folder, source), suffix)
         expected = rows * self.length * dtype.itemsize
         size = path.stat().st_size if path.is_file() else 0
         if size != expected:

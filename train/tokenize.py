@@ -9,7 +9,8 @@ A document that holds an evaluated one (`eval.tasks`) is left out; what `from: f
 been through the stricter rules of that stage.
 
 `<source>.dropped.jsonl` names the documents that were left out and why; `<source>.loss` (one bool
-a token) is there where only answers bear a loss; `sources.json` says what a reader must know.
+a token) is there where only answers bear a loss; `sources.json` says what a reader must know. In
+the names of files, `<source>` is written by `file_name`: no source writes outside of its folder.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import pyarrow.parquet as pq
 
 from train.megatron import write_index
 from train.shapes import ShardCounts, SourceCounts
-from train.shards import DOCUMENTS, Check, Encoder, Shard, beside, write_shard
+from train.shards import DOCUMENTS, Check, Encoder, Shard, beside, stem_of, write_shard
 from train.sources import (
     SHARD_BYTES,
     Document,
@@ -47,6 +48,7 @@ from tsqa.filters.decontaminate import EvaluatedIndex
 from tsqa.filters.permuted import write_permuted
 from tsqa.filters.stage import load_evaluated
 from tsqa.hub import pinned_folder
+from tsqa.model_folder import vocabulary_size
 from tsqa.own_files import read_own
 from tsqa.process import die_with_parent
 from tsqa.progress import progress_bar
@@ -70,16 +72,16 @@ def run(context: StageContext) -> dict[str, Any]:
     shards = {
         name: _shards_of(context, name, section)
         for name, section in mixture.tokenized.items()
-        if not beside(context.out / name, ".json").exists()
+        if not beside(stem_of(context.out, name), ".json").exists()
     }
     todo = [shard for found in shards.values() for shard in found if not shard.done]
     unchecked = [shard for shard in todo if shard.section.stage is None]
     check = _evaluated_check(context) if unchecked else None
     _tokenize(todo, mixture.tokenize_processes, _Worker(encoder, length, check))
     for name, found in shards.items():
-        _join(context.out / name, found, encoder, length)
+        _join(stem_of(context.out, name), found, encoder, length)
     summaries = {
-        name: read_own(beside(context.out / name, ".json"), SourceCounts)
+        name: read_own(beside(stem_of(context.out, name), ".json"), SourceCounts)
         for name in mixture.tokenized
     }
     for phase in mixture.phases:
@@ -97,13 +99,13 @@ def run(context: StageContext) -> dict[str, Any]:
         {
             "sequence_length": length,
             "dtype": encoder.dtype.name,
-            "vocab_size": len(tokenizer),
+            "vocab_size": vocabulary_size(tokenizer),
             "eos_token_id": tokenizer.eos_token_id,
             "sources": summaries,
         },
     )
     return {
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocabulary_size(tokenizer),
         "sources": summaries,
         "tokens": sum(summary["tokens"] for summary in summaries.values()),
     }
@@ -164,7 +166,7 @@ def _tokenizer(context: StageContext) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(
                 origin, trust_remote_code=needed(recipe.model, "model").trust_remote_code
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise RecipeError(f"tokenizer {origin}: cannot be loaded: {error}") from error
     temporary = context.out / "tokenizer.tmp"
     tokenizer.save_pretrained(temporary)
@@ -196,11 +198,11 @@ def _shards_of(context: StageContext, name: str, section: SourceSection) -> list
         if not path.is_dir():
             raise DataError(f"{path}: no such folder", "build it: tsqa filter RECIPE")
         if section.permute:
-            out = context.out / "permuted" / name
+            out = stem_of(context.out / "permuted", name)
             path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
     else:
         path = context.resolve(str(section.path))
-    folder = context.out / "shards" / name
+    folder = stem_of(context.out / "shards", name)
     folder.mkdir(parents=True, exist_ok=True)
     pieces = find_pieces(section, path, f"mixture.sources.{name}")
     return [

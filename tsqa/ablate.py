@@ -103,7 +103,7 @@ def arm_works(pipeline: Pipeline) -> list[ArmWork]:
     arms = arms_of(pipeline.recipe)
     ends: dict[str, list[Node]] = {name: [] for name in arms}
     for node in _own_nodes(pipeline):
-        name = (node.arm or "").rpartition("@")[0] or node.arm
+        name = (node.arm or "").partition("@")[0]
         if node.stage in ("train", "evaluate") and name in ends:
             ends[name].append(node)
     needs = {name: _upstream(nodes) for name, nodes in ends.items()}
@@ -112,10 +112,12 @@ def arm_works(pipeline: Pipeline) -> list[ArmWork]:
     for nodes in needs.values():
         for fingerprint in nodes:
             users[fingerprint] = users.get(fingerprint, 0) + 1
+    places = {node.fingerprint: place for place, node in enumerate(pipeline.nodes)}
     works = []
     for name, arm in arms.items():
         own = {node.fingerprint for node in ends[name]}
-        before = [n for n in pipeline.nodes if n.fingerprint in needs[name].keys() - own]
+        places_before = sorted(places[key] for key in needs[name].keys() - own)
+        before = [pipeline.nodes[place] for place in places_before]
         works.append(
             ArmWork(
                 arm,

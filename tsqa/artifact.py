@@ -207,6 +207,9 @@ class Store:
         summary: Mapping[str, Any],
     ) -> Artifact:
         """Turn a working directory into the artifact: hashes, manifest, fsync of each, rename."""
+        for left in partial.rglob("*.tmp"):  # of a kill between a write and its rename
+            if left.is_file():
+                left.unlink()
         manifest = seal(
             partial,
             Manifest(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 USER_ERROR = 2
 RUN_ERROR = 1
+INTERRUPTED = 130
+_AGAIN = "run the same command again to continue"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +31,7 @@ app = typer.Typer(
 )
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe YAML.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Overrides, such as train.lr=1e-3."),
@@ -38,6 +43,7 @@ def validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Check a recipe whole and print it resolved. Example: tsqa validate recipes/smoke.yaml"""
     import yaml
 
+    from tsqa.printable import printable
     from tsqa.secrets import redact_tree
 
     pipeline = _open(recipe, overrides)
@@ -45,7 +51,7 @@ def validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     shown = pipeline.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     values = redact_tree(shown)
     typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
-    typer.echo(f"{recipe}: valid, {len(pipeline.nodes)} stages", err=True)
+    typer.echo(f"{printable(str(recipe))}: valid, {len(pipeline.nodes)} stages", err=True)
 
 
 @app.command()
@@ -85,6 +91,7 @@ def ablate(
         Path | None,
         typer.Option("--write-sweep", help="Only write this YAML for `wandb sweep`."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Run every arm of an ablation, what they share once, then compare them.
 
@@ -92,7 +99,9 @@ def ablate(
     """
     from tsqa.ablate import ablate as run_ablation
     from tsqa.ablate import print_ablation
+    from tsqa.outputs import check_outputs
 
+    check_outputs([sweep], force)
     pipeline = _open(recipe, overrides)
     if sweep is not None:
         from tsqa.sweep import write_sweep
@@ -141,7 +150,7 @@ def view(
     folder: Annotated[
         Path, typer.Argument(metavar="[FOLDER]", help="The folder of the runs, or one run.")
     ] = Path("runs"),
-    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8370,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8370,
 ) -> None:
     """Serve the pages of a folder of runs to this machine's browser, until Ctrl-C.
 
@@ -190,7 +199,7 @@ def inspect(
     step: Annotated[str | None, typer.Option(help="Rejected by this filter.")] = None,
     reason: Annotated[str | None, typer.Option(help="Rejected for this reason.")] = None,
     task: Annotated[str | None, typer.Option(help="Of this task.")] = None,
-    n: Annotated[int, typer.Option("-n", help="How many, drawn at random.")] = 10,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many, drawn at random.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
 ) -> None:
     """Page through accepted or rejected items.
@@ -208,13 +217,16 @@ def export(
     recipe: RecipePath,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new JSONL file.")],
     overrides: Overrides = None,
+    force: Force = False,
 ) -> None:
     """Write the verifiable items as question / answer / verifier, for RL with verifiable rewards.
 
     Example: tsqa export recipes/quickstart/recipe.yaml verifiable.jsonl
     """
     from tsqa.export import export_verifiable
+    from tsqa.outputs import check_outputs
 
+    check_outputs([out], force)
     counts = export_verifiable(_filtered(recipe, overrides), out)
     shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     typer.echo(f"{out}: {shown}", err=True)
@@ -225,15 +237,25 @@ def push(
     recipe: RecipePath,
     repo: Annotated[str, typer.Argument(metavar="REPO", help="NAMESPACE/NAME on the hub.")],
     overrides: Overrides = None,
-    private: Annotated[bool, typer.Option("--private", help="Create it private.")] = False,
+    private: Annotated[
+        bool | None,
+        typer.Option("--private/--public", help="Who may see it. Neither: asks, then private."),
+    ] = None,
 ) -> None:
     """Push the curated dataset and its card to the Hugging Face hub.
 
     Example: tsqa push recipes/dataset/recipe.yaml me/my-dataset --private
     """
+    from tsqa.errors import TsqaError
     from tsqa.push import push as push_dataset
 
-    typer.echo(push_dataset(_filtered(recipe, overrides), repo, private))
+    if private is None and not sys.stdin.isatty():
+        raise TsqaError(f"push to {repo}: who may see it?", "add --private, or --public")
+    folder = _filtered(recipe, overrides)
+    if private is None:
+        question = f"Upload {folder} to {repo}, which only you can see? (--public: anybody)"
+        typer.confirm(question, abort=True)
+    typer.echo(push_dataset(folder, repo, private is not False))
 
 
 @app.command()
@@ -260,8 +282,11 @@ def compare(
     folder: Annotated[Path, typer.Option("--runs", help="Where W&B runs' artifacts lie.")] = Path(
         "runs"
     ),
-    bootstrap: Annotated[int, typer.Option(help="Resamples; of a recipe: its own.")] = 10_000,
+    bootstrap: Annotated[
+        int, typer.Option(min=100, max=10_000_000, help="Resamples; of a recipe: its own.")
+    ] = 10_000,
     confidence: Annotated[float, typer.Option(help="Of a recipe: its own.")] = 0.95,
+    force: Force = False,
 ) -> None:
     """Compare every arm with the control, document by document and seed by seed.
 
@@ -271,8 +296,12 @@ def compare(
     from eval.runs import compare_runs
     from eval.tables import print_table, published_tables, setup_of, write_all
     from tsqa.errors import TsqaError
+    from tsqa.outputs import check_outputs
     from tsqa.progress import console
 
+    if not 0.5 < confidence < 1:
+        raise typer.BadParameter(f"--confidence {confidence}: expected more than 0.5, less than 1")
+    check_outputs([csv, md, as_json], force)
     here: dict[str, str] = {}
     if Path(runs[0]).suffix in (".yaml", ".yml"):
         if control or allow:
@@ -388,11 +417,15 @@ _stage_command("eval", "evaluate", "Evaluate the base and every arm with lm-eval
 
 
 def _open(recipe: Path, overrides: list[str] | None) -> Pipeline:
+    from tsqa.errors import RecipeError, os_error_cause
     from tsqa.pipeline import Pipeline
     from tsqa.recipe import load_recipe
 
     given = list(overrides or [])
-    return Pipeline(load_recipe(recipe, given), recipe, given)
+    try:
+        return Pipeline(load_recipe(recipe, given), recipe, given)
+    except OSError as error:  # of a file that the recipe names
+        raise RecipeError(f"{recipe}: {os_error_cause(error)[0]}", "correct the path") from error
 
 
 def _filtered(recipe: Path, overrides: list[str] | None) -> Path:
@@ -407,28 +440,50 @@ def _report(pipeline: Pipeline) -> None:
 
 
 def main() -> None:
-    """Run the app; a user's error is a message and an exit code, not a traceback."""
-    from tsqa.errors import RecipeError, TsqaError
-    from tsqa.secrets import redact
+    """Run the app; what goes wrong is a message and an exit code, not a traceback."""
+    from tsqa.errors import RecipeError, TsqaError, os_error_cause
 
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _end)
     try:
         app(arguments)
-    except TsqaError as error:
-        kind = "recipe error" if isinstance(error, RecipeError) else "error"
-        shown = traceback.format_exc() if debug else f"{kind}: {error}"
-        typer.secho(redact(shown), fg="red", err=True)
-        sys.exit(USER_ERROR if isinstance(error, RecipeError) else RUN_ERROR)
-    except OSError as error:
-        if debug:
-            raise
-        fix = "free the disk or correct the path; then run the same command again to continue"
-        typer.secho(f"error: {error}\n  fix: {fix}", fg="red", err=True)
-        sys.exit(RUN_ERROR)
+    except SystemExit as end:  # of typer, which ends so on Ctrl-C
+        if end.code == INTERRUPTED:
+            _say(f"interrupted; {_AGAIN}")
+        raise
     except KeyboardInterrupt:
-        typer.secho("interrupted; run the same command again to continue", err=True)
-        sys.exit(130)
+        _say(f"interrupted; {_AGAIN}")
+        sys.exit(INTERRUPTED)
+    except TsqaError as error:
+        is_users = isinstance(error, RecipeError)
+        _fail(f"{'recipe error' if is_users else 'error'}: {error}", debug, is_users)
+    except OSError as error:
+        cause, fix = os_error_cause(error)
+        _fail(f"error: {cause}\n  fix: {fix + '; then ' if fix else ''}{_AGAIN}", debug)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        told = f"error: {type(error).__name__}: {error}"
+        _fail(f"{told}\n  fix: this is a bug in tsqa; --debug shows the traceback", debug)
+
+
+def _fail(message: str, debug: bool, is_users: bool = False) -> NoReturn:
+    """Show what went wrong, and end with the exit code of its kind."""
+    _say(traceback.format_exc() if debug else message, fg="red")
+    sys.exit(USER_ERROR if is_users else RUN_ERROR)
+
+
+def _say(text: str, fg: str | None = None) -> None:
+    from tsqa.printable import printable
+    from tsqa.secrets import redact
+
+    typer.secho(printable(redact(text)), fg=fg, err=True)
+
+
+def _end(number: int, frame: object) -> None:
+    """On SIGTERM: say so, then end as if nobody had looked."""
+    os.write(2, f"ended by signal {number}; {_AGAIN}\n".encode())
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,40 @@
 """One error root; a user sees the message and the fix, never a traceback (unless `--debug`)."""
 
+from __future__ import annotations
+
+import errno
+
+_CAUSES = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or ask for more"),
+    errno.EACCES: ("permission denied", "check who owns it and its rights"),
+    errno.EPERM: ("not permitted", "check who owns it and its rights"),
+    errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
+    errno.ENOENT: ("no such file or folder", "correct the path"),
+    errno.EEXIST: ("it is there already", "move it away, or choose another name"),
+    errno.ENOTDIR: ("a part of the path is no folder", "correct the path"),
+    errno.EISDIR: ("it is a folder", "give the path of a file"),
+    errno.ENOTEMPTY: ("the folder is not empty", "empty it, or choose another"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name or folder"),
+    errno.ELOOP: ("its links go in a circle", "correct the links"),
+    errno.EXDEV: ("it lies on another file system", "keep the folder on one file system"),
+    errno.EFBIG: ("the file is too large for its file system or limit", "raise `ulimit -f`"),
+    errno.EMFILE: ("too many open files", "raise `ulimit -n`"),
+    errno.ENFILE: ("too many open files on this machine", "end other programs"),
+    errno.EAGAIN: ("out of processes or threads", "raise `ulimit -u`, or end other programs"),
+    errno.ENOMEM: ("out of memory", "end other programs, or use a machine with more"),
+    errno.EBUSY: ("it is in use", "end what uses it"),
+    errno.ETXTBSY: ("it is being executed", "end what uses it"),
+    errno.EIO: ("the disk reports an error", "check the disk"),
+    errno.ESTALE: ("the network file system lost it", "mount it again"),
+    errno.EADDRINUSE: ("the port is in use", "choose another --port, or 0 for a free one"),
+    errno.ECONNREFUSED: ("nothing answers there", "start it, or correct its address"),
+    errno.ECONNRESET: ("the other side closed the connection", "try again"),
+    errno.ENETUNREACH: ("the network cannot be reached", "check the network"),
+    errno.EHOSTUNREACH: ("the host cannot be reached", "check the network"),
+    errno.ETIMEDOUT: ("no answer in time", "check the network"),
+}
+
 
 class TsqaError(Exception):
     """Anything a user can cause and fix. `fix` is one sentence that says how."""
@@ -27,3 +62,11 @@ class EngineError(TsqaError):
 
 class CheckpointError(TsqaError):
     """A checkpoint is incomplete, damaged, or belongs to another plan."""
+
+
+def os_error_cause(error: OSError) -> tuple[str, str]:
+    """What the system says is wrong, with the file that it names, and the fix (or nothing)."""
+    told = error.strerror or str(error) or type(error).__name__
+    cause, fix = _CAUSES.get(error.errno or 0, (told, ""))
+    files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return (f"{files}: {cause}" if files else cause), fix

@@ -191,10 +191,10 @@ def upstream_of(node: Node) -> dict[str, Node]:
 def _labelled(nodes: list[Node], arms: Sequence[Arm]) -> list[Node]:
     """Say of each stage that is not the same for all arms which ones it is for."""
     users: dict[str, list[Arm]] = {}
+    trained = {node.arm: node for node in nodes if node.stage == "train"}
     for arm in arms:
-        trained = [node for node in nodes if node.stage == "train" and node.arm == arm.name]
-        for node in trained[-1:]:
-            for fingerprint in upstream_of(node):
+        if arm.name in trained:
+            for fingerprint in upstream_of(trained[arm.name]):
                 users.setdefault(fingerprint, []).append(arm)
     names: dict[str, str] = {}
     for stage in ("data", "seeds", "generate", "filter", "tokenize"):

@@ -162,24 +162,55 @@ class TaskLibrary:
                 return {**described, "unknown": "its splits are known only with its data"}
         return described
 
-    def _leaves(self, name: str) -> list[str]:
+    def _leaves(self, name: str, within: tuple[str, ...] = ()) -> list[str]:
         from lm_eval.tasks._index import Kind
 
         entry = self.manager.task_index.get(name)
         if entry is None:
             near = ", ".join(self.manager.all_tasks[:8])
             raise DataError(
-                f"unknown task {name!r} in {self._origin}", f"choose among: {near}, ..."
+                f"unknown task {name!r} in {self._origin}{self._unread()}",
+                f"choose among: {near}, ...",
+            )
+        if name in within:
+            raise DataError(
+                f"{self._origin}: the groups {' > '.join((*within, name))} go in a circle",
+                "take the group out of its own members",
             )
         if entry.kind == Kind.TAG:
             index = self.manager.task_index
             leaves = [n for n, e in sorted(index.items()) if name in e.tags and e.kind != Kind.TAG]
-            return self.expand(leaves)
-        if entry.kind == Kind.GROUP:
-            members = self.config(name).get("task", [])
-            names = [m if isinstance(m, str) else m["task"] for m in members]
-            return self.expand(names)
-        return [name]
+        elif entry.kind == Kind.GROUP:
+            leaves = self._members(name)
+        else:
+            return [name]
+        return list(
+            dict.fromkeys(x for leaf in leaves for x in self._leaves(leaf, (*within, name)))
+        )
+
+    def _members(self, group: str) -> list[str]:
+        """The names in a group's `task`."""
+        given = self.config(group).get("task")
+        names: list[Any] = []
+        for member in given if isinstance(given, list) else [given]:
+            if isinstance(member, Mapping):  # a task with settings, or a group written out
+                member = member.get("task", member.get("group"))
+            names += member if isinstance(member, list) else [member]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise DataError(
+                f"{self._origin}: the group {group!r} names no tasks: task = {given!r:.80}",
+                "give it a list of names of tasks",
+            )
+        return names
+
+    def _unread(self) -> str:
+        """Which files of an own folder lm-eval passed over without a word."""
+        if self.is_own:
+            return ""
+        read = {entry.yaml_path for entry in self.manager.task_index.values()}
+        files = sorted(Path(self._origin).rglob("*.yaml"))
+        names = [file.name for file in files if file not in read]
+        return f" (without a task that can be read: {', '.join(names[:8])})" if names else ""
 
 
 @lru_cache(maxsize=4)

@@ -15,6 +15,7 @@ _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _UNFINISHED = ("*.incomplete", "*.part", "*.tmp", "*.crdownload", "*.aria2")
 _POINTER = b"version https://git-lfs"
 _NAMED = 5
+_PLAIN_TEXT = "Two and 2 are four."
 
 
 def is_folder(path: str | None) -> bool:
@@ -105,16 +106,27 @@ def refuse_differences(found: Any, where: str) -> None:
         )
 
 
+def vocabulary_size(tokenizer: Any) -> int:
+    """One more than the highest id: a vocabulary with holes has fewer tokens than that."""
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
+
+
 def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
-    """Refuse a tokenizer that has no end of sequence, or more tokens than the model embeds."""
+    """Refuse a tokenizer that has no end, makes nothing of text, or knows more than the model."""
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"{key}: its tokenizer has no end-of-sequence token",
             "set eos_token in tokenizer_config.json",
         )
-    if len(tokenizer) > embeddings:
+    if not tokenizer.encode(_PLAIN_TEXT, add_special_tokens=False):
         raise DataError(
-            f"{key}: the tokenizer has {len(tokenizer):,} tokens, the model only {embeddings:,}",
+            f"{key}: its tokenizer makes no token of plain text: its vocabulary is not whole",
+            "copy tokenizer.json again",
+        )
+    tokens = vocabulary_size(tokenizer)
+    if tokens > embeddings:
+        raise DataError(
+            f"{key}: the tokenizer has {tokens:,} tokens, the model only {embeddings:,}",
             "use the model's own tokenizer: drop the section `tokenizer`",
         )
 

@@ -21,10 +21,12 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from tsqa.printable import PrintableConsole
+
 
 def make_console(**options: Any) -> Console:
-    """A console that prints texts as they are."""
-    return Console(markup=False, emoji=False, highlight=False, **options)
+    """A console that prints texts as they are, and what is no visible character by its code."""
+    return PrintableConsole(markup=False, emoji=False, highlight=False, **options)
 
 
 console = make_console(stderr=True, soft_wrap=True)

@@ -230,10 +230,10 @@ class _Library:
         """The files that a template imports, directly or not; every variable is a known one."""
         try:
             tree = self.environment.parse(body)
+            used = jinja2.meta.find_undeclared_variables(tree)  # knows the filters too
         except jinja2.TemplateSyntaxError as error:
             line = first_line + error.lineno - 1
             raise DataError(f"{path}:{line}: {error.message}", "correct the template") from error
-        used = jinja2.meta.find_undeclared_variables(tree)
         unknown = used - self._variables - self.environment.globals.keys()
         if unknown:
             raise DataError(

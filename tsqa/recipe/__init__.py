@@ -3,10 +3,10 @@
 Promises: an unknown key is refused with the nearest valid name; every error names file, line,
 key, value and fix; a field marked `RUNTIME` never changes the data, and so no fingerprint.
 
-Its modules, each importing only from those before it: `base`; one per section in the order of the
-stages, `seeds`, `models`, `generate`, `filter`, `mixture`, `train`, `evaluate`, `ablation`;
-`recipe`, which joins them; `ratios`, `load` and `arms`, which make recipes. All other code imports
-what they offer from here.
+Its modules, each importing only from those before it: `names` and `plain_yaml`; `base`; one per
+section in the order of the stages, `seeds`, `models`, `generate`, `filter`, `mixture`, `train`,
+`evaluate`, `ablation`; `recipe`, which joins them; `ratios`, `references`, `load` and `arms`, which
+make recipes. All other code imports what they offer from here.
 """
 
 from tsqa.recipe.ablation import key_tails, named_values
@@ -26,6 +26,8 @@ from tsqa.recipe.generate import CascadeSection, Enrichment, GenerateSection, Pr
 from tsqa.recipe.load import load_recipe
 from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
 from tsqa.recipe.models import ModelSection, RequestSection, SamplingSection, TeacherSection
+from tsqa.recipe.names import file_name, task_problem
+from tsqa.recipe.plain_yaml import read_yaml
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
 from tsqa.recipe.seeds import (
@@ -76,6 +78,7 @@ __all__ = [
     "check_divisible",
     "control_of",
     "curve_points",
+    "file_name",
     "is_hub_id",
     "key_tails",
     "load_recipe",
@@ -83,6 +86,8 @@ __all__ = [
     "needed",
     "parse_tokens",
     "read_suite",
+    "read_yaml",
     "rescale_ratios",
     "stream_check",
+    "task_problem",
 ]

@@ -1,21 +1,26 @@
 """The section `ablation`: the conditions to compare, and what each is called.
 
 Promises: the control is one of the conditions; a condition without a name of its own is called
-by all that it sets, each key by its shortest clear tail.
+by all that it sets, each key by its shortest clear tail; a name is one line of text that means
+nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from tsqa.recipe.base import Section
+from tsqa.recipe.base import Section, Seed
+from tsqa.recipe.names import arm_problem, is_nameable
 
 Control = Literal["format_matched", "repeat_matched"]
+MOST_ARMS = 1_000
+"""Conditions times seeds: each is a training run."""
 _LONGEST_VALUE = 40
 """Characters of a list or a mapping in the name of an arm."""
 
@@ -30,7 +35,7 @@ class AblationSection(Section):
     axes: dict[str, list[Any]] = {}
     arms: list[dict[str, Any]] = []
     """Each is keys and their values; `name` may name the condition."""
-    seeds: list[int] = []
+    seeds: list[Seed] = []
     """Every condition is trained once per seed; none means the recipe's own seed."""
     control: dict[str, Any] | str
     """The keys and values of the control's condition, or its name."""
@@ -54,6 +59,13 @@ class AblationSection(Section):
         for key, values in self.axes.items():
             if not values:
                 raise ValueError(f"axis {key} has no values")
+        product = math.prod(map(len, self.axes.values())) if self.axes else 0
+        count = (product + len(self.arms)) * max(1, len(self.seeds))
+        if count > MOST_ARMS:
+            raise ValueError(
+                f"{count:,} arms ({product + len(self.arms):,} conditions, "
+                f"{max(1, len(self.seeds))} seeds); {MOST_ARMS:,} at most: leave values out"
+            )
         for keys in (list(self.axes), *self.arms):
             if "seed" in keys:
                 raise ValueError("`seed` is no axis, give ablation.seeds: arms are paired by it")
@@ -61,6 +73,22 @@ class AblationSection(Section):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} {values} holds one twice")
+        return self
+
+    @model_validator(mode="after")
+    def _names_mean_nothing_else(self) -> Self:
+        for number, arm in enumerate(self.arms):
+            if arm.get("name") is None:
+                continue
+            name = arm["name"]
+            given = isinstance(name, str)
+            problem = arm_problem(name, given=True) if given else "a name is text: quote it"
+            if problem:
+                raise ValueError(f"arms[{number}].name = {name!r}: {problem}")
+        for combination, name in zip(self.combinations, condition_names(self), strict=True):
+            problem = "" if combination.get("name") else arm_problem(name, given=False)
+            if problem:
+                raise ValueError(f"arm {name!r}: {problem}: give it a `name` in ablation.arms")
         return self
 
     @model_validator(mode="after")
@@ -130,6 +158,11 @@ def _shown(value: Any) -> str:
         items = value if isinstance(value, list) else [f"{k}:{v}" for k, v in value.items()]
         text = "+".join(map(str, items)) or "none"
         if len(text) > _LONGEST_VALUE or any(isinstance(i, (list, Mapping)) for i in items):
-            return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
-        return text
-    return str(value)
+            return _digest(value)
+    else:
+        text = str(value)
+    return text if is_nameable(text) else _digest(value)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

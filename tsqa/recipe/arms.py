@@ -8,7 +8,6 @@ key that asks for it.
 from __future__ import annotations
 
 import difflib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +81,7 @@ def control_of(recipe: Recipe) -> str:
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, Any], name: str) -> Recipe:
-    tree = recipe.model_dump(mode="json", by_alias=True) | {"ablation": None}
+    tree = recipe.model_dump(mode="json", by_alias=True, exclude={"ablation"})
     for key, value in values.items():
         if is_ratio(key, tree["mixture"]):
             try:
@@ -141,6 +140,12 @@ def _matched(
         ratios = mixture["phases"][0]["ratios"]
         largest = max(human, key=lambda source: ratios.get(source, 0.0))
         for source in synthetic:
+            if f"{source}_as_{largest}" in mixture["sources"]:
+                raise RecipeError(
+                    f"ablation.controls: repeat_matched makes a source {source}_as_{largest}, and "
+                    "mixture.sources has one",
+                    "give it another name",
+                )
             mixture["sources"][f"{source}_as_{largest}"] = {
                 "subset_of": largest,
                 "size_of": source,
@@ -164,17 +169,30 @@ def _synthetic_tokens(recipe: Recipe) -> float:
 
 
 def _refuse_duplicates(conditions: Sequence[tuple[str, dict[str, Any], Recipe]]) -> None:
-    for (first, _, one), (second, _, two) in itertools.combinations(conditions, 2):
-        if first == second:
+    names: set[str] = set()
+    recipes: dict[Any, str] = {}
+    for name, _, recipe in conditions:
+        if name in names:
             raise RecipeError(
-                f"ablation: two conditions have the name `{first}`",
+                f"ablation: two conditions have the name `{name}`",
                 "give each of them a `name` in ablation.arms",
             )
-        if one == two:
+        names.add(name)
+        first = recipes.setdefault(_frozen(recipe.model_dump()), name)
+        if first != name:
             raise RecipeError(
-                f"ablation: the conditions `{first}` and `{second}` are the same recipe",
+                f"ablation: the conditions `{first}` and `{name}` are the same recipe",
                 "leave one out",
             )
+
+
+def _frozen(value: Any) -> Any:
+    """The same as something that can be looked up; what is equal stays equal."""
+    if isinstance(value, Mapping):
+        return frozenset((name, _frozen(inner)) for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(inner) for inner in value)
+    return value
 
 
 def _validated(tree: Mapping[str, Any], name: str) -> Recipe:
@@ -183,4 +201,5 @@ def _validated(tree: Mapping[str, Any], name: str) -> Recipe:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        raise RecipeError(f"arm {name}: {where}: {problem['msg']}") from error
+        told = str(problem["msg"]).removeprefix("Value error, ")
+        raise RecipeError(f"arm {name}: {where}: {told}") from error

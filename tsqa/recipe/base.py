@@ -1,25 +1,54 @@
 """What every section is made of: its base class and the types of its values.
 
 Promises: an unknown key is refused and a value never changes after loading; a field marked
-`RUNTIME` never changes the data, and so no fingerprint.
+`RUNTIME` never changes the data, and so no fingerprint; a number is a finite number, never a word
+or a yes, and no text is empty or holds what cannot be written to a file.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 RUNTIME: dict[str, Any] = {"runtime": True}
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_NUMBER = re.compile(
+    r"[-+]?((0|[1-9](_?[0-9])*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?\s*[KMBTkmbt]?"
+)
+"""As text: `1e-3`, which YAML takes for text, and `450K`."""
+_YES_OR_NO = (True, False, "true", "false", "yes", "no", "on", "off")
+_LARGEST = 2**63
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 class Section(BaseModel):
     """Base of every section: unknown keys are refused, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_what_it_seems(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic would turn into a number or a yes, and text that no key can have."""
+        kinds = _kinds_of_field(cls, str(info.field_name))
+        if Section not in kinds:  # a section looks at its own
+            for leaf in _leaves_of(value):
+                if problem := _leaf_problem(leaf, kinds):
+                    raise ValueError(problem)
+        return value
 
     def data_config(self) -> dict[str, Any]:
         """Plain JSON of the fields that decide the data (all but those marked `RUNTIME`)."""
@@ -35,14 +64,73 @@ class Section(BaseModel):
 def parse_tokens(value: Any) -> Any:
     """Turn `450_000`, `25M` or `1.5B` into an integer; leave anything else to pydantic."""
     if isinstance(value, str):
-        match = re.fullmatch(r"([\d_]+(?:\.\d+)?)\s*([KMBT]?)", value.strip().upper())
+        match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip().upper())
         if match:
-            return round(float(match[1].replace("_", "")) * _UNITS.get(match[2], 1))
+            return round(Decimal(match[1].replace("_", "")) * _UNITS.get(match[2], 1))
     return value
 
 
-Tokens = Annotated[int, BeforeValidator(parse_tokens), Field(gt=0)]
+Tokens = Annotated[int, BeforeValidator(parse_tokens), Field(gt=0, lt=_LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@cache
+def _kinds_of_field(section: type[Section], name: str) -> frozenset[Any]:
+    return frozenset(_kinds_of(section.model_fields[name].annotation))
+
+
+def _kinds_of(annotation: Any) -> Iterator[Any]:
+    """The types of the values in a field; `Section` for any section, and nothing for keys."""
+    arguments = get_args(annotation)
+    origin = get_origin(annotation)
+    if origin is Literal:
+        yield from map(type, arguments)
+    elif origin is Annotated:
+        yield from _kinds_of(arguments[0])
+    elif arguments:
+        for argument in arguments[1:] if origin in (dict, Mapping) else arguments:
+            yield from _kinds_of(argument)
+    elif isinstance(annotation, type) and issubclass(annotation, Section):
+        yield Section
+    else:
+        yield annotation
+
+
+def _leaves_of(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _leaves_of(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _leaves_of(inner)
+    else:
+        yield value
+
+
+def _leaf_problem(leaf: Any, kinds: frozenset[Any]) -> str:
+    """Why a value is none that a field of these types can have; empty where it is one."""
+    is_number, is_any = bool(kinds & {int, float}), Any in kinds
+    if isinstance(leaf, str):
+        if found := _UNWRITABLE.search(leaf):
+            return f"holds the character U+{ord(found[0]):04X}, which no key may hold"
+        if not leaf.strip(" ") and not is_any:
+            return "an empty text; give a value, or leave the key out"
+    if is_any:
+        return ""
+    if isinstance(leaf, int) and abs(leaf) >= _LARGEST:
+        return "expected a smaller number"
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return "expected a finite number"
+    if bool in kinds:
+        word = leaf.lower() if isinstance(leaf, str) else leaf
+        if not (is_number or str in kinds or word is None or word in _YES_OR_NO):
+            return "expected true or false"
+    elif is_number and isinstance(leaf, bool):
+        return f"expected a number, found {str(leaf).lower()}"
+    elif is_number and isinstance(leaf, str) and str not in kinds:
+        return "" if _NUMBER.fullmatch(leaf.strip()) else "expected a number"
+    return ""
 
 
 def _plain(value: Any) -> Any:

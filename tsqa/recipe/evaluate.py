@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from tsqa.errors import RecipeError
-from tsqa.recipe.base import RUNTIME, Section, Tokens
+from tsqa.recipe.base import RUNTIME, Section, Seed, Tokens
+from tsqa.recipe.names import TaskName
+from tsqa.recipe.plain_yaml import read_yaml
 
 SUITES = Path(__file__).parents[2] / "recipes" / "suites"
 
@@ -21,16 +22,16 @@ SUITES = Path(__file__).parents[2] / "recipes" / "suites"
 class EvalSection(Section):
     suite: str | None = Field(None, json_schema_extra=RUNTIME)
     """A name from recipes/suites, or a path: its YAML gives what this section leaves out."""
-    tasks: list[str] = Field(min_length=1)
+    tasks: list[TaskName] = Field(min_length=1)
     include: str | None = None
     """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
-    macros: dict[str, list[str]] = {}
+    macros: dict[TaskName, list[str]] = {}
     """Named macro averages over some of `tasks`."""
     num_fewshot: int | None = Field(None, ge=0)
     """None: as each task says."""
     limit: int | None = Field(None, ge=1)
     """Only the first documents of each task."""
-    seed: int = 1234
+    seed: Seed = 1234
     """Draws the few-shot examples."""
     chat_template: bool = False
     """Wrap each prompt in the tokenizer's chat template."""
@@ -70,7 +71,7 @@ class EvalSection(Section):
     @model_validator(mode="after")
     def _macros_fit(self) -> Self:
         for name, members in self.macros.items():
-            if name in ("macro", *self.tasks):
+            if name in self.tasks:
                 raise ValueError(f"macros.{name} has the name of another row; choose another")
             if not members:
                 raise ValueError(f"macros.{name} has no tasks")
@@ -87,12 +88,11 @@ class EvalSection(Section):
 
 def read_suite(name: str) -> dict[str, Any]:
     """The `eval` section of a suite: a name from recipes/suites, or the path of a YAML file."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SUITES.glob("*.yaml")))
-        raise RecipeError(f"no suite `{name}`", f"known: {known}; or give a path")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    section = values.get("eval") if isinstance(values, dict) else None
+    shipped = {file.stem: file for file in sorted(SUITES.glob("*.yaml"))}
+    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
+    if path is None or not path.is_file():
+        raise RecipeError(f"no suite `{name}`", f"known: {', '.join(shipped)}; or give a path")
+    section = read_yaml(path).values.get("eval")
     if not isinstance(section, dict) or "suite" in section:
         raise RecipeError(
             f"{path}: a suite is a YAML file with one section `eval`, no `suite` in it"

@@ -6,9 +6,9 @@ settings but no switch.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tsqa.recipe.base import RUNTIME, Section, Share
 from tsqa.recipe.models import TeacherSection
@@ -89,7 +89,15 @@ class FilterSection(Section):
     reward: RewardSection | None = None
     code: CodeSection | None = None
     """None: answers of kind `code` are rejected, since nothing verified them."""
-    renderings: list[str] = ["qa"]
+    renderings: list[str] = Field(["qa"], min_length=1)
     """Shipped or own document templates; each item takes one, by its id."""
     dedup: DedupSection = DedupSection()
     decontaminate: DecontaminateSection = DecontaminateSection()
+
+    @model_validator(mode="after")
+    def _words_fit(self) -> Self:
+        if self.min_words > self.max_words:
+            raise ValueError(
+                f"min_words {self.min_words:,} is above max_words {self.max_words:,}: lower it"
+            )
+        return self

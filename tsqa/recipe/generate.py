@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tsqa.recipe.base import Section, Share
+from tsqa.recipe.base import Section, Seed, Share
 from tsqa.recipe.models import SamplingSection, TeacherSection
 
 Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
@@ -46,4 +46,4 @@ class GenerateSection(Section):
     prompts: PromptsSection = PromptsSection()
     allow_failed: Share = 0.0
     """Share of a teacher's requests that may end without an answer; it is on the card."""
-    seed: int = 0
+    seed: Seed = 0

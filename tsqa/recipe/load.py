@@ -9,28 +9,37 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from tsqa.errors import RecipeError
+from tsqa.recipe.ablation import MOST_ARMS
+from tsqa.recipe.plain_yaml import parse_value, read_yaml
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe
+from tsqa.recipe.references import check_references
+
+_LONGEST_CHAIN = 32
+_LONGEST_SHOWN = 200
+"""Characters of a refused value."""
+_WRONG_SHAPES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, RecursionError)
+"""What a tree raises that is not shaped as a recipe."""
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load, extend, override and validate a recipe; raise RecipeError listing every problem."""
-    tree = _load_tree(path, ())
+    tree, origins = _load_tree(path, ())
     for override in overrides:
         _apply_override(tree, override)
     try:
+        unresolved = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
+        check_references(unresolved, str(path), origins)
         values = OmegaConf.to_container(tree, resolve=True)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, RecursionError) as error:
         raise RecipeError(f"{path}: {error}") from error
-    origins = _origins(path)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -39,32 +48,39 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError("\n".join(problems)) from error
 
 
-def _load_tree(path: Path, chain: tuple[Path, ...]) -> Any:
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe", "give the path of a YAML file")
+def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]]:
+    """The tree of a recipe, and key -> `file:line`, here or in a recipe that it extends."""
+    document = read_yaml(path)
     if path.resolve() in chain:
         raise RecipeError(f"{path}: `extends` goes in a circle")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
+    if len(chain) > _LONGEST_CHAIN:
+        raise RecipeError(f"{path}: more than {_LONGEST_CHAIN} recipes extend one another")
+    values = document.values
+    origins = {key: f"{path}:{line}" for key, line in document.lines.items()}
     base = values.pop("extends", None)
-    if not isinstance(base, str | None):
-        raise RecipeError(f"{path}: extends = {base!r}: expected the path of one recipe")
+    if base is not None and not (isinstance(base, str) and base.strip()):
+        raise RecipeError(
+            f"{origins['extends']}: extends = {base!r}: expected the path of one recipe"
+        )
+    ablation = values.get("ablation")
+    arms = ablation.get("arms") if isinstance(ablation, dict) else None
+    if isinstance(arms, list) and len(arms) > MOST_ARMS:  # each would take a while to look at
+        raise RecipeError(f"{path}: ablation.arms: {len(arms):,} arms; {MOST_ARMS:,} at most")
     _resolve_recipe_paths(values, path.parent)
     try:
         tree = OmegaConf.create(values)
     except OmegaConfBaseException as error:
         raise RecipeError(f"{path}: {error}") from error
     if base is None:
-        return tree
-    inherited = _load_tree(path.parent / base, (*chain, path.resolve()))
+        return tree, origins
+    inherited, before = _load_tree(path.parent / base, (*chain, path.resolve()))
     if "ablation" in values:  # axes of both would multiply
         inherited.pop("ablation", None)
-    return OmegaConf.merge(inherited, tree)
+    kept = {key: line for key, line in before.items() if not key.startswith(document.replaced)}
+    try:
+        return OmegaConf.merge(inherited, tree), {**kept, **origins}
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 def _resolve_recipe_paths(node: Any, folder: Path) -> None:
@@ -88,51 +104,15 @@ def _apply_override(tree: Any, override: str) -> None:
             f"override `{override}` is not key.path=value", "for example train.lr=1e-3"
         )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:  # {data}/x.jsonl opens a YAML mapping
-        value = text
-    try:
+        value = parse_value(text)
         mixture = OmegaConf.to_container(tree.get("mixture") or OmegaConf.create(), resolve=False)
         assert isinstance(mixture, dict)
         if "phases" in mixture and "sources" in mixture and is_ratio(key, dict(mixture)):
             set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
         OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
-    except (OmegaConfBaseException, TypeError, ValueError) as error:
+    except (OmegaConfBaseException, *_WRONG_SHAPES) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
-
-
-def _origins(path: Path) -> dict[str, str]:
-    """Map `a.b.0.c` to the `file:line` that sets it, in this file or in one that it extends."""
-    own: dict[str, str] = {}
-    replaced: list[str] = []
-
-    def walk(node: yaml.Node, prefix: str) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                name, origin = f"{prefix}{key.value}", f"{path}:{key.start_mark.line + 1}"
-                if name in own:
-                    raise RecipeError(
-                        f"{origin}: {name}: given twice (first at {own[name]})", "keep one"
-                    )
-                own[name] = origin
-                walk(value, name + ".")
-        else:
-            replaced.append(prefix)
-            if isinstance(node, yaml.SequenceNode):
-                for number, value in enumerate(node.value):
-                    own[f"{prefix}{number}"] = f"{path}:{value.start_mark.line + 1}"
-                    walk(value, f"{prefix}{number}.")
-
-    text = path.read_text(encoding="utf-8")
-    root = yaml.compose(text, yaml.SafeLoader)
-    if root is None:
-        return own
-    walk(root, "")
-    base = yaml.safe_load(text).get("extends")
-    inherited = _origins(path.parent / base) if base is not None else {}
-    kept = {k: v for k, v in inherited.items() if not k.startswith(tuple(replaced))}
-    return {**kept, **own}
 
 
 def _describe(
@@ -143,6 +123,8 @@ def _describe(
     message = str(problem["msg"]).removeprefix("Value error, ")
     value = problem.get("input")
     shown = "" if isinstance(value, dict) else f" = {value!r}"
+    if len(shown) > _LONGEST_SHOWN:
+        shown = f"{shown[:_LONGEST_SHOWN]}..."
     fix = ""
     if problem["type"] == "extra_forbidden":
         names = sorted(_field_names(Recipe, location[:-1]))
@@ -151,6 +133,8 @@ def _describe(
         fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(names)}"
     elif problem["type"] == "missing":
         message, shown, fix = "required key is missing", "", "add it"
+    elif problem["type"] == "string_type" and isinstance(value, (bool, int, float)):
+        fix = "write it in quotes"
     override = next((k for k in _ancestors(location) if k in overridden), None)
     if override:
         origin = f"override {key}"

@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tsqa.recipe.base import RUNTIME, Section, Share, Tokens
+from tsqa.recipe.names import SourceName
 
 BASIS_POINTS = 10_000
 _DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".txt", ".md")
@@ -81,7 +82,7 @@ class PhaseSection(Section):
 
 
 class MixtureSection(Section):
-    sources: dict[str, SourceSection] = Field(min_length=1)
+    sources: dict[SourceName, SourceSection] = Field(min_length=1)
     phases: list[PhaseSection] = Field(min_length=1)
     max_repetition: float = Field(4.0, gt=0)
     """Epochs over a source beyond which training is refused."""
@@ -99,6 +100,15 @@ class MixtureSection(Section):
     def tokenized(self) -> dict[str, SourceSection]:
         """The sources that hold rows of their own."""
         return {name: source for name, source in self.sources.items() if not source.subset_of}
+
+    @model_validator(mode="after")
+    def _ratios_have_keys(self) -> Self:
+        for name in self.sources.keys() & MixtureSection.model_fields.keys():
+            raise ValueError(
+                f"sources.{name}: `mixture.{name}` is a key of its own, and would be the key of "
+                "this source's ratio; choose another name"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_subsets(self) -> Self:

@@ -33,6 +33,8 @@ def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> di
     The remainder goes to the largest other source, so that the sum is exactly 1.
     """
     try:
+        if isinstance(share, bool):
+            raise TypeError(share)
         wanted = float(share) * BASIS_POINTS
     except (TypeError, ValueError) as error:
         raise RecipeError(f"mixture.{source}={share}: expected a number from 0 to 1") from error

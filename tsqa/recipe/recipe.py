@@ -12,29 +12,30 @@ from pydantic import Field, model_validator
 
 from tsqa.errors import RecipeError
 from tsqa.recipe.ablation import AblationSection
-from tsqa.recipe.base import RUNTIME, Section
+from tsqa.recipe.base import RUNTIME, Section, Seed
 from tsqa.recipe.evaluate import EvalSection
 from tsqa.recipe.filter import DecontaminateSection, FilterSection
 from tsqa.recipe.generate import GenerateSection
 from tsqa.recipe.mixture import MixtureSection
 from tsqa.recipe.models import ModelSection, TokenizerSection
+from tsqa.recipe.names import RecipeName, WandbName
 from tsqa.recipe.seeds import DataSection, SeedsSection
 from tsqa.recipe.train import TrainSection
 
 
 class TrackingSection(Section):
-    project: str = "tsqa"
-    entity: str | None = None
+    project: WandbName = "tsqa"
+    entity: WandbName | None = None
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
 
 
 class Recipe(Section):
     """One experiment. Sections that are absent have no stage."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: RecipeName
     runs: str = Field("runs", json_schema_extra=RUNTIME)
     """Folder of artifacts and reports."""
-    seed: int = 0
+    seed: Seed = 0
     """Initialisation and shuffles of the training run."""
     data: DataSection | None = None
     seeds: SeedsSection | None = None

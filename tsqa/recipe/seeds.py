@@ -9,7 +9,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsqa.recipe.base import Section, Share
+from tsqa.recipe.base import Section, Seed, Share
+from tsqa.recipe.names import PlainName, TaskName
 
 AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
 
@@ -18,7 +19,7 @@ class DataSection(Section):
     """Data that the harness builds itself, reachable as `{data}/...` in every path below."""
 
     builder: Literal["miniature"]
-    seed: int = 0
+    seed: Seed = 0
     train_per_family: int = Field(300, ge=4)
     """Training documents per task family: the seeds."""
     test_per_family: int = Field(100, ge=4)
@@ -45,7 +46,7 @@ class ColumnsSection(Section):
 class DatasetSection(Section):
     """Seeds from an own dataset: a hub id, or local JSONL(.gz), JSON, parquet or CSV."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: PlainName
     """The task name of its seeds."""
     path: str
     """A file, a folder of files of one format, or a hub id."""
@@ -76,7 +77,7 @@ class BudgetSection(Section):
 class SeedsSection(Section):
     """Training splits of lm-eval tasks and of own datasets, normalised to Seed records."""
 
-    tasks: list[str] = []
+    tasks: list[TaskName] = []
     include: str | None = None
     """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
     datasets: list[DatasetSection] = []
@@ -87,7 +88,7 @@ class SeedsSection(Section):
     allow_leaks: list[str] = []
     """Tasks to seed from although they share documents with an evaluated split. Recorded in
     every artifact downstream."""
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _some_source(self) -> Self:

@@ -6,11 +6,13 @@ precision, offload and ZeRO stage fit each other.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tsqa.recipe.base import RUNTIME, Section, Share, Tokens
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ScheduleSection(Section):
@@ -60,7 +62,7 @@ class TrainSection(Section):
     weight_decay: float = Field(0.1, ge=0)
     """Never applied to biases, norms and other one-dimensional parameters."""
     decay_embeddings: bool = True
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = Field(1e-8, gt=0)
     clip: float = Field(1.0, gt=0)
     zero_stage: Literal[0, 1, 2, 3] = 1

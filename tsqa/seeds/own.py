@@ -48,9 +48,13 @@ class Files:
         """The columns of the first file; nested ones are not listed."""
         first = self.paths[0]
         if self.suffix == ".parquet":
+            import pyarrow
             import pyarrow.parquet
 
-            return [str(name) for name in pyarrow.parquet.read_schema(first).names]
+            try:
+                return [str(name) for name in pyarrow.parquet.read_schema(first).names]
+            except (pyarrow.ArrowException, OSError) as error:
+                raise DataError(f"{first}: unreadable: {error}") from error
         found: dict[str, None] = {}
         for number, record in enumerate(self.records(first)):
             if number == _PROBED:

@@ -14,9 +14,8 @@ from pathlib import Path
 from re import split
 from typing import Any
 
-import yaml
-
-from tsqa.errors import DataError
+from tsqa.errors import DataError, RecipeError
+from tsqa.recipe import read_yaml
 
 SHIPPED = Path(__file__).with_name("taxonomy.yaml")
 UNKNOWN = "other"
@@ -79,10 +78,10 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
 def _read(path: Path) -> Mapping[str, Any]:
     form = "use `capabilities: {group: {capability: [pattern, ...]}}`"
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: no readable taxonomy: {error}", form) from error
-    if not isinstance(found, dict) or set(found) - {"capabilities", "languages", "iso_639_3"}:
+        found = read_yaml(path).values
+    except RecipeError as error:
+        raise DataError(f"no readable taxonomy: {error}", form) from error
+    if set(found) - {"capabilities", "languages", "iso_639_3"}:
         raise DataError(f"{path}: a taxonomy holds capabilities, languages, iso_639_3", form)
     groups = found.get("capabilities", {})
     lists = [found.get("languages", {}), *(groups.values() if isinstance(groups, dict) else [None])]

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import errno
 import json
-import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -356,7 +355,7 @@ def _read_reply(request: Request, body: str) -> Completion:
 def _tokens(value: Any) -> int:
     """A count as the endpoint gives it; 0 for what is none."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 <= value <= _MOST_TOKENS:
+    if not is_number or not 0 <= value <= _MOST_TOKENS:  # nan is neither
         return 0
     return int(value)
 

@@ -1,0 +1,1 @@
+"""Tries: inputs that are wrong in one way each, and how each must end (tests/README.md)."""

@@ -1,0 +1,141 @@
+"""What a name may be, and the one way in which a name becomes the name of a file.
+
+Promises: a name that passed a check here is one line of printable text, never a path out of a
+folder and never a word that means something else; two names are two files, also where a file
+system takes `A` and `a` for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Collection
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+LONGEST = 100
+"""Characters of a name, as W&B and the terminal show it."""
+_OURS = frozenset(
+    {"manifest", "parts", "permuted", "scratch", "shards", "sources", "tokenizer"}
+    | {"aux", "con", "nul", "prn"}
+)
+"""What stages call files of their own beside those of names (and Windows devices)."""
+_LONGEST_MADE = 10_000
+"""Of a name that is made of settings; it is cut nowhere."""
+_ROW = re.compile(r"macro(:.*)?", re.DOTALL)
+_SEED = re.compile(r",seed=-?\d+$")
+_TYPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+_LONGEST_FILE = 120
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories: control, format (such as a change of direction), lone surrogates ..."""
+
+
+def file_name(name: str) -> str:
+    """A file name for any name; another one for another name.
+
+    Lower-case letters, digits and `._-` stay; all else is `%` and the hexadecimal digits of its
+    bytes, as are a first `.` or `-`, a last `.`, and the first letter of a file of ours. What is
+    then too long is cut and closed by `%-` and a hash, which nothing else holds.
+    """
+    ours = name.partition(".")[0] in _OURS
+    made = []
+    for place, character in enumerate(name):
+        edge = (place == 0 and (character in ".-" or ours)) or (
+            place == len(name) - 1 and character == "."
+        )
+        if character in _PLAIN and not edge:
+            made.append(character)
+        else:
+            raw = character.encode("utf-8", "surrogatepass")
+            made += [f"%{byte:02x}" for byte in raw]
+    text = "".join(made) or "%"
+    if len(text) <= _LONGEST_FILE:
+        return text
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[: _LONGEST_FILE // 2]}%-{digest[:48]}"
+
+
+def name_problem(name: str, banned: Collection[str] = (), longest: int = LONGEST) -> str:
+    """Why a text is no name; empty where it is one. `banned`: what it may not hold."""
+    if not name.strip():
+        return "a name is empty"
+    if len(name) > longest:
+        return f"a name has {len(name):,} characters; use {longest} at most"
+    for character in name:
+        if unicodedata.category(character) in _UNPRINTABLE:
+            return f"a name holds the character U+{ord(character):04X}, which is not printable"
+    if name != name.strip():
+        return "a name begins or ends with white space"
+    if not (name[0].isalnum() or name[0] == "_"):
+        return "a name begins with a letter, a digit or _"
+    held = [f"`{part}`" for part in banned if part in name]
+    return f"a name may not hold {', '.join(held)}" if held else ""
+
+
+def source_problem(name: str) -> str:
+    """Why a source of the mixture may not be called so: its key is `mixture.<name>`."""
+    if ".." in name.split("/") or "." in name.split("/"):
+        return "a name is no path"
+    return name_problem(name, ("@", " - ", ",", "=", "[", "]", "{", "}", "$", "\\"))
+
+
+def task_problem(name: str) -> str:
+    """Why a task, or a named macro average, may not be called so: it is a row of the table."""
+    if _ROW.fullmatch(name):
+        return "`macro` and what begins with `macro:` are rows of the table of their own"
+    return name_problem(name)
+
+
+def arm_problem(name: str, given: bool) -> str:
+    """Why an arm may not be called so; `given`: by `name`, and not by what it sets."""
+    if name.casefold() in ("base", "compare"):
+        return f"`{name}` is the name of something else: choose another"
+    if _SEED.search(name):
+        return "`,seed=N` at the end is what tells the seeds of an arm apart"
+    if given:
+        return name_problem(name, ("@", " - ", "/"))
+    return name_problem(name, ("@", " - "), longest=_LONGEST_MADE)
+
+
+def is_nameable(text: str) -> bool:
+    """Whether a value can be a part of an arm's name as it is."""
+    if text != text.strip() or _SEED.search(f"={text}"):
+        return False
+    return not name_problem(f"x{text}", ("@", " - "))
+
+
+def _refuse(problem: Callable[[str], str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if told := problem(name):
+            raise ValueError(told)
+        return name
+
+    return AfterValidator(check)
+
+
+def _plain_problem(name: str) -> str:
+    if not _TYPED.fullmatch(name):
+        return "a name here is letters (a to z), digits and `._-`, the first a letter or a digit"
+    return name_problem(name)
+
+
+def _recipe_problem(name: str) -> str:
+    if name.casefold() in ("artifacts", "wandb"):
+        return f"the folder `{name}` beside the runs is ours; choose another name"
+    return _plain_problem(name)
+
+
+def _wandb_problem(name: str) -> str:
+    return name_problem(name, ("/", "\\", "#", "?", "%", ":"))
+
+
+PlainName = Annotated[str, _refuse(_plain_problem)]
+"""Of an own dataset: a part of ids that a person types."""
+RecipeName = Annotated[str, _refuse(_recipe_problem)]
+"""Also the name of the recipe's folder below `runs`."""
+SourceName = Annotated[str, _refuse(source_problem)]
+TaskName = Annotated[str, _refuse(task_problem)]
+WandbName = Annotated[str, _refuse(_wandb_problem)]

@@ -1,0 +1,137 @@
+"""References between keys of a recipe: `${train.lr}` is the value of that key.
+
+Promises: a reference reads the recipe and nothing else, least of all the environment, whose
+secrets would be written into artifacts; references that go in a circle, or would grow without
+bounds, are refused before they are followed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tsqa.errors import RecipeError
+
+_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+_LONGEST = 1_000_000
+"""Characters and values that one value may come to."""
+_LONGEST_CHAIN = 32
+
+Place = tuple[str | int, ...]
+
+
+def check_references(values: Mapping[str, Any], origin: str, origins: Mapping[str, str]) -> None:
+    """Refuse what is missing (`???`) and what a reference may not be.
+
+    `origins`: key -> `file:line`; what is not in it is of `origin`.
+    """
+    known: dict[Place, int | None] = {}
+    for place, text in _texts(values, ()):
+        key = ".".join(map(str, place))
+        where = f"{_origin(place, origin, origins)}: {key} = {text}"
+        if text == "???":
+            raise RecipeError(f"{where}: has no value", "give it one")
+        if "${" not in text:
+            continue
+        problem, fix = _problem(text)
+        if problem:
+            raise RecipeError(f"{where}: {problem}", fix)
+        try:
+            _size(values, place, known, 0)
+        except _Unbounded as error:
+            raise RecipeError(f"{where}: {error}", "write the value itself") from error
+
+
+class _Unbounded(Exception):
+    """A reference that leads nowhere."""
+
+
+def _problem(text: str) -> tuple[str, str]:
+    """What is wrong with the references of a text, and the mend."""
+    depth = 0
+    for position, character in enumerate(text):
+        if text.startswith("${", position):
+            depth += 1
+            if depth > 1:
+                return "a reference within a reference", "name the key itself"
+        elif character == "}" and depth:
+            depth -= 1
+        elif character == ":" and depth:
+            return (
+                "only keys of the recipe can be referred to, not the environment or functions",
+                "give the value as an override, KEY=VALUE; of an API key, api_key_env names the "
+                "variable",
+            )
+    return "", ""
+
+
+def _size(values: Any, place: Place, known: dict[Place, int | None], chain: int) -> int:
+    """Characters and values that a place comes to with its references followed."""
+    if place in known:
+        found = known[place]
+        if found is None:
+            raise _Unbounded("the reference goes in a circle")
+        return found
+    if chain > _LONGEST_CHAIN:
+        raise _Unbounded(f"more than {_LONGEST_CHAIN} references in a chain")
+    known[place] = None
+    value, size = _at(values, place), 1
+    if isinstance(value, str):
+        size += len(value)
+        for match in _REFERENCE.finditer(value):
+            target = _target(match[1].strip(), place)
+            size += 0 if target is None else _size(values, target, known, chain + 1)
+    else:
+        inner: Any = ()
+        if isinstance(value, Mapping):
+            inner = value
+        elif isinstance(value, list):
+            inner = range(len(value))
+        for name in inner:
+            size += _size(values, (*place, name), known, chain)
+    if size > _LONGEST:
+        raise _Unbounded("what the references come to is too large")
+    known[place] = size
+    return size
+
+
+def _target(reference: str, place: Place) -> Place | None:
+    """The place that a reference names: from the top, or from its own section with dots before."""
+    name = reference.lstrip(".")
+    dots = len(reference) - len(name)
+    if dots > len(place):
+        return None
+    parts = [part for part in re.split(r"[.\[\]]", name) if part]
+    start: Place = place[: len(place) - dots] if dots else ()
+    return (*start, *(int(part) if part.lstrip("-").isdigit() else part for part in parts))
+
+
+def _at(values: Any, place: Place) -> Any:
+    for part in place:
+        if isinstance(values, Mapping):
+            values = values.get(part, values.get(str(part)))
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        else:
+            return None
+    return values
+
+
+def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(inner, (*place, name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, (*place, number))
+
+
+def _origin(place: Place, origin: str, origins: Mapping[str, str]) -> str:
+    for end in range(len(place), 0, -1):
+        key = ".".join(map(str, place[:end]))
+        if key in origins:
+            return origins[key]
+    return origin
