@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsqa.parsing import parse_answer
 from tsqa.refusals import asks_nothing, explains_refusal, refuses, says_nothing
 
 REFUSALS = [
@@ -65,34 +68,13 @@ REFUSALS = [
     "Como modelo de lenguaje, no tengo opiniones.",
     "Por favor, proporcione el texto.",
     "Desconocido",
-    "D\u00e9sol\u00e9, mais je ne peux pas vous aider avec cela.",
-    "Je suis d\u00e9sol\u00e9, mais je ne peux pas r\u00e9pondre \u00e0 cette demande.",
-    "En tant que mod\u00e8le de langage, je n'ai pas d'opinion.",
     "Veuillez fournir le texte.",
     "Inconnu",
-    "Desculpe, mas n\u00e3o posso ajudar com isso.",
-    "Como um modelo de linguagem, n\u00e3o tenho prefer\u00eancias.",
     "Desconhecido",
     "Mi dispiace, ma non posso aiutarti con questo.",
     "Come modello linguistico, non ho opinioni.",
     "Sconosciuto",
-    "\u0418\u0437\u0432\u0438\u043d\u0438\u0442\u0435, \u043d\u043e \u044f \u043d\u0435 \u043c\u043e\u0433\u0443 \u043f\u043e\u043c\u043e\u0447\u044c \u0441 \u044d\u0442\u0438\u043c.",
-    "\u041a\u0430\u043a \u044f\u0437\u044b\u043a\u043e\u0432\u0430\u044f \u043c\u043e\u0434\u0435\u043b\u044c, \u044f \u043d\u0435 \u0438\u043c\u0435\u044e \u043c\u043d\u0435\u043d\u0438\u044f.",
-    "\u041d\u0435\u0438\u0437\u0432\u0435\u0441\u0442\u043d\u043e",
-    "\u62b1\u6b49\uff0c\u6211\u65e0\u6cd5\u63d0\u4f9b\u8fd9\u65b9\u9762\u7684\u4fe1\u606f\u3002",
-    "\u5bf9\u4e0d\u8d77\uff0c\u6211\u4e0d\u80fd\u56de\u7b54\u8fd9\u4e2a\u95ee\u9898\u3002",
-    "\u4f5c\u4e3a\u4e00\u4e2aAI\u8bed\u8a00\u6a21\u578b\uff0c\u6211\u6ca1\u6709\u4e2a\u4eba\u504f\u597d\u3002",
-    "\u8bf7\u63d0\u4f9b\u5177\u4f53\u7684\u6587\u7ae0\u3002",
-    "\u672a\u77e5",
-    "\u65e0\u6cd5\u786e\u5b9a",
-    "\u7533\u3057\u8a33\u3042\u308a\u307e\u305b\u3093\u304c\u3001\u305d\u306e\u3054\u8981\u671b\u306b\u306f\u304a\u5fdc\u3048\u3067\u304d\u307e\u305b\u3093\u3002",
-    "\u4e0d\u660e\u3067\u3059",
-    "\uc8c4\uc1a1\ud558\uc9c0\ub9cc \uadf8 \uc694\uccad\uc740 \ub3c4\uc640\ub4dc\ub9b4 \uc218 \uc5c6\uc2b5\ub2c8\ub2e4.",
-    "\uc54c \uc218 \uc5c6\uc74c",
-    "\u0639\u0630\u0631\u0627\u060c \u0644\u0627 \u0623\u0633\u062a\u0637\u064a\u0639 \u0645\u0633\u0627\u0639\u062f\u062a\u0643 \u0641\u064a \u0630\u0644\u0643.",
-    "\u063a\u064a\u0631 \u0645\u0639\u0631\u0648\u0641",
-    "\u0915\u094d\u0937\u092e\u093e \u0915\u0930\u0947\u0902, \u092e\u0948\u0902 \u0907\u0938\u092e\u0947\u0902 \u092e\u0926\u0926 \u0928\u0939\u0940\u0902 \u0915\u0930 \u0938\u0915\u0924\u093e\u0964",
-    "\u0905\u091c\u094d\u091e\u093e\u0924",
+    *yaml.safe_load((Path(__file__).parent / "data" / "refusals.yaml").read_text(encoding="utf-8")),
 ]
 ANSWERS = [
     ("What should you say if you can't attend?", "I'm sorry, but I can't come."),
@@ -211,6 +193,19 @@ def test_reasoning_refuses_only_in_the_words_of_an_assistant(text: str, is_refus
 )  # fmt: skip
 def test_a_word_for_no_explanation_is_none(text: str, is_empty: bool) -> None:
     assert says_nothing(text) == is_empty
+
+
+def test_reasons_for_an_option_that_there_is_none_are_reasons() -> None:
+    text = '{"reasoning": "I cannot determine it from the text.", "answer": "Not enough data"}'
+    choices = ["Paris", "Lyon", "Not enough data"]
+    found = parse_answer(text, "stop", "choice", choices)
+    assert (found.index, found.reasoning) == (2, "I cannot determine it from the text.")
+    assert parse_answer(text, "stop", "choice", ["Paris", "Lyon"]).error == "refusal"
+
+
+@pytest.mark.parametrize("text", ["[Insert question here]", "<your question here>", "Question"])
+def test_a_placeholder_is_no_question(text: str) -> None:
+    assert asks_nothing(text)
 
 
 @settings(max_examples=200, deadline=None)

@@ -48,6 +48,7 @@ ANSWERS = {
     "thoughts and reflection": "<thinking>\na\n</thinking>\n<reflection>\nb\n</reflection>\n"
     "<output>\nLyon\n</output>",
     "a draft in tags": "<think><answer>Paris</answer></think><answer>Lyon</answer>",
+    "thoughts behind a label": "Answer: <think>Paris?</think> Lyon",
     "answer": "<answer>Lyon</answer>",
     "answer, opened by the template": "Lyon</answer>",
     "answer, closed by a stop": "<answer>Lyon",

@@ -27,7 +27,14 @@ from tsqa.options import Options, are_letters, read_options, split_options
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import AnswerKind
 from tsqa.referring import names_others
-from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, refuses, says_nothing
+from tsqa.refusals import (
+    REFUSAL,
+    asks_nothing,
+    explains_refusal,
+    offers_none,
+    refuses,
+    says_nothing,
+)
 from tsqa.replies import (
     CUT,
     as_text,
@@ -159,14 +166,16 @@ def parse_answer(
     answer = readable[0].answer or ""
     answer = answer if kind == "code" or choices else _prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in _EXTRAS}
-    if explains_refusal(extras["reasoning"], asked):
+    refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
+    refused = set() if offers_none(choices) else refused
+    if "reasoning" in refused:
         return ParsedAnswer(error=REFUSAL)
     unfit = find_unfit(answer, is_code=kind == "code")
     unfit = unfit or next(filter(None, map(find_unfit, extras.values())), "")
     if unfit:
         return ParsedAnswer(error=unfit)
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
-    named = {name: "" if explains_refusal(value, asked) else value for name, value in kept.items()}
+    named = {name: "" if name in refused else value for name, value in kept.items()}
     if kind == "choice":
         named = {
             name: name_options(value, choices, question, is_of_options=name == "distractors")

@@ -20,7 +20,7 @@ _ACTS = (
     "assist|help|provide|create|generate|write|answer|fulfil+|comply|complete|continue|support"
     "|engage|discuss|process|produce|offer|determine|respond|proceed|give|share|make up|come up"
     "|formulate|do (?:that|this|so)|browse|access|view|open|see|verify|identify|predict|comment"
-    "|reply|say which|tell which|solve|compose|participate"
+    "|reply|think of|say which|tell which|solve|compose|participate"
 )
 _THINGS = (
     "passage|text|list|question|context|information|example|detail|input|document|article|data"
@@ -69,7 +69,22 @@ _NOTHING = re.compile(
     r"|\u0644\u0627 \u064a\u0648\u062c\u062f)",
     re.IGNORECASE,
 )
+_PLACEHOLDER = re.compile(
+    r"(?:(?:insert|your|put|write|type|enter) (?:\w+ ){0,3}?(?:question|answer|option|text|passage)"
+    r"(?: (?:goes )?here)?|(?:the |a |new )*(?:question|passage)(?: (?:text|goes here|here))?"
+    r"|(?:answer|option) (?:goes )?here)",
+    re.IGNORECASE,
+)
 _SENTENCES = 5
+
+
+def offers_none(choices: Sequence[str]) -> bool:
+    """Whether one of the options is that there is no answer: then reasons for it are reasons."""
+    return any(
+        _anywhere("unknown").fullmatch(_bare(choice))
+        or _anywhere("undecided").fullmatch(_bare(choice))
+        for choice in choices
+    )
 
 
 def refuses(text: str, question: str = "") -> bool:
@@ -79,6 +94,8 @@ def refuses(text: str, question: str = "") -> bool:
         return False
     if _anywhere("unknown").fullmatch(bare) or _anywhere("undecided").fullmatch(bare):
         return not _OFFERED.search(question)
+    if _PLACEHOLDER.fullmatch(bare):
+        return True
     return explains_refusal(text, question)
 
 
@@ -90,7 +107,7 @@ def explains_refusal(text: str, question: str = "") -> bool:
 def asks_nothing(question: str, choices: Sequence[str] = ()) -> bool:
     """Whether a reply refuses to ask a question, or to give one of its options."""
     bare = _bare(question)
-    if _anywhere("unknown").fullmatch(bare) or _NOTHING.fullmatch(bare):
+    if any(p.fullmatch(bare) for p in (_anywhere("unknown"), _NOTHING, _PLACEHOLDER)):
         return True
     is_asked = question.rstrip(_FRAME).endswith(("?", "\uff1f", "\u061f"))
     if _says(question, 1 if is_asked else 2):

@@ -163,7 +163,8 @@ def _without_thoughts(text: str) -> tuple[str, str]:
         if not depth:
             kept.append(text[end : mark.start()])
             in_line = kept[-1].rpartition("\n")[2]
-            is_within = bool(mark["open"]) and any(map(str.isalnum, in_line))
+            is_labelled = in_line.rstrip(" *").endswith(":")
+            is_within = bool(mark["open"]) and any(map(str.isalnum, in_line)) and not is_labelled
             is_within |= in_line.endswith(" ") and bool(_LOWER.match(text, mark.end()))
             error = UNCLEAR if is_within else error
         end = mark.end()

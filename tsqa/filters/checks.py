@@ -6,7 +6,7 @@ from tsqa.filters.candidate import Candidate, Rejection
 from tsqa.filters.sameness import options_repeat
 from tsqa.filters.text import words
 from tsqa.filters.votes import is_number
-from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, refuses
+from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, offers_none, refuses
 from tsqa.unfit import find_unfit
 
 
@@ -23,6 +23,8 @@ def check_refusal(candidate: Candidate) -> Rejection | None:
         return None
     is_option = bool(candidate.choices)
     is_refused = not is_option and refuses(candidate.answer, candidate.question)
+    if offers_none(candidate.choices):
+        return None
     told = (candidate.reasoning, candidate.knowledge, candidate.item_context, candidate.distractors)
     is_refused = is_refused or any(explains_refusal(text, candidate.question) for text in told)
     return Rejection(REFUSAL) if is_refused else None
