@@ -6,7 +6,6 @@ the fault is gone the same commands must end with the bytes of an undisturbed ru
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
@@ -18,8 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
 
@@ -59,8 +60,6 @@ _LOADED = (
 @cache
 def data() -> Path:
     """The inputs, and an undisturbed run over them."""
-    for module in _LOADED:
-        importlib.import_module(module)
     folder = Path(tempfile.mkdtemp(prefix="tsqa-system-"))
     rng = random.Random(0)
     rows = [{"q": f"What is {n} and {rng.random()}?", "a": str(n)} for n in range(400)]
@@ -83,13 +82,17 @@ def run_log(runs: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def start(runs: Path, before: Callable[[], None] = lambda: None, recipe: Path | None = None) -> int:
-    """Both commands in a child; returns its id."""
+def start(runs: Path, largest_file: int | None = None, recipe: Path | None = None) -> BaseProcess:
+    """Both commands in a child of a clean process: this one has threads, which no fork keeps."""
     path, log = recipe or recipe_for(runs), runs.parent / f"{runs.name}.log"
-    sys.stdout.flush()
-    child = os.fork()
-    if child:
-        return child
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(_LOADED))
+    child = context.Process(target=_run_commands, args=(path, log, largest_file))
+    child.start()
+    return child
+
+
+def _run_commands(path: Path, log: Path, largest_file: int | None) -> None:
     code = 99
     try:
         handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
@@ -97,7 +100,8 @@ def start(runs: Path, before: Callable[[], None] = lambda: None, recipe: Path | 
         os.dup2(handle, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # shells take it from background
         sys.stdout = sys.stderr = os.fdopen(handle, "w", buffering=1)
-        before()
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
         code = 0
         for command in COMMANDS:
             with mock.patch.object(sys, "argv", ["tsqa", command, str(path)]):
@@ -107,7 +111,7 @@ def start(runs: Path, before: Callable[[], None] = lambda: None, recipe: Path | 
                     code = int(end.code or 0)
             if code:
                 break
-    except BaseException:  # noqa: BLE001 - whatever it is, it must not reach pytest in a child
+    except BaseException:  # noqa: BLE001 - whatever it is, its code must say so
         import traceback
 
         code = 98
@@ -116,22 +120,25 @@ def start(runs: Path, before: Callable[[], None] = lambda: None, recipe: Path | 
         os._exit(code)
 
 
-def wait(child: int) -> int:
+def wait(child: BaseProcess) -> int:
     """Its exit code, or minus the signal; a child that hangs is killed and fails the try."""
-    deadline = time.monotonic() + _SECONDS
-    while time.monotonic() < deadline:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise AssertionError("hung")
+    child.join(_SECONDS)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+        raise AssertionError("hung")
+    return child.exitcode
 
 
-def run(runs: Path, before: Callable[[], None] = lambda: None) -> tuple[int, str]:
-    code = wait(start(runs, before))
+def run(runs: Path) -> tuple[int, str]:
+    code = wait(start(runs))
     return code, run_log(runs)
+
+
+def _signal(child: BaseProcess, number: int) -> None:
+    assert child.pid is not None
+    with suppress(ProcessLookupError):  # it was over
+        os.kill(child.pid, number)
 
 
 def ended(runs: Path, code: int, text: str, recover: Callable[[], None] = lambda: None) -> int:
@@ -185,15 +192,12 @@ def room_tries() -> Iterator[Try]:
                 assert not differences, differences
                 raise TsqaError(text)
 
-        yield Try("system", "a full disk", f"{size:,} bytes", End.STAGE, full, ("No space left",))
+        yield Try("system", "a full disk", f"{size:,} bytes", End.STAGE, full, ("disk is full",))
     for size in (512, 5_000, 40_000, 120_000, 200_000):
 
         def limited(folder: Path, size: int = size) -> int:
-            def limit() -> None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
             runs = folder / "runs"
-            child = start(runs, limit)
+            child = start(runs, size)
             return ended(runs, wait(child), run_log(runs))
 
         yield Try("system", "the largest file", f"{size:,} bytes", End.STAGE, limited)
@@ -262,7 +266,7 @@ def place_tries() -> Iterator[Try]:
             assert "Traceback" not in text and code == 1, text
             raise TsqaError(text)
 
-    yield Try("system", "the folder of runs", "read only", End.STAGE, read_only, ("Read-only",))
+    yield Try("system", "the folder of runs", "read only", End.STAGE, read_only, ("read-only",))
 
 
 def signal_tries() -> Iterator[Try]:
@@ -275,7 +279,7 @@ def signal_tries() -> Iterator[Try]:
                 data()
                 child = start(runs)
                 time.sleep(after)
-                os.kill(child, number)
+                _signal(child, number)
                 code = wait(child)
                 text = run_log(runs)
                 if code == 0:  # it was over
@@ -308,8 +312,8 @@ def two_tries() -> Iterator[Try]:
         first = start(runs)
         second = start(runs)
         time.sleep(0.3)
-        os.kill(first, signal.SIGKILL)
-        os.waitpid(first, 0)
+        _signal(first, signal.SIGKILL)
+        wait(first)
         assert wait(second) == 0, run_log(runs)
         return ended(runs, 0, run_log(runs))
 

@@ -69,6 +69,13 @@ class EvalSection(Section):
             raise ValueError(str(error)) from error  # pydantic adds the place
 
     @model_validator(mode="after")
+    def _tasks_once(self) -> Self:
+        twice = sorted({task for task in self.tasks if self.tasks.count(task) > 1})
+        if twice:
+            raise ValueError(f"tasks names {', '.join(twice)} twice; name each task once")
+        return self
+
+    @model_validator(mode="after")
     def _macros_fit(self) -> Self:
         for name, members in self.macros.items():
             if name in self.tasks:
