@@ -48,7 +48,7 @@ ta ma je ce zu er es im um ob so wo da ja
 _SHORT_WORDS = frozenset(_SHORT_WORDS_LIST.split())
 """Words of one or two letters whose capital only begins a sentence."""
 # The letter x between numbers is a sign; 0x1F is no product.
-_TIMES = re.compile(r"([0-9])(?<!\b0)(?: [xX] |[xX])(?=[0-9])")
+_TIMES = re.compile(r"(?<=[0-9]) [xX] (?=[0-9])|(?<=[0-9])(?<!\b0)[xX](?=[0-9])")
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
 _RAISED = re.compile(rf"[{_SUPERSCRIPTS}]+")
 _FRACTION = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215f])")
@@ -70,7 +70,7 @@ def compose(text: str) -> str:
             text = _FRACTION.sub(" ", _RAISED.sub(_lower_raised, text))
         text = unicodedata.normalize("NFKC", text)
         text = _SPELLED_OTHERWISE.sub(lambda match: _PLAIN[match[0]], text)
-    return _TIMES.sub(r"\1*", text) if "x" in text or "X" in text else text
+    return _TIMES.sub("*", text) if "x" in text or "X" in text else text
 
 
 def words(text: str) -> list[str]:
