@@ -14,13 +14,14 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tsqa.filters.text import lower_powers
+
 MAX_CHARACTERS = 400
 """A longer text is no number with a unit, and no plain sentence that states one."""
 _MAX_DIGITS = 400
 _MAX_EXPONENT = 400
 _MAX_UNIT_WORDS = 6
 
-_SUPERSCRIPTS = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e]")
 _MINUS = re.compile("[\u2212\ufe63\uff0d]|[\u2010-\u2014](?=[\\d.$\u20ac\u00a3\u00a5])")
 _THIN_SPACES = re.compile("(?<=\\d)[\u00a0\u2009\u202f'\u2019](?=\\d{3}(?!\\d))")
@@ -244,7 +245,7 @@ def looks_like_range_or_date(text: str) -> bool:
 
 def plain_notation(text: str, fraction: str = " {}/{} ") -> str:
     """One line in which minus signs, fractions, exponents and LaTeX's wrappers have one form."""
-    text = _SUPERSCRIPTS.sub(lambda found: f"^{_lowered(found[0])}", text)
+    text = lower_powers(text)
     text = _VULGAR.sub(lambda found: f" {unicodedata.normalize('NFKC', found[0])}", text)
     text = _THIN_SPACES.sub("", _MINUS.sub("-", text))
     text = unicodedata.normalize("NFKC", text).replace("\u2044", "/")
@@ -540,7 +541,3 @@ def _is_altered(text: str, altering: frozenset[str] = _ALTERING) -> bool:
 
 def _is_symbol(word: str) -> bool:
     return len(word) <= 2 or (len(word) == 3 and not (word.islower() or word.istitle()))
-
-
-def _lowered(superscript: str) -> str:
-    return unicodedata.normalize("NFKC", superscript).replace("\u2212", "-")

@@ -132,9 +132,16 @@ def normalise_answer(text: str) -> str:
     return format_number(number) if number is not None else signed_words(text)
 
 
+def lower_powers(text: str) -> str:
+    """Raised numbers after `^`, so that folding does not make 52 of the square of 5."""
+    return _RAISED_NUMBERS.sub(
+        lambda found: "^" + unicodedata.normalize("NFKC", found[0]).replace("\u2212", "-"), text
+    )
+
+
 def signed_words(text: str) -> str:
     """Words, numbers and the signs that count, joined by single spaces."""
-    text = _RAISED_NUMBERS.sub(lambda found: f"^{unicodedata.normalize('NFKC', found[0])}", text)
+    text = lower_powers(text)
     text = unicodedata.normalize("NFKC", text).translate(_ONE_SIGN)
     text = _CLOCK.sub(lambda found: f" {found[1].lower()}m", text)
     text = _INITIALS.sub(lambda found: re.sub("[. ]", "", found[0]), text)
