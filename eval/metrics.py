@@ -55,10 +55,14 @@ def check_metrics(section: EvalSection, include: Path | None) -> None:
 
 def metric_problem(library: TaskLibrary, task: str) -> str:
     """Why a task cannot be compared; empty where it can, or where only its data will tell."""
+    from lm_eval.api.task import ALL_OUTPUT_TYPES
+
     config = library.config(task)
     if "class" in config or "unknown" in config:
         return ""
     kind = str(config.get("output_type") or "generate_until")
+    if kind not in ALL_OUTPUT_TYPES:
+        return f"its output_type {kind!r} is none of {', '.join(ALL_OUTPUT_TYPES)}"
     if kind == "loglikelihood_rolling":
         return "it scores running text (perplexity), which has no score per document"
     entries = _metric_entries(config, kind)

@@ -19,8 +19,13 @@ _MAX_DEPTH = 20
 
 
 def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
-    """(text, the end that the message tells: `refusal`, `tool_calls` or none)."""
+    """(text, the end that the message tells: `refusal`, `tool_calls` or none).
+
+    TypeError where the content is a number or a truth value, which no endpoint means as text.
+    """
     content = message.get("content")
+    if isinstance(content, int | float):
+        raise TypeError(f"content: {type(content).__name__}")
     text = _said(content)
     if text.strip():
         return text, ""

@@ -336,8 +336,8 @@ def _read_reply(request: Request, body: str) -> Completion:
     try:
         reply = json.loads(body)
         choice = reply["choices"][0]
-        is_chat = bool(request.messages)
-        text, end = read_message(choice["message"] if is_chat else {"content": choice["text"]})
+        message = choice["message"] if request.messages else {"content": _completed(choice["text"])}
+        text, end = read_message(message)
         reason = end or choice.get("finish_reason")
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
@@ -350,6 +350,13 @@ def _read_reply(request: Request, body: str) -> Completion:
     if reason not in ("length", "content_filter") and not end:
         reason = "stop"  # endpoints name the end in many ways
     return Completion(request.id, text, prompt_tokens, output_tokens, reason)
+
+
+def _completed(text: Any) -> str:
+    """The text of a completion, which has no parts; TypeError for anything but a string or null."""
+    if not isinstance(text, str | None):
+        raise TypeError(f"text: {type(text).__name__}")
+    return text or ""
 
 
 def _tokens(value: Any) -> int:
