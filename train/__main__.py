@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tsqa.process import die_with_parent
+from tsqa.store.process import die_with_parent
 
 
 def main() -> int:
@@ -28,8 +28,8 @@ def main() -> int:
 
     from rich.text import Text
 
+    from tsqa.console import console
     from tsqa.errors import TsqaError
-    from tsqa.progress import console
     from tsqa.secrets import redact
 
     try:
@@ -50,10 +50,10 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
     if arm not in arms:
         raise RecipeError(f"no arm `{arm}`", f"use one of: {', '.join(arms)}")
 
-    from train import loop
-    from train.engine import build_accelerator
-    from tsqa.pipeline import train_context
-    from tsqa.progress import console
+    from train.trainer import loop
+    from train.trainer.engine import build_accelerator
+    from tsqa.console import console
+    from tsqa.pipeline.run import train_context
 
     accelerator = build_accelerator(arms[arm].recipe)
     with contextlib.ExitStack() as stack:

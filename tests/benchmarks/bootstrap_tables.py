@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
-from eval import compare
-from eval.evaluated import Evaluated
-from eval.paired import Key, Scored
+from eval.compare import stage as compare
+from eval.compare.scores import Evaluated
+from eval.statistics.paired import Key, Scored
 
 TASKS, ARMS, DOCUMENTS, RESAMPLES = 30, 10, 1000, 1000
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t
 
-from eval import crossed, stats
+from eval.statistics import crossed, stats
 
 Floats = NDArray[np.float64]
 DIFFICULTY_SD = 1.5

@@ -26,12 +26,12 @@ from rich.table import Table
 from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions, stream_candidates
 from tests.benchmarks.reading import CORPUS, load_reading
-from tsqa.artifact import write_jsonl
-from tsqa.filters.candidate import Candidate
-from tsqa.filters.decontaminate import EvaluatedIndex
-from tsqa.filters.plants import KINDS, plant_leak
+from tsqa.decontaminate.index import EvaluatedIndex
+from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.recipe import DecontaminateSection
-from tsqa.seeds.seed import Seed
+from tsqa.records.candidate import Candidate
+from tsqa.records.seed import Seed
+from tsqa.store.artifact import write_jsonl
 
 _BATCH = 1024
 _SETTINGS = ("default", "with query n-grams")

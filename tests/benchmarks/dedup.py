@@ -22,10 +22,10 @@ from rich.table import Table
 
 from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions
-from tsqa.artifact import write_jsonl
-from tsqa.filters.dedup import find_duplicates, jaccard, shingles
-from tsqa.filters.sameness import tokens
+from tsqa.dedup.minhash import find_duplicates, jaccard, shingles
 from tsqa.recipe import DedupSection
+from tsqa.store.artifact import write_jsonl
+from tsqa.text.sameness import tokens
 
 KINDS = ("original", "verbatim", "case_and_punctuation", "one_word_changed")
 _SECTION = DedupSection()

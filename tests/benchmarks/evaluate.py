@@ -27,7 +27,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from tests.tiny_eval import make_model, make_tasks
+from tests.support.tiny_eval import make_model, make_tasks
 
 Scores = dict[str, float]
 
@@ -131,7 +131,7 @@ def run_ours(checkpoint: Path, include: Path, tasks: str, batch: int, out: Path)
     }
     path = out / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    _run([sys.executable, "-m", "tsqa.cli", "eval", str(path)])
+    _run([sys.executable, "-m", "tsqa.cli.app", "eval", str(path)])
     [results] = (out / "runs").glob("artifacts/evaluate/*/results.json")
     found = json.loads(results.read_text(encoding="utf-8"))["tasks"]
     return {task: round(result["score"], 9) for task, result in found.items()}

@@ -34,7 +34,7 @@ from rich.table import Table
 
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.teachers import Completion, Request, open_engine
-from tsqa.teachers.window import Job, Window
+from tsqa.teachers.scheduler import Job, Window
 
 MAX_TOKENS, MAX_NUM_SEQS, MAX_MODEL_LEN = 48, 256, 512
 Road = Callable[[int], float]

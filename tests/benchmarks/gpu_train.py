@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.student import DENSE_SMALL, HYBRID_SMALL, student
-from train.mixture import plan
-from train.stream import TokenStore
+from train.data.mixture import plan
+from train.data.stream import TokenStore
 from tsqa.recipe import needed
 
 DENSE_1B = {
@@ -102,8 +102,8 @@ def measure(
     model: dict[str, Any], length: int, rows: int, steps: int, **train: Any
 ) -> dict[str, float]:
     """Medians over `steps` steps after the warmup; peak memory of the whole run."""
-    from train.engine import build_accelerator
-    from train.loop import METRICS, Trainer
+    from train.trainer.engine import build_accelerator
+    from train.trainer.loop import METRICS, Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         context, tokenizer = student(

@@ -33,11 +33,11 @@ from typing import Any
 
 import psutil
 
-from tests.smoke_runs import RECIPE, finish, log_of, start
-from tsqa.manifest import MANIFEST
-from tsqa.pipeline import Pipeline
+from tests.support.smoke_runs import RECIPE, finish, log_of, start
+from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
-from tsqa.verify import verify_runs
+from tsqa.store.manifest import MANIFEST
+from tsqa.store.verify import verify_runs
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 LEFT_OUT: dict[str, tuple[str, ...]] = {

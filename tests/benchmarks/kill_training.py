@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.train_runs import ENVIRONMENT, HYBRID, command, metrics, prepare, write_recipe
-from tests.train_runs import train as train_undisturbed
-from tsqa.artifact import Artifact
+from tests.support.train_runs import ENVIRONMENT, HYBRID, command, metrics, prepare, write_recipe
+from tests.support.train_runs import train as train_undisturbed
+from tsqa.store.artifact import Artifact
 
 STEPS = 1500
 OVERRIDES = (

@@ -22,8 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.sdg_helpers import artifact, make_context
-from tsqa import miniature
+from tests.support.generation import artifact, make_context
 from tsqa.recipe import (
     ColumnsSection,
     DataSection,
@@ -36,6 +35,7 @@ from tsqa.recipe import (
     SeedsSection,
     TeacherSection,
 )
+from tsqa.tasks import toy as miniature
 from tsqa.teachers import Completion, Request
 
 STAGES = ("seeds", "generate", "filter")
@@ -120,8 +120,8 @@ def _function(stage: str) -> Any:
         from tsqa import filters
 
         return filters.run
-    from tsqa import generate
-    from tsqa.teachers import asker
+    from tsqa.generate import stage as generate
+    from tsqa.teachers import client as asker
 
     @contextmanager
     def dummy(*_: Any) -> Iterator[DummyEngine]:

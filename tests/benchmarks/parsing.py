@@ -12,17 +12,16 @@ itself. `tests/data/recorded_questions.jsonl` holds its questions: what reads as
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tsqa.artifact import read_jsonl
-from tsqa.filters.votes import same_answer
-from tsqa.parsing import parse_answer, parse_question
+from tests.support.paths import DATA
+from tsqa.records.votes import same_answer
+from tsqa.store.artifact import read_jsonl
+from tsqa.teachers.replies.parse import parse_answer, parse_question
 
-DATA = Path(__file__).parents[1] / "data"
 OUTCOMES = ("right", "wrong", "missed", "rightly none")
 
 

@@ -9,15 +9,15 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from tests.sdg_helpers import make_seed
-from tsqa.artifact import read_jsonl
-from tsqa.filters.candidate import Candidate
-from tsqa.seeds.seed import Seed
+from tests.support.generation import make_seed
+from tests.support.paths import SHARED
+from tsqa.records.candidate import Candidate
+from tsqa.records.seed import Seed
+from tsqa.store.artifact import read_jsonl
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "tasks"
+REAL = SHARED / "data" / "tasks"
 TASKS = ("gsm8k", "arc_easy", "arc_challenge", "openbookqa")
 _SYLLABLES = ("ba", "do", "fi", "gu", "ka", "le", "mo", "nu", "pi", "ra", "so", "ti", "ve", "zu")
 

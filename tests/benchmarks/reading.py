@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.sdg_helpers import make_seed
-from tsqa.seeds.seed import Seed
+from tests.support.generation import make_seed
+from tests.support.paths import SHARED
+from tsqa.records.seed import Seed
 
-CORPUS = Path(__file__).parents[3] / "shared" / "data" / "corpus"
+CORPUS = SHARED / "data" / "corpus"
 _SYLLABLES = ("ba", "do", "fi", "gu", "ka", "le", "mo", "nu", "pi", "ra", "so", "ti", "ve", "zu")
 _OF_ARGUMENTS = (
     "Which of the following best refutes the above argument?",

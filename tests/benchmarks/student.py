@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tsqa.artifact import Artifact
 from tsqa.recipe import Recipe
-from tsqa.stage import StageContext
-from tsqa.tracking import Tracker
+from tsqa.store.artifact import Artifact
+from tsqa.store.stage import StageContext
+from tsqa.store.tracking import Tracker
 
 DENSE_SMALL = {
     "model_type": "nemotron",

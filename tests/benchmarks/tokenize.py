@@ -27,10 +27,11 @@ from rich.table import Table
 
 from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions
-from tests.token_context import token_context
-from train import tokenize
+from tests.support.paths import SHARED
+from tests.support.token_context import token_context
+from train.data import tokenize
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "corpus"
+REAL = SHARED / "data" / "corpus"
 _PEER = Path(__file__).with_name("datatrove_tokens.py")
 _VOCABULARY = 32_000
 _FILES = 4

@@ -30,11 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.student import DENSE_SMALL, student
-from train.isolation import forward_arguments
-from train.mixture import plan
-from train.model import build_model
-from train.optimizer import build_optimizer
-from train.stream import IGNORED, TokenStore, read_batch
+from train.data.mixture import plan
+from train.data.stream import IGNORED, TokenStore, read_batch
+from train.model.build import build_model
+from train.model.isolation import forward_arguments
+from train.model.optimizer import build_optimizer
 from tsqa.recipe import needed
 
 LENGTH, ROWS, MICRO_BATCHES, WARMUP = 256, 4, 4, 2
@@ -139,7 +139,7 @@ def hf_trainer(folder: Path, steps: int) -> dict[str, list[float]]:
     """Steps of transformers.Trainer with DeepSpeed on the same rows."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    from train.engine import _ALONE, _use_plain_gloo, deepspeed_config
+    from train.trainer.engine import _ALONE, _use_plain_gloo, deepspeed_config
 
     context, tokenizer = _student(folder, steps)
     os.environ.update(_ALONE)
@@ -190,8 +190,8 @@ def _student(folder: Path, steps: int) -> tuple[Any, Any]:
 
 
 def _harness(folder: Path, steps: int) -> Any:
-    from train.engine import build_accelerator
-    from train.loop import Trainer
+    from train.trainer.engine import build_accelerator
+    from train.trainer.loop import Trainer
 
     context, tokenizer = _student(folder / "harness", steps)
     store = TokenStore(context.inputs["tokenize"].path)

@@ -22,12 +22,14 @@ from tests.faults.world import (
     open_pipeline,
     recipe_of,
 )
-from tests.sdg_helpers import artifact, generate_section, make_context, make_seed
-from tsqa import cli, generate, manifest
-from tsqa.artifact import Store, write_jsonl
+from tests.support.generation import artifact, generate_section, make_context, make_seed
+from tsqa.cli import app as cli
 from tsqa.errors import RecipeError, TsqaError
+from tsqa.generate import stage as generate
 from tsqa.recipe import ModelSection, TeacherSection
-from tsqa.verify import verify_runs
+from tsqa.store import manifest
+from tsqa.store.artifact import Store, write_jsonl
+from tsqa.store.verify import verify_runs
 
 FAMILIES = ("day", "month", "opposite", "sequence", "unit", "young")
 FILES: dict[str, tuple[str, ...]] = {

@@ -14,17 +14,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval.metrics import check_metrics
+from eval.harness.metrics import check_metrics
 from tests.faults.damage import BYTES, PAGE, POINTER
 from tests.faults.table import End, Try
-from tests.sdg_helpers import make_context
-from tests.token_context import token_context
-from train import tokenize
+from tests.support.generation import make_context
+from tests.support.token_context import token_context
+from train.data import tokenize
 from tsqa import seeds
-from tsqa.artifact import read_jsonl
 from tsqa.errors import TsqaError
 from tsqa.prompts import load_prompts
 from tsqa.recipe import DatasetSection, EvalSection, SeedsSection
+from tsqa.store.artifact import read_jsonl
 
 OPTIONS = ["iron", "wood", "salt"]
 COLUMNS = {"question": "q", "answer": "a", "choices": "options"}

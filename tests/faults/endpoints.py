@@ -19,13 +19,13 @@ from typing import Any
 from unittest import mock
 
 from tests.faults.table import End, Try
-from tests.sdg_helpers import artifact, generate_section, make_context, make_seed
-from tests.test_endpoint import Reply, ok, served
-from tsqa import generate
-from tsqa.artifact import write_jsonl
+from tests.support.generation import artifact, generate_section, make_context, make_seed
+from tests.tsqa.teachers.test_openai_engine import Reply, ok, served
 from tsqa.errors import TsqaError
+from tsqa.generate import stage as generate
 from tsqa.recipe import ModelSection, TeacherSection
-from tsqa.teachers import endpoint
+from tsqa.store.artifact import write_jsonl
+from tsqa.teachers import openai_engine as endpoint
 
 SEEDS = [make_seed(number) for number in range(4)]
 SECRET = "sk-planted-0123456789"

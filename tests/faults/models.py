@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.faults.damage import BYTES, POINTER, flip_bit
 from tests.faults.table import End, Try
-from tests.tiny_teacher import make_tiny_teacher
-from tsqa.model_uses import ModelUse, check_use
+from tests.support.tiny_teacher import make_tiny_teacher
+from tsqa.pipeline.model_uses import ModelUse, check_use
 
 WEIGHTS = "model.safetensors"
 LENGTH = 256

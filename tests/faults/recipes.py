@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from tests.faults.table import End, Try
-from tsqa import cli
+from tsqa.cli import app as cli
 from tsqa.errors import RecipeError, TsqaError
 from tsqa.recipe import Recipe
 

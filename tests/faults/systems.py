@@ -28,7 +28,7 @@ import pytest
 
 from tests.benchmarks.kill_pipeline import compare_runs
 from tests.faults.table import End, Try
-from tsqa import cli
+from tsqa.cli import app as cli
 from tsqa.errors import TsqaError
 
 RECIPE = """\
@@ -50,7 +50,13 @@ tracking: {{mode: disabled}}
 COMMANDS = ("seeds", "tokenize")
 _SECONDS = 90.0
 _LOADED = (
-    *("tsqa.pipeline", "tsqa.seeds", "train.tokenize", "tsqa.tracking", "eval.metrics"),
+    *(
+        "tsqa.pipeline.run",
+        "tsqa.seeds",
+        "train.data.tokenize",
+        "tsqa.store.tracking",
+        "eval.harness.metrics",
+    ),
     *("transformers.models.auto.tokenization_auto", "transformers.tokenization_utils_tokenizers"),
     *("datasets", "pyarrow.parquet", "tokenizers"),
 )

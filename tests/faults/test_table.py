@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from tests.faults.count import KINDS, all_tries, table
 from tests.faults.table import End
+from tests.support.paths import REPOSITORY
 
-README = Path(__file__).parent.parent / "README.md"
+README = REPOSITORY / "tests" / "README.md"
 
 
 def test_the_table_is_counted_where_it_is_described() -> None:

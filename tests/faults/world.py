@@ -13,10 +13,10 @@ from unittest import mock
 
 import yaml
 
-from tests.page_world import evaluation, make_train
-from tests.sdg_helpers import FakeEngine, opened
-from tests.sealed import seal_artifact
-from tsqa.pipeline import Pipeline
+from tests.support.generation import FakeEngine, opened
+from tests.support.page_world import evaluation, make_train
+from tests.support.sealed import seal_artifact
+from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 
 RECIPE = """\
@@ -66,7 +66,7 @@ def open_pipeline(path: Path, *overrides: str) -> Pipeline:
 @contextmanager
 def fake_teacher(order: int = 0) -> Iterator[FakeEngine]:
     engine = FakeEngine(order)
-    with mock.patch("tsqa.teachers.asker.open_engine", lambda *_: opened(engine)):
+    with mock.patch("tsqa.teachers.client.open_engine", lambda *_: opened(engine)):
         yield engine
 
 

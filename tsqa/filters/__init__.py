@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tsqa.stage import StageContext
+    from tsqa.store.stage import StageContext
 
 
 def run(context: StageContext) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tsqa.filters.candidate import Candidate, Rejection
-from tsqa.filters.sameness import options_repeat
-from tsqa.filters.text import words
-from tsqa.filters.votes import is_number
-from tsqa.refusals import REFUSAL, asks_nothing, explains_refusal, offers_none, refuses
-from tsqa.unfit import find_unfit
+from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.votes import is_number
+from tsqa.text.forbidden import find_unfit
+from tsqa.text.normalise import words
+from tsqa.text.refusals import REFUSAL, asks_nothing, explains_refusal, offers_none, refuses
+from tsqa.text.sameness import options_repeat
 
 
 def check_refusal(candidate: Candidate) -> Rejection | None:

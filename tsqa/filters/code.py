@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
-from tsqa.filters.candidate import Candidate, Rejection, Verdict, deciding_votes, with_winner
 from tsqa.recipe import CodeSection
-from tsqa.sandbox import Boundary, need_boundary, run_program
+from tsqa.records.candidate import Candidate, Rejection, Verdict, deciding_votes, with_winner
+from tsqa.sandbox.code import run_tests
 
 _BATCH = 128
 
@@ -29,17 +29,6 @@ def verify_code(candidates: Iterable[Candidate], section: CodeSection | None) ->
                 yield from pool.map(partial(_verify, section=section), batch)
             else:
                 yield from ((candidate, None) for candidate in batch)
-
-
-def code_boundary(section: CodeSection) -> Boundary:
-    """What programs run within; RecipeError where there is nothing and the section wants it."""
-    return need_boundary("filter.code.unguarded", section.unguarded)
-
-
-def run_tests(answer: str, tests: str, section: CodeSection) -> str:
-    """Run a program with its tests; return why it failed, or `""`."""
-    boundary = code_boundary(section)
-    return run_program(boundary, answer, tests, section.seconds, section.memory_mib << 20)
 
 
 def _verify(candidate: Candidate, section: CodeSection | None) -> Verdict:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from tsqa.filters.candidate import Candidate, Rejection, Verdict
-from tsqa.filters.dedup import jaccard, shingles
-from tsqa.filters.sameness import Key, SameTexts, make_key, tell_apart
-from tsqa.filters.seed_index import SeedIndex
+from tsqa.dedup.minhash import jaccard, shingles
+from tsqa.records.candidate import Candidate, Rejection, Verdict
+from tsqa.records.seed import Seed
+from tsqa.records.seed_index import SeedIndex
 from tsqa.seeds.document import content_key
-from tsqa.seeds.seed import Seed
+from tsqa.text.sameness import Key, SameTexts, make_key, tell_apart
 
 
 class CopyCheck:

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from tsqa.dataset import DatasetWriter
-from tsqa.filters.candidate import Candidate, Rejection, Verdict, read_candidate
-from tsqa.filters.measures import Measures
+from tsqa.dataset.files import DatasetWriter
+from tsqa.filters.statistics import Measures
+from tsqa.records.candidate import Candidate, Rejection, Verdict, read_candidate
 
 _SHOW_EVERY = 64
 

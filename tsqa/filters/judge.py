@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from tsqa.filters.candidate import Candidate, Rejection, Verdict
-from tsqa.parsing import parse_judgement
 from tsqa.prompts import PromptSet
 from tsqa.recipe import SamplingSection
-from tsqa.teachers.asker import Asker
-from tsqa.teachers.window import Job
+from tsqa.records.candidate import Candidate, Rejection, Verdict
+from tsqa.teachers.client import Asker
+from tsqa.teachers.replies.parse import parse_judgement
+from tsqa.teachers.scheduler import Job
 
 SAMPLING = SamplingSection(temperature=0.0, max_tokens=1024)
 

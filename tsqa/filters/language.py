@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from tsqa.errors import RecipeError
-from tsqa.filters.candidate import Candidate, Rejection
-from tsqa.filters.text import words
+from tsqa.records.candidate import Candidate, Rejection
+from tsqa.text.normalise import words
 
 _DOUBT = 0.02
 """Probability of the wanted languages below which a text is foreign; related languages share it."""

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 from tsqa.errors import EngineError
-from tsqa.filters.candidate import Candidate, Rejection, Verdict
-from tsqa.hub import pinned_folder
+from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import RewardSection
+from tsqa.records.candidate import Candidate, Rejection, Verdict
 
 _MAX_TOKENS = 4096
 

@@ -11,7 +11,6 @@ stream, and wait in a file before each step that starts an engine or looks at th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,36 +19,35 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tsqa.card import write_card
-from tsqa.dataset import DatasetWriter, read_curated
-from tsqa.errors import DataError, RecipeError, TsqaError
+from tsqa.console import console, progress_bar
+from tsqa.dataset.card import write_card
+from tsqa.dataset.files import DatasetWriter, read_curated
+from tsqa.dataset.render import Renderer
+from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
+from tsqa.decontaminate.load import load_evaluated
+from tsqa.dedup.minhash import find_duplicates
+from tsqa.dedup.semantic import load_model, measure_spread
+from tsqa.errors import DataError, TsqaError
 from tsqa.filters import checks
 from tsqa.filters.advice import advise
-from tsqa.filters.candidate import Candidate, Verdict
-from tsqa.filters.code import code_boundary, verify_code
+from tsqa.filters.code import verify_code
 from tsqa.filters.copies import CopyCheck
-from tsqa.filters.decontaminate import EvaluatedIndex, measure_recall
-from tsqa.filters.dedup import find_duplicates
 from tsqa.filters.funnel import Funnel, Step, Survivors, check_each, read_candidates
 from tsqa.filters.judge import judge
 from tsqa.filters.language import check_codes, check_language
 from tsqa.filters.reward import score_reward
-from tsqa.filters.seed_index import SeedIndex
-from tsqa.filters.semantic import load_model, measure_spread
 from tsqa.filters.triviality import Trial, find_trivial
-from tsqa.progress import console, progress_bar
-from tsqa.prompts import PromptSet, load_prompts
+from tsqa.prompts import load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
-from tsqa.seeds import Seed, evaluated_tasks, load_split, training_documents
-from tsqa.stage import StageContext
-from tsqa.teachers.asker import open_asker
+from tsqa.records.candidate import Candidate, Verdict
+from tsqa.records.seed_index import SeedIndex
+from tsqa.sandbox.code import code_boundary
+from tsqa.seeds import training_documents
+from tsqa.store.stage import StageContext
+from tsqa.teachers.client import open_asker
 from tsqa.teachers.failures import one_line
 
 _BATCH = 256
-_RENDERED = (
-    *("question", "context", "choices", "answer", "answer_index", "kind"),
-    *("reasoning", "knowledge", "item_context", "distractors"),
-)
 _INHERITED = (
     *("task", "family", "capability", "subject", "language", "kind"),
     *("licence", "dataset", "revision", "split", "seed_id"),
@@ -62,7 +60,7 @@ _LINEAGE = ("seed_ids", "seed_hash", "prompts", "sampling", "form", "teacher", "
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Write the dataset and the rejected (see `tsqa.dataset`); models leave their completions."""
+    """Write the dataset and the rejected rows (see `tsqa.dataset.files`)."""
     section = needed(context.recipe.filter, "filter")
     if section.code:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
@@ -170,33 +168,6 @@ def waiting_steps(
         return zip(candidates, find_duplicates(asked, section.dedup, scratch), strict=True)
 
     return [*steps, Step("dedup", deduplicate)]
-
-
-def load_evaluated(context: StageContext) -> list[Seed]:
-    """Every document of the evaluated split of every task in recipe.eval.tasks."""
-    section = needed(context.recipe.eval, "eval")
-    include = context.task_folder(section)
-    names = evaluated_tasks(context.recipe, include)
-    return [document for name in names for document in load_split(name, include, "test")]
-
-
-class Renderer:
-    """Turns an item into pretraining text; each takes one of the templates, by its id."""
-
-    def __init__(self, names: list[str]) -> None:
-        if not names:
-            raise RecipeError("filter.renderings is empty", "name a document template, such as qa")
-        self._templates: list[tuple[str, PromptSet]] = [
-            (Path(name).stem, load_prompts(name, "document", "filter.renderings")) for name in names
-        ]
-
-    def render(self, candidate: Candidate) -> tuple[str, str]:
-        """(name of the template, text)."""
-        digest = hashlib.sha256(candidate.id.encode()).digest()
-        place = int.from_bytes(digest[:8], "big") % len(self._templates)
-        name, templates = self._templates[place]
-        template = templates.of(candidate.kind, bool(candidate.context))
-        return name, template.completion(**{key: getattr(candidate, key) for key in _RENDERED})
 
 
 def _open_trial(

@@ -7,14 +7,14 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
-from tsqa.filters.candidate import Candidate, Rejection, Verdict
-from tsqa.filters.seed_index import SeedIndex
-from tsqa.filters.votes import same_answer
-from tsqa.parsing import parse_answer
 from tsqa.prompts import PromptSet
 from tsqa.recipe import SamplingSection
-from tsqa.teachers.asker import Asker
-from tsqa.teachers.window import Job
+from tsqa.records.candidate import Candidate, Rejection, Verdict
+from tsqa.records.seed_index import SeedIndex
+from tsqa.records.votes import same_answer
+from tsqa.teachers.client import Asker
+from tsqa.teachers.replies.parse import parse_answer
+from tsqa.teachers.scheduler import Job
 
 
 @dataclass(frozen=True)

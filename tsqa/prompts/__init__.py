@@ -8,7 +8,7 @@ the completion form alone.
 Promises: a prompt is known by the sha256 of its file and of all that it imports; every template
 is filled with made-up items as it loads, so that an undefined variable is an error before any
 work; shipped names and paths both work. A template runs no code and reads no file but those of
-its own folder and the shipped ones: see `tsqa.templates`.
+its own folder and the shipped ones: see `tsqa.sandbox.templates`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tsqa.errors import DataError, RecipeError
-from tsqa.identity import file_identity
 from tsqa.prompts.sample import Role as Role
 from tsqa.prompts.sample import sample
 from tsqa.recipe import AnswerKind, Enrichment
-from tsqa.templates import BoundedEnvironment, rendering
+from tsqa.sandbox.templates import BoundedEnvironment, rendering
+from tsqa.store.identity import file_identity
 
 Form = Literal["chat", "completion"]
 PromptKind = Literal[AnswerKind, "reading", "any"]

@@ -9,11 +9,16 @@ section in the order of the stages, `seeds`, `models`, `generate`, `filter`, `mi
 make recipes. All other code imports what they offer from here.
 """
 
-from tsqa.recipe.ablation import key_tails, named_values
+from tsqa.names import file_name, task_problem
+from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
-from tsqa.recipe.base import parse_tokens
-from tsqa.recipe.evaluate import SUITES, EvalSection, read_suite
-from tsqa.recipe.filter import (
+from tsqa.recipe.load import load_recipe
+from tsqa.recipe.ratios import rescale_ratios
+from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
+from tsqa.recipe.sections.ablation import key_tails, named_values
+from tsqa.recipe.sections.base import parse_tokens
+from tsqa.recipe.sections.evaluate import SUITES, EvalSection, read_suite
+from tsqa.recipe.sections.filter import (
     CodeSection,
     DecontaminateSection,
     DedupSection,
@@ -22,15 +27,20 @@ from tsqa.recipe.filter import (
     SemanticSection,
     TrivialitySection,
 )
-from tsqa.recipe.generate import CascadeSection, Enrichment, GenerateSection, PromptsSection
-from tsqa.recipe.load import load_recipe
-from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
-from tsqa.recipe.models import ModelSection, RequestSection, SamplingSection, TeacherSection
-from tsqa.recipe.names import file_name, task_problem
-from tsqa.recipe.plain_yaml import read_yaml
-from tsqa.recipe.ratios import rescale_ratios
-from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
-from tsqa.recipe.seeds import (
+from tsqa.recipe.sections.generate import (
+    CascadeSection,
+    Enrichment,
+    GenerateSection,
+    PromptsSection,
+)
+from tsqa.recipe.sections.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
+from tsqa.recipe.sections.models import (
+    ModelSection,
+    RequestSection,
+    SamplingSection,
+    TeacherSection,
+)
+from tsqa.recipe.sections.seeds import (
     AnswerKind,
     BudgetSection,
     ColumnsSection,
@@ -38,7 +48,7 @@ from tsqa.recipe.seeds import (
     DatasetSection,
     SeedsSection,
 )
-from tsqa.recipe.train import RouterSection, ScheduleSection, TrainSection, check_divisible
+from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSection, check_divisible
 
 __all__ = [
     "BASIS_POINTS",

@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tsqa.errors import RecipeError
-from tsqa.recipe.ablation import Control, condition_names, settings_of
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe, needed
+from tsqa.recipe.sections.ablation import Control, condition_names, settings_of
 
 
 @dataclass(frozen=True)

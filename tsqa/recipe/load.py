@@ -16,11 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from tsqa.errors import RecipeError
-from tsqa.recipe.ablation import MOST_ARMS
-from tsqa.recipe.plain_yaml import parse_value, read_yaml
+from tsqa.plain_yaml import parse_value, read_yaml
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe
 from tsqa.recipe.references import check_references
+from tsqa.recipe.sections.ablation import MOST_ARMS
 
 _LONGEST_CHAIN = 32
 _LONGEST_SHOWN = 200

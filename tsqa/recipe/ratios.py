@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsqa.errors import RecipeError
-from tsqa.recipe.mixture import BASIS_POINTS, MixtureSection
+from tsqa.recipe.sections.mixture import BASIS_POINTS, MixtureSection
 
 
 def is_ratio(key: str, mixture: Mapping[Any, Any] | None) -> bool:

@@ -11,16 +11,16 @@ from typing import Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from tsqa.errors import RecipeError
-from tsqa.recipe.ablation import AblationSection
-from tsqa.recipe.base import RUNTIME, Section, Seed
-from tsqa.recipe.evaluate import EvalSection
-from tsqa.recipe.filter import DecontaminateSection, FilterSection
-from tsqa.recipe.generate import GenerateSection
-from tsqa.recipe.mixture import MixtureSection
-from tsqa.recipe.models import ModelSection, TokenizerSection
-from tsqa.recipe.names import RecipeName, WandbName
-from tsqa.recipe.seeds import DataSection, SeedsSection
-from tsqa.recipe.train import TrainSection
+from tsqa.names import RecipeName, WandbName
+from tsqa.recipe.sections.ablation import AblationSection
+from tsqa.recipe.sections.base import RUNTIME, Section, Seed
+from tsqa.recipe.sections.evaluate import EvalSection
+from tsqa.recipe.sections.filter import DecontaminateSection, FilterSection
+from tsqa.recipe.sections.generate import GenerateSection
+from tsqa.recipe.sections.mixture import MixtureSection
+from tsqa.recipe.sections.models import ModelSection, TokenizerSection
+from tsqa.recipe.sections.seeds import DataSection, SeedsSection
+from tsqa.recipe.sections.train import TrainSection
 
 
 class TrackingSection(Section):

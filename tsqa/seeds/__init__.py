@@ -5,8 +5,8 @@ before any data is read; a training document that is also an evaluated one is dr
 to `rejected_seeds.jsonl`; the choice of seeds is a pure function of the recipe and the data.
 """
 
-from tsqa.seeds.frames import split_answer
-from tsqa.seeds.seed import Seed
+from tsqa.records.seed import Seed
+from tsqa.seeds.prompt_fields import split_answer
 from tsqa.seeds.sources import load_split, training_documents
 from tsqa.seeds.stage import evaluated_tasks, run
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tsqa.errors import DataError
 from tsqa.seeds.document import Unusable
-from tsqa.seeds.frames import letter_index, tidy
+from tsqa.seeds.prompt_fields import letter_index, tidy
 
 AnswerForm = str
 """`auto`, `index`, `letter` or `text`; see DatasetSection.answer."""

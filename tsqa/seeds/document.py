@@ -13,19 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tsqa.filters.sameness import (
-    Hashed,
-    case_of,
-    hash_key,
-    make_key,
-    option_key,
-    tokens,
-    words_of,
-)
-from tsqa.filters.text import normalise, normalise_answer, parse_number
-from tsqa.latex import has_remains
 from tsqa.recipe import AnswerKind
-from tsqa.seeds.frames import (
+from tsqa.records.seed import Seed
+from tsqa.seeds.prompt_fields import (
     BLANK,
     are_letters,
     cloze,
@@ -35,7 +25,9 @@ from tsqa.seeds.frames import (
     split_prompt,
     tidy,
 )
-from tsqa.seeds.seed import Seed
+from tsqa.text.latex import has_remains
+from tsqa.text.normalise import normalise, normalise_answer, parse_number
+from tsqa.text.sameness import Hashed, case_of, hash_key, make_key, option_key, tokens, words_of
 
 MAX_CHARS = 100_000
 """Of question, context, options and answer together; no teacher's prompt holds more."""
@@ -170,7 +162,7 @@ def make_evaluated(reading: Reading, origin: Origin, identifier: str, number: in
 def content_key(context: str, question: str, choices: Sequence[str]) -> Hashed:
     """A key under which the same document meets, whatever its case, punctuation or option order.
 
-    Signs count, and case where it is all that differs: see `tsqa.filters.sameness`. The options
+    Signs count, and case where it is all that differs: see `tsqa.text.sameness`. The options
     count only where the question is short: `Which is a mammal?` alone is no document.
     """
     bare, case = " ".join([*tokens(context), *tokens(question)]), case_of(question)

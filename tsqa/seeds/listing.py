@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tsqa.errors import DataError
-from tsqa.lm_tasks import TaskLibrary, count_documents, evaluated_split, task_library
 from tsqa.seeds.document import BOOLEAN_PAIRS
-from tsqa.seeds.guard import evaluated_identities, find_leak, find_obstacle
+from tsqa.seeds.leaks import evaluated_identities, find_leak, find_obstacle
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
+from tsqa.tasks.library import TaskLibrary, count_documents, evaluated_split, task_library
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     """Print a table and the totals, or one JSON object a line, to stdout."""
     from rich.table import Table
 
-    from tsqa.progress import make_console
+    from tsqa.console import make_console
 
     if as_json:
         for row in rows:

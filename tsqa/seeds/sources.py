@@ -14,17 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tsqa.errors import DataError, LeakError, RecipeError
-from tsqa.identity import file_identity
-from tsqa.lm_tasks import (
-    TaskLibrary,
-    dataset_identity,
-    evaluated_split,
-    revision_of,
-    split_files,
-    task_library,
-)
 from tsqa.recipe import DatasetSection, SeedsSection, needed
-from tsqa.seeds import own
+from tsqa.records.seed import Seed
+from tsqa.seeds import dataset_files as own
 from tsqa.seeds.document import (
     Origin,
     Reading,
@@ -33,13 +25,21 @@ from tsqa.seeds.document import (
     make_seed,
     read_rendering,
 )
-from tsqa.seeds.guard import find_leak, find_obstacle, looks_evaluated
-from tsqa.seeds.seed import Seed
+from tsqa.seeds.leaks import find_leak, find_obstacle, looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
-from tsqa.stage import StageContext
+from tsqa.store.identity import file_identity
+from tsqa.store.stage import StageContext
+from tsqa.tasks.library import (
+    TaskLibrary,
+    dataset_identity,
+    evaluated_split,
+    revision_of,
+    split_files,
+    task_library,
+)
 
 if TYPE_CHECKING:
-    from tsqa.lm_split import TaskSplit
+    from tsqa.tasks.split import TaskSplit
 
 _PLAIN_SUBSETS = ("default", "main", "all", "none")
 

@@ -16,18 +16,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tsqa.artifact import write_jsonl
+from tsqa.console import progress_bar
 from tsqa.errors import DataError, LeakError, RecipeError
-from tsqa.filters.sameness import SameTexts
-from tsqa.lm_tasks import evaluated_split, is_local, split_identity, task_library
-from tsqa.progress import progress_bar
 from tsqa.recipe import Recipe, SeedsSection, needed
+from tsqa.records.seed import Seed
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
-from tsqa.seeds.guard import evaluated_identities, key_of, shares_too_much
-from tsqa.seeds.own import find_files
-from tsqa.seeds.seed import Seed
+from tsqa.seeds.dataset_files import find_files
+from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much
 from tsqa.seeds.sources import Rejected, Source, load_split, open_sources, task_names
-from tsqa.stage import StageContext
+from tsqa.store.artifact import write_jsonl
+from tsqa.store.stage import StageContext
+from tsqa.tasks.library import evaluated_split, is_local, split_identity, task_library
+from tsqa.text.sameness import SameTexts
 
 LEAKED = "document of an evaluated split"
 _NOTED = 1000

@@ -91,9 +91,9 @@ def open_engine(
 ) -> AbstractContextManager[Engine]:
     """Start the engine a recipe names; leaving the context ends it. `key`: where it is named."""
     if section.engine == "openai":
-        from tsqa.teachers.endpoint import EndpointEngine
+        from tsqa.teachers.openai_engine import EndpointEngine
 
         return EndpointEngine(section, model, log, key)
-    from tsqa.teachers.vllm import VllmEngine
+    from tsqa.teachers.vllm_engine import VllmEngine
 
     return VllmEngine(section, model, log, seed, key)

@@ -17,7 +17,7 @@ import openai
 from tsqa import secrets
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import RefusedError, Request
-from tsqa.teachers.form import merge_system
+from tsqa.teachers.chat_form import merge_system
 
 
 def read_key(section: TeacherSection, key: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tsqa.refusals import REFUSAL
-from tsqa.replies import as_text
+from tsqa.teachers.replies.fields import as_text
+from tsqa.text.refusals import REFUSAL
 
 TOOL_CALLS = "tool_calls"
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking", "thought")

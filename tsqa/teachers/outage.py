@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rich.text import Text
 
-from tsqa.progress import console
+from tsqa.console import console
 
 _SAID_AFTER_SECONDS = 3.0
 

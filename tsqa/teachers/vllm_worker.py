@@ -19,8 +19,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO, Any
 
-from tsqa.process import die_with_parent
-from tsqa.teachers.form import merge_system
+from tsqa.store.process import die_with_parent
+from tsqa.teachers.chat_form import merge_system
 
 _CPU_BATCHED_TOKENS = 4096
 _PROMPTS_KEPT = 1024

@@ -1,0 +1,139 @@
+"""Contamination status of every evaluated task, and its score on the clean documents.
+
+A task is
+  `allowed_leak`  where a split that shares documents with its evaluated split was seeded from;
+  `touched`       where something the teacher wrote, or a document of the mixture, holds some of its
+                  documents: it was removed before training, as far as the rules find it;
+  `clean`         where all that was checked holds none;
+  `unknown`       where nothing was checked.
+`checked` says what was: `candidates` of the teacher, `sources` of the mixture.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from eval.harness.stage import DOCUMENTS
+from eval.shapes import columns_of
+from tsqa.dataset.files import read_rejected
+from tsqa.recipe import Recipe, arms_of
+from tsqa.store.artifact import Artifact, read_jsonl
+from tsqa.store.readers import read_own_table
+
+_STEP = "decontamination"
+_MARK = " of the evaluated "
+"""What stands before the document in the reason for which a source's document was dropped."""
+
+
+def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
+    """Task -> status, `checked`, touched documents, and per condition the score on the others.
+
+    `inputs` are those of the stage compare: `filter` and `tokens:...` tell what was found. A
+    `score_clean` is a mean over training seeds; None where it is not known which documents are
+    clean, or none is.
+    """
+    conditions: dict[str, list[Artifact]] = defaultdict(list)
+    if "base" in inputs:
+        conditions["base"].append(inputs["base"])
+    for name, arm in arms_of(recipe).items():
+        if f"arm:{name}" in inputs:
+            conditions[arm.condition].append(inputs[f"arm:{name}"])
+    scores = {name: [_read_scores(a) for a in several] for name, several in conditions.items()}
+    checked, touched = _gather(inputs)
+    summaries = [artifact.manifest.get("summary", {}) for artifact in inputs.values()]
+    leaks = [leak for summary in summaries for leak in summary.get("allowed_leaks", [])]
+    report: dict[str, dict[str, Any]] = {}
+    for one in chain.from_iterable(scores.values()):
+        for task in one.keys() - report.keys():
+            found = touched.get(task, set())
+            status = _status(task, checked, found, leaks)
+            is_known = status in ("clean", "touched")
+            kept = len(_clean(one[task], found))
+            report[task] = {
+                "status": status,
+                "checked": checked,
+                "documents": len(one[task]) - kept if is_known else None,
+                "n_clean": kept if is_known else None,
+                "score_clean": {
+                    name: _mean([_mean(_clean(each.get(task, []), found)) for each in several])
+                    if is_known
+                    else None
+                    for name, several in scores.items()
+                },
+            }
+    return {task: report[task] for task in sorted(report)}
+
+
+def _gather(inputs: Mapping[str, Artifact]) -> tuple[list[str], dict[str, set[int]]]:
+    """What was checked, and task -> touched documents."""
+    checked: dict[str, None] = {}
+    touched: dict[str, set[int]] = defaultdict(set)
+    for role, artifact in inputs.items():
+        if role.partition(":")[0] == "filter":
+            checked["candidates"] = None
+            found = _matches_of_filter(artifact)
+        elif role.startswith("tokens:") and artifact.manifest["config"].get("decontaminate"):
+            checked["sources"] = None
+            found = _matches_of_sources(artifact)
+        else:
+            continue
+        for match in found:
+            task, _, number = match.rpartition("-")
+            touched[task].add(int(number))
+    return list(checked), dict(touched)
+
+
+def _matches_of_filter(artifact: Artifact) -> Iterator[str]:
+    """Evaluated documents (`<task>-<doc_id>`) that candidates matched."""
+    for row in read_rejected(artifact.path, ["step", "match"]):
+        if row["step"] == _STEP:
+            yield str(row["match"])
+
+
+def _matches_of_sources(artifact: Artifact) -> Iterator[str]:
+    """Evaluated documents that documents of the mixture's sources held."""
+    for path in sorted(artifact.path.glob("*.dropped.jsonl")):
+        for record in read_jsonl(path):
+            _, mark, match = str(record["reason"]).partition(_MARK)
+            if mark:
+                yield match
+
+
+def _status(
+    task: str, checked: Sequence[str], touched: set[int], leaks: Sequence[Mapping[str, str]]
+) -> str:
+    named = re.compile(rf"(?<![\w-]){re.escape(task)}(?![\w-])")
+    if any(task == leak["task"] or named.search(leak["reason"]) for leak in leaks):
+        return "allowed_leak"
+    if not checked:
+        return "unknown"
+    return "touched" if touched else "clean"
+
+
+_Scores = list[tuple[int, str, float]]
+"""(doc_id, doc_hash, score) of one task."""
+
+
+def _read_scores(evaluation: Artifact) -> dict[str, _Scores]:
+    columns = columns_of("task", "doc_id", "doc_hash", "score")
+    table = read_own_table(evaluation.path / DOCUMENTS, columns).to_pydict()
+    scores: dict[str, _Scores] = defaultdict(list)
+    for task, *document in zip(*(table[column] for column in columns), strict=True):
+        scores[task].append((document[0], document[1], document[2]))
+    return dict(scores)
+
+
+def _clean(documents: _Scores, touched: set[int]) -> list[float]:
+    """Scores of the documents that are not touched; a copy of a touched one is touched as well."""
+    hashes = {doc_hash for doc_id, doc_hash, _ in documents if doc_id in touched}
+    return [score for _, doc_hash, score in documents if doc_hash not in hashes]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

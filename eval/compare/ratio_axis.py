@@ -1,0 +1,79 @@
+"""The one ratio that an ablation varies, and the fit of the macro average against it.
+
+Promises: a condition that differs from the control in more than its ratios is not on the axis; an
+ablation of anything else has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from eval.compare.scores import Evaluated
+from eval.statistics import fit, stats
+from tsqa.recipe import Recipe, arms_of, control_of, needed
+
+
+def ratio_axis(recipe: Recipe) -> dict[str, Any] | None:
+    """The one axis `mixture.<source>` of an ablation and its ratio per condition, or None.
+
+    A condition that differs from the control in more than its ratios (a format-matched one) is not
+    on the axis.
+    """
+    if recipe.ablation is None or len(recipe.ablation.axes) != 1:
+        return None
+    (axis,) = recipe.ablation.axes
+    source = axis.removeprefix("mixture.")
+    arms = list(arms_of(recipe).values())
+    control = next(arm for arm in arms if arm.condition == control_of(recipe))
+    ratios = {}
+    for arm in arms:
+        if _without_ratios(arm.recipe) == _without_ratios(control.recipe):
+            mixture = needed(arm.recipe.mixture, "mixture")
+            if source not in mixture.sources:
+                return None
+            ratios[arm.condition] = mixture.phases[0].ratios.get(source, 0.0)
+    return {"axis": axis, "ratios": ratios} if len(set(ratios.values())) == len(ratios) else None
+
+
+def fit_axis(
+    conditions: Mapping[str, Mapping[int, Evaluated]],
+    control: str,
+    axis: Mapping[str, Any],
+    confidence: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The fit of the macro average against the one ratio that the ablation varies.
+
+    Conditions that lack a seed of the control are left out.
+    """
+    seeds = list(conditions[control])
+    ratios = {name: ratio for name, ratio in axis["ratios"].items() if name in conditions}
+    names = sorted((n for n in ratios if list(conditions[n]) == seeds), key=lambda n: ratios[n])
+    means = np.array([[conditions[name][s].macro for s in seeds] for name in names])
+    units: dict[str, list[stats.Floats]] = {}
+    for task in conditions[control][seeds[0]].tasks:
+        for name in names:
+            scored = [conditions[name][s].scores[task] for s in seeds]
+            values = np.array([one.values for one in scored])
+            groups = scored[0].groups
+            units.setdefault(task, []).append(
+                values if groups is None else stats.group_units(values, groups)
+            )
+    fitted = fit.fit_ratios(
+        [ratios[name] for name in names],
+        means.mean(axis=1),
+        fit.covariance_of(units, means),
+        confidence=confidence,
+        seed=seed,
+    )
+    return {"axis": axis["axis"], "task": stats.MACRO, **fitted}
+
+
+def _without_ratios(recipe: Recipe) -> dict[str, Any]:
+    tree = recipe.model_dump(mode="json", exclude={"seed", "ablation"})
+    for phase in (tree["mixture"] or {}).get("phases", []):
+        del phase["ratios"]
+    return tree

@@ -1,0 +1,339 @@
+"""Find the evaluations that `tsqa compare RUN...` names: folders, or W&B runs of this disk.
+
+Promises: a run is what its artifact says, wherever its name came from; one without an evaluation
+here is a named gap; a W&B folder that is not whole is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eval.compare import stage as compare
+from eval.compare.scores import BASE, Evaluated, read
+from tsqa.errors import DataError
+from tsqa.recipe import read_suite
+from tsqa.store.artifact import Artifact, Store
+from tsqa.store.manifest import MANIFEST, read_manifest
+from tsqa.store.readers import Stages, read_own
+
+WANDB = "wandb:"
+_SEED = re.compile(r",seed=(-?\d+)$")
+_RUN_ID = re.compile(r"(?P<stage>[a-z]+)-(?P<fingerprint>[0-9a-f]{16})$")
+_OFFLINE = re.compile(r"(offline-)?run-\d{8}_\d{6}-(?P<id>.+)$")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One evaluation, or the reason why there is none."""
+
+    name: str
+    condition: str
+    seed: int | None
+    artifact: Artifact | None
+    tokens: int | None
+    """Training tokens; None: not trained here, or not known."""
+    gap: str = ""
+
+
+def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
+    """Every evaluation that the arguments name; `NAME=RUN` renames one.
+
+    A RUN is an evaluate or train artifact, a folder `runs/RECIPE`, an offline W&B folder, or
+    `wandb:ENTITY/PROJECT/RUN_ID` and `wandb:ENTITY/PROJECT/groups/NAME`, whose artifacts are looked
+    up in `runs`.
+    """
+    found: list[Found] = []
+    for argument in arguments:
+        name, equals, rest = argument.partition("=")
+        renamed = bool(equals) and not Path(argument).exists() and "/" not in name
+        some = list(_find(rest if renamed else argument, runs))
+        if renamed and len(some) == 1:
+            some = [_named(some[0], name)]
+        elif renamed:
+            raise DataError(f"{argument}: {len(some)} runs cannot all be called {name}")
+        found += some
+    taken = {(one.condition, one.seed) for one in found}
+    if len(taken) < len(found):
+        names = sorted(one.name for one in found)
+        twice = next(a for a, b in zip(names, [*names[1:], ""], strict=True) if a == b)
+        raise DataError(
+            f"compare: two runs are called {twice}", "name one of them: NAME=RUN, such as new=PATH"
+        )
+    return found
+
+
+def compare_runs(
+    arguments: Sequence[str],
+    runs: Path,
+    *,
+    control: str | None,
+    allow: frozenset[str],
+    bootstrap: int,
+    confidence: float,
+    suite: str | None = None,
+) -> dict[str, Any]:
+    """The content of deltas.json for runs named one by one.
+
+    The control is `control`, or that of a recipe's folder, or the first run.
+
+    `suite`: its macro averages are added where all their tasks were evaluated.
+    """
+    unknown = sorted(allow - compare.ALLOWABLE)
+    if unknown:
+        known = ", ".join(sorted(compare.ALLOWABLE))
+        raise DataError(f"--allow {', '.join(unknown)}: not something to allow", f"use: {known}")
+    found = find_runs(arguments, runs)
+    models, gaps = load(found, allow)
+    conditions = [one.condition for one in found if one.condition != BASE]
+    if not conditions:
+        raise DataError("compare: no run but the base was named", "name at least one arm")
+    return compare.compare(
+        models,
+        control=control or _control_of(arguments) or conditions[0],
+        bootstrap=bootstrap,
+        confidence=confidence,
+        seed=0,
+        macros=_macros(suite, models) if suite else None,
+        gaps=gaps,
+        allow=allow,
+    )
+
+
+def load(
+    found: Sequence[Found], allow: frozenset[str]
+) -> tuple[list[Evaluated], dict[str, tuple[str, str]]]:
+    """The evaluations and the gaps; different token budgets are refused unless allowed.
+
+    `seeds` in `allow` pairs runs that share no seed: by the order of each arm's seeds.
+    """
+    models = [
+        read(one.name, one.artifact, one.condition, one.seed)
+        for one in found
+        if one.artifact is not None
+    ]
+    budgets = {one.name: one.tokens for one in found if one.tokens is not None}
+    if len(set(budgets.values())) > 1 and "tokens" not in allow:
+        shown = ", ".join(f"{name} {tokens:,}" for name, tokens in budgets.items())
+        raise DataError(
+            f"compare: the runs were trained on different numbers of tokens: {shown}",
+            "compare runs of one budget, or add --allow tokens",
+        )
+    if "seeds" in allow:
+        models = _renumbered(models)
+    gaps = {one.name: (one.condition, one.gap) for one in found if one.artifact is None}
+    return models, gaps
+
+
+def _macros(suite: str, models: Sequence[Evaluated]) -> dict[str, list[str]]:
+    evaluated = set.intersection(*(set(model.tasks) for model in models)) if models else set()
+    macros: dict[str, list[str]] = read_suite(suite).get("macros", {})
+    return {name: tasks for name, tasks in macros.items() if set(tasks) <= evaluated}
+
+
+def _renumbered(models: Sequence[Evaluated]) -> list[Evaluated]:
+    counts: Counter[str] = Counter()
+    renumbered = []
+    for model in sorted(models, key=lambda one: one.seed or 0):
+        renumbered.append(replace(model, seed=counts[model.condition]))
+        counts[model.condition] += 1
+    order = {model.name: number for number, model in enumerate(models)}
+    return sorted(renumbered, key=lambda one: order[one.name])
+
+
+def _find(argument: str, runs: Path) -> Iterator[Found]:
+    if argument.startswith(WANDB):
+        yield from _of_wandb(argument, runs)
+        return
+    folder = Path(argument)
+    if not folder.is_dir():
+        raise DataError(
+            f"{argument}: no such folder",
+            "give an artifact, runs/RECIPE, an offline W&B folder, or wandb:ENTITY/PROJECT/RUN_ID",
+        )
+    folder = folder.resolve()
+    offline = _OFFLINE.match(folder.name)
+    if offline:
+        _check_offline(folder, offline["id"])
+        yield _of_run_id(offline["id"], runs, argument)
+    elif (folder / "stages.json").is_file():
+        yield from _of_recipe(folder)
+    elif (folder / MANIFEST).is_file():
+        store = Store(folder.parent.parent)
+        yield _of_artifact(store, folder.parent.name, folder.name, argument)
+    else:
+        raise DataError(
+            f"{folder}: neither an artifact ({MANIFEST}) nor the folder of a recipe (stages.json)",
+            "correct the path",
+        )
+
+
+def _of_recipe(folder: Path) -> Iterator[Found]:
+    """The base and every arm that the recipe compared last, or else has evaluated."""
+    store = Store(folder.parent / "artifacts")
+    stages = _stages(folder)
+    compared = store.find("compare", stages["compare"]) if "compare" in stages else None
+    roles = compared.manifest["inputs"] if compared else stages
+    own = {
+        role.removeprefix("arm:").removeprefix("evaluate:"): fingerprint
+        for role, fingerprint in roles.items()
+        if (role == BASE or role.startswith(("arm:", "evaluate:"))) and "@" not in role
+    }
+    if not own:
+        raise DataError(f"{folder}: its recipe has evaluated nothing", "tsqa eval RECIPE")
+    for name, fingerprint in own.items():
+        yield _describe(store, fingerprint, name)
+
+
+def _stages(folder: Path) -> dict[str, str]:
+    return read_own(folder / "stages.json", Stages)
+
+
+def _control_of(arguments: Sequence[str]) -> str | None:
+    """The control of the first recipe's folder among the arguments that has compared."""
+    for argument in arguments:
+        folder = Path(argument)
+        if not (folder / "stages.json").is_file():
+            continue
+        fingerprint = _stages(folder).get("compare")
+        if fingerprint is None:
+            continue
+        compared = Store(folder.parent / "artifacts").find("compare", fingerprint)
+        if compared is not None:
+            return str(compare.read_deltas(compared)["control"])
+    return None
+
+
+def _of_artifact(store: Store, stage: str, fingerprint: str, where: str) -> Found:
+    """An evaluate artifact, or the evaluation of a train artifact."""
+    if stage == "evaluate":
+        return _describe(store, fingerprint, _label_of(store, fingerprint))
+    if stage != "train":
+        raise DataError(
+            f"{where}: a `{stage}` artifact has no scores", "give an evaluate or train artifact"
+        )
+    evaluations = [
+        path.parent.name
+        for path in sorted((store.root / "evaluate").glob(f"*/{MANIFEST}"))
+        if read_manifest(path.parent).inputs.get("model") == fingerprint
+    ]
+    if len(evaluations) > 1:
+        listed = ", ".join(str(store.path_of("evaluate", one)) for one in evaluations)
+        raise DataError(f"{where}: evaluated more than once: {listed}", "give one of these")
+    if not evaluations:
+        name = _label_of(store, fingerprint)
+        return _gap(name, "trained, but not evaluated")
+    return _describe(store, evaluations[0], _label_of(store, evaluations[0]))
+
+
+def _of_run_id(run_id: str, runs: Path, where: str) -> Found:
+    """The artifact behind a W&B run of ours: its id is `<stage>-<fingerprint>`."""
+    known = _RUN_ID.match(run_id)
+    if known is None:
+        raise DataError(f"{where}: {run_id} is not the id of a tsqa run (<stage>-<fingerprint>)")
+    store = Store(runs / "artifacts")
+    if store.find(known["stage"], known["fingerprint"]) is None:
+        return _gap(run_id, f"its artifact is not in {store.root}")
+    return _of_artifact(store, known["stage"], known["fingerprint"], where)
+
+
+def _of_wandb(argument: str, runs: Path) -> Iterator[Found]:
+    import wandb
+
+    path = argument.removeprefix(WANDB)
+    head, slash, group = path.partition("/groups/")
+    try:
+        api = wandb.Api()
+        if slash:
+            filters = {"group": group, "jobType": "evaluate"}
+            ids = [str(run.id) for run in api.runs(head, filters=filters)]
+        else:
+            ids = [str(api.run(path).id)]
+    except (wandb.errors.CommError, wandb.errors.UsageError, ValueError) as error:
+        raise DataError(
+            f"{argument}: W&B does not answer: {error}",
+            "log in (wandb login), or give the folders under runs/",
+        ) from error
+    if not ids:
+        raise DataError(f"{argument}: the group has no evaluate runs", "correct the name")
+    for run_id in ids:
+        yield _of_run_id(run_id, runs, argument)
+
+
+def _check_offline(folder: Path, run_id: str) -> None:
+    """An offline folder must hold its whole log: a file that ends with the run's exit."""
+    log = folder / f"run-{run_id}.wandb"
+    if not log.is_file():
+        raise DataError(f"{folder}: {log.name} is missing", "copy the folder again, whole")
+    if not _ends_with_exit(log):
+        raise DataError(
+            f"{log}: ends before the run's exit: the folder is half copied, or the run was killed",
+            "copy the folder again, whole; or give the artifact itself",
+        )
+
+
+def _ends_with_exit(log: Path) -> bool:
+    """Whether an `exit` record is in the file and every record before it is whole.
+
+    The format is LevelDB's log (blocks of 32 KiB; crc, length, type) after a header of 7 bytes.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    data, position, parts = log.read_bytes(), 7, b""
+    block = 32768
+    while position + 7 <= len(data):
+        if block - position % block < 7:
+            position += block - position % block
+            continue
+        length = int.from_bytes(data[position + 4 : position + 6], "little")
+        kind, position = data[position + 6], position + 7
+        if position + length > len(data):
+            return False
+        parts += data[position : position + length]
+        position += length
+        if kind in (1, 4):  # full, or the last of several
+            record = wandb_internal_pb2.Record.FromString(parts)
+            parts = b""
+            if record.WhichOneof("record_type") == "exit":
+                return True
+    return False
+
+
+def _describe(store: Store, fingerprint: str, name: str) -> Found:
+    artifact = store.find("evaluate", fingerprint)
+    if artifact is None:
+        return _gap(name, f"its evaluation {fingerprint} is not in {store.root}")
+    trained = artifact.manifest["inputs"].get("model")
+    model = store.find("train", trained) if trained else None
+    if name == BASE:
+        return Found(name, name, None, artifact, None)
+    condition = _SEED.sub("", name)
+    seed = model.manifest["config"].get("seed") if model else _seed_of(name)
+    tokens = model.summary.get("tokens") if model else None
+    return Found(name, condition, seed, artifact, tokens)
+
+
+def _label_of(store: Store, fingerprint: str) -> str:
+    """What a recipe calls the artifact (the arm), else its fingerprint."""
+    for stages in sorted(store.root.parent.glob("*/stages.json")):
+        for label, value in _stages(stages.parent).items():
+            if value == fingerprint and ":" in label:
+                return label.partition(":")[2]
+    return fingerprint
+
+
+def _named(one: Found, name: str) -> Found:
+    return Found(name, _SEED.sub("", name), one.seed, one.artifact, one.tokens, one.gap)
+
+
+def _gap(name: str, reason: str) -> Found:
+    return Found(name, _SEED.sub("", name), _seed_of(name), None, None, reason)
+
+
+def _seed_of(name: str) -> int | None:
+    found = _SEED.search(name)
+    return int(found[1]) if found else None

@@ -1,0 +1,175 @@
+"""lm-eval's tasks and a model to ask: load each once, then evaluate task by task.
+
+Promises: fixed seeds; a task that cannot be loaded is a DataError that names it, and comes before
+any model is loaded; tasks that execute what the model writes are refused unless allowed, and then
+do it within the boundary of this machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import lm_eval.api.task
+import lm_eval.evaluator
+import torch
+
+import tsqa.tasks.lm_templates  # noqa: F401 - tasks render within bounds from here on
+from eval.harness.code_metric import bounded_metric, is_bounded
+from eval.harness.engines import ModelSettings, Progress, load_model
+from eval.harness.remote import RemoteModel
+from tsqa.console import console
+from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
+from tsqa.recipe import EvalSection
+from tsqa.sandbox import need_boundary
+from tsqa.store.process import share_gpus
+from tsqa.tasks.library import task_library
+
+# The stage has its own bar; lm-eval offers no switch for this one.
+lm_eval.api.task.tqdm = functools.partial(lm_eval.api.task.tqdm, disable=True)
+# Programs that describe the machine take a second, and would run for every task.
+lm_eval.evaluator.add_env_info = lm_eval.evaluator.get_git_commit_hash = lambda *_: None
+
+
+@contextmanager
+def open_model(
+    settings: ModelSettings, section: EvalSection, log: Path, on_progress: Progress
+) -> Iterator[Any]:
+    """lm-eval's model: in this process where one of transformers is enough, else in its own."""
+    if settings.backend == "hf" and section.processes == 1:
+        yield _load_here(settings, on_progress)
+        return
+    model = RemoteModel(settings, _environments(settings, section), log, on_progress)
+    try:
+        yield model
+    finally:
+        model.close()
+
+
+def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str, Any]]:
+    """Name in `eval.tasks` -> its leaf tasks, each once, in order, with their data at hand."""
+    library = task_library(include)
+    seen: set[str] = set()
+    found: dict[str, dict[str, Any]] = {}
+    unsafe: set[str] = set()
+    for name in section.tasks:
+        if name not in library.manager.all_tasks:
+            place = f"in {include}" if include else "in lm-eval"
+            raise DataError(
+                f"eval.tasks: {name}: no such task {place}",
+                "known there: " + ", ".join(sorted(library.manager.all_subtasks)[:20]),
+            )
+        for leaf in library.expand([name]):
+            if library.config(leaf).get("unsafe_code"):
+                _need_allowed(leaf, section.allow_code)
+                unsafe.add(leaf)
+        try:
+            with _metrics(section) if unsafe else nullcontext():
+                loaded: Mapping[str, Any] = library.manager.load([name])["tasks"]
+        except TsqaError:
+            raise
+        except Exception as error:
+            raise _broken(name, error) from error
+        for leaf in unsafe & loaded.keys():
+            if not section.unguarded_code and not is_bounded(loaded[leaf]):
+                raise _unguarded(leaf)
+        found[name] = {leaf: task for leaf, task in loaded.items() if leaf not in seen}
+        seen.update(loaded)
+    return found
+
+
+def evaluate_task(
+    model: Any, task: Any, include: Path | None, section: EvalSection
+) -> dict[str, Any]:
+    """lm-eval's raw result for one loaded task."""
+    try:
+        raw: dict[str, Any] = lm_eval.simple_evaluate(
+            model=model,
+            tasks=[task],
+            num_fewshot=section.num_fewshot,
+            limit=section.limit,
+            task_manager=task_library(include).manager,
+            bootstrap_iters=0,
+            log_samples=True,
+            apply_chat_template=section.chat_template,
+            system_instruction=section.system_instruction,
+            confirm_run_unsafe_code=section.allow_code,
+            random_seed=section.seed,
+            numpy_random_seed=section.seed,
+            torch_random_seed=section.seed,
+            fewshot_random_seed=section.seed,
+        )
+    except (TsqaError, MemoryError):
+        raise
+    except Exception as error:
+        raise _broken(task.task_name, error) from error
+    return raw
+
+
+def _load_here(settings: ModelSettings, on_progress: Progress) -> Any:
+    try:
+        return load_model(settings, on_progress)
+    except Exception as error:
+        raise CheckpointError(
+            f"{settings.checkpoint}: does not load: {type(error).__name__}: {error}",
+            "train again, or fix model.path",
+        ) from error
+
+
+def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[str, str]]:
+    """What each process finds in its environment beside this one's."""
+    cores = str(max(1, (os.cpu_count() or 1) // section.processes))
+    shared = {"TOKENIZERS_PARALLELISM": "false"}
+    each = 1
+    if settings.backend == "vllm":
+        each = section.tensor_parallel
+        shared |= {
+            # One process: nothing is orphaned.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_KVCACHE_SPACE": str(section.kv_cache_gib),
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+    if section.processes > 1 and not torch.cuda.is_available():
+        # vLLM would bind every process to the same cores.
+        shared |= {"OMP_NUM_THREADS": cores, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    gpus = share_gpus(section.processes, each, "eval.processes or eval.tensor_parallel")
+    return [shared | devices for devices in gpus]
+
+
+def _need_allowed(task: str, allowed: bool) -> None:
+    if not allowed:
+        raise RecipeError(
+            f"eval.tasks: {task} executes code that the model writes, on this machine",
+            "set eval.allow_code=true to run it within a boundary, or leave the task out",
+        )
+
+
+@contextmanager
+def _metrics(section: EvalSection) -> Iterator[None]:
+    boundary = need_boundary("eval.unguarded_code", section.unguarded_code)
+    console.print(f"  programs run within {boundary.described}", style="dim")
+    if section.unguarded_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    with bounded_metric(boundary):
+        yield
+
+
+def _unguarded(task: str) -> RecipeError:
+    return RecipeError(
+        f"eval.tasks: {task} executes code that the model writes by means of its own, unguarded",
+        "set eval.unguarded_code=true in a container that holds nothing of value, or leave the "
+        "task out",
+    )
+
+
+def _broken(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"eval.tasks: {name} cannot be evaluated: {type(error).__name__}: {error}",
+        "check the task's YAML, its splits and data files, and the network where they are remote",
+    )

@@ -1,0 +1,134 @@
+"""The primary metric of a task, and whether it can be compared at all.
+
+Guarantees: the primary metric is fixed by the task alone -
+  multiple_choice: `acc`, or `acc_norm` where the task has no `acc`;
+  generate_until:  `exact_match`, or pass@1 of code, under the filter `flexible-extract`, or else
+                   the first filter;
+  anything else:   `acc`;
+and it is the plain mean of its documents' scores, higher being better, since the statistics
+resample documents. What the configurations tell of that is refused before any work starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tsqa.errors import DataError, RecipeError
+from tsqa.recipe import EvalSection, task_problem
+from tsqa.tasks.library import TaskLibrary, task_library
+
+_PREFERRED_FILTER = "flexible-extract"
+_METRICS = {
+    "multiple_choice": ["acc", "acc_norm"],
+    "generate_until": ["exact_match", "pass@1", "pass_at_1"],
+}
+_EXPANDED = {"pass_at_k": "pass@1", "pass@k": "pass@1"}
+"""Metrics that lm-eval reports under another name, by their `k`."""
+_PROBES = ([0.0, 1.0, 1.0, 0.0, 1.0], [0.25, 1.0], [1.0, 0.5, 0.0, 0.0, 0.0, 0.75, 1.0])
+_FIX = "leave the task out, or give it a metric that averages its documents, such as {}"
+
+
+def check_metrics(section: EvalSection, include: Path | None) -> None:
+    """Refuse tasks whose primary metric is no mean over documents, by their configurations alone.
+
+    Raises RecipeError that names every such task of `eval.tasks`, what it reports, and the fix.
+    """
+    try:
+        library = task_library(include)
+        leaves = library.expand(section.tasks)
+    except DataError as error:
+        raise RecipeError(f"eval.tasks: {error}") from error
+    for leaf in leaves:
+        if problem := task_problem(leaf):
+            raise RecipeError(f"eval.tasks: the task {leaf!r}: {problem}", "rename it in its YAML")
+    problems = {leaf: problem for leaf in leaves if (problem := metric_problem(library, leaf))}
+    if problems:
+        shown = "".join(f"\n    {leaf}: {problem}" for leaf, problem in problems.items())
+        raise RecipeError(
+            f"eval.tasks: no delta can be computed for {len(problems)} of the tasks, as documents "
+            f"are resampled:{shown}",
+            _FIX.format("acc or exact_match"),
+        )
+
+
+def metric_problem(library: TaskLibrary, task: str) -> str:
+    """Why a task cannot be compared; empty where it can, or where only its data will tell."""
+    from lm_eval.api.task import ALL_OUTPUT_TYPES
+
+    config = library.config(task)
+    if "class" in config or "unknown" in config:
+        return ""
+    kind = str(config.get("output_type") or "generate_until")
+    if kind not in ALL_OUTPUT_TYPES:
+        return f"its output_type {kind!r} is none of {', '.join(ALL_OUTPUT_TYPES)}"
+    if kind == "loglikelihood_rolling":
+        return "it scores running text (perplexity), which has no score per document"
+    entries = _metric_entries(config, kind)
+    wanted = _METRICS.get(kind, ["acc"])
+    chosen = next((name for name in wanted if name in entries), None)
+    if chosen is None:
+        reported = ", ".join(entries) or "nothing"
+        return f"it reports {reported}, and none of {', '.join(wanted)}"
+    entry = entries[chosen]
+    if entry.get("higher_is_better") is False:
+        return f"its {chosen} is better when lower"
+    if not _is_mean(library, task, chosen, entry.get("aggregation")):
+        return f"its {chosen} is aggregated by {entry['aggregation']}, which is no mean"
+    return ""
+
+
+def pick_metric(task: str, kind: str, samples: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The primary metric and the filter under which it is read; see the module docstring."""
+    filters = list(dict.fromkeys(str(sample["filter"]) for sample in samples))
+    chosen = _PREFERRED_FILTER if _PREFERRED_FILTER in filters else filters[0]
+    available = {str(metric) for sample in samples for metric in sample["metrics"]}
+    wanted = _METRICS.get(kind, ["acc"])
+    for metric in wanted:
+        if metric in available:
+            return metric, chosen
+    raise DataError(
+        f"eval.tasks: {task} ({kind}) has none of {wanted}; it reports "
+        f"{', '.join(sorted(available)) or 'nothing'}",
+        _FIX.format(wanted[0]),
+    )
+
+
+def _metric_entries(config: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+    """Metric -> its entry in `metric_list`, under the name that its scores will have."""
+    from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
+
+    given = config.get("metric_list")
+    if given is None:
+        return {name: {} for name in DEFAULT_METRIC_REGISTRY.get(kind, [])}
+    if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
+        return {}
+    found: dict[str, Mapping[str, Any]] = {}
+    for entry in given:
+        # A reference to a function is kept as `<folder>/<module>.<function>`.
+        name = str(entry.get("metric", "")).rpartition("/")[2].rpartition(".")[2]
+        found[_EXPANDED.get(name, name)] = entry
+    return found
+
+
+def _is_mean(library: TaskLibrary, task: str, metric: str, aggregation: Any) -> bool:
+    """Whether an aggregation gives the mean; a function is asked, as its name says nothing."""
+    from lm_eval.api.registry import get_aggregation, get_metric_aggregation
+
+    if aggregation is None:
+        # lm-eval takes the mean where neither the task nor its registry names one.
+        function = get_metric_aggregation(metric)
+        return function is None or _averages(function)
+    if isinstance(aggregation, str) and "/" not in aggregation:
+        return _averages(get_aggregation(aggregation))
+    return _averages(library.imported(task, f"the aggregation of {metric}", aggregation))
+
+
+def _averages(function: Callable[[list[float]], Any] | None) -> bool:
+    try:
+        return function is not None and all(
+            abs(float(function(list(probe))) - sum(probe) / len(probe)) < 1e-9 for probe in _PROBES
+        )
+    except Exception:  # noqa: BLE001 - an aggregation of other things than numbers may raise anything
+        return False

@@ -1,0 +1,306 @@
+"""The rows of one comparison: two models on the same documents, task by task.
+
+Promises: both models are compared on exactly the same documents or not at all; equal inputs give
+equal numbers, whatever the order of tasks or documents.
+
+Several training seeds: eval/statistics/crossed.py. One seed: a percentile bootstrap over documents,
+or over document groups where the task has them (a passage with its questions is one draw); it does
+not cover the spread between training seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eval.statistics import crossed
+from eval.statistics.stats import (
+    MACRO,
+    POWER,
+    Floats,
+    bootstrap_means,
+    group_sums,
+    group_units,
+    macro_name,
+    mcnemar,
+    minimum_detectable_effect,
+    p_value,
+    sign_flip_means,
+    standard_error,
+    with_imaginary,
+)
+from tsqa.errors import DataError
+
+_SIGN_FLIPS = 20_000
+Key = tuple[int, str]
+"""doc_id and doc_hash of a document."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model on one task: a score per document, and the document's group where there is one."""
+
+    keys: list[Key]
+    values: Floats
+    groups: list[str] | None = None
+
+    @classmethod
+    def of(cls, documents: Iterable[tuple[Key, float, str | None]], where: str) -> Scored:
+        """Sort the documents; one that appears twice, or lacks a group others have, is refused."""
+        rows = sorted(documents, key=lambda row: row[0])
+        for one, two in itertools.pairwise(rows):
+            if one[0] == two[0]:
+                raise DataError(f"{where}: doc_id {one[0][0]} appears twice")
+        groups = [group for *_, group in rows if group is not None]
+        if groups and len(groups) < len(rows):
+            raise DataError(
+                f"{where}: {len(rows) - len(groups)} of {len(rows)} documents have no group",
+                "give every document of the task a group, or none",
+            )
+        values = np.array([score for _, score, _ in rows], dtype=np.float64)
+        return cls([key for key, *_ in rows], values, groups or None)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One row of the table: a model against its reference on one task, or on a macro average."""
+
+    task: str
+    n: int
+    reference: float
+    score: float
+    delta: float
+    low: float
+    high: float
+    p: float
+    mde: float
+    """Smallest true difference that this sample would reveal with 80% power, tested alone."""
+    stderr: float
+    seeds: int
+    p_mcnemar: float | None
+    """Exact McNemar test: one seed, scores 0 or 1, no document groups."""
+    method: str
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The differences of one comparison on one task, by seed and unit (document or group)."""
+
+    n: int
+    reference: float
+    score: float
+    differences: Floats
+    """seeds x documents"""
+    units: Floats
+    """seeds x units; the mean over the units is the mean over the documents."""
+    sums: Floats
+    """seeds x units, before linearisation: what changes sign under the null hypothesis."""
+    is_grouped: bool
+
+
+def compare_models(
+    reference: Sequence[Mapping[str, Scored]],
+    model: Sequence[Mapping[str, Scored]],
+    *,
+    label: str,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    macros: Mapping[str, Sequence[str]] | None = None,
+    pooled: Mapping[str, crossed.Spread] | None = None,
+) -> list[Delta]:
+    """One row per task, then `macro` over all tasks and one row per entry of `macros`.
+
+    `reference` and `model` hold the tasks' scores per training seed, in the same order of seeds.
+    `pooled` is the spread between seeds of every arm of the table together, per row's task.
+    `label` names the comparison in errors.
+    """
+    samples = _samples(reference, model, label)
+    averages = {MACRO: list(samples), **(macros or {})}
+    for name, tasks in averages.items():
+        absent = sorted(set(tasks) - samples.keys())
+        if absent or not tasks:
+            raise DataError(
+                f"{label}: eval.macros.{name} averages {', '.join(absent) or 'no task'}, "
+                "which was not evaluated",
+                f"use tasks of eval.tasks: {', '.join(samples)}",
+            )
+    if len(model) > 1:
+        return _rows_of_seeds(samples, averages, confidence, pooled or {})
+    return _rows_of_one_seed(samples, averages, label, bootstrap, confidence, seed)
+
+
+def pair(reference: Scored, model: Scored, where: str) -> None:
+    """Both score sets must hold the same documents and only finite scores."""
+    if reference.keys != model.keys:
+        odd = sorted(set(reference.keys) ^ set(model.keys))
+        raise DataError(
+            f"{where}: the two models were not scored on the same documents "
+            f"({len(reference.keys)} and {len(model.keys)} documents, {len(odd)} unpaired, "
+            f"for example doc_id {odd[0][0]} hash {odd[0][1][:12]})",
+            "evaluate both with the same task files and the same eval.limit",
+        )
+    if not reference.keys:
+        raise DataError(f"{where}: no documents")
+    if reference.groups != model.groups:
+        raise DataError(
+            f"{where}: the two models' documents are grouped differently",
+            "evaluate both with the same eval.groups",
+        )
+    for scored in (reference, model):
+        bad = np.flatnonzero(~np.isfinite(scored.values))
+        if bad.size:
+            raise DataError(
+                f"{where}: score {scored.values[bad[0]]} of doc_id {scored.keys[bad[0]][0]} "
+                f"is not a number ({bad.size} such documents)",
+                "evaluate again; a diverged model gives NaN",
+            )
+
+
+def _samples(
+    reference: Sequence[Mapping[str, Scored]], model: Sequence[Mapping[str, Scored]], label: str
+) -> dict[str, _Sample]:
+    tasks = set(model[0])
+    for side in (*reference, *model):
+        if set(side) != tasks:
+            odd = sorted(set(side) ^ tasks)
+            raise DataError(f"{label}: tasks evaluated on one side only: {', '.join(odd)}")
+    samples = {}
+    for task in sorted(tasks):
+        first = reference[0][task]
+        for other in (*reference, *model):
+            pair(first, other[task], f"{label}: {task}")
+        before = np.array([side[task].values for side in reference])
+        after = np.array([side[task].values for side in model])
+        differences = after - before
+        units = sums = differences
+        if first.groups is not None:
+            units = group_units(differences, first.groups)
+            sums = group_sums(differences, first.groups) * units.shape[-1] / differences.shape[-1]
+        samples[task] = _Sample(
+            n=differences.shape[1],
+            reference=float(before.mean()),
+            score=float(after.mean()),
+            differences=differences,
+            units=units,
+            sums=sums,
+            is_grouped=first.groups is not None,
+        )
+    return samples
+
+
+def _rows_of_one_seed(
+    samples: Mapping[str, _Sample],
+    averages: Mapping[str, Sequence[str]],
+    label: str,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+) -> list[Delta]:
+    rows: dict[str, Delta] = {}
+    resampled, flipped = {}, {}
+    for task, sample in samples.items():
+        units = sample.units[0]
+        draws = bootstrap_means(
+            with_imaginary(units), bootstrap, _rng(seed, label, task, "bootstrap")
+        )
+        flips = sign_flip_means(sample.sums[0], _SIGN_FLIPS, _rng(seed, label, task, "flip"))
+        grouped = sample.is_grouped
+        mcnemar_p = None if grouped else mcnemar(sample.differences[0])
+        method = "cluster bootstrap" if grouped else "bootstrap"
+        rows[task] = _bootstrapped(
+            task, {task: sample}, draws, flips, standard_error(units), confidence, method, mcnemar_p
+        )
+        resampled[task], flipped[task] = draws, flips
+    for name, tasks in averages.items():
+        rows[macro_name(name)] = _bootstrapped(
+            macro_name(name),
+            {task: samples[task] for task in tasks},
+            np.mean([resampled[task] for task in tasks], axis=0),
+            np.mean([flipped[task] for task in tasks], axis=0),
+            math.sqrt(sum(rows[task].stderr ** 2 for task in tasks)) / len(tasks),
+            confidence,
+            "bootstrap",
+        )
+    return list(rows.values())
+
+
+def _bootstrapped(
+    task: str,
+    samples: Mapping[str, _Sample],
+    draws: Floats,
+    flips: Floats,
+    spread: float,
+    confidence: float,
+    method: str,
+    mcnemar_p: float | None = None,
+) -> Delta:
+    delta = _mean_delta(samples)
+    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Delta(
+        **_described(task, samples),
+        low=min(float(low), delta),
+        high=max(float(high), delta),
+        p=p_value(delta, flips),
+        mde=minimum_detectable_effect(spread, confidence),
+        stderr=spread,
+        p_mcnemar=mcnemar_p,
+        method=method,
+    )
+
+
+def _rows_of_seeds(
+    samples: Mapping[str, _Sample],
+    averages: Mapping[str, Sequence[str]],
+    confidence: float,
+    pooled: Mapping[str, crossed.Spread],
+) -> list[Delta]:
+    parts = {task: crossed.of_documents(sample.units) for task, sample in samples.items()}
+    covered = {**{task: [task] for task in samples}, **averages}
+    rows = []
+    for name, tasks in covered.items():
+        task = name if name in samples else macro_name(name)
+        means = np.mean([samples[t].units.mean(axis=1) for t in tasks], axis=0)
+        parts_of = [parts[t] for t in tasks]
+        estimate = crossed.estimate(means, parts_of, pooled.get(task))
+        low, high = estimate.interval(confidence)
+        rows.append(
+            Delta(
+                **_described(task, {t: samples[t] for t in tasks}),
+                low=low,
+                high=high,
+                p=estimate.p_value(),
+                mde=estimate.detectable(confidence, POWER),
+                stderr=estimate.stderr,
+                p_mcnemar=None,
+                method=estimate.method + (", groups" if samples[tasks[0]].is_grouped else ""),
+            )
+        )
+    return rows
+
+
+def _described(task: str, samples: Mapping[str, _Sample]) -> dict[str, Any]:
+    own = list(samples.values())
+    return {
+        "task": task,
+        "n": sum(sample.n for sample in own),
+        "reference": float(np.mean([sample.reference for sample in own])),
+        "score": float(np.mean([sample.score for sample in own])),
+        "delta": _mean_delta(samples),
+        "seeds": len(own[0].differences),
+    }
+
+
+def _mean_delta(samples: Mapping[str, _Sample]) -> float:
+    return float(np.mean([sample.differences.mean() for sample in samples.values()]))
+
+
+def _rng(seed: int, *names: Any) -> np.random.Generator:
+    digest = hashlib.sha256("\x00".join(map(str, (seed, *names))).encode()).digest()
+    return np.random.default_rng(list(digest))

@@ -1,0 +1,139 @@
+"""What a comparison could detect, before anything runs: `tsqa run --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from eval.statistics import stats
+from tsqa.recipe import Recipe, arms_of, control_of, needed
+from tsqa.tasks.library import count_documents, evaluated_split
+
+_SIZES = Path(__file__).parent / "task_sizes.yaml"
+
+
+def planned_table(
+    recipe: Recipe,
+    *,
+    include: Path | None = None,
+    previous: Mapping[str, Any] | None = None,
+) -> Table:
+    """Per task: documents, and the smallest difference found with 80% power.
+
+    `include` is the folder of task YAMLs where it exists; `previous` an earlier deltas.json of the
+    recipe, whose discordance (share of documents that change) replaces the assumed one.
+    """
+    section = needed(recipe.eval, "eval")
+    arms = list(arms_of(recipe).values())
+    conditions = {arm.condition for arm in arms}
+    seeds = len({arm.seed for arm in arms if arm.condition == control_of(recipe)})
+    has_base = recipe.model is not None and recipe.model.config is None
+    comparisons = len(conditions) - 1 + has_base
+    counts = document_counts(section.tasks, include, section.limit)
+    shares = discordance_of(previous)
+    rows = {task: [task] for task in counts} | {stats.MACRO: list(counts)}
+    rows |= {stats.macro_name(name): list(tasks) for name, tasks in section.macros.items()}
+    macro_rows = len(rows) - len(counts)
+    table = Table(
+        title=f"Smallest difference found with {stats.POWER:.0%} power, in points",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+        caption=_assumptions(seeds, comparisons, shares),
+        caption_justify="left",
+    )
+    table.add_column("task", no_wrap=True)
+    for column in ("documents", "alone", "in this table"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, tasks in rows.items():
+        known = [counts.get(task) for task in tasks]
+        sizes = [n for n in known if n]
+        cells = ["unknown"] * 2
+        if sizes and len(sizes) == len(known):
+            family = macro_rows if stats.is_macro(name) else len(counts)
+            tail = (1 - section.confidence) / 2 / max(1, family * comparisons)
+            cells = [
+                f"{100 * _detectable(tasks, sizes, shares, seeds, len(conditions), confidence):.1f}"
+                for confidence in (section.confidence, 1 - tail)
+            ]
+        shown = f"{sum(sizes):,}" if sizes and len(sizes) == len(known) else "unknown"
+        table.add_row(Text(name), shown, *cells)
+    return table
+
+
+def document_counts(
+    tasks: Sequence[str], include: Path | None, limit: int | None
+) -> dict[str, int | None]:
+    """Documents per task: lines of its local JSONL, else the published size, else None."""
+    sizes: dict[str, int | None] = yaml.safe_load(_SIZES.read_text(encoding="utf-8"))["documents"]
+    local = _local_counts(include) if include is not None and include.is_dir() else {}
+    counts: dict[str, int | None] = {}
+    for task in tasks:
+        count = local.get(task, sizes.get(task) if include is None else None)
+        counts[task] = min(count, limit or count) if count else None
+    return counts
+
+
+def discordance_of(previous: Mapping[str, Any] | None) -> dict[str, float]:
+    """Task -> variance of a document's difference, over the one-seed rows of a deltas.json."""
+    found: dict[str, list[float]] = {}
+    for row in previous["rows"] if previous else ():
+        if row.get("seeds") == 1 and not stats.is_macro(row["task"]) and row["stderr"] > 0:
+            found.setdefault(row["task"], []).append(row["stderr"] ** 2 * row["n"])
+    return {task: median(values) for task, values in found.items()}
+
+
+def _detectable(
+    tasks: Sequence[str],
+    sizes: Sequence[int],
+    shares: Mapping[str, float],
+    seeds: int,
+    arms: int,
+    confidence: float,
+) -> float:
+    variances = [shares.get(task, stats.DISCORDANCE) for task in tasks]
+    return stats.planned_mde(sizes, seeds, discordance=variances, confidence=confidence, arms=arms)
+
+
+def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> str:
+    changed = f"{stats.DISCORDANCE:.0%} of the documents change (assumed)"
+    if shares:
+        changed = f"documents change as in the last run ({changed} where it has none)"
+    told = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
+    if seeds > 1:
+        told += (
+            f"; {stats.REPEATED:.0%} of that repeats in every seed; seeds differ by "
+            f"{100 * stats.SEED_SD:.1f} points (assumed)"
+        )
+    else:
+        told += "; nothing is known of the spread between seeds"
+    return f"{told}. `in this table`: after the Holm correction's first step."
+
+
+def _local_counts(include: Path) -> dict[str, int]:
+    """Task -> lines of the JSONL that it is scored on, of every YAML in the folder."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda loader, node: None)
+    counts = {}
+    for path in sorted(include.glob("*.yaml")):
+        try:
+            config = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):  # no task of lm-eval's either
+            continue
+        if not isinstance(config, dict) or not isinstance(config.get("task"), str):
+            continue
+        count = count_documents(config, evaluated_split(config))
+        if count is not None:
+            counts[config["task"]] = count
+    return counts

@@ -1,0 +1,38 @@
+"""The training benchmarks still run, on a small model and any machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.train_runs import ENVIRONMENT, ROOT
+
+pytestmark = pytest.mark.engine
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], env=ENVIRONMENT, cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("model", ["dense", "hybrid"])
+def test_the_device_benchmark_runs_on_a_small_model(model: str) -> None:
+    printed = run(
+        "tests.benchmarks.gpu_train", "--small", "--model", model, "--length", "64", "--rows", "2",
+        "--steps", "2", "--peak", "0.1",
+    )  # fmt: skip
+    assert re.search(rf"{model} .* 64 .*\d+ .*\d\.\d\d%", printed), printed
+    assert "steps 6 to 7; torch 2." in printed
+
+
+def test_the_step_benchmark_measures_every_side() -> None:
+    printed = run("tests.benchmarks.train_step", "--rounds", "1", "--steps", "1")
+    assert re.search(r"overhead over bare torch: -?\d+\.\d+%", printed), printed
+    assert re.search(r"speed against the Trainer: \d+\.\d+ x", printed), printed

@@ -1,0 +1,267 @@
+"""Promises of `tsqa compare RUN...`: runs are found by folder or W&B id, gaps and misfits named."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+from typer.testing import CliRunner
+
+from eval.compare import runs
+from eval.harness import stage as harness
+from tests.support.sealed import seal_artifact
+from tsqa.cli.app import app
+from tsqa.errors import DataError
+from tsqa.store.artifact import write_json
+
+N = 200
+
+
+def fingerprint(number: int) -> str:
+    return f"{number:016x}"
+
+
+def add_evaluation(
+    root: Path, number: int, rate: float, *, seed: int = 0, tokens: int = 1000, **changes: Any
+) -> Path:
+    """A train artifact and its evaluation, both of this number; return the evaluation."""
+    trained, evaluation = (
+        root / "artifacts" / s / fingerprint(number) for s in ("train", "evaluate")
+    )
+    for folder in (trained, evaluation):
+        folder.mkdir(parents=True)
+    seal_artifact(trained, config={"seed": seed}, summary={"tokens": tokens})
+    count = changes.get("n", N)
+    scores = (np.random.default_rng(0).random(count) < rate).astype(float)
+    scores = changes.pop("scores", scores)
+    documents = [
+        {"task": "day", "doc_id": i, "doc_hash": f"h{i}", "metric": "acc", "score": float(score)}
+        | {"question": "q", "answer": "a", "prediction": "a"}
+        for i, score in enumerate(scores)
+    ]
+    harness._write_documents(evaluation / harness.DOCUMENTS, {"day": {"documents": documents}})
+    task = {"metric": "acc", "version": 1, "num_fewshot": 0, "kind": "multiple_choice", "n": count}
+    task |= {"score": float(np.mean(scores))} | changes
+    write_json(evaluation / harness.RESULTS, {"tasks": {"day": task}, "macro": task["score"]})
+    seal_artifact(evaluation, inputs={"model": fingerprint(number)})
+    return evaluation
+
+
+def add_recipe(root: Path, name: str, arms: dict[str, int]) -> Path:
+    folder = root / name
+    folder.mkdir()
+    stages = {f"evaluate:{arm}": fingerprint(number) for arm, number in arms.items()}
+    write_json(folder / "stages.json", {**stages, "filter": "f", "other/evaluate": "f"})
+    return folder
+
+
+def compare_runs(root: Path, *arguments: str | Path, **options: Any) -> dict[str, Any]:
+    settings = {"control": None, "allow": frozenset(), "bootstrap": 500, "confidence": 0.95}
+    return runs.compare_runs(list(map(str, arguments)), root, **settings | options)
+
+
+def test_a_recipe_folder_gives_its_base_and_arms_by_seed(tmp_path: Path) -> None:
+    arms = {"base": 1, "synthetic=0,seed=1": 2, "synthetic=0,seed=2": 3}
+    arms |= {"synthetic=0.5,seed=1": 4, "synthetic=0.5,seed=2": 5}
+    for name, number in arms.items():
+        seed = int(name[-1]) if name != "base" else 0
+        add_evaluation(tmp_path, number, 0.6 if "0.5" in name else 0.2, seed=seed)
+    deltas = compare_runs(tmp_path, add_recipe(tmp_path, "recipe", arms))
+    assert deltas["seeds"] == {"synthetic=0": [1, 2], "synthetic=0.5": [1, 2]}
+    assert deltas["control"] == "synthetic=0" and deltas["has_base"]
+    assert {row["seeds"] for row in deltas["rows"]} == {2}
+
+
+def test_a_folder_that_has_compared_gives_those_arms_and_that_control(tmp_path: Path) -> None:
+    for number, rate in enumerate((0.2, 0.6, 0.9), 1):
+        add_evaluation(tmp_path, number, rate)
+    folder = add_recipe(tmp_path, "recipe", {"old": 1, "low": 2, "high": 3})
+    compared = tmp_path / "artifacts" / "compare" / fingerprint(4)
+    compared.mkdir(parents=True)
+    inputs = {"arm:low": fingerprint(2), "arm:high": fingerprint(3), "filter": "f"}
+    deltas = compare_runs(tmp_path, folder, control="high")
+    write_json(compared / "deltas.json", deltas)
+    seal_artifact(compared, inputs=inputs)
+    stages = json.loads((folder / "stages.json").read_text())
+    write_json(folder / "stages.json", {**stages, "compare": fingerprint(4)})
+    deltas = compare_runs(tmp_path, folder)
+    assert deltas["control"] == "high" and deltas["arms"] == ["low"]
+
+
+def test_artifacts_are_called_by_their_recipe_and_can_be_renamed(tmp_path: Path) -> None:
+    one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6)
+    add_recipe(tmp_path, "recipe", {"synthetic=0.5": 2})
+    trained = tmp_path / "artifacts" / "train" / fingerprint(2)
+    deltas = compare_runs(tmp_path, one, trained)
+    assert deltas["control"] == fingerprint(1) and deltas["arms"] == ["synthetic=0.5"]
+    deltas = compare_runs(tmp_path, f"old={one}", f"new={two}", control="new")
+    assert deltas["control"] == "new" and deltas["arms"] == ["old"]
+    with pytest.raises(DataError, match=f"(?s)two runs are called {fingerprint(1)}.*NAME=RUN"):
+        compare_runs(tmp_path, one, one)
+
+
+def test_a_run_without_an_evaluation_is_a_marked_gap(tmp_path: Path) -> None:
+    one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6)
+    three = add_evaluation(tmp_path, 3, 0.6)
+    for file in three.iterdir():
+        file.unlink()
+    three.rmdir()
+    lost = tmp_path / "artifacts" / "train" / fingerprint(3)
+    deltas = compare_runs(tmp_path, one, two, lost)
+    assert deltas["arms"] == [fingerprint(2)]
+    assert deltas["gaps"][fingerprint(3)]["reason"] == "trained, but not evaluated"
+    assert "no result (trained, but not evaluated)" in deltas["caveat"]
+    with pytest.raises(DataError, match=r"no evaluation \(trained, but not evaluated\)"):
+        compare_runs(tmp_path, lost, one)
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("tokens", {"tokens": 2000}),
+        ("version", {"version": 2}),
+        ("num_fewshot", {"num_fewshot": 5}),
+    ],
+)
+def test_what_differs_is_refused_by_name_unless_allowed(
+    tmp_path: Path, key: str, change: dict[str, Any]
+) -> None:
+    one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6, **change)
+    with pytest.raises(DataError, match=rf"(?s){key}.*--allow {key}"):
+        compare_runs(tmp_path, one, two)
+    assert compare_runs(tmp_path, one, two, allow=frozenset({key}))["arms"] == [fingerprint(2)]
+
+
+def test_different_documents_are_refused_even_when_all_is_allowed(tmp_path: Path) -> None:
+    one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6, n=N - 1)
+    with pytest.raises(DataError, match=r"day: n is 200 for .* and 199 for"):
+        compare_runs(tmp_path, one, two, allow=frozenset({"tokens", "version"}))
+    with pytest.raises(DataError, match="--allow documents: not something to allow"):
+        compare_runs(tmp_path, one, two, allow=frozenset({"documents"}))
+
+
+def test_seeds_that_differ_are_paired_only_on_request(tmp_path: Path) -> None:
+    one, two = add_evaluation(tmp_path, 1, 0.2, seed=7), add_evaluation(tmp_path, 2, 0.6, seed=8)
+    with pytest.raises(DataError, match="no seed in common"):
+        compare_runs(tmp_path, one, two)
+    deltas = compare_runs(tmp_path, one, two, allow=frozenset({"seeds"}))
+    assert deltas["rows"][0]["seeds"] == 1
+
+
+def test_nan_scores_and_documents_lost_from_the_file_are_refused(tmp_path: Path) -> None:
+    one = add_evaluation(tmp_path, 1, 0.2)
+    broken = add_evaluation(tmp_path, 2, 0.2, scores=[0.0] * (N - 1) + [float("nan")], score=0.0)
+    with pytest.raises(DataError, match="score nan of doc_id 199"):
+        compare_runs(tmp_path, one, broken)
+    short = add_evaluation(tmp_path, 3, 0.2, scores=[0.0] * (N - 1))
+    with pytest.raises(DataError, match=r"day: 199 documents, but results\.json says 200"):
+        compare_runs(tmp_path, one, short)
+
+
+def test_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:
+    one = add_evaluation(tmp_path, 1, 0.2)
+    with pytest.raises(DataError, match="no such folder"):
+        compare_runs(tmp_path, one, tmp_path / "absent")
+    with pytest.raises(DataError, match="neither an artifact"):
+        compare_runs(tmp_path, one, tmp_path)
+    with pytest.raises(DataError, match="has evaluated nothing"):
+        compare_runs(tmp_path, add_recipe(tmp_path, "empty", {}))
+    with pytest.raises(DataError, match="no run but the base"):
+        compare_runs(tmp_path, add_recipe(tmp_path, "only_base", {"base": 1}))
+
+
+def offline_run(root: Path, run_id: str) -> Path:
+    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+    run = wandb.init(project="t", id=run_id, mode="offline", dir=str(root), settings=settings)
+    run.log({"x": 1})
+    run.finish()
+    wandb.teardown()  # the log is written by another process, which this waits for
+    (folder,) = (root / "wandb").glob(f"offline-run-*-{run_id}")
+    return folder
+
+
+def test_an_offline_folder_leads_to_its_artifact(
+    tmp_path: Path,
+) -> None:
+    one = add_evaluation(tmp_path, 1, 0.2)
+    add_evaluation(tmp_path, 2, 0.6)
+    folder = offline_run(tmp_path, f"evaluate-{fingerprint(2)}")
+    assert compare_runs(tmp_path, one, folder)["arms"] == [fingerprint(2)]
+    elsewhere = runs.find_runs([str(folder)], tmp_path / "other")
+    assert elsewhere[0].artifact is None and "is not in" in elsewhere[0].gap
+
+
+def test_a_half_synced_folder_is_refused(tmp_path: Path) -> None:
+    one = add_evaluation(tmp_path, 1, 0.2)
+    add_evaluation(tmp_path, 2, 0.6)
+    folder = offline_run(tmp_path, f"evaluate-{fingerprint(2)}")
+    log = folder / f"run-evaluate-{fingerprint(2)}.wandb"
+    log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
+    with pytest.raises(DataError, match="ends before the run's exit"):
+        compare_runs(tmp_path, one, folder)
+    log.unlink()
+    with pytest.raises(DataError, match=r"\.wandb is missing"):
+        compare_runs(tmp_path, one, folder)
+
+
+class FakeRun:
+    def __init__(self, run_id: str) -> None:
+        self.id = run_id
+
+
+class FakeApi:
+    """W&B holds two evaluations, one of which was made on another machine."""
+
+    def run(self, path: str) -> FakeRun:
+        return FakeRun(path.rsplit("/", 1)[1])
+
+    def runs(self, path: str, filters: dict[str, str]) -> list[FakeRun]:
+        assert path == "me/project" and filters["jobType"] == "evaluate"
+        numbers = [1, 2, 99] if filters["group"] == "ablation" else []
+        return [FakeRun(f"evaluate-{fingerprint(number)}") for number in numbers]
+
+
+def test_wandb_runs_and_groups_lead_to_the_artifacts_of_this_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_evaluation(tmp_path, 1, 0.2)
+    add_evaluation(tmp_path, 2, 0.6)
+    monkeypatch.setattr(wandb, "Api", FakeApi)
+    deltas = compare_runs(tmp_path, "wandb:me/project/groups/ablation")
+    assert deltas["arms"] == [fingerprint(2)]
+    (gap,) = deltas["gaps"].values()
+    assert "is not in" in gap["reason"]
+    ids = [f"wandb:me/project/evaluate-{fingerprint(number)}" for number in (2, 1)]
+    assert compare_runs(tmp_path, *ids)["control"] == fingerprint(2)
+    with pytest.raises(DataError, match="the group has no evaluate runs"):
+        compare_runs(tmp_path, "wandb:me/project/groups/nothing")
+    with pytest.raises(DataError, match="not the id of a tsqa run"):
+        compare_runs(tmp_path, "wandb:me/project/abc123")
+
+
+def test_a_recipe_keeps_its_own_control() -> None:
+    result = CliRunner().invoke(app, ["compare", "recipe.yaml", "--control", "x"])
+    assert result.exit_code == 1 and "a recipe names its own control" in str(result.exception)
+
+
+def test_the_command_writes_the_same_numbers_to_every_format(tmp_path: Path) -> None:
+    one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6)
+    out = {kind: tmp_path / f"deltas.{kind}" for kind in ("csv", "md", "json")}
+    arguments = ["compare", f"old={one}", f"new={two}", "--bootstrap", "500", "--published"]
+    for kind, path in out.items():
+        arguments += [f"--{kind}", str(path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    deltas = json.loads(out["json"].read_text())
+    with out["csv"].open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [float(row["delta"]) for row in rows] == [row["delta"] for row in deltas["rows"]]
+    shown = f"{100 * deltas['rows'][0]['delta']:+.1f}"
+    assert (
+        "| new - old | day | 200 | 1 | " in out["md"].read_text() and shown in out["md"].read_text()
+    )

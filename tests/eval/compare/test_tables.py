@@ -1,0 +1,52 @@
+"""Promises of eval.tables: every task is shown, no cell wraps, no arm is lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from eval.compare import tables
+from tests.support.invented_arms import deltas_of, evaluated
+
+
+def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
+    rates = {"day": 0.2, "[unit]": 0.4}
+    deltas = deltas_of(evaluated("base", rates), evaluated("c", rates), evaluated("x", rates))
+    console = Console(file=io.StringIO(), width=160)
+    tables.print_table(json.loads(json.dumps(deltas)), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for word in ("day", "[unit]", "macro", "base", "no detectable change", "training seeds"):
+        assert word in shown
+    tables.write_csv(tmp_path / "deltas.csv", deltas["rows"])
+    with (tmp_path / "deltas.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 6 and float(rows[0]["delta"]) == 0
+
+
+def test_no_cell_of_a_narrow_table_wraps_and_no_arm_is_lost() -> None:
+    arms = ["without enrichment", "enriched,format_matched", "synthetic=0.125,seeds.tasks=none"]
+    models = [evaluated(name, {"day": 0.2, "unit": 0.3}) for name in ("base", "c", *arms)]
+    deltas = deltas_of(*models)
+    shown = {}
+    for width in (60, 200):
+        console = Console(file=io.StringIO(), width=width)
+        tables.print_table(deltas, console)
+        shown[width] = console.file.getvalue().partition("Macro average")[0]  # type: ignore[attr-defined]
+    assert shown[200].count(" day ") == 1 and shown[60].count(" day ") == 2
+    for word in ("without", "enrichment", "format_matched", "=0.125,", "seeds.tasks", "=none"):
+        assert shown[60].count(word) == shown[200].count(word) == 1
+    for condition in (
+        "control |replaced=0%",
+        "synthetic|=0.125,|votes=3",
+        "exact |duplicates |only",
+    ):
+        assert tables._header(condition.replace("|", "")).plain == "\n".join(
+            line.rstrip() for line in condition.split("|")
+        )
+    for row in deltas["rows"]:
+        interval = tables.points(row).partition(" ")[2]
+        assert shown[60].count(interval) == shown[200].count(interval)

@@ -1,0 +1,122 @@
+"""Promises of the backends: processes and engines do not change scores; a death is explained."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.harness import stage as harness
+from eval.harness.engines import ModelSettings, resolve_backend
+from eval.harness.remote import RemoteModel
+from tests.eval.harness.test_stage import context_of, read
+from tests.support.tiny_eval import make_model, make_tasks
+from tsqa.errors import EngineError
+
+TASKS = ["tiny_choice", "tiny_number"]
+TOLERANCE = 1e-3
+"""Nats by which the log-probability of a choice may differ between the engines, in float32."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("world")
+    make_model(root / "trained" / "hf")
+    make_model(root / "dense" / "hf", "nemotron")
+    make_tasks(root / "tasks")
+    return root
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    found: list[dict[str, Any]] = pyarrow.parquet.read_table(out / harness.DOCUMENTS).to_pylist()
+    return found
+
+
+def test_several_processes_give_the_scores_of_one(world: Path, tmp_path: Path) -> None:
+    outs = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        # batch_size 1: no padding, and so no difference in rounding either.
+        harness.run(context_of(world, out, TASKS, processes=processes, batch_size=1, num_fewshot=2))
+        outs.append(read(out))
+    assert outs[0] == outs[1]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("model", ["trained", "dense"])
+def test_vllm_and_transformers_agree(world: Path, tmp_path: Path, model: str) -> None:
+    found = {}
+    for backend in ("hf", "vllm"):
+        out = tmp_path / backend
+        harness.run(context_of(world, out, TASKS, model, backend=backend, kv_cache_gib=1))
+        found[backend] = rows(out)
+        assert json.loads((out / harness.RESULTS).read_text())["backend"] == backend
+    for one, other in zip(found["hf"], found["vllm"], strict=True):
+        assert one["doc_hash"] == other["doc_hash"]
+        assert one["loglikelihoods"] == pytest.approx(other["loglikelihoods"], abs=TOLERANCE)
+        assert one["prediction"] == other["prediction"]
+
+
+def test_a_process_that_dies_is_explained(world: Path, tmp_path: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    settings = ModelSettings("hf", str(world / "trained" / "hf"), 4, None, 1, False)
+    model = RemoteModel(settings, [{}], tmp_path / "engine.log", lambda done, asked: None)
+    try:
+        pid = model.pids[0]
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match=r"was killed by signal 9 while it served .*trained"):
+            model.loglikelihood([Instance("loglikelihood", {}, ("a", " b"), 0)])
+    finally:
+        model.close()
+
+
+def test_a_process_that_cannot_load_its_model_shows_its_log(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    settings = ModelSettings("hf", str(tmp_path), 4, None, 1, False)
+    with pytest.raises(EngineError, match=r"transformers ended while it served(.|\n)*model_type"):
+        RemoteModel(settings, [{}], tmp_path / "engine.log", lambda done, asked: None)
+
+
+def test_auto_is_transformers_without_a_gpu_and_says_why(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    checkpoint = str(world / "trained" / "hf")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_backend("auto", checkpoint) == ("hf", "no GPU here")
+    assert resolve_backend("vllm", checkpoint)[0] == "vllm"
+
+
+@pytest.mark.engine
+def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.benchmarks import evaluate
+
+    monkeypatch.setattr("sys.argv", ["evaluate", "--rounds", "1", "--documents", "6"])
+    evaluate.main()
+    assert "scores identical: True" in capsys.readouterr().out
+
+
+@pytest.mark.engine
+def test_every_task_of_the_shipped_suites_is_known_to_lm_eval() -> None:
+    from eval.harness.metrics import metric_problem
+    from tsqa.recipe import SUITES, EvalSection
+    from tsqa.tasks.library import task_library
+
+    library = task_library(None)
+    for path in SUITES.glob("*.yaml"):
+        section = EvalSection.model_validate({"suite": path.stem})
+        # One leaf a name: each counts once in a macro average.
+        assert library.expand(section.tasks) == section.tasks
+        for task in section.tasks:
+            assert metric_problem(library, task) == ""

@@ -1,0 +1,137 @@
+"""Promises of eval.planned: the effect stated before a run is the one the run can find."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from eval.statistics import crossed, planned, stats
+from tests.benchmarks.coverage import Design, simulate
+from tests.support.tiny_eval import make_tasks
+from tsqa.recipe import Recipe
+
+
+def test_the_planned_effect_is_found_with_the_stated_power_by_one_seed() -> None:
+    rng = np.random.default_rng(0)
+    n, rounds, share = 400, 400, 0.2
+    effect = stats.planned_mde([n], 1, discordance=[share], confidence=0.95)
+    chances = [(share - effect) / 2, 1 - share, (share + effect) / 2]
+    found = 0
+    for _ in range(rounds):
+        p = stats.mcnemar(rng.choice([-1.0, 0.0, 1.0], n, p=chances))
+        assert p is not None
+        found += p <= 0.05
+    assert abs(found / rounds - 0.8) <= 0.03 + 3 * math.sqrt(0.16 / rounds)
+
+
+def test_the_planned_effect_agrees_with_the_one_found_after_for_several_seeds() -> None:
+    rng = np.random.default_rng(1)
+    after, shares, repeats = [], [], []
+    for _ in range(40):
+        scores = simulate(Design(seeds=5, documents=400), rng)
+        differences = scores[1] - scores[0]
+        shares.append(float(np.mean(differences**2)))
+        repeats.append(float(np.mean(differences[0] * differences[1])))
+        one = crossed.estimate(differences.mean(axis=1), [crossed.of_documents(differences)])
+        after.append(one.detectable(0.95, 0.8))
+    share = float(np.mean(shares))
+    before = stats.planned_mde(
+        [400],
+        5,
+        discordance=[share],
+        confidence=0.95,
+        repeated=float(np.mean(repeats)) / share,
+        seed_sd=0.0,
+    )
+    assert before == pytest.approx(np.median(after), rel=0.15)
+
+
+def test_more_documents_seeds_and_tasks_detect_less() -> None:
+    def mde(n: list[int], seeds: int) -> float:
+        return stats.planned_mde(n, seeds, discordance=[0.2] * len(n), confidence=0.95)
+
+    assert mde([400], 1) == pytest.approx(mde([100], 1) / 2)
+    assert mde([100], 3) > mde([100], 5) > mde([100], 10)
+    assert mde([100, 100], 1) == pytest.approx(mde([100], 1) / math.sqrt(2))
+
+
+def test_the_planned_effect_of_pooled_arms_is_found_with_about_the_stated_power() -> None:
+    rng = np.random.default_rng(2)
+    arms, seeds, n, rounds, share, sd = 5, 3, 200, 300, 0.2, 0.02
+    effect = stats.planned_mde(
+        [n], seeds, discordance=[share], confidence=0.95, arms=arms, seed_sd=sd
+    )
+    found = 0
+    for _ in range(rounds):
+        scores = (
+            rng.normal(0, sd / math.sqrt(2), (arms, seeds, 1))
+            + rng.normal(0, math.sqrt(share / 4), (arms, 1, n))
+            + rng.normal(0, math.sqrt(share / 4), (arms, seeds, n))
+        )
+        differences = scores[1] - scores[0] + effect
+        documents = [crossed.of_documents(differences)]
+        pooled = crossed.pool(scores.mean(axis=2))
+        found += crossed.estimate(differences.mean(axis=1), documents, pooled).p_value() <= 0.05
+    assert abs(found / rounds - 0.77) <= 0.04 + 3 * math.sqrt(0.16 / rounds)
+
+
+def recipe_of(include: Path | None, tasks: list[str], limit: int | None = None) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "x",
+            "model": {"path": "m"},
+            "mixture": {
+                "sources": {"human": {"path": "a"}, "synthetic": {"path": "b"}},
+                "phases": [{"tokens": 64, "ratios": {"human": 0.5, "synthetic": 0.5}}],
+            },
+            "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
+            "eval": {"tasks": tasks, "include": include and str(include), "limit": limit},
+            "ablation": {
+                "axes": {"mixture.synthetic": [0.0, 0.5]},
+                "seeds": [1, 2, 3],
+                "control": {"mixture.synthetic": 0.0},
+            },
+        }
+    )
+
+
+def shown(recipe: Recipe, include: Path | None) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(planned.planned_table(recipe, include=include))
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_documents_are_counted_from_local_data_and_limited(tmp_path: Path) -> None:
+    folder = make_tasks(tmp_path / "tasks", count=6)
+    tasks = ["tiny_choice", "tiny_number", "absent"]
+    assert planned.document_counts(tasks, folder, None) == {
+        "tiny_choice": 6,
+        "tiny_number": 6,
+        "absent": None,
+    }
+    assert planned.document_counts(["tiny_choice"], folder, 4) == {"tiny_choice": 4}
+    assert planned.document_counts(["gsm8k"], None, None) == {"gsm8k": 1319}
+
+
+def test_the_table_says_unknown_and_states_its_assumptions(tmp_path: Path) -> None:
+    text = shown(recipe_of(None, ["gsm8k", "never_heard_of"]), None)
+    by_task = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    assert by_task["never_heard_of"] == by_task["macro"] == ["unknown"] * 3
+    assert by_task["gsm8k"][0] == "1,319"
+    alone, corrected = map(float, by_task["gsm8k"][1:])
+    assert 0 < alone < corrected
+    told = " ".join(text.split())
+    assert "3 seed(s), 2 comparison(s)" in told and "20% of the documents change (assumed)" in told
+
+
+def test_an_earlier_run_replaces_the_assumed_share_of_changes() -> None:
+    row = {"task": "gsm8k", "seeds": 1, "stderr": 0.01, "n": 1000}
+    previous = json.loads(json.dumps({"rows": [row, {**row, "task": "macro"}]}))
+    assert planned.discordance_of(previous) == {"gsm8k": pytest.approx(0.1)}
+    assert planned.discordance_of(None) == {}

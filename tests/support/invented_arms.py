@@ -1,0 +1,44 @@
+"""Evaluations of arms that nobody trained, and their comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eval.compare import stage as compare
+from eval.compare.scores import Evaluated
+from eval.statistics.paired import Scored
+
+
+def evaluated(
+    name: str, rates: dict[str, float], n: int = 300, *, seed: int | None = None, **changes: Any
+) -> Any:
+    scores, tasks = {}, {}
+    for task, rate in rates.items():
+        noise = np.random.default_rng(len(task)).random(n)
+        if seed is not None:
+            noise = noise + np.random.default_rng([seed, len(name)]).normal(0, 0.02, n)
+        values = (noise < rate).astype(float)
+        rows = [((i, f"h{i}"), float(v), None) for i, v in enumerate(values)]
+        scores[task] = Scored.of(rows, task)
+        tasks[task] = {
+            "metric": "acc",
+            "version": 1.0,
+            "num_fewshot": 0,
+            "kind": "multiple_choice",
+            "n": n,
+            "score": float(values.mean()),
+        } | changes
+    macro = float(np.mean([task["score"] for task in tasks.values()]))
+    return Evaluated(name, name, seed, tasks, macro, scores)
+
+
+def deltas_of(*models: Any, control: str = "c", **options: Any) -> dict[str, Any]:
+    return compare.compare(
+        models, control=control, bootstrap=500, confidence=0.95, seed=0, **options
+    )
+
+
+def seeded(name: str, rate: float, *seeds: int) -> list[Any]:
+    return [evaluated(name, {"day": rate, "unit": 0.3}, seed=seed) for seed in seeds]

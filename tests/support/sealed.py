@@ -1,0 +1,33 @@
+"""Artifacts that a test writes by hand, sealed as a stage would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tsqa.store.artifact import write_json
+from tsqa.store.manifest import MANIFEST, Manifest, seal
+
+
+def seal_artifact(folder: Path, **fields: Any) -> None:
+    """Write the manifest of `<store>/<stage>/<fingerprint>`, as its files are now."""
+    made: dict[str, Any] = {
+        "config": {},
+        "inputs": {},
+        "summary": {},
+        "created": "2030-01-01T00:00:00Z",
+        **fields,
+        "stage": folder.parent.name,
+        "fingerprint": folder.name,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / MANIFEST, seal(folder, Manifest(**made)).model_dump())
+
+
+def reseal(folder: Path, **fields: Any) -> None:
+    """Change some fields of a manifest, and seal the files as they are now."""
+    import json
+
+    manifest = json.loads((folder / MANIFEST).read_text())
+    kept = {key: manifest[key] for key in ("config", "inputs", "summary", "created")}
+    seal_artifact(folder, **{**kept, **fields})

@@ -1,0 +1,165 @@
+"""A tiny student over two tokenized sources, and training runs of it in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.paths import REPOSITORY
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import load_recipe
+from tsqa.store.artifact import Artifact
+
+ROOT = REPOSITORY
+STEPS = 12
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "WANDB_MODE": "disabled",
+    "PYTHONPATH": str(ROOT),
+    "HF_HUB_OFFLINE": "1",
+}
+HYBRID = {
+    "model_type": "nemotron_h",
+    "hidden_size": 32,
+    "layers_block_type": ["linear_attention", "full_attention", "mlp"],
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+    "intermediate_size": 64,
+    "ssm_state_size": 16,
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "n_groups": 1,
+    "chunk_size": 16,
+    "max_position_embeddings": 64,
+}
+EXPERTS = {
+    **HYBRID,
+    "layers_block_type": ["linear_attention", "moe", "full_attention", "moe"],
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "moe_shared_expert_intermediate_size": 16,
+}
+
+
+def write_recipe(folder: Path, model: dict[str, Any]) -> Path:
+    """Two sources of 60 documents, tokenized; 12 steps of 8 rows."""
+    generator = random.Random(0)
+    for name, words in (("web", 60), ("qa", 9)):
+        with (folder / f"{name}.jsonl").open("w") as handle:
+            for _ in range(60):
+                count = generator.randint(1, words)
+                text = " ".join(str(generator.randint(0, 99)) for _ in range(count))
+                handle.write(json.dumps({"text": f"{name}: {text}"}) + "\n")
+    recipe = {
+        "name": "tiny",
+        "runs": str(folder / "runs"),
+        "model": {"config": model},
+        "tokenizer": {"train_on": [str(folder / "web.jsonl")], "vocab_size": 320},
+        "mixture": {
+            "sources": {n: {"path": str(folder / f"{n}.jsonl")} for n in ("web", "qa")},
+            "phases": [{"tokens": STEPS * 256, "ratios": {"web": 0.6, "qa": 0.4}}],
+            "max_repetition": 50,
+        },
+        "train": {
+            "sequence_length": 32,
+            "global_batch_tokens": 256,
+            "micro_batch_size": 4,
+            "lr": 3e-3,
+            "clip": 0.5,
+            "precision": "fp32",
+            "log_every": 1,
+        },
+        "tracking": {"mode": "disabled"},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    Pipeline(load_recipe(path), path, []).run(until="tokenize")
+    return path
+
+
+def command(path: Path, *overrides: str, processes: int = 0) -> list[str]:
+    """`python -m train`, or with `processes` the same under `accelerate launch`."""
+    launcher: list[str] = ["-m", "train"]
+    if processes:
+        config = str(ROOT / "launch" / "accelerate" / "cpu2.yaml")
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", config,
+                    "--num_processes", str(processes), "-m", "train"]  # fmt: skip
+    return [sys.executable, *launcher, str(path), *overrides]
+
+
+def prepare(path: Path, runs: Path) -> None:
+    """Give `runs` the recipe's tokens."""
+    if not runs.exists():
+        tokenized = Path(load_recipe(path).runs) / "artifacts" / "tokenize"
+        shutil.copytree(tokenized, runs / "artifacts" / "tokenize")
+
+
+def train(path: Path, runs: Path, *overrides: str, processes: int = 0) -> Artifact:
+    """Train to the end in a fresh process; return the artifact."""
+    prepare(path, runs)
+    values = (*overrides, f"runs={runs}")
+    subprocess.run(command(path, *values, processes=processes), env=ENVIRONMENT, check=True)
+    return finished(runs)
+
+
+def stop_after(path: Path, runs: Path, step: int, *overrides: str, processes: int = 0) -> Path:
+    """Kill a run once the checkpoint of `step` is there; return its `.partial` folder."""
+    prepare(path, runs)
+    values = (*overrides, f"runs={runs}", f"train.checkpoint_every={step}")
+    process = subprocess.Popen(command(path, *values, processes=processes), env=ENVIRONMENT)
+    try:
+        found = wait_for(runs / "artifacts" / "train", f"*.partial/checkpoints/step-{step:08d}")
+    finally:
+        process.kill()
+        process.wait()
+    return found.parent.parent
+
+
+def fail(path: Path, runs: Path, *overrides: str, processes: int = 0) -> str:
+    """What a run that must fail prints, on one line."""
+    prepare(path, runs)
+    done = subprocess.run(
+        command(path, *overrides, f"runs={runs}", processes=processes),
+        env={**ENVIRONMENT, "COLUMNS": "1000"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def finished(runs: Path) -> Artifact:
+    (manifest,) = (runs / "artifacts" / "train").glob("*/manifest.json")
+    return Artifact(manifest.parent, json.loads(manifest.read_text()))
+
+
+def metrics(artifact: Artifact) -> list[dict[str, Any]]:
+    """The logged metrics but for what the machine decides."""
+    measured = ("train/tokens_per_second", "throughput/", "memory/")
+    return [{k: v for k, v in r.items() if not k.startswith(measured)} for r in records(artifact)]
+
+
+def records(artifact: Artifact, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    lines = (artifact.path / name).read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def wait_for(folder: Path, pattern: str, seconds: float = 90) -> Path:
+    deadline = time.monotonic() + seconds
+    while not (folder.is_dir() and (found := next(folder.glob(pattern), None))):
+        assert time.monotonic() < deadline, f"{folder}/{pattern} did not appear"
+        time.sleep(0.002)
+    return found

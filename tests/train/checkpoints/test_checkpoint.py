@@ -1,0 +1,100 @@
+"""Checkpoints: a damaged one is refused by name, a foreign one is never loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pytest
+
+from train.checkpoints.checkpoint import MANIFEST, Checkpoints, verify
+from train.data.mixture import MixturePlan, plan
+from tsqa.errors import CheckpointError
+from tsqa.recipe import MixtureSection, TrainSection
+from tsqa.store.artifact import write_json
+
+TRAIN = TrainSection(sequence_length=8, global_batch_tokens=64, lr=1)
+
+
+def make_plan(seed: int = 0) -> MixturePlan:
+    mixture = MixtureSection.model_validate(
+        {"sources": {"web": {"path": "x"}}, "phases": [{"tokens": 640, "ratios": {"web": 1}}]}
+    )
+    return plan(mixture, TRAIN, {"web": 80}, seed)
+
+
+def checkpoints(folder: Path, **values: object) -> Checkpoints:
+    return Checkpoints(folder, make_plan(), **values)  # type: ignore[arg-type]
+
+
+def write(folder: Path, step: int, seed: int = 0) -> Path:
+    made = folder / f"step-{step:08d}"
+    made.mkdir(parents=True)
+    files = {}
+    for name in ("rank-0", "rank-1"):
+        (made / name).write_bytes(b"w" * step)
+        mark = hashlib.sha256(b"w" * step).hexdigest()
+        files[name] = {"bytes": step, "sha256": mark}
+    identity = make_plan(seed).identity
+    manifest = {"step": step, "plan": identity, "processes": 2, "state": {}, "files": files}
+    write_json(made / MANIFEST, manifest)
+    return made
+
+
+DAMAGE = {
+    "truncated": (b"w" * 19, "rank-1 has 19 bytes, expected 20"),
+    "bit-flipped": (b"w" * 19 + b"v", "sha256 of rank-1 differs"),
+    "missing": (None, "rank-1 has None bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_refused_by_name_and_an_older_one_used_when_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    write(tmp_path, 10)
+    broken = write(tmp_path, 20) / "rank-1"
+    content, problem = DAMAGE[kind]
+    if content is None:
+        broken.unlink()
+    else:
+        broken.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"step-00000020 is damaged: .*{problem}"):
+        checkpoints(tmp_path).newest()
+    with caplog.at_level(logging.WARNING):
+        found = checkpoints(tmp_path, older=True).newest()
+    assert found is not None
+    assert found["step"] == 10
+    assert problem in caplog.text
+
+
+def test_a_checkpoint_without_manifest_is_refused(tmp_path: Path) -> None:
+    (write(tmp_path, 10) / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="step-00000010 is damaged"):
+        verify(tmp_path / "step-00000010")
+    with pytest.raises(CheckpointError, match="step-00000010 is damaged"):
+        checkpoints(tmp_path).newest()
+
+
+def test_another_plan_is_refused_with_the_differing_keys(tmp_path: Path) -> None:
+    write(tmp_path, 10, seed=7)
+    with pytest.raises(CheckpointError, match="seed: 7 -> 0"):
+        checkpoints(tmp_path).newest()
+
+
+def test_an_unfinished_checkpoint_does_not_count(tmp_path: Path) -> None:
+    write(tmp_path, 10).rename(tmp_path / "step-00000010.tmp")
+    assert checkpoints(tmp_path).newest() is None
+
+
+def test_permanent_checkpoints_outlive_the_run(tmp_path: Path) -> None:
+    for step in (10, 15, 20):
+        write(tmp_path, step)
+    (tmp_path / "step-00000025.tmp").mkdir()
+    (tmp_path / "model").mkdir()
+    checkpoints(tmp_path, keep_every=10).finish()
+    kept = {"step-00000010", "step-00000020", "model"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    checkpoints(tmp_path).finish()
+    assert not tmp_path.exists()

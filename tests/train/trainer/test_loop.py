@@ -1,0 +1,193 @@
+"""Training under accelerate + DeepSpeed: equal losses, exact resume, faithful export."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from tests.support.train_runs import (
+    ENVIRONMENT,
+    HYBRID,
+    STEPS,
+    command,
+    metrics,
+    prepare,
+    train,
+    wait_for,
+    write_recipe,
+)
+from train.checkpoints.export import export_checkpoint
+from train.data.mixture import plan
+from train.data.stream import IGNORED, TokenStore, read_batch
+from train.model.build import build_model
+from train.model.isolation import forward_arguments, isolate
+from train.model.optimizer import build_optimizer
+from train.trainer.schedule import learning_rate
+from tsqa.errors import TsqaError
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import Recipe, load_recipe
+from tsqa.store.artifact import Artifact
+from tsqa.store.stage import StageContext
+from tsqa.store.tracking import Tracker
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def recipe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hybrid student over two sources, tokenized."""
+    return write_recipe(tmp_path_factory.mktemp("train"), HYBRID)
+
+
+def silent_context(recipe: Recipe) -> StageContext:
+    (manifest,) = Path(recipe.runs).glob("artifacts/tokenize/*/manifest.json")
+    tokens = Artifact(manifest.parent, json.loads(manifest.read_text()))
+    return StageContext(recipe, {"tokenize": tokens}, tokens.path, Tracker.silent())
+
+
+def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
+    """The same training without DeepSpeed: whole batches, one process."""
+    from transformers import AutoTokenizer
+
+    context = silent_context(recipe)
+    folder = context.inputs["tokenize"].path
+    model = build_model(context, AutoTokenizer.from_pretrained(folder / "tokenizer"))
+    isolate(model, torch.device("cpu"))
+    section = recipe.train
+    optimizer = build_optimizer(model, section)
+    store = TokenStore(folder)
+    made = plan(recipe.mixture, section, store.rows, recipe.seed)
+    losses, norms = [], []
+    for step in range(made.steps):
+        rows = range(step * made.batch_rows, (step + 1) * made.batch_rows)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(section, rows, made.total_rows)
+        batch = read_batch(store, made, rows.start, len(rows))
+        logits = model(**forward_arguments(model.config, batch)).logits
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+        loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), section.clip)))
+        losses.append(loss.item())
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, losses, norms
+
+
+@pytest.fixture(scope="module")
+def reference(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """One process, two micro-batches per step, ZeRO-1."""
+    return train(recipe_path, tmp_path_factory.mktemp("one") / "runs", "train.keep_every=6")
+
+
+def test_accumulated_losses_and_the_export_equal_plain_torch(
+    recipe_path: Path, reference: Artifact
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, losses, norms = plain_torch(load_recipe(recipe_path))
+    found = metrics(reference)
+    assert [r["train/loss"] for r in found] == pytest.approx(losses, abs=1e-5)
+    assert [r["train/grad_norm"] for r in found] == pytest.approx(norms, rel=1e-4)
+    exported = AutoModelForCausalLM.from_pretrained(reference.path / "hf", dtype=torch.float32)
+    tokens = torch.arange(40)[None]
+    logits = [each.eval()(tokens).logits for each in (exported, model)]
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-3)
+    tokenizer = AutoTokenizer.from_pretrained(reference.path / "hf")
+    assert exported.config.eos_token_id == tokenizer.eos_token_id
+    drawn = {name: s["drawn"] for name, s in reference.summary["sources"].items()}
+    assert sum(drawn.values()) == reference.summary["tokens"] == STEPS * 256
+
+
+def test_too_little_data_is_refused_before_a_job_starts(
+    recipe_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(recipe_path, ["mixture.max_repetition=0.1"])
+    pipeline = Pipeline(recipe, recipe_path, [])
+    with pytest.raises(TsqaError, match=r"mixture\.max_repetition"):
+        pipeline.run(until="train")
+    assert "train:main" in capsys.readouterr().err
+    assert not list(pipeline.folder.glob("logs/*"))
+
+
+@pytest.mark.parametrize(("stage", "offload", "micro"), [(3, "none", 2), (2, "optimizer", 1)])
+def test_two_processes_that_share_the_state_give_the_same_losses(
+    recipe_path: Path, reference: Artifact, tmp_path: Path, stage: int, offload: str, micro: int
+) -> None:
+    split = train(
+        recipe_path, tmp_path / "runs", f"train.micro_batch_size={micro}",
+        f"train.zero_stage={stage}", f"train.offload={offload}", "train.keep_every=6", processes=2,
+    )  # fmt: skip
+    for key in ("train/loss", "train/loss/qa", "train/grad_norm"):
+        expected = [record.get(key, 0.0) for record in metrics(reference)]
+        found = [record.get(key, 0.0) for record in metrics(split)]
+        assert found == pytest.approx(expected, abs=1e-5, rel=1e-4), key
+    exports = []
+    for run, name in ((split, "split"), (reference, "whole")):
+        export_checkpoint(run.path / "checkpoints" / "step-00000006", tmp_path / name)
+        exports.append(load_file(tmp_path / name / "model.safetensors"))
+    torch.testing.assert_close(*exports, atol=2e-4, rtol=1e-3)
+
+
+def test_killed_and_terminated_runs_end_bit_for_bit_the_same(
+    recipe_path: Path, reference: Artifact, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    prepare(recipe_path, runs)
+    values = (f"runs={runs}", "train.checkpoint_every=2")
+    for number, (step, sign) in enumerate([(2, signal.SIGKILL), (6, signal.SIGTERM)]):
+        process = subprocess.Popen(command(recipe_path, *values), env=ENVIRONMENT)
+        try:
+            wait_for(runs / "artifacts" / "train", f"*.partial/checkpoints/step-{step:08d}")
+        finally:
+            process.send_signal(sign)
+        assert process.wait(60) == [-signal.SIGKILL, 75][number]
+    resumed = train(recipe_path, runs, *values[1:])
+    assert metrics(resumed) == metrics(reference)
+    weights = [artifact.path / "hf" / "model.safetensors" for artifact in (resumed, reference)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert not (resumed.path / "checkpoints").exists()
+
+
+SERVE = """
+import json, os, sys
+from vllm import LLM, SamplingParams
+if __name__ == "__main__":
+    folder, target = sys.argv[1:]
+    llm = LLM(folder, dtype="float32", max_model_len=64, enforce_eager=True)
+    prompt = {"prompt_token_ids": list(range(5, 45))}
+    (out,) = llm.generate([prompt], SamplingParams(max_tokens=1, prompt_logprobs=1))
+    scores = [entry[token].logprob
+              for token, entry in zip(out.prompt_token_ids[1:], out.prompt_logprobs[1:])]
+    with open(target, "w") as handle:
+        json.dump(scores, handle)
+    os._exit(0)  # vLLM's own shutdown can fail; the scores are written
+"""
+
+
+def test_vllm_scores_the_hybrid_export_as_transformers_does(
+    reference: Artifact, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    script, target = tmp_path / "serve.py", tmp_path / "scores.json"
+    script.write_text(SERVE)
+    environment = {
+        **ENVIRONMENT,
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # as the teacher's worker: nothing to shut down
+    }
+    folder = str(reference.path / "hf")
+    subprocess.run([sys.executable, str(script), folder, str(target)], env=environment, check=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokens = torch.arange(5, 45)[None]
+    scores = model(tokens).logits.log_softmax(-1)[0, :-1].gather(1, tokens[0, 1:, None])[:, 0]
+    assert json.loads(target.read_text()) == pytest.approx(scores.tolist(), abs=1e-3)

@@ -1,0 +1,319 @@
+"""`tsqa ablate`: what is shared runs once, a failed arm stops no other, a rerun completes it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tsqa.ablation.run as ablate_module
+import tsqa.pipeline.run as pipeline_module
+from tests.support.paths import REPOSITORY
+from tests.support.sealed import reseal
+from tests.support.wandb_records import read_runs
+from tsqa.ablation.run import ablate, arm_works, print_ablation, run_worker
+from tsqa.errors import EngineError, RecipeError, TsqaError
+from tsqa.pipeline.dry_run import estimate_seconds
+from tsqa.pipeline.graph import Node
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import load_recipe
+from tsqa.store.artifact import Artifact
+from tsqa.store.stage import StageContext
+
+SMOKE = REPOSITORY / "recipes" / "smoke" / "recipe.yaml"
+ABLATIONS = sorted((REPOSITORY / "recipes" / "ablations").glob("*.yaml"))
+
+
+class InProcess:
+    """A worker of the same answers without a process; its pipeline is its own, as a process's."""
+
+    def __init__(self, pipeline: Pipeline, number: int, threads: int) -> None:
+        self.pipeline = Pipeline(pipeline.recipe, pipeline.origin, pipeline.overrides)
+
+    def build(self, arm: str) -> str | None:
+        answers = io.StringIO()
+        run_worker(self.pipeline, io.StringIO(arm + "\n"), answers)
+        answer = json.loads(answers.getvalue())
+        assert answer["arm"] == arm
+        error: str | None = answer["error"]
+        return error
+
+    def close(self) -> None: ...
+
+
+class World:
+    """Fake stages that count their runs, and fail where they are told to."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.failing: set[str] = set()
+        self.reports: list[dict[str, str]] = []
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+
+    def write(context: StageContext, label: str) -> dict[str, Any]:
+        world.made.append(label)
+        if label in world.failing:
+            raise EngineError(f"{label}: out of memory")
+        (context.out / "file.txt").write_text(label)
+        return {"documents": 3}
+
+    def import_fake(module: str) -> Any:
+        def run(context: StageContext) -> dict[str, Any]:
+            stage = module.rpartition(".")[2]
+            votes = context.recipe.generate.votes if context.recipe.generate else ""
+            return write(context, f"{stage}:{votes}" if stage == "generate" else stage)
+
+        return SimpleNamespace(run=run)
+
+    def train(self: Pipeline, node: Node) -> None:
+        with self._open(node) as (context, commit):
+            if context is not None:
+                commit(write(context, self.label(node)))
+
+    def log(pipeline: Pipeline, compared: Artifact, page: Path, failed: Mapping[str, str]) -> None:
+        world.reports.append({"roles": " ".join(compared.manifest["inputs"]), **failed})
+
+    monkeypatch.setattr(Pipeline, "_launch_training", train)
+    monkeypatch.setattr(ablate_module, "_Worker", InProcess)
+    monkeypatch.setattr(
+        "tsqa.pipeline.report.write_report", lambda pipeline, failed: Path("r.html")
+    )
+    monkeypatch.setattr("tsqa.ablation.wandb_summary.log_ablation", log)
+    monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
+    return world
+
+
+def open_pipeline(runs: Path, *overrides: str) -> Pipeline:
+    given = [f"runs={runs}", "tracking.mode=disabled", *overrides]
+    return Pipeline(load_recipe(SMOKE, given), SMOKE, given)
+
+
+def test_every_stage_runs_once_and_a_second_ablation_runs_nothing(
+    tmp_path: Path, world: World
+) -> None:
+    assert not ablate(open_pipeline(tmp_path, "ablation.seeds=[1,2]"), parallel=2).failed
+    assert sorted(name for name in world.made if name.startswith("train:")) == [
+        f"train:synthetic={ratio},seed={seed}" for ratio in ("0", "0.5") for seed in (1, 2)
+    ]
+    assert world.made.count("harness") == 5 and world.made.count("generate:3") == 1
+    made = len(world.made)
+    assert not ablate(open_pipeline(tmp_path, "ablation.seeds=[1,2]"), parallel=2).failed
+    assert len(world.made) == made
+
+
+def test_what_the_workers_built_counts_as_built_by_this_run(tmp_path: Path, world: World) -> None:
+    world.failing = {"train:synthetic=0.5"}
+    first = open_pipeline(tmp_path)
+    ablate(first, parallel=1)
+    assert first.ran == {node.fingerprint for node in first.nodes}
+    world.failing = set()
+    second = open_pipeline(tmp_path)
+    ablate(second, parallel=1)
+    built = [node.label for node in second.nodes if node.fingerprint in second.ran]
+    assert built == ["train:synthetic=0.5", "evaluate:synthetic=0.5", "compare"]
+
+
+def test_a_changed_setting_is_told_without_inputs_that_are_named_by_what_they_are(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    capsys.readouterr()
+    ablate(open_pipeline(tmp_path, "filter.agreement=0.5"), parallel=1)
+    told = [line.split()[:3] for line in capsys.readouterr().err.splitlines() if "changed" in line]
+    assert ["changed", "input", "arm:synthetic=0:"] in told
+    assert not any(word.startswith("tokens:") for line in told for word in line)
+
+
+def test_what_is_said_of_the_stages_stands_in_one_column(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "'the control of it all [x]'"
+    arms = f"[{{name: {name}, train.lr: 0.1}}, {{train.lr: 0.2}}]"
+    pipeline = open_pipeline(tmp_path, f"ablation={{arms: {arms}, control: {name}}}")
+    pipeline.run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" running")]
+    assert len({len(line) for line in lines}) == 1
+    assert any(line.startswith("evaluate:the control of it all [x] ") for line in lines)
+
+
+def test_a_failed_arm_stops_no_other_and_a_rerun_completes_the_comparison(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.failing = {"train:synthetic=0.5,seed=1"}
+    outcome = ablate(open_pipeline(tmp_path, "ablation.seeds=[1,2]"), parallel=1)
+    assert "out of memory" in outcome.failed["synthetic=0.5,seed=1"] and len(outcome.failed) == 1
+    assert "failed synthetic=0.5,seed=1" in capsys.readouterr().err
+    assert "arm:synthetic=0.5,seed=2" in world.reports[0]["roles"].split()
+    assert "arm:synthetic=0.5,seed=1" not in world.reports[0]["roles"].split()
+    world.failing, world.made = set(), []
+    again = ablate(open_pipeline(tmp_path, "ablation.seeds=[1,2]"), parallel=1)
+    assert not again.failed
+    assert world.made == ["train:synthetic=0.5,seed=1", "harness", "compare"]
+    assert again.compared and outcome.compared and again.compared.path != outcome.compared.path
+
+
+def test_data_that_cannot_be_made_fails_the_arms_that_need_it_only(
+    tmp_path: Path, world: World
+) -> None:
+    world.failing = {"generate:1"}
+    axes = "ablation={axes: {generate.votes: [1, 3]}, control: {generate.votes: 3}}"
+    outcome = ablate(open_pipeline(tmp_path, axes), parallel=1)
+    assert list(outcome.failed) == ["votes=1"] and "generate:votes=1" in outcome.failed["votes=1"]
+    assert "train:votes=3" in world.made and outcome.compared is not None
+
+
+def test_without_its_control_nothing_is_compared(tmp_path: Path, world: World) -> None:
+    world.failing = {"train:synthetic=0"}
+    outcome = ablate(open_pipeline(tmp_path), parallel=1)
+    assert set(outcome.failed) == {"synthetic=0", "compare"} and outcome.compared is None
+    assert "train:synthetic=0.5" in world.made
+
+
+def test_a_worker_that_dies_fails_its_arm_with_the_tail_of_its_log(tmp_path: Path) -> None:
+    worker = ablate_module._Worker(open_pipeline(tmp_path), 0, 1)
+    dying = "import sys; sys.stdin.readline(); sys.stderr.write('killed by me'); sys.exit(3)"
+    worker._command = [sys.executable, "-c", dying]
+    for _ in range(2):
+        error = worker.build("synthetic=0")
+        assert error and "ended with code 3" in error and error.endswith("killed by me")
+    worker.close()
+
+
+def test_what_arms_share_is_told_apart_from_their_own(tmp_path: Path) -> None:
+    axes = "ablation={axes: {generate.votes: [1, 3]}, control: {generate.votes: 3}}"
+    works = arm_works(open_pipeline(tmp_path, axes))
+    for work in works:
+        assert {node.stage for node in work.own} == {"train", "evaluate"}
+        assert {node.stage for node in work.data} == {"generate", "filter", "tokenize"}
+        assert "seeds" in {node.stage for node in work.shared}
+
+
+def test_a_recipe_without_an_ablation_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="tsqa run"):
+        arm_works(open_pipeline(tmp_path, "ablation=null"))
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+def test_every_shipped_ablation_can_be_planned(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"runs={tmp_path}", "tracking.mode=disabled"]
+    pipeline = Pipeline(load_recipe(path, given), path, given)
+    print_ablation(pipeline, 1)
+    printed = capsys.readouterr().err
+    for name in pipeline.arms:
+        assert name in printed
+    assert not list(tmp_path.glob("*")), "planning writes nothing"
+    budgets = {arm.recipe.mixture and arm.recipe.mixture.tokens for arm in pipeline.arms.values()}
+    assert budgets == {450_000}
+    counts = {stage: sum(node.stage == stage for node in pipeline.nodes) for stage in ("data",)}
+    assert counts == {"data": 1}
+
+
+def test_the_plan_counts_the_dollars_of_the_stages_that_ask(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    for path in tmp_path.glob("artifacts/*/*/manifest.json"):
+        summary = json.loads(path.read_text())["summary"]
+        reseal(path.parent, summary={**summary, "ledger": [{"dollars": 1.5}, {"dollars": 0.25}]})
+    judge = "{teacher: {engine: openai, model: {path: j}, urls: ['http://localhost:1/v1']}}"
+    for changes, told in (
+        (["filter.agreement=0.5"], "teachers: nothing to ask"),
+        ([f"filter.judge={judge}"], "teachers: ~$1.75 by the last runs"),
+        (["generate.votes=7", f"filter.judge={judge}"], "teachers: ~$3.50 by the last runs"),
+    ):
+        capsys.readouterr()
+        print_ablation(open_pipeline(tmp_path, *changes), 1)
+        assert told in capsys.readouterr().err
+
+
+def test_the_time_of_generation_is_that_of_its_teacher_by_its_requests(
+    tmp_path: Path, world: World
+) -> None:
+    ablate(open_pipeline(tmp_path), parallel=1)
+    [path] = tmp_path.glob("artifacts/generate/*/manifest.json")
+    summary = json.loads(path.read_text())["summary"]
+    reseal(path.parent, summary={**summary, "seconds": 100.0, "seeds": 20})
+    [path] = tmp_path.glob("artifacts/seeds/*/manifest.json")
+    summary = json.loads(path.read_text())["summary"]
+    reseal(path.parent, summary={**summary, "seeds": 10})
+    for changes, seconds in (
+        (["generate.votes=7"], 100.0),  # half the seeds, 8 for 4 requests a question
+        (["generate.votes=7", "seeds.max_per_task=3"], 200.0),  # seeds not yet counted
+        (["generate.teacher.dtype=bfloat16"], None),
+    ):
+        pipeline = open_pipeline(tmp_path, *changes)
+        [node] = [node for node in pipeline.nodes if node.stage == "generate"]
+        assert estimate_seconds(pipeline, node) == seconds
+
+
+def test_the_finished_dataset_of_arms_with_several_must_be_chosen(tmp_path: Path) -> None:
+    axes = "ablation={axes: {generate.votes: [1, 3]}, control: {generate.votes: 3}}"
+    with pytest.raises(TsqaError, match=r"2 different filter artifacts: filter:votes=3"):
+        open_pipeline(tmp_path, axes).finished("filter")
+
+
+def start(runs: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    with (runs.parent / "log").open("ab") as log:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tsqa.cli.app", "ablate"),
+                *("recipes/smoke/base.yaml", f"runs={runs}", "--parallel", "2"),
+                "ablation={axes: {train.lr: [0.001, 0.002]}, control: {train.lr: 0.001}}",
+                "eval={tasks: [mini_day], include: '{data}/tasks', bootstrap: 100}",
+            ],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def wait_for(found: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    while not found() and process.poll() is None:
+        time.sleep(0.1)
+
+
+@pytest.mark.engine
+def test_an_ablation_that_is_killed_continues_and_its_runs_are_one_group(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    killed = start(runs)
+    wait_for(lambda: bool(list(runs.glob("artifacts/train/*.partial"))), killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    again = start(runs)
+    assert again.wait() == 0, (tmp_path / "log").read_text()[-3000:]
+    [deltas] = runs.glob("artifacts/compare/*/deltas.json")
+    assert set(json.loads(deltas.read_text())["scores"]) == {"lr=0.001", "lr=0.002"}
+    tracked = read_runs(runs)
+    assert {run.run.run_group for run in tracked.values()} == {"smoke-base"}
+    [total] = [run for run in tracked.values() if run.run.job_type == "ablation"]
+    assert total.run.run_id == f"ablation-{deltas.parent.name}" and total.exit_code == 0
+    written = json.loads(deltas.read_text())
+    rows = total.table("deltas")
+    assert rows["data"] == [[row[name] for name in rows["columns"]] for row in written["rows"]]
+    assert total.summary["macro/lr=0.002"] == written["scores"]["lr=0.002"]["macro"]
+    assert {name.split("/")[1] for name in total.files if name.startswith("media/")} == {
+        *("table", "plotly", "html"),
+    }
+    trained = [run for run in tracked.values() if run.run.job_type == "train"]
+    assert {run.run.display_name: run.config["ablation/train.lr"] for run in trained} == {
+        "train-lr=0.001": 0.001,
+        "train-lr=0.002": 0.002,
+    }

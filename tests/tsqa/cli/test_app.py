@@ -1,0 +1,79 @@
+"""The command line: exit codes, no traceback for a user's mistake, quick help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support.paths import REPOSITORY
+
+RECIPE = "recipes/quickstart/recipe.yaml"
+
+
+def tsqa(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tsqa.cli.app", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_imports_no_engine_and_shows_an_example() -> None:
+    script = (
+        "import sys; sys.argv = ['tsqa', '--help']\n"
+        "from tsqa.cli.app import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'transformers', 'vllm', 'lm_eval'} & set(sys.modules)))"
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY
+    )
+    assert "tsqa run recipes/quickstart/recipe.yaml" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+    assert time.monotonic() - started < 10
+
+
+def test_an_unknown_key_is_exit_code_2_with_the_nearest_name_and_no_traceback() -> None:
+    done = tsqa("run", RECIPE, "train.learning_rate=1e-3", "filter.agrement=0.5")
+    assert done.returncode == 2
+    assert "did you mean `agreement`?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = tsqa("validate", RECIPE, "filter.agrement=0.5", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_validate_prints_the_resolved_recipe_on_stdout() -> None:
+    done = tsqa("validate", RECIPE)
+    assert done.returncode == 0, done.stderr
+    assert "name: quickstart\n" in done.stdout
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    done = tsqa("run", RECIPE, "--dry-run", f"runs={tmp_path / 'runs'}")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "runs").exists()
+    assert "450,000" in done.stderr
+    assert "to run" in done.stderr
+
+
+def test_a_dry_run_refuses_a_model_that_transformers_refuses(tmp_path: Path) -> None:
+    base, runs = "recipes/quickstart/base.yaml", f"runs={tmp_path / 'runs'}"
+    done = tsqa("run", base, "--dry-run", "model.config.num_attention_heads=0", runs)
+    assert done.returncode == 2
+    assert "model.config: transformers refuses nemotron_h: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stage_that_the_recipe_lacks_is_a_clear_error() -> None:
+    done = tsqa("generate", "recipes/quickstart/base.yaml")
+    assert done.returncode == 1
+    assert "no stage `generate`" in done.stderr

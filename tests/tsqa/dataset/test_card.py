@@ -1,0 +1,213 @@
+"""A card the hub reads, true counts, stated licences, a loud leak."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import DatasetCard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.curated_rows import curated_row
+from tsqa.dataset import card
+from tsqa.dataset.files import DatasetWriter
+from tsqa.recipe import Recipe
+
+PROMPTS = {
+    "question": {"id": "similar-choice", "version": 3, "sha256": "ab" * 32},
+    "answer": {"id": "enrich-choice", "version": 1, "sha256": "cd" * 32},
+}
+LICENCES = ["mit", "cc-by-sa-4.0", "cc-by-nc-4.0", "", "Terms | of\nX"]
+
+
+def make_recipe() -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "invented",
+            "seeds": {"tasks": ["toy"]},
+            "generate": {"teacher": {"model": {"path": "t"}}, "per_seed": 7, "votes": 9},
+            "filter": {},
+            "model": {"path": "m"},
+            "mixture": {
+                "sources": {"synthetic": {"from": "filter"}},
+                "phases": [{"tokens": 8, "ratios": {"synthetic": 1.0}}],
+            },
+            "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
+            "eval": {"tasks": ["toy_test", "arc_easy"]},
+        }
+    )
+
+
+def make_summaries(**filtered: Any) -> dict[str, dict[str, Any]]:
+    ledger = {"requests": 60, "prompt_tokens": 4000, "output_tokens": 900, "engine_seconds": 12.0}
+    return {
+        "seeds_summary": {
+            "seeds": 30,
+            "coverage": [
+                {"task": "toy", "capability": "math", "available": 50, "planned": 20, "chosen": 19},
+                {"task": "void", "capability": "math", "available": 9, "planned": 9, "chosen": 9},
+            ],
+            "allowed_leaks": [],
+        },
+        "generate_summary": {
+            "ledger": [
+                {"teacher": "teacher", "model": "small-7b", "dollars": 0.5, **ledger},
+                {"teacher": "cascade", "model": "big-70b", "dollars": 1.5, **ledger},
+            ]
+        },
+        "filter_summary": {
+            "candidates": 12,
+            "curated": 5,
+            "rejected": 7,
+            "funnel": [{"step": "agreement", "entered": 12, "left": 5, "rejected": 7}],
+            "by_task": {"toy": {"candidates": 12, "curated": 5}},
+            "decontamination_by_task": {"toy": {"13-gram": 2}},
+            "planted_leak_recall": {"verbatim": 1.0, "names swapped": 0.875},
+            "truth_by_task": {"mini_day": {"curated": 4, "well_formed": 4, "true": 3}},
+            "near_duplicate_rate": 0.25,
+            **filtered,
+        },
+    }
+
+
+def make_card(folder: Path, summaries: dict[str, dict[str, Any]]) -> str:
+    with DatasetWriter(folder) as writer:
+        for number, licence in enumerate(LICENCES):
+            lineage = json.dumps({"prompts": PROMPTS})
+            kind = "choice" if number % 2 else "number"
+            writer.curated(curated_row(number, licence=licence, lineage=lineage, kind=kind))
+    return card.write_card(folder, recipe=make_recipe(), **summaries).read_text(encoding="utf-8")
+
+
+def test_the_front_matter_is_what_the_hub_and_datasets_read(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    data = DatasetCard(make_card(tmp_path, make_summaries())).data
+    assert data.license == ["cc-by-nc-4.0", "cc-by-sa-4.0", "mit", "other", "unknown"]
+    assert set(data.license) <= card.HUB_LICENCES
+    assert data.language == ["en"]
+    assert data.task_categories == ["multiple-choice", "question-answering", "text-generation"]
+    assert data.size_categories == "n<1K"
+    loaded = load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "c"))
+    assert list(loaded) == ["train"] and loaded["train"].num_rows == 5
+
+
+def test_counts_prompts_teachers_and_cost_are_on_the_card(tmp_path: Path) -> None:
+    text = make_card(tmp_path, make_summaries(curated_tokens=400))
+    for line in (
+        "| agreement | 12 | 5 | 7 |",
+        "| toy | 20 | 19 | 12 | 5 |",
+        "| void | 9 | 9 | 0 | 0 |",
+        "Kinds of answer: choice 2, number 3.",
+        f"| question | similar-choice | 3 | `{'ab' * 32}` | 5 |",
+        "| teacher | small-7b | 60 | 4,000 | 900 | 12.0 | 0.50 | 1250.00 | 100.00 |",
+        "| all | - | 120 | 8,000 | 1,800 | 24.0 | 2.00 | 5000.00 | 400.00 |",
+        "| toy | 13-gram | 2 |",
+        "| names swapped | 87.5% |",
+        "asked for 7 new questions, each question for 9 answers",
+        "evaluated splits of arc_easy, toy_test:",
+        "Of the 4 items of mini_day, whose right answers are known, 75.0% are right.",
+    ):
+        assert line in text
+    assert "WARNING" not in text
+
+
+def test_each_licence_is_stated_with_what_it_implies(tmp_path: Path) -> None:
+    rows = make_card(tmp_path, make_summaries()).splitlines()
+    assert "| mit | 1 | permissive | free use; name the source" in "\n".join(rows)
+    [share] = [row for row in rows if row.startswith("| cc-by-sa-4.0 |")]
+    assert "share-alike | what is derived must be shared under the same licence" in share
+    [unknown] = [row for row in rows if row.startswith("| not stated |")]
+    assert "unknown | nobody stated it" in unknown
+    [odd] = [row for row in rows if row.startswith("| Terms")]
+    assert odd.startswith("| Terms \\| of X | 1 | special |")
+
+
+def test_a_local_path_is_not_published(tmp_path: Path) -> None:
+    summaries = make_summaries()
+    summaries["generate_summary"]["ledger"][0]["model"] = "/home/someone/models/small"
+    summaries["generate_summary"]["ledger"][1]["model"] = "org/big"
+    text = make_card(tmp_path, summaries)
+    assert "someone" not in text
+    assert "| teacher | small | 60 |" in text and "| cascade | org/big | 60 |" in text
+
+
+def test_an_unknown_number_of_tokens_is_not_a_price(tmp_path: Path) -> None:
+    text = make_card(tmp_path, make_summaries())
+    assert "| 0.50 | not known | 100.00 |" in text
+
+
+def test_allowed_leaks_stand_at_the_top(tmp_path: Path) -> None:
+    summaries = make_summaries()
+    summaries["seeds_summary"]["allowed_leaks"] = [
+        {"task": "gsm8k", "reason": "same split"},
+        {"task": "arc_easy", "reason": "7 of its documents are evaluated"},
+    ]
+    text = make_card(tmp_path, summaries)
+    start = text.index("# invented")
+    assert "WARNING" in text[start : start + 200]
+    assert "arc_easy (7 of its documents are evaluated), gsm8k (same split). Scores" in text
+
+
+def test_the_same_rows_and_summaries_give_the_same_card(tmp_path: Path) -> None:
+    assert make_card(tmp_path / "a", make_summaries()) == make_card(
+        tmp_path / "b", make_summaries()
+    )
+
+
+def test_a_dataset_without_rows_has_a_card(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path):
+        pass
+    path = card.write_card(tmp_path, recipe=make_recipe(), **make_summaries(curated=0))
+    assert DatasetCard(path.read_text(encoding="utf-8")).data.license == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("licence", "condition"),
+    [
+        ("Apache-2.0", "permissive"),
+        ("CC BY 4.0", "permissive"),
+        ("cc-by-sa-3.0", "share-alike"),
+        ("CC_BY-NC-SA 4.0", "non-commercial, share-alike"),
+        ("cc-by-nc-nd-4.0", "no derivatives, non-commercial"),
+        ("gpl-3.0", "share-alike"),
+        ("Research only", "non-commercial"),
+        ("", "unknown"),
+        ("unknown", "unknown"),
+        ("ms-pl", "special"),
+    ],
+)
+def test_licences_are_read(licence: str, condition: str) -> None:
+    assert card.describe_licence(licence)[0] == condition
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        (0, "n<1K"),
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (99_999, "10K<n<100K"),
+        (10**6, "1M<n<10M"),
+    ],
+)
+def test_sizes_have_the_hubs_names(rows: int, name: str) -> None:
+    assert card.size_category(rows) == name
+
+
+@given(st.text())
+def test_any_licence_has_a_hub_identifier_and_a_meaning(licence: str) -> None:
+    assert card.hub_licence(licence) in card.HUB_LICENCES
+    assert all(card.describe_licence(licence))
+
+
+def test_requests_without_an_answer_are_on_the_card(tmp_path: Path) -> None:
+    summaries = make_summaries()
+    assert "without an answer" not in make_card(tmp_path / "whole", summaries)
+    row = summaries["generate_summary"]["ledger"][0]
+    row["unanswered"] = {"503 down": 3, "a|b [/INST]": 1}
+    card = make_card(tmp_path / "part", summaries)
+    assert "| teacher | 60 | 4 | 3 x 503 down; 1 x a\\|b [/INST] |" in card

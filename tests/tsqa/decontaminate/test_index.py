@@ -1,0 +1,438 @@
+"""Promises of decontamination: leaks are caught in every disguise, templates are not leaks."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.benchmarks.questions import REAL, load_real
+from tests.support.generation import make_seed
+from tsqa.decontaminate import index as decontaminate
+from tsqa.decontaminate.index import RULES, EvaluatedIndex, measure_recall
+from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
+from tsqa.decontaminate.similarity import common_weight
+from tsqa.recipe import DecontaminateSection
+from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.seed import Seed
+from tsqa.text.normalise import words
+
+SECTION = DecontaminateSection()
+
+
+def evaluated(number: int, question: str, answer: str, *choices: str, context: str = "") -> Seed:
+    seed = make_seed(number, question, answer, "exam")
+    return replace(seed, choices=list(choices), context=context)
+
+
+EVALUATED = [
+    evaluated(0, "Which planet of the solar system has the most moons today?", "Saturn"),
+    evaluated(1, "Is ice cold?", "yes"),
+    evaluated(2, "A farmer has 17 sheep and buys 24 more; how many has the farmer?", "41"),
+    evaluated(3, "The sun is responsible for", "plants sprouting and wilting"),
+    *[evaluated(n, f"What did person {n} put in box {n}?", str(n)) for n in range(4, 40)],
+    evaluated(40, "Which tool cuts wood fastest?", "a saw", "a saw", "a rope", "a mug", "a sock"),
+    evaluated(41, "Which is true?", "bees fly", "bees fly", "worms sing"),
+    evaluated(42, "Which is true?", "snow falls", "stones float", "snow falls"),
+    evaluated(43, "What is it about?", "a lost hat", context="Tom lost his hat on the pier."),
+    evaluated(44, "What is it about?", "a storm", context="The storm broke the mast at night."),
+    evaluated(45, "Seeds", "feed what grows from them"),
+]
+INDEX = EvaluatedIndex(EVALUATED, SECTION)
+
+
+def ask(question: str, answer: str = "x", **more: Any) -> Candidate:
+    return Candidate(id="c", task="exam", question=question, answer=answer, **more)
+
+
+def leak(question: str, answer: str = "x", **more: Any) -> Rejection | None:
+    [verdict] = INDEX.check([ask(question, answer, **more)])
+    return verdict
+
+
+def rule(question: str, answer: str = "x", **more: Any) -> str | None:
+    verdict = leak(question, answer, **more)
+    return verdict and verdict.reason
+
+
+@pytest.mark.parametrize(
+    "kind", ["verbatim", "case_and_punctuation", "options_reordered", "embedded", "short"]
+)
+def test_every_planted_leak_is_caught(kind: str) -> None:
+    planted = [leak for leak in (plant_leak(document, kind) for document in EVALUATED) if leak]
+    assert len(planted) >= 3
+    for candidate, verdict in zip(planted, INDEX.check(planted), strict=True):
+        assert verdict is not None and verdict.match == candidate.id
+        assert verdict.reason in RULES
+
+
+@pytest.mark.parametrize(
+    ("candidate", "expected"),
+    [
+        (ask("IS ICE, COLD"), "question"),
+        (ask("Which is true?", choices=["worms sing", "bees fly"]), "question"),
+        (ask("What is it about?", context="Tom lost his hat, on the pier"), "question"),
+        (ask("Today we ask: is ice cold? I say", "Yes"), "item"),
+        (ask("Why?", context="Is ice cold? Of course. The answer is yes."), "item"),
+        (
+            ask(
+                "What happened next?",
+                reasoning="They said: which planet of the solar system has the most moons today? "
+                "Saturn, they said.",
+            ),
+            "item",
+        ),
+        (
+            ask(
+                "Which of these cuts wood best?",
+                choices=["a mug", "a sock", "A rope.", "a saw"],
+            ),
+            "options",
+        ),
+        (ask("A farmer has 18 sheep and buys 25 more; how many has the farmer?"), "similarity"),
+        (ask("So the sun is mostly responsible for what?"), "similarity"),
+    ],
+)
+def test_each_rule_catches_what_it_is_for(candidate: Candidate, expected: str) -> None:
+    [verdict] = INDEX.check([candidate])
+    assert verdict is not None and verdict.reason == expected
+    assert verdict.match.startswith("exam-")
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        ask("What did person 93 put in box 77?"),
+        ask("Which planet is red?"),
+        ask("A baker has 3 loaves; how many are left after lunch?"),
+        ask("Which is true?", choices=["cats bark", "dogs bark"]),
+        ask("What is it about?", "a lost cat", context="The cat left in the spring."),
+        ask("Where do the seeds of a pine lie?", "in its cones"),
+        ask("Which cloth is softest?", choices=["a saw", "a rope", "a mug", "silk"]),
+        ask("Was it late?", "no", reasoning="It is cold, and ice is there. Yes."),
+    ],
+)
+def test_what_is_merely_alike_is_not_a_leak(candidate: Candidate) -> None:
+    assert INDEX.check([candidate]) == [None]
+
+
+def test_a_question_of_few_rare_words_needs_its_answer() -> None:
+    assert rule("Do seeds not feed themselves?") is None
+    assert rule("Do seeds matter?", "Yes: they feed what grows from them") == "item"
+
+
+def test_runs_that_many_documents_hold_are_templates() -> None:
+    opening = "Read the sentence below with care and decide at once whether it is right or wrong:"
+    documents = [evaluated(n, f"{opening} fact{n} holds", "right") for n in range(30)]
+    index = EvaluatedIndex(documents, SECTION)
+    own = ask(f"{opening} another thing holds")
+    copied = ask(f"{opening} fact7 holds")
+    assert [verdict and verdict.match for verdict in index.check([own, copied])] == [None, "exam-7"]
+    few = EvaluatedIndex(documents[:10], SECTION)
+    [verdict] = few.check([own])
+    assert verdict is not None and verdict.reason == "ngram"
+
+
+def test_prompt_variants_of_one_task_do_not_hide_its_documents() -> None:
+    question = "Why does the grey heron stand for hours in the cold water by the old weir?"
+    prompts = ["{}", "Question: {}", *[f"Prompt {n}: {{}} Answer in a word." for n in range(12)]]
+    documents = [
+        replace(evaluated(n, prompt.format(question), "to fish"), task=f"variant_{n}")
+        for n, prompt in enumerate(prompts)
+    ]
+    documents.append(replace(documents[0], id="other", task="more_options", choices=["a", "b"]))
+    index = EvaluatedIndex(documents, SECTION)
+    asked = [ask(question), ask("Why so?", context=f"He asked me: {question} I laughed.")]
+    assert [v and v.reason for v in index.check(asked)] == ["question", "ngram"]
+
+
+def test_a_passage_is_matched_whichever_question_is_asked() -> None:
+    passage = "Long ago a miller by the river kept nine grey geese and one black swan in his barn."
+    documents = [evaluated(n, f"Question {n}?", f"a{n}", context=passage) for n in range(20)]
+    index = EvaluatedIndex(documents, SECTION)
+    [verdict] = index.check([ask("How many?", context=f"They say: {passage}")])
+    assert verdict == Rejection("ngram", 13.0, "exam-0")
+
+
+ROAD = (
+    "The council wants to close the harbour road to cars. Its report says that noise fell in two "
+    "towns that did so. The shops there report the same sales as before."
+)
+CLUB = "All members of the club who swim also row. Nobody who rows plays chess."
+BAKER = "A baker sells more bread on rainy days. He concludes that rain makes people hungry."
+REFUTE = "Which of the following best refutes the above argument?"
+DERIVE = (
+    "Which of the following statements can be derived from the above passage and must therefore be "
+    "true of everyone named in it?"
+)
+MARS = "The air of Mars is thin and full of dust, so that its sky looks like butterscotch at noon."
+READING = [
+    evaluated(0, REFUTE, "Both towns had built a by-pass in that year", context=ROAD),
+    evaluated(1, DERIVE, "No swimmer plays chess", context=CLUB),
+    evaluated(2, "is the sky of mars blue at noon", "no", "no", "yes", context=MARS),
+    evaluated(3, "What is the best title?", "A hat", "A hat", "A dog", context="Tom lost a hat."),
+    evaluated(4, "What is the best title?", "A cat", "A cat", "A cow", context="Ann has a cat."),
+    evaluated(5, f"{ROAD} And so it goes on in other towns of the coast, he says. {DERIVE}", "x"),
+    evaluated(6, "When did the first tram cross the old stone bridge?", "1891", context=BAKER[:40]),
+]
+READERS = EvaluatedIndex(READING, SECTION)
+OTHER = "A doctor claims that green tea prevents colds, for forty patients had fewer last winter."
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        ask(REFUTE, "The tea drinkers were vaccinated", context=OTHER),
+        ask(DERIVE, context=BAKER),
+        ask(f"{BAKER} {REFUTE}"),
+        ask(f"{OTHER} {BAKER}\n{DERIVE}"),
+        ask("Is the sky of Mars blue at noon?", "no", choices=["yes", "no"], context=OTHER),
+        ask("What is the best title?", "A hat", choices=["A dog", "A hat"], context=BAKER),
+        ask("What is the best title?", "A cat", context="Bob fed my hungry cat"),
+        ask("What would be the best title?", context=OTHER),
+        ask("When did the first tram cross the old stone bridge?", "1891", context=OTHER),
+        ask("Which of these best refutes the above argument?", "no", context=OTHER),
+        ask("Why?", "x", context=f"{OTHER} They ask: is the sky of Mars blue at noon? He said no."),
+    ],
+)
+def test_a_general_question_of_another_passage_is_no_leak(candidate: Candidate) -> None:
+    assert READERS.check([candidate]) == [None]
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        ask(REFUTE, context=ROAD.upper()),
+        ask(REFUTE, context=ROAD.replace("harbour", "river").replace("noise", "the din")),
+        ask(f"{ROAD.replace('fell', 'went down')} {REFUTE}"),
+        ask("Which choice best refutes the above argument?", context=ROAD[:70]),
+        ask("WHICH IS THE BEST TITLE", context="Tom lost a big hat."),
+        ask("What is the best title?", context="tom lost a hat"),
+        ask("What now?", context=f"He read: {CLUB}"),
+        ask("Is the sky of Mars blue at noon?", "no"),
+        ask("Is the sky of Mars blue at noon?", context=MARS.replace("thin", "dry")),
+        ask("When did the first tram cross the old stone bridge?", "1891"),
+        ask(f"{ROAD} And so it goes on in towns of the coast, he says. Which can be derived?"),
+    ],
+)
+def test_an_evaluated_passage_is_a_leak_and_so_is_its_question_with_it(
+    candidate: Candidate,
+) -> None:
+    [verdict] = READERS.check([candidate])
+    assert verdict is not None and verdict.match.startswith("exam-")
+
+
+def test_texts_may_ask_a_general_question_of_their_own_passage() -> None:
+    texts = [
+        f"{OTHER} {DERIVE} Nothing.",
+        f"{OTHER} Is the sky of Mars blue at noon? No.",
+        f"Passage: {CLUB} Question: What follows?",
+        "Question: is the sky of Mars blue at noon? Answer: no",
+    ]
+    found = [verdict and verdict.reason for verdict in READERS.check_texts(texts)]
+    assert found == [None, None, "ngram", "item"]
+
+
+SIGNED = [
+    evaluated(0, "What is 20 + 6?", "26"),
+    evaluated(1, "Which number is the opposite of -5?", "5"),
+    evaluated(2, "Which element has the symbol Co?", "cobalt"),
+    evaluated(3, "Who designed C++?", "Stroustrup"),
+    evaluated(4, "For which x is x >= 5 and also x * 2 < 12?", "5", "5", "6", "7"),
+    evaluated(5, "Which is true?", "5 > 3", "5 > 3", "2 > 4"),
+    evaluated(6, "Which is true?", "8 = 2", "8 = 2", "4 = 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "is_leak"),
+    [
+        (ask("What is 20 - 6?", "14", reasoning="It is not 26."), False),
+        (ask("What is 20 / 6?"), False),
+        (ask("What is 20\uff0b6 ="), True),
+        (ask("WHAT IS 20 6"), True),
+        (ask("Which number is the opposite of 5?", "5"), False),
+        (ask("which number is the opposite of \u22125"), True),
+        (ask("Which element has the symbol CO?"), False),
+        (ask("WHICH ELEMENT HAS THE SYMBOL CO?"), True),
+        (ask("which element has the symbol co"), True),
+        (ask("Who designed C#?", "Stroustrup"), False),
+        (ask("who designed C++"), True),
+        (ask("For which x is x <= 5 and also x * 2 < 12?", choices=["5", "6", "7"]), False),
+        (ask("For which x is x \u2265 5 and also x \u00d7 2 < 12?"), True),
+        (ask("Which is true?", choices=["5 < 3", "2 < 4"]), False),
+        (ask("Which is true?", choices=["2 > 4", "5 > 3"]), True),
+        (ask("WHICH IS TRUE", choices=["2   4", "5   3"]), True),
+    ],
+)
+def test_other_signs_are_another_question_and_other_spellings_are_not(
+    candidate: Candidate, is_leak: bool
+) -> None:
+    [verdict] = EvaluatedIndex(SIGNED, SECTION).check([candidate])
+    assert (verdict is not None) is is_leak, verdict
+
+
+def test_a_text_with_other_signs_is_another_text() -> None:
+    texts = ["20 - 6: What is 20 - 6? It is not 26", "What is 20 + 6? 26", "What is 20+6 = 26"]
+    found = EvaluatedIndex(SIGNED, SECTION).check_texts(texts)
+    assert [verdict and verdict.reason for verdict in found] == [None, "item", "item"]
+    variants = [
+        evaluated(
+            n, f"Tell me at once how much you get for a {s} b when a and b are {s} 2 each", "x"
+        )
+        for n, s in enumerate("+*/")
+    ]
+    index = EvaluatedIndex(variants, SECTION)
+    texts = [f"Go on: {v.question} and no more." for v in variants]
+    assert [v and v.match for v in index.check_texts(texts)] == [f"exam-{n}" for n in range(3)]
+    assert index.check_texts([texts[0].replace("+", "<")]) == [None]
+
+
+def test_scripts_without_spaces_are_matched() -> None:
+    index = EvaluatedIndex([evaluated(0, "北京是中国的首都吗?", "是的")], SECTION)
+    found = index.check(
+        [ask("早上好", context="老师问:北京是中国的首都吗?他说是的。"), ask("首都在哪里")]
+    )
+    assert [verdict and verdict.reason for verdict in found] == ["item", None]
+
+
+def test_any_text_can_be_checked() -> None:
+    texts = ["Q: Is ice cold? A: yes", "Is ice cold? I do not know", "", "?"]
+    assert [v and v.reason for v in INDEX.check_texts(texts)] == ["item", None, None, None]
+
+
+def test_in_a_long_text_the_answer_must_stand_near_its_question() -> None:
+    between = "and so on " * 60
+    texts = [f"{between} Is ice cold? Well, yes. {between}", f"Is ice cold? {between} yes"]
+    assert [v and v.reason for v in INDEX.check_texts(texts)] == ["item", None]
+
+
+def test_recall_is_measured_per_disguise_that_fits() -> None:
+    recall = measure_recall(INDEX, EVALUATED)
+    assert set(recall) == set(KINDS) - {"names_swapped"}
+    assert min(recall[kind] for kind in recall if kind != "numbers_swapped") == 1.0
+    assert measure_recall(INDEX, []) == {}
+
+
+def test_without_evaluated_documents_nothing_is_a_leak() -> None:
+    index = EvaluatedIndex([], SECTION)
+    assert index.check([ask("Why?")]) == [None]
+    assert index.check([]) == []
+
+
+@pytest.mark.parametrize("ngram", [1, 2, 50])
+def test_every_run_length_finds_the_verbatim_item(ngram: int) -> None:
+    index = EvaluatedIndex(EVALUATED, DecontaminateSection(ngram=ngram, similarity=1.0))
+    text = "They asked: is ice cold? And all said yes."
+    expected = "item" if ngram > 3 else "ngram"
+    assert [v and v.reason for v in index.check([ask("Why?", context=text)])] == [expected]
+
+
+def draw_questions(rng: random.Random, count: int) -> list[str]:
+    """Sentences over few words, so that many are nearly alike."""
+    vocabulary = [f"w{number}" for number in range(40)]
+    return [" ".join(rng.choices(vocabulary, k=rng.randint(1, 12))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.8, 1.0])
+def test_the_search_for_similar_questions_is_exact(threshold: float) -> None:
+    rng = random.Random(5)
+    documents = [evaluated(n, q, "z") for n, q in enumerate(draw_questions(rng, 200))]
+    index = EvaluatedIndex(documents, DecontaminateSection(similarity=threshold))
+    similar, texts = index._similar, index._texts
+    asked = [texts.number(words(question)) for question in draw_questions(rng, 100)]
+    found = {
+        (question, item)
+        for question, item in similar.suspects(asked)
+        if similar.coverage(item, asked[question]) >= similar.threshold
+    }
+    wanted = {
+        (question, item)
+        for question in range(len(asked))
+        for item in range(len(similar.is_light))
+        if 0 < similar.coverage(item, asked[question]) >= similar.threshold
+    }
+    assert found == wanted
+    assert wanted or threshold == 1.0
+
+
+def longest(item: Sequence[int], weights: Sequence[float], question: Sequence[int]) -> float:
+    """The textbook recursion."""
+    if not item or not question:
+        return 0.0
+    skipped = max(longest(item[1:], weights[1:], question), longest(item, weights, question[1:]))
+    if item[0] != question[0]:
+        return skipped
+    return max(skipped, weights[0] + longest(item[1:], weights[1:], question[1:]))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.sampled_from([0.5, 1.0, 2.0])), max_size=6),
+    st.lists(st.integers(0, 3), max_size=6),
+)
+def test_common_weight_is_the_heaviest_common_subsequence(
+    item: list[tuple[int, float]], question: list[int]
+) -> None:
+    numbers, weights = [word for word, _ in item], [weight for _, weight in item]
+    found = common_weight(
+        np.array(numbers, dtype=np.int64), np.array(weights), np.array(question, dtype=np.int64)
+    )
+    assert found == longest(numbers, weights, question)
+
+
+def test_verdicts_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(6)
+    planted = [plant_leak(document, kind) for document in EVALUATED for kind in KINDS]
+    pool = [leak for leak in planted if leak] + [ask(q) for q in draw_questions(rng, 50)]
+    rng.shuffle(pool)
+    whole = INDEX.check(pool)
+    assert [verdict for one in pool for verdict in INDEX.check([one])] == whole
+    monkeypatch.setattr(decontaminate, "_BATCH", 7)
+    assert INDEX.check(pool) == whole
+
+
+def test_a_hash_collision_rejects_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def collide(hashes: np.ndarray[Any, Any], largest: int) -> Iterator[np.ndarray[Any, Any]]:
+        for size in range(1, min(largest, len(hashes)) + 1):
+            yield np.zeros(len(hashes) - size + 1, dtype=np.uint64)
+
+    monkeypatch.setattr(decontaminate, "hash_runs", collide)
+    index = EvaluatedIndex(EVALUATED[:10], SECTION)
+    texts = ["nothing of the kind stands in this text, however long it may be, my friend", "a b c"]
+    assert index.check_texts(texts) == [None, None]
+    assert index.check_texts(["we ask: is ice cold? yes"]) != [None]
+
+
+def test_memory_does_not_grow_with_the_candidates() -> None:
+    peaks = []
+    for count in (512, 5120):
+        candidates = (ask(question) for question in draw_questions(random.Random(7), count))
+        tracemalloc.start()
+        while batch := list(islice(candidates, 256)):
+            INDEX.check(batch)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize("task", ["gsm8k", "arc_easy", "arc_challenge", "openbookqa"])
+def test_real_benchmarks_are_found_and_their_training_splits_left(task: str) -> None:
+    documents = load_real(task, "test")
+    index = EvaluatedIndex(documents, SECTION)
+    for kind, share in measure_recall(index, documents, 100).items():
+        assert share >= (0.95 if "swapped" in kind else 1.0), kind
+    train = [
+        ask(seed.question, seed.answer, choices=seed.choices) for seed in load_real(task, "train")
+    ]
+    caught = sum(verdict is not None for verdict in index.check(train[:1500]))
+    assert caught / len(train[:1500]) < 0.02

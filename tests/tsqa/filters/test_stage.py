@@ -1,0 +1,309 @@
+"""Promises of the filter stage: nothing is lost, the funnel adds up, reruns are identical."""
+
+from __future__ import annotations
+
+import json
+import random
+import tracemalloc
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.filter_records import record, vote
+from tests.support.generation import (
+    FakeEngine,
+    artifact,
+    data_section,
+    eval_section,
+    generate_section,
+    make_context,
+    seeds_section,
+)
+from tsqa.dataset.files import read_curated, read_rejected
+from tsqa.dataset.render import Renderer
+from tsqa.errors import DataError, RecipeError, TsqaError
+from tsqa.filters.funnel import Survivors, read_candidates
+from tsqa.filters.stage import run
+from tsqa.filters.statistics import DistinctNgrams, Measures
+from tsqa.prompts import CRITERIA
+from tsqa.recipe import FilterSection, ModelSection, TeacherSection
+from tsqa.seeds import training_documents
+from tsqa.store.artifact import read_jsonl, write_jsonl
+from tsqa.tasks import toy as miniature
+from tsqa.teachers import Completion, Request
+from tsqa.teachers import client as asker
+
+ALL_STEPS = [
+    *("refusal", "format", "length", "language", "agreement", "copy", "code"),
+    *("triviality", "judge", "dedup", "decontamination"),
+]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The artifacts `data` and `seeds`, with a folder for `generate`."""
+    folder = tmp_path_factory.mktemp("inputs")
+    partial = folder / "data.partial"
+    miniature.run(make_context(partial, {}, data=data_section(train_per_family=20)))
+    partial.rename(folder / "data")
+    found = {"data": artifact(folder / "data")}
+    context = make_context(folder / "seeds", found, seeds=seeds_section())
+    write_jsonl(context.out / "seeds.jsonl", map(asdict, training_documents(context)))
+    return found | {"seeds": artifact(folder / "seeds")}
+
+
+def filter_candidates(
+    folder: Path,
+    inputs: dict[str, Any],
+    lines: Sequence[dict[str, Any] | str],
+    section: FilterSection | None = None,
+    out: str = "out",
+) -> dict[str, Any]:
+    generated = folder / "generate"
+    generated.mkdir(exist_ok=True)
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (generated / "candidates.jsonl").write_text(text, encoding="utf-8")
+    context = make_context(
+        folder / out,
+        inputs | {"generate": artifact(generated)},
+        filter=section or FilterSection(),
+        seeds=seeds_section(),
+        eval=eval_section(),
+        generate=generate_section(
+            teacher=TeacherSection(model=ModelSection(path="m"), form="completion"),
+            prompts={"answer": str(folder / "answer.jinja")},
+        ),
+    )
+    return run(context)
+
+
+def items(count: int, family: str = "day") -> list[dict[str, Any]]:
+    rng = random.Random(3)
+    drawn = [miniature.draw_item(miniature.FAMILIES[family], rng) for _ in range(count)]
+    return [record(f"c{n}", item.question, [item.answer] * 3) for n, item in enumerate(drawn)]
+
+
+def split(inputs: dict[str, Any], name: str) -> dict[str, Any]:
+    path = inputs["data"].path / "tasks" / "data" / f"mini_day.{name}.jsonl"
+    return next(read_jsonl(path))
+
+
+def test_every_candidate_ends_in_exactly_one_place_and_reruns_are_identical(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    lines: list[Any] = items(60)
+    question = lines[0]["question"]
+    leak, copy = split(inputs, "test"), split(inputs, "train")
+    lines += [
+        record("tie", "Is this a tie or is it none?", ["a", "b"]),
+        record("again", question.upper(), ["Someday"] * 3),
+        record("leak", leak["question"], [leak["answer"]] * 3),
+        record("copy", copy["question"], [copy["answer"]] * 3),
+        record("long", "Why? " * 500),
+        record("code", "Write a function that adds.", ["def add(): pass"] * 3, kind="code"),
+        record("cut", "Why", [], parse_error="cut off at max_tokens"),
+        '{"id": "torn", "task": "mini_day", "ques',
+        record("typed", "Is this one fine?") | {"votes": "none"},
+        record("broken", "A lone \ud800 surrogate?"),
+        '["no object"]',
+        "[" * 100_000,
+    ]
+    summary = filter_candidates(tmp_path, inputs, lines)
+    again = filter_candidates(tmp_path, inputs, lines, out="two")
+    assert summary == again
+
+    kept = [row["id"] for row in read_curated(tmp_path / "out")]
+    gone = {row["id"]: row for row in read_rejected(tmp_path / "out")}
+    steps = {name: row["step"] for name, row in gone.items()}
+    assert summary["candidates"] == summary["curated"] + summary["rejected"] == 72
+    assert len(kept) == summary["curated"] > 50 and len(gone) == summary["rejected"]
+    assert (
+        steps
+        | {
+            "tie": "agreement",
+            "again": "dedup",
+            "leak": "decontamination",
+            "copy": "copy",
+            "long": "length",
+            "code": "code",
+            "cut": "format",
+        }
+        == steps
+    )
+    unreadable = [row for row in gone.values() if row["reason"] == "unreadable record"]
+    assert [row["id"] for row in unreadable] == [f"line-{n}" for n in (68, 69, 70, 71, 72)]
+    assert json.loads(unreadable[0]["record"])["line"] == lines[67]
+    assert unreadable[1]["task"] == "mini_day" and unreadable[0]["task"] == ""
+    assert json.loads(gone["tie"]["record"]) == lines[60]
+    assert summary["truth_by_task"]["mini_day"]["true"] >= len(kept) - 1
+
+    for earlier, later in zip(summary["funnel"], summary["funnel"][1:], strict=False):
+        assert earlier["left"] == earlier["entered"] - earlier["rejected"] == later["entered"]
+    assert [row["step"] for row in summary["funnel"]] == [
+        step for step in ALL_STEPS if step not in ("language", "triviality", "judge")
+    ]
+    for folder in ("dataset/data", "rejected"):
+        one = sorted((tmp_path / "out" / folder).iterdir())
+        two = sorted((tmp_path / "two" / folder).iterdir())
+        assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    assert not (tmp_path / "out" / "scratch").exists()
+
+
+def test_a_row_carries_its_text_its_measures_and_its_lineage(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    line = items(1)[0]
+    filter_candidates(tmp_path, inputs, [line])
+    (row,) = read_curated(tmp_path / "out")
+    assert row["text"].startswith(f"Question: {line['question']}\nAnswer: {row['answer']}")
+    assert row["rendering"] == "qa" and row["agreement"] == 1.0
+    assert 0 <= json.loads(row["scores"])["seed_similarity"] < 0.9
+    lineage = json.loads(row["lineage"])
+    assert lineage["votes"] == [f"c0.a{n}" for n in range(3)]
+    assert lineage["winning_vote"] == "c0.a0"
+    for key in ("seed_ids", "prompts", "teacher", "sampling", "form"):
+        assert lineage[key] == line[key]
+
+
+class Reviewer(FakeEngine):
+    """Judges every third item badly; as the teacher it knows `Monday` whatever it is asked."""
+
+    def complete(self, request: Request) -> Completion:
+        if "\nP: " in request.prompt:
+            return Completion(request.id, " Monday\n", 5, 1, "stop")
+        grade = 2 if request.seed % 3 == 0 else 5
+        text = json.dumps({criterion: grade for criterion in CRITERIA})
+        return Completion(request.id, text, 5, 9, "stop")
+
+
+JUDGE = """---
+id: judge
+version: 1
+kind: any
+---
+{{ question }} {{ context }} {{ choices }} {{ answer }} {{ reasoning }}
+"""
+ANSWER = """---
+id: answer
+version: 1
+kind: any
+---
+{{ shots | length }} {{ kind }} {{ enrichment }} {{ choices }} {{ context }}
+P: {{ question }}
+"""
+
+
+def test_steps_that_ask_a_model_run_in_order_and_their_cost_is_told(
+    tmp_path: Path, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Reviewer()
+    monkeypatch.setattr(asker, "open_engine", lambda *_: nullcontext(engine))
+    for name, text in (("judge", JUDGE), ("answer", ANSWER)):
+        (tmp_path / f"{name}.jinja").write_text(text, encoding="utf-8")
+    lines = items(30)
+    for line in lines[:10]:
+        line["context"] = f"A note about the week says it all {line['id']}."
+    teacher = {"model": {"path": "m"}, "form": "completion"}
+    section = FilterSection.model_validate(
+        {
+            "languages": ["en"],
+            "triviality": {"tries": 2},
+            "judge": {"teacher": teacher, "prompt": str(tmp_path / "judge.jinja")},
+        }
+    )
+    summary = filter_candidates(tmp_path, inputs, lines, section)
+    assert [row["step"] for row in summary["funnel"]] == ALL_STEPS
+    rejected = {row["step"]: row["rejected"] for row in summary["funnel"]}
+    assert rejected["judge"] > 0
+    assert [row["teacher"] for row in summary["ledger"]] == ["teacher", "judge"]
+    assert summary["ledger"][0]["requests"] == 20
+    judged = summary["ledger"][1]
+    assert judged["output_tokens"] == 9 * judged["requests"] > 0
+    for row in read_curated(tmp_path / "out"):
+        assert json.loads(row["scores"])["judge"]["correct"] == 5
+
+
+def test_nothing_left_says_the_most_frequent_reason_with_an_example(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        TsqaError, match=r"1 x agreement: tie; an example: c .*\n.*filter\.agreement"
+    ):
+        filter_candidates(tmp_path, inputs, [record("c", "Why not?", ["a", "b"])])
+    assert len(list(read_rejected(tmp_path / "out"))) == 1
+
+
+def test_no_candidates_at_all_is_an_error(tmp_path: Path, inputs: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="no candidates"):
+        filter_candidates(tmp_path, inputs, [])
+
+
+@pytest.mark.parametrize("languages", [[], ["english"]])
+def test_unknown_languages_are_refused_before_work(
+    tmp_path: Path, inputs: dict[str, Any], languages: list[str]
+) -> None:
+    section = FilterSection(languages=languages)
+    with pytest.raises(RecipeError, match=r"filter\.languages"):
+        filter_candidates(tmp_path, inputs, items(1), section)
+
+
+def test_each_item_takes_one_rendering_by_its_id(tmp_path: Path) -> None:
+    other = tmp_path / "other.jinja"
+    other.write_text(
+        "---\nid: other\nversion: 1\nkind: any\n---\n{{ question }} It is {{ answer }}.\n",
+        encoding="utf-8",
+    )
+    renderer = Renderer(["qa", str(other)])
+    found = [
+        renderer.render(candidate)
+        for candidate in _candidates(tmp_path, [record(f"c{n}", "Why?") for n in range(40)])
+    ]
+    assert {name for name, _ in found} == {"qa", "other"}
+    assert {text for name, text in found if name == "other"} == {"Why? It is x."}
+    assert 8 < sum(name == "qa" for name, _ in found) < 32
+
+
+def _candidates(folder: Path, records: list[dict[str, Any]]) -> list[Any]:
+    write_jsonl(folder / "some.jsonl", records)
+    return list(read_candidates(folder / "some.jsonl"))
+
+
+def test_survivors_come_back_as_they_were(tmp_path: Path) -> None:
+    votes = [vote("a0", "b\u2028", ["a", "b\u2028"], text="\ud800")]
+    rows = [
+        record("c", "Q\u00e9?", [], choices=["a", "b\u2028"], votes=votes, context="P"),
+        record("d", "Why?"),
+    ]
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = list(read_candidates(tmp_path / "some.jsonl"))
+    survivors = Survivors(tmp_path / "survivors.jsonl", found)
+    assert list(survivors) == list(survivors) == found
+    assert survivors.count == 2
+
+
+def test_memory_does_not_grow_with_the_number_of_candidates(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        lines = (json.dumps(record(f"c{n}", f"Why is it {n}?")) for n in range(count))
+        (tmp_path / "many.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        measures = Measures()
+        tracemalloc.start()
+        survivors = Survivors(tmp_path / "s.jsonl", read_candidates(tmp_path / "many.jsonl"))
+        for candidate in survivors:
+            measures.enter(candidate)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10)
+    assert peak(2000) < 1.5 * peak(200)
+
+
+def test_distinct_ngrams_are_counted_up_to_the_bound() -> None:
+    ngrams = DistinctNgrams()
+    for _ in range(4):
+        ngrams.add(["a", "b", "a", "b"])
+    assert ngrams.shares() == {"1": 0.125, "2": 0.1667, "3": 0.25}

@@ -1,0 +1,176 @@
+"""What the graph promises: fingerprints before work, shared stages, named mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import REPOSITORY
+from tsqa.errors import RecipeError
+from tsqa.pipeline.graph import build_graph, trained_node
+from tsqa.recipe import load_recipe
+
+QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
+
+
+def graph(*overrides: str):
+    return build_graph(load_recipe(QUICKSTART, overrides), QUICKSTART)
+
+
+def fingerprints(*overrides: str) -> dict[str, str]:
+    return {f"{node.recipe.name}/{node.label}": node.fingerprint for node in graph(*overrides)}
+
+
+def changed(*overrides: str) -> set[str]:
+    before, after = fingerprints(), fingerprints(*overrides)
+    return {
+        label.split("/")[1].split(":")[0] for label in after if before.get(label) != after[label]
+    }
+
+
+def test_inputs_come_before_what_needs_them() -> None:
+    seen: set[str] = set()
+    for node in graph():
+        assert {upstream.fingerprint for upstream in node.inputs.values()} <= seen
+        seen.add(node.fingerprint)
+
+
+def test_arms_share_everything_up_to_training() -> None:
+    own = [node for node in graph() if node.recipe.name == "quickstart"]
+    assert len([node for node in own if node.stage == "tokenize"]) == 1
+    assert len([node for node in own if node.stage == "train"]) == 3
+
+
+def test_a_changed_key_changes_its_stage_and_what_follows_only() -> None:
+    assert changed("filter.agreement=0.6") == {"filter", "tokenize", "train", "evaluate", "compare"}
+    assert changed("train.lr=1e-3") == {"train", "evaluate", "compare"}
+    assert changed("eval.confidence=0.9") == {"compare"}
+    assert changed("train.processes=2", "train.checkpoint_every=7", "eval.batch_size=1") == set()
+    assert changed("tracking.mode=disabled") == set()
+
+
+def test_seeds_come_before_any_training() -> None:
+    stages = [node.stage for node in graph()]
+    assert stages.index("seeds") < stages.index("train")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["generate.votes=3", "generate.enrichment=[]", "generate.prompts.question=similar"],
+)
+def test_what_the_teacher_is_asked_changes_what_it_gives(override: str) -> None:
+    assert "generate" in changed(override) and "seeds" not in changed(override)
+
+
+def test_prices_and_limits_of_a_teacher_change_nothing() -> None:
+    teacher = "generate.teacher"
+    assert changed(f"{teacher}.dollars_per_hour=3", f"{teacher}.replicas=2") == set()
+
+
+def test_every_teacher_of_the_filter_is_an_input_of_it() -> None:
+    base = QUICKSTART.with_name("base.yaml")
+    judge = f"filter.judge={{teacher: {{model: {{recipe: {base}}}}}}}"
+    weak = f"filter.triviality={{teacher: {{model: {{recipe: {base}}}}}}}"
+    filtered = next(node for node in graph(judge, weak) if node.stage == "filter")
+    assert filtered.inputs["judge"].stage == filtered.inputs["weak"].stage == "train"
+    assert {"filter", "tokenize", "train"} <= changed(judge)
+
+
+def test_a_recipe_may_end_with_its_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.yaml"
+    path.write_text(
+        f"extends: {QUICKSTART}\nname: only-data\nmodel: null\nmixture: null\ntrain: null\n"
+        "ablation: null\n"
+    )
+    own = [n.stage for n in build_graph(load_recipe(path), path) if n.recipe.name == "only-data"]
+    assert own == ["data", "seeds", "generate", "filter"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path for path in QUICKSTART.parent.parent.glob("*/*.yaml") if path.parent.name != "suites"
+    ),
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_every_shipped_recipe_has_a_graph_or_says_which_file_is_missing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path.stem == "data":
+        pytest.skip("only extended by others")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(QUICKSTART.parent.parent)
+    if path.parent.name == "local":
+        with pytest.raises(RecipeError, match=r"benchmarks/.* no such file"):
+            build_graph(load_recipe(path), path)
+    else:
+        assert build_graph(load_recipe(path), path)
+
+
+def test_an_unknown_arm_names_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match=r"synthetic=0\.5"):
+        trained_node(graph(), "synthetic=0.7")
+
+
+@pytest.mark.parametrize("path", ["nowhere.jsonl", "no/where.txt.zst", "no/such/folder", "no/hub"])
+def test_missing_data_are_refused_before_any_work(path: str) -> None:
+    with pytest.raises(RecipeError, match=rf"mixture\.sources\.docs\.path = {path}: no such file"):
+        fingerprints(f"mixture.sources.docs.path={path}")
+
+
+def test_a_dataset_of_the_hub_is_known_by_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fingerprints("mixture.sources.docs={path: org/web, revision: 8f00d}")
+
+
+def test_recipes_that_need_each_other_are_refused(tmp_path: Path) -> None:
+    text = QUICKSTART.with_name("base.yaml").read_text().replace("data.yaml", str(
+        QUICKSTART.with_name("data.yaml")))  # fmt: skip
+    head, _, tail = text.partition("model:")
+    body = tail[tail.index("mixture:") :]
+    head += "tokenizer: null\n"  # a trained model has its own
+    (tmp_path / "a.yaml").write_text(f"{head}model: {{recipe: b.yaml}}\n{body}")
+    (tmp_path / "b.yaml").write_text(f"{head}model: {{recipe: a.yaml}}\n{body}")
+    recipe = load_recipe(tmp_path / "a.yaml")
+    with pytest.raises(RecipeError, match="circle"):
+        build_graph(recipe, tmp_path / "a.yaml")
+
+
+def test_a_task_data_file_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    data = tmp_path / "train.jsonl"
+    data.write_text('{"question": "a", "answer": "b"}\n')
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    (tasks / "t.yaml").write_text(
+        f"task: t\ndataset_path: json\ndataset_kwargs: {{data_files: {{train: {data}}}}}\n"
+        "doc_to_text: !function utils.text\n"
+    )
+    before = fingerprints(f"seeds.include={tasks}")
+    data.write_text('{"question": "c", "answer": "d"}\n')
+    after = fingerprints(f"seeds.include={tasks}")
+    assert before["quickstart/seeds"] != after["quickstart/seeds"]
+
+
+def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None:
+    assert changed("eval.num_fewshot=3", "eval.limit=7") == {"evaluate", "compare"}
+    assert changed("eval.tasks=[mini_day]") >= {"seeds", "filter", "tokenize"}
+    unchecked = changed("mixture.decontaminate=false")
+    assert "tokenize" in unchecked and "filter" not in unchecked
+
+
+def test_how_a_task_is_asked_decides_the_scores_but_not_the_seeds() -> None:
+    assert changed("eval.num_fewshot=3") == {"evaluate", "compare"}
+    assert changed("eval.macros={both: [mini_day, mini_unit]}") == {"compare"}
+
+
+def test_a_curve_adds_evaluations_that_nothing_else_waits_for() -> None:
+    nodes = {node.label: node for node in graph("eval.every_tokens=150K")}
+    curve = [label for label in nodes if "@" in label]
+    assert len(curve) == 2 * 3  # 150K and 300K of 450K tokens, three arms
+    point = nodes["evaluate:synthetic=0.5@150000"]
+    assert point.inputs["model@150000"] is nodes["train:synthetic=0.5"]
+    assert not any("@" in role for role in nodes["compare"].inputs)
+    assert changed("eval.every_tokens=150K") == {"train", "evaluate", "compare"}
+    with pytest.raises(RecipeError, match=r"every_tokens 1,000 is below train.global_batch_tokens"):
+        graph("eval.every_tokens=1000")

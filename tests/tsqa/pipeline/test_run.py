@@ -1,0 +1,160 @@
+"""The pipeline around the stages; the real ones run in test_smoke.py."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tsqa.pipeline.run as pipeline_module
+from tests.support.paths import REPOSITORY
+from tsqa.errors import DataError, EngineError, TsqaError
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import load_recipe
+from tsqa.store import manifest
+from tsqa.store.stage import StageContext
+
+SMOKE = REPOSITORY / "recipes" / "smoke" / "base.yaml"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace every in-process stage by one that writes a file, and record the calls."""
+    made: list[str] = []
+
+    def import_fake(module: str) -> Any:
+        def run(context: StageContext) -> dict[str, Any]:
+            made.append(module)
+            (context.out / "file.txt").write_text(module)
+            return {"documents": 3}
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
+    return made
+
+
+def open_pipeline(runs: Path, *overrides: str) -> Pipeline:
+    given = [f"runs={runs}", "tracking.mode=disabled", *overrides]
+    return Pipeline(load_recipe(SMOKE, given), SMOKE, given)
+
+
+def test_a_second_run_makes_nothing(tmp_path: Path, calls: list[str]) -> None:
+    open_pipeline(tmp_path).run(until="tokenize")
+    assert calls == ["tsqa.tasks.toy", "train.data.tokenize"]
+    open_pipeline(tmp_path).run(until="tokenize")
+    assert len(calls) == 2
+
+
+def test_a_changed_setting_is_named_and_the_old_artifact_stays(
+    tmp_path: Path, calls: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = open_pipeline(tmp_path).run(until="data")["data"]
+    new = open_pipeline(tmp_path, "data.seed=7").run(until="data")["data"]
+    assert "changed seed: 0 -> 7" in capsys.readouterr().err
+    assert old.path != new.path
+    assert (old.path / "file.txt").exists()
+
+
+def test_a_stage_that_fails_leaves_nothing_that_counts_as_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    def fail(context: StageContext) -> dict[str, Any]:
+        (context.out / "half.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pipeline_module.importlib, "import_module", lambda name: SimpleNamespace(run=fail)
+        )
+        with pytest.raises(OSError, match="No space left"):
+            open_pipeline(tmp_path).run(until="data")
+    failed = open_pipeline(tmp_path)
+    assert failed.find(failed.nodes[0]) is None
+    assert open_pipeline(tmp_path).run(until="data")["data"].summary["documents"] == 3
+
+
+def test_a_training_job_that_dies_shows_its_last_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    monkeypatch.setattr(pipeline_module, "LAUNCH_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(Pipeline, "_print_plan", lambda pipeline, node: None)  # there are no tokens
+    with pytest.raises(EngineError, match=r"nowhere/cpu\.yaml"):
+        open_pipeline(tmp_path).run(until="train")
+
+
+def test_training_without_its_tokens_names_the_command_to_run(tmp_path: Path) -> None:
+    recipe = load_recipe(SMOKE, [f"runs={tmp_path}"])
+    with (
+        pytest.raises(TsqaError, match="tsqa data"),
+        pipeline_module.train_context(recipe, SMOKE, "main", main_process=True),
+    ):
+        pass
+
+
+def test_a_damaged_artifact_is_an_error_and_neither_used_nor_made_again(
+    tmp_path: Path, calls: list[str]
+) -> None:
+    made = open_pipeline(tmp_path).run(until="tokenize")["data"].path / "file.txt"
+    made.write_text("tsqa.Miniature")
+    manifest._READ.clear()  # as another process would
+    for until in ("data", "tokenize"):
+        with pytest.raises(DataError, match=r"(?s)data/\w+/file\.txt: changed.*will be rebuilt"):
+            open_pipeline(tmp_path).run(until=until)
+    assert len(calls) == 2 and made.read_text() == "tsqa.Miniature"
+    shutil.rmtree(made.parent)
+    open_pipeline(tmp_path).run(until="tokenize")
+    assert calls[2:] == ["tsqa.tasks.toy"]
+
+
+def test_a_large_input_is_read_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    monkeypatch.setattr(manifest, "SMALL", 1)
+    made = open_pipeline(tmp_path).run(until="data")["data"].path / "file.txt"
+    made.write_text("tsqa.Miniature")
+    with pytest.raises(DataError, match=r"file\.txt: changed since it was written"):
+        open_pipeline(tmp_path).run(until="tokenize")
+    assert calls == ["tsqa.tasks.toy"]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.jsonl"
+    path.write_text('{"text": "a"}\n')
+    return path
+
+
+def test_a_file_that_is_edited_before_its_stage_begins_is_noticed(
+    tmp_path: Path, book: Path, calls: list[str]
+) -> None:
+    opened = open_pipeline(tmp_path, f"mixture.sources.docs.path={book}")
+    book.write_text('{"text": "b"}\n')
+    with pytest.raises(DataError, match=r"tokenize: an input changed since .*docs\.path\.blake3"):
+        opened.run(until="tokenize")
+    assert calls == ["tsqa.tasks.toy"]
+    open_pipeline(tmp_path, f"mixture.sources.docs.path={book}").run(until="tokenize")
+
+
+def test_a_file_that_is_edited_while_its_stage_reads_it_makes_no_artifact(
+    tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_fake(module: str) -> Any:
+        def run(context: StageContext) -> dict[str, Any]:
+            if module == "train.data.tokenize":
+                (context.out / "half.txt").write_text("half")
+                book.write_text('{"text": "b"}\n')
+            return {}
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
+    opened = open_pipeline(tmp_path, f"mixture.sources.docs.path={book}")
+    with pytest.raises(DataError, match="tokenize: an input changed while the stage read it"):
+        opened.run(until="tokenize")
+    node = next(node for node in opened.nodes if node.stage == "tokenize")
+    assert opened.find(node) is None
+    assert not opened.store.partial_path_of(node.stage, node.fingerprint).exists()

@@ -1,0 +1,93 @@
+"""The sections of a recipe: what does not fit together is refused, with the fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.recipe_files import BASE, refusal, write
+from tsqa.recipe import EvalSection, check_divisible, load_recipe, parse_tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("450_000", 450_000), ("25M", 25_000_000), ("1.5B", 1_500_000_000)]
+)
+def test_tokens_take_units(text: str, tokens: int) -> None:
+    assert parse_tokens(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("synthetic: 0.7", "synthetic: 0.8", "ratios must sum to 1; 0.1 + 0.2 + 0.8 = 1.1"),
+        ("synthetic: 0.7}", "synth: 0.7}", "names `synth`, which is not in sources"),
+        ("web: 0.1, code: 0.2", "web: 0.10005, code: 0.19995", "finer than one basis point"),
+        ("global_batch_tokens: 64", "global_batch_tokens: 60", "use 56"),
+        ("lr: 1e-3", "lr: 1e-3\n  processes: 3", "train.processes 3; make global_batch_tokens"),
+        ("lr: 1e-3", "lr: 1e-3\n  schedule: {warmup: 0.9}", "warmup + decay must not exceed 1"),
+        ("path: some/model", "config: {hidden: 1}", "config needs `model_type`"),
+        ("path: some/model", "path: a\n  recipe: b", "exactly one of path, recipe, config"),
+        ("{path: synthetic.jsonl}", "{from: filter}", "but there is no `filter`"),
+        ("train:", "train: 3\nx:", "train = 3"),
+        ("name: base", "name: base\nname: again", "recipe.yaml:2: name: given twice"),
+        ("name: base", "name: '${nothing}'", "nothing"),
+        ("name: base", "name: '${open'", "recipe.yaml"),
+        ("name: base", "name: [", "not YAML"),
+    ],
+)
+def test_refusals_say_what_is_wrong(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in BASE
+    assert expected in refusal(write(tmp_path, BASE.replace(old, new)))
+
+
+def test_filter_needs_its_chain_and_an_evaluation(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, BASE + "filter: {}\n"))
+    assert "`filter` needs the section `generate`" in message
+
+
+def test_a_world_size_that_does_not_divide_names_the_multiple(tmp_path: Path) -> None:
+    train = load_recipe(write(tmp_path, BASE)).train
+    check_divisible(train, 4, "the launcher's")
+    with pytest.raises(ValueError, match=r"the launcher's 3.*multiple of 24"):
+        check_divisible(train, 3, "the launcher's")
+
+
+def test_runtime_fields_do_not_reach_the_data_config(tmp_path: Path) -> None:
+    path = write(tmp_path, BASE)
+    plain = load_recipe(path).data_config()
+    runtime = ["train.processes=2", "train.log_every=1", "runs=/x", "tracking.mode=disabled"]
+    assert load_recipe(path, runtime).data_config() == plain
+    assert load_recipe(path, ["train.lr=2e-3"]).data_config() != plain
+    assert "processes" not in plain["train"] and "runs" not in plain
+
+
+def test_a_suite_gives_tasks_and_macros_and_own_keys_win(tmp_path: Path) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("eval: {tasks: [a, b], num_fewshot: 5, macros: {both: [a, b]}}\n")
+    section = EvalSection.model_validate({"suite": str(suite), "num_fewshot": 0})
+    assert (section.tasks, section.num_fewshot, section.macros) == (
+        ["a", "b"],
+        0,
+        {"both": ["a", "b"]},
+    )
+    assert len(EvalSection.model_validate({"suite": "published"}).macros) == 3
+    recipe = write(tmp_path, "name: x\nmodel: {path: a}\neval: {suite: typo}\n")
+    assert ":3: eval: no suite `typo`\n  fix: known: published" in refusal(recipe)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"macros": {"m": ["c"]}}, "macros.m names `c`, which is not in eval.tasks"),
+        ({"macros": {"a": ["b"]}}, "macros.a has the name of another row"),
+        ({"macros": {"m": []}}, "macros.m has no tasks"),
+        ({"system_instruction": "Be brief."}, "system_instruction needs eval.chat_template"),
+    ],
+)
+def test_an_eval_section_that_does_not_fit_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvalSection.model_validate({"tasks": ["a", "b"], **changes})

@@ -1,0 +1,93 @@
+"""What `datasets` cached of a file or a function is never taken for what is there now."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsqa.tasks.library import TaskLibrary
+
+TASK = """\
+task: t
+dataset_path: {path}
+dataset_kwargs: {files}
+training_split: train
+test_split: train
+process_docs: !function utils.process
+doc_to_text: "{{{{q}}}}"
+doc_to_target: "x"
+output_type: generate_until
+"""
+
+
+def texts(folder: Path) -> list[str]:
+    """As another process would read them."""
+    split = TaskLibrary(folder).open_split("t", "train")
+    return [split.render(document)[0] for document in split]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+READ = """
+import sys
+from pathlib import Path
+from tests.test_fresh_datasets import texts
+print(*texts(Path(sys.argv[1])))
+"""
+
+
+def make_task(folder: Path, path: str, files: str) -> None:
+    (folder / "tasks").mkdir()
+    (folder / "data").mkdir()
+    (folder / "tasks" / "t.yaml").write_text(TASK.format(path=path, files=files))
+    (folder / "tasks" / "utils.py").write_text(
+        "import fresh_helper\ndef process(d):\n    return d.map(fresh_helper.change)\n"
+    )
+    write_helper(folder, "lower")
+
+
+def write_helper(folder: Path, name: str) -> None:
+    path = folder / "fresh_helper.py"
+    path.write_text(f"def change(row):\n    return {{'q': row['q'].{name}()}}\n")
+
+
+@pytest.mark.parametrize("kind", ["json", "folder"])
+def test_a_file_that_keeps_its_size_and_time_is_read_again(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "data" / "train.jsonl"
+    path, files = ("json", f"{{data_files: {{train: {file}}}}}")
+    if kind == "folder":
+        path, files = str(file.parent), "{}"
+    make_task(tmp_path, path, files)
+    for word in ("one", "two", "one"):
+        file.write_text(f'{{"q": "{word}"}}\n')
+        os.utime(file, ns=(10**18, 10**18))
+        assert texts(tmp_path / "tasks") == [word]
+
+
+def test_a_module_that_a_function_calls_is_run_again(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "train.jsonl"
+    make_task(tmp_path, "json", f"{{data_files: {{train: {file}}}}}")
+    file.write_text('{"q": "One"}\n')
+    environment = {
+        **os.environ,
+        "HF_DATASETS_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for name, wanted in (("lower", "one"), ("upper", "ONE")):
+        write_helper(tmp_path, name)
+        command = [sys.executable, "-c", READ, str(tmp_path / "tasks")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [wanted]

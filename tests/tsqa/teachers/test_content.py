@@ -1,0 +1,103 @@
+"""Promises of an endpoint's message: its text is read, whatever shape it has; nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsqa.teachers.content import read_message
+from tsqa.teachers.replies.parse import parse_answer, parse_question
+
+SAID = '{"answer": "Lyon"}'
+SHAPES: list[dict[str, Any]] = [
+    {"content": SAID},
+    {"content": [{"type": "text", "text": SAID}]},
+    {"content": [{"type": "output_text", "text": SAID, "annotations": []}]},
+    {"content": {"type": "text", "text": SAID}},
+    {"content": [SAID]},
+    {"content": [{"text": SAID}]},
+    {"content": [{"type": "text", "text": {"value": SAID, "annotations": []}}]},
+    {"content": [{"type": "text", "text": '{"answer": '}, {"type": "text", "text": '"Lyon"}'}]},
+    {"content": [{"type": "thinking", "thinking": "Paris?"}, {"type": "text", "text": SAID}]},
+    {
+        "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": '{"answer": "Paris"}'}]},
+            {"type": "text", "text": SAID},
+        ]
+    },
+    {"content": [{"type": "reasoning", "text": "Paris?"}, {"type": "text", "text": SAID}]},
+    {"content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": SAID}]},
+    {"content": [{"type": "message", "content": [{"type": "output_text", "text": SAID}]}]},
+    {"content": {"parts": [{"text": SAID}], "role": "model"}},
+    {"content": [{"type": "image_url", "image_url": {}}, {"type": "text", "text": SAID}]},
+    {"content": [{"type": "tool_use", "input": {"a": 1}}, {"type": "text", "text": SAID}]},
+    {"content": SAID, "reasoning_content": "Is it Paris?"},
+    {"content": SAID, "tool_calls": [], "refusal": None},
+    {"content": None, "reasoning_content": SAID},
+    {"content": "", "reasoning": f"```json\n{SAID}\n```"},
+    {"content": None, "reasoning": f"Is it Paris?</think>{SAID}"},
+    {"content": [], "reasoning": SAID},
+]
+NONE: list[tuple[dict[str, Any], str, str]] = [
+    ({"content": None}, "stop", "empty"),
+    ({}, "stop", "empty"),
+    ({"content": []}, "stop", "empty"),
+    ({"content": None, "reasoning": "Is it Paris? Or"}, "stop", "thoughts without an end"),
+    ({"content": None, "reasoning": "Is it Paris? Or"}, "length", "cut off at max_tokens"),
+    ({"content": None, "reasoning_content": 'x {"answer": "Paris"}'}, "stop", "thoughts without"),
+    ({"content": [{"type": "thinking", "thinking": "Paris"}]}, "stop", "empty"),
+    ({"content": None, "refusal": "I can't help with that."}, "stop", "refusal"),
+    ({"content": [{"type": "refusal", "refusal": "No."}]}, "stop", "refusal"),
+    ({"content": None, "tool_calls": [{"function": {"name": "f"}}]}, "stop", "a tool call"),
+    ({"content": [{"type": "tool_use", "input": {}}]}, "stop", "a tool call"),
+    ({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "stop", "a tool call"),
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "text", "content", "thinking", "refusal", "parts"])
+            | st.text(),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("message", SHAPES)
+def test_the_text_of_a_message_is_read(message: dict[str, Any]) -> None:
+    text, end = read_message(message)
+    assert end == ""
+    assert parse_answer(text, "stop", "short_text", []).answer == "Lyon"
+
+
+@pytest.mark.parametrize(("message", "finish", "error"), NONE)
+def test_a_message_without_text_says_why(message: dict[str, Any], finish: str, error: str) -> None:
+    text, end = read_message(message)
+    found = parse_answer(text, end or finish, "short_text", [])
+    assert found.answer is None and found.error.startswith(error)
+    asked = parse_question(text, end or finish, "short_text", "chat", False)
+    assert asked.error.startswith(error)
+
+
+@given(st.dictionaries(st.sampled_from(["content", "reasoning", "refusal", "tool_calls"]), JSON))
+def test_any_message_is_a_text_or_none_at_all(message: dict[str, Any]) -> None:
+    if isinstance(message.get("content"), int | float):
+        with pytest.raises(TypeError, match="content"):
+            read_message(message)
+        return
+    text, end = read_message(message)
+    assert isinstance(text, str) and end in ("", "refusal", "tool_calls")
+
+
+def test_parts_within_parts_without_end_are_no_text() -> None:
+    content: Any = "Lyon"
+    for _ in range(500):
+        content = [content]
+    assert read_message({"content": content}) == ("", "")

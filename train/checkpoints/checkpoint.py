@@ -1,0 +1,226 @@
+"""Checkpoints that are whole, verified and few.
+
+Promises: a checkpoint appears under its name only when every file is written and listed with its
+size and sha256; a damaged one is refused by name, and an older one is used only when asked; one of
+another plan is never loaded; one of another number of processes goes through DeepSpeed's universal
+checkpoint, whose losses agree to 1e-5, while the same number continues bit for bit. One that asks
+for code as it is read is refused: a runs folder may come from somebody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+
+from train.checkpoints.unpickling import is_refusal, only_data, refusal
+from train.data.mixture import MixturePlan
+from train.data.shapes import CheckpointManifest
+from tsqa.errors import CheckpointError, DataError
+from tsqa.store.artifact import write_json
+from tsqa.store.readers import read_own
+
+logger = logging.getLogger("train.checkpoint")
+MANIFEST = "checkpoint.json"
+TAG = "state"
+_READERS = 4
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run, below one folder, that all ranks see."""
+
+    folder: Path
+    plan: MixturePlan
+    keep: int = 1
+    """How many of the newest stay."""
+    keep_every: int | None = None
+    """Multiples of this stay as well, also after the run."""
+    older: bool = False
+    """Pass over damaged ones instead of stopping."""
+
+    def save(
+        self, accelerator: Accelerator, engine: Any, step: int, state: Mapping[str, Any]
+    ) -> None:
+        """Write `step-N`; every rank must call this. `state` is JSON and equal on all ranks."""
+        final = self.folder / f"step-{step:08d}"
+        temporary = final.with_suffix(".tmp")
+        if accelerator.is_main_process:
+            self.folder.mkdir(exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
+        accelerator.wait_for_everyone()
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        mine = files[accelerator.process_index :: accelerator.num_processes]
+        listed = gather_object([(str(f.relative_to(temporary)), *_digest(f)) for f in mine])
+        if accelerator.is_main_process:
+            manifest = {
+                "step": step,
+                "plan": self.plan.identity,
+                "processes": accelerator.num_processes,
+                "state": dict(state),
+                "files": {name: {"bytes": size, "sha256": mark} for name, size, mark in listed},
+            }
+            write_json(temporary / MANIFEST, manifest)
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            for old in [f for f in self.present() if not self._permanent(f)][self.keep :]:
+                shutil.rmtree(old)
+        accelerator.wait_for_everyone()
+
+    def load(self, accelerator: Accelerator, engine: Any) -> tuple[int, dict[str, Any]]:
+        """Restore the newest checkpoint on every rank; (0, {}) where there is none."""
+        found: list[Any] = [None]
+        if accelerator.is_main_process:
+            try:
+                found = [self._prepare(accelerator.num_processes)]
+            except CheckpointError as error:
+                found = [error]
+        broadcast_object_list(found)
+        if isinstance(found[0], CheckpointError):
+            raise found[0]
+        if found[0] is None:
+            return 0, {}
+        manifest, folder = found[0]
+        with only_data(str(folder)):
+            if folder.suffix == ".universal":
+                _load_universal(engine, folder)
+            else:
+                engine.load_checkpoint(str(folder), tag=TAG)
+        if folder.suffix == ".universal":
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                shutil.rmtree(folder)
+        return int(manifest["step"]), manifest["state"]
+
+    def newest(self) -> dict[str, Any] | None:
+        """The manifest of the checkpoint to continue from; None where there is none."""
+        for folder in self.present():
+            try:
+                manifest = verify(folder)
+            except CheckpointError as error:
+                if not self.older:
+                    raise
+                logger.warning("%s; passed over", error)
+                continue
+            self.plan.require_same(manifest["plan"], str(folder))
+            return manifest
+        return None
+
+    def present(self) -> list[Path]:
+        """Checkpoints with a final name, newest first."""
+        return sorted(self.folder.glob("step-????????"), reverse=True)
+
+    def finish(self) -> None:
+        """Delete all but the permanent ones."""
+        kept = [folder for folder in self.present() if self._permanent(folder)]
+        if not kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        for path in self.folder.glob("step-*"):
+            if path not in kept:
+                shutil.rmtree(path)
+
+    def _permanent(self, folder: Path) -> bool:
+        return bool(self.keep_every) and int(folder.name[5:]) % (self.keep_every or 1) == 0
+
+    def _prepare(self, processes: int) -> tuple[dict[str, Any], Path] | None:
+        """The newest manifest and the folder to load, converted for another process count."""
+        manifest = self.newest()
+        if manifest is None:
+            return None
+        folder = self.folder / f"step-{manifest['step']:08d}"
+        if manifest["processes"] != processes:
+            logger.warning(
+                "%s was written by %d processes, this run has %d: losses continue to within 1e-5",
+                folder, manifest["processes"], processes,
+            )  # fmt: skip
+            return manifest, convert(folder)
+        return manifest, folder
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint whose files are all as written; else CheckpointError."""
+    try:
+        manifest: dict[str, Any] = {**read_own(folder / MANIFEST, CheckpointManifest)}
+        files = manifest["files"].items()
+    except DataError as error:
+        raise _damaged(folder, f"no readable {MANIFEST}: {str(error).splitlines()[0]}") from error
+    for name, expected in files:
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != expected["bytes"]:
+            raise _damaged(folder, f"{name} has {size} bytes, expected {expected['bytes']}")
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = readers.map(lambda name: _digest(folder / name, sync=False)[1], manifest["files"])
+        for mark, (name, expected) in zip(found, files, strict=True):
+            if mark != expected["sha256"]:
+                raise _damaged(folder, f"the sha256 of {name} differs")
+    return manifest
+
+
+def _damaged(folder: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} is damaged: {reason}",
+        "delete it, or set train.older_checkpoint=true, to continue from an older one",
+    )
+
+
+def convert(folder: Path) -> Path:
+    """Convert a checkpoint to DeepSpeed's universal form beside it; return that folder."""
+    target = folder.with_suffix(".universal")
+    shutil.rmtree(target, ignore_errors=True)
+    command = [
+        *(sys.executable, "-m", "train.checkpoints.unpickling", "--inject_missing_state"),
+        *("--input_folder", str(folder / TAG), "--output_folder", str(target / TAG)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        shutil.rmtree(target, ignore_errors=True)
+        if is_refusal(done.stderr):
+            raise refusal(str(folder), done.stderr)
+        raise CheckpointError(
+            f"{folder}: DeepSpeed cannot convert it to its universal form:\n"
+            f"    {done.stderr.strip()[-1000:]}",
+            "continue with as many processes as wrote it",
+        )
+    return target
+
+
+def _load_universal(engine: Any, folder: Path) -> None:
+    """Load a converted checkpoint, and undo what DeepSpeed 0.19 gets wrong under ZeRO-3.
+
+    There every group takes the first one's weight decay, and all share one step counter, which
+    each of them would advance.
+    """
+    optimizer = engine.optimizer.optimizer
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    # A setting of the whole run to DeepSpeed; here it is one of this load.
+    engine._config.load_universal_checkpoint = True
+    engine.load_checkpoint(str(folder), tag=TAG)
+    engine._config.load_universal_checkpoint = False
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
+    for state in optimizer.state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
+
+
+def _digest(path: Path, sync: bool = True) -> tuple[int, str]:
+    with path.open("rb") as handle:
+        if sync:
+            os.fsync(handle.fileno())
+        return path.stat().st_size, hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,83 @@
+"""Weights as a Hugging Face folder: of the running model, or of any checkpoint on disk.
+
+Promises: the folder appears whole or not at all; its tensors are safetensors in the training
+precision, under the names that transformers reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from train.checkpoints.checkpoint import TAG, convert, verify
+from tsqa.errors import CheckpointError
+
+MODEL = "model"
+"""Folder beside the checkpoints: the config and the tokenizer that an export needs."""
+
+
+def export_model(accelerator: Accelerator, engine: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the running model; collective, as ZeRO-3 gathers it."""
+    state = accelerator.get_state_dict(engine)
+    if accelerator.is_main_process:
+        _write(accelerator.unwrap_model(engine), state, tokenizer, folder)
+    accelerator.wait_for_everyone()
+
+
+def save_description(model: Any, tokenizer: Any, checkpoints: Path, dtype: torch.dtype) -> None:
+    """Write what `export_checkpoint` needs beside the weights; `dtype` is that of the run."""
+    folder = checkpoints / MODEL
+    temporary = folder.with_suffix(".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.config.dtype = dtype
+    model.config.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def export_checkpoint(checkpoint: Path, folder: Path) -> None:
+    """Write the model of `.../checkpoints/step-N` into a new folder, from its fp32 weights.
+
+    CheckpointError where the checkpoint is damaged or its description is missing.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    manifest = verify(checkpoint)
+    described = checkpoint.parent / MODEL
+    if not described.is_dir():
+        raise CheckpointError(
+            f"{described}: no such folder", "give a checkpoint below its run's checkpoints folder"
+        )
+    config = AutoConfig.from_pretrained(described)
+    trained_in = config.dtype  # the next line changes it
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    converted = convert(checkpoint)
+    for name, parameter in model.named_parameters():  # tied ones come once
+        path = converted / TAG / "zero" / name / "fp32.pt"
+        if not path.is_file():
+            raise CheckpointError(f"{checkpoint}: no weights for {name}")
+        saved = torch.load(path, weights_only=True)
+        weights = saved["param"] if isinstance(saved, dict) else saved
+        parameter.data = weights.reshape(parameter.shape)
+    shutil.rmtree(converted)
+    for name, bias in manifest["state"].get("routers", {}).get("biases", {}).items():
+        model.get_submodule(name).e_score_correction_bias.copy_(torch.tensor(bias))
+    for name, parameter in model.named_parameters():
+        if name not in manifest["state"]["fp32"]:
+            parameter.data = parameter.data.to(trained_in)
+    _write(model, model.state_dict(), AutoTokenizer.from_pretrained(described), folder)
+
+
+def _write(model: Any, state: dict[str, torch.Tensor], tokenizer: Any, folder: Path) -> None:
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.config.use_cache = True
+    model.save_pretrained(temporary, state_dict=state)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)

@@ -1,0 +1,329 @@
+"""One shard of a source -> its tokens, in one process.
+
+Promises: a shard is done when its `.json` is there, and is never done twice; memory does not grow
+with the shard; every token belongs to a document whose file, line and id are in `.docs.parquet`.
+
+Files of a shard: `.bin` tokens, `.docs.parquet`, `.dropped.jsonl`, `.json` counts; `.loss` (one
+bool a token) where only answers bear a loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from train.data.megatron import token_dtype
+from train.data.packing import best_fit
+from train.data.sources import BadRecord, Document, Piece, read_documents
+from train.data.word_cache import WordEncoder
+from tsqa.errors import DataError, RecipeError
+from tsqa.hub.model_folder import vocabulary_size
+from tsqa.recipe import SourceSection, file_name
+from tsqa.store.artifact import write_json
+
+Check = Callable[[Sequence[str]], Sequence[str | None]]
+"""Per text the reason to drop it, or None; picklable, since every process gets its own."""
+
+DOCUMENTS = pa.schema(
+    [("id", pa.string()), ("file", pa.string())]
+    + [(name, pa.int64()) for name in ("line", "start", "end")]
+)
+"""Origins: `start` and `end` are tokens of the .bin."""
+TOO_LONG = "longer than a row"
+_BATCH_DOCUMENTS = 512
+_BATCH_CHARACTERS = 1 << 20
+_WINDOW_TOKENS = 4 << 20
+"""Tokens among which whole documents are fitted into rows."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one process tokenizes at once."""
+
+    stem: Path
+    """The path of its files without their suffixes."""
+    section: SourceSection
+    pieces: tuple[Piece, ...]
+    key: str
+    """Of the source, in messages."""
+
+    @property
+    def size(self) -> int:
+        return sum(piece.size for piece in self.pieces)
+
+    @property
+    def done(self) -> bool:
+        return beside(self.stem, ".json").exists()
+
+
+def stem_of(folder: Path, source: str) -> Path:
+    """The path of a source's files without their suffixes; whatever its name, in that folder."""
+    return folder / file_name(source)
+
+
+def beside(stem: Path, suffix: str) -> Path:
+    """The file of a shard or source with that suffix (its name may hold dots)."""
+    return stem.with_name(stem.name + suffix)
+
+
+class Encoder:
+    """Texts -> tokens, each document closed by the end-of-sequence token. Picklable."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """`tokenizer` is one of transformers; without a fast backend it is called as it is."""
+        self.eos: int = tokenizer.eos_token_id
+        self.dtype = token_dtype(vocabulary_size(tokenizer))
+        self._typecode = "H" if self.dtype == np.uint16 else "i"
+        self._slow = None if tokenizer.is_fast else tokenizer
+        self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        if self._fast is not None:
+            self._fast.no_truncation()
+            self._fast.no_padding()
+        self._words = WordEncoder.of(self._fast, self.dtype) if self._fast is not None else None
+
+    def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """The tokens of each text; a special token written out in a text is text."""
+        if self._fast is None:
+            assert self._slow is not None
+            encoded = self._slow(list(texts), add_special_tokens=False, split_special_tokens=True)
+            return [self._close(ids) for ids in encoded["input_ids"]]
+        end = self._close([]).tobytes()
+        found = [self._words.encode(text, end) if self._words else None for text in texts]
+        others = [text for text, ids in zip(texts, found, strict=True) if ids is None]
+        self._fast.encode_special_tokens = True  # pickling forgets it
+        encodings = iter(self._fast.encode_batch_fast(others, add_special_tokens=False))
+        return [self._close(next(encodings).ids) if ids is None else ids for ids in found]
+
+    def encode_answers(
+        self, texts: Sequence[str], begins: Sequence[int]
+    ) -> list[tuple[npt.NDArray[Any], int]]:
+        """As `encode`, and of each the first token at or after the character it is given."""
+        if self._fast is None:
+            raise RecipeError(
+                "answer_marker needs a tokenizer that knows the places of its tokens",
+                "use a fast tokenizer (tokenizer.json), or leave answer_marker out",
+            )
+        self._fast.encode_special_tokens = True
+        encodings = self._fast.encode_batch(texts, add_special_tokens=False)
+        return [
+            (
+                self._close(encoding.ids),
+                bisect_left(encoding.offsets, begin, key=lambda span: span[0]),
+            )
+            for encoding, begin in zip(encodings, begins, strict=True)
+        ]
+
+    def _close(self, ids: list[int]) -> npt.NDArray[Any]:
+        ids.append(self.eos)
+        # array reads a list three times as fast as numpy does.
+        return np.frombuffer(array(self._typecode, ids), self.dtype)
+
+
+def write_shard(shard: Shard, encoder: Encoder, length: int, check: Check | None) -> None:
+    """Tokenize a shard into its files; `length` is the tokens of a row."""
+    with contextlib.ExitStack() as files:
+        writer = _ShardWriter(shard, encoder, length, check, files)
+        for piece in shard.pieces:
+            writer.add(piece)
+        counts = writer.finish()
+    write_json(beside(shard.stem, ".json"), counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    document: Document
+    line: int
+    """Of the file, from where the shard begins in it."""
+    tokens: npt.NDArray[Any]
+    first_loss: int
+    """The first token that bears a loss."""
+
+
+class _ShardWriter:
+    """Documents -> tokens -> rows -> the files of a shard."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        encoder: Encoder,
+        length: int,
+        check: Check | None,
+        files: contextlib.ExitStack,
+    ) -> None:
+        self._section, self._key, self._encoder = shard.section, shard.key, encoder
+        self._length, self._check = length, check
+        suffixes = [".bin", ".docs.parquet", ".dropped.jsonl"]
+        suffixes += [".loss"] if shard.section.answer_marker else []
+        self._handles = {
+            suffix: files.enter_context(beside(shard.stem, suffix).open("wb"))
+            for suffix in suffixes
+        }
+        self._index = files.enter_context(
+            pq.ParquetWriter(self._handles[".docs.parquet"], DOCUMENTS)
+        )
+        self._held: list[_Encoded] = []
+        self._held_tokens = 0
+        self._written = 0
+        """Tokens in the .bin, padding included."""
+        self._file, self._lines = "", 0
+        self._counts = dict.fromkeys(
+            ("tokens", "loss_tokens", "padding", "documents", "empty", "bad", "dropped"), 0
+        )
+
+    def add(self, piece: Piece) -> None:
+        """Tokenize the documents of a piece; those that share rows are held back."""
+        if piece.file != self._file:
+            self._file, self._lines = piece.file, 0
+        before = self._lines
+        for documents in _batches(self._with_text(piece)):
+            for encoded in self._encode(self._allowed(documents, before), before):
+                if len(encoded.tokens) == 1:
+                    self._counts["empty"] += 1
+                elif self._section.packing == "whole" and len(encoded.tokens) > self._length:
+                    self._drop(encoded.document, encoded.line, TOO_LONG)
+                else:
+                    self._held.append(encoded)
+                    self._held_tokens += len(encoded.tokens)
+            if self._section.packing == "split" or self._held_tokens >= _WINDOW_TOKENS:
+                self._flush()
+
+    def finish(self) -> dict[str, Any]:
+        """Write what is held and make it durable; return the counts of the shard."""
+        self._flush()
+        self._index.close()
+        for handle in self._handles.values():
+            handle.flush()
+            os.fsync(handle.fileno())
+        return {**self._counts, "last_file": self._file, "last_lines": self._lines}
+
+    def _with_text(self, piece: Piece) -> Iterator[Document]:
+        before = self._lines
+        for document in read_documents(piece, self._section, self._key):
+            self._lines += 1
+            if document is None:
+                self._counts["empty"] += 1
+            elif isinstance(document, BadRecord):
+                self._counts["bad"] += 1
+                self._note(document.file, before + document.line, "", document.reason)
+            else:
+                yield document
+
+    def _allowed(self, documents: list[Document], before: int) -> list[Document]:
+        if self._check is None:
+            return documents
+        reasons = self._check([document.text for document in documents])
+        allowed = []
+        for document, reason in zip(documents, reasons, strict=True):
+            if reason is None:
+                allowed.append(document)
+            else:
+                self._drop(document, before + document.line, reason)
+        return allowed
+
+    def _drop(self, document: Document, line: int, reason: str) -> None:
+        self._counts["dropped"] += 1
+        self._note(document.file, line, document.id, reason)
+
+    def _note(self, file: str, line: int, identifier: str, reason: str) -> None:
+        record = {"file": file, "line": line, "id": identifier, "reason": reason}
+        self._handles[".dropped.jsonl"].write(json.dumps(record).encode() + b"\n")
+
+    def _encode(self, documents: list[Document], before: int) -> Iterable[_Encoded]:
+        texts = [document.text for document in documents]
+        lines = [before + document.line for document in documents]
+        if self._section.answer_marker is None:
+            tokens = self._encoder.encode(texts)
+            return map(_Encoded, documents, lines, tokens, [0] * len(documents))
+        begins = [self._answer_begin(document) for document in documents]
+        pairs = self._encoder.encode_answers(texts, begins)
+        return map(_Encoded, documents, lines, *zip(*pairs, strict=True)) if pairs else []
+
+    def _answer_begin(self, document: Document) -> int:
+        marker = str(self._section.answer_marker)
+        place = document.text.find(marker)
+        if place < 0:
+            raise DataError(
+                f"{document.file}: {document.id or 'a document'}: no `{marker}` in "
+                f"{document.text[:60]!r}",
+                "correct mixture.sources.*.answer_marker, or leave it out",
+            )
+        return place + len(marker)
+
+    def _flush(self) -> None:
+        """Write the documents that are held: one after the other, or as rows of whole ones."""
+        if not self._held:
+            return
+        whole = self._section.packing == "whole"
+        lengths = [len(encoded.tokens) for encoded in self._held]
+        rows = best_fit(lengths, self._length) if whole else [list(range(len(lengths)))]
+        # Best fit puts the shortest documents last; any stretch of rows should be like the others.
+        random.Random(0).shuffle(rows)
+        chunks: list[npt.NDArray[Any]] = []
+        starts: list[int] = []
+        order: list[_Encoded] = []
+        for row in rows:
+            begin = self._written
+            for encoded in map(self._held.__getitem__, row):
+                starts.append(self._written)
+                order.append(encoded)
+                chunks.append(encoded.tokens)
+                self._written += len(encoded.tokens)
+            if whole:
+                room = begin + self._length - self._written
+                chunks.append(np.full(room, self._encoder.eos, self._encoder.dtype))
+                self._written += room
+                self._counts["padding"] += room
+        self._handles[".bin"].write(np.concatenate(chunks).tobytes())
+        if ".loss" in self._handles:
+            self._handles[".loss"].write(_loss_flags(starts, order, self._written))
+        ends = [start + len(encoded.tokens) for start, encoded in zip(starts, order, strict=True)]
+        columns = [
+            [encoded.document.id for encoded in order],
+            [encoded.document.file for encoded in order],
+            [encoded.line for encoded in order],
+            starts,
+            ends,
+        ]
+        self._index.write_table(pa.table(columns, schema=DOCUMENTS))
+        self._counts["documents"] += len(order)
+        self._counts["tokens"] += sum(lengths)
+        self._counts["loss_tokens"] += sum(
+            len(encoded.tokens) - max(1, encoded.first_loss) for encoded in order
+        )
+        self._held, self._held_tokens = [], 0
+
+
+def _loss_flags(starts: Sequence[int], documents: Sequence[_Encoded], end: int) -> bytes:
+    """One bool for each token from the first start to `end`."""
+    flags = np.zeros(end - starts[0], np.bool_)
+    for start, encoded in zip(starts, documents, strict=True):
+        place = start - starts[0]
+        flags[place + encoded.first_loss : place + len(encoded.tokens)] = True
+    return flags.tobytes()
+
+
+def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    """Some hundred documents, or about a million characters, at a time."""
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if len(batch) == _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,434 @@
+"""Where documents come from: files of several formats, and Hugging Face datasets.
+
+Promises: a source is a list of pieces, each readable by itself in any process and in constant
+memory (a text file, which is one document, and a parquet page are read whole); the same files give
+the same pieces; a broken record is an error that names its file and line.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tsqa.errors import DataError
+from tsqa.hub.pins import PINS
+from tsqa.recipe import SourceSection, is_hub_id
+
+SHARD_BYTES = 4 << 20
+"""The least that a process works on at once: about two seconds."""
+_MOST_SHARDS = 4096
+"""Of one source: a large one has larger shards."""
+_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
+_TEXTS = (".txt", ".md")
+_POINTER = "version https://git-lfs"
+_BATCH = 1024
+_BUFFER = 1 << 20
+
+
+Record = dict[str, Any] | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text and where it stands."""
+
+    file: str
+    """Below the source's path; for a hub dataset its shard."""
+    line: int
+    """From 1: of a JSONL file, or the row of a table."""
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that holds no text, and where it stands."""
+
+    file: str
+    line: int
+    reason: str
+
+
+class Piece(Protocol):
+    """A part of a source: some records of one file."""
+
+    @property
+    def path(self) -> Path | str: ...
+
+    @property
+    def file(self) -> str: ...
+
+    @property
+    def size(self) -> int:
+        """About how much there is to read."""
+        ...
+
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
+        """Line (from 1, within the piece) and record with `field` and `id`; None: a blank line.
+
+        Text stands for a record that cannot be read, and says why.
+        """
+        ...
+
+    def lines_before(self) -> int:
+        """Lines of the file before this piece; reads them, so for errors only."""
+        ...
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """The lines that begin between two bytes of a JSONL file; all of it where compressed."""
+
+    path: Path
+    file: str
+    begin: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.begin
+
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
+        compressed = self.path.suffix in (".gz", ".zst")
+        number = 0
+        try:
+            with _open(self.path) as handle:
+                place = self.begin
+                if place:
+                    handle.seek(place - 1)
+                    place += len(handle.readline()) - 1
+                for number, raw in enumerate(handle, 1):
+                    if place >= self.end and not compressed:
+                        return
+                    place += len(raw)
+                    yield number, _parse(raw) if raw.strip() else None
+        except (EOFError, OSError, zlib.error) as error:
+            line = self.lines_before() + number + 1
+            raise DataError(f"{self.path}:{line}: unreadable: {error}") from error
+
+    def lines_before(self) -> int:
+        if not self.begin:
+            return 0
+        with self.path.open("rb") as handle:
+            chunks = _chunks(handle, self.begin)
+            count = sum(chunk.count(b"\n") for chunk in chunks)
+            handle.seek(self.begin - 1)
+            return count + (handle.read(1) != b"\n")
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """Some row groups of a parquet file."""
+
+    path: Path
+    file: str
+    groups: tuple[int, ...]
+    size: int
+
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
+        try:
+            with pq.ParquetFile(self.path, buffer_size=_BUFFER, pre_buffer=False) as table:
+                columns = [name for name in (field, "id") if name in table.schema_arrow.names]
+                batches = table.iter_batches(_BATCH, list(self.groups), columns)
+                rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+                yield from enumerate(rows, 1)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: unreadable: {error}") from error
+
+    def lines_before(self) -> int:
+        metadata = pq.read_metadata(self.path)
+        return sum(metadata.row_group(group).num_rows for group in range(self.groups[0]))
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file that is one document."""
+
+    path: Path
+    file: str
+    size: int
+
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError) as error:
+            raise DataError(f"{self.path}: unreadable: {error}", "convert it to UTF-8") from error
+        if text.startswith(_POINTER):
+            raise DataError(
+                f"{self.path}: a Git LFS pointer, not the text", "download it: git lfs pull"
+            )
+        if "\0" in text:
+            raise DataError(
+                f"{self.path}: holds NUL bytes, which no text does",
+                "convert it to UTF-8, or leave it out",
+            )
+        yield 1, {field: text, "id": self.file}
+
+    def lines_before(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class SavedRows:
+    """Some rows of a dataset that `datasets` saved to disk."""
+
+    path: Path
+    file: str
+    split: str
+    begin: int
+    end: int
+    size: int
+
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
+        rows = load_saved(self.path, self.split).select(range(self.begin, self.end))
+        columns = [name for name in (field, "id") if name in rows.column_names]
+        yield from enumerate(rows.select_columns(columns), 1)
+
+    def lines_before(self) -> int:
+        return self.begin
+
+
+@dataclass(frozen=True)
+class HubShard:
+    """One of the files of a hub dataset, streamed."""
+
+    path: str
+    subset: str | None
+    split: str
+    revision: str
+    number: int
+    shards: int
+    size: int = SHARD_BYTES
+
+    @property
+    def file(self) -> str:
+        return f"{self.split}-{self.number:05d}-of-{self.shards:05d}"
+
+    def records(self, field: str) -> Iterator[tuple[int, Record]]:
+        rows = load_hub(self.path, self.subset, self.split, self.revision)
+        try:
+            yield from enumerate(rows.shard(num_shards=self.shards, index=self.number), 1)
+        except Exception as error:
+            raise DataError(
+                f"{self.path} {self.file}: {type(error).__name__}: {error}",
+                "run it again: what is tokenized is kept",
+            ) from error
+
+    def lines_before(self) -> int:
+        return 0
+
+
+def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
+    """The pieces of a source in order; `path` is its resolved path, `key` names it in errors."""
+    if path.is_file():
+        return _pieces_of_file(path, path.name, _shard_bytes(path.stat().st_size))
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _pieces_of_saved(path, section.split)
+    if path.is_dir():
+        files = list_files(path)
+        if not files:
+            raise DataError(
+                f"{key}: {path} holds no file that ends in {', '.join((*_LINES, '.parquet'))} "
+                f"or {', '.join(_TEXTS)}",
+                "correct the path",
+            )
+        limit = _shard_bytes(sum(file.stat().st_size for file in files))
+        return [
+            piece
+            for file in files
+            for piece in _pieces_of_file(file, str(file.relative_to(path)), limit)
+        ]
+    if not is_hub_id(str(section.path)):
+        raise DataError(f"{key}: {path}: no such file or folder", "correct the path")
+    if section.revision is None:
+        raise DataError(
+            f"{key}: {path} is no file or folder; of a hub dataset the revision must be given",
+            f"set {key}.revision to a commit, so that the same recipe is the same data",
+        )
+    revision = PINS.commit("dataset", str(section.path), section.revision) or section.revision
+    rows = load_hub(str(section.path), section.subset, section.split, revision)
+    shards = rows.num_shards
+    return [
+        HubShard(str(section.path), section.subset, section.split, revision, n, shards)
+        for n in range(shards)
+    ]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The data files of a folder and below; text counts only where there is nothing else."""
+    visible = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not any(part[0] in "._" for part in file.relative_to(folder).parts)
+    ]
+    data = [file for file in visible if file.name.endswith((*_LINES, ".parquet"))]
+    return data or [file for file in visible if file.suffix in _TEXTS]
+
+
+def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
+    """Consecutive pieces whose sizes together are a shard's, or one piece."""
+    limit = _shard_bytes(sum(piece.size for piece in pieces))
+    shards: list[tuple[Piece, ...]] = []
+    held: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if held and size + piece.size > limit:
+            shards.append(tuple(held))
+            held, size = [], 0
+        held.append(piece)
+        size += piece.size
+    return [*shards, tuple(held)] if held else shards
+
+
+def read_documents(
+    piece: Piece, section: SourceSection, key: str
+) -> Iterator[Document | BadRecord | None]:
+    """The documents of a piece, lines counted within it; None for a line or record without text.
+
+    `key` names the source in errors. Raises DataError at a bad record, unless it is to be skipped.
+    """
+    field = section.text_field
+    for number, record in piece.records(field):
+        text = record.get(field) if isinstance(record, dict) else None
+        if record is None:
+            yield None
+        elif isinstance(record, dict) and isinstance(text, str):
+            name = _mend("" if record.get("id") is None else str(record["id"]))
+            yield Document(piece.file, number, name, _mend(text)) if text.strip() else None
+        else:
+            reason = record if isinstance(record, str) else _missing_text(record, field)
+            if section.on_bad == "refuse":
+                raise DataError(
+                    f"{piece.path}:{piece.lines_before() + number}: {reason}",
+                    f"name the right field in {key}.text_field, correct the record, or leave such "
+                    f"records out, counted, with {key}.on_bad=skip"
+                    if key.startswith("mixture.")
+                    else f"a record of {key} holds its text in the field `text`",
+                )
+            yield BadRecord(piece.file, number, reason)
+
+
+def _missing_text(record: dict[str, Any], field: str) -> str:
+    if field not in record:
+        there = ", ".join(map(str, record)) or "nothing"
+        return f"no text in the field `{field}`: the record has {there}"
+    value = record[field]
+    shown = "null" if value is None else type(value).__name__
+    return f"no text in the field `{field}`: it is {shown}"
+
+
+def _parse(raw: bytes) -> Record:
+    """The object of a line, or what is wrong with it."""
+    try:
+        record = json.loads(raw)
+    except RecursionError:
+        return "nested too deeply"
+    except ValueError as error:
+        return f"not JSON: {error}"
+    return record if isinstance(record, dict) else f"expected an object, found {record!r:.60}"
+
+
+@lru_cache(maxsize=4)
+def load_saved(path: Path, split: str) -> Any:
+    """The split of a dataset that `datasets` saved, memory-mapped."""
+    import datasets
+
+    found = datasets.load_from_disk(str(path))
+    if not isinstance(found, dict):
+        return found
+    if split not in found:
+        raise DataError(f"{path}: no split `{split}`", f"use one of: {', '.join(found)}")
+    return found[split]
+
+
+@lru_cache(maxsize=4)
+def load_hub(path: str, subset: str | None, split: str, revision: str) -> Any:
+    """The split of a hub dataset, streamed."""
+    import datasets
+
+    try:
+        return datasets.load_dataset(path, subset, split=split, revision=revision, streaming=True)
+    except Exception as error:
+        raise DataError(
+            f"{path} cannot be loaded from the hub: {type(error).__name__}: {error}",
+            "check path, subset, split and revision, and the network",
+        ) from error
+
+
+def _shard_bytes(total: int) -> int:
+    return max(SHARD_BYTES, total // _MOST_SHARDS)
+
+
+def _pieces_of_file(path: Path, file: str, limit: int) -> list[Piece]:
+    size = path.stat().st_size
+    if path.suffix == ".parquet":
+        return _pieces_of_parquet(path, file, limit)
+    if path.suffix in _TEXTS:
+        return [TextFile(path, file, size)]
+    if path.suffix in (".gz", ".zst"):
+        return [JsonLines(path, file, 0, size)]
+    count = max(1, -(-size // limit))
+    bounds = [size * number // count for number in range(count + 1)]
+    return [JsonLines(path, file, begin, end) for begin, end in itertools.pairwise(bounds)]
+
+
+def _pieces_of_parquet(path: Path, file: str, limit: int) -> list[Piece]:
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: unreadable: {error}") from error
+    pieces: list[Piece] = []
+    groups: list[int] = []
+    size = 0
+    for group in range(metadata.num_row_groups):
+        groups.append(group)
+        size += metadata.row_group(group).total_byte_size
+        if size >= limit or group == metadata.num_row_groups - 1:
+            pieces.append(Parquet(path, file, tuple(groups), size))
+            groups, size = [], 0
+    return pieces
+
+
+def _pieces_of_saved(path: Path, split: str) -> list[Piece]:
+    rows = load_saved(path, split)
+    size = int(rows.data.nbytes)
+    count = max(1, min(len(rows), -(-size // _shard_bytes(size))))
+    bounds = [len(rows) * number // count for number in range(count + 1)]
+    return [
+        SavedRows(path, split, split, begin, end, size // count)
+        for begin, end in itertools.pairwise(bounds)
+    ]
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        return io.BufferedReader(cast(Any, pa.input_stream(str(path), compression="zstd")), _BUFFER)
+    return path.open("rb", _BUFFER)
+
+
+def _chunks(handle: IO[bytes], size: int) -> Iterator[bytes]:
+    while size and (chunk := handle.read(min(size, _BUFFER))):
+        size -= len(chunk)
+        yield chunk
+
+
+def _mend(text: str) -> str:
+    """Lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

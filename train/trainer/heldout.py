@@ -1,0 +1,73 @@
+"""The loss on rows of each source that are never trained on, also of sources that are not drawn.
+
+Promises: measuring changes nothing in training; a document that began in a trained row is left
+out; the result does not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from train.data.stream import IGNORED, MicroBatch, TokenStore, collate
+from train.model.loss import TokenLosses
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out rows of a store: the last `rows` of every source."""
+
+    store: TokenStore
+    sources: tuple[str, ...]
+    rows: int
+
+    @torch.no_grad()
+    def measure(
+        self, accelerator: Accelerator, engine: Any, losses_of: TokenLosses, size: int
+    ) -> dict[str, float]:
+        """Mean loss per valid token of each source, in nats; `size` rows per forward pass.
+
+        Collective: every rank runs as many forward passes as the others, as ZeRO-3 needs.
+        """
+        cells = [(s, r) for s in range(len(self.sources)) for r in range(self.rows)]
+        turn = size * accelerator.num_processes
+        sums = torch.zeros(2, len(self.sources), dtype=torch.float64, device=accelerator.device)
+        engine.eval()
+        for start in range(0, len(cells), turn):
+            first = start + accelerator.process_index * size
+            chosen = cells[first : first + size]
+            # Past the end, the first row stands in and counts for nothing.
+            batch = self._batch(chosen or cells[:1]).to(accelerator.device)
+            _, losses = losses_of(batch)
+            if chosen:
+                valid = (batch.targets != IGNORED).sum(1).double()
+                sums[0].index_add_(0, batch.sources, losses.double().sum(1))
+                sums[1].index_add_(0, batch.sources, valid)
+        engine.train()
+        losses, valid = accelerator.reduce(sums, "sum").tolist()
+        return {
+            name: loss / tokens
+            for name, loss, tokens in zip(self.sources, losses, valid, strict=True)
+            if tokens
+        }
+
+    def _batch(self, cells: list[tuple[int, int]]) -> MicroBatch:
+        names = [self.sources[source] for source, _ in cells]
+        places = [
+            self.store.rows[name] - self.rows + row
+            for name, (_, row) in zip(names, cells, strict=True)
+        ]
+        pairs = list(zip(names, places, strict=True))
+        batch = collate(
+            [self.store.row(*pair) for pair in pairs],
+            [source for source, _ in cells],
+            self.store.eos,
+            [self.store.loss(*pair) for pair in pairs],
+        )
+        for number, (_, row) in enumerate(cells):
+            if row == 0:
+                batch.targets[number, batch.documents[number] == 0] = IGNORED
+        return batch

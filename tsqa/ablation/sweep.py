@@ -1,0 +1,200 @@
+"""An ablation as a W&B sweep: the YAML of the sweep, and what each run of an agent does.
+
+Promises: an agent's run trains and evaluates one arm (and the control of its seed, unless that is
+done), shares every finished stage with `tsqa ablate`, and logs its scores and deltas to the run
+that the agent opened; agents side by side wait for each other's stages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from tsqa.ablation.run import ArmWork, arm_works
+from tsqa.errors import RecipeError
+from tsqa.pipeline.graph import Node, upstream_of
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
+from tsqa.store.artifact import LOCK_SECONDS
+from tsqa.store.readers import read_own
+from tsqa.store.tracking import resolve_mode
+
+CONDITION = "condition"
+_WAIT_SECONDS = "86400"
+_AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+"""What an agent sets for its own run; the runs of the stages have ids of their own."""
+
+
+def write_sweep(recipe: Recipe, origin: Path, out: Path) -> None:
+    """Write the sweep's YAML: `wandb sweep FILE`, then `wandb agent ID`."""
+    arms = list(arms_of(recipe).values())
+    section = needed(recipe.ablation, "ablation")
+    values = [value for axis in section.axes.values() for value in axis]
+    if section.arms or section.controls or any(isinstance(v, (list, dict)) for v in values):
+        parameters: dict[str, Any] = {
+            CONDITION: {"values": list(dict.fromkeys(arm.condition for arm in arms))}
+        }
+    else:
+        parameters = {key: {"values": axis} for key, axis in section.axes.items()}
+    parameters["seed"] = {"values": sorted({arm.seed for arm in arms})}
+    sweep = {
+        "name": recipe.name,
+        "project": recipe.tracking.project,
+        "program": "tsqa.cli.app",
+        "method": "grid",
+        "metric": {"name": "macro", "goal": "maximize"},
+        "parameters": parameters,
+        "command": [
+            *("${env}", "${interpreter}", "-m", "tsqa.cli.app", "sweep-run", str(origin)),
+            "${args_no_hyphens}",
+        ],
+    }
+    out.write_text(yaml.safe_dump(sweep, sort_keys=False), encoding="utf-8")
+
+
+def run_sweep_arm(origin: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Build the arm that the overrides name, log it to the agent's run; return what was logged."""
+    plain = load_recipe(origin)
+    needed(plain.ablation, "ablation")
+    axes = {key for arm in arms_of(plain).values() for key in arm.values} | {CONDITION, "seed"}
+    chosen, others = {}, []
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if key in axes:
+            chosen[key] = yaml.safe_load(text) if key != CONDITION else text
+        else:
+            others.append(override)
+    pipeline = Pipeline(load_recipe(origin, others), origin, others)
+    arm = find_arm(pipeline.recipe, chosen)
+    with _without_agent():
+        error: Exception | None = None
+        logged: dict[str, Any] = {}
+        try:
+            logged = _build_and_compare(pipeline, arm)
+        except Exception as problem:  # noqa: BLE001 - the run must say that it failed
+            error = problem
+    _log_to_agent(pipeline.recipe, arm, logged, failed=error is not None)
+    if error is not None:
+        raise error
+    return logged
+
+
+def find_arm(recipe: Recipe, chosen: Mapping[str, Any]) -> Arm:
+    """The arm with these values of its condition and seed; RecipeError unless it is one."""
+    found = [
+        arm
+        for arm in arms_of(recipe).values()
+        if all(
+            {**arm.values, CONDITION: arm.condition, "seed": arm.seed}.get(key) == value
+            for key, value in chosen.items()
+        )
+    ]
+    if len(found) != 1:
+        shown = ", ".join(f"{key}={value}" for key, value in chosen.items())
+        raise RecipeError(
+            f"{shown or 'no values'}: {len(found)} arms of the ablation have these",
+            "write the sweep again: tsqa ablate RECIPE --write-sweep FILE",
+        )
+    return found[0]
+
+
+def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
+    from eval.compare.scores import read
+    from eval.compare.stage import compare
+    from eval.harness.stage import RESULTS
+    from eval.shapes import Results
+    from eval.statistics.stats import MACRO
+
+    works = {work.arm.name: work for work in arm_works(pipeline)}
+    control = control_of(pipeline.recipe)
+    reference = next(
+        work
+        for work in works.values()
+        if (work.arm.condition, work.arm.seed) == (control, arm.seed)
+    )
+    evaluated = {}
+    for work in (reference, works[arm.name]):
+        evaluated[work.arm.name] = pipeline.find(_build(pipeline, work))
+    made = needed(pipeline.recipe.eval, "eval")
+    artifact = evaluated[arm.name]
+    assert artifact is not None
+    results = read_own(artifact.path / RESULTS, Results)
+    scores = {f"score/{task}": result["score"] for task, result in results["tasks"].items()}
+    logged = {"macro": results["macro"], **scores}
+    if arm.condition == control:
+        return logged
+    models = [
+        read(name, found, works[name].arm.condition, works[name].arm.seed)
+        for name, found in evaluated.items()
+        if found is not None
+    ]
+    deltas = compare(
+        models,
+        control=control,
+        bootstrap=made.bootstrap,
+        confidence=made.confidence,
+        seed=pipeline.recipe.seed,
+        macros=made.macros,
+    )
+    for row in deltas["rows"]:
+        task = row["task"]
+        logged[f"delta/{task}"] = row["delta"]
+        if task == MACRO:
+            logged |= {"delta_low": row["low"], "delta_high": row["high"]}
+            logged["verdict"] = row["verdict"]
+    return logged
+
+
+def _build(pipeline: Pipeline, work: ArmWork) -> Node:
+    """Build all that an arm is made from; its last evaluation."""
+    evaluation = [n for n in work.own if n.stage == "evaluate" and n.arm == work.arm.name]
+    if not evaluation:
+        raise RecipeError("a sweep needs scores, and the recipe has no `eval`", "add the section")
+    upstream = upstream_of(evaluation[-1])
+    for node in pipeline.nodes:
+        if node.fingerprint in upstream:
+            pipeline.ensure(node)
+    return evaluation[-1]
+
+
+@contextmanager
+def _without_agent() -> Iterator[None]:
+    """Hide the agent's run from the runs of the stages, and wait for other agents' stages."""
+    hidden = {name: os.environ.pop(name) for name in _AGENT if name in os.environ}
+    os.environ.setdefault(LOCK_SECONDS, _WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _log_to_agent(recipe: Recipe, arm: Arm, logged: Mapping[str, Any], failed: bool) -> None:
+    mode = resolve_mode(recipe.tracking.mode)
+    if mode == "disabled":
+        return
+    import wandb
+
+    folder = Path(recipe.runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    wandb.teardown()  # it read the environment for the runs of the stages, and would not again
+    run = wandb.init(  # its id, sweep and parameters come from the agent's environment
+        project=recipe.tracking.project,
+        entity=recipe.tracking.entity,
+        group=recipe.name,
+        job_type="arm",
+        name=arm.name,
+        config=arm_config(arm),
+        dir=str(folder),
+        mode=cast(Any, mode),
+        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+    )
+    if logged:
+        run.log(dict(logged))
+        run.summary.update(dict(logged))
+    run.finish(exit_code=int(failed))
+    wandb.teardown()

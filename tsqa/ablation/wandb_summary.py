@@ -1,0 +1,89 @@
+"""The W&B run that sums up an ablation: its tables, plots and page.
+
+Promises: its id is a function of the comparison, so a rerun continues the same run; what it holds
+is what deltas.json holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import control_of
+from tsqa.store.artifact import Artifact
+from tsqa.store.tracking import Tracker
+
+
+def log_ablation(
+    pipeline: Pipeline, compared: Artifact, page: Path, failed: Mapping[str, str]
+) -> None:
+    """Log results, deltas, figures and page to the run `ablation-<fingerprint of compare>`."""
+    from eval.compare.ratio_axis import ratio_axis
+    from eval.compare.stage import read_deltas
+    from eval.report import figures
+    from eval.statistics import stats
+
+    recipe = pipeline.recipe
+    deltas = read_deltas(compared)
+    fingerprint = str(compared.manifest["fingerprint"])
+    conditions = list(dict.fromkeys(arm.condition for arm in pipeline.arms.values()))
+    tracker = Tracker(
+        recipe.tracking,
+        experiment=recipe.name,
+        stage="ablation",
+        arm=None,
+        fingerprint=fingerprint,
+        config={
+            "recipe": recipe.model_dump(mode="json", by_alias=True),
+            "ablation/control": control_of(recipe),
+            "ablation/conditions": conditions,
+            "ablation/seeds": sorted({arm.seed for arm in pipeline.arms.values()}),
+        },
+        directory=Path(recipe.runs),
+    )
+    rows = list(result_rows(deltas))
+    tracker.table("results", ["condition", "seed", "task", "score"], rows)
+    columns = list(deltas["rows"][0])
+    tracker.table(
+        "deltas", columns, [[row[column] for column in columns] for row in deltas["rows"]]
+    )
+    tracker.plot("forest", figures.forest(deltas))
+    varied = ratio_axis(recipe)
+    if varied:
+        tracker.plot(
+            "score_by_ratio",
+            figures.score_by_ratio(deltas, varied["ratios"], stats.MACRO, varied["axis"]),
+        )
+    if page.is_file():
+        tracker.page("report", page)
+    tracker.summary(ablation_summary(deltas, failed))
+    tracker.finish(failed=bool(failed))
+
+
+def result_rows(deltas: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Condition, seed (None for the base), task, score; one for each seed."""
+    for condition, scores in deltas["scores"].items():
+        by_seed = deltas.get("scores_by_seed", {}).get(condition) or {"": scores}
+        for seed, tasks in by_seed.items():
+            for task, score in tasks.items():
+                yield [condition, int(seed) if seed.lstrip("-").isdigit() else None, task, score]
+
+
+def ablation_summary(deltas: Mapping[str, Any], failed: Mapping[str, str]) -> dict[str, Any]:
+    """`macro/<condition>`, `delta/<condition>` and the words."""
+    from eval.statistics import stats
+
+    values: dict[str, Any] = {
+        f"macro/{condition}": scores[stats.MACRO] for condition, scores in deltas["scores"].items()
+    }
+    for row in deltas["rows"]:
+        if row["task"] == stats.MACRO and row["against"] == deltas["control"]:
+            values |= {f"delta/{row['arm']}": row["delta"], f"verdict/{row['arm']}": row["verdict"]}
+    return {
+        **values,
+        "conclusion": deltas["conclusion"],
+        "arms_failed": len(failed),
+        "failed": sorted(failed),
+    }

@@ -1,0 +1,78 @@
+"""The format-matched control: curated items that carry the answer of another item.
+
+Promises: no item takes its content from itself; donors are items of the same task, kind and number
+of options; without options, the answers of a group stay the same as a whole; with options, the
+item takes its own option at the donor's place, which is right as often as chance. Nothing is asked
+of a model, and the same dataset gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tsqa.dataset.files import CURATED, DatasetWriter, read_curated
+from tsqa.dataset.render import Renderer
+from tsqa.errors import DataError
+from tsqa.recipe import Recipe, needed
+from tsqa.records.candidate import Candidate
+
+_CONTENT = ("answer", "answer_index", "reasoning", "knowledge", "item_context", "distractors")
+_READ = ("id", "task", "kind", "question", "context", "choices", *_CONTENT)
+
+
+def write_permuted(filtered: Path, out: Path, recipe: Recipe) -> Path:
+    """Write the permuted dataset of a filter artifact below `out`; return its folder.
+
+    An item without another one of its task, kind and number of options is left out. DataError
+    when none is left.
+    """
+    renderer = Renderer(needed(recipe.filter, "filter").renderings)
+    content = {row["id"]: row for row in read_curated(filtered, list(_READ))}
+    donors = draw_donors(list(content.values()))
+    if not donors:
+        raise DataError(
+            f"{filtered}: no two items share task, kind and number of options: no answer to take",
+            "leave the format_matched control out, or curate more items",
+        )
+    with DatasetWriter(out) as writer:
+        for row in read_curated(filtered):
+            if row["id"] in donors:
+                writer.curated(permuted_row(row, content[donors[row["id"]]], renderer))
+    return out / CURATED
+
+
+def draw_donors(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Item id -> id of the item whose answer it takes: in each group one random cycle."""
+    groups: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+    for row in rows:
+        groups[row["task"], row["kind"], len(row["choices"] or ())].append(row["id"])
+    donors: dict[str, str] = {}
+    for key, ids in groups.items():
+        if len(ids) > 1:
+            order = sorted(ids)
+            random.Random(f"permute/{key}").shuffle(order)
+            donors |= dict(zip(order, [*order[1:], order[0]], strict=True))
+    return donors
+
+
+def permuted_row(
+    row: Mapping[str, Any], donor: Mapping[str, Any], renderer: Renderer
+) -> dict[str, Any]:
+    """The row with the donor's content, rendered anew; its lineage names the donor."""
+    changed = {**row, **{key: donor[key] for key in _CONTENT}}
+    if row["choices"]:
+        changed["answer"] = row["choices"][donor["answer_index"]]
+    given = {key: changed[key] for key in _READ}
+    rendering, text = renderer.render(Candidate(**{**given, "choices": given["choices"] or []}))
+    lineage = {**json.loads(row["lineage"]), "permuted_from": donor["id"]}
+    return {
+        **changed,
+        "text": text,
+        "rendering": rendering,
+        "lineage": json.dumps(lineage, sort_keys=True, ensure_ascii=False),
+    }

@@ -1,0 +1,253 @@
+"""The dataset card: what the curated dataset holds, how it was made, what it may be used for.
+
+Promises: counts of licences, languages, kinds and prompts are those of the rows on disk; a licence
+that nobody stated is called unknown; seeds that share documents with an evaluated split are named
+at the top.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import DatasetCardData
+
+from tsqa.dataset.files import DATASET, read_curated
+from tsqa.recipe import Recipe
+
+CARD = "README.md"
+_TEMPLATE = "card.md.jinja"
+_READ = [
+    *("task", "capability", "language", "kind"),
+    *("licence", "dataset", "revision", "split", "lineage"),
+]
+# https://huggingface.co/docs/hub/repositories-licenses
+_HUB_LICENCES = """
+apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear
+c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0
+cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl
+ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl
+lgpl-2.1 lgpl-3.0 isc ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa
+unlicense zlib pddl unknown other
+"""
+HUB_LICENCES = frozenset(_HUB_LICENCES.split())
+_RESTRICTIONS = {
+    "no derivatives": (r"-nd\b", "what is derived may not be shared at all"),
+    "non-commercial": (r"-nc\b|non-?commercial|research-only", "no commercial use"),
+    "share-alike": (
+        r"-sa\b|gpl|gfdl|odbl|cdla-sharing",
+        "what is derived must be shared under the same licence",
+    ),
+}
+_PERMISSIVE = r"apache|mit\b|bsd|cc0|cc-by\b|odc-by|cdla-permissive|pddl|unlicense|isc\b|wtfpl|zlib"
+_TASK_CATEGORIES = {
+    "choice": ("question-answering", "multiple-choice"),
+    "code": ("text-generation",),
+}
+
+
+@dataclass
+class Census:
+    """What the rows on disk say about themselves."""
+
+    rows: int = 0
+    tasks: Counter[str] = field(default_factory=Counter)
+    capabilities: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
+    sources: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    """(dataset, revision, split, licence)."""
+    prompts: Counter[tuple[str, str, int, str]] = field(default_factory=Counter)
+    """(role, id, version, sha256)."""
+
+
+def write_card(
+    folder: Path,
+    *,
+    recipe: Recipe,
+    seeds_summary: Mapping[str, Any],
+    generate_summary: Mapping[str, Any],
+    filter_summary: Mapping[str, Any],
+) -> Path:
+    """Write the card beside the data that a DatasetWriter wrote below `folder`.
+
+    The summaries are those of the stages; `allowed_leaks`, `ledger` and `curated_tokens` may be
+    absent.
+    """
+    census = count_rows(folder)
+    text = (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            front=_front_matter(recipe, census),
+            recipe=recipe,
+            census=census,
+            conditions=[(name, *describe_licence(name)) for name in sorted(census.licences)],
+            seeds=seeds_summary,
+            filtered=filter_summary,
+            leaks=allowed_leaks(seeds_summary),
+            cost=cost_rows(generate_summary, filter_summary),
+            unanswered=unanswered_rows(generate_summary, filter_summary),
+        )
+    )
+    path = folder / DATASET / CARD
+    temporary = path.with_name(CARD + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def count_rows(folder: Path) -> Census:
+    """Count the curated rows below a filter artifact, in one pass."""
+    census = Census()
+    for row in read_curated(folder, _READ):
+        census.rows += 1
+        census.tasks[row["task"]] += 1
+        census.capabilities[row["capability"]] += 1
+        census.languages[row["language"]] += 1
+        census.kinds[row["kind"]] += 1
+        census.licences[row["licence"]] += 1
+        census.sources[row["dataset"], row["revision"], row["split"], row["licence"]] += 1
+        for role, prompt in json.loads(row["lineage"])["prompts"].items():
+            census.prompts[role, prompt["id"], prompt["version"], prompt["sha256"]] += 1
+    return census
+
+
+def describe_licence(licence: str) -> tuple[str, str]:
+    """(condition, what it implies for items made from such seeds)."""
+    name = _spelled_as_on_hub(licence)
+    if name == "unknown":
+        return "unknown", "nobody stated it: find out before publishing what is derived"
+    found = {
+        restriction: meaning
+        for restriction, (pattern, meaning) in _RESTRICTIONS.items()
+        if re.search(pattern, name)
+    }
+    if found:
+        return ", ".join(found), "; ".join(found.values())
+    if re.search(_PERMISSIVE, name):
+        return "permissive", "free use; name the source, unless it is in the public domain"
+    return "special", "terms of its own: read them before publishing what is derived"
+
+
+def allowed_leaks(seeds: Mapping[str, Any]) -> list[str]:
+    """The tasks of a seeds summary that leak and were allowed, each with the reason."""
+    return [f"{leak['task']} ({leak['reason']})" for leak in seeds.get("allowed_leaks", [])]
+
+
+def cost_rows(generate: Mapping[str, Any], filtered: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The ledgers of both stages, a row per teacher, then their sum where there are several.
+
+    `dollars_per_million` is per million accepted tokens, `dollars_per_thousand` per thousand
+    accepted items; None where these or the price are not known.
+    """
+    rows = [*generate.get("ledger", []), *filtered.get("ledger", [])]
+    counted = ("requests", "prompt_tokens", "output_tokens", "engine_seconds", "dollars")
+    if len(rows) > 1:
+        total = {name: sum(row[name] for row in rows) for name in counted}
+        rows.append({"teacher": "all", "model": "", **total})
+    return [
+        {
+            **row,
+            "dollars_per_million": _per(row["dollars"], filtered.get("curated_tokens"), 10**6),
+            "dollars_per_thousand": _per(row["dollars"], filtered["curated"], 10**3),
+        }
+        for row in rows
+    ]
+
+
+def unanswered_rows(
+    generate: Mapping[str, Any], filtered: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The teachers that left requests without an answer, with the counts by reason."""
+    rows = [*generate.get("ledger", []), *filtered.get("ledger", [])]
+    return [
+        {"teacher": row["teacher"], "requests": row["requests"], "reasons": row["unanswered"]}
+        for row in rows
+        if row.get("unanswered")
+    ]
+
+
+def _per(dollars: float, count: int | None, unit: int) -> float | None:
+    return unit * dollars / count if dollars and count else None
+
+
+def _front_matter(recipe: Recipe, census: Census) -> str:
+    """The YAML that the hub reads."""
+    categories = {
+        category
+        for kind in census.kinds
+        for category in _TASK_CATEGORIES.get(kind, ("question-answering",))
+    }
+    data = DatasetCardData(
+        pretty_name=recipe.name,
+        language=sorted(filter(None, census.languages)),
+        license=sorted({hub_licence(licence) for licence in census.licences}) or ["unknown"],
+        annotations_creators="machine-generated",
+        language_creators="machine-generated",
+        task_categories=sorted(categories | {"text-generation"}),
+        size_categories=size_category(census.rows),
+        tags=["synthetic"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": "data/train-*.parquet"}],
+            }
+        ],
+    )
+    return data.to_yaml()
+
+
+def hub_licence(licence: str) -> str:
+    """The hub's identifier of a licence; `other` for one that it does not list."""
+    name = _spelled_as_on_hub(licence)
+    return name if name in HUB_LICENCES else "other"
+
+
+def _spelled_as_on_hub(licence: str) -> str:
+    """CC BY-SA 4.0 -> cc-by-sa-4.0."""
+    return "-".join(licence.lower().replace("_", " ").split()) or "unknown"
+
+
+def size_category(rows: int) -> str:
+    """The hub's name for a number of rows."""
+    if rows < 1000:
+        return "n<1K"
+    names = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
+    step = min(len(str(rows)) - 4, len(names) - 2)
+    return f"{names[step]}<n<{names[step + 1]}"
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}%"
+    environment.filters["cell"] = _cell
+    environment.filters["public"] = _without_folders
+    return environment
+
+
+def _cell(value: Any) -> str:
+    """Text that stays in its Markdown table cell."""
+    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|") or "-"
+
+
+def _without_folders(model: str) -> str:
+    """A hub id as it is; of a local path only its last part, which tells nothing of a machine."""
+    return Path(model).name if model.startswith(("/", ".", "~", "{")) else model

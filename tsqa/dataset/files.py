@@ -1,0 +1,234 @@
+"""The curated dataset on disk: parquet shards of what was accepted and of what was rejected.
+
+Promises: a shard appears whole or not at all; memory stays bounded whatever the number and the
+length of the rows; the same rows give the same bytes; no rows at all are still one valid shard.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tsqa.errors import DataError
+from tsqa.store.readers import damaged
+
+DATASET = "dataset"
+"""The folder of an artifact that is published: the card and `data/`."""
+CURATED = f"{DATASET}/data"
+REJECTED = "rejected"
+_ROWS_PER_GROUP = 1000
+_CHARACTERS_PER_GROUP = 8 << 20
+
+
+def _schema(text: str, **others: pa.DataType) -> pa.Schema:
+    """Fields in the order given: `text` names string columns, `others` the type of any other."""
+    return pa.schema([(name, others.get(name, pa.string())) for name in text.split()])
+
+
+CURATED_SCHEMA = _schema(
+    "id task family capability subject language kind licence dataset revision split seed_id "
+    "question context choices answer answer_index reasoning knowledge item_context distractors "
+    "tests text rendering agreement scores lineage",
+    choices=pa.list_(pa.string()),
+    answer_index=pa.int64(),
+    agreement=pa.float64(),
+)
+"""`answer` is text, never an option letter; `scores` and `lineage` are JSON."""
+REJECTED_SCHEMA = _schema(
+    "id task family capability kind question answer step reason score match record",
+    score=pa.float64(),
+)
+"""`record` is the whole candidate as JSON."""
+
+
+class DatasetWriter:
+    """Writes `dataset/data/train-*.parquet` and `rejected/part-*.parquet` below a folder.
+
+    Entering removes what an earlier, killed run left there. A block that raises publishes no
+    further shard.
+    """
+
+    def __init__(self, folder: Path, rows_per_shard: int = 50_000) -> None:
+        self._curated = _Shards(folder / CURATED, "train", CURATED_SCHEMA, rows_per_shard)
+        self._rejected = _Shards(folder / REJECTED, "part", REJECTED_SCHEMA, rows_per_shard)
+
+    def __enter__(self) -> Self:
+        self._curated.clear()
+        self._rejected.clear()
+        return self
+
+    def curated(self, row: Mapping[str, Any]) -> None:
+        """Add one row with exactly the columns of CURATED_SCHEMA."""
+        self._curated.add(row)
+
+    def rejected(self, row: Mapping[str, Any]) -> None:
+        """Add one row with exactly the columns of REJECTED_SCHEMA."""
+        self._rejected.add(row)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for shards in (self._curated, self._rejected):
+            if error is None:
+                shards.finish()
+            else:
+                shards.abandon()
+
+
+def read_curated(artifact_path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the accepted rows of a filter artifact in order; DataError where there is none."""
+    return _read(artifact_path / CURATED, columns)
+
+
+def read_rejected(
+    artifact_path: Path, columns: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the rejected rows of a filter artifact in order; DataError where there is none."""
+    return _read(artifact_path / REJECTED, columns)
+
+
+def find_curated(artifact_path: Path, item_id: str) -> dict[str, Any] | None:
+    """The accepted row of that id; None where there is none."""
+    return _find(artifact_path / CURATED, item_id)
+
+
+def find_rejected(artifact_path: Path, item_id: str) -> dict[str, Any] | None:
+    """The rejected row of that id; None where there is none."""
+    return _find(artifact_path / REJECTED, item_id)
+
+
+def draw_rows(rows: Iterable[dict[str, Any]], count: int, key: str) -> list[dict[str, Any]]:
+    """A random choice in the order of the rows, in one pass (reservoir sampling)."""
+    rng = random.Random(key)
+    kept: list[tuple[int, dict[str, Any]]] = []
+    for number, row in enumerate(rows):
+        if len(kept) < count:
+            kept.append((number, row))
+        elif (place := rng.randrange(number + 1)) < count:
+            kept[place] = (number, row)
+    return [row for _, row in sorted(kept, key=lambda pair: pair[0])]
+
+
+class _Shards:
+    """Rows -> row groups in memory -> numbered files."""
+
+    def __init__(self, folder: Path, stem: str, schema: pa.Schema, rows_per_shard: int) -> None:
+        self._folder, self._stem, self._schema = folder, stem, schema
+        self._names = schema.names
+        self._rows_per_shard = rows_per_shard
+        self._rows: list[dict[str, Any]] = []
+        self._characters = 0
+        self._rows_in_shard = 0
+        self._number = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def clear(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        assert row.keys() == set(self._names), row.keys() ^ set(self._names)
+        self._rows.append({name: row[name] for name in self._names})
+        self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        full = self._rows_in_shard + len(self._rows) == self._rows_per_shard
+        if full or len(self._rows) == _ROWS_PER_GROUP or self._characters >= _CHARACTERS_PER_GROUP:
+            self._flush()
+        if full:
+            self._publish()
+
+    def finish(self) -> None:
+        if self._rows or not self._number:
+            self._flush()
+        if self._writer:
+            self._publish()
+
+    def abandon(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._temporary.unlink()
+
+    @property
+    def _temporary(self) -> Path:
+        return self._folder / f"{self._stem}-{self._number:05d}.parquet.tmp"
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+        if self._rows:  # `datasets` cannot read an empty row group; no group at all it can
+            self._writer.write_table(_table(self._rows, self._schema))
+        self._rows_in_shard += len(self._rows)
+        self._rows, self._characters = [], 0
+
+    def _publish(self) -> None:
+        assert self._writer
+        self._writer.close()
+        with self._temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        self._temporary.replace(self._temporary.with_suffix(""))
+        self._writer = None
+        self._number += 1
+        self._rows_in_shard = 0
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:
+        mended = [{name: _mend(value) for name, value in row.items()} for row in rows]
+        return pa.Table.from_pylist(mended, schema=schema)
+
+
+def _mend(value: Any) -> Any:
+    """Lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mend(item) for item in value]
+    return value
+
+
+def _read(folder: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+    for shard in _shards_of(folder):
+        with _opened(shard) as file:
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, columns).to_pylist()
+
+
+def _find(folder: Path, item_id: str) -> dict[str, Any] | None:
+    for shard in _shards_of(folder):
+        with _opened(shard) as file:
+            for group in range(file.num_row_groups):
+                place = pc.index(file.read_row_group(group, ["id"]).column(0), item_id).as_py()
+                if place >= 0:
+                    row: dict[str, Any] = file.read_row_group(group).slice(place, 1).to_pylist()[0]
+                    return row
+    return None
+
+
+def _shards_of(folder: Path) -> list[Path]:
+    shards = sorted(folder.glob("*.parquet"))
+    if not shards:
+        raise DataError(f"{folder}: no parquet shards", "build it: tsqa filter RECIPE")
+    return shards
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(shard) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(shard, f"unreadable: {error}") from error

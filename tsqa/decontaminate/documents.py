@@ -1,0 +1,434 @@
+"""The evaluated documents as word numbers: each distinct document, and each passage, once.
+
+Promise: memory is linear in the words of the distinct documents; their text is not kept, but for
+the normalised questions.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsqa.decontaminate.similarity import Questions
+from tsqa.records.seed import Seed
+from tsqa.text.hashing import Numbers, expand_ranges, hash_text
+from tsqa.text.normalise import normalise, words
+from tsqa.text.sameness import (
+    Key,
+    Spoken,
+    agree_in_case,
+    case_of,
+    has_signs,
+    is_stripped,
+    make_key,
+    option_key,
+    read,
+    tokens,
+)
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+_LAST_SENTENCE = re.compile(
+    r".*(?:[.!?\u2026][\"')\]\u201d]*\s+|\n\s*|[\u3002\uff01\uff1f]\s*)(?=\S)", re.DOTALL
+)
+_LEAST_PASSAGE = 3
+"""Words; less is a label."""
+_ENOUGH = 80
+"""Characters that hold so many words."""
+_LEAST_STORY = 26
+"""Words before the last sentence of a question from which on they tell a story of their own."""
+_PASSAGE = "\n"
+"""Before a question that is asked of a passage, for no other has a line break."""
+
+_MARKS_OF_A_WORD = ("+", "%", "\u00b0", "^", "!")
+
+Sign = str | None
+"""What stands between two words; None where the text has lost its signs, and anything may."""
+
+
+class Asked(NamedTuple):
+    """A question as the rules compare it."""
+
+    text: str
+    words: list[str]
+    numbers: Numbers
+
+    @property
+    def normalised(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def key(self) -> Key:
+        return make_key(self.text)
+
+    @property
+    def signs(self) -> list[Sign]:
+        return signs_of(self.text)
+
+
+class EvaluatedTexts:
+    """A document is its number here; words count from 1, and 0 is a word that no document has."""
+
+    def __init__(self, documents: Iterable[Seed]) -> None:
+        self.ids: list[str] = []
+        self._questions: dict[str, int] = {}
+        """Words and signs of a question -> the first document that asks it."""
+        self._stripped: dict[str, int] = {}
+        """The same by the words alone, for the questions with signs."""
+        self._cases: dict[int, str] = {}
+        """First documents of the questions that are asked in one case only -> that case."""
+        self._shared: set[int] = set()
+        """First documents of the questions that documents of one task with unequal content ask."""
+        self._asked: dict[tuple[int, int], int] = {}
+        """(first document, task) -> content."""
+        self._contents: dict[int, int] = {}
+        self._options: dict[int, int | None] = {}
+        """None: several questions of one task have these options."""
+        self._option_words: set[int] = set()
+        self._vocabulary: dict[str, int] = {}
+        self._lower: set[str] = set()
+        self._tasks: dict[str, int] = {}
+        self._task_of, self._first_of = array("q"), array("q")
+        self._contexts: dict[int, int] = {}
+        self._passages = array("q")
+        self._passage_of = array("q")
+        self._pieces, self._pieces_of = array("q"), array("q", [0])
+        self._last_sentences = array("q")
+        self._sign_numbers: dict[str, int] = {"": 0}
+        self._before, self._after = array("i"), array("i")
+        flat, sequences = array("q"), array("q")
+        seen: set[int] = set()
+        for document in documents:
+            self._read(document, seen, flat, sequences)
+        self.words: Numbers = np.array(flat, dtype=np.int64)
+        self.sequences: Numbers = np.array(sequences, dtype=np.int64).reshape(-1, 4)
+        """(start, end, document, is general) of every stretch of words that may be looked for.
+
+        General is what may be asked of another passage as well: the question, where the document
+        has a passage; its last sentence, where the question itself tells a story.
+        """
+        self.tasks: Numbers = np.array(self._task_of, dtype=np.int64)
+        """The task number of each document."""
+        self.passages: Numbers = np.array(self._passages, dtype=np.int64).reshape(-1, 2)
+        """(start, end) in `words` of each distinct passage."""
+        self._signs = list(self._sign_numbers)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Word numbers are below this."""
+        return len(self._vocabulary) + 1
+
+    def number(self, found: Sequence[str]) -> Numbers:
+        get = self._vocabulary.get
+        return np.array([get(word, 0) for word in found], dtype=np.int64)
+
+    def ask(self, question: str) -> Asked:
+        found = words(question)
+        return Asked(question, found, self.number(found))
+
+    def find_question(
+        self, asked: Asked, context: str, choices: Sequence[str], has_passage: bool
+    ) -> int | None:
+        """The document that asks a question; if several ask it, that with this passage and options.
+
+        A question that belongs to a passage is found by itself only if there is no other passage.
+        """
+        plain = asked.normalised
+        for prefix in ("", _PASSAGE):
+            if prefix + plain not in self._questions and prefix + plain not in self._stripped:
+                continue
+            key, has_lost_signs = asked.key, is_stripped(asked.text)
+            first = self._questions.get(prefix + key.bare)
+            if first is None and has_lost_signs:
+                first = self._stripped.get(prefix + plain)
+            if first is None or not agree_in_case(self._cases.get(first, ""), key.case):
+                continue
+            if first not in self._shared and not (prefix and has_passage):
+                return first
+            passage = normalise(context)
+            found = self._contents.get(_content_key(prefix + key.bare, passage, choices))
+            if found is None and has_lost_signs:
+                found = self._contents.get(_stripped_key(prefix + plain, passage, choices))
+            if found is not None:
+                return found
+        return None
+
+    def tells_apart(self, document: int, asked: Asked) -> bool:
+        """Is it another question in the same words: with other signs, or in other case?"""
+        start, end = self._question(document)
+        if not np.array_equal(asked.numbers, self.words[start:end]):
+            return False
+        if not agree_in_case(self._cases.get(self._first_of[document], ""), asked.key.case):
+            return True
+        signs = asked.signs
+        if start == end:
+            return False
+        own = [
+            *(self._signs[n] for n in self._before[start:end]),
+            self._signs[self._after[end - 1]],
+        ]
+        return any(sign not in (None, mine) for sign, mine in zip(signs, own, strict=True))
+
+    def agree_in_signs(self, place: int, signs: Sequence[Sign]) -> bool:
+        """Do the words from a place on have these signs between them?"""
+        for number, sign in enumerate(signs, start=place + 1):
+            before, after = self._signs[self._before[number]], self._signs[self._after[number - 1]]
+            # Where one part of a document ends and the next begins, both may have a sign.
+            if sign not in (None, before, after, after + before):
+                return False
+        return True
+
+    def agree_at_ends(self, start: int, end: int, first: Sign, last: Sign) -> bool:
+        """May a whole question stand between these two signs?
+
+        They may belong to what stands around it, unless they are missing or mark its last word.
+        """
+        before, after = self._signs[self._before[start]], self._signs[self._after[end - 1]]
+        if first is not None and not first.endswith(before):
+            return False
+        if last is None or after:
+            return last is None or last.startswith(after)
+        return last[:1] not in _MARKS_OF_A_WORD
+
+    def find_options(self, choices: Sequence[str]) -> int | None:
+        """The document whose question alone in its task has these options, in any order."""
+        if len(choices) < 2 or _option_words(choices) not in self._option_words:
+            return None
+        key = _option_hash(choices)
+        return None if key is None else self._options.get(key)
+
+    def has_options(self, document: int, choices: Sequence[str]) -> bool:
+        begin, end = self._pieces_of[document], self._pieces_of[document + 1]
+        bounds = list(pairwise(self._pieces[begin:end]))[1:-1]
+        own = sorted(self.words[start:stop].tolist() for start, stop in bounds)
+        return bool(own) and own == sorted(self.number(words(c)).tolist() for c in choices)
+
+    def is_of_passage(self, document: int) -> bool:
+        return self._passage_of[document] >= 0
+
+    def documents_of(self, passage: int) -> list[int]:
+        return self._readers.get(passage, [])
+
+    def question(self, document: int) -> Numbers:
+        start, end = self._question(document)
+        return self.words[start:end]
+
+    def general_length(self, document: int) -> int:
+        """Words of what may be asked of another passage too; 0 where nothing may."""
+        start, end = self._question(document)
+        return end - start if self.is_of_passage(document) else self._last_sentences[document]
+
+    def answer(self, document: int) -> Numbers:
+        start, end = self._pieces[self._pieces_of[document + 1] - 2 : self._pieces_of[document + 1]]
+        return self.words[start:end]
+
+    def item(self, document: int, is_alone: bool = True) -> list[tuple[int, int]]:
+        """(start, end) in `words` of the runs that together are the document.
+
+        The first is the one to look for. `is_alone`: the text where they are looked for has no
+        passage of its own.
+        """
+        begin, end = self._pieces_of[document], self._pieces_of[document + 1]
+        question, *options, answer = pairwise(self._pieces[begin:end])
+        is_shared = self._first_of[document] in self._shared
+        if not self.is_of_passage(document):
+            return [question, answer, *options] if is_shared else [question, answer]
+        passage = self._passage(document)
+        if is_shared:
+            return [passage, question, answer]
+        return [question, answer] if is_alone else [question, answer, passage]
+
+    def item_bounds(self, document: int) -> tuple[int, int]:
+        """(start, end) in `words` of the first run of `item`."""
+        is_shared = self._first_of[document] in self._shared
+        if is_shared and self.is_of_passage(document):
+            return self._passage(document)
+        return self._question(document)
+
+    def document_at(self, place: int) -> int:
+        """The document whose sequence holds this place in `words`."""
+        row = np.searchsorted(self.sequences[:, 0], place, side="right") - 1
+        return int(self.sequences[row, 2])
+
+    def is_general(self, place: int) -> bool:
+        row = np.searchsorted(self.sequences[:, 0], place, side="right") - 1
+        return bool(self.sequences[row, 3])
+
+    def signs_before(self) -> NDArray[np.int32]:
+        """The number of the sign before each word."""
+        return np.array(self._before, dtype=np.int32)
+
+    def is_in_question(self, document: int, place: int) -> bool:
+        return place >= self._question(document)[0]
+
+    def own_questions(self) -> Questions:
+        """The questions; the shared ones have no words."""
+        begins = np.array(self._pieces_of, dtype=np.int64)[:-1]
+        bounds = np.array(self._pieces, dtype=np.int64)
+        shared = np.isin(np.array(self._first_of), list(self._shared))
+        lengths = np.where(shared, 0, bounds[begins + 1] - bounds[begins])
+        return Questions(
+            words=self.words[expand_ranges(bounds[begins], lengths)],
+            starts=np.concatenate(([0], np.cumsum(lengths))),
+            tasks=self.tasks,
+        )
+
+    def swappable(self) -> NDArray[np.bool_]:
+        """For each word number: is it a number or a name (a word never written in lower case)?"""
+        found = [
+            any(letter.isdigit() for letter in word) or (word.isalpha() and word not in self._lower)
+            for word in self._vocabulary
+        ]
+        return np.array([False, *found])
+
+    @cached_property
+    def _readers(self) -> dict[int, list[int]]:
+        """Passage -> the documents that ask about it."""
+        found: dict[int, list[int]] = {}
+        for document, passage in enumerate(self._passage_of):
+            if passage >= 0:
+                found.setdefault(passage, []).append(document)
+        return found
+
+    def _passage(self, document: int) -> tuple[int, int]:
+        start, end = self.passages[self._passage_of[document]].tolist()
+        return start, end
+
+    def _question(self, document: int) -> tuple[int, int]:
+        begin = self._pieces_of[document]
+        return self._pieces[begin], self._pieces[begin + 1]
+
+    def _read(
+        self, document: Seed, seen: set[int], flat: array[int], sequences: array[int]
+    ) -> None:
+        prefix = _PASSAGE if has_passage(document.context) else ""
+        plain = prefix + normalise(document.question)
+        bare = prefix + " ".join(tokens(document.question))
+        number = len(self.ids)
+        first = self._questions.setdefault(bare, number)
+        self._note_case(first, case_of(document.question), is_first=first == number)
+        context = normalise(document.context)
+        content = _content_key(bare, context, document.choices)
+        whole = hash_text(f"{content} {' '.join(tokens(document.answer))}")
+        if whole in seen:
+            return
+        seen.add(whole)
+        self.ids.append(document.id)
+        task = self._tasks.setdefault(document.task, len(self._tasks))
+        self._task_of.append(task)
+        self._first_of.append(first)
+        if self._asked.setdefault((first, task), content) != content:
+            self._shared.add(first)
+        self._contents.setdefault(content, number)
+        if bare != plain or any(map(has_signs, document.choices)):
+            stripped = _stripped_key(plain, context, document.choices)
+            self._contents.setdefault(stripped, number)
+            self._stripped.setdefault(plain, first)
+        self._add_options(document.choices, number)
+        key = hash_text(context) if prefix else None
+        self._add_passage(document.context, key, number, flat, sequences)
+        start = len(flat)
+        self._pieces.append(start)
+        for piece in (document.question, *document.choices, document.answer):
+            self._append(piece, flat)
+            self._pieces.append(len(flat))
+        end = self._pieces[self._pieces_of[-1] + 1]
+        self._pieces_of.append(len(self._pieces))
+        last = 0 if prefix else _last_sentence(document.question, end - start)
+        self._last_sentences.append(last)
+        general = start if prefix else end - last
+        bounds = [start, general, end, len(flat)] if prefix or last else [start, len(flat)]
+        for place, (begin, stop) in enumerate(pairwise(bounds)):
+            if begin < stop:
+                sequences.extend((begin, stop, number, int(place == 1)))
+
+    def _note_case(self, first: int, case: str, is_first: bool) -> None:
+        if is_first and case:
+            self._cases[first] = case
+        elif self._cases.get(first, "") != case:
+            self._cases.pop(first, None)
+
+    def _add_options(self, choices: Sequence[str], number: int) -> None:
+        key = _option_hash(choices)
+        if key is None:
+            return
+        self._option_words.add(_option_words(choices))
+        holder = self._options.setdefault(key, number)
+        if holder is None or self._task_of[holder] != self._task_of[number]:
+            return
+        if self._first_of[holder] != self._first_of[number]:
+            self._options[key] = None
+
+    def _add_passage(
+        self, context: str, key: int | None, number: int, flat: array[int], sequences: array[int]
+    ) -> None:
+        if key is None:
+            self._passage_of.append(-1)
+            return
+        if key not in self._contexts:
+            start = len(flat)
+            self._append(context, flat)
+            self._contexts[key] = len(self._contexts)
+            self._passages.extend((start, len(flat)))
+            sequences.extend((start, len(flat), number, 0))
+        self._passage_of.append(self._contexts[key])
+
+    def _append(self, text: str, flat: array[int]) -> None:
+        numbers = self._vocabulary
+        spoken: Spoken = read(text)
+        flat.extend(numbers.setdefault(word, len(numbers) + 1) for word in spoken.words)
+        signs = self._sign_numbers
+        found = [signs.setdefault(sign, len(signs)) for sign in spoken.signs]
+        self._before.extend(found[:-1])
+        self._after.extend(found[1:])
+        self._lower.update(word for word in _LETTERS.findall(text) if word == word.lower())
+
+
+def has_passage(context: str) -> bool:
+    return bool(context) and len(words(context[:_ENOUGH])) >= _LEAST_PASSAGE
+
+
+def signs_of(text: str) -> list[Sign]:
+    """The signs around the words of a text."""
+    spoken = read(text)
+    if len(spoken.words) > 1 and is_stripped(text):
+        return [None] * len(spoken.signs)
+    return list(spoken.signs)
+
+
+def _last_sentence(question: str, count: int) -> int:
+    """Words of the sentence that asks, where the others before it tell a story; else 0."""
+    story = _LAST_SENTENCE.match(question.rstrip()) if count > _LEAST_STORY else None
+    last = len(words(question[story.end() :])) if story else 0
+    return last if count - last >= _LEAST_STORY else 0
+
+
+def _content_key(bare: str, context: str, choices: Sequence[str]) -> int:
+    """A hash of question, passage and options in any order."""
+    return hash_text("\n".join([bare, context, *option_key(choices)]))
+
+
+def _stripped_key(plain: str, context: str, choices: Sequence[str]) -> int:
+    """The same by the words alone."""
+    options = sorted(normalise(choice) for choice in choices)
+    return hash_text("\n\n".join([plain, context, *options]))
+
+
+def _option_words(choices: Sequence[str]) -> int:
+    """A hash of the words of options in any order."""
+    return hash_text("\n".join(sorted({normalise(choice) for choice in choices})))
+
+
+def _option_hash(choices: Sequence[str]) -> int | None:
+    """The same with their signs; None unless there are two that differ, and none is empty."""
+    options = sorted(set(option_key(choices)))
+    return hash_text("\n".join(options)) if len(options) > 1 and options[0] else None

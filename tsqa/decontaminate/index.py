@@ -1,0 +1,358 @@
+"""No evaluated document may reach the student: five rules against every one of them.
+
+- `question`: the candidate asks an evaluated question (the same by `tsqa.text.sameness`).
+- `item`: a short evaluated question stands whole in the candidate's text, and its answer as well.
+- `ngram`: a run of n words of an evaluated passage, or question with options and answer, stands in
+  the candidate's text.
+- `options`: the candidate has the options of an evaluated question, in any order, and its question
+  is half as similar as the last rule asks.
+- `similarity`: the candidate's question holds too much of an evaluated question's words, in order,
+  within a window of twice its length. A word counts by its rarity among the task's evaluated
+  questions, so that a template they all share weighs almost nothing; numbers and names, which a
+  disguise swaps, do not count where the other words identify the question.
+
+What documents of one task share identifies none of them: a question that several ask counts only
+with its passage and options, and a run that more than ten hold is a template.
+
+A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
+the last sentence of a question that tells a story: asked in a text with a passage of its own they
+are no leak. They count with the evaluated passage, or with most of its words: three eighths as much
+of its runs of three words as `similarity` asks of a question. The passage, the options and the
+answer count by themselves.
+
+Words are looked for without signs and case; the same words with other signs or in other case
+(`8 / 4`, `8 + 4`) are another question. A text without any punctuation has lost its signs.
+
+Promises: the search for similar questions is exact; a hash only proposes a run, its words decide;
+memory is linear in the evaluated documents and independent of the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsqa.decontaminate.documents import Asked, EvaluatedTexts, Sign, has_passage, signs_of
+from tsqa.decontaminate.passages import RUN, Passages
+from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
+from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
+from tsqa.recipe import DecontaminateSection
+from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.seed import Seed
+from tsqa.text.hashing import Hashes, Numbers, RunTable, expand_ranges, hash_runs
+from tsqa.text.normalise import words
+
+RULES = ("question", "item", "ngram", "options", "similarity")
+_TEMPLATE = 10
+"""A run that more documents of a task than this hold is a template."""
+_LABELS = 4
+"""Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
+_BATCH = 256
+_NEAR = 100
+"""Words before and after a question among which any text would have its answer."""
+
+
+class _Text:
+    """A text to be searched."""
+
+    def __init__(self, numbers: Numbers, parts: Sequence[str], asked: Asked | None) -> None:
+        self.numbers = numbers
+        self._parts = parts
+        self.asked = asked
+        """The question, where the text is a candidate's; else it is any text."""
+        self.has_passage = False
+
+    @cached_property
+    def signs(self) -> list[Sign]:
+        """What stands before each word, and after the last; anything may between two parts."""
+        found: list[Sign] = []
+        for part in self._parts:
+            first, *others = signs_of(part)
+            found[-1:] = [None if found else first, *others]
+        return found or [None]
+
+    def is_alone(self, texts: EvaluatedTexts, document: int) -> bool:
+        """Is there no room for another passage beside what the document asks?"""
+        room = texts.general_length(document) + _LABELS
+        if self.asked:
+            return not self.has_passage and len(self.asked.words) <= room
+        return len(self.numbers) <= room + len(texts.answer(document))
+
+
+class EvaluatedIndex:
+    """Every evaluated document, indexed for the five rules."""
+
+    def __init__(self, documents: Iterable[Seed], section: DecontaminateSection) -> None:
+        self._section = section
+        self._texts = texts = EvaluatedTexts(documents)
+        rng = np.random.default_rng(0)
+        self._word_hashes = rng.integers(2**64, size=texts.vocabulary_size, dtype=np.uint64)
+        self._tables = self._index_runs()
+        self._similar = SimilarQuestions(
+            texts.own_questions(), texts.swappable(), section.similarity
+        )
+        runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
+        self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
+
+    def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        """Per candidate: the first rule that catches it, its score and the evaluated document."""
+        verdicts: list[Rejection | None] = []
+        for start in range(0, len(candidates), _BATCH):
+            verdicts += self._check(candidates[start : start + _BATCH])
+        return verdicts
+
+    def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """The rules `item` and `ngram` alone, for any text.
+
+        The answer of a short item must stand near its question: a long text holds most words.
+        """
+        verdicts: list[Rejection | None] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = [
+                _Text(self._texts.number(words(text)), [text], None)
+                for text in texts[start : start + _BATCH]
+            ]
+            verdicts += self._check_runs(batch, near=_NEAR)
+        return verdicts
+
+    def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        texts = []
+        for candidate in candidates:
+            parts = candidate.parts
+            numbers = self._texts.number(words("\n".join(parts)))
+            text = _Text(numbers, parts, self._texts.ask(candidate.question))
+            text.has_passage = has_passage(candidate.context)
+            texts.append(text)
+        in_text = self._check_runs(texts)
+        similar = self._check_similarity(texts)
+        with_passage = self._check_passages(texts, candidates)
+        return [
+            self._check_question(candidate, texts[number])
+            or in_text[number]
+            or self._check_options(candidate, texts[number])
+            or similar[number]
+            or with_passage[number]
+            for number, candidate in enumerate(candidates)
+        ]
+
+    def _check_question(self, candidate: Candidate, text: _Text) -> Rejection | None:
+        assert text.asked
+        found = self._texts.find_question(
+            text.asked, candidate.context, candidate.choices, text.has_passage
+        )
+        return None if found is None else self._reject("question", 1.0, found)
+
+    def _check_options(self, candidate: Candidate, text: _Text) -> Rejection | None:
+        assert text.asked
+        found = self._texts.find_options(candidate.choices)
+        if found is None or not self._may_be(found, text):
+            return None
+        score = self._similar.coverage(found, text.asked.numbers)
+        if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
+            return None
+        return self._reject("options", score, found)
+
+    def _check_similarity(self, texts: Sequence[_Text]) -> list[Rejection | None]:
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        best = [0.0] * len(texts)
+        questions = [text.asked.numbers for text in texts if text.asked]
+        for number, item in self._similar.suspects(questions):
+            text = texts[number]
+            if not self._may_be(item, text):
+                continue
+            # Any text on its subject resembles a question of few rare words: ask for the answer.
+            light = self._similar.is_light[item]
+            if light and not _holds(text.numbers, self._texts.answer(item)):
+                continue
+            score = self._similar.coverage(item, questions[number])
+            if score >= self._similar.threshold and score > best[number]:
+                if text.asked and self._texts.tells_apart(item, text.asked):
+                    continue
+                best[number] = score
+                verdicts[number] = self._reject("similarity", score, item)
+        return verdicts
+
+    def _check_passages(
+        self, texts: Sequence[_Text], candidates: Sequence[Candidate]
+    ) -> list[Rejection | None]:
+        """Questions that are asked of the passage of the evaluated one, lightly edited or not."""
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        if self._passages is None:
+            return verdicts
+        half, share = self._section.similarity / 2, self._section.similarity * 3 / 8
+        hashed = [self._word_hashes[text.numbers] for text in texts]
+        for number, passages in enumerate(self._passages.find(hashed, share)):
+            text, choices = texts[number], candidates[number].choices
+            for item in chain.from_iterable(map(self._texts.documents_of, passages)):
+                question = self._texts.question(item)
+                if not len(question) or not text.asked:
+                    continue
+                even = np.full(len(question), 1 / len(question))
+                score = window_weight(question, even, text.asked.numbers, 2 * len(question))
+                if score < half or self._texts.tells_apart(item, text.asked):
+                    continue
+                if score >= self._similar.threshold:
+                    verdicts[number] = self._reject("similarity", score, item)
+                elif self._texts.has_options(item, choices):
+                    verdicts[number] = self._reject("options", score, item)
+        return verdicts
+
+    def _may_be(self, document: int, text: _Text) -> bool:
+        """False where the document's question is asked of another passage."""
+        return not self._texts.is_of_passage(document) or text.is_alone(self._texts, document)
+
+    def _check_runs(
+        self, texts: Sequence[_Text], near: int | None = None
+    ) -> list[Rejection | None]:
+        """Short items first, whose parts stand within `near` words; then runs of n words."""
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        flat = np.concatenate([text.numbers for text in texts])
+        bounds = np.cumsum([0, *(len(text.numbers) for text in texts)])
+        owners = np.repeat(np.arange(len(texts)), np.diff(bounds))
+        sizes = hash_runs(self._word_hashes[flat], self._section.ngram)
+        for size, runs in enumerate(sizes, start=1):
+            if size not in self._tables:
+                continue
+            positions, entries = self._tables[size].find(runs)
+            inside = owners[positions] == owners[positions + size - 1]
+            for position, entry in zip(positions[inside], entries[inside], strict=True):
+                owner = int(owners[position])
+                if verdicts[owner] is None:
+                    place = int(position - bounds[owner])
+                    verdicts[owner] = self._match(texts[owner], place, size, int(entry), near)
+        return verdicts
+
+    def _match(
+        self, text: _Text, place: int, size: int, entry: int, near: int | None
+    ) -> Rejection | None:
+        """`entry`: of a run of n words its place, of a shorter one its document."""
+        run = text.numbers[place : place + size]
+        if size == self._section.ngram:
+            if not np.array_equal(run, self._texts.words[entry : entry + size]):
+                return None
+            document, start = self._texts.document_at(entry), entry
+            if self._texts.is_general(entry) and not text.is_alone(self._texts, document):
+                return None
+            if not self._texts.agree_in_signs(start, text.signs[place + 1 : place + size]):
+                return None
+            score = float(size)
+        else:
+            document, start = entry, self._texts.item_bounds(entry)[0]
+            is_alone = not self._texts.is_of_passage(entry) or text.is_alone(self._texts, entry)
+            item = self._texts.item(entry, is_alone)
+            bounds = 0, len(text.numbers)
+            if near is not None:
+                bounds = max(0, place - near), min(len(text.numbers), place + size + near)
+            if not all(self._stands(text, *part, *bounds) for part in item[1:]):
+                return None
+            if not self._stands(text, *item[0], place, place + size):
+                return None
+            score = float(sum(end - start for start, end in item))
+        is_asked = text.asked and self._texts.is_in_question(document, start)
+        if text.asked and is_asked and self._texts.tells_apart(document, text.asked):
+            return None
+        return self._reject("ngram" if size == self._section.ngram else "item", score, document)
+
+    def _stands(self, text: _Text, start: int, end: int, first: int, last: int) -> bool:
+        """Do words of the documents stand in the text from `first` to `last`, with their signs?"""
+        size = end - start
+        if not size:
+            return True
+        run = self._texts.words[start:end]
+        starts = text.numbers[first : max(first, last - size + 1)]
+        for place in np.flatnonzero(starts == run[0]) + first:
+            if np.array_equal(text.numbers[place : place + size], run):
+                signs = text.signs[place : place + size + 1]
+                inside = self._texts.agree_in_signs(start, signs[1:-1])
+                if inside and self._texts.agree_at_ends(start, end, signs[0], signs[-1]):
+                    return True
+        return False
+
+    def _index_runs(self) -> dict[int, RunTable]:
+        """Size -> its runs: of n words -> their places; of fewer -> the short items they begin."""
+        firsts = [self._texts.item_bounds(document) for document in range(len(self._texts))]
+        bounds = np.array(firsts, dtype=np.int64).reshape(-1, 2)
+        lengths = bounds[:, 1] - bounds[:, 0]
+        tables: dict[int, RunTable] = {}
+        sizes = hash_runs(self._word_hashes[self._texts.words], self._section.ngram)
+        for size, runs in enumerate(sizes, start=1):
+            if size == self._section.ngram:
+                tables[size] = self._index_grams(runs)
+            elif (lengths == size).any():
+                documents = np.flatnonzero(lengths == size)
+                tables[size] = RunTable(runs[bounds[documents, 0]], documents)
+        return tables
+
+    def _index_grams(self, runs: Hashes) -> RunTable:
+        """Every run inside a sequence -> its first place with the same signs, templates left out.
+
+        Of equal runs, one that counts by itself comes before those that need their passage.
+        """
+        starts, ends, documents, general = self._texts.sequences.T
+        counts = np.maximum(0, ends - starts - self._section.ngram + 1)
+        places = expand_ranges(starts, counts)
+        holders = np.repeat(np.arange(len(starts)), counts)
+        templates = _find_templates(runs[places], holders, self._texts.tasks[documents[holders]])
+        signs, general = self._sign_runs(places), general[holders]
+        del holders
+        order = np.lexsort((places, general, signs, runs[places]))
+        signs, places = signs[order], places[order]
+        hashes = runs[places]
+        chosen = (_changes(hashes) | _changes(signs)) & ~np.isin(hashes, templates)
+        return RunTable(hashes[chosen], places[chosen])
+
+    def _sign_runs(self, places: Numbers) -> Hashes:
+        """A hash of the signs inside each of the runs of n words."""
+        if self._section.ngram < 2:
+            return np.zeros(len(places), dtype=np.uint64)
+        before = self._texts.signs_before().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        *_, runs = hash_runs(before, self._section.ngram - 1)
+        return runs[places + 1]
+
+    def _reject(self, rule: str, score: float, document: int) -> Rejection:
+        return Rejection(rule, round(score, 4), self._texts.ids[document])
+
+
+def measure_recall(
+    index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200
+) -> dict[str, float]:
+    """Disguise -> share caught of the leaks planted from about `sample` evaluated documents.
+
+    A disguise that fits none of them is left out.
+    """
+    step = max(1, len(documents) // sample)
+    shares = {}
+    for kind in KINDS:
+        leaks = (plant_leak(document, kind) for document in documents[::step])
+        planted = [leak for leak in leaks if leak]
+        if planted:
+            caught = sum(verdict is not None for verdict in index.check(planted))
+            shares[kind] = round(caught / len(planted), 4)
+    return shares
+
+
+def _find_templates(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Hashes:
+    """The runs that too many stretches of one task hold; holders are in order."""
+    order = np.lexsort((holders, tasks, hashes))
+    hashes, holders, tasks = (array[order] for array in (hashes, holders, tasks))
+    of_task = _changes(hashes) | _changes(tasks)
+    held_by = np.add.reduceat(_changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
+    return hashes[of_task][held_by > _TEMPLATE]
+
+
+def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a value differs from the one before it; the first does."""
+    return np.concatenate(([True], values[1:] != values[:-1]))[: len(values)]
+
+
+def _holds(text: Numbers, run: Numbers) -> bool:
+    """Does the run of words stand in the text? An empty run does."""
+    if not len(run):
+        return True
+    starts = np.flatnonzero(text == run[0])
+    return any(np.array_equal(text[start : start + len(run)], run) for start in starts)

@@ -1,0 +1,56 @@
+"""Which evaluated passages a text holds, whole or lightly edited.
+
+Promise: memory is linear in the words of the passages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tsqa.text.hashing import Hashes, Numbers, RunTable, expand_ranges, hash_runs
+
+RUN = 3
+"""Words in a run: with one word in four changed, two fifths of them are left."""
+
+
+class Passages:
+    """Distinct passages, by their runs of three words."""
+
+    def __init__(self, bounds: Numbers, runs: Hashes) -> None:
+        """`bounds`: (start, end) of each passage in the words of which these are the runs."""
+        counts = np.maximum(0, bounds[:, 1] - bounds[:, 0] - RUN + 1)
+        owners = np.repeat(np.arange(len(bounds)), counts)
+        held = runs[expand_ranges(bounds[:, 0], counts)]
+        order = np.lexsort((held, owners))
+        held, owners = held[order], owners[order]
+        is_new = np.ones(len(held), dtype=bool)
+        is_new[1:] = (held[1:] != held[:-1]) | (owners[1:] != owners[:-1])
+        self._owners = owners[is_new]
+        self._table = RunTable(held[is_new], np.arange(len(self._owners)))
+        self._sizes = np.maximum(1, np.bincount(self._owners, minlength=len(bounds)))
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def find(self, texts: Sequence[Hashes], share: float) -> list[list[int]]:
+        """Per text: the passages of whose runs it holds at least this share."""
+        found: list[list[int]] = [[] for _ in texts]
+        bounds = np.cumsum([0, *map(len, texts)])
+        if not len(self._owners) or not bounds[-1]:
+            return found
+        *_, runs = hash_runs(np.concatenate(texts), RUN)
+        if bounds[-1] < RUN:
+            return found
+        rows = np.repeat(np.arange(len(texts)), np.diff(bounds))
+        positions, entries = self._table.find(runs)
+        inside = rows[positions] == rows[positions + RUN - 1]
+        pairs = np.unique(rows[positions[inside]] * len(self._owners) + entries[inside])
+        rows, entries = np.divmod(pairs, len(self._owners))
+        keys, counts = np.unique(rows * len(self) + self._owners[entries], return_counts=True)
+        rows, passages = np.divmod(keys, len(self))
+        enough = counts >= share * self._sizes[passages]
+        for row, passage in zip(rows[enough].tolist(), passages[enough].tolist(), strict=True):
+            found[row].append(passage)
+        return found

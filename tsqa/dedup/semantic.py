@@ -1,0 +1,107 @@
+"""Nearest kept question by meaning: exact cosine search over embeddings on disk.
+
+Promises: exact, so it compares each item with all before it (quadratic in items); memory holds two
+blocks of embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsqa.dedup.disk import ItemFile, batches
+from tsqa.errors import EngineError
+from tsqa.hub.pins import pinned_folder
+from tsqa.recipe import SemanticSection
+
+_BLOCK = 2048
+
+
+def load_model(section: SemanticSection) -> Any:
+    """A sentence-transformers model; raise EngineError when there is none."""
+    try:
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(pinned_folder(section.model))
+    except Exception as error:
+        raise EngineError(
+            f"filter.dedup.semantic.model = {section.model!r}: cannot be loaded: {error}",
+            "give a sentence-transformers model (pip install 'tsqa[semantic]'), or leave out "
+            "filter.dedup.semantic",
+        ) from error
+
+
+def measure_spread(model: Any, questions: Iterable[str]) -> float:
+    """Mean cosine distance between two questions, over all pairs: 1 - (|sum v|^2 - n) / (n^2 - n).
+
+    One pass: the sum of the unit vectors holds all pairs. 0 for fewer than two questions.
+    """
+    total: Any = 0.0
+    count = 0
+    stream = iter(questions)
+    while batch := list(islice(stream, _BLOCK)):
+        total = total + model.encode(batch, normalize_embeddings=True).sum(axis=0, dtype=np.float64)
+        count += len(batch)
+    if count < 2:
+        return 0.0
+    return 1 - (float(np.dot(total, total)) - count) / (count * (count - 1))
+
+
+class SemanticSearch:
+    """Nearest kept earlier items, asked for in order."""
+
+    def __init__(self, model: Any, stored: ItemFile, folder: Path) -> None:
+        self._vectors = _embed(model, stored, folder / "embeddings")
+        self._start = -1
+
+    def nearest(self, item: int, dropped: NDArray[np.uint8]) -> tuple[float, int]:
+        """(cosine similarity, number) of the nearest kept item before `item`; (-1, -1) for none.
+
+        `dropped` is nonzero for dropped items; only what is before `item` is read.
+        """
+        place = item % _BLOCK
+        start = item - place
+        if start != self._start:
+            self._start = start
+            self._compare_with_earlier_blocks(start, dropped)
+        score, number = self._scores[place], self._numbers[place]
+        inside = np.flatnonzero(dropped[start:item] == 0)
+        if len(inside):
+            found = self._inside[place, inside]
+            best = int(np.argmax(found))
+            if found[best] > score:
+                score, number = found[best], start + inside[best]
+        return float(score), int(number)
+
+    def _compare_with_earlier_blocks(self, start: int, dropped: NDArray[np.uint8]) -> None:
+        block = np.asarray(self._vectors[start : start + _BLOCK])
+        self._inside = block @ block.T
+        self._scores = np.full(len(block), -1.0)
+        self._numbers = np.full(len(block), -1)
+        for first in range(0, start, _BLOCK):
+            others = np.flatnonzero(dropped[first : first + _BLOCK] == 0)
+            if not len(others):
+                continue
+            found = block @ self._vectors[first + others].T
+            best = np.argmax(found, axis=1)
+            scores = found[np.arange(len(block)), best]
+            better = scores > self._scores
+            self._scores[better] = scores[better]
+            self._numbers[better] = first + others[best[better]]
+
+
+def _embed(model: Any, stored: ItemFile, path: Path) -> NDArray[np.float32]:
+    """Unit vectors of all questions (items, dimensions), in a file."""
+    vectors: Any = None
+    for first, batch in batches(stored):
+        found = model.encode([item.question for item in batch], normalize_embeddings=True)
+        if vectors is None:
+            shape = (len(stored), found.shape[1])
+            vectors = np.memmap(path, dtype=np.float32, mode="w+", shape=shape)
+        vectors[first : first + len(batch)] = found
+    return np.asarray(vectors) if vectors is None else vectors

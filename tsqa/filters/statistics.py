@@ -1,0 +1,132 @@
+"""What the summary of the filter stage states: counts and distributions, gathered in passing."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.votes import same_answer
+from tsqa.tasks.toy import PREFIX, true_answer
+from tsqa.text.normalise import words
+
+_BINS = 10
+_NGRAMS_COUNTED = 1_000_000
+_EXACT_DUPLICATE = "exact duplicate"
+_EXAMPLES = 200
+
+
+class Measures:
+    """Memory does not grow with the number of candidates."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.curated = 0
+        self.rejected = 0
+        self._tasks: dict[str, Counter[str]] = defaultdict(Counter)
+        self._capabilities: dict[str, Counter[str]] = defaultdict(Counter)
+        self._reasons: Counter[str] = Counter()
+        self.examples: dict[str, Candidate] = {}
+        """The first candidate that was rejected, by step and reason."""
+        self._leaks: dict[str, Counter[str]] = defaultdict(Counter)
+        self._near_duplicates = 0
+        self._agreement = [0] * _BINS
+        self._distance = [0] * _BINS
+        self._truth: dict[str, Counter[str]] = defaultdict(Counter)
+        self._ngrams = DistinctNgrams()
+
+    def enter(self, candidate: Candidate) -> None:
+        self.entered += 1
+        self._tasks[candidate.task]["candidates"] += 1
+        self._capabilities[candidate.capability]["candidates"] += 1
+
+    def reject(self, candidate: Candidate, step: str, rejection: Rejection) -> None:
+        self.rejected += 1
+        named = f"{step}: {rejection.reason}"
+        self._reasons[named] += 1
+        if named in self.examples or len(self.examples) < _EXAMPLES:
+            self.examples.setdefault(named, candidate)
+        if step == "decontamination":
+            self._leaks[candidate.task][rejection.reason] += 1
+        if step == "dedup" and rejection.reason != _EXACT_DUPLICATE:
+            self._near_duplicates += 1
+
+    def accept(self, candidate: Candidate) -> None:
+        self.curated += 1
+        self._tasks[candidate.task]["curated"] += 1
+        self._capabilities[candidate.capability]["curated"] += 1
+        self._agreement[_bin(candidate.agreement)] += 1
+        self._distance[_bin(1 - candidate.scores["seed_similarity"])] += 1
+        self._ngrams.add(words(candidate.question))
+        if candidate.task.startswith(PREFIX):
+            self._compare_with_truth(candidate)
+
+    def summary(self, deduplicated: int) -> dict[str, Any]:
+        """`deduplicated`: how many candidates the step `dedup` looked at.
+
+        Histograms are over the curated, in ten bins from 0 to 1. `distinct_n`: see DistinctNgrams.
+        `near_duplicate_rate`: share of the deduplicated that repeat another in other words.
+        """
+        assert self.entered == self.curated + self.rejected, "a candidate was lost"
+        return {
+            "candidates": self.entered,
+            "curated": self.curated,
+            "rejected": self.rejected,
+            "by_task": _both(self._tasks),
+            "by_capability": _both(self._capabilities),
+            "rejected_by_reason": dict(self._reasons.most_common()),
+            "decontamination_by_task": {task: dict(found) for task, found in self._leaks.items()},
+            "truth_by_task": {
+                task: {key: found[key] for key in ("curated", "well_formed", "true")}
+                for task, found in self._truth.items()
+            },
+            "agreement_histogram": self._agreement,
+            "distance_to_seed": self._distance,
+            "distinct_n": self._ngrams.shares(),
+            "near_duplicate_rate": round(self._near_duplicates / max(1, deduplicated), 4),
+        }
+
+    def _compare_with_truth(self, candidate: Candidate) -> None:
+        """The right answers of miniature tasks are known."""
+        truth = true_answer(candidate.task, candidate.question)
+        counts = self._truth[candidate.task]
+        counts["curated"] += 1
+        if truth is not None:
+            counts["well_formed"] += 1
+            counts["true"] += same_answer(truth, candidate.answer, "short_text")
+
+
+class DistinctNgrams:
+    """Distinct-n (Li et al. 2016, arXiv:1510.03055): distinct n-grams over all n-grams, n = 1..3.
+
+    Counted exactly over the first million n-grams of each size: the share falls with the size of
+    a corpus, so two datasets compare only when both reach that bound.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = {size: array("q") for size in (1, 2, 3)}
+
+    def add(self, text: Sequence[str]) -> None:
+        for size, hashes in self._hashes.items():
+            room = _NGRAMS_COUNTED - len(hashes)
+            starts = range(min(room, len(text) - size + 1))
+            hashes.extend(hash(tuple(text[start : start + size])) for start in starts)
+
+    def shares(self) -> dict[str, float]:
+        return {
+            str(size): round(len(set(hashes)) / max(1, len(hashes)), 4)
+            for size, hashes in self._hashes.items()
+        }
+
+
+def _bin(share: float) -> int:
+    return min(_BINS - 1, int(share * _BINS + 1e-9))
+
+
+def _both(counts: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    return {
+        name: {key: found[key] for key in ("candidates", "curated")}
+        for name, found in counts.items()
+    }

@@ -1,0 +1,93 @@
+"""The local models that a stage will load, and what it asks of them, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsqa.hub.model_folder import (
+    check_positions,
+    check_vocabulary,
+    check_weights,
+    is_folder,
+    load_config,
+    load_tokenizer,
+)
+from tsqa.pipeline.graph import Node, teachers_of
+from tsqa.recipe import ModelSection, Recipe, needed
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """A model folder and the length of what it will be given."""
+
+    path: str
+    key: str
+    """Of the recipe, in messages."""
+    length: int | None
+    length_key: str
+    trust_remote_code: bool
+    own_tokenizer: bool
+    """Whether it reads text by the tokenizer in its folder."""
+
+
+def model_uses(node: Node) -> list[ModelUse]:
+    """What a stage loads from folders of this machine; models of the hub and of recipes are not."""
+    recipe = node.recipe
+    if node.stage in ("train", "evaluate"):
+        return _student(node, recipe)
+    section = recipe.generate if node.stage == "generate" else recipe.filter
+    assert section is not None
+    uses = []
+    for role, teacher in teachers_of(section).items():
+        key = _TEACHER_KEYS[role]
+        if teacher.engine == "vllm" and is_folder(teacher.model.path):
+            uses.append(
+                _use(
+                    teacher.model,
+                    f"{key}.model.path",
+                    teacher.max_model_len,
+                    f"{key}.max_model_len",
+                )
+            )
+    return uses
+
+
+def check_use(use: ModelUse) -> None:
+    """Raise CheckpointError, DataError or RecipeError where the model cannot be used as asked."""
+    config = load_config(use.path, use.key, use.trust_remote_code)
+    check_weights(use.path, use.key, use.trust_remote_code)
+    if use.length is not None:
+        check_positions(config, use.length, use.length_key)
+    if use.own_tokenizer:
+        tokenizer = load_tokenizer(use.path, use.key, use.trust_remote_code)
+        check_vocabulary(tokenizer, config.get_text_config().vocab_size, f"{use.key} = {use.path}")
+
+
+_TEACHER_KEYS = {
+    "teacher": "generate.teacher",
+    "cascade": "generate.cascade.teacher",
+    "judge": "filter.judge.teacher",
+    "weak": "filter.triviality.teacher",
+}
+
+
+def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
+    model = recipe.model
+    if model is None or not is_folder(model.path):
+        return []
+    if node.stage == "train":
+        length = needed(recipe.train, "train").sequence_length
+        return [
+            _use(model, "model.path", length, "train.sequence_length", recipe.tokenizer is None)
+        ]
+    if any(role.partition("@")[0] == "model" for role in node.inputs):
+        return []  # it scores what the recipe trains
+    return [_use(model, "model.path", needed(recipe.eval, "eval").max_length, "eval.max_length")]
+
+
+def _use(
+    model: ModelSection, key: str, length: int | None, length_key: str, own_tokenizer: bool = True
+) -> ModelUse:
+    path = str(Path(str(model.path)))
+    return ModelUse(path, key, length, length_key, model.trust_remote_code, own_tokenizer)

@@ -1,0 +1,104 @@
+"""The end of a run: the delta table in the terminal and `report.html`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tsqa.console import console
+from tsqa.errors import TsqaError
+from tsqa.pipeline.run import Pipeline
+from tsqa.store.artifact import Artifact
+
+
+def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
+    """Print the table of deltas, where there is one, and write the page.
+
+    `failed`: arm -> why it has no result.
+    """
+    from eval.compare.stage import read_deltas
+    from eval.compare.tables import print_table
+    from eval.report.build import StageRow, build
+
+    own: dict[str, Artifact] = {}
+    rows = []
+    for node in pipeline.nodes:
+        artifact = pipeline.find(node)
+        if artifact is None:
+            raise TsqaError(f"{pipeline.label(node)} is not built", f"tsqa run {pipeline.origin}")
+        if node.recipe.name == pipeline.recipe.name:
+            own[node.label] = artifact
+        rows.append(
+            StageRow(
+                stage=pipeline.label(node),
+                arm=node.arm or "",
+                fingerprint=node.fingerprint,
+                seconds=float(artifact.summary.get("seconds", 0.0)),
+                cached=node.fingerprint not in pipeline.ran,
+                path=str(artifact.path),
+                note="",
+            )
+        )
+    datasets = _of_stage(own, "filter")
+    if "compare" not in own and not datasets:
+        console.print("This recipe makes no dataset and compares nothing: no report.")
+        return pipeline.folder
+    deltas = None
+    if "compare" in own:
+        deltas = read_deltas(own["compare"])
+        for arm in deltas.get("gaps", {}).keys() & failed.keys():
+            deltas["gaps"][arm]["reason"] = failed[arm]
+    page = pipeline.folder / "report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}
+    evaluations, checkpoints = _evaluations(own)
+    build(
+        page,
+        pipeline.recipe,
+        rows,
+        deltas,
+        train=trained,
+        evaluations=evaluations,
+        checkpoints=checkpoints,
+        datasets=datasets,
+        seeds=_upstream(own, datasets, "seeds"),
+        generate=_upstream(own, datasets, "generate"),
+        tokenized=_of_stage(own, "tokenize"),
+    )
+    if deltas:
+        print_table(deltas, console)
+    console.print(f"report  {page}")
+    return page
+
+
+def _of_stage(own: Mapping[str, Artifact], stage: str) -> dict[str, Artifact]:
+    """By label, which names the arms where there are several of the stage."""
+    return {label: a for label, a in own.items() if label.partition(":")[0] == stage}
+
+
+def _upstream(
+    own: Mapping[str, Artifact], datasets: Mapping[str, Artifact], stage: str
+) -> Artifact | None:
+    """What the first dataset is made from; without a dataset, the recipe's one artifact."""
+    for dataset in datasets.values():
+        wanted = dataset.manifest["inputs"][stage]
+        return next((a for a in own.values() if a.fingerprint == wanted), None)
+    return own.get(stage)
+
+
+def _evaluations(
+    own: Mapping[str, Artifact],
+) -> tuple[dict[str, Artifact], dict[str, list[Artifact]]]:
+    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm."""
+    final: dict[str, Artifact] = {}
+    checkpoints: dict[str, list[Artifact]] = {}
+    for label, artifact in own.items():
+        stage, _, name = label.partition(":")
+        if stage != "evaluate":
+            continue
+        arm, _, tokens = name.rpartition("@")
+        if arm and tokens.isdigit():
+            checkpoints.setdefault(arm, []).append(artifact)
+        else:
+            final[name] = artifact
+    return final, checkpoints

@@ -1,0 +1,200 @@
+"""Models: the section `model`, its `tokenizer`, and a model that answers as a teacher.
+
+Promises: a model and a tokenizer have exactly one origin each; a teacher asks of its engine only
+what it can do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tsqa import secrets
+from tsqa.recipe.sections.base import RUNTIME, Section
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OWN_FIELDS = {
+    *("model", "messages", "prompt", "seed", "temperature", "top_p", "stop", "stream", "n"),
+    *("max_tokens", "max_completion_tokens", "best_of", "echo"),
+    *("response_format", "chat_template_kwargs"),
+}
+"""Of a request's body: what other keys of the recipe decide, or what a reply is read by."""
+_TEMPLATE_FIELDS = {
+    *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message"),
+    *("return_tensors", "return_dict", "padding", "truncation", "max_length"),
+}
+_SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
+
+
+def _keys_of(value: Any) -> Iterator[str]:
+    """The keys of plain JSON, at any depth."""
+    if isinstance(value, dict):
+        yield from map(str, value)
+    if isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _keys_of(each)
+
+
+class ModelSection(Section):
+    """A model: `path` (folder or hub id), `recipe` (trained on demand), or `config` (scratch)."""
+
+    path: str | None = None
+    recipe: str | None = None
+    """A recipe whose trained model is used; built first where it is not yet built."""
+    config: dict[str, Any] | None = None
+    """A transformers config with `model_type`, for a model from scratch."""
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [k for k in ("path", "recipe", "config") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of path, recipe, config; found {given or 'none'}")
+        if self.config is not None and "model_type" not in self.config:
+            raise ValueError("config needs `model_type`, such as nemotron_h")
+        return self
+
+
+class TokenizerSection(Section):
+    """`path` of a tokenizer, or byte-level BPE trained on text files. None: the model's own."""
+
+    path: str | None = None
+    train_on: list[str] = []
+    """Files or folders, as of a source, with a `text` field."""
+    vocab_size: int = Field(1024, ge=257)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if bool(self.path) == bool(self.train_on):
+            raise ValueError("give exactly one of path, train_on")
+        return self
+
+
+class SamplingSection(Section):
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(256, ge=1)
+
+
+class RequestSection(Section):
+    """How a request is put, where a model or an endpoint does not take the usual form."""
+
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """openai: the field of the body that holds `max_tokens`; reasoning models want the other."""
+    omit: list[Literal["temperature", "top_p", "seed", "stop"]] = []
+    """openai: fields that are not sent, where the model refuses them."""
+    system: Literal["auto", "send", "merge"] = "auto"
+    """merge: the system turn begins the user's. auto: where the template or endpoint refuses it."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the chat template, such as {enable_thinking: false}."""
+    extra_body: dict[str, Any] = {}
+    """openai: further fields of the body, such as {reasoning_effort: low}."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        for name, taken in (
+            ("extra_body", _OWN_FIELDS),
+            ("chat_template_kwargs", _TEMPLATE_FIELDS),
+        ):
+            given = getattr(self, name)
+            try:
+                json.dumps(given, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                raise ValueError(f"{name} is not plain JSON") from None
+            if found := sorted(taken & given.keys()):
+                raise ValueError(f"{name} may not hold {', '.join(found)}: that is decided already")
+            if any(_SECRET_FIELD.fullmatch(key) for key in _keys_of(given)):
+                raise ValueError(
+                    f"{name} holds a secret, which would be written into every manifest; put the "
+                    "key into the environment variable that api_key_env names"
+                )
+        return self
+
+
+class TeacherSection(Section):
+    """A model that writes or judges: vLLM in its own process, or an OpenAI-compatible endpoint."""
+
+    engine: Literal["vllm", "openai"] = "vllm"
+    model: ModelSection
+    """openai: `path` is the model's name at the endpoint."""
+    form: Literal["auto", "chat", "completion"] = "auto"
+    """auto: chat where the model has a chat template, few-shot completion otherwise."""
+    structured: bool = False
+    """Guide decoding by the prompt's JSON schema (chat form only)."""
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
+    max_model_len: int = Field(4096, ge=32)
+    max_num_seqs: int = Field(256, ge=1)
+    """Requests served at once, per replica or endpoint."""
+    replicas: int = Field(1, ge=1, json_schema_extra=RUNTIME)
+    """vllm: engines side by side, each on its own GPUs."""
+    tensor_parallel: int = Field(1, ge=1, json_schema_extra=RUNTIME)
+    kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
+    """CPU only: VLLM_CPU_KVCACHE_SPACE."""
+    urls: list[str] = Field([], json_schema_extra=RUNTIME)
+    """openai: base URLs, such as http://localhost:8000/v1; several are replicas."""
+    api_key_env: str = Field("OPENAI_API_KEY", json_schema_extra=RUNTIME)
+    """openai: the environment variable that holds the key; unset means no key."""
+    request: RequestSection = RequestSection()
+    requests_per_minute: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    timeout_seconds: float = Field(600.0, gt=0, json_schema_extra=RUNTIME)
+    retries: int = Field(6, ge=0, json_schema_extra=RUNTIME)
+    """openai: tries after the first on 429, 5xx, timeouts and unreadable answers."""
+    outage_minutes: float = Field(15.0, ge=0, json_schema_extra=RUNTIME)
+    """openai: 429, 502, 503, 504 and lost connections are tried again for so long at least."""
+    dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    """Per replica or endpoint."""
+    dollars_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _urls_are_urls(cls, urls: Any) -> Any:
+        given = urls if isinstance(urls, list) else [urls]
+        for url in filter(lambda each: isinstance(each, str), given):
+            secrets.register_url(url)
+            if not re.match(r"https?://[^/?#]", secrets.split_url(url).url):
+                raise ValueError("expected base URLs, such as http://localhost:8000/v1")
+        return urls
+
+    @field_validator("api_key_env", mode="after")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not _VARIABLE.fullmatch(name):
+            secrets.register(name.strip())  # the key itself, by mistake
+            raise ValueError("expected the name of an environment variable, not its value")
+        return name
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Self:
+        secrets.register(os.environ.get(self.api_key_env, "").strip())
+        if self.engine == "openai" and not self.urls:
+            raise ValueError("engine openai needs `urls`, such as [http://localhost:8000/v1]")
+        if self.engine == "openai" and self.model.path is None:
+            raise ValueError("engine openai needs `model.path`: the model's name at the endpoint")
+        if self.engine == "vllm" and self.urls:
+            raise ValueError("`urls` needs `engine: openai`")
+        if self.model.config is not None:
+            raise ValueError("a model from scratch (model.config) knows nothing; give model.path")
+        if self.structured and self.form == "completion":
+            raise ValueError("`structured` needs the chat form")
+        return self
+
+    @model_validator(mode="after")
+    def _request_fits(self) -> Self:
+        request = self.request
+        if self.engine == "vllm":
+            for name in ("omit", "extra_body"):
+                if getattr(request, name):
+                    raise ValueError(f"`request.{name}` needs `engine: openai`")
+            if request.token_limit != "max_tokens":
+                raise ValueError("`request.token_limit` needs `engine: openai`")
+        if self.form == "completion":
+            for name, usual in (("token_limit", "max_tokens"), ("chat_template_kwargs", {})):
+                if getattr(request, name) != usual:
+                    raise ValueError(f"`request.{name}` needs the chat form")
+        return self

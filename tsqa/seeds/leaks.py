@@ -1,0 +1,111 @@
+"""What may be a seed: no split that anything evaluates, by name before any data, then by content.
+
+Promises: every refusal says which task evaluates the split; what a recipe allows all the same is
+reported, never silent; a document that is also an evaluated one is dropped, and a task with many
+such documents is refused whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2.meta
+
+from tsqa.records.seed import Seed
+from tsqa.seeds.document import content_key
+from tsqa.tasks.library import TaskLibrary, evaluated_split, split_identity, task_library
+from tsqa.text.sameness import Hashed
+
+MAX_SHARED = 0.2
+"""Share of a training split that may be evaluated documents; more, and the split is refused."""
+_EVALUATION_SPLIT = re.compile(r"(?:^|[._-])test(?:[._-]|$)")
+_WRONG_TARGETS = {
+    "drop": "lm-eval renders the names of its answer's fields, not the answer",
+    "multirc": "lm-eval renders its labels the wrong way round (1, true, becomes `no`)",
+}
+"""Found by rendering documents of the real schema, lm-eval 0.4.13."""
+_ROLLING = "loglikelihood_rolling"
+
+
+@lru_cache(maxsize=4)
+def evaluated_identities(include: Path | None) -> Mapping[tuple[str, ...], str]:
+    """Split identity -> the first task of the library that evaluates it, over every config."""
+    library = task_library(include)
+    found: dict[tuple[str, ...], str] = {}
+    for name in library.leaf_tasks():
+        config = library.config(name)
+        split = evaluated_split(config)
+        if split:
+            found.setdefault(split_identity(config, split), name)
+    return found
+
+
+def find_leak(
+    name: str, library: TaskLibrary, siblings: Mapping[tuple[str, ...], str]
+) -> str | None:
+    """Why a task's training split is an evaluated one, by name; None when it is not."""
+    config = library.config(name)
+    training = config.get("training_split")
+    if not training:
+        return None
+    identity = split_identity(config, str(training))
+    own = evaluated_split(config)
+    if own and split_identity(config, own) == identity:
+        return (
+            f"its training split ({training}) is the split it is evaluated on; seeding from it "
+            "would train on the test"
+        )
+    other = siblings.get(identity)
+    return f"its training split ({training}) is evaluated by {other}" if other else None
+
+
+def find_obstacle(name: str, library: TaskLibrary) -> str | None:
+    """Why no question can be made of a task's training split, leaks aside; None when one can."""
+    config = library.config(name)
+    if "unknown" in config:
+        return f"the Python class cannot be asked without its data: {config['unknown']}"
+    if not config.get("training_split"):
+        return "it has no training split, and nothing else may be a seed"
+    if name in _WRONG_TARGETS and library.is_own:
+        return _WRONG_TARGETS[name]
+    if config.get("output_type") == _ROLLING:
+        return "it scores running text, and asks no question"
+    for key in ("doc_to_image", "doc_to_audio"):
+        if config.get(key):
+            return f"its questions are about {key.removeprefix('doc_to_')}s"
+    if config.get("use_prompt"):
+        return "its text is a promptsource prompt"
+    if "class" not in config and _is_constant(config):
+        return "its answer does not depend on the document"
+    return None
+
+
+def looks_evaluated(split: str) -> bool:
+    """Whether a split or a file is a test set by its name."""
+    return bool(_EVALUATION_SPLIT.search(split.casefold()))
+
+
+def key_of(seed: Seed) -> Hashed:
+    return content_key(seed.context, seed.question, seed.choices)
+
+
+def shares_too_much(shared: int, total: int) -> bool:
+    return shared > MAX_SHARED * total
+
+
+def _is_constant(config: Mapping[str, Any]) -> bool:
+    """Neither the target nor, for an index into them, the choices name a field."""
+    target, choices = config.get("doc_to_target"), config.get("doc_to_choice")
+    if isinstance(target, int):
+        return isinstance(choices, list)
+    if not isinstance(target, str) or not ("{{" in target or "{%" in target or not target):
+        return False
+    return not _names(target) and not (isinstance(choices, str) and target.strip())
+
+
+def _names(template: str) -> Collection[str]:
+    return jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template))

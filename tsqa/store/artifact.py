@@ -1,0 +1,262 @@
+"""The stage contract: an artifact is a directory that appears whole or not at all.
+
+Promises: the same fingerprint is the same data; a kill at any moment leaves either the finished
+directory or a `.partial` one that the next run continues; nothing is ever overwritten; what is
+found is what was written, or an error that names the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from tsqa.errors import DataError, TsqaError
+from tsqa.store.manifest import MANIFEST, Check, Manifest, check_files, read_manifest, seal, trust
+
+EXPORTED = "exported.json"
+"""In the folder of a model that was exported along its training: its `step` and `tokens`."""
+LOCK_SECONDS = "TSQA_LOCK_SECONDS"
+"""Environment: how long to wait for another process that works on the same artifact."""
+_FORMAT = 2
+"""Of manifests and of what identifies a file: raise it when an older artifact cannot be read."""
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage output on disk."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the stage function returned: counts, timings, cost."""
+        summary: dict[str, Any] = self.manifest["summary"]
+        return summary
+
+
+def fingerprint_of(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Hash what decides the data: the stage, its data-relevant config, its inputs' fingerprints.
+
+    `config` must be plain JSON; anything else raises TypeError rather than hash unstably.
+    """
+    payload = json.dumps([_FORMAT, stage, config, inputs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(payload.encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: temporary name, fsync, rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as handle:
+        json.dump(value, handle, indent=1, ensure_ascii=False)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def read_jsonl(path: Path, tolerate_torn_tail: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the records of a JSONL(.gz) file; a broken line raises DataError with its number.
+
+    With `tolerate_torn_tail` an unfinished last line (a kill during append) is passed over.
+    """
+    return (record for _, record in read_numbered_jsonl(path, tolerate_torn_tail))
+
+
+def read_numbered_jsonl(
+    path: Path, tolerate_torn_tail: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_jsonl`, each record with its line number; blank lines count but give nothing."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    with cast(IO[bytes], opener(path, "rb")) as handle:
+        try:
+            for number, raw in enumerate(handle, 1):
+                if not raw.strip():
+                    continue
+                try:
+                    record = json.loads(raw)
+                except (ValueError, RecursionError) as error:
+                    if tolerate_torn_tail and not raw.endswith(b"\n"):
+                        return
+                    raise DataError(f"{path}:{number}: not JSON: {error}") from error
+                if not isinstance(record, dict):
+                    raise DataError(f"{path}:{number}: expected an object, found {record!r:.60}")
+                yield number, record
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
+
+
+def write_jsonl(path: Path, records: Any) -> int:
+    """Write records to a new JSONL file atomically; return how many."""
+    temporary = path.with_name(path.name + ".tmp")
+    count = 0
+    with temporary.open("w", encoding="utf-8") as handle:
+        for record in records:
+            handle.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
+            count += 1
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+    return count
+
+
+def drop_torn_tail(path: Path) -> None:
+    """Cut an unfinished last line (a kill during append) off a JSONL file."""
+    with path.open("rb+") as handle:
+        end = size = handle.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - _BLOCK)
+            handle.seek(begin)
+            newline = handle.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                end = begin + newline + 1
+                break
+            end = begin
+        if end < size:
+            handle.truncate(end)
+
+
+class Store:
+    """All artifacts under one root: `<root>/<stage>/<fingerprint>/`, shared by every recipe."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, stage: str, fingerprint: str) -> Path:
+        return self.root / stage / fingerprint
+
+    def partial_path_of(self, stage: str, fingerprint: str) -> Path:
+        """Where the artifact is made, until it is whole."""
+        return self.root / stage / f"{fingerprint}.partial"
+
+    def find(self, stage: str, fingerprint: str, check: Check = "cheap") -> Artifact | None:
+        """Return the finished artifact, or None; DataError where it is not what was written.
+
+        `cheap` compares the sizes of all files, and the content of an artifact that is small or
+        whose hashes are known; `whole` reads what it must.
+        """
+        path = self.path_of(stage, fingerprint)
+        if not path.is_dir():
+            return None
+        manifest = read_manifest(path)
+        check_files(path, manifest, check)
+        return Artifact(path, manifest.model_dump())
+
+    def finished(self, stage: str) -> list[Artifact]:
+        """Every artifact of a stage by its manifest; one whose manifest is damaged is passed over.
+
+        For looking through them all: `find` the one that is then read.
+        """
+        found = []
+        for path in sorted((self.root / stage).glob(f"*/{MANIFEST}")):
+            if path.parent.suffix != ".partial":
+                with suppress(DataError):
+                    manifest = read_manifest(path.parent)
+                    found.append(Artifact(path.parent, manifest.model_dump()))
+        return found
+
+    @contextmanager
+    def working_directory(
+        self, stage: str, fingerprint: str, wait_seconds: float | None = None
+    ) -> Iterator[Path]:
+        """A locked `.partial` directory that survives a kill, so that the next run continues it.
+
+        Waits for the lock a while: the children of a killed run need a moment to end. None: the
+        environment's TSQA_LOCK_SECONDS, which the children of a run inherit, or 20.
+        """
+        if wait_seconds is None:
+            wait_seconds = float(os.environ.get(LOCK_SECONDS, 20))
+        partial = self.partial_path_of(stage, fingerprint)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        with partial.with_suffix(".lock").open("w") as lock:
+            deadline = time.monotonic() + wait_seconds
+            while not _try_lock(lock):
+                if time.monotonic() >= deadline:
+                    raise TsqaError(
+                        f"another process is working on {partial}", "wait for it, or end it"
+                    )
+                time.sleep(0.1)
+            partial.mkdir(exist_ok=True)
+            yield partial
+
+    def commit(
+        self,
+        partial: Path,
+        stage: str,
+        fingerprint: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        summary: Mapping[str, Any],
+    ) -> Artifact:
+        """Turn a working directory into the artifact: hashes, manifest, fsync of each, rename."""
+        for left in partial.rglob("*.tmp"):  # of a kill between a write and its rename
+            if left.is_file():
+                left.unlink()
+        manifest = seal(
+            partial,
+            Manifest(
+                stage=stage,
+                fingerprint=fingerprint,
+                config=dict(config),
+                inputs=dict(inputs),
+                summary=dict(summary),
+                created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            ),
+        )
+        write_json(partial / MANIFEST, manifest.model_dump())
+        for file in (*sorted(partial.rglob("*")), partial):
+            _fsync(file)
+        final = self.path_of(stage, fingerprint)
+        partial.rename(final)
+        _fsync(final.parent)
+        trust(final, manifest)
+        return Artifact(final, manifest.model_dump())
+
+    def discard_partial(self, stage: str, fingerprint: str) -> None:
+        shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name the leaves at which two configs differ, as `key: old -> new`."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differing_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return lines
+
+
+def _try_lock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

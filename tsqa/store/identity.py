@@ -1,0 +1,72 @@
+"""What a file or folder is, wherever it lies: the names within it and every byte.
+
+Promises: two places with the same content are the same, a byte that differs anywhere makes another
+identity; caches that tools leave behind do not count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tsqa.errors import DataError
+from tsqa.store.digests import DIGESTS, hash_bytes, state_of
+
+IGNORED = {"__pycache__", ".ipynb_checkpoints", ".cache", ".git", ".locks"}
+"""Folders that tools leave behind."""
+_MOST_LISTED = 1000
+"""Files of a folder that are named one by one; those of a larger one make one hash."""
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Name, size and hash of the content; DataError where there is no such file."""
+    return {"name": as_text(path.name), "bytes": state_of(path).size, "blake3": DIGESTS.of(path)}
+
+
+def folder_identity(folder: Path) -> dict[str, Any]:
+    """Name below the folder -> hash, of every file in it and below it."""
+    files = files_below(folder)
+    names = [as_text(file.relative_to(folder).as_posix()) for file in files]
+    listed: dict[str, Any] = dict(zip(names, DIGESTS.of_all(files), strict=True))
+    if len(listed) <= _MOST_LISTED:
+        return listed
+    total = sum(state_of(file).size for file in files)
+    tree = hash_bytes(json.dumps(listed, sort_keys=True).encode())
+    return {"files": len(files), "bytes": total, "blake3": tree}
+
+
+def adapter_base(folder: Path) -> str | None:
+    """The model that the adapter in a folder is for; None where there is no adapter."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base = config.get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return base if isinstance(base, str) and base else None
+
+
+def as_text(name: str) -> str:
+    """The name of a file, which may hold any bytes, as text that JSON can hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted by name; links are followed, once each."""
+    return sorted(_walk(folder, ()), key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        found = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
+    for inner in found:
+        if inner.is_file():  # so is no link to nowhere, or to itself
+            yield inner
+        elif inner.name not in IGNORED and inner.is_dir():
+            yield from _walk(inner, (*above, real))

@@ -1,0 +1,348 @@
+"""The one door to lm-eval's task registry: read a task's configuration, then one of its splits.
+
+Promises: a configuration is read without touching any data, so that a wrong choice of split is
+refused before a download; only the split asked for is read, and its documents are rendered by the
+task itself; a broken local data file is named with its line and reason.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tsqa.errors import DataError, TsqaError
+from tsqa.store.artifact import read_jsonl
+from tsqa.tasks.fresh_datasets import read_afresh
+
+if TYPE_CHECKING:
+    from tsqa.tasks.split import TaskSplit
+
+FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
+"""`dataset_path`s that are not a dataset but a format of `data_files`."""
+FUNCTION_KEYS = (
+    "class",
+    "custom_dataset",
+    "process_docs",
+    "doc_to_text",
+    "doc_to_target",
+    "doc_to_choice",
+)
+
+
+class TaskLibrary:
+    """The tasks of one folder of YAMLs, or lm-eval's own (`include` None; indexing takes 12 s)."""
+
+    def __init__(self, include: Path | None) -> None:
+        if include is not None and not include.is_dir():
+            raise DataError(f"{include}: no such folder of task YAMLs", "correct `include`")
+        import datasets
+        from lm_eval.tasks import TaskManager
+
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        read_afresh()
+        datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
+        self._origin = str(include) if include else "lm-eval's own tasks"
+        self.is_own = include is None
+        self._configs: dict[str, dict[str, Any]] = {}
+        self.manager = TaskManager(
+            include_path=str(include) if include else None, include_defaults=include is None
+        )
+
+    def leaf_tasks(self) -> list[str]:
+        """Every task that is no group and no tag."""
+        return list(self.manager.all_subtasks)
+
+    def expand(self, names: list[str]) -> list[str]:
+        """Replace groups and tags by their leaf tasks, keeping order, each task once."""
+        found: dict[str, None] = {}
+        for name in names:
+            for leaf in self._leaves(name):
+                found[leaf] = None
+        return list(found)
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The task's configuration with its includes resolved; no data is read.
+
+        A Python-class task is described by the same keys: its dataset, and the splits it says
+        it has.
+        """
+        if name not in self._configs:
+            config = self._configs[name] = dict(self.manager.task_index[name].cfg or {})
+            if "class" in config:
+                config |= self._describe_class(name)
+        return dict(self._configs[name])
+
+    def tags(self, name: str) -> list[str]:
+        tags = self.config(name).get("tag")
+        return [str(tag) for tag in tags] if isinstance(tags, list) else [str(tags)] if tags else []
+
+    def family(self, name: str) -> str:
+        """The task's folder in lm-eval; elsewhere its first tag, or its own name."""
+        path = self.manager.task_index[name].yaml_path
+        if self.is_own and path is not None:
+            return _folder_below(path, "tasks")
+        return next(iter(self.tags(name)), name)
+
+    def open_split(self, name: str, split: Literal["train", "test"]) -> TaskSplit:
+        """The training split or (`test`) the split that is scored, ready to render.
+
+        Raise DataError when it cannot be loaded, or holds no document. Local JSONL is checked
+        line by line first.
+        """
+        from tsqa.tasks.split import open_class_split, open_yaml_split
+
+        config = self.config(name)
+        wanted = config.get("training_split") if split == "train" else evaluated_split(config)
+        for path in split_files(config, str(wanted)):
+            if path.suffix == ".jsonl":
+                for _ in read_jsonl(path):
+                    pass
+        try:
+            if "class" in config:
+                return open_class_split(self.manager, name, split)
+            return open_yaml_split(self.resolved(name), str(wanted))
+        except TsqaError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"the data of the task {name} cannot be loaded: {type(error).__name__}: {error}",
+                "check the task's dataset_path, and the network when it is on the hub",
+            ) from error
+
+    def resolved(self, name: str) -> dict[str, Any]:
+        """The configuration with the `!function` references that rendering needs imported.
+
+        Those of the metrics stay as they are: they need packages that no seed does.
+        """
+        config = self.config(name)
+        for key in FUNCTION_KEYS:
+            if key in config:
+                config[key] = self.imported(name, key, config[key])
+        return config
+
+    def imported(self, name: str, what: str, value: Any) -> Any:
+        """The function that a `!function` reference of a task names; any other value as it is."""
+        from lm_eval.tasks._yaml_loader import _import_func_in_yml
+
+        # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
+        if not (isinstance(value, str) and value.startswith("/") and Path(value).parent.is_dir()):
+            return value
+        path = Path(value)
+        try:
+            return _import_func_in_yml(path.name, path.parent)
+        except Exception as error:
+            raise DataError(
+                f"the task {name}: {what} cannot be imported: {type(error).__name__}: {error}",
+                "install what it needs, or take the task out of the recipe",
+            ) from error
+
+    def _describe_class(self, name: str) -> dict[str, Any]:
+        try:
+            found = self.resolved(name)["class"]
+        except DataError as error:
+            return {"unknown": str(error)}
+        described: dict[str, Any] = {
+            "dataset_path": found.DATASET_PATH,
+            "dataset_name": found.DATASET_NAME,
+            "output_type": found.OUTPUT_TYPE or "generate_until",
+        }
+        bare = found.__new__(found)
+        for key, has, split in (
+            ("training_split", "has_training_docs", "train"),
+            ("validation_split", "has_validation_docs", "validation"),
+            ("test_split", "has_test_docs", "test"),
+        ):
+            try:
+                described[key] = split if getattr(bare, has)() else None
+            except AttributeError:
+                return {**described, "unknown": "its splits are known only with its data"}
+        return described
+
+    def _leaves(self, name: str, within: tuple[str, ...] = ()) -> list[str]:
+        from lm_eval.tasks._index import Kind
+
+        entry = self.manager.task_index.get(name)
+        if entry is None:
+            near = ", ".join(self.manager.all_tasks[:8])
+            raise DataError(
+                f"unknown task {name!r} in {self._origin}{self._unread()}",
+                f"choose among: {near}, ...",
+            )
+        if name in within:
+            raise DataError(
+                f"{self._origin}: the groups {' > '.join((*within, name))} go in a circle",
+                "take the group out of its own members",
+            )
+        if entry.kind == Kind.TAG:
+            index = self.manager.task_index
+            leaves = [n for n, e in sorted(index.items()) if name in e.tags and e.kind != Kind.TAG]
+        elif entry.kind == Kind.GROUP:
+            leaves = self._members(name)
+        else:
+            return [name]
+        return list(
+            dict.fromkeys(x for leaf in leaves for x in self._leaves(leaf, (*within, name)))
+        )
+
+    def _members(self, group: str) -> list[str]:
+        """The names in a group's `task`."""
+        given = self.config(group).get("task")
+        names: list[Any] = []
+        for member in given if isinstance(given, list) else [given]:
+            if isinstance(member, Mapping):  # a task with settings, or a group written out
+                member = member.get("task", member.get("group"))
+            names += member if isinstance(member, list) else [member]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise DataError(
+                f"{self._origin}: the group {group!r} names no tasks: task = {given!r:.80}",
+                "give it a list of names of tasks",
+            )
+        return names
+
+    def _unread(self) -> str:
+        """Which files of an own folder lm-eval passed over without a word."""
+        if self.is_own:
+            return ""
+        read = {entry.yaml_path for entry in self.manager.task_index.values()}
+        files = sorted(Path(self._origin).rglob("*.yaml"))
+        names = [file.name for file in files if file not in read]
+        return f" (without a task that can be read: {', '.join(names[:8])})" if names else ""
+
+
+@lru_cache(maxsize=4)
+def task_library(include: Path | None) -> TaskLibrary:
+    """One index per folder and process, for all stages: lm-eval takes 12 s to index its own."""
+    return TaskLibrary(include)
+
+
+def evaluated_split(config: Mapping[str, Any]) -> str | None:
+    """The split lm-eval scores: test where there is one, else validation."""
+    split = config.get("test_split") or config.get("validation_split")
+    return str(split) if split else None
+
+
+def data_files(config: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """Split -> its local files, for tasks over local files (`dataset_path: json`).
+
+    However they are given: one name, a list, a pattern, or any of these for each split.
+    """
+    given = config.get("dataset_kwargs") or {}
+    files = given.get("data_files") or {}
+    if not isinstance(files, Mapping):
+        files = {"train": files}
+    folder = given.get("data_dir")
+    bases = [Path(str(folder)).expanduser() if folder else Path()]
+    found = {}
+    for split, names in files.items():
+        listed = names if isinstance(names, (list, tuple)) else [names]
+        found[str(split)] = [
+            file
+            for name in listed
+            for file in (named_files(name, bases) or [Path(name)] if isinstance(name, str) else ())
+        ]
+    return found
+
+
+def split_files(config: Mapping[str, Any], split: str | None) -> list[Path]:
+    """The local files of a split; those of `train` for `train[:10%]`."""
+    return data_files(config).get(str(split).split("[")[0], [])
+
+
+def is_local(config: Mapping[str, Any], split: str) -> bool:
+    """Whether a split is read from files or a folder of this machine."""
+    folder = Path(str(config.get("dataset_path")))
+    return bool(split_files(config, split)) or folder.is_dir()
+
+
+def count_documents(config: Mapping[str, Any], split: str | None) -> int | None:
+    """Documents of a split's local files, JSONL or parquet; None where they cannot be counted."""
+    counts = [_count_rows(file) for file in split_files(config, split)]
+    whole = [count for count in counts if count is not None]
+    return sum(whole) if counts and len(whole) == len(counts) else None
+
+
+def _count_rows(file: Path) -> int | None:
+    if not file.is_file():
+        return None
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(file).num_rows)
+    if file.suffix != ".jsonl":
+        return None
+    with file.open("rb") as handle:
+        return sum(1 for line in handle if line.strip())
+
+
+def named_files(name: str, bases: Iterable[Path]) -> list[Path]:
+    """What a name or a pattern stands for on this machine: files, or one folder; [] for none.
+
+    A pattern means what it means to `datasets`.
+    """
+    local = name.rpartition("::")[2].removeprefix("file://")
+    if not local or "://" in local or "\0" in local:
+        return []
+    found: dict[Path, None] = {}
+    for base in bases:
+        path = base / Path(local).expanduser()
+        try:
+            if path.exists():
+                found[path] = None
+            elif any(sign in local for sign in "*?["):
+                found |= dict.fromkeys(_matched(local, base))
+        except (OSError, RuntimeError):  # a name that is too long, an unknown user
+            continue
+    return list(found)
+
+
+def _matched(pattern: str, base: Path) -> list[Path]:
+    from datasets.data_files import resolve_pattern
+
+    try:
+        return [Path(file) for file in resolve_pattern(pattern, str(base.resolve()))]
+    except (OSError, ValueError):
+        return []
+
+
+def split_identity(config: Mapping[str, Any], split: str) -> tuple[str, ...]:
+    """What makes two splits the same documents: the files, or the dataset, its subset and split.
+
+    A dataset of the hub is known by the last part of its id: `gsm8k` and `openai/gsm8k` are one.
+    """
+    path = str(config.get("dataset_path"))
+    if path in FILE_BUILDERS:
+        files = split_files(config, split)
+        if files:
+            return ("file", *sorted(str(file.resolve()) for file in files))
+        given = json.dumps(config.get("dataset_kwargs"), default=str)
+        return ("file", given, split.split("[")[0])
+    if config.get("custom_dataset"):
+        return ("custom", str(config["custom_dataset"]), str(config.get("dataset_kwargs")), split)
+    if Path(path).is_dir():
+        subset = config.get("dataset_name") or "default"
+        return ("folder", str(Path(path).resolve()), str(subset), split.split("[")[0])
+    return dataset_identity(path, config.get("dataset_name"), split)
+
+
+def dataset_identity(path: str, subset: str | None, split: str) -> tuple[str, ...]:
+    """The identity of a hub dataset's split; `train[:10%]` is part of `train`, so the same."""
+    return ("dataset", path.rsplit("/", 1)[-1].casefold(), subset or "default", split.split("[")[0])
+
+
+def revision_of(info: Any) -> str:
+    """The commit a hub dataset came from, read off its file names; empty when not on the hub."""
+    for url in getattr(info, "download_checksums", None) or {}:
+        _, at, rest = str(url).partition("@")
+        if at and str(url).startswith("hf://"):
+            return rest.split("/", 1)[0]
+    return ""
+
+
+def _folder_below(path: Path, root: str) -> str:
+    parts = path.parts
+    below = len(parts) - 1 - parts[::-1].index(root)
+    return parts[below + 1]

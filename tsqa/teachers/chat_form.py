@@ -1,0 +1,99 @@
+"""Where a teacher's model is, and how it is asked: by chat messages or by few-shot completion.
+
+Promises: decided before an engine starts; chat is never asked of a model without a template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from tsqa.errors import RecipeError
+from tsqa.hub.pins import PINS, pinned_folder
+from tsqa.recipe import TeacherSection
+from tsqa.store.identity import folder_identity
+from tsqa.store.stage import StageContext
+from tsqa.teachers import TEACHER_KEY
+
+
+def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[str, str]:
+    """(what the engine loads, the fingerprint that lineage records).
+
+    A model trained by a recipe is the input of the stage named `role`.
+    """
+    if section.model.recipe is not None:
+        artifact = context.inputs[role]
+        return str(artifact.path / "hf"), artifact.fingerprint
+    path = section.model.path
+    assert path is not None, "TeacherSection refuses model.config"
+    folder = context.resolve(path)
+    if section.engine == "openai":
+        return path, path
+    if not folder.is_dir():
+        commit = PINS.commit("model", path)
+        return pinned_folder(path), f"{path}@{commit}" if commit else path
+    identity = json.dumps(folder_identity(folder), sort_keys=True)
+    return str(folder), hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def merge_system(messages: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], ...]:
+    """The turns without those of the system, which begin the first of the user instead."""
+    system = [turn["content"] for turn in messages if turn["role"] == "system"]
+    others = [dict(turn) for turn in messages if turn["role"] != "system"]
+    place = next((n for n, turn in enumerate(others) if turn["role"] == "user"), None)
+    if system and place is None:
+        others.insert(0, {"role": "user", "content": "\n\n".join(system)})
+    elif system and place is not None:
+        joined = "\n\n".join([*system, others[place]["content"]])
+        others[place] = others[place] | {"content": joined}
+    return tuple(others)
+
+
+def resolve_form(
+    section: TeacherSection, model: str, key: str = TEACHER_KEY
+) -> Literal["chat", "completion"]:
+    """`auto` decided; raise RecipeError where the model cannot be asked as the section says."""
+    if section.form == "completion":
+        return "completion"
+    if has_chat_template(section, model, key):
+        return "chat"
+    if section.form == "auto" and not section.structured:
+        return "completion"
+    wish = "form: chat" if section.form == "chat" else "structured: true"
+    raise RecipeError(
+        f"{key}.{wish} needs a chat template, and {model} has none",
+        "use an instruct model, or form: completion with structured: false",
+    )
+
+
+def has_chat_template(section: TeacherSection, model: str, key: str = TEACHER_KEY) -> bool:
+    """Whether the model was made to be asked by chat messages; endpoints take them always."""
+    if section.engine == "openai":
+        return True
+    folder = Path(model)
+    if not folder.is_dir():
+        return _hub_has_template(section, model, key)
+    if any((folder / f"chat_template.{ending}").is_file() for ending in ("jinja", "json")):
+        return True
+    config = folder / "tokenizer_config.json"
+    if not config.is_file():
+        return False
+    return bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def _hub_has_template(section: TeacherSection, model: str, key: str) -> bool:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model, trust_remote_code=section.model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"{key}.model.path: {model}: no tokenizer: {str(error).splitlines()[0]}",
+            "correct the path: a Hugging Face model folder or hub id",
+        ) from error
+    return bool(tokenizer.chat_template)

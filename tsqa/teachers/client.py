@@ -1,0 +1,174 @@
+"""A model that is asked: where it is, in which form, what it costs. Teachers and judges alike.
+
+Promises: a request is known by the hash of all that decides its completion, so that a run killed
+anywhere asks only for what is missing; the engine starts with the first request that is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from rich.text import Text
+
+from tsqa import secrets
+from tsqa.console import console
+from tsqa.errors import EngineError
+from tsqa.prompts import Prompt
+from tsqa.recipe import SamplingSection, TeacherSection
+from tsqa.store.stage import StageContext
+from tsqa.teachers import Request, open_engine
+from tsqa.teachers.chat_form import locate, merge_system, resolve_form
+from tsqa.teachers.failures import Unanswered, one_line
+from tsqa.teachers.scheduler import Job, Window
+
+T = TypeVar("T")
+_KEYS = {
+    "teacher": "generate.teacher",
+    "cascade": "generate.cascade.teacher",
+    "judge": "filter.judge.teacher",
+    "weak": "filter.triviality.teacher",
+}
+"""Role -> where the recipe names the model."""
+
+
+@dataclass
+class Asker:
+    """A model, how it is asked, and what it cost once its jobs are done."""
+
+    role: str
+    section: TeacherSection
+    model: str
+    """What the engine loads."""
+    fingerprint: str
+    form: Literal["chat", "completion"]
+    seed: int
+    folder: Path
+    """Where its completions and its log are kept."""
+    allowed: float = 0.0
+    """Share of its requests that may end without an answer."""
+    allowed_key: str = "generate.allow_failed"
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """Where the recipe names the model."""
+        return _KEYS[self.role]
+
+    @property
+    def _name(self) -> str:
+        name = f"{self.role} {self.section.model.path or self.fingerprint}"
+        urls = ", ".join(secrets.split_url(url).url for url in self.section.urls)
+        return f"{name} at {urls}" if urls else name
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        made = {"model": self.fingerprint, "engine": self.section.engine, "form": self.form}
+        how = self.section.request.model_dump(exclude_defaults=True)
+        return {**made, "request": how} if how else made
+
+    def request(
+        self,
+        name: str,
+        prompt: Prompt,
+        variables: Mapping[str, Any],
+        sampling: SamplingSection,
+        schema: Mapping[str, Any] | None,
+    ) -> Request:
+        """`name` tells requests apart that are the same but for their random seed."""
+        is_chat = self.form == "chat"
+        digest = hashlib.sha256(f"{self.seed}:{self.role}:{name}".encode()).digest()
+        request = Request(
+            id="",
+            prompt="" if is_chat else prompt.completion(**variables),
+            messages=self._turns(prompt, variables) if is_chat else (),
+            seed=int.from_bytes(digest[:4], "big"),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            stop=() if is_chat else prompt.stop,
+            schema=schema if is_chat and self.section.structured else None,
+        )
+        how = self.section.request.data_config()
+        content = json.dumps([self.fingerprint, name, asdict(request), how], sort_keys=True)
+        return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
+
+    def _turns(self, prompt: Prompt, variables: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
+        turns = prompt.messages(**variables)
+        return merge_system(turns) if self.section.request.system == "merge" else turns
+
+    def run(
+        self,
+        jobs: Iterable[Job[T]],
+        watch: Callable[[Iterator[T], Window], Iterator[T]] = lambda results, window: results,
+    ) -> Iterator[T]:
+        """The results of all jobs, in order, passed through `watch`; then a row in the ledger.
+
+        RefusedError at the end where more requests than allowed have no answer.
+        """
+        log = self.folder / f"{self.role}-engine.log"
+        unanswered = Unanswered(
+            self.allowed,
+            name=self._name,
+            key=self.key,
+            allowed_key=self.allowed_key,
+            log=log,
+        )
+        with Window(
+            lambda: open_engine(self.section, self.model, log, self.seed, self.key),
+            self.folder / f"{self.role}-completions.jsonl",
+            on_death=_warn,
+            unanswered=unanswered,
+        ) as window:
+            yield from watch(window.run(jobs), window)
+            usage = window.usage
+        self.ledger.append(
+            {
+                "teacher": self.role,
+                "model": self.section.model.path or self.fingerprint,
+                "requests": usage.requests,
+                "prompt_tokens": usage.prompt_tokens,
+                "output_tokens": usage.output_tokens,
+                "engine_seconds": round(usage.seconds, 2),
+                "dollars": round(usage.dollars(self.section), 6),
+                "unanswered": dict(unanswered.reasons.most_common()),
+            }
+        )
+
+
+def open_asker(
+    context: StageContext,
+    section: TeacherSection,
+    role: str,
+    seed: int,
+    ledger: list[dict[str, Any]],
+    allowed: float,
+    allowed_key: str,
+) -> Asker:
+    """`allowed`: see Asker. Raises RecipeError when the model cannot be asked as its section says.
+
+    `allowed_key` is the key of the recipe that gives it.
+    """
+    model, fingerprint = locate(context, section, role)
+    form = resolve_form(section, model, _KEYS[role])
+    return Asker(
+        role=role,
+        section=section,
+        model=model,
+        fingerprint=fingerprint,
+        form=form,
+        seed=seed,
+        folder=context.out,
+        allowed=allowed,
+        allowed_key=allowed_key,
+        ledger=ledger,
+    )
+
+
+def _warn(error: EngineError) -> None:
+    first = one_line(str(error).splitlines()[0])
+    console.print(Text.assemble(("the engine died and is started again", "yellow"), f": {first}"))

@@ -1,0 +1,213 @@
+"""The answer that a reply gives: of which kind it is, cleaned, and as one of the options.
+
+Promises: nothing here raises on any text; what is in doubt is no answer, and says why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tsqa.recipe import AnswerKind
+from tsqa.records.votes import classify_answers, same_answer
+from tsqa.teachers.replies.choice import choose
+from tsqa.teachers.replies.fields import fenced_code, repeats
+from tsqa.teachers.replies.stated_answer import last_statement
+from tsqa.text.boxes import boxed_content, boxed_contents
+from tsqa.text.formulas import as_formula, list_items
+from tsqa.text.normalise import normalise
+from tsqa.text.quantities import looks_like_range_or_date, read_quantity, state_quantity
+
+_MAX_SHORT_WORDS = 6
+"""A number with its unit, or a name; what is longer is a sentence."""
+
+_ABOUT = re.compile(r"\\approx(?:eq)?(?![a-zA-Z])")
+_NAME = re.compile(
+    r"[A-Za-z]\w{0,20}(?: [A-Za-z]\w{0,20}){0,4}"
+    r"|[a-zA-Z](?:_\{?\w{1,9}\}?)?(?:\([\w, ]{1,9}\))?"
+)
+_UNKNOWN = re.compile(
+    r"(?<![A-Za-z\\])[b-hj-zB-HJ-Z](?![A-Za-z])|[<>\u2264\u2265\u2260|]|\\(?:[lg]eq?|neq?)\b"
+)
+_CORRECTION = re.compile(
+    r"\b(?:wait|actually|correction|corrected|mistake|mistaken|error|sorry|instead|recheck|re-check"
+    r"|rechecking|check again|on second thought|should be|should have been|let me re\w*|let's re\w*"
+    r"|no,|not right|wrong|incorrect|rather)",
+    re.IGNORECASE,
+)
+_REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
+_EMPHASIS = re.compile(r"^(?:exactly|precisely|simply) (?=\S)", re.IGNORECASE)
+_REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
+_YES_NO = re.compile(
+    r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|no|true|false)\b",
+    re.IGNORECASE,
+)
+_ABBREVIATION = re.compile(r"[A-Za-z]\.[A-Za-z]\.$")
+_RULE = re.compile(r"-{3,}")
+_TEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}")
+_TEX_INLINE = re.compile(
+    r"\$([^$\s]+|(?=[^$\n\\]*\\[a-zA-Z])[^$\n]+)\$(?!\d)|\\\(((?:(?!\\\().)+?)\\\)"
+)
+_EQUALS = re.compile(r"(?:= \s*)+")
+_WRAPPERS = (
+    ("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"),
+    ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\u201c", "\u201d"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    answer: str | None = None
+    """One of the choices where there are any; None when it cannot be read."""
+    index: int | None = None
+    """Into the choices."""
+    error: str = ""
+    is_bare: bool = False
+    """Of a choice: the text is the option's letter or words, and nothing else."""
+
+
+def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
+    """Read what stands where the answer belongs, be it the bare answer or a sentence with it."""
+    if repeats(text):
+        return Reading(error="repeats itself")
+    if kind != "code" and _disagreeing_boxes(text):
+        return Reading(error="several boxes")
+    match kind:
+        case "choice" if choices:
+            return _choose(text, choices)
+        case "number":
+            return _read_number(_concluded(text))
+        case "boolean":
+            return _read_boolean(_concluded(text))
+        case "long_text":
+            answer = tidy(text)
+        case "code":
+            answer = read_code(text)
+        case _:
+            answer = _concluded(text)
+            answer = "" if not answer.strip(" .?\u2026_-") else answer
+    return Reading(answer=answer) if answer else Reading(error="no answer")
+
+
+def read_code(text: str) -> str:
+    """The program in a text: what its longest fence holds, or all of it."""
+    block = fenced_code(text)
+    return block[0] if block else text.strip("\n")
+
+
+def _disagreeing_boxes(text: str) -> bool:
+    """Whether a text boxes different results, none of which corrects the ones before it."""
+    boxes = boxed_contents(text)
+    contents = list(dict.fromkeys(re.sub(r"\s+", "", content) for _, _, content in boxes))
+    if len(set(classify_answers(contents, "number"))) < 2:
+        return False
+    (_, end, _), (begin, _, _) = boxes[-2:]
+    return not _CORRECTION.search(text, end, begin)
+
+
+def tidy(text: str) -> str:
+    """A longer text without the rules, blank lines and torn bold marks that labels leave behind."""
+    lines = [line.rstrip(" \t") for line in text.strip().split("\n")]
+    while len(lines) > 1 and (not lines[-1].strip() or _RULE.fullmatch(lines[-1].strip())):
+        lines.pop()
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    if text.count("**") % 2:
+        text = text.removesuffix("**").removeprefix("**")
+    return text.strip()
+
+
+def _choose(text: str, choices: Sequence[str]) -> Reading:
+    """The option that a text names, by its letter, by its words, or by both if they agree."""
+    chosen = choose(_clean(text), _concluded(text), [_clean(choice) for choice in choices])
+    if chosen.index is None:
+        return Reading(error=chosen.error)
+    return Reading(choices[chosen.index], chosen.index, is_bare=chosen.is_bare)
+
+
+def _read_number(text: str) -> Reading:
+    """A number with its unit, a formula whole, or the one number that a plain sentence states."""
+    said = text.replace("\u2212", "-")
+    if not _CORRECTION.search(said):
+        said = _REASON.sub("", _EMPHASIS.sub("", said))
+    remarked = _REMARK.fullmatch(said)
+    if remarked and not _VARIABLE.search(remarked["again"]):
+        main, again = (_read_number(remarked[group]) for group in ("main", "again"))
+        is_said_twice = (
+            main.answer and again.answer and same_answer(main.answer, again.answer, "number")
+        )
+        if is_said_twice:
+            return main
+        if main.answer and (again.answer or any(map(str.isdigit, remarked["again"]))):
+            return Reading(error="several numbers")
+    value = _right_side(said)
+    found = read_quantity(value)
+    if found is not None:
+        return Reading(answer=found.text)
+    if looks_like_range_or_date(value):
+        return Reading(error="not a number")
+    formula = as_formula(value)
+    if formula:
+        several = len(set(list_items(formula))) > 1
+        return Reading(error="several numbers") if several else Reading(answer=value)
+    stated, error = state_quantity(value)
+    return Reading(answer=stated.text) if stated else Reading(error=error)
+
+
+def _right_side(text: str) -> str:
+    """What a calculation, or a name, comes to: 20 of 4 * 5 = 20, and 3 of x = 3."""
+    text = _ABOUT.sub("\u2248", text)
+    left, equals, right = text.rpartition("\u2248" if "\u2248" in text else "=")
+    if not equals or left[-1:] in tuple("<>!=:") or re.search(r"[,;]\s|\b(?:or|and)\b", text):
+        return text
+    sides = [side.strip().strip("$").strip() for side in re.split(r"[=\u2248]", left)]
+    is_result = all(
+        _NAME.fullmatch(side) or (re.search(r"\d", side) and not _UNKNOWN.search(side))
+        for side in sides
+    )
+    if is_result and any(map(str.isdigit, right)):
+        return right.strip().removesuffix("$").strip()
+    return text
+
+
+def _read_boolean(text: str) -> Reading:
+    match = _YES_NO.match(text)
+    if not match:
+        return Reading(error="not yes or no")
+    said = set(normalise(text).split()) if len(text.split()) <= 4 else set()
+    if said & {"yes", "true"} and said & {"no", "false"}:
+        return Reading(error="both yes and no")
+    return Reading(answer="yes" if match["word"].lower() in ("yes", "true") else "no")
+
+
+def _concluded(text: str) -> str:
+    """What a text ends up saying: in its last box, after `####`, after `the answer is`, or all."""
+    boxed = boxed_content(text)
+    if boxed:
+        return _clean(boxed)
+    text = text.rpartition("####")[2]
+    return _clean(last_statement(text) or text)
+
+
+def _clean(text: str) -> str:
+    """A short answer without markdown, LaTeX wrappers, quotes and its final full stop."""
+    text = re.sub(r"(?<!\w)\*\*|\*\*(?!\w)", "", text.strip())
+    text = _TEX_TEXT.sub(r"\1", text)
+    text = _TEX_INLINE.sub(lambda match: match[1] or match[2], text)
+    for written, meant in ((r"\$", "$"), (r"\%", "%"), ("{,}", ","), (r"\,", " "), (r"\!", "")):
+        text = text.replace(written, meant)
+    before = ""
+    while text != before:
+        before = text
+        text = text.strip()
+        begin = _EQUALS.match(text)
+        text = text[begin.end() :] if begin else text
+        if len(text.split()) <= _MAX_SHORT_WORDS and not _ABBREVIATION.search(text):
+            text = text.removesuffix("\u3002")
+            text = text if text.endswith("..") else text.removesuffix(".")
+        for opening, closing in _WRAPPERS:
+            inner = text[len(opening) : -len(closing)]
+            if text == f"{opening}{inner}{closing}" and inner and opening not in inner:
+                text = inner
+    return text.strip()

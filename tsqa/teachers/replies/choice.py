@@ -1,0 +1,302 @@
+"""Which option an answer names: by its letter, by its words, or by both where they agree.
+
+Promises: an answer in doubt names no option and says why: two options, a letter that an option's
+text holds too, an option that is called wrong; for any order of the options the same words name
+the same option.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tsqa.text.normalise import normalise
+from tsqa.text.quantities import read_quantity
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ORDINALS = {
+    name: place
+    for place, name in enumerate(("first", "second", "third", "fourth", "fifth", "sixth"))
+}
+_OTHER_LETTERS = {
+    **{chr(0xFF21 + place): letter for place, letter in enumerate(LETTERS)},
+    **{chr(0xFF41 + place): letter for place, letter in enumerate(LETTERS)},
+    **dict(zip("\u0623\u0628\u062c\u062f\u0647", LETTERS, strict=False)),
+}
+"""Full-width and Arabic; Cyrillic letters look like others of the alphabet, and are not read."""
+
+_L = "[A-Za-z" + "".join(_OTHER_LETTERS) + "]"
+_NOUN = (
+    r"(?:the )?(?:(?:correct|right|best) )?(?:(?:answer )?(?:option|choice|alternative)|answer"
+    r"|letter"
+    r"|opci\u00f3n|respuesta|r\u00e9ponse|antwort|op\u00e7\u00e3o|alternativa|resposta|opzione"
+    r"|risposta"
+    r"|\u0432\u0430\u0440\u0438\u0430\u043d\u0442|\u9009\u9879|\u9078\u9805"
+    r"|\u9078\u629e\u80a2)[: ]{0,2}"
+)
+_LEAD_IN = re.compile(
+    r"(?:(?:so|thus|therefore|hence|then|clearly|finally|i think|i believe)\b,? ?){0,3}"
+    r"(?:(?:(?:it|this|that|my answer)(?: therefore)?(?:'s| is| be| would be| must be| has to be)"
+    r"|(?:i(?:'d| would| will|'ll| am going to)? |we (?:should )?|let's )?"
+    r"(?:choose|pick|select|go with|choosing|going with)|i(?:'d| would) say)(?: |: ?))?",
+    re.IGNORECASE,
+)
+_LETTER = re.compile(
+    rf"(?:(?:la|le|die|der|el|il|a|o"
+    rf"|letra|a letra|la letra) )?(?:{_NOUN})?[(\[\uff08\u3010\u300c\u300e]?(?P<letter>{_L})"
+    r"(?:[)\]\uff09\u3011\u300d\u300f][.:]?|[.:,;](?=\s|$)|[\u3002\uff0c\u3001\uff1a\uff0e]"
+    r"|(?= [-\u2013\u2014=] )|!(?=\s|$)"
+    r"|(?= (?:is|was|because|since|as|due|seems|must|would|by|rather than)\b)"
+    r"|(?=\u662f|\u6b63\u786e|\u6b63\u78ba|\u56e0|\u5bf9|\u9519|\u4e0d)"
+    r"|(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805|\ubc88)|$)(?P<rest>.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_NUMBERED = re.compile(
+    r"(?:the )?(?:answer )?(?:option|choice|alternative)(?: number)? #?(?P<number>\d{1,2})\b"
+    r"(?P<rest>.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_ORDINAL = re.compile(
+    r"the (?P<nth>first|second|third|fourth|fifth|last) (?:answer )?(?:option|choice|alternative)\b"
+    r"(?P<rest>.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_AND_OR = (
+    r"(?:and/or|and|or|nor|&|/|\+|oder|und|ou|et|o|y|e"
+    r"|\u6216|\u548c|\u3068|\u307e\u305f\u306f|\u3001)"
+)
+_SECOND = re.compile(
+    rf"\W{{0,3}}{_AND_OR}\s*(?:{_NOUN})?[(\[]?{_L}(?:[)\].,:;\s]|$)"
+    rf"|\s*,?\s*[(\[]?{_L}(?:[)\].,]|$)",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(
+    rf"(?:either "
+    rf"|both )?(?:{_NOUN})?[(\[]?{_L}[)\]]?\s?{_AND_OR}\s?(?:{_NOUN})?[(\[]?{_L}(?![^\W_])",
+    re.IGNORECASE,
+)
+_WAVERS = re.compile(
+    r"\b(?:wait|actually|or (?:maybe|perhaps|possibly|even)|(?:could|might|may) (?:also )?be"
+    r"|is also (?:possible|correct|right)|alternatively|no, )"
+    r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"(?:(?:definitely |certainly |surely )?not\b|neither\b|never\b|nicht\b|ne pas\b|no es\b"
+    r"|anything but\b|all but\b|\u4e0d\u662f)",
+    re.IGNORECASE,
+)
+_NOT_BUT = re.compile(
+    rf"not (?:{_NOUN})?[^,;.]{{1,80}}?,? but (?:rather |instead )?(?P<rest>.+)",
+    re.DOTALL | re.IGNORECASE,
+)
+_CALLED_WRONG = re.compile(
+    r"\W{0,3}(?:(?:is|are|was|were|would be|seems|must be|ist|es|est)\b.{0,14}?"
+    r"\b(?:not|wrong|incorrect|false|invalid|falsch|incorrecta|faux|fausse)\b"
+    r"|(?:isn't|cannot|can't|wrong|incorrect|not (?:correct|right)|false)\b|\u9519|\u932f|\u4e0d)",
+    re.IGNORECASE,
+)
+_CALLED_RIGHT = re.compile(
+    r"(?<![\w'])[(\[]?(?P<letter>[A-Z])[)\]]?[*]{0,2}(?:"
+    r"(?: is| must be| would be| seems| ist| es| est)(?: therefore| thus| clearly| the| only"
+    r"| best| la| die)*"
+    r" (?:correct|right|answer|best|choice|richtig|korrekt|correct[ao]|correcte"
+    r"|bonne r\u00e9ponse)\b"
+    r"|(?:\u9009\u9879|\u9879)?\u662f?(?:\u6b63\u786e|\u6b63\u89e3|\u5bf9\u7684)"
+    r"|\u304c(?:\u6b63\u3057\u3044|\u6b63\u89e3)|\uac00 ?(?:\uc815\ub2f5|\ub9de))",
+)
+_WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w|\s?[-+*/\u00d7\u00f7^=<>\u2264\u2265]\s?[-(]?\d")
+_GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rather|instead)\b)\w")
+_SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
+_LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
+_JOINED = re.compile(r"\W{0,3}(?:or|and)\b")
+
+
+@dataclass(frozen=True)
+class Choice:
+    index: int | None = None
+    error: str = ""
+    is_bare: bool = False
+    """The answer is the option's letter or words, and nothing else."""
+
+
+def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
+    """The option that an answer names, all texts cleaned; `said` is what `whole` concludes."""
+    if _find_prefix(said, choices) is None:  # an option may begin with `It is`
+        said = _LEAD_IN.sub("", said, count=1) or said
+    worded = find_option(whole, choices)
+    worded = find_option(said, choices) if worded is None else worded
+    letter = _LETTER.match(said)
+    index = letter_index(letter["letter"]) if letter else len(choices)
+    if letter is None or index >= len(choices):
+        if worded is not None:
+            return Choice(worded, is_bare=True)
+        return _choose_by_words(said, choices)
+    begun = _find_prefix(said, choices)
+    if begun is not None and len(choices[begun[0]]) > 2:
+        return _unless_wrong(*begun)
+    return _choose_by_letter(index, worded, said, letter["rest"], choices)
+
+
+def find_option(text: str, choices: Sequence[str]) -> int | None:
+    """The one option that a text equals: as written, as a number, by its words, by its value."""
+    for key in (_bare, _folded, _numeric, _worded, _without_article):
+        keys = [key(choice) for choice in choices]
+        wanted = key(text)
+        if wanted and len(set(keys)) == len(keys) and wanted in keys:
+            return keys.index(wanted)
+    return _find_value(text, choices)
+
+
+def letter_index(letter: str) -> int:
+    """The place that a letter stands for, in any script whose option letters are read."""
+    upper = _OTHER_LETTERS.get(letter, letter).upper()
+    return LETTERS.find(upper) if upper in LETTERS else len(LETTERS)
+
+
+def _choose_by_letter(
+    index: int, worded: int | None, said: str, rest: str, choices: Sequence[str]
+) -> Choice:
+    """Of an answer that begins with a letter, which its words must not contradict."""
+    worded = find_option(rest.strip(" ()"), choices) if worded is None else worded
+    is_bare = worded is not None or not any(map(str.isalnum, rest))
+    begun = None if worded is not None else _find_prefix(rest, choices)
+    if begun is not None:
+        chosen = _unless_wrong(*begun)
+        if chosen.error:
+            return chosen
+        worded = chosen.index
+    if worded is None and (_SECOND.match(rest) or _WAVERS.search(rest)):
+        return Choice(error="names two options")
+    if worded is None and _CALLED_WRONG.match(rest):
+        return _choose_by_words(said, choices)
+    if worded not in (None, index):
+        return Choice(error="letter and words name different options")
+    if worded is None and _is_held(index, choices):
+        return Choice(error="a letter that an option holds too")
+    return Choice(index, is_bare=is_bare)
+
+
+def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
+    """Of a sentence that neither is an option nor begins with an option's letter."""
+    begun = _find_prefix(said, choices)
+    if begun is not None:
+        letter = _LETTER_BEHIND.match(begun[1])
+        if letter and begun[0] != letter_index(letter[1]) < len(choices):
+            return Choice(error="letter and words name different options")
+        if _GOES_ON_AS_SUBJECT.match(begun[1]) and _names_another(*begun, choices):
+            return Choice(error="names two options")
+        return _unless_wrong(*begun)
+    but = _NOT_BUT.match(said)
+    if but:
+        return choose(but["rest"], but["rest"], choices)
+    if _DENIED.match(said):
+        return Choice(error="says what it is not")
+    if _PAIR.match(said):
+        return Choice(error="names two options")
+    numbered = _NUMBERED.match(said)
+    if numbered:
+        return _choose_by_number(int(numbered["number"]) - 1, numbered["rest"], choices)
+    ordinal = _ORDINAL.match(said)
+    if ordinal:
+        place = ORDINALS.get(ordinal["nth"].lower(), len(choices) - 1)
+        return _choose_by_number(place, ordinal["rest"], choices)
+    right = {letter_index(match["letter"]) for match in _CALLED_RIGHT.finditer(said)}
+    if len(right) > 1:
+        return Choice(error="names two options")
+    for index in right:
+        if index < len(choices) and not _is_held(index, choices):
+            return Choice(index)
+    return Choice(error="names no option")
+
+
+def _choose_by_number(index: int, rest: str, choices: Sequence[str]) -> Choice:
+    """`option 3` is the third, unless another option is a 3."""
+    held = find_option(str(index + 1), choices)
+    worded = find_option(rest.lstrip(" .:)-"), choices)
+    if not 0 <= index < len(choices):
+        return Choice(error="names no option")
+    if held not in (None, index) or worded not in (None, index):
+        return Choice(error="letter and words name different options")
+    return _unless_wrong(index, rest)
+
+
+def _unless_wrong(index: int, rest: str) -> Choice:
+    if _JOINED.match(rest):
+        return Choice(error="names two options")
+    if _CALLED_WRONG.match(rest):
+        return Choice(error="says what it is not")
+    return Choice(index, is_bare=not any(map(str.isalnum, rest)))
+
+
+def _is_held(index: int, choices: Sequence[str]) -> bool:
+    """Whether the text of another option has the letter in it, as `vitamin C` has."""
+    if any(len(text) == 1 and letter_index(text) < len(choices) for text in choices):
+        return True
+    letter = LETTERS[index]
+    article = "(?! (?!and|or|is|only|alone|but)[a-z])" if letter == "A" else ""
+    token = re.compile(rf"(?<![\w\u00b0'.-]){letter}(?![\w'.+#-]){article}")
+    return any(token.search(text) for place, text in enumerate(choices) if place != index)
+
+
+def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
+    """(the longest option with which a text begins, the rest of the text, folded)."""
+    # Case counts where it is all that tells two options apart, as in Ww and ww.
+    fold = _folded if len(set(map(_folded, choices))) == len(choices) else _bare
+    said = fold(text)
+    found = [
+        (len(option), index)
+        for index, option in enumerate(map(fold, choices))
+        if option and said.startswith(option) and not _WORD_GOES_ON.match(said, len(option))
+    ]
+    if not found:
+        return None
+    length, index = max(found)
+    return index, said[length:]
+
+
+def _names_another(index: int, rest: str, choices: Sequence[str]) -> bool:
+    """Whether a sentence that goes on from an option holds another, as in `Ann met Bo`."""
+    said = f" {normalise(rest)} "
+    mine = normalise(choices[index])
+    return any(
+        place != index and words and words not in mine and f" {words} " in said
+        for place, words in enumerate(map(normalise, choices))
+    )
+
+
+def _bare(text: str) -> str:
+    text = text.strip(" \t\n*\"'\u201c\u201d`").removesuffix(".")
+    return " ".join(text.replace("\u2212", "-").split())
+
+
+def _folded(text: str) -> str:
+    return _bare(text).casefold()
+
+
+def _worded(text: str) -> str:
+    """The words alone; empty where signs tell more than words, as in -5, C++ and x < y."""
+    return "" if _SIGNS.search(text) else normalise(text)
+
+
+def _without_article(text: str) -> str:
+    return re.sub(r"^(?:an?|the) (?=\w{2})", "", _worded(text))
+
+
+def _find_value(text: str, choices: Sequence[str]) -> int | None:
+    """The option that a bare number means where all are numbers of one unit: 14 of `14 meters`."""
+    number = read_quantity(text)
+    if number is None or number.unit:
+        return None
+    found = [read_quantity(choice) for choice in choices]
+    values = [quantity.value for quantity in found if quantity is not None]
+    units = {quantity.unit for quantity in found if quantity is not None}
+    if len(set(values)) < len(choices) or len(units) > 1 or number.value not in values:
+        return None
+    return values.index(number.value)
+
+
+def _numeric(text: str) -> str:
+    found = read_quantity(text)
+    return "" if found is None or found.unit not in ("", "%") else f"{found.value} {found.unit}"

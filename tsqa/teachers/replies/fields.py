@@ -1,0 +1,257 @@
+"""A teacher's reply taken apart: thoughts, JSON objects, labelled fields, code.
+
+Promises: nothing here raises on any text; a JSON object or a field is what the teacher wrote, never
+a guess at what it would have written; work is linear in the text, up to `MAX_CHARACTERS`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import json_repair
+
+from tsqa.teachers.replies.visible_text import EMPTY, THINKS, read_spoken
+from tsqa.text.latex import keep_backslashes, keep_commands
+from tsqa.text.refusals import REFUSAL
+
+MAX_CHARACTERS = 200_000
+CUT = "cut off at max_tokens"
+
+_NAMES = {
+    "question": "question|new question|similar question|problem|new problem",
+    "passage": "passage|new passage",
+    "context": "context|new context|background|background context",
+    "choices": "options|choices|answer options|answer choices",
+    "tests": "tests?|unit tests?|test cases?",
+    "final": "final answer|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
+    "answer": "answer|the answer|correct answer|correct option|correct choice|(?:richtige )?antwort"
+    "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
+    "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"
+    "|(?:\u043f\u0440\u0430\u0432\u0438\u043b\u044c\u043d\u044b\u0439 )?"
+    "\u043e\u0442\u0432\u0435\u0442"
+    "|(?:\u6b63\u786e)?\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u89e3|\u7b54\u3048"
+    "|\u89e3\u7b54|\u56de\u7b54|\uc815\ub2f5|\ub2f5"
+    "|\u0627\u0644\u0625\u062c\u0627\u0628\u0629"
+    "(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629)?"
+    "|\u0627\u0644\u062c\u0648\u0627\u0628|\u0909\u0924\u094d\u0924\u0930",
+    "reasoning": "reasoning|because|explanation|rationale|solution|step-by-step reasoning"
+    "|step-by-step solution|step by step|working|why|begr\u00fcndung|erkl\u00e4rung"
+    "|explicaci\u00f3n"
+    "|explication|justification|explica\u00e7\u00e3o|spiegazione"
+    "|\u043f\u043e\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
+    "|\u043e\u0431\u044a\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
+    "|\u89e3\u6790|\u5206\u6790|\u7406\u7531|\u89e3\u8aac|\u89e3\u91ca|\uc124\uba85|\ud574\uc124"
+    "|\u0627\u0644\u0634\u0631\u062d|\u0627\u0644\u062a\u0641\u0633\u064a\u0631",
+    "knowledge": "knowledge|knowledge used|background knowledge|key knowledge|key facts?",
+    "distractors": "distractors|wrong options|incorrect options|why not the others"
+    "|why (?:each distractor|the others?|the other (?:options|answers|choices)) (?:is|are)"
+    " (?:wrong|incorrect)",
+}
+"""Field -> the labels and JSON keys that teachers give it."""
+
+_NAME = "|".join(f"(?P<{field}>{names})" for field, names in _NAMES.items())
+_KEY = re.compile(_NAME, re.IGNORECASE)
+# Repetitions are bounded, so that a runaway row of stars costs no more than its length.
+_LABEL = re.compile(
+    r"^[ \t]{0,8}(?:(?:[-+*>]|\d{1,2}[.)])[ \t]{1,4})?"
+    rf"(?P<mark>[#*_]{{1,8}}[ \t]{{0,4}}[*_]{{0,3}})?(?:{_NAME})"
+    r"(?:[ \t]\d{1,3})?(?:[ \t]?\([^()\n]{0,60}\))?"
+    r"(?:[ \t*_]{0,8}[:\uff1a][*_]{0,3}[ \t]*|(?(mark)[ \t*_]{0,8}$|(?!)))",
+    re.MULTILINE | re.IGNORECASE,
+)
+_FENCE = re.compile(
+    r"```[ \t]*(?P<language>[\w+-]*)[ \t]*\n?(?P<body>.*?)(?P<end>```|\Z)", re.DOTALL
+)
+_OBJECT = re.compile(
+    r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
+)
+_CUT_MARK = "\ue000"
+_MAX_REPAIRED = 50_000
+_NO_TEXT = {
+    REFUSAL: REFUSAL,
+    "content_filter": "stopped by the endpoint's content filter",
+    "tool_calls": "a tool call in place of a text",
+}
+"""Ends of a reply -> why there is nothing to read."""
+_TAG = re.compile(r"(?:^[ \t]*<(?P<name>[a-z_ -]{3,30})>|</(?P<end>[a-z_ -]{3,30})>)", re.M | re.I)
+_TEXT_KEYS = ("text", "output_text", "value", "content", "answer", "option", "choice", "statement")
+_LABEL_KEYS = ("type", "label", "letter", "key", "id", "index", "number", "is_correct", "correct")
+_UNSAID = (
+    "thinking",
+    "reasoning",
+    "redacted_thinking",
+    "analysis",
+    "tool_use",
+    "tool_call",
+    "image",
+)
+"""Types of parts that are no text."""
+
+
+def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
+    """(what the teacher said once it had thought, why it cannot be read); one of them is empty."""
+    if finish_reason == "prompt_too_long":
+        return "", "prompt longer than max_model_len"
+    if finish_reason in _NO_TEXT:
+        return "", _NO_TEXT[finish_reason]
+    if finish_reason.startswith("error"):
+        return "", finish_reason
+    if len(text) > MAX_CHARACTERS:
+        return "", f"longer than {MAX_CHARACTERS:,} characters"
+    said, error = read_spoken(text)
+    return said, CUT if error in (EMPTY, THINKS) and finish_reason == "length" else error
+
+
+def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, Any]]:
+    """The JSON objects in a text, repaired where they are broken; numbers stay as written.
+
+    With `is_cut` the properties that the end of the text went through are left out.
+    """
+    objects: list[dict[str, Any]] = []
+    fixed = keep_backslashes(text) if is_code else keep_commands(text)
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_keep_all,
+        **dict.fromkeys(("parse_int", "parse_float", "parse_constant"), str),  # as written
+        strict=False,
+    )
+    begin = _OBJECT.search(fixed)
+    while begin:
+        end = begin.end()
+        if begin["quote"] or field_of(begin["bare"]):  # not a set, such as {x : x > 0}
+            try:
+                value, end = decoder.raw_decode(fixed, begin.start())
+            except (ValueError, RecursionError):
+                return objects + _repaired(fixed[begin.start() :], is_cut)
+            objects.append(value)
+        begin = _OBJECT.search(fixed, end)
+    return objects
+
+
+def field_of(key: str) -> str:
+    """The field that a label or JSON key names; empty for one that is not known."""
+    match = _KEY.fullmatch(key.replace("_", " ").strip())
+    return str(match.lastgroup) if match else ""
+
+
+def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """(text before the first label, [(field, text up to the next label)]); code has no labels.
+
+    The name of a field in tags, such as `<reasoning>`, is a label too.
+    """
+    text = _TAG.sub(_as_label, text) if "</" in text else text
+    masked = _FENCE.sub(lambda match: "`" * len(match[0]), text)
+    labels = list(_LABEL.finditer(masked))
+    starts = [label.start() for label in labels] + [len(text)]
+    fields = [
+        (str(label.lastgroup), text[label.end() : end])
+        for label, end in zip(labels, starts[1:], strict=True)
+    ]
+    return text[: starts[0]], fields
+
+
+def fenced_code(text: str) -> tuple[str, bool] | None:
+    """(the longest fenced block, whether its fence is closed), or None."""
+    blocks = list(_FENCE.finditer(text))
+    if not blocks:
+        return None
+    longest = max(blocks, key=lambda block: len(block["body"]))
+    return longest["body"].strip("\n"), bool(longest["end"])
+
+
+def repeats(text: str) -> bool:
+    """Whether a text says the same over and over: zlib packs it below 15% from 300 characters on.
+
+    English prose of that length packs to about half, program code to about a third.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data) >= 300 and len(zlib.compress(data)) < 0.15 * len(data)
+
+
+def as_text(value: Any) -> str:
+    """A JSON value as the text it stands for: items of lists and objects on lines of their own.
+
+    Of an object that is a text with its label or its type, the text.
+    """
+    try:
+        return _flat(value)
+    except RecursionError:
+        return ""
+
+
+def part_text(part: dict[str, Any]) -> Any:
+    """What an object says that is a text with its label or its type; None for any other."""
+    named = {str(key).casefold().strip(): item for key, item in part.items()}
+    if named.get("type") in _UNSAID:
+        return ""
+    texts = [key for key in _TEXT_KEYS if key in named]
+    if texts and not named.keys() - {*_TEXT_KEYS, *_LABEL_KEYS}:
+        return named[texts[0]]
+    if named.keys() == {"value", "unit"} or named.keys() == {"value", "units"}:
+        value, unit = named.values() if "value" in list(named)[:1] else reversed(named.values())
+        return f"{as_text(value)} {as_text(unit)}"
+    return None
+
+
+def _as_label(tag: re.Match[str]) -> str:
+    if tag["end"]:
+        return "\n" if field_of(tag["end"]) else tag[0]
+    return f"{tag['name'].capitalize()}: " if field_of(tag["name"]) else tag[0]
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        said = part_text(value)
+        if said is not None:
+            return _flat(said)
+        return "\n".join(f"{str(key).strip()}: {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        are_parts = value and all(isinstance(item, dict) and "type" in item for item in value)
+        texts = [_flat(item) for item in value]
+        return "\n".join(filter(None, texts) if are_parts else texts)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    # JSON can spell half a surrogate pair, which no file can hold.
+    return re.sub("[\ud800-\udfff]", "\ufffd", str(value).strip().replace("\r\n", "\n"))
+
+
+def _keep_all(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with each value of a key that comes twice; the names of fields are stripped."""
+    found: dict[str, Any] = {}
+    for key, item in pairs:
+        while key in found and found[key] != item and len(key) < 100:
+            key += " "
+        found[key] = item
+    return found
+
+
+def _repaired(text: str, is_cut: bool) -> list[dict[str, Any]]:
+    """What can be saved of a broken object; nothing of a runaway one, on which repair is slow."""
+    if len(text) > _MAX_REPAIRED or repeats(text):
+        return []
+    upto = text.rfind("}") + 1 or len(text)
+    marked = text + _CUT_MARK if is_cut else text[:upto]
+    try:
+        value = json_repair.loads(marked, skip_json_loads=True)
+        values = value if isinstance(value, list) else [value]
+        found = [item for item in values if isinstance(item, dict)]
+        if is_cut and found:
+            found[-1] = _without_cut(found[-1], is_closed=text.rstrip().endswith(("]", "}")))
+        return found
+    except (ValueError, RecursionError):
+        return []
+
+
+def _without_cut(value: dict[str, Any], is_closed: bool) -> dict[str, Any]:
+    """The object without the property that the cut went through, which is its last."""
+    if not value:
+        return value
+    key, item = value.popitem()
+    is_marked = _CUT_MARK in f"{key}{json.dumps(item, ensure_ascii=False)}"
+    if not is_marked and (is_closed or isinstance(item, str)):
+        value[key] = item
+    return value

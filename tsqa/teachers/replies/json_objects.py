@@ -1,0 +1,79 @@
+"""The JSON objects of a reply as the fields that were asked for.
+
+Promises: nothing is raised on any value; a field that is given twice keeps both values; an object
+in place of an answer is the text that it holds, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tsqa.recipe import AnswerKind
+from tsqa.teachers.replies.fields import as_text, field_of, part_text, read_objects
+
+
+def known_objects(
+    text: str, is_cut: bool, kind: AnswerKind, known: Sequence[str]
+) -> list[dict[str, list[Any]]]:
+    """The JSON objects with a known field: all values that they give to each field."""
+    if kind == "code" and "```json" not in text and not text.lstrip().startswith(("{", "[")):
+        return []  # the braces are the program's
+    objects = []
+    for item in read_objects(text, is_cut, is_code=kind == "code"):
+        fields: dict[str, list[Any]] = {}
+        for key, value in item.items():
+            fields.setdefault(field_of(str(key)), []).append(value)
+        # An object that the cut left empty is still where the fields were to be.
+        if any(name in fields for name in known) or (is_cut and not fields):
+            objects.append(fields)
+    return objects
+
+
+def is_other_object(text: str, kind: AnswerKind) -> bool:
+    """Whether a text is a JSON object as a whole, though none with a field that was asked for."""
+    bare = text.strip().removeprefix("```json").strip("` \n")
+    is_object = bare.startswith(("{", "[{")) and bare.endswith(("}", "}]"))
+    return kind != "code" and is_object and bool(read_objects(bare, is_cut=False))
+
+
+def unnested(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a question, also where a question is an object that holds its options."""
+    inner = fields.get("question")
+    if not isinstance(inner, dict):
+        return fields
+    named = {field_of(str(key)) or str(key).casefold(): value for key, value in inner.items()}
+    asked = next((named[key] for key in ("question", "stem", "text") if key in named), None)
+    outer = {name: value for name, value in fields.items() if name != "question"}
+    return {**named, **outer, "question": asked}
+
+
+def merged(objects: Sequence[Mapping[str, Any]], kind: AnswerKind) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for item in objects:
+        for name, values in item.items():
+            is_answer = name in ("answer", "final")
+            texts = [_answer_text(value, kind) if is_answer else as_text(value) for value in values]
+            fields.setdefault(name, []).extend(texts)
+    return fields
+
+
+def _answer_text(value: Any, kind: AnswerKind) -> str:
+    """The answer that a JSON value stands for; nothing where an object is none."""
+    if isinstance(value, list) and len(value) == 1:
+        return _answer_text(value[0], kind)
+    if not isinstance(value, dict) or kind in ("code", "long_text"):
+        return as_text(value)
+    named = {str(key).casefold().strip(" ()."): item for key, item in value.items()}
+    label, text = "", part_text(value)
+    if len(named) == 1:
+        [(label, text)] = named.items()
+    elif text is not None:
+        labels = ("label", "letter", "key", "option", "choice", "id")
+        label = next((as_text(named[key]) for key in labels if key in named), "")
+    else:
+        fields = {field_of(key): item for key, item in named.items()}
+        return as_text(fields.get("final", fields.get("answer")))
+    is_letter = kind == "choice" and len(label) == 1 and label.isalpha()
+    said = as_text(text)
+    return f"{label.upper()}. {said}" if is_letter and said != label else said

@@ -1,0 +1,351 @@
+"""Keeps an engine full: a continuous window of requests, without barriers, resumed by request ids.
+
+A job is a generator: it yields the requests it wants answered together, gets their completions,
+and may ask again; what it returns is its result.
+
+Promises: results come in the order of the jobs, whatever order the engine finishes in; at most
+1.1 x the engine's capacity is in flight (more queueing costs throughput: see ray-project/ray#52634
+for the measurements); a finished request is on disk before its job goes on, so a kill loses only
+what was in flight; memory does not grow with the number of jobs. A dead engine is started again
+and its work retried; three deaths without an answer between them raise EngineError. A request
+that is in flight at two deaths is retried alone, and becomes an error when the engine dies on it.
+Few requests are out until the first is answered, and none is added while nobody is: an engine that
+answers nobody is asked some twenty times. A request that has no answer at the end is an error of
+the run, unless so many are allowed to.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from rich.text import Text
+
+from tsqa.console import console
+from tsqa.errors import EngineError
+from tsqa.recipe import TeacherSection
+from tsqa.store.artifact import drop_torn_tail
+from tsqa.store.digests import hash_bytes
+from tsqa.store.jsonl_index import JsonlIndex
+from tsqa.teachers import Completion, Engine, RefusedError, Request, failed
+from tsqa.teachers.failures import IN_A_ROW, Unanswered
+
+T = TypeVar("T")
+Job = Generator[Sequence[Request], list[Completion], T]
+
+OVERFILL = 1.1
+_DEATHS_IN_A_ROW = 3
+_LOOKAHEAD = 16_384
+"""Finished jobs that may wait for a slower one before them: bounds memory."""
+_SYNC_EVERY = 100
+_PARTIAL = ".partial"
+"""Of the folder in which a stage works."""
+
+
+@dataclass
+class Usage:
+    """What a teacher was asked and gave, over all attempts of the run."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    """Wall time in which the engine had work."""
+
+    def dollars(self, section: TeacherSection) -> float:
+        engines = max(section.replicas, len(section.urls))
+        return (
+            self.seconds / 3600 * section.dollars_per_hour * engines
+            + self.prompt_tokens / 1e6 * section.dollars_per_million_prompt_tokens
+            + self.output_tokens / 1e6 * section.dollars_per_million_output_tokens
+        )
+
+
+class CompletionLog:
+    """Append-only JSONL of completions; those of earlier attempts are found by request id.
+
+    Each line carries a hash of the rest: one that is damaged does not count, so that its request
+    is asked again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._writer = path.open("a", encoding="utf-8")
+        drop_torn_tail(path)
+        self._earlier = JsonlIndex(path, _is_whole)
+        self._others = [JsonlIndex(other, _is_whole) for other in _unfinished_beside(path)]
+        self._unsynced = 0
+        if self._earlier.damaged:
+            told = f"  {path}: {self._earlier.damaged} damaged lines:"
+            console.print(Text.assemble((told, "yellow"), " their requests are asked again"))
+
+    def find(self, request_id: str) -> tuple[Completion, float] | None:
+        """What an earlier attempt got, and its seconds.
+
+        Earlier attempts are those of this artifact, and of unfinished ones that asked the same.
+        """
+        record = self._earlier.find(request_id)
+        if record is not None:
+            return _read_record(record)
+        for other in self._others:
+            record = other.find(request_id)
+            if record is not None:
+                found = _read_record(record)
+                self.append(*found)
+                return found
+        return None
+
+    def append(self, completion: Completion, seconds: float) -> None:
+        record = {**asdict(completion), "seconds": round(seconds, 5)}
+        record["check"] = _check_of(record)
+        self._writer.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._writer.flush()
+        self._unsynced += 1
+        if self._unsynced >= _SYNC_EVERY:
+            self._sync()
+
+    def close(self) -> None:
+        self._sync()
+        self._writer.close()
+        for index in (self._earlier, *self._others):
+            index.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._writer.fileno())
+        self._unsynced = 0
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    return bool(record.pop("check", None) == _check_of(record))
+
+
+def _check_of(record: dict[str, Any]) -> str:
+    return hash_bytes(json.dumps(record, sort_keys=True).encode())[:16]
+
+
+@dataclass
+class _Open(Generic[T]):
+    """A job that has begun."""
+
+    number: int
+    job: Job[T]
+    batch: Sequence[Request] = ()
+    done: dict[str, Completion] = field(default_factory=dict)
+
+
+class Window:
+    """Runs jobs through one engine, which starts when the first request is not on disk."""
+
+    def __init__(
+        self,
+        opener: Callable[[], AbstractContextManager[Engine]],
+        log: Path,
+        on_death: Callable[[EngineError], None] = lambda error: None,
+        unanswered: Unanswered | None = None,
+    ) -> None:
+        self._opener, self._on_death = opener, on_death
+        self._log = CompletionLog(log)
+        self.unanswered = unanswered or Unanswered()
+        self._engine: Engine | None = None
+        self._engine_scope = ExitStack()
+        self._running: dict[str, Request] = {}
+        self._suspects: deque[Request] = deque()
+        self._blamed: list[Completion] = []
+        self._strikes: Counter[str] = Counter()
+        self._deaths = 0
+        self._mark = 0.0
+        self.usage = Usage()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._engine_scope.close()
+        self._log.close()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running) + len(self._suspects)
+
+    def run(self, jobs: Iterable[Job[T]]) -> Iterator[T]:
+        """The results of all jobs, in order."""
+        source = enumerate(jobs)
+        queue: deque[_Open[T]] = deque()
+        owners: dict[str, _Open[T]] = {}
+        results: dict[int, T] = {}
+        emitted, exhausted = 0, False
+        while not (exhausted and not queue and not owners):
+            while queue or not (exhausted or len(results) >= _LOOKAHEAD):
+                # What has begun goes first, so that few jobs are open at a time.
+                if not queue:
+                    pair = next(source, None)
+                    if pair is None:
+                        exhausted = True
+                    elif self._advance(opened := _Open(*pair), results):
+                        queue.append(opened)
+                    continue
+                missing = [r for r in queue[0].batch if r.id not in queue[0].done]
+                if not self._has_room(len(missing)):
+                    break
+                owners |= dict.fromkeys((r.id for r in missing), queue.popleft())
+                self._submit(missing)
+            while emitted in results:
+                yield results.pop(emitted)
+                emitted += 1
+            for completion in self._collect() if owners else ():
+                opened = owners.pop(completion.id)
+                opened.done[completion.id] = completion
+                whole = len(opened.done) == len(opened.batch)
+                if whole and self._advance(opened, results):
+                    queue.append(opened)
+        while emitted in results:
+            yield results.pop(emitted)
+            emitted += 1
+        self.unanswered.refuse_share()
+
+    def _advance(self, opened: _Open[T], results: dict[int, T]) -> bool:
+        """Run a job on until it needs the engine; False when it has ended instead."""
+        while len(opened.done) == len(opened.batch):
+            reply = [opened.done[request.id] for request in opened.batch]
+            try:
+                opened.batch = opened.job.send(reply) if reply else next(opened.job)
+            except StopIteration as end:
+                results[opened.number] = end.value
+                return False
+            opened.done = {}
+            for request in opened.batch:
+                found = self._log.find(request.id)
+                if found is not None:
+                    self.unanswered.count(found[0], found=True)
+                    opened.done[request.id] = self._count(*found)
+        return True
+
+    def _has_room(self, count: int) -> bool:
+        if self._engine is None:
+            self._start()
+        assert self._engine is not None
+        failures = self.unanswered.in_a_row
+        if self._suspects or failures >= IN_A_ROW:
+            return False
+        if not self._running:
+            return True  # a batch larger than the window goes when nothing else does
+        limit = math.ceil(OVERFILL * self._engine.capacity)
+        if not self.unanswered.is_proven:
+            limit = min(limit, IN_A_ROW - failures)
+        return len(self._running) + count <= limit
+
+    def _start(self) -> None:
+        self._engine = self._engine_scope.enter_context(self._opener())
+        self._mark = time.monotonic()
+
+    def _submit(self, requests: Sequence[Request]) -> None:
+        if not self._running:
+            self._mark = time.monotonic()
+        self._running |= {request.id: request for request in requests}
+        try:
+            assert self._engine is not None
+            self._engine.submit(requests)
+        except RefusedError:
+            raise
+        except EngineError as error:
+            self._restart(error)
+
+    def _collect(self) -> list[Completion]:
+        """Wait for completions, through deaths of the engine; each is on disk when it returns."""
+        done: list[Completion] = []
+        while not done:
+            if self._blamed:
+                return [self._judge(self._blamed.pop())]
+            if not self._running:
+                self._submit([self._suspects.popleft()])
+                continue
+            try:
+                assert self._engine is not None
+                done = [_readable(completion) for completion in self._engine.collect()]
+            except RefusedError:
+                raise
+            except EngineError as error:
+                self._restart(error)
+        if any(completion.is_answer for completion in done):
+            self._deaths = 0
+        now = time.monotonic()
+        seconds, self._mark = (now - self._mark) / max(1, len(done)), now
+        for completion in done:
+            del self._running[completion.id]
+            # An error is not kept, so that a run started again asks once more.
+            if completion.is_answer:
+                self._log.append(completion, seconds)
+            self._count(completion, seconds)
+            self._judge(completion)
+        return done
+
+    def _judge(self, completion: Completion) -> Completion:
+        """Count a completion; stop the run when nobody is answered any more."""
+        self.unanswered.count(completion)
+        if self.unanswered.in_a_row >= IN_A_ROW and not self._running and not self._suspects:
+            self.unanswered.refuse_in_a_row()
+        return completion
+
+    def _restart(self, error: EngineError) -> None:
+        """Start a dead engine again with its work, but for a request that killed it alone."""
+        self._deaths += 1
+        self._engine_scope.close()
+        lost = list(self._running.values())
+        self._running.clear()
+        self._strikes.update(request.id for request in lost)
+        killer = lost[0] if len(lost) == 1 and self._strikes[lost[0].id] > 2 else None
+        # The first death that one request is to blame for says nothing against the engine.
+        if self._deaths >= _DEATHS_IN_A_ROW + (killer is not None):
+            raise error
+        self._on_death(error)
+        self._start()
+        if killer is not None:
+            self._blamed.append(failed(killer.id, "the engine died on it"))
+            return
+        self._suspects += [r for r in lost if self._strikes[r.id] >= 2]
+        again = [r for r in lost if self._strikes[r.id] < 2]
+        if again:
+            self._submit(again)
+
+    def _count(self, completion: Completion, seconds: float) -> Completion:
+        self.usage.requests += 1
+        self.usage.prompt_tokens += completion.prompt_tokens
+        self.usage.output_tokens += completion.output_tokens
+        self.usage.seconds += seconds
+        return completion
+
+
+def _readable(completion: Completion) -> Completion:
+    """Halves of surrogate pairs, which no file can hold, become replacement characters."""
+    text, reason = (
+        each.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        for each in (completion.text, completion.finish_reason)
+    )
+    return replace(completion, text=text, finish_reason=reason)
+
+
+def _read_record(record: dict[str, Any]) -> tuple[Completion, float]:
+    """A whole line of the log."""
+    values = {field.name: record[field.name] for field in fields(Completion)}
+    return Completion(**values), float(record["seconds"])
+
+
+def _unfinished_beside(path: Path) -> list[Path]:
+    """Logs of the same name in unfinished artifacts beside that of `path`."""
+    folder = path.parent
+    if folder.suffix != _PARTIAL:
+        return []
+    return [log for log in sorted(folder.parent.glob(f"*{_PARTIAL}/{path.name}")) if log != path]
