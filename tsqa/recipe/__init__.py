@@ -17,7 +17,7 @@ from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
 from tsqa.recipe.sections.ablation import key_tails, named_values
 from tsqa.recipe.sections.base import parse_tokens
-from tsqa.recipe.sections.evaluate import SUITES, EvalSection, read_suite
+from tsqa.recipe.sections.evaluate import EvalSection, read_suite
 from tsqa.recipe.sections.filter import (
     CodeSection,
     DecontaminateSection,
@@ -52,7 +52,6 @@ from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSect
 
 __all__ = [
     "BASIS_POINTS",
-    "SUITES",
     "AnswerKind",
     "Arm",
     "BudgetSection",

@@ -15,8 +15,7 @@ from tsqa.errors import RecipeError
 from tsqa.names import TaskName
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens
-
-SUITES = Path(__file__).parents[3] / "recipes" / "suites"
+from tsqa.shipped import SUITES
 
 
 class EvalSection(Section):
