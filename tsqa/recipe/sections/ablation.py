@@ -26,23 +26,25 @@ _LONGEST_VALUE = 40
 
 
 class AblationSection(Section):
-    """Conditions = the product of `axes`, and the combinations that `arms` lists.
+    """The conditions to compare: the product of `axes`, and those that `arms` lists.
 
-    A key is any key of the recipe, with any value. `mixture.<source>` sets a ratio and scales the
-    others. A key that a combination does not name stays as in the recipe.
+    A condition may set any key of the recipe. `mixture.<source>` sets a ratio and scales the
+    others. A key that a condition does not set stays as in the recipe.
     """
 
     axes: dict[str, list[Any]] = {}
+    """Key -> its values, such as {mixture.synthetic: [0, 0.1]}; all combinations are trained."""
     arms: list[dict[str, Any]] = []
-    """Each is keys and their values; `name` may name the condition."""
+    """Single conditions: each maps keys to values, and may have a `name`."""
     seeds: list[Seed] = []
-    """Every condition is trained once per seed; none means the recipe's own seed."""
+    """Train every condition once per seed; an empty list: with the recipe's `seed`. Several seeds
+    show how much of a delta is chance."""
     control: dict[str, Any] | str
-    """The keys and values of the control's condition, or its name."""
+    """The condition that all others are compared with: its name, or its keys and values."""
     controls: list[Control] = []
-    """Further conditions, made from the one that draws most from `from: filter`.
-    format_matched: its items with another item's answer. repeat_matched: human text in their
-    place, cut to as many rows, so that it repeats as often."""
+    """Controls to add, derived from the condition with most synthetic tokens. format_matched: its
+    items with exchanged answers. repeat_matched: human text instead, cut to as many rows, so that
+    it repeats equally often."""
 
     @property
     def combinations(self) -> list[dict[str, Any]]:
