@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -17,6 +18,7 @@ from tsqa.cli.common import RUN_ERROR
 
 USER_ERROR = 2
 INTERRUPTED = 130
+_DASHED_KEY = re.compile(r"--[a-z_]+(\.\w+)+(=|$)")
 _AGAIN = "run the same command again to continue"
 
 
@@ -68,6 +70,10 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGTERM, _end)
+    if dashed := next(filter(_DASHED_KEY.match, arguments), None):
+        fix = f"drop the dashes: {dashed.lstrip('-')}"
+        _say(f"error: {dashed}: a key of the recipe is no option\n  fix: {fix}", fg="red")
+        sys.exit(USER_ERROR)
     try:
         app(arguments)
     except SystemExit as end:  # of typer, which ends so on Ctrl-C

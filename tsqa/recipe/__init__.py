@@ -16,7 +16,7 @@ from tsqa.recipe.load import load_recipe
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
 from tsqa.recipe.sections.ablation import key_tails, named_values
-from tsqa.recipe.sections.base import parse_tokens
+from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, read_suite
 from tsqa.recipe.sections.filter import (
     CodeSection,
@@ -93,7 +93,7 @@ __all__ = [
     "load_recipe",
     "named_values",
     "needed",
-    "parse_tokens",
+    "parse_count",
     "read_suite",
     "read_yaml",
     "rescale_ratios",

@@ -19,6 +19,7 @@ from tsqa.errors import RecipeError
 from tsqa.plain_yaml import parse_value, read_yaml
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe
+from tsqa.recipe.reference import nearest_keys
 from tsqa.recipe.references import check_references
 from tsqa.recipe.sections.ablation import MOST_ARMS
 
@@ -73,7 +74,11 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]
         raise RecipeError(f"{path}: {error}") from error
     if base is None:
         return tree, origins
-    inherited, before = _load_tree(path.parent / base, (*chain, path.resolve()))
+    target = path.parent / base
+    if not _is_file(target):
+        fix = f"give the path of a recipe, relative to {path.parent}/"
+        raise RecipeError(f"{origins['extends']}: extends = {base}: no such recipe: {target}", fix)
+    inherited, before = _load_tree(target, (*chain, path.resolve()))
     if "ablation" in values:  # axes of both would multiply
         inherited.pop("ablation", None)
     kept = {key: line for key, line in before.items() if not key.startswith(document.replaced)}
@@ -81,6 +86,13 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]
         return OmegaConf.merge(inherited, tree), {**kept, **origins}
     except OmegaConfBaseException as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
 
 
 def _resolve_recipe_paths(node: Any, folder: Path) -> None:
@@ -129,12 +141,20 @@ def _describe(
     if problem["type"] == "extra_forbidden":
         names = sorted(_field_names(Recipe, location[:-1]))
         near = difflib.get_close_matches(location[-1], names, n=1)
+        if not near and len(location) == 1:  # `lr` for `train.lr`
+            near = nearest_keys(key)
         message = "unknown key"
-        fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(names)}"
+        fix = (
+            f"did you mean {' or '.join(f'`{name}`' for name in near)}?"
+            if near
+            else f"valid keys here: {', '.join(names)}"
+        )
     elif problem["type"] == "missing":
         message, shown, fix = "required key is missing", "", "add it"
     elif problem["type"] == "string_type" and isinstance(value, (bool, int, float)):
         fix = "write it in quotes"
+    elif problem["type"] == "list_type" and isinstance(value, (str, int, float)):
+        message, fix = "expected a list", f"write [{value}]"
     override = next((k for k in _ancestors(location) if k in overridden), None)
     if override:
         origin = f"override {key}"

@@ -94,7 +94,7 @@ def explain_key(path: str) -> str:
         return _listed(keys_of(Recipe))
     key = find_key(path)
     if key is None:
-        near = _nearest(path)
+        near = nearest_keys(path)
         fix = f"did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
         raise RecipeError(f"{path}: no such key", fix or "`tsqa explain` lists the sections")
     default = f"default {key.default}" if key.default else "required"
@@ -105,6 +105,16 @@ def explain_key(path: str) -> str:
     if key.section is not None:
         lines += ["", _listed(keys_of(key.section, key.below))]
     return "\n".join(lines)
+
+
+def nearest_keys(path: str) -> list[str]:
+    """Find the keys that a wrong one may stand for: those of the same last part first."""
+    known = [key.path for key in all_keys()]
+    tail = path.rpartition(".")[2]
+    same = [one for one in known if one.rpartition(".")[2] == tail]
+    tails = {one.rpartition(".")[2]: one for one in reversed(known)}
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.8)
+    return same[:3] or near or [tails[one] for one in difflib.get_close_matches(tail, tails, n=1)]
 
 
 def reference_markdown() -> str:
@@ -225,15 +235,6 @@ def _find(parts: list[str], section: type[Section], prefix: str) -> Key | None:
         return key if key.kind.startswith(("mapping", "list")) else None
     rest = parts[1 + chosen :]
     return _find(rest, key.section, key.below) if rest else key
-
-
-def _nearest(path: str) -> list[str]:
-    known = [key.path for key in all_keys()]
-    tail = path.rpartition(".")[2]
-    same = [one for one in known if one.rpartition(".")[2] == tail]
-    tails = {one.rpartition(".")[2]: one for one in reversed(known)}
-    near = difflib.get_close_matches(path, known, n=1, cutoff=0.8)
-    return same[:3] or near or [tails[one] for one in difflib.get_close_matches(tail, tails, n=1)]
 
 
 def _listed(keys: list[Key]) -> str:

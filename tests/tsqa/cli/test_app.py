@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.paths import REPOSITORY
 
 RECIPE = "recipes/quickstart/recipe.yaml"
@@ -43,6 +45,19 @@ def test_an_unknown_key_is_exit_code_2_with_the_nearest_name_and_no_traceback() 
     assert done.returncode == 2
     assert "did you mean `agreement`?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("dashed", ["--train.lr=1e-3", "--mixture.phases.0.tokens"])
+def test_an_override_with_dashes_is_told_to_drop_them(dashed: str) -> None:
+    done = tsqa("run", RECIPE, dashed)
+    assert done.returncode == 2
+    assert f"fix: drop the dashes: {dashed[2:]}" in done.stderr
+
+
+def test_a_budget_for_a_capability_that_no_task_has_is_refused_by_validate() -> None:
+    done = tsqa("validate", "recipes/dataset/recipe.yaml", "seeds.budget.capabilities={maths: 0.3}")
+    assert done.returncode == 2
+    assert "no task has the capability maths" in done.stderr and "math," in done.stderr
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -50,7 +49,7 @@ class Section(BaseModel):
             for leaf in _leaves_of(value):
                 if problem := _leaf_problem(leaf, kinds):
                     raise ValueError(problem)
-        return value
+        return parse_count(value) if int in kinds and not kinds & {str, float} else value
 
     def data_config(self) -> dict[str, Any]:
         """Plain JSON of the fields that decide the data (all but those marked `RUNTIME`)."""
@@ -63,16 +62,21 @@ class Section(BaseModel):
         return config
 
 
-def parse_tokens(value: Any) -> Any:
+T = TypeVar("T")
+
+
+def parse_count(value: T) -> T | int:
     """Turn `450_000`, `25M` or `1.5B` into an integer; leave anything else to pydantic."""
     if isinstance(value, str):
         match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip().upper())
         if match:
-            return round(Decimal(match[1].replace("_", "")) * _UNITS.get(match[2], 1))
+            count = Decimal(match[1].replace("_", "")) * _UNITS.get(match[2], 1)
+            if count == int(count):
+                return int(count)
     return value
 
 
-Tokens = Annotated[int, BeforeValidator(parse_tokens), Field(gt=0, lt=_LARGEST)]
+Tokens = Annotated[int, Field(gt=0, lt=_LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

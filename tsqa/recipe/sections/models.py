@@ -136,8 +136,8 @@ class TeacherSection(Section):
     form: Literal["auto", "chat", "completion"] = "auto"
     """auto: chat if the model has a chat template, few-shot completion otherwise."""
     structured: bool = False
-    """Force replies into the prompt's JSON schema; chat form only. For a teacher whose replies often
-    cannot be parsed."""
+    """Force replies into the prompt's JSON schema; chat form only. For a teacher whose replies
+    often cannot be parsed."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
     """vllm: number format of the weights; auto: as the model was saved."""
     max_model_len: int = Field(4096, ge=32)

@@ -91,6 +91,13 @@ class BudgetSection(Section):
     capabilities: dict[str, Share] = {}
     """Share of the total for a capability, such as {math: 0.3}; the others share the rest."""
 
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        total = sum(self.capabilities.values())
+        if total > 1 + 1e-9:
+            raise ValueError(f"capabilities sum to {total:g}; lower them to 1 in all, or less")
+        return self
+
 
 class SeedsSection(Section):
     """Training splits of lm-eval tasks, and datasets of your own."""
