@@ -156,12 +156,12 @@ def audit(event, args):
 
 import json
 import torch, transformers
-from eval import backend, harness
-from tests.token_context import token_context
-from train import tokenize
+from eval.harness import backend, stage as harness
+from tests.support.token_context import token_context
+from train.data import tokenize
 from tsqa.recipe import Recipe
-from tsqa.stage import StageContext
-from tsqa.tracking import Tracker
+from tsqa.store.stage import StageContext
+from tsqa.store.tracking import Tracker
 
 sys.addaudithook(audit)
 names = json.loads(sys.argv[3])

@@ -32,7 +32,7 @@ from tsqa.errors import CheckpointError, DataError
 from tsqa.store.artifact import write_json
 from tsqa.store.readers import read_own
 
-logger = logging.getLogger("train.checkpoint")
+logger = logging.getLogger(__name__)
 MANIFEST = "checkpoint.json"
 TAG = "state"
 _READERS = 4

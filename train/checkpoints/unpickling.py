@@ -1,8 +1,8 @@
 """Checkpoints hold tensors and numbers; nothing that they name is run as they are read.
 
-Promise: in `only_data()`, and in `python -m train.unpickling`, which converts a checkpoint, every
-`torch.load` (DeepSpeed's ask for any pickle) refuses what is not plain data or one of DeepSpeed's
-own few records; the refusal names what it found.
+Promise: in `only_data()`, and in `python -m train.checkpoints.unpickling`, which converts a
+checkpoint, every `torch.load` (DeepSpeed's ask for any pickle) refuses what is not plain data or
+one of DeepSpeed's own few records; the refusal names what it found.
 """
 
 from __future__ import annotations

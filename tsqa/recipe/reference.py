@@ -1,6 +1,6 @@
 """The keys of a recipe explained: in the terminal, as REFERENCE.md and as a JSON schema.
 
-`python -m tsqa.recipe.reference` writes the two files that the repository holds.
+`tsqa schema` and `tsqa schema --reference` print the two files that the repository holds.
 
 Guarantees: every key that a recipe may have is listed, with the text that the schema has for it.
 """
@@ -13,7 +13,6 @@ import textwrap
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -21,15 +20,13 @@ from pydantic.fields import FieldInfo
 from tsqa.errors import RecipeError
 from tsqa.recipe.recipe import Recipe
 from tsqa.recipe.sections.base import Section
-from tsqa.shipped import SCHEMA
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
-REFERENCE = Path(__file__).with_name("REFERENCE.md")
 _HEAD = """\
 # Recipe keys
 
-Generated from the schema by `python -m tsqa.recipe.reference`; `tsqa explain KEY` prints the same.
+Generated from the schema by `tsqa schema --reference`; `tsqa explain KEY` prints the same.
 
 An integer may be written with K, M, B or T: `450K`. `<name>` is a name that you choose, `<n>` a
 position in a list, from 0. A star marks keys that never change a result: changing one reruns no
@@ -144,12 +141,6 @@ def editor_schema() -> str:
     assert isinstance(schema, dict) and isinstance(schema["properties"], dict)
     schema["properties"]["extends"] = {"type": "string", "description": _EXTENDS}
     return json.dumps(schema, indent=1, ensure_ascii=True) + "\n"
-
-
-def main() -> None:
-    """Write the reference and the schema into the repository."""
-    REFERENCE.write_text(reference_markdown(), encoding="utf-8")
-    SCHEMA.write_text(editor_schema(), encoding="utf-8")
 
 
 def _key(name: str, field: FieldInfo, prefix: str) -> Key:
@@ -278,7 +269,3 @@ def _loosened(schema: Any) -> Json:
         k: kept.pop(k) for k in ("title", "description", "default") if k in kept
     }
     return {**texts, "anyOf": [kept, {"type": "string", "pattern": _AS_TEXT[kind]}]}
-
-
-if __name__ == "__main__":
-    main()
