@@ -1,6 +1,6 @@
 """The recipe: one YAML per experiment, validated whole before any work starts.
 
-Promises: an unknown key is refused with the nearest valid name; every error names file, line,
+Guarantees: an unknown key is refused with the nearest valid name; every error names file, line,
 key, value and fix; a field marked `RUNTIME` never changes the data, and so no fingerprint.
 
 Its modules, each importing only from those before it: `names` and `plain_yaml`; `base`; one per

@@ -1,6 +1,6 @@
 """From a YAML file to a recipe: `extends`, overrides, validation.
 
-Promises: a recipe that is returned is valid whole; every error names file, line, key, value and
+Guarantees: a recipe that is returned is valid whole; every error names file, line, key, value and
 fix, and all that validation finds is listed at once; an unknown key gets the nearest valid name.
 """
 
@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from tsqa.errors import RecipeError
 from tsqa.plain_yaml import parse_value, read_yaml
@@ -49,7 +50,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError("\n".join(problems)) from error
 
 
-def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]]:
+def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[DictConfig, dict[str, str]]:
     """The tree of a recipe, and key -> `file:line`, here or in a recipe that it extends."""
     document = read_yaml(path)
     if path.resolve() in chain:
@@ -83,9 +84,10 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]
         inherited.pop("ablation", None)
     kept = {key: line for key, line in before.items() if not key.startswith(document.replaced)}
     try:
-        return OmegaConf.merge(inherited, tree), {**kept, **origins}
+        merged = cast(DictConfig, OmegaConf.merge(inherited, tree))
     except OmegaConfBaseException as error:
         raise RecipeError(f"{path}: {error}") from error
+    return merged, {**kept, **origins}
 
 
 def _is_file(path: Path) -> bool:
@@ -95,7 +97,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _resolve_recipe_paths(node: Any, folder: Path) -> None:
+def _resolve_recipe_paths(node: object, folder: Path) -> None:
     """Make `recipe:` keys relative to the file that holds them, as `extends:` is."""
     if isinstance(node, dict):
         for key, value in node.items():
@@ -108,7 +110,7 @@ def _resolve_recipe_paths(node: Any, folder: Path) -> None:
             _resolve_recipe_paths(value, folder)
 
 
-def _apply_override(tree: Any, override: str) -> None:
+def _apply_override(tree: DictConfig, override: str) -> None:
     """Set `key.path=value` in the tree; the value is YAML, or text where it is not YAML."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
@@ -119,7 +121,11 @@ def _apply_override(tree: Any, override: str) -> None:
         value = parse_value(text)
         mixture = OmegaConf.to_container(tree.get("mixture") or OmegaConf.create(), resolve=False)
         assert isinstance(mixture, dict)
-        if "phases" in mixture and "sources" in mixture and is_ratio(key, dict(mixture)):
+        if (
+            "phases" in mixture
+            and "sources" in mixture
+            and is_ratio(key, cast(dict[str, object], mixture))
+        ):
             set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
         OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
@@ -128,7 +134,7 @@ def _apply_override(tree: Any, override: str) -> None:
 
 
 def _describe(
-    problem: Mapping[str, Any], path: Path, origins: Mapping[str, str], overridden: set[str]
+    problem: ErrorDetails, path: Path, origins: Mapping[str, str], overridden: set[str]
 ) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
@@ -182,7 +188,7 @@ def _field_names(model: type[BaseModel], location: Sequence[str]) -> set[str]:
     return {f.alias or name for name, f in model.model_fields.items()}
 
 
-def _flatten(annotation: Any) -> Iterator[Any]:
+def _flatten(annotation: object) -> Iterator[object]:
     arguments = get_args(annotation)
     if not arguments:
         yield annotation

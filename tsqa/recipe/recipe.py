@@ -1,6 +1,6 @@
 """The recipe itself: its sections, how they must fit each other, and what follows from several.
 
-Promises: a section that a stage needs is there, or the recipe is refused.
+Guarantees: a section that a stage needs is there, or the recipe is refused.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The section `ablation`: the conditions to compare, and what each is called.
 
-Promises: the control is one of the conditions; a condition without a name of its own is called
+Guarantees: the control is one of the conditions; a condition without a name of its own is called
 by all that it sets, each key by its shortest clear tail; a name is one line of text that means
 nothing else.
 """
@@ -47,9 +47,9 @@ class AblationSection(Section):
     it repeats equally often."""
 
     @property
-    def combinations(self) -> list[dict[str, Any]]:
+    def combinations(self) -> list[dict[str, object]]:
         """What each condition sets, `name` among it where it is given."""
-        product: list[dict[str, Any]] = [{}] if self.axes else []
+        product: list[dict[str, object]] = [{}] if self.axes else []
         for key, values in self.axes.items():
             product = [{**c, key: v} for c in product for v in values]
         return [*product, *self.arms]
@@ -118,7 +118,7 @@ class AblationSection(Section):
         return self
 
 
-def settings_of(combination: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(combination: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in combination.items() if key != "name"}
 
 
@@ -138,7 +138,7 @@ def key_tails(keys: Iterable[str]) -> dict[str, str]:
     return {key: _shortest_tail(key, known) for key in known}
 
 
-def named_values(values: Mapping[str, Any], tails: Mapping[str, str]) -> str:
+def named_values(values: Mapping[str, object], tails: Mapping[str, str]) -> str:
     """`tail=value` of each, separated by commas; `recipe` where nothing is set."""
     return ",".join(f"{tails[key]}={_shown(value)}" for key, value in values.items()) or "recipe"
 
@@ -152,7 +152,7 @@ def _shortest_tail(key: str, keys: Collection[str]) -> str:
     return key
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value as part of a name: short, and another one for another value."""
     if value is None:
         return "none"
@@ -166,5 +166,5 @@ def _shown(value: Any) -> str:
     return text if is_nameable(text) else _digest(value)
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,6 +1,6 @@
 """What every section is made of: its base class and the types of its values.
 
-Promises: an unknown key is refused and a value never changes after loading; a field marked
+Guarantees: an unknown key is refused and a value never changes after loading; a field marked
 `RUNTIME` never changes the data, and so no fingerprint; a number is a finite number, never a word
 or a yes, and no text is empty or holds what cannot be written to a file.
 """
@@ -18,11 +18,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationInfo,
     field_validator,
 )
 
-RUNTIME: dict[str, Any] = {"runtime": True}
+RUNTIME: dict[str, JsonValue] = {"runtime": True}
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _NUMBER = re.compile(
     r"[-+]?((0|[1-9](_?[0-9])*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?\s*[KMBTkmbt]?"
@@ -42,7 +43,7 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_what_it_seems(cls, value: Any, info: ValidationInfo) -> Any:
+    def _is_what_it_seems(cls, value: object, info: ValidationInfo) -> object:
         """Refuse what pydantic would turn into a number or a yes, and text that no key can have."""
         kinds = _kinds_of_field(cls, str(info.field_name))
         if Section not in kinds:  # a section looks at its own
@@ -82,11 +83,11 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 @cache
-def _kinds_of_field(section: type[Section], name: str) -> frozenset[Any]:
+def _kinds_of_field(section: type[Section], name: str) -> frozenset[object]:
     return frozenset(_kinds_of(section.model_fields[name].annotation))
 
 
-def _kinds_of(annotation: Any) -> Iterator[Any]:
+def _kinds_of(annotation: object) -> Iterator[object]:
     """The types of the values in a field; `Section` for any section, and nothing for keys."""
     arguments = get_args(annotation)
     origin = get_origin(annotation)
@@ -103,7 +104,7 @@ def _kinds_of(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _leaves_of(value: Any) -> Iterator[Any]:
+def _leaves_of(value: object) -> Iterator[object]:
     if isinstance(value, Mapping):
         for inner in value.values():
             yield from _leaves_of(inner)
@@ -114,7 +115,7 @@ def _leaves_of(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _leaf_problem(leaf: Any, kinds: frozenset[Any]) -> str:
+def _leaf_problem(leaf: object, kinds: frozenset[object]) -> str:
     """Why a value is none that a field of these types can have; empty where it is one."""
     is_number, is_any = bool(kinds & {int, float}), Any in kinds
     if isinstance(leaf, str):
@@ -139,7 +140,7 @@ def _leaf_problem(leaf: Any, kinds: frozenset[Any]) -> str:
     return ""
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Section):
         return value.data_config()
     if isinstance(value, Mapping):

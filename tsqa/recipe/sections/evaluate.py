@@ -1,6 +1,6 @@
 """The section `eval`: the tasks, how they are scored, and the suites that name them.
 
-Promises: a key of the recipe wins over the suite's; a macro average is over tasks that are
+Guarantees: a key of the recipe wins over the suite's; a macro average is over tasks that are
 evaluated, under a name of its own.
 """
 
@@ -64,7 +64,7 @@ class EvalSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_suite(cls, values: Any) -> Any:
+    def _from_suite(cls, values: object) -> object:
         if not isinstance(values, dict) or not isinstance(values.get("suite"), str):
             return values
         try:

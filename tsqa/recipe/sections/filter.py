@@ -1,6 +1,6 @@
 """The section `filter`: what a candidate must pass to enter the dataset.
 
-Promises: a filter that costs a model or runs code is off unless it is named; decontamination has
+Guarantees: a filter that costs a model or runs code is off unless it is named; decontamination has
 settings but no switch.
 """
 

@@ -1,6 +1,6 @@
 """The section `generate`: who writes the new questions and answers, from which prompts.
 
-Promises: every field decides the data, except those of a teacher that are `RUNTIME`.
+Guarantees: every field decides the data, except those of a teacher that are `RUNTIME`.
 """
 
 from __future__ import annotations

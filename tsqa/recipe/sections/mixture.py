@@ -1,6 +1,6 @@
 """The section `mixture`: the sources of the stream and their ratios, phase by phase.
 
-Promises: a source has exactly one origin; the ratios of a phase sum to 1 in whole basis points;
+Guarantees: a source has exactly one origin; the ratios of a phase sum to 1 in whole basis points;
 ratios and subsets name sources that exist.
 """
 

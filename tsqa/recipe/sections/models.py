@@ -1,6 +1,6 @@
 """Models: the section `model`, its `tokenizer`, and a model that answers as a teacher.
 
-Promises: a model and a tokenizer have exactly one origin each; a teacher asks of its engine only
+Guarantees: a model and a tokenizer have exactly one origin each; a teacher asks of its engine only
 what it can do.
 """
 
@@ -31,7 +31,7 @@ _TEMPLATE_FIELDS = {
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
 
 
-def _keys_of(value: Any) -> Iterator[str]:
+def _keys_of(value: object) -> Iterator[str]:
     """The keys of plain JSON, at any depth."""
     if isinstance(value, dict):
         yield from map(str, value)
@@ -174,7 +174,7 @@ class TeacherSection(Section):
 
     @field_validator("urls", mode="before")
     @classmethod
-    def _urls_are_urls(cls, urls: Any) -> Any:
+    def _urls_are_urls(cls, urls: object) -> object:
         given = urls if isinstance(urls, list) else [urls]
         for url in filter(lambda each: isinstance(each, str), given):
             secrets.register_url(url)

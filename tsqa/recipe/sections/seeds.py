@@ -1,6 +1,6 @@
 """The sections `data` and `seeds`: the training splits that everything starts from.
 
-Promises: seeds come from somewhere, and no own dataset takes the name of another source.
+Guarantees: seeds come from somewhere, and no own dataset takes the name of another source.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The section `train`: batches, optimizer, schedule, precision, and how a run is kept safe.
 
-Promises: every global batch is whole rows that split evenly over processes and micro-batches;
+Guarantees: every global batch is whole rows that split evenly over processes and micro-batches;
 precision, offload and ZeRO stage fit each other.
 """
 
