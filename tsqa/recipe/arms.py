@@ -1,8 +1,7 @@
 """The arms of an ablation: one whole, valid recipe per condition and seed.
 
-Guarantees: an arm is its recipe under one seed, with what its condition sets and no ablation; no two
-conditions have the same name or are the same recipe; what cannot be is refused with the arm or the
-key that asks for it.
+Guarantees: an arm is the recipe with one seed, what its condition sets, and no ablation; no two
+conditions have the same name or the same recipe; an impossible arm is refused with its name or key.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Arm:
     seed: int
     recipe: Recipe
     values: Mapping[str, object] = field(default_factory=dict)
-    """What the condition sets: key of the recipe -> value; `control` where it is a made one."""
+    """What the condition sets: key of the recipe -> value; `control` if it is a derived control."""
 
 
 @dataclass(frozen=True)
@@ -208,5 +207,5 @@ def _validated(tree: Mapping[str, object], name: str) -> Recipe:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        told = str(problem["msg"]).removeprefix("Value error, ")
-        raise RecipeError(f"arm {name}: {where}: {told}") from error
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        raise RecipeError(f"arm {name}: {where}: {message}") from error

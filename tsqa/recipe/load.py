@@ -165,8 +165,8 @@ def _describe(
     if override:
         origin = f"override {key}"
     else:
-        place = next((origins[k] for k in _ancestors(location) if k in origins), path)
-        origin = f"{place}: {key or 'recipe'}"
+        line = next((origins[k] for k in _ancestors(location) if k in origins), path)
+        origin = f"{line}: {key or 'recipe'}"
     return f"{origin}{shown}: {message}" + (f"\n  fix: {fix}" if fix else "")
 
 

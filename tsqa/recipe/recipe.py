@@ -1,4 +1,4 @@
-"""The recipe itself: its sections, how they must fit each other, and what follows from several.
+"""The recipe itself: its sections, how they must fit together, and what depends on several.
 
 Guarantees: a section that a stage needs is there, or the recipe is refused.
 """

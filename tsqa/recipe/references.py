@@ -47,7 +47,7 @@ class _Unbounded(Exception):
 
 
 def _problem(text: str) -> tuple[str, str]:
-    """What is wrong with the references of a text, and the mend."""
+    """What is wrong with the references of a text, and the fix."""
     depth = 0
     for position, character in enumerate(text):
         if text.startswith("${", position):
@@ -66,7 +66,7 @@ def _problem(text: str) -> tuple[str, str]:
 
 
 def _size(values: object, place: Place, known: dict[Place, int | None], chain: int) -> int:
-    """Characters and values that a place comes to with its references followed."""
+    """Characters and values at a place once its references are followed."""
     if place in known:
         found = known[place]
         if found is None:
@@ -96,7 +96,7 @@ def _size(values: object, place: Place, known: dict[Place, int | None], chain: i
 
 
 def _target(reference: str, place: Place) -> Place | None:
-    """The place that a reference names: from the top, or from its own section with dots before."""
+    """The place that a reference names: from the top, or with leading dots from its section."""
     name = reference.lstrip(".")
     dots = len(reference) - len(name)
     if dots > len(place):

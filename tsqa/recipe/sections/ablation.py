@@ -1,8 +1,7 @@
 """The section `ablation`: the conditions to compare, and what each is called.
 
-Guarantees: the control is one of the conditions; a condition without a name of its own is called
-by all that it sets, each key by its shortest clear tail; a name is one line of text that means
-nothing else.
+Guarantees: the control is one of the conditions; an unnamed condition is named by all that it sets, each
+key by its shortest clear tail; a name is one line of text that means nothing else.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class AblationSection(Section):
 
     @property
     def combinations(self) -> list[dict[str, object]]:
-        """What each condition sets, `name` among it where it is given."""
+        """What each condition sets, and its `name` if it has one."""
         product: list[dict[str, object]] = [{}] if self.axes else []
         for key, values in self.axes.items():
             product = [{**c, key: v} for c in product for v in values]

@@ -1,4 +1,4 @@
-"""What every section is made of: its base class and the types of its values.
+"""The base class of every section, and the types of values.
 
 Guarantees: an unknown key is refused and a value never changes after loading; a field marked
 `RUNTIME` never changes the data, and so no fingerprint; a number is a finite number, never a word

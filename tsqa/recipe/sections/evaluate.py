@@ -1,7 +1,7 @@
 """The section `eval`: the tasks, how they are scored, and the suites that name them.
 
 Guarantees: a key of the recipe wins over the suite's; a macro average is over tasks that are
-evaluated, under a name of its own.
+evaluated, under a name that no task has.
 """
 
 from __future__ import annotations

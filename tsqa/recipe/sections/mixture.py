@@ -110,15 +110,15 @@ class MixtureSection(Section):
 
     @property
     def tokenized(self) -> dict[str, SourceSection]:
-        """The sources that hold rows of their own."""
+        """The sources that are tokenized: all but those drawn from another."""
         return {name: source for name, source in self.sources.items() if not source.subset_of}
 
     @model_validator(mode="after")
     def _ratios_have_keys(self) -> Self:
         for name in self.sources.keys() & MixtureSection.model_fields.keys():
             raise ValueError(
-                f"sources.{name}: `mixture.{name}` is a key of its own, and would be the key of "
-                "this source's ratio; choose another name"
+                f"sources.{name}: `mixture.{name}` would be the key of this source's ratio, but "
+                "is a key already; choose another name"
             )
         return self
 
