@@ -1,7 +1,7 @@
 """The section `ablation`: the conditions to compare, and what each is called.
 
-Guarantees: the control is one of the conditions; an unnamed condition is named by all that it sets, each
-key by its shortest clear tail; a name is one line of text that means nothing else.
+Guarantees: the control is one of the conditions; an unnamed condition is named by all that it
+sets, each key by its shortest clear tail; a name is one line of text that means nothing else.
 """
 
 from __future__ import annotations
