@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from train.checkpoints.checkpoint import MANIFEST, Checkpoints, verify
-from train.data.mixture import MixturePlan, plan
+from train.data.mixture import plan
+from train.data.plan import MixturePlan
 from tsqa.errors import CheckpointError
 from tsqa.recipe import MixtureSection, TrainSection
 from tsqa.store.artifact import write_json
