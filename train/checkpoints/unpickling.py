@@ -27,7 +27,7 @@ def only_data(folder: str) -> Iterator[None]:
     before = {name: os.environ.pop(name, None) for name in (_FORCED, _RELAXED)}
     os.environ[_FORCED] = "1"
     try:
-        with torch.serialization.safe_globals(_records()):
+        with torch.serialization.safe_globals([*_records()]):
             yield
     except pickle.UnpicklingError as error:
         raise refusal(folder, str(error)) from error
@@ -66,7 +66,7 @@ def main() -> None:
 
     os.environ.pop(_RELAXED, None)
     os.environ[_FORCED] = "1"
-    torch.serialization.add_safe_globals(_records())
+    torch.serialization.add_safe_globals([*_records()])
     ds_to_universal.main(ds_to_universal.parse_arguments())
 
 
