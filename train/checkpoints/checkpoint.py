@@ -184,7 +184,7 @@ def _damaged(folder: Path, reason: str) -> CheckpointError:
 
 
 def convert(folder: Path) -> Path:
-    """Convert a checkpoint to DeepSpeed's universal form beside it; return that folder."""
+    """Convert a checkpoint to DeepSpeed's universal form; return the folder next to it."""
     target = folder.with_suffix(".universal")
     shutil.rmtree(target, ignore_errors=True)
     command = [

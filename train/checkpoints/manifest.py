@@ -1,4 +1,4 @@
-"""What `checkpoint.json` holds beside the weights: enough to continue, and to trust the files."""
+"""What `checkpoint.json` holds: the run's state, and the size and hash of every file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LossState(TypedDict):
 
 
 class RunState(TypedDict, total=False):
-    """What a run needs to continue beside DeepSpeed's files; equal on all ranks."""
+    """What a run needs to continue, in addition to DeepSpeed's files; equal on all ranks."""
 
     books: LossState
     routers: RouterState

@@ -32,8 +32,8 @@ def plan(
             f"raise tokens to {batch * length:,} or lower train.global_batch_tokens",
         )
     phases: list[Phase] = []
-    # A phase ends at the row that holds its last token, counted from the start of the stream, so
-    # that rounding never adds up; what exceeds whole batches is cut off the last phases.
+    # Phases end at whole rows of the tokens summed from the start of the stream, so that rounding
+    # does not accumulate; rows beyond the last whole batch are cut off the end.
     start, tokens = 0, 0
     for section in mixture.phases:
         tokens += section.tokens
@@ -42,7 +42,7 @@ def plan(
             phases.append(Phase(start, end - start, _weights(section.ratios, names)))
             start = end
     rows, subsets = _with_subsets(mixture, rows)
-    made = MixturePlan(
+    result = MixturePlan(
         names,
         tuple(rows[n] for n in names),
         tuple(phases),
@@ -53,8 +53,8 @@ def plan(
         requested,
         subsets,
     )
-    _check_supply(made, mixture)
-    return made
+    _check_supply(result, mixture)
+    return result
 
 
 def _with_subsets(
@@ -95,14 +95,14 @@ def training_rows(rows: Mapping[str, int], heldout: int) -> dict[str, int]:
     return {name: count - heldout for name, count in rows.items()}
 
 
-def plan_table(made: MixturePlan, padding: Mapping[str, int]) -> Table:
+def plan_table(plan: MixturePlan, padding: Mapping[str, int]) -> Table:
     """Render the plan, to print before training; `padding` is tokens held per source."""
     shown = "; ".join(
-        f"phase {number}: {phase.rows:,} rows of {_ratios(made.sources, phase.weights)}"
-        for number, phase in enumerate(made.phases, 1)
+        f"phase {number}: {phase.rows:,} rows of {_ratios(plan.sources, phase.weights)}"
+        for number, phase in enumerate(plan.phases, 1)
     )
     table = Table(
-        title=made.note(),
+        title=plan.note(),
         caption=shown,
         box=box.SIMPLE_HEAD,
         title_justify="left",
@@ -112,8 +112,8 @@ def plan_table(made: MixturePlan, padding: Mapping[str, int]) -> Table:
     table.add_column("source", overflow="fold")
     for column in ("rows", "drawn", "tokens drawn", "share", "epochs", "padding"):
         table.add_column(column, justify="right", no_wrap=True)
-    for entry in made.describe():
-        held = entry.rows * made.sequence_length
+    for entry in plan.describe():
+        held = entry.rows * plan.sequence_length
         padded = padding.get(entry.source, 0) / held if held else 0.0
         table.add_row(
             entry.source,
@@ -133,9 +133,9 @@ def _ratios(names: Sequence[str], weights: Sequence[int]) -> str:
     return ", ".join(f"{name} {weight / period:g}" for name, weight in pairs if weight)
 
 
-def _check_supply(made: MixturePlan, mixture: MixtureSection) -> None:
+def _check_supply(plan: MixturePlan, mixture: MixtureSection) -> None:
     problems = []
-    for (name, drawn), have in zip(made.drawn.items(), made.rows, strict=True):
+    for (name, drawn), have in zip(plan.drawn.items(), plan.rows, strict=True):
         if drawn and not have:
             raise DataError(
                 f"mixture.sources.{name} is empty, but a phase draws from it",
@@ -148,9 +148,9 @@ def _check_supply(made: MixturePlan, mixture: MixtureSection) -> None:
         allowed = int(have * Fraction(str(cap)))
         if drawn <= allowed:
             continue
-        length = made.sequence_length
+        length = plan.sequence_length
         ratios = [phase.ratios.get(name, 0.0) for phase in mixture.phases]
-        lower = " / ".join(f"{ratio:g}" for ratio in _affordable(made, ratios, drawn, allowed))
+        lower = " / ".join(f"{ratio:g}" for ratio in _affordable(plan, ratios, drawn, allowed))
         problems.append(
             f"mixture.sources.{name}: {drawn * length:,} tokens are drawn, it holds "
             f"{have * length:,} ({drawn / have:.2f} epochs, {key} {cap:g}): short by "
@@ -163,14 +163,14 @@ def _check_supply(made: MixturePlan, mixture: MixtureSection) -> None:
 
 
 def _affordable(
-    made: MixturePlan, ratios: Sequence[float], drawn: int, allowed: int
+    plan: MixturePlan, ratios: Sequence[float], drawn: int, allowed: int
 ) -> list[float]:
     """The ratios of a source, scaled until its rows suffice however the others are scaled."""
     points = [int(round(ratio * BASIS_POINTS) * allowed / drawn) for ratio in ratios]
     # A phase draws at most the next whole row; one that was cut off draws none.
     while sum(
         -(-point * phase.rows // BASIS_POINTS)
-        for point, phase in zip(points, made.phases, strict=False)
+        for point, phase in zip(points, plan.phases, strict=False)
     ) > allowed:  # fmt: skip
         points[points.index(max(points))] -= 1
     return [point / BASIS_POINTS for point in points]

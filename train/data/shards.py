@@ -63,7 +63,7 @@ class Shard:
 
     @property
     def done(self) -> bool:
-        return beside(self.stem, ".json").exists()
+        return with_suffix(self.stem, ".json").exists()
 
 
 def stem_of(folder: Path, source: str) -> Path:
@@ -71,7 +71,7 @@ def stem_of(folder: Path, source: str) -> Path:
     return folder / file_name(source)
 
 
-def beside(stem: Path, suffix: str) -> Path:
+def with_suffix(stem: Path, suffix: str) -> Path:
     """Return the file of a shard or source with that suffix (its name may hold dots)."""
     return stem.with_name(stem.name + suffix)
 
@@ -83,7 +83,7 @@ def write_shard(shard: Shard, encoder: Encoder, length: int, check: Check | None
         for piece in shard.pieces:
             writer.add(piece)
         counts = writer.finish()
-    write_json(beside(shard.stem, ".json"), counts)
+    write_json(with_suffix(shard.stem, ".json"), counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _ShardWriter:
         suffixes = [".bin", ".docs.parquet", ".dropped.jsonl"]
         suffixes += [".loss"] if shard.section.answer_marker else []
         self._handles = {
-            suffix: files.enter_context(beside(shard.stem, suffix).open("wb"))
+            suffix: files.enter_context(with_suffix(shard.stem, suffix).open("wb"))
             for suffix in suffixes
         }
         self._index = files.enter_context(

@@ -28,7 +28,7 @@ import torch
 
 from train.data.megatron import Tokens, TokenType
 from train.data.plan import MixturePlan
-from train.data.shards import beside, stem_of
+from train.data.shards import stem_of, with_suffix
 from train.data.token_files import TokenSources
 from tsqa.store.readers import damaged, read_own
 
@@ -126,7 +126,7 @@ class TokenStore:
         """Return the documents in a row, in order."""
         begin, end = index * self.length, (index + 1) * self.length
         table = pq.read_table(
-            beside(stem_of(self.folder, source), ".docs.parquet"),
+            with_suffix(stem_of(self.folder, source), ".docs.parquet"),
             filters=[("start", "<", end), ("end", ">", begin)],
         )
         return sorted(cast(list[Origin], table.to_pylist()), key=lambda document: document["start"])
@@ -134,7 +134,7 @@ class TokenStore:
     def _map(
         self, source: str, suffix: str, dtype: np.dtype[Scalar], rows: int
     ) -> npt.NDArray[Scalar]:
-        path = beside(stem_of(self.folder, source), suffix)
+        path = with_suffix(stem_of(self.folder, source), suffix)
         expected = rows * self.length * dtype.itemsize
         size = path.stat().st_size if path.is_file() else 0
         if size != expected:

@@ -1,4 +1,4 @@
-"""The JSON files beside the tokens, and the stage's summary."""
+"""The JSON files of a tokenize artifact, and its summary."""
 
 from __future__ import annotations
 

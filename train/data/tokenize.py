@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 
 from train.data.encoder import Encoder
 from train.data.megatron import write_index
-from train.data.shards import DOCUMENTS, Check, Shard, beside, stem_of, write_shard
+from train.data.shards import DOCUMENTS, Check, Shard, stem_of, with_suffix, write_shard
 from train.data.sources import SHARD_BYTES, find_pieces, group_pieces
 from train.data.token_files import ShardCounts, SourceCounts, TokenizeSummary, add_counts
 from train.data.tokenizer import load_tokenizer
@@ -64,7 +64,7 @@ def run(context: StageContext) -> TokenizeSummary:
     shards = {
         name: _shards_of(context, name, section)
         for name, section in mixture.tokenized.items()
-        if not beside(stem_of(context.out, name), ".json").exists()
+        if not with_suffix(stem_of(context.out, name), ".json").exists()
     }
     todo = [shard for found in shards.values() for shard in found if not shard.done]
     unchecked = [shard for shard in todo if shard.section.stage is None]
@@ -73,7 +73,7 @@ def run(context: StageContext) -> TokenizeSummary:
     for name, found in shards.items():
         _join(stem_of(context.out, name), found, encoder, length)
     summaries = {
-        name: read_own(beside(stem_of(context.out, name), ".json"), SourceCounts)
+        name: read_own(with_suffix(stem_of(context.out, name), ".json"), SourceCounts)
         for name in mixture.tokenized
     }
     _refuse_empty(mixture, summaries)
@@ -212,20 +212,22 @@ def _tokenize(shards: Sequence[Shard], processes: int | None, task: _ShardTask) 
 def _join(stem: Path, shards: Sequence[Shard], encoder: Encoder, length: int) -> None:
     """Join the shards of a source in order, and delete them."""
     answers_only = shards[0].section.answer_marker is not None if shards else False
-    found = [read_own(beside(shard.stem, ".json"), ShardCounts) for shard in shards]
+    found = [read_own(with_suffix(shard.stem, ".json"), ShardCounts) for shard in shards]
     counts = add_counts(found)
     written = counts["tokens"] + counts["padding"]
     rows = -(-written // length)
     room = rows * length - written
     counts["padding"] += room
     end = np.full(room, encoder.eos, encoder.dtype).tobytes()
-    _concatenate(beside(stem, ".bin"), [beside(shard.stem, ".bin") for shard in shards], end)
+    _concatenate(
+        with_suffix(stem, ".bin"), [with_suffix(shard.stem, ".bin") for shard in shards], end
+    )
     if answers_only:
-        parts = [beside(shard.stem, ".loss") for shard in shards]
-        _concatenate(beside(stem, ".loss"), parts, bytes(room))
+        parts = [with_suffix(shard.stem, ".loss") for shard in shards]
+        _concatenate(with_suffix(stem, ".loss"), parts, bytes(room))
     _join_documents(stem, shards, found)
-    write_index(beside(stem, ".idx"), beside(stem, ".docs.parquet"), encoder.dtype)
-    write_json(beside(stem, ".json"), {"rows": rows, **counts, "answers_only": answers_only})
+    write_index(with_suffix(stem, ".idx"), with_suffix(stem, ".docs.parquet"), encoder.dtype)
+    write_json(with_suffix(stem, ".json"), {"rows": rows, **counts, "answers_only": answers_only})
     shutil.rmtree(stem.parent / "shards" / stem.name)
 
 
@@ -243,11 +245,11 @@ def _join_documents(stem: Path, shards: Sequence[Shard], found: Sequence[ShardCo
     # `lines` lines of `file`, the file that the shard before ended in, which it may continue.
     start, file, lines = 0, "", 0
     with (
-        pq.ParquetWriter(beside(stem, ".docs.parquet"), DOCUMENTS) as writer,
-        beside(stem, ".dropped.jsonl").open("w", encoding="utf-8") as dropped,
+        pq.ParquetWriter(with_suffix(stem, ".docs.parquet"), DOCUMENTS) as writer,
+        with_suffix(stem, ".dropped.jsonl").open("w", encoding="utf-8") as dropped,
     ):
         for shard, counted in zip(shards, found, strict=True):
-            with pq.ParquetFile(beside(shard.stem, ".docs.parquet")) as documents:
+            with pq.ParquetFile(with_suffix(shard.stem, ".docs.parquet")) as documents:
                 for batch in documents.iter_batches(_DOCUMENTS_AT_ONCE):
                     continued = pc.equal(batch["file"], pa.scalar(file)).to_numpy(False)
                     moved = {
@@ -257,7 +259,7 @@ def _join_documents(stem: Path, shards: Sequence[Shard], found: Sequence[ShardCo
                     }
                     columns = [moved.get(name, batch[name]) for name in DOCUMENTS.names]
                     writer.write_batch(pa.record_batch(columns, schema=DOCUMENTS))
-            for record in read_jsonl(beside(shard.stem, ".dropped.jsonl")):
+            for record in read_jsonl(with_suffix(shard.stem, ".dropped.jsonl")):
                 record["line"] += lines if record["file"] == file else 0
                 dropped.write(json.dumps(record, ensure_ascii=False) + "\n")
             start += counted["tokens"] + counted["padding"]

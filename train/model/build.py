@@ -67,7 +67,8 @@ def _from_config(
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     # Under ZeRO-3 transformers would shard first and initialise after, so that the weights depend
-    # on the number of processes. A loaded model is sharded as it is read; a new one is made whole.
+    # on the number of processes. A loaded model is sharded as it is read; a new one is
+    # initialised whole, and sharded later.
     unset_hf_deepspeed_config()
     values["vocab_size"] = max(values.get("vocab_size", 0), vocabulary_size(tokenizer))
     for name in ("eos_token_id", "bos_token_id", "pad_token_id"):
