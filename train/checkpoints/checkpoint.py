@@ -27,7 +27,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from train.checkpoints.manifest import CheckpointManifest, RunState
 from train.checkpoints.unpickling import is_refusal, only_data, refusal
 from train.data.plan import MixturePlan
-from tsqa.errors import CheckpointError, DataError
+from tsqa.errors import CheckpointError, DataError, first_line
 from tsqa.store.artifact import write_json
 from tsqa.store.readers import read_own
 
@@ -162,7 +162,7 @@ def verify(folder: Path) -> CheckpointManifest:
         manifest = read_own(folder / MANIFEST, CheckpointManifest)
         files = manifest["files"].items()
     except DataError as error:
-        raise _damaged(folder, f"no readable {MANIFEST}: {str(error).splitlines()[0]}") from error
+        raise _damaged(folder, f"no readable {MANIFEST}: {first_line(error)}") from error
     for name, expected in files:
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
