@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from train.data.mixture import plan, plan_table
-from train.data.plan import MixturePlan
-from train.data.row_order import period_table, permute
+from train.data.plan import MixturePlan, period_table, permute
 from tsqa.errors import CheckpointError, DataError, RecipeError
 from tsqa.recipe import BASIS_POINTS, MixtureSection, TrainSection, rescale_ratios
 
