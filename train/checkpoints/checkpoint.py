@@ -83,8 +83,10 @@ class Checkpoints:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
 
-    def load(self, accelerator: Accelerator, engine: DeepSpeedEngine) -> tuple[int, RunState]:
-        """Restore the newest checkpoint on every rank; (0, {}) if there is none."""
+    def load(
+        self, accelerator: Accelerator, engine: DeepSpeedEngine
+    ) -> tuple[int, RunState | None]:
+        """Restore the newest checkpoint on every rank; (0, None) if there is none."""
         # The first rank's error travels to all, which stop alike instead of waiting for it.
         found: list[tuple[CheckpointManifest, Path] | CheckpointError | None] = [None]
         if accelerator.is_main_process:
@@ -97,7 +99,7 @@ class Checkpoints:
         if isinstance(result, CheckpointError):
             raise result
         if result is None:
-            return 0, {}
+            return 0, None
         manifest, folder = result
         with only_data(str(folder)):
             if folder.suffix == ".universal":

@@ -80,8 +80,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
         parameter.data = weights.reshape(parameter.shape)
     shutil.rmtree(converted)
     state = manifest["state"]
-    biases = state["routers"]["biases"] if "routers" in state else {}
-    for name, bias in biases.items():
+    for name, bias in state["routers"]["biases"].items():
         model.get_submodule(name).e_score_correction_bias.copy_(torch.tensor(bias))
     for name, parameter in model.named_parameters():
         if name not in state["fp32"]:

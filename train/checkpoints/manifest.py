@@ -27,7 +27,7 @@ class LossState(TypedDict):
     mean: float | None
 
 
-class RunState(TypedDict, total=False):
+class RunState(TypedDict):
     """What a run needs to continue, in addition to DeepSpeed's files; equal on all ranks."""
 
     books: LossState

@@ -119,11 +119,11 @@ class Trainer:
         """Run the remaining steps; return the summary."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
         first, state = self.checkpoints.load(self.accelerator, self.engine)
-        totals = LossTotals(len(self.plan.sources), state.get("books"))
+        totals = LossTotals(len(self.plan.sources), state["books"] if state else None)
         if state:
             self.student.routers.restore(state["routers"])
         self.log.rewind(first)
-        self.meters.start(state.get("seconds", 0.0))
+        self.meters.start(state["seconds"] if state else 0.0)
         steps = self.schedule.steps
         tail = steps - max(1, steps // _TAIL_SHARE)
         world, size = self.accelerator.num_processes, self.section.micro_batch_size

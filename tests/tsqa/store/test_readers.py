@@ -57,7 +57,26 @@ SOURCES = {
     "eos_token_id": 1,
     "sources": {"docs": {"rows": 1, "padding": 0, "answers_only": False}},
 }
-CHECKPOINT = {"step": 5, "plan": {}, "processes": 1, "state": {}, "files": {}}
+CHECKPOINT = {
+    "step": 5,
+    "plan": {},
+    "processes": 1,
+    "state": {
+        "books": {
+            "window": [[1.5], [8.0]],
+            "tail": [[0.0], [0.0]],
+            "valid": [8.0],
+            "padding": [0.0],
+            "mean": None,
+        },
+        "routers": {"biases": {}, "window": {}},
+        "seconds": 1.25,
+        "seed": 0,
+        "run": "f00",
+        "fp32": ["norm.weight"],
+    },
+    "files": {},
+}
 
 
 def read_results(folder: Path) -> Any:
