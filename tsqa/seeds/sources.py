@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import DatasetSection, SeedsSection, needed
 from tsqa.records.seed import Seed
-from tsqa.seeds import dataset_files as own
+from tsqa.seeds.columns import check_columns, read_record, record_id
+from tsqa.seeds.dataset_files import find_files, load_hub
 from tsqa.seeds.document import (
     Origin,
     Reading,
@@ -130,7 +131,7 @@ class DatasetSource:
     ) -> None:
         self.name = section.name
         self._section = section
-        self._files = own.find_files(section, path)
+        self._files = find_files(section, path)
         self._siblings = siblings
         self._taxonomy = taxonomy
 
@@ -155,13 +156,13 @@ class DatasetSource:
 
     def check(self) -> None:
         if self._files is not None:
-            own.check_columns(self._section, self._files.columns())
+            check_columns(self._section, self._files.columns())
         else:
-            own.check_columns(self._section, own.load_hub(self._section).column_names)
+            check_columns(self._section, load_hub(self._section).column_names)
 
     def documents(self) -> Iterator[Seed | Rejected]:
         section = self._section
-        records: Any = self._files if self._files is not None else own.load_hub(section)
+        records: Any = self._files if self._files is not None else load_hub(section)
         info = getattr(records, "info", None)
         revision = self._files.revision if self._files else revision_of(info) or section.revision
         where = Path(section.path).name if self._files else section.path
@@ -184,7 +185,7 @@ class DatasetSource:
                     raise record
                 if not isinstance(record, dict):
                     raise Unusable("mixed types", f"a record is {type(record).__name__}")
-                given = own.record_id(record, section.columns)
+                given = record_id(record, section.columns)
                 if given is not None:
                     identifier = f"{self.name}-{given}"
                     # Hashes, not texts: a million ids stay small.
@@ -192,9 +193,7 @@ class DatasetSource:
                         identifier = f"{self.name}-{number}"
                         raise Unusable("duplicate id", given[:80])
                     seen.add(hash(given))
-                yield make_seed(
-                    own.read_record(record, section, number), origin, identifier, number
-                )
+                yield make_seed(read_record(record, section, number), origin, identifier, number)
             except Unusable as error:
                 yield Rejected(identifier, self.name, number, error.reason, error.detail)
 
