@@ -20,18 +20,8 @@ from tsqa.decontaminate.similarity import Questions
 from tsqa.records.seed import Seed
 from tsqa.text.hashing import Numbers, expand_ranges, hash_text
 from tsqa.text.normalise import normalise, words
-from tsqa.text.sameness import (
-    Key,
-    Spoken,
-    agree_in_case,
-    case_of,
-    has_signs,
-    is_stripped,
-    make_key,
-    option_key,
-    read,
-    tokens,
-)
+from tsqa.text.sameness import Key, agree_in_case, case_of, is_stripped, option_key, question_key
+from tsqa.text.signs import Spoken, has_signs, read, tokens
 
 _LETTERS = re.compile(r"[^\W\d_]+")
 _LAST_SENTENCE = re.compile(
@@ -65,7 +55,7 @@ class Asked(NamedTuple):
 
     @property
     def key(self) -> Key:
-        return make_key(self.text)
+        return question_key(self.text)
 
     @property
     def signs(self) -> list[Sign]:

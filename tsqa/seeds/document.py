@@ -26,8 +26,18 @@ from tsqa.seeds.prompt_fields import (
     tidy,
 )
 from tsqa.text.latex import has_remains
-from tsqa.text.normalise import normalise, normalise_answer, parse_number
-from tsqa.text.sameness import Hashed, case_of, hash_key, make_key, option_key, tokens, words_of
+from tsqa.text.normalise import normalise
+from tsqa.text.numbers import parse_number
+from tsqa.text.sameness import (
+    Hashed,
+    answer_key,
+    case_of,
+    hash_key,
+    option_key,
+    question_key,
+    words_of,
+)
+from tsqa.text.signs import tokens
 
 MAX_CHARS = 100_000
 """Of question, context, options and answer together; no teacher's prompt holds more."""
@@ -179,7 +189,7 @@ _SHORT_QUESTION_CHARS = 60
 
 
 def _seed(reading: Reading, origin: Origin, identifier: str, number: int, kind: AnswerKind) -> Seed:
-    key = [*map(make_key, (reading.context, reading.question)), normalise_answer(reading.answer)]
+    key = [*map(question_key, (reading.context, reading.question)), answer_key(reading.answer)]
     digest = hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16]
     return Seed(
         id=identifier,

@@ -39,6 +39,7 @@ _CORRECTION = re.compile(
 _REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(r"^(?:exactly|precisely|simply) (?=\S)", re.IGNORECASE)
 _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
+_NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _YES_NO = re.compile(
     r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|no|true|false)\b",
@@ -145,7 +146,7 @@ def _read_number(text: str) -> Reading:
     found = read_quantity(value)
     if found is not None:
         return Reading(answer=found.text)
-    if looks_like_range_or_date(value):
+    if looks_like_range_or_date(value) or _NOT_AVAILABLE.fullmatch(value):
         return Reading(error="not a number")
     formula = as_formula(value)
     if formula:

@@ -29,7 +29,8 @@ _NAMES = {
     "choices": "options|choices|answer options|answer choices",
     "tests": "tests?|unit tests?|test cases?",
     "final": "final answer|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
-    "answer": "answer|the answer|correct answer|correct option|correct choice|(?:richtige )?antwort"
+    "answer": "answer|ans|the answer|correct answer|correct option|correct choice"
+    "|(?:richtige )?antwort"
     "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
     "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"
     "|(?:\u043f\u0440\u0430\u0432\u0438\u043b\u044c\u043d\u044b\u0439 )?"

@@ -37,6 +37,7 @@ from tsqa.text.boxes import boxed_content
 from tsqa.text.forbidden import find_unfit, make_visible
 from tsqa.text.latex import has_remains
 from tsqa.text.normalise import normalise
+from tsqa.text.quantities import read_quantity
 from tsqa.text.refusals import (
     REFUSAL,
     asks_nothing,
@@ -338,6 +339,9 @@ def _labelled_answer(
     has_answer = any(name in ("answer", "final") for name, _ in pieces)
     if not (has_answer or is_cut or lead.strip() or kind == "long_text"):
         fields |= _concluded_answer(pieces)
+    if not (has_answer or is_cut) and _ends_in_answer(lead, pieces, kind, choices):
+        # The lead is read too: an answer there that differs is a contradiction.
+        pieces[-1] = ("answer", pieces[-1][1])
     if lead.strip():
         pieces.insert(0, ("reasoning" if has_answer else "bare", lead))
     for number, (name, value) in enumerate(pieces, 1):
@@ -355,6 +359,21 @@ def _labelled_answer(
         if rest and not is_torn:
             fields.setdefault("reasoning", []).append(rest)
     return fields
+
+
+def _ends_in_answer(
+    lead: str, pieces: Sequence[tuple[str, str]], kind: AnswerKind, choices: Sequence[str]
+) -> bool:
+    """Whether the last field is for the working, but holds only the answer: `Solution: 18`."""
+    if not pieces or pieces[-1][0] != "reasoning":
+        return False
+    before = [f"\n{text}" for text in (lead, *(value for _, value in pieces[:-1]))]
+    if any(name == "question" for name, _ in pieces) or any(map(_NEXT_PROBLEM.search, before)):
+        return False  # it may answer the next problem
+    value = pieces[-1][1]
+    if kind == "number":
+        return read_quantity(value) is not None
+    return kind == "choice" and read_answer(value, kind, choices).is_bare
 
 
 def _concluded_answer(pieces: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
