@@ -20,8 +20,9 @@ from fractions import Fraction
 from tsqa.recipe import AnswerKind
 from tsqa.text.formulas import as_formula, is_readable, same_formula
 from tsqa.text.numbers import parse_number
-from tsqa.text.quantities import looks_like_range_or_date, plain_notation, read_quantity, unit_of
+from tsqa.text.quantities import looks_like_range_or_date, plain_notation, read_quantity
 from tsqa.text.sameness import answer_key
+from tsqa.text.units import unit_of
 
 _LATEX_MARK = re.compile(r"[\\^=\u221a\u2264\u2265\u222a\u2229]")
 _MONEY = re.compile("([-+]?)\\s*([$\u20ac\u00a3])\\s*(.+)")
