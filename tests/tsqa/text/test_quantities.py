@@ -14,7 +14,7 @@ from tests.support.paths import SHARED
 from tsqa.records.votes import classify_answers, same_answer
 from tsqa.seeds.document import Unusable, read_target
 from tsqa.teachers.replies.answer import read_answer
-from tsqa.teachers.replies.parse import parse_answer
+from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.text.formulas import as_formula, same_formula
 from tsqa.text.quantities import read_quantity, state_quantity
 from tsqa.text.sameness import answer_key

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.paths import DATA
-from tsqa.teachers.replies.parse import parse_answer
+from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.text.refusals import asks_nothing, explains_refusal, refuses, says_nothing
 
 REFUSALS = [

@@ -16,7 +16,7 @@ from typing import Any
 import json_repair
 
 from tsqa.teachers.replies.visible_text import EMPTY, THINKS, read_spoken
-from tsqa.text.latex import keep_backslashes, keep_commands
+from tsqa.text.latex import has_remains, keep_backslashes, keep_commands
 from tsqa.text.refusals import REFUSAL
 
 MAX_CHARACTERS = 200_000
@@ -71,6 +71,10 @@ _FENCE = re.compile(
 _OBJECT = re.compile(
     r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
 )
+OPENER = re.compile(
+    r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
+    re.IGNORECASE,
+)
 _CUT_MARK = "\ue000"
 _MAX_REPAIRED = 50_000
 _NO_TEXT = {
@@ -92,6 +96,13 @@ _UNSAID = (
     "image",
 )
 """Types of parts that are no text."""
+
+
+def prose(text: str) -> str:
+    """Write tabs as spaces and ends of lines plainly, unless a command of LaTeX was lost there."""
+    if has_remains(text):
+        return text
+    return text.replace("\t", "    ").replace("\u2028", "\n").replace("\u2029", "\n\n")
 
 
 def open_reply(text: str, finish_reason: str) -> tuple[str, str]:

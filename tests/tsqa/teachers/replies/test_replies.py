@@ -15,13 +15,9 @@ from tests.support.paths import DATA
 from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import AnswerKind
 from tsqa.teachers.replies.answer import Reading, read_answer
-from tsqa.teachers.replies.parse import (
-    ParsedAnswer,
-    ParsedQuestion,
-    parse_answer,
-    parse_judgement,
-    parse_question,
-)
+from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
+from tsqa.teachers.replies.judgement_reply import parse_judgement
+from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
 
 OUTPUTS = yaml.safe_load((DATA / "teacher_outputs.yaml").read_text(encoding="utf-8"))
 CITIES = ["Paris", "Lyon", "Nice"]
