@@ -15,7 +15,8 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 
-from tsqa.sandbox.inside.remote import OPERATORS, Peer, Policy, stored
+from tsqa.sandbox.inside.peer import Peer, Policy
+from tsqa.sandbox.inside.stand_ins import OPERATORS, stored
 from tsqa.sandbox.inside.wire import CLOSED, is_stdlib
 
 TYPE_CHECKING = False  # as typing's, whose import every program would wait for

@@ -2,7 +2,7 @@
 
 Numbers, texts and collections of the exact built-in types are copied; lists and their like that a
 call changes are changed on the other side too. Anything else stays where it is and is stood for
-by a number (see `remote`).
+by a number (see `peer` and `stand_ins`).
 
 Promises: what arrives is only decoded, never run; a message of any content is a value or a
 LineError; what tests compare is of their own making.
