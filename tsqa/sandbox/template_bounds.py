@@ -98,12 +98,12 @@ def refuse_bits(bits: int) -> None:
         raise TemplateLimitError(f"a number of more than {_BITS:,} bits")
 
 
-def bits_of(value: Any) -> int:
+def bits_of(value: object) -> int:
     """Count the bits of a number; 0 for anything else."""
     return value.bit_length() if isinstance(value, int) else 0
 
 
-def weigh(value: Any) -> int:
+def weigh(value: object) -> int:
     """Count the characters of a value with all that it holds; TemplateLimitError if too many."""
     size = 0
     waiting = [value]
@@ -128,13 +128,13 @@ def weigh(value: Any) -> int:
     return size
 
 
-def weighed(value: Any) -> Any:
+def weighed(value: object) -> Any:
     """Return a value that is not too large."""
     weigh(value)
     return value
 
 
-def count_value(value: Any) -> Any:
+def count_value(value: object) -> Any:
     """Count a value that the template made, and return it."""
     count_step()
     if not isinstance(value, Namespace):
@@ -143,7 +143,7 @@ def count_value(value: Any) -> Any:
     return value
 
 
-def _numbers_in(values: Iterable[Any]) -> list[int]:
+def _numbers_in(values: Iterable[object]) -> list[int]:
     return [abs(v) for v in values if isinstance(v, int) and not isinstance(v, bool)]
 
 
@@ -152,7 +152,7 @@ def _check_width(width: str | int | None) -> None:
         raise TemplateLimitError(f"a field or margin of {str(width)[:20]} characters")
 
 
-def check_printf(text: str | bytes, given: Any) -> None:
+def check_printf(text: str | bytes, given: object) -> None:
     """Refuse `%9d` and the like whose result would be huge."""
     plain = text.decode("latin-1") if isinstance(text, bytes) else text
     fields = list(_PRINTF.finditer(plain))
@@ -162,7 +162,7 @@ def check_printf(text: str | bytes, given: Any) -> None:
     refuse_size(len(plain) + len(fields) * (weigh(given) + 24))
 
 
-def check_format(text: str, given: Any) -> None:
+def check_format(text: str, given: object) -> None:
     """Refuse `{:9}` where it would be huge, and `{:{}}`, whose width is among the values."""
     for width in _NUMBERS.findall(text):
         _check_width(width)
@@ -171,7 +171,7 @@ def check_format(text: str, given: Any) -> None:
     refuse_size(len(text) + text.count("{") * (weigh(given) + 24))
 
 
-def check_method(method: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+def check_method(method: object, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
     """Refuse the methods of texts and numbers whose result would be huge."""
     owner = getattr(method, "__self__", None)
     name = getattr(method, "__name__", "")
@@ -197,7 +197,7 @@ def _check_join(separator: Any, parts: Any) -> None:
         refuse_size(weigh(parts) + len(parts) * len(separator))
 
 
-def check_filter(name: str, given: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+def check_filter(name: str, given: Sequence[object], kwargs: Mapping[str, object]) -> None:
     """Refuse a filter whose result would be huge or slow to make."""
     value, settings = given[0], [*given[1:], *kwargs.values()]
     size = weigh(value)

@@ -45,7 +45,7 @@ _LEFT_OUT = {"urlize", "xmlattr"}
 class BoundedTemplate(jinja2.Template):
     """A template that renders within the bounds."""
 
-    def render(self, *args: Any, **kwargs: Any) -> str:
+    def render(self, *args: object, **kwargs: object) -> str:
         with rendering():
             return super().render(*args, **kwargs)
 
@@ -56,7 +56,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     template_class = BoundedTemplate
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__(finalize=weighed, **options)
         self.globals = {name: self.globals[name] for name in _GLOBALS}
         filters = jinja2.filters.FILTERS
@@ -66,7 +66,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             if name not in _LEFT_OUT
         }
 
-    def add_filter(self, name: str, function: Callable[..., Any]) -> None:
+    def add_filter(self, name: str, function: Callable[..., object]) -> None:
         self.filters[name] = _bound_filter(name, function)
 
     @staticmethod
@@ -82,7 +82,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         spend(size)
         return "".join(held)
 
-    def join_values(self, values: Sequence[Any]) -> str:
+    def join_values(self, values: Sequence[object]) -> str:
         """What the operator `~` does."""
         return self.concat(str(weighed(value)) for value in values)
 
@@ -99,7 +99,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return count_value(value[start:stop:step])
 
     @staticmethod
-    def made(value: Any) -> Any:
+    def made(value: object) -> Any:
         """A list, tuple or dict that the template writes out."""
         return count_value(value)
 
@@ -120,7 +120,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         check_method(__obj, args, kwargs)
         return count_value(super().call(__context, __obj, *args, **kwargs))
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
         if isinstance(obj, TEXTS) and attr in ("translate", "maketrans"):
             return False
         return super().is_safe_attribute(obj, attr, value)
@@ -179,7 +179,7 @@ def _instrument(tree: jinja2.nodes.Node) -> None:
                 setattr(node, field, _guarded(value))
 
 
-def _guarded(node: Any) -> Any:
+def _guarded(node: object) -> Any:
     nodes = jinja2.nodes
     match node:
         case nodes.Concat():
@@ -195,17 +195,17 @@ def _guarded(node: Any) -> Any:
     return node
 
 
-def _call(method: str, arguments: list[Any], line: int) -> jinja2.nodes.Call:
+def _call(method: str, arguments: list[object], line: int) -> jinja2.nodes.Call:
     function = jinja2.nodes.EnvironmentAttribute(method, lineno=line)
     return jinja2.nodes.Call(function, arguments, [], None, None, lineno=line)
 
 
-def _bound_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _bound_filter(name: str, function: Callable[..., object]) -> Callable[..., Any]:
     """A filter that counts, and is refused where its result would be huge or slow."""
     passed = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @functools.wraps(function)
-    def bound(*args: Any, **kwargs: Any) -> Any:
+    def bound(*args: object, **kwargs: object) -> Any:
         check_filter(name, args[passed:], kwargs)
         return count_value(function(*args, **kwargs))
 

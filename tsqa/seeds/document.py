@@ -92,7 +92,7 @@ class Reading:
 
 
 def read_rendering(
-    text: Any, target: Any, choices: Sequence[Any] | None, document: Mapping[str, Any]
+    text: object, target: object, choices: Sequence[object] | None, document: Mapping[str, object]
 ) -> Reading:
     """What an lm-eval task rendered: `text` an index where the choices are contexts.
 
@@ -255,7 +255,7 @@ def _check_choices(reading: Reading) -> None:
         raise Unusable(_LETTERS_ONLY, repr(reading.choices)[:60])
 
 
-def _with_option_texts(text: str, choices: list[str], target: Any) -> tuple[str, list[str], Any]:
+def _with_option_texts(text: str, choices: list[str], target: object) -> tuple[str, list[str], Any]:
     """(text, choices, target) with lettered options in the text turned into choices."""
     rest, options = split_options(text)
     if not options:
@@ -275,7 +275,7 @@ def _with_option_texts(text: str, choices: list[str], target: Any) -> tuple[str,
     return text, choices, target
 
 
-def _right_choice(choices: list[str], target: Any) -> tuple[list[str], int | None]:
+def _right_choice(choices: list[str], target: object) -> tuple[list[str], int | None]:
     """(the choices with one right, its index); no index when every choice is right."""
     targets = target if isinstance(target, (list, tuple)) else [target]
     if not targets:
@@ -288,7 +288,7 @@ def _right_choice(choices: list[str], target: Any) -> tuple[list[str], int | Non
     return kept, first
 
 
-def _choice_index(choices: Sequence[str], target: Any) -> int:
+def _choice_index(choices: Sequence[str], target: object) -> int:
     target = target.item() if hasattr(target, "item") else target  # numpy's own integers
     if isinstance(target, float) and target.is_integer():
         target = int(target)
@@ -302,7 +302,7 @@ def _choice_index(choices: Sequence[str], target: Any) -> int:
     raise Unusable("the answer is none of the choices", f"{text!r:.60}")
 
 
-def _first(target: Any, choices: Sequence[str]) -> Any:
+def _first(target: object, choices: Sequence[str]) -> Any:
     """The first right answer, as text where it is an index."""
     if isinstance(target, (list, tuple)):
         usable = [one for one in target if str(one).strip()]
@@ -312,7 +312,7 @@ def _first(target: Any, choices: Sequence[str]) -> Any:
     return choices[_choice_index(choices, target)] if choices else target
 
 
-def _as_text(value: Any, what: str) -> str:
+def _as_text(value: object, what: str) -> str:
     """Text and numbers as text; anything else is a type the task should not have rendered."""
     if isinstance(value, str):
         return value

@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import jinja2.meta
 
@@ -97,7 +96,7 @@ def shares_too_much(shared: int, total: int) -> bool:
     return shared > MAX_SHARED * total
 
 
-def _is_constant(config: Mapping[str, Any]) -> bool:
+def _is_constant(config: Mapping[str, object]) -> bool:
     """Neither the target nor, for an index into them, the choices name a field."""
     target, choices = config.get("doc_to_target"), config.get("doc_to_choice")
     if isinstance(target, int):

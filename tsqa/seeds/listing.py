@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tsqa.errors import DataError
 from tsqa.seeds.document import BOOLEAN_PAIRS
@@ -107,7 +107,7 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     )
 
 
-def _is_candidate(config: dict[str, Any]) -> bool:
+def _is_candidate(config: Mapping[str, object]) -> bool:
     return bool(config.get("training_split")) or "class" in config
 
 
@@ -134,7 +134,7 @@ def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | No
     )
 
 
-def _kind(config: dict[str, Any]) -> str:
+def _kind(config: Mapping[str, object]) -> str:
     if config.get("output_type") != "multiple_choice":
         return "open"
     choices = config.get("doc_to_choice")

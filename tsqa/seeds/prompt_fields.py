@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tsqa.text.boxes import boxed_contents
 from tsqa.text.latex import has_remains
@@ -61,7 +60,7 @@ def bare_question(text: str) -> str:
 
 
 def split_prompt(
-    text: str, document: Mapping[str, Any], had_options: bool = False
+    text: str, document: Mapping[str, object], had_options: bool = False
 ) -> tuple[str, str]:
     """(context, question) of a rendered prompt, told by the document's own fields.
 

@@ -150,7 +150,7 @@ def _parse(formula: str) -> tuple[Any, ...]:
     return () if read and _loses_variable(formula, read[0]) else read
 
 
-def _loses_variable(formula: str, value: Any) -> bool:
+def _loses_variable(formula: str, value: object) -> bool:
     """Whether a number came of a formula with a variable: math-verify takes 5t for tonnes."""
     return bool(_VARIABLE.search(formula)) and bool(getattr(value, "is_number", False))
 
@@ -183,13 +183,13 @@ def _same(left: Any, right: Any) -> bool:
     return _all_same(left.args, right.args)
 
 
-def _all_same(left: Sequence[Any], right: Sequence[Any]) -> bool:
+def _all_same(left: Sequence[object], right: Sequence[object]) -> bool:
     return len(left) == len(right) and all(
         _same(one, other) for one, other in zip(left, right, strict=True)
     )
 
 
-def _same_relation(left: Any, right: Any) -> bool:
+def _same_relation(left: object, right: object) -> bool:
     import sympy
 
     if not (isinstance(left, sympy.Rel) and isinstance(right, sympy.Rel)):

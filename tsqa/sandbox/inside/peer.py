@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 import types
+from collections.abc import Mapping
 
 from tsqa.sandbox.inside.stand_ins import (
     OPERATORS,
@@ -42,10 +43,10 @@ class Policy:
     exports_library = False
     """Whether functions and classes of Python's library cross by name."""
 
-    def handle(self, peer: Peer, request: str, target: Any, values: list[Any]) -> Any:
+    def handle(self, peer: Peer, request: str, target: object, values: list[object]) -> Any:
         raise NotImplementedError
 
-    def may_export(self, value: Any) -> bool:
+    def may_export(self, value: object) -> bool:
         return True
 
     def captures(self) -> bool:
@@ -79,7 +80,7 @@ class Peer:
         self._classes: dict[int, type] = {}
         self._raised: list[BaseException] = []
 
-    def ask(self, request: str, target: Any, *values: Any) -> Any:
+    def ask(self, request: str, target: object, *values: object) -> Any:
         """Have the other side do something; return or raise what came of it."""
         encoder = Encoder(self._export)
         body = [encoder.encode(value) for value in values]
@@ -128,13 +129,13 @@ class Peer:
             kind, codes, code = "!", None, Encoder(self._export).encode(error)
         self._send([kind, code, codes, printed])
 
-    def _changes(self, decoder: Decoder, values: list[Any], body: list[Any]) -> bool | None:
+    def _changes(self, decoder: Decoder, values: list[object], body: list[object]) -> bool | None:
         if not decoder.kept:
             return None
         again = Encoder(self._export)
         return None if [again.encode(value) for value in values] == body else True
 
-    def _send(self, message: Any) -> None:
+    def _send(self, message: object) -> None:
         try:
             self.line.send(message)
         except LineError as error:
@@ -155,7 +156,7 @@ class Peer:
 
     # What goes out.
 
-    def number_of(self, value: Any) -> int:
+    def number_of(self, value: object) -> int:
         if id(value) not in self._numbers:
             self._numbers[id(value)] = len(self._exported)
             self._exported.append(value)
@@ -164,7 +165,7 @@ class Peer:
     def object_at(self, number: Any) -> Any:
         return self._exported[number]
 
-    def _export(self, value: Any, encoder: Encoder) -> Any:
+    def _export(self, value: object, encoder: Encoder) -> Any:
         held = stored(value)
         if held is not None:
             if held.peer is not self:
@@ -239,7 +240,7 @@ class Peer:
         place = len(self._raised) - 1
         return ["error", self._lineage(type(error)), arguments, text, fields, place]
 
-    def _encode_or_text(self, value: Any) -> Any:
+    def _encode_or_text(self, value: object) -> Any:
         try:
             return Encoder(self._export).encode(value)
         except Exception:  # noqa: BLE001 - as above
@@ -301,7 +302,12 @@ class Peer:
         return base
 
     def _error(
-        self, lineage: list[Any], codes: list[Any], text: str, fields: dict[str, Any], place: int
+        self,
+        lineage: list[object],
+        codes: list[object],
+        text: str,
+        fields: Mapping[str, object],
+        place: int,
     ) -> BaseException:
         kind = self._error_class(lineage)
         decoder = Decoder(self._find)

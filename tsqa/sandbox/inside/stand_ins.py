@@ -49,7 +49,7 @@ class Stored:
 
     __slots__ = ("made", "mutable", "number", "peer", "plain")
 
-    def __init__(self, peer: Peer, number: int, plain: Any, mutable: bool) -> None:
+    def __init__(self, peer: Peer, number: int, plain: object, mutable: bool) -> None:
         self.peer, self.number, self.plain, self.mutable = peer, number, plain, mutable
         self.made = False
         """Whether this side made the object, and so asks what it does with other values.
@@ -58,7 +58,7 @@ class Stored:
         """
 
 
-def stored(value: Any) -> Stored | None:
+def stored(value: object) -> Stored | None:
     """What a stand-in stands for; None for anything else. Runs nothing of the value's own."""
     if type(value) is RemoteFunction or isinstance(type(value), RemoteType):
         found = object.__getattribute__(value, "__dict__").get(_STORE)
@@ -76,21 +76,21 @@ class RemoteFunction:
         self.__dict__[_STORE] = Stored(peer, number, None, False)
         self.__dict__["__name__"] = self.__dict__["__qualname__"] = name
 
-    def __call__(self, *values: Any, **named: Any) -> Any:
+    def __call__(self, *values: object, **named: object) -> Any:
         held = self.__dict__[_STORE]
         return held.peer.ask("call", held.number, values, named)
 
     def __getattr__(self, name: str) -> Any:
         return _get(self, name)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: object, owner: object = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
 
 class RemoteType(type):
     """The class of stand-ins; calling it makes an object on the other side."""
 
-    def __call__(cls, *values: Any, **named: Any) -> Any:
+    def __call__(cls, *values: object, **named: object) -> Any:
         held = stored(cls)
         if held is None:  # a class of the tests that inherits from one of the program
             raise TypeError(f"{cls.__name__} cannot inherit from a class of the program")
@@ -105,7 +105,7 @@ class RemoteType(type):
             raise AttributeError(name)
         return _get(cls, name)
 
-    def __setattr__(cls, name: str, value: Any) -> None:
+    def __setattr__(cls, name: str, value: object) -> None:
         held = stored(cls)
         if held is None or name.startswith("__"):
             type.__setattr__(cls, name, value)
@@ -121,10 +121,10 @@ class RemoteType(type):
     def __bool__(cls) -> bool:
         return True
 
-    def __getitem__(cls, key: Any) -> Any:
+    def __getitem__(cls, key: object) -> Any:
         return _operate(cls, "__getitem__", (key,))
 
-    def __contains__(cls, value: Any) -> bool:
+    def __contains__(cls, value: object) -> bool:
         return bool(_operate(cls, "__contains__", (value,)))
 
 
@@ -134,7 +134,7 @@ class RemoteObject(metaclass=RemoteType):
     def __getattr__(self, name: str) -> Any:
         return _get(self, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         held = stored(self)
         assert held is not None
         held.peer.ask("set", held.number, name, value)
@@ -161,7 +161,7 @@ class RemoteObject(metaclass=RemoteType):
         assert held is not None
         return int(held.peer.ask("hash", held.number))
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         held = stored(self)
         assert held is not None
         if held.made:
@@ -171,14 +171,14 @@ class RemoteObject(metaclass=RemoteType):
     def __copy__(self) -> Any:
         return _copied(self, "copy")
 
-    def __deepcopy__(self, memo: Any) -> Any:
+    def __deepcopy__(self, memo: object) -> Any:
         return _copied(self, "deepcopy")
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         raise TypeError("an object of the program cannot be pickled")
 
 
-def _copied(value: Any, how: str) -> Any:
+def _copied(value: object, how: str) -> Any:
     held = stored(value)
     assert held is not None
     made = held.peer.ask(how, held.number)
@@ -188,7 +188,7 @@ def _copied(value: Any, how: str) -> Any:
     return made
 
 
-def _get(value: Any, name: str) -> Any:
+def _get(value: object, name: str) -> Any:
     held = stored(value)
     if held is None:
         raise AttributeError(name)
@@ -207,14 +207,14 @@ def _value(held: Stored) -> Any:
     return held.peer.ask("plain", held.number) if held.mutable else held.plain
 
 
-def _operate(value: Any, name: str, values: tuple[Any, ...]) -> Any:
+def _operate(value: object, name: str, values: tuple[object, ...]) -> Any:
     held = stored(value)
     if held is None:
         raise TypeError(name)
     return held.peer.ask("operate", held.number, name, *values)
 
 
-def make_stand_in(mirror: Any, peer: Peer, number: int, value: Any) -> Any:
+def make_stand_in(mirror: object, peer: Peer, number: int, value: object) -> Any:
     if not isinstance(mirror, RemoteType):
         raise LineError("no class")
     base = next((base for base in PLAIN_BASES if issubclass(mirror, base)), None)
@@ -254,19 +254,19 @@ def make_mirror(peer: Peer, number: int, described: Any, decoder: Decoder) -> ty
     return made
 
 
-def _refuse(self: Any, value: Any) -> bool:
+def _refuse(self: object, value: object) -> bool:
     raise TypeError(f"argument of type {type(self).__name__!r} is not iterable")
 
 
 def _make_unary(name: str) -> Callable[..., Any]:
-    def method(self: Any, *values: Any) -> Any:
+    def method(self: object, *values: object) -> Any:
         return _operate(self, name, values)
 
     return method
 
 
 def _make_binary(name: str) -> Callable[..., Any]:
-    def method(self: Any, other: Any, *rest: Any) -> Any:
+    def method(self: object, other: object, *rest: object) -> Any:
         held = stored(self)
         assert held is not None
         theirs = stored(other)

@@ -51,7 +51,7 @@ class _TestPolicy(Policy):
         if text and self.captures():
             sys.stdout.write(text)
 
-    def may_export(self, value: Any) -> bool:
+    def may_export(self, value: object) -> bool:
         if isinstance(value, types.ModuleType):
             return is_stdlib(value.__name__)
         hidden = (types.FrameType, types.CodeType, types.TracebackType)

@@ -53,7 +53,7 @@ class Line:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         data = json.dumps(message, separators=(",", ":")).encode()
         data = struct.pack("=Q", len(data)) + data
         view = memoryview(data)
@@ -90,7 +90,7 @@ class Encoder:
     """One message's values; `kept` are the collections in it that a call may change."""
 
     def __init__(
-        self, export: Callable[[Any, Encoder], Any], kept: list[Any] | None = None
+        self, export: Callable[[object, Encoder], object], kept: list[object] | None = None
     ) -> None:
         self._export = export
         self.kept = list(kept or ())
@@ -153,11 +153,13 @@ class Encoder:
 class Decoder:
     """The reverse; `kept` are this side's own collections that the message names."""
 
-    def __init__(self, find: Callable[[list[Any], Decoder], Any], kept: list[Any] | None = None):
+    def __init__(
+        self, find: Callable[[list[object], Decoder], object], kept: list[object] | None = None
+    ):
         self._find = find
         self.kept = list(kept or ())
 
-    def decode(self, code: Any) -> Any:
+    def decode(self, code: object) -> Any:
         if not isinstance(code, list):
             if isinstance(code, dict):
                 raise LineError("no value")
@@ -233,11 +235,11 @@ def _encode_library(kind: type, value: Any) -> Any:
     return None
 
 
-def _is_plain_zone(zone: Any) -> bool:
+def _is_plain_zone(zone: object) -> bool:
     return type(zone) is sys.modules["datetime"].timezone
 
 
-def _decode_moment(_: Decoder, name: str, *parts: Any) -> Any:
+def _decode_moment(_: Decoder, name: str, *parts: object) -> Any:
     datetime = importlib.import_module("datetime")
     if name in ("timedelta", "date"):
         return getattr(datetime, name)(*parts)

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import json_repair
@@ -184,7 +184,7 @@ def repeats(text: str) -> bool:
     return len(data) >= 300 and len(zlib.compress(data)) < 0.15 * len(data)
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """A JSON value as the text it stands for: items of lists and objects on lines of their own.
 
     Of an object that is a text with its label or its type, the text.
@@ -195,7 +195,7 @@ def as_text(value: Any) -> str:
         return ""
 
 
-def part_text(part: dict[str, Any]) -> Any:
+def part_text(part: Mapping[str, object]) -> Any:
     """What an object says that is a text with its label or its type; None for any other."""
     named = {str(key).casefold().strip(): item for key, item in part.items()}
     if named.get("type") in _UNSAID:
@@ -215,7 +215,7 @@ def _as_label(tag: re.Match[str]) -> str:
     return f"{tag['name'].capitalize()}: " if field_of(tag["name"]) else tag[0]
 
 
-def _flat(value: Any) -> str:
+def _flat(value: object) -> str:
     if isinstance(value, dict):
         said = part_text(value)
         if said is not None:
@@ -231,7 +231,7 @@ def _flat(value: Any) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", str(value).strip().replace("\r\n", "\n"))
 
 
-def _keep_all(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _keep_all(pairs: Sequence[tuple[str, object]]) -> dict[str, Any]:
     """An object with each value of a key that comes twice; the names of fields are stripped."""
     found: dict[str, Any] = {}
     for key, item in pairs:

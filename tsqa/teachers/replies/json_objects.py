@@ -37,7 +37,7 @@ def is_other_object(text: str, kind: AnswerKind) -> bool:
     return kind != "code" and is_object and bool(read_objects(bare, is_cut=False))
 
 
-def unnested(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def unnested(fields: Mapping[str, object]) -> Mapping[str, Any]:
     """The fields of a question, also where a question is an object that holds its options."""
     inner = fields.get("question")
     if not isinstance(inner, dict):
@@ -58,7 +58,7 @@ def merged(objects: Sequence[Mapping[str, Any]], kind: AnswerKind) -> dict[str, 
     return fields
 
 
-def _answer_text(value: Any, kind: AnswerKind) -> str:
+def _answer_text(value: object, kind: AnswerKind) -> str:
     """The answer that a JSON value stands for; nothing where an object is none."""
     if isinstance(value, list) and len(value) == 1:
         return _answer_text(value[0], kind)

@@ -146,7 +146,7 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
     return ""
 
 
-def _split_choice(question: str, given: Any) -> tuple[str, Options]:
+def _split_choice(question: str, given: object) -> tuple[str, Options]:
     """(the question without its options, the options): those given, or those within it.
 
     What the question letters beside the options that are given is part of it, unless it is the
