@@ -1,6 +1,6 @@
 """Where documents come from: files of several formats, and Hugging Face datasets.
 
-Promises: a source is a list of pieces, each readable by itself in any process and in constant
+Guarantees: a source is a list of pieces, each readable by itself in any process and in constant
 memory (a text file, which is one document, and a parquet page are read whole); the same files give
 the same pieces; a broken record is an error that names its file and line.
 """
@@ -73,14 +73,14 @@ class Piece(Protocol):
         ...
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
-        """Line (from 1, within the piece) and record with `field` and `id`; None: a blank line.
+        """Yield (line from 1 within the piece, record with `field` and `id`); None: a blank line.
 
         Text stands for a record that cannot be read, and says why.
         """
         ...
 
     def lines_before(self) -> int:
-        """Lines of the file before this piece; reads them, so for errors only."""
+        """Count the lines of the file before this piece; reads them, so for errors only."""
         ...
 
 
@@ -201,7 +201,7 @@ class HubShard:
 
 
 def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
-    """The pieces of a source in order; `path` is its resolved path, `key` names it in errors."""
+    """Find the pieces of a source, in order; `path` is resolved, `key` names it in errors."""
     if path.is_file():
         return _pieces_of_file(path, path.name, _shard_bytes(path.stat().st_size))
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
@@ -237,7 +237,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """The data files of a folder and below; text counts only where there is nothing else."""
+    """List the data files of a folder and below; text files only where there are no others."""
     visible = [
         file
         for file in sorted(folder.rglob("*"))
@@ -248,7 +248,7 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
-    """Consecutive pieces whose sizes together are a shard's, or one piece."""
+    """Group consecutive pieces up to the size of a shard; a larger piece is a group."""
     limit = _shard_bytes(sum(piece.size for piece in pieces))
     shards: list[tuple[Piece, ...]] = []
     held: list[Piece] = []
@@ -265,7 +265,7 @@ def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
 def read_documents(
     piece: Piece, section: SourceSection, key: str
 ) -> Iterator[Document | BadRecord | None]:
-    """The documents of a piece, lines counted within it; None for a line or record without text.
+    """Yield the documents of a piece, lines counted within it; None where there is no text.
 
     `key` names the source in errors. Raises DataError at a bad record, unless it is to be skipped.
     """
@@ -315,7 +315,7 @@ def _record(value: object) -> Record:
 
 @lru_cache(maxsize=4)
 def load_saved(path: Path, split: str) -> Dataset:
-    """The split of a dataset that `datasets` saved, memory-mapped."""
+    """Load the split of a dataset that `datasets` saved, memory-mapped."""
     import datasets
 
     found = datasets.load_from_disk(str(path))
@@ -328,7 +328,7 @@ def load_saved(path: Path, split: str) -> Dataset:
 
 @lru_cache(maxsize=4)
 def stream_hub(path: str, subset: str | None, split: str, revision: str) -> IterableDataset:
-    """The split of a hub dataset, streamed."""
+    """Open the split of a hub dataset as a stream."""
     return load_hub(path, subset, split, revision, streaming=True)
 
 

@@ -1,6 +1,6 @@
 """The evaluated documents as word numbers: each distinct document, and each passage, once.
 
-Promise: memory is linear in the words of the distinct documents; their text is not kept, but for
+Guarantee: memory is linear in the words of the distinct documents; their text is not kept, but for
 the normalised questions.
 """
 
@@ -32,7 +32,7 @@ _LEAST_PASSAGE = 3
 _ENOUGH = 80
 """Characters that hold so many words."""
 _LEAST_STORY = 26
-"""Words before the last sentence of a question from which on they tell a story of their own."""
+"""Words before the last sentence of a question from which on the question itself tells a story."""
 _PASSAGE = "\n"
 """Before a question that is asked of a passage, for no other has a line break."""
 
@@ -128,7 +128,7 @@ class EvaluatedTexts:
     def find_question(
         self, asked: Asked, context: str, choices: Sequence[str], has_passage: bool
     ) -> int | None:
-        """The document that asks a question; if several ask it, that with this passage and options.
+        """Find the document that asks a question; of several, that with this passage and options.
 
         A question that belongs to a passage is found by itself only if there is no other passage.
         """
@@ -153,7 +153,7 @@ class EvaluatedTexts:
         return None
 
     def tells_apart(self, document: int, asked: Asked) -> bool:
-        """Is it another question in the same words: with other signs, or in other case?"""
+        """Whether it is another question in the same words: with other signs, or in other case."""
         start, end = self._question(document)
         if not np.array_equal(asked.numbers, self.words[start:end]):
             return False
@@ -169,7 +169,7 @@ class EvaluatedTexts:
         return any(sign not in (None, mine) for sign, mine in zip(signs, own, strict=True))
 
     def agree_in_signs(self, place: int, signs: Sequence[Sign]) -> bool:
-        """Do the words from a place on have these signs between them?"""
+        """Whether the words from a position on have these signs between them."""
         for number, sign in enumerate(signs, start=place + 1):
             before, after = self._signs[self._before[number]], self._signs[self._after[number - 1]]
             # Where one part of a document ends and the next begins, both may have a sign.
@@ -178,7 +178,7 @@ class EvaluatedTexts:
         return True
 
     def agree_at_ends(self, start: int, end: int, first: Sign, last: Sign) -> bool:
-        """May a whole question stand between these two signs?
+        """Whether a whole question may lie between these two signs.
 
         They may belong to what stands around it, unless they are missing or mark its last word.
         """
@@ -190,7 +190,7 @@ class EvaluatedTexts:
         return last[:1] not in _MARKS_OF_A_WORD
 
     def find_options(self, choices: Sequence[str]) -> int | None:
-        """The document whose question alone in its task has these options, in any order."""
+        """Find the document whose question alone in its task has these options, in any order."""
         if len(choices) < 2 or _option_words(choices) not in self._option_words:
             return None
         key = _option_hash(choices)
@@ -213,7 +213,7 @@ class EvaluatedTexts:
         return self.words[start:end]
 
     def general_length(self, document: int) -> int:
-        """Words of what may be asked of another passage too; 0 where nothing may."""
+        """Count the words of what may be asked of another passage too; 0 where nothing may."""
         start, end = self._question(document)
         return end - start if self.is_of_passage(document) else self._last_sentences[document]
 
@@ -222,7 +222,7 @@ class EvaluatedTexts:
         return self.words[start:end]
 
     def item(self, document: int, is_alone: bool = True) -> list[tuple[int, int]]:
-        """(start, end) in `words` of the runs that together are the document.
+        """List (start, end) in `words` of the runs that together are the document.
 
         The first is the one to look for. `is_alone`: the text where they are looked for has no
         passage of its own.
@@ -238,14 +238,14 @@ class EvaluatedTexts:
         return [question, answer] if is_alone else [question, answer, passage]
 
     def item_bounds(self, document: int) -> tuple[int, int]:
-        """(start, end) in `words` of the first run of `item`."""
+        """Return (start, end) in `words` of the first run of `item`."""
         is_shared = self._first_of[document] in self._shared
         if is_shared and self.is_of_passage(document):
             return self._passage(document)
         return self._question(document)
 
     def document_at(self, place: int) -> int:
-        """The document whose sequence holds this place in `words`."""
+        """Find the document whose sequence holds this position in `words`."""
         row = np.searchsorted(self.sequences[:, 0], place, side="right") - 1
         return int(self.sequences[row, 2])
 
@@ -254,14 +254,14 @@ class EvaluatedTexts:
         return bool(self.sequences[row, 3])
 
     def signs_before(self) -> NDArray[np.int32]:
-        """The number of the sign before each word."""
+        """List the number of the sign before each word."""
         return np.array(self._before, dtype=np.int32)
 
     def is_in_question(self, document: int, place: int) -> bool:
         return place >= self._question(document)[0]
 
     def own_questions(self) -> Questions:
-        """The questions; the shared ones have no words."""
+        """Collect the questions; the shared ones have no words."""
         begins = np.array(self._pieces_of, dtype=np.int64)[:-1]
         bounds = np.array(self._pieces, dtype=np.int64)
         shared = np.isin(np.array(self._first_of), list(self._shared))
@@ -273,7 +273,7 @@ class EvaluatedTexts:
         )
 
     def swappable(self) -> NDArray[np.bool_]:
-        """For each word number: is it a number or a name (a word never written in lower case)?"""
+        """Mark each word number that is a number or a name (a word never in lower case)."""
         found = [
             any(letter.isdigit() for letter in word) or (word.isalpha() and word not in self._lower)
             for word in self._vocabulary
@@ -388,7 +388,7 @@ def has_passage(context: str) -> bool:
 
 
 def signs_of(text: str) -> list[Sign]:
-    """The signs around the words of a text."""
+    """List the signs around the words of a text."""
     spoken = read(text)
     if len(spoken.words) > 1 and is_stripped(text):
         return [None] * len(spoken.signs)

@@ -22,7 +22,7 @@ _SIGNED = regex.compile(
     rf"|(?<![\w!])!(?=[a-z]\b))"
 )
 _MARKS = frozenset("-/*!#")
-"""Signs that count only between or beside some neighbours."""
+"""Signs that count only next to some tokens."""
 _MAX_SYMBOL = 6
 """Letters with digits up to this length are symbols whose case counts: CO2, Co2, CoCl2."""
 _CLOCK = re.compile(r"(?<=\d) ?([ap])\.?m\b\.?", re.IGNORECASE)

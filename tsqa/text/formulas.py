@@ -58,7 +58,7 @@ _SINGLE = re.compile(r"\s*[a-zA-Z](?:_\{?\w+\}?|\([a-zA-Z0-9]\))?\s*=(?!=)(?P<va
 
 
 def as_formula(text: str) -> str:
-    """A text as one line of LaTeX where it is nothing but mathematics; empty otherwise."""
+    """Write a text as one line of LaTeX where it is only mathematics; empty otherwise."""
     if len(text) > 2 * _MAX_FORMULA:
         return ""
     # 1/2 x would be read as 1/(2x), which \frac{1}{2} x is not.
@@ -116,7 +116,7 @@ def _bare(formula: str) -> str:
 
 
 def list_items(formula: str) -> list[str]:
-    """The members of a list without brackets, in their order."""
+    """List the members of a list without brackets, in order."""
     depth, items, start = 0, [], 0
     for place, character in enumerate(formula):
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(character, 0)
@@ -138,7 +138,7 @@ def _brackets(formula: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _parse(formula: str) -> tuple[Any, ...]:
+def _parse(formula: str) -> tuple[object, ...]:
     """sympy's reading of a formula; empty where there is none but the text."""
     from math_verify import parse
 
@@ -225,7 +225,7 @@ def _same_value(left: Any, right: Any) -> bool:
     return True
 
 
-def _exact(expression: Any) -> Any:
+def _exact(expression: Any) -> object:
     """Decimals as the fractions that they write."""
     import sympy
 

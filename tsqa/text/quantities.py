@@ -92,7 +92,7 @@ def read_quantity(text: str) -> Quantity | None:
         return None
     value, unit, shown = found
     kept = text.strip().replace("\u2212", "-")
-    # What is written in plain digits stays as it is; words and shorthand are spelled out.
+    # What is written in plain digits stays; words and shorthand are spelled out.
     is_plain = bool(re.match(rf"[-+]?{_SYMBOL}?[-+]?\.?\d", kept) and "\\" not in kept)
     is_plain = is_plain or bool(re.fullmatch(r"-?\\[dt]?frac\{\d+\}\{\d+\}", kept))
     return Quantity(value, unit, kept.removesuffix(".") if is_plain else shown)

@@ -166,6 +166,7 @@ class SameTexts(Generic[_Value]):
         """The bare keys of those that say something by their case."""
 
     def add(self, key: Hashed, value: _Value) -> None:
+        """Keep a value under a key, unless the same text has one."""
         if key.cased is None:
             self._known.setdefault(key.bare, value)
         else:
@@ -173,6 +174,7 @@ class SameTexts(Generic[_Value]):
             self._cased.setdefault(key.bare, value)
 
     def find(self, key: Hashed) -> _Value | None:
+        """Return the value of the first text that is the same; None where there is none."""
         if key.cased is None:
             return self._known.get(key.bare, self._cased.get(key.bare))
         return self._known.get(key.cased, self._known.get(key.bare))

@@ -1,4 +1,4 @@
-"""Units of numbers, and the words beside a number that make it another number, or none."""
+"""Units of numbers, and words near a number that make it another number, or none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ twice under unless until unlike up upto versus vs wrong without th st nd rd o'cl
 root or so larger higher lower twofold am pm noon midnight binary octal hexadecimal hex remainder
 """
 _ALTERING = frozenset(_ALTERING_LIST.split())
-"""Words that make a number beside them another number, or none."""
+"""Words that make the number next to them another number, or none."""
 _ALTERING_BEFORE_LIST = """
 about almost approx approximately around between decreased deficit divided double doubled fell
 fewer half hardly if incorrect least less loss maximum maybe minimum minus more most multiplied
@@ -166,11 +166,11 @@ def spoken_unit(tail: str, in_sentence: bool) -> str:
 
 
 def is_altered(text: str, altering: frozenset[str] = _ALTERING) -> bool:
-    """Whether a text has words that make a number beside it another number, or none."""
+    """Whether a text has words that make the number next to it another number, or none."""
     words = [word.casefold() for word in _WORD.findall(text)]
     if any(word in altering or word.endswith("n't") for word in words):
         return True
-    # A date stands beside its number; elsewhere a month or a day only says when.
+    # The month of a date is next to its number; elsewhere a month or a day only says when.
     if not _MONTHS.isdisjoint((*words[:2], *words[-2:])) and len(words) <= 2:
         return True
     return any(part in NUMBER_WORDS for word in words for part in word.split("-"))

@@ -1,4 +1,4 @@
-"""Promise: no reply makes a kept item whose text holds a control character, a mark of a chat
+"""Guarantee: no reply makes a kept item whose text holds a control character, a mark of a chat
 template or the notation of an object; what is no such thing stays."""
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class ParsedAnswer:
     context: str = ""
     distractors: str = ""
     dropped: tuple[str, ...] = ()
-    """Explanations left out: they speak of options by letters that cannot be told."""
+    """Explanations left out: they name options by letters that cannot be resolved."""
     error: str = ""
 
 
@@ -210,7 +210,7 @@ def _concluded_answer(pieces: Sequence[tuple[str, str]]) -> dict[str, list[str]]
 
 
 def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
-    """(answer, what follows it) of a labelled answer; nothing where the cut went through it."""
+    """(answer, the text after it) of a labelled answer; nothing where the cut went through it."""
     boxed = boxed_content(value)
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")

@@ -1,7 +1,7 @@
 """A teacher's reply taken apart: thoughts, JSON objects, labelled fields, code.
 
-Promises: nothing here raises on any text; a JSON object or a field is what the teacher wrote, never
-a guess at what it would have written; work is linear in the text, up to `MAX_CHARACTERS`.
+Guarantees: nothing here raises on any text; a JSON object or a field is what the teacher wrote,
+never a guess at what it would have written; work is linear in the text, up to `MAX_CHARACTERS`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def prose(text: str) -> str:
 
 
 def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
-    """(what the teacher said once it had thought, why it cannot be read); one of them is empty."""
+    """Return (what the teacher said after its thoughts, why it cannot be read); one is empty."""
     if finish_reason == "prompt_too_long":
         return "", "prompt longer than max_model_len"
     if finish_reason in _NO_TEXT:
@@ -119,8 +119,8 @@ def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
     return said, CUT if error in (EMPTY, THINKS) and finish_reason == "length" else error
 
 
-def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, Any]]:
-    """The JSON objects in a text, repaired where they are broken; numbers stay as written.
+def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, object]]:
+    """Read the JSON objects in a text, repaired where broken; numbers stay as written.
 
     With `is_cut` the properties that the end of the text went through are left out.
     """
@@ -145,13 +145,13 @@ def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[st
 
 
 def field_of(key: str) -> str:
-    """The field that a label or JSON key names; empty for one that is not known."""
+    """Name the field that a label or JSON key means; empty for an unknown one."""
     match = _KEY.fullmatch(key.replace("_", " ").strip())
     return str(match.lastgroup) if match else ""
 
 
 def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """(text before the first label, [(field, text up to the next label)]); code has no labels.
+    """Split into (text before the first label, [(field, text up to the next)]), code aside.
 
     The name of a field in tags, such as `<reasoning>`, is a label too.
     """
@@ -167,7 +167,7 @@ def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def fenced_code(text: str) -> tuple[str, bool] | None:
-    """(the longest fenced block, whether its fence is closed), or None."""
+    """Find (the longest fenced block, whether its fence is closed), or None."""
     blocks = list(_FENCE.finditer(text))
     if not blocks:
         return None
@@ -185,7 +185,7 @@ def repeats(text: str) -> bool:
 
 
 def as_text(value: object) -> str:
-    """A JSON value as the text it stands for: items of lists and objects on lines of their own.
+    """Write a JSON value as text: each item of a list or an object on its own line.
 
     Of an object that is a text with its label or its type, the text.
     """
@@ -195,8 +195,8 @@ def as_text(value: object) -> str:
         return ""
 
 
-def part_text(part: Mapping[str, object]) -> Any:
-    """What an object says that is a text with its label or its type; None for any other."""
+def part_text(part: Mapping[str, object]) -> object:
+    """Return the text of an object that is a text with its label or type; None for any other."""
     named = {str(key).casefold().strip(): item for key, item in part.items()}
     if named.get("type") in _UNSAID:
         return ""
@@ -231,7 +231,7 @@ def _flat(value: object) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", str(value).strip().replace("\r\n", "\n"))
 
 
-def _keep_all(pairs: Sequence[tuple[str, object]]) -> dict[str, Any]:
+def _keep_all(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """An object with each value of a key that comes twice; the names of fields are stripped."""
     found: dict[str, Any] = {}
     for key, item in pairs:
@@ -241,7 +241,7 @@ def _keep_all(pairs: Sequence[tuple[str, object]]) -> dict[str, Any]:
     return found
 
 
-def _repaired(text: str, is_cut: bool) -> list[dict[str, Any]]:
+def _repaired(text: str, is_cut: bool) -> list[dict[str, object]]:
     """What can be saved of a broken object; nothing of a runaway one, on which repair is slow."""
     if len(text) > _MAX_REPAIRED or repeats(text):
         return []
@@ -258,7 +258,7 @@ def _repaired(text: str, is_cut: bool) -> list[dict[str, Any]]:
         return []
 
 
-def _without_cut(value: dict[str, Any], is_closed: bool) -> dict[str, Any]:
+def _without_cut(value: dict[str, Any], is_closed: bool) -> dict[str, object]:
     """The object without the property that the cut went through, which is its last."""
     if not value:
         return value

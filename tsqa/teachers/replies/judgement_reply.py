@@ -17,7 +17,7 @@ _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
-    """Grades from 1 to 5, by criterion; None unless every criterion has one."""
+    """Read the grades, 1 to 5, by criterion; None unless every criterion has one."""
     said, error = open_reply(text, finish_reason)
     if error:
         return None

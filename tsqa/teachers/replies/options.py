@@ -1,6 +1,6 @@
 """The options of a question, as teachers write them: lettered, numbered, listed, marked.
 
-Promises: options are the last block of their kind in a text; statements that the question itself
+Guarantees: options are the last block of their kind in a text; statements that the question itself
 letters stay in it; a block whose letters skip is none, since two options would be one; an option
 that names others is found, whatever the language.
 """
@@ -61,7 +61,7 @@ class Options:
 
 
 def split_options(text: str) -> tuple[str, list[str]]:
-    """(text before the options, options without their letters); no options where none are told.
+    """Split into (text before the options, options without their letters), or no options.
 
     They are the last block that begins at A (or 1, i), at the end of the text. Lettered
     statements before the question proper are part of it.
@@ -82,7 +82,7 @@ def split_options(text: str) -> tuple[str, list[str]]:
 
 
 def read_options(value: object) -> Options:
-    """Options as texts, without letters, bullets and marks of the right one."""
+    """Read options as texts, without letters, bullets and marks of the right one."""
     if isinstance(value, str):
         _, options = split_options(value)
         value = options or _listed(value)

@@ -114,7 +114,7 @@ def _labelled_question(text: str, is_cut: bool, form: str, has_context: bool) ->
     fields: dict[str, str] = {}
     for name, value in pieces:
         if name in fields or name not in ("question", "passage", "context", "choices", "tests"):
-            return fields  # what follows is its answer, or the next question
+            return fields  # the rest is its answer, or the next question
         fields[name] = value
     if is_cut and fields:
         fields.popitem()
@@ -147,7 +147,7 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
 
 
 def _split_choice(question: str, given: object) -> tuple[str, Options]:
-    """(the question without its options, the options): those given, or those within it.
+    """(the question without its options, the options): those of the field, or those within it.
 
     What the question letters beside the options that are given is part of it, unless it is the
     same options again.
