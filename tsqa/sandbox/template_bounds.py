@@ -27,7 +27,7 @@ _BITS = 4096
 _WIDTH = 10_000
 """Of a field or a margin."""
 _SLOW_TEXT = 100_000
-"""Characters that a filter whose time grows with their square may be given."""
+"""Most characters for a filter whose time grows with their square."""
 _MARGINS = {"center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"}
 _SIZED = {"center", "indent", "wordwrap", "tojson", "batch", "slice", "round"}
 _SLOW = {"striptags", "wordwrap", "title"}
@@ -55,7 +55,7 @@ _budget = _Budget()
 
 @contextmanager
 def rendering() -> Iterator[None]:
-    """The bounds of one rendering; an inner one counts as part of the outer."""
+    """Bound one rendering; an inner one counts as part of the outer."""
     if _budget.depth == 0:
         _budget.steps = STEPS
         _budget.text = _ALL_TEXT

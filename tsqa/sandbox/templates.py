@@ -1,6 +1,6 @@
 """Jinja templates that somebody else wrote: sandboxed, and bounded in time, size and steps.
 
-Promises: a template reaches nothing but what it is given; each rendering ends, with its text or
+Guarantees: a template reaches only the values passed to it; each rendering ends, with its text or
 with TemplateLimitError, within about `SECONDS` and with at most `TEXT` characters in one value.
 The output of a template within these bounds is that of plain Jinja.
 """
@@ -83,24 +83,24 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return "".join(held)
 
     def join_values(self, values: Sequence[object]) -> str:
-        """What the operator `~` does."""
+        """Do what the operator `~` does."""
         return self.concat(str(weighed(value)) for value in values)
 
     @staticmethod
     def count_steps(values: Any) -> Iterator[Any]:
-        """The values of a loop."""
+        """Count each value of a loop."""
         for value in values:
             count_step()
             yield value
 
     @staticmethod
     def slice_of(value: Any, start: Any, stop: Any, step: Any) -> Any:
-        """What `value[start:stop:step]` is."""
+        """Take `value[start:stop:step]`."""
         return count_value(value[start:stop:step])
 
     @staticmethod
     def made(value: object) -> Any:
-        """A list, tuple or dict that the template writes out."""
+        """Count a list, tuple or dict that the template writes out."""
         return count_value(value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -138,7 +138,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return fill
 
     def compile(self, source: Any, *args: Any, **kwargs: Any) -> Any:
-        """As jinja2's; what Python itself cannot compile is a syntax error too."""
+        """Compile as jinja2 does; what Python itself cannot compile is a syntax error too."""
         try:
             return super().compile(source, *args, **kwargs)
         except (SyntaxError, RecursionError, MemoryError, OverflowError, ValueError) as error:
@@ -163,7 +163,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 def _instrument(tree: jinja2.nodes.Node) -> None:
     """What jinja2 compiles to bare Python goes through the environment: loops, `~`, slices, lists.
 
-    Targets of assignments and names of imported templates stay as they are.
+    Targets of assignments and names of imported templates stay.
     """
     nodes = jinja2.nodes
     for node in [tree, *tree.find_all(nodes.Node)]:
@@ -213,7 +213,7 @@ def _bound_filter(name: str, function: Callable[..., object]) -> Callable[..., A
 
 
 def replace_pattern(string: str, pattern: str, repl: str, count: int = 0) -> str:
-    """lm-eval's filter `regex_replace`: re.sub, within a time."""
+    """Replace as lm-eval's filter `regex_replace` does, within a time."""
     try:
         return regex.sub(pattern, repl, string, count=count, timeout=_REGEX_SECONDS)
     except TimeoutError as error:

@@ -15,7 +15,6 @@ import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from tsqa.errors import DataError
 from tsqa.seeds.document import Unusable
@@ -40,7 +39,7 @@ class Options:
 
 
 def options_of_columns(values: Sequence[object], names: Sequence[str]) -> Options:
-    """Options that have a column each; the last columns of a record may be empty."""
+    """Read options that have a column each; the last columns of a record may be empty."""
     texts = [_option_text(value) for value in values]
     while texts and not texts[-1]:
         texts.pop()
@@ -48,7 +47,7 @@ def options_of_columns(values: Sequence[object], names: Sequence[str]) -> Option
 
 
 def read_options(value: object) -> Options:
-    """Options of one value: a list, a mapping, or either written as JSON or Python; or Unusable."""
+    """Read options of one value: a list or mapping, perhaps as JSON or Python; or Unusable."""
     if isinstance(value, str):
         value = _parse_literal(value) if value.strip() else None
     if value is None:
@@ -63,7 +62,7 @@ def read_options(value: object) -> Options:
 
 
 def find_key(answer: object, options: Options, form: AnswerForm, where: str) -> int:
-    """The right option's index; `where` names dataset and record.
+    """Find the right option's index; `where` names dataset and record.
 
     Raises Unusable for a key that names none, DataError for one that could name two.
     """
@@ -197,7 +196,7 @@ def _option_text(value: object) -> str:
     raise Unusable("mixed types", f"a choice is {type(value).__name__}, not text")
 
 
-def _parse_literal(text: str) -> Any:
+def _parse_literal(text: str) -> object:
     """A list or mapping written as JSON or Python, numpy's own spelling included."""
     try:
         return json.loads(text)

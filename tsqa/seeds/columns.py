@@ -82,7 +82,7 @@ def read_record(record: Mapping[str, object], section: DatasetSection, number: i
 
 
 def record_id(record: Mapping[str, object], columns: ColumnsSection) -> str | None:
-    """The document's own id, where a column is mapped to it."""
+    """Return the document's own id, where a column is mapped to it."""
     if columns.id is None:
         return None
     value = _value(record, columns.id)

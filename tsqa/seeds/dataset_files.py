@@ -58,6 +58,7 @@ class Files:
             yield from self.records(path)
 
     def records(self, path: Path) -> Iterator[object]:
+        """Yield the records of one file."""
         match self.suffix:
             case ".parquet":
                 yield from read_parquet(path)
@@ -73,7 +74,7 @@ class Files:
 
 
 def find_files(section: DatasetSection, path: Path) -> Files | None:
-    """The local files of a dataset section; None when its path is a hub id.
+    """Find the local files of a dataset section; None when its path is a hub id.
 
     In a folder whose files are named after splits, only those of the section's split are taken.
     """

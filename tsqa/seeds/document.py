@@ -1,6 +1,6 @@
 """One document of any source -> one Seed, or the reason why it cannot be one.
 
-Promises: a seed has a question, an answer as text (never an option letter) and, for `choice`, at
+Guarantees: a seed has a question, an answer as text (never an option letter) and, for `choice`, at
 least two distinct options of which the answer is one; whatever is wrong with a document ends as
 an `Unusable` with a reason, never as a guess.
 """
@@ -88,13 +88,13 @@ class Reading:
     tests: str = ""
     subject: str = ""
     kind: AnswerKind | None = None
-    """None: told from the document."""
+    """None: inferred from the document."""
 
 
 def read_rendering(
     text: object, target: object, choices: Sequence[object] | None, document: Mapping[str, object]
 ) -> Reading:
-    """What an lm-eval task rendered: `text` an index where the choices are contexts.
+    """Read what an lm-eval task rendered: `text` is an index where the choices are contexts.
 
     `target` is an index, a text, or a list of right ones; the first right one is the answer.
     """
@@ -135,7 +135,7 @@ def read_rendering(
 
 
 def read_target(target: str) -> tuple[str, str]:
-    """(answer, explanation) of a target, see `split_answer`; raise Unusable where it has no one."""
+    """Split a target into (answer, explanation), see `split_answer`; raise Unusable."""
     try:
         return split_answer(target)
     except ValueError as error:
@@ -161,7 +161,7 @@ def make_seed(reading: Reading, origin: Origin, identifier: str, number: int) ->
 
 
 def make_evaluated(reading: Reading, origin: Origin, identifier: str, number: int) -> Seed:
-    """As `make_seed`, without checks: a guard must know every evaluated document, odd or not."""
+    """Make a seed without checks: decontamination must know every evaluated document."""
     try:
         kind = _kind(reading)
     except Unusable:
@@ -170,7 +170,7 @@ def make_evaluated(reading: Reading, origin: Origin, identifier: str, number: in
 
 
 def content_key(context: str, question: str, choices: Sequence[str]) -> Hashed:
-    """A key under which the same document meets, whatever its case, punctuation or option order.
+    """Make one key for a document, whatever its case, punctuation or option order.
 
     Signs count, and case where it is all that differs: see `tsqa.text.sameness`. The options
     count only where the question is short: `Which is a mammal?` alone is no document.
@@ -255,7 +255,9 @@ def _check_choices(reading: Reading) -> None:
         raise Unusable(_LETTERS_ONLY, repr(reading.choices)[:60])
 
 
-def _with_option_texts(text: str, choices: list[str], target: object) -> tuple[str, list[str], Any]:
+def _with_option_texts(
+    text: str, choices: list[str], target: object
+) -> tuple[str, list[str], object]:
     """(text, choices, target) with lettered options in the text turned into choices."""
     rest, options = split_options(text)
     if not options:

@@ -1,6 +1,6 @@
 """Where seeds come from: the training split of an lm-eval task, or an own dataset.
 
-Promises: what is wrong with a source is an error before a document is used; its documents come
+Guarantees: what is wrong with a source is an error before a document is used; its documents come
 as a stream of seeds and rejections in the order of the data, and repeat exactly.
 """
 
@@ -68,7 +68,7 @@ class Source(Protocol):
     def capability(self) -> str: ...
 
     def leak(self) -> str | None:
-        """Why its split is an evaluated one, by name; no document is read."""
+        """Say why its split is an evaluated one, by name; no document is read."""
 
     def check(self) -> None:
         """Raise DataError where no seed can come of it; reads no more than a few documents."""
@@ -199,7 +199,7 @@ class DatasetSource:
 
 
 def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) -> list[Source]:
-    """The recipe's sources in its order; `siblings` are the split identities of evaluated tasks."""
+    """Open the recipe's sources, in order; `siblings`: the split identities of evaluated tasks."""
     section = needed(context.recipe.seeds, "seeds")
     taxonomy = load_taxonomy(context.resolve(section.taxonomy) if section.taxonomy else None)
     sources: list[Source] = []
@@ -218,14 +218,14 @@ def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) ->
 
 
 def task_names(context: StageContext, section: SeedsSection) -> list[str]:
-    """The leaf tasks behind `seeds.tasks`."""
+    """List the leaf tasks behind `seeds.tasks`."""
     if not section.tasks:
         return []
     return task_library(context.task_folder(section)).expand(section.tasks)
 
 
 def training_documents(context: StageContext) -> Iterator[Seed]:
-    """Every usable document of every source, chosen as a seed or not, as a stream."""
+    """Yield every usable document of every source, chosen as a seed or not."""
     for source in open_sources(context, {}):
         for document in source.documents():
             if isinstance(document, Seed):
@@ -233,9 +233,9 @@ def training_documents(context: StageContext) -> Iterator[Seed]:
 
 
 def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
-    """All usable documents of a task's training split, or (`test`) all that are scored.
+    """Load all usable documents of a task's training split, or (`test`) all scored ones.
 
-    A scored document that cannot be read whole is there with what could be read.
+    A scored document that cannot be read whole is kept with what could be read.
     """
     if split == "test":
         return list(_load_evaluated(task_name, include))

@@ -1,6 +1,6 @@
 """The seeds stage: sources -> guard -> budget -> seeds.jsonl and rejected_seeds.jsonl.
 
-Promises: one pass over each source, and memory for a key per chosen seed only; the choice is a
+Guarantees: one pass over each source, and memory for a key per chosen seed only; the choice is a
 pure function of the recipe and the data (the documents with the smallest hashes), whatever the
 order of the sources; nothing is dropped without a row that says why.
 """
@@ -133,7 +133,7 @@ def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, s
 
 
 def evaluated_tasks(recipe: Recipe, include: Path | None) -> list[str]:
-    """The leaf tasks behind recipe.eval.tasks."""
+    """List the leaf tasks behind recipe.eval.tasks."""
     return task_library(include).expand(recipe.eval.tasks) if recipe.eval else []
 
 

@@ -291,12 +291,12 @@ def test_no_text_breaks_the_readers(text: str) -> None:
 )
 def test_reading_is_linear(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     for kind in ("number", "short_text", "boolean"):
         read_answer(text + "5", kind, [])
     answer_key(text)
     same_answer(text, text + "5", "number")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class Policy:
     exports_library = False
     """Whether functions and classes of Python's library cross by name."""
 
-    def handle(self, peer: Peer, request: str, target: object, values: list[object]) -> Any:
+    def handle(self, peer: Peer, request: str, target: object, values: list[object]) -> object:
         raise NotImplementedError
 
     def may_export(self, value: object) -> bool:
@@ -54,14 +54,14 @@ class Policy:
         return False
 
     def begin(self, captures: bool) -> None:
-        """A request of the other side begins."""
+        """Note that a request of the other side begins."""
 
     def printed(self) -> str:
-        """What was printed while it ran."""
+        """Return what was printed while it ran."""
         return ""
 
     def show(self, text: str) -> None:
-        """The other side printed this."""
+        """Show what the other side printed."""
 
 
 class Peer:
@@ -72,7 +72,7 @@ class Peer:
         self.policy = policy
         self.dead = ""
         self.holds_objects = False
-        """Whether something here depends on the other side as it is now."""
+        """Whether something here depends on the other side's present state."""
         self._exported: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._described: set[int] = set()
@@ -141,7 +141,7 @@ class Peer:
         except LineError as error:
             raise self._end(str(error)) from error
 
-    def _receive(self) -> Any:
+    def _receive(self) -> list[Any]:
         try:
             message = self.line.receive()
         except LineError as error:
@@ -165,7 +165,7 @@ class Peer:
     def object_at(self, number: Any) -> Any:
         return self._exported[number]
 
-    def _export(self, value: object, encoder: Encoder) -> Any:
+    def _export(self, value: object, encoder: Encoder) -> object:
         held = stored(value)
         if held is not None:
             if held.peer is not self:
@@ -193,14 +193,14 @@ class Peer:
         plain = None if base is None else [encoder.encode(_plain(base, value))]
         return ["object", self.number_of(value), self._describe(type(value)), plain]
 
-    def _export_class(self, kind: type) -> Any:
+    def _export_class(self, kind: type) -> object:
         if self.policy.exports_library and is_stdlib(kind.__module__):
             return ["library", kind.__module__, kind.__qualname__]
         if issubclass(kind, BaseException):
             return ["error class", self._lineage(kind)]
         return self._describe(kind)
 
-    def _describe(self, kind: type) -> Any:
+    def _describe(self, kind: type) -> object:
         number = self.number_of(kind)
         if number in self._described:
             return ["class", number, None]
@@ -221,7 +221,7 @@ class Peer:
             lineage.append([None if library else self.number_of(each), name])
         return lineage
 
-    def _export_error(self, error: BaseException) -> Any:
+    def _export_error(self, error: BaseException) -> object:
         origin = getattr(error, _ORIGIN, None)
         if origin is not None and origin[0] is self:
             return ["own error", origin[1]]
@@ -240,7 +240,7 @@ class Peer:
         place = len(self._raised) - 1
         return ["error", self._lineage(type(error)), arguments, text, fields, place]
 
-    def _encode_or_text(self, value: object) -> Any:
+    def _encode_or_text(self, value: object) -> object:
         try:
             return Encoder(self._export).encode(value)
         except Exception:  # noqa: BLE001 - as above
@@ -248,7 +248,7 @@ class Peer:
 
     # What comes in.
 
-    def _find(self, code: list[Any], decoder: Decoder) -> Any:
+    def _find(self, code: list[Any], decoder: Decoder) -> object:
         match code:
             case ["own", int(number)] if 0 <= number < len(self._exported):
                 return self.object_at(number)
@@ -280,7 +280,7 @@ class Peer:
                 return _from_library(module, name)
         raise LineError("no value")
 
-    async def _await(self, number: int) -> Any:
+    async def _await(self, number: int) -> object:
         return self.ask("await", number)
 
     def _error_class(self, lineage: list[Any]) -> type[BaseException]:
@@ -314,7 +314,7 @@ class Peer:
         arguments = [decoder.decode(code) for code in codes]
         try:
             error = kind(*arguments)
-        except Exception:  # noqa: BLE001 - one with arguments of its own
+        except Exception:  # noqa: BLE001 - its class wants other arguments
             error = kind.__new__(kind)
             error.args = tuple(arguments)
         for name, code in fields.items():
@@ -330,7 +330,7 @@ def _error_text(error: BaseException) -> str:
     return text if isinstance(text, str) else BaseException.__str__(error)
 
 
-def _plain(base: Any, value: Any) -> Any:
+def _plain(base: Any, value: Any) -> object:
     """The value of an object whose class inherits from a plain one, by the plain one's means."""
     if base in (tuple, frozenset):
         return base(base.__iter__(value))
@@ -343,7 +343,7 @@ def _plain(base: Any, value: Any) -> Any:
     return int.__add__(value, 0) if base is int else float.__add__(value, 0.0)
 
 
-def _from_library(module: str, name: str) -> Any:
+def _from_library(module: str, name: str) -> object:
     import importlib
 
     if not is_stdlib(module):

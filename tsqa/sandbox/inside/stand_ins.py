@@ -14,7 +14,7 @@ from tsqa.sandbox.inside.wire import PLAIN_BASES, Decoder, LineError
 
 TYPE_CHECKING = False  # as typing's, whose import every program would wait for
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from tsqa.sandbox.inside.peer import Peer
 
@@ -59,7 +59,7 @@ class Stored:
 
 
 def stored(value: object) -> Stored | None:
-    """What a stand-in stands for; None for anything else. Runs nothing of the value's own."""
+    """Return what a stand-in stands for; None for anything else. Runs no code of the value."""
     if type(value) is RemoteFunction or isinstance(type(value), RemoteType):
         found = object.__getattribute__(value, "__dict__").get(_STORE)
         return found if type(found) is Stored else None
@@ -76,21 +76,21 @@ class RemoteFunction:
         self.__dict__[_STORE] = Stored(peer, number, None, False)
         self.__dict__["__name__"] = self.__dict__["__qualname__"] = name
 
-    def __call__(self, *values: object, **named: object) -> Any:
+    def __call__(self, *values: object, **named: object) -> object:
         held = self.__dict__[_STORE]
         return held.peer.ask("call", held.number, values, named)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return _get(self, name)
 
-    def __get__(self, instance: object, owner: object = None) -> Any:
+    def __get__(self, instance: object, owner: object = None) -> object:
         return self if instance is None else functools.partial(self, instance)
 
 
 class RemoteType(type):
     """The class of stand-ins; calling it makes an object on the other side."""
 
-    def __call__(cls, *values: object, **named: object) -> Any:
+    def __call__(cls, *values: object, **named: object) -> object:
         held = stored(cls)
         if held is None:  # a class of the tests that inherits from one of the program
             raise TypeError(f"{cls.__name__} cannot inherit from a class of the program")
@@ -100,7 +100,7 @@ class RemoteType(type):
             inner.made = True
         return made
 
-    def __getattr__(cls, name: str) -> Any:
+    def __getattr__(cls, name: str) -> object:
         if stored(cls) is None or (name.startswith("__") and name not in ("__members__",)):
             raise AttributeError(name)
         return _get(cls, name)
@@ -112,7 +112,7 @@ class RemoteType(type):
         else:
             held.peer.ask("set", held.number, name, value)
 
-    def __iter__(cls) -> Any:
+    def __iter__(cls) -> object:
         return iter(_operate(cls, "__iter__", ()))
 
     def __len__(cls) -> int:
@@ -121,7 +121,7 @@ class RemoteType(type):
     def __bool__(cls) -> bool:
         return True
 
-    def __getitem__(cls, key: object) -> Any:
+    def __getitem__(cls, key: object) -> object:
         return _operate(cls, "__getitem__", (key,))
 
     def __contains__(cls, value: object) -> bool:
@@ -131,7 +131,7 @@ class RemoteType(type):
 class RemoteObject(metaclass=RemoteType):
     """An object of the other side; its classes there have their mirrors here."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return _get(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -168,17 +168,17 @@ class RemoteObject(metaclass=RemoteType):
             return bool(_operate(self, "__contains__", (value,)))
         return any(each is value or each == value for each in self)  # type: ignore[attr-defined]
 
-    def __copy__(self) -> Any:
+    def __copy__(self) -> object:
         return _copied(self, "copy")
 
-    def __deepcopy__(self, memo: object) -> Any:
+    def __deepcopy__(self, memo: object) -> object:
         return _copied(self, "deepcopy")
 
-    def __reduce_ex__(self, protocol: object) -> Any:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("an object of the program cannot be pickled")
 
 
-def _copied(value: object, how: str) -> Any:
+def _copied(value: object, how: str) -> object:
     held = stored(value)
     assert held is not None
     made = held.peer.ask(how, held.number)
@@ -188,7 +188,7 @@ def _copied(value: object, how: str) -> Any:
     return made
 
 
-def _get(value: object, name: str) -> Any:
+def _get(value: object, name: str) -> object:
     held = stored(value)
     if held is None:
         raise AttributeError(name)
@@ -203,7 +203,7 @@ def _has_value(held: Stored) -> bool:
     return held.mutable or held.plain is not None
 
 
-def _value(held: Stored) -> Any:
+def _value(held: Stored) -> object:
     return held.peer.ask("plain", held.number) if held.mutable else held.plain
 
 
@@ -214,7 +214,7 @@ def _operate(value: object, name: str, values: tuple[object, ...]) -> Any:
     return held.peer.ask("operate", held.number, name, *values)
 
 
-def make_stand_in(mirror: object, peer: Peer, number: int, value: object) -> Any:
+def make_stand_in(mirror: object, peer: Peer, number: int, value: object) -> object:
     if not isinstance(mirror, RemoteType):
         raise LineError("no class")
     base = next((base for base in PLAIN_BASES if issubclass(mirror, base)), None)
@@ -259,14 +259,14 @@ def _refuse(self: object, value: object) -> bool:
 
 
 def _make_unary(name: str) -> Callable[..., Any]:
-    def method(self: object, *values: object) -> Any:
+    def method(self: object, *values: object) -> object:
         return _operate(self, name, values)
 
     return method
 
 
 def _make_binary(name: str) -> Callable[..., Any]:
-    def method(self: object, other: object, *rest: object) -> Any:
+    def method(self: object, other: object, *rest: object) -> object:
         held = stored(self)
         assert held is not None
         theirs = stored(other)

@@ -1,6 +1,6 @@
 """The side of the tests: each runs here against a program that runs elsewhere.
 
-Promises: no name that Python gives tests (`abs`, `math`, ...) is the program's where they use
+Guarantees: no name that Python gives tests (`abs`, `math`, ...) is the program's where they use
 others of its; each test begins with the program as it was loaded, unless tests share its objects;
 only tests that ran to their end without an error pass.
 """
@@ -94,7 +94,7 @@ class _Names(dict):  # type: ignore[type-arg]
         self._imported = _imports(answer)
         self._own = _python_names(tests)
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> object:
         if name.startswith("__"):
             raise KeyError(name)
         if name in self._imported:
@@ -121,10 +121,10 @@ class _Session:
         self._peer: Peer | None = None
         self._error = ""
         self.pinned = False
-        """Whether the tests keep something of the program under a name of their own."""
+        """Whether the tests keep something of the program under another name."""
 
     def renew(self) -> None:
-        """A fresh program, where no object of the one before is in the tests' hands."""
+        """Start a fresh program, unless the tests hold an object of the one before."""
         if self._peer is not None and (self.pinned or self._peer.holds_objects or self.ended()):
             return
         self._known.clear()
@@ -132,8 +132,8 @@ class _Session:
         self._peer = Peer(self._start(), self._policy)
         self._peer.ask("load", 0)
 
-    def name(self, name: str) -> Any:
-        """What the program calls so; KeyError where it has no such name."""
+    def name(self, name: str) -> object:
+        """Return what the program calls so; KeyError where it has no such name."""
         if name in self._unknown or self._peer is None:
             raise KeyError(name)
         if name not in self._known:
@@ -153,7 +153,7 @@ class _Session:
         return self._known[name]
 
     def ended(self) -> str:
-        """Why the program is gone; empty while it is there."""
+        """Say why the program is gone; empty while it is there."""
         if self._peer is not None and self._peer.dead and not self._error:
             closed = self._peer.dead == CLOSED
             self._error = (
@@ -163,7 +163,7 @@ class _Session:
 
 
 def run_tests(tests: str, answer: str, start: Start, ending: Ending) -> str:
-    """Run them all; return why they fail, or `""`."""
+    """Run all tests; return why they fail, or `""`."""
     session = _Session(start, ending)
     try:
         tree = ast.parse(tests, "tests.py")
@@ -325,6 +325,6 @@ def _is_constant(node: ast.stmt) -> bool:
 
 
 def silence() -> None:
-    """Tests print nowhere, and read nothing, unless they replace the streams."""
+    """Let tests print nowhere and read nothing, unless they replace the streams."""
     sys.stdout = sys.stderr = io.TextIOWrapper(open("/dev/null", "wb"), "utf-8")  # noqa: SIM115
     sys.stdin = open("/dev/null", encoding="utf-8")  # noqa: SIM115
