@@ -1,4 +1,4 @@
-"""The files of an own dataset: local JSONL(.gz), JSON, parquet or CSV, or a hub id.
+"""An own dataset as a source of seeds: local JSONL(.gz), JSON, parquet or CSV, or a hub id.
 
 Guarantees: local files are streamed (a JSON list is the exception: the format allows no less); a
 record that cannot be decoded is an Unusable, counted; a broken file is an error with its line.
@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
@@ -18,8 +18,13 @@ from tsqa.readers import hub
 from tsqa.readers.json_files import BadLine, BlankLine, read_lines, read_list
 from tsqa.readers.tables import BadRow, parquet_columns, read_csv, read_parquet
 from tsqa.recipe import DatasetSection
-from tsqa.seeds.document import Unusable
+from tsqa.records.seed import Seed
+from tsqa.seeds.columns import check_columns, read_record, record_id
+from tsqa.seeds.document import Origin, Rejected, Unusable, make_seed
+from tsqa.seeds.leaks import looks_evaluated
+from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.identity import file_identity
+from tsqa.tasks.library import dataset_identity, revision_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -71,6 +76,85 @@ class Files:
                 for number, value in read_lines(path):
                     if not isinstance(value, BlankLine):
                         yield _of_line(path, number, value)
+
+
+class DatasetSource:
+    """An own dataset with a column mapping."""
+
+    def __init__(
+        self,
+        section: DatasetSection,
+        path: Path,
+        taxonomy: Taxonomy,
+        siblings: dict[tuple[str, ...], str],
+    ) -> None:
+        self.name = section.name
+        self._section = section
+        self._files = find_files(section, path)
+        self._siblings = siblings
+        self._taxonomy = taxonomy
+
+    @property
+    def capability(self) -> str:
+        named = self._section.capability
+        return named or self._taxonomy.capability(self.name, [], self._section.path)
+
+    def leak(self) -> str | None:
+        section = self._section
+        if self._files is None:
+            identities = [dataset_identity(section.path, section.subset, section.split)]
+            names = [section.split]
+        else:
+            identities = [("file", str(path.resolve())) for path in self._files.paths]
+            names = [path.stem for path in self._files.paths]
+        for identity in identities:
+            if identity in self._siblings:
+                return f"{identity[1]} ({section.split}) is evaluated by {self._siblings[identity]}"
+        test = next((name for name in names if looks_evaluated(name)), None)
+        return f"{test} is a test set by its name" if test else None
+
+    def check(self) -> None:
+        if self._files is not None:
+            check_columns(self._section, self._files.columns())
+        else:
+            check_columns(self._section, load_hub(self._section).column_names)
+
+    def documents(self) -> Iterator[Seed | Rejected]:
+        section = self._section
+        records: Any = self._files if self._files is not None else load_hub(section)
+        info = getattr(records, "info", None)
+        revision = self._files.revision if self._files else revision_of(info) or section.revision
+        where = Path(section.path).name if self._files else section.path
+        origin = Origin(
+            task=self.name,
+            family=self.name,
+            capability=self.capability,
+            subject="",
+            language=section.language,
+            dataset=":".join(filter(None, (where, section.subset))),
+            revision=revision or "",
+            split=section.split,
+            licence=section.licence or str(getattr(info, "license", "") or ""),
+        )
+        seen: set[int] = set()
+        for number, record in enumerate(records):
+            identifier = f"{self.name}-{number}"
+            try:
+                if isinstance(record, Unusable):
+                    raise record
+                if not isinstance(record, dict):
+                    raise Unusable("mixed types", f"a record is {type(record).__name__}")
+                given = record_id(record, section.columns)
+                if given is not None:
+                    identifier = f"{self.name}-{given}"
+                    # Hashes, not texts: a million ids stay small.
+                    if hash(given) in seen:
+                        identifier = f"{self.name}-{number}"
+                        raise Unusable("duplicate id", given[:80])
+                    seen.add(hash(given))
+                yield make_seed(read_record(record, section, number), origin, identifier, number)
+            except Unusable as error:
+                yield Rejected(identifier, self.name, number, error.reason, error.detail)
 
 
 def find_files(section: DatasetSection, path: Path) -> Files | None:

@@ -61,6 +61,19 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """A document that is no seed."""
+
+    id: str
+    task: str
+    doc_id: int
+    reason: str
+    detail: str
+    question: str = ""
+    """Its beginning, where it could be read."""
+
+
+@dataclass(frozen=True)
 class Origin:
     """What all documents of one source share."""
 
