@@ -11,55 +11,32 @@ from array import array
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsqa.decontaminate.keys import (
+    Asked,
+    Sign,
+    content_key,
+    has_passage,
+    last_sentence,
+    option_hash,
+    option_words,
+    stripped_key,
+)
 from tsqa.decontaminate.similarity import Questions
 from tsqa.records.seed import Seed
 from tsqa.text.hashing import Numbers, expand_ranges, hash_text
 from tsqa.text.normalise import normalise, words
-from tsqa.text.sameness import Key, agree_in_case, case_of, is_stripped, option_key, question_key
+from tsqa.text.sameness import agree_in_case, case_of, is_stripped
 from tsqa.text.signs import Spoken, has_signs, read, tokens
 
 _LETTERS = re.compile(r"[^\W\d_]+")
-_LAST_SENTENCE = re.compile(
-    r".*(?:[.!?\u2026][\"')\]\u201d]*\s+|\n\s*|[\u3002\uff01\uff1f]\s*)(?=\S)", re.DOTALL
-)
-_LEAST_PASSAGE = 3
-"""Words; less is a label."""
-_ENOUGH = 80
-"""Characters that hold so many words."""
-_LEAST_STORY = 26
-"""Words before the last sentence of a question from which on the question itself tells a story."""
 _PASSAGE = "\n"
 """Before a question that is asked of a passage, for no other has a line break."""
 
 _MARKS_OF_A_WORD = ("+", "%", "\u00b0", "^", "!")
-
-Sign = str | None
-"""What stands between two words; None where the text has lost its signs, and anything may."""
-
-
-class Asked(NamedTuple):
-    """A question as the rules compare it."""
-
-    text: str
-    words: list[str]
-    numbers: Numbers
-
-    @property
-    def normalised(self) -> str:
-        return " ".join(self.words)
-
-    @property
-    def key(self) -> Key:
-        return question_key(self.text)
-
-    @property
-    def signs(self) -> list[Sign]:
-        return signs_of(self.text)
 
 
 class EvaluatedTexts:
@@ -145,9 +122,9 @@ class EvaluatedTexts:
             if first not in self._shared and not (prefix and has_passage):
                 return first
             passage = normalise(context)
-            found = self._contents.get(_content_key(prefix + key.bare, passage, choices))
+            found = self._contents.get(content_key(prefix + key.bare, passage, choices))
             if found is None and has_lost_signs:
-                found = self._contents.get(_stripped_key(prefix + plain, passage, choices))
+                found = self._contents.get(stripped_key(prefix + plain, passage, choices))
             if found is not None:
                 return found
         return None
@@ -191,9 +168,9 @@ class EvaluatedTexts:
 
     def find_options(self, choices: Sequence[str]) -> int | None:
         """Find the document whose question alone in its task has these options, in any order."""
-        if len(choices) < 2 or _option_words(choices) not in self._option_words:
+        if len(choices) < 2 or option_words(choices) not in self._option_words:
             return None
-        key = _option_hash(choices)
+        key = option_hash(choices)
         return None if key is None else self._options.get(key)
 
     def has_options(self, document: int, choices: Sequence[str]) -> bool:
@@ -307,7 +284,7 @@ class EvaluatedTexts:
         first = self._questions.setdefault(bare, number)
         self._note_case(first, case_of(document.question), is_first=first == number)
         context = normalise(document.context)
-        content = _content_key(bare, context, document.choices)
+        content = content_key(bare, context, document.choices)
         whole = hash_text(f"{content} {' '.join(tokens(document.answer))}")
         if whole in seen:
             return
@@ -320,7 +297,7 @@ class EvaluatedTexts:
             self._shared.add(first)
         self._contents.setdefault(content, number)
         if bare != plain or any(map(has_signs, document.choices)):
-            stripped = _stripped_key(plain, context, document.choices)
+            stripped = stripped_key(plain, context, document.choices)
             self._contents.setdefault(stripped, number)
             self._stripped.setdefault(plain, first)
         self._add_options(document.choices, number)
@@ -333,7 +310,7 @@ class EvaluatedTexts:
             self._pieces.append(len(flat))
         end = self._pieces[self._pieces_of[-1] + 1]
         self._pieces_of.append(len(self._pieces))
-        last = 0 if prefix else _last_sentence(document.question, end - start)
+        last = 0 if prefix else last_sentence(document.question, end - start)
         self._last_sentences.append(last)
         general = start if prefix else end - last
         bounds = [start, general, end, len(flat)] if prefix or last else [start, len(flat)]
@@ -348,10 +325,10 @@ class EvaluatedTexts:
             self._cases.pop(first, None)
 
     def _add_options(self, choices: Sequence[str], number: int) -> None:
-        key = _option_hash(choices)
+        key = option_hash(choices)
         if key is None:
             return
-        self._option_words.add(_option_words(choices))
+        self._option_words.add(option_words(choices))
         holder = self._options.setdefault(key, number)
         if holder is None or self._task_of[holder] != self._task_of[number]:
             return
@@ -381,44 +358,3 @@ class EvaluatedTexts:
         self._before.extend(found[:-1])
         self._after.extend(found[1:])
         self._lower.update(word for word in _LETTERS.findall(text) if word == word.lower())
-
-
-def has_passage(context: str) -> bool:
-    return bool(context) and len(words(context[:_ENOUGH])) >= _LEAST_PASSAGE
-
-
-def signs_of(text: str) -> list[Sign]:
-    """List the signs around the words of a text."""
-    spoken = read(text)
-    if len(spoken.words) > 1 and is_stripped(text):
-        return [None] * len(spoken.signs)
-    return list(spoken.signs)
-
-
-def _last_sentence(question: str, count: int) -> int:
-    """Words of the sentence that asks, where the others before it tell a story; else 0."""
-    story = _LAST_SENTENCE.match(question.rstrip()) if count > _LEAST_STORY else None
-    last = len(words(question[story.end() :])) if story else 0
-    return last if count - last >= _LEAST_STORY else 0
-
-
-def _content_key(bare: str, context: str, choices: Sequence[str]) -> int:
-    """A hash of question, passage and options in any order."""
-    return hash_text("\n".join([bare, context, *option_key(choices)]))
-
-
-def _stripped_key(plain: str, context: str, choices: Sequence[str]) -> int:
-    """The same by the words alone."""
-    options = sorted(normalise(choice) for choice in choices)
-    return hash_text("\n\n".join([plain, context, *options]))
-
-
-def _option_words(choices: Sequence[str]) -> int:
-    """A hash of the words of options in any order."""
-    return hash_text("\n".join(sorted({normalise(choice) for choice in choices})))
-
-
-def _option_hash(choices: Sequence[str]) -> int | None:
-    """The same with their signs; None unless there are two that differ, and none is empty."""
-    options = sorted(set(option_key(choices)))
-    return hash_text("\n".join(options)) if len(options) > 1 and options[0] else None

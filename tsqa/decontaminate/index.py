@@ -37,7 +37,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsqa.decontaminate.documents import Asked, EvaluatedTexts, Sign, has_passage, signs_of
+from tsqa.decontaminate.documents import EvaluatedTexts
+from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
 from tsqa.decontaminate.passages import RUN, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
