@@ -360,7 +360,7 @@ def test_a_hub_dataset_is_streamed_by_its_shards(
         return datasets.Dataset.from_list(RECORDS).to_iterable_dataset(num_shards=4)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    sources.load_hub.cache_clear()
+    sources.stream_hub.cache_clear()
     options = {"path": "org/web", "subset": "en", "split": "validation", "revision": "abc"}
     context = web(tmp_path, corpus, **options)
     assert [document.tolist() for document in tokens_of(context)] == expected
@@ -370,7 +370,7 @@ def test_a_hub_dataset_is_streamed_by_its_shards(
     )
     files = {origin["file"] for origin in read_origins(context.out, "web")}
     assert files == {f"validation-{n:05d}-of-00004" for n in range(4)}
-    sources.load_hub.cache_clear()
+    sources.stream_hub.cache_clear()
 
 
 @pytest.mark.parametrize(
