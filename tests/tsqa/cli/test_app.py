@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import REPOSITORY
+from tsqa import __version__
 
 RECIPE = "recipes/quickstart/recipe.yaml"
 
@@ -38,6 +40,23 @@ def test_help_imports_no_engine_and_shows_an_example() -> None:
     assert "tsqa run recipes/quickstart/recipe.yaml" in done.stdout
     assert done.stdout.strip().endswith("[]")
     assert time.monotonic() - started < 10
+
+
+def test_help_lists_the_groups_in_order_and_the_stages_as_they_run() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shown = tsqa("--help").stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = ["--debug", "Stages", "data", "seeds", "generate", "filter", "tokenize", "train"]
+    words += ["eval", "Experiments", "init", "run", "Dataset", "inspect", "Checks", "validate"]
+    places = [shown.index(f" {word} ") for word in words]
+    assert places == sorted(places)
+    assert "--install-completion" in shown
+    # 0.4 s alone; CPU time, because other work on the machine delays the rest.
+    assert after.ru_utime - before.ru_utime < 1
+
+
+def test_the_version_is_the_packages() -> None:
+    assert tsqa("--version").stdout == f"tsqa {__version__}\n"
 
 
 def test_an_unknown_key_is_exit_code_2_with_the_nearest_name_and_no_traceback() -> None:
