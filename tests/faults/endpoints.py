@@ -24,7 +24,7 @@ from tests.tsqa.teachers.test_openai_engine import Reply, ok, served
 from tsqa.errors import TsqaError
 from tsqa.generate import stage as generate
 from tsqa.recipe import ModelSection, TeacherSection
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.teachers import openai_engine as endpoint
 
 SEEDS = [make_seed(number) for number in range(4)]

@@ -29,8 +29,8 @@ from train.checkpoints.unpickling import is_refusal, only_data, refusal
 from train.data.mixture import MixturePlan
 from train.data.shapes import CheckpointManifest
 from tsqa.errors import CheckpointError, DataError
-from tsqa.store.artifact import write_json
-from tsqa.store.readers import read_own
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 
 logger = logging.getLogger("train.checkpoint")
 MANIFEST = "checkpoint.json"

@@ -32,7 +32,7 @@ from train.data.word_cache import WordEncoder
 from tsqa.errors import DataError, RecipeError
 from tsqa.hub.model_folder import vocabulary_size
 from tsqa.recipe import SourceSection, file_name
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 Check = Callable[[Sequence[str]], Sequence[str | None]]
 """Per text the reason to drop it, or None; picklable, since every process gets its own."""

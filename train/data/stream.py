@@ -29,7 +29,7 @@ import torch
 from train.data.mixture import MixturePlan
 from train.data.shapes import TokenSources
 from train.data.shards import beside, stem_of
-from tsqa.store.readers import damaged, read_own
+from tsqa.store.own_files import damaged, read_own
 
 IGNORED = -100
 _READ_AHEAD = 4

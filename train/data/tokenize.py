@@ -44,9 +44,9 @@ from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.hub.model_folder import vocabulary_size
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import SourceSection, needed, stream_check
-from tsqa.store.artifact import read_jsonl, write_json
+from tsqa.store.jsonl import read_jsonl, write_json
+from tsqa.store.own_files import read_own
 from tsqa.store.process import die_with_parent
-from tsqa.store.readers import read_own
 from tsqa.store.stage import StageContext
 
 END_OF_TEXT = "<|endoftext|>"

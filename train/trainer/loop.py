@@ -39,8 +39,10 @@ from train.trainer.step import Stepper
 from train.trainer.throughput import Meters
 from tsqa.console import console, progress_bar
 from tsqa.recipe import curve_points, needed
-from tsqa.store.artifact import EXPORTED, write_json
-from tsqa.store.readers import Object, damaged, read_own
+from tsqa.store.artifact import EXPORTED
+from tsqa.store.atomic import write_text
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import Object, damaged, read_own
 from tsqa.store.stage import StageContext
 
 PREEMPTED = 75
@@ -284,9 +286,7 @@ def _truncate(path: Path, step: int) -> None:
         return
     whole = [line for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
     kept = [line for n, line in enumerate(whole, 1) if _step_of(path, n, line) <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(b"".join(kept))
-    temporary.replace(path)
+    write_text(path, b"".join(kept).decode())
 
 
 def _step_of(path: Path, number: int, line: bytes) -> int:

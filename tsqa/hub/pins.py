@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any, Literal
 
-from tsqa.store.artifact import write_json
-from tsqa.store.readers import read_own
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 
 Kind = Literal["model", "dataset"]
 PINS_FILE = "pins.json"

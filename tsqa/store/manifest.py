@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tsqa.errors import DataError
 from tsqa.store.digests import DIGESTS, State, hash_bytes, state_of
 from tsqa.store.identity import files_below
-from tsqa.store.readers import damaged
+from tsqa.store.own_files import damaged
 
 MANIFEST = "manifest.json"
 SMALL = 64 << 20

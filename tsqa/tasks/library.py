@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tsqa.errors import DataError, TsqaError
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks.fresh_datasets import read_afresh
 
 if TYPE_CHECKING:

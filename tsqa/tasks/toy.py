@@ -22,7 +22,7 @@ import yaml
 
 from tsqa.errors import DataError
 from tsqa.recipe import DataSection, needed
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.text.normalise import normalise
 

@@ -33,9 +33,8 @@ from rich.text import Text
 from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.store.artifact import drop_torn_tail
 from tsqa.store.digests import hash_bytes
-from tsqa.store.jsonl_index import JsonlIndex
+from tsqa.store.jsonl import JsonlIndex, drop_torn_tail
 from tsqa.teachers import Completion, Engine, RefusedError, Request, failed
 from tsqa.teachers.failures import IN_A_ROW, Unanswered
 

@@ -12,7 +12,7 @@ from train.checkpoints.checkpoint import MANIFEST, Checkpoints, verify
 from train.data.mixture import MixturePlan, plan
 from tsqa.errors import CheckpointError
 from tsqa.recipe import MixtureSection, TrainSection
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 TRAIN = TrainSection(sequence_length=8, global_batch_tokens=64, lr=1)
 
