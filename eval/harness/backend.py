@@ -7,7 +7,6 @@ do it within the boundary of this machine.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -19,7 +18,6 @@ import lm_eval.api.task
 import lm_eval.evaluator
 import torch
 
-import tsqa.tasks.lm_templates  # noqa: F401 - tasks render within bounds from here on
 from eval.harness.code_metric import bounded_metric, is_bounded
 from eval.harness.engines import ModelSettings, Progress, load_model
 from eval.harness.remote import RemoteModel
@@ -29,11 +27,10 @@ from tsqa.recipe import EvalSection
 from tsqa.sandbox import need_boundary
 from tsqa.store.process import share_gpus
 from tsqa.tasks.library import task_library
+from tsqa.tasks.patches import bound_task_templates, quiet_evaluator
 
-# The stage has its own bar; lm-eval offers no switch for this one.
-lm_eval.api.task.tqdm = functools.partial(lm_eval.api.task.tqdm, disable=True)
-# Programs that describe the machine take a second, and would run for every task.
-lm_eval.evaluator.add_env_info = lm_eval.evaluator.get_git_commit_hash = lambda *_: None
+bound_task_templates()
+quiet_evaluator()
 
 
 @contextmanager

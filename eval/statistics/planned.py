@@ -14,7 +14,7 @@ from rich.text import Text
 
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
-from tsqa.tasks.library import count_documents, evaluated_split
+from tsqa.tasks.identity import count_documents, evaluated_split
 
 _SIZES = Path(__file__).parent / "task_sizes.yaml"
 

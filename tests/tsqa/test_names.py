@@ -160,8 +160,8 @@ from eval import backend, harness
 from tests.token_context import token_context
 from train import tokenize
 from tsqa.recipe import Recipe
-from tsqa.stage import StageContext
-from tsqa.tracking import Tracker
+from tsqa.store.stage import StageContext
+from tsqa.store.tracking import Tracker
 
 sys.addaudithook(audit)
 names = json.loads(sys.argv[3])

@@ -17,8 +17,10 @@ from lm_eval.api.task import ConfigurableTask, TaskConfig
 from lm_eval.utils import apply_template
 
 from tsqa.errors import DataError
-from tsqa.tasks.library import revision_of
-from tsqa.tasks.lm_templates import env
+from tsqa.tasks.identity import revision_of
+from tsqa.tasks.patches import TEMPLATES, bound_task_templates
+
+bound_task_templates()
 
 _KEPT = (
     *("task", "dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset", "process_docs"),
@@ -89,7 +91,7 @@ class TaskSplit:
             template = getattr(self.task.config, key)
             if not isinstance(template, str):
                 continue
-            named = find_undeclared_variables(env.parse(template))
+            named = find_undeclared_variables(TEMPLATES.parse(template))
             unknown = sorted(name for name in named - set(document) if name in str(error))
             if unknown:
                 raise DataError(

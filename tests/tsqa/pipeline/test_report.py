@@ -52,7 +52,7 @@ def labels(tmp_path: Path) -> dict[str, Artifact]:
     write_json(compared / "deltas.json", page_world.make_deltas(recipe, evaluations))
     others = make_artifacts(tmp_path)
     dataset = others["datasets"]["filter"]
-    dataset.manifest.inputs = {"seeds": "s", "generate": "g"}
+    dataset.manifest.inputs.update(seeds="s", generate="g")
     return {
         "seeds:votes=1": invented_artifact(tmp_path, fingerprint="other", summary={}),
         "seeds:votes=5": others["seeds"],

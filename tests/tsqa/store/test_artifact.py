@@ -131,7 +131,7 @@ def test_a_torn_tail_is_cut_off_and_nothing_else(
     path.write_bytes(whole[:kept])
     edge = data.draw(st.integers(1, 80))
     with pytest.MonkeyPatch.context() as patch:  # steps smaller than the file
-        patch.setattr("tsqa.store.artifact._BLOCK", edge)
+        patch.setattr("tsqa.store.jsonl._BLOCK", edge)
         drop_torn_tail(path)
     assert path.read_bytes() == b"".join(lines[: whole[:kept].count(b"\n")])
 
