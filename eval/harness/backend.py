@@ -25,7 +25,7 @@ from tsqa.console import console
 from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
 from tsqa.recipe import EvalSection
 from tsqa.sandbox import need_boundary
-from tsqa.store.process import share_gpus
+from tsqa.store.process import VLLM, share_gpus
 from tsqa.tasks.library import task_library
 from tsqa.tasks.patches import bound_task_templates, quiet_evaluator
 
@@ -121,17 +121,11 @@ def _load_here(settings: ModelSettings, on_progress: Progress) -> Any:
 def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[str, str]]:
     """What each process finds in its environment beside this one's."""
     cores = str(max(1, (os.cpu_count() or 1) // section.processes))
-    shared = {"TOKENIZERS_PARALLELISM": "false"}
+    shared = dict(VLLM) if settings.backend == "vllm" else {"TOKENIZERS_PARALLELISM": "false"}
     each = 1
     if settings.backend == "vllm":
         each = section.tensor_parallel
-        shared |= {
-            # One process: nothing is orphaned.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_CPU_KVCACHE_SPACE": str(section.kv_cache_gib),
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-        }
+        shared["VLLM_CPU_KVCACHE_SPACE"] = str(section.kv_cache_gib)
     if section.processes > 1 and not torch.cuda.is_available():
         # vLLM would bind every process to the same cores.
         shared |= {"OMP_NUM_THREADS": cores, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
