@@ -6,6 +6,7 @@ weight is read into memory (only the heads of the files are), and no pickle is o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
     refuse_differences(found, f"{key} = {origin}")
 
 
-def refuse_differences(found: Any, where: str) -> None:
+def refuse_differences(found: Mapping[str, Iterable[Any]], where: str) -> None:
     """Raise CheckpointError unless transformers found every tensor, and no other, in its shape."""
     kinds = {
         "missing": [str(name) for name in found["missing_keys"]],
@@ -173,7 +174,7 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _shape(size: Any) -> str:
+def _shape(size: Iterable[int]) -> str:
     return "x".join(map(str, size))
 
 

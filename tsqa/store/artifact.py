@@ -48,7 +48,7 @@ class Artifact:
         return self.manifest.summary
 
 
-def fingerprint_of(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def fingerprint_of(stage: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> str:
     """Hash what decides the data: the stage, its data-relevant config, its inputs' fingerprints.
 
     `config` must be plain JSON; anything else raises TypeError rather than hash unstably.
@@ -125,9 +125,9 @@ class Store:
         partial: Path,
         stage: str,
         fingerprint: str,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         inputs: Mapping[str, str],
-        summary: Mapping[str, Any],
+        summary: Mapping[str, object],
     ) -> Artifact:
         """Turn a working directory into the artifact: hashes, manifest, fsync of each, rename."""
         for left in partial.rglob("*.tmp"):  # of a kill between a write and its rename
@@ -157,7 +157,9 @@ class Store:
         shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)
 
 
-def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differing_keys(
+    old: Mapping[str, object], new: Mapping[str, object], prefix: str = ""
+) -> list[str]:
     """Name the leaves at which two configs differ, as `key: old -> new`."""
     lines = []
     for key in sorted({*old, *new}):

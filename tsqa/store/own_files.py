@@ -28,8 +28,7 @@ def read_own(path: Path, shape: type[T]) -> T:
     """The JSON of a file, which is of this shape; DataError otherwise. Nothing is converted."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        adapter: TypeAdapter[Any] = _adapter(cast(Any, shape))
-        adapter.validate_python(value, strict=True)
+        _adapter(cast(Any, shape)).validate_python(value, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(map(str, problem["loc"]))

@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
 
 from datasets.data_files import get_data_patterns
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
@@ -38,7 +37,7 @@ _OURS = ("tsqa", "train", "eval", "lm_eval")
 """Known by their versions."""
 
 
-def task_folder_identity(include: Path) -> dict[str, Any]:
+def task_folder_identity(include: Path) -> dict[str, object]:
     """The content of a folder of tasks, and of all outside of it that its tasks reach."""
     inside = {file.resolve() for file in files_below(include)}
     reached = _reached(include)
@@ -77,7 +76,7 @@ def _reached(include: Path) -> set[Path]:
     return {file.resolve() for file in found if file.is_file()}
 
 
-def _files_of_config(config: Mapping[str, Any]) -> Iterator[Path]:
+def _files_of_config(config: Mapping[str, object]) -> Iterator[Path]:
     """The data and the code that a task, or a group with the tasks inside it, names."""
     for inner in _mappings(config):
         for key in _DATA_KEYS:
@@ -123,7 +122,7 @@ def _shared_roots() -> set[Path]:
     return {Path("/"), Path.home(), Path(tempfile.gettempdir()).resolve()}
 
 
-def _base_of(config: Mapping[str, Any]) -> list[Path]:
+def _base_of(config: Mapping[str, object]) -> list[Path]:
     """The folders that names of data files may be relative to."""
     given = config.get("dataset_kwargs")
     folder = given.get("data_dir") if isinstance(given, Mapping) else None
@@ -131,7 +130,7 @@ def _base_of(config: Mapping[str, Any]) -> list[Path]:
     return [Path(), *(Path(name).expanduser() for name in named if Path(name).is_dir())]
 
 
-def _mappings(value: Any, seen: set[int] | None = None) -> Iterator[Mapping[str, Any]]:
+def _mappings(value: object, seen: set[int] | None = None) -> Iterator[Mapping[str, object]]:
     """Every mapping below, each once: an alias may stand for it at many places."""
     seen = set() if seen is None else seen
     if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen:
@@ -144,7 +143,7 @@ def _mappings(value: Any, seen: set[int] | None = None) -> Iterator[Mapping[str,
 
 
 def _leaves(
-    value: Any, key: str, seen: set[tuple[int, str]] | None = None
+    value: object, key: str, seen: set[tuple[int, str]] | None = None
 ) -> Iterator[tuple[str, str]]:
     """(the nearest named key, text) of every text below, each once."""
     seen = set() if seen is None else seen

@@ -8,28 +8,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
 """`dataset_path`s that are not a dataset but a format of `data_files`."""
 
 
-def evaluated_split(config: Mapping[str, Any]) -> str | None:
+def evaluated_split(config: Mapping[str, object]) -> str | None:
     """The split lm-eval scores: test where there is one, else validation."""
     split = config.get("test_split") or config.get("validation_split")
     return str(split) if split else None
 
 
-def data_files(config: Mapping[str, Any]) -> dict[str, list[Path]]:
+def data_files(config: Mapping[str, object]) -> dict[str, list[Path]]:
     """Split -> its local files, for tasks over local files (`dataset_path: json`).
 
     However they are given: one name, a list, a pattern, or any of these for each split.
     """
-    given = config.get("dataset_kwargs") or {}
-    files = given.get("data_files") or {}
+    given = config.get("dataset_kwargs")
+    options = given if isinstance(given, Mapping) else {}
+    files = options.get("data_files") or {}
     if not isinstance(files, Mapping):
         files = {"train": files}
-    folder = given.get("data_dir")
+    folder = options.get("data_dir")
     bases = [Path(str(folder)).expanduser() if folder else Path()]
     found = {}
     for split, names in files.items():
@@ -42,18 +42,18 @@ def data_files(config: Mapping[str, Any]) -> dict[str, list[Path]]:
     return found
 
 
-def split_files(config: Mapping[str, Any], split: str | None) -> list[Path]:
+def split_files(config: Mapping[str, object], split: str | None) -> list[Path]:
     """The local files of a split; those of `train` for `train[:10%]`."""
     return data_files(config).get(str(split).split("[")[0], [])
 
 
-def is_local(config: Mapping[str, Any], split: str) -> bool:
+def is_local(config: Mapping[str, object], split: str) -> bool:
     """Whether a split is read from files or a folder of this machine."""
     folder = Path(str(config.get("dataset_path")))
     return bool(split_files(config, split)) or folder.is_dir()
 
 
-def count_documents(config: Mapping[str, Any], split: str | None) -> int | None:
+def count_documents(config: Mapping[str, object], split: str | None) -> int | None:
     """Documents of a split's local files, JSONL or parquet; None where they cannot be counted."""
     counts = [_count_rows(file) for file in split_files(config, split)]
     whole = [count for count in counts if count is not None]
@@ -103,7 +103,7 @@ def _matched(pattern: str, base: Path) -> list[Path]:
         return []
 
 
-def split_identity(config: Mapping[str, Any], split: str) -> tuple[str, ...]:
+def split_identity(config: Mapping[str, object], split: str) -> tuple[str, ...]:
     """What makes two splits the same documents: the files, or the dataset, its subset and split.
 
     A dataset of the hub is known by the last part of its id: `gsm8k` and `openai/gsm8k` are one.
@@ -120,7 +120,8 @@ def split_identity(config: Mapping[str, Any], split: str) -> tuple[str, ...]:
     if Path(path).is_dir():
         subset = config.get("dataset_name") or "default"
         return ("folder", str(Path(path).resolve()), str(subset), split.split("[")[0])
-    return dataset_identity(path, config.get("dataset_name"), split)
+    subset = config.get("dataset_name")
+    return dataset_identity(path, None if subset is None else str(subset), split)
 
 
 def dataset_identity(path: str, subset: str | None, split: str) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ def dataset_identity(path: str, subset: str | None, split: str) -> tuple[str, ..
     return ("dataset", path.rsplit("/", 1)[-1].casefold(), subset or "default", split.split("[")[0])
 
 
-def revision_of(info: Any) -> str:
+def revision_of(info: object) -> str:
     """The commit a hub dataset came from, read off its file names; empty when not on the hub."""
     for url in getattr(info, "download_checksums", None) or {}:
         _, at, rest = str(url).partition("@")

@@ -178,7 +178,7 @@ def test_a_stopped_worker_is_named_and_not_waited_for_for_ever(
     """A stand-in for vLLM that stops itself before it is ready."""
     monkeypatch.setattr(vllm, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(vllm, "_STOPPED_SECONDS", 0.5)
-    monkeypatch.setattr(vllm, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(vllm_process, "_END_SECONDS", 0.2)
     stops = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
     monkeypatch.setattr(vllm_process, "_command", lambda writer: [sys.executable, "-c", stops])
     (tmp_path / "config.json").write_text("{}")
@@ -192,7 +192,7 @@ def test_a_worker_that_ends_while_its_children_hold_the_pipe_is_a_death(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vllm, "_LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(vllm, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(vllm_process, "_END_SECONDS", 0.2)
     forks = "import os, time; os.fork() or time.sleep(30); os._exit(3)"
     monkeypatch.setattr(vllm_process, "_command", lambda writer: [sys.executable, "-c", forks])
     (tmp_path / "config.json").write_text("{}")
