@@ -70,7 +70,8 @@ _FIXES = (
 
 def one_line(text: str) -> str:
     """A message of another program: on one line, short, printable, without secrets."""
-    printable = "".join(c if c.isprintable() else " " for c in redact(text)[: 8 * _LONGEST])
+    shown = redact(text[: 64 * _LONGEST])[: 8 * _LONGEST]
+    printable = "".join(c if c.isprintable() else " " for c in shown)
     return " ".join(printable.split())[:_LONGEST]
 
 

@@ -29,7 +29,7 @@ from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.secrets import redact_data, split_url
 from tsqa.teachers import TEACHER_KEY, Completion, Request, failed
-from tsqa.teachers.connection import Connection, read_key
+from tsqa.teachers.connection import Connection, ReplyTooLongError, read_key
 from tsqa.teachers.content import read_reply
 from tsqa.teachers.endpoint_errors import (
     PassingError,
@@ -255,6 +255,8 @@ class EndpointEngine:
         except openai.OpenAIError as error:
             if system_errno(error) in (errno.EMFILE, errno.ENFILE):
                 raise self._explain_end(OSError(cause_of(error))) from error
+            if isinstance(error.__cause__, ReplyTooLongError):
+                raise PassingError(str(error.__cause__)) from error
             endpoint.rest(_FIRST_WAIT)
             raise PassingError(f"connection lost: {cause_of(error)}", is_outage=True) from error
         except Exception as error:  # noqa: BLE001 - text that cannot be sent stops only itself
