@@ -75,7 +75,7 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
         )
     except TsqaError:
         raise
-    except Exception as error:  # transformers and safetensors have many of their own
+    except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(
             f"{key} = {origin}: cannot be loaded: {type(error).__name__}: {_first_line(error)}",
             "its files are damaged or not all there: copy or download it again",
@@ -103,7 +103,7 @@ def refuse_differences(found: Mapping[str, Iterable[Any]], where: str) -> None:
     if problems:
         raise CheckpointError(
             f"{where}: its weights are not those of its config.json: {'; '.join(problems)}",
-            "copy or download the model again; a missing tensor would be made up at random",
+            "copy or download the model again; a missing tensor would get random values",
         )
 
 
@@ -133,7 +133,7 @@ def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
 
 
 def check_positions(config: Any, length: int, key: str) -> None:
-    """Refuse rows or prompts longer than the positions that a model was made for."""
+    """Refuse rows or prompts longer than the positions of a model."""
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and length > positions:
         raise RecipeError(

@@ -1,6 +1,6 @@
 """Names on the model hub, pinned to the commit that they meant when these runs first used them.
 
-Promises: a pinned id means the same files ever after, with or without a network; asking takes
+Guarantees: a pinned id means the same files ever after, with or without a network; asking takes
 seconds at most, and once a process; what could not be asked is said to be unpinned.
 """
 

@@ -1,8 +1,8 @@
 """The stage contract: an artifact is a directory that appears whole or not at all.
 
-Promises: the same fingerprint is the same data; a kill at any moment leaves either the finished
+Guarantees: the same fingerprint is the same data; a kill at any moment leaves either the finished
 directory or a `.partial` one that the next run continues; nothing is ever overwritten; what is
-found is what was written, or an error that names the file.
+read is what was written, or an error names the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXPORTED = "exported.json"
 LOCK_SECONDS = "TSQA_LOCK_SECONDS"
 """Environment: how long to wait for another process that works on the same artifact."""
 _FORMAT = 2
-"""Of manifests and of what identifies a file: raise it when an older artifact cannot be read."""
+"""Version of manifests and file identities: raise it when an older artifact cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Store:
         return self.root / stage / fingerprint
 
     def partial_path_of(self, stage: str, fingerprint: str) -> Path:
-        """Where the artifact is made, until it is whole."""
+        """Where the artifact is built until it is complete."""
         return self.root / stage / f"{fingerprint}.partial"
 
     def find(self, stage: str, fingerprint: str, check: Check = "cheap") -> Artifact | None:

@@ -1,7 +1,7 @@
-"""What a file or folder is, wherever it lies: the names within it and every byte.
+"""The identity of a file or folder, wherever it is: the names within it and every byte.
 
-Promises: two places with the same content are the same, a byte that differs anywhere makes another
-identity; caches that tools leave behind do not count.
+Guarantees: two copies of the same content have the same identity, a byte that differs anywhere
+changes it; caches that tools leave behind do not count.
 """
 
 from __future__ import annotations

@@ -88,10 +88,10 @@ def drop_torn_tail(path: Path) -> None:
 
 
 class JsonlIndex:
-    """What a file held when it was opened; keeps it open, so close it.
+    """The records of a file at the time it was opened, 16 bytes of memory each; close it.
 
-    A line that is no record with an id is an error. With `is_whole`, one that is not, or that this
-    does not accept, is passed over, and counted in `damaged`.
+    A line that is not a record with an id is an error. With `is_whole`, such a line, and one that
+    `is_whole` rejects, is skipped and counted in `damaged`.
     """
 
     def __init__(
@@ -124,8 +124,8 @@ class JsonlIndex:
         """The first record of an id, or None."""
         key = np.uint64(hash_text(record_id))
         first, end = np.searchsorted(self._keys, key), np.searchsorted(self._keys, key, "right")
-        for place in range(int(first), int(end)):
-            self._handle.seek(int(self._offsets[place]))
+        for index in range(int(first), int(end)):
+            self._handle.seek(int(self._offsets[index]))
             record: dict[str, Any] = json.loads(self._handle.readline())
             if record["id"] == record_id:
                 return record

@@ -1,8 +1,8 @@
 """The manifest of an artifact: what it is, and the size and hash of each of its files.
 
-Promises: a manifest that is returned has every field with the type it is used by, and is as it was
-written, down to the last digit of a score; a file that is damaged, gone, or there although no
-stage wrote it is an error with its name.
+Guarantees: a manifest that is returned has every field with its declared type, and is unchanged
+since it was written, down to the last digit of a score; a file that is damaged, missing, or
+present although no stage wrote it is an error with its name.
 """
 
 from __future__ import annotations

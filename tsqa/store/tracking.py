@@ -1,6 +1,6 @@
 """One W&B run per stage; a W&B failure never stops a run, and manifests hold what W&B gets.
 
-Promises: online when logged in, offline otherwise, disabled on request; a run id is a pure
+Guarantees: online when logged in, offline otherwise, disabled on request; a run id is a pure
 function of the artifact, so that a resumed stage continues its own run; a server that cannot be
 reached is waited for once, then the rest of the run is tracked offline, for `wandb sync`.
 """
@@ -142,7 +142,7 @@ class Tracker:
         self._try(send)
 
     def plot(self, name: str, figure: Mapping[str, object]) -> None:
-        """Log a plotly figure, given as its JSON."""
+        """Log a plotly figure from its JSON."""
 
         def send(run: Run) -> None:
             import plotly.graph_objects
@@ -204,12 +204,12 @@ class Tracker:
 @contextmanager
 def _redacted_arguments() -> Iterator[None]:
     """W&B keeps the command line, and an override may hold a login."""
-    given = sys.argv
-    sys.argv = [redact(argument) for argument in given]
+    original = sys.argv
+    sys.argv = [redact(argument) for argument in original]
     try:
         yield
     finally:
-        sys.argv = given
+        sys.argv = original
 
 
 def _forget_service() -> None:

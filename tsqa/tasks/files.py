@@ -1,8 +1,8 @@
-"""Every file that the tasks of a folder are made of, as lm-eval and `datasets` would find them.
+"""Every file that the tasks of a folder use, found the way lm-eval and `datasets` find them.
 
-Promises: lm-eval's own index says which YAML files there are, what they include and which functions
-they call, and `datasets` which files a pattern names; a module counts with all that it imports
-from outside of installed packages; nothing is downloaded and no code of a task runs.
+Guarantees: lm-eval's own index finds the YAML files, what they include and which functions they
+call, and `datasets` the files of a pattern; a module counts with all that it imports from outside
+of installed packages; nothing is downloaded and no code of a task runs.
 """
 
 from __future__ import annotations

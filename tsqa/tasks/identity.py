@@ -22,7 +22,7 @@ def evaluated_split(config: Mapping[str, object]) -> str | None:
 def data_files(config: Mapping[str, object]) -> dict[str, list[Path]]:
     """Split -> its local files, for tasks over local files (`dataset_path: json`).
 
-    However they are given: one name, a list, a pattern, or any of these for each split.
+    In every form: one name, a list, a pattern, or any of these for each split.
     """
     given = config.get("dataset_kwargs")
     options = given if isinstance(given, Mapping) else {}

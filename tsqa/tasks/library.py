@@ -1,6 +1,6 @@
 """The one door to lm-eval's task registry: read a task's configuration, then one of its splits.
 
-Promises: a configuration is read without touching any data, so that a wrong choice of split is
+Guarantees: a configuration is read without touching any data, so that a wrong choice of split is
 refused before a download; only the split asked for is read, and its documents are rendered by the
 task itself; a broken local data file is named with its line and reason.
 """
@@ -114,7 +114,7 @@ class TaskLibrary:
     def resolved(self, name: str) -> dict[str, Any]:
         """The configuration with the `!function` references that rendering needs imported.
 
-        Those of the metrics stay as they are: they need packages that no seed does.
+        Those of the metrics stay references: they need packages that no seed does.
         """
         config = self.config(name)
         for key in FUNCTION_KEYS:
@@ -123,7 +123,7 @@ class TaskLibrary:
         return config
 
     def imported(self, name: str, what: str, value: Any) -> Any:
-        """The function that a `!function` reference of a task names; any other value as it is."""
+        """The function that a `!function` reference of a task names; any other value unchanged."""
         from lm_eval.tasks._yaml_loader import _import_func_in_yml
 
         # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
@@ -173,7 +173,7 @@ class TaskLibrary:
         if name in within:
             raise DataError(
                 f"{self._origin}: the groups {' > '.join((*within, name))} go in a circle",
-                "take the group out of its own members",
+                "remove the group from its members",
             )
         if entry.kind == Kind.TAG:
             index = self.manager.task_index

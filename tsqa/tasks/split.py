@@ -1,6 +1,6 @@
 """One split of one lm-eval task: its documents, rendered by the task's own configuration.
 
-Promise: nothing else of the task is read: no other split, no few-shot pool (which lm-eval holds
+Guarantees: nothing else of the task is read: no other split, no few-shot pool (which lm-eval holds
 in memory whole), no metric. Imported only where documents are needed; lm-eval is heavy.
 """
 

@@ -1,6 +1,6 @@
 """A model that is asked: where it is, in which form, what it costs. Teachers and judges alike.
 
-Promises: a request is known by the hash of all that decides its completion, so that a run killed
+Guarantees: a request is known by the hash of all that decides its completion, so that a run killed
 anywhere asks only for what is missing; the engine starts with the first request that is.
 """
 

@@ -89,7 +89,7 @@ def _read_record(record: Mapping[str, Any]) -> tuple[Completion, float]:
 
 
 def _unfinished_beside(path: Path) -> list[Path]:
-    """Logs of the same name in unfinished artifacts beside that of `path`."""
+    """Logs of the same name in other unfinished artifacts of the same stage."""
     folder = path.parent
     if folder.suffix != _PARTIAL:
         return []

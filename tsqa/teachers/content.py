@@ -23,7 +23,7 @@ _MOST_TOKENS = 10**9
 
 
 def read_reply(request: Request, body: str) -> Completion:
-    """The completion that a body holds; PassingError where it is none."""
+    """The completion that a body holds; PassingError if it cannot be read."""
     try:
         reply = json.loads(body)
         choice = reply["choices"][0]
@@ -74,7 +74,7 @@ def _completed(text: object) -> str:
 
 
 def _tokens(value: object) -> int:
-    """A count as the endpoint gives it; 0 for what is none."""
+    """A count of the endpoint's; 0 for anything that is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
     return int(value) if 0 <= value <= _MOST_TOKENS else 0  # nan is not

@@ -1,6 +1,6 @@
 """OpenAI-compatible endpoints as a teacher: `vllm serve` or any other, one URL or several.
 
-Promises: 429, 5xx, timeouts, lost connections and unreadable answers are tried again, those that
+Guarantees: 429, 5xx, timeouts, lost connections and unreadable answers are tried again, those that
 tell of an outage for a while and not without a word, and a request that waits for its next try
 takes no place among those in flight; a request that fails for good is a completion with its
 reason; a wrong key, model or URL, an empty account and a redirect raise RefusedError. Tries are

@@ -3,7 +3,7 @@
 A job is a generator: it yields the requests it wants answered together, gets their completions,
 and may ask again; what it returns is its result.
 
-Promises: results come in the order of the jobs, whatever order the engine finishes in; at most
+Guarantees: results come in the order of the jobs, whatever order the engine finishes in; at most
 1.1 x the engine's capacity is in flight (more queueing costs throughput: see ray-project/ray#52634
 for the measurements); a finished request is on disk before its job goes on, so a kill loses only
 what was in flight; memory does not grow with the number of jobs. A dead engine is started again
@@ -43,7 +43,7 @@ _LOOKAHEAD = 16_384
 
 @dataclass
 class Usage:
-    """What a teacher was asked and gave, over all attempts of the run."""
+    """Requests and tokens of a teacher, over all attempts of the run."""
 
     requests: int = 0
     prompt_tokens: int = 0
