@@ -28,8 +28,8 @@ from train.checkpoints.manifest import CheckpointManifest, RunState
 from train.checkpoints.unpickling import is_refusal, only_data, refusal
 from train.data.plan import MixturePlan
 from tsqa.errors import CheckpointError, DataError, first_line
-from tsqa.store.artifact import write_json
-from tsqa.store.readers import read_own
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine

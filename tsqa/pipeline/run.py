@@ -25,10 +25,11 @@ from tsqa.pipeline.graph import Node, build_graph, changed_since, trained_node
 from tsqa.pipeline.model_uses import check_use, model_uses
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
 from tsqa.shipped import LAUNCH_CONFIG
-from tsqa.store.artifact import Artifact, Store, differing_keys, write_json
+from tsqa.store.artifact import Artifact, Store, differing_keys
+from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import Check
+from tsqa.store.own_files import Stages, read_own
 from tsqa.store.process import die_with_parent
-from tsqa.store.readers import Stages, read_own
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -71,7 +72,7 @@ class Pipeline:
     def latest(self, stage: str) -> Artifact | None:
         """The artifact of a stage that was finished last, of whatever recipe."""
         made = self.finished_of(stage)
-        return max(made, key=lambda a: str(a.manifest["created"]), default=None)
+        return max(made, key=lambda a: a.manifest.created, default=None)
 
     def finished_of(self, stage: str) -> list[Artifact]:
         """Every finished artifact of a stage that is whole, of whatever recipe."""
@@ -360,12 +361,12 @@ class Pipeline:
             old = self.store.find(node.stage, str(previous))
         if old is None:
             return
-        for line in differing_keys(old.manifest["config"], node.config):
+        for line in differing_keys(old.manifest.config, node.config):
             console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
         # A comparison names some inputs by their fingerprints: these say nothing beside the arms.
         before, now = (
             {role: fingerprint for role, fingerprint in given.items() if fingerprint not in role}
-            for given in (old.manifest["inputs"], node.input_fingerprints)
+            for given in (old.manifest.inputs, node.input_fingerprints)
         )
         inputs = differing_keys(before, now, "input ")
         for line in inputs:

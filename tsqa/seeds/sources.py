@@ -31,12 +31,8 @@ from tsqa.seeds.leaks import find_leak, find_obstacle
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
 from tsqa.store.identity import file_identity
 from tsqa.store.stage import StageContext
-from tsqa.tasks.library import (
-    TaskLibrary,
-    evaluated_split,
-    split_files,
-    task_library,
-)
+from tsqa.tasks.identity import evaluated_split, split_files
+from tsqa.tasks.library import TaskLibrary, task_library
 
 if TYPE_CHECKING:
     from tsqa.tasks.split import TaskSplit
