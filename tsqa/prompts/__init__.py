@@ -30,7 +30,8 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.prompts.sample import Role as Role
 from tsqa.prompts.sample import sample
 from tsqa.recipe import AnswerKind, Enrichment
-from tsqa.sandbox.templates import BoundedEnvironment, rendering
+from tsqa.sandbox.template_bounds import rendering
+from tsqa.sandbox.templates import BoundedEnvironment
 from tsqa.store.identity import FileIdentity, file_identity
 
 Form = Literal["chat", "completion"]

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
+from tsqa.errors import first_line
 from tsqa.store.process import die_with_parent
 from tsqa.teachers import Completion, Request
 from tsqa.teachers.chat_form import merge_system
@@ -98,7 +99,7 @@ class Worker:
             self._engine.add_request(request.id, prompt, params)
         except Exception as error:  # noqa: BLE001 - a bad request must not stop the others
             self._engine.abort_request([request.id])  # it may be half queued
-            return Completion(request.id, "", len(tokens), 0, f"error: {_first_line(error)}")
+            return Completion(request.id, "", len(tokens), 0, f"error: {first_line(error)}")
         return None
 
     def _tokenize(self, prompt: str, messages: str) -> tuple[int, ...]:
@@ -176,11 +177,6 @@ def _read_output(output: RequestOutput) -> Completion:
         reason = f"error: vLLM ended the request ({reason})"
     prompt_tokens, output_tokens = len(output.prompt_token_ids), len(generated.token_ids)
     return Completion(output.request_id, generated.text, prompt_tokens, output_tokens, reason)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _read(inbox: SimpleQueue[str]) -> None:
