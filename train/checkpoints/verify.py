@@ -22,10 +22,10 @@ from train.checkpoints.checkpoint import MANIFEST
 from train.checkpoints.export import export_checkpoint
 from tsqa.errors import CheckpointError, EngineError
 from tsqa.hub.model_folder import check_files, refuse_differences
+from tsqa.store.process import VLLM, child_environment
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-from tsqa.store.process import VLLM, child_environment
 
 TOLERANCE = 1e-3
 """Nats by which two engines may differ on the log-probability of a token, both in float32."""

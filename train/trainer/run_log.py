@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tsqa.store.atomic import write_text
 from tsqa.store.own_files import damaged
 from tsqa.store.tracking import Tracker
 
@@ -46,9 +47,7 @@ def drop_lines_after(path: Path, step: int) -> None:
         return
     whole = [line for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
     kept = [line for n, line in enumerate(whole, 1) if _step_of(path, n, line) <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(b"".join(kept))
-    temporary.replace(path)
+    write_text(path, b"".join(kept).decode())
 
 
 def _step_of(path: Path, number: int, line: bytes) -> int:

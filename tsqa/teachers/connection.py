@@ -43,13 +43,15 @@ class _Client(openai.DefaultAsyncHttpxClient):
         finally:
             await reply.aclose()
         # Versions of openai differ in the package that their responses come from.
-        return type(reply)(
+        whole = type(reply)(
             reply.status_code,
             headers=[(k, v) for k, v in reply.headers.multi_items() if k != "content-encoding"],
             content=bytes(body),
             request=reply.request,
             extensions=reply.extensions,
         )
+        whole.encoding = "utf-8"  # JSON always is; a server may name a charset that is no text
+        return whole
 
 
 def read_key(section: TeacherSection, key: str) -> str:

@@ -26,6 +26,11 @@ from tsqa.teachers import TEACHER_KEY
 _LOG_LINES = 15
 _END_SECONDS = 5.0
 _FIXES = (
+    (("too many open files",), "raise the limit of open files: ulimit -n"),
+    (
+        ("can't start new thread", "failed to map segment", "resource temporarily unavailable"),
+        "raise the limits of this process: ulimit -v (memory) and ulimit -u (threads)",
+    ),
     (
         ("no available memory for the cache", "larger than the available kv cache", "kv cache is"),
         "raise {key}.kv_cache_gib, or lower {key}.max_model_len",

@@ -248,6 +248,13 @@ def test_the_worker_dies_with_its_parent() -> None:
     assert gone or child.status() == psutil.STATUS_ZOMBIE
 
 
+def test_likely_fixes_name_the_limits_of_the_process() -> None:
+    opened = ["OSError: [Errno 24] Too many open files: '/models/m/config.json'"]
+    assert "ulimit -n" in likely_fix(opened, 1)
+    assert "ulimit -v" in likely_fix(["ImportError: lib.so: failed to map segment from it"], 1)
+    assert "ulimit -u" in likely_fix(["RuntimeError: can't start new thread"], 1)
+
+
 def test_likely_fixes_name_recipe_keys() -> None:
     assert "kv_cache_gib" in likely_fix(["ValueError: No available memory for the cache blocks"], 1)
     assert "kv_cache_gib" in likely_fix(["nothing special"], -9)
