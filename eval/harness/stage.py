@@ -1,7 +1,7 @@
 """Evaluate one checkpoint with lm-eval: one score per document, one primary metric per task.
 
-Promises: one primary metric per task, fixed by the task alone (see `eval.metrics`), and it is the
-plain mean of its documents' scores, since the statistics resample documents.
+Promises: one primary metric per task, fixed by the task alone (see `eval.harness.metrics`), and it
+is the plain mean of its documents' scores, since the statistics resample documents.
 A killed run goes on with the first task that was not finished; finished scores do not change. What
 another evaluation scored with the same checkpoint, settings and backend is not scored again.
 """
@@ -25,8 +25,9 @@ from tsqa.console import console, progress_bar
 from tsqa.errors import CheckpointError, DataError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import EvalSection, file_name, needed
-from tsqa.store.artifact import EXPORTED, Artifact, Store, write_json
-from tsqa.store.readers import read_own, read_own_table
+from tsqa.store.artifact import EXPORTED, Artifact, Store
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own, read_own_table
 from tsqa.store.stage import StageContext
 
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
@@ -207,15 +208,13 @@ def _known_parts(
     context: StageContext, names: Collection[str], backend: str
 ) -> dict[str, dict[str, Any]]:
     """Of these tasks those that a finished evaluation of the same checkpoint holds."""
-    inputs = {
-        role: artifact.manifest.get("fingerprint") for role, artifact in context.inputs.items()
-    }
+    inputs = {role: artifact.fingerprint for role, artifact in context.inputs.items()}
     found: dict[str, dict[str, Any]] = {}
     stage = context.out.parent
     store = Store(stage.parent)
     for artifact in store.finished(stage.name) if context.config else ():
-        same = _without_tasks(artifact.manifest["config"]) == _without_tasks(context.config)
-        if not same or artifact.manifest["inputs"] != inputs:
+        same = _without_tasks(artifact.manifest.config) == _without_tasks(context.config)
+        if not same or artifact.manifest.inputs != inputs:
             continue
         try:
             store.find(stage.name, artifact.fingerprint)

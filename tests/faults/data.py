@@ -24,7 +24,7 @@ from tsqa import seeds
 from tsqa.errors import TsqaError
 from tsqa.prompts import load_prompts
 from tsqa.recipe import DatasetSection, EvalSection, SeedsSection
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 
 OPTIONS = ["iron", "wood", "salt"]
 COLUMNS = {"question": "q", "answer": "a", "choices": "options"}

@@ -28,13 +28,13 @@ from train.checkpoints.manifest import CheckpointManifest, RunState
 from train.checkpoints.unpickling import is_refusal, only_data, refusal
 from train.data.plan import MixturePlan
 from tsqa.errors import CheckpointError, DataError, first_line
-from tsqa.store.artifact import write_json
-from tsqa.store.readers import read_own
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-logger = logging.getLogger("train.checkpoint")
+logger = logging.getLogger(__name__)
 MANIFEST = "checkpoint.json"
 TAG = "state"
 _READERS = 4

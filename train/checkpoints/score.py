@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from tsqa.store.jsonl import write_json
+
 
 def main(folder: str, asked: Path, answered: Path) -> None:
     """Serve the model in float32 and write the scores whole or not at all."""
@@ -32,9 +34,7 @@ def main(folder: str, asked: Path, answered: Path) -> None:
     for tokens, output in zip(prompts, outputs, strict=True):
         entries = zip(tokens[1:], output.prompt_logprobs[1:], strict=True)
         scores.append([entry[token].logprob for token, entry in entries])
-    temporary = answered.with_suffix(".tmp")
-    temporary.write_text(json.dumps(scores), encoding="utf-8")
-    temporary.replace(answered)
+    write_json(answered, scores)
 
 
 if __name__ == "__main__":

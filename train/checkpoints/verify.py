@@ -25,6 +25,7 @@ from tsqa.hub.model_folder import check_files, refuse_differences
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+from tsqa.store.process import VLLM, child_environment
 
 TOLERANCE = 1e-3
 """Nats by which two engines may differ on the log-probability of a token, both in float32."""
@@ -155,9 +156,7 @@ def _score_with_vllm(folder: Path, prompts: torch.Tensor, scratch: Path) -> torc
     """The same by vLLM, in another process."""
     asked, answered = scratch / "prompts.json", scratch / "scores.json"
     asked.write_text(json.dumps(prompts.tolist()), encoding="utf-8")
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
-    # In one process, so that nothing is left to shut down when the scores are written.
-    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    cache = {"VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1")}
     command = [
         sys.executable,
         "-m",
@@ -167,7 +166,12 @@ def _score_with_vllm(folder: Path, prompts: torch.Tensor, scratch: Path) -> torc
         str(answered),
     ]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, errors="replace", check=False
+        command,
+        env=child_environment(VLLM, cache),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if not answered.is_file():
         shown = "\n    ".join((done.stdout + done.stderr).strip().splitlines()[-8:])

@@ -29,7 +29,7 @@ from train.data.sources import BadRecord, Document, Piece, read_documents
 from train.data.token_files import Counts, ShardCounts
 from tsqa.errors import DataError
 from tsqa.recipe import SourceSection, file_name
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 Check = Callable[[Sequence[str]], Sequence[str | None]]
 """Per text the reason to drop it, or None. Picklable: every process gets a copy."""

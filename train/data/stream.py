@@ -30,7 +30,7 @@ from train.data.megatron import Tokens, TokenType
 from train.data.plan import MixturePlan
 from train.data.shards import stem_of, with_suffix
 from train.data.token_files import TokenSources
-from tsqa.store.readers import damaged, read_own
+from tsqa.store.own_files import damaged, read_own
 
 IGNORED = -100
 _READ_AHEAD = 4

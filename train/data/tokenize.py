@@ -44,9 +44,9 @@ from tsqa.decontaminate.load import load_evaluated
 from tsqa.errors import DataError, EngineError
 from tsqa.hub.model_folder import vocabulary_size
 from tsqa.recipe import MixtureSection, SourceSection, needed, stream_check
-from tsqa.store.artifact import read_jsonl, write_json
+from tsqa.store.jsonl import read_jsonl, write_json
+from tsqa.store.own_files import read_own
 from tsqa.store.process import die_with_parent
-from tsqa.store.readers import read_own
 from tsqa.store.stage import StageContext
 
 _COPY_BYTES = 8 << 20

@@ -32,8 +32,9 @@ from train.trainer.summary import TrainSummary, summarise
 from train.trainer.throughput import Meters
 from tsqa.console import console, progress_bar
 from tsqa.recipe import curve_points, needed
-from tsqa.store.artifact import EXPORTED, write_json
-from tsqa.store.readers import read_own
+from tsqa.store.artifact import EXPORTED
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 from tsqa.store.stage import StageContext
 
 if TYPE_CHECKING:

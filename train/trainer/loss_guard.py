@@ -18,7 +18,7 @@ from train.data.stream import TokenStore
 from train.trainer.loss_totals import StepSums
 from train.trainer.step import Stepper
 from tsqa.errors import EngineError
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 BAD_BATCH = "bad_batch.json"
 _SHOWN = 3

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsqa.store.readers import damaged
+from tsqa.store.own_files import damaged
 from tsqa.store.tracking import Tracker
 
 METRICS = "metrics.jsonl"

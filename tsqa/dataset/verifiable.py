@@ -21,7 +21,7 @@ from tsqa.dataset.files import read_curated
 from tsqa.recipe import CodeSection
 from tsqa.records.votes import same_answer
 from tsqa.sandbox.code import run_tests
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.text.sameness import answer_key, option_form
 
 _READ = [

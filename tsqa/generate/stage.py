@@ -27,7 +27,7 @@ from tsqa.recipe import AnswerKind, GenerateSection, TeacherSection, needed
 from tsqa.records.candidate import read_candidate
 from tsqa.records.seed import Seed, read_seed
 from tsqa.sandbox.code import code_boundary
-from tsqa.store.artifact import read_jsonl, write_jsonl
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.teachers.client import Asker, open_asker

@@ -6,6 +6,7 @@ weight is read into memory (only the heads of the files are), and no pickle is o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
         )
     except TsqaError:
         raise
-    except Exception as error:  # transformers and safetensors have many of their own
+    except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(
             f"{key} = {origin}: cannot be loaded: {type(error).__name__}: {first_line(error)}",
             "its files are damaged or not all there: copy or download it again",
@@ -84,7 +85,7 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
     refuse_differences(found, f"{key} = {origin}")
 
 
-def refuse_differences(found: Any, where: str) -> None:
+def refuse_differences(found: Mapping[str, Iterable[Any]], where: str) -> None:
     """Raise CheckpointError unless transformers found every tensor, and no other, in its shape."""
     kinds = {
         "missing": [str(name) for name in found["missing_keys"]],
@@ -102,7 +103,7 @@ def refuse_differences(found: Any, where: str) -> None:
     if problems:
         raise CheckpointError(
             f"{where}: its weights are not those of its config.json: {'; '.join(problems)}",
-            "copy or download the model again; a missing tensor would be made up at random",
+            "copy or download the model again; a missing tensor would get random values",
         )
 
 
@@ -132,7 +133,7 @@ def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
 
 
 def check_positions(config: Any, length: int, key: str) -> None:
-    """Refuse rows or prompts longer than the positions that a model was made for."""
+    """Refuse rows or prompts longer than the positions of a model."""
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and length > positions:
         raise RecipeError(
@@ -168,7 +169,7 @@ def load_tokenizer(origin: str, key: str, trust_remote_code: bool = False) -> An
         ) from error
 
 
-def _shape(size: Any) -> str:
+def _shape(size: Iterable[int]) -> str:
     return "x".join(map(str, size))
 
 

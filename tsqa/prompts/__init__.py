@@ -32,7 +32,7 @@ from tsqa.prompts.sample import sample
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.sandbox.template_bounds import rendering
 from tsqa.sandbox.templates import BoundedEnvironment
-from tsqa.store.identity import file_identity
+from tsqa.store.identity import FileIdentity, file_identity
 
 Form = Literal["chat", "completion"]
 PromptKind = Literal[AnswerKind, "reading", "any"]
@@ -134,7 +134,7 @@ class PromptSet:
     name: str
     prompts: Mapping[str, Prompt]
     """By kind; every answer kind and `reading` has one."""
-    identity: list[dict[str, Any]]
+    identity: list[FileIdentity]
     """File identities of its files and of all that they import, for fingerprints."""
 
     def of(self, kind: AnswerKind, has_context: bool) -> Prompt:

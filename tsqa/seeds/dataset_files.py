@@ -24,7 +24,7 @@ from tsqa.seeds.document import Origin, Rejected, Unusable, make_seed
 from tsqa.seeds.leaks import looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.identity import file_identity
-from tsqa.tasks.library import dataset_identity, revision_of
+from tsqa.tasks.identity import dataset_identity, revision_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

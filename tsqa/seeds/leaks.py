@@ -16,7 +16,8 @@ import jinja2.meta
 
 from tsqa.records.seed import Seed
 from tsqa.seeds.document import content_key
-from tsqa.tasks.library import TaskLibrary, evaluated_split, split_identity, task_library
+from tsqa.tasks.identity import evaluated_split, split_identity
+from tsqa.tasks.library import TaskLibrary, task_library
 from tsqa.text.sameness import Hashed
 
 MAX_SHARED = 0.2

@@ -17,7 +17,8 @@ from tsqa.errors import DataError
 from tsqa.seeds.document import BOOLEAN_PAIRS
 from tsqa.seeds.leaks import evaluated_identities, find_leak, find_obstacle
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
-from tsqa.tasks.library import TaskLibrary, count_documents, evaluated_split, task_library
+from tsqa.tasks.identity import count_documents, evaluated_split
+from tsqa.tasks.library import TaskLibrary, task_library
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
 
     if as_json:
         for row in rows:
-            print(json.dumps(asdict(row), ensure_ascii=False))
+            print(json.dumps(asdict(row)))  # ASCII: a terminal obeys nothing in it
         return
     table = Table(box=None, header_style="bold")
     for name in ("task", "capability", "kind", "train", "evaluated"):

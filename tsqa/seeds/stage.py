@@ -25,9 +25,10 @@ from tsqa.seeds.dataset_files import find_files
 from tsqa.seeds.document import Rejected
 from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much
 from tsqa.seeds.sources import Source, load_split, open_sources, task_names
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
-from tsqa.tasks.library import evaluated_split, is_local, split_identity, task_library
+from tsqa.tasks.identity import evaluated_split, is_local, split_identity
+from tsqa.tasks.library import task_library
 from tsqa.text.sameness import SameTexts
 
 LEAKED = "document of an evaluated split"

@@ -14,7 +14,7 @@ from train.data.plan import MixturePlan
 from train.trainer.loss_totals import LossTotals
 from tsqa.errors import CheckpointError
 from tsqa.recipe import MixtureSection, TrainSection
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 TRAIN = TrainSection(sequence_length=8, global_batch_tokens=64, lr=1)
 

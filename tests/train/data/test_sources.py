@@ -26,7 +26,7 @@ from train.data.stream import TokenStore
 from train.data.tokenizer import train_tokenizer
 from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.recipe import EvalSection, SourceSection
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 from tsqa.store.stage import StageContext
 
 TEXTS = [

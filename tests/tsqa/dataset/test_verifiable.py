@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.curated_rows import curated_row
 from tsqa.dataset.files import DatasetWriter
 from tsqa.dataset.verifiable import export_verifiable, verify
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 from tsqa.text.sameness import answer_key
 
 TESTS = "assert double(4) == 8 and double(-1) == -2"

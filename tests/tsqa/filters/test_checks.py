@@ -22,7 +22,7 @@ from tsqa.filters.language import check_language
 from tsqa.records.candidate import Rejection, read_candidate
 from tsqa.records.seed_index import SeedIndex
 from tsqa.records.votes import classify_answers, count_votes, is_number, same_answer
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.text.normalise import normalise, words
 from tsqa.text.sameness import answer_key
 

@@ -21,7 +21,7 @@ from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import DatasetSection, SeedsSection
 from tsqa.seeds.choices import Options, find_key
 from tsqa.seeds.document import Unusable
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 
 COLUMNS = {"question": "q", "answer": "a", "choices": "options"}
 OPTIONS = ["iron", "wood", "salt"]

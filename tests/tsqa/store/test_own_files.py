@@ -19,15 +19,14 @@ from eval.compare.stage import read_deltas
 from eval.report import serve as view
 from eval.shapes import DOCUMENT_TYPES
 from tests.support.page_world import evaluation
-from tests.support.sealed import seal_artifact
+from tests.support.sealed import invented_artifact, seal_artifact
 from train.checkpoints.checkpoint import verify
 from train.data.stream import TokenStore
 from train.trainer.run_log import drop_lines_after
 from tsqa.dataset.lineage import find_lines
 from tsqa.errors import CheckpointError, DataError
 from tsqa.generate.stage import SeedFile
-from tsqa.store.artifact import Artifact
-from tsqa.store.readers import Stages, read_own
+from tsqa.store.own_files import Stages, read_own
 
 RESULTS = {
     "tasks": {
@@ -80,7 +79,7 @@ CHECKPOINT = {
 
 
 def read_results(folder: Path) -> Any:
-    return read("x", Artifact(folder, {}))
+    return read("x", invented_artifact(folder))
 
 
 def read_sources(folder: Path) -> Any:
@@ -90,7 +89,7 @@ def read_sources(folder: Path) -> Any:
 
 FILES: dict[str, tuple[str, Any, Callable[[Path], Any]]] = {
     "results.json": ("evaluate", RESULTS, read_results),
-    "deltas.json": ("compare", DELTAS, lambda folder: read_deltas(Artifact(folder, {}))),
+    "deltas.json": ("compare", DELTAS, lambda folder: read_deltas(invented_artifact(folder))),
     "sources.json": ("tokenize", SOURCES, read_sources),
     "checkpoint.json": ("train", CHECKPOINT, verify),
 }
@@ -162,7 +161,7 @@ def test_damaged_documents_are_named_with_their_stage(kind: str, tmp_path: Path)
     else:
         pq.write_table(table.slice(1), path)
     with pytest.raises(DataError, match=r"(?s)documents\.parquet: .*stage `evaluate` again"):
-        read("x", Artifact(folder, {}))
+        read("x", invented_artifact(folder))
     assert "score" in DOCUMENT_TYPES
 
 
@@ -186,7 +185,7 @@ def test_a_seed_that_is_none_is_named_by_its_line(line: str, tmp_path: Path) -> 
 def test_a_candidate_that_cannot_be_read_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "candidates.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match=r"candidates\.jsonl: "):
-        find_lines(Artifact(tmp_path, {}), "candidates.jsonl", ["a"])
+        find_lines(invented_artifact(tmp_path), "candidates.jsonl", ["a"])
 
 
 @pytest.mark.parametrize("line", ["{torn", "[]", "{}", '{"step": "2"}', '{"step": null}'])
