@@ -202,7 +202,7 @@ class EvaluatedTexts:
         """List (start, end) in `words` of the runs that together are the document.
 
         The first is the one to look for. `is_alone`: the text where they are looked for has no
-        passage of its own.
+        other passage.
         """
         begin, end = self._pieces_of[document], self._pieces_of[document + 1]
         question, *options, answer = pairwise(self._pieces[begin:end])

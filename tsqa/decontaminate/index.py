@@ -15,7 +15,7 @@ What documents of one task share identifies none of them: a question that severa
 with its passage and options, and a run that more than ten hold is a template.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
-the last sentence of a question that tells a story: asked in a text with a passage of its own they
+the last sentence of a question that tells a story: asked in a text with another passage they
 are no leak. They count with the evaluated passage, or with most of its words: three eighths as much
 of its runs of three words as `similarity` asks of a question. The passage, the options and the
 answer count by themselves.

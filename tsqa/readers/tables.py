@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tsqa.errors import DataError
 from tsqa.readers.json_files import BUFFER, refuse_wide
 
@@ -42,6 +39,9 @@ class _Rows(Protocol):
 
 def parquet_columns(path: Path) -> list[str]:
     """List the top-level columns of a parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return [str(name) for name in pq.read_schema(path).names]
     except (pa.ArrowException, OSError) as error:
@@ -52,6 +52,9 @@ def read_parquet(
     path: Path, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
 ) -> Iterator[dict[str, object]]:
     """Yield the rows of some row groups (None: all), with those of `columns` that there are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as table:
             there = table.schema_arrow.names

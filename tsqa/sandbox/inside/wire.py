@@ -5,7 +5,7 @@ call changes are changed on the other side too. Anything else stays where it is 
 by a number (see `peer` and `stand_ins`).
 
 Guarantees: what arrives is only decoded, never run; a message of any content is a value or a
-LineError; what tests compare is of their own making.
+LineError; tests compare only what this side built.
 """
 
 from __future__ import annotations

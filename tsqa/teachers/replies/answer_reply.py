@@ -126,7 +126,7 @@ def parse_answer(
 def _is_refused(
     given: Sequence[str], readable: Sequence[Reading], said: str, question: str
 ) -> bool:
-    """Whether what stands for the answer is none: of an option that is named nothing is."""
+    """Whether the answer is a refusal; if it names an option, only where it explains that."""
     if any(reading.index is not None for reading in readable):
         return any(explains_refusal(text, question) for text in given)
     texts = [*given, *(reading.answer or "" for reading in readable)]

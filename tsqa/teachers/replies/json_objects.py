@@ -59,7 +59,7 @@ def merged(objects: Sequence[Mapping[str, Any]], kind: AnswerKind) -> dict[str, 
 
 
 def _answer_text(value: object, kind: AnswerKind) -> str:
-    """The answer that a JSON value stands for; nothing where an object is none."""
+    """The answer that a JSON value gives; empty where an object gives none."""
     if isinstance(value, list) and len(value) == 1:
         return _answer_text(value[0], kind)
     if not isinstance(value, dict) or kind in ("code", "long_text"):

@@ -1,6 +1,6 @@
 """Letters in an explanation become the options that they stood for: each vote shows another order.
 
-Guarantees: a letter that can be notation stays as it is (`P(A) = 0.3`, `adenine (A)`, a label of
+Guarantees: a letter that can be notation stays (`P(A) = 0.3`, `adenine (A)`, a label of
 the question); a text that speaks of options in a way that cannot be resolved is given up as a
 whole; work is linear in the text.
 """
@@ -46,7 +46,7 @@ def name_options(
 ) -> str:
     """Write options instead of their letters; empty where some cannot be resolved.
 
-    `question` is all that was shown beside the options; its labels are no options.
+    `question` is all that was shown with the options; its own labels are not options.
     `is_of_options` says that the text is about nothing else, as distractors are.
     """
     if UNCLEAR.search(text):

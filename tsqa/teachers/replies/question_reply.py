@@ -149,8 +149,8 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
 def _split_choice(question: str, given: object) -> tuple[str, Options]:
     """(the question without its options, the options): those of the field, or those within it.
 
-    What the question letters beside the options that are given is part of it, unless it is the
-    same options again.
+    Where the field has options, those lettered in the question are part of it, unless they are the
+    same again.
     """
     stem, written = split_options(question)
     within, beside = read_options(written), read_options(given)
