@@ -46,8 +46,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(
         seeds_app,
         name="seeds",
-        help="Read training splits into seeds: [bold]tsqa seeds RECIPE[/]. "
-        "[bold]tsqa seeds list[/] lists the tasks that can give some.",
+        help="Read training splits into seeds; [bold]tsqa seeds list[/] lists tasks.",
         rich_help_panel=STAGES,
     )
     _add(seeds_app, "run", "seeds", "Read training splits into seeds.")
