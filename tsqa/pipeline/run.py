@@ -24,6 +24,7 @@ from tsqa.errors import DataError, EngineError, TsqaError
 from tsqa.pipeline.graph import Node, build_graph, changed_since, trained_node
 from tsqa.pipeline.model_uses import check_use, model_uses
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
+from tsqa.shipped import LAUNCH_CONFIG
 from tsqa.store.artifact import Artifact, Store, differing_keys
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import Check
@@ -32,7 +33,6 @@ from tsqa.store.process import die_with_parent
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
-LAUNCH_FOLDER = Path(__file__).parents[2] / "launch" / "accelerate"
 _LAUNCH_TAIL = 25
 _LONGEST_LABEL = 40
 """Characters that what follows a label is aligned by."""
@@ -80,8 +80,17 @@ class Pipeline:
 
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
+        self.check_budgets()
         self.check_tasks()
         self.check_models()
+
+    def check_budgets(self) -> None:
+        """Refuse seeds for capabilities that no source has."""
+        from tsqa.seeds.sources import check_capabilities
+
+        for node in self.nodes:
+            if node.stage == "seeds" and self.find(node) is None:
+                check_capabilities(needed(node.recipe.seeds, "seeds"))
 
     def check_models(self) -> None:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""
@@ -278,7 +287,7 @@ class Pipeline:
         overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
         command = [
             *(sys.executable, "-m", "accelerate.commands.launch"),
-            *("--config_file", str(LAUNCH_FOLDER / "cpu.yaml")),
+            *("--config_file", str(LAUNCH_CONFIG)),
             *("--num_processes", str(processes)),
             *("-m", "train", str(node.origin), *overrides, f"runs={self.recipe.runs}"),
             *("--arm", str(node.arm)),
