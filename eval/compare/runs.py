@@ -1,6 +1,6 @@
 """Find the evaluations that `tsqa compare RUN...` names: folders, or W&B runs of this disk.
 
-Promises: a run is what its artifact says, wherever its name came from; one without an evaluation
+Guarantees: a run is what its artifact says, wherever its name came from; one without an evaluation
 here is a named gap; a W&B folder that is not whole is refused.
 """
 
@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from eval.compare import stage as compare
+from eval.compare.comparison import ALLOWABLE, compare
 from eval.compare.scores import BASE, Evaluated, read
+from eval.compare.stage import read_deltas
+from eval.deltas import DeltaTable, Gap
 from tsqa.errors import DataError
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
@@ -76,23 +77,22 @@ def compare_runs(
     bootstrap: int,
     confidence: float,
     suite: str | None = None,
-) -> dict[str, Any]:
-    """The content of deltas.json for runs named one by one.
+) -> DeltaTable:
+    """Compare runs named one by one.
 
-    The control is `control`, or that of a recipe's folder, or the first run.
-
-    `suite`: its macro averages are added where all their tasks were evaluated.
+    The control is `control`, or that of a recipe's folder, or the first run. `suite`: its macro
+    averages are added where all their tasks were evaluated.
     """
-    unknown = sorted(allow - compare.ALLOWABLE)
+    unknown = sorted(allow - ALLOWABLE)
     if unknown:
-        known = ", ".join(sorted(compare.ALLOWABLE))
+        known = ", ".join(sorted(ALLOWABLE))
         raise DataError(f"--allow {', '.join(unknown)}: not something to allow", f"use: {known}")
     found = find_runs(arguments, runs)
     models, gaps = load(found, allow)
     conditions = [one.condition for one in found if one.condition != BASE]
     if not conditions:
         raise DataError("compare: no run but the base was named", "name at least one arm")
-    return compare.compare(
+    return compare(
         models,
         control=control or _control_of(arguments) or conditions[0],
         bootstrap=bootstrap,
@@ -104,9 +104,7 @@ def compare_runs(
     )
 
 
-def load(
-    found: Sequence[Found], allow: frozenset[str]
-) -> tuple[list[Evaluated], dict[str, tuple[str, str]]]:
+def load(found: Sequence[Found], allow: frozenset[str]) -> tuple[list[Evaluated], dict[str, Gap]]:
     """The evaluations and the gaps; different token budgets are refused unless allowed.
 
     `seeds` in `allow` pairs runs that share no seed: by the order of each arm's seeds.
@@ -125,7 +123,7 @@ def load(
         )
     if "seeds" in allow:
         models = _renumbered(models)
-    gaps = {one.name: (one.condition, one.gap) for one in found if one.artifact is None}
+    gaps = {one.name: Gap(one.condition, one.gap) for one in found if one.artifact is None}
     return models, gaps
 
 
@@ -204,7 +202,7 @@ def _control_of(arguments: Sequence[str]) -> str | None:
             continue
         compared = Store(folder.parent / "artifacts").find("compare", fingerprint)
         if compared is not None:
-            return str(compare.read_deltas(compared)["control"])
+            return read_deltas(compared).control
     return None
 
 

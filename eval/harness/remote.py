@@ -1,11 +1,12 @@
-"""A model in processes of its own: lm-eval's requests go out, its answers come back.
+"""A model in other processes: lm-eval's requests go out, its answers come back.
 
 Each process holds a copy of the checkpoint and takes a contiguous share of the requests. lm-eval's
 own split, by `accelerate launch`, gives each rank some of the documents; every rank then draws its
 few-shot examples anew, so that the scores depend on the number of processes. These do not.
 
-Promises: the answers are those of one process, in order; a process that dies raises EngineError
-with its last log lines; none outlives this one.
+Guarantees: the answers are those of one process, in order; a process that dies raises EngineError
+with its last log lines, and one that stays stopped raises it too; one that works without an answer
+is reported every while and waited for; none outlives this one.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
+import psutil
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from rich.text import Text
 
+from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.store.process import die_with_parent
 
@@ -33,6 +38,33 @@ if TYPE_CHECKING:
 
 _LOG_LINES = 15
 _END_SECONDS = 5.0
+_LOOK_SECONDS = 3.0
+"""How often the workers are looked at while no message comes."""
+_STOPPED_SECONDS = 300.0
+_QUIET_SECONDS = 600.0
+"""How long workers may run without a message before that is reported."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A method of the model, with its arguments, or with those of each request."""
+
+    method: str
+    arguments: Sequence[object]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """So many requests of the call are answered."""
+
+    requests: int
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """The worker is ready, or the answer to its call."""
+
+    value: object
 
 
 class RemoteModel(LM):  # type: ignore[misc]
@@ -53,7 +85,7 @@ class RemoteModel(LM):  # type: ignore[misc]
                 path = log if number == 0 else log.with_suffix(f".{number}.log")
                 self._workers.append(_start(settings, environment, path))
             for worker in self._workers:
-                self._receive(worker)  # it is ready
+                self._take_reply(worker)  # it is ready
         except BaseException:
             self.close()
             raise
@@ -81,19 +113,20 @@ class RemoteModel(LM):  # type: ignore[misc]
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         worker = self._workers[0]
-        self._send(worker, ("apply_chat_template", (chat_history, add_generation_prompt)))
-        return str(self._receive(worker))
+        self._send(worker, _Call("apply_chat_template", (chat_history, add_generation_prompt)))
+        return str(self._take_reply(worker))
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        return self._ask("loglikelihood", requests)
+        return cast(list[tuple[float, bool]], self._ask("loglikelihood", requests))
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        return self._ask("loglikelihood_rolling", requests)
+        return cast(list[float], self._ask("loglikelihood_rolling", requests))
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        return self._ask("generate_until", requests)
+        return cast(list[str], self._ask("generate_until", requests))
 
-    def _ask(self, method: str, requests: list[Instance]) -> list[Any]:
+    def _ask(self, method: str, requests: list[Instance]) -> list[object]:
+        """Split the requests among the workers; the answers in order."""
         arguments = [request.args for request in requests]
         count = len(self._workers)
         bounds = [len(arguments) * number // count for number in range(count + 1)]
@@ -101,33 +134,86 @@ class RemoteModel(LM):  # type: ignore[misc]
         for number, worker in enumerate(self._workers):
             share = arguments[bounds[number] : bounds[number + 1]]
             if share:
-                self._send(worker, (method, share))
+                self._send(worker, _Call(method, share))
                 busy[worker.connection] = number
-        answers: dict[int, list[Any]] = {}
+        answers: dict[int, list[object]] = {}
         done = [0] * count
         while busy:
-            for connection in wait(list(busy)):
-                assert isinstance(connection, Connection)
-                number = busy[connection]
-                found = self._receive(self._workers[number])
-                if isinstance(found, int):
-                    done[number] = found
+            for number in self._ready([self._workers[number] for number in busy.values()]):
+                worker = self._workers[number]
+                message = self._receive(worker)
+                if isinstance(message, _Done):
+                    done[number] = message.requests
                     self._on_progress(sum(done), len(arguments))
                 else:
-                    answers[number] = found
-                    del busy[connection]
+                    answers[number] = cast(list[object], message.value)
+                    del busy[worker.connection]
         return [answer for number in sorted(answers) for answer in answers[number]]
 
-    def _send(self, worker: _Worker, message: Any) -> None:
+    def _send(self, worker: _Worker, call: _Call) -> None:
         # A dead worker is seen when its answer is taken, where its log explains it.
         with contextlib.suppress(BrokenPipeError):
-            worker.connection.send(message)
+            worker.connection.send(call)
 
-    def _receive(self, worker: _Worker) -> Any:
+    def _take_reply(self, worker: _Worker) -> object:
+        self._ready([worker])
+        message = self._receive(worker)
+        assert isinstance(message, _Reply)
+        return message.value
+
+    def _receive(self, worker: _Worker) -> _Done | _Reply:
         try:
-            return worker.connection.recv()
+            return cast(_Done | _Reply, worker.connection.recv())
         except (EOFError, OSError) as error:
             raise self._explain_death(worker) from error
+
+    def _ready(self, workers: Sequence[_Worker]) -> list[int]:
+        """Wait until some of these workers have a message, or have ended; their numbers.
+
+        Raises EngineError if one is stopped for _STOPPED_SECONDS.
+        """
+        began = said = time.monotonic()
+        stopped_since: float | None = None
+        while True:
+            # A pipe that a child of a dead worker holds open never ends by itself.
+            ended = [w for w in workers if w.process.poll() is not None]
+            open_pipes = [w.connection for w in workers]
+            found = wait(open_pipes, timeout=0 if ended else _LOOK_SECONDS)
+            if found:
+                return [self._workers.index(w) for w in workers if w.connection in found]
+            if ended:
+                raise self._explain_death(ended[0])
+            stopped = [process for worker in workers for process in worker.stopped()]
+            now = time.monotonic()
+            if not stopped:
+                stopped_since = None
+                if now - said > _QUIET_SECONDS:
+                    said = now
+                    self._say(
+                        f"no answer for {(now - began) / 60:.0f} min; its log: {workers[0].log}"
+                    )
+            elif stopped_since is None:
+                stopped_since = now
+                pids = " ".join(map(str, stopped))
+                self._say(
+                    f"process {pids} is stopped (SIGSTOP): continue it with `kill -CONT {pids}`; "
+                    f"it is waited for {_STOPPED_SECONDS:g} s"
+                )
+            elif now - stopped_since > _STOPPED_SECONDS:
+                raise EngineError(
+                    f"{self._engine} (model {self._settings.checkpoint}): process {stopped[0]} was "
+                    f"stopped for {_STOPPED_SECONDS:g} s",
+                    "find out who stops it (SIGSTOP); the same command then continues",
+                )
+
+    def _say(self, what: str) -> None:
+        console.print(
+            Text(f"  {self._engine} (model {self._settings.checkpoint}): {what}", "yellow")
+        )
+
+    @property
+    def _engine(self) -> str:
+        return {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
 
     def _explain_death(self, worker: _Worker) -> EngineError:
         code = worker.process.wait()
@@ -136,9 +222,8 @@ class RemoteModel(LM):  # type: ignore[misc]
             f"  | {line[:300]}" for line in [x for x in lines if x.strip()][-_LOG_LINES:]
         )
         ending = f"was killed by signal {-code}" if code < 0 else "ended"
-        name = {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
         return EngineError(
-            f"{name} {ending} while it served {self._settings.checkpoint}; last lines of "
+            f"{self._engine} {ending} while it served {self._settings.checkpoint}; last lines of "
             f"{worker.log}:\n{shown}",
             "see these lines; short of memory, lower eval.max_length, eval.batch_size or "
             "eval.processes; where vLLM cannot serve the model, set eval.backend=hf",
@@ -151,6 +236,17 @@ class _Worker:
     connection: Connection
     log: Path
 
+    def stopped(self) -> list[int]:
+        """Its processes that do not run because a signal stopped them."""
+        found = []
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(self.process.pid)
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    if process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+                        found.append(process.pid)
+        return found
+
 
 def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _Worker:
     ours, theirs = multiprocessing.Pipe()
@@ -159,7 +255,11 @@ def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _
     with log.open("ab") as handle:
         # Not multiprocessing: it would report what vLLM leaves behind as leaked by this process.
         process = subprocess.Popen(
-            [sys.executable, "-m", "eval.harness.remote", str(theirs.fileno())],
+            # Not `-m eval.harness.remote`: pickled classes would be those of `__main__`.
+            [
+                *(sys.executable, "-c", "from eval.harness.remote import serve; serve()"),
+                str(theirs.fileno()),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=subprocess.STDOUT,
@@ -173,7 +273,7 @@ def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _
     return worker
 
 
-def _main() -> None:
+def serve() -> None:
     """The worker: answer until the connection closes."""
     die_with_parent()
     connection = Connection(int(sys.argv[1]))
@@ -190,16 +290,12 @@ def _main() -> None:
 def _answer_all(settings: ModelSettings, connection: Connection) -> None:
     from eval.harness.engines import load_model
 
-    model = load_model(settings, lambda done, total: connection.send(done))
-    connection.send("ready")
+    model = load_model(settings, lambda done, total: connection.send(_Done(done)))
+    connection.send(_Reply("ready"))
     while True:
-        method, arguments = connection.recv()
-        if method == "apply_chat_template":
-            connection.send(model.apply_chat_template(*arguments))
+        call: _Call = connection.recv()
+        if call.method == "apply_chat_template":
+            connection.send(_Reply(model.apply_chat_template(*call.arguments)))
             continue
-        requests = [Instance(method, {}, given, 0) for given in arguments]
-        connection.send(getattr(model, method)(requests))
-
-
-if __name__ == "__main__":
-    _main()
+        requests = [Instance(call.method, {}, arguments, 0) for arguments in call.arguments]
+        connection.send(_Reply(getattr(model, call.method)(requests)))

@@ -16,10 +16,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
+from eval.deltas import Delta
 from eval.statistics import crossed
+from eval.statistics.crossed import Floats
 
 MACRO = "macro"
 VERDICTS = BETTER, WORSE, UNCHANGED = "better", "worse", "no detectable change"
@@ -27,8 +28,6 @@ POWER = 0.8
 DISCORDANCE, REPEATED, SEED_SD = 0.2, 0.5, 0.01
 """What `planned_mde` assumes of a run that nothing is known about."""
 _CELLS_PER_CHUNK = 4_000_000
-
-Floats = NDArray[np.float64]
 
 
 def group_sums(differences: Floats, groups: Sequence[str]) -> Floats:
@@ -199,6 +198,16 @@ def verdict(low: float, high: float, p_holm: float, confidence: float) -> str:
 def points(value: float) -> str:
     """A difference of shares in points with one decimal, and never `-0.0`."""
     return f"{round(100 * value, 1) + 0.0:+.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    """`[-0.3, +2.1]`, in points."""
+    return f"[{points(low)}, {points(high)}]"
+
+
+def change(row: Delta) -> str:
+    """`+1.0 [-0.3, +2.1]`: the delta with its interval, in points."""
+    return f"{points(row.delta)} {interval(row.low, row.high)}"
 
 
 def macro_name(name: str) -> str:

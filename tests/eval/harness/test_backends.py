@@ -13,6 +13,7 @@ import pytest
 from eval.harness import stage as harness
 from eval.harness.engines import ModelSettings, resolve_backend
 from eval.harness.remote import RemoteModel
+from eval.results import DOCUMENTS, RESULTS
 from tests.eval.harness.test_stage import context_of, read
 from tests.support.tiny_eval import make_model, make_tasks
 from tsqa.errors import EngineError
@@ -34,7 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(out: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
-    found: list[dict[str, Any]] = pyarrow.parquet.read_table(out / harness.DOCUMENTS).to_pylist()
+    found: list[dict[str, Any]] = pyarrow.parquet.read_table(out / DOCUMENTS).to_pylist()
     return found
 
 
@@ -56,7 +57,7 @@ def test_vllm_and_transformers_agree(world: Path, tmp_path: Path, model: str) ->
         out = tmp_path / backend
         harness.run(context_of(world, out, TASKS, model, backend=backend, kv_cache_gib=1))
         found[backend] = rows(out)
-        assert json.loads((out / harness.RESULTS).read_text())["backend"] == backend
+        assert json.loads((out / RESULTS).read_text())["backend"] == backend
     for one, other in zip(found["hf"], found["vllm"], strict=True):
         assert one["doc_hash"] == other["doc_hash"]
         assert one["loglikelihoods"] == pytest.approx(other["loglikelihoods"], abs=TOLERANCE)
