@@ -14,14 +14,17 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, cast
 
 import psutil
@@ -36,6 +39,8 @@ from tsqa.store.process import die_with_parent
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings, Progress
 
+_SERVE = "from eval.harness.remote import serve; serve()"
+"""The program of a worker. `-m` would make the messages classes of `__main__`."""
 _LOG_LINES = 15
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 3.0
@@ -46,7 +51,7 @@ _QUIET_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """A method of the model, with its arguments, or with those of each request."""
 
     method: str
@@ -54,14 +59,14 @@ class _Call:
 
 
 @dataclass(frozen=True)
-class _Done:
+class Done:
     """So many requests of the call are answered."""
 
     requests: int
 
 
 @dataclass(frozen=True)
-class _Reply:
+class Reply:
     """The worker is ready, or the answer to its call."""
 
     value: object
@@ -80,12 +85,15 @@ class RemoteModel(LM):  # type: ignore[misc]
         super().__init__()
         self._settings, self._on_progress = settings, on_progress
         self._workers: list[_Worker] = []
+        self._inbox: _Inbox = SimpleQueue()
+        self._looked = self._heard = time.monotonic()
+        self._stopped_since: float | None = None
         try:
             for number, environment in enumerate(environments):
                 path = log if number == 0 else log.with_suffix(f".{number}.log")
-                self._workers.append(_start(settings, environment, path))
-            for worker in self._workers:
-                self._take_reply(worker)  # it is ready
+                self._workers.append(_start(settings, environment, path, self._inbox))
+            for _ in self._workers:
+                self._next()  # it is ready
         except BaseException:
             self.close()
             raise
@@ -93,7 +101,7 @@ class RemoteModel(LM):  # type: ignore[misc]
     def close(self) -> None:
         """End the processes; a busy one is killed."""
         for worker in self._workers:
-            worker.connection.close()
+            worker.hang_up()
         for worker in self._workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(_END_SECONDS)
@@ -113,8 +121,10 @@ class RemoteModel(LM):  # type: ignore[misc]
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         worker = self._workers[0]
-        self._send(worker, _Call("apply_chat_template", (chat_history, add_generation_prompt)))
-        return str(self._take_reply(worker))
+        worker.send(Call("apply_chat_template", (chat_history, add_generation_prompt)))
+        _, message = self._next()
+        assert isinstance(message, Reply)
+        return str(message.value)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         return cast(list[tuple[float, bool]], self._ask("loglikelihood", requests))
@@ -130,81 +140,65 @@ class RemoteModel(LM):  # type: ignore[misc]
         arguments = [request.args for request in requests]
         count = len(self._workers)
         bounds = [len(arguments) * number // count for number in range(count + 1)]
-        busy: dict[Connection, int] = {}
+        busy = set()
         for number, worker in enumerate(self._workers):
             share = arguments[bounds[number] : bounds[number + 1]]
             if share:
-                self._send(worker, _Call(method, share))
-                busy[worker.connection] = number
+                worker.send(Call(method, share))
+                busy.add(number)
         answers: dict[int, list[object]] = {}
         done = [0] * count
         while busy:
-            for number in self._ready([self._workers[number] for number in busy.values()]):
-                worker = self._workers[number]
-                message = self._receive(worker)
-                if isinstance(message, _Done):
-                    done[number] = message.requests
-                    self._on_progress(sum(done), len(arguments))
-                else:
-                    answers[number] = cast(list[object], message.value)
-                    del busy[worker.connection]
+            worker, message = self._next()
+            number = self._workers.index(worker)
+            if isinstance(message, Done):
+                done[number] = message.requests
+                self._on_progress(sum(done), len(arguments))
+            else:
+                answers[number] = cast(list[object], message.value)
+                busy.remove(number)
         return [answer for number in sorted(answers) for answer in answers[number]]
 
-    def _send(self, worker: _Worker, call: _Call) -> None:
-        # A dead worker is seen when its answer is taken, where its log explains it.
-        with contextlib.suppress(BrokenPipeError):
-            worker.connection.send(call)
-
-    def _take_reply(self, worker: _Worker) -> object:
-        self._ready([worker])
-        message = self._receive(worker)
-        assert isinstance(message, _Reply)
-        return message.value
-
-    def _receive(self, worker: _Worker) -> _Done | _Reply:
-        try:
-            return cast(_Done | _Reply, worker.connection.recv())
-        except (EOFError, OSError) as error:
-            raise self._explain_death(worker) from error
-
-    def _ready(self, workers: Sequence[_Worker]) -> list[int]:
-        """Wait until some of these workers have a message, or have ended; their numbers.
-
-        Raises EngineError if one is stopped for _STOPPED_SECONDS.
-        """
-        began = said = time.monotonic()
-        stopped_since: float | None = None
+    def _next(self) -> tuple[_Worker, Done | Reply]:
+        """Wait for a message of any worker; a dead or stopped one raises EngineError."""
+        self._heard = time.monotonic()
         while True:
-            # A pipe that a child of a dead worker holds open never ends by itself.
-            ended = [w for w in workers if w.process.poll() is not None]
-            open_pipes = [w.connection for w in workers]
-            found = wait(open_pipes, timeout=0 if ended else _LOOK_SECONDS)
-            if found:
-                return [self._workers.index(w) for w in workers if w.connection in found]
-            if ended:
-                raise self._explain_death(ended[0])
-            stopped = [process for worker in workers for process in worker.stopped()]
-            now = time.monotonic()
-            if not stopped:
-                stopped_since = None
-                if now - said > _QUIET_SECONDS:
-                    said = now
-                    self._say(
-                        f"no answer for {(now - began) / 60:.0f} min; its log: {workers[0].log}"
-                    )
-            elif stopped_since is None:
-                stopped_since = now
-                pids = " ".join(map(str, stopped))
-                self._say(
-                    f"process {pids} is stopped (SIGSTOP): continue it with `kill -CONT {pids}`; "
-                    f"it is waited for {_STOPPED_SECONDS:g} s"
-                )
-            elif now - stopped_since > _STOPPED_SECONDS:
-                raise EngineError(
-                    f"{self._engine} (model {self._settings.checkpoint}): process {stopped[0]} was "
-                    f"stopped for {_STOPPED_SECONDS:g} s",
-                    "find out who stops it (SIGSTOP); the same command then continues",
-                )
+            if time.monotonic() - self._looked >= _LOOK_SECONDS:
+                self._look()
+            try:
+                worker, message = self._inbox.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                continue
+            if message is None:
+                raise self._explain_death(worker)
+            return worker, message
+
+    def _look(self) -> None:
+        """Report what keeps the workers from answering; a death or a long stop is an error."""
+        self._looked = now = time.monotonic()
+        for worker in self._workers:
+            # A pipe that a child of a dead worker holds open never ends.
+            if worker.process.poll() is not None and self._inbox.empty():
+                raise self._explain_death(worker)
+        stopped = [pid for worker in self._workers for pid in worker.stopped()]
+        if not stopped:
+            self._stopped_since = None
+            if now - self._heard > _QUIET_SECONDS:
+                self._heard = now
+                self._say(f"no answer for {_QUIET_SECONDS:g} s; its log: {self._workers[0].log}")
+        elif self._stopped_since is None:
+            self._stopped_since = now
+            pids = " ".join(map(str, stopped))
+            self._say(
+                f"process {pids} is stopped (SIGSTOP): continue it with `kill -CONT {pids}`; "
+                f"it is waited for {_STOPPED_SECONDS:g} s"
+            )
+        elif now - self._stopped_since > _STOPPED_SECONDS:
+            raise EngineError(
+                f"{self._engine} (model {self._settings.checkpoint}): process {stopped[0]} was "
+                f"stopped for {_STOPPED_SECONDS:g} s",
+                "find out who stops it (SIGSTOP); the same command then continues",
+            )
 
     def _say(self, what: str) -> None:
         console.print(
@@ -236,6 +230,33 @@ class _Worker:
     connection: Connection
     log: Path
 
+    def send(self, message: Call | ModelSettings) -> None:
+        """Send in the background: a stopped process does not read, and it must be watched."""
+        Thread(target=self._send, args=(message,), daemon=True).start()
+
+    def read_into(self, inbox: _Inbox) -> None:
+        """Pass on all messages, then None at its death."""
+        try:
+            with self.connection:
+                while True:
+                    inbox.put((self, self.connection.recv()))
+        except (EOFError, OSError):
+            inbox.put((self, None))
+
+    def hang_up(self) -> None:
+        """End the conversation; an idle worker then exits."""
+        # Closing would not wake the thread that reads, nor end the pipe while it does.
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(fileno=os.dup(self.connection.fileno())) as s,
+        ):
+            s.shutdown(socket.SHUT_RDWR)
+
+    def _send(self, message: Call | ModelSettings) -> None:
+        # A dead worker is seen when its pipe ends, where its log explains it.
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
     def stopped(self) -> list[int]:
         """Its processes that do not run because a signal stopped them."""
         found = []
@@ -248,18 +269,19 @@ class _Worker:
         return found
 
 
-def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _Worker:
+_Inbox = SimpleQueue[tuple[_Worker, Done | Reply | None]]
+
+
+def _start(
+    settings: ModelSettings, environment: dict[str, str], log: Path, inbox: _Inbox
+) -> _Worker:
     ours, theirs = multiprocessing.Pipe()
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.open("ab") as handle:
         # Not multiprocessing: it would report what vLLM leaves behind as leaked by this process.
         process = subprocess.Popen(
-            # Not `-m eval.harness.remote`: pickled classes would be those of `__main__`.
-            [
-                *(sys.executable, "-c", "from eval.harness.remote import serve; serve()"),
-                str(theirs.fileno()),
-            ],
+            [sys.executable, "-c", _SERVE, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=subprocess.STDOUT,
@@ -268,8 +290,8 @@ def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _
         )
     theirs.close()
     worker = _Worker(process, ours, log)
-    with contextlib.suppress(BrokenPipeError):  # a death is seen when it should be ready
-        ours.send(settings)
+    worker.send(settings)
+    Thread(target=worker.read_into, args=(inbox,), daemon=True).start()
     return worker
 
 
@@ -290,12 +312,12 @@ def serve() -> None:
 def _answer_all(settings: ModelSettings, connection: Connection) -> None:
     from eval.harness.engines import load_model
 
-    model = load_model(settings, lambda done, total: connection.send(_Done(done)))
-    connection.send(_Reply("ready"))
+    model = load_model(settings, lambda done, total: connection.send(Done(done)))
+    connection.send(Reply("ready"))
     while True:
-        call: _Call = connection.recv()
+        call: Call = connection.recv()
         if call.method == "apply_chat_template":
-            connection.send(_Reply(model.apply_chat_template(*call.arguments)))
+            connection.send(Reply(model.apply_chat_template(*call.arguments)))
             continue
         requests = [Instance(call.method, {}, arguments, 0) for arguments in call.arguments]
-        connection.send(_Reply(getattr(model, call.method)(requests)))
+        connection.send(Reply(getattr(model, call.method)(requests)))

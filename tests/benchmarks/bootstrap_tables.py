@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from eval.compare import comparison
+from eval.compare.comparison import compare
 from eval.compare.scores import Evaluated
 from eval.results import TaskResult
 from eval.statistics.paired import Key, Scored
@@ -34,9 +34,7 @@ def main() -> None:
         for seed in range(seeds)
     ]
     started = time.perf_counter()
-    deltas = comparison.compare(
-        models, control="arm0", bootstrap=RESAMPLES, confidence=0.95, seed=0
-    )
+    deltas = compare(models, control="arm0", bootstrap=RESAMPLES, confidence=0.95, seed=0)
     seconds = time.perf_counter() - started
     print(
         f"{len(deltas.rows)} rows ({TASKS} tasks x {ARMS} arms + macro), {seeds} seed(s), "

@@ -46,7 +46,7 @@ def test_an_item_shows_what_each_seed_said(tmp_path: Path) -> None:
     before = side("c", tmp_path, {"day": [0, 1]}, {"day": [0, 1]})
     after = side("x", tmp_path, {"day": [1, 1]}, {"day": [0, 1]})
     made = disagreements.disagreements([("x - c", before, after)])
-    [item] = made.comparisons[0]["items"]
+    [item] = made.comparisons[0].items
     document = made.documents[item.document]
     assert (document.task, document.doc_id, document.answer) == ("day", 0, "metre")
     assert item.before == [("litre", 0.0), ("litre", 0.0)]

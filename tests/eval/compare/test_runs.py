@@ -247,7 +247,7 @@ def test_wandb_runs_and_groups_lead_to_the_artifacts_of_this_disk(
     deltas = compare_runs(tmp_path, "wandb:me/project/groups/ablation")
     assert deltas.arms == [fingerprint(2)]
     (gap,) = deltas.gaps.values()
-    assert "is not in" in gap["reason"]
+    assert "is not in" in gap.reason
     ids = [f"wandb:me/project/evaluate-{fingerprint(number)}" for number in (2, 1)]
     assert compare_runs(tmp_path, *ids)["control"] == fingerprint(2)
     with pytest.raises(DataError, match="the group has no evaluate runs"):
@@ -272,7 +272,7 @@ def test_the_command_writes_the_same_numbers_to_every_format(tmp_path: Path) -> 
     deltas = json.loads(out["json"].read_text())
     with out["csv"].open() as handle:
         rows = list(csv.DictReader(handle))
-    assert [float(row.delta) for row in rows] == [row.delta for row in deltas.rows]
+    assert [float(row["delta"]) for row in rows] == [row["delta"] for row in deltas["rows"]]
     shown = f"{100 * deltas['rows'][0]['delta']:+.1f}"
     assert (
         "| new - old | day | 200 | 1 | " in out["md"].read_text() and shown in out["md"].read_text()

@@ -344,7 +344,7 @@ def test_a_label_that_is_none_of_the_choices_is_refused(target: Any) -> None:
     with pytest.raises(DataError, match=r"doc_id 0: its label .* is none of its 2 choices"):
         read_result("t", raw, "hf")
     right = wrong | {"target": 1}
-    assert read_result("t", raw | {"samples": {"t": [right]}})["result"]["score"] == 0.0
+    assert read_result("t", raw | {"samples": {"t": [right]}}, "hf").result.score == 0.0
 
 
 @pytest.mark.parametrize(
