@@ -77,11 +77,11 @@ def compare(
         )
     notes = [_ONE_SEED if len(conditions[control]) == 1 else _SEVERAL_SEEDS, _PER_ROW]
     notes += [f"{name}: no result ({gap.reason})." for name, gap in gaps.items()]
+    notes += [note for pair in pairs for note in pair.notes]
     pooled = _pooled(conditions, control, averages)
+    seeds = list(conditions[control])
     found: list[tuple[Comparison, Delta]] = []
     for pair in pairs:
-        notes += pair.notes
-        is_pooled = pair.name.against != BASE and pair.seeds == list(conditions[control])
         deltas = compare_models(
             [model.scores for model in pair.before],
             [model.scores for model in pair.after],
@@ -90,10 +90,9 @@ def compare(
             confidence=confidence,
             seed=seed,
             macros=averages,
-            pooled=pooled if is_pooled else None,
+            pooled=pooled if pair.name.against != BASE and pair.seeds == seeds else None,
         )
         found += [(pair.name, delta) for delta in deltas]
-    tasks = next(iter(conditions[control].values())).tasks
     by_seed = {
         name: {str(s): _task_scores(model, averages) for s, model in seeds_of.items()}
         for name, seeds_of in conditions.items()
@@ -106,10 +105,7 @@ def compare(
         comparisons=[pair.name.comparison for pair in pairs],
         confidence=confidence,
         bootstrap=bootstrap,
-        tasks={
-            task: TaskSetup(**{key: getattr(tasks[task], key) for key in _MUST_MATCH})
-            for task in sorted(tasks)
-        },
+        tasks=_setups(next(iter(conditions[control].values()))),
         macros=averages,
         seeds={name: list(seeds_of) for name, seeds_of in conditions.items()},
         scores={**({BASE: _task_scores(base, averages)} if base else {}), **scores},
@@ -121,6 +117,14 @@ def compare(
         conclusion="",
     )
     return replace(table, conclusion=conclude(table))
+
+
+def _setups(model: Evaluated) -> dict[str, TaskSetup]:
+    """How each task was scored, which is the same for every model of the table."""
+    return {
+        task: TaskSetup(**{key: getattr(result, key) for key in _MUST_MATCH})
+        for task, result in sorted(model.tasks.items())
+    }
 
 
 def _no_control(control: str, models: Sequence[Evaluated], gaps: Mapping[str, Gap]) -> DataError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from eval.compare.comparison import ALLOWABLE, compare
 from eval.compare.scores import BASE, Evaluated, read
 from eval.compare.stage import read_deltas
+from eval.compare.wandb_folder import check_whole
 from eval.deltas import DeltaTable, Gap
 from tsqa.errors import DataError
 from tsqa.recipe import read_suite
@@ -156,7 +157,7 @@ def _find(argument: str, runs: Path) -> Iterator[Found]:
     folder = folder.resolve()
     offline = _OFFLINE.match(folder.name)
     if offline:
-        _check_offline(folder, offline["id"])
+        check_whole(folder, offline["id"])
         yield _of_run_id(offline["id"], runs, argument)
     elif (folder / "stages.json").is_file():
         yield from _of_recipe(folder)
@@ -260,45 +261,6 @@ def _of_wandb(argument: str, runs: Path) -> Iterator[Found]:
         raise DataError(f"{argument}: the group has no evaluate runs", "correct the name")
     for run_id in ids:
         yield _of_run_id(run_id, runs, argument)
-
-
-def _check_offline(folder: Path, run_id: str) -> None:
-    """An offline folder must hold its whole log: a file that ends with the run's exit."""
-    log = folder / f"run-{run_id}.wandb"
-    if not log.is_file():
-        raise DataError(f"{folder}: {log.name} is missing", "copy the folder again, whole")
-    if not _ends_with_exit(log):
-        raise DataError(
-            f"{log}: ends before the run's exit: the folder is half copied, or the run was killed",
-            "copy the folder again, whole; or give the artifact itself",
-        )
-
-
-def _ends_with_exit(log: Path) -> bool:
-    """Whether an `exit` record is in the file and every record before it is whole.
-
-    The format is LevelDB's log (blocks of 32 KiB; crc, length, type) after a header of 7 bytes.
-    """
-    from wandb.proto import wandb_internal_pb2
-
-    data, position, parts = log.read_bytes(), 7, b""
-    block = 32768
-    while position + 7 <= len(data):
-        if block - position % block < 7:
-            position += block - position % block
-            continue
-        length = int.from_bytes(data[position + 4 : position + 6], "little")
-        kind, position = data[position + 6], position + 7
-        if position + length > len(data):
-            return False
-        parts += data[position : position + length]
-        position += length
-        if kind in (1, 4):  # full, or the last of several
-            record = wandb_internal_pb2.Record.FromString(parts)
-            parts = b""
-            if record.WhichOneof("record_type") == "exit":
-                return True
-    return False
 
 
 def _describe(store: Store, fingerprint: str, name: str) -> Found:

@@ -12,35 +12,24 @@ is reported every while and waited for; none outlives this one.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import socket
 import subprocess
-import sys
 import time
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING, cast
 
-import psutil
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from rich.text import Text
 
+from eval.harness.worker import Call, Done, Inbox, Reply, Worker, start
 from tsqa.console import console
 from tsqa.errors import EngineError
-from tsqa.store.process import die_with_parent
 
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings, Progress
 
-_SERVE = "from eval.harness.remote import serve; serve()"
-"""The program of a worker. `-m` would make the messages classes of `__main__`."""
 _LOG_LINES = 15
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 3.0
@@ -48,28 +37,6 @@ _LOOK_SECONDS = 3.0
 _STOPPED_SECONDS = 300.0
 _QUIET_SECONDS = 600.0
 """How long workers may run without a message before that is reported."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A method of the model, with its arguments, or with those of each request."""
-
-    method: str
-    arguments: Sequence[object]
-
-
-@dataclass(frozen=True)
-class Done:
-    """So many requests of the call are answered."""
-
-    requests: int
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The worker is ready, or the answer to its call."""
-
-    value: object
 
 
 class RemoteModel(LM):  # type: ignore[misc]
@@ -84,14 +51,14 @@ class RemoteModel(LM):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._settings, self._on_progress = settings, on_progress
-        self._workers: list[_Worker] = []
-        self._inbox: _Inbox = SimpleQueue()
+        self._workers: list[Worker] = []
+        self._inbox: Inbox = SimpleQueue()
         self._looked = self._heard = time.monotonic()
         self._stopped_since: float | None = None
         try:
             for number, environment in enumerate(environments):
                 path = log if number == 0 else log.with_suffix(f".{number}.log")
-                self._workers.append(_start(settings, environment, path, self._inbox))
+                self._workers.append(start(settings, environment, path, self._inbox))
             for _ in self._workers:
                 self._next()  # it is ready
         except BaseException:
@@ -159,7 +126,7 @@ class RemoteModel(LM):  # type: ignore[misc]
                 busy.remove(number)
         return [answer for number in sorted(answers) for answer in answers[number]]
 
-    def _next(self) -> tuple[_Worker, Done | Reply]:
+    def _next(self) -> tuple[Worker, Done | Reply]:
         """Wait for a message of any worker; a dead or stopped one raises EngineError."""
         self._heard = time.monotonic()
         while True:
@@ -209,7 +176,7 @@ class RemoteModel(LM):  # type: ignore[misc]
     def _engine(self) -> str:
         return {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
 
-    def _explain_death(self, worker: _Worker) -> EngineError:
+    def _explain_death(self, worker: Worker) -> EngineError:
         code = worker.process.wait()
         lines = worker.log.read_text(encoding="utf-8", errors="replace").splitlines()
         shown = "\n".join(
@@ -222,102 +189,3 @@ class RemoteModel(LM):  # type: ignore[misc]
             "see these lines; short of memory, lower eval.max_length, eval.batch_size or "
             "eval.processes; where vLLM cannot serve the model, set eval.backend=hf",
         )
-
-
-@dataclass(frozen=True)
-class _Worker:
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    log: Path
-
-    def send(self, message: Call | ModelSettings) -> None:
-        """Send in the background: a stopped process does not read, and it must be watched."""
-        Thread(target=self._send, args=(message,), daemon=True).start()
-
-    def read_into(self, inbox: _Inbox) -> None:
-        """Pass on all messages, then None at its death."""
-        try:
-            with self.connection:
-                while True:
-                    inbox.put((self, self.connection.recv()))
-        except (EOFError, OSError):
-            inbox.put((self, None))
-
-    def hang_up(self) -> None:
-        """End the conversation; an idle worker then exits."""
-        # Closing would not wake the thread that reads, nor end the pipe while it does.
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(fileno=os.dup(self.connection.fileno())) as s,
-        ):
-            s.shutdown(socket.SHUT_RDWR)
-
-    def _send(self, message: Call | ModelSettings) -> None:
-        # A dead worker is seen when its pipe ends, where its log explains it.
-        with contextlib.suppress(OSError):
-            self.connection.send(message)
-
-    def stopped(self) -> list[int]:
-        """Its processes that do not run because a signal stopped them."""
-        found = []
-        with contextlib.suppress(psutil.Error):
-            root = psutil.Process(self.process.pid)
-            for process in (root, *root.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    if process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
-                        found.append(process.pid)
-        return found
-
-
-_Inbox = SimpleQueue[tuple[_Worker, Done | Reply | None]]
-
-
-def _start(
-    settings: ModelSettings, environment: dict[str, str], log: Path, inbox: _Inbox
-) -> _Worker:
-    ours, theirs = multiprocessing.Pipe()
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    with log.open("ab") as handle:
-        # Not multiprocessing: it would report what vLLM leaves behind as leaked by this process.
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=subprocess.STDOUT,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
-        )
-    theirs.close()
-    worker = _Worker(process, ours, log)
-    worker.send(settings)
-    Thread(target=worker.read_into, args=(inbox,), daemon=True).start()
-    return worker
-
-
-def serve() -> None:
-    """The worker: answer until the connection closes."""
-    die_with_parent()
-    connection = Connection(int(sys.argv[1]))
-    try:
-        _answer_all(connection.recv(), connection)
-    except EOFError:
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 - vLLM's own shutdown can hang
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-
-
-def _answer_all(settings: ModelSettings, connection: Connection) -> None:
-    from eval.harness.engines import load_model
-
-    model = load_model(settings, lambda done, total: connection.send(Done(done)))
-    connection.send(Reply("ready"))
-    while True:
-        call: Call = connection.recv()
-        if call.method == "apply_chat_template":
-            connection.send(Reply(model.apply_chat_template(*call.arguments)))
-            continue
-        requests = [Instance(call.method, {}, arguments, 0) for arguments in call.arguments]
-        connection.send(Reply(getattr(model, call.method)(requests)))

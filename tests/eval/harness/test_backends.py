@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eval.harness import remote
+from eval.harness import remote, worker
 from eval.harness import stage as harness
 from eval.harness.engines import ModelSettings, resolve_backend
 from eval.harness.remote import RemoteModel
@@ -85,7 +85,7 @@ def test_a_process_that_dies_is_explained(world: Path, tmp_path: Path) -> None:
 CHILD = """
 import sys
 from multiprocessing.connection import Connection
-from eval.harness.remote import Done, Reply
+from eval.harness.worker import Done, Reply
 connection = Connection(int(sys.argv[1]))
 connection.recv()
 connection.send(Reply("ready"))
@@ -102,7 +102,7 @@ while True:
 
 @pytest.fixture
 def modelless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteModel]:
-    monkeypatch.setattr(remote, "_SERVE", CHILD)
+    monkeypatch.setattr(worker, "SERVE", CHILD)
     monkeypatch.setattr(remote, "_LOOK_SECONDS", 0.05)
     settings = ModelSettings("hf", "some/model", 4, None, 1, False)
     model = RemoteModel(settings, [{}, {}], tmp_path / "engine.log", lambda done, asked: None)
