@@ -106,13 +106,13 @@ def _metric_entries(config: Mapping[str, object], kind: str) -> dict[str, Mappin
     """Metric -> its entry in `metric_list`, under the name that its scores will have."""
     from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
 
-    given = config.get("metric_list")
-    if given is None:
+    listed = config.get("metric_list")
+    if listed is None:
         return {name: {} for name in DEFAULT_METRIC_REGISTRY.get(kind, [])}
-    if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
+    if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
         return {}
     found: dict[str, Mapping[str, object]] = {}
-    for entry in given:
+    for entry in listed:
         # A reference to a function is kept as `<folder>/<module>.<function>`.
         name = str(entry.get("metric", "")).rpartition("/")[2].rpartition(".")[2]
         found[_EXPANDED.get(name, name)] = entry

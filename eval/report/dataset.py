@@ -47,7 +47,7 @@ class Kinds:
 
 @dataclass(frozen=True)
 class ItemSample:
-    """One accepted or rejected item; `step` and what follows it only of a rejected one."""
+    """One accepted or rejected item; `step` and the fields after it only of a rejected one."""
 
     id: str
     task: str

@@ -33,9 +33,9 @@ def styles(conditions: Sequence[str], control: str) -> dict[str, Style]:
     found = {control: Style(GREY, SYMBOLS[0], DASHES[0])}
     others = [name for name in dict.fromkeys(conditions) if name != control]
     for number, name in enumerate(others):
-        turn, place = divmod(number, len(PALETTE))
+        turn, colour = divmod(number, len(PALETTE))
         symbol, dash = SYMBOLS[turn % len(SYMBOLS)], DASHES[turn % len(DASHES)]
-        found[name] = Style(PALETTE[place], symbol, dash)
+        found[name] = Style(PALETTE[colour], symbol, dash)
     return found
 
 

@@ -1,6 +1,6 @@
 """Score against mixture ratio: which ratio is best, and can the data tell?
 
-Promises: the uncertainty is that of the deltas (documents, shared by all ratios, and training
+Guarantees: the uncertainty is that of the deltas (documents, shared by all ratios, and training
 seeds); no recommendation without at least four ratios, a curve that differs from a flat one, and a
 best ratio whose interval lies inside the measured range.
 
@@ -14,8 +14,8 @@ maximum is. Points that contradict even the likeliest form (chi-squared, 1%) rec
 
 By simulation (six ratios, points with a standard error of 0.5 or 2 points) the 95% interval holds
 a planted optimum in 96 to 100% of the cases under a parabola, and in 88 to 99% where a steep rise
-turns into a slow decline between two measured ratios; a curve that rises throughout was never
-given a best ratio.
+turns into a slow decline between two measured ratios; a curve that rises throughout never got a
+best ratio.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FLAT, _MISFIT = 0.05, 0.01
 
 @dataclass(frozen=True)
 class Curve:
-    """One form of the curve: its columns at given ratios, and how many numbers it fits."""
+    """One form of the curve: its columns at the measured ratios, and how many numbers it fits."""
 
     name: str
     columns: Floats

@@ -1,6 +1,6 @@
 """The rows of one comparison: two models on the same documents, task by task.
 
-Promises: both models are compared on exactly the same documents or not at all; equal inputs give
+Guarantees: both models are compared on exactly the same documents or not at all; equal inputs give
 equal numbers, whatever the order of tasks or documents.
 
 Several training seeds: eval/statistics/crossed.py. One seed: a percentile bootstrap over documents,

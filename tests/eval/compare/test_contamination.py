@@ -1,4 +1,4 @@
-"""Promises of eval.contamination: what matched is named, and the clean documents are scored."""
+"""Guarantees of eval.compare.contamination: what matched is named, and the clean documents are scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of eval.disagreements: paired, counted in full, limited, and gaps with a reason."""
+"""Guarantees of eval.compare.disagreements: paired, counted in full, limited, and gaps with a reason."""
 
 from __future__ import annotations
 

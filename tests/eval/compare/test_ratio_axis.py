@@ -1,4 +1,4 @@
-"""Promises of eval.axis: only an ablation of one ratio has an axis; its points are the scores."""
+"""Guarantees of eval.compare.ratio_axis: only an ablation of one ratio has an axis; its points are the scores."""
 
 from __future__ import annotations
 

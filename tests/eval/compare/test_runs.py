@@ -1,4 +1,4 @@
-"""Promises of `tsqa compare RUN...`: runs are found by folder or W&B id, gaps and misfits named."""
+"""Guarantees of `tsqa compare RUN...`: runs are found by folder or W&B id, gaps and misfits named."""
 
 from __future__ import annotations
 

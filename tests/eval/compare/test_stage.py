@@ -1,4 +1,4 @@
-"""Promises of eval.compare: mismatches are refused by name; the conclusion follows the numbers."""
+"""Guarantees of eval.compare: mismatches are refused by name; the conclusion follows the numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of eval.tables: every task is shown, no cell wraps, no arm is lost."""
+"""Guarantees of eval.compare.tables: every task is shown, no cell wraps, no arm is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the backends: processes and engines do not change scores; a death is explained."""
+"""Guarantees of the backends: processes and engines do not change scores; a death is explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of eval.harness: one score per document, resume without change, named errors."""
+"""Guarantees of eval.harness: one score per document, resume without change, named errors."""
 
 from __future__ import annotations
 

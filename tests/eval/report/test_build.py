@@ -1,4 +1,4 @@
-"""Promises of eval.report: self-contained, escaped, complete, and the same page every time."""
+"""Guarantees of eval.report: self-contained, escaped, complete, and the same page every time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of eval.fit: a planted best ratio is found, and nothing is recommended without one."""
+"""Guarantees of eval.statistics.fit: a planted best ratio is found, and nothing is recommended without one."""
 
 from __future__ import annotations
 

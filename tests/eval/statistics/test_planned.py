@@ -1,4 +1,4 @@
-"""Promises of eval.planned: the effect stated before a run is the one the run can find."""
+"""Guarantees of eval.statistics.planned: the effect stated before a run is the one the run can find."""
 
 from __future__ import annotations
 
