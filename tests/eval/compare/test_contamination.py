@@ -1,4 +1,4 @@
-"""Guarantees of eval.compare.contamination: what matched is named, and the clean documents are scored."""
+"""What matched is named, and the clean documents are scored."""
 
 from __future__ import annotations
 

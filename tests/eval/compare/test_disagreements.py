@@ -1,4 +1,4 @@
-"""Guarantees of eval.compare.disagreements: paired, counted in full, limited, and gaps with a reason."""
+"""Paired, counted in full, limited, and gaps with a reason."""
 
 from __future__ import annotations
 

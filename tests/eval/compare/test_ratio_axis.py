@@ -1,4 +1,4 @@
-"""Guarantees of eval.compare.ratio_axis: only an ablation of one ratio has an axis; its points are the scores."""
+"""Only an ablation of one ratio has an axis; its points are the scores."""
 
 from __future__ import annotations
 

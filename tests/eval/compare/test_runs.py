@@ -1,4 +1,4 @@
-"""Guarantees of `tsqa compare RUN...`: runs are found by folder or W&B id, gaps and misfits named."""
+"""Runs are found by folder or W&B id, gaps and misfits named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guarantees of eval.compare: mismatches are refused by name; the conclusion follows the numbers."""
+"""Mismatches are refused by name; the conclusion follows the numbers."""
 
 from __future__ import annotations
 

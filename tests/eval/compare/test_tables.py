@@ -1,4 +1,4 @@
-"""Guarantees of eval.compare.tables: every task is shown, no cell wraps, no arm is lost."""
+"""Every task is shown, no cell wraps, no arm is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guarantees of the backends: processes and engines do not change scores; a death is explained."""
+"""Processes and engines do not change scores; a death is explained."""
 
 from __future__ import annotations
 

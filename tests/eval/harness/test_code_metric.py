@@ -1,4 +1,4 @@
-"""Guarantees of eval.harness.code_metric: programs are scored as `code_eval` does, within a boundary."""
+"""Programs are scored as `code_eval` does, within a boundary."""
 
 from __future__ import annotations
 

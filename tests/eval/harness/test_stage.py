@@ -1,4 +1,4 @@
-"""Guarantees of eval.harness: one score per document, resume without change, named errors."""
+"""One score per document, resume without change, named errors."""
 
 from __future__ import annotations
 

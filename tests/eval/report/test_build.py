@@ -1,4 +1,4 @@
-"""Guarantees of eval.report: self-contained, escaped, complete, and the same page every time."""
+"""Self-contained, escaped, complete, and the same page every time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guarantees of eval.statistics.fit: a planted best ratio is found, and nothing is recommended without one."""
+"""A planted best ratio is found, and nothing is recommended without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guarantees of eval.statistics.paired: pairs are exact, equal inputs equal numbers, bad numbers are refused."""
+"""Pairs are exact, equal inputs equal numbers, bad numbers are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guarantees of eval.statistics.planned: the effect stated before a run is the one the run can find."""
+"""The effect stated before a run is the one the run can find."""
 
 from __future__ import annotations
 
