@@ -162,7 +162,7 @@ def _metrics(section: EvalSection) -> Iterator[None]:
 
 def _unguarded(task: str) -> RecipeError:
     return RecipeError(
-        f"eval.tasks: {task} executes code that the model writes by itself, unguarded",
+        f"eval.tasks: {task} executes code that the model writes with its own metric, unguarded",
         "set eval.unguarded_code=true in a container that holds nothing of value, or leave the "
         "task out",
     )

@@ -182,7 +182,7 @@ def test_code_is_executed_only_where_the_recipe_allows_it(world: Path, tmp_path:
     folder = world_with(tmp_path, world, "tiny_choice", unsafe)
     with pytest.raises(RecipeError, match=r"tiny_choice executes code(.|\n)*eval.allow_code=true"):
         harness.run(context_of(folder, tmp_path, ["tiny_choice"]))
-    with pytest.raises(RecipeError, match=r"by means of its own(.|\n)*eval.unguarded_code=true"):
+    with pytest.raises(RecipeError, match=r"with its own metric, unguarded(.|\n)*eval.unguarded_code=true"):
         harness.run(context_of(folder, tmp_path, ["tiny_choice"], allow_code=True))
     out, allowed = tmp_path / "allowed", {"allow_code": True, "unguarded_code": True}
     assert harness.run(context_of(folder, out, ["tiny_choice"], **allowed))["documents"] == 6
