@@ -21,7 +21,6 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import psutil
-from lm_eval.api.instance import Instance
 
 from tsqa.store.process import die_with_parent
 
@@ -145,6 +144,8 @@ def serve() -> None:
 
 
 def _answer_all(settings: ModelSettings, connection: Connection) -> None:
+    from lm_eval.api.instance import Instance
+
     from eval.harness.engines import load_model
 
     model = load_model(settings, lambda done, total: connection.send(Done(done)))

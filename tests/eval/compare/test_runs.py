@@ -249,7 +249,7 @@ def test_wandb_runs_and_groups_lead_to_the_artifacts_of_this_disk(
     (gap,) = deltas.gaps.values()
     assert "is not in" in gap.reason
     ids = [f"wandb:me/project/evaluate-{fingerprint(number)}" for number in (2, 1)]
-    assert compare_runs(tmp_path, *ids)["control"] == fingerprint(2)
+    assert compare_runs(tmp_path, *ids).control == fingerprint(2)
     with pytest.raises(DataError, match="the group has no evaluate runs"):
         compare_runs(tmp_path, "wandb:me/project/groups/nothing")
     with pytest.raises(DataError, match="not the id of a tsqa run"):
