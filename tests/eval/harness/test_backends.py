@@ -87,7 +87,7 @@ import sys
 from multiprocessing.connection import Connection
 from eval.harness.worker import Done, Reply
 connection = Connection(int(sys.argv[1]))
-connection.recv()
+connection.recv_bytes()  # the settings, whose module imports torch
 connection.send(Reply("ready"))
 while True:
     call = connection.recv()
