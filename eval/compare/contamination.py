@@ -22,8 +22,9 @@ from eval.deltas import Contamination
 from eval.results import DOCUMENTS, columns_of
 from tsqa.dataset.files import read_rejected
 from tsqa.recipe import Recipe, arms_of
-from tsqa.store.artifact import Artifact, read_jsonl
-from tsqa.store.readers import read_own_table
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import read_jsonl
+from tsqa.store.own_files import read_own_table
 
 _STEP = "decontamination"
 _MARK = " of the evaluated "
@@ -45,7 +46,7 @@ def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, C
             conditions[arm.condition].append(inputs[f"arm:{name}"])
     scores = {name: [_read_scores(a) for a in several] for name, several in conditions.items()}
     checked, touched = _gather(inputs)
-    summaries = [artifact.manifest.get("summary", {}) for artifact in inputs.values()]
+    summaries = [artifact.summary for artifact in inputs.values()]
     leaks = [leak for summary in summaries for leak in summary.get("allowed_leaks", [])]
     report: dict[str, Contamination] = {}
     for one in chain.from_iterable(scores.values()):
@@ -77,7 +78,7 @@ def _gather(inputs: Mapping[str, Artifact]) -> tuple[list[str], dict[str, set[in
         if role.partition(":")[0] == "filter":
             checked["candidates"] = None
             found = _matches_of_filter(artifact)
-        elif role.startswith("tokens:") and artifact.manifest["config"].get("decontaminate"):
+        elif role.startswith("tokens:") and artifact.manifest.config.get("decontaminate"):
             checked["sources"] = None
             found = _matches_of_sources(artifact)
         else:

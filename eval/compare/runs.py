@@ -21,7 +21,7 @@ from tsqa.errors import DataError
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
-from tsqa.store.readers import Stages, read_own
+from tsqa.store.own_files import Stages, read_own
 
 WANDB = "wandb:"
 _SEED = re.compile(r",seed=(-?\d+)$")
@@ -176,7 +176,7 @@ def _of_recipe(folder: Path) -> Iterator[Found]:
     store = Store(folder.parent / "artifacts")
     stages = _stages(folder)
     compared = store.find("compare", stages["compare"]) if "compare" in stages else None
-    roles = compared.manifest["inputs"] if compared else stages
+    roles = compared.manifest.inputs if compared else stages
     own = {
         role.removeprefix("arm:").removeprefix("evaluate:"): fingerprint
         for role, fingerprint in roles.items()
@@ -267,12 +267,12 @@ def _describe(store: Store, fingerprint: str, name: str) -> Found:
     artifact = store.find("evaluate", fingerprint)
     if artifact is None:
         return _gap(name, f"its evaluation {fingerprint} is not in {store.root}")
-    trained = artifact.manifest["inputs"].get("model")
+    trained = artifact.manifest.inputs.get("model")
     model = store.find("train", trained) if trained else None
     if name == BASE:
         return Found(name, name, None, artifact, None)
     condition = _SEED.sub("", name)
-    seed = model.manifest["config"].get("seed") if model else _seed_of(name)
+    seed = model.manifest.config.get("seed") if model else _seed_of(name)
     tokens = model.summary.get("tokens") if model else None
     return Found(name, condition, seed, artifact, tokens)
 

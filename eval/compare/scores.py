@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of
 from eval.statistics.paired import Key, Scored
 from tsqa.store.artifact import Artifact
-from tsqa.store.readers import damaged, read_own, read_own_table
+from tsqa.store.own_files import damaged, read_own, read_own_table
 
 BASE = "base"
 

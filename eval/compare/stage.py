@@ -13,8 +13,9 @@ from eval.deltas import DELTAS, DeltaTable, Gap
 from eval.harness.stage import expand_macros
 from eval.statistics import stats
 from tsqa.recipe import arms_of, control_of, needed
-from tsqa.store.artifact import Artifact, write_json
-from tsqa.store.readers import read_own
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 from tsqa.store.stage import StageContext
 
 

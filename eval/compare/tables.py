@@ -24,7 +24,7 @@ from eval.deltas import DeltaTable, Row
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
 _PUBLISHED = Path(__file__).parent / "published.yaml"

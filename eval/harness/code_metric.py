@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypedDict
 
 from tsqa.sandbox import Boundary, run_program
+from tsqa.tasks.patches import metric_replaced
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -81,21 +82,9 @@ class CodeMetric:
         }, results
 
 
-@contextmanager
-def bounded_metric(boundary: Boundary) -> Iterator[None]:
+def bounded_metric(boundary: Boundary) -> AbstractContextManager[None]:
     """Tasks that are loaded here get the bounded metric for `evaluate.load("code_eval")`."""
-    import evaluate
-
-    load = evaluate.load
-
-    def replaced(path: str, *values: object, **named: object) -> object:
-        return CodeMetric(boundary) if path == NAME else load(path, *values, **named)
-
-    evaluate.load = replaced
-    try:
-        yield
-    finally:
-        evaluate.load = load
+    return metric_replaced(NAME, lambda: CodeMetric(boundary))
 
 
 def is_bounded(task: Task) -> bool:

@@ -26,6 +26,7 @@ from rich.text import Text
 from eval.harness.worker import Call, Done, Inbox, Reply, Worker, start
 from tsqa.console import console
 from tsqa.errors import EngineError
+from tsqa.store.process import log_tail
 
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings, Progress
@@ -178,10 +179,7 @@ class RemoteModel(LM):  # type: ignore[misc]
 
     def _explain_death(self, worker: Worker) -> EngineError:
         code = worker.process.wait()
-        lines = worker.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        shown = "\n".join(
-            f"  | {line[:300]}" for line in [x for x in lines if x.strip()][-_LOG_LINES:]
-        )
+        shown = "\n".join(f"  | {line}" for line in log_tail(worker.log, _LOG_LINES))
         ending = f"was killed by signal {-code}" if code < 0 else "ended"
         return EngineError(
             f"{self._engine} {ending} while it served {self._settings.checkpoint}; last lines of "

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tsqa.store.process import die_with_parent
+from tsqa.store.process import child_environment, die_with_parent
 
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings
@@ -110,8 +110,6 @@ Inbox = SimpleQueue[tuple[Worker, Done | Reply | None]]
 
 def start(settings: ModelSettings, environment: dict[str, str], log: Path, inbox: Inbox) -> Worker:
     ours, theirs = multiprocessing.Pipe()
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.open("ab") as handle:
         # Not multiprocessing: it would report what vLLM leaves behind as leaked by this process.
         process = subprocess.Popen(
@@ -120,7 +118,7 @@ def start(settings: ModelSettings, environment: dict[str, str], log: Path, inbox
             stdout=handle,
             stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+            env=child_environment(environment),
         )
     theirs.close()
     worker = Worker(process, ours, log)

@@ -24,6 +24,7 @@ from eval.statistics import stats
 from tsqa.dataset.card import allowed_leaks
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
+from tsqa.store.atomic import write_text
 
 _HERE = Path(__file__).parent
 _TEMPLATE = "page.html.jinja"
@@ -96,9 +97,7 @@ def build(
             **_page_files(),
         )
     )
-    temporary = out_html.with_name(out_html.name + ".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out_html)
+    write_text(out_html, page)
     return out_html
 
 

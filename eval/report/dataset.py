@@ -98,7 +98,7 @@ def teacher_costs(
         return []
     accepted = {"curated": 0, **(filtered.summary if filtered else {})}
     for artifact in tokenized.values():
-        if filtered and artifact.manifest["inputs"].get("filter") == filtered.fingerprint:
+        if filtered and artifact.manifest.inputs.get("filter") == filtered.fingerprint:
             for name, source in needed(recipe.mixture, "mixture").sources.items():
                 if source.stage == "filter":
                     found = artifact.summary["sources"][name]["tokens"]

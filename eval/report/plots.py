@@ -15,8 +15,9 @@ from eval.report.style import Figure, Style, escape
 from eval.results import RESULTS, Results
 from eval.statistics import stats
 from tsqa.recipe import Arm, Recipe
-from tsqa.store.artifact import Artifact, read_jsonl
-from tsqa.store.readers import read_own
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import read_jsonl
+from tsqa.store.own_files import read_own
 
 MATRIX_ARMS = 6
 """Largest number of arms shown as one table of scores; more are drawn as a map."""

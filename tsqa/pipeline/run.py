@@ -24,14 +24,15 @@ from tsqa.errors import DataError, EngineError, TsqaError
 from tsqa.pipeline.graph import Node, build_graph, changed_since, trained_node
 from tsqa.pipeline.model_uses import check_use, model_uses
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
-from tsqa.store.artifact import Artifact, Store, differing_keys, write_json
+from tsqa.shipped import LAUNCH_CONFIG
+from tsqa.store.artifact import Artifact, Store, differing_keys
+from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import Check
+from tsqa.store.own_files import Stages, read_own
 from tsqa.store.process import die_with_parent
-from tsqa.store.readers import Stages, read_own
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
-LAUNCH_FOLDER = Path(__file__).parents[2] / "launch" / "accelerate"
 _LAUNCH_TAIL = 25
 _LONGEST_LABEL = 40
 """Characters that what follows a label is aligned by."""
@@ -71,7 +72,7 @@ class Pipeline:
     def latest(self, stage: str) -> Artifact | None:
         """The artifact of a stage that was finished last, of whatever recipe."""
         made = self.finished_of(stage)
-        return max(made, key=lambda a: str(a.manifest["created"]), default=None)
+        return max(made, key=lambda a: a.manifest.created, default=None)
 
     def finished_of(self, stage: str) -> list[Artifact]:
         """Every finished artifact of a stage that is whole, of whatever recipe."""
@@ -79,8 +80,17 @@ class Pipeline:
 
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
+        self.check_budgets()
         self.check_tasks()
         self.check_models()
+
+    def check_budgets(self) -> None:
+        """Refuse seeds for capabilities that no source has."""
+        from tsqa.seeds.sources import check_capabilities
+
+        for node in self.nodes:
+            if node.stage == "seeds" and self.find(node) is None:
+                check_capabilities(needed(node.recipe.seeds, "seeds"))
 
     def check_models(self) -> None:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""
@@ -277,7 +287,7 @@ class Pipeline:
         overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
         command = [
             *(sys.executable, "-m", "accelerate.commands.launch"),
-            *("--config_file", str(LAUNCH_FOLDER / "cpu.yaml")),
+            *("--config_file", str(LAUNCH_CONFIG)),
             *("--num_processes", str(processes)),
             *("-m", "train", str(node.origin), *overrides, f"runs={self.recipe.runs}"),
             *("--arm", str(node.arm)),
@@ -307,7 +317,7 @@ class Pipeline:
     def _print_plan(self, node: Node) -> None:
         """Print what a training run will draw; too little data is refused before it starts."""
         from train.data.mixture import plan_of, plan_table
-        from train.data.shapes import TokenSources
+        from train.data.token_files import TokenSources
 
         tokens = self.inputs_of(node)["tokenize"].path
         sources = read_own(tokens / "sources.json", TokenSources)["sources"]
@@ -351,12 +361,12 @@ class Pipeline:
             old = self.store.find(node.stage, str(previous))
         if old is None:
             return
-        for line in differing_keys(old.manifest["config"], node.config):
+        for line in differing_keys(old.manifest.config, node.config):
             console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
         # A comparison names some inputs by their fingerprints: these say nothing beside the arms.
         before, now = (
             {role: fingerprint for role, fingerprint in given.items() if fingerprint not in role}
-            for given in (old.manifest["inputs"], node.input_fingerprints)
+            for given in (old.manifest.inputs, node.input_fingerprints)
         )
         inputs = differing_keys(before, now, "input ")
         for line in inputs:

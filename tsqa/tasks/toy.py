@@ -1,6 +1,6 @@
 """The embedded data set: six small task families a tiny model can learn in minutes on a CPU.
 
-Promises: the same section gives the same bytes; training, test and teacher questions are disjoint
+Guarantees: the same section gives the same bytes; training, test and teacher questions are disjoint
 (by normalised question); `true_answer` knows the right answer of any well-formed question, so
 that a report can state how much of the synthetic data is true. Human text is the documentation of
 the installed Python standard library: real prose, present on every machine.
@@ -22,7 +22,7 @@ import yaml
 
 from tsqa.errors import DataError
 from tsqa.recipe import DataSection, needed
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.text.normalise import normalise
 

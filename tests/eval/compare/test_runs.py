@@ -20,7 +20,7 @@ from eval.results import DOCUMENTS, RESULTS, Document, Results, TaskResult
 from tests.support.sealed import seal_artifact
 from tsqa.cli.app import app
 from tsqa.errors import DataError
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 N = 200
 

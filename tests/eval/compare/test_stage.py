@@ -18,9 +18,11 @@ from eval.harness import stage as harness
 from eval.results import DOCUMENTS, RESULTS, Document, Results
 from eval.statistics import stats
 from tests.support.invented_arms import deltas_of, evaluated, seeded
+from tests.support.sealed import invented_artifact
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import Artifact, write_json
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import write_json
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -137,7 +139,7 @@ def save(model: Evaluated, folder: Path) -> Artifact:
     harness._write_documents(folder / DOCUMENTS, documents)
     results = Results(model.tasks, groups={}, backend="hf", macro=model.macro)
     write_json(folder / RESULTS, results.to_json())
-    return Artifact(folder, {})
+    return invented_artifact(folder)
 
 
 def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
     out.mkdir()
     summary = compare.run(StageContext(recipe, inputs, out, Tracker.silent()))
     text = (out / "deltas.json").read_text()
-    deltas = compare.read_deltas(Artifact(out, {}))
+    deltas = compare.read_deltas(invented_artifact(out))
     assert json.dumps(deltas.to_json(), indent=1, ensure_ascii=False) == text
     assert summary["better"] == 2 and summary["no_detectable_change"] == 2
     assert deltas.control == "synthetic=0.0" and deltas.arms == ["synthetic=0.5"]

@@ -80,9 +80,9 @@ def test_a_stage_that_fails_leaves_nothing_that_counts_as_done(
 def test_a_training_job_that_dies_shows_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "LAUNCH_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(pipeline_module, "LAUNCH_CONFIG", tmp_path / "nowhere.yaml")
     monkeypatch.setattr(Pipeline, "_print_plan", lambda pipeline, node: None)  # there are no tokens
-    with pytest.raises(EngineError, match=r"nowhere/cpu\.yaml"):
+    with pytest.raises(EngineError, match=r"nowhere\.yaml"):
         open_pipeline(tmp_path).run(until="train")
 
 

@@ -24,7 +24,8 @@ from tsqa.errors import DataError, LeakError
 from tsqa.recipe import EvalSection, SeedsSection
 from tsqa.seeds import load_split, split_answer
 from tsqa.seeds.prompt_fields import BLANK, bare_question, cloze, split_options, split_prompt
-from tsqa.store.artifact import Artifact, read_jsonl, write_jsonl
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
 
 REAL = SHARED / "data" / "tasks"
