@@ -68,9 +68,8 @@ class Worker:
     def read_into(self, inbox: Inbox) -> None:
         """Pass on all messages, then None at its death."""
         try:
-            with self.connection:
-                while True:
-                    inbox.put((self, self.connection.recv()))
+            while True:
+                inbox.put((self, self.connection.recv()))
         except (EOFError, OSError):
             pass
         except BaseException:  # what cannot be read will not be answered
