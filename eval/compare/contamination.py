@@ -1,11 +1,11 @@
 """Contamination status of every evaluated task, and its score on the clean documents.
 
 A task is
-  `allowed_leak`  where a split that shares documents with its evaluated split was seeded from;
-  `touched`       where something the teacher wrote, or a document of the mixture, holds some of its
+  `allowed_leak`  if seeds came from a split that shares documents with its evaluated split;
+  `touched`       if something the teacher wrote, or a document of the mixture, holds some of its
                   documents: it was removed before training, as far as the rules find it;
-  `clean`         where all that was checked holds none;
-  `unknown`       where nothing was checked.
+  `clean`         if nothing that was checked holds any;
+  `unknown`       if nothing was checked.
 `checked` says what was: `candidates` of the teacher, `sources` of the mixture.
 """
 
@@ -16,10 +16,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Literal
 
-from eval.harness.stage import DOCUMENTS
-from eval.shapes import columns_of
+from eval.deltas import Contamination
+from eval.results import DOCUMENTS, columns_of
 from tsqa.dataset.files import read_rejected
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
@@ -28,13 +28,13 @@ from tsqa.store.own_files import read_own_table
 
 _STEP = "decontamination"
 _MARK = " of the evaluated "
-"""What stands before the document in the reason for which a source's document was dropped."""
+"""Precedes the document in the reason for which a source's document was dropped."""
 
 
-def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
-    """Task -> status, `checked`, touched documents, and per condition the score on the others.
+def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, Contamination]:
+    """Task -> its status, touched documents, and per condition the score on the others.
 
-    `inputs` are those of the stage compare: `filter` and `tokens:...` tell what was found. A
+    `inputs` are those of the stage compare: `filter` and `tokens:...` say what was found. A
     `score_clean` is a mean over training seeds; None where it is not known which documents are
     clean, or none is.
     """
@@ -48,25 +48,25 @@ def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, d
     checked, touched = _gather(inputs)
     summaries = [artifact.summary for artifact in inputs.values()]
     leaks = [leak for summary in summaries for leak in summary.get("allowed_leaks", [])]
-    report: dict[str, dict[str, Any]] = {}
+    report: dict[str, Contamination] = {}
     for one in chain.from_iterable(scores.values()):
         for task in one.keys() - report.keys():
             found = touched.get(task, set())
             status = _status(task, checked, found, leaks)
             is_known = status in ("clean", "touched")
             kept = len(_clean(one[task], found))
-            report[task] = {
-                "status": status,
-                "checked": checked,
-                "documents": len(one[task]) - kept if is_known else None,
-                "n_clean": kept if is_known else None,
-                "score_clean": {
+            report[task] = Contamination(
+                status=status,
+                checked=checked,
+                documents=len(one[task]) - kept if is_known else None,
+                n_clean=kept if is_known else None,
+                score_clean={
                     name: _mean([_mean(_clean(each.get(task, []), found)) for each in several])
                     if is_known
                     else None
                     for name, several in scores.items()
                 },
-            }
+            )
     return {task: report[task] for task in sorted(report)}
 
 
@@ -107,7 +107,7 @@ def _matches_of_sources(artifact: Artifact) -> Iterator[str]:
 
 def _status(
     task: str, checked: Sequence[str], touched: set[int], leaks: Sequence[Mapping[str, str]]
-) -> str:
+) -> Literal["allowed_leak", "touched", "clean", "unknown"]:
     named = re.compile(rf"(?<![\w-]){re.escape(task)}(?![\w-])")
     if any(task == leak["task"] or named.search(leak["reason"]) for leak in leaks):
         return "allowed_leak"

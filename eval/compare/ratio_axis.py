@@ -1,23 +1,33 @@
 """The one ratio that an ablation varies, and the fit of the macro average against it.
 
-Promises: a condition that differs from the control in more than its ratios is not on the axis; an
+Guarantees: a condition that differs from the control in more than its ratios is not on the axis; an
 ablation of anything else has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from eval.compare.scores import Evaluated
+from eval.deltas import AxisFit
 from eval.statistics import fit, stats
+from eval.statistics.crossed import Floats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 
 
-def ratio_axis(recipe: Recipe) -> dict[str, Any] | None:
-    """The one axis `mixture.<source>` of an ablation and its ratio per condition, or None.
+@dataclass(frozen=True)
+class RatioAxis:
+    """The key `mixture.<source>` that varies, and its ratio by condition."""
+
+    axis: str
+    ratios: dict[str, float]
+
+
+def ratio_axis(recipe: Recipe) -> RatioAxis | None:
+    """Find the one ratio that an ablation varies; None where it varies anything else.
 
     A condition that differs from the control in more than its ratios (a format-matched one) is not
     on the axis.
@@ -35,25 +45,25 @@ def ratio_axis(recipe: Recipe) -> dict[str, Any] | None:
             if source not in mixture.sources:
                 return None
             ratios[arm.condition] = mixture.phases[0].ratios.get(source, 0.0)
-    return {"axis": axis, "ratios": ratios} if len(set(ratios.values())) == len(ratios) else None
+    return RatioAxis(axis, ratios) if len(set(ratios.values())) == len(ratios) else None
 
 
 def fit_axis(
     conditions: Mapping[str, Mapping[int, Evaluated]],
     control: str,
-    axis: Mapping[str, Any],
+    axis: RatioAxis,
     confidence: float,
     seed: int,
-) -> dict[str, Any]:
-    """The fit of the macro average against the one ratio that the ablation varies.
+) -> AxisFit:
+    """Fit the macro average against the one ratio that the ablation varies.
 
     Conditions that lack a seed of the control are left out.
     """
     seeds = list(conditions[control])
-    ratios = {name: ratio for name, ratio in axis["ratios"].items() if name in conditions}
+    ratios = {name: ratio for name, ratio in axis.ratios.items() if name in conditions}
     names = sorted((n for n in ratios if list(conditions[n]) == seeds), key=lambda n: ratios[n])
     means = np.array([[conditions[name][s].macro for s in seeds] for name in names])
-    units: dict[str, list[stats.Floats]] = {}
+    units: dict[str, list[Floats]] = {}
     for task in conditions[control][seeds[0]].tasks:
         for name in names:
             scored = [conditions[name][s].scores[task] for s in seeds]
@@ -69,10 +79,10 @@ def fit_axis(
         confidence=confidence,
         seed=seed,
     )
-    return {"axis": axis["axis"], "task": stats.MACRO, **fitted}
+    return AxisFit(axis=axis.axis, task=stats.MACRO, **vars(fitted))
 
 
-def _without_ratios(recipe: Recipe) -> dict[str, Any]:
+def _without_ratios(recipe: Recipe) -> dict[str, object]:
     tree = recipe.model_dump(mode="json", exclude={"seed", "ablation"})
     for phase in (tree["mixture"] or {}).get("phases", []):
         del phase["ratios"]

@@ -1,6 +1,6 @@
 """Find the evaluations that `tsqa compare RUN...` names: folders, or W&B runs of this disk.
 
-Promises: a run is what its artifact says, wherever its name came from; one without an evaluation
+Guarantees: a run is what its artifact says, wherever its name came from; one without an evaluation
 here is a named gap; a W&B folder that is not whole is refused.
 """
 
@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from eval.compare import stage as compare
+from eval.compare.comparison import ALLOWABLE, compare
 from eval.compare.scores import BASE, Evaluated, read
+from eval.compare.stage import read_deltas
+from eval.compare.wandb_folder import check_whole
+from eval.deltas import DeltaTable, Gap
 from tsqa.errors import DataError
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
@@ -76,23 +78,22 @@ def compare_runs(
     bootstrap: int,
     confidence: float,
     suite: str | None = None,
-) -> dict[str, Any]:
-    """The content of deltas.json for runs named one by one.
+) -> DeltaTable:
+    """Compare runs named one by one.
 
-    The control is `control`, or that of a recipe's folder, or the first run.
-
-    `suite`: its macro averages are added where all their tasks were evaluated.
+    The control is `control`, or that of a recipe's folder, or the first run. `suite`: its macro
+    averages are added where all their tasks were evaluated.
     """
-    unknown = sorted(allow - compare.ALLOWABLE)
+    unknown = sorted(allow - ALLOWABLE)
     if unknown:
-        known = ", ".join(sorted(compare.ALLOWABLE))
+        known = ", ".join(sorted(ALLOWABLE))
         raise DataError(f"--allow {', '.join(unknown)}: not something to allow", f"use: {known}")
     found = find_runs(arguments, runs)
     models, gaps = load(found, allow)
     conditions = [one.condition for one in found if one.condition != BASE]
     if not conditions:
         raise DataError("compare: no run but the base was named", "name at least one arm")
-    return compare.compare(
+    return compare(
         models,
         control=control or _control_of(arguments) or conditions[0],
         bootstrap=bootstrap,
@@ -104,9 +105,7 @@ def compare_runs(
     )
 
 
-def load(
-    found: Sequence[Found], allow: frozenset[str]
-) -> tuple[list[Evaluated], dict[str, tuple[str, str]]]:
+def load(found: Sequence[Found], allow: frozenset[str]) -> tuple[list[Evaluated], dict[str, Gap]]:
     """The evaluations and the gaps; different token budgets are refused unless allowed.
 
     `seeds` in `allow` pairs runs that share no seed: by the order of each arm's seeds.
@@ -125,7 +124,7 @@ def load(
         )
     if "seeds" in allow:
         models = _renumbered(models)
-    gaps = {one.name: (one.condition, one.gap) for one in found if one.artifact is None}
+    gaps = {one.name: Gap(one.condition, one.gap) for one in found if one.artifact is None}
     return models, gaps
 
 
@@ -158,7 +157,7 @@ def _find(argument: str, runs: Path) -> Iterator[Found]:
     folder = folder.resolve()
     offline = _OFFLINE.match(folder.name)
     if offline:
-        _check_offline(folder, offline["id"])
+        check_whole(folder, offline["id"])
         yield _of_run_id(offline["id"], runs, argument)
     elif (folder / "stages.json").is_file():
         yield from _of_recipe(folder)
@@ -204,7 +203,7 @@ def _control_of(arguments: Sequence[str]) -> str | None:
             continue
         compared = Store(folder.parent / "artifacts").find("compare", fingerprint)
         if compared is not None:
-            return str(compare.read_deltas(compared)["control"])
+            return read_deltas(compared).control
     return None
 
 
@@ -262,45 +261,6 @@ def _of_wandb(argument: str, runs: Path) -> Iterator[Found]:
         raise DataError(f"{argument}: the group has no evaluate runs", "correct the name")
     for run_id in ids:
         yield _of_run_id(run_id, runs, argument)
-
-
-def _check_offline(folder: Path, run_id: str) -> None:
-    """An offline folder must hold its whole log: a file that ends with the run's exit."""
-    log = folder / f"run-{run_id}.wandb"
-    if not log.is_file():
-        raise DataError(f"{folder}: {log.name} is missing", "copy the folder again, whole")
-    if not _ends_with_exit(log):
-        raise DataError(
-            f"{log}: ends before the run's exit: the folder is half copied, or the run was killed",
-            "copy the folder again, whole; or give the artifact itself",
-        )
-
-
-def _ends_with_exit(log: Path) -> bool:
-    """Whether an `exit` record is in the file and every record before it is whole.
-
-    The format is LevelDB's log (blocks of 32 KiB; crc, length, type) after a header of 7 bytes.
-    """
-    from wandb.proto import wandb_internal_pb2
-
-    data, position, parts = log.read_bytes(), 7, b""
-    block = 32768
-    while position + 7 <= len(data):
-        if block - position % block < 7:
-            position += block - position % block
-            continue
-        length = int.from_bytes(data[position + 4 : position + 6], "little")
-        kind, position = data[position + 6], position + 7
-        if position + length > len(data):
-            return False
-        parts += data[position : position + length]
-        position += length
-        if kind in (1, 4):  # full, or the last of several
-            record = wandb_internal_pb2.Record.FromString(parts)
-            parts = b""
-            if record.WhichOneof("record_type") == "exit":
-                return True
-    return False
 
 
 def _describe(store: Store, fingerprint: str, name: str) -> Found:

@@ -1,16 +1,15 @@
 """What one evaluate artifact says of a model, down to the score of each document.
 
-Promises: a document that appears twice, or a count that differs from the results' own, is refused.
+Guarantees: a document that appears twice, or a count that differs from the results' own, is
+refused.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from eval.harness.stage import DOCUMENTS, RESULTS
-from eval.shapes import Results, columns_of
+from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of
 from eval.statistics.paired import Key, Scored
 from tsqa.store.artifact import Artifact
 from tsqa.store.own_files import damaged, read_own, read_own_table
@@ -26,7 +25,7 @@ class Evaluated:
     condition: str
     seed: int | None
     """None: not trained by the recipe (the base)."""
-    tasks: dict[str, dict[str, Any]]
+    tasks: dict[str, TaskResult]
     macro: float
     scores: dict[str, Scored]
 
@@ -39,23 +38,20 @@ def read(
     path = artifact.path / DOCUMENTS
     columns = columns_of("task", "doc_id", "doc_hash", "score", "group")
     table = read_own_table(path, columns).to_pydict()
-    documents: dict[str, list[tuple[Key, float, str | None]]] = {
-        task: [] for task in results["tasks"]
-    }
+    documents: dict[str, list[tuple[Key, float, str | None]]] = {task: [] for task in results.tasks}
     for task, doc_id, doc_hash, score, group in zip(*(table[c] for c in columns), strict=True):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
-    for task, result in results["tasks"].items():
-        if len(documents[task]) != result["n"]:
+    for task, result in results.tasks.items():
+        if len(documents[task]) != result.n:
             raise damaged(
-                path,
-                f"{task}: {len(documents[task])} documents, but {RESULTS} says {result['n']}",
+                path, f"{task}: {len(documents[task])} documents, but {RESULTS} says {result.n}"
             )
     return Evaluated(
         name=name,
         condition=condition or name,
         seed=seed,
-        tasks={task: dict(result) for task, result in results["tasks"].items()},
-        macro=results["macro"],
+        tasks=results.tasks,
+        macro=results.macro,
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
     )

@@ -1,7 +1,7 @@
-"""Deltas for a reader: in the terminal, as CSV or Markdown, and beside the published ones.
+"""Deltas for a reader: in the terminal, as CSV or Markdown, and next to the published ones.
 
-Promises: an arm for which the terminal is too narrow follows in a further table, none is left out;
-no statistic is computed here.
+Guarantees: an arm for which the terminal is too narrow follows in a further table, none is left
+out; no statistic is computed here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import yaml
 from rich import box
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.compare.scores import BASE
+from eval.deltas import DeltaTable, Row
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
 from tsqa.recipe import Recipe
@@ -29,15 +30,15 @@ STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
 _PUBLISHED = Path(__file__).parent / "published.yaml"
 
 
-def print_table(deltas: Mapping[str, Any], console: Console) -> None:
+def print_table(deltas: DeltaTable, console: Console) -> None:
     """One row per task and the macro average; per arm its score, delta, interval and verdict.
 
     Arms for which the console is too narrow follow in further tables.
     """
-    told = f"Scores in percent, deltas in points; where no word stands: {stats.UNCHANGED}"
-    console.print(Text(told, style="italic"))
-    found = [*([BASE] if deltas["has_base"] else []), deltas["control"], *deltas["arms"]]
-    gaps = {gap["condition"] for gap in deltas.get("gaps", {}).values()} - {BASE, *found}
+    legend = f"Scores in percent, deltas in points; no label means {stats.UNCHANGED}"
+    console.print(Text(legend, style="italic"))
+    found = [*([BASE] if deltas.has_base else []), deltas.control, *deltas.arms]
+    gaps = {gap.condition for gap in deltas.gaps.values()} - {BASE, *found}
     columns: list[str] = []
     for condition in [*found, *sorted(gaps)]:
         if columns and not _fits(_table(deltas, [*columns, condition]), console):
@@ -45,34 +46,52 @@ def print_table(deltas: Mapping[str, Any], console: Console) -> None:
             columns = []
         columns.append(condition)
     console.print(_table(deltas, columns))
-    console.print(Text(str(deltas["conclusion"])))
-    console.print(Text(str(deltas["caveat"]), style="dim"))
+    console.print(Text(deltas.conclusion))
+    console.print(Text(deltas.caveat, style="dim"))
 
 
-def published_tables(deltas: Mapping[str, Any], here: Mapping[str, str]) -> list[Table]:
-    """Our deltas beside the published ones, and what differs in set-up (`here`: ours, by key)."""
-    published: dict[str, Any] = yaml.safe_load(_PUBLISHED.read_text(encoding="utf-8"))
-    found = {(row["arm"], row["task"]): row for row in deltas["rows"]}
+class _PublishedDelta(TypedDict):
+    name: str
+    rows: list[str]
+    """Our rows that ask the same, the first that was evaluated counts."""
+    points: float | None
+    in_words: NotRequired[str]
+
+
+class _Published(TypedDict):
+    """published.yaml."""
+
+    source: str
+    setup: dict[str, str]
+    deltas: list[_PublishedDelta]
+
+
+def published_tables(deltas: DeltaTable, here: Mapping[str, str]) -> list[Table]:
+    """Our deltas next to the published ones, and how the set-ups differ (`here`: ours, by key)."""
+    published = cast(_Published, yaml.safe_load(_PUBLISHED.read_text(encoding="utf-8")))
+    found = {(row.arm, row.task): row for row in deltas.rows}
     table = Table(title="Deltas in points", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("benchmark")
     table.add_column("published", justify="right")
-    for arm in deltas["arms"]:
-        table.add_column(Text(f"{arm} - {deltas['control']}"), justify="right")
+    for arm in deltas.arms:
+        table.add_column(Text(f"{arm} - {deltas.control}"), justify="right")
     for entry in published["deltas"]:
-        told = entry.get("told") or f"{entry['points']:+.1f}"
+        theirs = entry.get("in_words") or f"{entry['points']:+.1f}"
         cells = []
-        for arm in deltas["arms"]:
+        for arm in deltas.arms:
             row = next((found[arm, t] for t in entry["rows"] if (arm, t) in found), None)
-            cells.append(Text(_shown(row) if row else "not evaluated"))
-        table.add_row(entry["name"], told, *cells)
+            cells.append(
+                Text(f"{row.task}: {stats.change(row)} {row.verdict}" if row else "not evaluated")
+            )
+        table.add_row(entry["name"], theirs, *cells)
     table.caption = f"published: {published['source']}"
     setup = Table(title="What differs in set-up", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("", "published", "here"):
         setup.add_column(column)
     ours = {
-        "reference": f"{deltas['control']}, trained alike",
-        "uncertainty": deltas["caveat"],
-        "tasks": ", ".join(deltas["tasks"]),
+        "reference": f"{deltas.control}, trained alike",
+        "uncertainty": deltas.caveat,
+        "tasks": ", ".join(deltas.tasks),
         **here,
     }
     for key, value in published["setup"].items():
@@ -97,7 +116,7 @@ def setup_of(recipe: Recipe) -> dict[str, str]:
 
 
 def write_all(
-    deltas: Mapping[str, Any],
+    deltas: DeltaTable,
     *,
     csv: Path | None,
     markdown_file: Path | None,
@@ -105,69 +124,66 @@ def write_all(
 ) -> None:
     """Write the deltas in the formats that have a path."""
     if csv:
-        write_csv(csv, deltas["rows"])
+        write_csv(csv, deltas.rows)
     if markdown_file:
         markdown_file.write_text(markdown(deltas), encoding="utf-8")
     if json_file:
-        write_json(json_file, dict(deltas))
+        write_json(json_file, deltas.to_json())
 
 
-def markdown(deltas: Mapping[str, Any]) -> str:
-    """One line per row of the table, then what it allows to say."""
+def markdown(deltas: DeltaTable) -> str:
+    """One line per row of the table, then the conclusion and its caveat."""
     head = ("comparison", "task", "n", "seeds", "reference", "score", "delta (points)", "interval")
     columns = [*head, "p (Holm)", "MDE", "verdict"]
     lines = [_line(columns), _rule(len(columns))]
-    for row in deltas["rows"]:
+    for row in deltas.rows:
         numbers = [
-            f"{row['n']:,}",
-            str(row["seeds"]),
-            f"{row['reference']:.1%}",
-            f"{row['score']:.1%}",
-            stats.points(row["delta"]),
-            f"[{stats.points(row['low'])}, {stats.points(row['high'])}]",
-            f"{row['p_holm']:.3g}",
-            f"{100 * row['mde']:.1f}",
+            f"{row.n:,}",
+            str(row.seeds),
+            f"{row.reference:.1%}",
+            f"{row.score:.1%}",
+            stats.points(row.delta),
+            stats.interval(row.low, row.high),
+            f"{row.p_holm:.3g}",
+            f"{100 * row.mde:.1f}",
         ]
-        lines.append(_line([row["comparison"], row["task"], *numbers, row["verdict"]]))
-    gaps = [_line([name, "no result", gap["reason"]]) for name, gap in deltas["gaps"].items()]
+        lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
+    gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    told = [printable(str(deltas[key])) for key in ("conclusion", "caveat")]
-    return "\n".join([*lines, "", told[0], "", told[1], ""])
+    conclusion, caveat = printable(deltas.conclusion), printable(deltas.caveat)
+    return "\n".join([*lines, "", conclusion, "", caveat, ""])
 
 
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(handle, fieldnames=list(vars(rows[0])))
         writer.writeheader()
-        writer.writerows({name: _csv_cell(value) for name, value in row.items()} for row in rows)
+        for row in rows:
+            writer.writerow({name: _csv_cell(value) for name, value in vars(row).items()})
 
 
-def _csv_cell(value: Any) -> Any:
+def _csv_cell(value: object) -> object:
     return neutral_cell(printable(value)) if isinstance(value, str) else value
 
 
-def points(row: Mapping[str, Any]) -> str:
-    return f"{stats.points(row['delta'])} [{stats.points(row['low'])}, {stats.points(row['high'])}]"
-
-
-def _table(deltas: Mapping[str, Any], conditions: Sequence[str]) -> Table:
+def _table(deltas: DeltaTable, conditions: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("task", no_wrap=True)
     for condition in conditions:
-        control = condition == deltas["control"]
+        control = condition == deltas.control
         table.add_column(_header(f"control {condition}" if control else condition), justify="right")
-    suites = [stats.macro_name(name) for name in deltas.get("macros", {})]
-    rows = {(row["arm"], row["task"]): row for row in deltas["rows"]}
-    for task in [*deltas["tasks"], stats.MACRO, *suites]:
+    suites = [stats.macro_name(name) for name in deltas.macros]
+    rows = {(row.arm, row.task): row for row in deltas.rows}
+    for task in [*deltas.tasks, stats.MACRO, *suites]:
         if task == stats.MACRO:
             table.add_section()
         cells = [Text(task)]
         for condition in conditions:
             if (condition, task) in rows:
                 cells.append(_cell(rows[condition, task]))
-            elif condition in deltas["scores"]:
-                cells.append(Text(f"{deltas['scores'][condition][task]:.1%}"))
+            elif condition in deltas.scores:
+                cells.append(Text(f"{deltas.scores[condition][task]:.1%}"))
             else:
                 cells.append(Text("no result", style="dim"))
         table.add_row(*cells)
@@ -180,7 +196,7 @@ def _fits(table: Table, console: Console) -> bool:
 
 
 def _header(condition: str) -> Text:
-    """What tells the columns apart, the values, must not be cut off."""
+    """The values, which distinguish the columns, must not be cut off."""
     lines = []
     for setting in re.split("(?<=,)", condition):
         lines.append("")
@@ -191,18 +207,13 @@ def _header(condition: str) -> Text:
     return Text("\n".join(line.rstrip() for line in lines), overflow="fold")
 
 
-def _cell(row: Mapping[str, Any]) -> Text:
+def _cell(row: Row) -> Text:
     """Score and delta, the interval, and the verdict unless nothing changed."""
-    delta, interval = points(row).split(" ", 1)
-    text = Text(f"{row['score']:.1%} {delta}\n").append(interval, style="dim")
-    if row["verdict"] != stats.UNCHANGED:
-        text.append(f"\n{row['verdict']}", style=STYLES[row["verdict"]])
+    text = Text(f"{row.score:.1%} {stats.points(row.delta)}\n")
+    text.append(stats.interval(row.low, row.high), style="dim")
+    if row.verdict != stats.UNCHANGED:
+        text.append(f"\n{row.verdict}", style=STYLES[row.verdict])
     return text
-
-
-def _shown(row: Mapping[str, Any]) -> str:
-    interval = f"[{stats.points(row['low'])}, {stats.points(row['high'])}]"
-    return f"{row['task']}: {stats.points(row['delta'])} {interval} {row['verdict']}"
 
 
 def _line(cells: list[str]) -> str:

@@ -1,6 +1,6 @@
 """lm-eval's tasks and a model to ask: load each once, then evaluate task by task.
 
-Promises: fixed seeds; a task that cannot be loaded is a DataError that names it, and comes before
+Guarantees: fixed seeds; a task that cannot be loaded is a DataError that names it, and comes before
 any model is loaded; tasks that execute what the model writes are refused unless allowed, and then
 do it within the boundary of this machine.
 """
@@ -11,14 +11,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import lm_eval
 import lm_eval.api.task
 import lm_eval.evaluator
 import torch
+from lm_eval.api.model import LM
+from lm_eval.api.task import Task
 
 from eval.harness.code_metric import bounded_metric, is_bounded
+from eval.harness.documents import RawResult
 from eval.harness.engines import ModelSettings, Progress, load_model
 from eval.harness.remote import RemoteModel
 from tsqa.console import console
@@ -36,8 +38,8 @@ quiet_evaluator()
 @contextmanager
 def open_model(
     settings: ModelSettings, section: EvalSection, log: Path, on_progress: Progress
-) -> Iterator[Any]:
-    """lm-eval's model: in this process where one of transformers is enough, else in its own."""
+) -> Iterator[LM]:
+    """lm-eval's model: one by transformers runs in this process, all others in their own."""
     if settings.backend == "hf" and section.processes == 1:
         yield _load_here(settings, on_progress)
         return
@@ -48,17 +50,17 @@ def open_model(
         model.close()
 
 
-def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str, Any]]:
+def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str, Task]]:
     """Name in `eval.tasks` -> its leaf tasks, each once, in order, with their data at hand."""
     library = task_library(include)
     seen: set[str] = set()
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Task]] = {}
     unsafe: set[str] = set()
     for name in section.tasks:
         if name not in library.manager.all_tasks:
-            place = f"in {include}" if include else "in lm-eval"
+            where = f"in {include}" if include else "in lm-eval"
             raise DataError(
-                f"eval.tasks: {name}: no such task {place}",
+                f"eval.tasks: {name}: no such task {where}",
                 "known there: " + ", ".join(sorted(library.manager.all_subtasks)[:20]),
             )
         for leaf in library.expand([name]):
@@ -67,7 +69,7 @@ def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str
                 unsafe.add(leaf)
         try:
             with _metrics(section) if unsafe else nullcontext():
-                loaded: Mapping[str, Any] = library.manager.load([name])["tasks"]
+                loaded: Mapping[str, Task] = library.manager.load([name])["tasks"]
         except TsqaError:
             raise
         except Exception as error:
@@ -80,12 +82,10 @@ def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str
     return found
 
 
-def evaluate_task(
-    model: Any, task: Any, include: Path | None, section: EvalSection
-) -> dict[str, Any]:
+def evaluate_task(model: LM, task: Task, include: Path | None, section: EvalSection) -> RawResult:
     """lm-eval's raw result for one loaded task."""
     try:
-        raw: dict[str, Any] = lm_eval.simple_evaluate(
+        raw: RawResult = lm_eval.simple_evaluate(
             model=model,
             tasks=[task],
             num_fewshot=section.num_fewshot,
@@ -108,7 +108,7 @@ def evaluate_task(
     return raw
 
 
-def _load_here(settings: ModelSettings, on_progress: Progress) -> Any:
+def _load_here(settings: ModelSettings, on_progress: Progress) -> LM:
     try:
         return load_model(settings, on_progress)
     except Exception as error:
@@ -119,7 +119,7 @@ def _load_here(settings: ModelSettings, on_progress: Progress) -> Any:
 
 
 def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[str, str]]:
-    """What each process finds in its environment beside this one's."""
+    """What each process finds in its environment in addition to this one's."""
     cores = str(max(1, (os.cpu_count() or 1) // section.processes))
     shared = dict(VLLM) if settings.backend == "vllm" else {"TOKENIZERS_PARALLELISM": "false"}
     each = 1
@@ -153,7 +153,7 @@ def _metrics(section: EvalSection) -> Iterator[None]:
 
 def _unguarded(task: str) -> RecipeError:
     return RecipeError(
-        f"eval.tasks: {task} executes code that the model writes by means of its own, unguarded",
+        f"eval.tasks: {task} executes code that the model writes with its own metric, unguarded",
         "set eval.unguarded_code=true in a container that holds nothing of value, or leave the "
         "task out",
     )

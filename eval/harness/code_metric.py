@@ -1,10 +1,10 @@
 """Tasks that score programs: what the model writes runs within this machine's boundary.
 
 lm-eval's own (humaneval, mbpp) call Hugging Face's metric `code_eval`, which runs programs in
-this process's children, unguarded, and is itself code from the hub. `bounded_metric` puts one of
-the same name, arguments and results in its place.
+this process's children, unguarded, and is itself code from the hub. `bounded_metric` replaces it by
+one of the same name, arguments and results.
 
-Promise: a task whose metric is not that one is told apart, as nothing is known of what it runs.
+Guarantee: a task with another metric is recognised, as nothing is known about what it runs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,26 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from tsqa.sandbox import Boundary, run_program
 from tsqa.tasks.patches import metric_replaced
 
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+
 _SECONDS = 3.0
 _MEMORY = 4 << 30
 NAME = "code_eval"
+
+
+class _Run(TypedDict):
+    """The end of one program, as `code_eval` reports it."""
+
+    task_id: int
+    passed: bool
+    result: str
+    completion_id: int
 
 
 class CodeMetric:
@@ -37,8 +49,8 @@ class CodeMetric:
         predictions: Sequence[Sequence[str]],
         k: Sequence[int] = (1, 10, 100),
         timeout: float = _SECONDS,
-        **unused: Any,
-    ) -> tuple[dict[str, float], dict[int, list[tuple[int, dict[str, Any]]]]]:
+        **unused: object,
+    ) -> tuple[dict[str, float], dict[int, list[tuple[int, _Run]]]]:
         jobs = [
             (task, number, program, tests)
             for task, (programs, tests) in enumerate(zip(predictions, references, strict=True))
@@ -50,11 +62,15 @@ class CodeMetric:
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             reasons = list(pool.map(run, jobs))
-        results: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+        results: dict[int, list[tuple[int, _Run]]] = defaultdict(list)
         for (task, number, _, _), reason in zip(jobs, reasons, strict=True):
-            said = f"failed: {reason}" if reason else "passed"
-            found = {"task_id": task, "passed": not reason, "result": said}
-            results[task].append((number, {**found, "completion_id": number}))
+            end: _Run = {
+                "task_id": task,
+                "passed": not reason,
+                "result": f"failed: {reason}" if reason else "passed",
+                "completion_id": number,
+            }
+            results[task].append((number, end))
         counts = [
             (len(found), sum(result["passed"] for _, result in found))
             for _, found in sorted(results.items())
@@ -71,13 +87,13 @@ def bounded_metric(boundary: Boundary) -> AbstractContextManager[None]:
     return metric_replaced(NAME, lambda: CodeMetric(boundary))
 
 
-def is_bounded(task: Any) -> bool:
+def is_bounded(task: Task) -> bool:
     """Whether every metric of the task is one that runs programs by the bounded metric alone."""
     metrics = list(getattr(task, "_metric_fn_list", {}).values())
     return bool(metrics) and all(map(_runs_bounded, metrics))
 
 
-def _runs_bounded(metric: Any) -> bool:
+def _runs_bounded(metric: object) -> bool:
     function = getattr(metric, "__self__", None) or metric  # lm-eval keeps `function.__call__`
     known = getattr(function, "__globals__", {})
     return any(isinstance(value, CodeMetric) for value in known.values())

@@ -1,7 +1,7 @@
 """A checkpoint as lm-eval's model, by transformers or by vLLM; in the process that calls it.
 
-Promises: float32 on a CPU, the checkpoint's own dtype on a GPU; requests done are reported through
-lm-eval's cache hook, since its progress bars cannot be replaced.
+Guarantees: float32 on a CPU, the checkpoint's own dtype on a GPU; answered requests are reported
+through lm-eval's cache hook, since its progress bars cannot be replaced.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import torch
 import transformers
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
 
 from tsqa.hub.model_folder import check_weights
 from tsqa.tasks.patches import vllm_named
 
 Progress = Callable[[int, int], None]
-"""Told of requests done, of so many."""
+"""Called with the requests answered, and how many there are."""
 _REPORT_EVERY = 16
 
 KNOWN_DIFFERENCES = {
@@ -32,7 +34,7 @@ KNOWN_DIFFERENCES = {
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What loading a model takes; plain values, so that they reach another process."""
+    """What is needed to load a model; plain values, so that they can be sent to a process."""
 
     backend: Literal["hf", "vllm"]
     checkpoint: str
@@ -42,8 +44,8 @@ class ModelSettings:
     trust_remote_code: bool
 
 
-def load_model(settings: ModelSettings, on_progress: Progress) -> Any:
-    """lm-eval's `LM` over the checkpoint, which must hold every tensor and no other."""
+def load_model(settings: ModelSettings, on_progress: Progress) -> LM:
+    """lm-eval's model over the checkpoint, which must hold every tensor and no other."""
     check_weights(settings.checkpoint, "the evaluated model", settings.trust_remote_code)
     model = _load_vllm(settings) if settings.backend == "vllm" else _load_hf(settings)
     model.on_progress = on_progress
@@ -73,28 +75,37 @@ def known_difference(checkpoint: str) -> str | None:
     return KNOWN_DIFFERENCES.get(str(_read_config(checkpoint).get("model_type")))
 
 
+class _ModelConfig(TypedDict, total=False):
+    """config.json of a model, as far as it is read."""
+
+    architectures: list[str] | None
+    model_type: str
+
+
 class _Counting:
-    """Counts answered requests in the place of lm-eval's cache hook."""
+    """Counts answered requests as lm-eval's cache hook."""
 
     on_progress: Progress
     _done = 0
     _total = 0
 
-    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = True
+    ) -> list[tuple[float, bool]]:
         self._begin(requests)
-        return super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc]
+        return super().loglikelihood(requests, disable_tqdm=True)  # type: ignore[misc, no-any-return]
 
-    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         self._begin(requests)
-        return super().generate_until(requests, disable_tqdm=True)  # type: ignore[misc]
+        return super().generate_until(requests, disable_tqdm=True)  # type: ignore[misc, no-any-return]
 
-    def add_partial(self, attr: str, req: Any, res: Any) -> None:
+    def add_partial(self, attr: str, req: object, res: object) -> None:
         """Called by lm-eval for each answered request."""
         self._done += 1
         if self._done % _REPORT_EVERY == 0 or self._done == self._total:
             self.on_progress(self._done, self._total)
 
-    def _begin(self, requests: Any) -> None:
+    def _begin(self, requests: list[Instance]) -> None:
         self._done, self._total = 0, len(requests)
         self.cache_hook = self
 
@@ -103,7 +114,7 @@ class _Hf(_Counting, HFLM):  # type: ignore[misc]
     pass
 
 
-def _load_hf(settings: ModelSettings) -> Any:
+def _load_hf(settings: ModelSettings) -> LM:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
@@ -117,7 +128,7 @@ def _load_hf(settings: ModelSettings) -> Any:
     )
 
 
-def _load_vllm(settings: ModelSettings) -> Any:
+def _load_vllm(settings: ModelSettings) -> LM:
     class Vllm(_Counting, _vllm_class()):  # type: ignore[misc]
         pass
 
@@ -133,7 +144,7 @@ def _load_vllm(settings: ModelSettings) -> Any:
     )
 
 
-def _vllm_class() -> Any:
+def _vllm_class() -> type[HFLM]:
     """lm-eval's class."""
     import vllm
     from vllm.platforms import current_platform
@@ -141,12 +152,14 @@ def _vllm_class() -> Any:
     assert current_platform.device_type, "vLLM finds its platform by that version, so find it first"
     with vllm_named(str(vllm.__version__)):
         from lm_eval.models.vllm_causallms import VLLM
-    return VLLM
+    found: type[HFLM] = VLLM
+    return found
 
 
-def _read_config(checkpoint: str) -> dict[str, Any]:
+def _read_config(checkpoint: str) -> _ModelConfig:
     path = Path(checkpoint) / "config.json"
     if path.is_file():
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: _ModelConfig = json.loads(path.read_text(encoding="utf-8"))
         return config
-    return dict(transformers.AutoConfig.from_pretrained(checkpoint).to_dict())
+    found: _ModelConfig = transformers.AutoConfig.from_pretrained(checkpoint).to_dict()
+    return found

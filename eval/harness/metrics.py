@@ -6,14 +6,14 @@ Guarantees: the primary metric is fixed by the task alone -
                    the first filter;
   anything else:   `acc`;
 and it is the plain mean of its documents' scores, higher being better, since the statistics
-resample documents. What the configurations tell of that is refused before any work starts.
+resample documents. What the configurations show to be otherwise is refused before any work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat, TypedDict
 
 from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import EvalSection, task_problem
@@ -31,7 +31,7 @@ _FIX = "leave the task out, or give it a metric that averages its documents, suc
 
 
 def check_metrics(section: EvalSection, include: Path | None) -> None:
-    """Refuse tasks whose primary metric is no mean over documents, by their configurations alone.
+    """Refuse tasks whose primary metric is not a mean over documents, by their configurations.
 
     Raises RecipeError that names every such task of `eval.tasks`, what it reports, and the fix.
     """
@@ -75,11 +75,18 @@ def metric_problem(library: TaskLibrary, task: str) -> str:
     if entry.get("higher_is_better") is False:
         return f"its {chosen} is better when lower"
     if not _is_mean(library, task, chosen, entry.get("aggregation")):
-        return f"its {chosen} is aggregated by {entry['aggregation']}, which is no mean"
+        return f"its {chosen} is aggregated by {entry['aggregation']}, which is not a mean"
     return ""
 
 
-def pick_metric(task: str, kind: str, samples: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+class Logged(TypedDict):
+    """One document under one filter, as far as the metric depends on it."""
+
+    filter: str
+    metrics: list[str]
+
+
+def pick_metric(task: str, kind: str, samples: Sequence[Logged]) -> tuple[str, str]:
     """The primary metric and the filter under which it is read; see the module docstring."""
     filters = list(dict.fromkeys(str(sample["filter"]) for sample in samples))
     chosen = _PREFERRED_FILTER if _PREFERRED_FILTER in filters else filters[0]
@@ -95,24 +102,24 @@ def pick_metric(task: str, kind: str, samples: Sequence[Mapping[str, Any]]) -> t
     )
 
 
-def _metric_entries(config: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+def _metric_entries(config: Mapping[str, object], kind: str) -> dict[str, Mapping[str, object]]:
     """Metric -> its entry in `metric_list`, under the name that its scores will have."""
     from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY
 
-    given = config.get("metric_list")
-    if given is None:
+    listed = config.get("metric_list")
+    if listed is None:
         return {name: {} for name in DEFAULT_METRIC_REGISTRY.get(kind, [])}
-    if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
+    if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
         return {}
-    found: dict[str, Mapping[str, Any]] = {}
-    for entry in given:
+    found: dict[str, Mapping[str, object]] = {}
+    for entry in listed:
         # A reference to a function is kept as `<folder>/<module>.<function>`.
         name = str(entry.get("metric", "")).rpartition("/")[2].rpartition(".")[2]
         found[_EXPANDED.get(name, name)] = entry
     return found
 
 
-def _is_mean(library: TaskLibrary, task: str, metric: str, aggregation: Any) -> bool:
+def _is_mean(library: TaskLibrary, task: str, metric: str, aggregation: object) -> bool:
     """Whether an aggregation gives the mean; a function is asked, as its name says nothing."""
     from lm_eval.api.registry import get_aggregation, get_metric_aggregation
 
@@ -125,7 +132,7 @@ def _is_mean(library: TaskLibrary, task: str, metric: str, aggregation: Any) -> 
     return _averages(library.imported(task, f"the aggregation of {metric}", aggregation))
 
 
-def _averages(function: Callable[[list[float]], Any] | None) -> bool:
+def _averages(function: Callable[[list[float]], SupportsFloat] | None) -> bool:
     try:
         return function is not None and all(
             abs(float(function(list(probe))) - sum(probe) / len(probe)) < 1e-9 for probe in _PROBES

@@ -1,38 +1,43 @@
-"""A model in processes of its own: lm-eval's requests go out, its answers come back.
+"""A model in other processes: lm-eval's requests go out, its answers come back.
 
 Each process holds a copy of the checkpoint and takes a contiguous share of the requests. lm-eval's
 own split, by `accelerate launch`, gives each rank some of the documents; every rank then draws its
 few-shot examples anew, so that the scores depend on the number of processes. These do not.
 
-Promises: the answers are those of one process, in order; a process that dies raises EngineError
-with its last log lines; none outlives this one.
+Guarantees: the answers are those of one process, in order; a process that dies raises EngineError
+with its last log lines, and one that stays stopped raises it too; one that works without an answer
+is reported every while and waited for; none outlives this one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import subprocess
-import sys
-import traceback
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, cast
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from rich.text import Text
 
+from eval.harness.worker import Call, Done, Inbox, Reply, Worker, start
+from tsqa.console import console
 from tsqa.errors import EngineError
-from tsqa.store.process import child_environment, die_with_parent, log_tail
+from tsqa.store.process import log_tail
 
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings, Progress
 
 _LOG_LINES = 15
 _END_SECONDS = 5.0
+_LOOK_SECONDS = 3.0
+"""How often the workers are looked at while no message comes."""
+_STOPPED_SECONDS = 300.0
+_QUIET_SECONDS = 600.0
+"""How long workers may run without a message before that is reported."""
 
 
 class RemoteModel(LM):  # type: ignore[misc]
@@ -47,13 +52,16 @@ class RemoteModel(LM):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._settings, self._on_progress = settings, on_progress
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
+        self._inbox: Inbox = SimpleQueue()
+        self._looked = self._heard = time.monotonic()
+        self._stopped_since: float | None = None
         try:
             for number, environment in enumerate(environments):
                 path = log if number == 0 else log.with_suffix(f".{number}.log")
-                self._workers.append(_start(settings, environment, path))
-            for worker in self._workers:
-                self._receive(worker)  # it is ready
+                self._workers.append(start(settings, environment, path, self._inbox))
+            for _ in self._workers:
+                self._next()  # it is ready
         except BaseException:
             self.close()
             raise
@@ -61,7 +69,7 @@ class RemoteModel(LM):  # type: ignore[misc]
     def close(self) -> None:
         """End the processes; a busy one is killed."""
         for worker in self._workers:
-            worker.connection.close()
+            worker.hang_up()
         for worker in self._workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(_END_SECONDS)
@@ -81,120 +89,101 @@ class RemoteModel(LM):  # type: ignore[misc]
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         worker = self._workers[0]
-        self._send(worker, ("apply_chat_template", (chat_history, add_generation_prompt)))
-        return str(self._receive(worker))
+        worker.send(Call("apply_chat_template", (chat_history, add_generation_prompt)))
+        _, message = self._next()
+        assert isinstance(message, Reply)
+        return str(message.value)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        return self._ask("loglikelihood", requests)
+        return cast(list[tuple[float, bool]], self._ask("loglikelihood", requests))
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        return self._ask("loglikelihood_rolling", requests)
+        return cast(list[float], self._ask("loglikelihood_rolling", requests))
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        return self._ask("generate_until", requests)
+        return cast(list[str], self._ask("generate_until", requests))
 
-    def _ask(self, method: str, requests: list[Instance]) -> list[Any]:
+    def _ask(self, method: str, requests: list[Instance]) -> list[object]:
+        """Split the requests among the workers; the answers in order."""
         arguments = [request.args for request in requests]
         count = len(self._workers)
         bounds = [len(arguments) * number // count for number in range(count + 1)]
-        busy: dict[Connection, int] = {}
+        busy = set()
         for number, worker in enumerate(self._workers):
             share = arguments[bounds[number] : bounds[number + 1]]
             if share:
-                self._send(worker, (method, share))
-                busy[worker.connection] = number
-        answers: dict[int, list[Any]] = {}
+                worker.send(Call(method, share))
+                busy.add(number)
+        answers: dict[int, list[object]] = {}
         done = [0] * count
         while busy:
-            for connection in wait(list(busy)):
-                assert isinstance(connection, Connection)
-                number = busy[connection]
-                found = self._receive(self._workers[number])
-                if isinstance(found, int):
-                    done[number] = found
-                    self._on_progress(sum(done), len(arguments))
-                else:
-                    answers[number] = found
-                    del busy[connection]
+            worker, message = self._next()
+            number = self._workers.index(worker)
+            if isinstance(message, Done):
+                done[number] = message.requests
+                self._on_progress(sum(done), len(arguments))
+            else:
+                answers[number] = cast(list[object], message.value)
+                busy.remove(number)
         return [answer for number in sorted(answers) for answer in answers[number]]
 
-    def _send(self, worker: _Worker, message: Any) -> None:
-        # A dead worker is seen when its answer is taken, where its log explains it.
-        with contextlib.suppress(BrokenPipeError):
-            worker.connection.send(message)
+    def _next(self) -> tuple[Worker, Done | Reply]:
+        """Wait for a message of any worker; a dead or stopped one raises EngineError."""
+        self._heard = time.monotonic()
+        while True:
+            if time.monotonic() - self._looked >= _LOOK_SECONDS:
+                self._look()
+            try:
+                worker, message = self._inbox.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                continue
+            if message is None:
+                raise self._explain_death(worker)
+            return worker, message
 
-    def _receive(self, worker: _Worker) -> Any:
-        try:
-            return worker.connection.recv()
-        except (EOFError, OSError) as error:
-            raise self._explain_death(worker) from error
+    def _look(self) -> None:
+        """Report what keeps the workers from answering; a death or a long stop is an error."""
+        self._looked = now = time.monotonic()
+        for worker in self._workers:
+            # A pipe that a child of a dead worker holds open never ends.
+            if worker.process.poll() is not None and self._inbox.empty():
+                raise self._explain_death(worker)
+        stopped = [pid for worker in self._workers for pid in worker.stopped()]
+        if not stopped:
+            self._stopped_since = None
+            if now - self._heard > _QUIET_SECONDS:
+                self._heard = now
+                self._say(f"no answer for {_QUIET_SECONDS:g} s; its log: {self._workers[0].log}")
+        elif self._stopped_since is None:
+            self._stopped_since = now
+            pids = " ".join(map(str, stopped))
+            self._say(
+                f"process {pids} is stopped (SIGSTOP): continue it with `kill -CONT {pids}`; "
+                f"it is waited for {_STOPPED_SECONDS:g} s"
+            )
+        elif now - self._stopped_since > _STOPPED_SECONDS:
+            raise EngineError(
+                f"{self._engine} (model {self._settings.checkpoint}): process {stopped[0]} was "
+                f"stopped for {_STOPPED_SECONDS:g} s",
+                "find out who stops it (SIGSTOP); the same command then continues",
+            )
 
-    def _explain_death(self, worker: _Worker) -> EngineError:
+    def _say(self, what: str) -> None:
+        console.print(
+            Text(f"  {self._engine} (model {self._settings.checkpoint}): {what}", "yellow")
+        )
+
+    @property
+    def _engine(self) -> str:
+        return {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
+
+    def _explain_death(self, worker: Worker) -> EngineError:
         code = worker.process.wait()
         shown = "\n".join(f"  | {line}" for line in log_tail(worker.log, _LOG_LINES))
         ending = f"was killed by signal {-code}" if code < 0 else "ended"
-        name = {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
         return EngineError(
-            f"{name} {ending} while it served {self._settings.checkpoint}; last lines of "
+            f"{self._engine} {ending} while it served {self._settings.checkpoint}; last lines of "
             f"{worker.log}:\n{shown}",
             "see these lines; short of memory, lower eval.max_length, eval.batch_size or "
             "eval.processes; where vLLM cannot serve the model, set eval.backend=hf",
         )
-
-
-@dataclass(frozen=True)
-class _Worker:
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    log: Path
-
-
-def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _Worker:
-    ours, theirs = multiprocessing.Pipe()
-    with log.open("ab") as handle:
-        # Not multiprocessing: it would report what vLLM leaves behind as leaked by this process.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "eval.harness.remote", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=subprocess.STDOUT,
-            pass_fds=[theirs.fileno()],
-            env=child_environment(environment),
-        )
-    theirs.close()
-    worker = _Worker(process, ours, log)
-    with contextlib.suppress(BrokenPipeError):  # a death is seen when it should be ready
-        ours.send(settings)
-    return worker
-
-
-def _main() -> None:
-    """The worker: answer until the connection closes."""
-    die_with_parent()
-    connection = Connection(int(sys.argv[1]))
-    try:
-        _answer_all(connection.recv(), connection)
-    except EOFError:
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 - vLLM's own shutdown can hang
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-
-
-def _answer_all(settings: ModelSettings, connection: Connection) -> None:
-    from eval.harness.engines import load_model
-
-    model = load_model(settings, lambda done, total: connection.send(done))
-    connection.send("ready")
-    while True:
-        method, arguments = connection.recv()
-        if method == "apply_chat_template":
-            connection.send(model.apply_chat_template(*arguments))
-            continue
-        requests = [Instance(method, {}, given, 0) for given in arguments]
-        connection.send(getattr(model, method)(requests))
-
-
-if __name__ == "__main__":
-    _main()

@@ -149,7 +149,7 @@
       line.append(head, make("td", row.n.toLocaleString("en")),
         make("td", row.fixed, row.fixed ? "better" : ""), make("td", row.fixed_always),
         make("td", row.broken, row.broken ? "worse" : ""), make("td", row.broken_always),
-        make("td", row.mixed), make("td", row.told));
+        make("td", row.mixed), make("td", row.change));
       body.append(line);
     });
     var task = at("pair-task").value, kind = at("pair-kind").value, part = wanted("pair-search");

@@ -1,6 +1,6 @@
 """`tsqa view`: the pages of a folder of runs behind a small index, for this machine's browser only.
 
-Promises: it listens on the loopback address and answers only requests that name it (a page of the
+Guarantees: it listens on the loopback address and answers only requests that name it (a page of the
 web cannot read it by another host name); it reads, never writes; it serves the reports that the
 index lists and nothing else, so no path can lead out of the folder.
 """

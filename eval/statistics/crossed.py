@@ -8,7 +8,7 @@ fallacy (1973)). With D[s, d] the difference of seed s on document d, the varian
     documents: (MS_d - MS_sd) / (n S)             =  sigma_d^2 / n
 
 (Cornfield and Tukey, Average values of mean squares in factorials (1956)). The half-width is
-sqrt(t_seeds^2 x seeds + t_documents^2 x documents): each part with the t quantile of its own
+sqrt(t_seeds^2 x seeds + t_documents^2 x documents): each part with the t quantile of its
 degrees of freedom (Howe, Approximate confidence limits on the mean of X + Y (1974)). The p-value
 is 1 - the confidence at which this very interval reaches 0, so word and interval agree.
 

@@ -1,6 +1,6 @@
 """Score against mixture ratio: which ratio is best, and can the data tell?
 
-Promises: the uncertainty is that of the deltas (documents, shared by all ratios, and training
+Guarantees: the uncertainty is that of the deltas (documents, shared by all ratios, and training
 seeds); no recommendation without at least four ratios, a curve that differs from a flat one, and a
 best ratio whose interval lies inside the measured range.
 
@@ -14,21 +14,21 @@ maximum is. Points that contradict even the likeliest form (chi-squared, 1%) rec
 
 By simulation (six ratios, points with a standard error of 0.5 or 2 points) the 95% interval holds
 a planted optimum in 96 to 100% of the cases under a parabola, and in 88 to 99% where a steep rise
-turns into a slow decline between two measured ratios; a curve that rises throughout was never
-given a best ratio.
+turns into a slow decline between two measured ratios; a curve that rises throughout never got a
+best ratio.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
-Floats = NDArray[np.float64]
+from eval.deltas import BestRatio, Fit, FitPoint, Neighbour
+from eval.statistics.crossed import Floats
+
 MIN_RATIOS = 4
 _DRAWS = 2000
 _GRID = 101
@@ -41,7 +41,7 @@ _FLAT, _MISFIT = 0.05, 0.01
 
 @dataclass(frozen=True)
 class Curve:
-    """One form of the curve: its columns at given ratios, and how many numbers it fits."""
+    """One form of the curve: its columns at the measured ratios, and how many numbers it fits."""
 
     name: str
     columns: Floats
@@ -54,7 +54,7 @@ class Curve:
 
 def fit_ratios(
     ratios: Sequence[float], scores: Floats, covariance: Floats, *, confidence: float, seed: int
-) -> dict[str, Any]:
+) -> Fit:
     """Points, curve, best ratio with its interval, and a recommendation or why there is none.
 
     `scores` per ratio (ascending) and their covariance, in shares squared.
@@ -62,25 +62,14 @@ def fit_ratios(
     x = np.asarray(ratios, dtype=np.float64)
     if np.any(np.diff(x) <= 0):
         raise ValueError(f"ratios must ascend: {list(ratios)}")
-    tail = 100 * (0.5 - confidence / 2)
     rng = np.random.default_rng([seed, len(x)])
     # A little noise keeps the covariance of identical arms invertible.
     covariance = covariance + np.eye(len(x)) * max(1e-12, 1e-6 * float(np.trace(covariance)))
     draws = rng.multivariate_normal(scores, covariance, size=_DRAWS, method="cholesky")
-    low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
-    fitted: dict[str, Any] = {
-        "points": [
-            {"ratio": float(r), "score": float(s), "low": float(a), "high": float(b)}
-            for r, s, a, b in zip(x, scores, low, high, strict=True)
-        ],
-        "curve": [],
-        "form": None,
-        "best": None,
-        "neighbours": [],
-    }
+    points = _banded(x, scores, draws, confidence)
     if len(x) < MIN_RATIOS:
         reason = f"{len(x)} ratios are too few for a curve; measure at least {MIN_RATIOS}"
-        return {**fitted, "recommendation": _none(reason)}
+        return Fit(points, [], None, None, [], _none(reason))
     grid = np.linspace(x[0], x[-1], _GRID)
     inverse: Floats = np.linalg.inv(covariance).astype(np.float64)
     forms = curves(x, grid)
@@ -88,38 +77,24 @@ def fit_ratios(
     criteria = np.array(
         [m + 2 * (f.parameters - np.log(f.share)) for m, f in zip(misfits, forms, strict=True)]
     )
-    weights = np.exp(-(criteria - criteria.min()) / 2)
     chosen = int(np.argmin(criteria + [2 * np.log(f.share) for f in forms]))
     form = forms[chosen]
-    picked = rng.choice(len(forms), size=_DRAWS, p=weights / weights.sum())
-    lines = np.empty((_DRAWS, _GRID))
-    for number, other in enumerate(forms):
-        of = picked == number
-        lines[of] = draws[of] @ (other.on_grid @ _solver(other, inverse)).T
+    lines = _refitted(forms, criteria, draws, inverse, rng)
     line = form.on_grid @ _solver(form, inverse) @ scores
-    low, high = np.percentile(lines, [tail, 100 - tail], axis=0)
-    bests = grid[np.argmax(lines, axis=1)]
-    best_low, best_high = np.percentile(bests, [tail, 100 - tail])
-    fitted |= {
-        "form": form.name,
-        "curve": [
-            {"ratio": float(r), "score": float(s), "low": float(a), "high": float(b)}
-            for r, s, a, b in zip(grid, line, low, high, strict=True)
-        ],
-        "best": {
-            "ratio": float(grid[np.argmax(line)]),
-            "low": float(best_low),
-            "high": float(best_high),
-        },
-        "neighbours": _neighbours(x, scores, covariance, confidence),
-    }
+    low, high = np.percentile(grid[np.argmax(lines, axis=1)], _tails(confidence))
+    best = BestRatio(float(grid[np.argmax(line)]), float(low), float(high))
+    neighbours = _neighbours(x, scores, covariance, confidence)
     p_flat = float(chi2.sf(misfits[0], len(x) - 1))
     freedom = len(x) - form.parameters
     p_misfit = float(chi2.sf(misfits[chosen], freedom)) if freedom > 0 else 1.0
-    fitted["recommendation"] = _recommend(fitted, x, p_flat, p_misfit, confidence)
-    if form.name == "constant":
-        fitted["best"] = None
-    return fitted
+    return Fit(
+        points,
+        _banded(grid, line, lines, confidence),
+        form.name,
+        best if form.name != "constant" else None,
+        neighbours,
+        _recommend(form.name, best, neighbours, x, p_flat, p_misfit, confidence),
+    )
 
 
 def curves(x: Floats, grid: Floats) -> list[Curve]:
@@ -178,6 +153,37 @@ def covariance_of(units: Mapping[str, Sequence[Floats]], means: Floats) -> Float
     return covariance
 
 
+def _refitted(
+    forms: Sequence[Curve],
+    criteria: Floats,
+    draws: Floats,
+    inverse: Floats,
+    rng: np.random.Generator,
+) -> Floats:
+    """Each draw of the points, fitted under a form drawn by its Akaike weight: draws x grid."""
+    weights = np.exp(-(criteria - criteria.min()) / 2)
+    picked = rng.choice(len(forms), size=_DRAWS, p=weights / weights.sum())
+    lines = np.empty((_DRAWS, _GRID))
+    for number, form in enumerate(forms):
+        of = picked == number
+        lines[of] = draws[of] @ (form.on_grid @ _solver(form, inverse)).T
+    return lines
+
+
+def _banded(x: Floats, scores: Floats, draws: Floats, confidence: float) -> list[FitPoint]:
+    low, high = np.percentile(draws, _tails(confidence), axis=0)
+    return [
+        FitPoint(float(r), float(s), float(a), float(b))
+        for r, s, a, b in zip(x, scores, low, high, strict=True)
+    ]
+
+
+def _tails(confidence: float) -> list[float]:
+    """In percent."""
+    tail = 100 * (0.5 - confidence / 2)
+    return [tail, 100 - tail]
+
+
 def _solver(form: Curve, inverse: Floats) -> Floats:
     """Scores -> coefficients by generalised least squares."""
     weighted = form.columns.T @ inverse
@@ -192,8 +198,8 @@ def _misfit(form: Curve, scores: Floats, inverse: Floats) -> float:
 
 def _neighbours(
     x: Floats, scores: Floats, covariance: Floats, confidence: float
-) -> list[dict[str, Any]]:
-    """The best measured ratio against the ratios beside it."""
+) -> list[Neighbour]:
+    """The best measured ratio against the ones next to it."""
     top = int(np.argmax(scores))
     rows = []
     for other in (top - 1, top + 1):
@@ -201,43 +207,42 @@ def _neighbours(
             delta = float(scores[top] - scores[other])
             variance = covariance[top, top] + covariance[other, other] - 2 * covariance[top, other]
             z = delta / float(np.sqrt(max(variance, 1e-300)))
-            rows.append(
-                {
-                    "best": float(x[top]),
-                    "ratio": float(x[other]),
-                    "delta": delta,
-                    "distinguishable": bool(chi2.sf(z * z, 1) <= 1 - confidence),
-                }
-            )
+            is_clear = bool(chi2.sf(z * z, 1) <= 1 - confidence)
+            rows.append(Neighbour(float(x[top]), float(x[other]), delta, is_clear))
     return rows
 
 
 def _recommend(
-    fitted: Mapping[str, Any], x: Floats, p_flat: float, p_misfit: float, confidence: float
+    form: str,
+    best: BestRatio,
+    neighbours: Sequence[Neighbour],
+    x: Floats,
+    p_flat: float,
+    p_misfit: float,
+    confidence: float,
 ) -> str:
-    best = fitted["best"]
-    interval = f"{confidence:.0%} interval {best['low']:.3g} to {best['high']:.3g}"
+    interval = f"{confidence:.0%} interval {best.low:.3g} to {best.high:.3g}"
     step = (x[-1] - x[0]) / (_GRID - 1) / 2
-    if p_flat > _FLAT or fitted["form"] == "constant":
+    if p_flat > _FLAT or form == "constant":
         return _none("the scores do not differ detectably over the ratios")
     if p_misfit < _MISFIT:
-        return _none(f"no smooth curve fits the scores (the nearest: {fitted['form']})")
+        return _none(f"no smooth curve fits the scores (the nearest: {form})")
     for edge, beyond in ((x[0], "lower"), (x[-1], "higher")):
-        if abs(best["ratio"] - edge) <= step:
+        if abs(best.ratio - edge) <= step:
             return _none(f"the best ratio is the edge {edge:g} of the range; measure {beyond} ones")
-    for edge, value in ((x[0], best["low"]), (x[-1], best["high"])):
+    for edge, value in ((x[0], best.low), (x[-1], best.high)):
         if abs(value - edge) <= step:
             return _none(
-                f"the best ratio is near {best['ratio']:.2g}, but its {interval} reaches the edge "
+                f"the best ratio is near {best.ratio:.2g}, but its {interval} reaches the edge "
                 f"{edge:g} of the range"
             )
-    alike = [f"{row['ratio']:g}" for row in fitted["neighbours"] if not row["distinguishable"]]
-    told = (
+    alike = [f"{row.ratio:g}" for row in neighbours if not row.distinguishable]
+    doubt = (
         f"; the best measured ratio is not distinguishable from {' and '.join(alike)}"
         if alike
         else ""
     )
-    return f"Best ratio {best['ratio']:.2g} ({interval}){told}."
+    return f"Best ratio {best.ratio:.2g} ({interval}){doubt}."
 
 
 def _none(reason: str) -> str:

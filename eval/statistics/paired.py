@@ -1,6 +1,6 @@
 """The rows of one comparison: two models on the same documents, task by task.
 
-Promises: both models are compared on exactly the same documents or not at all; equal inputs give
+Guarantees: both models are compared on exactly the same documents or not at all; equal inputs give
 equal numbers, whatever the order of tasks or documents.
 
 Several training seeds: eval/statistics/crossed.py. One seed: a percentile bootstrap over documents,
@@ -15,15 +15,15 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from eval.deltas import Delta
 from eval.statistics import crossed
+from eval.statistics.crossed import Floats
 from eval.statistics.stats import (
     MACRO,
     POWER,
-    Floats,
     bootstrap_means,
     group_sums,
     group_units,
@@ -65,27 +65,6 @@ class Scored:
             )
         values = np.array([score for _, score, _ in rows], dtype=np.float64)
         return cls([key for key, *_ in rows], values, groups or None)
-
-
-@dataclass(frozen=True)
-class Delta:
-    """One row of the table: a model against its reference on one task, or on a macro average."""
-
-    task: str
-    n: int
-    reference: float
-    score: float
-    delta: float
-    low: float
-    high: float
-    p: float
-    mde: float
-    """Smallest true difference that this sample would reveal with 80% power, tested alone."""
-    stderr: float
-    seeds: int
-    p_mcnemar: float | None
-    """Exact McNemar test: one seed, scores 0 or 1, no document groups."""
-    method: str
 
 
 @dataclass(frozen=True)
@@ -243,15 +222,16 @@ def _bootstrapped(
 ) -> Delta:
     delta = _mean_delta(samples)
     low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Delta(
-        **_described(task, samples),
+    return _delta(
+        task,
+        samples,
         low=min(float(low), delta),
         high=max(float(high), delta),
         p=p_value(delta, flips),
         mde=minimum_detectable_effect(spread, confidence),
         stderr=spread,
-        p_mcnemar=mcnemar_p,
         method=method,
+        p_mcnemar=mcnemar_p,
     )
 
 
@@ -271,36 +251,55 @@ def _rows_of_seeds(
         estimate = crossed.estimate(means, parts_of, pooled.get(task))
         low, high = estimate.interval(confidence)
         rows.append(
-            Delta(
-                **_described(task, {t: samples[t] for t in tasks}),
+            _delta(
+                task,
+                {t: samples[t] for t in tasks},
                 low=low,
                 high=high,
                 p=estimate.p_value(),
                 mde=estimate.detectable(confidence, POWER),
                 stderr=estimate.stderr,
-                p_mcnemar=None,
                 method=estimate.method + (", groups" if samples[tasks[0]].is_grouped else ""),
             )
         )
     return rows
 
 
-def _described(task: str, samples: Mapping[str, _Sample]) -> dict[str, Any]:
+def _delta(
+    task: str,
+    samples: Mapping[str, _Sample],
+    *,
+    low: float,
+    high: float,
+    p: float,
+    mde: float,
+    stderr: float,
+    method: str,
+    p_mcnemar: float | None = None,
+) -> Delta:
+    """The row of these tasks: what their samples say of it, and these numbers."""
     own = list(samples.values())
-    return {
-        "task": task,
-        "n": sum(sample.n for sample in own),
-        "reference": float(np.mean([sample.reference for sample in own])),
-        "score": float(np.mean([sample.score for sample in own])),
-        "delta": _mean_delta(samples),
-        "seeds": len(own[0].differences),
-    }
+    return Delta(
+        task=task,
+        n=sum(sample.n for sample in own),
+        reference=float(np.mean([sample.reference for sample in own])),
+        score=float(np.mean([sample.score for sample in own])),
+        delta=_mean_delta(samples),
+        low=low,
+        high=high,
+        p=p,
+        mde=mde,
+        stderr=stderr,
+        seeds=len(own[0].differences),
+        p_mcnemar=p_mcnemar,
+        method=method,
+    )
 
 
 def _mean_delta(samples: Mapping[str, _Sample]) -> float:
     return float(np.mean([sample.differences.mean() for sample in samples.values()]))
 
 
-def _rng(seed: int, *names: Any) -> np.random.Generator:
+def _rng(seed: int, *names: str) -> np.random.Generator:
     digest = hashlib.sha256("\x00".join(map(str, (seed, *names))).encode()).digest()
     return np.random.default_rng(list(digest))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import yaml
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from eval.deltas import DeltaTable
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 from tsqa.tasks.identity import count_documents, evaluated_split
@@ -24,11 +24,11 @@ def planned_table(
     recipe: Recipe,
     *,
     include: Path | None = None,
-    previous: Mapping[str, Any] | None = None,
+    previous: DeltaTable | None = None,
 ) -> Table:
     """Per task: documents, and the smallest difference found with 80% power.
 
-    `include` is the folder of task YAMLs where it exists; `previous` an earlier deltas.json of the
+    `include` is the folder of task YAMLs where it exists; `previous` an earlier comparison of the
     recipe, whose discordance (share of documents that change) replaces the assumed one.
     """
     section = needed(recipe.eval, "eval")
@@ -83,12 +83,12 @@ def document_counts(
     return counts
 
 
-def discordance_of(previous: Mapping[str, Any] | None) -> dict[str, float]:
+def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
     """Task -> variance of a document's difference, over the one-seed rows of a deltas.json."""
     found: dict[str, list[float]] = {}
-    for row in previous["rows"] if previous else ():
-        if row.get("seeds") == 1 and not stats.is_macro(row["task"]) and row["stderr"] > 0:
-            found.setdefault(row["task"], []).append(row["stderr"] ** 2 * row["n"])
+    for row in previous.rows if previous else ():
+        if row.seeds == 1 and not stats.is_macro(row.task) and row.stderr > 0:
+            found.setdefault(row.task, []).append(row.stderr**2 * row.n)
     return {task: median(values) for task, values in found.items()}
 
 
@@ -108,15 +108,15 @@ def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> s
     changed = f"{stats.DISCORDANCE:.0%} of the documents change (assumed)"
     if shares:
         changed = f"documents change as in the last run ({changed} where it has none)"
-    told = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
+    assumed = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
     if seeds > 1:
-        told += (
+        assumed += (
             f"; {stats.REPEATED:.0%} of that repeats in every seed; seeds differ by "
             f"{100 * stats.SEED_SD:.1f} points (assumed)"
         )
     else:
-        told += "; nothing is known of the spread between seeds"
-    return f"{told}. `in this table`: after the Holm correction's first step."
+        assumed += "; nothing is known about the spread between seeds"
+    return f"{assumed}. `in this table`: after the Holm correction's first step."
 
 
 def _local_counts(include: Path) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """Statistics of paired differences: intervals, p-values, the verdict, and what could be found.
 
-Promises: a verdict other than "no detectable change" needs an interval that excludes 0 and a
+Guarantees: a verdict other than "no detectable change" needs an interval that excludes 0 and a
 Holm-corrected p-value below 1 - confidence; no Monte Carlo p-value and no standard error is 0,
 however little varied in the sample.
 
@@ -16,19 +16,18 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
+from eval.deltas import Delta
 from eval.statistics import crossed
+from eval.statistics.crossed import Floats
 
 MACRO = "macro"
 VERDICTS = BETTER, WORSE, UNCHANGED = "better", "worse", "no detectable change"
 POWER = 0.8
 DISCORDANCE, REPEATED, SEED_SD = 0.2, 0.5, 0.01
-"""What `planned_mde` assumes of a run that nothing is known about."""
+"""What `planned_mde` assumes about a run that was never measured."""
 _CELLS_PER_CHUNK = 4_000_000
-
-Floats = NDArray[np.float64]
 
 
 def group_sums(differences: Floats, groups: Sequence[str]) -> Floats:
@@ -162,15 +161,15 @@ def planned_mde(
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Step-down adjusted p-values, in the order given; a larger weight asks for less evidence.
+    """Step-down adjusted p-values, in their order; a larger weight asks for less evidence.
 
     Holm, A simple sequentially rejective multiple test procedure (1979), also for weights.
     Whatever the dependence of the rows, the chance of any false finding stays below alpha.
     """
-    given = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
-    ratios = np.asarray(p_values, dtype=np.float64) / given
+    shares = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    ratios = np.asarray(p_values, dtype=np.float64) / shares
     order = np.argsort(ratios, kind="stable")
-    left = np.cumsum(given[order][::-1])[::-1]
+    left = np.cumsum(shares[order][::-1])[::-1]
     stepped = np.maximum.accumulate(np.minimum(1.0, ratios[order] * left))
     # A row that asks for 1 x its p-value may lose it to rounding.
     adjusted = np.empty(len(p_values))
@@ -182,7 +181,7 @@ def table_weights(is_macro: Sequence[bool]) -> list[float]:
     """Weights for `holm` over one table: its macro rows share one half, its task rows the other.
 
     The macro rows are few and are the question; were all rows weighed alike, 30 tasks would drown
-    them. One family keeps the table at alpha: with two families of their own, 7.5% of simulated
+    them. One family keeps the table at alpha: with a family each, 7.5% of simulated
     tables of one comparison held a false finding, with this one 3.0%.
     """
     macro, tasks = sum(is_macro), len(is_macro) - sum(is_macro)
@@ -199,6 +198,16 @@ def verdict(low: float, high: float, p_holm: float, confidence: float) -> str:
 def points(value: float) -> str:
     """A difference of shares in points with one decimal, and never `-0.0`."""
     return f"{round(100 * value, 1) + 0.0:+.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    """`[-0.3, +2.1]`, in points."""
+    return f"[{points(low)}, {points(high)}]"
+
+
+def change(row: Delta) -> str:
+    """`+1.0 [-0.3, +2.1]`: the delta with its interval, in points."""
+    return f"{points(row.delta)} {interval(row.low, row.high)}"
 
 
 def macro_name(name: str) -> str:

@@ -13,8 +13,9 @@ import time
 
 import numpy as np
 
-from eval.compare import stage as compare
+from eval.compare.comparison import compare
 from eval.compare.scores import Evaluated
+from eval.results import TaskResult
 from eval.statistics.paired import Key, Scored
 
 TASKS, ARMS, DOCUMENTS, RESAMPLES = 30, 10, 1000, 1000
@@ -33,10 +34,10 @@ def main() -> None:
         for seed in range(seeds)
     ]
     started = time.perf_counter()
-    deltas = compare.compare(models, control="arm0", bootstrap=RESAMPLES, confidence=0.95, seed=0)
+    deltas = compare(models, control="arm0", bootstrap=RESAMPLES, confidence=0.95, seed=0)
     seconds = time.perf_counter() - started
     print(
-        f"{len(deltas['rows'])} rows ({TASKS} tasks x {ARMS} arms + macro), {seeds} seed(s), "
+        f"{len(deltas.rows)} rows ({TASKS} tasks x {ARMS} arms + macro), {seeds} seed(s), "
         f"{DOCUMENTS} documents, {RESAMPLES} resamples: {seconds:.2f} s"
     )
 
@@ -50,8 +51,10 @@ def make_model(
 ) -> Evaluated:
     values = (difficulty + 0.05 * arm + rng.normal(0, 0.7, difficulty.shape) > 0).astype(float)
     scores = {f"task{k}": Scored(keys, row) for k, row in enumerate(values)}
-    facts = {"metric": "acc", "version": 1, "num_fewshot": 0, "kind": "k", "n": DOCUMENTS}
-    tasks = {name: {**facts, "score": float(s.values.mean())} for name, s in scores.items()}
+    tasks = {
+        name: TaskResult("acc", DOCUMENTS, float(s.values.mean()), 0.0, 1, 0, "k", "hf")
+        for name, s in scores.items()
+    }
     name = f"arm{arm}"
     return Evaluated(f"{name},{seed}", name, seed, tasks, float(values.mean()), scores)
 

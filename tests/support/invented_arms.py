@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from eval.compare import stage as compare
+from eval.compare.comparison import compare
 from eval.compare.scores import Evaluated
+from eval.deltas import DeltaTable
+from eval.results import TaskResult
 from eval.statistics.paired import Scored
 
 
@@ -22,22 +25,23 @@ def evaluated(
         values = (noise < rate).astype(float)
         rows = [((i, f"h{i}"), float(v), None) for i, v in enumerate(values)]
         scores[task] = Scored.of(rows, task)
-        tasks[task] = {
-            "metric": "acc",
-            "version": 1.0,
-            "num_fewshot": 0,
-            "kind": "multiple_choice",
-            "n": n,
-            "score": float(values.mean()),
-        } | changes
-    macro = float(np.mean([task["score"] for task in tasks.values()]))
+        result = TaskResult(
+            metric="acc",
+            n=n,
+            score=float(values.mean()),
+            stderr=0.0,
+            version=1.0,
+            num_fewshot=0,
+            kind="multiple_choice",
+            backend="hf",
+        )
+        tasks[task] = replace(result, **changes)
+    macro = float(np.mean([task.score for task in tasks.values()]))
     return Evaluated(name, name, seed, tasks, macro, scores)
 
 
-def deltas_of(*models: Any, control: str = "c", **options: Any) -> dict[str, Any]:
-    return compare.compare(
-        models, control=control, bootstrap=500, confidence=0.95, seed=0, **options
-    )
+def deltas_of(*models: Any, control: str = "c", **options: Any) -> DeltaTable:
+    return compare(models, control=control, bootstrap=500, confidence=0.95, seed=0, **options)
 
 
 def seeded(name: str, rate: float, *seeds: int) -> list[Any]:

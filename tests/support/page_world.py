@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eval.compare import scores as evaluated
-from eval.compare import stage as compare
+from eval.compare.comparison import compare
 from eval.compare.ratio_axis import ratio_axis
-from eval.shapes import DOCUMENT_TYPES
+from eval.deltas import DeltaTable, Gap
+from eval.results import DOCUMENT_TYPES
 from tests.support.sealed import invented_artifact
 from tsqa.recipe import Recipe, arms_of, control_of
 from tsqa.store.artifact import Artifact
@@ -87,26 +86,28 @@ def evaluation(
     schema = pa.schema({k: DOCUMENT_TYPES[k] for k in rows[0]})
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / "documents.parquet")
     about = {"metric": "acc", "version": 1.0, "num_fewshot": 0, "kind": "multiple_choice"}
+    about |= {"stderr": 0.0, "backend": "hf"}
     results = {
         task: {**about, "n": len(values), "score": float(np.mean(values))}
         for task, values in scores.items()
     }
     macro = float(np.mean([result["score"] for result in results.values()]))
-    told = {} if tokens is None else {"tokens": tokens}
-    write_json(folder / "results.json", {"tasks": results, "macro": macro, **told})
+    content = {"tasks": results, "groups": {}, "backend": "hf", "macro": macro}
+    content |= {} if tokens is None else {"tokens": tokens}
+    write_json(folder / "results.json", content)
     return invented_artifact(folder, fingerprint=folder.name, summary={})
 
 
-def make_deltas(recipe: Recipe, evaluations: Mapping[str, Artifact]) -> dict[str, Any]:
-    """What compare writes for these evaluations, as it comes back from deltas.json."""
+def make_deltas(recipe: Recipe, evaluations: Mapping[str, Artifact]) -> DeltaTable:
+    """What compare writes for these evaluations."""
     models = [evaluated.read("base", evaluations["base"])]
     gaps = {}
     for name, arm in arms_of(recipe).items():
         if name in evaluations:
             models.append(evaluated.read(name, evaluations[name], arm.condition, arm.seed))
         else:
-            gaps[name] = (arm.condition, "not evaluated")
-    made = compare.compare(
+            gaps[name] = Gap(arm.condition, "not evaluated")
+    return compare(
         models,
         control=control_of(recipe),
         bootstrap=200,
@@ -115,8 +116,6 @@ def make_deltas(recipe: Recipe, evaluations: Mapping[str, Artifact]) -> dict[str
         gaps=gaps,
         axis=ratio_axis(recipe),
     )
-    deltas: dict[str, Any] = json.loads(json.dumps(made))
-    return deltas
 
 
 def make_train(root: Path, recipe: Recipe) -> dict[str, Artifact]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.compare.tables import markdown, write_csv
+from eval.deltas import DeltaTable
+from tests.support.invented_arms import deltas_of, evaluated
 from tsqa.console import make_console
 from tsqa.printable import neutral_cell, printable
 
@@ -72,22 +73,25 @@ def test_numbers_and_usual_text_stay(text: str) -> None:
     assert neutral_cell(text) == text
 
 
-def row(name: str) -> dict[str, Any]:
-    return {
-        **{"comparison": f"{name} - control", "arm": name, "against": "control", "task": name},
-        **{"n": 10, "seeds": 1, "reference": 0.5, "score": 0.25, "delta": -0.25, "low": -0.4},
-        **{"high": -0.1, "p_holm": 0.01, "mde": 0.1, "verdict": "worse", "p": math.nan},
-    }
+def deltas_named(name: str) -> DeltaTable:
+    """One row, under this name wherever a recipe can name something."""
+    deltas = deltas_of(evaluated("c", {"day": 0.5}), evaluated("x", {"day": 0.5}))
+    row = replace(
+        deltas.rows[0],
+        **{"comparison": f"{name} - control", "arm": name, "task": name, "score": 0.25},
+        **{"delta": -0.25, "low": -0.4, "high": -0.1, "verdict": "worse"},
+    )
+    return replace(deltas, rows=[row], conclusion=name, caveat="")
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@x", "a|b", "a\nb", "\x1b[31m", "<b>"])
 def test_exports_hold_no_formula_and_keep_their_numbers(tmp_path: Path, name: str) -> None:
-    write_csv(tmp_path / "d.csv", [row(name)])
+    deltas = deltas_named(name)
+    write_csv(tmp_path / "d.csv", deltas.rows)
     with (tmp_path / "d.csv").open(newline="") as handle:
         (read,) = csv.DictReader(handle)
     assert read["delta"] == "-0.25" and read["low"] == "-0.4"
     assert read["arm"][0] not in "=+-@\t" and "\x1b" not in read["arm"]
-    deltas = {"rows": [row(name)], "gaps": {}, "conclusion": name, "caveat": ""}
     lines = markdown(deltas).splitlines()
     assert lines[1].startswith("| --- |")
     cells = lines[2].replace("\\|", "").split(" | ")

@@ -104,10 +104,9 @@ def find_arm(recipe: Recipe, chosen: Mapping[str, Any]) -> Arm:
 
 
 def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
+    from eval.compare.comparison import compare
     from eval.compare.scores import read
-    from eval.compare.stage import compare
-    from eval.harness.stage import RESULTS
-    from eval.shapes import Results
+    from eval.results import RESULTS, Results
     from eval.statistics.stats import MACRO
 
     works = {work.arm.name: work for work in arm_works(pipeline)}
@@ -124,8 +123,8 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
     artifact = evaluated[arm.name]
     assert artifact is not None
     results = read_own(artifact.path / RESULTS, Results)
-    scores = {f"score/{task}": result["score"] for task, result in results["tasks"].items()}
-    logged = {"macro": results["macro"], **scores}
+    scores = {f"score/{task}": result.score for task, result in results.tasks.items()}
+    logged: dict[str, float | str] = {"macro": results.macro, **scores}
     if arm.condition == control:
         return logged
     models = [
@@ -141,12 +140,10 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
         seed=pipeline.recipe.seed,
         macros=made.macros,
     )
-    for row in deltas["rows"]:
-        task = row["task"]
-        logged[f"delta/{task}"] = row["delta"]
-        if task == MACRO:
-            logged |= {"delta_low": row["low"], "delta_high": row["high"]}
-            logged["verdict"] = row["verdict"]
+    for row in deltas.rows:
+        logged[f"delta/{row.task}"] = row.delta
+        if row.task == MACRO:
+            logged |= {"delta_low": row.low, "delta_high": row.high, "verdict": row.verdict}
     return logged
 
 

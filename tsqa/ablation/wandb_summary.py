@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import control_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.tracking import Tracker
+
+if TYPE_CHECKING:
+    from eval.deltas import DeltaTable
 
 
 def log_ablation(
@@ -23,6 +26,7 @@ def log_ablation(
     from eval.compare.ratio_axis import ratio_axis
     from eval.compare.stage import read_deltas
     from eval.report import figures
+    from eval.report.ratio_figure import score_by_ratio
     from eval.statistics import stats
 
     recipe = pipeline.recipe
@@ -45,16 +49,14 @@ def log_ablation(
     )
     rows = list(result_rows(deltas))
     tracker.table("results", ["condition", "seed", "task", "score"], rows)
-    columns = list(deltas["rows"][0])
-    tracker.table(
-        "deltas", columns, [[row[column] for column in columns] for row in deltas["rows"]]
-    )
+    columns = list(vars(deltas.rows[0]))
+    tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.rows])
     tracker.plot("forest", figures.forest(deltas))
     varied = ratio_axis(recipe)
     if varied:
         tracker.plot(
             "score_by_ratio",
-            figures.score_by_ratio(deltas, varied["ratios"], stats.MACRO, varied["axis"]),
+            score_by_ratio(deltas, varied.ratios, stats.MACRO, varied.axis),
         )
     if page.is_file():
         tracker.page("report", page)
@@ -62,28 +64,28 @@ def log_ablation(
     tracker.finish(failed=bool(failed))
 
 
-def result_rows(deltas: Mapping[str, Any]) -> Iterator[list[Any]]:
+def result_rows(deltas: DeltaTable) -> Iterator[list[str | int | float | None]]:
     """Condition, seed (None for the base), task, score; one for each seed."""
-    for condition, scores in deltas["scores"].items():
-        by_seed = deltas.get("scores_by_seed", {}).get(condition) or {"": scores}
+    for condition, scores in deltas.scores.items():
+        by_seed = deltas.scores_by_seed.get(condition) or {"": scores}
         for seed, tasks in by_seed.items():
             for task, score in tasks.items():
                 yield [condition, int(seed) if seed.lstrip("-").isdigit() else None, task, score]
 
 
-def ablation_summary(deltas: Mapping[str, Any], failed: Mapping[str, str]) -> dict[str, Any]:
+def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str, Any]:
     """`macro/<condition>`, `delta/<condition>` and the words."""
     from eval.statistics import stats
 
     values: dict[str, Any] = {
-        f"macro/{condition}": scores[stats.MACRO] for condition, scores in deltas["scores"].items()
+        f"macro/{condition}": scores[stats.MACRO] for condition, scores in deltas.scores.items()
     }
-    for row in deltas["rows"]:
-        if row["task"] == stats.MACRO and row["against"] == deltas["control"]:
-            values |= {f"delta/{row['arm']}": row["delta"], f"verdict/{row['arm']}": row["verdict"]}
+    for row in deltas.rows:
+        if row.task == stats.MACRO and row.against == deltas.control:
+            values |= {f"delta/{row.arm}": row.delta, f"verdict/{row.arm}": row.verdict}
     return {
         **values,
-        "conclusion": deltas["conclusion"],
+        "conclusion": deltas.conclusion,
         "arms_failed": len(failed),
         "failed": sorted(failed),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tsqa.console import console
@@ -46,8 +47,11 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
     deltas = None
     if "compare" in own:
         deltas = read_deltas(own["compare"])
-        for arm in deltas.get("gaps", {}).keys() & failed.keys():
-            deltas["gaps"][arm]["reason"] = failed[arm]
+        gaps = {
+            arm: replace(gap, reason=failed.get(arm, gap.reason))
+            for arm, gap in deltas.gaps.items()
+        }
+        deltas = replace(deltas, gaps=gaps)
     page = pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}

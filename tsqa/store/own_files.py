@@ -7,6 +7,7 @@ names it, what is wrong in it, and the stage to run again.
 from __future__ import annotations
 
 import json
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -25,10 +26,17 @@ Stages = dict[str, str]
 
 
 def read_own(path: Path, shape: type[T]) -> T:
-    """Read JSON of this shape; DataError if it has another. Nothing is converted."""
+    """The JSON of a file, which is of this shape; DataError otherwise. Nothing is converted.
+
+    A dataclass is filled; keys that it does not name are passed over.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        _adapter(cast(Any, shape)).validate_python(value, strict=True)
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        adapter: TypeAdapter[T] = _adapter(cast(Any, shape))
+        if is_dataclass(shape):  # strict validation makes one from JSON only
+            return adapter.validate_json(text, strict=True)
+        adapter.validate_python(value, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(map(str, problem["loc"]))

@@ -1,4 +1,4 @@
-"""Promises of eval.contamination: what matched is named, and the clean documents are scored."""
+"""What matched is named, and the clean documents are scored."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from eval.compare.contamination import contamination
 from eval.harness import stage as harness
+from eval.results import DOCUMENTS, Document
 from tests.support.curated_rows import rejected_row
 from tests.support.sealed import invented_artifact
 from tsqa.dataset.files import DatasetWriter
@@ -38,18 +39,13 @@ RECIPE = Recipe.model_validate(
 def evaluation(folder: Path, day: list[float]) -> Artifact:
     """Four documents of `day`, the last a copy of the first; two of `unit`, both wrong."""
     folder.mkdir()
-    shared = {"metric": "acc", "question": "q", "answer": "a", "prediction": "a"}
     hashes = ["h0", "h1", "h2", "h0"]
-    done = {
-        task: {
-            "documents": [
-                {"task": task, "doc_id": i, "doc_hash": hashes[i], "score": score, **shared}
-                for i, score in enumerate(scores)
-            ]
-        }
+    documents = [
+        Document(task, i, hashes[i], "acc", score, "q", "a", "a")
         for task, scores in {"day": day, "unit": [0.0, 0.0]}.items()
-    }
-    harness._write_documents(folder / harness.DOCUMENTS, done)
+        for i, score in enumerate(scores)
+    ]
+    harness._write_documents(folder / DOCUMENTS, documents)
     return invented_artifact(folder)
 
 
@@ -77,12 +73,12 @@ def test_a_touched_document_and_its_copy_leave_the_clean_score(
     evaluations: dict[str, Artifact], tmp_path: Path
 ) -> None:
     found = contamination(RECIPE, {**evaluations, "filter": filtered(tmp_path / "f", ["day-0"])})
-    assert found["unit"]["status"] == "clean"
-    assert found["unit"]["n_clean"] == 2 and found["unit"]["documents"] == 0
+    assert found["unit"].status == "clean"
+    assert found["unit"].n_clean == 2 and found["unit"].documents == 0
     day = found["day"]
-    assert (day["status"], day["documents"], day["n_clean"]) == ("touched", 2, 2)
-    assert day["checked"] == ["candidates"]
-    assert day["score_clean"] == {"base": 0.5, "lr=0.1": 0.5, "lr=0.2": 0.5}
+    assert (day.status, day.documents, day.n_clean) == ("touched", 2, 2)
+    assert day.checked == ["candidates"]
+    assert day.score_clean == {"base": 0.5, "lr=0.1": 0.5, "lr=0.2": 0.5}
 
 
 def test_documents_of_the_mixture_are_counted_where_they_were_checked(
@@ -95,9 +91,9 @@ def test_documents_of_the_mixture_are_counted_where_they_were_checked(
     for section, status in (({"ngram": 13}, "touched"), (None, "unknown")):
         tokens = invented_artifact(tmp_path, config={"decontaminate": section})
         found = contamination(RECIPE, {**evaluations, "tokens:1": tokens})
-        assert found["unit"]["status"] == status
-        assert found["unit"]["n_clean"] == (1 if section else None)
-    assert found["day"]["score_clean"]["base"] is None
+        assert found["unit"].status == status
+        assert found["unit"].n_clean == (1 if section else None)
+    assert found["day"].score_clean["base"] is None
 
 
 def test_an_allowed_leak_is_named_by_the_task_that_it_reaches(
@@ -107,5 +103,5 @@ def test_an_allowed_leak_is_named_by_the_task_that_it_reaches(
     found = contamination(
         RECIPE, {**evaluations, "filter": filtered(tmp_path / "f", ["day-0"], allowed_leaks=[leak])}
     )
-    assert (found["day"]["status"], found["unit"]["status"]) == ("allowed_leak", "clean")
-    assert found["day"]["n_clean"] is None
+    assert (found["day"].status, found["unit"].status) == ("allowed_leak", "clean")
+    assert found["day"].n_clean is None

@@ -1,4 +1,4 @@
-"""Promises of eval.axis: only an ablation of one ratio has an axis; its points are the scores."""
+"""Only an ablation of one ratio has an axis; its points are the scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.compare.ratio_axis import ratio_axis
+from eval.compare.ratio_axis import RatioAxis, ratio_axis
 from eval.statistics import stats
 from tests.support.invented_arms import deltas_of, seeded
 from tsqa.recipe import load_recipe
@@ -15,7 +15,7 @@ from tsqa.recipe import load_recipe
 def test_only_an_axis_of_one_ratio_is_fitted() -> None:
     path = Path("recipes/quickstart/recipe.yaml")
     axis = ratio_axis(load_recipe(path, ["ablation.seeds=[1,2]"]))
-    assert axis is not None and list(axis["ratios"].values()) == [0, 0.25, 0.5]
+    assert axis is not None and list(axis.ratios.values()) == [0, 0.25, 0.5]
     other = "ablation={axes: {train.lr: [0.001, 0.002]}, control: {train.lr: 0.001}}"
     assert ratio_axis(load_recipe(path, [other])) is None
 
@@ -23,12 +23,13 @@ def test_only_an_axis_of_one_ratio_is_fitted() -> None:
 def test_an_ablation_of_one_ratio_is_fitted() -> None:
     rates = {0.0: 0.2, 0.1: 0.4, 0.25: 0.5, 0.5: 0.4, 1.0: 0.1}
     models = [model for r, rate in rates.items() for model in seeded(f"synthetic={r}", rate, 1, 2)]
-    axis = {"axis": "mixture.synthetic", "ratios": {f"synthetic={r}": r for r in rates}}
+    axis = RatioAxis("mixture.synthetic", {f"synthetic={r}": r for r in rates})
     deltas = deltas_of(*models, control="synthetic=0.0", axis=axis)
-    assert deltas["fit"]["axis"] == "mixture.synthetic" and deltas["fit"]["task"] == stats.MACRO
-    for point in deltas["fit"]["points"]:
-        name = f"synthetic={point['ratio']}"
-        assert point["score"] == pytest.approx(deltas["scores"][name][stats.MACRO])
-        assert point["low"] < point["score"] < point["high"]
-    assert deltas["fit"]["recommendation"] in deltas["conclusion"]
-    assert deltas_of(*models, control="synthetic=0.0")["fit"] is None
+    assert deltas.fit is not None
+    assert deltas.fit.axis == "mixture.synthetic" and deltas.fit.task == stats.MACRO
+    for point in deltas.fit.points:
+        name = f"synthetic={point.ratio}"
+        assert point.score == pytest.approx(deltas.scores[name][stats.MACRO])
+        assert point.low < point.score < point.high
+    assert deltas.fit.recommendation in deltas.conclusion
+    assert deltas_of(*models, control="synthetic=0.0").fit is None

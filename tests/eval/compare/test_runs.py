@@ -1,9 +1,10 @@
-"""Promises of `tsqa compare RUN...`: runs are found by folder or W&B id, gaps and misfits named."""
+"""Runs are found by folder or W&B id, gaps and misfits named."""
 
 from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import wandb
 from typer.testing import CliRunner
 
 from eval.compare import runs
+from eval.deltas import DeltaTable
 from eval.harness import stage as harness
+from eval.results import DOCUMENTS, RESULTS, Document, Results, TaskResult
 from tests.support.sealed import seal_artifact
 from tsqa.cli.app import app
 from tsqa.errors import DataError
@@ -40,14 +43,23 @@ def add_evaluation(
     scores = (np.random.default_rng(0).random(count) < rate).astype(float)
     scores = changes.pop("scores", scores)
     documents = [
-        {"task": "day", "doc_id": i, "doc_hash": f"h{i}", "metric": "acc", "score": float(score)}
-        | {"question": "q", "answer": "a", "prediction": "a"}
+        Document("day", i, f"h{i}", "acc", float(score), "q", "a", "a")
         for i, score in enumerate(scores)
     ]
-    harness._write_documents(evaluation / harness.DOCUMENTS, {"day": {"documents": documents}})
-    task = {"metric": "acc", "version": 1, "num_fewshot": 0, "kind": "multiple_choice", "n": count}
-    task |= {"score": float(np.mean(scores))} | changes
-    write_json(evaluation / harness.RESULTS, {"tasks": {"day": task}, "macro": task["score"]})
+    harness._write_documents(evaluation / DOCUMENTS, documents)
+    task = TaskResult(
+        metric="acc",
+        n=count,
+        score=float(np.mean(scores)),
+        stderr=0.0,
+        version=1,
+        num_fewshot=0,
+        kind="multiple_choice",
+        backend="hf",
+    )
+    task = replace(task, **changes)
+    results = Results({"day": task}, groups={}, backend="hf", macro=task.score)
+    write_json(evaluation / RESULTS, results.to_json())
     seal_artifact(evaluation, inputs={"model": fingerprint(number)})
     return evaluation
 
@@ -60,7 +72,7 @@ def add_recipe(root: Path, name: str, arms: dict[str, int]) -> Path:
     return folder
 
 
-def compare_runs(root: Path, *arguments: str | Path, **options: Any) -> dict[str, Any]:
+def compare_runs(root: Path, *arguments: str | Path, **options: Any) -> DeltaTable:
     settings = {"control": None, "allow": frozenset(), "bootstrap": 500, "confidence": 0.95}
     return runs.compare_runs(list(map(str, arguments)), root, **settings | options)
 
@@ -72,9 +84,9 @@ def test_a_recipe_folder_gives_its_base_and_arms_by_seed(tmp_path: Path) -> None
         seed = int(name[-1]) if name != "base" else 0
         add_evaluation(tmp_path, number, 0.6 if "0.5" in name else 0.2, seed=seed)
     deltas = compare_runs(tmp_path, add_recipe(tmp_path, "recipe", arms))
-    assert deltas["seeds"] == {"synthetic=0": [1, 2], "synthetic=0.5": [1, 2]}
-    assert deltas["control"] == "synthetic=0" and deltas["has_base"]
-    assert {row["seeds"] for row in deltas["rows"]} == {2}
+    assert deltas.seeds == {"synthetic=0": [1, 2], "synthetic=0.5": [1, 2]}
+    assert deltas.control == "synthetic=0" and deltas.has_base
+    assert {row.seeds for row in deltas.rows} == {2}
 
 
 def test_a_folder_that_has_compared_gives_those_arms_and_that_control(tmp_path: Path) -> None:
@@ -85,12 +97,12 @@ def test_a_folder_that_has_compared_gives_those_arms_and_that_control(tmp_path: 
     compared.mkdir(parents=True)
     inputs = {"arm:low": fingerprint(2), "arm:high": fingerprint(3), "filter": "f"}
     deltas = compare_runs(tmp_path, folder, control="high")
-    write_json(compared / "deltas.json", deltas)
+    write_json(compared / "deltas.json", deltas.to_json())
     seal_artifact(compared, inputs=inputs)
     stages = json.loads((folder / "stages.json").read_text())
     write_json(folder / "stages.json", {**stages, "compare": fingerprint(4)})
     deltas = compare_runs(tmp_path, folder)
-    assert deltas["control"] == "high" and deltas["arms"] == ["low"]
+    assert deltas.control == "high" and deltas.arms == ["low"]
 
 
 def test_artifacts_are_called_by_their_recipe_and_can_be_renamed(tmp_path: Path) -> None:
@@ -98,9 +110,9 @@ def test_artifacts_are_called_by_their_recipe_and_can_be_renamed(tmp_path: Path)
     add_recipe(tmp_path, "recipe", {"synthetic=0.5": 2})
     trained = tmp_path / "artifacts" / "train" / fingerprint(2)
     deltas = compare_runs(tmp_path, one, trained)
-    assert deltas["control"] == fingerprint(1) and deltas["arms"] == ["synthetic=0.5"]
+    assert deltas.control == fingerprint(1) and deltas.arms == ["synthetic=0.5"]
     deltas = compare_runs(tmp_path, f"old={one}", f"new={two}", control="new")
-    assert deltas["control"] == "new" and deltas["arms"] == ["old"]
+    assert deltas.control == "new" and deltas.arms == ["old"]
     with pytest.raises(DataError, match=f"(?s)two runs are called {fingerprint(1)}.*NAME=RUN"):
         compare_runs(tmp_path, one, one)
 
@@ -113,9 +125,9 @@ def test_a_run_without_an_evaluation_is_a_marked_gap(tmp_path: Path) -> None:
     three.rmdir()
     lost = tmp_path / "artifacts" / "train" / fingerprint(3)
     deltas = compare_runs(tmp_path, one, two, lost)
-    assert deltas["arms"] == [fingerprint(2)]
-    assert deltas["gaps"][fingerprint(3)]["reason"] == "trained, but not evaluated"
-    assert "no result (trained, but not evaluated)" in deltas["caveat"]
+    assert deltas.arms == [fingerprint(2)]
+    assert deltas.gaps[fingerprint(3)].reason == "trained, but not evaluated"
+    assert "no result (trained, but not evaluated)" in deltas.caveat
     with pytest.raises(DataError, match=r"no evaluation \(trained, but not evaluated\)"):
         compare_runs(tmp_path, lost, one)
 
@@ -134,7 +146,7 @@ def test_what_differs_is_refused_by_name_unless_allowed(
     one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6, **change)
     with pytest.raises(DataError, match=rf"(?s){key}.*--allow {key}"):
         compare_runs(tmp_path, one, two)
-    assert compare_runs(tmp_path, one, two, allow=frozenset({key}))["arms"] == [fingerprint(2)]
+    assert compare_runs(tmp_path, one, two, allow=frozenset({key})).arms == [fingerprint(2)]
 
 
 def test_different_documents_are_refused_even_when_all_is_allowed(tmp_path: Path) -> None:
@@ -150,7 +162,7 @@ def test_seeds_that_differ_are_paired_only_on_request(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no seed in common"):
         compare_runs(tmp_path, one, two)
     deltas = compare_runs(tmp_path, one, two, allow=frozenset({"seeds"}))
-    assert deltas["rows"][0]["seeds"] == 1
+    assert deltas.rows[0].seeds == 1
 
 
 def test_nan_scores_and_documents_lost_from_the_file_are_refused(tmp_path: Path) -> None:
@@ -191,7 +203,7 @@ def test_an_offline_folder_leads_to_its_artifact(
     one = add_evaluation(tmp_path, 1, 0.2)
     add_evaluation(tmp_path, 2, 0.6)
     folder = offline_run(tmp_path, f"evaluate-{fingerprint(2)}")
-    assert compare_runs(tmp_path, one, folder)["arms"] == [fingerprint(2)]
+    assert compare_runs(tmp_path, one, folder).arms == [fingerprint(2)]
     elsewhere = runs.find_runs([str(folder)], tmp_path / "other")
     assert elsewhere[0].artifact is None and "is not in" in elsewhere[0].gap
 
@@ -233,11 +245,11 @@ def test_wandb_runs_and_groups_lead_to_the_artifacts_of_this_disk(
     add_evaluation(tmp_path, 2, 0.6)
     monkeypatch.setattr(wandb, "Api", FakeApi)
     deltas = compare_runs(tmp_path, "wandb:me/project/groups/ablation")
-    assert deltas["arms"] == [fingerprint(2)]
-    (gap,) = deltas["gaps"].values()
-    assert "is not in" in gap["reason"]
+    assert deltas.arms == [fingerprint(2)]
+    (gap,) = deltas.gaps.values()
+    assert "is not in" in gap.reason
     ids = [f"wandb:me/project/evaluate-{fingerprint(number)}" for number in (2, 1)]
-    assert compare_runs(tmp_path, *ids)["control"] == fingerprint(2)
+    assert compare_runs(tmp_path, *ids).control == fingerprint(2)
     with pytest.raises(DataError, match="the group has no evaluate runs"):
         compare_runs(tmp_path, "wandb:me/project/groups/nothing")
     with pytest.raises(DataError, match="not the id of a tsqa run"):

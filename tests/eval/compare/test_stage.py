@@ -1,4 +1,4 @@
-"""Promises of eval.compare: mismatches are refused by name; the conclusion follows the numbers."""
+"""Mismatches are refused by name; the conclusion follows the numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from rich.console import Console
 
 from eval.compare import stage as compare
 from eval.compare import tables
+from eval.compare.scores import Evaluated
+from eval.deltas import DeltaTable, Gap, Row
 from eval.harness import stage as harness
+from eval.results import DOCUMENTS, RESULTS, Document, Results
 from eval.statistics import stats
 from tests.support.invented_arms import deltas_of, evaluated, seeded
 from tests.support.sealed import invented_artifact
@@ -24,8 +27,8 @@ from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
 
-def row(deltas: dict[str, Any], arm: str, task: str) -> dict[str, Any]:
-    return next(r for r in deltas["rows"] if (r["arm"], r["task"]) == (arm, task))
+def row(deltas: DeltaTable, arm: str, task: str) -> Row:
+    return next(r for r in deltas.rows if (r.arm, r.task) == (arm, task))
 
 
 def test_a_gain_a_loss_and_no_change_each_get_their_word() -> None:
@@ -35,11 +38,11 @@ def test_a_gain_a_loss_and_no_change_each_get_their_word() -> None:
         evaluated("good", {"day": 0.5, "unit": 0.2}),
         evaluated("bad", {"day": 0.1, "unit": 0.05}),
     )
-    assert row(deltas, "good", "day")["verdict"] == stats.BETTER
-    assert row(deltas, "good", "unit")["verdict"] == stats.UNCHANGED
-    assert row(deltas, "bad", stats.MACRO)["verdict"] == stats.WORSE
-    assert row(deltas, "c", stats.MACRO)["delta"] == 0
-    text = deltas["conclusion"]
+    assert row(deltas, "good", "day").verdict == stats.BETTER
+    assert row(deltas, "good", "unit").verdict == stats.UNCHANGED
+    assert row(deltas, "bad", stats.MACRO).verdict == stats.WORSE
+    assert row(deltas, "c", stats.MACRO).delta == 0
+    text = deltas.conclusion
     assert "better than the control c: good (" in text
     assert "worse than the control c: bad (" in text
     assert "No arm gains detectably on 1 of 2 tasks: unit." in text
@@ -48,7 +51,7 @@ def test_a_gain_a_loss_and_no_change_each_get_their_word() -> None:
 
 def test_the_conclusion_claims_nothing_where_nothing_changed() -> None:
     same = {"day": 0.3}
-    text = deltas_of(evaluated("c", same), evaluated("x", same))["conclusion"]
+    text = deltas_of(evaluated("c", same), evaluated("x", same)).conclusion
     assert "better" not in text and "no detectable change from the control c: x" in text
 
 
@@ -71,9 +74,9 @@ def test_a_missing_control_and_a_lonely_control_are_refused() -> None:
 
 def test_holm_is_applied_over_the_whole_table_macro_rows_weighing_half() -> None:
     models = [evaluated(name, {"day": 0.2 + 0.05 * i, "unit": 0.3}) for i, name in enumerate("cxy")]
-    rows = deltas_of(*models)["rows"]
-    weights = [1 / 4 if r["task"] == stats.MACRO else 1 / 8 for r in rows]
-    assert [r["p_holm"] for r in rows] == stats.holm([r["p"] for r in rows], weights)
+    rows = deltas_of(*models).rows
+    weights = [1 / 4 if r.task == stats.MACRO else 1 / 8 for r in rows]
+    assert [r.p_holm for r in rows] == stats.holm([r.p for r in rows], weights)
 
 
 def test_arms_are_paired_seed_by_seed() -> None:
@@ -82,24 +85,24 @@ def test_arms_are_paired_seed_by_seed() -> None:
         *seeded("c", 0.2, 1, 2),
         *seeded("x", 0.5, 2, 1),
     )
-    assert deltas["seeds"] == {"c": [1, 2], "x": [1, 2]} and deltas["arms"] == ["x"]
-    per_seed = deltas["scores_by_seed"]["x"]
-    assert deltas["scores"]["x"]["day"] == pytest.approx(
+    assert deltas.seeds == {"c": [1, 2], "x": [1, 2]} and deltas.arms == ["x"]
+    per_seed = deltas.scores_by_seed["x"]
+    assert deltas.scores["x"]["day"] == pytest.approx(
         (per_seed["1"]["day"] + per_seed["2"]["day"]) / 2
     )
     found = row(deltas, "x", "day")
-    assert found["seeds"] == 2 and found["p_mcnemar"] is None and "crossed" in found["method"]
-    assert found["delta"] == pytest.approx(
-        deltas["scores"]["x"]["day"] - deltas["scores"]["c"]["day"], abs=1e-12
+    assert found.seeds == 2 and found.p_mcnemar is None and "crossed" in found.method
+    assert found.delta == pytest.approx(
+        deltas.scores["x"]["day"] - deltas.scores["c"]["day"], abs=1e-12
     )
-    assert row(deltas, "c", "day")["seeds"] == 2
-    assert "spread between training seeds" in deltas["caveat"]
+    assert row(deltas, "c", "day").seeds == 2
+    assert "spread between training seeds" in deltas.caveat
 
 
 def test_only_common_seeds_are_compared_and_it_is_said() -> None:
     deltas = deltas_of(*seeded("c", 0.2, 1, 2, 3), *seeded("x", 0.5, 2, 3))
-    assert row(deltas, "x", "day")["seeds"] == 2
-    assert "x has the seeds 2, 3 and c 1, 2, 3: their difference is over 2, 3." in deltas["caveat"]
+    assert row(deltas, "x", "day").seeds == 2
+    assert "x has the seeds 2, 3 and c 1, 2, 3: their difference is over 2, 3." in deltas.caveat
     with pytest.raises(DataError, match=r"x - c: no seed in common \(4 and 1, 2\)"):
         deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 4))
     with pytest.raises(DataError, match="same condition `x` under the same seed 1"):
@@ -107,10 +110,10 @@ def test_only_common_seeds_are_compared_and_it_is_said() -> None:
 
 
 def test_arms_without_results_are_named_and_not_counted() -> None:
-    gaps = {"y,seed=1": ("y", "not evaluated")}
+    gaps = {"y,seed=1": Gap("y", "not evaluated")}
     deltas = deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1), gaps=gaps)
-    assert deltas["arms"] == ["x"] and deltas["gaps"]["y,seed=1"]["condition"] == "y"
-    assert "y,seed=1: no result (not evaluated)." in deltas["caveat"]
+    assert deltas.arms == ["x"] and deltas.gaps["y,seed=1"].condition == "y"
+    assert "y,seed=1: no result (not evaluated)." in deltas.caveat
     console = Console(file=io.StringIO(), width=160)
     tables.print_table(deltas, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
@@ -120,26 +123,22 @@ def test_arms_without_results_are_named_and_not_counted() -> None:
 def test_a_suite_has_its_own_macro_row() -> None:
     deltas = deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 1, 2), macros={"time": ["day"]})
     suite, day = row(deltas, "x", "macro:time"), row(deltas, "x", "day")
-    assert suite["delta"] == day["delta"] and suite["low"] == pytest.approx(day["low"])
-    assert deltas["scores"]["x"]["macro:time"] == deltas["scores"]["x"]["day"]
+    assert suite.delta == day.delta and suite.low == pytest.approx(day.low)
+    assert deltas.scores["x"]["macro:time"] == deltas.scores["x"]["day"]
     with pytest.raises(DataError, match=r"eval.macros.odd averages night, which was not evaluated"):
         deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1), macros={"odd": ["night"]})
 
 
-def save(model: Any, folder: Path) -> Artifact:
+def save(model: Evaluated, folder: Path) -> Artifact:
     folder.mkdir()
-    done = {
-        task: {
-            "documents": [
-                {"task": task, "doc_id": i, "doc_hash": h, "metric": "acc", "score": score}
-                | {"question": "q", "answer": "a", "prediction": "a"}
-                for (i, h), score in zip(documents.keys, documents.values, strict=True)
-            ]
-        }
-        for task, documents in model.scores.items()
-    }
-    harness._write_documents(folder / harness.DOCUMENTS, done)
-    write_json(folder / harness.RESULTS, {"tasks": model.tasks, "macro": model.macro})
+    documents = [
+        Document(task, i, doc_hash, "acc", float(score), "q", "a", "a")
+        for task, scored in model.scores.items()
+        for (i, doc_hash), score in zip(scored.keys, scored.values, strict=True)
+    ]
+    harness._write_documents(folder / DOCUMENTS, documents)
+    results = Results(model.tasks, groups={}, backend="hf", macro=model.macro)
+    write_json(folder / RESULTS, results.to_json())
     return invented_artifact(folder)
 
 
@@ -169,17 +168,20 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
     out = tmp_path / "out"
     out.mkdir()
     summary = compare.run(StageContext(recipe, inputs, out, Tracker.silent()))
-    deltas = json.loads((out / "deltas.json").read_text())
+    text = (out / "deltas.json").read_text()
+    deltas = compare.read_deltas(invented_artifact(out))
+    assert json.dumps(deltas.to_json(), indent=1, ensure_ascii=False) == text
     assert summary["better"] == 2 and summary["no_detectable_change"] == 2
-    assert deltas["control"] == "synthetic=0.0" and deltas["arms"] == ["synthetic=0.5"]
-    assert [point["ratio"] for point in deltas["fit"]["points"]] == [0.0, 0.5]
-    assert "2 ratios are too few" in deltas["fit"]["recommendation"]
-    assert row(deltas, "synthetic=0.5", "day")["against"] == "synthetic=0.0"
+    assert deltas.control == "synthetic=0.0" and deltas.arms == ["synthetic=0.5"]
+    assert deltas.fit is not None
+    assert [point.ratio for point in deltas.fit.points] == [0.0, 0.5]
+    assert "2 ratios are too few" in deltas.fit.recommendation
+    assert row(deltas, "synthetic=0.5", "day").against == "synthetic=0.0"
     assert (out / "deltas.csv").read_text().count("\n") == 5
 
 
 def test_an_arm_that_answers_as_the_control_does_is_named() -> None:
     deltas = deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.2, 1, 2), *seeded("yy", 0.2, 1, 2))
-    assert "x scores on every document exactly as c does" in deltas["caveat"]
-    assert "yy scores on every document" not in deltas["caveat"]
-    assert "No arm gains detectably on any of the 2 tasks." in deltas["conclusion"]
+    assert "x scores on every document exactly as c does" in deltas.caveat
+    assert "yy scores on every document" not in deltas.caveat
+    assert "No arm gains detectably on any of the 2 tasks." in deltas.conclusion

@@ -1,18 +1,23 @@
-"""Promises of the backends: processes and engines do not change scores; a death is explained."""
+"""Processes and engines do not change scores; a death is explained."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eval.harness import remote, worker
 from eval.harness import stage as harness
 from eval.harness.engines import ModelSettings, resolve_backend
 from eval.harness.remote import RemoteModel
+from eval.results import DOCUMENTS, RESULTS
 from tests.eval.harness.test_stage import context_of, read
 from tests.support.tiny_eval import make_model, make_tasks
 from tsqa.errors import EngineError
@@ -34,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(out: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
-    found: list[dict[str, Any]] = pyarrow.parquet.read_table(out / harness.DOCUMENTS).to_pylist()
+    found: list[dict[str, Any]] = pyarrow.parquet.read_table(out / DOCUMENTS).to_pylist()
     return found
 
 
@@ -56,7 +61,7 @@ def test_vllm_and_transformers_agree(world: Path, tmp_path: Path, model: str) ->
         out = tmp_path / backend
         harness.run(context_of(world, out, TASKS, model, backend=backend, kv_cache_gib=1))
         found[backend] = rows(out)
-        assert json.loads((out / harness.RESULTS).read_text())["backend"] == backend
+        assert json.loads((out / RESULTS).read_text())["backend"] == backend
     for one, other in zip(found["hf"], found["vllm"], strict=True):
         assert one["doc_hash"] == other["doc_hash"]
         assert one["loglikelihoods"] == pytest.approx(other["loglikelihoods"], abs=TOLERANCE)
@@ -75,6 +80,93 @@ def test_a_process_that_dies_is_explained(world: Path, tmp_path: Path) -> None:
             model.loglikelihood([Instance("loglikelihood", {}, ("a", " b"), 0)])
     finally:
         model.close()
+
+
+CHILD = """
+import sys
+from multiprocessing.connection import Connection
+from eval.harness.worker import Done, Reply
+connection = Connection(int(sys.argv[1]))
+connection.recv_bytes()  # the settings, whose module imports torch
+connection.send(Reply("ready"))
+while True:
+    call = connection.recv()
+    if call.method == "generate_until":
+        connection.send(Done(1))
+        import time
+        time.sleep(1.0)
+    connection.send(Reply([(-1.0, True)] * len(call.arguments)))
+"""
+"""A worker without a model."""
+
+
+@pytest.fixture
+def modelless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteModel]:
+    monkeypatch.setattr(worker, "SERVE", CHILD)
+    monkeypatch.setattr(remote, "_LOOK_SECONDS", 0.05)
+    settings = ModelSettings("hf", "some/model", 4, None, 1, False)
+    model = RemoteModel(settings, [{}, {}], tmp_path / "engine.log", lambda done, asked: None)
+    yield model
+    model.close()
+
+
+def ask(model: RemoteModel, method: str = "loglikelihood") -> Any:
+    from lm_eval.api.instance import Instance
+
+    return getattr(model, method)([Instance(method, {}, ("a", " b"), 0) for _ in range(2)])
+
+
+def test_a_process_that_stays_stopped_is_an_error(
+    modelless: RemoteModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(remote, "_STOPPED_SECONDS", 0.5)
+    assert ask(modelless) == [(-1.0, True)] * 2
+    pid = modelless.pids[1]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(
+        EngineError, match=rf"(?s)some/model\): process {pid} was stopped for 0.5 s"
+    ):
+        ask(modelless)
+    assert time.monotonic() - began < 10
+    assert f"kill -CONT {pid}" in capsys.readouterr().err
+
+
+def test_a_process_that_is_continued_in_time_answers(modelless: RemoteModel) -> None:
+    pid = modelless.pids[0]
+    os.kill(pid, signal.SIGSTOP)
+    timer = threading.Timer(0.5, os.kill, (pid, signal.SIGCONT))
+    timer.start()
+    assert ask(modelless) == [(-1.0, True)] * 2
+    timer.join()
+
+
+def test_a_stopped_process_that_reads_nothing_is_an_error_too(
+    modelless: RemoteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.api.instance import Instance
+
+    monkeypatch.setattr(remote, "_STOPPED_SECONDS", 0.5)
+    os.kill(modelless.pids[0], signal.SIGSTOP)
+    long = [Instance("loglikelihood", {}, ("a" * 1_000_000, " b"), 0) for _ in range(8)]
+    with pytest.raises(EngineError, match="was stopped for"):
+        modelless.loglikelihood(long)
+
+
+def test_a_process_that_dies_at_work_is_an_error(modelless: RemoteModel) -> None:
+    timer = threading.Timer(0.2, os.kill, (modelless.pids[0], signal.SIGKILL))
+    timer.start()
+    with pytest.raises(EngineError, match="was killed by signal 9"):
+        ask(modelless, "generate_until")
+    timer.join()
+
+
+def test_work_without_an_answer_is_reported_and_waited_for(
+    modelless: RemoteModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(remote, "_QUIET_SECONDS", 0.3)
+    assert ask(modelless, "generate_until") == [(-1.0, True)] * 2
+    assert "no answer for" in capsys.readouterr().err
 
 
 def test_a_process_that_cannot_load_its_model_shows_its_log(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Promises of eval.code_metric: programs are scored as `code_eval` does, within a boundary."""
+"""Programs are scored as `code_eval` does, within a boundary."""
 
 from __future__ import annotations
 

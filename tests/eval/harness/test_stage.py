@@ -1,4 +1,4 @@
-"""Promises of eval.harness: one score per document, resume without change, named errors."""
+"""One score per document, resume without change, named errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from eval.harness import stage as harness
-from eval.harness.metrics import check_metrics
+from eval.harness.documents import read_result
+from eval.harness.metrics import check_metrics, pick_metric
+from eval.results import DOCUMENTS, RESULTS
 from tests.support.sealed import invented_artifact, seal_artifact
 from tests.support.tiny_eval import make_model, make_tasks
 from tsqa.errors import CheckpointError, DataError, RecipeError
@@ -54,7 +56,7 @@ def context_of(
 
 
 def read(out: Path) -> tuple[bytes, bytes]:
-    return (out / harness.DOCUMENTS).read_bytes(), (out / harness.RESULTS).read_bytes()
+    return (out / DOCUMENTS).read_bytes(), (out / RESULTS).read_bytes()
 
 
 def test_a_hybrid_is_scored_document_by_document_and_a_resume_changes_nothing(
@@ -67,8 +69,8 @@ def test_a_hybrid_is_scored_document_by_document_and_a_resume_changes_nothing(
     tasks = ["tiny_choice", "tiny_number"]
     whole = tmp_path / "whole"
     summary = harness.run(context_of(world, whole, tasks))
-    rows = pyarrow.parquet.read_table(whole / harness.DOCUMENTS).to_pylist()
-    results = json.loads((whole / harness.RESULTS).read_text())
+    rows = pyarrow.parquet.read_table(whole / DOCUMENTS).to_pylist()
+    results = json.loads((whole / RESULTS).read_text())
     assert summary["documents"] == len(rows) == 12
     assert results["tasks"]["tiny_choice"]["metric"] == "acc"
     assert results["tasks"]["tiny_number"]["metric"] == "exact_match,strict-match"
@@ -183,7 +185,7 @@ def test_code_is_executed_only_where_the_recipe_allows_it(world: Path, tmp_path:
     folder = world_with(tmp_path, world, "tiny_choice", unsafe)
     with pytest.raises(RecipeError, match=r"tiny_choice executes code(.|\n)*eval.allow_code=true"):
         harness.run(context_of(folder, tmp_path, ["tiny_choice"]))
-    with pytest.raises(RecipeError, match=r"by means of its own(.|\n)*eval.unguarded_code=true"):
+    with pytest.raises(RecipeError, match=r"its own metric(.|\n)*eval.unguarded_code=true"):
         harness.run(context_of(folder, tmp_path, ["tiny_choice"], allow_code=True))
     out, allowed = tmp_path / "allowed", {"allow_code": True, "unguarded_code": True}
     assert harness.run(context_of(folder, out, ["tiny_choice"], **allowed))["documents"] == 6
@@ -233,7 +235,7 @@ def test_documents_that_share_a_passage_are_a_group(
 ) -> None:
     docs = [{"question": "q"} | ({"passage": p} if p else {}) for p in passages]
     samples = [sample(doc_id=i, doc=doc) for i, doc in enumerate(docs)]
-    found = [d["group"] for d in harness.read_result("t", raw_of(samples, 1.0))["documents"]]
+    found = [d.group for d in read_result("t", raw_of(samples, 1.0), "hf").documents]
     numbers = [list(dict.fromkeys(found)).index(group) for group in found]
     assert found == [None] * 3 if groups is None else numbers == groups and None not in found
 
@@ -251,14 +253,14 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
         harness.run(StageContext(context.recipe, inputs, context.out, context.tracker))
         points.append(invented_artifact(context.out))
     curve = harness.read_curve(points)
-    assert [point["tokens"] for point in curve] == [264, 520]
-    assert "tiny_choice" in curve[0]["tasks"]
+    assert [point.tokens for point in curve] == [264, 520]
+    assert "tiny_choice" in curve[0].tasks
 
 
 def test_macros_name_the_tasks_behind_groups(tmp_path: Path) -> None:
     groups = {"g": ["a", "b"], "b": ["b"], "c": ["c"]}
-    (tmp_path / harness.RESULTS).write_text(
-        json.dumps({"tasks": {}, "macro": 0.0, "groups": groups})
+    (tmp_path / RESULTS).write_text(
+        json.dumps({"tasks": {}, "macro": 0.0, "groups": groups, "backend": "hf"})
     )
     macros = {"m": ["g", "b"], "n": ["c"]}
     found = harness.expand_macros(
@@ -314,25 +316,25 @@ def test_flexible_extract_is_preferred_to_the_first_filter() -> None:
         sample(filter="strict-match", exact_match=0.0),
         sample(filter="flexible-extract", exact_match=1.0),
     ]
-    part = harness.read_result("t", raw_of(samples, 1.0, "exact_match,flexible-extract"))
-    assert part["result"]["metric"] == "exact_match,flexible-extract"
-    assert (part["result"]["n"], part["result"]["score"]) == (1, 1.0)
+    part = read_result("t", raw_of(samples, 1.0, "exact_match,flexible-extract"), "hf")
+    assert part.result.metric == "exact_match,flexible-extract"
+    assert (part.result.n, part.result.score) == (1, 1.0)
 
 
 def test_acc_norm_counts_only_where_acc_is_absent() -> None:
     both = [sample(metrics=["acc_norm", "acc"])]
-    assert harness.pick_metric("t", "multiple_choice", both)[0] == "acc"
+    assert pick_metric("t", "multiple_choice", both)[0] == "acc"
     norm = [sample(metrics=["acc_norm"])]
-    assert harness.pick_metric("t", "multiple_choice", norm)[0] == "acc_norm"
+    assert pick_metric("t", "multiple_choice", norm)[0] == "acc_norm"
     with pytest.raises(DataError, match=r"t \(generate_until\) has none of .*it reports bleu"):
-        harness.pick_metric("t", "generate_until", [sample(metrics=["bleu"])])
+        pick_metric("t", "generate_until", [sample(metrics=["bleu"])])
 
 
 def test_nan_scores_and_corpus_metrics_are_refused() -> None:
     with pytest.raises(DataError, match="doc_id 0 scores NaN"):
-        harness.read_result("t", raw_of([sample(exact_match=math.nan)], math.nan))
+        read_result("t", raw_of([sample(exact_match=math.nan)], math.nan), "hf")
     with pytest.raises(DataError, match="its documents average"):
-        harness.read_result("t", raw_of([sample()], 0.7))
+        read_result("t", raw_of([sample()], 0.7), "hf")
 
 
 @pytest.mark.parametrize("target", [2, -1, [5], [-1, 9]])
@@ -343,9 +345,9 @@ def test_a_label_that_is_none_of_the_choices_is_refused(target: Any) -> None:
     raw = raw_of([wrong], 0.0, "acc,none")
     raw["configs"]["t"]["output_type"] = "multiple_choice"
     with pytest.raises(DataError, match=r"doc_id 0: its label .* is none of its 2 choices"):
-        harness.read_result("t", raw)
+        read_result("t", raw, "hf")
     right = wrong | {"target": 1}
-    assert harness.read_result("t", raw | {"samples": {"t": [right]}})["result"]["score"] == 0.0
+    assert read_result("t", raw | {"samples": {"t": [right]}}, "hf").result.score == 0.0
 
 
 @pytest.mark.parametrize(
@@ -359,8 +361,8 @@ def test_a_label_that_is_none_of_the_choices_is_refused(target: Any) -> None:
         ("[{metric: mcc}]", "it reports mcc, and none of acc"),
         ("[{metric: f1}]", "it reports f1, and none of acc"),
         ("[{metric: brier_score}]", "it reports brier_score, and none of acc"),
-        ("[{metric: acc, aggregation: median}]", "aggregated by median, which is no mean"),
-        ("[{metric: acc, aggregation: !function u.total}]", "u.total, which is no mean"),
+        ("[{metric: acc, aggregation: median}]", "aggregated by median, which is not a mean"),
+        ("[{metric: acc, aggregation: !function u.total}]", "u.total, which is not a mean"),
         ("[{metric: acc, aggregation: !function u.average}]", ""),
         ("[{metric: acc, higher_is_better: false}]", "its acc is better when lower"),
     ],

@@ -1,16 +1,19 @@
-"""Promises of eval.report: self-contained, escaped, complete, and the same page every time."""
+"""Self-contained, escaped, complete, and the same page every time."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eval.deltas import AxisFit, Contamination, DeltaTable, FitPoint, Gap
 from eval.report import build as report
+from eval.report.comparison import CHOSEN_ARMS
 from eval.statistics import stats
 from tests.support import page_world
 from tests.support.curated_rows import candidate, curated_row, rejected_row
@@ -69,7 +72,7 @@ def make_recipe() -> Recipe:
     return page_world.make_recipe([0.0, 0.1, 0.25], [])
 
 
-def make_deltas() -> dict[str, Any]:
+def make_deltas() -> DeltaTable:
     rates = {"arithmetic_add": 0.22, "unit": 0.4, "opposite": 0.35, "month": 0.3, "young": 0.25}
     half = {task: rate + 0.06 * (i % 3) for i, (task, rate) in enumerate(rates.items())}
     full = {task: rate + 0.12 * (i % 3) for i, (task, rate) in enumerate(rates.items())}
@@ -245,11 +248,10 @@ def test_text_from_data_is_escaped_everywhere(html: str) -> None:
 def test_every_delta_is_on_the_page(html: str) -> None:
     page = parse(html)
     deltas = make_deltas()
-    for row in deltas["rows"]:
-        shown = f"[{stats.points(row['low'])}, {stats.points(row['high'])}]"
-        assert shown in page.text
-        assert f"{100 * row['score']:.1f}%" in page.text
-    assert deltas["conclusion"] in page.text and deltas["caveat"] in page.text
+    for row in deltas.rows:
+        assert stats.interval(row.low, row.high) in page.text
+        assert f"{100 * row.score:.1f}%" in page.text
+    assert deltas.conclusion in page.text and deltas.caveat in page.text
     plots = plots_of(html)
     assert (len(plots["loss"][0][1]["data"]), len(plots["forest"][0][1]["data"])) == (3, 6)
 
@@ -396,8 +398,8 @@ def test_an_arm_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> N
     text = words_of(rendered(tmp_path, world))
     assert "1 arm has no result. They are gaps in everything below, not zeros." in text
     assert f"{FAILED} : not evaluated" in text
-    gaps = {FAILED: {"condition": "synthetic=0.5", "reason": "ended with code 9 <&>"}}
-    page = rendered(tmp_path, world, deltas=world[1]["deltas"] | {"gaps": gaps})
+    gaps = {FAILED: Gap("synthetic=0.5", "ended with code 9 <&>")}
+    page = rendered(tmp_path, world, deltas=replace(world[1]["deltas"], gaps=gaps))
     assert "1 arm has no result." in words_of(page)
     assert "ended with code 9 &lt;&amp;&gt;" in page
 
@@ -405,7 +407,7 @@ def test_an_arm_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> N
 def test_a_condition_that_the_comparison_does_not_name_is_a_gap(tmp_path: Path, world: Any) -> None:
     recipe, given = world
     left = {n: a for n, a in given["evaluations"].items() if not n.startswith("synthetic=0.1")}
-    deltas = page_world.make_deltas(recipe, left) | {"gaps": {}}
+    deltas = replace(page_world.make_deltas(recipe, left), gaps={})
     text = words_of(rendered(tmp_path, world, evaluations=left, deltas=deltas))
     assert "4 arms have no result." in text
     assert "synthetic=0.1,seed=3 : no evaluation was found" in text
@@ -416,9 +418,7 @@ def test_score_against_ratio_has_every_seed_and_the_means(tmp_path: Path, world:
     figure = dict(plots_of(rendered(tmp_path, world))["ratio"])["macro"]
     seeds, means = figure["data"]
     assert sorted(set(seeds["x"])) == means["x"] == [0, 10, 50] and len(seeds["x"]) == 8
-    assert means["y"] == [
-        100 * deltas["scores"][f"synthetic={r}"]["macro"] for r in (0.0, 0.1, 0.5)
-    ]
+    assert means["y"] == [100 * deltas.scores[f"synthetic={r}"]["macro"] for r in (0.0, 0.1, 0.5)]
     assert means["error_y"]["array"][0] == 0 < means["error_y"]["array"][1]
 
 
@@ -438,15 +438,15 @@ def test_arms_with_and_without_synthetic_data_are_no_axis_of_ratios(tmp_path: Pa
 
 
 def test_the_fit_is_drawn_with_its_band_on_its_task_only(tmp_path: Path, world: Any) -> None:
-    curve = [{"ratio": x, "score": 0.3 + x, "low": 0.2 + x, "high": 0.4 + x} for x in (0.0, 0.5)]
-    fit = {"axis": "mixture.synthetic", "task": "macro", "curve": curve, "recommendation": "<none>"}
-    page = rendered(tmp_path, world, deltas=world[1]["deltas"] | {"fit": fit})
+    curve = [FitPoint(x, score=0.3 + x, low=0.2 + x, high=0.4 + x) for x in (0.0, 0.5)]
+    fit = AxisFit("mixture.synthetic", "macro", [], curve, None, None, [], "<none>")
+    page = rendered(tmp_path, world, deltas=replace(world[1]["deltas"], fit=fit))
     figures = dict(plots_of(page)["ratio"])
     assert len(figures["macro"]["data"]) == len(figures["day"]["data"]) + 3
     assert figures["macro"]["data"][0]["y"] == [40.0, 90.0]
     assert "&lt;none&gt;" in page
-    refused = {**fit, "curve": None, "recommendation": "too few ratios"}
-    page = rendered(tmp_path, world, deltas=world[1]["deltas"] | {"fit": refused})
+    refused = replace(fit, curve=[], recommendation="too few ratios")
+    page = rendered(tmp_path, world, deltas=replace(world[1]["deltas"], fit=refused))
     assert "too few ratios" in page and len(dict(plots_of(page)["ratio"])["macro"]["data"]) == 2
 
 
@@ -475,12 +475,13 @@ def test_intermediate_checkpoints_make_curves_over_tokens(tmp_path: Path, world:
 
 def test_contamination_stands_beside_every_score(tmp_path: Path, world: Any) -> None:
     clean = {"synthetic=0.5": 0.1234, "base": 0.4321, "synthetic=0.1": None}
-    told = {
-        "day": {"status": "touched", "documents": 7, "n_clean": 53, "score_clean": clean},
-        "unit": {"status": "clean", "documents": 0, "n_clean": 60, "score_clean": clean},
-        "month": {"status": "unknown", "documents": None, "score_clean": {}},
+    by_task = {
+        "day": Contamination("touched", ["candidates"], 7, 53, clean),
+        "unit": Contamination("clean", ["candidates"], 0, 60, clean),
+        "month": Contamination("unknown", [], None, None, {}),
     }
-    text = words_of(rendered(tmp_path, world, deltas=world[1]["deltas"] | {"contamination": told}))
+    deltas = replace(world[1]["deltas"], contamination=by_task)
+    text = words_of(rendered(tmp_path, world, deltas=deltas))
     assert "contamination: touched , 7 documents" in text
     assert "contamination: clean" in text and "contamination: unknown" in text
     assert text.count("clean 12.3%") == text.count("clean 43.2%") == 1
@@ -497,17 +498,6 @@ def test_an_ablation_of_the_data_shows_the_yield_of_every_dataset(tmp_path: Path
     assert "filter:votes=5 80 50 62.5%" in text and "filter:votes=1 40 10 25.0%" in text
 
 
-def test_a_page_of_old_deltas_works(tmp_path: Path, world: Any) -> None:
-    new = ("seeds", "scores_by_seed", "fit")
-    deltas = {key: value for key, value in world[1]["deltas"].items() if key not in new}
-    fields = ("seeds", "method", "p_mcnemar", "stderr")
-    deltas["rows"] = [
-        {key: value for key, value in row.items() if key not in fields} for row in deltas["rows"]
-    ]
-    page = rendered(tmp_path, world, deltas=deltas)
-    assert len(dict(plots_of(page)["ratio"])["macro"]["data"]) == 1
-
-
 def test_many_arms_are_a_map_and_stay_small(tmp_path: Path) -> None:
     recipe = page_world.make_recipe([i / 100 for i in range(51)], [1])
     tasks = [f"task_{i:02d}" for i in range(30)]
@@ -520,8 +510,8 @@ def test_many_arms_are_a_map_and_stay_small(tmp_path: Path) -> None:
     plots = plots_of(page)
     [cells] = plots["map"][0][1]["data"]
     assert (len(cells["z"]), len(cells["z"][0])) == (31, 50)
-    words = [row["verdict"] for row in deltas["rows"] if row["arm"] != deltas["control"]]
+    words = [row.verdict for row in deltas.rows if row.arm != deltas.control]
     shaded = [value for line in cells["z"] for value in line if value]
     assert 0 < len(shaded) <= len([word for word in words if word != stats.UNCHANGED])
-    assert page.count('" checked>') == report.CHOSEN_ARMS
+    assert page.count('" checked>') == CHOSEN_ARMS
     assert len(page) < 10e6

@@ -1,4 +1,4 @@
-"""Promises of eval.report.serve: loopback only, read only, the listed pages and nothing else."""
+"""Loopback only, read only, the listed pages and nothing else."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.compare import stage as compare
+from eval.compare import comparison
 from eval.compare.scores import Evaluated
 from eval.statistics import crossed, stats
 from eval.statistics.paired import Scored
@@ -41,7 +41,7 @@ def table(design: Design, rng: np.random.Generator) -> dict[str, Any]:
             lined = {name: scored(v, design.group_size) for name, v in scores.items()}
             name = f"arm{arm}"
             models.append(Evaluated(f"{name},{seed}", name, seed, tasks, macro, lined))
-    return compare.compare(
+    return comparison.compare(
         models, control="arm0", bootstrap=200, confidence=0.95, seed=int(rng.integers(1 << 30))
     )
 
@@ -73,7 +73,7 @@ def test_without_an_effect_at_most_five_percent_of_tables_hold_a_false_finding(
     rng = np.random.default_rng(1)
     rounds = 200 if design.seeds > 1 else 80
     false = sum(
-        any(row["verdict"] != stats.UNCHANGED for row in table(design, rng)["rows"])
+        any(row.verdict != stats.UNCHANGED for row in table(design, rng)["rows"])
         for _ in range(rounds)
     )
     assert false / rounds <= 0.05 + bound(0.05, rounds)

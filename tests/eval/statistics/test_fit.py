@@ -1,4 +1,4 @@
-"""Promises of eval.fit: a planted best ratio is found, and nothing is recommended without one."""
+"""A planted best ratio is found, and nothing is recommended without one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval.deltas import Fit
 from eval.statistics import fit
 
 RATIOS = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]
@@ -16,7 +17,7 @@ RATIOS = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]
 
 def fitted(
     truth: Callable[[np.ndarray[Any, Any]], Any], sd: float, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> Fit:
     """Scores that share 60% of their variance, as ratios scored on the same documents do."""
     k = len(RATIOS)
     covariance = sd**2 * (0.6 * np.ones((k, k)) + 0.4 * np.eye(k))
@@ -29,8 +30,8 @@ def test_the_interval_of_the_best_ratio_holds_a_planted_optimum(sd: float) -> No
     rng = np.random.default_rng(0)
     rounds, best = 100, 0.45
     found = [fitted(lambda x: 0.4 - 0.3 * (x - best) ** 2, sd, rng) for _ in range(rounds)]
-    held = [f["best"] and f["best"]["low"] <= best <= f["best"]["high"] for f in found]
-    told = sum(f["recommendation"].startswith("Best ratio 0.") for f in found)
+    held = [f.best is not None and f.best.low <= best <= f.best.high for f in found]
+    told = sum(f.recommendation.startswith("Best ratio 0.") for f in found)
     assert sum(map(bool, held)) / rounds >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / rounds)
     assert told / rounds >= 0.8
 
@@ -38,28 +39,28 @@ def test_the_interval_of_the_best_ratio_holds_a_planted_optimum(sd: float) -> No
 def test_flat_scores_recommend_nothing() -> None:
     rng = np.random.default_rng(1)
     rounds = 100
-    told = [fitted(lambda x: 0.4 + 0 * x, 0.01, rng)["recommendation"] for _ in range(rounds)]
+    told = [fitted(lambda x: 0.4 + 0 * x, 0.01, rng).recommendation for _ in range(rounds)]
     wrong = sum(not text.startswith("No recommendation") for text in told)
     assert wrong / rounds <= 0.05
     assert sum("do not differ detectably" in text for text in told) / rounds >= 0.85
 
 
 def test_a_rising_curve_recommends_nothing_but_to_measure_higher_ratios() -> None:
-    text = fitted(lambda x: 0.2 + 0.3 * x, 0.005, np.random.default_rng(2))["recommendation"]
+    text = fitted(lambda x: 0.2 + 0.3 * x, 0.005, np.random.default_rng(2)).recommendation
     assert text.startswith("No recommendation: the best ratio is the edge 1 of the range")
     assert "measure higher ones" in text
 
 
 def test_three_ratios_are_too_few_and_still_drawn() -> None:
     found = fit.fit_ratios([0, 0.1, 0.2], np.zeros(3), np.eye(3), confidence=0.95, seed=0)
-    assert found["best"] is None and found["curve"] == [] and len(found["points"]) == 3
-    assert "3 ratios are too few" in found["recommendation"]
+    assert found.best is None and found.curve == [] and len(found.points) == 3
+    assert "3 ratios are too few" in found.recommendation
 
 
 def test_a_jump_that_no_form_describes_recommends_nothing() -> None:
     scores = np.array([0.1, 0.5, 0.1, 0.5, 0.1, 0.5])
     found = fit.fit_ratios(RATIOS, scores, np.eye(6) * 1e-6, confidence=0.95, seed=0)
-    assert "no smooth curve fits" in found["recommendation"]
+    assert "no smooth curve fits" in found.recommendation
 
 
 def test_neighbours_that_cannot_be_told_apart_are_named() -> None:
@@ -70,11 +71,11 @@ def test_neighbours_that_cannot_be_told_apart_are_named() -> None:
         confidence=0.95,
         seed=0,
     )
-    assert [(n["ratio"], n["distinguishable"]) for n in found["neighbours"]] == [
+    assert [(n.ratio, n.distinguishable) for n in found.neighbours] == [
         (0.25, False),
         (0.75, True),
     ]
-    assert "not distinguishable from 0.25" in found["recommendation"]
+    assert "not distinguishable from 0.25" in found.recommendation
 
 
 def test_the_covariance_counts_documents_shared_by_ratios_and_seeds_of_each() -> None:

@@ -1,4 +1,4 @@
-"""Promises of eval.paired: pairs are exact, equal inputs equal numbers, bad numbers are refused."""
+"""Pairs are exact, equal inputs equal numbers, bad numbers are refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
 
+from eval.deltas import Delta
 from eval.statistics import stats
-from eval.statistics.paired import Delta, Scored, compare_models
+from eval.statistics.paired import Scored, compare_models
 from tsqa.errors import DataError
 
 

@@ -1,10 +1,10 @@
-"""Promises of eval.planned: the effect stated before a run is the one the run can find."""
+"""The effect stated before a run is the one the run can find."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from eval.statistics import crossed, planned, stats
 from tests.benchmarks.coverage import Design, simulate
+from tests.support.invented_arms import deltas_of, evaluated
 from tests.support.tiny_eval import make_tasks
 from tsqa.recipe import Recipe
 
@@ -131,7 +132,9 @@ def test_the_table_says_unknown_and_states_its_assumptions(tmp_path: Path) -> No
 
 
 def test_an_earlier_run_replaces_the_assumed_share_of_changes() -> None:
-    row = {"task": "gsm8k", "seeds": 1, "stderr": 0.01, "n": 1000}
-    previous = json.loads(json.dumps({"rows": [row, {**row, "task": "macro"}]}))
+    rates = {"gsm8k": 0.3}
+    previous = deltas_of(evaluated("c", rates), evaluated("x", rates))
+    rows = [replace(row, stderr=0.01, n=1000) for row in previous.rows]
+    previous = replace(previous, rows=rows)
     assert planned.discordance_of(previous) == {"gsm8k": pytest.approx(0.1)}
     assert planned.discordance_of(None) == {}

@@ -1,4 +1,4 @@
-"""Promises of eval.stats: false findings stay rare, p-values are exact, Holm spends its weights."""
+"""False findings stay rare, p-values are exact, Holm spends its weights."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def labels(tmp_path: Path) -> dict[str, Artifact]:
     half = page_world.evaluation(tmp_path / "half", {"day": [1, 0], "unit": [0, 0]}, tokens=500)
     compared = tmp_path / "compared"
     compared.mkdir()
-    write_json(compared / "deltas.json", page_world.make_deltas(recipe, evaluations))
+    write_json(compared / "deltas.json", page_world.make_deltas(recipe, evaluations).to_json())
     others = make_artifacts(tmp_path)
     dataset = others["datasets"]["filter"]
     dataset.manifest.inputs.update(seeds="s", generate="g")

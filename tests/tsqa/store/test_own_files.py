@@ -17,7 +17,7 @@ import pytest
 from eval.compare.scores import read
 from eval.compare.stage import read_deltas
 from eval.report import serve as view
-from eval.shapes import DOCUMENT_TYPES
+from eval.results import DOCUMENT_TYPES
 from tests.support.page_world import evaluation
 from tests.support.sealed import invented_artifact, seal_artifact
 from train.checkpoints.checkpoint import verify
@@ -31,7 +31,10 @@ from tsqa.store.own_files import Stages, read_own
 RESULTS = {
     "tasks": {
         "day": {"metric": "acc", "n": 2, "score": 0.5, "version": 1, "num_fewshot": 0, "kind": "x"}
+        | {"stderr": 0.1, "backend": "hf"}
     },
+    "groups": {"day": ["day"]},
+    "backend": "hf",
     "macro": 0.5,
 }
 DELTAS = {
@@ -39,12 +42,22 @@ DELTAS = {
     "arms": ["b"],
     "has_base": False,
     "comparisons": ["b - a"],
-    "tasks": {"day": {}},
+    "confidence": 0.95,
+    "bootstrap": 100,
+    "tasks": {
+        "day": {"metric": "acc", "n": 2, "version": 1, "num_fewshot": 0, "kind": "x"},
+    },
+    "macros": {},
+    "seeds": {"a": [1], "b": [1]},
     "scores": {"a": {"day": 0.5}},
+    "scores_by_seed": {"a": {"day": {"day": 0.5}}},
     "rows": [
         {"comparison": "b - a", "arm": "b", "against": "a", "task": "day", "verdict": "better"}
-        | {"delta": 0.1, "low": 0.0, "high": 0.2}
+        | {"delta": 0.1, "low": 0.0, "high": 0.2, "n": 2, "reference": 0.5, "score": 0.6}
+        | {"p": 0.1, "p_holm": 0.1, "mde": 0.2, "stderr": 0.1, "seeds": 1, "p_mcnemar": None}
+        | {"method": "bootstrap"}
     ],
+    "fit": None,
     "gaps": {},
     "caveat": "",
     "conclusion": "",

@@ -1,0 +1,294 @@
+"""The comparison itself: each arm against the control, and the control against the base model.
+
+Guarantees: a comparison of different task versions, few-shot counts, metrics or documents is
+refused by name; arms are paired seed by seed; the chance of any false finding in a table is at
+most 1 - confidence (Holm over all its rows, macro rows weighing one half).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from eval.compare.conclusion import conclude
+from eval.compare.ratio_axis import RatioAxis, fit_axis
+from eval.compare.scores import BASE, Evaluated
+from eval.deltas import Comparison, Delta, DeltaTable, Gap, Row, TaskSetup
+from eval.statistics import crossed, stats
+from eval.statistics.paired import compare_models
+from tsqa.errors import DataError
+
+ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds"})
+"""What `tsqa compare RUN... --allow` may let differ."""
+_ONE_SEED = (
+    "Intervals cover the sampling of evaluated documents, not the spread between training seeds."
+)
+_SEVERAL_SEEDS = (
+    "Intervals cover the sampling of evaluated documents and the spread between training seeds."
+)
+_PER_ROW = "An interval is its row's alone; a verdict is corrected for all rows of the table."
+_MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
+_Conditions = Mapping[str, Mapping[int, Evaluated]]
+"""Condition -> seed -> model, seeds ascending, without the base."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An arm and its reference, seed by seed; `notes` belong in the caveat."""
+
+    name: Comparison
+    seeds: list[int]
+    before: list[Evaluated]
+    after: list[Evaluated]
+    notes: list[str] = field(default_factory=list)
+
+
+def compare(
+    models: Sequence[Evaluated],
+    *,
+    control: str,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    macros: Mapping[str, Sequence[str]] | None = None,
+    gaps: Mapping[str, Gap] | None = None,
+    axis: RatioAxis | None = None,
+    allow: frozenset[str] = frozenset(),
+) -> DeltaTable:
+    """Scores, one row per comparison and task, and the conclusion.
+
+    `gaps`: runs without results; they are named, and never counted. `axis`: the ratio that the
+    ablation varies. `allow`: what may differ between runs (ALLOWABLE).
+    """
+    averages = {name: list(tasks) for name, tasks in (macros or {}).items()}
+    gaps = dict(gaps or {})
+    base = next((model for model in models if model.condition == BASE), None)
+    conditions = _by_condition(models)
+    if control not in conditions:
+        raise _no_control(control, models, gaps)
+    pairs = list(_pairs(conditions, control, base, allow))
+    if not pairs:
+        raise DataError(
+            f"compare: only `{control}` was evaluated, there is nothing to compare it with",
+            "add an `ablation`, or start from a model that can be evaluated",
+        )
+    notes = [_ONE_SEED if len(conditions[control]) == 1 else _SEVERAL_SEEDS, _PER_ROW]
+    notes += [f"{name}: no result ({gap.reason})." for name, gap in gaps.items()]
+    notes += [note for pair in pairs for note in pair.notes]
+    pooled = _pooled(conditions, control, averages)
+    seeds = list(conditions[control])
+    found: list[tuple[Comparison, Delta]] = []
+    for pair in pairs:
+        deltas = compare_models(
+            [model.scores for model in pair.before],
+            [model.scores for model in pair.after],
+            label=pair.name.comparison,
+            bootstrap=bootstrap,
+            confidence=confidence,
+            seed=seed,
+            macros=averages,
+            pooled=pooled if pair.name.against != BASE and pair.seeds == seeds else None,
+        )
+        found += [(pair.name, delta) for delta in deltas]
+    by_seed = {
+        name: {str(s): _task_scores(model, averages) for s, model in seeds_of.items()}
+        for name, seeds_of in conditions.items()
+    }
+    scores = {name: _mean_scores(list(values.values())) for name, values in by_seed.items()}
+    table = DeltaTable(
+        control=control,
+        arms=[name for name in conditions if name != control],
+        has_base=base is not None,
+        comparisons=[pair.name.comparison for pair in pairs],
+        confidence=confidence,
+        bootstrap=bootstrap,
+        tasks=_setups(next(iter(conditions[control].values()))),
+        macros=averages,
+        seeds={name: list(seeds_of) for name, seeds_of in conditions.items()},
+        scores={**({BASE: _task_scores(base, averages)} if base else {}), **scores},
+        scores_by_seed=by_seed,
+        rows=_with_verdicts(found, confidence),
+        gaps=gaps,
+        fit=fit_axis(conditions, control, axis, confidence, seed) if axis else None,
+        caveat=" ".join(dict.fromkeys(notes)),
+        conclusion="",
+    )
+    return replace(table, conclusion=conclude(table))
+
+
+def _setups(model: Evaluated) -> dict[str, TaskSetup]:
+    """How each task was scored, which is the same for every model of the table."""
+    return {
+        task: TaskSetup(**{key: getattr(result, key) for key in _MUST_MATCH})
+        for task, result in sorted(model.tasks.items())
+    }
+
+
+def _no_control(control: str, models: Sequence[Evaluated], gaps: Mapping[str, Gap]) -> DataError:
+    found = ", ".join(model.name for model in models) or "nothing"
+    reasons = [f" ({gap.reason})" for gap in gaps.values() if gap.condition == control]
+    return DataError(
+        f"compare: the control arm `{control}` has no evaluation{''.join(reasons[:1])}; "
+        f"found {found}",
+        "evaluate it, or name another control",
+    )
+
+
+def _pairs(
+    conditions: _Conditions, control: str, base: Evaluated | None, allow: frozenset[str]
+) -> Iterator[_Pair]:
+    """The control against the base model, then every arm against the control."""
+    if base is not None:
+        yield _pair(
+            control, BASE, conditions[control], dict.fromkeys(conditions[control], base), allow
+        )
+    for arm, own in conditions.items():
+        if arm != control:
+            yield _pair(arm, control, own, conditions[control], allow)
+
+
+def _pair(
+    arm: str,
+    against: str,
+    own: Mapping[int, Evaluated],
+    reference: Mapping[int, Evaluated],
+    allow: frozenset[str],
+) -> _Pair:
+    label = f"{arm} - {against}"
+    notes: list[str] = []
+    seeds = _common_seeds(arm, against, own, reference, notes)
+    before, after = [reference[s] for s in seeds], [own[s] for s in seeds]
+    for one, other in zip(before, after, strict=True):
+        notes += _check_same_tasks(label, one, other, allow)
+    if against != BASE and all(map(_scored_alike, before, after)):
+        notes.append(
+            f"{arm} scores on every document exactly as {against} does: what it changes had "
+            "no effect here."
+        )
+    return _Pair(Comparison(label, arm, against), seeds, before, after, notes)
+
+
+def _by_condition(models: Sequence[Evaluated]) -> dict[str, dict[int, Evaluated]]:
+    conditions: dict[str, dict[int, Evaluated]] = {}
+    for model in models:
+        if model.condition == BASE:
+            continue
+        seeds = conditions.setdefault(model.condition, {})
+        if (model.seed or 0) in seeds:
+            raise DataError(
+                f"compare: {seeds[model.seed or 0].name} and {model.name} are the same condition "
+                f"`{model.condition}` under the same seed {model.seed}",
+                "name each run once",
+            )
+        seeds[model.seed or 0] = model
+    return {name: dict(sorted(seeds.items())) for name, seeds in conditions.items()}
+
+
+def _pooled(
+    conditions: _Conditions,
+    control: str,
+    macros: Mapping[str, Sequence[str]],
+) -> dict[str, crossed.Spread]:
+    """Per row's task, the spread between seeds over all conditions with the control's seeds."""
+    seeds = list(conditions[control])
+    full = [seeds_of for seeds_of in conditions.values() if list(seeds_of) == seeds]
+    scores = [[_task_scores(seeds_of[s], macros) for s in seeds] for seeds_of in full]
+    tasks = set.intersection(*(set(score) for row in scores for score in row))
+    found = {}
+    for task in tasks:
+        spread = crossed.pool(np.array([[score[task] for score in row] for row in scores]))
+        if spread is not None:
+            found[task] = spread
+    return found
+
+
+def _common_seeds(
+    arm: str,
+    against: str,
+    ours: Mapping[int, Evaluated],
+    theirs: Mapping[int, Evaluated],
+    notes: list[str],
+) -> list[int]:
+    """The seeds that an arm shares with its reference; what is left out goes into the notes."""
+    common = [seed for seed in theirs if seed in ours]
+    if not common:
+        raise DataError(
+            f"{arm} - {against}: no seed in common ({_listed(ours)} and {_listed(theirs)})",
+            "train both under the same seeds: ablation.seeds",
+        )
+    if len(common) < max(len(ours), len(theirs)):
+        notes.append(
+            f"{arm} has the seeds {_listed(ours)} and {against} {_listed(theirs)}: "
+            f"their difference is over {_listed(common)}."
+        )
+    return common
+
+
+def _check_same_tasks(
+    label: str, reference: Evaluated, model: Evaluated, allow: frozenset[str]
+) -> list[str]:
+    """Refuse what was scored differently; return what differs and is allowed to."""
+    notes = []
+    for task in sorted(reference.tasks.keys() & model.tasks.keys()):
+        before, after = reference.tasks[task], model.tasks[task]
+        for key in (*_MUST_MATCH, "backend"):
+            one, other = getattr(before, key), getattr(after, key)
+            if one == other:
+                continue
+            difference = (
+                f"{label}: {task}: {key} is {one!r} for {reference.name} and "
+                f"{other!r} for {model.name}"
+            )
+            if key not in allow:
+                fix = "evaluate both with the same task files, limit, num_fewshot and backend"
+                if key in ALLOWABLE:
+                    fix += f"; `tsqa compare RUN... --allow {key}` compares nevertheless"
+                raise DataError(difference, fix)
+            notes.append(f"{difference} (allowed).")
+    return notes
+
+
+def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
+    """Whether they have the same tasks, documents and scores."""
+    return one.scores.keys() == two.scores.keys() and all(
+        scored.keys == two.scores[task].keys
+        and np.array_equal(scored.values, two.scores[task].values, equal_nan=True)
+        for task, scored in one.scores.items()
+    )
+
+
+def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float) -> list[Row]:
+    """The rows, their p-values corrected over the whole table."""
+    weights = stats.table_weights([stats.is_macro(delta.task) for _, delta in found])
+    corrected = stats.holm([delta.p for _, delta in found], weights)
+    return [
+        Row(
+            **vars(name),
+            **vars(delta),
+            p_holm=p,
+            verdict=stats.verdict(delta.low, delta.high, p, confidence),
+        )
+        for (name, delta), p in zip(found, corrected, strict=True)
+    ]
+
+
+def _task_scores(model: Evaluated, macros: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Per task and macro average, as its rows in the table are called."""
+    scores = {task: model.tasks[task].score for task in sorted(model.tasks)}
+    suites = {
+        stats.macro_name(name): math.fsum(scores[task] for task in tasks) / len(tasks)
+        for name, tasks in macros.items()
+        if tasks and set(tasks) <= scores.keys()
+    }
+    return {**scores, stats.MACRO: model.macro, **suites}
+
+
+def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {task: math.fsum(s[task] for s in scores) / len(scores) for task in scores[0]}
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,176 @@
+"""The table of deltas: what compare writes to deltas.json, and every reader of it gets.
+
+Guarantee: a record holds the keys of the file in their order, so reading and writing is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from pydantic import FiniteFloat, JsonValue
+
+DELTAS = "deltas.json"
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A model against its reference on one task, or on a macro average. Scores are shares."""
+
+    task: str
+    n: int
+    reference: float
+    score: float
+    delta: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    p: float
+    mde: float
+    """Smallest true difference that this sample would reveal with 80% power, tested alone."""
+    stderr: float
+    seeds: int
+    p_mcnemar: float | None
+    """Exact McNemar test: one seed, scores 0 or 1, no document groups."""
+    method: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which two conditions are compared."""
+
+    comparison: str
+    """`<arm> - <against>`."""
+    arm: str
+    against: str
+
+
+@dataclass(frozen=True)
+class Row(Delta, Comparison):  # the fields of the last base come first
+    """One row of the table; `p_holm` and `verdict` are corrected for all rows of the table."""
+
+    p_holm: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class TaskSetup:
+    """How a task was scored; the same for both sides of a comparison."""
+
+    metric: str
+    version: JsonValue
+    num_fewshot: JsonValue
+    kind: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run without a result."""
+
+    condition: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FitPoint:
+    """A score at a ratio of the mixture, with its interval or band."""
+
+    ratio: float
+    score: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BestRatio:
+    """The ratio at which the fitted curve is highest, with its interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The best measured ratio against the one next to it."""
+
+    best: float
+    ratio: float
+    delta: float
+    distinguishable: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Score against mixture ratio; a recommendation, or why there is none."""
+
+    points: list[FitPoint]
+    """As measured."""
+    curve: list[FitPoint]
+    """As fitted; empty with too few ratios."""
+    form: str | None
+    best: BestRatio | None
+    neighbours: list[Neighbour]
+    recommendation: str
+
+
+@dataclass(frozen=True)
+class FitAxis:
+    """What was fitted: the key of the recipe that varies, and the row's task."""
+
+    axis: str
+    task: str
+
+
+@dataclass(frozen=True)
+class AxisFit(Fit, FitAxis):  # the fields of the last base come first
+    """The fit of one axis of the ablation."""
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """What is known of a task's contamination; see eval/compare/contamination.py."""
+
+    status: Literal["allowed_leak", "touched", "clean", "unknown"]
+    checked: list[str]
+    documents: int | None
+    """Touched documents, with their copies."""
+    n_clean: int | None
+    score_clean: dict[str, float | None]
+    """Condition -> score on the clean documents, a mean over training seeds."""
+
+
+@dataclass(frozen=True)
+class DeltaTable:
+    """deltas.json."""
+
+    control: str
+    arms: list[str]
+    """Conditions compared with the control."""
+    has_base: bool
+    comparisons: list[str]
+    confidence: float
+    bootstrap: int
+    tasks: dict[str, TaskSetup]
+    macros: dict[str, list[str]]
+    seeds: dict[str, list[int]]
+    """Condition -> training seeds; the base has none."""
+    scores: dict[str, dict[str, float]]
+    """Condition -> task or macro average -> score, a mean over training seeds."""
+    scores_by_seed: dict[str, dict[str, dict[str, float]]]
+    """The same per seed, without the base."""
+    rows: list[Row]
+    gaps: dict[str, Gap]
+    """Run without a result -> why."""
+    fit: AxisFit | None
+    caveat: str
+    conclusion: str
+    contamination: dict[str, Contamination] | None = None
+    """By task; None where runs are compared outside of their recipe."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The content of the file."""
+        values = asdict(self)
+        if self.contamination is None:
+            del values["contamination"]
+        return values

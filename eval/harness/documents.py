@@ -1,0 +1,165 @@
+"""One task's score and its documents, read from lm-eval's answer.
+
+Guarantee: the score is the plain mean of the documents' scores, and lm-eval's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypedDict, cast
+
+from pydantic import JsonValue
+
+from eval.harness.metrics import Logged, pick_metric
+from eval.results import Document, Part, TaskResult
+from tsqa.errors import DataError
+
+_GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
+"""Fields of a document that several questions share."""
+
+
+class Sample(Logged):
+    """What lm-eval logs of one document under one filter; each metric is a further key."""
+
+    doc_id: int
+    doc: dict[str, object]
+    doc_hash: str
+    target: object
+    arguments: list[tuple[str, object]]
+    filtered_resps: list[object]
+    """Of a choice: (log-probability, is greedy) each; of generated text: the text."""
+
+
+RawResult = TypedDict(
+    "RawResult",
+    {
+        "configs": dict[str, dict[str, JsonValue]],
+        "samples": dict[str, list[Sample]],
+        "results": dict[str, dict[str, float]],
+        "versions": dict[str, JsonValue],
+        "n-shot": dict[str, JsonValue],
+    },
+)
+"""What lm-eval's `simple_evaluate` returns, as far as it is read; by task."""
+
+
+def read_result(task: str, raw: RawResult, backend: str) -> Part:
+    """Turn lm-eval's answer for one task into its score and documents."""
+    config = raw["configs"][task]
+    kind = str(config.get("output_type", "unknown"))
+    samples = raw["samples"].get(task) or []
+    if not samples:
+        raise DataError(f"eval.tasks: {task} has no documents")
+    metric, chosen = pick_metric(task, kind, samples)
+    documents = _mark_groups(
+        [
+            _document(task, kind, metric, sample)
+            for sample in sorted(samples, key=lambda s: int(s["doc_id"]))
+            if sample["filter"] == chosen
+        ]
+    )
+    n = len(documents)
+    score = math.fsum(document.score for document in documents) / n
+    reported = raw["results"][task].get(f"{metric},{chosen}")
+    if reported is None or abs(float(reported) - score) > 1e-6:
+        raise DataError(
+            f"eval.tasks: {task}: {metric} is {reported}, but its documents average {score:.6f}",
+            "use a task whose metric averages documents; the statistics resample them",
+        )
+    spread = math.fsum((d.score - score) ** 2 for d in documents) / max(n - 1, 1)
+    result = TaskResult(
+        metric=metric if chosen == "none" else f"{metric},{chosen}",
+        n=n,
+        score=score,
+        stderr=math.sqrt(spread / n),
+        version=raw["versions"].get(task),
+        num_fewshot=raw["n-shot"].get(task),
+        kind=kind,
+        backend=backend,
+    )
+    return Part(result, documents)
+
+
+def _document(task: str, kind: str, metric: str, sample: Sample) -> Document:
+    where = f"eval.tasks: {task}: doc_id {sample['doc_id']}"
+    try:
+        score = float(cast(Mapping[str, float], sample)[metric])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where} has no single number under {metric}") from error
+    likelihoods = _likelihoods(kind, sample)
+    if not math.isfinite(score) or not all(math.isfinite(value) for value in likelihoods):
+        raise DataError(f"{where} scores NaN or infinity", "the model has diverged; check its loss")
+    if kind == "multiple_choice" and not _has_right_choice(sample):
+        raise DataError(
+            f"{where}: its label {sample['target']!r:.40} is none of its "
+            f"{len(sample['arguments'])} choices",
+            "correct the task's doc_to_target or its data: every model would score 0 on it",
+        )
+    prompt = str(sample["arguments"][0][0])
+    question = sample["doc"].get("question")
+    answer, prediction = _answers(kind, metric, sample)
+    return Document(
+        task=task,
+        doc_id=int(sample["doc_id"]),
+        doc_hash=str(sample["doc_hash"]),
+        metric=metric,
+        score=score,
+        question=question if isinstance(question, str) else prompt,
+        answer=answer,
+        prediction=prediction,
+        loglikelihoods=likelihoods or None,
+        group=_group(sample["doc"]),
+    )
+
+
+def _has_right_choice(sample: Sample) -> bool:
+    """Whether the label of a choice names one; lm-eval only warns, and scores 0."""
+    targets = sample["target"] if isinstance(sample["target"], list) else [sample["target"]]
+    count = len(sample["arguments"])
+    labels = [target for target in targets if isinstance(target, int)]
+    return len(labels) < len(targets) or any(0 <= label < count for label in labels)
+
+
+def _group(document: Mapping[str, object]) -> str | None:
+    """A hash of the passage that a document asks about; None where it has none."""
+    texts = [text for key in _GROUP_FIELDS if isinstance(text := document.get(key), str)]
+    return hashlib.sha256(texts[0].encode()).hexdigest()[:16] if texts and texts[0] else None
+
+
+def _mark_groups(documents: Sequence[Document]) -> list[Document]:
+    """Give each document a group if any two of the task share one; otherwise none has any."""
+    shared = [document.group for document in documents if document.group is not None]
+    is_grouped = len(set(shared)) < len(shared)
+    return [
+        replace(d, group=(d.group or f"document {d.doc_id}") if is_grouped else None)
+        for d in documents
+    ]
+
+
+def _likelihoods(kind: str, sample: Sample) -> list[float]:
+    """The log-probability of each choice, in nats, or of the target; none of generated text."""
+    if kind not in ("multiple_choice", "loglikelihood"):
+        return []
+    responses = cast(list[tuple[float, bool]], sample["filtered_resps"])
+    return [float(response[0]) for response in responses]
+
+
+def _answers(kind: str, metric: str, sample: Sample) -> tuple[str, str]:
+    """The right answer and the model's, as text."""
+    target = sample["target"]
+    if kind != "multiple_choice":
+        return str(target), str(sample["filtered_resps"][0])
+    arguments = sample["arguments"]
+    # Where the choices are in the context (winogrande), every continuation is the same.
+    varying = 1 if len({pair[1] for pair in arguments}) > 1 else 0
+    choices = [str(pair[varying]).strip() for pair in arguments]
+    scores = _likelihoods(kind, sample)
+    if metric == "acc_norm":
+        scores = [s / max(len(c), 1) for s, c in zip(scores, choices, strict=False)]
+    best = choices[max(range(len(choices)), key=lambda i: scores[i])]
+    if isinstance(target, int) and 0 <= target < len(choices):
+        return choices[target], best
+    return str(target), best

@@ -1,0 +1,101 @@
+"""What the page says of training data: planned shares, drawn tokens, tokens at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from eval.report.style import escape
+from tsqa.recipe import Arm, Recipe, needed
+from tsqa.store.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class MixtureRow:
+    """One source of one arm; what its training did not log is None."""
+
+    arm: str
+    source: str
+    planned: float | None
+    share: float
+    """Of the drawn tokens."""
+    heldout: float | None
+    """Held-out loss in nats."""
+    drawn: int | None
+    padded: int | None
+    loss: float | None
+    epochs: float | None
+
+
+@dataclass(frozen=True)
+class TokenizedSource:
+    """One source of one tokenize artifact."""
+
+    label: str
+    source: str
+    documents: int
+    dropped: int
+    """Documents left out as leaks."""
+    tokens: int
+
+
+def mixture_rows(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iterator[MixtureRow]:
+    """Planned share against drawn tokens, per arm and source."""
+    for arm, artifact in train.items():
+        sources = artifact.summary.get("sources", {})
+        total = sum(source.get("drawn", 0) for source in sources.values())
+        planned = _planned(arms[arm]) if arm in arms else {}
+        heldout = artifact.summary.get("heldout") or {}
+        for name in sorted(sources):
+            source = sources[name]
+            yield MixtureRow(
+                arm=arm,
+                source=name,
+                planned=planned.get(name, 0.0) if planned else None,
+                share=source.get("drawn", 0) / total if total else 0.0,
+                heldout=heldout.get(name),
+                drawn=source.get("drawn"),
+                padded=source.get("padded"),
+                loss=source.get("loss"),
+                epochs=source.get("epochs"),
+            )
+
+
+def tokenized_sources(tokenized: Mapping[str, Artifact]) -> Iterator[TokenizedSource]:
+    """Every source of every tokenize artifact."""
+    for label, artifact in tokenized.items():
+        for name, source in sorted(artifact.summary["sources"].items()):
+            counts = (source[key] for key in ("documents", "dropped", "tokens"))
+            yield TokenizedSource(label, name, *counts)
+
+
+def planned_ratios(recipe: Recipe, arms: Mapping[str, Arm]) -> tuple[str, dict[str, float]]:
+    """Title and condition -> planned share of what the ablation varies, or of the synthetic data.
+
+    The varied source is that of the one axis `mixture.<source>`; otherwise all sources from the
+    filter count. Shares are over the tokens of all phases.
+    """
+    if recipe.mixture is None or recipe.ablation is None:
+        return "", {}
+    sources = recipe.mixture.sources
+    varied = [key.partition(".")[2] for key in recipe.ablation.axes if key.startswith("mixture.")]
+    varied = [name for name in varied if name in sources]
+    synthetic = [name for name, source in sources.items() if source.stage == "filter"]
+    counted = varied if len(varied) == 1 else synthetic
+    title = f"planned share of {', '.join(map(escape, counted))} in the mixture"
+    shares = {}
+    for arm in arms.values():
+        planned = _planned(arm)
+        shares[arm.condition] = sum(planned.get(name, 0.0) for name in counted)
+    return title, shares if counted else {}
+
+
+def _planned(arm: Arm) -> dict[str, float]:
+    """Source -> its share of the tokens of all phases."""
+    phases = needed(arm.recipe.mixture, "mixture").phases
+    budget = sum(phase.tokens for phase in phases)
+    names = dict.fromkeys(name for phase in phases for name in phase.ratios)
+    return {
+        name: sum(phase.tokens * phase.ratios.get(name, 0.0) for phase in phases) / budget
+        for name in names
+    }

@@ -1,0 +1,105 @@
+"""What an evaluation writes: results.json, a row per document in documents.parquet, and its parts.
+
+Guarantee: a record holds the keys of its file in their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+from pydantic import FiniteFloat, JsonValue, NonNegativeInt
+
+DOCUMENTS, RESULTS = "documents.parquet", "results.json"
+DOCUMENT_TYPES: dict[str, pa.DataType] = {
+    "task": pa.string(),
+    "doc_id": pa.int64(),
+    "doc_hash": pa.string(),
+    "metric": pa.string(),
+    "score": pa.float64(),
+    "question": pa.string(),
+    "answer": pa.string(),
+    "prediction": pa.string(),
+    "loglikelihoods": pa.list_(pa.float64()),
+    "group": pa.string(),
+}
+"""The columns of documents.parquet: the fields of `Document`."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One evaluated document: its score under the task's primary metric, and what was answered."""
+
+    task: str
+    doc_id: int
+    doc_hash: str
+    metric: str
+    score: float
+    question: str
+    answer: str
+    prediction: str
+    loglikelihoods: list[float] | None = None
+    """Of each choice, in nats; None for generated text."""
+    group: str | None = None
+    """What it shares with other documents of the task, such as a passage."""
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The score of one task."""
+
+    metric: str
+    n: NonNegativeInt
+    score: FiniteFloat
+    stderr: float
+    version: JsonValue
+    num_fewshot: JsonValue
+    kind: str
+    """lm-eval's `output_type`."""
+    backend: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One finished task; a file each until the evaluation is whole."""
+
+    result: TaskResult
+    documents: list[Document]
+
+
+@dataclass(frozen=True)
+class Results:
+    """results.json; `step`, `tokens` and `heldout` only of a trained model."""
+
+    tasks: dict[str, TaskResult]
+    groups: dict[str, list[str]]
+    """Name in `eval.tasks` -> its tasks."""
+    backend: str
+    macro: FiniteFloat
+    """Mean over the tasks."""
+    step: NonNegativeInt | None = None
+    tokens: NonNegativeInt | None = None
+    heldout: dict[str, float] | None = None
+    """Source -> held-out loss in nats."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The content of the file, without what is not known."""
+        values = asdict(self)
+        for name in ("step", "tokens", "heldout"):
+            if values[name] is None:
+                del values[name]
+        return values
+
+
+@dataclass(frozen=True)
+class Exported:
+    """exported.json, beside a model that was exported during its training."""
+
+    tokens: NonNegativeInt
+    step: NonNegativeInt | None = None
+    heldout: dict[str, float] | None = None
+
+
+def columns_of(*names: str) -> dict[str, pa.DataType]:
+    """Some columns of documents.parquet, with their types."""
+    return {name: DOCUMENT_TYPES[name] for name in names}
