@@ -23,10 +23,12 @@ from eval.harness.stage import RESULTS, read_curve
 from eval.report import figures
 from eval.shapes import Results
 from eval.statistics import stats
-from tsqa.dataset.card import allowed_leaks, cost_rows
-from tsqa.dataset.files import draw_rows, read_curated, read_rejected
-from tsqa.dataset.lineage import find_lines
+from tsqa.dataset.card import CostRow, allowed_leaks, cost_rows
+from tsqa.dataset.files import CURATED, draw_rows, read_curated, read_rejected, read_rows
+from tsqa.dataset.lineage import find_candidates
 from tsqa.recipe import Arm, Recipe, arms_of, needed
+from tsqa.records.candidate_file import as_json
+from tsqa.records.summaries import read_ledger
 from tsqa.store.artifact import Artifact, read_jsonl
 from tsqa.store.readers import read_own
 
@@ -383,26 +385,33 @@ def _cost(
     generate: Artifact | None,
     filtered: Artifact | None,
     tokenized: Mapping[str, Artifact],
-) -> list[_Record]:
-    """What each teacher took; accepted tokens are the student's where the filter knows none."""
+) -> list[CostRow]:
+    """What each teacher cost; accepted tokens are the student's."""
     if generate is None:
         return []
-    accepted = {"curated": 0, **(filtered.summary if filtered else {})}
+    summary = filtered.summary if filtered else {}
+    tokens: int | None = None
     for artifact in tokenized.values():
         if filtered and artifact.manifest["inputs"].get("filter") == filtered.fingerprint:
             for name, source in needed(recipe.mixture, "mixture").sources.items():
-                if source.stage == "filter":
-                    found = artifact.summary["sources"][name]["tokens"]
-                    accepted.setdefault("curated_tokens", found)
-    return cost_rows(generate.summary, accepted)
+                if source.stage == "filter" and tokens is None:
+                    tokens = int(artifact.summary["sources"][name]["tokens"])
+    ledger = [*read_ledger(generate.summary), *read_ledger(summary)]
+    return cost_rows(ledger, int(summary.get("curated", 0)), tokens)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    capability: str
+    kind: str
 
 
 def _kinds(filtered: Artifact | None) -> _Record:
     """Curated items by capability and answer kind: {kinds, rows: {capability: {kind: items}}}."""
     counts: Counter[tuple[str, str]] = Counter()
     if filtered is not None:
-        rows = read_curated(filtered.path, ["capability", "kind"])
-        counts.update((row["capability"] or "not stated", row["kind"]) for row in rows)
+        rows = read_rows(filtered.path / CURATED, _Kind)
+        counts.update((row.capability or "not stated", row.kind) for row in rows)
     kinds = sorted({kind for _, kind in counts})
     names = sorted({name for name, _ in counts})
     return {
@@ -418,21 +427,23 @@ def _samples(filtered: Artifact | None, generate: Artifact | None, seed: int) ->
         return []
     accepted = draw_rows(read_curated(filtered.path), SAMPLES, f"{seed}:accepted")
     rejected = draw_rows(read_rejected(filtered.path), SAMPLES, f"{seed}:rejected")
-    candidates = find_lines(generate, "candidates.jsonl", [row["id"] for row in accepted])
+    found = find_candidates(generate, [row.id for row in accepted])
+    candidates = {name: as_json(candidate) for name, candidate in found.items()}
+    samples: list[_Record] = []
     for row in accepted:
-        row |= {"accepted": True, "text": shorten(row["text"], _LONGEST_TEXT)}
-        row["lineage"] = {
-            **_origin(candidates.get(row["id"]) or row),
-            "scores": json.loads(row["scores"]),
-            **json.loads(row["lineage"]),
+        lineage = {
+            **_origin(candidates.get(row.id) or vars(row)),
+            "scores": json.loads(row.scores),
+            **json.loads(row.lineage),
         }
-        row["votes"] = _votes(candidates.get(row["id"]))
-    for row in rejected:
-        record = _parsed(row["record"])
-        row |= {"accepted": False, "text": shorten(row["question"], _LONGEST_TEXT)}
-        row["lineage"] = _origin(record)
-        row["votes"] = _votes(record)
-    return [*accepted, *rejected]
+        shown = {"accepted": True, "text": shorten(row.text, _LONGEST_TEXT), "lineage": lineage}
+        samples.append({**vars(row), **shown, "votes": _votes(candidates.get(row.id))})
+    for loser in rejected:
+        record = _parsed(loser.record)
+        text = shorten(loser.question, _LONGEST_TEXT)
+        shown = {"accepted": False, "text": text, "lineage": _origin(record)}
+        samples.append({**vars(loser), **shown, "votes": _votes(record)})
+    return samples
 
 
 def _origin(candidate: Any) -> _Record:

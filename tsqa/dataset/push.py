@@ -1,7 +1,7 @@
 """Uploads a curated dataset, with its card, to the Hugging Face hub.
 
-Promises: nothing but the folder `dataset` leaves the machine; a dataset that was asked to be
-private never reaches a public repository; shards of an earlier, longer push do not stay behind.
+Guarantees: only the folder `dataset` leaves the machine; a dataset meant to be private never
+reaches a public repository; shards of an earlier, longer push do not stay behind.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from functools import lru_cache
 
 from tsqa.dedup.minhash import jaccard, shingles
 from tsqa.records.candidate import Candidate, Rejection, Verdict
-from tsqa.records.seed import Seed
-from tsqa.records.seed_index import SeedIndex
+from tsqa.records.seed import Seed, SeedIndex
 from tsqa.seeds.document import content_key
 from tsqa.text.sameness import Key, SameTexts, make_key, tell_apart
 
@@ -38,7 +37,7 @@ class CopyCheck:
             return candidate, Rejection("copy of a seed", 1.0, known)
         asked = make_key(f"{candidate.context}\n{candidate.question}")
         own = shingles(asked.bare.split())
-        near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record["seed_ids"]]
+        near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record.seed_ids]
         score = max((score for score, _ in near), default=0.0)
         scored = replace(candidate, scores=candidate.scores | {"seed_similarity": round(score, 4)})
         for score, seed in sorted(near, reverse=True):
