@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from tsqa.recipe import AnswerKind
 from tsqa.store.artifact import write_jsonl
@@ -144,7 +144,14 @@ _RECORD: TypeAdapter[CandidateRecord] = TypeAdapter(CandidateRecord)
 
 def parse_record(line: bytes | str) -> CandidateRecord:
     """Read a line; ValueError when it has another shape."""
-    return _RECORD.validate_json(line, strict=True, extra="forbid")
+    try:
+        return _RECORD.validate_json(line, strict=True, extra="forbid")
+    except ValidationError as error:
+        problems = (
+            ".".join(map(str, problem["loc"])) + f": {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise ValueError("; ".join(problem.removeprefix(": ") for problem in problems)) from error
 
 
 def as_json(record: CandidateRecord) -> dict[str, JsonValue]:

@@ -20,7 +20,7 @@ from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import ModelSection, RewardSection, SamplingSection, TeacherSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
-from tsqa.records.seed_index import SeedIndex
+from tsqa.records.seed import SeedIndex
 from tsqa.store.artifact import write_jsonl
 from tsqa.teachers import Completion, RefusedError, Request
 from tsqa.teachers import client as asking

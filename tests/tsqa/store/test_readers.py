@@ -23,7 +23,7 @@ from tests.support.sealed import seal_artifact
 from train.checkpoints.checkpoint import verify
 from train.data.stream import TokenStore
 from train.trainer.loop import _truncate
-from tsqa.dataset.lineage import find_lines
+from tsqa.dataset.lineage import find_candidates
 from tsqa.errors import CheckpointError, DataError
 from tsqa.generate.stage import SeedFile
 from tsqa.store.artifact import Artifact
@@ -163,11 +163,11 @@ def test_a_seed_that_is_none_is_named_by_its_line(line: str, tmp_path: Path) -> 
         SeedFile(path)
 
 
-@pytest.mark.parametrize("line", ['{"id": "a", ', '["a"]', '"a"', '{"name": "a"}'])
+@pytest.mark.parametrize("line", ['{"id": "a", ', '["a"]', '"a"', '{"name": "a"}', '{"id": "a"}'])
 def test_a_candidate_that_cannot_be_read_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "candidates.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match=r"candidates\.jsonl: "):
-        find_lines(Artifact(tmp_path, {}), "candidates.jsonl", ["a"])
+        find_candidates(Artifact(tmp_path, {}), ["a"])
 
 
 @pytest.mark.parametrize("line", ["{torn", "[]", "{}", '{"step": "2"}', '{"step": null}'])
