@@ -150,7 +150,7 @@ def _print_head(console: Console, found: FoundItem) -> None:
         _fields(
             [
                 ("artifact", found.artifact.path),
-                ("made", found.artifact.manifest["created"]),
+                ("created", found.artifact.manifest["created"]),
                 ("also in", others),
             ]
         ),

@@ -31,7 +31,7 @@ def push(folder: Path, repo: str, private: bool) -> str:
         url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
         if private and not api.repo_info(url.repo_id, repo_type="dataset").private:
             raise TsqaError(
-                f"{url.repo_id} is already there and public, but --private was given",
+                f"{url.repo_id} is already there and public, but you asked for --private",
                 "choose another name, or make it private on the hub",
             )
         api.upload_folder(

@@ -57,7 +57,7 @@ def identify(text: str, languages: Collection[str]) -> tuple[str, float] | None:
 
 
 def known_languages() -> set[str]:
-    """The codes that can be told apart."""
+    """The codes of the languages that can be identified."""
     return set(_identifier().labels)
 
 

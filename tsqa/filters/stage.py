@@ -18,7 +18,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tsqa.console import console, progress_bar
 from tsqa.dataset.card import write_card
@@ -62,7 +61,7 @@ def run(context: StageContext) -> dict[str, object]:
     renderer = Renderer(section.renderings)
     evaluated = load_evaluated(context)
     index = EvaluatedIndex(evaluated, section.decontaminate)
-    ledger: list[dict[str, Any]] = []
+    ledger: list[LedgerRow] = []
     scratch = context.out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -89,12 +88,11 @@ def run(context: StageContext) -> dict[str, object]:
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
     _refuse_empty(counts, funnel.measures.examples, context.out)
-    rows = [LedgerRow(**row) for row in ledger]
     summary = FilterSummary(
         **vars(counts),
         funnel=funnel.rows(),
-        ledger=rows,
-        unanswered=sum(sum(row.unanswered.values()) for row in rows),
+        ledger=ledger,
+        unanswered=sum(sum(row.unanswered.values()) for row in ledger),
         planted_leak_recall=measure_recall(index, evaluated),
         embedding_spread=_measure_spread(context.out, section),
     )
@@ -132,7 +130,7 @@ def waiting_steps(
     section: FilterSection,
     seeds: SeedIndex,
     scratch: Path,
-    ledger: list[dict[str, Any]],
+    ledger: list[LedgerRow],
 ) -> list[Step]:
     """The steps that ask a model, which get candidates one step after the other, and dedup.
 
@@ -167,7 +165,7 @@ def _open_trial(
     context: StageContext,
     section: TrivialitySection,
     seeds: SeedIndex,
-    ledger: list[dict[str, Any]],
+    ledger: list[LedgerRow],
 ) -> Trial:
     generate = needed(context.recipe.generate, "generate")
     teacher, role = section.teacher, "weak"

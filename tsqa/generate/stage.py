@@ -19,7 +19,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tsqa.console import progress_bar
 from tsqa.prompts import PromptSet, load_prompts
@@ -29,7 +28,6 @@ from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import (
     CandidateRecord,
     Sampling,
-    TeacherRef,
     TokenUse,
     Vote,
     read_records,
@@ -55,7 +53,7 @@ def run(context: StageContext) -> dict[str, object]:
         code_boundary(context.recipe.filter.code)  # refused before a teacher is paid, not after
     seeds = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
     total = len(seeds) * section.per_seed
-    ledger: list[dict[str, Any]] = []
+    ledger: list[LedgerRow] = []
 
     def ask(asker: Asker, jobs: Iterable[Job[CandidateRecord]]) -> Iterator[CandidateRecord]:
         return asker.run(jobs, lambda f, w: _watched(f, w, asker, total, context.tracker))
@@ -77,18 +75,17 @@ def run(context: StageContext) -> dict[str, object]:
         )
         counts = _count_while_writing(context.out / "candidates.jsonl", ask(stronger.asker, jobs))
         first.unlink()
-    rows = [LedgerRow(**row) for row in ledger]
     summary = GenerateSummary(
         seeds=len(seeds),
         candidates=counts.candidates,
         unparsable_questions=counts.unparsable_questions,
         dropped_explanations=counts.dropped_explanations,
-        prompt_tokens=sum(row.prompt_tokens for row in rows),
-        output_tokens=sum(row.output_tokens for row in rows),
-        engine_seconds=sum(row.engine_seconds for row in rows),
-        dollars=sum(row.dollars for row in rows),
-        unanswered=sum(sum(row.unanswered.values()) for row in rows),
-        ledger=rows,
+        prompt_tokens=sum(row.prompt_tokens for row in ledger),
+        output_tokens=sum(row.output_tokens for row in ledger),
+        engine_seconds=sum(row.engine_seconds for row in ledger),
+        dollars=sum(row.dollars for row in ledger),
+        unanswered=sum(sum(row.unanswered.values()) for row in ledger),
+        ledger=ledger,
     )
     return asdict(summary)
 
@@ -115,7 +112,7 @@ class SeedFile:
                 yield read_seed(self._path, number, line)
 
     def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
-        """`count` distinct seeds of a task, the given one last; fewer where the task has fewer."""
+        """Up to `count` distinct seeds of the task, `seed` last."""
         offsets = self._offsets[seed.task]
         drawn = random.Random(key).sample(range(len(offsets)), min(count, len(offsets)))
         others = [self._read(offsets[place]) for place in drawn]
@@ -137,7 +134,7 @@ class Teacher:
 
 
 def open_teacher(
-    context: StageContext, section: TeacherSection, role: str, ledger: list[dict[str, Any]]
+    context: StageContext, section: TeacherSection, role: str, ledger: list[LedgerRow]
 ) -> Teacher:
     """Raises RecipeError when the prompts lack the form in which the teacher must be asked."""
     generate = needed(context.recipe.generate, "generate")
@@ -193,7 +190,7 @@ def write_candidate(
         prompts={"question": prompt.lineage},
         sampling={"question": _sampling_of(section.question)},
         form=form,
-        teacher=TeacherRef(**teacher.asker.lineage),
+        teacher=teacher.asker.lineage,
         usage={teacher.asker.role: _sum_tokens([completion])},
     )
     return record if parsed.error else (yield from _vote(teacher, record, shots))
@@ -207,7 +204,7 @@ def answer_again(
         return record
     section = teacher.section
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{record.id}")
-    record = replace(record, cascade=TeacherRef(**teacher.asker.lineage))
+    record = replace(record, cascade=teacher.asker.lineage)
     return (yield from _vote(teacher, record, shots))
 
 

@@ -27,7 +27,7 @@ class AnswerVariables:
     shots: Sequence[Seed]
     kind: AnswerKind
     enrichment: Sequence[Enrichment]
-    """What is to be written beside the answer."""
+    """What the teacher writes besides the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ class Candidate:
 
     @property
     def explanations(self) -> tuple[str, str, str, str]:
-        """What the answer carries beside itself."""
+        """What the answer carries besides itself."""
         return self.reasoning, self.knowledge, self.item_context, self.distractors
 
     @property

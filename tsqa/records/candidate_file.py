@@ -155,7 +155,7 @@ def parse_record(line: bytes | str) -> CandidateRecord:
 
 
 def as_json(record: CandidateRecord) -> dict[str, JsonValue]:
-    """The record as it is written; what it does not have (`cascade`) is left out."""
+    """The record as JSON, as in its line; an absent `cascade` is left out."""
     return cast(dict[str, JsonValue], _RECORD.dump_python(record, exclude_defaults=True))
 
 

@@ -107,7 +107,7 @@ def test_the_judge_rejects_by_the_lowest_grade_and_keeps_all_of_them(
     assert bad[0].scores["judge"] == json.loads(grades(grounded=2, complete=3))
     assert long[1] == Rejection("no judgement", match="prompt_too_long")
     assert all(request.temperature == 0 for request in engine.requests)
-    assert judging.ledger[0]["output_tokens"] == 6 and judging.ledger[0]["dollars"] == 6.0
+    assert judging.ledger[0].output_tokens == 6 and judging.ledger[0].dollars == 6.0
 
 
 class Failing(Scripted):
@@ -130,7 +130,7 @@ def test_items_without_a_judgement_are_an_error_or_rejected_where_so_many_may_be
     judging.allowed = 0.5
     (good, bad) = judged(tmp_path, items, judging)
     assert good[1] is None and bad[1] == Rejection("no judgement", match="error: 503 down")
-    assert judging.ledger[0]["unanswered"] == {"503 down": 1}
+    assert judging.ledger[0].unanswered == {"503 down": 1}
     assert engine.asked == 3  # what was answered is not asked again
 
 
