@@ -94,7 +94,7 @@ def test_donors_are_a_derangement_within_task_kind_and_options(
         Donor(str(number), task, kind, ["x"] * options, "x", 0 if options else None, *[""] * 4)
         for number, (task, kind, options) in enumerate(drawn)
     ]
-    group = {row.id: (row.task, row["kind"], len(row.choices)) for row in rows}
+    group = {row.id: (row.task, row.kind, len(row.choices)) for row in rows}
     donors = draw_donors(rows)
     assert sorted(donors) == sorted(donors.values())
     assert all(group[item] == group[donor] and item != donor for item, donor in donors.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -282,3 +283,18 @@ def test_a_model_without_a_trained_head_is_refused(reward_model: Path, tmp_path:
         list(score_reward([candidate("Why?")], section, str(tmp_path)))
     with pytest.raises(EngineError, match="gone"):
         list(score_reward([candidate("Why?")], section, str(tmp_path / "gone")))
+
+
+def test_a_reward_that_is_not_a_number_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, model: str) -> None: ...
+
+        def score(self, candidates: list[Candidate]) -> list[float]:
+            return [math.nan] * len(candidates)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("tsqa.filters.reward.RewardModel", Broken)
+    section = RewardSection(model=ModelSection(path="m"), min_score=-1e9)
+    [(_, rejection)] = score_reward([candidate("Why?")], section, "m")
+    assert rejection and rejection.reason == "low reward"

@@ -159,7 +159,7 @@ def test_a_row_carries_its_text_its_measures_and_its_lineage(
     line = items(1)[0]
     filter_candidates(tmp_path, inputs, [line])
     (row,) = read_curated(tmp_path / "out")
-    assert row.text.startswith(f"Question: {line['question']}\nAnswer: {row['answer']}")
+    assert row.text.startswith(f"Question: {line['question']}\nAnswer: {row.answer}")
     assert row.rendering == "qa" and row.agreement == 1.0
     assert 0 <= json.loads(row.scores)["seed_similarity"] < 0.9
     lineage = json.loads(row.lineage)
@@ -298,7 +298,7 @@ def test_memory_does_not_grow_with_the_number_of_candidates(tmp_path: Path) -> N
         tracemalloc.stop()
         return found
 
-    peak(10)
+    peak(2000)  # fills the reader's cache of short strings, which is bounded
     assert peak(2000) < 1.5 * peak(200)
 
 

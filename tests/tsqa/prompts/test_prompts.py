@@ -242,7 +242,7 @@ BROKEN = {
     "an unknown key": (HEADER.replace("id:", "stops: []\nid:") + "x", "stops: Extra inputs"),
     "a kind that is none": (HEADER.replace("any", "essay") + "x", "kind: Input should be"),
     "a key given twice": (HEADER.replace("id:", "id: other\nid:") + "x", "given twice"),
-    "an error by its line in the file": (HEADER.replace("1", "[") + "x", "front matter: line 4"),
+    "an error by its line in the file": (HEADER.replace("1", "[") + "x", "front matter: line 5"),
     "an empty stop": (
         HEADER.replace("kind:", 'stop: [""]\nkind:') + "x",
         r"stop\.0: String should",

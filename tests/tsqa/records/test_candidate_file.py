@@ -40,7 +40,5 @@ def test_a_field_that_nobody_reads_is_not_lost_in_silence() -> None:
 def test_a_line_that_is_not_a_candidate_is_named(tmp_path: Path) -> None:
     path = tmp_path / "candidates.jsonl"
     path.write_text(json.dumps(candidate(1)) + '\n{"id": "torn', encoding="utf-8")
-    with pytest.raises(
-        DataError, match=r"candidates\.jsonl: line 2: not a candidate: Invalid"
-    ):
+    with pytest.raises(DataError, match=r"candidates\.jsonl: line 2: not a candidate: Invalid"):
         list(read_records(path))
