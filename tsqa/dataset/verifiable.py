@@ -90,6 +90,11 @@ def export_verifiable(artifact_path: Path, out: Path) -> dict[str, int]:
     return dict(counts)
 
 
+def read_item(line: bytes | str) -> VerifiableItem:
+    """Read a line of the export; ValueError when it has another shape."""
+    return _LINE.validate_json(line, strict=True)
+
+
 def verify(item: VerifiableItem, answer: str, code: CodeSection | None = None) -> bool:
     """Whether an answer (bare, without prose) is right, for a line of the export.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row
 from tsqa.dataset.files import DatasetWriter
-from tsqa.dataset.verifiable import VerifiableItem, Verifier, export_verifiable, verify
+from tsqa.dataset.verifiable import (
+    VerifiableItem,
+    Verifier,
+    export_verifiable,
+    read_item,
+    verify,
+)
 from tsqa.store.artifact import read_jsonl
 from tsqa.text.normalise import normalise_answer
 
@@ -84,7 +91,7 @@ def test_a_verifier_accepts_right_answers_and_refuses_wrong_ones(
     exported: tuple[list[dict[str, Any]], Any], number: int
 ) -> None:
     record = exported[0][number]
-    item = VerifiableItem(**record | {"verifier": Verifier(**record["verifier"])})
+    item = read_item(json.dumps(record))
     for answer in [item.answer, *RIGHT[number]]:
         assert verify(item, answer), answer
     for answer in WRONG[number]:

@@ -295,6 +295,6 @@ def test_a_reward_that_is_not_a_number_does_not_pass(monkeypatch: pytest.MonkeyP
         def close(self) -> None: ...
 
     monkeypatch.setattr("tsqa.filters.reward.RewardModel", Broken)
-    section = RewardSection(model=ModelSection(path="m"), min_score=-1e9)
+    section = RewardSection(model="m", min_score=-1e9)
     [(_, rejection)] = score_reward([candidate("Why?")], section, "m")
     assert rejection and rejection.reason == "low reward"
