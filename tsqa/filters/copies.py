@@ -1,4 +1,4 @@
-"""A candidate is to be new: no training question again, and not close to what its prompt showed."""
+"""Rejects candidates that repeat a training question or a seed shown in their prompt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CopyCheck:
         self._seeds, self._similarity = seeds, similarity
         self._known: SameTexts[str] = SameTexts()
         for seed in training:
-            # An open question made from one with options must meet it too.
+            # Without options too, so that an open copy of a choice question is found.
             for choices in (seed.choices, []):
                 self._known.add(content_key(seed.context, seed.question, choices), seed.id)
         self._shot = lru_cache(maxsize=1024)(self._read_shot)

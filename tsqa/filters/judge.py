@@ -19,7 +19,7 @@ SAMPLING = SamplingSection(temperature=0.0, max_tokens=1024)
 def judge(
     candidates: Iterable[Candidate], asker: Asker, prompts: PromptSet, min_score: int
 ) -> Iterator[Verdict]:
-    """Adds the score `judge`: criterion -> grade from 1 to 5. No judgement is no pass."""
+    """Adds the score `judge`: criterion -> grade from 1 to 5; no judgement rejects the item."""
     return asker.run(_judge(candidate, asker, prompts, min_score) for candidate in candidates)
 
 

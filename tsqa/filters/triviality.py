@@ -1,5 +1,5 @@
-"""What needs no skill teaches none: items that a weak model always gets right, or that the teacher
-itself answers without the passage they are about."""
+"""Rejects items that need no skill: a weak model always gets them right, or the teacher itself
+answers them without the passage they are about."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tsqa.teachers.scheduler import Job
 
 @dataclass(frozen=True)
 class Trial:
-    """How the items are put to the model."""
+    """How the model is asked."""
 
     asker: Asker
     prompts: PromptSet
@@ -35,8 +35,8 @@ class Trial:
 def find_trivial(candidates: Iterable[Candidate], trial: Trial) -> Iterator[Verdict]:
     """Rejects what every try gets right; adds the score `solved_weakly`, the share of right tries.
 
-    An item whose tries have no answer is rejected: nothing tells that it is not trivial. Code and
-    long texts pass untried: one answer does not tell whether another is right.
+    An item whose tries have no answer is rejected: it may be trivial. Code and long texts pass
+    untried: comparing with one right answer does not show whether another is right.
     """
     return trial.asker.run(_try(candidate, trial) for candidate in candidates)
 
