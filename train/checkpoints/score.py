@@ -1,7 +1,7 @@
-"""`python -m train.score FOLDER PROMPTS SCORES`: log-probabilities of given tokens by vLLM.
+"""`python -m train.checkpoints.score FOLDER PROMPTS SCORES`: log-probabilities by vLLM.
 
 PROMPTS is JSON, a list of lists of token ids of equal length; SCORES gets the log-probability of
-each but the first of a prompt.
+each token but a prompt's first.
 """
 
 from __future__ import annotations

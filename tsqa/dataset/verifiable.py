@@ -25,8 +25,7 @@ from tsqa.recipe import AnswerKind, CodeSection
 from tsqa.records.votes import same_answer
 from tsqa.sandbox.code import run_tests
 from tsqa.store.artifact import write_jsonl
-from tsqa.text.normalise import normalise_answer
-from tsqa.text.sameness import option_form
+from tsqa.text.sameness import answer_key, option_form
 
 _Type = Literal["math", "boolean", "exact", "choice", "code"]
 _TYPES: dict[AnswerKind, _Type] = {
@@ -139,7 +138,7 @@ def _item(row: _Row) -> VerifiableItem | None:
 
 def _choose(answer: str, choices: list[str]) -> int | None:
     """The option that an answer names by its text, or else by its letter."""
-    for form in (option_form, normalise_answer):
+    for form in (option_form, answer_key):
         keys = [form(choice) for choice in choices]
         if keys.count(form(answer)) == 1:
             return keys.index(form(answer))

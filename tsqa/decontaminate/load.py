@@ -8,7 +8,7 @@ from tsqa.store.stage import StageContext
 
 
 def load_evaluated(context: StageContext) -> list[Seed]:
-    """Every document of the evaluated split of every task in recipe.eval.tasks."""
+    """Load every document of the evaluated split of every task in recipe.eval.tasks."""
     section = needed(context.recipe.eval, "eval")
     include = context.task_folder(section)
     names = evaluated_tasks(context.recipe, include)

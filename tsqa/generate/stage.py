@@ -40,7 +40,8 @@ from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.teachers import Completion
 from tsqa.teachers.client import Asker, open_asker
-from tsqa.teachers.replies.parse import parse_answer, parse_question
+from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.scheduler import Job, Window
 
 _LOG_EVERY_SECONDS = 5.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
+from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError, first_line
 
 _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _UNFINISHED = ("*.incomplete", "*.part", "*.tmp", "*.crdownload", "*.aria2")
@@ -76,7 +76,7 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
         raise
     except Exception as error:  # transformers and safetensors have many of their own
         raise CheckpointError(
-            f"{key} = {origin}: cannot be loaded: {type(error).__name__}: {_first_line(error)}",
+            f"{key} = {origin}: cannot be loaded: {type(error).__name__}: {first_line(error)}",
             "its files are damaged or not all there: copy or download it again",
         ) from error
     finally:
@@ -150,7 +150,7 @@ def load_config(origin: str, key: str, trust_remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(origin, trust_remote_code=trust_remote_code)
     except Exception as error:  # a broken JSON, an unknown model_type, a value out of range
         raise CheckpointError(
-            f"{key} = {origin}: config.json cannot be read: {_first_line(error)}",
+            f"{key} = {origin}: config.json cannot be read: {first_line(error)}",
             "correct it, or copy the model again",
         ) from error
 
@@ -163,14 +163,9 @@ def load_tokenizer(origin: str, key: str, trust_remote_code: bool = False) -> An
         return AutoTokenizer.from_pretrained(origin, trust_remote_code=trust_remote_code)
     except (Exception, SystemError) as error:  # tokenizers panics on some files
         raise DataError(
-            f"{key} = {origin}: the tokenizer cannot be read: {_first_line(error)}",
+            f"{key} = {origin}: the tokenizer cannot be read: {first_line(error)}",
             "its tokenizer.json is damaged or missing: copy the model again",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def _shape(size: Any) -> str:

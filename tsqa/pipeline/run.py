@@ -307,7 +307,7 @@ class Pipeline:
     def _print_plan(self, node: Node) -> None:
         """Print what a training run will draw; too little data is refused before it starts."""
         from train.data.mixture import plan_of, plan_table
-        from train.data.shapes import TokenSources
+        from train.data.token_files import TokenSources
 
         tokens = self.inputs_of(node)["tokenize"].path
         sources = read_own(tokens / "sources.json", TokenSources)["sources"]

@@ -14,7 +14,8 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.prompts.variables import Role
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.candidate_file import PromptRef
-from tsqa.sandbox.templates import BoundedEnvironment, rendering
+from tsqa.sandbox.template_bounds import rendering
+from tsqa.sandbox.templates import BoundedEnvironment
 
 Form = Literal["chat", "completion"]
 PromptKind = Literal[AnswerKind, "reading", "any"]

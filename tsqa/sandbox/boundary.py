@@ -5,7 +5,7 @@
 dates of files can be seen. Within both, system calls are filtered, and time, memory and files are
 bounded; `none` leaves only that.
 
-Promises: a boundary is named only if a program ran within it a moment ago; nothing but Python's
+Guarantees: a boundary is named only if a program ran within it a moment ago; nothing but Python's
 own library can be read in it.
 """
 
@@ -49,7 +49,7 @@ class Boundary:
     command: tuple[str, ...]
     """The command without its job; the working directory is a folder of the job's own."""
     code: str
-    """The folder of the code that runs within, as it is seen there."""
+    """The folder of the code that runs within, as seen from there."""
     readable: tuple[str, ...] | None = None
     """What Landlock leaves readable; None: nothing is left to it."""
     missing: str = ""
@@ -59,14 +59,14 @@ class Boundary:
     def described(self) -> str:
         match self.kind:
             case "namespaces":
-                return "bubblewrap: namespaces of its own, and a filter of system calls"
+                return "bubblewrap: private namespaces, and a filter of system calls"
             case "landlock":
                 return "Landlock, and a filter of system calls"
         return "none but a filter of system calls: files of this user can be read and changed"
 
 
 def need_boundary(key: str, unguarded: bool) -> Boundary:
-    """The boundary of this machine; RecipeError where it has none and `key` does not allow that."""
+    """Find the boundary of this machine; RecipeError without one, unless `key` allows that."""
     boundary = find_boundary()
     if boundary.kind == "none" and not unguarded:
         raise RecipeError(
@@ -82,7 +82,7 @@ def need_boundary(key: str, unguarded: bool) -> Boundary:
 
 @functools.cache
 def find_boundary() -> Boundary:
-    """Try what there is, best first."""
+    """Try the kinds of boundary, best first."""
     reasons: list[str] = []
     for make in (_namespaces, _landlock):
         made = make()
@@ -173,7 +173,7 @@ def _python() -> tuple[Path, Path, tuple[str, ...]]:
 
 
 def _below(path: Path) -> Path:
-    """The library's place below Python's home, which it must keep."""
+    """The library's path below Python's home, which it must keep."""
     return path.relative_to(os.path.realpath(sys.base_prefix))
 
 

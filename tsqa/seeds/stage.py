@@ -1,6 +1,6 @@
 """The seeds stage: sources -> guard -> budget -> seeds.jsonl and rejected_seeds.jsonl.
 
-Promises: one pass over each source, and memory for a key per chosen seed only; the choice is a
+Guarantees: one pass over each source, and memory for a key per chosen seed only; the choice is a
 pure function of the recipe and the data (the documents with the smallest hashes), whatever the
 order of the sources; nothing is dropped without a row that says why.
 """
@@ -22,8 +22,9 @@ from tsqa.recipe import Recipe, SeedsSection, needed
 from tsqa.records.seed import Seed
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.dataset_files import find_files
+from tsqa.seeds.document import Rejected
 from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much
-from tsqa.seeds.sources import Rejected, Source, load_split, open_sources, task_names
+from tsqa.seeds.sources import Source, load_split, open_sources, task_names
 from tsqa.store.artifact import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.tasks.library import evaluated_split, is_local, split_identity, task_library
@@ -133,7 +134,7 @@ def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, s
 
 
 def evaluated_tasks(recipe: Recipe, include: Path | None) -> list[str]:
-    """The leaf tasks behind recipe.eval.tasks."""
+    """List the leaf tasks behind recipe.eval.tasks."""
     return task_library(include).expand(recipe.eval.tasks) if recipe.eval else []
 
 

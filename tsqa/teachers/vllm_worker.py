@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import IO, Any
 
+from tsqa.errors import first_line
 from tsqa.store.process import die_with_parent
 from tsqa.teachers.chat_form import merge_system
 
@@ -94,7 +95,7 @@ class Worker:
             self._engine.add_request(request["id"], prompt, params)
         except Exception as error:  # noqa: BLE001 - a bad request must not stop the others
             self._engine.abort_request([request["id"]])  # it may be half queued
-            return _completion(request["id"], "", len(tokens), 0, f"error: {_first_line(error)}")
+            return _completion(request["id"], "", len(tokens), 0, f"error: {first_line(error)}")
         return None
 
     def _tokenize(self, prompt: str, messages: str) -> tuple[int, ...]:
@@ -182,11 +183,6 @@ def _completion(
         "output_tokens": output_tokens,
         "finish_reason": reason,
     }
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _read(inbox: SimpleQueue[Any]) -> None:

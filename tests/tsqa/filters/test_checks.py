@@ -23,7 +23,8 @@ from tsqa.records.candidate import Rejection
 from tsqa.records.seed import SeedIndex
 from tsqa.records.votes import classify_answers, count_votes, is_number, same_answer
 from tsqa.store.artifact import write_jsonl
-from tsqa.text.normalise import normalise, normalise_answer, words
+from tsqa.text.normalise import normalise, words
+from tsqa.text.sameness import answer_key
 
 LONG = "Anna has twelve apples and gives five of them to her brother, how many are left"
 
@@ -311,7 +312,7 @@ def test_seeds_are_found_by_id_on_disk(tmp_path: Path) -> None:
 @given(st.text(max_size=40))
 def test_normalisation_is_idempotent(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
-    assert normalise_answer(normalise_answer(text)) == normalise_answer(text)
+    assert answer_key(answer_key(text)) == answer_key(text)
 
 
 def test_words_of_scripts_without_spaces_and_with_marks() -> None:
@@ -321,7 +322,7 @@ def test_words_of_scripts_without_spaces_and_with_marks() -> None:
 
 
 def test_equal_numbers_meet_and_unequal_ones_do_not() -> None:
-    same = {normalise_answer(text) for text in ("18", "18.0", "$18", "18.", " 18 ")}
+    same = {answer_key(text) for text in ("18", "18.0", "$18", "18.", " 18 ")}
     assert same == {"18"}
-    assert normalise_answer("-5") != normalise_answer("5")
-    assert normalise_answer("1.5") != normalise_answer("15")
+    assert answer_key("-5") != answer_key("5")
+    assert answer_key("1.5") != answer_key("15")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tsqa.errors import DataError
 from tsqa.prompts import load_prompts
-from tsqa.sandbox.templates import SECONDS, BoundedEnvironment, TemplateLimitError, replace_pattern
+from tsqa.sandbox.template_bounds import SECONDS, TemplateLimitError
+from tsqa.sandbox.templates import BoundedEnvironment, replace_pattern
 
 BOUNDED = BoundedEnvironment(undefined=jinja2.StrictUndefined)
 BOUNDED.add_filter("regex_replace", replace_pattern)

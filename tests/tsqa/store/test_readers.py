@@ -22,7 +22,7 @@ from tests.support.page_world import evaluation
 from tests.support.sealed import seal_artifact
 from train.checkpoints.checkpoint import verify
 from train.data.stream import TokenStore
-from train.trainer.loop import _truncate
+from train.trainer.run_log import drop_lines_after
 from tsqa.dataset.lineage import find_candidates
 from tsqa.errors import CheckpointError, DataError
 from tsqa.generate.stage import SeedFile
@@ -57,7 +57,26 @@ SOURCES = {
     "eos_token_id": 1,
     "sources": {"docs": {"rows": 1, "padding": 0, "answers_only": False}},
 }
-CHECKPOINT = {"step": 5, "plan": {}, "processes": 1, "state": {}, "files": {}}
+CHECKPOINT = {
+    "step": 5,
+    "plan": {},
+    "processes": 1,
+    "state": {
+        "books": {
+            "window": [[1.5], [8.0]],
+            "tail": [[0.0], [0.0]],
+            "valid": [8.0],
+            "padding": [0.0],
+            "mean": None,
+        },
+        "routers": {"biases": {}, "window": {}},
+        "seconds": 1.25,
+        "seed": 0,
+        "run": "f00",
+        "fp32": ["norm.weight"],
+    },
+    "files": {},
+}
 
 
 def read_results(folder: Path) -> Any:
@@ -175,11 +194,11 @@ def test_metrics_forgive_a_torn_end_and_nothing_before_it(line: str, tmp_path: P
     path = tmp_path / "metrics.jsonl"
     whole = [f'{{"step": {step}, "name": "a\u2028b"}}\n' for step in range(1, 5)]
     path.write_text("".join(whole) + '{"step": 5, "na', encoding="utf-8")
-    _truncate(path, 3)
+    drop_lines_after(path, 3)
     assert path.read_text(encoding="utf-8") == "".join(whole[:3])
     path.write_text(whole[0] + line + "\n" + whole[2], encoding="utf-8")
     with pytest.raises(DataError, match=r"metrics\.jsonl: line 2 is no record of a step"):
-        _truncate(path, 3)
+        drop_lines_after(path, 3)
 
 
 @pytest.mark.parametrize("damage", ["stages", "torn stages", "manifest", "summary", "deltas"])
