@@ -6,12 +6,11 @@ Guarantees: the same record always gives the same candidate.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
-from pydantic import ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from tsqa.recipe import AnswerKind
-from tsqa.records.candidate_file import CACHE_KEYS_ONLY, CandidateRecord, UnreadableLine, Vote
+from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
 from tsqa.records.votes import classify_answers, count_votes
 
 _SHORT_QUESTION_CHARS = 40
@@ -19,8 +18,6 @@ _SHORT_QUESTION_CHARS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    __pydantic_config__: ClassVar[ConfigDict] = CACHE_KEYS_ONLY
-
     id: str
     task: str
     question: str

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import cast
 
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from tsqa.recipe import AnswerKind
 from tsqa.store.artifact import write_jsonl
 from tsqa.store.readers import damaged
-
-CACHE_KEYS_ONLY = ConfigDict(cache_strings="keys")
-"""Caching the values too would hold on to strings of records that are gone."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +95,6 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateRecord(Provenance):
-    __pydantic_config__: ClassVar[ConfigDict] = CACHE_KEYS_ONLY
-
     id: str
     task: str
     family: str

@@ -299,7 +299,8 @@ def test_memory_does_not_grow_with_the_number_of_candidates(tmp_path: Path) -> N
         return found
 
     peak(10)
-    assert peak(2000) < 1.5 * peak(200)
+    # The JSON reader caches up to 16,384 short strings; 2000 candidates are 10 MB.
+    assert peak(2000) < peak(200) + 2_000_000
 
 
 def test_distinct_ngrams_are_counted_up_to_the_bound() -> None:
