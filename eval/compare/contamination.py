@@ -15,12 +15,13 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
 from eval.deltas import Contamination
 from eval.results import DOCUMENTS, columns_of
-from tsqa.dataset.files import read_rejected
+from tsqa.dataset.files import REJECTED, read_rows
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl
@@ -89,11 +90,15 @@ def _gather(inputs: Mapping[str, Artifact]) -> tuple[list[str], dict[str, set[in
     return list(checked), dict(touched)
 
 
+@dataclass(frozen=True)
+class _Match:
+    step: str
+    match: str
+
+
 def _matches_of_filter(artifact: Artifact) -> Iterator[str]:
     """Evaluated documents (`<task>-<doc_id>`) that candidates matched."""
-    for row in read_rejected(artifact.path, ["step", "match"]):
-        if row["step"] == _STEP:
-            yield str(row["match"])
+    return (row.match for row in read_rows(artifact.path / REJECTED, _Match) if row.step == _STEP)
 
 
 def _matches_of_sources(artifact: Artifact) -> Iterator[str]:

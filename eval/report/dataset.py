@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from eval.compare.disagreements import shorten
-from tsqa.dataset.card import cost_rows
-from tsqa.dataset.files import draw_rows, read_curated, read_rejected
-from tsqa.dataset.lineage import find_lines
+from tsqa.dataset.card import CostRow, cost_rows
+from tsqa.dataset.files import CURATED, draw_rows, read_curated, read_rejected, read_rows
+from tsqa.dataset.lineage import find_candidates
 from tsqa.recipe import Recipe, needed
+from tsqa.records.candidate_file import as_json
+from tsqa.records.summaries import read_ledger
 from tsqa.store.artifact import Artifact
 
 SAMPLES = 100
@@ -92,26 +94,33 @@ def teacher_costs(
     generate: Artifact | None,
     filtered: Artifact | None,
     tokenized: Mapping[str, Artifact],
-) -> Sequence[Mapping[str, object]]:
-    """What each teacher took; accepted tokens are the student's if the filter counted none."""
+) -> list[CostRow]:
+    """What each teacher cost; accepted tokens are the student's."""
     if generate is None:
         return []
-    accepted = {"curated": 0, **(filtered.summary if filtered else {})}
+    summary = filtered.summary if filtered else {}
+    tokens: int | None = None
     for artifact in tokenized.values():
         if filtered and artifact.manifest.inputs.get("filter") == filtered.fingerprint:
             for name, source in needed(recipe.mixture, "mixture").sources.items():
-                if source.stage == "filter":
-                    found = artifact.summary["sources"][name]["tokens"]
-                    accepted.setdefault("curated_tokens", found)
-    return cost_rows(generate.summary, accepted)
+                if source.stage == "filter" and tokens is None:
+                    tokens = int(artifact.summary["sources"][name]["tokens"])
+    ledger = [*read_ledger(generate.summary), *read_ledger(summary)]
+    return cost_rows(ledger, int(summary.get("curated", 0)), tokens)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    capability: str
+    kind: str
 
 
 def count_kinds(filtered: Artifact | None) -> Kinds:
     """Count the curated items by capability and kind of answer."""
     counts: Counter[tuple[str, str]] = Counter()
     if filtered is not None:
-        rows = read_curated(filtered.path, ["capability", "kind"])
-        counts.update((row["capability"] or "not stated", row["kind"]) for row in rows)
+        rows = read_rows(filtered.path / CURATED, _Kind)
+        counts.update((row.capability or "not stated", row.kind) for row in rows)
     kinds = sorted({kind for _, kind in counts})
     names = sorted({name for name, _ in counts})
     return Kinds(
@@ -127,31 +136,42 @@ def draw_items(filtered: Artifact | None, generate: Artifact | None, seed: int) 
         return []
     accepted = draw_rows(read_curated(filtered.path), SAMPLES, f"{seed}:accepted")
     rejected = draw_rows(read_rejected(filtered.path), SAMPLES, f"{seed}:rejected")
-    candidates = find_lines(generate, "candidates.jsonl", [row["id"] for row in accepted])
+    found = find_candidates(generate, [row.id for row in accepted])
+    candidates = {name: as_json(candidate) for name, candidate in found.items()}
     items = []
     for row in accepted:
-        candidate = candidates.get(row["id"])
+        candidate = candidates.get(row.id)
         lineage = {
-            **_origin(candidate or row),
-            "scores": json.loads(row["scores"]),
-            **json.loads(row["lineage"]),
+            **_origin(candidate or vars(row)),
+            "scores": json.loads(row.scores),
+            **json.loads(row.lineage),
         }
         items.append(
             ItemSample(
-                **{key: row[key] for key in ("id", "task", "question", "answer", "agreement")},
-                text=shorten(row["text"], _LONGEST_TEXT),
+                id=row.id,
+                task=row.task,
+                question=row.question,
+                answer=row.answer,
+                agreement=row.agreement,
+                text=shorten(row.text, _LONGEST_TEXT),
                 accepted=True,
                 lineage=lineage,
                 votes=_votes(candidate),
             )
         )
-    for row in rejected:
-        record = _parsed(row["record"])
-        shown = ("id", "task", "question", "answer", "step", "reason", "score", "match")
+    for loser in rejected:
+        record = _parsed(loser.record)
         items.append(
             ItemSample(
-                **{key: row[key] for key in shown},
-                text=shorten(row["question"], _LONGEST_TEXT),
+                id=loser.id,
+                task=loser.task,
+                question=loser.question,
+                answer=loser.answer,
+                step=loser.step,
+                reason=loser.reason,
+                score=loser.score,
+                match=loser.match,
+                text=shorten(loser.question, _LONGEST_TEXT),
                 accepted=False,
                 lineage=_origin(record),
                 votes=_votes(record),

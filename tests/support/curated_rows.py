@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
+
+from tsqa.records.rows import CuratedRow, RejectedRow
 
 
 def candidate(number: int, **changes: Any) -> dict[str, Any]:
@@ -21,6 +24,7 @@ def candidate(number: int, **changes: Any) -> dict[str, Any]:
             "knowledge": "SI units",
             "context": "",
             "distractors": "a litre measures volume",
+            "dropped": [],
             "text": f"Answer: {answer}",
             "teacher": "teacher",
         }
@@ -58,47 +62,63 @@ def candidate(number: int, **changes: Any) -> dict[str, Any]:
             "question": {"id": "similar-choice", "version": 1, "sha256": "aa" * 32},
             "answer": {"id": "enrich-choice", "version": 2, "sha256": "bb" * 32},
         },
-        "sampling": {"question": {"temperature": 1.0}, "answer": {"temperature": 0.8}},
+        "sampling": {
+            "question": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 256},
+            "answer": {"temperature": 0.8, "top_p": 1.0, "max_tokens": 512},
+        },
         "form": "chat",
-        "teacher": {"model": "teacher-7b", "engine": "vllm"},
+        "teacher": {"model": "teacher-7b", "engine": "vllm", "form": "chat"},
         **changes,
     }
 
 
-def curated_row(number: int, **changes: Any) -> dict[str, Any]:
+def lineage(number: int, **changes: Any) -> str:
+    """The column `lineage` of `candidate(number)`."""
+    whole = candidate(number)
+    same = "seed_ids seed_hash prompts sampling form teacher usage"
+    made = {
+        **{key: whole[key] for key in same.split()},
+        "winning_vote": f"{whole['id']}.a0",
+        "votes": [vote["id"] for vote in whole["votes"]],
+        **changes,
+    }
+    return json.dumps(made, sort_keys=True)
+
+
+def curated_row(number: int, **changes: Any) -> CuratedRow:
     """The row of `candidate(number)` when it is accepted."""
     whole = candidate(number)
     same = (
         "id task family capability subject language kind licence dataset revision split seed_id "
         "question context choices tests"
     )
-    return {
+    row = CuratedRow(
         **{key: whole[key] for key in same.split()},
-        "answer": "metre",
-        "answer_index": 0,
-        "reasoning": "length is measured in metres",
-        "knowledge": "SI units",
-        "item_context": "",
-        "distractors": "a litre measures volume",
-        "text": f"Question: {whole['question']}\nAnswer: metre",
-        "rendering": "qa",
-        "agreement": 2 / 3,
-        "scores": json.dumps({"copy": 0.2, "decontamination": 0.1}),
-        "lineage": json.dumps({"winning_vote": f"{whole['id']}.a0", "teacher": whole["teacher"]}),
-        **changes,
-    }
+        answer="metre",
+        answer_index=0,
+        reasoning="length is measured in metres",
+        knowledge="SI units",
+        item_context="",
+        distractors="a litre measures volume",
+        text=f"Question: {whole['question']}\nAnswer: metre",
+        rendering="qa",
+        agreement=2 / 3,
+        scores=json.dumps({"copy": 0.2, "decontamination": 0.1}),
+        lineage=lineage(number),
+    )
+    return replace(row, **changes)
 
 
-def rejected_row(number: int, **changes: Any) -> dict[str, Any]:
+def rejected_row(number: int, **changes: Any) -> RejectedRow:
     """The row of `candidate(number)` when the vote rejects it."""
     whole = candidate(number)
-    return {
+    row = RejectedRow(
         **{key: whole[key] for key in ("id", "task", "family", "capability", "kind", "question")},
-        "answer": "metre",
-        "step": "agreement",
-        "reason": "votes disagree",
-        "score": 2 / 3,
-        "match": "",
-        "record": json.dumps(whole),
-        **changes,
-    }
+        answer="metre",
+        step="agreement",
+        reason="votes disagree",
+        score=2 / 3,
+        match="",
+        record=json.dumps(whole),
+    )
+    return replace(row, **changes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from tsqa.records.candidate import Candidate, read_candidate
+from tsqa.records.candidate_file import parse_record
 
 
 def vote(name: str, answer: str | None, choices: Sequence[str] = (), **more: Any) -> dict[str, Any]:
@@ -20,6 +22,7 @@ def vote(name: str, answer: str | None, choices: Sequence[str] = (), **more: Any
         "knowledge": "",
         "context": "",
         "distractors": "",
+        "dropped": [],
         "text": f"Answer: {answer}",
         "teacher": "teacher",
         **more,
@@ -54,12 +57,17 @@ def record(
         "votes": [vote(f"{name}.a{n}", answer, choices) for n, answer in enumerate(answers)],
         "usage": {"teacher": {"prompt_tokens": 9, "output_tokens": 3}},
         "prompts": {"question": {"id": "plain", "version": 1, "sha256": "aa"}},
-        "sampling": {"question": {}, "answer": {}},
+        "sampling": {"question": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 24}},
         "form": "completion",
-        "teacher": {"model": "m", "engine": "vllm"},
+        "teacher": {"model": "m", "engine": "vllm", "form": "completion"},
         **more,
     }
 
 
 def candidate(question: str, *answers: str | None, name: str = "c", **more: Any) -> Candidate:
-    return read_candidate(record(name, question, answers or ("x", "x", "x"), **more))
+    return read(record(name, question, answers or ("x", "x", "x"), **more))
+
+
+def read(line: dict[str, Any]) -> Candidate:
+    """The candidate in a line of candidates.jsonl."""
+    return read_candidate(parse_record(json.dumps(line)))

@@ -1,28 +1,40 @@
 """The format-matched control: curated items that carry the answer of another item.
 
-Promises: no item takes its content from itself; donors are items of the same task, kind and number
-of options; without options, the answers of a group stay the same as a whole; with options, the
-item takes its own option at the donor's place, which is right as often as chance. Nothing is asked
-of a model, and the same dataset gives the same bytes.
+Guarantees: no item takes its content from itself; donors are items of the same task, kind and
+number of options; without options, the answers of a group stay the same as a whole; with options,
+the item takes its own option at the donor's place, which is right as often as chance. Nothing is
+asked of a model, and the same dataset gives the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from tsqa.dataset.files import CURATED, DatasetWriter, read_curated
+from tsqa.dataset.files import CURATED, DatasetWriter, read_curated, read_rows
 from tsqa.dataset.render import Renderer
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe, needed
-from tsqa.records.candidate import Candidate
+from tsqa.records.rows import CuratedRow, read_lineage
 
-_CONTENT = ("answer", "answer_index", "reasoning", "knowledge", "item_context", "distractors")
-_READ = ("id", "task", "kind", "question", "context", "choices", *_CONTENT)
+
+@dataclass(frozen=True)
+class Donor:
+    """The columns that decide who may give an answer, and those that are taken with it."""
+
+    id: str
+    task: str
+    kind: str
+    choices: list[str]
+    answer: str
+    answer_index: int | None
+    reasoning: str
+    knowledge: str
+    item_context: str
+    distractors: str
 
 
 def write_permuted(filtered: Path, out: Path, recipe: Recipe) -> Path:
@@ -32,7 +44,7 @@ def write_permuted(filtered: Path, out: Path, recipe: Recipe) -> Path:
     when none is left.
     """
     renderer = Renderer(needed(recipe.filter, "filter").renderings)
-    content = {row["id"]: row for row in read_curated(filtered, list(_READ))}
+    content = {row.id: row for row in read_rows(filtered / CURATED, Donor)}
     donors = draw_donors(list(content.values()))
     if not donors:
         raise DataError(
@@ -41,16 +53,16 @@ def write_permuted(filtered: Path, out: Path, recipe: Recipe) -> Path:
         )
     with DatasetWriter(out) as writer:
         for row in read_curated(filtered):
-            if row["id"] in donors:
-                writer.curated(permuted_row(row, content[donors[row["id"]]], renderer))
+            if row.id in donors:
+                writer.curated(permuted_row(row, content[donors[row.id]], renderer))
     return out / CURATED
 
 
-def draw_donors(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def draw_donors(rows: Sequence[Donor]) -> dict[str, str]:
     """Item id -> id of the item whose answer it takes: in each group one random cycle."""
     groups: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for row in rows:
-        groups[row["task"], row["kind"], len(row["choices"] or ())].append(row["id"])
+        groups[row.task, row.kind, len(row.choices)].append(row.id)
     donors: dict[str, str] = {}
     for key, ids in groups.items():
         if len(ids) > 1:
@@ -60,19 +72,21 @@ def draw_donors(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return donors
 
 
-def permuted_row(
-    row: Mapping[str, Any], donor: Mapping[str, Any], renderer: Renderer
-) -> dict[str, Any]:
+def permuted_row(row: CuratedRow, donor: Donor, renderer: Renderer) -> CuratedRow:
     """The row with the donor's content, rendered anew; its lineage names the donor."""
-    changed = {**row, **{key: donor[key] for key in _CONTENT}}
-    if row["choices"]:
-        changed["answer"] = row["choices"][donor["answer_index"]]
-    given = {key: changed[key] for key in _READ}
-    rendering, text = renderer.render(Candidate(**{**given, "choices": given["choices"] or []}))
-    lineage = {**json.loads(row["lineage"]), "permuted_from": donor["id"]}
-    return {
-        **changed,
-        "text": text,
-        "rendering": rendering,
-        "lineage": json.dumps(lineage, sort_keys=True, ensure_ascii=False),
-    }
+    answer = donor.answer
+    if row.choices:
+        assert donor.answer_index is not None, donor.id
+        answer = row.choices[donor.answer_index]
+    changed = replace(
+        row,
+        answer=answer,
+        answer_index=donor.answer_index,
+        reasoning=donor.reasoning,
+        knowledge=donor.knowledge,
+        item_context=donor.item_context,
+        distractors=donor.distractors,
+    )
+    rendering, text = renderer.render(changed)
+    lineage = replace(read_lineage(row.lineage), permuted_from=donor.id)
+    return replace(changed, text=text, rendering=rendering, lineage=lineage.to_json())

@@ -1,16 +1,15 @@
 """The dataset card: what the curated dataset holds, how it was made, what it may be used for.
 
-Promises: counts of licences, languages, kinds and prompts are those of the rows on disk; a licence
-that nobody stated is called unknown; seeds that share documents with an evaluated split are named
-at the top.
+Guarantees: counts of licences, languages, kinds and prompts are those of the rows on disk; a
+licence that nobody states is called unknown; seeds that share documents with an evaluated split
+are named at the top.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,14 @@ from typing import Any
 import jinja2
 from huggingface_hub import DatasetCardData
 
-from tsqa.dataset.files import DATASET, read_curated
+from tsqa.dataset.files import CURATED, DATASET, read_rows
 from tsqa.recipe import Recipe
+from tsqa.records.rows import read_lineage
+from tsqa.records.summaries import FilterSummary, LedgerRow
 from tsqa.store.atomic import write_text
 
 CARD = "README.md"
 _TEMPLATE = "card.md.jinja"
-_READ = [
-    *("task", "capability", "language", "kind"),
-    *("licence", "dataset", "revision", "split", "lineage"),
-]
 # https://huggingface.co/docs/hub/repositories-licenses
 _HUB_LICENCES = """
 apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
@@ -55,6 +52,21 @@ _TASK_CATEGORIES = {
 }
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """The columns that the card counts."""
+
+    task: str
+    capability: str
+    language: str
+    kind: str
+    licence: str
+    dataset: str
+    revision: str
+    split: str
+    lineage: str
+
+
 @dataclass
 class Census:
     """What the rows on disk say about themselves."""
@@ -76,15 +88,12 @@ def write_card(
     *,
     recipe: Recipe,
     seeds_summary: Mapping[str, Any],
-    generate_summary: Mapping[str, Any],
-    filter_summary: Mapping[str, Any],
+    generate_ledger: Sequence[LedgerRow],
+    filter_summary: FilterSummary,
 ) -> Path:
-    """Write the card beside the data that a DatasetWriter wrote below `folder`.
-
-    The summaries are those of the stages; `allowed_leaks`, `ledger` and `curated_tokens` may be
-    absent.
-    """
+    """Write the card next to the data that a DatasetWriter wrote below `folder`."""
     census = count_rows(folder)
+    ledger = [*generate_ledger, *filter_summary.ledger]
     text = (
         _environment()
         .get_template(_TEMPLATE)
@@ -96,8 +105,8 @@ def write_card(
             seeds=seeds_summary,
             filtered=filter_summary,
             leaks=allowed_leaks(seeds_summary),
-            cost=cost_rows(generate_summary, filter_summary),
-            unanswered=unanswered_rows(generate_summary, filter_summary),
+            cost=cost_rows(ledger, filter_summary.curated),
+            unanswered=[row for row in ledger if row.unanswered],
         )
     )
     path = folder / DATASET / CARD
@@ -108,16 +117,16 @@ def write_card(
 def count_rows(folder: Path) -> Census:
     """Count the curated rows below a filter artifact, in one pass."""
     census = Census()
-    for row in read_curated(folder, _READ):
+    for row in read_rows(folder / CURATED, _Counted):
         census.rows += 1
-        census.tasks[row["task"]] += 1
-        census.capabilities[row["capability"]] += 1
-        census.languages[row["language"]] += 1
-        census.kinds[row["kind"]] += 1
-        census.licences[row["licence"]] += 1
-        census.sources[row["dataset"], row["revision"], row["split"], row["licence"]] += 1
-        for role, prompt in json.loads(row["lineage"])["prompts"].items():
-            census.prompts[role, prompt["id"], prompt["version"], prompt["sha256"]] += 1
+        census.tasks[row.task] += 1
+        census.capabilities[row.capability] += 1
+        census.languages[row.language] += 1
+        census.kinds[row.kind] += 1
+        census.licences[row.licence] += 1
+        census.sources[row.dataset, row.revision, row.split, row.licence] += 1
+        for role, prompt in read_lineage(row.lineage).prompts.items():
+            census.prompts[role, prompt.id, prompt.version, prompt.sha256] += 1
     return census
 
 
@@ -135,7 +144,7 @@ def describe_licence(licence: str) -> tuple[str, str]:
         return ", ".join(found), "; ".join(found.values())
     if re.search(_PERMISSIVE, name):
         return "permissive", "free use; name the source, unless it is in the public domain"
-    return "special", "terms of its own: read them before publishing what is derived"
+    return "special", "particular terms: read them before publishing what is derived"
 
 
 def allowed_leaks(seeds: Mapping[str, Any]) -> list[str]:
@@ -143,36 +152,39 @@ def allowed_leaks(seeds: Mapping[str, Any]) -> list[str]:
     return [f"{leak['task']} ({leak['reason']})" for leak in seeds.get("allowed_leaks", [])]
 
 
-def cost_rows(generate: Mapping[str, Any], filtered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The ledgers of both stages, a row per teacher, then their sum where there are several.
+@dataclass(frozen=True, kw_only=True)
+class CostRow(LedgerRow):
+    """A ledger row with prices; None where the price or the number of items is not known."""
 
-    `dollars_per_million` is per million accepted tokens, `dollars_per_thousand` per thousand
-    accepted items; None where these or the price are not known.
-    """
-    rows = [*generate.get("ledger", []), *filtered.get("ledger", [])]
-    counted = ("requests", "prompt_tokens", "output_tokens", "engine_seconds", "dollars")
+    dollars_per_million: float | None
+    """Of accepted tokens."""
+    dollars_per_thousand: float | None
+    """Of accepted items."""
+
+
+def cost_rows(
+    ledger: Sequence[LedgerRow], curated: int, curated_tokens: int | None = None
+) -> list[CostRow]:
+    """A row per teacher, then their sum where there are several."""
+    rows = list(ledger)
     if len(rows) > 1:
-        total = {name: sum(row[name] for row in rows) for name in counted}
-        rows.append({"teacher": "all", "model": "", **total})
+        total = LedgerRow(
+            teacher="all",
+            model="",
+            requests=sum(row.requests for row in rows),
+            prompt_tokens=sum(row.prompt_tokens for row in rows),
+            output_tokens=sum(row.output_tokens for row in rows),
+            engine_seconds=sum(row.engine_seconds for row in rows),
+            dollars=sum(row.dollars for row in rows),
+        )
+        rows.append(total)
     return [
-        {
-            **row,
-            "dollars_per_million": _per(row["dollars"], filtered.get("curated_tokens"), 10**6),
-            "dollars_per_thousand": _per(row["dollars"], filtered["curated"], 10**3),
-        }
+        CostRow(
+            **vars(row),
+            dollars_per_million=_per(row.dollars, curated_tokens, 10**6),
+            dollars_per_thousand=_per(row.dollars, curated, 10**3),
+        )
         for row in rows
-    ]
-
-
-def unanswered_rows(
-    generate: Mapping[str, Any], filtered: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The teachers that left requests without an answer, with the counts by reason."""
-    rows = [*generate.get("ledger", []), *filtered.get("ledger", [])]
-    return [
-        {"teacher": row["teacher"], "requests": row["requests"], "reasons": row["unanswered"]}
-        for row in rows
-        if row.get("unanswered")
     ]
 
 
@@ -242,11 +254,11 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """Text that stays in its Markdown table cell."""
     return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|") or "-"
 
 
 def _without_folders(model: str) -> str:
-    """A hub id as it is; of a local path only its last part, which tells nothing of a machine."""
+    """A hub id whole; the last part of a local path, which says nothing about a machine."""
     return Path(model).name if model.startswith(("/", ".", "~", "{")) else model

@@ -1,7 +1,7 @@
 """The curated dataset on disk: parquet shards of what was accepted and of what was rejected.
 
-Promises: a shard appears whole or not at all; memory stays bounded whatever the number and the
-length of the rows; the same rows give the same bytes; no rows at all are still one valid shard.
+Guarantees: a shard appears whole or not at all; memory stays bounded whatever the number and the
+length of the rows; the same rows give the same bytes; without rows there is still one valid shard.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Generic, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
+from tsqa.records.rows import CuratedRow, RejectedRow
 from tsqa.store.own_files import damaged
+
+T = TypeVar("T")
 
 DATASET = "dataset"
 """The folder of an artifact that is published: the card and `data/`."""
@@ -30,25 +34,26 @@ _ROWS_PER_GROUP = 1000
 _CHARACTERS_PER_GROUP = 8 << 20
 
 
-def _schema(text: str, **others: pa.DataType) -> pa.Schema:
-    """Fields in the order given: `text` names string columns, `others` the type of any other."""
-    return pa.schema([(name, others.get(name, pa.string())) for name in text.split()])
+def schema_of(shape: type) -> pa.Schema:
+    """The columns of a row class."""
+    hints = get_type_hints(shape)
+    return pa.schema([(field.name, _column_type(hints[field.name])) for field in fields(shape)])
 
 
-CURATED_SCHEMA = _schema(
-    "id task family capability subject language kind licence dataset revision split seed_id "
-    "question context choices answer answer_index reasoning knowledge item_context distractors "
-    "tests text rendering agreement scores lineage",
-    choices=pa.list_(pa.string()),
-    answer_index=pa.int64(),
-    agreement=pa.float64(),
-)
-"""`answer` is text, never an option letter; `scores` and `lineage` are JSON."""
-REJECTED_SCHEMA = _schema(
-    "id task family capability kind question answer step reason score match record",
-    score=pa.float64(),
-)
-"""`record` is the whole candidate as JSON."""
+def _column_type(hint: object) -> pa.DataType:
+    if get_origin(hint) is list:
+        return pa.list_(_column_type(get_args(hint)[0]))
+    if get_origin(hint) is Literal:
+        return pa.string()
+    (kind,) = {*get_args(hint), hint} & _COLUMN_TYPES.keys()
+    return _COLUMN_TYPES[kind]
+
+
+_COLUMN_TYPES: dict[object, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+}
 
 
 class DatasetWriter:
@@ -59,20 +64,18 @@ class DatasetWriter:
     """
 
     def __init__(self, folder: Path, rows_per_shard: int = 50_000) -> None:
-        self._curated = _Shards(folder / CURATED, "train", CURATED_SCHEMA, rows_per_shard)
-        self._rejected = _Shards(folder / REJECTED, "part", REJECTED_SCHEMA, rows_per_shard)
+        self._curated = _Shards(folder / CURATED, "train", CuratedRow, rows_per_shard)
+        self._rejected = _Shards(folder / REJECTED, "part", RejectedRow, rows_per_shard)
 
     def __enter__(self) -> Self:
         self._curated.clear()
         self._rejected.clear()
         return self
 
-    def curated(self, row: Mapping[str, Any]) -> None:
-        """Add one row with exactly the columns of CURATED_SCHEMA."""
+    def curated(self, row: CuratedRow) -> None:
         self._curated.add(row)
 
-    def rejected(self, row: Mapping[str, Any]) -> None:
-        """Add one row with exactly the columns of REJECTED_SCHEMA."""
+    def rejected(self, row: RejectedRow) -> None:
         self._rejected.add(row)
 
     def __exit__(
@@ -88,32 +91,43 @@ class DatasetWriter:
                 shards.abandon()
 
 
-def read_curated(artifact_path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+def read_curated(artifact_path: Path) -> Iterator[CuratedRow]:
     """Yield the accepted rows of a filter artifact in order; DataError where there is none."""
-    return _read(artifact_path / CURATED, columns)
+    return read_rows(artifact_path / CURATED, CuratedRow)
 
 
-def read_rejected(
-    artifact_path: Path, columns: list[str] | None = None
-) -> Iterator[dict[str, Any]]:
+def read_rejected(artifact_path: Path) -> Iterator[RejectedRow]:
     """Yield the rejected rows of a filter artifact in order; DataError where there is none."""
-    return _read(artifact_path / REJECTED, columns)
+    return read_rows(artifact_path / REJECTED, RejectedRow)
 
 
-def find_curated(artifact_path: Path, item_id: str) -> dict[str, Any] | None:
+def read_rows(folder: Path, shape: type[T]) -> Iterator[T]:
+    """Yield the rows of a folder of shards in order, as a dataclass whose fields are columns.
+
+    Only these columns are read. DataError where there is no shard or one lacks a column.
+    """
+    schema = schema_of(shape)
+    for shard in _shards_of(folder):
+        with _opened(shard, schema) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, schema.names)
+                yield from (shape(**row) for row in table.to_pylist())
+
+
+def find_curated(artifact_path: Path, item_id: str) -> CuratedRow | None:
     """The accepted row of that id; None where there is none."""
-    return _find(artifact_path / CURATED, item_id)
+    return _find(artifact_path / CURATED, CuratedRow, item_id)
 
 
-def find_rejected(artifact_path: Path, item_id: str) -> dict[str, Any] | None:
+def find_rejected(artifact_path: Path, item_id: str) -> RejectedRow | None:
     """The rejected row of that id; None where there is none."""
-    return _find(artifact_path / REJECTED, item_id)
+    return _find(artifact_path / REJECTED, RejectedRow, item_id)
 
 
-def draw_rows(rows: Iterable[dict[str, Any]], count: int, key: str) -> list[dict[str, Any]]:
+def draw_rows(rows: Iterable[T], count: int, key: str) -> list[T]:
     """A random choice in the order of the rows, in one pass (reservoir sampling)."""
     rng = random.Random(key)
-    kept: list[tuple[int, dict[str, Any]]] = []
+    kept: list[tuple[int, T]] = []
     for number, row in enumerate(rows):
         if len(kept) < count:
             kept.append((number, row))
@@ -122,14 +136,13 @@ def draw_rows(rows: Iterable[dict[str, Any]], count: int, key: str) -> list[dict
     return [row for _, row in sorted(kept, key=lambda pair: pair[0])]
 
 
-class _Shards:
+class _Shards(Generic[T]):
     """Rows -> row groups in memory -> numbered files."""
 
-    def __init__(self, folder: Path, stem: str, schema: pa.Schema, rows_per_shard: int) -> None:
-        self._folder, self._stem, self._schema = folder, stem, schema
-        self._names = schema.names
+    def __init__(self, folder: Path, stem: str, shape: type[T], rows_per_shard: int) -> None:
+        self._folder, self._stem, self._schema = folder, stem, schema_of(shape)
         self._rows_per_shard = rows_per_shard
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, object]] = []
         self._characters = 0
         self._rows_in_shard = 0
         self._number = 0
@@ -139,10 +152,10 @@ class _Shards:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        assert row.keys() == set(self._names), row.keys() ^ set(self._names)
-        self._rows.append({name: row[name] for name in self._names})
-        self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
+    def add(self, row: T) -> None:
+        values = vars(row)
+        self._rows.append(values)
+        self._characters += sum(len(value) for value in values.values() if isinstance(value, str))
         full = self._rows_in_shard + len(self._rows) == self._rows_per_shard
         if full or len(self._rows) == _ROWS_PER_GROUP or self._characters >= _CHARACTERS_PER_GROUP:
             self._flush()
@@ -183,7 +196,7 @@ class _Shards:
         self._rows_in_shard = 0
 
 
-def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+def _table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
     try:
         return pa.Table.from_pylist(rows, schema=schema)
     except UnicodeEncodeError:
@@ -191,7 +204,7 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
         return pa.Table.from_pylist(mended, schema=schema)
 
 
-def _mend(value: Any) -> Any:
+def _mend(value: object) -> object:
     """Lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -200,21 +213,15 @@ def _mend(value: Any) -> Any:
     return value
 
 
-def _read(folder: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+def _find(folder: Path, shape: type[T], item_id: str) -> T | None:
     for shard in _shards_of(folder):
-        with _opened(shard) as file:
-            for group in range(file.num_row_groups):
-                yield from file.read_row_group(group, columns).to_pylist()
-
-
-def _find(folder: Path, item_id: str) -> dict[str, Any] | None:
-    for shard in _shards_of(folder):
-        with _opened(shard) as file:
+        with _opened(shard, schema_of(shape)) as file:
             for group in range(file.num_row_groups):
                 place = pc.index(file.read_row_group(group, ["id"]).column(0), item_id).as_py()
                 if place >= 0:
-                    row: dict[str, Any] = file.read_row_group(group).slice(place, 1).to_pylist()[0]
-                    return row
+                    table = file.read_row_group(group, schema_of(shape).names)
+                    (row,) = table.slice(place, 1).to_pylist()
+                    return shape(**row)
     return None
 
 
@@ -226,9 +233,14 @@ def _shards_of(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+def _opened(shard: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    """A shard that has the columns of the schema."""
     try:
         with pq.ParquetFile(shard) as file:
+            found = file.schema_arrow
+            for field in schema:
+                if field.name not in found.names or found.field(field.name).type != field.type:
+                    raise damaged(shard, f"no column `{field.name}` of type {field.type}")
             yield file
     except (pa.ArrowException, OSError) as error:
         raise damaged(shard, f"unreadable: {error}") from error

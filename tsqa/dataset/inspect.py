@@ -1,7 +1,7 @@
-"""One item with all that is behind it; and a random look at what was accepted or rejected.
+"""Shows one item with its whole lineage, or a random choice of accepted or rejected items.
 
-Promises: what is shown comes from the artifacts alone; text from data is never taken for markup;
-what cannot be found any more is said to be missing, and the rest is shown.
+Guarantees: what is shown comes from the artifacts alone; text from data is never taken for markup;
+what can no longer be found is reported as missing, and the rest is shown.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from rich.console import Console
 from rich.rule import Rule
@@ -22,17 +23,20 @@ from rich.text import Text
 from tsqa.console import make_console
 from tsqa.dataset.files import draw_rows, read_curated, read_rejected
 from tsqa.dataset.lineage import (
-    Item,
+    FoundItem,
     find_candidate,
     find_item,
-    find_lines,
+    find_seeds,
     find_upstream,
     rebuild_prompts,
 )
 from tsqa.errors import DataError
+from tsqa.records.candidate_file import CandidateRecord, as_json, parse_record
+from tsqa.records.rows import CuratedRow, RejectedRow
+from tsqa.records.seed import Seed
 from tsqa.store.artifact import Artifact
 
-_ORIGIN = ("task", "capability", "subject", "language", "kind", "dataset", "revision", "split")
+T = TypeVar("T", CuratedRow, RejectedRow)
 
 
 def show(runs: Path, item_id: str, console: Console | None = None) -> None:
@@ -46,21 +50,21 @@ def show(runs: Path, item_id: str, console: Console | None = None) -> None:
     seeds = find_upstream(runs, found.artifact, "seeds")
     candidate = find_candidate(found, generate)
     _print_head(console, found)
-    if candidate is None and found.accepted:
-        console.print(_missing("the candidate", generate))
-    elif candidate is None:
-        console.print(Rule("record, as it came"), Text(found.row["record"]))
-    else:
-        shots = find_lines(seeds, "seeds.jsonl", candidate["seed_ids"])
+    if candidate is not None:
+        shots = find_seeds(seeds, candidate.seed_ids)
         _print_seed(console, candidate, shots, seeds)
         _print_prompts(console, candidate, shots, generate)
         _print_teacher(console, candidate)
         _print_question(console, candidate)
         _print_votes(console, candidate)
+    elif isinstance(found.row, RejectedRow):
+        console.print(Rule("record, as it came"), Text(found.row.record))
+    else:
+        console.print(_missing("the candidate", generate))
     _print_filters(console, found)
-    if found.accepted:
+    if isinstance(found.row, CuratedRow):
         _print_answer(console, found.row)
-        console.print(Rule("text"), Text(found.row["text"]))
+        console.print(Rule("text"), Text(found.row.text))
 
 
 def inspect(
@@ -80,30 +84,43 @@ def inspect(
     what there is, when nothing fits.
     """
     console = console or make_console()
-    rejected = rejected or step is not None or reason is not None
-    read = read_rejected if rejected else read_curated
-
-    def fits(row: Mapping[str, Any]) -> bool:
-        return (
-            (task is None or row["task"] == task)
-            and (step is None or row["step"] == step)
-            and (reason is None or reason.lower() in row["reason"].lower())
-        )
-
-    rows = draw_rows(filter(fits, read(folder)), n, str(seed))
-    if not rows:
-        columns = ["task", "step", "reason"] if rejected else ["task"]
-        there = Counter(" / ".join(row.values()) for row in read(folder, columns))
-        raise DataError(
-            f"{folder}: nothing fits",
-            f"there are: {', '.join(f'{k} ({v})' for k, v in there.most_common(20)) or 'no items'}",
-        )
-    # less shows colours as colours only when told, as git tells it.
+    # less needs these options to show colours; git sets the same ones.
     os.environ.setdefault("LESS", "FRX")
+    if rejected or step is not None or reason is not None:
+
+        def fits(row: RejectedRow) -> bool:
+            return (
+                (task is None or row.task == task)
+                and (step is None or row.step == step)
+                and (reason is None or reason.lower() in row.reason.lower())
+            )
+
+        losers = draw_rows(filter(fits, read_rejected(folder)), n, str(seed))
+        if not losers:
+            rows = read_rejected(folder)
+            raise _nothing_fits(folder, (f"{r.task} / {r.step} / {r.reason}" for r in rows))
+        _page(console, losers, _print_rejected)
+    else:
+        curated = (row for row in read_curated(folder) if task is None or row.task == task)
+        drawn = draw_rows(curated, n, str(seed))
+        if not drawn:
+            raise _nothing_fits(folder, (row.task for row in read_curated(folder)))
+        _page(console, drawn, _print_curated)
+
+
+def _nothing_fits(folder: Path, labels: Iterable[str]) -> DataError:
+    there = Counter(labels).most_common(20)
+    return DataError(
+        f"{folder}: nothing fits",
+        f"there are: {', '.join(f'{name} ({count})' for name, count in there) or 'no items'}",
+    )
+
+
+def _page(console: Console, rows: list[T], show_row: Callable[[Console, T], None]) -> None:
     with console.pager(styles=True) if console.is_terminal else nullcontext():
         for number, row in enumerate(rows, 1):
-            console.print(Rule(Text(f"{number} of {len(rows)}  {row['id']}"), align="left"))
-            _print_item(console, row, rejected)
+            console.print(Rule(Text(f"{number} of {len(rows)}  {row.id}"), align="left"))
+            show_row(console, row)
 
 
 def _missing(what: str, artifact: Artifact | None) -> Text:
@@ -111,8 +128,8 @@ def _missing(what: str, artifact: Artifact | None) -> Text:
     return Text(f"{what}: {where}", style="yellow")
 
 
-def _fields(pairs: Iterable[tuple[str, Any]]) -> Table:
-    """Names and values in two columns; what has no value is left out."""
+def _fields(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and values in two columns; empty values are left out."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -122,18 +139,18 @@ def _fields(pairs: Iterable[tuple[str, Any]]) -> Table:
     return table
 
 
-def _print_head(console: Console, found: Item) -> None:
-    verdict = "accepted" if found.accepted else f"rejected at the step {found.row['step']}"
-    title = Text.assemble(
-        (found.row["id"], "bold"), "  ", (verdict, "green" if found.accepted else "red")
-    )
+def _print_head(console: Console, found: FoundItem) -> None:
+    verdict = ("accepted", "green")
+    if isinstance(found.row, RejectedRow):
+        verdict = (f"rejected at the step {found.row.step}", "red")
+    title = Text.assemble((found.row.id, "bold"), "  ", verdict)
     others = ", ".join(str(artifact.path) for artifact in found.others)
     console.print(
         title,
         _fields(
             [
                 ("artifact", found.artifact.path),
-                ("made", found.artifact.manifest.created),
+                ("created", found.artifact.manifest.created),
                 ("also in", others),
             ]
         ),
@@ -141,22 +158,31 @@ def _print_head(console: Console, found: Item) -> None:
 
 
 def _print_seed(
-    console: Console,
-    candidate: Mapping[str, Any],
-    shots: Mapping[str, Mapping[str, Any]],
-    seeds: Artifact | None,
+    console: Console, candidate: CandidateRecord, shots: Mapping[str, Seed], seeds: Artifact | None
 ) -> None:
     console.print(Rule("seed"))
-    seed = shots.get(candidate["seed_id"])
-    shown_with = [name for name in candidate["seed_ids"] if name != candidate["seed_id"]]
-    pairs = [("seed", candidate["seed_id"]), *((name, candidate[name]) for name in _ORIGIN)]
-    pairs += [
-        ("licence", candidate["licence"] or "not stated"),
-        ("content hash", candidate["seed_hash"]),
-        ("shown with", ", ".join(shown_with)),
+    seed = shots.get(candidate.seed_id)
+    pairs: list[tuple[str, object]] = [
+        ("seed", candidate.seed_id),
+        ("task", candidate.task),
+        ("capability", candidate.capability),
+        ("subject", candidate.subject),
+        ("language", candidate.language),
+        ("kind", candidate.kind),
+        ("dataset", candidate.dataset),
+        ("revision", candidate.revision),
+        ("split", candidate.split),
+        ("licence", candidate.licence or "not stated"),
+        ("content hash", candidate.seed_hash),
+        ("shown with", ", ".join(n for n in candidate.seed_ids if n != candidate.seed_id)),
     ]
     if seed is not None:
-        pairs += [(name, seed[name]) for name in ("context", "question", "choices", "answer")]
+        pairs += [
+            ("context", seed.context),
+            ("question", seed.question),
+            ("choices", seed.choices),
+            ("answer", seed.answer),
+        ]
     console.print(_fields(pairs))
     if seed is None:
         console.print(_missing("the seed", seeds))
@@ -164,17 +190,14 @@ def _print_seed(
 
 def _print_prompts(
     console: Console,
-    candidate: Mapping[str, Any],
-    shots: Mapping[str, Mapping[str, Any]],
+    candidate: CandidateRecord,
+    shots: Mapping[str, Seed],
     generate: Artifact | None,
 ) -> None:
     enrichment = generate.manifest.config["enrichment"] if generate else []
-    texts = rebuild_prompts(candidate, shots, enrichment)
-    for role in texts:
-        prompt = candidate["prompts"][role]
+    for role, text in rebuild_prompts(candidate, shots, enrichment).items():
         console.print(Rule(f"prompt: {role}"))
-        console.print(_fields((name, prompt[name]) for name in ("id", "version", "sha256")))
-        text = texts[role]
+        console.print(_fields(asdict(candidate.prompts[role]).items()))
         if text is None:
             text = "cannot be rebuilt: its file is not a shipped one, or a seed is missing"
             console.print(Text(text, style="yellow"))
@@ -182,17 +205,17 @@ def _print_prompts(
             console.print(Text(text, style="dim"))
 
 
-def _print_teacher(console: Console, candidate: Mapping[str, Any]) -> None:
+def _print_teacher(console: Console, candidate: CandidateRecord) -> None:
     console.print(Rule("teacher"))
-    pairs = [("teacher", candidate["teacher"]), ("cascade", candidate.get("cascade"))]
-    pairs += [("form", candidate["form"])]
-    pairs += [(f"sampling, {role}", values) for role, values in candidate["sampling"].items()]
-    pairs += [(f"tokens, {name}", usage) for name, usage in candidate["usage"].items()]
-    console.print(_fields(pairs))
+    written = as_json(candidate)
+    pairs = [(name, written.get(name)) for name in ("teacher", "cascade", "form")]
+    sampling = [(f"sampling, {role}", asdict(s)) for role, s in candidate.sampling.items()]
+    usage = [(f"tokens, {role}", asdict(tokens)) for role, tokens in candidate.usage.items()]
+    console.print(_fields([*pairs, *sampling, *usage]))
 
 
-def _inline(value: Any) -> str:
-    """Names and values on one line, lists one item a line."""
+def _inline(value: object) -> str:
+    """A mapping on one line, a list with one item a line."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_inline(inner)}" for name, inner in value.items())
     if isinstance(value, list):
@@ -202,82 +225,88 @@ def _inline(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _print_question(console: Console, candidate: Mapping[str, Any]) -> None:
+def _print_question(console: Console, candidate: CandidateRecord) -> None:
     console.print(Rule("question"))
-    names = ("context", "question", "choices", "tests", "parse_error")
-    console.print(_fields((name.replace("_", " "), candidate[name]) for name in names))
+    pairs = [
+        ("context", candidate.context),
+        ("question", candidate.question),
+        ("choices", candidate.choices),
+        ("tests", candidate.tests),
+        ("parse error", candidate.parse_error),
+    ]
+    console.print(_fields(pairs))
 
 
-def _print_votes(console: Console, candidate: Mapping[str, Any]) -> None:
-    if not candidate["votes"]:
+def _print_votes(console: Console, candidate: CandidateRecord) -> None:
+    if not candidate.votes:
         return
     console.print(Rule("votes"))
     table = Table("vote", "by", "options shown", "answer", "reasoning", box=None)
-    for vote in candidate["votes"]:
-        order = " ".join(map(str, vote["order"])) if vote["order"] else ""
-        answer = (
-            Text(vote["answer"]) if vote["answer"] else Text(f"none: {vote['error']}", style="red")
-        )
-        table.add_row(
-            Text(vote["id"]), vote["teacher"], order, answer, Text(vote["reasoning"], style="dim")
-        )
+    for vote in candidate.votes:
+        order = " ".join(map(str, vote.order or []))
+        answer = Text(vote.answer) if vote.answer else Text(f"none: {vote.error}", style="red")
+        table.add_row(Text(vote.id), vote.teacher, order, answer, Text(vote.reasoning, style="dim"))
     console.print(table)
 
 
-def _print_filters(console: Console, found: Item) -> None:
+def _print_filters(console: Console, found: FoundItem) -> None:
     """Every step of the funnel, and what this item met there."""
     console.print(Rule("filters"))
     table = Table.grid(padding=(0, 2))
     row = found.row
     reached = True
     for step in (step["step"] for step in found.artifact.summary["funnel"]):
-        rejected_here = not found.accepted and step == row["step"]
-        if rejected_here:
+        if isinstance(row, RejectedRow) and step == row.step:
             table.add_row(step, Text(_verdict(row), style="red"))
+            reached = False
         else:
             table.add_row(step, Text("passed", "green") if reached else Text("not reached", "dim"))
-        reached = reached and not rejected_here
     console.print(table)
-    if found.accepted:
-        scores = {"agreement": row["agreement"], **json.loads(row["scores"])}
-        console.print(_fields([("scores", _inline(scores))]))
+    if isinstance(row, CuratedRow):
+        scores = {"agreement": row.agreement, **json.loads(row.scores)}
+        console.print(_fields([("scores", scores)]))
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
-    score = "" if row["score"] is None else f", score {row['score']:.3g}"
-    return f"{row['reason']}{score}" + (f", match: {row['match']}" if row["match"] else "")
+def _verdict(row: RejectedRow) -> str:
+    score = "" if row.score is None else f", score {row.score:.3g}"
+    return f"{row.reason}{score}" + (f", match: {row.match}" if row.match else "")
 
 
-def _print_answer(console: Console, row: Mapping[str, Any]) -> None:
+def _print_answer(console: Console, row: CuratedRow) -> None:
     console.print(Rule("answer"))
-    names = ("answer", "reasoning", "knowledge", "item_context", "distractors")
-    console.print(_fields((name.replace("_", " "), row[name]) for name in names))
+    pairs = [
+        ("answer", row.answer),
+        ("reasoning", row.reasoning),
+        ("knowledge", row.knowledge),
+        ("item context", row.item_context),
+        ("distractors", row.distractors),
+    ]
+    console.print(_fields(pairs))
 
 
-def _print_item(console: Console, row: Mapping[str, Any], rejected: bool) -> None:
-    about = Text("  ".join((row["task"], row["capability"], row["kind"])), style="dim")
-    if not rejected:
-        agreement = Text(f"  agreement {row['agreement']:.3g}", style="dim")
-        console.print(about, agreement, "\n", Text(row["text"]), "\n", sep="")
-        return
-    console.print(
-        about,
-        _fields(
-            [
-                ("rejected", f"{row['step']}: {_verdict(row)}"),
-                ("question", row["question"]),
-                ("answer", row["answer"]),
-                ("votes", _tally(row["record"])),
-            ]
-        ),
-        "",
-    )
+def _print_curated(console: Console, row: CuratedRow) -> None:
+    agreement = Text(f"  agreement {row.agreement:.3g}", style="dim")
+    console.print(_about(row), agreement, "\n", Text(row.text), "\n", sep="")
+
+
+def _print_rejected(console: Console, row: RejectedRow) -> None:
+    pairs = [
+        ("rejected", f"{row.step}: {_verdict(row)}"),
+        ("question", row.question),
+        ("answer", row.answer),
+        ("votes", _tally(row.record)),
+    ]
+    console.print(_about(row), _fields(pairs), "")
+
+
+def _about(row: CuratedRow | RejectedRow) -> Text:
+    return Text("  ".join((row.task, row.capability, row.kind)), style="dim")
 
 
 def _tally(record: str) -> str:
     """How many votes gave each answer; empty where the record is not a candidate's."""
     try:
-        answers = Counter(vote["answer"] or "unreadable" for vote in json.loads(record)["votes"])
-    except (ValueError, KeyError, TypeError):
+        answers = Counter(vote.answer or "unreadable" for vote in parse_record(record).votes)
+    except ValueError:
         return ""
     return ", ".join(f"{answer} x {count}" for answer, count in answers.most_common())

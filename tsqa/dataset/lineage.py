@@ -1,6 +1,6 @@
-"""From an item back to all that made it: row, candidate, seeds, prompts.
+"""Trace an item back to its row, candidate, seeds and prompts.
 
-Promises: everything is read from the artifacts; what is gone is None or absent, never an error;
+Guarantees: everything is read from the artifacts; what is gone is None or absent, never an error;
 large files are read once, line by line.
 """
 
@@ -11,14 +11,18 @@ import heapq
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from tsqa.dataset.files import CURATED, find_curated, find_rejected, read_curated, read_rejected
+from tsqa.dataset.files import CURATED, REJECTED, find_curated, find_rejected, read_rows
 from tsqa.errors import DataError
 from tsqa.prompts import Prompt, load_prompts, shipped_prompts
-from tsqa.records.candidate import CandidateRecord
+from tsqa.prompts.variables import AnswerVariables, QuestionVariables
+from tsqa.recipe import Enrichment
+from tsqa.records.candidate_file import CandidateRecord, parse_record
+from tsqa.records.rows import CuratedRow, RejectedRow
+from tsqa.records.seed import Seed
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.own_files import damaged
 
@@ -27,16 +31,15 @@ _ROLES: tuple[Literal["question", "answer"], ...] = ("question", "answer")
 
 
 @dataclass(frozen=True)
-class Item:
-    """A row, the artifact that it is from, and the other artifacts that hold the id."""
+class FoundItem:
+    """A row, its artifact, and the other artifacts that hold the id."""
 
     artifact: Artifact
-    row: dict[str, Any]
-    accepted: bool
+    row: CuratedRow | RejectedRow
     others: list[Artifact]
 
 
-def find_item(runs: Path, item_id: str) -> Item:
+def find_item(runs: Path, item_id: str) -> FoundItem:
     """Look an id up in every filter artifact, the newest first."""
     artifacts = _filter_artifacts(runs)
     found = [item for artifact in artifacts if (item := _look_up(artifact, item_id))]
@@ -46,53 +49,73 @@ def find_item(runs: Path, item_id: str) -> Item:
             f"{item_id}: no item of that id in {len(artifacts)} filter artifacts below {runs}",
             f"did you mean {', '.join(near)}?" if near else "see the column `id` of the dataset",
         )
-    artifact, row, accepted = found[0]
-    return Item(artifact, row, accepted, [other for other, _, _ in found[1:]])
+    artifact, row = found[0]
+    return FoundItem(artifact, row, [other for other, _ in found[1:]])
 
 
 def find_upstream(runs: Path, artifact: Artifact, stage: str) -> Artifact | None:
-    """The artifact of an earlier stage that this one is made from."""
+    """The artifact of an earlier stage that was the input of this one."""
     return Store(runs / "artifacts").find(stage, artifact.manifest.inputs[stage])
 
 
-def find_candidate(found: Item, generate: Artifact | None) -> dict[str, Any] | None:
+def find_candidate(found: FoundItem, generate: Artifact | None) -> CandidateRecord | None:
     """The candidate as generate wrote it; None when it is gone, or was never readable."""
-    if not found.accepted:
+    row = found.row
+    if isinstance(row, CuratedRow):
+        return find_candidates(generate, [row.id]).get(row.id)
+    try:
+        return parse_record(row.record)
+    except ValueError:
+        return None
+
+
+def find_candidates(generate: Artifact | None, ids: Sequence[str]) -> dict[str, CandidateRecord]:
+    """Candidates by id; one that cannot be found is absent."""
+    found = {}
+    for path, name, line in _find_lines(generate, "candidates.jsonl", ids):
         try:
-            record: dict[str, Any] = json.loads(found.row["record"])
-            CandidateRecord.model_validate(record)
-        except ValueError:
-            return None
-        return record
-    return find_lines(generate, "candidates.jsonl", [found.row["id"]]).get(found.row["id"])
-
-
-def find_lines(
-    artifact: Artifact | None, name: str, ids: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Records of a JSONL file by id; only lines that hold a wanted id are parsed."""
-    path = artifact.path / name if artifact else None
-    if path is None or not path.is_file():
-        return {}
-    needles = {json.dumps(i, ensure_ascii=ascii).encode() for i in ids for ascii in (True, False)}
-    found: dict[str, dict[str, Any]] = {}
-    with path.open("rb") as lines:
-        for line in lines:
-            if any(needle in line for needle in needles):
-                record = _record(path, line)
-                if record["id"] in ids:
-                    found[record["id"]] = record
+            found[name] = parse_record(line)
+        except ValueError as error:
+            raise damaged(path, f"{name}: not a candidate: {error}") from error
     return found
 
 
-def _record(path: Path, line: bytes) -> dict[str, Any]:
+def find_seeds(seeds: Artifact | None, ids: Sequence[str]) -> dict[str, Seed]:
+    """Seeds by id; one that cannot be found is absent."""
+    found = {}
+    for path, name, line in _find_lines(seeds, "seeds.jsonl", ids):
+        try:
+            found[name] = Seed(**json.loads(line))
+        except TypeError as error:
+            raise damaged(path, f"{name}: no seed: {error}") from error
+    return found
+
+
+def _find_lines(
+    artifact: Artifact | None, name: str, ids: Sequence[str]
+) -> Iterator[tuple[Path, str, bytes]]:
+    """(file, id, line) of the records with these ids; only lines that hold one are parsed."""
+    path = artifact.path / name if artifact else None
+    if path is None or not path.is_file():
+        return
+    needles = {json.dumps(i, ensure_ascii=ascii).encode() for i in ids for ascii in (True, False)}
+    with path.open("rb") as lines:
+        for line in lines:
+            if any(needle in line for needle in needles):
+                found = _id_of(path, line)
+                if found in ids:
+                    yield path, found, line
+
+
+def _id_of(path: Path, line: bytes) -> str:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"not JSON: {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+    found = record.get("id") if isinstance(record, dict) else None
+    if not isinstance(found, str):
         raise damaged(path, f"a record without its id: {record!r:.60}")
-    return record
+    return found
 
 
 def nearest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
@@ -102,29 +125,36 @@ def nearest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
 
 
 def rebuild_prompts(
-    candidate: Mapping[str, Any],
-    shots: Mapping[str, Mapping[str, Any]],
-    enrichment: Sequence[str],
-) -> dict[str, str | None]:
+    candidate: CandidateRecord, shots: Mapping[str, Seed], enrichment: Sequence[Enrichment]
+) -> dict[Literal["question", "answer"], str | None]:
     """Role -> the prompt as the teacher got it (of the first vote, for answers).
 
-    None where the prompt is not a shipped one any more, or a seed that it shows is missing.
+    None where the prompt is no longer a shipped one, or a seed that it shows is missing.
     """
-    roles = [role for role in _ROLES if role in candidate["prompts"]]
-    if not all(name in shots for name in candidate["seed_ids"]):
+    roles = [role for role in _ROLES if role in candidate.prompts]
+    if not all(name in shots for name in candidate.seed_ids):
         return dict.fromkeys(roles)
-    item = {key: candidate[key] for key in ("question", "context", "choices")}
-    if candidate["votes"] and candidate["votes"][0]["order"]:
-        item["choices"] = [item["choices"][place] for place in candidate["votes"][0]["order"]]
-    shared = {
-        "shots": [shots[name] for name in candidate["seed_ids"]],
-        "kind": candidate["kind"],
+    choices = candidate.choices
+    if candidate.votes and candidate.votes[0].order:
+        choices = [choices[place] for place in candidate.votes[0].order]
+    shown = [shots[name] for name in candidate.seed_ids]
+    variables = {
+        "question": asdict(QuestionVariables(shown, candidate.kind)),
+        "answer": asdict(
+            AnswerVariables(
+                question=candidate.question,
+                context=candidate.context,
+                choices=choices,
+                shots=shown,
+                kind=candidate.kind,
+                enrichment=enrichment,
+            )
+        ),
     }
-    variables = {"question": shared, "answer": {**shared, **item, "enrichment": list(enrichment)}}
-    texts: dict[str, str | None] = {}
+    texts: dict[Literal["question", "answer"], str | None] = {}
     for role in roles:
-        prompt = _shipped_prompt(role, candidate["prompts"][role]["sha256"])
-        texts[role] = _filled(prompt, candidate["form"], variables[role]) if prompt else None
+        prompt = _shipped_prompt(role, candidate.prompts[role].sha256)
+        texts[role] = _filled(prompt, candidate.form, variables[role]) if prompt else None
     return texts
 
 
@@ -133,7 +163,7 @@ def _shared_beginning(left: str, right: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _filled(prompt: Prompt, form: str, variables: Mapping[str, Any]) -> str:
+def _filled(prompt: Prompt, form: str, variables: Mapping[str, object]) -> str:
     if form == "completion":
         return prompt.completion(**variables)
     return "\n\n".join(
@@ -160,14 +190,16 @@ def _filter_artifacts(runs: Path) -> list[Artifact]:
     return sorted(found, key=lambda artifact: artifact.manifest.created, reverse=True)
 
 
-def _look_up(artifact: Artifact, item_id: str) -> tuple[Artifact, dict[str, Any], bool] | None:
-    row = find_curated(artifact.path, item_id)
-    if row is not None:
-        return artifact, row, True
-    row = find_rejected(artifact.path, item_id)
-    return (artifact, row, False) if row is not None else None
+def _look_up(artifact: Artifact, item_id: str) -> tuple[Artifact, CuratedRow | RejectedRow] | None:
+    row = find_curated(artifact.path, item_id) or find_rejected(artifact.path, item_id)
+    return (artifact, row) if row is not None else None
+
+
+@dataclass(frozen=True)
+class _Id:
+    id: str
 
 
 def _ids(artifact: Artifact) -> Iterator[str]:
-    for read in (read_curated, read_rejected):
-        yield from (row["id"] for row in read(artifact.path, ["id"]))
+    for folder in (CURATED, REJECTED):
+        yield from (row.id for row in read_rows(artifact.path / folder, _Id))

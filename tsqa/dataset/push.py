@@ -1,7 +1,7 @@
 """Uploads a curated dataset, with its card, to the Hugging Face hub.
 
-Promises: nothing but the folder `dataset` leaves the machine; a dataset that was asked to be
-private never reaches a public repository; shards of an earlier, longer push do not stay behind.
+Guarantees: only the folder `dataset` leaves the machine; a dataset meant to be private never
+reaches a public repository; shards of an earlier, longer push do not stay behind.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def push(folder: Path, repo: str, private: bool) -> str:
         url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
         if private and not api.repo_info(url.repo_id, repo_type="dataset").private:
             raise TsqaError(
-                f"{url.repo_id} is already there and public, but --private was given",
+                f"{url.repo_id} is already there and public, but you asked for --private",
                 "choose another name, or make it private on the hub",
             )
         api.upload_folder(

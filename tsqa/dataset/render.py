@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 from tsqa.errors import RecipeError
 from tsqa.prompts import PromptSet, load_prompts
+from tsqa.prompts.variables import DocumentVariables
 from tsqa.records.candidate import Candidate
-
-_RENDERED = (
-    *("question", "context", "choices", "answer", "answer_index", "kind"),
-    *("reasoning", "knowledge", "item_context", "distractors"),
-)
+from tsqa.records.rows import CuratedRow
 
 
 class Renderer:
@@ -25,10 +23,22 @@ class Renderer:
             (Path(name).stem, load_prompts(name, "document", "filter.renderings")) for name in names
         ]
 
-    def render(self, candidate: Candidate) -> tuple[str, str]:
+    def render(self, item: Candidate | CuratedRow) -> tuple[str, str]:
         """(name of the template, text)."""
-        digest = hashlib.sha256(candidate.id.encode()).digest()
+        digest = hashlib.sha256(item.id.encode()).digest()
         place = int.from_bytes(digest[:8], "big") % len(self._templates)
         name, templates = self._templates[place]
-        template = templates.of(candidate.kind, bool(candidate.context))
-        return name, template.completion(**{key: getattr(candidate, key) for key in _RENDERED})
+        variables = DocumentVariables(
+            question=item.question,
+            context=item.context,
+            choices=item.choices,
+            answer=item.answer,
+            answer_index=item.answer_index,
+            kind=item.kind,
+            reasoning=item.reasoning,
+            knowledge=item.knowledge,
+            item_context=item.item_context,
+            distractors=item.distractors,
+        )
+        template = templates.of(item.kind, bool(item.context))
+        return name, template.completion(**asdict(variables))

@@ -4,7 +4,7 @@ Each line is `{id, question, answer, verifier}`; `verifier.type` says how an ans
 `math` (equal as numbers or formulas), `boolean`, `exact` (equal words), `choice` (an option's
 letter or text; with `choices` and `index`), `code` (a program that passes `tests`).
 
-Promises: an answer that its own verifier refuses is not exported; what is left out is counted by
+Guarantees: an answer that its own verifier refuses is not exported; what is left out is counted by
 reason; the file appears whole or not at all.
 """
 
@@ -13,30 +13,68 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from tsqa.dataset.files import read_curated
-from tsqa.recipe import CodeSection
+from pydantic import TypeAdapter
+
+from tsqa.dataset.files import CURATED, read_rows
+from tsqa.recipe import AnswerKind, CodeSection
 from tsqa.records.votes import same_answer
 from tsqa.sandbox.code import run_tests
 from tsqa.store.jsonl import write_jsonl
 from tsqa.text.sameness import answer_key, option_form
 
-_READ = [
-    *("id", "kind", "question", "context", "choices"),
-    *("answer", "answer_index", "tests"),
-]
-_TYPES = {
+_Type = Literal["math", "boolean", "exact", "choice", "code"]
+_TYPES: dict[AnswerKind, _Type] = {
     "number": "math",
     "boolean": "boolean",
     "short_text": "exact",
     "choice": "choice",
     "code": "code",
 }
-_KINDS: Mapping[str, Any] = {"math": "number", "boolean": "boolean", "exact": "short_text"}
+_KINDS: dict[_Type, AnswerKind] = {kind: answer_kind for answer_kind, kind in _TYPES.items()}
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """How an answer is checked."""
+
+    type: _Type
+    choices: list[str] | None = None
+    index: int | None = None
+    """Of the right option."""
+    tests: str | None = None
+
+
+@dataclass(frozen=True)
+class VerifiableItem:
+    """A line of the export."""
+
+    id: str
+    question: str
+    answer: str
+    verifier: Verifier
+
+
+_LINE: TypeAdapter[VerifiableItem] = TypeAdapter(VerifiableItem)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The columns that are exported."""
+
+    id: str
+    kind: AnswerKind
+    question: str
+    context: str
+    choices: list[str]
+    answer: str
+    answer_index: int | None
+    tests: str
 
 
 def export_verifiable(artifact_path: Path, out: Path) -> dict[str, int]:
@@ -46,55 +84,56 @@ def export_verifiable(artifact_path: Path, out: Path) -> dict[str, int]:
     is not run again: the filters ran it.
     """
     counts: Counter[str] = Counter()
-    write_jsonl(out, _records(artifact_path, counts))
+    items = _items(artifact_path, counts)
+    write_jsonl(out, (_LINE.dump_python(item, exclude_defaults=True) for item in items))
     return dict(counts)
 
 
-def verify(record: Mapping[str, Any], answer: str, code: CodeSection | None = None) -> bool:
+def read_item(line: bytes | str) -> VerifiableItem:
+    """Read a line of the export; ValueError when it has another shape."""
+    return _LINE.validate_json(line, strict=True)
+
+
+def verify(item: VerifiableItem, answer: str, code: CodeSection | None = None) -> bool:
     """Whether an answer (bare, without prose) is right, for a line of the export.
 
     Programs run under the limits of `code`, or under the usual ones.
     """
-    verifier = record["verifier"]
-    match verifier["type"]:
+    verifier = item.verifier
+    match verifier.type:
         case "choice":
-            return bool(_choose(answer, verifier["choices"]) == verifier["index"])
+            return _choose(answer, verifier.choices or []) == verifier.index
         case "code":
-            return not run_tests(answer, verifier["tests"], code or CodeSection())
+            return not run_tests(answer, verifier.tests or "", code or CodeSection())
         case kind:
-            return same_answer(record["answer"], answer, _KINDS[kind])
+            return same_answer(item.answer, answer, _KINDS[kind])
 
 
-def _records(artifact_path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    for row in read_curated(artifact_path, _READ):
-        record = _record(row)
-        if record is None:
-            counts[f"left out: {row['kind']}"] += 1
-        elif record["verifier"]["type"] != "code" and not verify(record, record["answer"]):
-            counts[f"left out: {row['kind']} that its verifier cannot read"] += 1
+def _items(artifact_path: Path, counts: Counter[str]) -> Iterator[VerifiableItem]:
+    for row in read_rows(artifact_path / CURATED, _Row):
+        item = _item(row)
+        if item is None:
+            counts[f"left out: {row.kind}"] += 1
+        elif item.verifier.type != "code" and not verify(item, item.answer):
+            counts[f"left out: {row.kind} that its verifier cannot read"] += 1
         else:
-            counts[record["verifier"]["type"]] += 1
-            yield record
+            counts[item.verifier.type] += 1
+            yield item
 
 
-def _record(row: Mapping[str, Any]) -> dict[str, Any] | None:
+def _item(row: _Row) -> VerifiableItem | None:
     """The line of an item; None when nothing can check its answer."""
-    kind = _TYPES.get(row["kind"])
-    verifier: dict[str, Any] = {"type": kind}
+    kind = _TYPES.get(row.kind)
     if kind is None:
         return None
     if kind == "choice":
-        verifier |= {"choices": row["choices"], "index": row["answer_index"]}
-    if kind == "code":
-        verifier["tests"] = row["tests"]
-    options = zip(string.ascii_uppercase, row["choices"], strict=False)
-    question = [row["context"], row["question"], "\n".join(f"{k}. {text}" for k, text in options)]
-    return {
-        "id": row["id"],
-        "question": "\n\n".join(part for part in question if part),
-        "answer": row["answer"],
-        "verifier": verifier,
-    }
+        verifier = Verifier(kind, choices=row.choices, index=row.answer_index)
+    else:
+        verifier = Verifier(kind, tests=row.tests if kind == "code" else None)
+    options = zip(string.ascii_uppercase, row.choices, strict=False)
+    question = [row.context, row.question, "\n".join(f"{k}. {text}" for k, text in options)]
+    text = "\n\n".join(part for part in question if part)
+    return VerifiableItem(row.id, text, row.answer, verifier)
 
 
 def _choose(answer: str, choices: list[str]) -> int | None:

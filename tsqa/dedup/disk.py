@@ -1,6 +1,6 @@
-"""What deduplication keeps on disk: the items, and (key, item) pairs in partitions.
+"""What deduplication keeps on disk: the questions, and (key, item) pairs in partitions.
 
-Promise: memory holds one batch of items or one partition of pairs, however many there are.
+Guarantees: memory holds one batch of items or one partition of pairs, however many there are.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _BATCH = 8192
 _BATCH_CHARACTERS = 1 << 23
 
 
-class Item(NamedTuple):
+class StoredQuestion(NamedTuple):
     id: str
     question: str
     text: str
     """Its words and signs."""
 
 
-class ItemFile:
-    """Items on disk, in order and by number."""
+class QuestionFile:
+    """Questions on disk, in order and by number."""
 
     def __init__(self, folder: Path) -> None:
         self._lines: BinaryIO = (folder / "items.jsonl").open("w+b")
@@ -39,7 +39,7 @@ class ItemFile:
     def __len__(self) -> int:
         return self._count
 
-    def extend(self, items: Sequence[Item]) -> None:
+    def extend(self, items: Sequence[StoredQuestion]) -> None:
         lines = [json.dumps(item).encode() + b"\n" for item in items]
         sizes = np.array([len(line) for line in lines], dtype=np.uint64)
         self._offsets.write((np.cumsum(sizes) - sizes + np.uint64(self._end)).tobytes())
@@ -47,14 +47,14 @@ class ItemFile:
         self._count += len(items)
         self._end += int(sizes.sum())
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[StoredQuestion]:
         self._lines.seek(0)
-        return (Item(*json.loads(line)) for line in self._lines)
+        return (StoredQuestion(*json.loads(line)) for line in self._lines)
 
-    def __getitem__(self, number: int) -> Item:
+    def __getitem__(self, number: int) -> StoredQuestion:
         self._offsets.seek(8 * number)
         self._lines.seek(int.from_bytes(self._offsets.read(8), "little"))
-        return Item(*json.loads(self._lines.readline()))
+        return StoredQuestion(*json.loads(self._lines.readline()))
 
     def close(self) -> None:
         self._lines.close()
@@ -93,10 +93,10 @@ class PairFiles:
         return keys[new], items[new]
 
 
-def batches(items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:
+def batches(items: Iterable[StoredQuestion]) -> Iterator[tuple[int, list[StoredQuestion]]]:
     """(number of the first, items), bounded by count and by characters."""
     first, characters = 0, 0
-    batch: list[Item] = []
+    batch: list[StoredQuestion] = []
     for item in items:
         batch.append(item)
         characters += len(item.question)

@@ -3,12 +3,12 @@
 Four passes over files in a scratch folder: store the questions and find the exact duplicates;
 MinHash the others into bands; propose the pairs that share a band; judge every item in order.
 
-Promises: items are read once, as a stream, and each gets one verdict, in order; an item is dropped
-only against an earlier one that is kept; MinHash only proposes pairs, the exact Jaccard similarity
-of shingles (of words and signs) decides, so nothing is dropped by a hash collision; two questions
-that differ in nothing but signs or case (see `tsqa.text.sameness`) are never duplicates; memory
-is one batch of items and one partition of pairs (1/256 of the keys), and 17 bytes per item in a
-mapped file.
+Guarantees: items are read once, as a stream, and each gets one verdict, in order; an item is
+dropped only against an earlier one that is kept; MinHash only proposes pairs, the exact Jaccard
+similarity of shingles (of words and signs) decides, so nothing is dropped by a hash collision; two
+questions that differ in nothing but signs or case (see `tsqa.text.sameness`) are never duplicates;
+memory is one batch of items and one partition of pairs (1/256 of the keys), and 17 bytes per item
+in a mapped file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsqa.dedup.disk import Item, ItemFile, PairFiles, batches
+from tsqa.dedup.disk import PairFiles, QuestionFile, StoredQuestion, batches
 from tsqa.dedup.semantic import SemanticSearch, load_model
 from tsqa.recipe import DedupSection
 from tsqa.records.candidate import Rejection
@@ -42,7 +42,7 @@ _PARTITION_BITS = 8
 _VERDICT = np.dtype([("reason", "u1"), ("match", "<i8"), ("score", "<f8")])
 _REASONS = ("", "exact duplicate", "near duplicate", "semantic duplicate")
 _KEPT, _EXACT, _NEAR, _SEMANTIC = range(4)
-Verdict = tuple[int, int, float]
+_Finding = tuple[int, int, float]
 """Reason, number of the match, score."""
 
 
@@ -57,7 +57,7 @@ def find_duplicates(
     folder = scratch / "dedup"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    stored = ItemFile(folder)
+    stored = QuestionFile(folder)
     exact, bands, copies, near = (
         PairFiles(folder / name) for name in ("exact", "bands", "copies", "near")
     )
@@ -97,9 +97,9 @@ def choose_bands(threshold: float) -> tuple[int, int]:
     return _PERMUTATIONS, 1
 
 
-def _store(items: Iterable[tuple[str, str]], stored: ItemFile, exact: PairFiles) -> None:
+def _store(items: Iterable[tuple[str, str]], stored: QuestionFile, exact: PairFiles) -> None:
     """Write the items, and the hash of the words and signs of each question."""
-    read = (Item(name, question, " ".join(tokens(question))) for name, question in items)
+    read = (StoredQuestion(name, question, " ".join(tokens(question))) for name, question in items)
     for first, batch in batches(read):
         keys = np.array([hash_text(item.text) for item in batch], dtype=np.uint64)
         exact.add(_partition(keys), keys, np.arange(first, first + len(batch)))
@@ -119,7 +119,7 @@ def _propose(buckets: PairFiles, pairs: PairFiles, partners: int) -> None:
         pairs.add(later // _BLOCK, later.astype(np.uint64), earlier)
 
 
-def _band(stored: ItemFile, copies: PairFiles, bands: PairFiles, threshold: float) -> None:
+def _band(stored: QuestionFile, copies: PairFiles, bands: PairFiles, threshold: float) -> None:
     """The band keys of every item, but for those of equal words and signs as an earlier one."""
     count, rows = choose_bands(threshold)
     for first, batch in batches(stored):
@@ -169,7 +169,7 @@ class _Judge:
 
     def __init__(
         self,
-        stored: ItemFile,
+        stored: QuestionFile,
         copies: PairFiles,
         near: PairFiles,
         semantic: SemanticSearch | None,
@@ -197,16 +197,16 @@ class _Judge:
                     Rejection(_REASONS[reason], score, self._stored[match].id) if reason else None
                 )
 
-    def _judge(self, number: int, same: Sequence[int], alike: Sequence[int]) -> Verdict:
+    def _judge(self, number: int, same: Sequence[int], alike: Sequence[int]) -> _Finding:
         for first in same:
             mine, item = self._stored[number], self._stored[first]
             if mine.text != item.text:
                 continue
-            # In other case it is another question, and the first of its own.
+            # One that differs in case is another question, which later copies may repeat.
             for other in (first, *self._in_other_case.get(first, ())):
                 if _agree_in_case(mine, item if other == first else self._stored[other]):
                     # A copy of a dropped question shares its fate: the kept one it resembles.
-                    fate: Verdict = self._verdicts[other].item()
+                    fate: _Finding = self._verdicts[other].item()
                     return fate if fate[0] else (_EXACT, other, 1.0)
             self._in_other_case.setdefault(first, []).append(number)
         rivals = [other for other in alike if not self._dropped[other]]
@@ -232,7 +232,7 @@ class _Judge:
         return words_of(left.text) == words_of(right.text)
 
 
-def _agree_in_case(left: Item, right: Item) -> bool:
+def _agree_in_case(left: StoredQuestion, right: StoredQuestion) -> bool:
     if left.question == right.question or not (case := case_of(left.question)):
         return True
     return agree_in_case(case, case_of(right.question))

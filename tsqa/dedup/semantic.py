@@ -1,7 +1,7 @@
 """Nearest kept question by meaning: exact cosine search over embeddings on disk.
 
-Promises: exact, so it compares each item with all before it (quadratic in items); memory holds two
-blocks of embeddings.
+Guarantees: exact, so it compares each item with all before it (quadratic in items); memory holds
+two blocks of embeddings.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsqa.dedup.disk import ItemFile, batches
+from tsqa.dedup.disk import QuestionFile, batches
 from tsqa.errors import EngineError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import SemanticSection
@@ -22,12 +22,20 @@ from tsqa.recipe import SemanticSection
 _BLOCK = 2048
 
 
-def load_model(section: SemanticSection) -> Any:
+class Encoder(Protocol):
+    """What is used of a sentence-transformers model."""
+
+    def encode(self, sentences: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
+        """(sentences, dimensions)."""
+        ...
+
+
+def load_model(section: SemanticSection) -> Encoder:
     """A sentence-transformers model; raise EngineError when there is none."""
     try:
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(pinned_folder(section.model))
+        return cast(Encoder, SentenceTransformer(pinned_folder(section.model)))
     except Exception as error:
         raise EngineError(
             f"filter.dedup.semantic.model = {section.model!r}: cannot be loaded: {error}",
@@ -36,12 +44,12 @@ def load_model(section: SemanticSection) -> Any:
         ) from error
 
 
-def measure_spread(model: Any, questions: Iterable[str]) -> float:
+def measure_spread(model: Encoder, questions: Iterable[str]) -> float:
     """Mean cosine distance between two questions, over all pairs: 1 - (|sum v|^2 - n) / (n^2 - n).
 
     One pass: the sum of the unit vectors holds all pairs. 0 for fewer than two questions.
     """
-    total: Any = 0.0
+    total: NDArray[np.float64] | float = 0.0
     count = 0
     stream = iter(questions)
     while batch := list(islice(stream, _BLOCK)):
@@ -55,7 +63,7 @@ def measure_spread(model: Any, questions: Iterable[str]) -> float:
 class SemanticSearch:
     """Nearest kept earlier items, asked for in order."""
 
-    def __init__(self, model: Any, stored: ItemFile, folder: Path) -> None:
+    def __init__(self, model: Encoder, stored: QuestionFile, folder: Path) -> None:
         self._vectors = _embed(model, stored, folder / "embeddings")
         self._start = -1
 
@@ -95,13 +103,13 @@ class SemanticSearch:
             self._numbers[better] = first + others[best[better]]
 
 
-def _embed(model: Any, stored: ItemFile, path: Path) -> NDArray[np.float32]:
+def _embed(model: Encoder, stored: QuestionFile, path: Path) -> NDArray[np.float32]:
     """Unit vectors of all questions (items, dimensions), in a file."""
-    vectors: Any = None
+    vectors: NDArray[np.float32] | None = None
     for first, batch in batches(stored):
         found = model.encode([item.question for item in batch], normalize_embeddings=True)
         if vectors is None:
             shape = (len(stored), found.shape[1])
             vectors = np.memmap(path, dtype=np.float32, mode="w+", shape=shape)
         vectors[first : first + len(batch)] = found
-    return np.asarray(vectors) if vectors is None else vectors
+    return np.empty((0, 0), np.float32) if vectors is None else vectors

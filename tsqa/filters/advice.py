@@ -31,7 +31,7 @@ _ADVICE = (
 
 
 def advise(rejected: str) -> str:
-    """The mend for what a summary calls `step: reason`."""
+    """What to change, for a `step: reason` of a summary."""
     step, _, reason = rejected.partition(": ")
     if reason.startswith("error: "):
         return likely_fix(reason.removeprefix("error: "), TEACHER_KEY)

@@ -1,4 +1,4 @@
-"""Checks of one candidate by itself: well-formed, of fit length, agreed upon."""
+"""Checks of a single candidate: well-formed, neither too short nor too long, agreed upon."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tsqa.text.sameness import options_repeat
 
 
 def check_refusal(candidate: Candidate) -> Rejection | None:
-    """A teacher that refused to ask, or to answer, or that says so where an answer belongs."""
+    """A teacher that refuses to ask or to answer, or that writes a refusal as the answer."""
     if candidate.parse_error:
         return Rejection(REFUSAL) if candidate.parse_error == REFUSAL else None
     if asks_nothing(candidate.question, candidate.choices):
         return Rejection(REFUSAL)
     if not candidate.winning_vote:
-        errors = [vote.get("error") for vote in candidate.record.get("votes", [])]
+        errors = [vote.error for vote in candidate.record.votes]
         return Rejection(REFUSAL) if 2 * errors.count(REFUSAL) > len(errors) else None
     if candidate.kind == "code":
         return None
@@ -25,9 +25,8 @@ def check_refusal(candidate: Candidate) -> Rejection | None:
     is_refused = not is_option and refuses(candidate.answer, candidate.question)
     if offers_none(candidate.choices):
         return None
-    told = (candidate.reasoning, candidate.knowledge, candidate.item_context, candidate.distractors)
-    is_refused = is_refused or any(explains_refusal(text, candidate.question) for text in told)
-    return Rejection(REFUSAL) if is_refused else None
+    explained = (explains_refusal(text, candidate.question) for text in candidate.explanations)
+    return Rejection(REFUSAL) if is_refused or any(explained) else None
 
 
 def check_format(candidate: Candidate) -> Rejection | None:
@@ -52,7 +51,7 @@ def check_format(candidate: Candidate) -> Rejection | None:
 
 
 def check_length(candidate: Candidate, min_words: int, max_words: int) -> Rejection | None:
-    """Words of the question, its context and options, and of the answer with all it carries."""
+    """Counts the words of question, context, options, answer and explanations."""
     count = len(words(candidate.full_text))
     if count < min_words:
         return Rejection("too short", float(count))
@@ -74,13 +73,13 @@ def check_agreement(candidate: Candidate, share: float) -> Rejection | None:
 
 
 def _find_unfit(candidate: Candidate) -> str:
-    """What none of the texts of an item may hold, marks of a chat template among others."""
+    """What no text of an item may hold, such as the marks of a chat template."""
     is_code = candidate.kind == "code"
     programs = [candidate.tests, candidate.answer] if is_code else []
     prose = [
         *(candidate.question, candidate.context, *candidate.choices),
         *([] if is_code else [candidate.answer]),
-        *(candidate.reasoning, candidate.knowledge, candidate.item_context, candidate.distractors),
+        *candidate.explanations,
     ]
     found = [find_unfit(text) for text in prose]
     found += [find_unfit(text, is_code=True) for text in programs]

@@ -1,6 +1,6 @@
 """Code answers are verified by running their tests; see `tsqa.sandbox` for what contains them.
 
-Promises: nothing runs where this machine has no boundary for it, unless the recipe says so; every
+Guarantees: nothing runs where this machine has no boundary for it, unless the recipe says so; every
 program ends within its time; tests that pass without the answer prove nothing and are refused. Only
 the standard library can be imported.
 """
@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 
 from tsqa.recipe import CodeSection
-from tsqa.records.candidate import Candidate, Rejection, Verdict, deciding_votes, with_winner
+from tsqa.records.candidate import Candidate, Rejection, Verdict, with_winner
 from tsqa.sandbox.code import run_tests
 
 _BATCH = 128
@@ -40,7 +40,7 @@ def _verify(candidate: Candidate, section: CodeSection | None) -> Verdict:
         return candidate, Rejection("code without tests")
     if not run_tests("", candidate.tests, section):
         return candidate, Rejection("tests pass without the answer")
-    votes = deciding_votes(candidate.record)
+    votes = candidate.record.deciding_votes
     programs = dict.fromkeys(vote.answer for vote in votes if vote.answer)
     errors = {program: run_tests(program, candidate.tests, section) for program in programs}
     passing = [vote for vote in votes if vote.answer and not errors[vote.answer]]

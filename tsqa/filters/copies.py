@@ -1,4 +1,4 @@
-"""A candidate is to be new: no training question again, and not close to what its prompt showed."""
+"""Rejects candidates that repeat a training question or a seed shown in their prompt."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from functools import lru_cache
 
 from tsqa.dedup.minhash import jaccard, shingles
 from tsqa.records.candidate import Candidate, Rejection, Verdict
-from tsqa.records.seed import Seed
-from tsqa.records.seed_index import SeedIndex
+from tsqa.records.seed import Seed, SeedIndex
 from tsqa.seeds.document import content_key
 from tsqa.text.sameness import Key, SameTexts, question_key, tell_apart
 
@@ -24,7 +23,7 @@ class CopyCheck:
         self._seeds, self._similarity = seeds, similarity
         self._known: SameTexts[str] = SameTexts()
         for seed in training:
-            # An open question made from one with options must meet it too.
+            # Without options too, so that an open copy of a choice question is found.
             for choices in (seed.choices, []):
                 self._known.add(content_key(seed.context, seed.question, choices), seed.id)
         self._shot = lru_cache(maxsize=1024)(self._read_shot)
@@ -38,7 +37,7 @@ class CopyCheck:
             return candidate, Rejection("copy of a seed", 1.0, known)
         asked = question_key(f"{candidate.context}\n{candidate.question}")
         own = shingles(asked.bare.split())
-        near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record["seed_ids"]]
+        near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record.seed_ids]
         score = max((score for score, _ in near), default=0.0)
         scored = replace(candidate, scores=candidate.scores | {"seed_similarity": round(score, 4)})
         for score, seed in sorted(near, reverse=True):

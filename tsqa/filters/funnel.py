@@ -1,20 +1,24 @@
-"""The funnel: candidates run through steps, losers go to the rejected, everything is counted."""
+"""The funnel: candidates pass through steps; each rejection is written and counted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import TypeAdapter
 from rich.progress import Progress, TaskID
 
 from tsqa.dataset.files import DatasetWriter
 from tsqa.filters.statistics import Measures
 from tsqa.records.candidate import Candidate, Rejection, Verdict, read_candidate
+from tsqa.records.candidate_file import UnreadableLine, as_json, parse_record
+from tsqa.records.rows import RejectedRow
+from tsqa.records.summaries import FunnelRow
 
 _SHOW_EVERY = 64
+_CANDIDATE: TypeAdapter[Candidate] = TypeAdapter(Candidate)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def check_each(name: str, check: Callable[[Candidate], Rejection | None]) -> Ste
 
 
 class Funnel:
-    """Each step has its own counter; `measures` holds what the summary says of the whole."""
+    """Counts per step; `measures` counts over all of them."""
 
     def __init__(self, writer: DatasetWriter, bar: Progress) -> None:
         self.measures = Measures()
@@ -50,15 +54,15 @@ class Funnel:
     def entered(self, name: str) -> int:
         return self._entered[name]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """What entered, left and was rejected, per step in order."""
+    def rows(self) -> list[FunnelRow]:
+        """The steps in order."""
         return [
-            {
-                "step": name,
-                "entered": entered,
-                "left": entered - self._rejected[name],
-                "rejected": self._rejected[name],
-            }
+            FunnelRow(
+                step=name,
+                entered=entered,
+                left=entered - self._rejected[name],
+                rejected=self._rejected[name],
+            )
             for name, entered in self._entered.items()
         ]
 
@@ -89,19 +93,19 @@ class Survivors:
     def __init__(self, path: Path, candidates: Iterable[Candidate]) -> None:
         self.path = path
         self.count = 0
-        with path.open("w", encoding="ascii") as handle:
+        with path.open("wb") as handle:
             for candidate in candidates:
-                handle.write(json.dumps(vars(candidate)) + "\n")
+                handle.write(_CANDIDATE.dump_json(candidate) + b"\n")
                 self.count += 1
 
     def __iter__(self) -> Iterator[Candidate]:
-        with self.path.open(encoding="ascii") as handle:
+        with self.path.open("rb") as handle:
             for line in handle:
-                yield Candidate(**json.loads(line))
+                yield _CANDIDATE.validate_json(line)
 
 
 def read_candidates(path: Path) -> Iterator[Candidate]:
-    """The candidates of a file; a line that is none comes with that as its parse error."""
+    """The candidates of a file; one for an unreadable line has that as its parse error."""
     with path.open("rb") as handle:
         for number, line in enumerate(handle, 1):
             if line.strip():
@@ -109,34 +113,51 @@ def read_candidates(path: Path) -> Iterator[Candidate]:
 
 
 def _read_line(line: bytes, number: int) -> Candidate:
-    record: Any = None
     try:
-        record = json.loads(line)
-        return read_candidate(record)
-    except (ValueError, RecursionError) as error:
-        given = record if isinstance(record, dict) else {}
-        known = {
-            key: given[key]
-            for key in ("task", "family", "capability")
-            if isinstance(given.get(key), str)
-        }
-        text = line.decode("utf-8", "replace").strip()
+        return read_candidate(parse_record(line))
+    except ValueError as error:
+        found = _read_object(line)
         return Candidate(
             id=f"line-{number}",
-            **{"task": "", **known},
+            task=_text_of(found, "task"),
+            family=_text_of(found, "family"),
+            capability=_text_of(found, "capability"),
             question="",
             parse_error="unreadable record",
-            record={"line": text, "error": str(error)},
+            source=UnreadableLine(line.decode("utf-8", "replace").strip(), str(error)),
         )
 
 
-def _rejected_row(candidate: Candidate, step: str, rejection: Rejection) -> dict[str, Any]:
-    return {
-        **{
-            key: getattr(candidate, key)
-            for key in ("id", "task", "family", "capability", "kind", "question", "answer")
-        },
-        "step": step,
-        **asdict(rejection),
-        "record": json.dumps(candidate.record, ensure_ascii=False),
-    }
+def _read_object(line: bytes) -> dict[str, object]:
+    """The JSON object of a line that is not a candidate; empty when it has none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text_of(found: dict[str, object], key: str) -> str:
+    value = found.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _rejected_row(candidate: Candidate, step: str, rejection: Rejection) -> RejectedRow:
+    if isinstance(candidate.source, UnreadableLine):
+        record = json.dumps(vars(candidate.source), ensure_ascii=False)
+    else:
+        record = json.dumps(as_json(candidate.record), ensure_ascii=False, sort_keys=True)
+    return RejectedRow(
+        id=candidate.id,
+        task=candidate.task,
+        family=candidate.family,
+        capability=candidate.capability,
+        kind=candidate.kind,
+        question=candidate.question,
+        answer=candidate.answer,
+        step=step,
+        reason=rejection.reason,
+        score=rejection.score,
+        match=rejection.match,
+        record=record,
+    )

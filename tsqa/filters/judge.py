@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from tsqa.prompts import PromptSet
+from tsqa.prompts.variables import JudgeVariables
 from tsqa.recipe import SamplingSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.teachers.client import Asker
@@ -18,20 +19,22 @@ SAMPLING = SamplingSection(temperature=0.0, max_tokens=1024)
 def judge(
     candidates: Iterable[Candidate], asker: Asker, prompts: PromptSet, min_score: int
 ) -> Iterator[Verdict]:
-    """Adds the score `judge`: criterion -> grade from 1 to 5. No judgement is no pass."""
+    """Adds the score `judge`: criterion -> grade from 1 to 5; no judgement rejects the item."""
     return asker.run(_judge(candidate, asker, prompts, min_score) for candidate in candidates)
 
 
 def _judge(candidate: Candidate, asker: Asker, prompts: PromptSet, min_score: int) -> Job[Verdict]:
     prompt = prompts.of(candidate.kind, bool(candidate.context))
-    variables = {
-        "question": candidate.question,
-        "context": candidate.context,
-        "choices": candidate.choices,
-        "answer": candidate.answer,
-        "reasoning": candidate.reasoning,
-    }
-    (reply,) = yield [asker.request(candidate.id, prompt, variables, SAMPLING, prompt.schema)]
+    variables = JudgeVariables(
+        question=candidate.question,
+        context=candidate.context,
+        choices=candidate.choices,
+        answer=candidate.answer,
+        reasoning=candidate.reasoning,
+    )
+    (reply,) = yield [
+        asker.request(candidate.id, prompt, asdict(variables), SAMPLING, prompt.schema)
+    ]
     grades = parse_judgement(reply.text, reply.finish_reason)
     if grades is None:
         return candidate, Rejection("no judgement", match=reply.finish_reason)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsqa.errors import EngineError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import RewardSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding
 
 _MAX_TOKENS = 4096
 
@@ -27,8 +30,8 @@ def score_reward(
     while batch := list(islice(source, section.batch_size)):
         for candidate, score in zip(batch, scorer.score(batch), strict=True):
             scored = replace(candidate, scores=candidate.scores | {"reward": round(score, 4)})
-            is_low = score < section.min_score
-            yield scored, Rejection("low reward", score) if is_low else None
+            passes = score >= section.min_score  # not a number does not pass
+            yield scored, None if passes else Rejection("low reward", score)
     scorer.close()
 
 
@@ -79,7 +82,7 @@ class RewardModel:
         del self._model
         torch.cuda.empty_cache()
 
-    def _encode(self, candidates: list[Candidate]) -> Any:
+    def _encode(self, candidates: list[Candidate]) -> BatchEncoding:
         limit = min(self._tokenizer.model_max_length, _MAX_TOKENS)
         limit = min(limit, getattr(self._model.config, "max_position_embeddings", limit))
         options: dict[str, Any] = {

@@ -4,7 +4,7 @@ The steps: format, length, language, agreement, copy, code, which look at one ca
 triviality, judge, reward, which ask a model; then dedup, and decontamination last. A step that
 the recipe leaves out does not appear in the funnel.
 
-Promises: every candidate ends in exactly one of the dataset and the rejected, with the step, the
+Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
 stream, and wait in a file before each step that starts an engine or looks at them twice.
 """
@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tsqa.console import console, progress_bar
 from tsqa.dataset.card import write_card
-from tsqa.dataset.files import DatasetWriter, read_curated
+from tsqa.dataset.files import CURATED, DatasetWriter, read_rows
 from tsqa.dataset.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.decontaminate.load import load_evaluated
@@ -40,7 +40,10 @@ from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.prompts import load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
 from tsqa.records.candidate import Candidate, Verdict
-from tsqa.records.seed_index import SeedIndex
+from tsqa.records.candidate_file import UnreadableLine
+from tsqa.records.rows import CuratedRow, Lineage
+from tsqa.records.seed import SeedIndex
+from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds import training_documents
 from tsqa.store.stage import StageContext
@@ -48,18 +51,9 @@ from tsqa.teachers.client import open_asker
 from tsqa.teachers.failures import one_line
 
 _BATCH = 256
-_INHERITED = (
-    *("task", "family", "capability", "subject", "language", "kind"),
-    *("licence", "dataset", "revision", "split", "seed_id"),
-)
-_CARRIED = (
-    *("question", "context", "choices", "answer", "answer_index"),
-    *("reasoning", "knowledge", "item_context", "distractors", "tests", "agreement"),
-)
-_LINEAGE = ("seed_ids", "seed_hash", "prompts", "sampling", "form", "teacher", "cascade", "usage")
 
 
-def run(context: StageContext) -> dict[str, Any]:
+def run(context: StageContext) -> dict[str, object]:
     """Write the dataset and the rejected rows (see `tsqa.dataset.files`)."""
     section = needed(context.recipe.filter, "filter")
     if section.code:
@@ -67,7 +61,7 @@ def run(context: StageContext) -> dict[str, Any]:
     renderer = Renderer(section.renderings)
     evaluated = load_evaluated(context)
     index = EvaluatedIndex(evaluated, section.decontaminate)
-    ledger: list[dict[str, Any]] = []
+    ledger: list[LedgerRow] = []
     scratch = context.out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -91,28 +85,25 @@ def run(context: StageContext) -> dict[str, Any]:
             funnel.measures.accept(candidate)
             writer.curated(_curated_row(candidate, renderer))
     shutil.rmtree(scratch)
-    rows = funnel.rows()
-    context.tracker.table("filter/funnel", list(rows[0]), [list(row.values()) for row in rows])
-    summary = funnel.measures.summary(funnel.entered("dedup"))
-    _refuse_empty(summary, funnel.measures.examples, context.out)
-    summary |= {
-        "funnel": rows,
-        "ledger": ledger,
-        "unanswered": sum(sum(row["unanswered"].values()) for row in ledger),
-        "planted_leak_recall": measure_recall(index, evaluated),
-    }
-    if section.dedup.semantic:
-        questions = (str(row["question"]) for row in read_curated(context.out, ["question"]))
-        spread = measure_spread(load_model(section.dedup.semantic), questions)
-        summary["embedding_spread"] = round(spread, 4)
+    _show_funnel(context, funnel.rows())
+    counts = funnel.measures.counts(funnel.entered("dedup"))
+    _refuse_empty(counts, funnel.measures.examples, context.out)
+    summary = FilterSummary(
+        **vars(counts),
+        funnel=funnel.rows(),
+        ledger=ledger,
+        unanswered=sum(sum(row.unanswered.values()) for row in ledger),
+        planted_leak_recall=measure_recall(index, evaluated),
+        embedding_spread=_measure_spread(context.out, section),
+    )
     write_card(
         context.out,
         recipe=context.recipe,
         seeds_summary=context.inputs["seeds"].summary,
-        generate_summary=context.inputs["generate"].summary,
+        generate_ledger=read_ledger(context.inputs["generate"].summary),
         filter_summary=summary,
     )
-    return summary
+    return {key: value for key, value in asdict(summary).items() if value is not None}
 
 
 def passing_steps(context: StageContext, section: FilterSection, seeds: SeedIndex) -> list[Step]:
@@ -139,7 +130,7 @@ def waiting_steps(
     section: FilterSection,
     seeds: SeedIndex,
     scratch: Path,
-    ledger: list[dict[str, Any]],
+    ledger: list[LedgerRow],
 ) -> list[Step]:
     """The steps that ask a model, which get candidates one step after the other, and dedup.
 
@@ -174,7 +165,7 @@ def _open_trial(
     context: StageContext,
     section: TrivialitySection,
     seeds: SeedIndex,
-    ledger: list[dict[str, Any]],
+    ledger: list[LedgerRow],
 ) -> Trial:
     generate = needed(context.recipe.generate, "generate")
     teacher, role = section.teacher, "weak"
@@ -205,45 +196,89 @@ def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> It
         yield from zip(batch, index.check(batch), strict=True)
 
 
-def _refuse_empty(summary: dict[str, Any], examples: Mapping[str, Candidate], out: Path) -> None:
+@dataclass(frozen=True)
+class _Question:
+    question: str
+
+
+def _measure_spread(out: Path, section: FilterSection) -> float | None:
+    """Mean distance between two curated questions, where the recipe names a model for it."""
+    if section.dedup.semantic is None:
+        return None
+    questions = (row.question for row in read_rows(out / CURATED, _Question))
+    return round(measure_spread(load_model(section.dedup.semantic), questions), 4)
+
+
+def _show_funnel(context: StageContext, rows: Sequence[FunnelRow]) -> None:
+    values = [list(vars(row).values()) for row in rows]
+    context.tracker.table("filter/funnel", list(vars(rows[0])), values)
+
+
+def _refuse_empty(counts: FilterCounts, examples: Mapping[str, Candidate], out: Path) -> None:
     """Raise TsqaError, with the most frequent reason, where nothing passed."""
-    if summary["curated"]:
+    if counts.curated:
         return
-    reasons = list(summary["rejected_by_reason"].items())
-    counts = ", ".join(f"{number:,} x {reason}" for reason, number in reasons[:3])
+    reasons = list(counts.rejected_by_reason.items())
+    listed = ", ".join(f"{number:,} x {reason}" for reason, number in reasons[:3])
     most = reasons[0][0]
     example = examples.get(most)
     shown = "" if example is None else f"; an example: {_shown_example(example)}"
     raise TsqaError(
-        f"none of the {summary['candidates']:,} candidates passed the filters: "
-        f"{counts}{shown} (all are in {out / 'rejected'})",
+        f"none of the {counts.candidates:,} candidates passed the filters: "
+        f"{listed}{shown} (all are in {out / 'rejected'})",
         advise(most),
     )
 
 
 def _shown_example(candidate: Candidate) -> str:
-    """What was asked and given, on one line."""
-    votes = candidate.record.get("votes") or [{}]
-    vote = votes[0] if isinstance(votes[0], dict) else {}
-    said = str(vote.get("error") or vote.get("text") or candidate.parse_error)
+    """The question and the first reply to it, on one line."""
+    votes = [] if isinstance(candidate.source, UnreadableLine) else candidate.record.votes
+    said = (votes[0].error or votes[0].text if votes else "") or candidate.parse_error
     asked = f" {one_line(candidate.question)!r}" if candidate.question else ""
     return f"{candidate.id}{asked}: {one_line(said)!r}"
 
 
-def _curated_row(candidate: Candidate, renderer: Renderer) -> dict[str, Any]:
+def _curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
     record = candidate.record
     rendering, text = renderer.render(candidate)
-    lineage = {
-        "winning_vote": candidate.winning_vote,
-        "votes": [vote["id"] for vote in record["votes"]],
-        **{key: record[key] for key in _LINEAGE if key in record},
-    }
-    return {
-        "id": candidate.id,
-        **{key: record[key] for key in _INHERITED},
-        **{key: getattr(candidate, key) for key in _CARRIED},
-        "text": text,
-        "rendering": rendering,
-        "scores": json.dumps(candidate.scores, sort_keys=True),
-        "lineage": json.dumps(lineage, sort_keys=True, ensure_ascii=False),
-    }
+    lineage = Lineage(
+        winning_vote=candidate.winning_vote,
+        votes=[vote.id for vote in record.votes],
+        seed_ids=record.seed_ids,
+        seed_hash=record.seed_hash,
+        prompts=record.prompts,
+        sampling=record.sampling,
+        form=record.form,
+        teacher=record.teacher,
+        cascade=record.cascade,
+        usage=record.usage,
+    )
+    return CuratedRow(
+        id=candidate.id,
+        task=record.task,
+        family=record.family,
+        capability=record.capability,
+        subject=record.subject,
+        language=record.language,
+        kind=record.kind,
+        licence=record.licence,
+        dataset=record.dataset,
+        revision=record.revision,
+        split=record.split,
+        seed_id=record.seed_id,
+        question=candidate.question,
+        context=candidate.context,
+        choices=candidate.choices,
+        answer=candidate.answer,
+        answer_index=candidate.answer_index,
+        reasoning=candidate.reasoning,
+        knowledge=candidate.knowledge,
+        item_context=candidate.item_context,
+        distractors=candidate.distractors,
+        tests=candidate.tests,
+        text=text,
+        rendering=rendering,
+        agreement=candidate.agreement,
+        scores=json.dumps(candidate.scores, sort_keys=True),
+        lineage=lineage.to_json(),
+    )

@@ -1,13 +1,13 @@
-"""What the summary of the filter stage states: counts and distributions, gathered in passing."""
+"""Counts and distributions of the filter stage, gathered while candidates pass."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.summaries import FilterCounts
 from tsqa.records.votes import same_answer
 from tsqa.tasks.toy import PREFIX, true_answer
 from tsqa.text.normalise import words
@@ -58,35 +58,31 @@ class Measures:
         self._tasks[candidate.task]["curated"] += 1
         self._capabilities[candidate.capability]["curated"] += 1
         self._agreement[_bin(candidate.agreement)] += 1
-        self._distance[_bin(1 - candidate.scores["seed_similarity"])] += 1
+        self._distance[_bin(1 - _similarity(candidate))] += 1
         self._ngrams.add(words(candidate.question))
         if candidate.task.startswith(PREFIX):
             self._compare_with_truth(candidate)
 
-    def summary(self, deduplicated: int) -> dict[str, Any]:
-        """`deduplicated`: how many candidates the step `dedup` looked at.
-
-        Histograms are over the curated, in ten bins from 0 to 1. `distinct_n`: see DistinctNgrams.
-        `near_duplicate_rate`: share of the deduplicated that repeat another in other words.
-        """
+    def counts(self, deduplicated: int) -> FilterCounts:
+        """`deduplicated`: how many candidates entered the step `dedup`."""
         assert self.entered == self.curated + self.rejected, "a candidate was lost"
-        return {
-            "candidates": self.entered,
-            "curated": self.curated,
-            "rejected": self.rejected,
-            "by_task": _both(self._tasks),
-            "by_capability": _both(self._capabilities),
-            "rejected_by_reason": dict(self._reasons.most_common()),
-            "decontamination_by_task": {task: dict(found) for task, found in self._leaks.items()},
-            "truth_by_task": {
+        return FilterCounts(
+            candidates=self.entered,
+            curated=self.curated,
+            rejected=self.rejected,
+            by_task=_both(self._tasks),
+            by_capability=_both(self._capabilities),
+            rejected_by_reason=dict(self._reasons.most_common()),
+            decontamination_by_task={task: dict(found) for task, found in self._leaks.items()},
+            truth_by_task={
                 task: {key: found[key] for key in ("curated", "well_formed", "true")}
                 for task, found in self._truth.items()
             },
-            "agreement_histogram": self._agreement,
-            "distance_to_seed": self._distance,
-            "distinct_n": self._ngrams.shares(),
-            "near_duplicate_rate": round(self._near_duplicates / max(1, deduplicated), 4),
-        }
+            agreement_histogram=self._agreement,
+            distance_to_seed=self._distance,
+            distinct_n=self._ngrams.shares(),
+            near_duplicate_rate=round(self._near_duplicates / max(1, deduplicated), 4),
+        )
 
     def _compare_with_truth(self, candidate: Candidate) -> None:
         """The right answers of miniature tasks are known."""
@@ -119,6 +115,13 @@ class DistinctNgrams:
             str(size): round(len(set(hashes)) / max(1, len(hashes)), 4)
             for size, hashes in self._hashes.items()
         }
+
+
+def _similarity(candidate: Candidate) -> float:
+    """To the nearest seed it was shown; the step `copy` measures it for every candidate."""
+    found = candidate.scores["seed_similarity"]
+    assert isinstance(found, float), candidate.id
+    return found
 
 
 def _bin(share: float) -> int:

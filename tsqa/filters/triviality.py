@@ -1,5 +1,5 @@
-"""What needs no skill teaches none: items that a weak model always gets right, or that the teacher
-itself answers without the passage they are about."""
+"""Rejects items that need no skill: a weak model always gets them right, or the teacher itself
+answers them without the passage they are about."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from tsqa.prompts import PromptSet
+from tsqa.prompts.variables import AnswerVariables
 from tsqa.recipe import SamplingSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
-from tsqa.records.seed_index import SeedIndex
+from tsqa.records.seed import SeedIndex
 from tsqa.records.votes import same_answer
 from tsqa.teachers.client import Asker
 from tsqa.teachers.replies.answer_reply import parse_answer
@@ -19,7 +20,7 @@ from tsqa.teachers.scheduler import Job
 
 @dataclass(frozen=True)
 class Trial:
-    """How the items are put to the model."""
+    """How the model is asked."""
 
     asker: Asker
     prompts: PromptSet
@@ -34,8 +35,8 @@ class Trial:
 def find_trivial(candidates: Iterable[Candidate], trial: Trial) -> Iterator[Verdict]:
     """Rejects what every try gets right; adds the score `solved_weakly`, the share of right tries.
 
-    An item whose tries have no answer is rejected: nothing tells that it is not trivial. Code and
-    long texts pass untried: one answer does not tell whether another is right.
+    An item whose tries have no answer is rejected: it may be trivial. Code and long texts pass
+    untried: comparing with one right answer does not show whether another is right.
     """
     return trial.asker.run(_try(candidate, trial) for candidate in candidates)
 
@@ -46,22 +47,24 @@ def _try(candidate: Candidate, trial: Trial) -> Job[Verdict]:
         return candidate, None
     context = "" if trial.hides_context else candidate.context
     prompt = trial.prompts.of(candidate.kind, bool(context))
-    found = [trial.seeds.find(seed_id) for seed_id in candidate.record["seed_ids"]]
-    shots = [asdict(seed) for seed in found if seed]
+    found = [trial.seeds.find(seed_id) for seed_id in candidate.record.seed_ids]
+    shots = [seed for seed in found if seed]
     names = [f"{candidate.id}.{number}" for number in range(trial.tries)]
     orders = [_shuffled(len(candidate.choices), name) for name in names]
     requests = []
     for name, order in zip(names, orders, strict=True):
-        variables = {
-            "shots": shots,
-            "question": candidate.question,
-            "context": context,
-            "choices": [candidate.choices[place] for place in order],
-            "kind": candidate.kind,
-            "enrichment": [],
-        }
+        variables = AnswerVariables(
+            shots=shots,
+            question=candidate.question,
+            context=context,
+            choices=[candidate.choices[place] for place in order],
+            kind=candidate.kind,
+            enrichment=[],
+        )
         schema = prompt.schema_for([])
-        requests.append(trial.asker.request(name, prompt, variables, trial.sampling, schema))
+        requests.append(
+            trial.asker.request(name, prompt, asdict(variables), trial.sampling, schema)
+        )
     replies = yield requests
     for reply in replies:
         if not reply.is_answer:

@@ -1,12 +1,12 @@
 """Seed -> new questions -> k enriched answers each, by a teacher; where its votes disagree, by a
 stronger one (a cascade).
 
-Promises: every request is a pure function of the recipe, the seeds and the teacher, and is known
-by its hash; a finished request is one line of `completions.jsonl`, so that a run killed anywhere
-and started again asks only for what is missing; requests without an answer are an error of the
-stage, unless the recipe allows so many; candidates come in the order of the seeds and
-carry the prompts, the teacher, the sampling and the seeds behind them; memory does not grow with
-the number of seeds. The engine starts only when something is missing.
+Guarantees: every request is a pure function of the recipe, the seeds and the teacher, and is
+identified by its hash; a finished request is one line of `<role>-completions.jsonl`, so that a run
+killed anywhere and started again asks only for what is missing; requests without an answer are an
+error of the stage, unless the recipe allows that many; candidates come in the order of the seeds
+and carry the prompts, the teacher, the sampling and the seeds behind them; memory does not grow
+with the number of seeds. The engine starts only when something is missing.
 """
 
 from __future__ import annotations
@@ -17,38 +17,46 @@ import time
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tsqa.console import progress_bar
 from tsqa.prompts import PromptSet, load_prompts
-from tsqa.recipe import AnswerKind, GenerateSection, TeacherSection, needed
+from tsqa.prompts.variables import AnswerVariables, QuestionVariables
+from tsqa.recipe import GenerateSection, SamplingSection, TeacherSection, needed
 from tsqa.records.candidate import read_candidate
+from tsqa.records.candidate_file import (
+    CandidateRecord,
+    Sampling,
+    TokenUse,
+    Vote,
+    read_records,
+    write_records,
+)
 from tsqa.records.seed import Seed, read_seed
+from tsqa.records.summaries import GenerateSummary, LedgerRow
 from tsqa.sandbox.code import code_boundary
-from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.teachers import Completion
 from tsqa.teachers.client import Asker, open_asker
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.scheduler import Job, Window
 
-_Candidate = dict[str, Any]
 _LOG_EVERY_SECONDS = 5.0
 
 
-def run(context: StageContext) -> dict[str, Any]:
+def run(context: StageContext) -> dict[str, object]:
     """Write candidates.jsonl; `<role>-completions.jsonl` keeps what came back, next to its log."""
     section = needed(context.recipe.generate, "generate")
     if context.recipe.filter and context.recipe.filter.code:
         code_boundary(context.recipe.filter.code)  # refused before a teacher is paid, not after
     seeds = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
     total = len(seeds) * section.per_seed
-    ledger: list[dict[str, Any]] = []
+    ledger: list[LedgerRow] = []
 
-    def ask(asker: Asker, jobs: Iterable[Job[_Candidate]]) -> Iterator[_Candidate]:
+    def ask(asker: Asker, jobs: Iterable[Job[CandidateRecord]]) -> Iterator[CandidateRecord]:
         return asker.run(jobs, lambda f, w: _watched(f, w, asker, total, context.tracker))
 
     teacher = open_teacher(context, section.teacher, "teacher", ledger)
@@ -64,17 +72,23 @@ def run(context: StageContext) -> dict[str, Any]:
         asked = (seed for seed in seeds for _ in range(section.per_seed))
         jobs = (
             answer_again(stronger, seeds, seed, candidate, section.cascade.agreement)
-            for seed, candidate in zip(asked, read_jsonl(first), strict=True)
+            for seed, candidate in zip(asked, read_records(first), strict=True)
         )
         counts = _count_while_writing(context.out / "candidates.jsonl", ask(stronger.asker, jobs))
         first.unlink()
-    return {
-        "seeds": len(seeds),
-        **counts,
-        **{key: sum(row[key] for row in ledger) for key in _SUMMED},
-        "unanswered": sum(sum(row["unanswered"].values()) for row in ledger),
-        "ledger": ledger,
-    }
+    summary = GenerateSummary(
+        seeds=len(seeds),
+        candidates=counts.candidates,
+        unparsable_questions=counts.unparsable_questions,
+        dropped_explanations=counts.dropped_explanations,
+        prompt_tokens=sum(row.prompt_tokens for row in ledger),
+        output_tokens=sum(row.output_tokens for row in ledger),
+        engine_seconds=sum(row.engine_seconds for row in ledger),
+        dollars=sum(row.dollars for row in ledger),
+        unanswered=sum(sum(row.unanswered.values()) for row in ledger),
+        ledger=ledger,
+    )
+    return asdict(summary)
 
 
 class SeedFile:
@@ -99,7 +113,7 @@ class SeedFile:
                 yield read_seed(self._path, number, line)
 
     def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
-        """`count` distinct seeds of a task, the given one last; fewer where the task has fewer."""
+        """Up to `count` distinct seeds of the task, `seed` last."""
         offsets = self._offsets[seed.task]
         drawn = random.Random(key).sample(range(len(offsets)), min(count, len(offsets)))
         others = [self._read(offsets[place]) for place in drawn]
@@ -121,7 +135,7 @@ class Teacher:
 
 
 def open_teacher(
-    context: StageContext, section: TeacherSection, role: str, ledger: list[dict[str, Any]]
+    context: StageContext, section: TeacherSection, role: str, ledger: list[LedgerRow]
 ) -> Teacher:
     """Raises RecipeError when the prompts lack the form in which the teacher must be asked."""
     generate = needed(context.recipe.generate, "generate")
@@ -139,119 +153,140 @@ def open_teacher(
 
 def write_candidate(
     teacher: Teacher, seeds: SeedFile, seed: Seed, number: int
-) -> Job[dict[str, Any]]:
+) -> Job[CandidateRecord]:
     """One new question in the manner of a seed, with its votes."""
     section = teacher.section
     name = f"{seed.id}.q{number}"
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{name}")
     prompt = teacher.questions.of(seed.kind, bool(seed.context))
     kind = prompt.asked_kind(seed.kind)
-    variables = {"shots": [asdict(shot) for shot in shots], "kind": kind}
+    variables = asdict(QuestionVariables(shots=shots, kind=kind))
     (completion,) = yield [
         teacher.asker.request(name, prompt, variables, section.question, prompt.schema)
     ]
     form, is_reading = teacher.asker.form, prompt.kind == "reading"
     parsed = parse_question(completion.text, completion.finish_reason, kind, form, is_reading)
-    candidate: dict[str, Any] = {
-        "id": name,
-        **{key: getattr(seed, key) for key in _INHERITED},
-        "kind": kind,
-        "seed_id": seed.id,
-        "seed_hash": seed.content_hash,
-        "seed_ids": [shot.id for shot in shots],
-        "seed_question": seed.question,
-        "question": parsed.question,
-        "context": parsed.context,
-        "choices": list(parsed.choices),
-        "tests": parsed.tests,
-        "parse_error": parsed.error,
-        "votes": [],
-        "prompts": {"question": prompt.lineage},
-        "sampling": {"question": section.question.model_dump()},
-        "form": form,
-        "teacher": teacher.asker.lineage,
-        "usage": {
-            teacher.asker.role: {
-                "prompt_tokens": completion.prompt_tokens,
-                "output_tokens": completion.output_tokens,
-            }
-        },
-    }
-    if not parsed.error:
-        yield from _vote(teacher, candidate, shots)
-    return candidate
+    record = CandidateRecord(
+        id=name,
+        task=seed.task,
+        family=seed.family,
+        capability=seed.capability,
+        subject=seed.subject,
+        language=seed.language,
+        kind=kind,
+        licence=seed.licence,
+        dataset=seed.dataset,
+        revision=seed.revision,
+        split=seed.split,
+        seed_id=seed.id,
+        seed_hash=seed.content_hash,
+        seed_ids=[shot.id for shot in shots],
+        seed_question=seed.question,
+        question=parsed.question,
+        context=parsed.context,
+        choices=list(parsed.choices),
+        tests=parsed.tests,
+        parse_error=parsed.error,
+        votes=[],
+        prompts={"question": prompt.lineage},
+        sampling={"question": _sampling_of(section.question)},
+        form=form,
+        teacher=teacher.asker.lineage,
+        usage={teacher.asker.role: _sum_tokens([completion])},
+    )
+    return record if parsed.error else (yield from _vote(teacher, record, shots))
 
 
 def answer_again(
-    teacher: Teacher, seeds: SeedFile, seed: Seed, candidate: dict[str, Any], agreement: float
-) -> Job[dict[str, Any]]:
+    teacher: Teacher, seeds: SeedFile, seed: Seed, record: CandidateRecord, agreement: float
+) -> Job[CandidateRecord]:
     """The stronger teacher's votes, where those of the first agree too little."""
-    if candidate["votes"] and read_candidate(candidate).agreement < agreement:
-        section = teacher.section
-        shots = seeds.shots(seed, section.shots, f"{section.seed}:{candidate['id']}")
-        candidate["cascade"] = teacher.asker.lineage
-        candidate["usage"][teacher.asker.role] = {"prompt_tokens": 0, "output_tokens": 0}
-        yield from _vote(teacher, candidate, shots)
-    return candidate
+    if not record.votes or read_candidate(record).agreement >= agreement:
+        return record
+    section = teacher.section
+    shots = seeds.shots(seed, section.shots, f"{section.seed}:{record.id}")
+    record = replace(record, cascade=teacher.asker.lineage)
+    return (yield from _vote(teacher, record, shots))
 
 
-def _vote(teacher: Teacher, candidate: dict[str, Any], shots: Sequence[Seed]) -> Job[None]:
+def _vote(teacher: Teacher, record: CandidateRecord, shots: Sequence[Seed]) -> Job[CandidateRecord]:
     """Add k votes to a candidate; the options of a choice come in another order in each."""
     section = teacher.section
-    kind: AnswerKind = candidate["kind"]
-    prompt = teacher.answers.of(kind, bool(candidate["context"]))
+    prompt = teacher.answers.of(record.kind, bool(record.context))
     schema = prompt.schema_for(section.enrichment)
     role = teacher.asker.role
     prefix = "a" if role == "teacher" else "c"
-    asked = f"{candidate['context']}\n{candidate['question']}"
     orders, requests = [], []
     for number in range(section.votes):
-        name = f"{candidate['id']}.{prefix}{number}"
-        order = list(range(len(candidate["choices"])))
+        name = f"{record.id}.{prefix}{number}"
+        order = list(range(len(record.choices)))
         random.Random(f"{section.seed}:{name}").shuffle(order)
-        variables = {
-            "shots": [asdict(shot) for shot in shots],
-            "question": candidate["question"],
-            "context": candidate["context"],
-            "choices": [candidate["choices"][place] for place in order],
-            "kind": kind,
-            "enrichment": list(section.enrichment),
-        }
+        variables = AnswerVariables(
+            shots=shots,
+            question=record.question,
+            context=record.context,
+            choices=[record.choices[place] for place in order],
+            kind=record.kind,
+            enrichment=section.enrichment,
+        )
         orders.append((name, order))
-        requests.append(teacher.asker.request(name, prompt, variables, section.answer, schema))
+        requests.append(
+            teacher.asker.request(name, prompt, asdict(variables), section.answer, schema)
+        )
     completions = yield requests
-    for (name, order), completion in zip(orders, completions, strict=True):
-        shown = [candidate["choices"][place] for place in order]
-        parsed = parse_answer(completion.text, completion.finish_reason, kind, shown, asked)
-        vote = {
-            "id": name,
-            "order": order or None,
-            **asdict(parsed),
-            "index": order[parsed.index] if parsed.index is not None else None,
-            "text": completion.text,
-            "teacher": role,
-        }
-        candidate["votes"].append(vote)
-        candidate["usage"][role]["prompt_tokens"] += completion.prompt_tokens
-        candidate["usage"][role]["output_tokens"] += completion.output_tokens
-    candidate["prompts"]["answer"] = prompt.lineage
-    candidate["sampling"]["answer"] = section.answer.model_dump()
+    votes = [
+        _read_vote(record, name, order, completion, role)
+        for (name, order), completion in zip(orders, completions, strict=True)
+    ]
+    asked = [record.usage[role]] if role in record.usage else []
+    return replace(
+        record,
+        votes=[*record.votes, *votes],
+        prompts=record.prompts | {"answer": prompt.lineage},
+        sampling=record.sampling | {"answer": _sampling_of(section.answer)},
+        usage=record.usage | {role: _sum_tokens([*asked, *completions])},
+    )
 
 
-_SUMMED = ("prompt_tokens", "output_tokens", "engine_seconds", "dollars")
-_INHERITED = (
-    *("task", "family", "capability", "subject", "language", "kind"),
-    *("licence", "dataset", "revision", "split"),
-)
+def _read_vote(
+    record: CandidateRecord, name: str, order: list[int], completion: Completion, role: str
+) -> Vote:
+    """The vote in a reply; `order` is that of the options as the teacher saw them."""
+    shown = [record.choices[place] for place in order]
+    asked = f"{record.context}\n{record.question}"
+    parsed = parse_answer(completion.text, completion.finish_reason, record.kind, shown, asked)
+    return Vote(
+        id=name,
+        order=order or None,
+        answer=parsed.answer,
+        index=order[parsed.index] if parsed.index is not None else None,
+        reasoning=parsed.reasoning,
+        knowledge=parsed.knowledge,
+        context=parsed.context,
+        distractors=parsed.distractors,
+        dropped=list(parsed.dropped),
+        error=parsed.error,
+        text=completion.text,
+        teacher=role,
+    )
+
+
+def _sampling_of(section: SamplingSection) -> Sampling:
+    return Sampling(section.temperature, section.top_p, section.max_tokens)
+
+
+def _sum_tokens(parts: Iterable[Completion | TokenUse]) -> TokenUse:
+    found = [(part.prompt_tokens, part.output_tokens) for part in parts]
+    return TokenUse(sum(prompt for prompt, _ in found), sum(output for _, output in found))
 
 
 def _watched(
-    candidates: Iterator[dict[str, Any]],
+    candidates: Iterator[CandidateRecord],
     window: Window,
     asker: Asker,
     total: int,
     tracker: Tracker,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[CandidateRecord]:
     """Pass candidates on, with a live line of what is done, in flight, refused, spent."""
     done, refused = 0, Counter[str]()
     logged = 0.0
@@ -259,8 +294,8 @@ def _watched(
         row = bar.add_task(asker.role, total=total, note="starting the engine")
         for candidate in candidates:
             done += 1
-            if candidate["parse_error"]:
-                refused[candidate["parse_error"]] += 1
+            if candidate.parse_error:
+                refused[candidate.parse_error] += 1
             usage = window.usage
             speed = usage.output_tokens / max(usage.seconds, 1e-9)
             dollars = usage.dollars(asker.section)
@@ -287,19 +322,21 @@ def _watched(
             yield candidate
 
 
-def _count_while_writing(path: Path, candidates: Iterator[dict[str, Any]]) -> dict[str, int]:
-    unparsable = dropped = 0
+@dataclass
+class _Counts:
+    candidates: int = 0
+    unparsable_questions: int = 0
+    dropped_explanations: int = 0
 
-    def counted() -> Iterator[dict[str, Any]]:
-        nonlocal unparsable, dropped
+
+def _count_while_writing(path: Path, candidates: Iterator[CandidateRecord]) -> _Counts:
+    counts = _Counts()
+
+    def counted() -> Iterator[CandidateRecord]:
         for candidate in candidates:
-            unparsable += bool(candidate["parse_error"])
-            dropped += sum(len(vote["dropped"]) for vote in candidate["votes"])
+            counts.unparsable_questions += bool(candidate.parse_error)
+            counts.dropped_explanations += sum(len(vote.dropped) for vote in candidate.votes)
             yield candidate
 
-    written = write_jsonl(path, counted())
-    return {
-        "candidates": written,
-        "unparsable_questions": unparsable,
-        "dropped_explanations": dropped,
-    }
+    counts.candidates = write_records(path, counted())
+    return counts

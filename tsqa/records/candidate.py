@@ -1,18 +1,16 @@
-"""A candidate as the filters see it: its question, and the answer most of its votes gave.
+"""A candidate as the filters see it: its question, and the answer of most of its votes.
 
-Promises: a record that is not of the agreed shape raises ValueError with what is wrong, so that it
-can be rejected by name; reading the same record again gives the same candidate.
+Guarantees: the same record always gives the same candidate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import JsonValue
 
 from tsqa.recipe import AnswerKind
+from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
 from tsqa.records.votes import classify_answers, count_votes
 
 _SHORT_QUESTION_CHARS = 40
@@ -34,7 +32,7 @@ class Candidate:
     """Code that fails unless a code answer is right."""
     parse_error: str = ""
     answer: str = ""
-    """Of the first vote that gave the winning answer; empty when no vote is readable."""
+    """Of the first vote for the winning answer; empty when no vote is readable."""
     answer_index: int | None = None
     reasoning: str = ""
     knowledge: str = ""
@@ -44,12 +42,18 @@ class Candidate:
     """Why each wrong option is wrong."""
     winning_vote: str = ""
     agreement: float = 0.0
-    """Share of all votes, the unreadable included, that gave the winning answer."""
+    """Share of the winning answer among all votes, the unreadable included."""
     is_tie: bool = False
-    scores: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, JsonValue] = field(default_factory=dict)
     """What filters measured: similarity to its seeds, the judge's grades, the reward ..."""
-    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The whole line of candidates.jsonl."""
+    source: CandidateRecord | UnreadableLine | None = field(default=None, repr=False)
+    """The line of candidates.jsonl behind it."""
+
+    @property
+    def record(self) -> CandidateRecord:
+        """The record behind a readable candidate; the step `format` rejects all others."""
+        assert isinstance(self.source, CandidateRecord), self.id
+        return self.source
 
     @property
     def full_text(self) -> str:
@@ -63,19 +67,21 @@ class Candidate:
             self.question,
             *self.choices,
             self.answer,
-            self.reasoning,
-            self.knowledge,
-            self.item_context,
-            self.distractors,
+            *self.explanations,
             self.tests,
         )
         return [part for part in parts if part]
 
     @property
+    def explanations(self) -> tuple[str, str, str, str]:
+        """What the answer carries besides itself."""
+        return self.reasoning, self.knowledge, self.item_context, self.distractors
+
+    @property
     def asked(self) -> str:
         """Equal for two candidates that ask the same.
 
-        A short question counts with its options: `Which is a mammal?` alone is none.
+        A short question counts with its options: `Which is a mammal?` alone asks nothing.
         """
         is_short = len(self.question) < _SHORT_QUESTION_CHARS
         options = sorted(self.choices) if is_short else []
@@ -94,109 +100,35 @@ Verdict = tuple[Candidate, Rejection | None]
 """What a filter step says of a candidate; the step may have added to it."""
 
 
-class VoteRecord(BaseModel):
-    """One answer of the teacher; see `Candidate` for the fields that it carries."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-    id: str
-    answer: str | None
-    index: int | None
-    reasoning: str
-    knowledge: str
-    context: str
-    distractors: str
-    teacher: str
-
-
-class CandidateRecord(BaseModel):
-    """The part of a line of candidates.jsonl that the filters read."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-    id: str
-    task: str
-    family: str
-    capability: str
-    subject: str
-    language: str
-    kind: AnswerKind
-    licence: str
-    dataset: str
-    revision: str
-    split: str
-    seed_id: str
-    seed_ids: list[str]
-    question: str
-    context: str
-    choices: list[str]
-    tests: str
-    parse_error: str
-    votes: list[VoteRecord]
-    prompts: dict[str, Any]
-    sampling: dict[str, Any]
-    form: str
-    teacher: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _can_be_written(self) -> Self:
-        texts = [self.id, self.task, self.question, self.context, self.tests, *self.choices]
-        for vote in self.votes:
-            texts += [vote.id, vote.answer or "", vote.reasoning, vote.knowledge]
-            texts += [vote.context, vote.distractors]
-        "".join(texts).encode()  # lone surrogates raise UnicodeEncodeError, a ValueError
-        return self
-
-    @model_validator(mode="after")
-    def _answers_are_choices(self) -> Self:
-        for vote in self.votes if self.choices else []:
-            if vote.answer is None:
-                continue
-            if vote.index is None or not 0 <= vote.index < len(self.choices):
-                raise ValueError(f"vote {vote.id}: index {vote.index} is not a choice")
-            if vote.answer != self.choices[vote.index]:
-                raise ValueError(f"vote {vote.id}: the answer is not choice {vote.index}")
-        return self
-
-
-def read_candidate(record: Mapping[str, Any]) -> Candidate:
-    """Take the vote; raise ValueError (pydantic's) when the record has another shape.
-
-    The winner speaks in the words of the first vote that gave it.
-    """
-    read = CandidateRecord.model_validate(record)
-    votes = _deciding(read.votes)
-    if read.choices:
+def read_candidate(record: CandidateRecord) -> Candidate:
+    """Count the votes of a record; the first vote for the winning answer gives its words."""
+    votes = record.deciding_votes
+    if record.choices:
         classes = [None if vote.answer is None else f"{vote.index:03}" for vote in votes]
     else:
-        classes = classify_answers([vote.answer for vote in votes], read.kind)
+        classes = classify_answers([vote.answer for vote in votes], record.kind)
     result = count_votes(classes)
     candidate = Candidate(
-        id=read.id,
-        task=read.task,
-        question=read.question,
-        kind=read.kind,
-        family=read.family,
-        capability=read.capability,
-        language=read.language,
-        context=read.context,
-        choices=read.choices,
-        tests=read.tests,
-        parse_error=read.parse_error,
+        id=record.id,
+        task=record.task,
+        question=record.question,
+        kind=record.kind,
+        family=record.family,
+        capability=record.capability,
+        language=record.language,
+        context=record.context,
+        choices=record.choices,
+        tests=record.tests,
+        parse_error=record.parse_error,
         is_tie=result.is_tie,
-        record=record,
+        source=record,
     )
     if result.winner is None:
         return candidate
     return with_winner(candidate, votes[result.winner], result.agreement)
 
 
-def deciding_votes(record: Mapping[str, Any]) -> list[VoteRecord]:
-    """The votes of a readable record that count: where a cascade answered, its votes alone."""
-    return _deciding([VoteRecord.model_validate(vote) for vote in record["votes"]])
-
-
-def with_winner(candidate: Candidate, vote: VoteRecord, agreement: float) -> Candidate:
+def with_winner(candidate: Candidate, vote: Vote, agreement: float) -> Candidate:
     """The candidate with the answer of one of its votes, and all that the vote carries."""
     return replace(
         candidate,
@@ -209,7 +141,3 @@ def with_winner(candidate: Candidate, vote: VoteRecord, agreement: float) -> Can
         winning_vote=vote.id,
         agreement=agreement,
     )
-
-
-def _deciding(votes: list[VoteRecord]) -> list[VoteRecord]:
-    return [vote for vote in votes if vote.teacher == "cascade"] or votes

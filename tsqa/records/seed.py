@@ -1,12 +1,17 @@
-"""The seed: one document of a training split, the same shape whatever it came from."""
+"""The seed: one document of a training split, in the same shape whatever its source."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from tsqa.errors import DataError
 from tsqa.recipe import AnswerKind
+from tsqa.store.jsonl import JsonlIndex
 from tsqa.store.own_files import damaged
 
 
@@ -49,3 +54,33 @@ def read_seed(path: Path, number: int, line: bytes) -> Seed:
         return Seed(**json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged(path, f"line {number}: no seed: {error}") from error
+
+
+class SeedIndex:
+    """Finds seeds of a seeds.jsonl by id; a context manager, since it keeps the file open."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file", "build it again: tsqa seeds RECIPE")
+        self._path = path
+        self._seeds = JsonlIndex(path)
+        self.find = lru_cache(maxsize=1024)(self._find)
+        """The seed of an id, or None. Candidates of one seed stand together, so few are read."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._seeds.close()
+
+    def _find(self, seed_id: str) -> Seed | None:
+        record = self._seeds.find(seed_id)
+        try:
+            return Seed(**record) if record else None
+        except TypeError as error:
+            raise damaged(self._path, f"{seed_id}: no seed: {error}") from error

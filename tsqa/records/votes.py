@@ -1,6 +1,6 @@
 """The vote: which answers say the same, and which of them most votes gave.
 
-Promises: the classes do not depend on the order of the votes; numbers meet only when they are
+Guarantees: the classes do not depend on the order of the votes; numbers meet only when they are
 equal, exactly, and with no unit that another vote contradicts; formulas meet as mathematics (see
 `tsqa.text.formulas`), texts by their words and signs (see `answer_key`); whatever an
 answer holds, nothing is raised.
@@ -31,7 +31,7 @@ _TRUTH = {"true": "yes", "false": "no"}
 
 
 @dataclass(frozen=True)
-class Vote:
+class Majority:
     """The outcome of a count."""
 
     winner: int | None
@@ -50,15 +50,15 @@ class _Quantity:
     """What is compared with formulas."""
 
 
-def count_votes(classes: Sequence[str | None]) -> Vote:
+def count_votes(classes: Sequence[str | None]) -> Majority:
     """The most frequent class; None stands for an unreadable vote."""
     counts = Counter(label for label in classes if label is not None)
     if not counts:
-        return Vote(None, 0.0, False)
+        return Majority(None, 0.0, False)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     label, most = ranked[0]
     is_tie = len(ranked) > 1 and ranked[1][1] == most
-    return Vote(list(classes).index(label), most / len(classes), is_tie)
+    return Majority(list(classes).index(label), most / len(classes), is_tie)
 
 
 def classify_answers(answers: Sequence[str | None], kind: AnswerKind) -> list[str | None]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from rich.text import Text
 
@@ -20,6 +20,8 @@ from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.prompts import Prompt
 from tsqa.recipe import SamplingSection, TeacherSection
+from tsqa.records.candidate_file import TeacherRef
+from tsqa.records.summaries import LedgerRow
 from tsqa.store.stage import StageContext
 from tsqa.teachers import Request, open_engine
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
@@ -52,7 +54,7 @@ class Asker:
     allowed: float = 0.0
     """Share of its requests that may end without an answer."""
     allowed_key: str = "generate.allow_failed"
-    ledger: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -66,10 +68,9 @@ class Asker:
         return f"{name} at {urls}" if urls else name
 
     @property
-    def lineage(self) -> dict[str, Any]:
-        made = {"model": self.fingerprint, "engine": self.section.engine, "form": self.form}
-        how = self.section.request.model_dump(exclude_defaults=True)
-        return {**made, "request": how} if how else made
+    def lineage(self) -> TeacherRef:
+        request = self.section.request.model_dump(exclude_defaults=True)
+        return TeacherRef(self.fingerprint, self.section.engine, self.form, request or None)
 
     def request(
         self,
@@ -127,16 +128,16 @@ class Asker:
             yield from watch(window.run(jobs), window)
             usage = window.usage
         self.ledger.append(
-            {
-                "teacher": self.role,
-                "model": self.section.model.path or self.fingerprint,
-                "requests": usage.requests,
-                "prompt_tokens": usage.prompt_tokens,
-                "output_tokens": usage.output_tokens,
-                "engine_seconds": round(usage.seconds, 2),
-                "dollars": round(usage.dollars(self.section), 6),
-                "unanswered": dict(unanswered.reasons.most_common()),
-            }
+            LedgerRow(
+                teacher=self.role,
+                model=self.section.model.path or self.fingerprint,
+                requests=usage.requests,
+                prompt_tokens=usage.prompt_tokens,
+                output_tokens=usage.output_tokens,
+                engine_seconds=round(usage.seconds, 2),
+                dollars=round(usage.dollars(self.section), 6),
+                unanswered=dict(unanswered.reasons.most_common()),
+            )
         )
 
 
@@ -145,7 +146,7 @@ def open_asker(
     section: TeacherSection,
     role: str,
     seed: int,
-    ledger: list[dict[str, Any]],
+    ledger: list[LedgerRow],
     allowed: float,
     allowed_key: str,
 ) -> Asker:

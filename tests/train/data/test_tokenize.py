@@ -87,7 +87,7 @@ def test_the_curated_dataset_is_a_source_whose_tokens_lead_back_to_items(tmp_pat
     tokens = np.fromfile(context.out / "synthetic.bin", np.uint16)
     index = pq.read_table(context.out / "synthetic.docs.parquet").to_pylist()
     shown = [n for n, text in enumerate(TEXTS) if text]
-    assert [entry["id"] for entry in index] == [curated_row(n)["id"] for n in shown]
+    assert [entry["id"] for entry in index] == [curated_row(n).id for n in shown]
     places = [(f"train-{n // 2:05d}.parquet", n % 2 + 1) for n in shown]
     assert [(entry["file"], entry["line"]) for entry in index] == places
     for entry, number in zip(index, shown, strict=True):

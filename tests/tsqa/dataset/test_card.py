@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.curated_rows import curated_row
+from tests.support.curated_rows import curated_row, lineage
 from tsqa.dataset import card
 from tsqa.dataset.files import DatasetWriter
 from tsqa.recipe import Recipe
+from tsqa.records.summaries import FilterSummary, FunnelRow, LedgerRow
 
 PROMPTS = {
     "question": {"id": "similar-choice", "version": 3, "sha256": "ab" * 32},
@@ -41,8 +42,39 @@ def make_recipe() -> Recipe:
     )
 
 
-def make_summaries(**filtered: Any) -> dict[str, dict[str, Any]]:
-    ledger = {"requests": 60, "prompt_tokens": 4000, "output_tokens": 900, "engine_seconds": 12.0}
+LEDGER = [
+    LedgerRow(
+        teacher=teacher,
+        model=model,
+        requests=60,
+        prompt_tokens=4000,
+        output_tokens=900,
+        engine_seconds=12.0,
+        dollars=dollars,
+    )
+    for teacher, model, dollars in (("teacher", "small-7b", 0.5), ("cascade", "big-70b", 1.5))
+]
+
+
+def make_summaries(**filtered: Any) -> dict[str, Any]:
+    counts: dict[str, Any] = {
+        "candidates": 12,
+        "curated": 5,
+        "rejected": 7,
+        "by_task": {"toy": {"candidates": 12, "curated": 5}},
+        "by_capability": {"knowledge": {"candidates": 12, "curated": 5}},
+        "rejected_by_reason": {"agreement: tie": 7},
+        "decontamination_by_task": {"toy": {"13-gram": 2}},
+        "truth_by_task": {"mini_day": {"curated": 4, "well_formed": 4, "true": 3}},
+        "agreement_histogram": [0] * 10,
+        "distance_to_seed": [0] * 10,
+        "distinct_n": {"1": 0.5},
+        "near_duplicate_rate": 0.25,
+        "funnel": [FunnelRow(step="agreement", entered=12, left=5, rejected=7)],
+        "ledger": [],
+        "unanswered": 0,
+        "planted_leak_recall": {"verbatim": 1.0, "names swapped": 0.875},
+    }
     return {
         "seeds_summary": {
             "seeds": 30,
@@ -52,33 +84,17 @@ def make_summaries(**filtered: Any) -> dict[str, dict[str, Any]]:
             ],
             "allowed_leaks": [],
         },
-        "generate_summary": {
-            "ledger": [
-                {"teacher": "teacher", "model": "small-7b", "dollars": 0.5, **ledger},
-                {"teacher": "cascade", "model": "big-70b", "dollars": 1.5, **ledger},
-            ]
-        },
-        "filter_summary": {
-            "candidates": 12,
-            "curated": 5,
-            "rejected": 7,
-            "funnel": [{"step": "agreement", "entered": 12, "left": 5, "rejected": 7}],
-            "by_task": {"toy": {"candidates": 12, "curated": 5}},
-            "decontamination_by_task": {"toy": {"13-gram": 2}},
-            "planted_leak_recall": {"verbatim": 1.0, "names swapped": 0.875},
-            "truth_by_task": {"mini_day": {"curated": 4, "well_formed": 4, "true": 3}},
-            "near_duplicate_rate": 0.25,
-            **filtered,
-        },
+        "generate_ledger": list(LEDGER),
+        "filter_summary": FilterSummary(**counts | filtered),
     }
 
 
-def make_card(folder: Path, summaries: dict[str, dict[str, Any]]) -> str:
+def make_card(folder: Path, summaries: dict[str, Any]) -> str:
     with DatasetWriter(folder) as writer:
         for number, licence in enumerate(LICENCES):
-            lineage = json.dumps({"prompts": PROMPTS})
+            made = lineage(number, prompts=PROMPTS)
             kind = "choice" if number % 2 else "number"
-            writer.curated(curated_row(number, licence=licence, lineage=lineage, kind=kind))
+            writer.curated(curated_row(number, licence=licence, lineage=made, kind=kind))
     return card.write_card(folder, recipe=make_recipe(), **summaries).read_text(encoding="utf-8")
 
 
@@ -96,15 +112,15 @@ def test_the_front_matter_is_what_the_hub_and_datasets_read(tmp_path: Path) -> N
 
 
 def test_counts_prompts_teachers_and_cost_are_on_the_card(tmp_path: Path) -> None:
-    text = make_card(tmp_path, make_summaries(curated_tokens=400))
+    text = make_card(tmp_path, make_summaries())
     for line in (
         "| agreement | 12 | 5 | 7 |",
         "| toy | 20 | 19 | 12 | 5 |",
         "| void | 9 | 9 | 0 | 0 |",
         "Kinds of answer: choice 2, number 3.",
         f"| question | similar-choice | 3 | `{'ab' * 32}` | 5 |",
-        "| teacher | small-7b | 60 | 4,000 | 900 | 12.0 | 0.50 | 1250.00 | 100.00 |",
-        "| all | - | 120 | 8,000 | 1,800 | 24.0 | 2.00 | 5000.00 | 400.00 |",
+        "| teacher | small-7b | 60 | 4,000 | 900 | 12.0 | 0.50 | not known | 100.00 |",
+        "| all | - | 120 | 8,000 | 1,800 | 24.0 | 2.00 | not known | 400.00 |",
         "| toy | 13-gram | 2 |",
         "| names swapped | 87.5% |",
         "asked for 7 new questions, each question for 9 answers",
@@ -128,16 +144,20 @@ def test_each_licence_is_stated_with_what_it_implies(tmp_path: Path) -> None:
 
 def test_a_local_path_is_not_published(tmp_path: Path) -> None:
     summaries = make_summaries()
-    summaries["generate_summary"]["ledger"][0]["model"] = "/home/someone/models/small"
-    summaries["generate_summary"]["ledger"][1]["model"] = "org/big"
+    local, hub = LEDGER
+    summaries["generate_ledger"] = [
+        replace(local, model="/home/someone/models/small"),
+        replace(hub, model="org/big"),
+    ]
     text = make_card(tmp_path, summaries)
     assert "someone" not in text
     assert "| teacher | small | 60 |" in text and "| cascade | org/big | 60 |" in text
 
 
-def test_an_unknown_number_of_tokens_is_not_a_price(tmp_path: Path) -> None:
-    text = make_card(tmp_path, make_summaries())
-    assert "| 0.50 | not known | 100.00 |" in text
+def test_an_unknown_number_of_tokens_is_not_a_price() -> None:
+    prices = [row.dollars_per_million for row in card.cost_rows(LEDGER, 5, 400)]
+    assert prices == [1250.0, 3750.0, 5000.0]
+    assert {row.dollars_per_million for row in card.cost_rows(LEDGER, 5)} == {None}
 
 
 def test_allowed_leaks_stand_at_the_top(tmp_path: Path) -> None:
@@ -207,7 +227,7 @@ def test_any_licence_has_a_hub_identifier_and_a_meaning(licence: str) -> None:
 def test_requests_without_an_answer_are_on_the_card(tmp_path: Path) -> None:
     summaries = make_summaries()
     assert "without an answer" not in make_card(tmp_path / "whole", summaries)
-    row = summaries["generate_summary"]["ledger"][0]
-    row["unanswered"] = {"503 down": 3, "a|b [/INST]": 1}
+    unanswered = {"503 down": 3, "a|b [/INST]": 1}
+    summaries["generate_ledger"][0] = replace(LEDGER[0], unanswered=unanswered)
     card = make_card(tmp_path / "part", summaries)
     assert "| teacher | 60 | 4 | 3 x 503 down; 1 x a\\|b [/INST] |" in card

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row, rejected_row
-from tsqa.dataset import files as dataset
 from tsqa.dataset.files import (
+    CURATED,
     DatasetWriter,
     draw_rows,
     find_curated,
     find_rejected,
     read_curated,
     read_rejected,
+    read_rows,
 )
 from tsqa.errors import DataError
+from tsqa.records.rows import CuratedRow, RejectedRow
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def write(
     folder: Path,
-    curated: list[dict[str, Any]],
-    rejected: list[dict[str, Any]],
+    curated: list[CuratedRow],
+    rejected: list[RejectedRow],
     rows_per_shard: int = 50_000,
 ) -> Path:
     with DatasetWriter(folder, rows_per_shard) as writer:
@@ -92,7 +95,7 @@ def test_datasets_opens_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     cache = str(tmp_path / "cache")
     loaded = load_dataset(str(tmp_path / "dataset"), cache_dir=cache)
     assert list(loaded) == ["train"]
-    assert loaded["train"].to_list() == rows
+    assert loaded["train"].to_list() == list(map(asdict, rows))
 
 
 def test_an_empty_dataset_is_one_valid_shard(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_an_empty_dataset_is_one_valid_shard(tmp_path: Path) -> None:
     # Only streamed: `datasets` refuses to materialise any split without rows.
     streamed = load_dataset(str(tmp_path / "dataset"), streaming=True, split="train")
     assert list(streamed) == []
-    assert streamed.column_names == dataset.CURATED_SCHEMA.names
+    assert streamed.column_names == [field.name for field in fields(CuratedRow)]
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
@@ -119,6 +122,7 @@ import os, sys
 from pathlib import Path
 from tests.support.curated_rows import curated_row, rejected_row
 from tsqa.dataset import DatasetWriter
+from tsqa.dataset.files import DatasetWriter
 with DatasetWriter(Path(sys.argv[1]), rows_per_shard=1500) as writer:
     for i in range(2700):
         writer.curated(curated_row(i))
@@ -156,26 +160,51 @@ def test_a_lone_surrogate_is_replaced_and_its_row_kept(tmp_path: Path) -> None:
     rows = [curated_row(0), curated_row(1, question="a\ud800b", choices=["\udfff", "fine"])]
     read = list(read_curated(write(tmp_path, rows, [])))
     assert read[0] == rows[0]
-    assert read[1] == rows[1] | {"question": "a\ufffdb", "choices": ["\ufffd", "fine"]}
+    assert read[1] == replace(rows[1], question="a\ufffdb", choices=["\ufffd", "fine"])
 
 
-def test_a_row_with_other_columns_is_a_bug(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="extra"), DatasetWriter(tmp_path) as writer:
-        writer.curated(curated_row(0) | {"extra": 1})
+COLUMNS = (
+    "id task family capability subject language kind licence dataset revision split seed_id "
+    "question context choices answer answer_index reasoning knowledge item_context distractors "
+    "tests text rendering agreement scores lineage"
+)
 
 
-def test_columns_can_be_chosen(tmp_path: Path) -> None:
+def test_the_published_columns_and_types_stay(tmp_path: Path) -> None:
     write(tmp_path, [curated_row(0)], [])
-    assert list(read_curated(tmp_path, ["id", "text"])) == [
-        {"id": curated_row(0)["id"], "text": curated_row(0)["text"]}
-    ]
+    schema = pq.read_schema(tmp_path / "dataset" / "data" / "train-00000.parquet")
+    assert schema.names == COLUMNS.split()
+    others = {name: str(schema.field(name).type) for name in ("answer_index", "agreement")}
+    assert others == {"answer_index": "int64", "agreement": "double"}
+    assert str(schema.field("choices").type) == "list<element: string>"
+    texts = set(schema.names) - {"choices", *others}
+    assert {str(schema.field(name).type) for name in texts} == {"string"}
+
+
+@dataclass(frozen=True)
+class Text:
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Wrong:
+    id: int
+
+
+def test_the_columns_of_a_smaller_class_are_read(tmp_path: Path) -> None:
+    row = curated_row(0)
+    write(tmp_path, [row], [])
+    assert list(read_rows(tmp_path / CURATED, Text)) == [Text(row.id, row.text)]
+    with pytest.raises(DataError, match=r"train-00000\.parquet: no column `id` of type int64"):
+        list(read_rows(tmp_path / CURATED, Wrong))
 
 
 def test_an_item_is_found_in_any_shard(tmp_path: Path) -> None:
     rows = [curated_row(number) for number in range(7)]
     write(tmp_path, rows, [rejected_row(9)], rows_per_shard=3)
-    assert [find_curated(tmp_path, row["id"]) for row in rows] == rows
-    assert find_rejected(tmp_path, rejected_row(9)["id"]) == rejected_row(9)
+    assert [find_curated(tmp_path, row.id) for row in rows] == rows
+    assert find_rejected(tmp_path, rejected_row(9).id) == rejected_row(9)
     assert find_curated(tmp_path, "toy:9.q0") is None
 
 

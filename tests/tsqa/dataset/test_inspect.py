@@ -18,6 +18,7 @@ from tsqa.dataset.files import DatasetWriter
 from tsqa.dataset.inspect import inspect, show
 from tsqa.errors import DataError
 from tsqa.prompts import load_prompts, shipped_prompts
+from tsqa.records.candidate_file import parse_record
 from tsqa.records.seed import Seed
 from tsqa.store.jsonl import write_jsonl
 
@@ -25,30 +26,28 @@ FUNNEL = ["format", "agreement", "decontamination"]
 EVIL = "[bold]not markup[/bold] [/]"
 
 
-def make_seed(number: int) -> dict[str, Any]:
-    return asdict(
-        Seed(
-            id=f"toy:{number}",
-            task="toy",
-            family="toy",
-            capability="knowledge",
-            subject="physics",
-            language="en",
-            kind="choice",
-            question=f"What is rope {number} measured in? {EVIL}",
-            context="",
-            choices=["metre", "litre", "gram"],
-            answer_index=0,
-            answer="metre",
-            explanation="",
-            tests="",
-            dataset="org/toy",
-            revision="abc",
-            split="train",
-            licence="mit",
-            doc_id=number,
-            content_hash="00ff",
-        )
+def make_seed(number: int) -> Seed:
+    return Seed(
+        id=f"toy:{number}",
+        task="toy",
+        family="toy",
+        capability="knowledge",
+        subject="physics",
+        language="en",
+        kind="choice",
+        question=f"What is rope {number} measured in? {EVIL}",
+        context="",
+        choices=["metre", "litre", "gram"],
+        answer_index=0,
+        answer="metre",
+        explanation="",
+        tests="",
+        dataset="org/toy",
+        revision="abc",
+        split="train",
+        licence="mit",
+        doc_id=number,
+        content_hash="00ff",
     )
 
 
@@ -62,7 +61,7 @@ def make_candidate(number: int, form: str) -> dict[str, Any]:
     prompts = {}
     for role in ("question", "answer"):
         found = load_prompts("plain", role, role).of("choice", has_context=False)  # type: ignore[arg-type]
-        prompts[role] = found.lineage
+        prompts[role] = asdict(found.lineage)
     return candidate(number, prompts=prompts, form=form)
 
 
@@ -70,7 +69,7 @@ def make_runs(root: Path, form: str = "completion") -> Path:
     """Items 0 to 4 accepted, 5 to 9 rejected: 5 by the format, the others by the vote."""
     artifacts = root / "artifacts"
     seeds = make_artifact(artifacts, "seeds", "s1")
-    write_jsonl(seeds / "seeds.jsonl", map(make_seed, range(12)))
+    write_jsonl(seeds / "seeds.jsonl", map(asdict, map(make_seed, range(12))))
     generate = make_artifact(artifacts, "generate", "g1", config={"enrichment": ["reasoning"]})
     candidates = [make_candidate(number, form) for number in range(10)]
     write_jsonl(generate / "candidates.jsonl", candidates)
@@ -148,8 +147,8 @@ def test_a_record_that_was_never_readable_is_shown_as_it_is(runs: Path) -> None:
 
 @pytest.mark.parametrize("form", ["completion", "chat"])
 def test_prompts_are_rebuilt_as_the_teacher_got_them(form: str) -> None:
-    record = make_candidate(3, form)
-    seeds = {seed["id"]: seed for seed in map(make_seed, range(12))}
+    record = parse_record(json.dumps(make_candidate(3, form)))
+    seeds = {seed.id: seed for seed in map(make_seed, range(12))}
     texts = lineage.rebuild_prompts(record, seeds, ["reasoning"])
     shots = [seeds["toy:4"], seeds["toy:3"]]
     prompt = load_prompts("plain", "question", "").of("choice", False)
@@ -158,14 +157,15 @@ def test_prompts_are_rebuilt_as_the_teacher_got_them(form: str) -> None:
     else:
         turns = prompt.messages(shots=shots, kind="choice")
         assert texts["question"] and all(turn["content"] in texts["question"] for turn in turns)
-    assert texts["answer"] and record["question"] in texts["answer"]
+    assert texts["answer"] and record.question in texts["answer"]
 
 
 def test_what_cannot_be_rebuilt_is_said(tmp_path: Path) -> None:
     runs = make_runs(tmp_path)
-    seeds = {seed["id"]: seed for seed in map(make_seed, range(12))}
-    own = make_candidate(3, "completion")
-    own["prompts"]["question"]["sha256"] = "00" * 32
+    seeds = {seed.id: seed for seed in map(make_seed, range(12))}
+    made = make_candidate(3, "completion")
+    made["prompts"]["question"]["sha256"] = "00" * 32
+    own = parse_record(json.dumps(made))
     texts = lineage.rebuild_prompts(own, seeds, [])
     assert texts["question"] is None and texts["answer"]
     assert lineage.rebuild_prompts(own, {}, []) == {"question": None, "answer": None}

@@ -14,22 +14,23 @@ from tests.support.curated_rows import curated_row
 from tests.support.paths import REPOSITORY
 from train.data.mixture import plan, plan_of
 from train.data.plan import MixturePlan
-from tsqa.dataset.answer_shuffle import draw_donors, write_permuted
+from tsqa.dataset.answer_shuffle import Donor, draw_donors, write_permuted
 from tsqa.dataset.files import DatasetWriter, read_curated
 from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import MixtureSection, Recipe, TrainSection, load_recipe
+from tsqa.records.rows import CuratedRow
 
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
 
 
-def write_dataset(folder: Path, rows: list[dict[str, object]]) -> Path:
+def write_dataset(folder: Path, rows: list[CuratedRow]) -> Path:
     with DatasetWriter(folder) as writer:
         for row in rows:
             writer.curated(row)
     return folder
 
 
-def short(number: int, answer: str, **changes: object) -> dict[str, object]:
+def short(number: int, answer: str, **changes: object) -> CuratedRow:
     return curated_row(
         number, kind="short_text", choices=[], answer=answer, answer_index=None,
         reasoning=f"because {answer}", distractors="", **changes,
@@ -42,16 +43,16 @@ def test_every_item_carries_the_answer_and_the_enrichment_of_another(tmp_path: P
         tmp_path / "filter", [short(n, answer) for n, answer in enumerate(answers)]
     )
     write_permuted(filtered, tmp_path / "out", load_recipe(QUICKSTART))
-    before = {row["id"]: row for row in read_curated(filtered)}
+    before = {row.id: row for row in read_curated(filtered)}
     after = list(read_curated(tmp_path / "out"))
-    assert Counter(row["answer"] for row in after) == Counter(answers)
+    assert Counter(row.answer for row in after) == Counter(answers)
     for row in after:
-        own, donor = before[row["id"]], before[json.loads(row["lineage"])["permuted_from"]]
-        assert row["question"] == own["question"] and row["question"] in row["text"]
-        assert row["answer"] == donor["answer"] != own["answer"]
-        assert donor["answer"] in row["text"] and own["answer"] not in row["text"]
-        assert row["reasoning"] == donor["reasoning"]
-        assert json.loads(row["lineage"])["teacher"] == json.loads(own["lineage"])["teacher"]
+        own, donor = before[row.id], before[json.loads(row.lineage)["permuted_from"]]
+        assert row.question == own.question and row.question in row.text
+        assert row.answer == donor.answer != own.answer
+        assert donor.answer in row.text and own.answer not in row.text
+        assert row.reasoning == donor.reasoning
+        assert json.loads(row.lineage)["teacher"] == json.loads(own.lineage)["teacher"]
 
 
 def test_a_choice_stays_one_of_the_items_own_options(tmp_path: Path) -> None:
@@ -63,8 +64,8 @@ def test_a_choice_stays_one_of_the_items_own_options(tmp_path: Path) -> None:
     filtered = write_dataset(tmp_path / "filter", rows)
     write_permuted(filtered, tmp_path / "out", load_recipe(QUICKSTART))
     after = list(read_curated(tmp_path / "out"))
-    assert all(row["answer"] == row["choices"][row["answer_index"]] for row in after)
-    assert Counter(row["answer_index"] for row in after) == {0: 4, 1: 4, 2: 4}
+    assert all(row.answer == row.choices[row.answer_index] for row in after)
+    assert Counter(row.answer_index for row in after) == {0: 4, 1: 4, 2: 4}
 
 
 def test_an_item_without_a_donor_is_left_out_and_no_donor_at_all_is_an_error(
@@ -74,7 +75,7 @@ def test_an_item_without_a_donor_is_left_out_and_no_donor_at_all_is_an_error(
     alone = short(9, "z", task="other")
     some = write_dataset(tmp_path / "some", [short(1, "x"), short(2, "y"), alone])
     write_permuted(some, tmp_path / "out", recipe)
-    assert [row["task"] for row in read_curated(tmp_path / "out")] == ["toy", "toy"]
+    assert [row.task for row in read_curated(tmp_path / "out")] == ["toy", "toy"]
     none = write_dataset(tmp_path / "none", [short(1, "x"), alone])
     with pytest.raises(DataError, match="no answer to take"):
         write_permuted(none, tmp_path / "out", recipe)
@@ -91,10 +92,10 @@ def test_donors_are_a_derangement_within_task_kind_and_options(
     drawn: list[tuple[str, str, int]],
 ) -> None:
     rows = [
-        {"id": str(number), "task": task, "kind": kind, "choices": ["x"] * options}
+        Donor(str(number), task, kind, ["x"] * options, "x", 0 if options else None, *[""] * 4)
         for number, (task, kind, options) in enumerate(drawn)
     ]
-    group = {row["id"]: (row["task"], row["kind"], len(row["choices"])) for row in rows}
+    group = {row.id: (row.task, row.kind, len(row.choices)) for row in rows}
     donors = draw_donors(rows)
     assert sorted(donors) == sorted(donors.values())
     assert all(group[item] == group[donor] and item != donor for item, donor in donors.items())

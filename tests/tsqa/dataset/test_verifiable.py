@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row
 from tsqa.dataset.files import DatasetWriter
-from tsqa.dataset.verifiable import export_verifiable, verify
+from tsqa.dataset.verifiable import VerifiableItem, Verifier, export_verifiable, read_item, verify
 from tsqa.store.jsonl import read_jsonl
 from tsqa.text.sameness import answer_key
 
@@ -84,18 +85,19 @@ def test_a_verifier_accepts_right_answers_and_refuses_wrong_ones(
     exported: tuple[list[dict[str, Any]], Any], number: int
 ) -> None:
     record = exported[0][number]
-    for answer in [record["answer"], *RIGHT[number]]:
-        assert verify(record, answer), answer
+    item = read_item(json.dumps(record))
+    for answer in [item.answer, *RIGHT[number]]:
+        assert verify(item, answer), answer
     for answer in WRONG[number]:
-        assert not verify(record, answer), answer
+        assert not verify(item, answer), answer
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
 def test_numbers_are_compared_by_value(number: int, difference: int) -> None:
-    record = {"answer": f"{number:,}", "verifier": {"type": "math"}}
-    assert verify(record, str(number)) and verify(record, f"{number}.0")
-    assert not verify(record, str(number + difference))
+    item = VerifiableItem("a", "?", f"{number:,}", Verifier("math"))
+    assert verify(item, str(number)) and verify(item, f"{number}.0")
+    assert not verify(item, str(number + difference))
 
 
 @given(
@@ -109,9 +111,8 @@ def test_numbers_are_compared_by_value(number: int, difference: int) -> None:
 )
 def test_each_option_is_told_from_the_others(choices: list[str], data: Any) -> None:
     index = data.draw(st.integers(0, len(choices) - 1))
-    record = {"answer": choices[index], "verifier": {"type": "choice"}}
-    record["verifier"] |= {"choices": choices, "index": index}  # type: ignore[operator]
-    assert [verify(record, choice) for choice in choices] == [
+    item = VerifiableItem("a", "?", choices[index], Verifier("choice", choices, index))
+    assert [verify(item, choice) for choice in choices] == [
         place == index for place in range(len(choices))
     ]
 

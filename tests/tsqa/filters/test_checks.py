@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.filter_records import candidate, record, vote
+from tests.support.filter_records import candidate, read, record, vote
 from tests.support.generation import make_seed
 from tests.support.paths import SHARED
 from tsqa.filters.checks import check_agreement, check_format, check_length
 from tsqa.filters.copies import CopyCheck
 from tsqa.filters.language import check_language
-from tsqa.records.candidate import Rejection, read_candidate
-from tsqa.records.seed_index import SeedIndex
+from tsqa.records.candidate import Rejection
+from tsqa.records.seed import SeedIndex
 from tsqa.records.votes import classify_answers, count_votes, is_number, same_answer
 from tsqa.store.jsonl import write_jsonl
 from tsqa.text.normalise import normalise, words
@@ -43,7 +43,7 @@ def test_a_choice_is_voted_by_option_and_not_by_its_words() -> None:
 def test_the_votes_of_a_cascade_alone_decide() -> None:
     votes = [vote(f"a{n}", "no") for n in range(5)]
     votes += [vote(f"c{n}", answer, teacher="cascade") for n, answer in enumerate(("yes", "yes"))]
-    found = read_candidate(record("c", "Why?", votes=votes))
+    found = read(record("c", "Why?", votes=votes))
     assert (found.answer, found.agreement, found.winning_vote) == ("yes", 1.0, "c0")
 
 
@@ -139,11 +139,11 @@ def test_a_record_of_another_shape_is_named() -> None:
         {"choices": ["a", "b"], "votes": [vote("a0", "b", ["a", "b"], index=7)]},
     ):
         with pytest.raises(ValueError):
-            read_candidate(record("c", "Why?") | broken)
+            read(record("c", "Why?") | broken)
     whole = record("c", "Why?")
     for key in ("id", "votes", "seed_ids", "kind"):
         with pytest.raises(ValueError, match=key):
-            read_candidate({k: v for k, v in whole.items() if k != key})
+            read({k: v for k, v in whole.items() if k != key})
 
 
 def test_the_full_text_holds_all_that_the_student_may_read() -> None:
@@ -151,7 +151,7 @@ def test_the_full_text_holds_all_that_the_student_may_read() -> None:
         vote("a0", "b", ["a", "b"], knowledge="KNOW", context="BACK", distractors="WRONG")
         | {"reasoning": "WHY"}
     ]
-    found = read_candidate(
+    found = read(
         record("c", "Q?", [], choices=["a", "b"], votes=votes, context="PASSAGE", tests="TESTS")
     )
     parts = ["PASSAGE", "Q?", "a", "b", "b", "WHY", "KNOW", "BACK", "WRONG", "TESTS"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,7 +21,7 @@ from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import ModelSection, RewardSection, SamplingSection, TeacherSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
-from tsqa.records.seed_index import SeedIndex
+from tsqa.records.seed import SeedIndex
 from tsqa.store.jsonl import write_jsonl
 from tsqa.teachers import Completion, RefusedError, Request
 from tsqa.teachers import client as asking
@@ -107,7 +108,7 @@ def test_the_judge_rejects_by_the_lowest_grade_and_keeps_all_of_them(
     assert bad[0].scores["judge"] == json.loads(grades(grounded=2, complete=3))
     assert long[1] == Rejection("no judgement", match="prompt_too_long")
     assert all(request.temperature == 0 for request in engine.requests)
-    assert judging.ledger[0]["output_tokens"] == 6 and judging.ledger[0]["dollars"] == 6.0
+    assert judging.ledger[0].output_tokens == 6 and judging.ledger[0].dollars == 6.0
 
 
 class Failing(Scripted):
@@ -130,7 +131,7 @@ def test_items_without_a_judgement_are_an_error_or_rejected_where_so_many_may_be
     judging.allowed = 0.5
     (good, bad) = judged(tmp_path, items, judging)
     assert good[1] is None and bad[1] == Rejection("no judgement", match="error: 503 down")
-    assert judging.ledger[0]["unanswered"] == {"503 down": 1}
+    assert judging.ledger[0].unanswered == {"503 down": 1}
     assert engine.asked == 3  # what was answered is not asked again
 
 
@@ -282,3 +283,18 @@ def test_a_model_without_a_trained_head_is_refused(reward_model: Path, tmp_path:
         list(score_reward([candidate("Why?")], section, str(tmp_path)))
     with pytest.raises(EngineError, match="gone"):
         list(score_reward([candidate("Why?")], section, str(tmp_path / "gone")))
+
+
+def test_a_reward_that_is_not_a_number_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, model: str) -> None: ...
+
+        def score(self, candidates: list[Candidate]) -> list[float]:
+            return [math.nan] * len(candidates)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("tsqa.filters.reward.RewardModel", Broken)
+    section = RewardSection(model="m", min_score=-1e9)
+    [(_, rejection)] = score_reward([candidate("Why?")], section, "m")
+    assert rejection and rejection.reason == "low reward"

@@ -85,7 +85,7 @@ def test_every_candidate_is_curated_or_rejected(killed: Path) -> None:
     assert summary["candidates"] == summary["curated"] + summary["rejected"]
     rejected = list(read_rejected(manifest.parent))
     assert len(rejected) == summary["rejected"]
-    assert all(row["reason"] for row in rejected)
+    assert all(row.reason for row in rejected)
 
 
 def test_the_report_opens_offline_and_holds_the_deltas(killed: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsqa.errors import DataError, RecipeError, TsqaError
-from tsqa.prompts import CRITERIA, PromptSet, Role, load_prompts, shipped_prompts
-from tsqa.prompts.sample import sample
+from tsqa.prompts import CRITERIA, PromptSet, load_prompts, shipped_prompts
+from tsqa.prompts.variables import Role, sample
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
 
@@ -21,7 +23,7 @@ KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 ENRICHMENT: tuple[Enrichment, ...] = get_args(Enrichment)
 SHIPPED = [(role, name) for role in get_args(Role) for name in shipped_prompts(role)]
 HEADER = "---\nid: mine\nversion: 1\nkind: any\n---\n"
-SHOT = sample("question", "short_text", full=True)["shots"][0]
+SHOT = sample("question", "short_text", full=True)["shots"][0]  # type: ignore[index]
 
 
 LOADED: dict[tuple[Role, str], PromptSet] = {
@@ -239,6 +241,8 @@ BROKEN = {
     "a missing key": ("---\nid: mine\nkind: any\n---\nx", "front matter: version: Field required"),
     "an unknown key": (HEADER.replace("id:", "stops: []\nid:") + "x", "stops: Extra inputs"),
     "a kind that is none": (HEADER.replace("any", "essay") + "x", "kind: Input should be"),
+    "a key given twice": (HEADER.replace("id:", "id: other\nid:") + "x", "given twice"),
+    "an error by its line in the file": (HEADER.replace("1", "[") + "x", "front matter: line 5"),
     "an empty stop": (
         HEADER.replace("kind:", 'stop: [""]\nkind:') + "x",
         r"stop\.0: String should",
@@ -370,3 +374,17 @@ def test_a_missing_variable_is_an_error_that_names_the_file() -> None:
     prompt = load("similar", "question").of("number", False)
     with pytest.raises(TsqaError, match=r"number\.jinja, block completion: UndefinedError"):
         prompt.completion(kind="number")
+
+
+def test_front_matter_that_grows_by_aliases_is_refused_before_it_does(tmp_path: Path) -> None:
+    names = "abcdefghij"
+    bomb = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for last, name in pairwise(names):
+        bomb.append(f"{name}: &{name} [{', '.join([f'*{last}'] * 9)}]")
+    path = tmp_path / "mine.jinja"
+    schema = "\n  ".join(["schema:", *bomb])
+    path.write_text(HEADER.replace("kind: any", f"kind: any\n{schema}") + "x")
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"mine\.jinja: front matter: more than 100,000 values"):
+        load(path, "answer")
+    assert time.monotonic() - began < 5

@@ -23,7 +23,7 @@ from tests.support.sealed import invented_artifact, seal_artifact
 from train.checkpoints.checkpoint import verify
 from train.data.stream import TokenStore
 from train.trainer.run_log import drop_lines_after
-from tsqa.dataset.lineage import find_lines
+from tsqa.dataset.lineage import find_candidates
 from tsqa.errors import CheckpointError, DataError
 from tsqa.generate.stage import SeedFile
 from tsqa.store.own_files import Stages, read_own
@@ -194,11 +194,11 @@ def test_a_seed_that_is_none_is_named_by_its_line(line: str, tmp_path: Path) -> 
         SeedFile(path)
 
 
-@pytest.mark.parametrize("line", ['{"id": "a", ', '["a"]', '"a"', '{"name": "a"}'])
+@pytest.mark.parametrize("line", ['{"id": "a", ', '["a"]', '"a"', '{"name": "a"}', '{"id": "a"}'])
 def test_a_candidate_that_cannot_be_read_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "candidates.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match=r"candidates\.jsonl: "):
-        find_lines(invented_artifact(tmp_path), "candidates.jsonl", ["a"])
+        find_candidates(invented_artifact(tmp_path), ["a"])
 
 
 @pytest.mark.parametrize("line", ["{torn", "[]", "{}", '{"step": "2"}', '{"step": null}'])

@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.filter_records import candidate, vote
+from tests.support.filter_records import read as read_record
 from tests.support.filter_records import record as make_record
 from tsqa.filters.checks import check_format, check_refusal
 from tsqa.recipe import AnswerKind
-from tsqa.records.candidate import read_candidate
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.text.forbidden import BROKEN, CONTROL, MARK, NOTATION, find_unfit, make_visible
@@ -135,7 +135,7 @@ def test_no_reply_makes_an_item_that_holds_what_is_no_text(
             for number, read in enumerate([] if question.error else given_votes)
         ],
     )
-    read = read_candidate(json.loads(json.dumps(line)))
+    read = read_record(line)
     if check_refusal(read) is None and check_format(read) is None:
         texts = [read.question, read.context, *read.choices, read.answer]
         texts += [read.reasoning, read.knowledge, read.item_context, read.distractors]

@@ -1,0 +1,130 @@
+"""The variables of a template, by role; and invented items that try a template as it loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
+
+from tsqa.recipe import AnswerKind, Enrichment
+from tsqa.records.seed import Seed
+
+Role = Literal["question", "answer", "judge", "document"]
+
+
+@dataclass(frozen=True)
+class QuestionVariables:
+    shots: Sequence[Seed]
+    """The last is the one that the new question is to be modelled on."""
+    kind: AnswerKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerVariables:
+    question: str
+    context: str
+    choices: Sequence[str]
+    shots: Sequence[Seed]
+    kind: AnswerKind
+    enrichment: Sequence[Enrichment]
+    """What the teacher writes besides the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeVariables:
+    question: str
+    context: str
+    choices: Sequence[str]
+    answer: str
+    reasoning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentVariables:
+    question: str
+    context: str
+    choices: Sequence[str]
+    answer: str
+    answer_index: int | None
+    kind: AnswerKind
+    reasoning: str
+    knowledge: str
+    item_context: str
+    distractors: str
+
+
+_Variables = QuestionVariables | AnswerVariables | JudgeVariables | DocumentVariables
+_BY_ROLE: dict[Role, type[_Variables]] = {
+    "question": QuestionVariables,
+    "answer": AnswerVariables,
+    "judge": JudgeVariables,
+    "document": DocumentVariables,
+}
+
+
+def names_of(role: Role) -> list[str]:
+    """The variables of a role's templates."""
+    return [field.name for field in fields(_BY_ROLE[role])]
+
+
+def sample(role: Role, kind: AnswerKind, full: bool) -> dict[str, object]:
+    """Invented variables of a role; `full` fills every field, otherwise few are filled."""
+    return asdict(_invent(role, kind, full))
+
+
+def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
+    text = "made up" if full else ""
+    choices = ["one", "two", "three"] if kind == "choice" else []
+    index = 0 if choices else None
+    seed = Seed(
+        id="task-0",
+        task="task",
+        family="task",
+        capability=text,
+        subject=text,
+        language="en",
+        kind=kind,
+        question="Which?",
+        context=text,
+        choices=choices,
+        answer_index=index,
+        answer="one",
+        explanation=text,
+        tests=text,
+        dataset="json",
+        revision=text,
+        split="train",
+        licence=text,
+        doc_id=0,
+        content_hash="0",
+    )
+    shots = [seed, seed] if full else [seed]
+    match role:
+        case "question":
+            return QuestionVariables(shots, kind)
+        case "answer":
+            return AnswerVariables(
+                question="Which?",
+                context=text,
+                choices=choices,
+                shots=shots,
+                kind=kind,
+                enrichment=list(get_args(Enrichment)) if full else [],
+            )
+        case "judge":
+            return JudgeVariables(
+                question="Which?", context=text, choices=choices, answer="one", reasoning=text
+            )
+        case "document":
+            return DocumentVariables(
+                question="Which?",
+                context=text,
+                choices=choices,
+                answer="one",
+                answer_index=index,
+                kind=kind,
+                reasoning=text,
+                knowledge=text,
+                item_context=text,
+                distractors=text,
+            )

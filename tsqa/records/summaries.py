@@ -1,0 +1,84 @@
+"""What the manifests of the stages generate and filter state in their `summary`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerRow:
+    """What a teacher was asked, and what it cost."""
+
+    teacher: str
+    """Its role: teacher, cascade, judge or weak."""
+    model: str
+    requests: int
+    prompt_tokens: int
+    output_tokens: int
+    engine_seconds: float
+    dollars: float
+    unanswered: dict[str, int] = field(default_factory=dict)
+    """Reason -> requests that ended without an answer."""
+
+
+def read_ledger(summary: Mapping[str, Any]) -> list[LedgerRow]:
+    """The ledger of a stage's summary; empty where the stage asked no model."""
+    return [LedgerRow(**row) for row in summary.get("ledger", [])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSummary:
+    seeds: int
+    candidates: int
+    unparsable_questions: int
+    dropped_explanations: int
+    prompt_tokens: int
+    output_tokens: int
+    engine_seconds: float
+    dollars: float
+    unanswered: int
+    ledger: list[LedgerRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunnelRow:
+    """What entered a filter step, and what became of it."""
+
+    step: str
+    entered: int
+    left: int
+    rejected: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterCounts:
+    """Counts and distributions of a filter run. Histograms: the curated, ten bins from 0 to 1."""
+
+    candidates: int
+    curated: int
+    rejected: int
+    by_task: dict[str, dict[str, int]]
+    by_capability: dict[str, dict[str, int]]
+    rejected_by_reason: dict[str, int]
+    """`step: reason` -> candidates, the most frequent first."""
+    decontamination_by_task: dict[str, dict[str, int]]
+    truth_by_task: dict[str, dict[str, int]]
+    """Toy tasks only, whose right answers are known."""
+    agreement_histogram: list[int]
+    distance_to_seed: list[int]
+    distinct_n: dict[str, float]
+    near_duplicate_rate: float
+    """Share of the candidates in the step dedup that repeat another in other words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterSummary(FilterCounts):
+    funnel: list[FunnelRow]
+    ledger: list[LedgerRow]
+    unanswered: int
+    planted_leak_recall: Mapping[str, float]
+    """Kind of planted leak -> share that decontamination found."""
+    embedding_spread: float | None = None
+    """Mean distance between two curated questions; with `filter.dedup.semantic` only."""
