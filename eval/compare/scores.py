@@ -15,8 +15,6 @@ from eval.statistics.paired import Key, Scored
 from tsqa.store.artifact import Artifact
 from tsqa.store.readers import damaged, read_own, read_own_table
 
-BASE = "base"
-
 
 @dataclass(frozen=True)
 class Evaluated:

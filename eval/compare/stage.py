@@ -17,7 +17,7 @@ import numpy as np
 
 from eval.compare.contamination import contamination
 from eval.compare.ratio_axis import fit_axis, ratio_axis
-from eval.compare.scores import BASE, Evaluated, read
+from eval.compare.scores import Evaluated, read
 from eval.compare.tables import points, write_csv
 from eval.harness.stage import expand_macros
 from eval.shapes import Deltas
@@ -27,6 +27,7 @@ from tsqa.errors import DataError
 from tsqa.recipe import arms_of, control_of, needed
 from tsqa.store.artifact import Artifact, write_json
 from tsqa.store.readers import read_own
+from tsqa.store.roles import BASE, ArmRole
 from tsqa.store.stage import StageContext
 
 ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds"})
@@ -42,16 +43,16 @@ _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Write deltas.json and deltas.csv from the inputs `base` (optional) and `arm:<name>`."""
+    """Write deltas.json and deltas.csv from the evaluations of the base (optional) and the arms."""
     recipe = context.recipe
     section = needed(recipe.eval, "eval")
     arms, models = arms_of(recipe), []
     if BASE in context.inputs:
         models.append(read(BASE, context.inputs[BASE]))
-    missing = [name for name in arms if f"arm:{name}" not in context.inputs]
+    missing = [name for name in arms if ArmRole(name) not in context.inputs]
     for name, arm in arms.items():
         if name not in missing:
-            artifact = context.inputs[f"arm:{name}"]
+            artifact = context.inputs[ArmRole(name)]
             models.append(read(name, artifact, arm.condition, arm.seed))
     deltas = compare(
         models,

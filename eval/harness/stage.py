@@ -27,21 +27,21 @@ from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import EvalSection, file_name, needed
 from tsqa.store.artifact import EXPORTED, Artifact, Store, write_json
 from tsqa.store.readers import read_own, read_own_table
+from tsqa.store.roles import PointRole, format_role, trained_model
 from tsqa.store.stage import StageContext
 
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
 ENGINE_LOG = "engine.log"
 _GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
 """Fields of a document that several questions share."""
-_CURVE_ROLE = "model@"
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Score `inputs["model"]`, or else the recipe's own model, on every task of the recipe.
 
-    `model@N` is the model after N training tokens instead. results.json holds `tasks`, `macro` (the
-    mean over tasks), `groups` (name in eval.tasks -> its tasks), `backend`, and of a trained model
-    `heldout` (source -> loss in nats) and `tokens`.
+    A `PointRole` is the model after so many training tokens. results.json holds `tasks`, `macro`
+    (the mean over tasks), `groups` (name in eval.tasks -> its tasks), `backend`, and of a trained
+    model `heldout` (source -> loss in nats) and `tokens`.
     """
     section = needed(context.recipe.eval, "eval")
     checkpoint = find_checkpoint(context)
@@ -96,9 +96,10 @@ def expand_macros(
 
 def find_checkpoint(context: StageContext) -> str:
     """The folder (or hub id) to evaluate; a folder that is not a model is a CheckpointError."""
-    role = _trained_role(context)
+    role = trained_model(context.inputs)
     if role is not None:
-        folder = context.inputs[role].path / ("hf" + role.removeprefix("model").replace("@", "-"))
+        export = f"hf-{role.tokens}" if isinstance(role, PointRole) else "hf"
+        folder = context.inputs[role].path / export
     elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
@@ -120,14 +121,9 @@ def find_checkpoint(context: StageContext) -> str:
     return str(folder.resolve())
 
 
-def _trained_role(context: StageContext) -> str | None:
-    roles = [role for role in context.inputs if role == "model" or role.startswith(_CURVE_ROLE)]
-    return roles[0] if roles else None
-
-
 def _training(context: StageContext) -> dict[str, Any]:
     """What the training run says of the evaluated model: tokens seen and held-out losses."""
-    role = _trained_role(context)
+    role = trained_model(context.inputs)
     if role is None:
         return {}
     artifact = context.inputs[role]
@@ -208,7 +204,8 @@ def _known_parts(
 ) -> dict[str, dict[str, Any]]:
     """Of these tasks those that a finished evaluation of the same checkpoint holds."""
     inputs = {
-        role: artifact.manifest.get("fingerprint") for role, artifact in context.inputs.items()
+        format_role(role): artifact.manifest.get("fingerprint")
+        for role, artifact in context.inputs.items()
     }
     found: dict[str, dict[str, Any]] = {}
     stage = context.out.parent

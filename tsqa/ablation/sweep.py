@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import yaml
 
-from tsqa.ablation.run import ArmWork, arm_works
+from tsqa.ablation.plan import ArmWork, arm_works
 from tsqa.errors import RecipeError
-from tsqa.pipeline.graph import Node, upstream_of
+from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
 from tsqa.store.artifact import LOCK_SECONDS
@@ -152,7 +152,7 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
 
 def _build(pipeline: Pipeline, work: ArmWork) -> Node:
     """Build all that an arm is made from; its last evaluation."""
-    evaluation = [n for n in work.own if n.stage == "evaluate" and n.arm == work.arm.name]
+    evaluation = [node for node in work.own if node.stage == "evaluate" and node.point is None]
     if not evaluation:
         raise RecipeError("a sweep needs scores, and the recipe has no `eval`", "add the section")
     upstream = upstream_of(evaluation[-1])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tsqa.recipe import needed
-from tsqa.seeds import Seed, evaluated_tasks, load_split
+from tsqa.records.seed import Seed
+from tsqa.seeds.sources import load_split
+from tsqa.seeds.stage import evaluated_tasks
 from tsqa.store.stage import StageContext
 
 

@@ -42,7 +42,7 @@ from tsqa.recipe import FilterSection, TrivialitySection, needed
 from tsqa.records.candidate import Candidate, Verdict
 from tsqa.records.seed_index import SeedIndex
 from tsqa.sandbox.code import code_boundary
-from tsqa.seeds import training_documents
+from tsqa.seeds.sources import training_documents
 from tsqa.store.stage import StageContext
 from tsqa.teachers.client import open_asker
 from tsqa.teachers.failures import one_line

@@ -22,7 +22,7 @@ from tsqa.recipe import ColumnsSection, DatasetSection
 from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
 from tsqa.seeds.document import Reading, Unusable, read_target
 from tsqa.seeds.prompt_fields import tidy
-from tsqa.store.identity import file_identity
+from tsqa.store.digests import DIGESTS
 
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
@@ -42,7 +42,7 @@ class Files:
 
     @property
     def revision(self) -> str:
-        return "+".join(file_identity(path)["blake3"][:12] for path in self.paths[:8])
+        return "+".join(DIGESTS.of(path)[:12] for path in self.paths[:8])
 
     def columns(self) -> list[str]:
         """The columns of the first file; nested ones are not listed."""

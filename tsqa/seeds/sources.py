@@ -27,7 +27,7 @@ from tsqa.seeds.document import (
 )
 from tsqa.seeds.leaks import find_leak, find_obstacle, looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
-from tsqa.store.identity import file_identity
+from tsqa.store.digests import DIGESTS
 from tsqa.store.stage import StageContext
 from tsqa.tasks.library import (
     TaskLibrary,
@@ -311,7 +311,7 @@ def _task_origin(
         subject="" if subset is None or str(subset) in _PLAIN_SUBSETS else str(subset),
         language=language,
         dataset="+".join(file.name for file in files[:8]) or ":".join(named),
-        revision="+".join(file_identity(file)["blake3"][:12] for file in files[:8])
+        revision="+".join(DIGESTS.of(file)[:12] for file in files[:8])
         or split.revision
         or str(given or ""),
         split=str(training or which),

@@ -9,23 +9,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tsqa.errors import DataError
 from tsqa.store.digests import DIGESTS, hash_bytes, state_of
 
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+"""What JSON can hold."""
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".cache", ".git", ".locks"}
 """Folders that tools leave behind."""
 _MOST_LISTED = 1000
 """Files of a folder that are named one by one; those of a larger one make one hash."""
 
 
-def file_identity(path: Path) -> dict[str, Any]:
+def file_identity(path: Path) -> dict[str, Json]:
     """Name, size and hash of the content; DataError where there is no such file."""
     return {"name": as_text(path.name), "bytes": state_of(path).size, "blake3": DIGESTS.of(path)}
 
 
-def folder_identity(folder: Path) -> dict[str, Any]:
+def folder_identity(folder: Path) -> dict[str, Json]:
     """Name below the folder -> hash, of every file in it and below it."""
     files = files_below(folder)
     names = [as_text(file.relative_to(folder).as_posix()) for file in files]

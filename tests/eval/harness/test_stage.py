@@ -19,6 +19,7 @@ from tests.support.tiny_eval import make_model, make_tasks
 from tsqa.errors import CheckpointError, DataError, RecipeError
 from tsqa.recipe import EvalSection, Recipe
 from tsqa.store.artifact import EXPORTED, Artifact
+from tsqa.store.roles import PointRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -244,7 +245,7 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
         folder = run / f"hf-{tokens}"
         shutil.copytree(world / "trained" / "hf", folder)
         (folder / EXPORTED).write_text(json.dumps({"step": tokens // 8, "tokens": tokens + 8}))
-        inputs = {f"model@{tokens}": Artifact(run, {})}
+        inputs = {PointRole(tokens): Artifact(run, {})}
         harness.run(StageContext(context.recipe, inputs, context.out, context.tracker))
         points.append(Artifact(context.out, {}))
     curve = harness.read_curve(points)

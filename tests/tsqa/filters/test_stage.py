@@ -31,7 +31,7 @@ from tsqa.filters.stage import run
 from tsqa.filters.statistics import DistinctNgrams, Measures
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import FilterSection, ModelSection, TeacherSection
-from tsqa.seeds import training_documents
+from tsqa.seeds.sources import training_documents
 from tsqa.store.artifact import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
 from tsqa.teachers import Completion, Request

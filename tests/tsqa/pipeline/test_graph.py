@@ -8,8 +8,10 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 from tsqa.errors import RecipeError
-from tsqa.pipeline.graph import build_graph, trained_node
+from tsqa.pipeline.graph import build_graph
+from tsqa.pipeline.node import trained_node
 from tsqa.recipe import load_recipe
+from tsqa.store.roles import PointRole
 
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
 
@@ -169,8 +171,9 @@ def test_a_curve_adds_evaluations_that_nothing_else_waits_for() -> None:
     curve = [label for label in nodes if "@" in label]
     assert len(curve) == 2 * 3  # 150K and 300K of 450K tokens, three arms
     point = nodes["evaluate:synthetic=0.5@150000"]
-    assert point.inputs["model@150000"] is nodes["train:synthetic=0.5"]
-    assert not any("@" in role for role in nodes["compare"].inputs)
+    assert point.inputs[PointRole(150_000)] is nodes["train:synthetic=0.5"]
+    assert (point.arm, point.point) == ("synthetic=0.5", 150_000)
+    assert point not in nodes["compare"].inputs.values()
     assert changed("eval.every_tokens=150K") == {"train", "evaluate", "compare"}
     with pytest.raises(RecipeError, match=r"every_tokens 1,000 is below train.global_batch_tokens"):
         graph("eval.every_tokens=1000")

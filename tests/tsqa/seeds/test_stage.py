@@ -22,8 +22,15 @@ from tests.support.paths import SHARED
 from tsqa import seeds
 from tsqa.errors import DataError, LeakError
 from tsqa.recipe import EvalSection, SeedsSection
-from tsqa.seeds import load_split, split_answer
-from tsqa.seeds.prompt_fields import BLANK, bare_question, cloze, split_options, split_prompt
+from tsqa.seeds.prompt_fields import (
+    BLANK,
+    bare_question,
+    cloze,
+    split_answer,
+    split_options,
+    split_prompt,
+)
+from tsqa.seeds.sources import load_split
 from tsqa.store.artifact import Artifact, read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tsqa.pipeline.graph import Node, build_graph
+from tsqa.pipeline.graph import build_graph
+from tsqa.pipeline.node import Node
 from tsqa.prompts import load_prompts
 from tsqa.recipe import load_recipe
 from tsqa.store import identity

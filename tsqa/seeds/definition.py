@@ -1,0 +1,46 @@
+"""The stage `seeds`: training splits and own datasets -> seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsqa.hub.identify import identify
+from tsqa.hub.pins import PINS
+from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed
+from tsqa.store.identity import Json, file_identity
+from tsqa.store.stage import Stage
+from tsqa.tasks.identity import evaluated_config, identify_tasks
+
+_TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
+
+
+def _config(recipe: Recipe) -> dict[str, Json]:
+    section = needed(recipe.seeds, "seeds")
+    return {
+        **section.data_config(),
+        "include": identify_tasks(section.include),
+        "datasets": [
+            {**dataset.data_config(), "path": _identify_dataset(dataset)}
+            for dataset in section.datasets
+        ],
+        "taxonomy": [file_identity(_TAXONOMY), identify(section.taxonomy)],
+        "evaluated": evaluated_config(recipe),
+    }
+
+
+def _identify_dataset(section: DatasetSection) -> Json:
+    found = identify(section.path)
+    if found == section.path and is_hub_id(section.path):
+        return {**PINS.identify("dataset", section.path, section.revision)}
+    return found
+
+
+SEEDS = Stage(
+    "seeds",
+    3,
+    _config,
+    "tsqa.seeds.stage",
+    inputs=("data",),
+    wanted=lambda recipe: recipe.seeds is not None,
+    reads_throughout=True,
+)
