@@ -24,7 +24,7 @@ from tsqa.records.seed import Seed
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
-from tsqa.tasks.toy import FAMILIES
+from tsqa.tasks.toy_families import FAMILIES
 from tsqa.teachers import Completion, Request
 
 TASKS = [f"mini_{name}" for name in FAMILIES]

@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 from tsqa.dataset.files import DatasetWriter
 from tsqa.filters.statistics import Measures
 from tsqa.records.candidate import Candidate, Rejection, Verdict, read_candidate
+from tsqa.tasks.oracle import Oracle
 
 _SHOW_EVERY = 64
 
@@ -32,8 +33,8 @@ def check_each(name: str, check: Callable[[Candidate], Rejection | None]) -> Ste
 class Funnel:
     """Each step has its own counter; `measures` holds what the summary says of the whole."""
 
-    def __init__(self, writer: DatasetWriter, bar: Progress) -> None:
-        self.measures = Measures()
+    def __init__(self, writer: DatasetWriter, bar: Progress, oracle: Oracle | None = None) -> None:
+        self.measures = Measures(oracle)
         self._writer = writer
         self._bar = bar
         self._entered: dict[str, int] = {}

@@ -44,6 +44,7 @@ from tsqa.records.seed_index import SeedIndex
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.sources import training_documents
 from tsqa.store.stage import StageContext
+from tsqa.tasks.oracle import read_oracle
 from tsqa.teachers.client import open_asker
 from tsqa.teachers.failures import one_line
 
@@ -76,7 +77,8 @@ def run(context: StageContext) -> dict[str, Any]:
         passing = passing_steps(context, section, seeds)
         waiting = waiting_steps(context, section, seeds, scratch, ledger)
         writer = stack.enter_context(DatasetWriter(context.out))
-        funnel = Funnel(writer, stack.enter_context(progress_bar()))
+        oracle = read_oracle(context.inputs["data"].path) if "data" in context.inputs else None
+        funnel = Funnel(writer, stack.enter_context(progress_bar()), oracle)
 
         stream = _counted(context.inputs["generate"].path / "candidates.jsonl", funnel)
         total = context.inputs["generate"].summary.get("candidates")

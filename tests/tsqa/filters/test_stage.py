@@ -34,6 +34,8 @@ from tsqa.recipe import FilterSection, ModelSection, TeacherSection
 from tsqa.seeds.sources import training_documents
 from tsqa.store.artifact import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
+from tsqa.tasks import toy_families
+from tsqa.tasks.oracle import read_oracle
 from tsqa.teachers import Completion, Request
 from tsqa.teachers import client as asker
 
@@ -81,10 +83,13 @@ def filter_candidates(
     return run(context)
 
 
-def items(count: int, family: str = "day") -> list[dict[str, Any]]:
+def items(count: int, family: str = "day", revision: str = "") -> list[dict[str, Any]]:
     rng = random.Random(3)
-    drawn = [miniature.draw_item(miniature.FAMILIES[family], rng) for _ in range(count)]
-    return [record(f"c{n}", item.question, [item.answer] * 3) for n, item in enumerate(drawn)]
+    drawn = [toy_families.draw_item(toy_families.FAMILIES[family], rng) for _ in range(count)]
+    return [
+        record(f"c{n}", item.question, [item.answer] * 3, revision=revision)
+        for n, item in enumerate(drawn)
+    ]
 
 
 def split(inputs: dict[str, Any], name: str) -> dict[str, Any]:
@@ -95,7 +100,8 @@ def split(inputs: dict[str, Any], name: str) -> dict[str, Any]:
 def test_every_candidate_ends_in_exactly_one_place_and_reruns_are_identical(
     tmp_path: Path, inputs: dict[str, Any]
 ) -> None:
-    lines: list[Any] = items(60)
+    revision = read_oracle(inputs["data"].path).revisions["mini_day"]
+    lines: list[Any] = items(60, revision=revision)
     question = lines[0]["question"]
     leak, copy = split(inputs, "test"), split(inputs, "train")
     lines += [
@@ -270,6 +276,16 @@ def test_each_item_takes_one_rendering_by_its_id(tmp_path: Path) -> None:
 def _candidates(folder: Path, records: list[dict[str, Any]]) -> list[Any]:
     write_jsonl(folder / "some.jsonl", records)
     return list(read_candidates(folder / "some.jsonl"))
+
+
+def test_an_own_task_named_like_a_toy_task_is_not_measured(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    own = filter_candidates(tmp_path, inputs, items(20, revision="0123456789ab"))
+    assert own["curated"] and own["truth_by_task"] == {}
+    revision = read_oracle(inputs["data"].path).revisions["mini_day"]
+    toy = filter_candidates(tmp_path, inputs, items(20, revision=revision), out="two")
+    assert toy["truth_by_task"]["mini_day"]["curated"] == toy["curated"] == own["curated"]
 
 
 def test_survivors_come_back_as_they_were(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from tests.support.generation import (
     seeds_section,
 )
 from tests.support.paths import SHARED
-from tsqa import seeds
 from tsqa.errors import DataError, LeakError
 from tsqa.recipe import EvalSection, SeedsSection
+from tsqa.seeds import stage as seeds
 from tsqa.seeds.prompt_fields import (
     BLANK,
     bare_question,
@@ -33,6 +33,8 @@ from tsqa.seeds.prompt_fields import (
 from tsqa.seeds.sources import load_split
 from tsqa.store.artifact import Artifact, read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
+from tsqa.tasks import toy_families
+from tsqa.tasks.oracle import read_oracle
 
 REAL = SHARED / "data" / "tasks"
 
@@ -97,8 +99,10 @@ def test_seeds_hold_the_texts_of_question_and_answer(data: Artifact, tmp_path: P
     summary = seeds.run(context)
     found = list(read_jsonl(tmp_path / "seeds.jsonl"))
     assert summary["seeds"] == len(found) == 30
+    oracle = read_oracle(data.path)
     for seed in found:
-        assert miniature.true_answer(seed["task"], seed["question"]) == seed["answer"]
+        assert oracle.knows(seed["task"], seed["revision"])
+        assert toy_families.true_answer(seed["task"], seed["question"]) == seed["answer"]
         assert seed["kind"] == ("number" if seed["answer"].isdigit() else "choice")
         assert seed["explanation"]
 

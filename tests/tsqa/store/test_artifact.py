@@ -60,7 +60,7 @@ def test_a_failure_before_commit_leaves_nothing_done_and_keeps_the_work(tmp_path
 HOLD = """
 import sys, time
 from pathlib import Path
-from tsqa.artifact import Store
+from tsqa.store.artifact import Store
 with Store(Path(sys.argv[1])).working_directory("stage", "f") as partial:
     (partial / "work").write_text("half")
     print("held", flush=True)

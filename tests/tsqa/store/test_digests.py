@@ -131,7 +131,7 @@ def test_a_damaged_memory_costs_time_and_nothing_else(
 APPEND = """
 import sys
 from pathlib import Path
-from tsqa import digests
+from tsqa.store import digests
 digests._SETTLED_NS = -(10**18)
 known = digests.Digests()
 known.remember_below(Path(sys.argv[1]))
