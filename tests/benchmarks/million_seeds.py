@@ -39,7 +39,7 @@ from tsqa.tasks import toy as miniature
 from tsqa.tasks import toy_families
 from tsqa.teachers import Completion, Request
 
-STAGES = ("seeds", "generate", "filter")
+STAGES = ("benchmarks", "seeds", "generate", "filter")
 _WORDS = [f"{a}{b}" for a in "bcdfglmnprst" for b in ("ale", "ind", "ost", "urn", "elt", "amp")]
 
 
@@ -113,6 +113,10 @@ def run_stage(stage: str, folder: Path, count: int, pipe: Any) -> None:
 
 
 def _function(stage: str) -> Any:
+    if stage == "benchmarks":
+        from tsqa.seeds import benchmarks
+
+        return benchmarks.run
     if stage == "seeds":
         from tsqa.seeds import stage as seeds
 

@@ -6,7 +6,6 @@ from tsqa.hub.identify import identify_data, identify_model, model_config
 from tsqa.recipe import ModelSection, Recipe, SourceSection, needed, stream_check
 from tsqa.store.identity import Json
 from tsqa.store.stage import Stage
-from tsqa.tasks.identity import evaluated_config
 
 
 def student_of(recipe: Recipe) -> dict[str, ModelSection]:
@@ -24,7 +23,6 @@ def _config(recipe: Recipe) -> dict[str, Json]:
             name: _source_config(source, f"mixture.sources.{name}.path")
             for name, source in sources.items()
         },
-        "evaluated": evaluated_config(recipe) if check else None,
         "decontaminate": check.data_config() if check else None,
         "sequence_length": needed(recipe.train, "train").sequence_length,
     }
@@ -50,12 +48,16 @@ def _source_config(source: SourceSection, key: str) -> dict[str, Json]:
     return config
 
 
+def _inputs(recipe: Recipe) -> tuple[str, ...]:
+    return ("data", "filter", "benchmarks") if stream_check(recipe) else ("data", "filter")
+
+
 TOKENIZE = Stage(
     "tokenize",
-    3,
+    4,
     _config,
     "train.data.tokenize",
-    inputs=("data", "filter"),
+    inputs=_inputs,
     models=student_of,
     reads_throughout=True,
 )

@@ -31,5 +31,11 @@ def _config(recipe: Recipe) -> dict[str, Json]:
 
 
 TRAIN = Stage(
-    "train", 2, _config, None, inputs=("data", "tokenize"), models=student_of, paced_by="model"
+    "train",
+    2,
+    _config,
+    None,
+    inputs=lambda recipe: ("data", "tokenize"),
+    models=student_of,
+    paced_by="model",
 )

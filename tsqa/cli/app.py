@@ -408,6 +408,7 @@ def _stage_command(name: str, stage: str, what: str, group: typer.Typer = app) -
 
 
 _stage_command("data", "data", "Build the recipe's own data, and stop there.")
+_stage_command("benchmarks", "benchmarks", "Render the documents of the evaluated tasks once.")
 _stage_command("run", "seeds", "Read training splits into seeds: `tsqa seeds RECIPE`.", seeds_app)
 _stage_command("generate", "generate", "Have the teacher write questions and voted answers.")
 _stage_command("filter", "filter", "Verify, deduplicate and decontaminate the candidates.")

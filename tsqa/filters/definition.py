@@ -8,7 +8,6 @@ from tsqa.prompts import Role, load_prompts
 from tsqa.recipe import ModelSection, Recipe, needed
 from tsqa.store.identity import Json
 from tsqa.store.stage import Stage
-from tsqa.tasks.identity import evaluated_config
 from tsqa.teachers.config import teacher_config, teachers_of
 
 
@@ -21,7 +20,6 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         "renderings": [
             _identify_prompts(name, "document", "filter.renderings") for name in section.renderings
         ],
-        "evaluated": evaluated_config(recipe),
     }
     if section.judge:
         config["judge"] = {
@@ -58,10 +56,10 @@ def _models(recipe: Recipe) -> dict[str, ModelSection]:
 
 FILTER = Stage(
     "filter",
-    3,
+    4,
     _config,
     "tsqa.filters.stage",
-    inputs=("seeds", "generate", "data"),
+    inputs=lambda recipe: ("benchmarks", "seeds", "generate", "data"),
     wanted=lambda recipe: bool(recipe.seeds and recipe.generate and recipe.filter),
     models=_models,
 )

@@ -24,7 +24,6 @@ from tsqa.dataset.card import write_card
 from tsqa.dataset.files import DatasetWriter, read_curated
 from tsqa.dataset.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
-from tsqa.decontaminate.load import load_evaluated
 from tsqa.dedup.minhash import find_duplicates
 from tsqa.dedup.semantic import load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
@@ -41,8 +40,9 @@ from tsqa.prompts import load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
 from tsqa.records.candidate import Candidate, Verdict
 from tsqa.records.seed_index import SeedIndex
+from tsqa.records.training_keys import read_training_keys
 from tsqa.sandbox.code import code_boundary
-from tsqa.seeds.sources import training_documents
+from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
 from tsqa.tasks.oracle import read_oracle
 from tsqa.teachers.client import open_asker
@@ -66,7 +66,7 @@ def run(context: StageContext) -> dict[str, Any]:
     if section.code:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
     renderer = Renderer(section.renderings)
-    evaluated = load_evaluated(context)
+    evaluated = list(read_evaluated(context))
     index = EvaluatedIndex(evaluated, section.decontaminate)
     ledger: list[dict[str, Any]] = []
     scratch = context.out / "scratch"
@@ -119,7 +119,8 @@ def run(context: StageContext) -> dict[str, Any]:
 
 def passing_steps(context: StageContext, section: FilterSection, seeds: SeedIndex) -> list[Step]:
     """The steps that look at one candidate at a time, in their order."""
-    copies = CopyCheck(training_documents(context), seeds, section.copy_similarity)
+    training = read_training_keys(context.inputs["seeds"].path)
+    copies = CopyCheck(training, seeds, section.copy_similarity)
     steps = [
         check_each("refusal", checks.check_refusal),
         check_each("format", checks.check_format),

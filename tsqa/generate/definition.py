@@ -34,7 +34,7 @@ GENERATE = Stage(
     3,
     _config,
     "tsqa.generate.stage",
-    inputs=("seeds", "data"),
+    inputs=lambda recipe: ("seeds", "data"),
     wanted=lambda recipe: recipe.seeds is not None and recipe.generate is not None,
     models=_models,
     paced_by="teacher",

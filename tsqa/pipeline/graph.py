@@ -83,7 +83,7 @@ class _Graph:
     def __init__(self, recipe: Recipe, origin: Path, ancestors: tuple[Path, ...]) -> None:
         self.nodes: list[Node] = []
         self._recipe, self._origin, self._ancestors = recipe, origin, ancestors
-        self._datasets: dict[str, dict[str, Node]] = {}
+        self._datasets: dict[tuple[str, ...], dict[str, Node]] = {}
         self._trained: dict[str, Node] = {}
 
     def add(
@@ -102,7 +102,9 @@ class _Graph:
         self, stage: Stage, recipe: Recipe, made: Mapping[str, Node], arm: str | None = None
     ) -> Node:
         """Add a stage that reads the inputs and trained models that its definition names."""
-        inputs: dict[Role, Node] = {role: made[role] for role in stage.inputs if role in made}
+        inputs: dict[Role, Node] = {
+            role: made[role] for role in stage.inputs(recipe) if role in made
+        }
         for role, model in stage.models(recipe).items():
             trained = self.add_trained(model)
             if trained is not None:
@@ -111,13 +113,13 @@ class _Graph:
 
     def add_dataset(self, recipe: Recipe) -> dict[str, Node]:
         """Stage -> node, up to the dataset; the same nodes for arms with equal settings."""
-        key = recipe.model_dump_json(exclude=set(_AFTER_DATASET))
+        stages = [stage for stage in DATASET_STAGES if stage.wanted(recipe)]
+        settings = recipe.model_dump_json(exclude=set(_AFTER_DATASET))
+        key = (settings, *(stage.name for stage in stages))
         if key not in self._datasets:
-            made: dict[str, Node] = {}
-            for stage in DATASET_STAGES:
-                if stage.wanted(recipe):
-                    made[stage.name] = self.add_declared(stage, recipe, made)
-            self._datasets[key] = made
+            made = self._datasets[key] = {}
+            for stage in stages:
+                made[stage.name] = self.add_declared(stage, recipe, made)
         return self._datasets[key]
 
     def add_trained(self, model: ModelSection) -> Node | None:

@@ -8,9 +8,9 @@ from train.data.definition import TOKENIZE
 from train.trainer.definition import TRAIN
 from tsqa.filters.definition import FILTER
 from tsqa.generate.definition import GENERATE
-from tsqa.seeds.definition import SEEDS
+from tsqa.seeds.definition import BENCHMARKS, SEEDS
 from tsqa.tasks.definition import DATA
 
-DATASET_STAGES = (DATA, SEEDS, GENERATE, FILTER)
+DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GENERATE, FILTER)
 """Made once for all arms whose settings of these are equal."""
 STAGES = (*DATASET_STAGES, TOKENIZE, TRAIN, EVALUATE, COMPARE)

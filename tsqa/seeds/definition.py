@@ -1,4 +1,4 @@
-"""The stage `seeds`: training splits and own datasets -> seeds."""
+"""The stages `benchmarks`, evaluated splits -> documents, and `seeds`, training splits -> seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tsqa.hub.identify import identify
 from tsqa.hub.pins import PINS
-from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed
+from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.store.identity import Json, file_identity
 from tsqa.store.stage import Stage
 from tsqa.tasks.identity import evaluated_config, identify_tasks
@@ -14,7 +14,7 @@ from tsqa.tasks.identity import evaluated_config, identify_tasks
 _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
 
 
-def _config(recipe: Recipe) -> dict[str, Json]:
+def _seeds_config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.seeds, "seeds")
     return {
         **section.data_config(),
@@ -24,7 +24,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
             for dataset in section.datasets
         ],
         "taxonomy": [file_identity(_TAXONOMY), identify(section.taxonomy)],
-        "evaluated": evaluated_config(recipe),
+        "evaluated": evaluated_config(recipe),  # it refuses evaluated splits by their names
     }
 
 
@@ -35,12 +35,25 @@ def _identify_dataset(section: DatasetSection) -> Json:
     return found
 
 
+def _needs_benchmarks(recipe: Recipe) -> bool:
+    return recipe.eval is not None and bool(recipe.seeds or stream_check(recipe))
+
+
+BENCHMARKS = Stage(
+    "benchmarks",
+    1,
+    evaluated_config,
+    "tsqa.seeds.benchmarks",
+    inputs=lambda recipe: ("data",),
+    wanted=_needs_benchmarks,
+    reads_throughout=True,
+)
 SEEDS = Stage(
     "seeds",
-    3,
-    _config,
+    4,
+    _seeds_config,
     "tsqa.seeds.stage",
-    inputs=("data",),
+    inputs=lambda recipe: ("data", "benchmarks"),
     wanted=lambda recipe: recipe.seeds is not None,
     reads_throughout=True,
 )

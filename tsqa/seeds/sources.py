@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -225,39 +224,29 @@ def task_names(context: StageContext, section: SeedsSection) -> list[str]:
     return task_library(context.task_folder(section)).expand(section.tasks)
 
 
-def training_documents(context: StageContext) -> Iterator[Seed]:
-    """Every usable document of every source, chosen as a seed or not, as a stream."""
-    for source in open_sources(context, {}):
-        for document in source.documents():
-            if isinstance(document, Seed):
-                yield document
-
-
 def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
     """All usable documents of a task's training split, or (`test`) all that are scored.
 
     A scored document that cannot be read whole is there with what could be read.
     """
     if split == "test":
-        return list(_load_evaluated(task_name, include))
+        return _load_evaluated(task_name, include)
     source = TaskSource(task_name, include, load_taxonomy(), {})
     source.check()
     return [document for document in source.documents() if isinstance(document, Seed)]
 
 
-@lru_cache(maxsize=256)
-def _load_evaluated(task_name: str, include: Path | None) -> tuple[Seed, ...]:
-    """Rendering costs about 1 ms a document, and several stages of one process ask for it."""
+def _load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
     library = task_library(include)
     config = library.config(task_name)
     if evaluated_split(config) is None and "class" not in config:
-        return ()
+        return []
     split = library.open_split(task_name, "test")
     origin = _task_origin(task_name, library, load_taxonomy(), split, "test")
-    return tuple(
+    return [
         make_evaluated(_render_leniently(split, document), origin, f"{task_name}-{number}", number)
         for number, document in enumerate(split)
-    )
+    ]
 
 
 def render_document(split: TaskSplit, document: dict[str, Any]) -> Reading:

@@ -5,7 +5,7 @@ Each stage is defined in its own room, in `definition.py`; `tsqa.pipeline.stages
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ from tsqa.store.roles import Role
 from tsqa.store.tracking import Tracker
 
 
-def _no_models(recipe: Recipe) -> dict[str, ModelSection]:
+def _no_inputs(recipe: Recipe) -> Sequence[str]:
+    return ()
+
+
+def _no_models(recipe: Recipe) -> Mapping[str, ModelSection]:
     return {}
 
 
@@ -37,7 +41,7 @@ class Stage:
     module: str | None
     """It holds `run(context) -> summary`, and is imported when the stage runs. None: training, a
     job of several processes."""
-    inputs: tuple[str, ...] = ()
+    inputs: Callable[[Recipe], Sequence[str]] = _no_inputs
     """Names of the stages that it reads, where the recipe has them."""
     wanted: Callable[[Recipe], bool] = bool
     """Whether a recipe has this stage; asked of the stages that make a dataset."""

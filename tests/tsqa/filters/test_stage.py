@@ -7,7 +7,6 @@ import random
 import tracemalloc
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.support.generation import (
     generate_section,
     make_context,
     seeds_section,
+    with_benchmarks,
 )
 from tsqa.dataset.files import read_curated, read_rejected
 from tsqa.dataset.render import Renderer
@@ -31,7 +31,7 @@ from tsqa.filters.stage import run
 from tsqa.filters.statistics import DistinctNgrams, Measures
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import FilterSection, ModelSection, TeacherSection
-from tsqa.seeds.sources import training_documents
+from tsqa.seeds import stage as seeds
 from tsqa.store.artifact import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
 from tsqa.tasks import toy_families
@@ -52,9 +52,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     partial = folder / "data.partial"
     miniature.run(make_context(partial, {}, data=data_section(train_per_family=20)))
     partial.rename(folder / "data")
-    found = {"data": artifact(folder / "data")}
-    context = make_context(folder / "seeds", found, seeds=seeds_section())
-    write_jsonl(context.out / "seeds.jsonl", map(asdict, training_documents(context)))
+    data = {"data": artifact(folder / "data")}
+    found = with_benchmarks(folder / "benchmarks", data, eval_section())
+    seeds.run(make_context(folder / "seeds", found, seeds=seeds_section(), eval=eval_section()))
     return found | {"seeds": artifact(folder / "seeds")}
 
 

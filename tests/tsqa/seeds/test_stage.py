@@ -17,6 +17,7 @@ from tests.support.generation import (
     eval_section,
     make_context,
     seeds_section,
+    with_benchmarks,
 )
 from tests.support.paths import SHARED
 from tsqa.errors import DataError, LeakError
@@ -83,20 +84,16 @@ def files(folder: Path, name: str, **stems: str) -> dict[str, Any]:
 def run_seeds(
     tmp_path: Path, tasks: list[str], evaluated: list[str], **changes: Any
 ) -> dict[str, Any]:
-    context = make_context(
-        tmp_path / "out",
-        {},
-        seeds=SeedsSection(tasks=tasks, include=str(tmp_path), **changes),
-        eval=EvalSection(tasks=evaluated, include=str(tmp_path)) if evaluated else None,
-    )
-    return seeds.run(context)
+    scored = EvalSection(tasks=evaluated, include=str(tmp_path)) if evaluated else None
+    inputs = with_benchmarks(tmp_path / "benchmarks", {}, scored) if scored else {}
+    section = SeedsSection(tasks=tasks, include=str(tmp_path), **changes)
+    return seeds.run(make_context(tmp_path / "out", inputs, seeds=section, eval=scored))
 
 
 def test_seeds_hold_the_texts_of_question_and_answer(data: Artifact, tmp_path: Path) -> None:
-    context = make_context(
-        tmp_path, {"data": data}, seeds=seeds_section(max_per_task=5), eval=eval_section()
-    )
-    summary = seeds.run(context)
+    inputs = with_benchmarks(tmp_path / "benchmarks", {"data": data}, eval_section())
+    section = seeds_section(max_per_task=5)
+    summary = seeds.run(make_context(tmp_path, inputs, seeds=section, eval=eval_section()))
     found = list(read_jsonl(tmp_path / "seeds.jsonl"))
     assert summary["seeds"] == len(found) == 30
     oracle = read_oracle(data.path)
@@ -108,9 +105,10 @@ def test_seeds_hold_the_texts_of_question_and_answer(data: Artifact, tmp_path: P
 
 
 def test_the_choice_of_seeds_repeats_byte_for_byte(data: Artifact, tmp_path: Path) -> None:
+    inputs = with_benchmarks(tmp_path / "benchmarks", {"data": data}, eval_section())
     for name in ("a", "b"):
         sections = {"seeds": seeds_section(max_per_task=5), "eval": eval_section()}
-        seeds.run(make_context(tmp_path / name, {"data": data}, **sections))
+        seeds.run(make_context(tmp_path / name, inputs, **sections))
     first, second = ((tmp_path / n / "seeds.jsonl").read_bytes() for n in ("a", "b"))
     assert first == second
 
