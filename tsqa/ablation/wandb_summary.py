@@ -62,7 +62,7 @@ def log_ablation(
     tracker.finish(failed=bool(failed))
 
 
-def result_rows(deltas: Mapping[str, Any]) -> Iterator[list[Any]]:
+def result_rows(deltas: Mapping[str, Any]) -> Iterator[list[object]]:
     """Condition, seed (None for the base), task, score; one for each seed."""
     for condition, scores in deltas["scores"].items():
         by_seed = deltas.get("scores_by_seed", {}).get(condition) or {"": scores}
@@ -71,11 +71,11 @@ def result_rows(deltas: Mapping[str, Any]) -> Iterator[list[Any]]:
                 yield [condition, int(seed) if seed.lstrip("-").isdigit() else None, task, score]
 
 
-def ablation_summary(deltas: Mapping[str, Any], failed: Mapping[str, str]) -> dict[str, Any]:
+def ablation_summary(deltas: Mapping[str, Any], failed: Mapping[str, str]) -> dict[str, object]:
     """`macro/<condition>`, `delta/<condition>` and the words."""
     from eval.statistics import stats
 
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         f"macro/{condition}": scores[stats.MACRO] for condition, scores in deltas["scores"].items()
     }
     for row in deltas["rows"]:

@@ -160,7 +160,7 @@ class Pipeline:
             directory=Path(self.recipe.runs),
         )
 
-    def _arm_config(self, node: Node) -> dict[str, Any]:
+    def _arm_config(self, node: Node) -> dict[str, object]:
         """What varies, under the same keys for all arms, so that runs can be grouped by it."""
         arm = self.arms.get(node.arm or node.variant)
         if arm is None or node.recipe.name != self.recipe.name:

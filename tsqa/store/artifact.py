@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Artifact:
         return summary
 
 
-def fingerprint_of(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def fingerprint_of(stage: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> str:
     """Hash what decides the data: the stage, its data-relevant config, its inputs' fingerprints.
 
     `config` must be plain JSON; anything else raises TypeError rather than hash unstably.
@@ -60,7 +60,7 @@ def fingerprint_of(stage: str, config: Mapping[str, Any], inputs: Mapping[str, s
     return hashlib.sha256(payload.encode()).hexdigest()[:16]
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON atomically: temporary name, fsync, rename."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as handle:
@@ -104,7 +104,7 @@ def read_numbered_jsonl(
             raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
 
 
-def write_jsonl(path: Path, records: Any) -> int:
+def write_jsonl(path: Path, records: Iterable[object]) -> int:
     """Write records to a new JSONL file atomically; return how many."""
     temporary = path.with_name(path.name + ".tmp")
     count = 0
@@ -202,9 +202,9 @@ class Store:
         partial: Path,
         stage: str,
         fingerprint: str,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         inputs: Mapping[str, str],
-        summary: Mapping[str, Any],
+        summary: Mapping[str, object],
     ) -> Artifact:
         """Turn a working directory into the artifact: hashes, manifest, fsync of each, rename."""
         for left in partial.rglob("*.tmp"):  # of a kill between a write and its rename
@@ -234,7 +234,9 @@ class Store:
         shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)
 
 
-def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differing_keys(
+    old: Mapping[str, object], new: Mapping[str, object], prefix: str = ""
+) -> list[str]:
     """Name the leaves at which two configs differ, as `key: old -> new`."""
     lines = []
     for key in sorted({*old, *new}):

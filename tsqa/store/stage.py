@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tsqa.errors import DataError
 from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
@@ -62,7 +61,7 @@ class StageContext:
     out: Path
     """A `.partial` directory: what a killed run left in it is still there."""
     tracker: Tracker
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     """What decides the stage's data, as its manifest will say."""
 
     def resolve(self, path: str) -> Path:

@@ -38,7 +38,7 @@ class Tracker:
         stage: str,
         arm: str | None,
         fingerprint: str,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         directory: Path,
     ) -> None:
         self._run: Any = None
@@ -126,11 +126,11 @@ class Tracker:
             directory=Path(),
         )
 
-    def log(self, metrics: Mapping[str, Any]) -> None:
+    def log(self, metrics: Mapping[str, object]) -> None:
         """Log scalars; put `train/tokens` among them for the x-axis of training curves."""
         self._try(lambda run: run.log(dict(metrics)))
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         def send(run: Any) -> None:
             import wandb
 
@@ -138,7 +138,7 @@ class Tracker:
 
         self._try(send)
 
-    def plot(self, name: str, figure: Mapping[str, Any]) -> None:
+    def plot(self, name: str, figure: Mapping[str, object]) -> None:
         """Log a plotly figure, given as its JSON."""
 
         def send(run: Any) -> None:
@@ -159,7 +159,7 @@ class Tracker:
 
         self._try(send)
 
-    def summary(self, values: Mapping[str, Any]) -> None:
+    def summary(self, values: Mapping[str, object]) -> None:
         self._try(lambda run: run.summary.update(dict(values)))
 
     def artifact(self, path: Path, kind: str, fingerprint: str, inputs: Mapping[str, str]) -> None:

@@ -13,13 +13,13 @@ import random
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tsqa.errors import DataError
 from tsqa.recipe import DataSection, needed
 from tsqa.store.artifact import write_jsonl
+from tsqa.store.identity import Json
 from tsqa.store.stage import StageContext
 from tsqa.tasks.oracle import write_oracle
 from tsqa.tasks.toy_families import FAMILIES, PREFIX, Family, Item, draw_item
@@ -30,7 +30,7 @@ _MIN_DOC_CHARS = 60
 _BLOCKS_PER_DOCUMENT = 4
 
 
-def run(context: StageContext) -> dict[str, Any]:
+def run(context: StageContext) -> dict[str, Json]:
     """Write docs.jsonl, teacher.jsonl, tasks/*.yaml, tasks/data/*.jsonl and the oracle."""
     section = needed(context.recipe.data, "data")
     final = Path(str(context.out.absolute()).removesuffix(".partial"))
@@ -103,9 +103,9 @@ def _draw_new(family: Family, rng: random.Random, taken: set[str]) -> Item:
     )
 
 
-def _rows(items: list[Item]) -> Iterator[dict[str, Any]]:
+def _rows(items: list[Item]) -> Iterator[dict[str, Json]]:
     for item in items:
-        row: dict[str, Any] = {
+        row: dict[str, Json] = {
             "question": item.question,
             "answer": item.answer,
             "explanation": item.explanation,
@@ -115,9 +115,9 @@ def _rows(items: list[Item]) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _task_config(family: Family, data: Path) -> dict[str, Any]:
+def _task_config(family: Family, data: Path) -> dict[str, Json]:
     name = PREFIX + family.name
-    config: dict[str, Any] = {
+    config: dict[str, Json] = {
         "task": name,
         "dataset_path": "json",
         "dataset_kwargs": {
