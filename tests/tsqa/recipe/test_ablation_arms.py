@@ -46,7 +46,8 @@ def test_arms_that_differ_in_their_ratio_share_all_that_comes_before_training(
         control={"mixture.synthetic": 0},
     )
     assert Counter(node.stage for node in nodes) == {
-        **dict.fromkeys(("data", "seeds", "generate", "filter", "tokenize", "compare"), 1),
+        **dict.fromkeys(("data", "benchmarks", "seeds", "generate", "filter"), 1),
+        **dict.fromkeys(("tokenize", "compare"), 1),
         "train": 15,
         "evaluate": 16,
     }
