@@ -149,8 +149,10 @@ def test_a_training_split_evaluated_by_another_task_is_refused(tmp_path: Path) -
 def test_leaks_are_refused_before_any_data_is_read(tmp_path: Path) -> None:
     write_task(tmp_path, "same", test_split="train")
     (tmp_path / "same.train.jsonl").unlink()
-    with pytest.raises(LeakError):
-        run_seeds(tmp_path, ["same"], ["same"])
+    section = SeedsSection(tasks=["same"], include=str(tmp_path))
+    scored = EvalSection(tasks=["same"], include=str(tmp_path))
+    with pytest.raises(LeakError):  # and without the rendered documents of `benchmarks`
+        seeds.run(make_context(tmp_path / "out", {}, seeds=section, eval=scored))
 
 
 def test_a_training_document_of_an_evaluated_split_is_dropped_and_counted(tmp_path: Path) -> None:
