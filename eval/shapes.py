@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
-from tsqa.store.readers import Object
+from tsqa.store.own_files import Object
 
 DOCUMENT_TYPES: dict[str, pa.DataType] = {
     "task": pa.string(),

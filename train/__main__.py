@@ -13,7 +13,7 @@ from tsqa.store.process import die_with_parent
 
 
 def main() -> int:
-    """Train one arm; 0 when its artifact exists, 75 when SIGTERM ended it after a save."""
+    """Train one arm; return 0 when its artifact exists, 75 if SIGTERM ended it after a save."""
     parser = argparse.ArgumentParser(prog="train", description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
@@ -80,7 +80,7 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
 def _leave(code: int) -> NoReturn:
     """End at once: gloo's threads abort an orderly shutdown now and then (seen: SIGABRT).
 
-    All is written and tracked by then; the system closes what is open.
+    Everything is written and tracked by then; the system closes open files.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,7 +1,7 @@
 """Progress bars on stderr, so that stdout stays machine-readable.
 
-Promises: no text is read as markup, whatever is printed, shown in a table or beside a bar: data
-and error texts hold brackets. Styles are given as `rich.text.Text`.
+Guarantees: no text is read as markup, whether printed, in a table or next to a bar: data and error
+texts hold brackets. Styles are passed as `rich.text.Text`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tsqa.printable import PrintableConsole
 
 
 def make_console(**options: Any) -> Console:
-    """A console that prints texts as they are, and what is no visible character by its code."""
+    """A console that prints text unchanged, and invisible characters as their codes."""
     return PrintableConsole(markup=False, emoji=False, highlight=False, **options)
 
 

@@ -64,9 +64,15 @@ class CheckpointError(TsqaError):
     """A checkpoint is incomplete, damaged, or belongs to another plan."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, at most 300 characters; its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def os_error_cause(error: OSError) -> tuple[str, str]:
     """What the system says is wrong, with the file that it names, and the fix (or nothing)."""
-    told = error.strerror or str(error) or type(error).__name__
-    cause, fix = _CAUSES.get(error.errno or 0, (told, ""))
+    said = error.strerror or str(error) or type(error).__name__
+    cause, fix = _CAUSES.get(error.errno or 0, (said, ""))
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     return (f"{files}: {cause}" if files else cause), fix

@@ -1,6 +1,6 @@
 """What a name may be, and the one way in which a name becomes the name of a file.
 
-Promises: a name that passed a check here is one line of printable text, never a path out of a
+Guarantees: a name that passed a check here is one line of printable text, never a path out of a
 folder and never a word that means something else; two names are two files, also where a file
 system takes `A` and `a` for one.
 """
@@ -21,9 +21,9 @@ _OURS = frozenset(
     {"manifest", "parts", "permuted", "scratch", "shards", "sources", "tokenizer"}
     | {"aux", "con", "nul", "prn"}
 )
-"""What stages call files of their own beside those of names (and Windows devices)."""
+"""Names that stages use for files next to those of sources and tasks (and Windows devices)."""
 _LONGEST_MADE = 10_000
-"""Of a name that is made of settings; it is cut nowhere."""
+"""Characters of a name composed of settings; it is never cut."""
 _ROW = re.compile(r"macro(:.*)?", re.DOTALL)
 _SEED = re.compile(r",seed=-?\d+$")
 _TYPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -34,7 +34,7 @@ _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def file_name(name: str) -> str:
-    """A file name for any name; another one for another name.
+    """A file name for any name; different names give different file names.
 
     Lower-case letters, digits and `._-` stay; all else is `%` and the hexadecimal digits of its
     bytes, as are a first `.` or `-`, a last `.`, and the first letter of a file of ours. What is
@@ -59,7 +59,7 @@ def file_name(name: str) -> str:
 
 
 def name_problem(name: str, banned: Collection[str] = (), longest: int = LONGEST) -> str:
-    """Why a text is no name; empty where it is one. `banned`: what it may not hold."""
+    """Why a text is not a valid name; empty if it is. `banned`: what it must not contain."""
     if not name.strip():
         return "a name is empty"
     if len(name) > longest:
@@ -76,21 +76,21 @@ def name_problem(name: str, banned: Collection[str] = (), longest: int = LONGEST
 
 
 def source_problem(name: str) -> str:
-    """Why a source of the mixture may not be called so: its key is `mixture.<name>`."""
+    """Why a source of the mixture cannot have this name: its key is `mixture.<name>`."""
     if ".." in name.split("/") or "." in name.split("/"):
         return "a name is no path"
     return name_problem(name, ("@", " - ", ",", "=", "[", "]", "{", "}", "$", "\\"))
 
 
 def task_problem(name: str) -> str:
-    """Why a task, or a named macro average, may not be called so: it is a row of the table."""
+    """Why a task, or a named macro average, cannot have this name: it is a row of the table."""
     if _ROW.fullmatch(name):
-        return "`macro` and what begins with `macro:` are rows of the table of their own"
+        return "`macro` and what begins with `macro:` are reserved for rows of the table"
     return name_problem(name)
 
 
 def arm_problem(name: str, given: bool) -> str:
-    """Why an arm may not be called so; `given`: by `name`, and not by what it sets."""
+    """Why an arm cannot have this name; `given`: set by `name`, not derived from the settings."""
     if name.casefold() in ("base", "compare"):
         return f"`{name}` is the name of something else: choose another"
     if _SEED.search(name):
@@ -101,7 +101,7 @@ def arm_problem(name: str, given: bool) -> str:
 
 
 def is_nameable(text: str) -> bool:
-    """Whether a value can be a part of an arm's name as it is."""
+    """Whether a value can be part of an arm's name unchanged."""
     if text != text.strip() or _SEED.search(f"={text}"):
         return False
     return not name_problem(f"x{text}", ("@", " - "))
@@ -109,8 +109,8 @@ def is_nameable(text: str) -> bool:
 
 def _refuse(problem: Callable[[str], str]) -> AfterValidator:
     def check(name: str) -> str:
-        if told := problem(name):
-            raise ValueError(told)
+        if found := problem(name):
+            raise ValueError(found)
         return name
 
     return AfterValidator(check)
@@ -124,7 +124,7 @@ def _plain_problem(name: str) -> str:
 
 def _recipe_problem(name: str) -> str:
     if name.casefold() in ("artifacts", "wandb"):
-        return f"the folder `{name}` beside the runs is ours; choose another name"
+        return f"the folder `{name}` next to the runs is reserved; choose another name"
     return _plain_problem(name)
 
 

@@ -1,6 +1,6 @@
-"""Files that a command writes where the user says.
+"""Files that a command writes to a path the user chose.
 
-Promises: what is there already is never replaced unasked, and that is said before any work.
+Guarantees: an existing file is never replaced unless asked, and the refusal comes before any work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def check_outputs(paths: Sequence[Path | None], force: bool) -> None:
         if not path.parent.is_dir():
             raise TsqaError(f"{path.parent}: no such folder", "make it, or correct the path")
         if path.resolve() in [other.resolve() for other in given[:number]]:
-            raise TsqaError(f"{path}: is given twice", "write each output to a file of its own")
+            raise TsqaError(f"{path}: is named twice", "write each output to a different file")
         if os.path.lexists(path) and not force:
             raise TsqaError(
                 f"{path}: is there already", "choose another name, or replace it with --force"

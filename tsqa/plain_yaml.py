@@ -1,8 +1,8 @@
 """YAML of a recipe as plain values, and the line of each.
 
-Promises: no value is read in a way that its writer may not mean (a key given twice, `010`, `1:30`);
-a document that would grow without bounds, by aliases or by nesting, is refused before it does; all
-that is wrong is a RecipeError that says where.
+Guarantees: no value is read in a way its writer may not mean (a repeated key, `010`, `1:30`); a
+document that would grow without bounds, by aliases or nesting, is refused before it does; every
+problem is a RecipeError that says where.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Document:
     lines: dict[str, int]
     """`a.b.0.c` -> the line that sets it."""
     replaced: tuple[str, ...]
-    """`a.b.` of each value that takes the place of an inherited one whole: no mapping."""
+    """`a.b.` of each value that replaces an inherited one entirely (not a mapping)."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML 1.1 without what has no place in JSON, and without numbers that can be misread."""
+    """YAML 1.1 without types that JSON lacks, and without numbers that can be misread."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML declares it
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -68,7 +68,7 @@ for _tag in ("binary", "omap", "pairs", "set", "timestamp"):
 
 
 def read_yaml(path: Path) -> Document:
-    """The mapping that a file holds; RecipeError where it is none, or cannot be read."""
+    """The mapping that a file holds; RecipeError if it does not, or cannot be read."""
     try:
         if path.is_dir():
             raise RecipeError(f"{path}: is a folder", "give the path of a YAML file")
@@ -89,7 +89,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def parse_yaml(text: str, path: Path) -> Document:
-    """The mapping that a text from a file holds; RecipeError where it is none."""
+    """The mapping in the text of a file; RecipeError if it holds none."""
     try:
         names, values = _parse(text)
     except yaml.YAMLError as error:
@@ -201,10 +201,10 @@ def _wrong(node: yaml.Node, message: str) -> yaml.YAMLError:
 
 
 def _cause(error: yaml.YAMLError) -> str:
-    """The message of an error in one line, with its place."""
+    """The message of an error on one line, with its position."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())
     place = error.problem_mark or error.context_mark
     where = f"line {place.line + 1}, column {place.column + 1}: " if place else ""
-    told = ", ".join(part for part in (error.context, error.problem, error.note) if part)
-    return where + told
+    said = ", ".join(part for part in (error.context, error.problem, error.note) if part)
+    return where + said

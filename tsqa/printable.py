@@ -1,6 +1,6 @@
 """Text of data for a terminal, a table or a spreadsheet, where it must stay text.
 
-Promises: nothing that is printed moves the cursor, changes colours, reverses the direction of
+Guarantees: nothing that is printed moves the cursor, changes colours, reverses the direction of
 writing or fails to encode; no cell of an export is taken for a formula.
 """
 

@@ -1,6 +1,6 @@
 """Keys and passwords that this process knows, kept out of every text that leaves it.
 
-Promises: a value that was registered, as it is or as URLs, JSON and headers spell it, stays in no
+Guarantees: a value that was registered, as it is or as URLs, JSON and headers spell it, stays in no
 text that passed `redact`; text of a teacher loses only values that no ordinary text holds.
 """
 
@@ -97,7 +97,7 @@ def redact(text: str) -> str:
 
 
 def redact_data(text: str) -> str:
-    """What a teacher wrote, without registered secrets; all else stays as it is."""
+    """What a teacher wrote, without registered secrets; all else is unchanged."""
     return _without(text, _known.in_data)
 
 

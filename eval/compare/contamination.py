@@ -22,8 +22,9 @@ from eval.harness.stage import DOCUMENTS
 from eval.shapes import columns_of
 from tsqa.dataset.files import read_rejected
 from tsqa.recipe import Recipe, arms_of
-from tsqa.store.artifact import Artifact, read_jsonl
-from tsqa.store.readers import read_own_table
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import read_jsonl
+from tsqa.store.own_files import read_own_table
 from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 
 _STEP = "decontamination"
@@ -46,7 +47,7 @@ def contamination(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, 
             conditions[arm.condition].append(inputs[ArmRole(name)])
     scores = {name: [_read_scores(a) for a in several] for name, several in conditions.items()}
     checked, touched = _gather(inputs)
-    summaries = [artifact.manifest.get("summary", {}) for artifact in inputs.values()]
+    summaries = [artifact.summary for artifact in inputs.values()]
     leaks = [leak for summary in summaries for leak in summary.get("allowed_leaks", [])]
     report: dict[str, dict[str, Any]] = {}
     for one in chain.from_iterable(scores.values()):
@@ -79,7 +80,7 @@ def _gather(inputs: Mapping[Role, Artifact]) -> tuple[list[str], dict[str, set[i
         if stage == "filter":
             checked["candidates"] = None
             found = _matches_of_filter(artifact)
-        elif stage == "tokenize" and artifact.manifest["config"].get("decontaminate"):
+        elif stage == "tokenize" and artifact.manifest.config.get("decontaminate"):
             checked["sources"] = None
             found = _matches_of_sources(artifact)
         else:

@@ -20,7 +20,7 @@ from eval.shapes import columns_of
 from eval.statistics import stats
 from tsqa.errors import DataError
 from tsqa.store.artifact import Artifact
-from tsqa.store.readers import read_own_table
+from tsqa.store.own_files import read_own_table
 
 PER_COMPARISON = 200
 PER_PAGE = 3000

@@ -19,7 +19,7 @@ from tsqa.errors import DataError
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
-from tsqa.store.readers import Stages, read_own
+from tsqa.store.own_files import Stages, read_own
 from tsqa.store.roles import BASE, ArmRole, parse_label, parse_role
 
 WANDB = "wandb:"
@@ -179,7 +179,7 @@ def _of_recipe(folder: Path) -> Iterator[Found]:
     stages = _stages(folder)
     compared = store.find("compare", stages["compare"]) if "compare" in stages else None
     own: dict[str, str] = {}
-    for text, fingerprint in (compared.manifest["inputs"] if compared else {}).items():
+    for text, fingerprint in (compared.manifest.inputs if compared else {}).items():
         role = parse_role(text)
         if role == BASE or isinstance(role, ArmRole):
             own[role.arm if isinstance(role, ArmRole) else BASE] = fingerprint
@@ -311,12 +311,12 @@ def _describe(store: Store, fingerprint: str, name: str) -> Found:
     artifact = store.find("evaluate", fingerprint)
     if artifact is None:
         return _gap(name, f"its evaluation {fingerprint} is not in {store.root}")
-    trained = artifact.manifest["inputs"].get("model")
+    trained = artifact.manifest.inputs.get("model")
     model = store.find("train", trained) if trained else None
     if name == BASE:
         return Found(name, name, None, artifact, None)
     condition = _SEED.sub("", name)
-    seed = model.manifest["config"].get("seed") if model else _seed_of(name)
+    seed = model.manifest.config.get("seed") if model else _seed_of(name)
     tokens = model.summary.get("tokens") if model else None
     return Found(name, condition, seed, artifact, tokens)
 

@@ -13,7 +13,7 @@ from eval.harness.stage import DOCUMENTS, RESULTS
 from eval.shapes import Results, columns_of
 from eval.statistics.paired import Key, Scored
 from tsqa.store.artifact import Artifact
-from tsqa.store.readers import damaged, read_own, read_own_table
+from tsqa.store.own_files import damaged, read_own, read_own_table
 
 
 @dataclass(frozen=True)

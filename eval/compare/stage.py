@@ -25,8 +25,9 @@ from eval.statistics import crossed, stats
 from eval.statistics.paired import compare_models
 from tsqa.errors import DataError
 from tsqa.recipe import arms_of, control_of, needed
-from tsqa.store.artifact import Artifact, write_json
-from tsqa.store.readers import read_own
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 from tsqa.store.roles import BASE, ArmRole
 from tsqa.store.stage import StageContext
 

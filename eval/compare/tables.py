@@ -22,7 +22,7 @@ from rich.text import Text
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
 STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}

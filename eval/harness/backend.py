@@ -7,7 +7,6 @@ do it within the boundary of this machine.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -19,7 +18,6 @@ import lm_eval.api.task
 import lm_eval.evaluator
 import torch
 
-import tsqa.tasks.lm_templates  # noqa: F401 - tasks render within bounds from here on
 from eval.harness.code_metric import bounded_metric, is_bounded
 from eval.harness.engines import ModelSettings, Progress, load_model
 from eval.harness.remote import RemoteModel
@@ -27,13 +25,12 @@ from tsqa.console import console
 from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
 from tsqa.recipe import EvalSection
 from tsqa.sandbox import need_boundary
-from tsqa.store.process import share_gpus
+from tsqa.store.process import VLLM, share_gpus
 from tsqa.tasks.library import task_library
+from tsqa.tasks.patches import bound_task_templates, quiet_evaluator
 
-# The stage has its own bar; lm-eval offers no switch for this one.
-lm_eval.api.task.tqdm = functools.partial(lm_eval.api.task.tqdm, disable=True)
-# Programs that describe the machine take a second, and would run for every task.
-lm_eval.evaluator.add_env_info = lm_eval.evaluator.get_git_commit_hash = lambda *_: None
+bound_task_templates()
+quiet_evaluator()
 
 
 @contextmanager
@@ -124,17 +121,11 @@ def _load_here(settings: ModelSettings, on_progress: Progress) -> Any:
 def _environments(settings: ModelSettings, section: EvalSection) -> list[dict[str, str]]:
     """What each process finds in its environment beside this one's."""
     cores = str(max(1, (os.cpu_count() or 1) // section.processes))
-    shared = {"TOKENIZERS_PARALLELISM": "false"}
+    shared = dict(VLLM) if settings.backend == "vllm" else {"TOKENIZERS_PARALLELISM": "false"}
     each = 1
     if settings.backend == "vllm":
         each = section.tensor_parallel
-        shared |= {
-            # One process: nothing is orphaned.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_CPU_KVCACHE_SPACE": str(section.kv_cache_gib),
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-        }
+        shared["VLLM_CPU_KVCACHE_SPACE"] = str(section.kv_cache_gib)
     if section.processes > 1 and not torch.cuda.is_available():
         # vLLM would bind every process to the same cores.
         shared |= {"OMP_NUM_THREADS": cores, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tsqa.sandbox import Boundary, run_program
+from tsqa.tasks.patches import metric_replaced
 
 _SECONDS = 3.0
 _MEMORY = 4 << 30
@@ -65,21 +66,9 @@ class CodeMetric:
         }, results
 
 
-@contextmanager
-def bounded_metric(boundary: Boundary) -> Iterator[None]:
+def bounded_metric(boundary: Boundary) -> AbstractContextManager[None]:
     """Tasks that are loaded here get the bounded metric for `evaluate.load("code_eval")`."""
-    import evaluate
-
-    load = evaluate.load
-
-    def replaced(path: str, *values: Any, **named: Any) -> Any:
-        return CodeMetric(boundary) if path == NAME else load(path, *values, **named)
-
-    evaluate.load = replaced
-    try:
-        yield
-    finally:
-        evaluate.load = load
+    return metric_replaced(NAME, lambda: CodeMetric(boundary))
 
 
 def is_bounded(task: Any) -> bool:

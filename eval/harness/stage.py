@@ -25,8 +25,9 @@ from tsqa.console import console, progress_bar
 from tsqa.errors import CheckpointError, DataError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import EvalSection, file_name, needed
-from tsqa.store.artifact import EXPORTED, Artifact, Store, write_json
-from tsqa.store.readers import read_own, read_own_table
+from tsqa.store.artifact import EXPORTED, Artifact, Store
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own, read_own_table
 from tsqa.store.roles import PointRole, format_role, trained_model
 from tsqa.store.stage import StageContext
 
@@ -204,15 +205,14 @@ def _known_parts(
 ) -> dict[str, dict[str, Any]]:
     """Of these tasks those that a finished evaluation of the same checkpoint holds."""
     inputs = {
-        format_role(role): artifact.manifest.get("fingerprint")
-        for role, artifact in context.inputs.items()
+        format_role(role): artifact.fingerprint for role, artifact in context.inputs.items()
     }
     found: dict[str, dict[str, Any]] = {}
     stage = context.out.parent
     store = Store(stage.parent)
     for artifact in store.finished(stage.name) if context.config else ():
-        same = _without_tasks(artifact.manifest["config"]) == _without_tasks(context.config)
-        if not same or artifact.manifest["inputs"] != inputs:
+        same = _without_tasks(artifact.manifest.config) == _without_tasks(context.config)
+        if not same or artifact.manifest.inputs != inputs:
             continue
         try:
             store.find(stage.name, artifact.fingerprint)

@@ -27,8 +27,10 @@ from tsqa.dataset.card import allowed_leaks, cost_rows
 from tsqa.dataset.files import draw_rows, read_curated, read_rejected
 from tsqa.dataset.lineage import find_lines
 from tsqa.recipe import Arm, Recipe, arms_of, needed
-from tsqa.store.artifact import Artifact, read_jsonl
-from tsqa.store.readers import read_own
+from tsqa.store.artifact import Artifact
+from tsqa.store.atomic import write_text
+from tsqa.store.jsonl import read_jsonl
+from tsqa.store.own_files import read_own
 
 SAMPLES = 100
 """Accepted items, and as many rejected ones, drawn at random."""
@@ -130,9 +132,7 @@ def build(
             items=_samples(filtered, generate, recipe.seed),
         )
     )
-    temporary = out_html.with_name(out_html.name + ".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out_html)
+    write_text(out_html, page)
     return out_html
 
 
@@ -389,7 +389,7 @@ def _cost(
         return []
     accepted = {"curated": 0, **(filtered.summary if filtered else {})}
     for artifact in tokenized.values():
-        if filtered and artifact.manifest["inputs"].get("filter") == filtered.fingerprint:
+        if filtered and artifact.manifest.inputs.get("filter") == filtered.fingerprint:
             for name, source in needed(recipe.mixture, "mixture").sources.items():
                 if source.stage == "filter":
                     found = artifact.summary["sources"][name]["tokens"]

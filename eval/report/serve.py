@@ -20,7 +20,7 @@ import jinja2
 
 from tsqa.errors import DataError, TsqaError
 from tsqa.store.artifact import Store
-from tsqa.store.readers import Stages, read_own
+from tsqa.store.own_files import Stages, read_own
 
 HOST = "127.0.0.1"
 PORT = 8370

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
-from tsqa.tasks.library import count_documents, evaluated_split
+from tsqa.tasks.identity import count_documents, evaluated_split
+from tsqa.tasks.library import task_library
 
 _SIZES = Path(__file__).parent / "task_sizes.yaml"
 
@@ -119,21 +120,12 @@ def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> s
 
 
 def _local_counts(include: Path) -> dict[str, int]:
-    """Task -> lines of the JSONL that it is scored on, of every YAML in the folder."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!function", lambda loader, node: None)
+    """Task -> documents in the local files that it is scored on, of every task in the folder."""
+    library = task_library(include)
     counts = {}
-    for path in sorted(include.glob("*.yaml")):
-        try:
-            config = yaml.load(path.read_text(encoding="utf-8"), Loader)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):  # no task of lm-eval's either
-            continue
-        if not isinstance(config, dict) or not isinstance(config.get("task"), str):
-            continue
+    for task in library.leaf_tasks():
+        config = library.config(task)
         count = count_documents(config, evaluated_split(config))
         if count is not None:
-            counts[config["task"]] = count
+            counts[task] = count
     return counts

@@ -31,7 +31,7 @@ from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate
 from tsqa.records.seed import Seed
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 
 _BATCH = 1024
 _SETTINGS = ("default", "with query n-grams")

@@ -24,8 +24,8 @@ from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions
 from tsqa.dedup.minhash import find_duplicates, jaccard, shingles
 from tsqa.recipe import DedupSection
-from tsqa.store.artifact import write_jsonl
-from tsqa.text.sameness import tokens
+from tsqa.store.jsonl import write_jsonl
+from tsqa.text.signs import tokens
 
 KINDS = ("original", "verbatim", "case_and_punctuation", "one_word_changed")
 _SECTION = DedupSection()

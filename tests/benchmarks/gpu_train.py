@@ -4,7 +4,7 @@
         [--vocabulary 131072] [--chunk 2048]
 
 bf16, ZeRO-1, fp32 master weights and gradient accumulation, documents isolated, AdamW; MFU against
---peak (989 TFLOP/s: dense bf16 of an H100 or H200) by the formulas of `train.flops`. Printed:
+--peak (989 TFLOP/s: dense bf16 of an H100 or H200) by the formulas of `train.model.flops`. Printed:
 median tokens/s and MFU after the first steps, the wait for data, peak memory, versions.
 `--small` runs the same on any machine with a small model in a minute, so that this cannot rot.
 """
@@ -103,7 +103,8 @@ def measure(
 ) -> dict[str, float]:
     """Medians over `steps` steps after the warmup; peak memory of the whole run."""
     from train.trainer.engine import build_accelerator
-    from train.trainer.loop import METRICS, Trainer
+    from train.trainer.loop import Trainer
+    from train.trainer.run_log import METRICS
 
     with tempfile.TemporaryDirectory() as folder:
         context, tokenizer = student(

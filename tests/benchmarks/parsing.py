@@ -19,8 +19,9 @@ from rich.table import Table
 
 from tests.support.paths import DATA
 from tsqa.records.votes import same_answer
-from tsqa.store.artifact import read_jsonl
-from tsqa.teachers.replies.parse import parse_answer, parse_question
+from tsqa.store.jsonl import read_jsonl
+from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.question_reply import parse_question
 
 OUTCOMES = ("right", "wrong", "missed", "rightly none")
 

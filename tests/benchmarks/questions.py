@@ -15,7 +15,7 @@ from tests.support.generation import make_seed
 from tests.support.paths import SHARED
 from tsqa.records.candidate import Candidate
 from tsqa.records.seed import Seed
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 
 REAL = SHARED / "data" / "tasks"
 TASKS = ("gsm8k", "arc_easy", "arc_challenge", "openbookqa")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.sealed import invented_artifact
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -84,7 +84,7 @@ def student(
     )
     out = folder / "out"
     out.mkdir()
-    inputs = {"tokenize": Artifact(store, {"fingerprint": "benchmark"})}
+    inputs = {"tokenize": invented_artifact(store)}
     return StageContext(recipe, inputs, out, Tracker.silent()), tokenizer
 
 

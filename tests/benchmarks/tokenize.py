@@ -30,6 +30,7 @@ from tests.benchmarks.questions import load_questions
 from tests.support.paths import SHARED
 from tests.support.token_context import token_context
 from train.data import tokenize
+from train.data.tokenizer import train_tokenizer
 
 REAL = SHARED / "data" / "corpus"
 _PEER = Path(__file__).with_name("datatrove_tokens.py")
@@ -60,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_corpus(folder / "corpus", arguments.megabytes)
-        trained = tokenize.train_tokenizer([folder / "corpus" / "0.jsonl"], _VOCABULARY)
+        trained = train_tokenizer([folder / "corpus" / "0.jsonl"], _VOCABULARY)
         trained.save_pretrained(folder)
         _import_transformers(folder)
         rounds = [measure(folder, n, arguments.peer_python) for n in range(arguments.rounds)]

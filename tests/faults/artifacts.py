@@ -28,7 +28,8 @@ from tsqa.errors import RecipeError, TsqaError
 from tsqa.generate import stage as generate
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store import manifest
-from tsqa.store.artifact import Store, write_jsonl
+from tsqa.store.artifact import Store
+from tsqa.store.jsonl import write_jsonl
 from tsqa.store.verify import verify_runs
 
 FAMILIES = ("day", "month", "opposite", "sequence", "unit", "young")

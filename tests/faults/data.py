@@ -24,7 +24,7 @@ from tsqa.errors import TsqaError
 from tsqa.prompts import load_prompts
 from tsqa.recipe import DatasetSection, EvalSection, SeedsSection
 from tsqa.seeds import stage as seeds
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 
 OPTIONS = ["iron", "wood", "salt"]
 COLUMNS = {"question": "q", "answer": "a", "choices": "options"}
@@ -108,9 +108,9 @@ def tokenize_source(folder: Path, path: Path, **changes: Any) -> int:
 
 
 CSV_ENDS = {
-    "torn": End.REJECTED, "a block of zeros": End.REJECTED, "short of 3 bytes": End.FINE,
+    "torn": End.REJECTED, "a block of zeros": End.REJECTED, "short of 3 bytes": End.REJECTED,
 }  # fmt: skip
-"""A CSV has no end: a row that is cut is left out, and a quote that is missing changes nothing."""
+"""A CSV has no end: a row that is cut, or whose quote does not close, is rejected."""
 
 
 def container_tries() -> Iterator[Try]:

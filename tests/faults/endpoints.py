@@ -10,6 +10,8 @@ import json
 import os
 import socket
 import threading
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,13 +20,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psutil
+
 from tests.faults.table import End, Try
 from tests.support.generation import artifact, generate_section, make_context, make_seed
 from tests.tsqa.teachers.test_openai_engine import Reply, ok, served
 from tsqa.errors import TsqaError
 from tsqa.generate import stage as generate
 from tsqa.recipe import ModelSection, TeacherSection
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.teachers import openai_engine as endpoint
 
 SEEDS = [make_seed(number) for number in range(4)]
@@ -264,8 +268,12 @@ def connection_tries() -> Iterator[Try]:
 
         def act(folder: Path, speak: Any = speak) -> int:
             undisturbed()
-            with _speaking(speak) as url:
-                return attempt_and_resume(folder, url)
+            before = _memory()
+            try:
+                with _speaking(speak) as url:
+                    return attempt_and_resume(folder, url)
+            finally:
+                assert _memory() - before < MEMORY, "a reply takes too much memory"
 
         yield Try("endpoint", "connection", name, End.STAGE, act)
     for name, url in {
@@ -324,9 +332,86 @@ SPEECH: dict[str, Callable[[socket.socket], None]] = {
     ),
     "not UTF-8": lambda s: _say(s, HEAD + b"Content-Length: 4\r\n\r\n\xff\xfe\xfd\xfc"),
     "another protocol": lambda s: _say(s, b"SSH-2.0-OpenSSH_9.0\r\n"),
+    "a head of 4 MB": lambda s: _say(s, HEAD + b"X-Pad: " + b"x" * (4 << 20) + b"\r\n\r\n{}"),
+    "a length that is too short": lambda s: _say(s, HEAD + b"Content-Length: 9\r\n\r\n" + GOOD),
+    "endless interim replies": lambda s: _repeat(s, b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "endless chunks": lambda s: _repeat(s, CHUNKED, b"1\r\n \r\n", 0.01),
+    "chunks without a pause": lambda s: _repeat(s, CHUNKED, b"10000\r\n" + b" " * 65536 + b"\r\n"),
+    "a reply of 200 MB": lambda s: _repeat(s, LONG, b" " * 65536),
+    "an error of 200 MB": lambda s: _repeat(s, LONG.replace(b"200 OK", b"400 No"), b" " * 65536),
+    "a bomb of gzip": lambda s: _say(s, ZIPPED % (b"gzip", len(_bomb(31))) + _bomb(31)),
+    "a bomb of deflate": lambda s: _say(s, ZIPPED % (b"deflate", len(_bomb(15))) + _bomb(15)),
+    "events, not asked for": lambda s: _say(s, HEAD + b"\r\ndata: " + GOOD + b"\n\n"),
+    "events without an end": lambda s: _repeat(s, HEAD + b"\r\n", b"data: " + GOOD + b"\n\n", 0.01),
+    "a drip beyond the timeout": lambda s: _repeat(s, HEAD + b"\r\n", b" ", 0.05),
+    "8 MB of brackets": lambda s: _say(s, HEAD + b"\r\n" + b"[" * (8_000_000)),
+    "8 MB of objects": lambda s: _say(s, HEAD + b"\r\n[" + b"{}," * 2_600_000),
+    "8 MB like logins": lambda s: _say(s, HEAD + b"\r\n" + b"http://a:" * 880_000),
     "silent": lambda s: _say(s, b"", 3.0),
     "slow": lambda s: _say(s, b"H", 0.9),
 }
+
+
+GOOD = b'{"choices": [{"text": " Which thing?", "finish_reason": "stop"}]}'
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LONG = HEAD + b"Content-Length: 200000000\r\n\r\n"
+ZIPPED = HEAD + b"Content-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
+MEMORY = 300 << 20
+"""Bytes by which this process may grow in a try."""
+
+
+@cache
+def _bomb(window: int) -> bytes:
+    """200 MB of spaces, compressed a thousandfold."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, window)
+    return b"".join([packer.compress(b" " * 1_000_000) for _ in range(200)]) + packer.flush()
+
+
+def _repeat(
+    connection: socket.socket, head: bytes, part: bytes, pause: float = 0.0, seconds: float = 3.0
+) -> None:
+    """A reply that goes on until the client has enough."""
+    _say(connection, head)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        connection.sendall(part)
+        threading.Event().wait(pause)
+
+
+def odd_but_right_tries() -> Iterator[Try]:
+    """What a server may do that the protocol allows."""
+    headers: dict[str, dict[str, str]] = {
+        "a charset that is no text": {"Content-Type": "application/json; charset=hex"},
+        "a charset that does not exist": {"Content-Type": "application/json; charset=klingon"},
+        "no type": {"Content-Type": ""},
+        "many cookies": {f"Set-Cookie_{n}".removesuffix(f"_{n}"): "a=b" for n in range(3)},
+        "events as the type": {"Content-Type": "text/event-stream"},
+    }
+    for name, more in headers.items():
+
+        def with_headers(body: dict[str, Any], attempt: int, more: Any = more) -> Reply:
+            status, _, text = right(body, attempt)
+            return status, more, text
+
+        yield Try("endpoint", "headers", name, End.FINE, _serving(with_headers))
+
+    def changed(**values: Any) -> Answer:
+        def answer(body: dict[str, Any], attempt: int) -> Reply:
+            status, headers, text = right(body, attempt)
+            return status, headers, json.dumps({**json.loads(text), **values})
+
+        return answer
+
+    def many(body: dict[str, Any], attempt: int) -> Reply:
+        status, headers, text = right(body, attempt)
+        reply = json.loads(text)
+        reply["choices"] += [{"text": "another", "finish_reason": "stop"}] * 9
+        return status, headers, json.dumps(reply)
+
+    yield Try("endpoint", "reply", "one id for all", End.FINE, _serving(changed(id="same")))
+    yield Try("endpoint", "reply", "ten choices", End.FINE, _serving(many))
+    yield Try("endpoint", "reply", "another model", End.FINE, _serving(changed(model="other")))
+    yield Try("endpoint", "reply", "an error beside", End.FINE, _serving(changed(error=None)))
 
 
 def _say(connection: socket.socket, content: bytes, seconds: float = 0.0) -> None:
@@ -335,6 +420,10 @@ def _say(connection: socket.socket, content: bytes, seconds: float = 0.0) -> Non
     connection.sendall(content)
     if seconds:
         threading.Event().wait(seconds)
+
+
+def _memory() -> int:
+    return psutil.Process().memory_info().rss
 
 
 @contextmanager
@@ -373,4 +462,4 @@ def _speaking(speak: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def tries() -> list[Try]:
-    return [*reply_tries(), *connection_tries()]
+    return [*reply_tries(), *odd_but_right_tries(), *connection_tries()]

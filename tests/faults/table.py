@@ -1,6 +1,6 @@
 """A try is one row: a class, what is wrong, how, and the end that it must have.
 
-Promises: a try that ends in another exception than TsqaError, or that is accepted without a word,
+Guarantees: a try that ends in another exception than TsqaError, or that is accepted without a word,
 fails; so does an error that does not name what is at fault.
 """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from tests.support.sealed import invented_artifact
 from tsqa.recipe import (
     DataSection,
     EvalSection,
@@ -48,7 +49,7 @@ def with_benchmarks(
 
 
 def artifact(path: Path) -> Artifact:
-    return Artifact(path, {"fingerprint": path.name, "summary": {"seeds": 0, "coverage": []}})
+    return invented_artifact(path, fingerprint=path.name, summary={"seeds": 0, "coverage": []})
 
 
 def data_section(**changes: Any) -> DataSection:

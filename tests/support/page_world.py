@@ -16,8 +16,10 @@ from eval.compare import scores as evaluated
 from eval.compare import stage as compare
 from eval.compare.ratio_axis import ratio_axis
 from eval.shapes import DOCUMENT_TYPES
+from tests.support.sealed import invented_artifact
 from tsqa.recipe import Recipe, arms_of, control_of
-from tsqa.store.artifact import Artifact, write_json, write_jsonl
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import write_json, write_jsonl
 
 QUESTIONS = "Which day comes after {}?", "How many metres are {} kilometres?"
 ANSWERS = ["metre", "litre", "gram", "second"]
@@ -92,7 +94,7 @@ def evaluation(
     macro = float(np.mean([result["score"] for result in results.values()]))
     told = {} if tokens is None else {"tokens": tokens}
     write_json(folder / "results.json", {"tasks": results, "macro": macro, **told})
-    return Artifact(folder, {"fingerprint": folder.name, "summary": {}})
+    return invented_artifact(folder, fingerprint=folder.name, summary={})
 
 
 def make_deltas(recipe: Recipe, evaluations: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -153,7 +155,7 @@ def make_train(root: Path, recipe: Recipe) -> dict[str, Artifact]:
         }
         summary = {"tokens": 1_000_000, "steps": 500, "final_loss": end, "seconds": 412.0}
         summary |= {"tokens_per_second": 2427.2, "sources": sources, "heldout": {"human": end}}
-        made[name] = Artifact(folder, {"fingerprint": f"t{number}", "summary": summary})
+        made[name] = invented_artifact(folder, fingerprint=f"t{number}", summary=summary)
     return made
 
 

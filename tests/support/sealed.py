@@ -5,8 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tsqa.store.artifact import write_json
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import MANIFEST, Manifest, seal
+
+CREATED = "2030-01-01T00:00:00Z"
+
+
+def invented_artifact(folder: Path, **fields: Any) -> Artifact:
+    """An artifact whose manifest is on no disk."""
+    named = {"stage": folder.parent.name, "fingerprint": folder.name, "created": CREATED}
+    return Artifact(
+        folder, Manifest(**{"config": {}, "inputs": {}, "summary": {}, **named, **fields})
+    )
 
 
 def seal_artifact(folder: Path, **fields: Any) -> None:
@@ -15,7 +26,7 @@ def seal_artifact(folder: Path, **fields: Any) -> None:
         "config": {},
         "inputs": {},
         "summary": {},
-        "created": "2030-01-01T00:00:00Z",
+        "created": CREATED,
         **fields,
         "stage": folder.parent.name,
         "fingerprint": folder.name,

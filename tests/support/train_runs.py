@@ -18,6 +18,7 @@ from tests.support.paths import REPOSITORY
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.store.artifact import Artifact
+from tsqa.store.manifest import read_manifest
 
 ROOT = REPOSITORY
 STEPS = 12
@@ -143,7 +144,7 @@ def fail(path: Path, runs: Path, *overrides: str, processes: int = 0) -> str:
 
 def finished(runs: Path) -> Artifact:
     (manifest,) = (runs / "artifacts" / "train").glob("*/manifest.json")
-    return Artifact(manifest.parent, json.loads(manifest.read_text()))
+    return Artifact(manifest.parent, read_manifest(manifest.parent))
 
 
 def metrics(artifact: Artifact) -> list[dict[str, Any]]:

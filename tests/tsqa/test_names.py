@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.paths import REPOSITORY
 from tests.support.recipe_files import BASE, refusal, write
 from tests.support.token_context import read_megatron, token_context
 from train.data import tokenize
@@ -127,100 +123,3 @@ def test_sources_with_names_of_all_kinds_are_tokenized_and_read_back(tmp_path: P
     for number, name in enumerate(names):
         assert len(read_megatron(stem_of(context.out, name))) == 1
         assert store.origins(name, 0)[0]["file"].endswith(f"{number}.jsonl")
-
-
-_AUDITED = """
-import contextlib, os, sys
-from pathlib import Path
-
-inside = os.path.realpath(sys.argv[1])
-allowed = (inside, "/dev", "/proc", os.path.realpath(sys.argv[2]))
-writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-seen = []
-
-def audit(event, args):
-    paths, folder = (), -1
-    if event == "open" and isinstance(args[0], (str, bytes)) and args[2] & writes:
-        paths = args[:1]
-    elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree"):
-        paths = args[:1]
-        folder = {"os.mkdir": 2, "os.remove": 1, "os.rmdir": 1}.get(event, 0)
-        folder = args[folder] if folder else -1
-    elif event in ("os.rename", "os.link", "os.symlink"):
-        paths = args[:2]
-    for path in paths:
-        start = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else os.getcwd()
-        real = os.path.realpath(os.path.join(start, os.fsdecode(path)))
-        if "__pycache__" not in real and not real.startswith(allowed):
-            seen.append(f"{event} {real}")
-
-import json
-import torch, transformers
-from eval import backend, harness
-from tests.token_context import token_context
-from train import tokenize
-from tsqa.recipe import Recipe
-from tsqa.stage import StageContext
-from tsqa.tracking import Tracker
-
-sys.addaudithook(audit)
-names = json.loads(sys.argv[3])
-data = Path(inside).parent / "data.jsonl"
-context = token_context(Path(inside), {name: {"path": str(data)} for name in names}, train_on=data)
-tokenize.run(context)
-
-tasks = ["a/../../../victim", "x/../..", "t"]
-backend.load_tasks = lambda section, include: {name: {name: name} for name in tasks}
-backend.open_model = lambda *args: contextlib.nullcontext()
-backend.evaluate_task = lambda model, task, include, section: task
-harness.read_result = lambda name, raw: {
-    "result": {"score": 1.0, "n": 0, "metric": "acc"}, "documents": []
-}
-model = Path(inside) / "model"
-model.mkdir()
-(model / "config.json").write_text("{}")
-(model / "model.safetensors").write_bytes(b"x")
-harness.find_checkpoint = lambda context: str(model)
-recipe = Recipe.model_validate({
-    "name": "t", "model": {"path": str(model)}, "eval": {"tasks": tasks, "backend": "hf"},
-})
-out = Path(inside) / "evaluate"
-out.mkdir()
-harness.run(StageContext(recipe, {}, out, Tracker.silent()))
-print(json.dumps(seen))
-"""
-
-
-def test_no_stage_writes_or_deletes_outside_of_its_folder(tmp_path: Path) -> None:
-    outside, temporary = tmp_path / "outside", tmp_path / "temporary"
-    inside = outside / "a" / "b" / "runs"
-    for folder in (inside, temporary, outside / "shards" / "x", outside / "a" / "shards"):
-        folder.mkdir(parents=True)
-        if folder not in (inside, temporary):
-            (folder / "kept.txt").write_text("kept")
-    (inside.parent / "data.jsonl").write_text('{"text": "one document of words"}\n' * 30)
-    before = _below(tmp_path, inside, temporary)
-    names = ["HuggingFaceFW/fineweb", "a/b/c", "x/shards", "manifest", "tokenizer", "Web", "web"]
-    done = subprocess.run(
-        [sys.executable, "-c", _AUDITED, str(inside), str(temporary), json.dumps(names)],
-        cwd=REPOSITORY,
-        env={
-            **os.environ,
-            **{"TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"},
-            **{"PYTHONPATH": str(REPOSITORY), "HOME": str(temporary)},
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == []
-    assert _below(tmp_path, inside, temporary) == before
-
-
-def _below(folder: Path, *without: Path) -> dict[str, bytes]:
-    return {
-        str(path): path.read_bytes() if path.is_file() else b""
-        for path in folder.rglob("*")
-        if not any(path.is_relative_to(other) for other in without)
-    }

@@ -1,10 +1,10 @@
 """Checkpoints that are whole, verified and few.
 
-Promises: a checkpoint appears under its name only when every file is written and listed with its
-size and sha256; a damaged one is refused by name, and an older one is used only when asked; one of
-another plan is never loaded; one of another number of processes goes through DeepSpeed's universal
-checkpoint, whose losses agree to 1e-5, while the same number continues bit for bit. One that asks
-for code as it is read is refused: a runs folder may come from somebody else.
+Guarantees: a checkpoint gets its name only when every file is written and listed with its size
+and sha256; a damaged one is refused by name, and an older one is used only on request; one of
+another plan is never loaded; the same number of processes continues bit for bit, another number
+goes through DeepSpeed's universal checkpoint, with losses that agree to 1e-5. One whose files ask
+to run code is refused: a runs folder may come from somebody else.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
+from train.checkpoints.manifest import CheckpointManifest, RunState
 from train.checkpoints.unpickling import is_refusal, only_data, refusal
-from train.data.mixture import MixturePlan
-from train.data.shapes import CheckpointManifest
-from tsqa.errors import CheckpointError, DataError
-from tsqa.store.artifact import write_json
-from tsqa.store.readers import read_own
+from train.data.plan import MixturePlan
+from tsqa.errors import CheckpointError, DataError, first_line
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
 
 logger = logging.getLogger("train.checkpoint")
 MANIFEST = "checkpoint.json"
@@ -40,21 +42,21 @@ _READERS = 4
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run, below one folder, that all ranks see."""
+    """The checkpoints of one run, in one folder that all ranks see."""
 
     folder: Path
     plan: MixturePlan
     keep: int = 1
-    """How many of the newest stay."""
+    """How many of the newest to keep."""
     keep_every: int | None = None
-    """Multiples of this stay as well, also after the run."""
+    """Keep multiples of this step too, also after the run."""
     older: bool = False
-    """Pass over damaged ones instead of stopping."""
+    """Pass over damaged checkpoints instead of stopping."""
 
     def save(
-        self, accelerator: Accelerator, engine: Any, step: int, state: Mapping[str, Any]
+        self, accelerator: Accelerator, engine: DeepSpeedEngine, step: int, state: RunState
     ) -> None:
-        """Write `step-N`; every rank must call this. `state` is JSON and equal on all ranks."""
+        """Write `step-N`; every rank must call this, with the same `state`."""
         final = self.folder / f"step-{step:08d}"
         temporary = final.with_suffix(".tmp")
         if accelerator.is_main_process:
@@ -67,11 +69,11 @@ class Checkpoints:
         mine = files[accelerator.process_index :: accelerator.num_processes]
         listed = gather_object([(str(f.relative_to(temporary)), *_digest(f)) for f in mine])
         if accelerator.is_main_process:
-            manifest = {
+            manifest: CheckpointManifest = {
                 "step": step,
                 "plan": self.plan.identity,
                 "processes": accelerator.num_processes,
-                "state": dict(state),
+                "state": state,
                 "files": {name: {"bytes": size, "sha256": mark} for name, size, mark in listed},
             }
             write_json(temporary / MANIFEST, manifest)
@@ -81,20 +83,24 @@ class Checkpoints:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
 
-    def load(self, accelerator: Accelerator, engine: Any) -> tuple[int, dict[str, Any]]:
-        """Restore the newest checkpoint on every rank; (0, {}) where there is none."""
-        found: list[Any] = [None]
+    def load(
+        self, accelerator: Accelerator, engine: DeepSpeedEngine
+    ) -> tuple[int, RunState | None]:
+        """Restore the newest checkpoint on every rank; (0, None) if there is none."""
+        # The first rank's error travels to all, which stop alike instead of waiting for it.
+        found: list[tuple[CheckpointManifest, Path] | CheckpointError | None] = [None]
         if accelerator.is_main_process:
             try:
                 found = [self._prepare(accelerator.num_processes)]
             except CheckpointError as error:
                 found = [error]
         broadcast_object_list(found)
-        if isinstance(found[0], CheckpointError):
-            raise found[0]
-        if found[0] is None:
-            return 0, {}
-        manifest, folder = found[0]
+        (result,) = found
+        if isinstance(result, CheckpointError):
+            raise result
+        if result is None:
+            return 0, None
+        manifest, folder = result
         with only_data(str(folder)):
             if folder.suffix == ".universal":
                 _load_universal(engine, folder)
@@ -104,10 +110,10 @@ class Checkpoints:
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
                 shutil.rmtree(folder)
-        return int(manifest["step"]), manifest["state"]
+        return manifest["step"], manifest["state"]
 
-    def newest(self) -> dict[str, Any] | None:
-        """The manifest of the checkpoint to continue from; None where there is none."""
+    def newest(self) -> CheckpointManifest | None:
+        """Return the manifest of the checkpoint to continue from, if there is one."""
         for folder in self.present():
             try:
                 manifest = verify(folder)
@@ -121,7 +127,7 @@ class Checkpoints:
         return None
 
     def present(self) -> list[Path]:
-        """Checkpoints with a final name, newest first."""
+        """List the finished checkpoints, newest first."""
         return sorted(self.folder.glob("step-????????"), reverse=True)
 
     def finish(self) -> None:
@@ -137,8 +143,8 @@ class Checkpoints:
     def _permanent(self, folder: Path) -> bool:
         return bool(self.keep_every) and int(folder.name[5:]) % (self.keep_every or 1) == 0
 
-    def _prepare(self, processes: int) -> tuple[dict[str, Any], Path] | None:
-        """The newest manifest and the folder to load, converted for another process count."""
+    def _prepare(self, processes: int) -> tuple[CheckpointManifest, Path] | None:
+        """The newest manifest and the folder to load, converted if the process count differs."""
         manifest = self.newest()
         if manifest is None:
             return None
@@ -152,13 +158,13 @@ class Checkpoints:
         return manifest, folder
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a checkpoint whose files are all as written; else CheckpointError."""
+def verify(folder: Path) -> CheckpointManifest:
+    """Check every file of a checkpoint; return its manifest, or raise CheckpointError."""
     try:
-        manifest: dict[str, Any] = {**read_own(folder / MANIFEST, CheckpointManifest)}
+        manifest = read_own(folder / MANIFEST, CheckpointManifest)
         files = manifest["files"].items()
     except DataError as error:
-        raise _damaged(folder, f"no readable {MANIFEST}: {str(error).splitlines()[0]}") from error
+        raise _damaged(folder, f"no readable {MANIFEST}: {first_line(error)}") from error
     for name, expected in files:
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
@@ -180,7 +186,7 @@ def _damaged(folder: Path, reason: str) -> CheckpointError:
 
 
 def convert(folder: Path) -> Path:
-    """Convert a checkpoint to DeepSpeed's universal form beside it; return that folder."""
+    """Convert a checkpoint to DeepSpeed's universal form; return the folder next to it."""
     target = folder.with_suffix(".universal")
     shutil.rmtree(target, ignore_errors=True)
     command = [
@@ -200,7 +206,7 @@ def convert(folder: Path) -> Path:
     return target
 
 
-def _load_universal(engine: Any, folder: Path) -> None:
+def _load_universal(engine: DeepSpeedEngine, folder: Path) -> None:
     """Load a converted checkpoint, and undo what DeepSpeed 0.19 gets wrong under ZeRO-3.
 
     There every group takes the first one's weight decay, and all share one step counter, which
@@ -208,7 +214,7 @@ def _load_universal(engine: Any, folder: Path) -> None:
     """
     optimizer = engine.optimizer.optimizer
     decays = [group["weight_decay"] for group in optimizer.param_groups]
-    # A setting of the whole run to DeepSpeed; here it is one of this load.
+    # DeepSpeed takes this from the config of the whole run; here it holds for this load only.
     engine._config.load_universal_checkpoint = True
     engine.load_checkpoint(str(folder), tag=TAG)
     engine._config.load_universal_checkpoint = False

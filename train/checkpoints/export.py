@@ -1,6 +1,6 @@
 """Weights as a Hugging Face folder: of the running model, or of any checkpoint on disk.
 
-Promises: the folder appears whole or not at all; its tensors are safetensors in the training
+Guarantees: the folder appears whole or not at all; its tensors are safetensors in the training
 precision, under the names that transformers reads.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -16,20 +16,34 @@ from accelerate import Accelerator
 from train.checkpoints.checkpoint import TAG, convert, verify
 from tsqa.errors import CheckpointError
 
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 MODEL = "model"
-"""Folder beside the checkpoints: the config and the tokenizer that an export needs."""
+"""Folder next to the checkpoints: the config and the tokenizer that an export needs."""
 
 
-def export_model(accelerator: Accelerator, engine: Any, tokenizer: Any, folder: Path) -> None:
-    """Write the running model; collective, as ZeRO-3 gathers it."""
+def export_model(
+    accelerator: Accelerator,
+    engine: DeepSpeedEngine,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> None:
+    """Write the running model; every rank must call this, as ZeRO-3 gathers the weights."""
     state = accelerator.get_state_dict(engine)
     if accelerator.is_main_process:
         _write(accelerator.unwrap_model(engine), state, tokenizer, folder)
     accelerator.wait_for_everyone()
 
 
-def save_description(model: Any, tokenizer: Any, checkpoints: Path, dtype: torch.dtype) -> None:
-    """Write what `export_checkpoint` needs beside the weights; `dtype` is that of the run."""
+def save_description(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    checkpoints: Path,
+    dtype: torch.dtype,
+) -> None:
+    """Write the config and tokenizer for `export_checkpoint`; `dtype` is the run's precision."""
     folder = checkpoints / MODEL
     temporary = folder.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -54,7 +68,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
             f"{described}: no such folder", "give a checkpoint below its run's checkpoints folder"
         )
     config = AutoConfig.from_pretrained(described)
-    trained_in = config.dtype  # the next line changes it
+    trained_in = config.dtype  # from_config overwrites it
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     converted = convert(checkpoint)
     for name, parameter in model.named_parameters():  # tied ones come once
@@ -65,19 +79,25 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
         weights = saved["param"] if isinstance(saved, dict) else saved
         parameter.data = weights.reshape(parameter.shape)
     shutil.rmtree(converted)
-    for name, bias in manifest["state"].get("routers", {}).get("biases", {}).items():
+    state = manifest["state"]
+    for name, bias in state["routers"]["biases"].items():
         model.get_submodule(name).e_score_correction_bias.copy_(torch.tensor(bias))
     for name, parameter in model.named_parameters():
-        if name not in manifest["state"]["fp32"]:
+        if name not in state["fp32"]:
             parameter.data = parameter.data.to(trained_in)
     _write(model, model.state_dict(), AutoTokenizer.from_pretrained(described), folder)
 
 
-def _write(model: Any, state: dict[str, torch.Tensor], tokenizer: Any, folder: Path) -> None:
+def _write(
+    model: PreTrainedModel,
+    weights: dict[str, torch.Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> None:
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.config.use_cache = True
-    model.save_pretrained(temporary, state_dict=state)
+    model.save_pretrained(temporary, state_dict=weights)
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

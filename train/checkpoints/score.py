@@ -1,7 +1,7 @@
-"""`python -m train.score FOLDER PROMPTS SCORES`: log-probabilities of given tokens by vLLM.
+"""`python -m train.checkpoints.score FOLDER PROMPTS SCORES`: log-probabilities by vLLM.
 
 PROMPTS is JSON, a list of lists of token ids of equal length; SCORES gets the log-probability of
-each but the first of a prompt.
+each token but a prompt's first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import os
 import sys
 from pathlib import Path
+
+from tsqa.store.jsonl import write_json
 
 
 def main(folder: str, asked: Path, answered: Path) -> None:
@@ -32,9 +34,7 @@ def main(folder: str, asked: Path, answered: Path) -> None:
     for tokens, output in zip(prompts, outputs, strict=True):
         entries = zip(tokens[1:], output.prompt_logprobs[1:], strict=True)
         scores.append([entry[token].logprob for token, entry in entries])
-    temporary = answered.with_suffix(".tmp")
-    temporary.write_text(json.dumps(scores), encoding="utf-8")
-    temporary.replace(answered)
+    write_json(answered, scores)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Checkpoints hold tensors and numbers; nothing that they name is run as they are read.
+"""Reads checkpoints as tensors and numbers only: no code that a file names is run.
 
-Promise: in `only_data()`, and in `python -m train.unpickling`, which converts a checkpoint, every
-`torch.load` (DeepSpeed's ask for any pickle) refuses what is not plain data or one of DeepSpeed's
-own few records; the refusal names what it found.
+Guarantees: within `only_data()`, and in `python -m train.checkpoints.unpickling`, which converts a
+checkpoint, every `torch.load` (DeepSpeed's accept any pickle) refuses whatever is not plain data or
+one of a few records of DeepSpeed; the refusal names what it found.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -24,11 +23,11 @@ _NAMED = re.compile(r"GLOBAL (\S+) was not an allowed|whose module (\S+) is bloc
 
 @contextmanager
 def only_data(folder: str) -> Iterator[None]:
-    """Reading a checkpoint below `folder`; CheckpointError where one of its files asks for code."""
+    """Restrict reading to data; CheckpointError if a file of `folder` asks to run code."""
     before = {name: os.environ.pop(name, None) for name in (_FORCED, _RELAXED)}
     os.environ[_FORCED] = "1"
     try:
-        with torch.serialization.safe_globals(_records()):
+        with torch.serialization.safe_globals([*_records()]):
             yield
     except pickle.UnpicklingError as error:
         raise refusal(folder, str(error)) from error
@@ -38,6 +37,7 @@ def only_data(folder: str) -> Iterator[None]:
 
 
 def refusal(folder: str, error: str) -> CheckpointError:
+    """Make the error for a checkpoint that torch refused with `error`."""
     found = _NAMED.search(error)
     what = f"asks for {found[1] or found[2]}" if found else "is no plain data"
     return CheckpointError(
@@ -47,12 +47,12 @@ def refusal(folder: str, error: str) -> CheckpointError:
 
 
 def is_refusal(error: str) -> bool:
-    """Whether the output of a conversion says that a file was refused."""
+    """Whether the output of a conversion reports a refused file."""
     return "Weights only load failed" in error
 
 
-def _records() -> list[Any]:
-    """What DeepSpeed's checkpoints hold beside tensors, numbers, texts and collections."""
+def _records() -> list[Callable[..., object]]:
+    """Classes in DeepSpeed's checkpoints other than tensors, numbers, texts and collections."""
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
@@ -61,12 +61,12 @@ def _records() -> list[Any]:
 
 
 def main() -> None:
-    """DeepSpeed's conversion to the universal form, with its own arguments."""
+    """Run DeepSpeed's conversion to the universal form, with its arguments."""
     from deepspeed.checkpoint import ds_to_universal
 
     os.environ.pop(_RELAXED, None)
     os.environ[_FORCED] = "1"
-    torch.serialization.add_safe_globals(_records())
+    torch.serialization.add_safe_globals([*_records()])
     ds_to_universal.main(ds_to_universal.parse_arguments())
 
 

@@ -1,7 +1,7 @@
-"""Whether an exported model is the trained one wherever it is loaded.
+"""Checks that an exported model is the trained one wherever it is loaded.
 
-Promises: `verify_export` returns only where transformers finds every tensor, with its shape and
-type, and writes back the same values, and where vLLM gives the same log-probabilities in float32.
+Guarantees: `verify_export` returns only if transformers finds every tensor, with its shape and
+type, and writes back the same values, and if vLLM gives the same log-probabilities in float32.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from train.checkpoints.checkpoint import MANIFEST
 from train.checkpoints.export import export_checkpoint
 from tsqa.errors import CheckpointError, EngineError
+from tsqa.hub.model_folder import check_files, refuse_differences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+from tsqa.store.process import VLLM, child_environment
 
 TOLERANCE = 1e-3
 """Nats by which two engines may differ on the log-probability of a token, both in float32."""
@@ -29,24 +34,24 @@ _PROMPTS, _LENGTH = 4, 48
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was found of a faithful export."""
+    """The figures of a faithful export."""
 
     tensors: int
     dtypes: dict[str, int]
-    """Tensors of each type."""
+    """Number of tensors by type."""
     rounded: tuple[str, ...]
-    """Those kept in float32 that transformers casts to the model's own type as it loads them."""
+    """Tensors in float32 that transformers casts to the model's type on loading."""
     scored_tokens: int
-    """Tokens that both engines scored; 0 where vLLM was left out."""
+    """Tokens that both engines scored; 0 without vLLM."""
     largest_difference: float
-    """Of a log-probability, in nats."""
+    """Between log-probabilities, in nats."""
 
 
 def verify_export(path: Path, with_vllm: bool = True) -> ExportReport:
     """Check a Hugging Face folder, a train artifact, or a checkpoint (which is exported first).
 
-    CheckpointError names the first tensor that is missing or changed, or the difference that is
-    beyond `TOLERANCE`; EngineError holds vLLM's last lines where it cannot serve the model.
+    Raises CheckpointError, which names the missing or changed tensors or a difference beyond
+    `TOLERANCE`, and EngineError with vLLM's last lines if it cannot serve the model.
     """
     with tempfile.TemporaryDirectory(prefix="verify-export-") as scratch:
         folder = _exported(path, Path(scratch) / "hf")
@@ -71,7 +76,7 @@ def verify_export(path: Path, with_vllm: bool = True) -> ExportReport:
 
 
 def _exported(path: Path, target: Path) -> Path:
-    """The Hugging Face folder of what was given; a checkpoint is exported to `target`."""
+    """The Hugging Face folder of a path; a checkpoint is exported to `target` first."""
     if (path / MANIFEST).is_file():
         export_checkpoint(path, target)
         return target
@@ -84,23 +89,21 @@ def _exported(path: Path, target: Path) -> Path:
     )
 
 
-def _load(folder: Path, dtype: Any) -> Any:
+def _load(folder: Path, dtype: torch.dtype | Literal["auto"]) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
+    check_files(folder, "PATH")
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # reported here by name
+            ignore_mismatched_sizes=True,  # reported by name below
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if found[kind]:
-            first = sorted(map(str, found[kind]))[0]
-            raise CheckpointError(f"{folder}: {kind.replace('_', ' ')}: {first}")
+    refuse_differences(found, f"PATH = {folder}")
     return model
 
 
@@ -142,7 +145,7 @@ def _prompts(vocab_size: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _score(model: Any, prompts: torch.Tensor) -> torch.Tensor:
+def _score(model: PreTrainedModel, prompts: torch.Tensor) -> torch.Tensor:
     """Log-probability of each token but the first: (prompts, length - 1)."""
     logits = model(prompts, use_cache=False).logits.float()
     scores: torch.Tensor = logits.log_softmax(-1)[:, :-1].gather(2, prompts[:, 1:, None])[..., 0]
@@ -150,12 +153,10 @@ def _score(model: Any, prompts: torch.Tensor) -> torch.Tensor:
 
 
 def _score_with_vllm(folder: Path, prompts: torch.Tensor, scratch: Path) -> torch.Tensor:
-    """The same by vLLM, in a process of its own."""
+    """The same by vLLM, in another process."""
     asked, answered = scratch / "prompts.json", scratch / "scores.json"
     asked.write_text(json.dumps(prompts.tolist()), encoding="utf-8")
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
-    # In one process, so that nothing is left to shut down when the scores are written.
-    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    cache = {"VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1")}
     command = [
         sys.executable,
         "-m",
@@ -165,7 +166,12 @@ def _score_with_vllm(folder: Path, prompts: torch.Tensor, scratch: Path) -> torc
         str(answered),
     ]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, errors="replace", check=False
+        command,
+        env=child_environment(VLLM, cache),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if not answered.is_file():
         shown = "\n    ".join((done.stdout + done.stderr).strip().splitlines()[-8:])

@@ -1,7 +1,7 @@
 """The index that turns a token file into a Megatron dataset: `<name>.bin` + `<name>.idx`.
 
-Promises: Megatron-LM reads the pair as it is (`--data-path <folder>/<name>`), one sequence and one
-document per document; memory does not grow with the documents.
+Guarantees: Megatron-LM reads the pair unchanged (`--data-path <folder>/<name>`), one sequence and
+one document per document; memory does not grow with the documents.
 
 Layout after Megatron-LM, megatron/core/datasets/{readme.md,indexed_dataset.py}; little-endian:
     9 bytes   "MMIDIDX", two zero bytes
@@ -19,21 +19,23 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-_CODES = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
+Tokens = npt.NDArray[np.integer]
+"""Token ids in the dtype of their file."""
+TokenType = np.dtype[np.integer]
+_CODES: dict[TokenType, int] = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
 
 
-def token_dtype(vocabulary: int) -> np.dtype[Any]:
-    """The smallest of the two types that hold every token id."""
+def token_dtype(vocabulary: int) -> TokenType:
+    """Return the smaller of the two types that holds every token id."""
     return np.dtype(np.uint16 if vocabulary <= 1 << 16 else np.int32)
 
 
-def write_index(path: Path, documents: Path, dtype: np.dtype[Any]) -> None:
+def write_index(path: Path, documents: Path, dtype: TokenType) -> None:
     """Write the `.idx`; `documents` is parquet with `start` and `end` in tokens of the `.bin`."""
     count = pq.read_metadata(documents).num_rows
     with path.open("wb") as out:
@@ -48,7 +50,7 @@ def write_index(path: Path, documents: Path, dtype: np.dtype[Any]) -> None:
             out.write(np.arange(first, last, dtype="<i8").tobytes())
 
 
-def _spans(documents: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def _spans(documents: Path) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     with pq.ParquetFile(documents) as table:
         for batch in table.iter_batches(columns=["start", "end"]):
             yield batch.column("start").to_numpy(), batch.column("end").to_numpy()

@@ -1,6 +1,6 @@
 """Whole documents into rows of fixed length.
 
-Promises: no document is cut; the same lengths give the same rows; padding is what best-fit
+Guarantees: no document is cut; the same lengths give the same rows; padding is what best-fit
 decreasing leaves (Ding et al., 2024, "Fewer Truncations Improve Language Modeling").
 """
 
@@ -11,26 +11,27 @@ from collections.abc import Sequence
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Numbers of the documents in each row, ascending; every length is 1 to `capacity` tokens.
+    """Return the documents of each row by number, ascending; lengths are 1 to `capacity` tokens.
 
     Longest first, each into the row with the least room that it fits in; of equal ones the
     latest opened.
     """
     rows: list[list[int]] = []
     by_room: dict[int, list[int]] = {}
+    """Room left -> rows that have it, in the order in which they came to it."""
     rooms: list[int] = []
     """The distinct sizes of room, ascending: the keys of `by_room`."""
     for number in sorted(range(len(lengths)), key=lambda n: (-lengths[n], n)):
         length = lengths[number]
-        place = bisect_left(rooms, length)
-        if place == len(rooms):
+        fit = bisect_left(rooms, length)
+        if fit == len(rooms):
             row, room = len(rows), capacity
             rows.append([])
         else:
-            room = rooms[place]
+            room = rooms[fit]
             row = by_room[room].pop()
             if not by_room[room]:
-                del by_room[room], rooms[place]
+                del by_room[room], rooms[fit]
         rows[row].append(number)
         left = room - length
         if left:

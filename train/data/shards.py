@@ -1,10 +1,11 @@
 """One shard of a source -> its tokens, in one process.
 
-Promises: a shard is done when its `.json` is there, and is never done twice; memory does not grow
-with the shard; every token belongs to a document whose file, line and id are in `.docs.parquet`.
+Guarantees: a shard is finished when its `.json` exists, and is never tokenized twice; memory does
+not grow with the shard; every token belongs to a document whose file, line and id are in
+`.docs.parquet`.
 
 Files of a shard: `.bin` tokens, `.docs.parquet`, `.dropped.jsonl`, `.json` counts; `.loss` (one
-bool a token) where only answers bear a loss.
+bool per token) where only answers bear a loss.
 """
 
 from __future__ import annotations
@@ -13,29 +14,25 @@ import contextlib
 import json
 import os
 import random
-from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from train.data.megatron import token_dtype
+from train.data.encoder import Encoder
+from train.data.megatron import Tokens
 from train.data.packing import best_fit
 from train.data.sources import BadRecord, Document, Piece, read_documents
-from train.data.word_cache import WordEncoder
-from tsqa.errors import DataError, RecipeError
-from tsqa.hub.model_folder import vocabulary_size
+from train.data.token_files import Counts, ShardCounts
+from tsqa.errors import DataError
 from tsqa.recipe import SourceSection, file_name
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 Check = Callable[[Sequence[str]], Sequence[str | None]]
-"""Per text the reason to drop it, or None; picklable, since every process gets its own."""
+"""Per text the reason to drop it, or None. Picklable: every process gets a copy."""
 
 DOCUMENTS = pa.schema(
     [("id", pa.string()), ("file", pa.string())]
@@ -51,14 +48,14 @@ _WINDOW_TOKENS = 4 << 20
 
 @dataclass(frozen=True)
 class Shard:
-    """What one process tokenizes at once."""
+    """Pieces of a source's files that one process tokenizes at once."""
 
     stem: Path
-    """The path of its files without their suffixes."""
+    """The path of its files without suffix."""
     section: SourceSection
     pieces: tuple[Piece, ...]
     key: str
-    """Of the source, in messages."""
+    """Recipe key of the source, for messages."""
 
     @property
     def size(self) -> int:
@@ -66,88 +63,35 @@ class Shard:
 
     @property
     def done(self) -> bool:
-        return beside(self.stem, ".json").exists()
+        return with_suffix(self.stem, ".json").exists()
 
 
 def stem_of(folder: Path, source: str) -> Path:
-    """The path of a source's files without their suffixes; whatever its name, in that folder."""
+    """Return the path of a source's files without suffix; in that folder, whatever its name."""
     return folder / file_name(source)
 
 
-def beside(stem: Path, suffix: str) -> Path:
-    """The file of a shard or source with that suffix (its name may hold dots)."""
+def with_suffix(stem: Path, suffix: str) -> Path:
+    """Return the file of a shard or source with that suffix (its name may hold dots)."""
     return stem.with_name(stem.name + suffix)
 
 
-class Encoder:
-    """Texts -> tokens, each document closed by the end-of-sequence token. Picklable."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer` is one of transformers; without a fast backend it is called as it is."""
-        self.eos: int = tokenizer.eos_token_id
-        self.dtype = token_dtype(vocabulary_size(tokenizer))
-        self._typecode = "H" if self.dtype == np.uint16 else "i"
-        self._slow = None if tokenizer.is_fast else tokenizer
-        self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None
-        if self._fast is not None:
-            self._fast.no_truncation()
-            self._fast.no_padding()
-        self._words = WordEncoder.of(self._fast, self.dtype) if self._fast is not None else None
-
-    def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
-        """The tokens of each text; a special token written out in a text is text."""
-        if self._fast is None:
-            assert self._slow is not None
-            encoded = self._slow(list(texts), add_special_tokens=False, split_special_tokens=True)
-            return [self._close(ids) for ids in encoded["input_ids"]]
-        end = self._close([]).tobytes()
-        found = [self._words.encode(text, end) if self._words else None for text in texts]
-        others = [text for text, ids in zip(texts, found, strict=True) if ids is None]
-        self._fast.encode_special_tokens = True  # pickling forgets it
-        encodings = iter(self._fast.encode_batch_fast(others, add_special_tokens=False))
-        return [self._close(next(encodings).ids) if ids is None else ids for ids in found]
-
-    def encode_answers(
-        self, texts: Sequence[str], begins: Sequence[int]
-    ) -> list[tuple[npt.NDArray[Any], int]]:
-        """As `encode`, and of each the first token at or after the character it is given."""
-        if self._fast is None:
-            raise RecipeError(
-                "answer_marker needs a tokenizer that knows the places of its tokens",
-                "use a fast tokenizer (tokenizer.json), or leave answer_marker out",
-            )
-        self._fast.encode_special_tokens = True
-        encodings = self._fast.encode_batch(texts, add_special_tokens=False)
-        return [
-            (
-                self._close(encoding.ids),
-                bisect_left(encoding.offsets, begin, key=lambda span: span[0]),
-            )
-            for encoding, begin in zip(encodings, begins, strict=True)
-        ]
-
-    def _close(self, ids: list[int]) -> npt.NDArray[Any]:
-        ids.append(self.eos)
-        # array reads a list three times as fast as numpy does.
-        return np.frombuffer(array(self._typecode, ids), self.dtype)
-
-
 def write_shard(shard: Shard, encoder: Encoder, length: int, check: Check | None) -> None:
-    """Tokenize a shard into its files; `length` is the tokens of a row."""
+    """Tokenize a shard into its files; `length` is the tokens per row."""
     with contextlib.ExitStack() as files:
         writer = _ShardWriter(shard, encoder, length, check, files)
         for piece in shard.pieces:
             writer.add(piece)
         counts = writer.finish()
-    write_json(beside(shard.stem, ".json"), counts)
+    write_json(with_suffix(shard.stem, ".json"), counts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
     document: Document
     line: int
-    """Of the file, from where the shard begins in it."""
-    tokens: npt.NDArray[Any]
+    """Line in the file, counted from where the shard begins in it."""
+    tokens: Tokens
     first_loss: int
     """The first token that bears a loss."""
 
@@ -168,7 +112,7 @@ class _ShardWriter:
         suffixes = [".bin", ".docs.parquet", ".dropped.jsonl"]
         suffixes += [".loss"] if shard.section.answer_marker else []
         self._handles = {
-            suffix: files.enter_context(beside(shard.stem, suffix).open("wb"))
+            suffix: files.enter_context(with_suffix(shard.stem, suffix).open("wb"))
             for suffix in suffixes
         }
         self._index = files.enter_context(
@@ -179,9 +123,10 @@ class _ShardWriter:
         self._written = 0
         """Tokens in the .bin, padding included."""
         self._file, self._lines = "", 0
-        self._counts = dict.fromkeys(
-            ("tokens", "loss_tokens", "padding", "documents", "empty", "bad", "dropped"), 0
-        )
+        self._counts: Counts = {
+            "tokens": 0, "loss_tokens": 0, "padding": 0,
+            "documents": 0, "empty": 0, "bad": 0, "dropped": 0,
+        }  # fmt: skip
 
     def add(self, piece: Piece) -> None:
         """Tokenize the documents of a piece; those that share rows are held back."""
@@ -200,8 +145,8 @@ class _ShardWriter:
             if self._section.packing == "split" or self._held_tokens >= _WINDOW_TOKENS:
                 self._flush()
 
-    def finish(self) -> dict[str, Any]:
-        """Write what is held and make it durable; return the counts of the shard."""
+    def finish(self) -> ShardCounts:
+        """Write the documents held back and sync the files; return the counts of the shard."""
         self._flush()
         self._index.close()
         for handle in self._handles.values():
@@ -253,17 +198,17 @@ class _ShardWriter:
 
     def _answer_begin(self, document: Document) -> int:
         marker = str(self._section.answer_marker)
-        place = document.text.find(marker)
-        if place < 0:
+        found = document.text.find(marker)
+        if found < 0:
             raise DataError(
                 f"{document.file}: {document.id or 'a document'}: no `{marker}` in "
                 f"{document.text[:60]!r}",
                 "correct mixture.sources.*.answer_marker, or leave it out",
             )
-        return place + len(marker)
+        return found + len(marker)
 
     def _flush(self) -> None:
-        """Write the documents that are held: one after the other, or as rows of whole ones."""
+        """Write the documents held back: one after the other, or as rows of whole ones."""
         if not self._held:
             return
         whole = self._section.packing == "whole"
@@ -271,7 +216,7 @@ class _ShardWriter:
         rows = best_fit(lengths, self._length) if whole else [list(range(len(lengths)))]
         # Best fit puts the shortest documents last; any stretch of rows should be like the others.
         random.Random(0).shuffle(rows)
-        chunks: list[npt.NDArray[Any]] = []
+        chunks: list[Tokens] = []
         starts: list[int] = []
         order: list[_Encoded] = []
         for row in rows:
@@ -310,8 +255,8 @@ def _loss_flags(starts: Sequence[int], documents: Sequence[_Encoded], end: int) 
     """One bool for each token from the first start to `end`."""
     flags = np.zeros(end - starts[0], np.bool_)
     for start, encoded in zip(starts, documents, strict=True):
-        place = start - starts[0]
-        flags[place + encoded.first_loss : place + len(encoded.tokens)] = True
+        begin = start - starts[0]
+        flags[begin + encoded.first_loss : begin + len(encoded.tokens)] = True
     return flags.tobytes()
 
 

@@ -1,29 +1,31 @@
 """Where documents come from: files of several formats, and Hugging Face datasets.
 
-Promises: a source is a list of pieces, each readable by itself in any process and in constant
+Guarantees: a source is a list of pieces, each readable by itself in any process and in constant
 memory (a text file, which is one document, and a parquet page are read whole); the same files give
 the same pieces; a broken record is an error that names its file and line.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
 import itertools
-import json
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
+from tsqa.readers.hub import load_hub
+from tsqa.readers.json_files import BadLine, BlankLine, count_lines, read_lines
+from tsqa.readers.tables import read_parquet
 from tsqa.recipe import SourceSection, is_hub_id
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
 
 SHARD_BYTES = 4 << 20
 """The least that a process works on at once: about two seconds."""
@@ -32,11 +34,7 @@ _MOST_SHARDS = 4096
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
 _TEXTS = (".txt", ".md")
 _POINTER = "version https://git-lfs"
-_BATCH = 1024
-_BUFFER = 1 << 20
-
-
-Record = dict[str, Any] | str | None
+Record = dict[str, object] | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +73,14 @@ class Piece(Protocol):
         ...
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
-        """Line (from 1, within the piece) and record with `field` and `id`; None: a blank line.
+        """Yield (line from 1 within the piece, record with `field` and `id`); None: a blank line.
 
         Text stands for a record that cannot be read, and says why.
         """
         ...
 
     def lines_before(self) -> int:
-        """Lines of the file before this piece; reads them, so for errors only."""
+        """Count the lines of the file before this piece; reads them, so for errors only."""
         ...
 
 
@@ -100,31 +98,11 @@ class JsonLines:
         return self.end - self.begin
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
-        compressed = self.path.suffix in (".gz", ".zst")
-        number = 0
-        try:
-            with _open(self.path) as handle:
-                place = self.begin
-                if place:
-                    handle.seek(place - 1)
-                    place += len(handle.readline()) - 1
-                for number, raw in enumerate(handle, 1):
-                    if place >= self.end and not compressed:
-                        return
-                    place += len(raw)
-                    yield number, _parse(raw) if raw.strip() else None
-        except (EOFError, OSError, zlib.error) as error:
-            line = self.lines_before() + number + 1
-            raise DataError(f"{self.path}:{line}: unreadable: {error}") from error
+        for number, value in read_lines(self.path, self.begin, self.end):
+            yield number, _record(value)
 
     def lines_before(self) -> int:
-        if not self.begin:
-            return 0
-        with self.path.open("rb") as handle:
-            chunks = _chunks(handle, self.begin)
-            count = sum(chunk.count(b"\n") for chunk in chunks)
-            handle.seek(self.begin - 1)
-            return count + (handle.read(1) != b"\n")
+        return count_lines(self.path, self.begin)
 
 
 @dataclass(frozen=True)
@@ -137,14 +115,7 @@ class Parquet:
     size: int
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
-        try:
-            with pq.ParquetFile(self.path, buffer_size=_BUFFER, pre_buffer=False) as table:
-                columns = [name for name in (field, "id") if name in table.schema_arrow.names]
-                batches = table.iter_batches(_BATCH, list(self.groups), columns)
-                rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
-                yield from enumerate(rows, 1)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self.path}: unreadable: {error}") from error
+        yield from enumerate(read_parquet(self.path, (field, "id"), self.groups), 1)
 
     def lines_before(self) -> int:
         metadata = pq.read_metadata(self.path)
@@ -216,7 +187,7 @@ class HubShard:
         return f"{self.split}-{self.number:05d}-of-{self.shards:05d}"
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
-        rows = load_hub(self.path, self.subset, self.split, self.revision)
+        rows = stream_hub(self.path, self.subset, self.split, self.revision)
         try:
             yield from enumerate(rows.shard(num_shards=self.shards, index=self.number), 1)
         except Exception as error:
@@ -230,7 +201,7 @@ class HubShard:
 
 
 def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
-    """The pieces of a source in order; `path` is its resolved path, `key` names it in errors."""
+    """Find the pieces of a source, in order; `path` is resolved, `key` names it in errors."""
     if path.is_file():
         return _pieces_of_file(path, path.name, _shard_bytes(path.stat().st_size))
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
@@ -257,7 +228,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
             f"set {key}.revision to a commit, so that the same recipe is the same data",
         )
     revision = PINS.commit("dataset", str(section.path), section.revision) or section.revision
-    rows = load_hub(str(section.path), section.subset, section.split, revision)
+    rows = stream_hub(str(section.path), section.subset, section.split, revision)
     shards = rows.num_shards
     return [
         HubShard(str(section.path), section.subset, section.split, revision, n, shards)
@@ -266,7 +237,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """The data files of a folder and below; text counts only where there is nothing else."""
+    """List the data files of a folder and below; text files only where there are no others."""
     visible = [
         file
         for file in sorted(folder.rglob("*"))
@@ -277,7 +248,7 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
-    """Consecutive pieces whose sizes together are a shard's, or one piece."""
+    """Group consecutive pieces up to the size of a shard; a larger piece is a group."""
     limit = _shard_bytes(sum(piece.size for piece in pieces))
     shards: list[tuple[Piece, ...]] = []
     held: list[Piece] = []
@@ -294,7 +265,7 @@ def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
 def read_documents(
     piece: Piece, section: SourceSection, key: str
 ) -> Iterator[Document | BadRecord | None]:
-    """The documents of a piece, lines counted within it; None for a line or record without text.
+    """Yield the documents of a piece, lines counted within it; None where there is no text.
 
     `key` names the source in errors. Raises DataError at a bad record, unless it is to be skipped.
     """
@@ -319,7 +290,7 @@ def read_documents(
             yield BadRecord(piece.file, number, reason)
 
 
-def _missing_text(record: dict[str, Any], field: str) -> str:
+def _missing_text(record: dict[str, object], field: str) -> str:
     if field not in record:
         there = ", ".join(map(str, record)) or "nothing"
         return f"no text in the field `{field}`: the record has {there}"
@@ -328,20 +299,23 @@ def _missing_text(record: dict[str, Any], field: str) -> str:
     return f"no text in the field `{field}`: it is {shown}"
 
 
-def _parse(raw: bytes) -> Record:
+def _record(value: object) -> Record:
     """The object of a line, or what is wrong with it."""
-    try:
-        record = json.loads(raw)
-    except RecursionError:
-        return "nested too deeply"
-    except ValueError as error:
-        return f"not JSON: {error}"
-    return record if isinstance(record, dict) else f"expected an object, found {record!r:.60}"
+    match value:
+        case dict():
+            return value
+        case BlankLine():
+            return None
+        case BadLine(error=RecursionError()):
+            return "nested too deeply"
+        case BadLine(error=error):
+            return f"not JSON: {error}"
+    return f"expected an object, found {value!r:.60}"
 
 
 @lru_cache(maxsize=4)
-def load_saved(path: Path, split: str) -> Any:
-    """The split of a dataset that `datasets` saved, memory-mapped."""
+def load_saved(path: Path, split: str) -> Dataset:
+    """Load the split of a dataset that `datasets` saved, memory-mapped."""
     import datasets
 
     found = datasets.load_from_disk(str(path))
@@ -353,17 +327,9 @@ def load_saved(path: Path, split: str) -> Any:
 
 
 @lru_cache(maxsize=4)
-def load_hub(path: str, subset: str | None, split: str, revision: str) -> Any:
-    """The split of a hub dataset, streamed."""
-    import datasets
-
-    try:
-        return datasets.load_dataset(path, subset, split=split, revision=revision, streaming=True)
-    except Exception as error:
-        raise DataError(
-            f"{path} cannot be loaded from the hub: {type(error).__name__}: {error}",
-            "check path, subset, split and revision, and the network",
-        ) from error
+def stream_hub(path: str, subset: str | None, split: str, revision: str) -> IterableDataset:
+    """Open the split of a hub dataset as a stream."""
+    return load_hub(path, subset, split, revision, streaming=True)
 
 
 def _shard_bytes(total: int) -> int:
@@ -409,20 +375,6 @@ def _pieces_of_saved(path: Path, split: str) -> list[Piece]:
         SavedRows(path, split, split, begin, end, size // count)
         for begin, end in itertools.pairwise(bounds)
     ]
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix == ".zst":
-        return io.BufferedReader(cast(Any, pa.input_stream(str(path), compression="zstd")), _BUFFER)
-    return path.open("rb", _BUFFER)
-
-
-def _chunks(handle: IO[bytes], size: int) -> Iterator[bytes]:
-    while size and (chunk := handle.read(min(size, _BUFFER))):
-        size -= len(chunk)
-        yield chunk
 
 
 def _mend(text: str) -> str:

@@ -1,7 +1,7 @@
 """Token rows from disk -> the micro-batches of one rank.
 
-Promises: what a rank reads follows from the position in the stream alone; a target is never in
-another document than its context, and padding is never a target. (One rule does both: nothing is
+Guarantees: what a rank reads follows from the position in the stream alone; a target is never in
+another document than its context, and padding is never a target. (One rule ensures both: nothing is
 predicted from an end-of-sequence token, and padding is end-of-sequence tokens.)
 
     stream = TokenStream(plan, store, rank, world, micro_batch)
@@ -19,20 +19,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import torch
 
-from train.data.mixture import MixturePlan
-from train.data.shapes import TokenSources
-from train.data.shards import beside, stem_of
-from tsqa.store.readers import damaged, read_own
+from train.data.megatron import Tokens, TokenType
+from train.data.plan import MixturePlan
+from train.data.shards import stem_of, with_suffix
+from train.data.token_files import TokenSources
+from tsqa.store.own_files import damaged, read_own
 
 IGNORED = -100
 _READ_AHEAD = 4
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,11 @@ class MicroBatch:
         return int((self.targets != IGNORED).sum())
 
     def to(self, device: torch.device) -> MicroBatch:
-        """The same on a device; asynchronously where the memory is pinned."""
+        """Copy to a device; asynchronously if the memory is pinned."""
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> MicroBatch:
-        """The same in page-locked memory."""
+        """Copy to page-locked memory."""
         return self._with(torch.Tensor.pin_memory)
 
     def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> MicroBatch:
@@ -77,6 +79,16 @@ class MicroBatch:
             for name, value in vars(self).items()
         }
         return MicroBatch(**fields)
+
+
+class Origin(TypedDict):
+    """Where a document comes from, and its span of tokens in the source."""
+
+    id: str
+    file: str
+    line: int
+    start: int
+    end: int
 
 
 class TokenStore:
@@ -89,37 +101,40 @@ class TokenStore:
         self.eos: int = meta["eos_token_id"]
         self.rows: dict[str, int] = {n: s["rows"] for n, s in meta["sources"].items()}
         self.padding: dict[str, int] = {n: s["padding"] for n, s in meta["sources"].items()}
-        self._tokens: dict[str, npt.NDArray[Any]] = {}
-        self._losses: dict[str, npt.NDArray[Any]] = {}
+        self._tokens: dict[str, Tokens] = {}
+        self._losses: dict[str, npt.NDArray[np.bool_]] = {}
         for name, source in meta["sources"].items():
             if not source["rows"]:
                 continue
-            self._tokens[name] = self._map(name, ".bin", np.dtype(meta["dtype"]), source["rows"])
+            kind: TokenType = np.dtype(meta["dtype"])
+            self._tokens[name] = self._map(name, ".bin", kind, source["rows"])
             if source["answers_only"]:
-                self._losses[name] = self._map(name, ".loss", np.dtype(np.bool_), source["rows"])
+                flags = np.dtype(np.bool_)
+                self._losses[name] = self._map(name, ".loss", flags, source["rows"])
 
     def row(self, source: str, index: int) -> npt.NDArray[np.int64]:
-        """The tokens of a row: (length)."""
+        """Return the tokens of a row: (length)."""
         row: npt.NDArray[np.int64] = self._tokens[source][index].astype(np.int64)
         return row
 
     def loss(self, source: str, index: int) -> npt.NDArray[np.bool_] | None:
-        """Which tokens of a row may be targets: (length); None means all."""
+        """Return which tokens of a row may be targets: (length); None means all."""
         losses = self._losses.get(source)
         return None if losses is None else np.array(losses[index])
 
-    def origins(self, source: str, index: int) -> list[dict[str, Any]]:
-        """The documents in a row: id, file, line, and their span of tokens in the source."""
+    def origins(self, source: str, index: int) -> list[Origin]:
+        """Return the documents in a row, in order."""
         begin, end = index * self.length, (index + 1) * self.length
         table = pq.read_table(
-            beside(stem_of(self.folder, source), ".docs.parquet"),
+            with_suffix(stem_of(self.folder, source), ".docs.parquet"),
             filters=[("start", "<", end), ("end", ">", begin)],
         )
-        found: list[dict[str, Any]] = table.to_pylist()
-        return sorted(found, key=lambda document: document["start"])
+        return sorted(cast(list[Origin], table.to_pylist()), key=lambda document: document["start"])
 
-    def _map(self, source: str, suffix: str, dtype: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
-        path = beside(stem_of(self.folder, source), suffix)
+    def _map(
+        self, source: str, suffix: str, dtype: np.dtype[Scalar], rows: int
+    ) -> npt.NDArray[Scalar]:
+        path = with_suffix(stem_of(self.folder, source), suffix)
         expected = rows * self.length * dtype.itemsize
         size = path.stat().st_size if path.is_file() else 0
         if size != expected:
@@ -130,8 +145,8 @@ class TokenStore:
 class TokenStream:
     """The micro-batches of one rank, in order, read ahead by a thread.
 
-    `micro_batch` rows of each of `world` ranks make one turn: a rank reads the rows
-    `start + turn * world * micro_batch + rank * micro_batch` and the following.
+    In each turn every one of `world` ranks reads `micro_batch` rows: in turn t, rank r reads the
+    rows from `start + (t * world + r) * micro_batch` on.
     """
 
     def __init__(
@@ -141,10 +156,10 @@ class TokenStream:
         self._rank, self._world, self._micro_batch = rank, world, micro_batch
         self._pin = torch.cuda.is_available()
         self.wait_seconds = 0.0
-        """Time that readers of `batches` have waited for data: the cost of loading."""
+        """Time that readers of `batches` have waited for data."""
 
     def batches(self, start_row: int = 0) -> Iterator[MicroBatch]:
-        """Yield until the end of the plan; `start_row` is the rows that all ranks consumed."""
+        """Yield until the end of the plan; all ranks together have consumed `start_row` rows."""
         turn = self._world * self._micro_batch
         first = start_row + self._rank * self._micro_batch
         starts = iter(range(first, self._plan.total_rows, turn))
@@ -165,16 +180,16 @@ class TokenStream:
 
 
 def read_batch(store: TokenStore, plan: MixturePlan, first_row: int, size: int) -> MicroBatch:
-    """The rows `first_row` to `first_row + size - 1` of the stream."""
+    """Read the rows `first_row` to `first_row + size - 1` of the stream."""
     chosen = [plan.row(k) for k in range(first_row, first_row + size)]
-    places = [plan.place(row.source, row.index) for row in chosen]
-    rows = [store.row(*place) for place in places]
-    losses = [store.loss(*place) for place in places]
+    found = [plan.locate(row.source, row.index) for row in chosen]
+    rows = [store.row(*where) for where in found]
+    losses = [store.loss(*where) for where in found]
     return collate(rows, [row.source for row in chosen], store.eos, losses, first_row)
 
 
 def collate(
-    rows: Sequence[npt.NDArray[Any]],
+    rows: Sequence[npt.NDArray[np.int64]],
     sources: Sequence[int],
     eos: int,
     losses: Sequence[npt.NDArray[np.bool_] | None] | None = None,
@@ -192,10 +207,11 @@ def collate(
     for number, loss in enumerate(losses or ()):
         if loss is not None:
             targets[number, :-1][~torch.from_numpy(loss[1:])] = IGNORED
+    # A row may begin inside a document: what is left of it counts as a document here.
     begins = ends.roll(1, 1)
     begins[:, 0] = True
-    place = torch.arange(tokens.shape[1]).expand_as(tokens)
-    positions = place - torch.where(begins, place, 0).cummax(1).values
+    column = torch.arange(tokens.shape[1]).expand_as(tokens)
+    positions = column - torch.where(begins, column, 0).cummax(1).values
     documents = begins.cumsum(1, dtype=torch.int32) - 1
     # No document is empty, so an end after an end is padding; each is a document of one token.
     padding = (ends[:, 1:] & ends[:, :-1]).sum(1)

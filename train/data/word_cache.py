@@ -1,9 +1,9 @@
 """Plain text -> tokens by way of its words, several times as fast as `tokenizers`.
 
-Promises: the ids that `tokenizers.Tokenizer.encode_batch` gives, or none. A word is cut out by the
-tokenizer's own regular expression, and looked up; `tokenizers` encodes it when it is new. Taken on
-are byte-level BPE tokenizers whose expression is known and passes a test of every character below,
-and texts of these characters, whose Unicode classes all regular expression engines agree on.
+Guarantees: the ids of `tokenizers.Tokenizer.encode_batch`, or none. A word is cut out by the
+tokenizer's regular expression and looked up; `tokenizers` encodes it when it is new. It accepts
+byte-level BPE tokenizers whose expression is known and passes a test of every character below, and
+texts of these characters, whose Unicode classes all regular expression engines agree on.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import json
 import random
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import regex
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
+
+from train.data.megatron import Tokens, TokenType
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """What ByteLevel splits by (openai/gpt-2, encoder.py)."""
@@ -29,8 +30,8 @@ _CHARACTERS = (
     "\u0391-\u03a1\u03a3-\u03ce\u0400-\u045f"  # Greek, Cyrillic
     "\u2010-\u2027\u2030-\u205e\u20ac\u2190-\u22ff"  # punctuation, euro, arrows, mathematics
 )
-"""As a class of `re`; each is its own NFC, and older than any engine's Unicode tables."""
-_PLACES = ("{}", "a{}b", " {}", "  {} ", "1{}2", "'{}", "{}{}", "\n{}\n", ".{}!", "\u00e9{} {}s")
+"""A character class of `re`; all are in NFC, and older than any engine's Unicode tables."""
+_CONTEXTS = ("{}", "a{}b", " {}", "  {} ", "1{}2", "'{}", "{}{}", "\n{}\n", ".{}!", "\u00e9{} {}s")
 _MIXED = 500
 _MOST_WORDS = 1 << 18
 """Words that are remembered: about 60 MB in a process."""
@@ -42,7 +43,7 @@ class WordEncoder:
     """The words of a tokenizer and the tokens of those that have been seen. Picklable."""
 
     def __init__(
-        self, tokenizer: Tokenizer, pattern: str, added: Sequence[str], dtype: np.dtype[Any]
+        self, tokenizer: Tokenizer, pattern: str, added: Sequence[str], dtype: TokenType
     ) -> None:
         self._added = re.compile("|".join(map(re.escape, added))) if added else None
         self._plain = re.compile(f"[{_CHARACTERS}]*")
@@ -51,14 +52,17 @@ class WordEncoder:
         self._dtype = dtype
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> Self | None:
-        """The encoder of a tokenizer's texts; None where it would not be sure to do the same."""
-        described = json.loads(tokenizer.to_str())
-        pattern = _pattern(described)
+    def of(cls, tokenizer: Tokenizer, dtype: TokenType) -> Self | None:
+        """Build the encoder of a tokenizer; None where its ids are not sure to be the same."""
+        pattern = _pattern(tokenizer)
         if pattern is None:
             return None
         # Those that are not special are found in a text before it is split.
-        added = [token["content"] for token in described["added_tokens"] if not token["special"]]
+        added = [
+            token.content
+            for token in tokenizer.get_added_tokens_decoder().values()
+            if not token.special
+        ]
         try:
             words = cls(tokenizer, pattern, added, dtype)
         except regex.error:
@@ -74,8 +78,8 @@ class WordEncoder:
         words._ids.clear()
         return words
 
-    def encode(self, text: str, end: bytes = b"") -> npt.NDArray[Any] | None:
-        """The ids of a text and those in `end`; None where `tokenizers` must be asked."""
+    def encode(self, text: str, end: bytes = b"") -> Tokens | None:
+        """Return the ids of a text and those in `end`; None where `tokenizers` must encode it."""
         if not self._plain.fullmatch(text) or (self._added and self._added.search(text)):
             return None
         words = self._split.findall(text)
@@ -85,7 +89,7 @@ class WordEncoder:
 class _Ids(dict[str, bytes]):
     """Word -> its ids in memory; a missing word is encoded, and remembered while there is room."""
 
-    def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
+    def __init__(self, tokenizer: Tokenizer, dtype: TokenType) -> None:
         self._dtype = dtype
         self._whole = Tokenizer(tokenizer.model)
         self._whole.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
@@ -97,8 +101,9 @@ class _Ids(dict[str, bytes]):
         return ids
 
 
-def _pattern(described: dict[str, Any]) -> str | None:
-    """The expression whose matches are the words of a tokenizer, given its JSON."""
+def _pattern(tokenizer: Tokenizer) -> str | None:
+    """The expression whose matches are the words of a tokenizer; None if it is another kind."""
+    described = json.loads(tokenizer.to_str())
     model, normalizer = described["model"], described["normalizer"]
     if model["type"] != "BPE" or model["dropout"]:
         return None
@@ -127,11 +132,11 @@ def _pattern(described: dict[str, Any]) -> str | None:
 
 
 def _test_texts() -> Iterator[str]:
-    """Every character in every kind of place, and some random texts."""
+    """Every character in every context, and some random texts."""
     characters = [chr(n) for n in range(0x2300) if re.match(f"[{_CHARACTERS}]", chr(n))]
     for character in characters:
-        for place in _PLACES:
-            yield place.format(*[character] * 2)
+        for context in _CONTEXTS:
+            yield context.format(*[character] * 2)
     draw = random.Random(0)
     common = "abcSTLMDRV'' \n\t  019.,-\u2019"
     for _ in range(_MIXED):

@@ -1,14 +1,14 @@
 """The student: built from a config with a seed, or loaded from a folder, the hub or a recipe.
 
-Promises: weights come from safetensors only, and no code from the hub runs unless the recipe says
-so; what a bf16 run keeps in fp32 is never rounded on the way in.
+Guarantees: weights come from safetensors only, and no code from the hub runs unless the recipe
+allows it; parameters that a bf16 run keeps in fp32 are never rounded on loading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,9 +26,12 @@ from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import ModelSection, TrainSection, needed
 from tsqa.store.stage import StageContext
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def build_model(context: StageContext, tokenizer: Any) -> Any:
-    """The model in the training precision, its vocabulary and special ids the tokenizer's."""
+
+def build_model(context: StageContext, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Build or load the model in the training precision; it must fit the tokenizer."""
     section = needed(context.recipe.model, "model")
     train = needed(context.recipe.train, "train")
     if section.config is not None:
@@ -45,8 +48,8 @@ def build_model(context: StageContext, tokenizer: Any) -> Any:
     return model
 
 
-def new_model(values: Mapping[str, Any], **options: Any) -> Any:
-    """The model of a transformers config with `model_type`; RecipeError where it is refused."""
+def new_model(values: Mapping[str, object], **options: object) -> PreTrainedModel:
+    """Make the model of a transformers config with `model_type`; RecipeError if it is refused."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     rest = {name: value for name, value in values.items() if name != "model_type"}
@@ -54,15 +57,18 @@ def new_model(values: Mapping[str, Any], **options: Any) -> Any:
     try:
         config = AutoConfig.for_model(kind, **rest)
         return AutoModelForCausalLM.from_config(config, **options)
-    except Exception as error:  # each class of models has its own
+    except Exception as error:  # each model class raises other ones
         raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
 
 
-def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: TrainSection) -> Any:
+def _from_config(
+    values: dict[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int, train: TrainSection
+) -> PreTrainedModel:
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     # Under ZeRO-3 transformers would shard first and initialise after, so that the weights depend
-    # on the number of processes. A loaded model is sharded as it is read; a new one is made whole.
+    # on the number of processes. A loaded model is sharded as it is read; a new one is
+    # initialised whole, and sharded later.
     unset_hf_deepspeed_config()
     values["vocab_size"] = max(values.get("vocab_size", 0), vocabulary_size(tokenizer))
     for name in ("eos_token_id", "bos_token_id", "pad_token_id"):
@@ -73,7 +79,9 @@ def _from_config(values: dict[str, Any], tokenizer: Any, seed: int, train: Train
     return _to_precision(model, train)
 
 
-def _from_folder(origin: str, tokenizer: Any, section: ModelSection, train: TrainSection) -> Any:
+def _from_folder(
+    origin: str, tokenizer: PreTrainedTokenizerBase, section: ModelSection, train: TrainSection
+) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     key = "model.path"
@@ -99,10 +107,10 @@ def _from_folder(origin: str, tokenizer: Any, section: ModelSection, train: Trai
     return _to_precision(model, train)
 
 
-def _to_precision(model: Any, train: TrainSection) -> Any:
-    """Cast the parameters of a bf16 run, but for those that it keeps in fp32.
+def _to_precision(model: PreTrainedModel, train: TrainSection) -> PreTrainedModel:
+    """Cast the parameters of a bf16 run, except those that it keeps in fp32.
 
-    Buffers stay: rotary frequencies and router biases are wrong in bf16.
+    Buffers stay in fp32: rotary frequencies and router biases are wrong in bf16.
     """
     if train.precision == "bf16":
         kept = set(map(id, fp32_parameters(model, train)))

@@ -1,6 +1,6 @@
 """Floating-point operations of a training token, for the model FLOPs utilisation (MFU).
 
-Promises: counts follow published formulas, without what gradient checkpointing repeats: matrix
+Guarantees: counts follow published formulas, without the repeats of gradient checkpointing: matrix
 products and attention after PaLM (2204.02311, appendix B: 6 per weight, 12 x heads x width x length
 per attention layer, no discount for causality), the Mamba-2 scan after Megatron-LM
 (`num_floating_point_operations`: 7 x inner width x state size, forward); an expert's weights count
@@ -10,16 +10,19 @@ by the share of tokens that reach it.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _TRAINING = 3
 """Forward once, backward twice."""
 
 
-def flops_per_token(model: Any, sequence_length: int) -> float:
-    """Forward and backward operations per token at a sequence length."""
+def flops_per_token(model: PreTrainedModel, sequence_length: int) -> float:
+    """Count the forward and backward operations per token at a sequence length."""
     config = model.config
     forward = 0.0
     for module in model.modules():
@@ -33,8 +36,8 @@ def flops_per_token(model: Any, sequence_length: int) -> float:
     return _TRAINING * forward
 
 
-def _active_weights(module: torch.nn.Module, config: Any) -> float:
-    """A module's own weights that multiply one token."""
+def _active_weights(module: torch.nn.Module, config: PreTrainedConfig) -> float:
+    """A module's weights that multiply one token, without those of its children."""
     if isinstance(module, torch.nn.Embedding):
         return 0.0
     total = 0.0

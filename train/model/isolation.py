@@ -1,13 +1,14 @@
 """Documents packed in one row must not see each other: attention, convolution and SSM state.
 
-Promises: after `isolate(model)` a model either keeps documents apart or is refused. Attention
-follows position ids that restart; Mamba-2's torch fallbacks ignore `seq_idx`, so on CPU they are
-replaced by the versions below; on a GPU the mamba_ssm and causal_conv1d kernels honour it.
+Guarantees: after `isolate(model)` and `check_isolation` a model keeps documents apart; otherwise it
+is refused. Attention follows position ids that restart; Mamba-2's torch fallbacks ignore `seq_idx`,
+so on CPU they are replaced by the versions below; on a GPU the mamba_ssm and causal_conv1d kernels
+honour it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +16,20 @@ import torch.nn.functional as F
 from train.data.stream import MicroBatch, collate
 from tsqa.errors import EngineError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
 _PROBE_LENGTH = 48
 
 
-def isolate(model: Any, device: torch.device) -> None:
-    """Replace the leaking fallbacks of NemotronH; refuse where only they are at hand on a GPU."""
+def isolate(model: PreTrainedModel, device: torch.device) -> None:
+    """Replace the leaking fallbacks of NemotronH; refuse a GPU that has only these."""
     if model.config.model_type != "nemotron_h":
         return
     if device.type == "cpu":
         from transformers.models.nemotron_h import modeling_nemotron_h as module
 
+        # The layers look these names up at every call: the model may exist already.
         module.causal_conv1d_fn = isolated_conv
         module.mamba2_chunk_scan = isolated_scan
         return
@@ -37,9 +42,9 @@ def isolate(model: Any, device: torch.device) -> None:
         )
 
 
-def forward_arguments(config: Any, batch: MicroBatch) -> dict[str, Any]:
-    """What a forward pass of a model with this config needs, so that documents stay apart."""
-    arguments: dict[str, Any] = {
+def forward_arguments(config: PreTrainedConfig, batch: MicroBatch) -> dict[str, object]:
+    """Make the arguments of a forward pass that keeps documents apart."""
+    arguments: dict[str, object] = {
         "input_ids": batch.tokens,
         "position_ids": batch.positions,
         "use_cache": False,
@@ -55,11 +60,16 @@ def forward_arguments(config: Any, batch: MicroBatch) -> dict[str, Any]:
 
 @torch.no_grad()
 def check_isolation(
-    model: Any, config: Any, rows: int, vocab_size: int, eos: int, device: torch.device
+    model: torch.nn.Module,
+    config: PreTrainedConfig,
+    rows: int,
+    vocab_size: int,
+    eos: int,
+    device: torch.device,
 ) -> None:
     """Change one token of a document; raise EngineError if a logit of its neighbour moves.
 
-    The `rows` of the batch are alike, and as many as in training: kernels differ by them.
+    The batch has as many `rows` as in training, all alike: kernels depend on the number of rows.
     """
     usable = [token for token in range(min(vocab_size, 256)) if token != eos]
     row = torch.tensor(usable * (_PROBE_LENGTH // len(usable) + 1))[:_PROBE_LENGTH]
@@ -92,7 +102,7 @@ def isolated_conv(
     bias: torch.Tensor | None = None,
     activation: str | None = None,
     seq_idx: torch.Tensor | None = None,
-    **_: Any,
+    **_: object,
 ) -> torch.Tensor:
     """Causal depthwise convolution whose taps stop at the start of the document."""
     from transformers.activations import ACT2FN
@@ -125,12 +135,12 @@ def isolated_scan(
     dt_limit: tuple[float, float] = (0.0, float("inf")),
     return_final_states: bool = False,
     seq_idx: torch.Tensor | None = None,
-    **_: Any,
-) -> Any:
+    **_: object,
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Mamba-2's chunked scan with a decay of exactly zero into the first token of a document.
 
-    Written with log-decay -inf there, sums only ever start anew (never subtract), so no NaN.
-    Letters: b batch, c chunk, l and s positions, g group, h head of the group, p, n state.
+    The log-decay is -inf there. Sums of it only start anew and are never subtracted, so that no
+    -inf - -inf becomes NaN.
     """
     batch, length, heads, width = hidden_states.shape
     groups, states = B.shape[2:]
@@ -141,43 +151,60 @@ def isolated_scan(
     if seq_idx is not None:
         starts = F.pad(seq_idx[:, 1:] != seq_idx[:, :-1], (1, 0))
         decay = decay.masked_fill(starts[..., None], -torch.inf)
-    pad = -length % chunk_size
-
-    def chunked(value: torch.Tensor, *shape: int) -> torch.Tensor:
-        value = F.pad(value, (0, 0) * (value.dim() - 2) + (0, pad))
-        return value.reshape(batch, -1, chunk_size, *shape)
-
     split = (groups, heads // groups)
-    log = chunked(decay, *split).permute(0, 1, 3, 4, 2)
-    scaled = chunked(x * dt[..., None], *split, width).permute(0, 1, 3, 4, 2, 5)
-    keys = chunked(B.float(), groups, states).transpose(2, 3)
-    queries = chunked(C.float(), groups, states).transpose(2, 3)
-
-    within = torch.exp(_segment_sum(log))
-    scores = (queries @ keys.transpose(-1, -2))[:, :, :, None] * within
-    out = scores @ scaled
-    # What each chunk leaves behind, and what each chunk starts from.
-    left = (scaled * within[..., -1, :, None]).transpose(-1, -2) @ keys[:, :, :, None]
-    if initial_states is None:
-        first = torch.zeros_like(left[:, :1])
-    else:
-        first = initial_states.float().reshape(batch, 1, *split, width, states)
-    left = torch.cat([first, left], 1)
-    total = F.pad(log.sum(-1).movedim(1, -1), (1, 0))
-    carried = torch.einsum("bghcz,bzghpn->bcghpn", torch.exp(_segment_sum(total)), left)
-    into = torch.exp(log.cumsum(-1))[..., None]
-    out = out + into * (queries[:, :, :, None] @ carried[:, :-1].transpose(-1, -2))
-
+    log = _chunks(decay, chunk_size, *split).permute(0, 1, 3, 4, 2)
+    scaled = _chunks(x * dt[..., None], chunk_size, *split, width).permute(0, 1, 3, 4, 2, 5)
+    keys = _chunks(B.float(), chunk_size, groups, states).transpose(2, 3)
+    queries = _chunks(C.float(), chunk_size, groups, states).transpose(2, 3)
+    if initial_states is not None:
+        initial_states = initial_states.float().reshape(batch, 1, *split, width, states)
+    out, final = _scan_chunks(log, scaled, keys, queries, initial_states)
     out = out.permute(0, 1, 4, 2, 3, 5).reshape(batch, -1, heads, width)[:, :length]
     if D is not None:
         out = out + D[..., None] * x
     if return_final_states:
-        return out, carried[:, -1].reshape(batch, heads, width, states)
+        return out, final.reshape(batch, heads, width, states)
     return out
 
 
+def _chunks(value: torch.Tensor, size: int, *shape: int) -> torch.Tensor:
+    """Cut (batch, length, ...) into chunks, padded with zeros: (batch, chunks, size, *shape)."""
+    batch, length = value.shape[:2]
+    value = F.pad(value, (0, 0) * (value.dim() - 2) + (0, -length % size))
+    return value.reshape(batch, -1, size, *shape)
+
+
+def _scan_chunks(
+    log: torch.Tensor,
+    scaled: torch.Tensor,
+    keys: torch.Tensor,
+    queries: torch.Tensor,
+    first: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the outputs (b, c, g, h, l, p), and the state (b, g, h, p, n) after the last chunk.
+
+    b batch, c and z chunks, g group, h head of the group, l position in the chunk, p width of a
+    head, n state: `log` (b, c, g, h, l), `scaled` (b, c, g, h, l, p), `keys` and `queries`
+    (b, c, g, l, n), `first` (b, 1, g, h, p, n) or None for zeros.
+    """
+    within = torch.exp(_segment_sum(log))
+    scores = (queries @ keys.transpose(-1, -2))[:, :, :, None] * within
+    out = scores @ scaled
+    # The state that each chunk adds, then the state that each chunk starts from.
+    left = (scaled * within[..., -1, :, None]).transpose(-1, -2) @ keys[:, :, :, None]
+    left = torch.cat([torch.zeros_like(left[:, :1]) if first is None else first, left], 1)
+    total = F.pad(log.sum(-1).movedim(1, -1), (1, 0))
+    carried = torch.einsum("bghcz,bzghpn->bcghpn", torch.exp(_segment_sum(total)), left)
+    into = torch.exp(log.cumsum(-1))[..., None]
+    out = out + into * (queries[:, :, :, None] @ carried[:, :-1].transpose(-1, -2))
+    return out, carried[:, -1]
+
+
 def _segment_sum(values: torch.Tensor) -> torch.Tensor:
-    """[..., i, j] = values[j + 1] + ... + values[i]; -inf above the diagonal."""
+    """Return [..., i, j] = values[j + 1] + ... + values[i]; -inf above the diagonal.
+
+    Not as a difference of two running sums: these would both be -inf after a document's start.
+    """
     size = values.shape[-1]
     ones = torch.ones(size, size, dtype=torch.bool, device=values.device)
     spread = values[..., None].expand(*values.shape, size).masked_fill(~ones.tril(-1), 0)

@@ -1,8 +1,8 @@
 """Routers of a mixture-of-experts model: balanced, counted, and safe to shard.
 
-Promises: the expert bias moves by the load of the whole global batch, so that every split into
+Guarantees: the expert bias moves by the load of the whole global batch, so that every split into
 ranks and micro-batches moves it alike; the balancing loss is a mean over rows, for the same reason;
-a model without routers is left as it is.
+a model without routers is not changed.
 
 Biases after "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts" (2408.15664,
 algorithm 1), the loss of each sequence after DeepSeek-V3 (2412.19437, equations 17 to 20).
@@ -10,16 +10,23 @@ algorithm 1), the loss of each sequence after DeepSeek-V3 (2412.19437, equations
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
+from typing_extensions import TypedDict
 
 from tsqa.errors import RecipeError
 from tsqa.recipe import RouterSection
 
 _BIAS = "e_score_correction_bias"
+
+
+class RouterState(TypedDict):
+    """Each router's expert biases, and its loads since the last log line."""
+
+    biases: dict[str, list[float]]
+    window: dict[str, list[float]]
 
 
 class Routers:
@@ -34,7 +41,7 @@ class Routers:
                 "drop train.router, or choose a model such as nemotron_h with moe layers",
             )
         self._rows = 0
-        """Rows of the forward pass in progress; 0 outside of it, where nothing is counted."""
+        """Rows of the forward pass in progress; 0 outside of one, when nothing is counted."""
         self._seen: list[tuple[torch.Tensor, torch.Tensor, int]] = []
         self._step: dict[str, torch.Tensor] = {}
         self._window: dict[str, list[float]] = {name: [] for name in self._layers}
@@ -46,7 +53,7 @@ class Routers:
 
     @contextmanager
     def watch(self, rows: int) -> Iterator[None]:
-        """Count the forward pass inside; its repetition by gradient checkpointing is outside."""
+        """Count the forward pass inside, but not its repetition by gradient checkpointing."""
         self._rows = rows
         try:
             yield
@@ -54,13 +61,13 @@ class Routers:
             self._rows = 0
 
     def take_loss(self) -> torch.Tensor | float:
-        """The balancing losses since the last call: summed over rows and layers, unweighted."""
-        # Not in the hook: gradient checkpointing repeats what it does, which must be nothing.
+        """Return the balancing losses since the last call, unweighted sums over rows and layers."""
+        # Not in the hook: gradient checkpointing would repeat it.
         seen, self._seen = self._seen, []
         return torch.stack([_balance(*one) for one in seen]).sum() if seen else 0.0
 
     def take_counts(self) -> list[float]:
-        """Tokens of this rank per layer and expert since the last call, in one list."""
+        """Return this rank's tokens per layer and expert since the last call, in one list."""
         counts, self._step = self._step, {}
         return [number for name in self._layers for number in counts[name].tolist()]
 
@@ -78,12 +85,12 @@ class Routers:
                 error = torch.tensor(load, device=bias.device)
                 bias += self.section.bias_rate * torch.sign(error.mean() - error)
 
-    def close_window(self) -> dict[str, Any]:
-        """Per layer since the last call: tokens per expert, idle experts, and the worst overload.
+    def close_window(self) -> dict[str, float | list[float]]:
+        """Return per layer since the last call: tokens per expert, idle experts, worst overload.
 
         The overload (MaxVio of 2408.15664) is the largest load over the mean, less 1.
         """
-        record: dict[str, Any] = {}
+        record: dict[str, float | list[float]] = {}
         for name, load in self._window.items():
             mean = sum(load) / max(len(load), 1)
             record[f"moe/tokens/{name}"] = load
@@ -92,20 +99,21 @@ class Routers:
         self._window = {name: [] for name in self._layers}
         return record
 
-    def state(self) -> dict[str, Any]:
-        """JSON for a checkpoint; biases of DeepSpeed's universal checkpoints would be lost."""
+    def state(self) -> RouterState:
+        """Return what a checkpoint must hold: DeepSpeed's universal checkpoints lose the biases."""
         biases = {name: getattr(layer, _BIAS).tolist() for name, layer in self._layers.items()}
         return {"biases": biases, "window": self._window}
 
     @torch.no_grad()
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: RouterState) -> None:
+        """Continue from the state of a checkpoint."""
         for name, layer in self._layers.items():
             bias = getattr(layer, _BIAS)
             bias.copy_(torch.tensor(state["biases"][name]))
         self._window = {name: list(state["window"][name]) for name in self._layers}
 
     def see(self, name: str, logits: torch.Tensor, experts: torch.Tensor) -> None:
-        """Book one router's forward pass: logits (tokens, experts), chosen (tokens, k)."""
+        """Count one router's forward pass: logits (tokens, experts), experts (tokens, k)."""
         if not self._rows:
             return
         load = torch.bincount(experts.flatten(), minlength=logits.shape[-1]).double()
@@ -115,12 +123,17 @@ class Routers:
 
 
 class _Hook:
-    """What a router calls after its forward pass."""
+    """Called by a router after its forward pass."""
 
     def __init__(self, routers: Routers, name: str) -> None:
         self._routers, self._name = routers, name
 
-    def __call__(self, module: Any, inputs: Any, outputs: Any) -> None:
+    def __call__(
+        self,
+        module: torch.nn.Module,
+        inputs: object,
+        outputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    ) -> None:
         logits, _, experts = outputs
         self._routers.see(self._name, logits, experts)
 
@@ -128,7 +141,7 @@ class _Hook:
 def _balance(logits: torch.Tensor, experts: torch.Tensor, rows: int) -> torch.Tensor:
     """Summed over rows: share of the row's choices x mean score, over the experts, x their number.
 
-    1 where a row uses all experts alike, more where it favours some.
+    A row that uses all experts alike adds 1, one that favours some adds more.
     """
     count = logits.shape[-1]
     flat = experts.reshape(rows, -1)
@@ -140,7 +153,7 @@ def _balance(logits: torch.Tensor, experts: torch.Tensor, rows: int) -> torch.Te
 
 
 def mark_leaves(model: torch.nn.Module) -> None:
-    """Tell ZeRO-3 to gather a block of experts whole: which of them run differs between ranks."""
+    """Make ZeRO-3 gather a block of experts whole: ranks differ in which experts run."""
     blocks = {type(m) for m in model.modules() if hasattr(m, "experts") and hasattr(m, "gate")}
     if blocks:
         from deepspeed.utils import set_z3_leaf_modules

@@ -1,6 +1,6 @@
 """AdamW with decoupled decay, and which parameters a bf16 run keeps in fp32.
 
-Promises: biases, norms and other one-dimensional parameters are never decayed; a group holds
+Guarantees: biases, norms and other one-dimensional parameters are never decayed; a group holds
 parameters of one type only, as ZeRO flattens each group into one tensor.
 """
 
@@ -10,22 +10,33 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
 from tsqa.errors import RecipeError
 from tsqa.recipe import TrainSection
 
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+    from transformers import PreTrainedModel
 
-def build_optimizer(model: torch.nn.Module, train: TrainSection) -> torch.optim.AdamW:
-    """The optimizer of a model that DeepSpeed has not yet wrapped."""
-    groups = parameter_groups(model, train)
+
+class ParameterGroup(TypedDict):
+    """Parameters of one type that decay alike, as torch's optimizers take them."""
+
+    params: list[torch.nn.Parameter]
+    weight_decay: float
+
+
+def build_optimizer(model: PreTrainedModel, train: TrainSection) -> torch.optim.AdamW:
+    """Build the optimizer of a model that DeepSpeed has not yet wrapped."""
+    groups = [{**group} for group in parameter_groups(model, train)]
     return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
 
 
-def parameter_groups(model: Any, train: TrainSection) -> list[dict[str, Any]]:
-    """Optimizer groups by decay and by type: params, weight_decay.
+def parameter_groups(model: PreTrainedModel, train: TrainSection) -> list[ParameterGroup]:
+    """Group the parameters by decay and by type.
 
     Under ZeRO-3 a loaded model's parameters are already flat, hence `ds_shape`.
     """
@@ -50,7 +61,7 @@ def parameter_groups(model: Any, train: TrainSection) -> list[dict[str, Any]]:
 
 
 def fp32_parameters(model: torch.nn.Module, train: TrainSection) -> list[torch.nn.Parameter]:
-    """The parameters that `train.fp32_parameters` names; none in an fp32 run."""
+    """Find the parameters that `train.fp32_parameters` names; none in an fp32 run."""
     if train.precision == "fp32":
         return []
     kept: dict[str, torch.nn.Parameter] = {}
@@ -66,10 +77,10 @@ def fp32_parameters(model: torch.nn.Module, train: TrainSection) -> list[torch.n
 
 
 def compute_norms_in_fp32(model: torch.nn.Module, kept: Sequence[torch.nn.Parameter]) -> None:
-    """Norms whose weights are in `kept` compute in fp32 and return bf16.
+    """Make norms whose weights are in `kept` compute in fp32 and return bf16.
 
-    Else an fp32 weight would turn all activations after it into fp32; a NemotronH block even casts
-    what it gives its norm to the type of that weight.
+    Otherwise an fp32 weight would turn all activations after it into fp32; a NemotronH block even
+    casts the input of its norm to the type of that weight.
     """
     members = set(map(id, kept))
     for name, module in model.named_modules():
@@ -80,28 +91,29 @@ def compute_norms_in_fp32(model: torch.nn.Module, kept: Sequence[torch.nn.Parame
 
 def _in_fp32(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     @functools.wraps(forward)
-    def wide(hidden: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+    def wide(hidden: torch.Tensor, *others: object, **named: object) -> torch.Tensor:
         return forward(_wide(hidden), *map(_wide, others), **named).to(torch.bfloat16)
 
     return wide
 
 
-def _wide(value: Any) -> Any:
-    is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.float() if is_float else value
+def _wide(value: object) -> object:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.float()
+    return value
 
 
 @contextmanager
 def casts_spare(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
     """Keep `parameters` in fp32 while DeepSpeed casts the model that it wraps to bf16.
 
-    DeepSpeed has a setting for buffers only; ZeRO-1 and ZeRO-2 handle groups of either type.
+    DeepSpeed has such a setting for buffers only; ZeRO-1 and ZeRO-2 handle groups of either type.
     """
     from deepspeed.runtime.engine import DeepSpeedEngine
 
     cast = DeepSpeedEngine._cast_module_mixed_precision
 
-    def cast_others(engine: Any, *arguments: Any) -> None:
+    def cast_others(engine: DeepSpeedEngine, *arguments: object) -> None:
         values = [parameter.data.float() for parameter in parameters]
         cast(engine, *arguments)
         for parameter, value in zip(parameters, values, strict=True):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin
 from accelerate.utils import InitProcessGroupKwargs
 
 from tsqa.errors import RecipeError
-from tsqa.recipe import Recipe, check_divisible, needed
+from tsqa.recipe import Recipe, TrainSection, check_divisible, needed
 
 _ALONE = {
     "RANK": "0",
@@ -38,12 +37,11 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
             "train.zero_stage 0 with precision bf16 strays from fp32 (loss by 0.03 in 10 steps)",
             "set train.zero_stage to 1, which is the same on one process and exact",
         )
-    # Without a GPU accelerate finds no backend and takes each rank for the only one.
+    # Without a GPU accelerate finds no backend, and each rank would run as if it were alone.
     handlers = [] if torch.cuda.is_available() else [InitProcessGroupKwargs(backend="gloo")]
-    config = deepspeed_config(recipe, world)
     return Accelerator(
-        deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=config),
-        gradient_accumulation_steps=config["gradient_accumulation_steps"],
+        deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=deepspeed_config(recipe, world)),
+        gradient_accumulation_steps=_accumulation_steps(train, world),
         kwargs_handlers=handlers,
     )
 
@@ -57,20 +55,29 @@ def _use_plain_gloo() -> None:
     ops.__compatible_ops__[ShareMemCommBuilder.NAME] = False
 
 
-def deepspeed_config(recipe: Recipe, world: int) -> dict[str, Any]:
-    """The DeepSpeed side of the recipe's `train` section."""
+def _accumulation_steps(train: TrainSection, world: int) -> int:
+    return train.global_batch_rows // (train.micro_batch_size * world)
+
+
+def deepspeed_config(recipe: Recipe, world: int) -> dict[str, object]:
+    """Translate the recipe's `train` section for DeepSpeed."""
     train = needed(recipe.train, "train")
-    config: dict[str, Any] = {
+    zero: dict[str, object] = {
+        "stage": train.zero_stage,
+        "overlap_comm": torch.cuda.is_available(),
+        # Against fragments of GPU memory; on CPU the copies cost 5% of a small model's step.
+        "contiguous_gradients": torch.cuda.is_available() or train.zero_stage == 3,
+        "stage3_gather_16bit_weights_on_model_save": True,
+    }
+    if train.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if train.offload == "parameters":
+        zero["offload_param"] = {"device": "cpu"}
+    config: dict[str, object] = {
         "train_micro_batch_size_per_gpu": train.micro_batch_size,
-        "gradient_accumulation_steps": train.global_batch_rows // (train.micro_batch_size * world),
+        "gradient_accumulation_steps": _accumulation_steps(train, world),
         "gradient_clipping": train.clip,
-        "zero_optimization": {
-            "stage": train.zero_stage,
-            "overlap_comm": torch.cuda.is_available(),
-            # Against fragments of GPU memory; on CPU the copies cost 5% of a small model's step.
-            "contiguous_gradients": torch.cuda.is_available() or train.zero_stage == 3,
-            "stage3_gather_16bit_weights_on_model_save": True,
-        },
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": train.precision == "bf16"},
         # DeepSpeed would add up a bf16 run's gradients in bf16.
@@ -80,7 +87,4 @@ def deepspeed_config(recipe: Recipe, world: int) -> dict[str, Any]:
     if train.offload != "none":
         # torch's AdamW steps on the CPU; DeepSpeed's own would be compiled first.
         config["zero_force_ds_cpu_optimizer"] = False
-        config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
-    if train.offload == "parameters":
-        config["zero_optimization"]["offload_param"] = {"device": "cpu"}
     return config

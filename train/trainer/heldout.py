@@ -1,19 +1,22 @@
 """The loss on rows of each source that are never trained on, also of sources that are not drawn.
 
-Promises: measuring changes nothing in training; a document that began in a trained row is left
+Guarantees: measuring changes nothing in training; a document that began in a trained row is left
 out; the result does not depend on the number of processes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 
 from train.data.stream import IGNORED, MicroBatch, TokenStore, collate
 from train.model.loss import TokenLosses
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,16 @@ class HeldOut:
 
     @torch.no_grad()
     def measure(
-        self, accelerator: Accelerator, engine: Any, losses_of: TokenLosses, size: int
+        self,
+        accelerator: Accelerator,
+        engine: DeepSpeedEngine,
+        losses_of: TokenLosses,
+        size: int,
     ) -> dict[str, float]:
-        """Mean loss per valid token of each source, in nats; `size` rows per forward pass.
+        """Measure the mean loss per valid token of each source, in nats.
 
-        Collective: every rank runs as many forward passes as the others, as ZeRO-3 needs.
+        Every rank must call this, and runs as many forward passes of `size` rows as the others,
+        as ZeRO-3 requires.
         """
         cells = [(s, r) for s in range(len(self.sources)) for r in range(self.rows)]
         turn = size * accelerator.num_processes
@@ -39,7 +47,7 @@ class HeldOut:
         for start in range(0, len(cells), turn):
             first = start + accelerator.process_index * size
             chosen = cells[first : first + size]
-            # Past the end, the first row stands in and counts for nothing.
+            # Past the end, the first row fills in and does not count.
             batch = self._batch(chosen or cells[:1]).to(accelerator.device)
             _, losses = losses_of(batch)
             if chosen:
@@ -56,11 +64,11 @@ class HeldOut:
 
     def _batch(self, cells: list[tuple[int, int]]) -> MicroBatch:
         names = [self.sources[source] for source, _ in cells]
-        places = [
+        rows = [
             self.store.rows[name] - self.rows + row
             for name, (_, row) in zip(names, cells, strict=True)
         ]
-        pairs = list(zip(names, places, strict=True))
+        pairs = list(zip(names, rows, strict=True))
         batch = collate(
             [self.store.row(*pair) for pair in pairs],
             [source for source, _ in cells],
@@ -68,6 +76,6 @@ class HeldOut:
             [self.store.loss(*pair) for pair in pairs],
         )
         for number, (_, row) in enumerate(cells):
-            if row == 0:
+            if row == 0:  # the first document may begin in the last trained row
                 batch.targets[number, batch.documents[number] == 0] = IGNORED
         return batch

@@ -1,25 +1,26 @@
-"""Losses and tokens per source: since the last log line, over the last steps, and in all."""
+"""Losses and tokens per source: since the last log line, over the last steps, in total."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from train.checkpoints.manifest import LossState
 
 _DECAY = 0.99
 
 
 @dataclass(frozen=True)
 class StepSums:
-    """What one optimizer step adds up over all ranks; lists hold one entry per source."""
+    """Sums of one optimizer step over all ranks; lists hold one entry per source."""
 
     losses: Sequence[float]
-    """Summed over tokens, without what the balancing and z-losses add."""
+    """Cross-entropy summed over tokens, without balancing and z-losses."""
     valid: Sequence[float]
     """Tokens that bear a loss."""
     padding: Sequence[float]
     norm: float
-    """Of the whole gradient, before clipping."""
+    """Norm of the whole gradient, before clipping."""
 
     @property
     def loss(self) -> float:
@@ -27,16 +28,20 @@ class StepSums:
         return sum(self.losses) / max(sum(self.valid), 1.0)
 
 
-class Books:
-    """Sums that are equal on all ranks and travel in checkpoints, so that a resume repeats them."""
+class LossTotals:
+    """Sums that are equal on all ranks; checkpoints hold them, so that a resume continues them."""
 
-    def __init__(self, sources: int, state: Mapping[str, Any]) -> None:
+    def __init__(self, sources: int, state: LossState | None) -> None:
+        """`state` is that of a checkpoint, None at the start of a run."""
         zeros = [0.0] * sources
-        self._window: list[list[float]] = state.get("window", [zeros, zeros])
-        self._tail: list[list[float]] = state.get("tail", [zeros, zeros])
-        self.valid: list[float] = state.get("valid", zeros)
-        self.padding: list[float] = state.get("padding", zeros)
-        self.mean: float | None = state.get("mean")
+        if state is None:
+            start = [zeros, zeros]
+            state = {"window": start, "tail": start, "valid": zeros, "padding": zeros, "mean": None}
+        self._window = state["window"]
+        self._tail = state["tail"]
+        self.valid = state["valid"]
+        self.padding = state["padding"]
+        self.mean = state["mean"]
         """The loss, averaged exponentially over about the last hundred steps."""
         self.steps: int = 0
         """Steps of this process since the last log line, for the speed."""
@@ -44,7 +49,7 @@ class Books:
         self._norm = float("nan")
 
     def add(self, sums: StepSums, in_tail: bool) -> None:
-        """Book one step."""
+        """Add one step."""
         self._window = [_plus(self._window[0], sums.losses), _plus(self._window[1], sums.valid)]
         if in_tail:
             self._tail = [_plus(self._tail[0], sums.losses), _plus(self._tail[1], sums.valid)]
@@ -55,22 +60,23 @@ class Books:
         self._norm = sums.norm
         self.steps += 1
 
-    def close_window(self, names: Sequence[str]) -> dict[str, Any]:
-        """The metrics since the last call; the window starts anew."""
+    def close_window(self, names: Sequence[str]) -> dict[str, float]:
+        """Return the metrics since the last call, and start anew."""
         losses, self.last = _means(self._window)
         self._window = [[0.0] * len(names), [0.0] * len(names)]
         self.steps = 0
-        record: dict[str, Any] = {"train/loss": self.last, "train/grad_norm": self._norm}
+        record = {"train/loss": self.last, "train/grad_norm": self._norm}
         if len(names) > 1:
             pairs = zip(names, losses, strict=True)
             record |= {f"train/loss/{name}": loss for name, loss in pairs if loss is not None}
         return record
 
     def tail_losses(self) -> tuple[list[float | None], float]:
-        """Mean loss of each source, and of all, over the last twentieth of the steps."""
+        """Return the mean loss of each source, and of all, over the last steps."""
         return _means(self._tail)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LossState:
+        """Return what a checkpoint must hold."""
         return {
             "window": self._window,
             "tail": self._tail,

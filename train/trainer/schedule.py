@@ -1,6 +1,6 @@
 """Batch sizes and learning rate in closed form: pure functions of tokens seen.
 
-Promises: neither depends on the number of processes, on micro-batches or on where a run resumed;
+Guarantees: neither depends on the number of processes, on micro-batches or on where a run resumed;
 the batches together take every row of the stream once.
 """
 
@@ -16,12 +16,12 @@ from tsqa.recipe import TrainSection
 
 @dataclass(frozen=True)
 class BatchSchedule:
-    """Stretches of steps of one batch size each; without a ramp there is one."""
+    """Stretches of steps with one batch size each; without a ramp there is one."""
 
     rows: tuple[int, ...]
     """Rows that each stretch takes from the stream."""
     batches: tuple[int, ...]
-    """Rows of one global batch in each stretch; divides its rows."""
+    """Rows per global batch in each stretch; each divides the stretch's rows."""
 
     @property
     def total_rows(self) -> int:
@@ -32,7 +32,7 @@ class BatchSchedule:
         return sum(rows // batch for rows, batch in zip(self.rows, self.batches, strict=True))
 
     def batch(self, step: int) -> range:
-        """The rows of the stream that a step (from 0) takes, over all ranks."""
+        """Return the rows of the stream that a step (from 0) takes, over all ranks."""
         counts = [rows // batch for rows, batch in zip(self.rows, self.batches, strict=True)]
         ends = list(accumulate(counts))
         if not 0 <= step < ends[-1]:
@@ -65,7 +65,7 @@ def batch_schedule(train: TrainSection, total_rows: int) -> BatchSchedule:
 
 
 def learning_rate(train: TrainSection, batch: range, total_rows: int) -> float:
-    """The rate of the step that takes the rows `batch`: the schedule at its middle token."""
+    """Return the rate of the step over the rows `batch`: the schedule at its middle token."""
     progress = (batch.start + batch.stop) / (2 * total_rows)
     schedule = train.schedule
     low = schedule.min_lr_ratio

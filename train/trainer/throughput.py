@@ -1,7 +1,7 @@
 """Speed, utilisation, memory and time to the end of a run.
 
-Promises: what is measured here depends on the machine, and nothing in training on it; names follow
-OLMo-core and torchtitan (`throughput/device/...`), shares are of 1.
+Guarantees: nothing in training depends on these figures, which depend on the machine. Names follow
+OLMo-core and torchtitan (`throughput/device/...`); shares are fractions of 1.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from train.model.flops import flops_per_token
 from tsqa.recipe import TrainSection
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class Meters:
-    """The clock of one run: over all its processes and over what earlier ones of it spent."""
+    """The clock of one run; it goes on where an earlier process of the run stopped."""
 
     def __init__(
-        self, model: Any, section: TrainSection, sequence_length: int, devices: int
+        self, model: PreTrainedModel, section: TrainSection, sequence_length: int, devices: int
     ) -> None:
         self._section = section
         self._flops = flops_per_token(model, sequence_length)
@@ -30,18 +33,18 @@ class Meters:
         self.start(0.0)
 
     def start(self, earlier: float) -> None:
-        """Begin now, `earlier` seconds of the run having been spent before."""
+        """Begin now; earlier processes of the run took `earlier` seconds."""
         self._begun = self._marked = self._saved = time.perf_counter()
         self._earlier = earlier
         self._tokens = 0
         self._waited = self._pause = 0.0
 
     def seconds(self) -> float:
-        """Seconds that the run has taken, earlier processes included."""
+        """Return the seconds that the run has taken, earlier processes included."""
         return self._earlier + time.perf_counter() - self._begun
 
     def add(self, tokens: int) -> None:
-        """Book a step's tokens, over all devices."""
+        """Count a step's tokens, over all devices."""
         self._tokens += tokens
 
     @contextmanager
@@ -60,10 +63,10 @@ class Meters:
         self._saved = time.perf_counter()
 
     def close_window(self, waited: float, left: int) -> dict[str, float]:
-        """The metrics since the last call.
+        """Return the metrics since the last call.
 
-        `waited` is the seconds that this process has waited for data in all, `left` the tokens
-        that are still to come.
+        `waited` is the total seconds that this process has waited for data, `left` the tokens
+        still to train on.
         """
         now = time.perf_counter()
         elapsed = max(now - self._marked - self._pause, 1e-9)
@@ -85,7 +88,7 @@ class Meters:
 
 
 def _peak_bytes() -> int:
-    """Most memory held so far: reserved on the device, or resident where there is none."""
+    """Peak memory: reserved on the GPU, or resident without one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

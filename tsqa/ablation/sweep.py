@@ -21,7 +21,7 @@ from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
 from tsqa.store.artifact import LOCK_SECONDS
-from tsqa.store.readers import read_own
+from tsqa.store.own_files import read_own
 from tsqa.store.tracking import resolve_mode
 
 CONDITION = "condition"

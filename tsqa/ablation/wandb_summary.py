@@ -27,7 +27,7 @@ def log_ablation(
 
     recipe = pipeline.recipe
     deltas = read_deltas(compared)
-    fingerprint = str(compared.manifest["fingerprint"])
+    fingerprint = compared.fingerprint
     conditions = list(dict.fromkeys(arm.condition for arm in pipeline.arms.values()))
     tracker = Tracker(
         recipe.tracking,

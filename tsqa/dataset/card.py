@@ -20,6 +20,7 @@ from huggingface_hub import DatasetCardData
 
 from tsqa.dataset.files import DATASET, read_curated
 from tsqa.recipe import Recipe
+from tsqa.store.atomic import write_text
 
 CARD = "README.md"
 _TEMPLATE = "card.md.jinja"
@@ -100,9 +101,7 @@ def write_card(
         )
     )
     path = folder / DATASET / CARD
-    temporary = path.with_name(CARD + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
     return path
 
 

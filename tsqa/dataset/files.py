@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
-from tsqa.store.readers import damaged
+from tsqa.store.own_files import damaged
 
 DATASET = "dataset"
 """The folder of an artifact that is published: the card and `data/`."""

@@ -133,7 +133,7 @@ def _print_head(console: Console, found: Item) -> None:
         _fields(
             [
                 ("artifact", found.artifact.path),
-                ("made", found.artifact.manifest["created"]),
+                ("made", found.artifact.manifest.created),
                 ("also in", others),
             ]
         ),
@@ -168,7 +168,7 @@ def _print_prompts(
     shots: Mapping[str, Mapping[str, Any]],
     generate: Artifact | None,
 ) -> None:
-    enrichment = generate.manifest["config"]["enrichment"] if generate else []
+    enrichment = generate.manifest.config["enrichment"] if generate else []
     texts = rebuild_prompts(candidate, shots, enrichment)
     for role in texts:
         prompt = candidate["prompts"][role]

@@ -20,7 +20,7 @@ from tsqa.errors import DataError
 from tsqa.prompts import Prompt, load_prompts, shipped_prompts
 from tsqa.records.candidate import CandidateRecord
 from tsqa.store.artifact import Artifact, Store
-from tsqa.store.readers import damaged
+from tsqa.store.own_files import damaged
 
 _NEAR_POOL = 200
 _ROLES: tuple[Literal["question", "answer"], ...] = ("question", "answer")
@@ -52,7 +52,7 @@ def find_item(runs: Path, item_id: str) -> Item:
 
 def find_upstream(runs: Path, artifact: Artifact, stage: str) -> Artifact | None:
     """The artifact of an earlier stage that this one is made from."""
-    return Store(runs / "artifacts").find(stage, str(artifact.manifest["inputs"][stage]))
+    return Store(runs / "artifacts").find(stage, artifact.manifest.inputs[stage])
 
 
 def find_candidate(found: Item, generate: Artifact | None) -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ def _filter_artifacts(runs: Path) -> list[Artifact]:
     found = [artifact for name in finished if (artifact := store.find("filter", name))]
     if not found:
         raise DataError(f"no curated dataset below {runs}", "name the folder of the runs: --runs")
-    return sorted(found, key=lambda artifact: str(artifact.manifest["created"]), reverse=True)
+    return sorted(found, key=lambda artifact: artifact.manifest.created, reverse=True)
 
 
 def _look_up(artifact: Artifact, item_id: str) -> tuple[Artifact, dict[str, Any], bool] | None:

@@ -21,9 +21,8 @@ from tsqa.dataset.files import read_curated
 from tsqa.recipe import CodeSection
 from tsqa.records.votes import same_answer
 from tsqa.sandbox.code import run_tests
-from tsqa.store.artifact import write_jsonl
-from tsqa.text.normalise import normalise_answer
-from tsqa.text.sameness import option_form
+from tsqa.store.jsonl import write_jsonl
+from tsqa.text.sameness import answer_key, option_form
 
 _READ = [
     *("id", "kind", "question", "context", "choices"),
@@ -100,7 +99,7 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _choose(answer: str, choices: list[str]) -> int | None:
     """The option that an answer names by its text, or else by its letter."""
-    for form in (option_form, normalise_answer):
+    for form in (option_form, answer_key):
         keys = [form(choice) for choice in choices]
         if keys.count(form(answer)) == 1:
             return keys.index(form(answer))

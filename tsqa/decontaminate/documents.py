@@ -1,6 +1,6 @@
 """The evaluated documents as word numbers: each distinct document, and each passage, once.
 
-Promise: memory is linear in the words of the distinct documents; their text is not kept, but for
+Guarantee: memory is linear in the words of the distinct documents; their text is not kept, but for
 the normalised questions.
 """
 
@@ -11,65 +11,32 @@ from array import array
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsqa.decontaminate.keys import (
+    Asked,
+    Sign,
+    content_key,
+    has_passage,
+    last_sentence,
+    option_hash,
+    option_words,
+    stripped_key,
+)
 from tsqa.decontaminate.similarity import Questions
 from tsqa.records.seed import Seed
 from tsqa.text.hashing import Numbers, expand_ranges, hash_text
 from tsqa.text.normalise import normalise, words
-from tsqa.text.sameness import (
-    Key,
-    Spoken,
-    agree_in_case,
-    case_of,
-    has_signs,
-    is_stripped,
-    make_key,
-    option_key,
-    read,
-    tokens,
-)
+from tsqa.text.sameness import agree_in_case, case_of, is_stripped
+from tsqa.text.signs import Spoken, has_signs, read, tokens
 
 _LETTERS = re.compile(r"[^\W\d_]+")
-_LAST_SENTENCE = re.compile(
-    r".*(?:[.!?\u2026][\"')\]\u201d]*\s+|\n\s*|[\u3002\uff01\uff1f]\s*)(?=\S)", re.DOTALL
-)
-_LEAST_PASSAGE = 3
-"""Words; less is a label."""
-_ENOUGH = 80
-"""Characters that hold so many words."""
-_LEAST_STORY = 26
-"""Words before the last sentence of a question from which on they tell a story of their own."""
 _PASSAGE = "\n"
 """Before a question that is asked of a passage, for no other has a line break."""
 
 _MARKS_OF_A_WORD = ("+", "%", "\u00b0", "^", "!")
-
-Sign = str | None
-"""What stands between two words; None where the text has lost its signs, and anything may."""
-
-
-class Asked(NamedTuple):
-    """A question as the rules compare it."""
-
-    text: str
-    words: list[str]
-    numbers: Numbers
-
-    @property
-    def normalised(self) -> str:
-        return " ".join(self.words)
-
-    @property
-    def key(self) -> Key:
-        return make_key(self.text)
-
-    @property
-    def signs(self) -> list[Sign]:
-        return signs_of(self.text)
 
 
 class EvaluatedTexts:
@@ -138,7 +105,7 @@ class EvaluatedTexts:
     def find_question(
         self, asked: Asked, context: str, choices: Sequence[str], has_passage: bool
     ) -> int | None:
-        """The document that asks a question; if several ask it, that with this passage and options.
+        """Find the document that asks a question; of several, that with this passage and options.
 
         A question that belongs to a passage is found by itself only if there is no other passage.
         """
@@ -155,15 +122,15 @@ class EvaluatedTexts:
             if first not in self._shared and not (prefix and has_passage):
                 return first
             passage = normalise(context)
-            found = self._contents.get(_content_key(prefix + key.bare, passage, choices))
+            found = self._contents.get(content_key(prefix + key.bare, passage, choices))
             if found is None and has_lost_signs:
-                found = self._contents.get(_stripped_key(prefix + plain, passage, choices))
+                found = self._contents.get(stripped_key(prefix + plain, passage, choices))
             if found is not None:
                 return found
         return None
 
     def tells_apart(self, document: int, asked: Asked) -> bool:
-        """Is it another question in the same words: with other signs, or in other case?"""
+        """Whether it is another question in the same words: with other signs, or in other case."""
         start, end = self._question(document)
         if not np.array_equal(asked.numbers, self.words[start:end]):
             return False
@@ -179,7 +146,7 @@ class EvaluatedTexts:
         return any(sign not in (None, mine) for sign, mine in zip(signs, own, strict=True))
 
     def agree_in_signs(self, place: int, signs: Sequence[Sign]) -> bool:
-        """Do the words from a place on have these signs between them?"""
+        """Whether the words from a position on have these signs between them."""
         for number, sign in enumerate(signs, start=place + 1):
             before, after = self._signs[self._before[number]], self._signs[self._after[number - 1]]
             # Where one part of a document ends and the next begins, both may have a sign.
@@ -188,7 +155,7 @@ class EvaluatedTexts:
         return True
 
     def agree_at_ends(self, start: int, end: int, first: Sign, last: Sign) -> bool:
-        """May a whole question stand between these two signs?
+        """Whether a whole question may lie between these two signs.
 
         They may belong to what stands around it, unless they are missing or mark its last word.
         """
@@ -200,10 +167,10 @@ class EvaluatedTexts:
         return last[:1] not in _MARKS_OF_A_WORD
 
     def find_options(self, choices: Sequence[str]) -> int | None:
-        """The document whose question alone in its task has these options, in any order."""
-        if len(choices) < 2 or _option_words(choices) not in self._option_words:
+        """Find the document whose question alone in its task has these options, in any order."""
+        if len(choices) < 2 or option_words(choices) not in self._option_words:
             return None
-        key = _option_hash(choices)
+        key = option_hash(choices)
         return None if key is None else self._options.get(key)
 
     def has_options(self, document: int, choices: Sequence[str]) -> bool:
@@ -223,7 +190,7 @@ class EvaluatedTexts:
         return self.words[start:end]
 
     def general_length(self, document: int) -> int:
-        """Words of what may be asked of another passage too; 0 where nothing may."""
+        """Count the words of what may be asked of another passage too; 0 where nothing may."""
         start, end = self._question(document)
         return end - start if self.is_of_passage(document) else self._last_sentences[document]
 
@@ -232,7 +199,7 @@ class EvaluatedTexts:
         return self.words[start:end]
 
     def item(self, document: int, is_alone: bool = True) -> list[tuple[int, int]]:
-        """(start, end) in `words` of the runs that together are the document.
+        """List (start, end) in `words` of the runs that together are the document.
 
         The first is the one to look for. `is_alone`: the text where they are looked for has no
         passage of its own.
@@ -248,14 +215,14 @@ class EvaluatedTexts:
         return [question, answer] if is_alone else [question, answer, passage]
 
     def item_bounds(self, document: int) -> tuple[int, int]:
-        """(start, end) in `words` of the first run of `item`."""
+        """Return (start, end) in `words` of the first run of `item`."""
         is_shared = self._first_of[document] in self._shared
         if is_shared and self.is_of_passage(document):
             return self._passage(document)
         return self._question(document)
 
     def document_at(self, place: int) -> int:
-        """The document whose sequence holds this place in `words`."""
+        """Find the document whose sequence holds this position in `words`."""
         row = np.searchsorted(self.sequences[:, 0], place, side="right") - 1
         return int(self.sequences[row, 2])
 
@@ -264,14 +231,14 @@ class EvaluatedTexts:
         return bool(self.sequences[row, 3])
 
     def signs_before(self) -> NDArray[np.int32]:
-        """The number of the sign before each word."""
+        """List the number of the sign before each word."""
         return np.array(self._before, dtype=np.int32)
 
     def is_in_question(self, document: int, place: int) -> bool:
         return place >= self._question(document)[0]
 
     def own_questions(self) -> Questions:
-        """The questions; the shared ones have no words."""
+        """Collect the questions; the shared ones have no words."""
         begins = np.array(self._pieces_of, dtype=np.int64)[:-1]
         bounds = np.array(self._pieces, dtype=np.int64)
         shared = np.isin(np.array(self._first_of), list(self._shared))
@@ -283,7 +250,7 @@ class EvaluatedTexts:
         )
 
     def swappable(self) -> NDArray[np.bool_]:
-        """For each word number: is it a number or a name (a word never written in lower case)?"""
+        """Mark each word number that is a number or a name (a word never in lower case)."""
         found = [
             any(letter.isdigit() for letter in word) or (word.isalpha() and word not in self._lower)
             for word in self._vocabulary
@@ -317,7 +284,7 @@ class EvaluatedTexts:
         first = self._questions.setdefault(bare, number)
         self._note_case(first, case_of(document.question), is_first=first == number)
         context = normalise(document.context)
-        content = _content_key(bare, context, document.choices)
+        content = content_key(bare, context, document.choices)
         whole = hash_text(f"{content} {' '.join(tokens(document.answer))}")
         if whole in seen:
             return
@@ -330,7 +297,7 @@ class EvaluatedTexts:
             self._shared.add(first)
         self._contents.setdefault(content, number)
         if bare != plain or any(map(has_signs, document.choices)):
-            stripped = _stripped_key(plain, context, document.choices)
+            stripped = stripped_key(plain, context, document.choices)
             self._contents.setdefault(stripped, number)
             self._stripped.setdefault(plain, first)
         self._add_options(document.choices, number)
@@ -343,7 +310,7 @@ class EvaluatedTexts:
             self._pieces.append(len(flat))
         end = self._pieces[self._pieces_of[-1] + 1]
         self._pieces_of.append(len(self._pieces))
-        last = 0 if prefix else _last_sentence(document.question, end - start)
+        last = 0 if prefix else last_sentence(document.question, end - start)
         self._last_sentences.append(last)
         general = start if prefix else end - last
         bounds = [start, general, end, len(flat)] if prefix or last else [start, len(flat)]
@@ -358,10 +325,10 @@ class EvaluatedTexts:
             self._cases.pop(first, None)
 
     def _add_options(self, choices: Sequence[str], number: int) -> None:
-        key = _option_hash(choices)
+        key = option_hash(choices)
         if key is None:
             return
-        self._option_words.add(_option_words(choices))
+        self._option_words.add(option_words(choices))
         holder = self._options.setdefault(key, number)
         if holder is None or self._task_of[holder] != self._task_of[number]:
             return
@@ -391,44 +358,3 @@ class EvaluatedTexts:
         self._before.extend(found[:-1])
         self._after.extend(found[1:])
         self._lower.update(word for word in _LETTERS.findall(text) if word == word.lower())
-
-
-def has_passage(context: str) -> bool:
-    return bool(context) and len(words(context[:_ENOUGH])) >= _LEAST_PASSAGE
-
-
-def signs_of(text: str) -> list[Sign]:
-    """The signs around the words of a text."""
-    spoken = read(text)
-    if len(spoken.words) > 1 and is_stripped(text):
-        return [None] * len(spoken.signs)
-    return list(spoken.signs)
-
-
-def _last_sentence(question: str, count: int) -> int:
-    """Words of the sentence that asks, where the others before it tell a story; else 0."""
-    story = _LAST_SENTENCE.match(question.rstrip()) if count > _LEAST_STORY else None
-    last = len(words(question[story.end() :])) if story else 0
-    return last if count - last >= _LEAST_STORY else 0
-
-
-def _content_key(bare: str, context: str, choices: Sequence[str]) -> int:
-    """A hash of question, passage and options in any order."""
-    return hash_text("\n".join([bare, context, *option_key(choices)]))
-
-
-def _stripped_key(plain: str, context: str, choices: Sequence[str]) -> int:
-    """The same by the words alone."""
-    options = sorted(normalise(choice) for choice in choices)
-    return hash_text("\n\n".join([plain, context, *options]))
-
-
-def _option_words(choices: Sequence[str]) -> int:
-    """A hash of the words of options in any order."""
-    return hash_text("\n".join(sorted({normalise(choice) for choice in choices})))
-
-
-def _option_hash(choices: Sequence[str]) -> int | None:
-    """The same with their signs; None unless there are two that differ, and none is empty."""
-    options = sorted(set(option_key(choices)))
-    return hash_text("\n".join(options)) if len(options) > 1 and options[0] else None

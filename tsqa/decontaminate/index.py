@@ -23,7 +23,7 @@ answer count by themselves.
 Words are looked for without signs and case; the same words with other signs or in other case
 (`8 / 4`, `8 + 4`) are another question. A text without any punctuation has lost its signs.
 
-Promises: the search for similar questions is exact; a hash only proposes a run, its words decide;
+Guarantees: the search for similar questions is exact; a hash only proposes a run, its words decide;
 memory is linear in the evaluated documents and independent of the candidates.
 """
 
@@ -37,7 +37,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsqa.decontaminate.documents import Asked, EvaluatedTexts, Sign, has_passage, signs_of
+from tsqa.decontaminate.documents import EvaluatedTexts
+from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
 from tsqa.decontaminate.passages import RUN, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
@@ -77,7 +78,7 @@ class _Text:
         return found or [None]
 
     def is_alone(self, texts: EvaluatedTexts, document: int) -> bool:
-        """Is there no room for another passage beside what the document asks?"""
+        """Whether there is no room for another passage next to what the document asks."""
         room = texts.general_length(document) + _LABELS
         if self.asked:
             return not self.has_passage and len(self.asked.words) <= room
@@ -100,16 +101,16 @@ class EvaluatedIndex:
         self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
 
     def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
-        """Per candidate: the first rule that catches it, its score and the evaluated document."""
+        """Find, per candidate, the first rule that catches it, its score and the document."""
         verdicts: list[Rejection | None] = []
         for start in range(0, len(candidates), _BATCH):
             verdicts += self._check(candidates[start : start + _BATCH])
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
-        """The rules `item` and `ngram` alone, for any text.
+        """Check any text by the rules `item` and `ngram` alone.
 
-        The answer of a short item must stand near its question: a long text holds most words.
+        The answer of a short item must be near its question: a long text holds most words.
         """
         verdicts: list[Rejection | None] = []
         for start in range(0, len(texts), _BATCH):
@@ -230,7 +231,7 @@ class EvaluatedIndex:
     def _match(
         self, text: _Text, place: int, size: int, entry: int, near: int | None
     ) -> Rejection | None:
-        """`entry`: of a run of n words its place, of a shorter one its document."""
+        """`entry`: of a run of n words its position, of a shorter one its document."""
         run = text.numbers[place : place + size]
         if size == self._section.ngram:
             if not np.array_equal(run, self._texts.words[entry : entry + size]):
@@ -259,7 +260,7 @@ class EvaluatedIndex:
         return self._reject("ngram" if size == self._section.ngram else "item", score, document)
 
     def _stands(self, text: _Text, start: int, end: int, first: int, last: int) -> bool:
-        """Do words of the documents stand in the text from `first` to `last`, with their signs?"""
+        """Whether the words are in the text from `first` to `last`, with their signs."""
         size = end - start
         if not size:
             return True
@@ -289,7 +290,7 @@ class EvaluatedIndex:
         return tables
 
     def _index_grams(self, runs: Hashes) -> RunTable:
-        """Every run inside a sequence -> its first place with the same signs, templates left out.
+        """Every run inside a sequence -> its first position with the same signs, without templates.
 
         Of equal runs, one that counts by itself comes before those that need their passage.
         """
@@ -321,7 +322,7 @@ class EvaluatedIndex:
 def measure_recall(
     index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200
 ) -> dict[str, float]:
-    """Disguise -> share caught of the leaks planted from about `sample` evaluated documents.
+    """Measure disguise -> share caught of leaks planted from about `sample` documents.
 
     A disguise that fits none of them is left out.
     """
@@ -351,7 +352,7 @@ def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _holds(text: Numbers, run: Numbers) -> bool:
-    """Does the run of words stand in the text? An empty run does."""
+    """Whether the run of words is in the text; an empty run is."""
     if not len(run):
         return True
     starts = np.flatnonzero(text == run[0])

@@ -1,6 +1,6 @@
 """Which evaluated passages a text holds, whole or lightly edited.
 
-Promise: memory is linear in the words of the passages.
+Guarantee: memory is linear in the words of the passages.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Passages:
         return len(self._sizes)
 
     def find(self, texts: Sequence[Hashes], share: float) -> list[list[int]]:
-        """Per text: the passages of whose runs it holds at least this share."""
+        """Find, per text, the passages of whose runs it holds at least this share."""
         found: list[list[int]] = [[] for _ in texts]
         bounds = np.cumsum([0, *map(len, texts)])
         if not len(self._owners) or not bounds[-1]:

@@ -1,4 +1,4 @@
-"""Leaks made from evaluated documents, in disguises, to measure what the decontamination finds."""
+"""Leaks planted from evaluated documents, in disguises, to measure what decontamination finds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AFTER = "Nobody said a word for a while, and then the bell rang and they all we
 
 
 def plant_leak(document: Seed, kind: str) -> Candidate | None:
-    """A candidate that leaks a document in one of the disguises of KINDS; None where it cannot."""
+    """Make a candidate that leaks a document in a disguise of KINDS; None where it cannot."""
     return KINDS[kind](document)
 
 

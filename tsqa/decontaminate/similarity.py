@@ -1,7 +1,7 @@
 """How much of an evaluated question a candidate's question holds, in order.
 
-Promise: exact. An item is compared in full unless the candidate lacks so many of its words that it
-cannot reach the threshold, so no pair at or above the threshold is missed.
+Guarantee: exact. An item is compared in full unless the candidate lacks so many of its words that
+it cannot reach the threshold, so no pair at or above the threshold is missed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SimilarQuestions:
         self._posting_starts = np.searchsorted(key_words, np.arange(len(swappable) + 1))
 
     def suspects(self, questions: Sequence[Numbers]) -> list[tuple[int, int]]:
-        """(question, item) of every pair that can reach the threshold: enough words, in any order.
+        """Yield (question, item) of pairs that can reach the threshold: enough words, in any order.
 
         Words of the questions that no evaluated question has are 0.
         """
@@ -87,7 +87,7 @@ class SimilarQuestions:
         return list(zip(rows[enough].tolist(), items[enough].tolist(), strict=True))
 
     def coverage(self, item: int, question: Numbers) -> float:
-        """Weighted share of an item's words found in order in one window of the question."""
+        """Weigh the share of an item's words found in order in one window of the question."""
         words = self._words[self._starts[item] : self._starts[item + 1]]
         weights = self._weights[self._starts[item] : self._starts[item + 1]]
         return window_weight(words, weights, question, int(self._spans[item]))
@@ -109,13 +109,13 @@ class SimilarQuestions:
 
 
 def window_weight(item: Numbers, weights: Weights, question: Numbers, span: int) -> float:
-    """The heaviest common subsequence of the item and a window of `span` words."""
+    """Weigh the heaviest common subsequence of the item and a window of `span` words."""
     starts = range(0, max(1, len(question) - span // 2), max(1, span // 2))
     return max(common_weight(item, weights, question[s : s + span]) for s in starts)
 
 
 def common_weight(item: Numbers, weights: Weights, question: Numbers) -> float:
-    """The heaviest common subsequence of two word lists; `weights` are those of the item's."""
+    """Weigh the heaviest common subsequence of two word lists, by the weights of the item."""
     heaviest = np.zeros(len(question) + 1)
     for word, weight in zip(item, weights, strict=True):
         here = np.flatnonzero(question == word)

@@ -26,7 +26,8 @@ from tsqa.dedup.semantic import SemanticSearch, load_model
 from tsqa.recipe import DedupSection
 from tsqa.records.candidate import Rejection
 from tsqa.text.hashing import Hashes, Numbers, expand_ranges, hash_runs, hash_text
-from tsqa.text.sameness import agree_in_case, case_of, tokens, words_of
+from tsqa.text.sameness import agree_in_case, case_of, words_of
+from tsqa.text.signs import tokens
 
 _SHINGLE = 3
 _PERMUTATIONS = 128

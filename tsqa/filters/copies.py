@@ -11,7 +11,7 @@ from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.seed_index import SeedIndex
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
-from tsqa.text.sameness import Key, SameTexts, make_key, tell_apart
+from tsqa.text.sameness import Key, SameTexts, question_key, tell_apart
 
 
 class CopyCheck:
@@ -37,7 +37,7 @@ class CopyCheck:
         )
         if known is not None:
             return candidate, Rejection("copy of a seed", 1.0, known)
-        asked = make_key(f"{candidate.context}\n{candidate.question}")
+        asked = question_key(f"{candidate.context}\n{candidate.question}")
         own = shingles(asked.bare.split())
         near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record["seed_ids"]]
         score = max((score for score, _ in near), default=0.0)
@@ -52,5 +52,5 @@ class CopyCheck:
         seed = self._seeds.find(seed_id)
         if not seed:
             return Key(""), frozenset()
-        key = make_key(f"{seed.context}\n{seed.question}")
+        key = question_key(f"{seed.context}\n{seed.question}")
         return key, shingles(key.bare.split())

@@ -9,7 +9,7 @@ from tsqa.prompts import PromptSet
 from tsqa.recipe import SamplingSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.teachers.client import Asker
-from tsqa.teachers.replies.parse import parse_judgement
+from tsqa.teachers.replies.judgement_reply import parse_judgement
 from tsqa.teachers.scheduler import Job
 
 SAMPLING = SamplingSection(temperature=0.0, max_tokens=1024)

@@ -13,7 +13,7 @@ from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.seed_index import SeedIndex
 from tsqa.records.votes import same_answer
 from tsqa.teachers.client import Asker
-from tsqa.teachers.replies.parse import parse_answer
+from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.scheduler import Job
 
 

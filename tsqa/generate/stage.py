@@ -27,11 +27,12 @@ from tsqa.recipe import AnswerKind, GenerateSection, TeacherSection, needed
 from tsqa.records.candidate import read_candidate
 from tsqa.records.seed import Seed, read_seed
 from tsqa.sandbox.code import code_boundary
-from tsqa.store.artifact import read_jsonl, write_jsonl
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.teachers.client import Asker, open_asker
-from tsqa.teachers.replies.parse import parse_answer, parse_question
+from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.scheduler import Job, Window
 
 _Candidate = dict[str, Any]

@@ -6,10 +6,11 @@ weight is read into memory (only the heads of the files are), and no pickle is o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
+from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError, first_line
 
 _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _UNFINISHED = ("*.incomplete", "*.part", "*.tmp", "*.crdownload", "*.aria2")
@@ -74,9 +75,9 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
         )
     except TsqaError:
         raise
-    except Exception as error:  # transformers and safetensors have many of their own
+    except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(
-            f"{key} = {origin}: cannot be loaded: {type(error).__name__}: {_first_line(error)}",
+            f"{key} = {origin}: cannot be loaded: {type(error).__name__}: {first_line(error)}",
             "its files are damaged or not all there: copy or download it again",
         ) from error
     finally:
@@ -84,7 +85,7 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
     refuse_differences(found, f"{key} = {origin}")
 
 
-def refuse_differences(found: Any, where: str) -> None:
+def refuse_differences(found: Mapping[str, Iterable[Any]], where: str) -> None:
     """Raise CheckpointError unless transformers found every tensor, and no other, in its shape."""
     kinds = {
         "missing": [str(name) for name in found["missing_keys"]],
@@ -102,7 +103,7 @@ def refuse_differences(found: Any, where: str) -> None:
     if problems:
         raise CheckpointError(
             f"{where}: its weights are not those of its config.json: {'; '.join(problems)}",
-            "copy or download the model again; a missing tensor would be made up at random",
+            "copy or download the model again; a missing tensor would get random values",
         )
 
 
@@ -132,7 +133,7 @@ def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
 
 
 def check_positions(config: Any, length: int, key: str) -> None:
-    """Refuse rows or prompts longer than the positions that a model was made for."""
+    """Refuse rows or prompts longer than the positions of a model."""
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and length > positions:
         raise RecipeError(
@@ -150,7 +151,7 @@ def load_config(origin: str, key: str, trust_remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(origin, trust_remote_code=trust_remote_code)
     except Exception as error:  # a broken JSON, an unknown model_type, a value out of range
         raise CheckpointError(
-            f"{key} = {origin}: config.json cannot be read: {_first_line(error)}",
+            f"{key} = {origin}: config.json cannot be read: {first_line(error)}",
             "correct it, or copy the model again",
         ) from error
 
@@ -163,17 +164,12 @@ def load_tokenizer(origin: str, key: str, trust_remote_code: bool = False) -> An
         return AutoTokenizer.from_pretrained(origin, trust_remote_code=trust_remote_code)
     except (Exception, SystemError) as error:  # tokenizers panics on some files
         raise DataError(
-            f"{key} = {origin}: the tokenizer cannot be read: {_first_line(error)}",
+            f"{key} = {origin}: the tokenizer cannot be read: {first_line(error)}",
             "its tokenizer.json is damaged or missing: copy the model again",
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
-
-
-def _shape(size: Any) -> str:
+def _shape(size: Iterable[int]) -> str:
     return "x".join(map(str, size))
 
 

@@ -1,6 +1,6 @@
 """Names on the model hub, pinned to the commit that they meant when these runs first used them.
 
-Promises: a pinned id means the same files ever after, with or without a network; asking takes
+Guarantees: a pinned id means the same files ever after, with or without a network; asking takes
 seconds at most, and once a process; what could not be asked is said to be unpinned.
 """
 
@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any, Literal
 
-from tsqa.store.artifact import write_json
-from tsqa.store.readers import read_own
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 
 Kind = Literal["model", "dataset"]
 PINS_FILE = "pins.json"

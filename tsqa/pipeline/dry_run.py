@@ -76,11 +76,11 @@ def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
     finished: list[Artifact] = [
         artifact
         for artifact in pipeline.finished_of(node.stage)
-        if _model_of(role, artifact.manifest["config"], artifact.manifest["inputs"]) == wanted
+        if _model_of(role, artifact.manifest.config, artifact.manifest.inputs) == wanted
     ]
     if not finished:
         return None
-    latest = max(finished, key=lambda artifact: str(artifact.manifest["created"]))
+    latest = max(finished, key=lambda artifact: artifact.manifest.created)
     seconds = float(latest.summary["seconds"])
     if node.stage == "train" and latest.summary.get("tokens"):
         tokens = needed(node.recipe.mixture, "mixture").tokens
@@ -88,7 +88,7 @@ def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
     if node.stage == "generate" and latest.summary.get("seeds"):
         seeds = pipeline.find(node.inputs["seeds"])
         share = seeds.summary["seeds"] / latest.summary["seeds"] if seeds else 1.0
-        made = latest.manifest["config"]
+        made = latest.manifest.config
         seconds *= share * _requests_per_seed(node.config) / _requests_per_seed(made)
     return seconds
 

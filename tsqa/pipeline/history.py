@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tsqa.errors import DataError
 from tsqa.pipeline.node import Node
-from tsqa.store.artifact import Store, differing_keys, write_json
-from tsqa.store.readers import Stages, read_own
+from tsqa.store.artifact import Store, differing_keys
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import Stages, read_own
 from tsqa.store.roles import CheckedRole, parse_role
 
 
@@ -34,9 +35,9 @@ class History:
         if old is None:
             return []
         return [
-            *differing_keys(old.manifest["config"], node.config),
+            *differing_keys(old.manifest.config, node.config),
             *differing_keys(
-                _comparable(old.manifest["inputs"]), _comparable(node.input_fingerprints), "input "
+                _comparable(old.manifest.inputs), _comparable(node.input_fingerprints), "input "
             ),
         ]
 

@@ -14,7 +14,7 @@ from tsqa.store.artifact import differing_keys, fingerprint_of
 from tsqa.store.identity import Json
 from tsqa.store.roles import Label, Role, format_role
 from tsqa.store.stage import Stage
-from tsqa.tasks.identity import identify_tasks
+from tsqa.tasks.fingerprint import identify_tasks
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _upstream(
 ) -> Artifact | None:
     """What the first dataset is made from; without a dataset, the recipe's one artifact."""
     for dataset in datasets.values():
-        wanted = dataset.manifest["inputs"][stage]
+        wanted = dataset.manifest.inputs[stage]
         return next((a for a in own.values() if a.fingerprint == wanted), None)
     return own.get(Label(stage))
 

@@ -58,7 +58,7 @@ class Pipeline:
     def latest(self, stage: str) -> Artifact | None:
         """The artifact of a stage that was finished last, of whatever recipe."""
         made = self.finished_of(stage)
-        return max(made, key=lambda a: str(a.manifest["created"]), default=None)
+        return max(made, key=lambda a: a.manifest.created, default=None)
 
     def finished_of(self, stage: str) -> list[Artifact]:
         """Every finished artifact of a stage that is whole, of whatever recipe."""

@@ -15,8 +15,8 @@ from tsqa.console import console, progress_bar
 from tsqa.errors import EngineError
 from tsqa.pipeline.node import Node
 from tsqa.recipe import Recipe, needed
+from tsqa.store.own_files import read_own
 from tsqa.store.process import die_with_parent
-from tsqa.store.readers import read_own
 
 LAUNCH_FOLDER = Path(__file__).parents[2] / "launch" / "accelerate"
 _TAIL = 25
@@ -80,7 +80,7 @@ class TrainingJob:
 def print_mixture_plan(recipe: Recipe, tokens: Path) -> None:
     """Print what a training run will draw; too little data is refused before it starts."""
     from train.data.mixture import plan_of, plan_table
-    from train.data.shapes import TokenSources
+    from train.data.token_files import TokenSources
 
     sources = read_own(tokens / "sources.json", TokenSources)["sources"]
     plan = plan_of(recipe, {name: source["rows"] for name, source in sources.items()})

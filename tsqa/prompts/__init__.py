@@ -30,8 +30,9 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.prompts.sample import Role as Role
 from tsqa.prompts.sample import sample
 from tsqa.recipe import AnswerKind, Enrichment
-from tsqa.sandbox.templates import BoundedEnvironment, rendering
-from tsqa.store.identity import file_identity
+from tsqa.sandbox.template_bounds import rendering
+from tsqa.sandbox.templates import BoundedEnvironment
+from tsqa.store.identity import FileIdentity, file_identity
 
 Form = Literal["chat", "completion"]
 PromptKind = Literal[AnswerKind, "reading", "any"]
@@ -133,7 +134,7 @@ class PromptSet:
     name: str
     prompts: Mapping[str, Prompt]
     """By kind; every answer kind and `reading` has one."""
-    identity: list[dict[str, Any]]
+    identity: list[FileIdentity]
     """File identities of its files and of all that they import, for fingerprints."""
 
     def of(self, kind: AnswerKind, has_context: bool) -> Prompt:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsqa.recipe import AnswerKind
-from tsqa.store.readers import damaged
+from tsqa.store.own_files import damaged
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Self
 
 from tsqa.errors import DataError
 from tsqa.records.seed import Seed
-from tsqa.store.jsonl_index import JsonlIndex
-from tsqa.store.readers import damaged
+from tsqa.store.jsonl import JsonlIndex
+from tsqa.store.own_files import damaged
 
 
 class SeedIndex:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsqa.errors import DataError
-from tsqa.store.readers import damaged
+from tsqa.store.own_files import damaged
 from tsqa.text.sameness import Hashed
 
 TRAINING_KEYS = "training_keys.jsonl"

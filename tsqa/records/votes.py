@@ -2,7 +2,7 @@
 
 Promises: the classes do not depend on the order of the votes; numbers meet only when they are
 equal, exactly, and with no unit that another vote contradicts; formulas meet as mathematics (see
-`tsqa.text.formulas`), texts by their words and signs (see `normalise_answer`); whatever an
+`tsqa.text.formulas`), texts by their words and signs (see `answer_key`); whatever an
 answer holds, nothing is raised.
 
 `50%` is 1/2 where another vote says 0.5, and 50 otherwise, so that 50 and 0.5 never meet; `18
@@ -19,8 +19,10 @@ from fractions import Fraction
 
 from tsqa.recipe import AnswerKind
 from tsqa.text.formulas import as_formula, is_readable, same_formula
-from tsqa.text.normalise import normalise_answer, parse_number
-from tsqa.text.quantities import looks_like_range_or_date, plain_notation, read_quantity, unit_of
+from tsqa.text.numbers import parse_number
+from tsqa.text.quantities import looks_like_range_or_date, plain_notation, read_quantity
+from tsqa.text.sameness import answer_key
+from tsqa.text.units import unit_of
 
 _LATEX_MARK = re.compile(r"[\\^=\u221a\u2264\u2265\u222a\u2229]")
 _MONEY = re.compile("([-+]?)\\s*([$\u20ac\u00a3])\\s*(.+)")
@@ -87,13 +89,13 @@ def _label_text(answer: str, kind: AnswerKind) -> str:
     if kind == "code":
         return answer.strip()
     if kind == "boolean":
-        key = normalise_answer(answer).casefold()
+        key = answer_key(answer).casefold()
         return _TRUTH.get(key, key)
     formula = as_formula(answer)
     if formula:
         # Its words alone would not tell 3-2 from 3+2.
         return re.sub(r"\s+", "", formula).rstrip(".")
-    return normalise_answer(answer)
+    return answer_key(answer)
 
 
 def _read_quantity(answer: str, kind: AnswerKind) -> _Quantity | None:

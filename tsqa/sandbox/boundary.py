@@ -5,13 +5,14 @@
 dates of files can be seen. Within both, system calls are filtered, and time, memory and files are
 bounded; `none` leaves only that.
 
-Promises: a boundary is named only if a program ran within it a moment ago; nothing but Python's
+Guarantees: a boundary is named only if a program ran within it a moment ago; nothing but Python's
 own library can be read in it.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import hashlib
 import json
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -38,6 +41,7 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _WORK = "/work"
 _DISK_BYTES = 16 << 20
 _TRY_SECONDS = 20
+_KEPT_SECONDS = 14 * 24 * 3600
 _ZONES = "/usr/share/zoneinfo"
 
 
@@ -49,7 +53,7 @@ class Boundary:
     command: tuple[str, ...]
     """The command without its job; the working directory is a folder of the job's own."""
     code: str
-    """The folder of the code that runs within, as it is seen there."""
+    """The folder of the code that runs within, as seen from there."""
     readable: tuple[str, ...] | None = None
     """What Landlock leaves readable; None: nothing is left to it."""
     missing: str = ""
@@ -59,14 +63,14 @@ class Boundary:
     def described(self) -> str:
         match self.kind:
             case "namespaces":
-                return "bubblewrap: namespaces of its own, and a filter of system calls"
+                return "bubblewrap: private namespaces, and a filter of system calls"
             case "landlock":
                 return "Landlock, and a filter of system calls"
         return "none but a filter of system calls: files of this user can be read and changed"
 
 
 def need_boundary(key: str, unguarded: bool) -> Boundary:
-    """The boundary of this machine; RecipeError where it has none and `key` does not allow that."""
+    """Find the boundary of this machine; RecipeError without one, unless `key` allows that."""
     boundary = find_boundary()
     if boundary.kind == "none" and not unguarded:
         raise RecipeError(
@@ -82,7 +86,7 @@ def need_boundary(key: str, unguarded: bool) -> Boundary:
 
 @functools.cache
 def find_boundary() -> Boundary:
-    """Try what there is, best first."""
+    """Try the kinds of boundary, best first."""
     reasons: list[str] = []
     for make in (_namespaces, _landlock):
         made = make()
@@ -173,7 +177,7 @@ def _python() -> tuple[Path, Path, tuple[str, ...]]:
 
 
 def _below(path: Path) -> Path:
-    """The library's place below Python's home, which it must keep."""
+    """The library's path below Python's home, which it must keep."""
     return path.relative_to(os.path.realpath(sys.base_prefix))
 
 
@@ -182,7 +186,8 @@ def _code() -> Path:
     """A folder with what runs within, compiled, and the shared libraries that it needs.
 
     One folder is mounted faster than many files. It is made once for this version of both, in the
-    user's cache. The loader is not among the libraries: programs name it by its whole path.
+    user's cache, from which those of other versions are swept. The loader is not among the
+    libraries: programs name it by its whole path.
     """
     libraries = [Path(path) for path in _python()[2] if "/ld-" not in path]
     sources = sorted(_INSIDE.glob("*.py"))
@@ -194,21 +199,65 @@ def _code() -> Path:
         digest.update(f"{path} {found.st_size} {found.st_mtime_ns}".encode())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tsqa"
     target = cache / f"sandbox-{digest.hexdigest()[:16]}"
-    if target.is_dir():
+    sweep(cache, target)
+    if _hold(target):
         return target
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(dir=cache))
         _fill(made, sources, libraries)
-        made.rename(target)
-    except OSError:
-        if target.is_dir():  # somebody else was faster
+        try:
+            made.rename(target)
+        except OSError:  # another process was faster
             shutil.rmtree(made)
-            return target
+        if not _hold(target):
+            raise FileNotFoundError(target)
+    except OSError:
         target = Path(tempfile.mkdtemp(prefix="tsqa-sandbox-"))
         atexit.register(shutil.rmtree, target, ignore_errors=True)
         _fill(target, sources, libraries)
     return target
+
+
+def sweep(cache: Path, current: Path) -> None:
+    """Delete the folders of other versions that no process has used for two weeks."""
+    oldest = time.time() - _KEPT_SECONDS
+    for folder in (*cache.glob("sandbox-*"), *cache.glob("tmp*")):
+        with suppress(OSError):
+            if folder == current or folder.is_symlink() or folder.stat().st_mtime > oldest:
+                continue
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # First out of the way, so that no process finds a half of it.
+                gone = folder.rename(folder.with_name(f"tmp-{folder.name}-{os.getpid()}"))
+                shutil.rmtree(gone, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _hold(folder: Path) -> bool:
+    """Keep a folder from being swept while this process lives; False where it is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # it is being swept
+        os.close(descriptor)
+        return False
+    except OSError:  # some network file systems have no locks
+        pass
+    with suppress(OSError):
+        os.utime(folder)
+    try:
+        is_there = os.path.samestat(os.fstat(descriptor), folder.stat())
+    except OSError:
+        is_there = False
+    if not is_there:
+        os.close(descriptor)
+    return is_there  # the descriptor, and with it the lock, stays open
 
 
 def _fill(folder: Path, sources: list[Path], libraries: list[Path]) -> None:

@@ -7,7 +7,7 @@ from tsqa.sandbox import Boundary, need_boundary, run_program
 
 
 def code_boundary(section: CodeSection) -> Boundary:
-    """What programs run within; RecipeError where there is nothing and the section wants it."""
+    """Find what programs run within; RecipeError without a boundary, unless allowed."""
     return need_boundary("filter.code.unguarded", section.unguarded)
 
 

@@ -1,6 +1,6 @@
 """Run a program with its tests, within the boundary of this machine.
 
-Promises: it ends within its time, with all that it started; the verdict is the tests' process's,
+Guarantees: it ends within its time, with all that it started; the verdict is the tests' process's,
 which shares no memory and no descriptor with the program's; the reason of a failure is at most a
 line, and holds nothing of this machine.
 """
@@ -18,12 +18,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tsqa.errors import EngineError
 from tsqa.sandbox.boundary import Boundary
 
+if TYPE_CHECKING:
+    from tsqa.sandbox.inside.main import Job
+
 _START_SECONDS = 2.0
-"""Wall time for the boundary and the interpreter to start, beside the program's own."""
+"""Wall time for the boundary and the interpreter to start, added to the program's own."""
 _PROBLEM_BYTES = 300
 _SIGNAL = 128
 
@@ -64,7 +68,7 @@ def run_program(boundary: Boundary, answer: str, tests: str, seconds: float, mem
 def start(
     boundary: Boundary, answer: str, tests: str, seconds: int, memory: int, wall: float
 ) -> Output:
-    """Run one job to its end; subprocess.TimeoutExpired where that is too far."""
+    """Run one job to its end, or raise subprocess.TimeoutExpired after `wall` seconds."""
     with (
         _folder() as folder,
         tempfile.TemporaryFile() as job,
@@ -74,7 +78,7 @@ def start(
     ):
         asked.write(tests.encode("utf-8", "surrogatepass"))
         asked.seek(0)
-        described = {
+        described: Job = {
             "answer": answer,
             "tests": asked.fileno(),
             "seconds": seconds,

@@ -1,6 +1,6 @@
 """How many seeds each capability and task gives.
 
-Promises: exact integers that sum to the total, or to all there is; no pool gives more than it
+Guarantees: exact integers that sum to the total, or to all there is; no pool gives more than it
 holds, and what it cannot give goes to the others; the order of the pools changes nothing.
 """
 
@@ -24,7 +24,7 @@ class Pool:
 
 
 def plan_seeds(pools: Mapping[str, Pool], budget: BudgetSection | None) -> dict[str, int]:
-    """Task -> seeds to choose: first shared among capabilities, then among each one's tasks."""
+    """Plan task -> seeds to choose: shared among capabilities, then among the tasks of each."""
     if budget is None:
         return {task: pool.bound for task, pool in pools.items()}
     by_capability: dict[str, list[str]] = {}
@@ -46,7 +46,7 @@ def plan_seeds(pools: Mapping[str, Pool], budget: BudgetSection | None) -> dict[
 
 
 def capability_weights(available: Mapping[str, int], budget: BudgetSection) -> dict[str, float]:
-    """Named capabilities weigh their share; the others split the rest by n ** (1 / temperature).
+    """Weigh named capabilities by their share, the others by n ** (1 / temperature).
 
     Raise RecipeError where the shares fit no plan.
     """

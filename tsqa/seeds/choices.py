@@ -15,7 +15,6 @@ import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from tsqa.errors import DataError
 from tsqa.seeds.document import Unusable
@@ -39,16 +38,16 @@ class Options:
     """What the data call each option: a letter, a number, a column; empty where nothing does."""
 
 
-def options_of_columns(values: Sequence[Any], names: Sequence[str]) -> Options:
-    """Options that have a column each; the last columns of a record may be empty."""
+def options_of_columns(values: Sequence[object], names: Sequence[str]) -> Options:
+    """Read options that have a column each; the last columns of a record may be empty."""
     texts = [_option_text(value) for value in values]
     while texts and not texts[-1]:
         texts.pop()
     return Options(texts, [str(name) for name in names[: len(texts)]])
 
 
-def read_options(value: Any) -> Options:
-    """Options of one value: a list, a mapping, or either written as JSON or Python; or Unusable."""
+def read_options(value: object) -> Options:
+    """Read options of one value: a list or mapping, perhaps as JSON or Python; or Unusable."""
     if isinstance(value, str):
         value = _parse_literal(value) if value.strip() else None
     if value is None:
@@ -62,8 +61,8 @@ def read_options(value: Any) -> Options:
     return Options([_option_text(one) for one in value], [])
 
 
-def find_key(answer: Any, options: Options, form: AnswerForm, where: str) -> int:
-    """The right option's index; `where` names dataset and record.
+def find_key(answer: object, options: Options, form: AnswerForm, where: str) -> int:
+    """Find the right option's index; `where` names dataset and record.
 
     Raises Unusable for a key that names none, DataError for one that could name two.
     """
@@ -140,7 +139,7 @@ def _by_index(key: str) -> int | None:
     return int(key) if re.fullmatch(r"-?[0-9]{1,9}", key) else None
 
 
-def _key_text(answer: Any, texts: Sequence[str]) -> str:
+def _key_text(answer: object, texts: Sequence[str]) -> str:
     if isinstance(answer, (list, tuple)) and len(answer) == 1:
         answer = answer[0]
     if isinstance(answer, (list, tuple)):
@@ -159,7 +158,7 @@ def _key_text(answer: Any, texts: Sequence[str]) -> str:
     return text.removesuffix(".0") if re.fullmatch(r"[0-9]+\.0", text) else text
 
 
-def _options_of_mapping(value: Mapping[str, Any]) -> Options:
+def _options_of_mapping(value: Mapping[str, object]) -> Options:
     """{text: [...], label: [...]} as ARC has it, or {A: ..., B: ...} as MedQA has it."""
     lists = {name: list(v) for name, v in value.items() if isinstance(v, (list, tuple))}
     texts = next((lists[name] for name in _TEXT_FIELDS if name in lists), None)
@@ -174,7 +173,7 @@ def _options_of_mapping(value: Mapping[str, Any]) -> Options:
     return Options([_option_text(one) for one in given.values()], list(given))
 
 
-def _options_of_records(value: Sequence[Mapping[str, Any]]) -> Options:
+def _options_of_records(value: Sequence[Mapping[str, object]]) -> Options:
     """[{label: A, text: ...}, ...]."""
     first = value[0]
     text = next((name for name in _TEXT_FIELDS if name in first), None)
@@ -185,7 +184,7 @@ def _options_of_records(value: Sequence[Mapping[str, Any]]) -> Options:
     return Options([_option_text(one[text]) for one in value], labels)
 
 
-def _option_text(value: Any) -> str:
+def _option_text(value: object) -> str:
     if value is None or value != value:  # NaN: tables write it for no value
         return ""
     if isinstance(value, bool):
@@ -197,7 +196,7 @@ def _option_text(value: Any) -> str:
     raise Unusable("mixed types", f"a choice is {type(value).__name__}, not text")
 
 
-def _parse_literal(text: str) -> Any:
+def _parse_literal(text: str) -> object:
     """A list or mapping written as JSON or Python, numpy's own spelling included."""
     try:
         return json.loads(text)

@@ -1,36 +1,38 @@
-"""Documents of an own dataset: a hub id, or local JSONL(.gz), JSON, parquet or CSV.
+"""An own dataset as a source of seeds: local JSONL(.gz), JSON, parquet or CSV, or a hub id.
 
-Promises: local files are streamed (a JSON array is the exception: the format allows no less); a
-column that the mapping names and the data lacks is an error before any document is used; a broken
-document is a reason, a broken file an error with its line.
+Guarantees: local files are streamed (a JSON list is the exception: the format allows no less); a
+record that cannot be decoded is an Unusable, counted; a broken file is an error with its line.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
-import json
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
-from tsqa.recipe import ColumnsSection, DatasetSection
-from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
-from tsqa.seeds.document import Reading, Unusable, read_target
-from tsqa.seeds.prompt_fields import tidy
+from tsqa.readers import hub
+from tsqa.readers.json_files import BadLine, BlankLine, read_lines, read_list
+from tsqa.readers.tables import BadRow, parquet_columns, read_csv, read_parquet
+from tsqa.recipe import DatasetSection
+from tsqa.records.seed import Seed
+from tsqa.seeds.columns import check_columns, read_record, record_id
+from tsqa.seeds.document import Origin, Rejected, Unusable, make_seed
+from tsqa.seeds.leaks import looks_evaluated
+from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.digests import DIGESTS
+from tsqa.tasks.identity import dataset_identity, revision_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
-_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-"""The mark of UTF-32 little-endian begins as that of UTF-16."""
 _PROBED = 100
 """Records whose keys, together, are the columns of a JSONL file."""
-_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -45,43 +47,118 @@ class Files:
         return "+".join(DIGESTS.of(path)[:12] for path in self.paths[:8])
 
     def columns(self) -> list[str]:
-        """The columns of the first file; nested ones are not listed."""
+        """List the columns of the first file; nested ones are not listed."""
         first = self.paths[0]
         if self.suffix == ".parquet":
-            import pyarrow
-            import pyarrow.parquet
-
-            try:
-                return [str(name) for name in pyarrow.parquet.read_schema(first).names]
-            except (pyarrow.ArrowException, OSError) as error:
-                raise DataError(f"{first}: unreadable: {error}") from error
+            return parquet_columns(first)
         found: dict[str, None] = {}
-        for number, record in enumerate(self.records(first)):
-            if number == _PROBED:
-                break
+        for record in itertools.islice(self.records(first), _PROBED):
             if isinstance(record, Mapping):
                 found |= dict.fromkeys(record)
         return list(found)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         """Records in order; an Unusable stands for one that could not be decoded."""
         for path in self.paths:
             yield from self.records(path)
 
-    def records(self, path: Path) -> Iterator[Any]:
+    def records(self, path: Path) -> Iterator[object]:
+        """Yield the records of one file."""
         match self.suffix:
             case ".parquet":
-                yield from _read_parquet(path)
+                yield from read_parquet(path)
             case ".csv":
-                yield from _read_csv(path)
+                for row in read_csv(path):
+                    yield Unusable(row.reason, row.detail) if isinstance(row, BadRow) else row
             case ".json":
-                yield from _read_json(path)
+                yield from read_list(path)
             case _:
-                yield from _read_lines(path)
+                for number, value in read_lines(path):
+                    if not isinstance(value, BlankLine):
+                        yield _of_line(path, number, value)
+
+
+class DatasetSource:
+    """An own dataset with a column mapping."""
+
+    def __init__(
+        self,
+        section: DatasetSection,
+        path: Path,
+        taxonomy: Taxonomy,
+        siblings: dict[tuple[str, ...], str],
+    ) -> None:
+        self.name = section.name
+        self._section = section
+        self._files = find_files(section, path)
+        self._siblings = siblings
+        self._taxonomy = taxonomy
+
+    @property
+    def capability(self) -> str:
+        named = self._section.capability
+        return named or self._taxonomy.capability(self.name, [], self._section.path)
+
+    def leak(self) -> str | None:
+        section = self._section
+        if self._files is None:
+            identities = [dataset_identity(section.path, section.subset, section.split)]
+            names = [section.split]
+        else:
+            identities = [("file", str(path.resolve())) for path in self._files.paths]
+            names = [path.stem for path in self._files.paths]
+        for identity in identities:
+            if identity in self._siblings:
+                return f"{identity[1]} ({section.split}) is evaluated by {self._siblings[identity]}"
+        test = next((name for name in names if looks_evaluated(name)), None)
+        return f"{test} is a test set by its name" if test else None
+
+    def check(self) -> None:
+        if self._files is not None:
+            check_columns(self._section, self._files.columns())
+        else:
+            check_columns(self._section, load_hub(self._section).column_names)
+
+    def documents(self) -> Iterator[Seed | Rejected]:
+        section = self._section
+        records: Any = self._files if self._files is not None else load_hub(section)
+        info = getattr(records, "info", None)
+        revision = self._files.revision if self._files else revision_of(info) or section.revision
+        where = Path(section.path).name if self._files else section.path
+        origin = Origin(
+            task=self.name,
+            family=self.name,
+            capability=self.capability,
+            subject="",
+            language=section.language,
+            dataset=":".join(filter(None, (where, section.subset))),
+            revision=revision or "",
+            split=section.split,
+            licence=section.licence or str(getattr(info, "license", "") or ""),
+        )
+        seen: set[int] = set()
+        for number, record in enumerate(records):
+            identifier = f"{self.name}-{number}"
+            try:
+                if isinstance(record, Unusable):
+                    raise record
+                if not isinstance(record, dict):
+                    raise Unusable("mixed types", f"a record is {type(record).__name__}")
+                given = record_id(record, section.columns)
+                if given is not None:
+                    identifier = f"{self.name}-{given}"
+                    # Hashes, not texts: a million ids stay small.
+                    if hash(given) in seen:
+                        identifier = f"{self.name}-{number}"
+                        raise Unusable("duplicate id", given[:80])
+                    seen.add(hash(given))
+                yield make_seed(read_record(record, section, number), origin, identifier, number)
+            except Unusable as error:
+                yield Rejected(identifier, self.name, number, error.reason, error.detail)
 
 
 def find_files(section: DatasetSection, path: Path) -> Files | None:
-    """The local files of a dataset section; None when its path is a hub id.
+    """Find the local files of a dataset section; None when its path is a hub id.
 
     In a folder whose files are named after splits, only those of the section's split are taken.
     """
@@ -98,100 +175,30 @@ def find_files(section: DatasetSection, path: Path) -> Files | None:
     return None
 
 
-def load_hub(section: DatasetSection) -> Any:
-    """The split of a hub dataset, memory-mapped."""
-    import datasets
-
-    datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
-    try:
-        return datasets.load_dataset(
-            section.path,
-            section.subset,
-            split=section.split,
-            revision=PINS.commit("dataset", section.path, section.revision) or section.revision,
-        )
-    except Exception as error:
-        raise DataError(
-            f"seeds.datasets: {section.name}: {section.path} cannot be loaded: "
-            f"{type(error).__name__}: {error}",
-            "check path, subset, split and revision, and the network",
-        ) from error
-
-
-def check_columns(section: DatasetSection, columns: list[str]) -> None:
-    """Raise DataError naming the mapped columns that the data lacks, and those it has."""
-    if not columns:
-        raise DataError(
-            f"seeds.datasets: {section.name}: no document in {section.path} ({section.split})",
-            "correct path and split",
-        )
-    named = section.columns.model_dump(exclude_none=True)
-    missing = [
-        f"{field}: {name}"
-        for field, names in named.items()
-        for name in (names if isinstance(names, list) else [names])
-        if name not in columns and name.split(".")[0] not in columns
-    ]
-    if missing:
-        raise DataError(
-            f"seeds.datasets: {section.name}: missing columns: {', '.join(missing)}",
-            f"there are: {', '.join(columns)}",
-        )
-    if section.kind == "choice" and section.columns.choices is None:
-        raise DataError(
-            f"seeds.datasets: {section.name}: kind choice needs columns.choices",
-            f"there are: {', '.join(columns)}",
-        )
-
-
-def read_record(record: Mapping[str, Any], section: DatasetSection, number: int) -> Reading:
-    """Map a record's columns to a reading.
-
-    Raises Unusable where this record cannot be read, DataError where its key has two readings.
-    """
-    columns = section.columns
-    question = _text(record, columns.question, "question")
-    answer = _value(record, columns.answer)
-    optional = {
-        field: _text(record, getattr(columns, field), field)
-        for field in ("context", "explanation", "subject", "tests")
-        if getattr(columns, field)
-    }
-    choices: list[str] = []
-    index, working = None, ""
-    if columns.choices is not None:
-        options = _options(record, columns.choices)
-        choices = options.texts
-        if not choices:
-            raise Unusable("empty choices")
-        where = f"seeds.datasets: {section.name}: record {number}"
-        index = find_key(answer, options, section.answer, where)
-        text = choices[index]
-    else:
-        text = _answer_text(answer)
-        if section.kind not in ("code", "long_text"):
-            text, working = read_target(text)
-    return Reading(
-        question=tidy(question),
-        context=tidy(optional.get("context", "")),
-        choices=choices,
-        index=index,
-        answer=text.strip(),
-        explanation=tidy(optional.get("explanation", "")) or working,
-        tests=optional.get("tests", ""),
-        subject=optional.get("subject", ""),
-        kind=section.kind,
+def load_hub(section: DatasetSection) -> Dataset:
+    """Load the split of a hub dataset, memory-mapped."""
+    return hub.load_hub(
+        section.path,
+        section.subset,
+        section.split,
+        PINS.commit("dataset", section.path, section.revision) or section.revision,
+        streaming=False,
+        key=f"seeds.datasets: {section.name}: ",
     )
 
 
-def record_id(record: Mapping[str, Any], columns: ColumnsSection) -> str | None:
-    """The document's own id, where a column is mapped to it."""
-    if columns.id is None:
-        return None
-    value = _value(record, columns.id)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise Unusable("no id", f"{columns.id} is {value!r:.60}")
-    return str(value).strip()
+def _of_line(path: Path, number: int, value: object) -> object:
+    match value:
+        case BadLine(error=UnicodeDecodeError() as error):
+            return Unusable("broken unicode", f"line {number}: {error.reason}")
+        case BadLine(error=RecursionError()):
+            return Unusable("nested too deeply", f"line {number}")
+        case BadLine(error=error):
+            raise DataError(
+                f"{path}:{number}: not JSON: {error}",
+                "correct the line; a file that is one JSON list is read as .json",
+            ) from error
+    return value
 
 
 def _files_of_folder(section: DatasetSection, folder: Path, key: str) -> Files:
@@ -228,121 +235,3 @@ def _split_in(path: Path) -> str | None:
 def _suffix(path: Path) -> str | None:
     name = path.name.casefold()
     return next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
-
-
-def _read_lines(path: Path) -> Iterator[Any]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    with cast(IO[bytes], opener(path, "rb")) as handle:
-        try:
-            for number, raw in enumerate(handle, 1):
-                if not raw.strip():
-                    continue
-                try:
-                    yield json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
-                except UnicodeDecodeError as error:
-                    _refuse_wide(path, raw)
-                    yield Unusable("broken unicode", f"line {number}: {error.reason}")
-                except RecursionError:
-                    yield Unusable("nested too deeply", f"line {number}")
-                except ValueError as error:
-                    raise DataError(
-                        f"{path}:{number}: not JSON: {error}",
-                        "correct the line; a file that is one JSON list is read as .json",
-                    ) from error
-        except (EOFError, OSError) as error:
-            raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
-
-
-def _read_json(path: Path) -> Iterator[Any]:
-    raw = path.read_bytes()
-    _refuse_wide(path, raw)
-    try:
-        found = json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: not JSON: {error}", "for one object a line, use .jsonl"
-        ) from error
-    if not isinstance(found, list):
-        raise DataError(f"{path}: expected a list of objects, found {type(found).__name__}")
-    yield from found
-
-
-def _refuse_wide(path: Path, start: bytes) -> None:
-    if start.startswith(_WIDE_MARKS):
-        raise DataError(f"{path}: UTF-16 or UTF-32, not UTF-8", "save the file as UTF-8")
-
-
-def _read_parquet(path: Path) -> Iterator[Any]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: unreadable: {error}") from error
-
-
-def _read_csv(path: Path) -> Iterator[Any]:
-    csv.field_size_limit(1 << 30)
-    with path.open("rb") as raw:
-        _refuse_wide(path, raw.read(4))
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-        try:
-            for row in csv.DictReader(handle):
-                if None in row:
-                    yield Unusable("more fields than columns", f"{row[None]!r:.60}")
-                else:
-                    yield row
-        except csv.Error as error:
-            raise DataError(f"{path}: not CSV: {error}") from error
-
-
-def _value(record: Mapping[str, Any], name: str) -> Any:
-    """A column's value; a dotted name reaches into records, and into each record of a list."""
-    if name in record:
-        return record[name]
-    value: Any = record
-    for part in name.split("."):
-        if isinstance(value, list):
-            value = [_member(one, part, name) for one in value]
-        else:
-            value = _member(value, part, name)
-    return value
-
-
-def _member(value: Any, part: str, name: str) -> Any:
-    if not isinstance(value, Mapping) or part not in value:
-        raise Unusable("missing column", name)
-    return value[part]
-
-
-def _text(record: Mapping[str, Any], name: str, what: str) -> str:
-    value = _value(record, name)
-    if value is None or value != value:  # NaN: tables write it for no value
-        return ""
-    if not isinstance(value, str):
-        raise Unusable("mixed types", f"the {what} is {type(value).__name__}, not text")
-    return value
-
-
-def _options(record: Mapping[str, Any], names: str | list[str]) -> Options:
-    if isinstance(names, str):
-        return read_options(_value(record, names))
-    return options_of_columns([_value(record, name) for name in names], names)
-
-
-def _answer_text(value: Any) -> str:
-    if isinstance(value, list):
-        value = next((one for one in value if one is not None), None)
-    if value is None or value != value:  # NaN: no value
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise Unusable("mixed types", f"the answer is {type(value).__name__}, not text")

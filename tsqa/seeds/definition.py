@@ -9,7 +9,7 @@ from tsqa.hub.pins import PINS
 from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.store.identity import Json, file_identity
 from tsqa.store.stage import Stage
-from tsqa.tasks.identity import evaluated_config, identify_tasks
+from tsqa.tasks.fingerprint import evaluated_config, identify_tasks
 
 _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
 

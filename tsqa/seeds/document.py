@@ -1,6 +1,6 @@
 """One document of any source -> one Seed, or the reason why it cannot be one.
 
-Promises: a seed has a question, an answer as text (never an option letter) and, for `choice`, at
+Guarantees: a seed has a question, an answer as text (never an option letter) and, for `choice`, at
 least two distinct options of which the answer is one; whatever is wrong with a document ends as
 an `Unusable` with a reason, never as a guess.
 """
@@ -26,8 +26,18 @@ from tsqa.seeds.prompt_fields import (
     tidy,
 )
 from tsqa.text.latex import has_remains
-from tsqa.text.normalise import normalise, normalise_answer, parse_number
-from tsqa.text.sameness import Hashed, case_of, hash_key, make_key, option_key, tokens, words_of
+from tsqa.text.normalise import normalise
+from tsqa.text.numbers import parse_number
+from tsqa.text.sameness import (
+    Hashed,
+    answer_key,
+    case_of,
+    hash_key,
+    option_key,
+    question_key,
+    words_of,
+)
+from tsqa.text.signs import tokens
 
 MAX_CHARS = 100_000
 """Of question, context, options and answer together; no teacher's prompt holds more."""
@@ -48,6 +58,19 @@ class Unusable(Exception):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A document that is no seed."""
+
+    id: str
+    task: str
+    doc_id: int
+    reason: str
+    detail: str
+    question: str = ""
+    """Its beginning, where it could be read."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +101,13 @@ class Reading:
     tests: str = ""
     subject: str = ""
     kind: AnswerKind | None = None
-    """None: told from the document."""
+    """None: inferred from the document."""
 
 
 def read_rendering(
-    text: Any, target: Any, choices: Sequence[Any] | None, document: Mapping[str, Any]
+    text: object, target: object, choices: Sequence[object] | None, document: Mapping[str, object]
 ) -> Reading:
-    """What an lm-eval task rendered: `text` an index where the choices are contexts.
+    """Read what an lm-eval task rendered: `text` is an index where the choices are contexts.
 
     `target` is an index, a text, or a list of right ones; the first right one is the answer.
     """
@@ -125,7 +148,7 @@ def read_rendering(
 
 
 def read_target(target: str) -> tuple[str, str]:
-    """(answer, explanation) of a target, see `split_answer`; raise Unusable where it has no one."""
+    """Split a target into (answer, explanation), see `split_answer`; raise Unusable."""
     try:
         return split_answer(target)
     except ValueError as error:
@@ -151,7 +174,7 @@ def make_seed(reading: Reading, origin: Origin, identifier: str, number: int) ->
 
 
 def make_evaluated(reading: Reading, origin: Origin, identifier: str, number: int) -> Seed:
-    """As `make_seed`, without checks: a guard must know every evaluated document, odd or not."""
+    """Make a seed without checks: decontamination must know every evaluated document."""
     try:
         kind = _kind(reading)
     except Unusable:
@@ -160,7 +183,7 @@ def make_evaluated(reading: Reading, origin: Origin, identifier: str, number: in
 
 
 def content_key(context: str, question: str, choices: Sequence[str]) -> Hashed:
-    """A key under which the same document meets, whatever its case, punctuation or option order.
+    """Make one key for a document, whatever its case, punctuation or option order.
 
     Signs count, and case where it is all that differs: see `tsqa.text.sameness`. The options
     count only where the question is short: `Which is a mammal?` alone is no document.
@@ -179,7 +202,7 @@ _SHORT_QUESTION_CHARS = 60
 
 
 def _seed(reading: Reading, origin: Origin, identifier: str, number: int, kind: AnswerKind) -> Seed:
-    key = [*map(make_key, (reading.context, reading.question)), normalise_answer(reading.answer)]
+    key = [*map(question_key, (reading.context, reading.question)), answer_key(reading.answer)]
     digest = hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16]
     return Seed(
         id=identifier,
@@ -245,7 +268,9 @@ def _check_choices(reading: Reading) -> None:
         raise Unusable(_LETTERS_ONLY, repr(reading.choices)[:60])
 
 
-def _with_option_texts(text: str, choices: list[str], target: Any) -> tuple[str, list[str], Any]:
+def _with_option_texts(
+    text: str, choices: list[str], target: object
+) -> tuple[str, list[str], object]:
     """(text, choices, target) with lettered options in the text turned into choices."""
     rest, options = split_options(text)
     if not options:
@@ -265,7 +290,7 @@ def _with_option_texts(text: str, choices: list[str], target: Any) -> tuple[str,
     return text, choices, target
 
 
-def _right_choice(choices: list[str], target: Any) -> tuple[list[str], int | None]:
+def _right_choice(choices: list[str], target: object) -> tuple[list[str], int | None]:
     """(the choices with one right, its index); no index when every choice is right."""
     targets = target if isinstance(target, (list, tuple)) else [target]
     if not targets:
@@ -278,7 +303,7 @@ def _right_choice(choices: list[str], target: Any) -> tuple[list[str], int | Non
     return kept, first
 
 
-def _choice_index(choices: Sequence[str], target: Any) -> int:
+def _choice_index(choices: Sequence[str], target: object) -> int:
     target = target.item() if hasattr(target, "item") else target  # numpy's own integers
     if isinstance(target, float) and target.is_integer():
         target = int(target)
@@ -292,7 +317,7 @@ def _choice_index(choices: Sequence[str], target: Any) -> int:
     raise Unusable("the answer is none of the choices", f"{text!r:.60}")
 
 
-def _first(target: Any, choices: Sequence[str]) -> Any:
+def _first(target: object, choices: Sequence[str]) -> Any:
     """The first right answer, as text where it is an index."""
     if isinstance(target, (list, tuple)):
         usable = [one for one in target if str(one).strip()]
@@ -302,7 +327,7 @@ def _first(target: Any, choices: Sequence[str]) -> Any:
     return choices[_choice_index(choices, target)] if choices else target
 
 
-def _as_text(value: Any, what: str) -> str:
+def _as_text(value: object, what: str) -> str:
     """Text and numbers as text; anything else is a type the task should not have rendered."""
     if isinstance(value, str):
         return value

@@ -1,6 +1,6 @@
 """What may be a seed: no split that anything evaluates, by name before any data, then by content.
 
-Promises: every refusal says which task evaluates the split; what a recipe allows all the same is
+Guarantees: every refusal says which task evaluates the split; what a recipe allows all the same is
 reported, never silent; a document that is also an evaluated one is dropped, and a task with many
 such documents is refused whole.
 """
@@ -11,14 +11,14 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import jinja2.meta
 
 from tsqa.records.seed import Seed
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
-from tsqa.tasks.library import TaskLibrary, evaluated_split, split_identity, task_library
+from tsqa.tasks.identity import evaluated_split, split_identity
+from tsqa.tasks.library import TaskLibrary, task_library
 from tsqa.text.sameness import Hashed
 
 MAX_SHARED = 0.2
@@ -34,7 +34,7 @@ _ROLLING = "loglikelihood_rolling"
 
 @lru_cache(maxsize=4)
 def evaluated_identities(include: Path | None) -> Mapping[tuple[str, ...], str]:
-    """Split identity -> the first task of the library that evaluates it, over every config."""
+    """Map split identity -> the first task of the library that evaluates it."""
     library = task_library(include)
     found: dict[tuple[str, ...], str] = {}
     for name in library.leaf_tasks():
@@ -48,7 +48,7 @@ def evaluated_identities(include: Path | None) -> Mapping[tuple[str, ...], str]:
 def find_leak(
     name: str, library: TaskLibrary, siblings: Mapping[tuple[str, ...], str]
 ) -> str | None:
-    """Why a task's training split is an evaluated one, by name; None when it is not."""
+    """Say why a task's training split is an evaluated one, by name; None when it is not."""
     config = library.config(name)
     training = config.get("training_split")
     if not training:
@@ -65,7 +65,7 @@ def find_leak(
 
 
 def find_obstacle(name: str, library: TaskLibrary) -> str | None:
-    """Why no question can be made of a task's training split, leaks aside; None when one can."""
+    """Say why a task's training split gives no question, leaks aside; None when it does."""
     config = library.config(name)
     if "unknown" in config:
         return f"the Python class cannot be asked without its data: {config['unknown']}"
@@ -103,7 +103,7 @@ def shares_too_much(shared: int, total: int) -> bool:
     return shared > MAX_SHARED * total
 
 
-def _is_constant(config: Mapping[str, Any]) -> bool:
+def _is_constant(config: Mapping[str, object]) -> bool:
     """Neither the target nor, for an index into them, the choices name a field."""
     target, choices = config.get("doc_to_target"), config.get("doc_to_choice")
     if isinstance(target, int):

@@ -1,6 +1,6 @@
-"""`tsqa seeds list`: which tasks can give seeds, told from their configurations alone.
+"""`tsqa seeds list`: which tasks can give seeds, by their configurations alone.
 
-Promises: every task with a training split and every Python-class task is listed once, usable or
+Guarantees: every task with a training split and every Python-class task is listed once, usable or
 with the reason why not; no data set is downloaded: sizes are those of local files, else unknown.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tsqa.errors import DataError
 from tsqa.seeds.document import BOOLEAN_PAIRS
 from tsqa.seeds.leaks import evaluated_identities, find_leak, find_obstacle
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
-from tsqa.tasks.library import TaskLibrary, count_documents, evaluated_split, task_library
+from tsqa.tasks.identity import count_documents, evaluated_split
+from tsqa.tasks.library import TaskLibrary, task_library
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TaskRow:
     capability: str
     language: str
     kind: str
-    """`choice`, `boolean`, or `open`: told from each document."""
+    """`choice`, `boolean`, or `open`: inferred from each document."""
     training_split: str
     training_documents: int | None
     """None: unknown without its data."""
@@ -47,7 +48,7 @@ def list_tasks(
     capability: str | None = None,
     taxonomy: Path | None = None,
 ) -> list[TaskRow]:
-    """Every task with a training split, by family and name; `capability` may name a group."""
+    """List every task with a training split, by family and name; `capability` may be a group."""
     library = task_library(include)
     known = load_taxonomy(taxonomy)
     rows = [
@@ -107,7 +108,7 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     )
 
 
-def _is_candidate(config: dict[str, Any]) -> bool:
+def _is_candidate(config: Mapping[str, object]) -> bool:
     return bool(config.get("training_split")) or "class" in config
 
 
@@ -134,7 +135,7 @@ def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | No
     )
 
 
-def _kind(config: dict[str, Any]) -> str:
+def _kind(config: Mapping[str, object]) -> str:
     if config.get("output_type") != "multiple_choice":
         return "open"
     choices = config.get("doc_to_choice")

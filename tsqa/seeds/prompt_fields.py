@@ -1,14 +1,13 @@
 """Take a task's rendered prompt apart: frame, passage, options, final answer.
 
-Promises: pure text in, text out; nothing is invented, only labels and cues are dropped; lines stay
-lines where they carry structure (code, lists, paragraphs).
+Guarantees: pure text in, text out; nothing is invented, only labels and cues are dropped; lines
+stay lines where they carry structure (code, lists, paragraphs).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tsqa.text.boxes import boxed_contents
 from tsqa.text.latex import has_remains
@@ -56,14 +55,14 @@ def tidy(text: str) -> str:
 
 
 def bare_question(text: str) -> str:
-    """A rendered prompt without its `Question:` and `Answer:` frame."""
+    """Drop the `Question:` and `Answer:` frame of a rendered prompt."""
     return tidy(_ANSWER_CUE.sub("", _QUESTION_LABEL.sub("", text)))
 
 
 def split_prompt(
-    text: str, document: Mapping[str, Any], had_options: bool = False
+    text: str, document: Mapping[str, object], had_options: bool = False
 ) -> tuple[str, str]:
-    """(context, question) of a rendered prompt, told by the document's own fields.
+    """Split a rendered prompt into (context, question) by the document's own fields.
 
     A question field that only a label and a cue surround is the question, as is any around which
     options stood: the rest says how to choose. A passage field that the text holds is the
@@ -93,7 +92,7 @@ def split_prompt(
 
 
 def split_options(text: str) -> tuple[str, list[str]]:
-    """(text without its lettered options, the options); ([] unless at least A and B are there).
+    """Split into (text without lettered options, the options; [] without at least A and B).
 
     The last list counts: statements that the question letters itself come before its options.
     """
@@ -115,7 +114,7 @@ def split_options(text: str) -> tuple[str, list[str]]:
 
 
 def letter_index(text: str) -> int | None:
-    """0 for `A`, `(a)` or `A.`; None when the text is no letter."""
+    """Return 0 for `A`, `(a)` or `A.`; None when the text is no letter."""
     match = _LETTER.fullmatch(text.strip())
     return ord(match[1].upper()) - ord("A") if match else None
 
@@ -126,7 +125,7 @@ def are_letters(choices: Sequence[str]) -> bool:
 
 
 def cloze(sentences: Sequence[str]) -> tuple[str, list[str]]:
-    """Sentences that differ in one place -> (the sentence with a blank, what fills it).
+    """Turn sentences that differ in one part into (the sentence with a blank, its fillings).
 
     Words shared at both ends are the question; every filling keeps at least one word. The
     question is empty when nothing is shared.
@@ -146,7 +145,7 @@ def cloze(sentences: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def split_answer(target: str) -> tuple[str, str]:
-    """(answer, explanation) of a target: in its box, after `####` or `The answer is`; its working.
+    """Split a target into (answer: boxed, after `####` or `The answer is`; explanation).
 
     Raises ValueError where boxes hold different answers: no one of them is the key.
     """
@@ -168,7 +167,7 @@ def split_answer(target: str) -> tuple[str, str]:
 
 
 def _unboxed(target: str, boxes: Sequence[tuple[int, int, str]]) -> str:
-    """A solution with the content of its boxes in their place; empty where it is a box alone."""
+    """A solution with its boxes opened; empty where it is a box alone."""
     pieces, place = [], 0
     for begin, end, content in boxes:
         pieces += [target[place:begin], content]

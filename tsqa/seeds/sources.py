@@ -1,6 +1,6 @@
 """Where seeds come from: the training split of an lm-eval task, or an own dataset.
 
-Promises: what is wrong with a source is an error before a document is used; its documents come
+Guarantees: what is wrong with a source is an error before a document is used; its documents come
 as a stream of seeds and rejections in the order of the data, and repeat exactly.
 """
 
@@ -8,52 +8,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tsqa.errors import DataError, LeakError, RecipeError
-from tsqa.recipe import DatasetSection, SeedsSection, needed
+from tsqa.recipe import SeedsSection, needed
 from tsqa.records.seed import Seed
-from tsqa.seeds import dataset_files as own
+from tsqa.seeds.dataset_files import DatasetSource
 from tsqa.seeds.document import (
     Origin,
     Reading,
+    Rejected,
     Unusable,
     make_evaluated,
     make_seed,
     read_rendering,
 )
-from tsqa.seeds.leaks import find_leak, find_obstacle, looks_evaluated
+from tsqa.seeds.leaks import find_leak, find_obstacle
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
 from tsqa.store.digests import DIGESTS
 from tsqa.store.stage import StageContext
-from tsqa.tasks.library import (
-    TaskLibrary,
-    dataset_identity,
-    evaluated_split,
-    revision_of,
-    split_files,
-    task_library,
-)
+from tsqa.tasks.identity import evaluated_split, split_files
+from tsqa.tasks.library import TaskLibrary, task_library
 
 if TYPE_CHECKING:
     from tsqa.tasks.split import TaskSplit
 
 _PLAIN_SUBSETS = ("default", "main", "all", "none")
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A document that is no seed."""
-
-    id: str
-    task: str
-    doc_id: int
-    reason: str
-    detail: str
-    question: str = ""
-    """Its beginning, where it could be read."""
 
 
 class Source(Protocol):
@@ -66,7 +48,7 @@ class Source(Protocol):
     def capability(self) -> str: ...
 
     def leak(self) -> str | None:
-        """Why its split is an evaluated one, by name; no document is read."""
+        """Say why its split is an evaluated one, by name; no document is read."""
 
     def check(self) -> None:
         """Raise DataError where no seed can come of it; reads no more than a few documents."""
@@ -117,89 +99,8 @@ class TaskSource:
                 yield Rejected(identifier, self.name, number, error.reason, error.detail)
 
 
-class DatasetSource:
-    """An own dataset with a column mapping."""
-
-    def __init__(
-        self,
-        section: DatasetSection,
-        path: Path,
-        taxonomy: Taxonomy,
-        siblings: dict[tuple[str, ...], str],
-    ) -> None:
-        self.name = section.name
-        self._section = section
-        self._files = own.find_files(section, path)
-        self._siblings = siblings
-        self._taxonomy = taxonomy
-
-    @property
-    def capability(self) -> str:
-        named = self._section.capability
-        return named or self._taxonomy.capability(self.name, [], self._section.path)
-
-    def leak(self) -> str | None:
-        section = self._section
-        if self._files is None:
-            identities = [dataset_identity(section.path, section.subset, section.split)]
-            names = [section.split]
-        else:
-            identities = [("file", str(path.resolve())) for path in self._files.paths]
-            names = [path.stem for path in self._files.paths]
-        for identity in identities:
-            if identity in self._siblings:
-                return f"{identity[1]} ({section.split}) is evaluated by {self._siblings[identity]}"
-        test = next((name for name in names if looks_evaluated(name)), None)
-        return f"{test} is a test set by its name" if test else None
-
-    def check(self) -> None:
-        if self._files is not None:
-            own.check_columns(self._section, self._files.columns())
-        else:
-            own.check_columns(self._section, own.load_hub(self._section).column_names)
-
-    def documents(self) -> Iterator[Seed | Rejected]:
-        section = self._section
-        records: Any = self._files if self._files is not None else own.load_hub(section)
-        info = getattr(records, "info", None)
-        revision = self._files.revision if self._files else revision_of(info) or section.revision
-        where = Path(section.path).name if self._files else section.path
-        origin = Origin(
-            task=self.name,
-            family=self.name,
-            capability=self.capability,
-            subject="",
-            language=section.language,
-            dataset=":".join(filter(None, (where, section.subset))),
-            revision=revision or "",
-            split=section.split,
-            licence=section.licence or str(getattr(info, "license", "") or ""),
-        )
-        seen: set[int] = set()
-        for number, record in enumerate(records):
-            identifier = f"{self.name}-{number}"
-            try:
-                if isinstance(record, Unusable):
-                    raise record
-                if not isinstance(record, dict):
-                    raise Unusable("mixed types", f"a record is {type(record).__name__}")
-                given = own.record_id(record, section.columns)
-                if given is not None:
-                    identifier = f"{self.name}-{given}"
-                    # Hashes, not texts: a million ids stay small.
-                    if hash(given) in seen:
-                        identifier = f"{self.name}-{number}"
-                        raise Unusable("duplicate id", given[:80])
-                    seen.add(hash(given))
-                yield make_seed(
-                    own.read_record(record, section, number), origin, identifier, number
-                )
-            except Unusable as error:
-                yield Rejected(identifier, self.name, number, error.reason, error.detail)
-
-
 def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) -> list[Source]:
-    """The recipe's sources in its order; `siblings` are the split identities of evaluated tasks."""
+    """Open the recipe's sources, in order; `siblings`: the split identities of evaluated tasks."""
     section = needed(context.recipe.seeds, "seeds")
     taxonomy = load_taxonomy(context.resolve(section.taxonomy) if section.taxonomy else None)
     sources: list[Source] = []
@@ -218,16 +119,16 @@ def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) ->
 
 
 def task_names(context: StageContext, section: SeedsSection) -> list[str]:
-    """The leaf tasks behind `seeds.tasks`."""
+    """List the leaf tasks behind `seeds.tasks`."""
     if not section.tasks:
         return []
     return task_library(context.task_folder(section)).expand(section.tasks)
 
 
 def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
-    """All usable documents of a task's training split, or (`test`) all that are scored.
+    """Load all usable documents of a task's training split, or (`test`) all scored ones.
 
-    A scored document that cannot be read whole is there with what could be read.
+    A scored document that cannot be read whole is kept with what could be read.
     """
     if split == "test":
         return _load_evaluated(task_name, include)

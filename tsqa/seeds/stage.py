@@ -26,11 +26,13 @@ from tsqa.records.training_keys import TRAINING_KEYS
 from tsqa.seeds.benchmarks import evaluated_tasks, read_evaluated
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.dataset_files import find_files
+from tsqa.seeds.document import Rejected
 from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much, training_keys
-from tsqa.seeds.sources import Rejected, Source, load_split, open_sources, task_names
-from tsqa.store.artifact import write_jsonl
+from tsqa.seeds.sources import Source, load_split, open_sources, task_names
+from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
-from tsqa.tasks.library import evaluated_split, is_local, split_identity, task_library
+from tsqa.tasks.identity import evaluated_split, is_local, split_identity
+from tsqa.tasks.library import task_library
 from tsqa.text.sameness import SameTexts
 
 LEAKED = "document of an evaluated split"

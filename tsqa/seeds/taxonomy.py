@@ -1,6 +1,6 @@
 """Which capability a task trains, and in which language its questions are.
 
-Promises: the shipped map knows every lm-eval task with a training split; a recipe's own map has
+Guarantees: the shipped map knows every lm-eval task with a training split; a recipe's own map has
 the same form and its entries come first; a task that no map knows is `other`.
 """
 
@@ -29,7 +29,7 @@ class Taxonomy:
     maps: tuple[Mapping[str, Any], ...]
 
     def capability(self, task: str, tags: Sequence[str], family: str) -> str:
-        """The capability of a task, such as `math`."""
+        """Return the capability of a task, such as `math`."""
         for one in self.maps:
             groups = one.get("capabilities", {})
             patterns = {n: p for group in groups.values() for n, p in group.items()}
@@ -39,7 +39,7 @@ class Taxonomy:
         return UNKNOWN
 
     def language(self, task: str, tags: Sequence[str], family: str) -> str:
-        """The language of a task's questions, ISO 639-1."""
+        """Return the language of a task's questions, ISO 639-1."""
         for one in self.maps:
             found = _look_up(one.get("languages", {}), task, tags, family)
             if found == _FROM_NAME:
@@ -49,7 +49,7 @@ class Taxonomy:
         return "en"
 
     def group_of(self, capability: str) -> str:
-        """`knowledge-intensive` or `reasoning-intensive`; `other` for what no map knows."""
+        """Return `knowledge-intensive` or `reasoning-intensive`; `other` where no map knows it."""
         for one in self.maps:
             for group, members in one.get("capabilities", {}).items():
                 if capability in members:
@@ -68,14 +68,14 @@ class Taxonomy:
 
 @lru_cache(maxsize=8)
 def load_taxonomy(path: Path | None = None) -> Taxonomy:
-    """The shipped map, behind the one at `path`; raise DataError where it is malformed."""
+    """Load the shipped map, after the one at `path`; raise DataError where it is malformed."""
     maps = [_read(SHIPPED)]
     if path is not None:
         maps.insert(0, _read(path))
     return Taxonomy(tuple(maps))
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Mapping[str, object]:
     form = "use `capabilities: {group: {capability: [pattern, ...]}}`"
     try:
         found = read_yaml(path).values

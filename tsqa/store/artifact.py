@@ -1,27 +1,26 @@
 """The stage contract: an artifact is a directory that appears whole or not at all.
 
-Promises: the same fingerprint is the same data; a kill at any moment leaves either the finished
+Guarantees: the same fingerprint is the same data; a kill at any moment leaves either the finished
 directory or a `.partial` one that the next run continues; nothing is ever overwritten; what is
-found is what was written, or an error that names the file.
+read is what was written, or an error names the file.
 """
 
 from __future__ import annotations
 
 import fcntl
-import gzip
 import hashlib
 import json
 import os
 import shutil
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from tsqa.errors import DataError, TsqaError
+from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import MANIFEST, Check, Manifest, check_files, read_manifest, seal, trust
 
 EXPORTED = "exported.json"
@@ -29,8 +28,7 @@ EXPORTED = "exported.json"
 LOCK_SECONDS = "TSQA_LOCK_SECONDS"
 """Environment: how long to wait for another process that works on the same artifact."""
 _FORMAT = 2
-"""Of manifests and of what identifies a file: raise it when an older artifact cannot be read."""
-_BLOCK = 1 << 20
+"""Version of manifests and file identities: raise it when an older artifact cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,16 @@ class Artifact:
     """A finished stage output on disk."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def fingerprint(self) -> str:
-        return str(self.manifest["fingerprint"])
+        return self.manifest.fingerprint
 
     @property
     def summary(self) -> dict[str, Any]:
         """What the stage function returned: counts, timings, cost."""
-        summary: dict[str, Any] = self.manifest["summary"]
-        return summary
+        return self.manifest.summary
 
 
 def fingerprint_of(stage: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> str:
@@ -58,80 +55,6 @@ def fingerprint_of(stage: str, config: Mapping[str, object], inputs: Mapping[str
     """
     payload = json.dumps([_FORMAT, stage, config, inputs], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(payload.encode()).hexdigest()[:16]
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically: temporary name, fsync, rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        json.dump(value, handle, indent=1, ensure_ascii=False)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-
-
-def read_jsonl(path: Path, tolerate_torn_tail: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSONL(.gz) file; a broken line raises DataError with its number.
-
-    With `tolerate_torn_tail` an unfinished last line (a kill during append) is passed over.
-    """
-    return (record for _, record in read_numbered_jsonl(path, tolerate_torn_tail))
-
-
-def read_numbered_jsonl(
-    path: Path, tolerate_torn_tail: bool = False
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """As `read_jsonl`, each record with its line number; blank lines count but give nothing."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    with cast(IO[bytes], opener(path, "rb")) as handle:
-        try:
-            for number, raw in enumerate(handle, 1):
-                if not raw.strip():
-                    continue
-                try:
-                    record = json.loads(raw)
-                except (ValueError, RecursionError) as error:
-                    if tolerate_torn_tail and not raw.endswith(b"\n"):
-                        return
-                    raise DataError(f"{path}:{number}: not JSON: {error}") from error
-                if not isinstance(record, dict):
-                    raise DataError(f"{path}:{number}: expected an object, found {record!r:.60}")
-                yield number, record
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{path}:{number + 1}: unreadable: {error}") from error
-
-
-def write_jsonl(path: Path, records: Iterable[object]) -> int:
-    """Write records to a new JSONL file atomically; return how many."""
-    temporary = path.with_name(path.name + ".tmp")
-    count = 0
-    with temporary.open("w", encoding="utf-8") as handle:
-        for record in records:
-            handle.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")
-            count += 1
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-    return count
-
-
-def drop_torn_tail(path: Path) -> None:
-    """Cut an unfinished last line (a kill during append) off a JSONL file."""
-    with path.open("rb+") as handle:
-        end = size = handle.seek(0, os.SEEK_END)
-        while end:
-            begin = max(0, end - _BLOCK)
-            handle.seek(begin)
-            newline = handle.read(end - begin).rfind(b"\n")
-            if newline >= 0:
-                end = begin + newline + 1
-                break
-            end = begin
-        if end < size:
-            handle.truncate(end)
 
 
 class Store:
@@ -144,7 +67,7 @@ class Store:
         return self.root / stage / fingerprint
 
     def partial_path_of(self, stage: str, fingerprint: str) -> Path:
-        """Where the artifact is made, until it is whole."""
+        """Where the artifact is built until it is complete."""
         return self.root / stage / f"{fingerprint}.partial"
 
     def find(self, stage: str, fingerprint: str, check: Check = "cheap") -> Artifact | None:
@@ -158,7 +81,7 @@ class Store:
             return None
         manifest = read_manifest(path)
         check_files(path, manifest, check)
-        return Artifact(path, manifest.model_dump())
+        return Artifact(path, manifest)
 
     def finished(self, stage: str) -> list[Artifact]:
         """Every artifact of a stage by its manifest; one whose manifest is damaged is passed over.
@@ -170,7 +93,7 @@ class Store:
             if path.parent.suffix != ".partial":
                 with suppress(DataError):
                     manifest = read_manifest(path.parent)
-                    found.append(Artifact(path.parent, manifest.model_dump()))
+                    found.append(Artifact(path.parent, manifest))
         return found
 
     @contextmanager
@@ -228,7 +151,7 @@ class Store:
         partial.rename(final)
         _fsync(final.parent)
         trust(final, manifest)
-        return Artifact(final, manifest.model_dump())
+        return Artifact(final, manifest)
 
     def discard_partial(self, stage: str, fingerprint: str) -> None:
         shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)

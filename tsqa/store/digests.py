@@ -1,8 +1,8 @@
 """Hashes of whole files, computed once for each state that a file is in.
 
-Promises: a hash is that of every byte; a file that was touched in any way (size, times, inode) is
-read again, and so is one that was written so shortly before that a later write could look the
-same; what is remembered survives the process, a kill and other processes beside it.
+Guarantees: a hash covers every byte; a file that was touched in any way (size, times, inode) is
+read again, and so is one written so recently that a later write could leave the same times; the
+memory survives the end of the process, a kill, and other processes that use it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from blake3 import blake3
 from tsqa.errors import DataError
 
 REMEMBERED = "digests.jsonl"
-"""Beside the artifacts: the hashes of large files. It may be deleted at any time."""
+"""The hashes of large files, next to the artifacts. It may be deleted at any time."""
 _WORTH_REMEMBERING = 1 << 20
 _SETTLED_NS = 2_000_000_000
 """File systems may round times as coarsely as this."""
@@ -45,7 +45,7 @@ class State(NamedTuple):
 
 
 class Digests:
-    """The hashes that are known, of files anywhere on this machine."""
+    """Known hashes of files anywhere on this machine."""
 
     def __init__(self) -> None:
         self._known: dict[State, str] = {}
@@ -113,7 +113,7 @@ class Digests:
         self._known[state] = digest
         if self._log is None or state.size < _WORTH_REMEMBERING:
             return
-        # A line of its own even after a torn one; one write, so that two processes do not mix.
+        # The first newline ends a torn line; one write, so that two processes do not interleave.
         line = f"\n{json.dumps([*state, digest])}\n".encode()
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ class Digests:
             os.close(descriptor)
 
     def _read_log(self) -> None:
-        """Take in what was written since, by this process or another; a damaged line is none."""
+        """Read what was appended since, by any process; damaged lines are skipped."""
         if self._log is None:
             return
         try:
@@ -157,7 +157,7 @@ def hash_bytes(content: bytes) -> str:
 
 
 def hash_file(path: Path, count: Callable[[int], None] = lambda size: None) -> str:
-    """Read a file whole, whatever is remembered of it."""
+    """Read the whole file, whatever is remembered."""
     digest = blake3(max_threads=blake3.AUTO)
     try:
         with path.open("rb", buffering=0) as handle:

@@ -1,37 +1,47 @@
-"""What a file or folder is, wherever it lies: the names within it and every byte.
+"""The identity of a file or folder, wherever it is: the names within it and every byte.
 
-Promises: two places with the same content are the same, a byte that differs anywhere makes another
-identity; caches that tools leave behind do not count.
+Guarantees: two copies of the same content have the same identity, a byte that differs anywhere
+changes it; caches that tools leave behind do not count.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypedDict
 
 from tsqa.errors import DataError
 from tsqa.store.digests import DIGESTS, hash_bytes, state_of
 
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-"""What JSON can hold."""
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".cache", ".git", ".locks"}
 """Folders that tools leave behind."""
 _MOST_LISTED = 1000
 """Files of a folder that are named one by one; those of a larger one make one hash."""
 
 
-def file_identity(path: Path) -> dict[str, Json]:
+class FileIdentity(TypedDict):
+    name: str
+    bytes: int
+    blake3: str
+
+
+Json: TypeAlias = (
+    "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | FileIdentity | None"
+)
+"""What JSON can hold."""
+
+
+def file_identity(path: Path) -> FileIdentity:
     """Name, size and hash of the content; DataError where there is no such file."""
     return {"name": as_text(path.name), "bytes": state_of(path).size, "blake3": DIGESTS.of(path)}
 
 
-def folder_identity(folder: Path) -> dict[str, Json]:
+def folder_identity(folder: Path) -> dict[str, str | int]:
     """Name below the folder -> hash, of every file in it and below it."""
     files = files_below(folder)
     names = [as_text(file.relative_to(folder).as_posix()) for file in files]
-    listed: dict[str, Any] = dict(zip(names, DIGESTS.of_all(files), strict=True))
+    listed: dict[str, str | int] = dict(zip(names, DIGESTS.of_all(files), strict=True))
     if len(listed) <= _MOST_LISTED:
         return listed
     total = sum(state_of(file).size for file in files)

@@ -1,8 +1,8 @@
 """The manifest of an artifact: what it is, and the size and hash of each of its files.
 
-Promises: a manifest that is returned has every field with the type it is used by, and is as it was
-written, down to the last digit of a score; a file that is damaged, gone, or there although no
-stage wrote it is an error with its name.
+Guarantees: a manifest that is returned has every field with its declared type, and is unchanged
+since it was written, down to the last digit of a score; a file that is damaged, missing, or
+present although no stage wrote it is an error with its name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tsqa.errors import DataError
 from tsqa.store.digests import DIGESTS, State, hash_bytes, state_of
 from tsqa.store.identity import files_below
-from tsqa.store.readers import damaged
+from tsqa.store.own_files import damaged
 
 MANIFEST = "manifest.json"
 SMALL = 64 << 20

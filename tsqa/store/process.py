@@ -1,14 +1,28 @@
-"""Child processes: they never outlive the run that started them, and share its GPUs."""
+"""Child processes: their environment, what their logs say, and that none outlives its parent."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+from collections.abc import Mapping
+from pathlib import Path
 
 from tsqa.errors import EngineError
 
+VLLM = {
+    # One process: nothing is orphaned, and nothing is left to shut down at the end.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "INFO",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Environment of every process that serves a model with vLLM."""
 _PR_SET_PDEATHSIG = 1
+_TAIL_BYTES = 1 << 16
+_LINE = 300
+"""Characters of a line of a log that an error shows."""
 
 
 def die_with_parent() -> None:
@@ -22,10 +36,40 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def share_gpus(copies: int, each: int, keys: str) -> list[dict[str, str]]:
-    """What each copy's environment says of its `each` GPUs; nothing for a lone copy or on a CPU.
+def child_environment(*changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with the changes; a child finds our packages from any folder."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    made = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    for change in changes:
+        made |= change
+    return made
 
-    EngineError, which names the recipe's `keys`, where there are too few.
+
+def log_tail(log: Path, lines: int, begin: int = 0) -> list[str]:
+    """The last lines of a log that hold text; `begin`: bytes of it that are of earlier processes.
+
+    Empty where the log cannot be read.
+    """
+    try:
+        with log.open("rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(max(begin, size - _TAIL_BYTES))
+            text = handle.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line[:_LINE] for line in text.splitlines() if line.strip()][-lines:]
+
+
+def how_it_ended(code: int) -> str:
+    """The end of a process in words, from its exit code as `subprocess` gives it."""
+    return f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+
+
+def share_gpus(copies: int, each: int, keys: str) -> list[dict[str, str]]:
+    """The environment that gives each copy its `each` GPUs; empty for a lone copy or on a CPU.
+
+    Raises EngineError, which names the recipe's `keys`, where there are too few.
     """
     visible = _visible_gpus() if copies > 1 else []
     if not visible:

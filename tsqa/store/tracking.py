@@ -1,6 +1,6 @@
 """One W&B run per stage; a W&B failure never stops a run, and manifests hold what W&B gets.
 
-Promises: online when logged in, offline otherwise, disabled on request; a run id is a pure
+Guarantees: online when logged in, offline otherwise, disabled on request; a run id is a pure
 function of the artifact, so that a resumed stage continues its own run; a server that cannot be
 reached is waited for once, then the rest of the run is tracked offline, for `wandb sync`.
 """
@@ -11,13 +11,16 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tsqa.recipe import TrackingSection
 from tsqa.secrets import redact, redact_tree
+
+if TYPE_CHECKING:
+    from wandb import Run
 
 logger = logging.getLogger("tsqa.store.tracking")
 
@@ -41,7 +44,7 @@ class Tracker:
         config: Mapping[str, object],
         directory: Path,
     ) -> None:
-        self._run: Any = None
+        self._run: Run | None = None
         self._directory = directory
         mode = resolve_mode(section.mode)
         if mode == "disabled":
@@ -64,7 +67,7 @@ class Tracker:
             logger.warning("W&B is off for this stage: %s", error)
             self._run = None
 
-    def _try_online(self, options: Mapping[str, Any]) -> str:
+    def _try_online(self, options: Mapping[str, object]) -> str:
         """Start the run online; return the mode in which it is to be tracked."""
         try:
             self._start(options, "online")
@@ -74,7 +77,7 @@ class Tracker:
             return "offline"
         return "online"
 
-    def _start_offline(self, options: Mapping[str, Any], mode: str) -> None:
+    def _start_offline(self, options: Mapping[str, object], mode: str) -> None:
         try:
             self._start(options, mode)
         except Exception:  # noqa: BLE001 - W&B's own process may have died; a new one may live
@@ -131,7 +134,7 @@ class Tracker:
         self._try(lambda run: run.log(dict(metrics)))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        def send(run: Any) -> None:
+        def send(run: Run) -> None:
             import wandb
 
             run.log({name: wandb.Table(columns=list(columns), data=[list(r) for r in rows])})
@@ -139,9 +142,9 @@ class Tracker:
         self._try(send)
 
     def plot(self, name: str, figure: Mapping[str, object]) -> None:
-        """Log a plotly figure, given as its JSON."""
+        """Log a plotly figure from its JSON."""
 
-        def send(run: Any) -> None:
+        def send(run: Run) -> None:
             import plotly.graph_objects
             import wandb
 
@@ -152,7 +155,7 @@ class Tracker:
     def page(self, name: str, path: Path) -> None:
         """Log a self-contained HTML page."""
 
-        def send(run: Any) -> None:
+        def send(run: Run) -> None:
             import wandb
 
             run.log({name: wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
@@ -165,7 +168,7 @@ class Tracker:
     def artifact(self, path: Path, kind: str, fingerprint: str, inputs: Mapping[str, str]) -> None:
         """Log an artifact by reference: its manifest travels, its data stays where it is."""
 
-        def send(run: Any) -> None:
+        def send(run: Run) -> None:
             import wandb
 
             made = wandb.Artifact(
@@ -189,7 +192,7 @@ class Tracker:
         except Exception as error:  # noqa: BLE001 - tracking must never stop a run
             self._go_offline(f"W&B did not take the last of {run.id} ({error})")
 
-    def _try(self, action: Any) -> None:
+    def _try(self, action: Callable[[Run], None]) -> None:
         if self._run is None:
             return
         try:
@@ -201,12 +204,12 @@ class Tracker:
 @contextmanager
 def _redacted_arguments() -> Iterator[None]:
     """W&B keeps the command line, and an override may hold a login."""
-    given = sys.argv
-    sys.argv = [redact(argument) for argument in given]
+    original = sys.argv
+    sys.argv = [redact(argument) for argument in original]
     try:
         yield
     finally:
-        sys.argv = given
+        sys.argv = original
 
 
 def _forget_service() -> None:

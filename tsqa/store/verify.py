@@ -1,6 +1,6 @@
 """`tsqa verify`: whether every artifact below a folder of runs is still what was written.
 
-Promises: every byte is read, whatever is remembered of it; nothing is changed; what is damaged is
+Guarantees: every byte is read, whatever is remembered of it; nothing is changed; what is damaged is
 named with the stage to build again and all that was made from it.
 """
 

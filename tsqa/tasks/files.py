@@ -1,8 +1,8 @@
-"""Every file that the tasks of a folder are made of, as lm-eval and `datasets` would find them.
+"""Every file that the tasks of a folder use, found the way lm-eval and `datasets` find them.
 
-Promises: lm-eval's own index says which YAML files there are, what they include and which functions
-they call, and `datasets` which files a pattern names; a module counts with all that it imports
-from outside of installed packages; nothing is downloaded and no code of a task runs.
+Guarantees: lm-eval's own index finds the YAML files, what they include and which functions they
+call, and `datasets` the files of a pattern; a module counts with all that it imports from outside
+of installed packages; nothing is downloaded and no code of a task runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
 
 from datasets.data_files import get_data_patterns
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
@@ -26,7 +25,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from tsqa.store.digests import DIGESTS
 from tsqa.store.identity import as_text, files_below, folder_identity
-from tsqa.tasks.library import named_files
+from tsqa.tasks.identity import named_files
 
 _DATA_KEYS = ("dataset_path", "dataset_kwargs", "fewshot_config", "metadata")
 _FOLDER_KEYS = ("dataset_path", "data_dir", "data_files")
@@ -38,7 +37,7 @@ _OURS = ("tsqa", "train", "eval", "lm_eval")
 """Known by their versions."""
 
 
-def task_folder_identity(include: Path) -> dict[str, Any]:
+def task_folder_identity(include: Path) -> dict[str, Json]:
     """The content of a folder of tasks, and of all outside of it that its tasks reach."""
     inside = {file.resolve() for file in files_below(include)}
     reached = _reached(include)
@@ -77,7 +76,7 @@ def _reached(include: Path) -> set[Path]:
     return {file.resolve() for file in found if file.is_file()}
 
 
-def _files_of_config(config: Mapping[str, Any]) -> Iterator[Path]:
+def _files_of_config(config: Mapping[str, object]) -> Iterator[Path]:
     """The data and the code that a task, or a group with the tasks inside it, names."""
     for inner in _mappings(config):
         for key in _DATA_KEYS:
@@ -123,7 +122,7 @@ def _shared_roots() -> set[Path]:
     return {Path("/"), Path.home(), Path(tempfile.gettempdir()).resolve()}
 
 
-def _base_of(config: Mapping[str, Any]) -> list[Path]:
+def _base_of(config: Mapping[str, object]) -> list[Path]:
     """The folders that names of data files may be relative to."""
     given = config.get("dataset_kwargs")
     folder = given.get("data_dir") if isinstance(given, Mapping) else None
@@ -131,7 +130,7 @@ def _base_of(config: Mapping[str, Any]) -> list[Path]:
     return [Path(), *(Path(name).expanduser() for name in named if Path(name).is_dir())]
 
 
-def _mappings(value: Any, seen: set[int] | None = None) -> Iterator[Mapping[str, Any]]:
+def _mappings(value: object, seen: set[int] | None = None) -> Iterator[Mapping[str, object]]:
     """Every mapping below, each once: an alias may stand for it at many places."""
     seen = set() if seen is None else seen
     if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen:
@@ -144,7 +143,7 @@ def _mappings(value: Any, seen: set[int] | None = None) -> Iterator[Mapping[str,
 
 
 def _leaves(
-    value: Any, key: str, seen: set[tuple[int, str]] | None = None
+    value: object, key: str, seen: set[tuple[int, str]] | None = None
 ) -> Iterator[tuple[str, str]]:
     """(the nearest named key, text) of every text below, each once."""
     seen = set() if seen is None else seen

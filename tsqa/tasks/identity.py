@@ -1,44 +1,138 @@
-"""What decides the documents of tasks: the content of their folder, or lm-eval's version."""
+"""Which data a task names: its scored split, its local files, and what makes two splits the same.
+
+Guarantees: only the configuration is read, or the names of files; no data set is loaded.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import distribution, version
-from importlib.util import find_spec
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tsqa.errors import RecipeError
-from tsqa.recipe import Recipe
-from tsqa.store.identity import Json, folder_identity
+FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
+"""`dataset_path`s that are not a dataset but a format of `data_files`."""
 
 
-@cache
-def identify_tasks(include: str | None) -> Json:
-    """A folder of tasks is identified by its content, lm-eval's own tasks by its version."""
-    if include is None:
-        return _own_tasks()
-    if include.startswith("{data}"):
-        return include
-    if not Path(include).is_dir():
-        raise RecipeError(f"{include}: no such folder of task YAMLs", "correct `include`")
-    from tsqa.tasks.files import task_folder_identity  # lm-eval takes a while to import
-
-    return task_folder_identity(Path(include))
+def evaluated_split(config: Mapping[str, object]) -> str | None:
+    """The split lm-eval scores: test where there is one, else validation."""
+    split = config.get("test_split") or config.get("validation_split")
+    return str(split) if split else None
 
 
-def evaluated_config(recipe: Recipe) -> dict[str, Json]:
-    """Which documents must not leak: those of the evaluated tasks, however they are asked."""
-    if recipe.eval is None:
-        return {}
-    return {"tasks": [*recipe.eval.tasks], "include": identify_tasks(recipe.eval.include)}
+def data_files(config: Mapping[str, object]) -> dict[str, list[Path]]:
+    """Split -> its local files, for tasks over local files (`dataset_path: json`).
+
+    In every form: one name, a list, a pattern, or any of these for each split.
+    """
+    given = config.get("dataset_kwargs")
+    options = given if isinstance(given, Mapping) else {}
+    files = options.get("data_files") or {}
+    if not isinstance(files, Mapping):
+        files = {"train": files}
+    folder = options.get("data_dir")
+    bases = [Path(str(folder)).expanduser() if folder else Path()]
+    found = {}
+    for split, names in files.items():
+        listed = names if isinstance(names, (list, tuple)) else [names]
+        found[str(split)] = [
+            file
+            for name in listed
+            for file in (named_files(name, bases) or [Path(name)] if isinstance(name, str) else ())
+        ]
+    return found
 
 
-@cache
-def _own_tasks() -> Json:
-    """lm-eval's own tasks: its version, and their content where it was installed to be edited."""
-    named = f"lm_eval {version('lm_eval')}"
-    installed = distribution("lm_eval").read_text("direct_url.json") or ""
-    spec = find_spec("lm_eval")
-    if '"editable": true' not in installed or spec is None or spec.origin is None:
-        return named
-    return {"version": named, "tasks": folder_identity(Path(spec.origin).parent / "tasks")}
+def split_files(config: Mapping[str, object], split: str | None) -> list[Path]:
+    """The local files of a split; those of `train` for `train[:10%]`."""
+    return data_files(config).get(str(split).split("[")[0], [])
+
+
+def is_local(config: Mapping[str, object], split: str) -> bool:
+    """Whether a split is read from files or a folder of this machine."""
+    folder = Path(str(config.get("dataset_path")))
+    return bool(split_files(config, split)) or folder.is_dir()
+
+
+def count_documents(config: Mapping[str, object], split: str | None) -> int | None:
+    """Documents of a split's local files, JSONL or parquet; None where they cannot be counted."""
+    counts = [_count_rows(file) for file in split_files(config, split)]
+    whole = [count for count in counts if count is not None]
+    return sum(whole) if counts and len(whole) == len(counts) else None
+
+
+def _count_rows(file: Path) -> int | None:
+    if not file.is_file():
+        return None
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(file).num_rows)
+    if file.suffix != ".jsonl":
+        return None
+    with file.open("rb") as handle:
+        return sum(1 for line in handle if line.strip())
+
+
+def named_files(name: str, bases: Iterable[Path]) -> list[Path]:
+    """What a name or a pattern stands for on this machine: files, or one folder; [] for none.
+
+    A pattern means what it means to `datasets`.
+    """
+    local = name.rpartition("::")[2].removeprefix("file://")
+    if not local or "://" in local or "\0" in local:
+        return []
+    found: dict[Path, None] = {}
+    for base in bases:
+        path = base / Path(local).expanduser()
+        try:
+            if path.exists():
+                found[path] = None
+            elif any(sign in local for sign in "*?["):
+                found |= dict.fromkeys(_matched(local, base))
+        except (OSError, RuntimeError):  # a name that is too long, an unknown user
+            continue
+    return list(found)
+
+
+def _matched(pattern: str, base: Path) -> list[Path]:
+    from datasets.data_files import resolve_pattern
+
+    try:
+        return [Path(file) for file in resolve_pattern(pattern, str(base.resolve()))]
+    except (OSError, ValueError):
+        return []
+
+
+def split_identity(config: Mapping[str, object], split: str) -> tuple[str, ...]:
+    """What makes two splits the same documents: the files, or the dataset, its subset and split.
+
+    A dataset of the hub is known by the last part of its id: `gsm8k` and `openai/gsm8k` are one.
+    """
+    path = str(config.get("dataset_path"))
+    if path in FILE_BUILDERS:
+        files = split_files(config, split)
+        if files:
+            return ("file", *sorted(str(file.resolve()) for file in files))
+        given = json.dumps(config.get("dataset_kwargs"), default=str)
+        return ("file", given, split.split("[")[0])
+    if config.get("custom_dataset"):
+        return ("custom", str(config["custom_dataset"]), str(config.get("dataset_kwargs")), split)
+    if Path(path).is_dir():
+        subset = config.get("dataset_name") or "default"
+        return ("folder", str(Path(path).resolve()), str(subset), split.split("[")[0])
+    subset = config.get("dataset_name")
+    return dataset_identity(path, None if subset is None else str(subset), split)
+
+
+def dataset_identity(path: str, subset: str | None, split: str) -> tuple[str, ...]:
+    """The identity of a hub dataset's split; `train[:10%]` is part of `train`, so the same."""
+    return ("dataset", path.rsplit("/", 1)[-1].casefold(), subset or "default", split.split("[")[0])
+
+
+def revision_of(info: object) -> str:
+    """The commit a hub dataset came from, read off its file names; empty when not on the hub."""
+    for url in getattr(info, "download_checksums", None) or {}:
+        _, at, rest = str(url).partition("@")
+        if at and str(url).startswith("hf://"):
+            return rest.split("/", 1)[0]
+    return ""

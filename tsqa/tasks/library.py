@@ -1,28 +1,26 @@
 """The one door to lm-eval's task registry: read a task's configuration, then one of its splits.
 
-Promises: a configuration is read without touching any data, so that a wrong choice of split is
+Guarantees: a configuration is read without touching any data, so that a wrong choice of split is
 refused before a download; only the split asked for is read, and its documents are rendered by the
 task itself; a broken local data file is named with its line and reason.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tsqa.errors import DataError, TsqaError
-from tsqa.store.artifact import read_jsonl
-from tsqa.tasks.fresh_datasets import read_afresh
+from tsqa.store.jsonl import read_jsonl
+from tsqa.tasks.identity import evaluated_split, split_files
+from tsqa.tasks.patches import read_datasets_afresh
 
 if TYPE_CHECKING:
     from tsqa.tasks.split import TaskSplit
 
-FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
-"""`dataset_path`s that are not a dataset but a format of `data_files`."""
 FUNCTION_KEYS = (
     "class",
     "custom_dataset",
@@ -43,7 +41,7 @@ class TaskLibrary:
         from lm_eval.tasks import TaskManager
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        read_afresh()
+        read_datasets_afresh()
         datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         self._origin = str(include) if include else "lm-eval's own tasks"
         self.is_own = include is None
@@ -116,7 +114,7 @@ class TaskLibrary:
     def resolved(self, name: str) -> dict[str, Any]:
         """The configuration with the `!function` references that rendering needs imported.
 
-        Those of the metrics stay as they are: they need packages that no seed does.
+        Those of the metrics stay references: they need packages that no seed does.
         """
         config = self.config(name)
         for key in FUNCTION_KEYS:
@@ -125,7 +123,7 @@ class TaskLibrary:
         return config
 
     def imported(self, name: str, what: str, value: Any) -> Any:
-        """The function that a `!function` reference of a task names; any other value as it is."""
+        """The function that a `!function` reference of a task names; any other value unchanged."""
         from lm_eval.tasks._yaml_loader import _import_func_in_yml
 
         # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
@@ -175,7 +173,7 @@ class TaskLibrary:
         if name in within:
             raise DataError(
                 f"{self._origin}: the groups {' > '.join((*within, name))} go in a circle",
-                "take the group out of its own members",
+                "remove the group from its members",
             )
         if entry.kind == Kind.TAG:
             index = self.manager.task_index
@@ -217,129 +215,6 @@ class TaskLibrary:
 def task_library(include: Path | None) -> TaskLibrary:
     """One index per folder and process, for all stages: lm-eval takes 12 s to index its own."""
     return TaskLibrary(include)
-
-
-def evaluated_split(config: Mapping[str, Any]) -> str | None:
-    """The split lm-eval scores: test where there is one, else validation."""
-    split = config.get("test_split") or config.get("validation_split")
-    return str(split) if split else None
-
-
-def data_files(config: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """Split -> its local files, for tasks over local files (`dataset_path: json`).
-
-    However they are given: one name, a list, a pattern, or any of these for each split.
-    """
-    given = config.get("dataset_kwargs") or {}
-    files = given.get("data_files") or {}
-    if not isinstance(files, Mapping):
-        files = {"train": files}
-    folder = given.get("data_dir")
-    bases = [Path(str(folder)).expanduser() if folder else Path()]
-    found = {}
-    for split, names in files.items():
-        listed = names if isinstance(names, (list, tuple)) else [names]
-        found[str(split)] = [
-            file
-            for name in listed
-            for file in (named_files(name, bases) or [Path(name)] if isinstance(name, str) else ())
-        ]
-    return found
-
-
-def split_files(config: Mapping[str, Any], split: str | None) -> list[Path]:
-    """The local files of a split; those of `train` for `train[:10%]`."""
-    return data_files(config).get(str(split).split("[")[0], [])
-
-
-def is_local(config: Mapping[str, Any], split: str) -> bool:
-    """Whether a split is read from files or a folder of this machine."""
-    folder = Path(str(config.get("dataset_path")))
-    return bool(split_files(config, split)) or folder.is_dir()
-
-
-def count_documents(config: Mapping[str, Any], split: str | None) -> int | None:
-    """Documents of a split's local files, JSONL or parquet; None where they cannot be counted."""
-    counts = [_count_rows(file) for file in split_files(config, split)]
-    whole = [count for count in counts if count is not None]
-    return sum(whole) if counts and len(whole) == len(counts) else None
-
-
-def _count_rows(file: Path) -> int | None:
-    if not file.is_file():
-        return None
-    if file.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(file).num_rows)
-    if file.suffix != ".jsonl":
-        return None
-    with file.open("rb") as handle:
-        return sum(1 for line in handle if line.strip())
-
-
-def named_files(name: str, bases: Iterable[Path]) -> list[Path]:
-    """What a name or a pattern stands for on this machine: files, or one folder; [] for none.
-
-    A pattern means what it means to `datasets`.
-    """
-    local = name.rpartition("::")[2].removeprefix("file://")
-    if not local or "://" in local or "\0" in local:
-        return []
-    found: dict[Path, None] = {}
-    for base in bases:
-        path = base / Path(local).expanduser()
-        try:
-            if path.exists():
-                found[path] = None
-            elif any(sign in local for sign in "*?["):
-                found |= dict.fromkeys(_matched(local, base))
-        except (OSError, RuntimeError):  # a name that is too long, an unknown user
-            continue
-    return list(found)
-
-
-def _matched(pattern: str, base: Path) -> list[Path]:
-    from datasets.data_files import resolve_pattern
-
-    try:
-        return [Path(file) for file in resolve_pattern(pattern, str(base.resolve()))]
-    except (OSError, ValueError):
-        return []
-
-
-def split_identity(config: Mapping[str, Any], split: str) -> tuple[str, ...]:
-    """What makes two splits the same documents: the files, or the dataset, its subset and split.
-
-    A dataset of the hub is known by the last part of its id: `gsm8k` and `openai/gsm8k` are one.
-    """
-    path = str(config.get("dataset_path"))
-    if path in FILE_BUILDERS:
-        files = split_files(config, split)
-        if files:
-            return ("file", *sorted(str(file.resolve()) for file in files))
-        given = json.dumps(config.get("dataset_kwargs"), default=str)
-        return ("file", given, split.split("[")[0])
-    if config.get("custom_dataset"):
-        return ("custom", str(config["custom_dataset"]), str(config.get("dataset_kwargs")), split)
-    if Path(path).is_dir():
-        subset = config.get("dataset_name") or "default"
-        return ("folder", str(Path(path).resolve()), str(subset), split.split("[")[0])
-    return dataset_identity(path, config.get("dataset_name"), split)
-
-
-def dataset_identity(path: str, subset: str | None, split: str) -> tuple[str, ...]:
-    """The identity of a hub dataset's split; `train[:10%]` is part of `train`, so the same."""
-    return ("dataset", path.rsplit("/", 1)[-1].casefold(), subset or "default", split.split("[")[0])
-
-
-def revision_of(info: Any) -> str:
-    """The commit a hub dataset came from, read off its file names; empty when not on the hub."""
-    for url in getattr(info, "download_checksums", None) or {}:
-        _, at, rest = str(url).partition("@")
-        if at and str(url).startswith("hf://"):
-            return rest.split("/", 1)[0]
-    return ""
 
 
 def _folder_below(path: Path, root: str) -> str:

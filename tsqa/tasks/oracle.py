@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsqa.store.artifact import write_json
 from tsqa.store.digests import DIGESTS
-from tsqa.store.readers import read_own
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
 from tsqa.tasks.toy_families import true_answer
 
 _FILE = "oracle.json"

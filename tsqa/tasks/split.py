@@ -1,14 +1,14 @@
 """One split of one lm-eval task: its documents, rendered by the task's own configuration.
 
-Promise: nothing else of the task is read: no other split, no few-shot pool (which lm-eval holds
+Guarantees: nothing else of the task is read: no other split, no few-shot pool (which lm-eval holds
 in memory whole), no metric. Imported only where documents are needed; lm-eval is heavy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import datasets
 from jinja2 import UndefinedError
@@ -17,8 +17,13 @@ from lm_eval.api.task import ConfigurableTask, TaskConfig
 from lm_eval.utils import apply_template
 
 from tsqa.errors import DataError
-from tsqa.tasks.library import revision_of
-from tsqa.tasks.lm_templates import env
+from tsqa.tasks.identity import revision_of
+from tsqa.tasks.patches import TEMPLATES, bound_task_templates
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
+bound_task_templates()
 
 _KEPT = (
     *("task", "dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset", "process_docs"),
@@ -29,7 +34,7 @@ _KEPT = (
 class RenderedTask(ConfigurableTask):  # type: ignore[misc]
     """A task that only renders: lm-eval's own start-up would load metrics and every split."""
 
-    def __init__(self, config: Mapping[str, Any], documents: Any) -> None:
+    def __init__(self, config: Mapping[str, object], documents: datasets.Dataset) -> None:
         self._config = TaskConfig(**{key: config[key] for key in _KEPT if key in config})
         self.OUTPUT_TYPE = self._config.output_type
         self.features = list(documents.features)
@@ -84,12 +89,12 @@ class TaskSplit:
             return list(document["choices"])
         return list(self.task.doc_to_choice(document))
 
-    def _refuse_unknown_columns(self, document: Mapping[str, Any], error: Exception) -> None:
+    def _refuse_unknown_columns(self, document: Mapping[str, object], error: Exception) -> None:
         for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
             template = getattr(self.task.config, key)
             if not isinstance(template, str):
                 continue
-            named = find_undeclared_variables(env.parse(template))
+            named = find_undeclared_variables(TEMPLATES.parse(template))
             unknown = sorted(name for name in named - set(document) if name in str(error))
             if unknown:
                 raise DataError(
@@ -110,7 +115,7 @@ def open_yaml_split(config: dict[str, Any], split: str) -> TaskSplit:
     )
 
 
-def open_class_split(manager: Any, name: str, split: Literal["train", "test"]) -> TaskSplit:
+def open_class_split(manager: TaskManager, name: str, split: Literal["train", "test"]) -> TaskSplit:
     """Load one split of a Python-class task, through its own start-up."""
     task = manager.load(name)["tasks"][name]
     documents = task.training_docs() if split == "train" else task.eval_docs
@@ -119,7 +124,7 @@ def open_class_split(manager: Any, name: str, split: Literal["train", "test"]) -
     return TaskSplit(name, task, documents, _licence(info), revision_of(info))
 
 
-def _load(config: Mapping[str, Any], split: str) -> Any:
+def _load(config: Mapping[str, Any], split: str) -> datasets.Dataset:
     arguments = dict(config.get("dataset_kwargs") or {})
     if callable(config.get("custom_dataset")):
         return config["custom_dataset"](**(config.get("metadata") or {}), **arguments)[split]
@@ -132,11 +137,11 @@ def _load(config: Mapping[str, Any], split: str) -> Any:
     )
 
 
-def _licence(info: Any) -> str:
+def _licence(info: object) -> str:
     return str(getattr(info, "license", "") or "")
 
 
-def _refuse_empty(name: str, split: str, documents: Any) -> None:
+def _refuse_empty(name: str, split: str, documents: Sized | None) -> None:
     if documents is None or len(documents) == 0:
         raise DataError(
             f"the task {name} has no document in its split {split}",

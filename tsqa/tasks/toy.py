@@ -18,8 +18,8 @@ import yaml
 
 from tsqa.errors import DataError
 from tsqa.recipe import DataSection, needed
-from tsqa.store.artifact import write_jsonl
 from tsqa.store.identity import Json
+from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.tasks.oracle import write_oracle
 from tsqa.tasks.toy_families import FAMILIES, PREFIX, Family, Item, draw_item

@@ -1,6 +1,6 @@
 """Teachers: engines that answer requests, in whatever order they finish.
 
-Promises: a request that cannot be served ends as a completion with its reason, never as an
+Guarantees: a request that cannot be served ends as a completion with its reason, never as an
 exception; a dead engine raises EngineError with the tail of its log and a likely fix, and one that
 will answer nobody RefusedError.
 """
@@ -26,7 +26,7 @@ class Request:
 
     id: str
     prompt: str
-    """Completion form; empty where `messages` are given."""
+    """Completion form; empty if there are `messages`."""
     seed: int
     temperature: float
     top_p: float
@@ -43,7 +43,7 @@ class Completion:
     """What came back, or why nothing did.
 
     `finish_reason`: stop and length end a text; prompt_too_long, content_filter, refusal and
-    tool_calls are answers too, since asking again gives the same; `error: ...` is none.
+    tool_calls are answers too, since asking again gives the same; `error: ...` is not an answer.
     """
 
     id: str

@@ -1,6 +1,6 @@
-"""Where a teacher's model is, and how it is asked: by chat messages or by few-shot completion.
+"""Where a teacher's model is, and whether it gets chat messages or few-shot completion prompts.
 
-Promises: decided before an engine starts; chat is never asked of a model without a template.
+Guarantees: decided before an engine starts; chat is never asked of a model without a template.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def resolve_form(
 
 
 def has_chat_template(section: TeacherSection, model: str, key: str = TEACHER_KEY) -> bool:
-    """Whether the model was made to be asked by chat messages; endpoints take them always."""
+    """Whether the model takes chat messages; endpoints always do."""
     if section.engine == "openai":
         return True
     folder = Path(model)

@@ -1,6 +1,6 @@
 """A model that is asked: where it is, in which form, what it costs. Teachers and judges alike.
 
-Promises: a request is known by the hash of all that decides its completion, so that a run killed
+Guarantees: a request is known by the hash of all that decides its completion, so that a run killed
 anywhere asks only for what is missing; the engine starts with the first request that is.
 """
 
@@ -75,9 +75,9 @@ class Asker:
         self,
         name: str,
         prompt: Prompt,
-        variables: Mapping[str, Any],
+        variables: Mapping[str, object],
         sampling: SamplingSection,
-        schema: Mapping[str, Any] | None,
+        schema: Mapping[str, object] | None,
     ) -> Request:
         """`name` tells requests apart that are the same but for their random seed."""
         is_chat = self.form == "chat"
@@ -97,7 +97,7 @@ class Asker:
         content = json.dumps([self.fingerprint, name, asdict(request), how], sort_keys=True)
         return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
 
-    def _turns(self, prompt: Prompt, variables: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
+    def _turns(self, prompt: Prompt, variables: Mapping[str, object]) -> tuple[dict[str, str], ...]:
         turns = prompt.messages(**variables)
         return merge_system(turns) if self.section.request.system == "merge" else turns
 

@@ -1,7 +1,8 @@
-"""One base URL of an endpoint: its client, its places, and what is sent to it.
+"""One base URL of an endpoint: its client, how many requests it serves, and what is sent to it.
 
-Promises: a URL is shown without its login and parameters, which are sent all the same; a redirect
-is not followed; what a key holds is checked before it is sent, and never shown.
+Guarantees: a URL is shown without its login and parameters, which are sent all the same; a redirect
+is not followed; a key is checked before it is sent, and never shown; no reply takes more memory
+than `LONGEST_REPLY` allows, however it is compressed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,37 @@ from tsqa import secrets
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import RefusedError, Request
 from tsqa.teachers.chat_form import merge_system
+
+LONGEST_REPLY = 8 << 20
+"""Bytes of a body; a hundred times what the longest answers take."""
+
+
+class ReplyTooLongError(Exception):
+    def __init__(self) -> None:
+        super().__init__(f"the reply is longer than {LONGEST_REPLY >> 20} MiB")
+
+
+class _Client(openai.DefaultAsyncHttpxClient):
+    """Reads each body as it comes, and no more of it than is allowed."""
+
+    async def send(self, *arguments: Any, **options: Any) -> Any:
+        reply = await super().send(*arguments, **{**options, "stream": True})
+        body = bytearray()
+        try:
+            async for part in reply.aiter_bytes():
+                body += part
+                if len(body) > LONGEST_REPLY:
+                    raise ReplyTooLongError
+        finally:
+            await reply.aclose()
+        # Versions of openai differ in the package that their responses come from.
+        return type(reply)(
+            reply.status_code,
+            headers=[(k, v) for k, v in reply.headers.multi_items() if k != "content-encoding"],
+            content=bytes(body),
+            request=reply.request,
+            extensions=reply.extensions,
+        )
 
 
 def read_key(section: TeacherSection, key: str) -> str:
@@ -53,7 +85,7 @@ class Connection:
             max_retries=0,
             default_headers=headers,
             default_query=dict(split.query),
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=_Client(follow_redirects=False),
         )
         self.slots = asyncio.Semaphore(section.max_num_seqs)
         self.load = 0

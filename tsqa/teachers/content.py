@@ -1,14 +1,17 @@
-"""What the message of an endpoint says: its text, out of the shapes that endpoints give it.
+"""What a reply of an endpoint says: its text, in any of the shapes that endpoints write.
 
-Promises: thoughts, tool calls and images are no text; a refusal is named as one; what a reasoning
+Guarantees: thoughts, tool calls and images are no text; a refusal is named as one; what a reasoning
 parser took for thoughts is text only where it is the JSON that was asked for.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
 
+from tsqa.teachers import Completion, Request, failed
+from tsqa.teachers.endpoint_errors import PassingError
+from tsqa.teachers.failures import one_line
 from tsqa.teachers.replies.fields import as_text
 from tsqa.text.refusals import REFUSAL
 
@@ -16,9 +19,31 @@ TOOL_CALLS = "tool_calls"
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking", "thought")
 _UNSAID = "thinking|reasoning|tool|function|image|audio|video|file|input_|redacted|summary"
 _MAX_DEPTH = 20
+_MOST_TOKENS = 10**9
 
 
-def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
+def read_reply(request: Request, body: str) -> Completion:
+    """The completion that a body holds; PassingError if it cannot be read."""
+    try:
+        reply = json.loads(body)
+        choice = reply["choices"][0]
+        message = choice["message"] if request.messages else {"content": _completed(choice["text"])}
+        text, end = read_message(message)
+        reason = end or choice.get("finish_reason")
+        usage = reply.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        prompt_tokens = _tokens(usage.get("prompt_tokens"))
+        output_tokens = _tokens(usage.get("completion_tokens"))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise PassingError(f"unreadable answer: {one_line(body)}") from error
+    if reason in ("abort", "error"):
+        return failed(request.id, reason)
+    if reason not in ("length", "content_filter") and not end:
+        reason = "stop"  # endpoints name the end in many ways
+    return Completion(request.id, text, prompt_tokens, output_tokens, reason)
+
+
+def read_message(message: Mapping[str, object]) -> tuple[str, str]:
     """(text, the end that the message tells: `refusal`, `tool_calls` or none).
 
     TypeError where the content is a number or a truth value, which no endpoint means as text.
@@ -41,7 +66,21 @@ def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
     return thoughts if "</think>" in thoughts else f"<think>{thoughts}", ""
 
 
-def _said(content: Any, depth: int = 0) -> str:
+def _completed(text: object) -> str:
+    """The text of a completion, which has no parts; TypeError for anything but a string or null."""
+    if not isinstance(text, str | None):
+        raise TypeError(f"text: {type(text).__name__}")
+    return text or ""
+
+
+def _tokens(value: object) -> int:
+    """A count of the endpoint's; 0 for anything that is not one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 0 <= value <= _MOST_TOKENS else 0  # nan is not
+
+
+def _said(content: object, depth: int = 0) -> str:
     """The text of a content: a string, a part, or a list of parts."""
     if isinstance(content, str):
         return content
@@ -56,13 +95,13 @@ def _said(content: Any, depth: int = 0) -> str:
     return next((said for key in keys if (said := _said(content.get(key), depth + 1))), "")
 
 
-def _refusal_in(content: Any) -> Any:
+def _refusal_in(content: object) -> object:
     parts = content if isinstance(content, list) else [content]
     found = [part for part in parts if isinstance(part, Mapping) and part.get("refusal")]
     return found[0]["refusal"] if found else None
 
 
-def _has_call(content: Any) -> bool:
+def _has_call(content: object) -> bool:
     parts = content if isinstance(content, list) else []
     kinds = [str(part.get("type")) for part in parts if isinstance(part, Mapping)]
     return any(kind.startswith(("tool", "function")) for kind in kinds)

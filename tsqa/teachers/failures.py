@@ -1,7 +1,7 @@
-"""What it means that a request has no answer: for the others, for the stage, for who must mend it.
+"""Requests without an answer: when they end the stage, and what the user can change.
 
-Promises: what an endpoint said comes on one line, short, printable and without secrets; the fix is
-read from its words, and names a key of the recipe.
+Guarantees: an endpoint's message comes on one line, short, printable and without secrets; the fix
+is read from its words, and names a key of the recipe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ IN_A_ROW = 20
 """Failures without an answer between them after which nobody is answered."""
 _LONGEST = 200
 _READ = 600
-"""Characters of an error that are looked at: what follows may repeat the prompt."""
+"""Characters of an error that are looked at: the rest may repeat the prompt."""
 _QUOTA = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance is too low"
     r"|(?:not|don't have) enough (?:credits?|balance|funds)|out of credits|quota[_ ]exhausted"
@@ -70,7 +70,8 @@ _FIXES = (
 
 def one_line(text: str) -> str:
     """A message of another program: on one line, short, printable, without secrets."""
-    printable = "".join(c if c.isprintable() else " " for c in redact(text)[: 8 * _LONGEST])
+    shown = redact(text[: 64 * _LONGEST])[: 8 * _LONGEST]
+    printable = "".join(c if c.isprintable() else " " for c in shown)
     return " ".join(printable.split())[:_LONGEST]
 
 
@@ -130,7 +131,7 @@ class Unanswered:
         self._first = ""
 
     def count(self, completion: Completion, found: bool = False) -> None:
-        """`found`: by an earlier attempt, which says nothing of the engine as it is now."""
+        """`found`: by an earlier attempt, which says nothing about the engine now."""
         self.requests += 1
         if completion.is_answer:
             if not found:
@@ -147,7 +148,7 @@ class Unanswered:
             return
         raise RefusedError(
             f"{self._name}: {self.in_a_row} requests in a row failed, and none was answered "
-            f"between them: {self._told()}",
+            f"between them: {self._summary()}",
             self._fix(),
         )
 
@@ -159,21 +160,21 @@ class Unanswered:
         raise RefusedError(
             f"{self._name}: {total:,} of {self.requests:,} requests have no answer "
             f"({total / self.requests:.2%}; {self._allowed_key} is {self._allowed:g}): "
-            f"{self._told()}",
+            f"{self._summary()}",
             self._fix(),
         )
 
     def _is_allowed(self) -> bool:
         return self.reasons.total() <= self._allowed * self.requests + 1e-9
 
-    def _told(self) -> str:
+    def _summary(self) -> str:
         if len(self.reasons) == 1:
-            told = f"{self.reasons.total():,} x {self._first}"
+            text = f"{self.reasons.total():,} x {self._first}"
         else:
             counts = self.reasons.most_common(5)
-            told = ", ".join(f"{count:,} x {kind}" for kind, count in counts)
-            told += f"; the first: {self._first}"
-        return told + (f"; the log is {self._log}" if self._log else "")
+            text = ", ".join(f"{count:,} x {kind}" for kind, count in counts)
+            text += f"; the first: {self._first}"
+        return text + (f"; the log is {self._log}" if self._log else "")
 
     def _fix(self) -> str:
         return (

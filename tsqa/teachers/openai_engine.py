@@ -1,6 +1,6 @@
 """OpenAI-compatible endpoints as a teacher: `vllm serve` or any other, one URL or several.
 
-Promises: 429, 5xx, timeouts, lost connections and unreadable answers are tried again, those that
+Guarantees: 429, 5xx, timeouts, lost connections and unreadable answers are tried again, those that
 tell of an outage for a while and not without a word, and a request that waits for its next try
 takes no place among those in flight; a request that fails for good is a completion with its
 reason; a wrong key, model or URL, an empty account and a redirect raise RefusedError. Tries are
@@ -13,26 +13,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import openai
 
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.secrets import redact_data, split_url
-from tsqa.teachers import TEACHER_KEY, Completion, RefusedError, Request, failed
-from tsqa.teachers.connection import Connection, read_key
-from tsqa.teachers.content import read_message
+from tsqa.teachers import TEACHER_KEY, Completion, Request, failed
+from tsqa.teachers.connection import Connection, ReplyTooLongError, read_key
+from tsqa.teachers.content import read_reply
+from tsqa.teachers.endpoint_errors import (
+    PassingError,
+    Refusals,
+    cause_of,
+    named,
+    retry_after,
+    said_by,
+    status_line,
+    system_errno,
+)
 from tsqa.teachers.failures import (
     is_filtered,
     is_out_of_quota,
@@ -49,7 +57,6 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _PASSING = (408, 409, 425, 429)
 _OUTAGE = (429, 502, 503, 504, 529)
 """Of no request in particular."""
-_MOST_TOKENS = 10**9
 
 
 class EndpointEngine:
@@ -60,6 +67,7 @@ class EndpointEngine:
     ) -> None:
         self._section, self._model, self._log, self._key = section, model, log, key
         self._secret = read_key(section, key)
+        self._refusals = Refusals(section, model, key, bool(self._secret))
         self._interval = 60 / section.requests_per_minute if section.requests_per_minute else 0.0
         self._next_start = 0.0
         self._results: SimpleQueue[Completion | EngineError] = SimpleQueue()
@@ -137,7 +145,7 @@ class EndpointEngine:
 
     def _explain_end(self, error: BaseException | None) -> EngineError:
         urls = ", ".join(split_url(url).url for url in self._section.urls)
-        cause = _named(error) if error is not None else "its thread ended"
+        cause = named(error) if error is not None else "its thread ended"
         if isinstance(error, (OSError, MemoryError, RuntimeError)):
             fix = f"raise the limits of this process (ulimit -a), or lower {self._key}.max_num_seqs"
         else:
@@ -164,7 +172,7 @@ class EndpointEngine:
             async with asyncio.timeout(_START_SECONDS):
                 await client.models.with_raw_response.list()
         except (openai.APIConnectionError, TimeoutError) as error:
-            cause = _cause(error) if str(error) else f"in {_START_SECONDS:g} s"
+            cause = cause_of(error) if str(error) else f"in {_START_SECONDS:g} s"
             raise EngineError(
                 f"{endpoint.url}: no answer ({cause})",
                 f"start the endpoint, or correct {self._key}.urls",
@@ -172,7 +180,7 @@ class EndpointEngine:
         except openai.APIStatusError as error:
             # Not every endpoint lists its models.
             if error.status_code in (401, 403):
-                raise self._explain_refusal(endpoint, error) from error
+                raise self._refusals.access(endpoint.url, error) from error
 
     def _accept(self, requests: Sequence[Request]) -> None:
         try:
@@ -204,7 +212,7 @@ class EndpointEngine:
                     self._outage.end()
                 self._results.put(completion)
                 return
-            except _PassingError as error:
+            except PassingError as error:
                 failure = error
             finally:
                 endpoint.load -= 1
@@ -226,7 +234,7 @@ class EndpointEngine:
         self._results.put(failed(request.id, str(failure)))
 
     async def _try(self, request: Request, endpoint: Connection) -> Completion:
-        """One try; _PassingError where another may succeed, RefusedError where none can."""
+        """One try; PassingError where another may succeed, RefusedError where none can."""
         try:
             async with endpoint.slots:
                 await self._wait_for_turn(endpoint)
@@ -234,81 +242,52 @@ class EndpointEngine:
                 async with asyncio.timeout(self._section.timeout_seconds):
                     body = await endpoint.post(self._model, request)
         except openai.APIStatusError as error:
-            if sends_system and refuses_system(_said(error)):
+            if sends_system and refuses_system(said_by(error)):
                 endpoint.merges_system = True
                 self._note(f"{endpoint.url}: takes no system turn: it begins the user's from now")
                 return await self._try(request, endpoint)
             return self._judge_status(request, endpoint, error)
         except (openai.APITimeoutError, TimeoutError) as error:
             seconds = self._section.timeout_seconds
-            raise _PassingError(
+            raise PassingError(
                 f"no answer in {seconds:g} s ({self._key}.timeout_seconds)"
             ) from error
         except openai.OpenAIError as error:
-            if _errno(error) in (errno.EMFILE, errno.ENFILE):
-                raise self._explain_end(OSError(_cause(error))) from error
+            if system_errno(error) in (errno.EMFILE, errno.ENFILE):
+                raise self._explain_end(OSError(cause_of(error))) from error
+            if isinstance(error.__cause__, ReplyTooLongError):
+                raise PassingError(str(error.__cause__)) from error
             endpoint.rest(_FIRST_WAIT)
-            raise _PassingError(f"connection lost: {_cause(error)}", is_outage=True) from error
+            raise PassingError(f"connection lost: {cause_of(error)}", is_outage=True) from error
         except Exception as error:  # noqa: BLE001 - text that cannot be sent stops only itself
-            return failed(request.id, _named(error))
+            return failed(request.id, named(error))
         try:
-            return _read_reply(request, redact_data(body))
-        except _PassingError:
+            return read_reply(request, redact_data(body))
+        except PassingError:
             if is_out_of_quota(200, body):
-                raise self._explain_quota(endpoint, one_line(body)) from None
+                raise self._refusals.quota(endpoint.url, one_line(body)) from None
             raise
 
     def _judge_status(
         self, request: Request, endpoint: Connection, error: openai.APIStatusError
     ) -> Completion:
-        status, said, headers = error.status_code, _said(error), error.response.headers
-        message = _status_line(error)
+        status, said, headers = error.status_code, said_by(error), error.response.headers
+        message = status_line(error)
         if is_out_of_quota(status, said, "retry-after" in headers):
-            raise self._explain_quota(endpoint, message) from error
+            raise self._refusals.quota(endpoint.url, message) from error
         if 300 <= status < 400:
-            raise self._explain_redirect(endpoint, error) from error
+            raise self._refusals.redirect(endpoint.url, error) from error
         if status in (400, 403) and is_filtered(said):
             return Completion(request.id, "", 0, 0, "content_filter")
         if status in (401, 403, 404):
-            raise self._explain_refusal(endpoint, error) from error
+            raise self._refusals.access(endpoint.url, error) from error
         if status in _PASSING or status >= 500:
-            pause = min(_retry_after(headers), self._section.timeout_seconds)
+            pause = min(retry_after(headers), self._section.timeout_seconds)
             endpoint.rest(pause)
-            raise _PassingError(message, pause, status in _OUTAGE) from error
+            raise PassingError(message, pause, status in _OUTAGE) from error
         if is_too_long(said):
             return Completion(request.id, "", 0, 0, "prompt_too_long")
         return failed(request.id, message)
-
-    def _explain_quota(self, endpoint: Connection, message: str) -> RefusedError:
-        return RefusedError(
-            f"{endpoint.url}: the quota of the account is used up: {message}",
-            "top the account up, or raise its quota; what was answered is kept, and the same "
-            "command then asks only for what is missing",
-        )
-
-    def _explain_redirect(self, endpoint: Connection, error: openai.APIStatusError) -> RefusedError:
-        location = error.response.headers.get("location", "")
-        with contextlib.suppress(ValueError):
-            location = split_url(str(error.response.url.join(location))).url
-        return RefusedError(
-            f"{endpoint.url} redirects to {one_line(location)} ({error.status_code}): prompts and "
-            "keys are sent nowhere but where the recipe says",
-            f"if that is the right place, put it into {self._key}.urls",
-        )
-
-    def _explain_refusal(self, endpoint: Connection, error: openai.APIStatusError) -> RefusedError:
-        message = f"{endpoint.url}: {_status_line(error)}"
-        if error.status_code == 404:
-            return RefusedError(
-                f"{message} (model {self._model})",
-                f"correct {self._key}.model.path or {self._key}.urls",
-            )
-        variable = self._section.api_key_env
-        state = "holds a key that is refused" if self._secret else "is not set"
-        return RefusedError(
-            f"{message} (the environment variable {variable} {state})",
-            f"put the key into {variable}, or name another variable in {self._key}.api_key_env",
-        )
 
     async def _wait_for_turn(self, endpoint: Connection) -> None:
         while (pause := endpoint.rests_until - time.monotonic()) > 0:
@@ -324,90 +303,7 @@ class EndpointEngine:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
 
-class _PassingError(Exception):
-    """A try failed in a way that may pass; `retry_after` in seconds, as the endpoint asked."""
-
-    def __init__(self, reason: str, retry_after: float = 0.0, is_outage: bool = False) -> None:
-        super().__init__(reason)
-        self.retry_after, self.is_outage = retry_after, is_outage
-
-
-def _read_reply(request: Request, body: str) -> Completion:
-    try:
-        reply = json.loads(body)
-        choice = reply["choices"][0]
-        message = choice["message"] if request.messages else {"content": _completed(choice["text"])}
-        text, end = read_message(message)
-        reason = end or choice.get("finish_reason")
-        usage = reply.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        prompt_tokens = _tokens(usage.get("prompt_tokens"))
-        output_tokens = _tokens(usage.get("completion_tokens"))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _PassingError(f"unreadable answer: {one_line(body)}") from error
-    if reason in ("abort", "error"):
-        return failed(request.id, reason)
-    if reason not in ("length", "content_filter") and not end:
-        reason = "stop"  # endpoints name the end in many ways
-    return Completion(request.id, text, prompt_tokens, output_tokens, reason)
-
-
-def _completed(text: Any) -> str:
-    """The text of a completion, which has no parts; TypeError for anything but a string or null."""
-    if not isinstance(text, str | None):
-        raise TypeError(f"text: {type(text).__name__}")
-    return text or ""
-
-
-def _tokens(value: Any) -> int:
-    """A count as the endpoint gives it; 0 for what is none."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= _MOST_TOKENS:  # nan is neither
-        return 0
-    return int(value)
-
-
 def _backoff(request_id: str, attempt: int) -> float:
     """Seconds before the next try: doubling, spread over half of the span by the request's id."""
     span = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt)
     return span * random.Random(f"{request_id}:{attempt}").uniform(0.5, 1.0)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds, from a number or a date; 0 where the header is absent or unreadable."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
-    return max(0.0, seconds)
-
-
-def _cause(error: BaseException) -> str:
-    return one_line(str(error.__cause__ or "") or str(error))
-
-
-def _named(error: BaseException) -> str:
-    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
-
-
-def _errno(error: BaseException | None) -> int | None:
-    """Of the system's error behind an error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None:
-            return error.errno
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _said(error: openai.APIStatusError) -> str:
-    """What the endpoint says, its own words for the kind first."""
-    return " ".join(filter(None, (str(error.code or ""), str(error.type or ""), error.message)))
-
-
-def _status_line(error: openai.APIStatusError) -> str:
-    status = error.status_code
-    return f"{status} {one_line(error.message.removeprefix(f'Error code: {status} - '))}"

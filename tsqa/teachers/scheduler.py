@@ -3,7 +3,7 @@
 A job is a generator: it yields the requests it wants answered together, gets their completions,
 and may ask again; what it returns is its result.
 
-Promises: results come in the order of the jobs, whatever order the engine finishes in; at most
+Guarantees: results come in the order of the jobs, whatever order the engine finishes in; at most
 1.1 x the engine's capacity is in flight (more queueing costs throughput: see ray-project/ray#52634
 for the measurements); a finished request is on disk before its job goes on, so a kill loses only
 what was in flight; memory does not grow with the number of jobs. A dead engine is started again
@@ -16,27 +16,20 @@ the run, unless so many are allowed to.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
-from rich.text import Text
-
-from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.store.artifact import drop_torn_tail
-from tsqa.store.digests import hash_bytes
-from tsqa.store.jsonl_index import JsonlIndex
 from tsqa.teachers import Completion, Engine, RefusedError, Request, failed
+from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.failures import IN_A_ROW, Unanswered
 
 T = TypeVar("T")
@@ -46,14 +39,11 @@ OVERFILL = 1.1
 _DEATHS_IN_A_ROW = 3
 _LOOKAHEAD = 16_384
 """Finished jobs that may wait for a slower one before them: bounds memory."""
-_SYNC_EVERY = 100
-_PARTIAL = ".partial"
-"""Of the folder in which a stage works."""
 
 
 @dataclass
 class Usage:
-    """What a teacher was asked and gave, over all attempts of the run."""
+    """Requests and tokens of a teacher, over all attempts of the run."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -68,67 +58,6 @@ class Usage:
             + self.prompt_tokens / 1e6 * section.dollars_per_million_prompt_tokens
             + self.output_tokens / 1e6 * section.dollars_per_million_output_tokens
         )
-
-
-class CompletionLog:
-    """Append-only JSONL of completions; those of earlier attempts are found by request id.
-
-    Each line carries a hash of the rest: one that is damaged does not count, so that its request
-    is asked again.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._writer = path.open("a", encoding="utf-8")
-        drop_torn_tail(path)
-        self._earlier = JsonlIndex(path, _is_whole)
-        self._others = [JsonlIndex(other, _is_whole) for other in _unfinished_beside(path)]
-        self._unsynced = 0
-        if self._earlier.damaged:
-            told = f"  {path}: {self._earlier.damaged} damaged lines:"
-            console.print(Text.assemble((told, "yellow"), " their requests are asked again"))
-
-    def find(self, request_id: str) -> tuple[Completion, float] | None:
-        """What an earlier attempt got, and its seconds.
-
-        Earlier attempts are those of this artifact, and of unfinished ones that asked the same.
-        """
-        record = self._earlier.find(request_id)
-        if record is not None:
-            return _read_record(record)
-        for other in self._others:
-            record = other.find(request_id)
-            if record is not None:
-                found = _read_record(record)
-                self.append(*found)
-                return found
-        return None
-
-    def append(self, completion: Completion, seconds: float) -> None:
-        record = {**asdict(completion), "seconds": round(seconds, 5)}
-        record["check"] = _check_of(record)
-        self._writer.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._writer.flush()
-        self._unsynced += 1
-        if self._unsynced >= _SYNC_EVERY:
-            self._sync()
-
-    def close(self) -> None:
-        self._sync()
-        self._writer.close()
-        for index in (self._earlier, *self._others):
-            index.close()
-
-    def _sync(self) -> None:
-        os.fsync(self._writer.fileno())
-        self._unsynced = 0
-
-
-def _is_whole(record: dict[str, Any]) -> bool:
-    return bool(record.pop("check", None) == _check_of(record))
-
-
-def _check_of(record: dict[str, Any]) -> str:
-    return hash_bytes(json.dumps(record, sort_keys=True).encode())[:16]
 
 
 @dataclass
@@ -335,17 +264,3 @@ def _readable(completion: Completion) -> Completion:
         for each in (completion.text, completion.finish_reason)
     )
     return replace(completion, text=text, finish_reason=reason)
-
-
-def _read_record(record: dict[str, Any]) -> tuple[Completion, float]:
-    """A whole line of the log."""
-    values = {field.name: record[field.name] for field in fields(Completion)}
-    return Completion(**values), float(record["seconds"])
-
-
-def _unfinished_beside(path: Path) -> list[Path]:
-    """Logs of the same name in unfinished artifacts beside that of `path`."""
-    folder = path.parent
-    if folder.suffix != _PARTIAL:
-        return []
-    return [log for log in sorted(folder.parent.glob(f"*{_PARTIAL}/{path.name}")) if log != path]

@@ -2,7 +2,7 @@
 
 Run as `python -m tsqa.teachers.vllm_worker <fd>`; the first line on stdin configures the engine,
 each further line is a list of requests, each line of results a list of completions.
-Promises: dies with its parent, and ends when stdin does; a request joins the running batch at
+Guarantees: dies with its parent, and ends when stdin does; a request joins the running batch at
 once and leaves it as soon as it is done; a request that cannot be served becomes a completion
 that says why; whatever vLLM prints goes to stdout and stderr, never into the results.
 """
@@ -17,10 +17,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Thread
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from tsqa.errors import first_line
 from tsqa.store.process import die_with_parent
+from tsqa.teachers import Completion, Request
 from tsqa.teachers.chat_form import merge_system
+
+if TYPE_CHECKING:
+    from vllm import LLM, RequestOutput, SamplingParams
 
 _CPU_BATCHED_TOKENS = 4096
 _PROMPTS_KEPT = 1024
@@ -30,7 +35,7 @@ _PROBE = "Answer in the language of the question."
 
 def main() -> None:
     die_with_parent()
-    inbox: SimpleQueue[Any] = SimpleQueue()
+    inbox: SimpleQueue[str] = SimpleQueue()
     Thread(target=_read, args=(inbox,), daemon=True).start()
     try:
         with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as results:
@@ -41,24 +46,24 @@ def main() -> None:
         os._exit(1)
 
 
-def _serve(inbox: SimpleQueue[Any], results: IO[str]) -> None:
-    config = inbox.get()
+def _serve(inbox: SimpleQueue[str], results: IO[str]) -> None:
+    config = json.loads(inbox.get())
     template = config.pop("template")
     worker = Worker(_start(config), template["kwargs"], template["system"])
     _send(results, [])  # it is ready
     while True:
-        done: list[dict[str, Any]] = []
+        done: list[Completion] = []
         while not inbox.empty() or not (done or worker.is_busy):
-            done += worker.add(inbox.get())
+            done += worker.add([Request(**request) for request in json.loads(inbox.get())])
         done += worker.step()
         if done:
             _send(results, done)
 
 
 class Worker:
-    """Requests as JSON objects in, completions as JSON objects out."""
+    """vLLM's engine and its tokenizer: requests in, completions out."""
 
-    def __init__(self, llm: Any, template_kwargs: dict[str, Any], system: str) -> None:
+    def __init__(self, llm: LLM, template_kwargs: Mapping[str, object], system: str) -> None:
         """`system`: send, or auto, which merges the system turn where the template has none."""
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
@@ -73,28 +78,28 @@ class Worker:
     def is_busy(self) -> bool:
         return bool(self._engine.has_unfinished_requests())
 
-    def add(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def add(self, requests: Sequence[Request]) -> list[Completion]:
         """Queue requests; return the completions of those that cannot be served."""
         return [refusal for request in requests if (refusal := self._admit(request))]
 
-    def step(self) -> list[dict[str, Any]]:
+    def step(self) -> list[Completion]:
         """Advance every running request by a token; return the completions of the finished."""
         if not self.is_busy:
             return []
         return [_read_output(output) for output in self._engine.step() if output.finished]
 
-    def _admit(self, request: dict[str, Any]) -> dict[str, Any] | None:
+    def _admit(self, request: Request) -> Completion | None:
         tokens: tuple[int, ...] = ()
         try:
-            tokens = self._encode(request["prompt"], json.dumps(request["messages"]))
+            tokens = self._encode(request.prompt, json.dumps(request.messages))
             if len(tokens) >= self._limit:
-                return _completion(request["id"], "", len(tokens), 0, "prompt_too_long")
+                return Completion(request.id, "", len(tokens), 0, "prompt_too_long")
             prompt = {"prompt_token_ids": list(tokens)}
             params = _sampling(request, self._limit - len(tokens))
-            self._engine.add_request(request["id"], prompt, params)
+            self._engine.add_request(request.id, prompt, params)
         except Exception as error:  # noqa: BLE001 - a bad request must not stop the others
-            self._engine.abort_request([request["id"]])  # it may be half queued
-            return _completion(request["id"], "", len(tokens), 0, f"error: {_first_line(error)}")
+            self._engine.abort_request([request.id])  # it may be half queued
+            return Completion(request.id, "", len(tokens), 0, f"error: {first_line(error)}")
         return None
 
     def _tokenize(self, prompt: str, messages: str) -> tuple[int, ...]:
@@ -126,7 +131,7 @@ class Worker:
             return False
 
 
-def _start(config: dict[str, Any]) -> Any:
+def _start(config: Mapping[str, Any]) -> LLM:
     import torch
     from vllm import LLM
     from vllm.engine.arg_utils import EngineArgs
@@ -147,60 +152,45 @@ def _start(config: dict[str, Any]) -> Any:
     return LLM(**config, **on_cpu)
 
 
-def _sampling(request: dict[str, Any], room: int) -> Any:
+def _sampling(request: Request, room: int) -> SamplingParams:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    schema = request["schema"]
+    schema = None
+    if request.schema is not None:
+        schema = StructuredOutputsParams(json=request.schema)
     return SamplingParams(
-        seed=request["seed"],
-        temperature=request["temperature"],
-        top_p=request["top_p"],
-        max_tokens=min(request["max_tokens"], room),
-        stop=request["stop"],
-        structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
+        seed=request.seed,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        max_tokens=min(request.max_tokens, room),
+        stop=list(request.stop),
+        structured_outputs=schema,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
-def _read_output(output: Any) -> dict[str, Any]:
+def _read_output(output: RequestOutput) -> Completion:
     generated = output.outputs[0]
     reason = str(generated.finish_reason)
     if reason not in ("stop", "length"):
         reason = f"error: vLLM ended the request ({reason})"
     prompt_tokens, output_tokens = len(output.prompt_token_ids), len(generated.token_ids)
-    return _completion(output.request_id, generated.text, prompt_tokens, output_tokens, reason)
+    return Completion(output.request_id, generated.text, prompt_tokens, output_tokens, reason)
 
 
-def _completion(
-    request_id: str, text: str, prompt_tokens: int, output_tokens: int, reason: str
-) -> dict[str, Any]:
-    return {
-        "id": request_id,
-        "text": text,
-        "prompt_tokens": prompt_tokens,
-        "output_tokens": output_tokens,
-        "finish_reason": reason,
-    }
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _read(inbox: SimpleQueue[Any]) -> None:
+def _read(inbox: SimpleQueue[str]) -> None:
     try:
         for line in sys.stdin:
-            inbox.put(json.loads(line))
+            inbox.put(line)
     except BaseException:  # noqa: BLE001 - without requests the process would wait for ever
         traceback.print_exc()
         os._exit(1)
     os._exit(0)  # nobody waits for what is unfinished
 
 
-def _send(results: IO[str], completions: list[dict[str, Any]]) -> None:
-    results.write(json.dumps(completions) + "\n")
+def _send(results: IO[str], completions: Sequence[Completion]) -> None:
+    results.write(json.dumps([vars(completion) for completion in completions]) + "\n")
     results.flush()
 
 

@@ -11,13 +11,13 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
 def boxed_content(text: str) -> str:
-    r"""The content of the last whole \boxed{...}."""
+    r"""Return the content of the last whole \boxed{...}."""
     boxes = boxed_contents(text)
     return boxes[-1][2] if boxes else ""
 
 
 def boxed_contents(text: str) -> list[tuple[int, int, str]]:
-    r"""(begin, end, content) of every whole \boxed{...} or \fbox{...}, the inner ones left out."""
+    r"""List (begin, end, content) of every whole \boxed{...} or \fbox{...}, inner ones left out."""
     found: list[tuple[int, int, str]] = []
     begin, depth = -1, 0
     position = 0

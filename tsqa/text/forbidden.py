@@ -1,6 +1,6 @@
 """What must not stand in a text from which a model learns, whoever wrote it.
 
-Promises: one place decides for questions, options, answers and explanations, when a reply is read
+Guarantees: one place decides for questions, options, answers and explanations, when a reply is read
 and again before an item is kept; a text is named unfit, never mended.
 """
 
@@ -61,7 +61,7 @@ _LONE_END = re.compile(r"</s>", re.IGNORECASE)
 
 
 def find_unfit(text: str, is_code: bool = False) -> str:
-    """One of `REASONS`, or nothing; a program may hold tags and the notation of objects."""
+    """Name one of `REASONS`, or nothing; a program may hold tags and the notation of objects."""
     if _BROKEN.search(text):
         return BROKEN
     if _CONTROL.search(text) or (not is_code and ("\t" in text or has_remains(text))):
@@ -77,5 +77,5 @@ def find_unfit(text: str, is_code: bool = False) -> str:
 
 
 def make_visible(text: str) -> str:
-    """A text to be shown as a reason: what is unfit to be written is the replacement character."""
+    """Replace what is unfit to be written, so that the text can be shown as a reason."""
     return _UNWRITABLE.sub("\ufffd", text)

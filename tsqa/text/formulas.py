@@ -58,7 +58,7 @@ _SINGLE = re.compile(r"\s*[a-zA-Z](?:_\{?\w+\}?|\([a-zA-Z0-9]\))?\s*=(?!=)(?P<va
 
 
 def as_formula(text: str) -> str:
-    """A text as one line of LaTeX where it is nothing but mathematics; empty otherwise."""
+    """Write a text as one line of LaTeX where it is only mathematics; empty otherwise."""
     if len(text) > 2 * _MAX_FORMULA:
         return ""
     # 1/2 x would be read as 1/(2x), which \frac{1}{2} x is not.
@@ -116,7 +116,7 @@ def _bare(formula: str) -> str:
 
 
 def list_items(formula: str) -> list[str]:
-    """The members of a list without brackets, in their order."""
+    """List the members of a list without brackets, in order."""
     depth, items, start = 0, [], 0
     for place, character in enumerate(formula):
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(character, 0)
@@ -138,7 +138,7 @@ def _brackets(formula: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _parse(formula: str) -> tuple[Any, ...]:
+def _parse(formula: str) -> tuple[object, ...]:
     """sympy's reading of a formula; empty where there is none but the text."""
     from math_verify import parse
 
@@ -150,7 +150,7 @@ def _parse(formula: str) -> tuple[Any, ...]:
     return () if read and _loses_variable(formula, read[0]) else read
 
 
-def _loses_variable(formula: str, value: Any) -> bool:
+def _loses_variable(formula: str, value: object) -> bool:
     """Whether a number came of a formula with a variable: math-verify takes 5t for tonnes."""
     return bool(_VARIABLE.search(formula)) and bool(getattr(value, "is_number", False))
 
@@ -183,13 +183,13 @@ def _same(left: Any, right: Any) -> bool:
     return _all_same(left.args, right.args)
 
 
-def _all_same(left: Sequence[Any], right: Sequence[Any]) -> bool:
+def _all_same(left: Sequence[object], right: Sequence[object]) -> bool:
     return len(left) == len(right) and all(
         _same(one, other) for one, other in zip(left, right, strict=True)
     )
 
 
-def _same_relation(left: Any, right: Any) -> bool:
+def _same_relation(left: object, right: object) -> bool:
     import sympy
 
     if not (isinstance(left, sympy.Rel) and isinstance(right, sympy.Rel)):
@@ -225,7 +225,7 @@ def _same_value(left: Any, right: Any) -> bool:
     return True
 
 
-def _exact(expression: Any) -> Any:
+def _exact(expression: Any) -> object:
     """Decimals as the fractions that they write."""
     import sympy
 

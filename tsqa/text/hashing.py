@@ -1,6 +1,6 @@
 """64-bit hashes of word runs over many texts at once, for deduplication and decontamination.
 
-Promise: equal runs have equal hashes, in every process; unequal ones collide with odds of 2**-64,
+Guarantee: equal runs have equal hashes, in every process; unequal ones collide with odds of 2**-64,
 so whoever acts on a hash compares the words.
 """
 
@@ -19,15 +19,15 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 def hash_text(text: str) -> int:
-    """An unsigned 64-bit hash, the same in every process."""
+    """Hash a text to unsigned 64 bits, the same in every process."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def hash_runs(words: Hashes, largest: int) -> Iterator[Hashes]:
-    """For sizes 1, 2, ... `largest`: the hash of the run of that size starting at each word.
+    """Yield, for sizes 1, 2, ... `largest`, the hash of the run of that size from each word on.
 
     The polynomial sum of words[i] * base**(size - 1 - i) modulo 2**64. An array of n words has
-    n - size + 1 runs; sizes above n are not given.
+    n - size + 1 runs; sizes above n are left out.
     """
     runs = words
     for size in range(1, min(largest, len(words)) + 1):
@@ -37,7 +37,7 @@ def hash_runs(words: Hashes, largest: int) -> Iterator[Hashes]:
 
 
 def expand_ranges(starts: Numbers, counts: Numbers) -> Numbers:
-    """[start, start + 1, ... start + count - 1] of every range, end to end."""
+    """Join [start, start + 1, ... start + count - 1] of every range, end to end."""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + counts, counts)
@@ -55,7 +55,7 @@ class RunTable:
         self._present[hashes >> self._shift] = True
 
     def find(self, runs: Hashes) -> tuple[Numbers, Numbers]:
-        """(position, entry) of every run that has entries, in order of position."""
+        """Find (position, entry) of every run that has entries, in order of position."""
         positions = np.flatnonzero(self._present[runs >> self._shift])
         starts = np.searchsorted(self._hashes, runs[positions], side="left")
         counts = np.searchsorted(self._hashes, runs[positions], side="right") - starts

@@ -1,7 +1,7 @@
 r"""LaTeX that was written into JSON with one backslash: `"\frac"`, `"\times"`, `"\nu"`.
 
 JSON takes `\f`, `\t`, `\n`, `\r`, `\b` and `\u` for escapes, so that a decoder silently turns
-`\times` into a tab and "imes". Promises: every command of LaTeX, amsmath, amssymb and the usual
+`\times` into a tab and "imes". Guarantees: every command of LaTeX, amsmath, amssymb and the usual
 packages survives; `\n` and `\t` before ordinary words stay escapes.
 """
 
@@ -57,7 +57,7 @@ _REMAINS = re.compile(
 
 
 def keep_commands(json_text: str) -> str:
-    r"""JSON in which each backslash that begins a LaTeX command, or no escape, is doubled.
+    r"""Double each backslash of JSON that begins a LaTeX command, or no escape.
 
     Where a teacher wrote a command with one backslash it wrote `\\`, the end of a row, with two.
     """
@@ -81,7 +81,7 @@ def keep_commands(json_text: str) -> str:
 
 
 def keep_backslashes(json_text: str) -> str:
-    """JSON in which each backslash that begins no escape is doubled."""
+    """Double each backslash of JSON that begins no escape."""
     return _ESCAPE.sub(lambda m: "\\" + m[0] if _is_no_escape(m[0]) else m[0], json_text)
 
 

@@ -1,7 +1,7 @@
 """Replies that say that there is no reply: refusals, an assistant that speaks of itself, requests
-for what it says is missing, and "unknown" in place of an answer. Twelve languages.
+for what it says is missing, and "unknown" instead of an answer. Twelve languages.
 
-Promises: what is said in quotes is not said by the teacher; questions about refusing, apologising
+Guarantees: what is said in quotes is not said by the teacher; questions about refusing, apologising
 or the unknown keep the answers that they ask for; work is linear in the text.
 """
 
@@ -88,7 +88,7 @@ def offers_none(choices: Sequence[str]) -> bool:
 
 
 def refuses(text: str, question: str = "") -> bool:
-    """Whether an answer refuses, or stands for none, to a question that asks for neither."""
+    """Whether an answer refuses, or says there is none, unless the question asks for that."""
     bare = _bare(text)
     if not bare:
         return False

@@ -11,6 +11,7 @@ import pytest
 from eval.compare.contamination import contamination
 from eval.harness import stage as harness
 from tests.support.curated_rows import rejected_row
+from tests.support.sealed import invented_artifact
 from tsqa.dataset.files import DatasetWriter
 from tsqa.recipe import Recipe
 from tsqa.store.artifact import Artifact
@@ -50,7 +51,7 @@ def evaluation(folder: Path, day: list[float]) -> Artifact:
         for task, scores in {"day": day, "unit": [0.0, 0.0]}.items()
     }
     harness._write_documents(folder / harness.DOCUMENTS, done)
-    return Artifact(folder, {})
+    return invented_artifact(folder)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def filtered(folder: Path, matches: list[str], **summary: Any) -> Artifact:
         writer.rejected(rejected_row(0, step="dedup", match="day-1"))
         for number, match in enumerate(matches, start=1):
             writer.rejected(rejected_row(number, step="decontamination", match=match))
-    return Artifact(folder, {"summary": summary})
+    return invented_artifact(folder, summary=summary)
 
 
 def test_a_touched_document_and_its_copy_leave_the_clean_score(
@@ -93,7 +94,7 @@ def test_documents_of_the_mixture_are_counted_where_they_were_checked(
         json.dumps(dropped) + "\n" + json.dumps({**dropped, "reason": "longer than a row"}) + "\n"
     )
     for section, status in (({"ngram": 13}, "touched"), (None, "unknown")):
-        tokens = Artifact(tmp_path, {"config": {"decontaminate": section}})
+        tokens = invented_artifact(tmp_path, config={"decontaminate": section})
         found = contamination(RECIPE, {**evaluations, CheckedRole("tokenize", "1"): tokens})
         assert found["unit"]["status"] == status
         assert found["unit"]["n_clean"] == (1 if section else None)

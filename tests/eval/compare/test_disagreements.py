@@ -11,6 +11,7 @@ from eval.compare import disagreements
 from eval.compare.disagreements import Evaluations
 from eval.statistics import stats
 from tests.support import page_world
+from tests.support.sealed import invented_artifact
 from tsqa.recipe import arms_of
 from tsqa.store.artifact import Artifact
 
@@ -93,7 +94,7 @@ def test_shown_items_are_limited_and_spread_over_tasks(tmp_path: Path) -> None:
 def test_what_cannot_be_paired_is_a_gap_with_its_reason(tmp_path: Path) -> None:
     before = side("c", tmp_path, {"day": [0, 1, 1]})
     other = side("x", tmp_path, {"day": [0, 1]})
-    gone = Evaluations("y", {0: Artifact(tmp_path / "gone", {})})
+    gone = Evaluations("y", {0: invented_artifact(tmp_path / "gone")})
     found = disagreements.disagreements(
         [("x - c", before, other), ("y - c", before, gone), ("z - c", before, Evaluations("z", {}))]
     )["comparisons"]

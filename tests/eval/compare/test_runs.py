@@ -17,7 +17,7 @@ from eval.harness import stage as harness
 from tests.support.sealed import seal_artifact
 from tsqa.cli.app import app
 from tsqa.errors import DataError
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 N = 200
 

@@ -15,9 +15,11 @@ from eval.compare import tables
 from eval.harness import stage as harness
 from eval.statistics import stats
 from tests.support.invented_arms import deltas_of, evaluated, seeded
+from tests.support.sealed import invented_artifact
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import Artifact, write_json
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import write_json
 from tsqa.store.roles import ArmRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
@@ -139,7 +141,7 @@ def save(model: Any, folder: Path) -> Artifact:
     }
     harness._write_documents(folder / harness.DOCUMENTS, done)
     write_json(folder / harness.RESULTS, {"tasks": model.tasks, "macro": model.macro})
-    return Artifact(folder, {})
+    return invented_artifact(folder)
 
 
 def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Path) -> None:

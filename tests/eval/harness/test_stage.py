@@ -14,11 +14,11 @@ import pytest
 
 from eval.harness import stage as harness
 from eval.harness.metrics import check_metrics
-from tests.support.sealed import seal_artifact
+from tests.support.sealed import invented_artifact, seal_artifact
 from tests.support.tiny_eval import make_model, make_tasks
 from tsqa.errors import CheckpointError, DataError, RecipeError
 from tsqa.recipe import EvalSection, Recipe
-from tsqa.store.artifact import EXPORTED, Artifact
+from tsqa.store.artifact import EXPORTED
 from tsqa.store.roles import PointRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
@@ -50,7 +50,7 @@ def context_of(
     out.mkdir(exist_ok=True)
     manifest = {"fingerprint": "t0", "summary": {"tokens": 640, "heldout": {"a": 5.5}}}
     return StageContext(
-        recipe, {"model": Artifact(world / trained, manifest)}, out, Tracker.silent()
+        recipe, {"model": invented_artifact(world / trained, **manifest)}, out, Tracker.silent()
     )
 
 
@@ -150,7 +150,10 @@ def test_a_damaged_checkpoint_is_named(world: Path, tmp_path: Path) -> None:
         (folder / file.name).write_bytes(file.read_bytes()[: 500 if "safe" in file.name else None])
     context = context_of(world, tmp_path / "out", ["tiny_choice"])
     context = StageContext(
-        context.recipe, {"model": Artifact(tmp_path / "broken", {})}, context.out, context.tracker
+        context.recipe,
+        {"model": invented_artifact(tmp_path / "broken")},
+        context.out,
+        context.tracker,
     )
     with pytest.raises(CheckpointError, match="broken/hf: does not load"):
         harness.run(context)
@@ -245,9 +248,9 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
         folder = run / f"hf-{tokens}"
         shutil.copytree(world / "trained" / "hf", folder)
         (folder / EXPORTED).write_text(json.dumps({"step": tokens // 8, "tokens": tokens + 8}))
-        inputs = {PointRole(tokens): Artifact(run, {})}
+        inputs = {PointRole(tokens): invented_artifact(run)}
         harness.run(StageContext(context.recipe, inputs, context.out, context.tracker))
-        points.append(Artifact(context.out, {}))
+        points.append(invented_artifact(context.out))
     curve = harness.read_curve(points)
     assert [point["tokens"] for point in curve] == [264, 520]
     assert "tiny_choice" in curve[0]["tasks"]
@@ -260,7 +263,7 @@ def test_macros_name_the_tasks_behind_groups(tmp_path: Path) -> None:
     )
     macros = {"m": ["g", "b"], "n": ["c"]}
     found = harness.expand_macros(
-        macros, [Artifact(tmp_path / "no evaluation", {}), Artifact(tmp_path, {})]
+        macros, [invented_artifact(tmp_path / "no evaluation"), invented_artifact(tmp_path)]
     )
     assert found == {"m": ["a", "b"], "n": ["c"]}
 

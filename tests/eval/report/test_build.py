@@ -15,9 +15,10 @@ from eval.statistics import stats
 from tests.support import page_world
 from tests.support.curated_rows import candidate, curated_row, rejected_row
 from tests.support.invented_arms import deltas_of, evaluated
+from tests.support.sealed import invented_artifact
 from tsqa.dataset.files import DatasetWriter
 from tsqa.recipe import Recipe, arms_of
-from tsqa.store.artifact import Artifact, write_jsonl
+from tsqa.store.jsonl import write_jsonl
 
 EVIL = '<script>alert("x")</script> & </pre> {{ 7 * 7 }}'
 CONTROL, LOW, HIGH = "synthetic=0.0", "synthetic=0.1", "synthetic=0.25"
@@ -111,7 +112,7 @@ def make_artifacts(root: Path) -> dict[str, Any]:
         }
         summary = {"tokens": 1_000_000, "steps": 500, "final_loss": 2.04, "seconds": 412.0}
         summary |= {"tokens_per_second": 2427.2, "sources": sources}  # type: ignore[dict-item]
-        train[arm] = Artifact(folder, {"fingerprint": f"t{number}", "summary": summary})
+        train[arm] = invented_artifact(folder, fingerprint=f"t{number}", summary=summary)
     filtered, generate = root / "filter", root / "generate"
     generate.mkdir()
     with DatasetWriter(filtered) as writer:
@@ -132,9 +133,9 @@ def make_artifacts(root: Path) -> dict[str, Any]:
     return {
         "train": train,
         "datasets": {
-            "filter": Artifact(
+            "filter": invented_artifact(
                 filtered,
-                {
+                **{
                     "fingerprint": "f",
                     "summary": {
                         "candidates": 80,
@@ -156,16 +157,16 @@ def make_artifacts(root: Path) -> dict[str, Any]:
                 },
             ),
         },
-        "generate": Artifact(
+        "generate": invented_artifact(
             generate,
-            {
+            **{
                 "fingerprint": "g",
                 "summary": {"ledger": [LEDGER, LEDGER | {"teacher": "cascade", "dollars": 0.03}]},
             },
         ),
-        "seeds": Artifact(
+        "seeds": invented_artifact(
             root,
-            {
+            **{
                 "fingerprint": "s",
                 "summary": {
                     "seeds": 40,
@@ -184,9 +185,9 @@ def make_artifacts(root: Path) -> dict[str, Any]:
             },
         ),
         "tokenized": {
-            "tokenize": Artifact(
+            "tokenize": invented_artifact(
                 root,
-                {
+                **{
                     "fingerprint": "k",
                     "inputs": {"filter": "f"},
                     "summary": {
@@ -488,7 +489,7 @@ def test_contamination_stands_beside_every_score(tmp_path: Path, world: Any) -> 
 def test_an_ablation_of_the_data_shows_the_yield_of_every_dataset(tmp_path: Path) -> None:
     artifacts = make_artifacts(tmp_path)
     [first] = artifacts["datasets"].values()
-    other = Artifact(first.path, {"summary": first.summary | {"candidates": 40, "curated": 10}})
+    other = invented_artifact(first.path, summary=first.summary | {"candidates": 40, "curated": 10})
     artifacts["datasets"] = {"filter:votes=5": first, "filter:votes=1": other}
     page = report.build(tmp_path / "r.html", make_recipe(), [], make_deltas(), **artifacts)
     text = words_of(page.read_text(encoding="utf-8"))

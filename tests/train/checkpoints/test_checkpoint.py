@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from train.checkpoints.checkpoint import MANIFEST, Checkpoints, verify
-from train.data.mixture import MixturePlan, plan
+from train.data.mixture import plan
+from train.data.plan import MixturePlan
+from train.trainer.loss_totals import LossTotals
 from tsqa.errors import CheckpointError
 from tsqa.recipe import MixtureSection, TrainSection
-from tsqa.store.artifact import write_json
+from tsqa.store.jsonl import write_json
 
 TRAIN = TrainSection(sequence_length=8, global_batch_tokens=64, lr=1)
 
@@ -37,7 +39,10 @@ def write(folder: Path, step: int, seed: int = 0) -> Path:
         mark = hashlib.sha256(b"w" * step).hexdigest()
         files[name] = {"bytes": step, "sha256": mark}
     identity = make_plan(seed).identity
-    manifest = {"step": step, "plan": identity, "processes": 2, "state": {}, "files": files}
+    totals = LossTotals(1, None).state()
+    routers = {"biases": {}, "window": {}}
+    state = {"books": totals, "routers": routers, "seconds": 1.5, "seed": 0, "run": "x", "fp32": []}
+    manifest = {"step": step, "plan": identity, "processes": 2, "state": state, "files": files}
     write_json(made / MANIFEST, manifest)
     return made
 

@@ -1,4 +1,4 @@
-"""Promises of train.unpickling: checkpoints are data, and one that asks for code is refused."""
+"""Checkpoints are data: one that asks to run code is refused."""
 
 from __future__ import annotations
 

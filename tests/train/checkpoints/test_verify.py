@@ -51,9 +51,9 @@ def test_a_saved_hybrid_with_experts_comes_back_bit_for_bit(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "tensor", "problem"),
     [
-        ("backbone.norm_f.weight", None, "missing keys: model.norm_f.weight"),
-        ("backbone.extra.weight", torch.ones(3), "unexpected keys: model.extra.weight"),
-        ("backbone.norm_f.weight", torch.ones(5), "mismatched keys: .*norm_f.weight"),
+        ("backbone.norm_f.weight", None, "1 tensor missing: model.norm_f.weight"),
+        ("backbone.extra.weight", torch.ones(3), "1 tensor unexpected: model.extra.weight"),
+        ("backbone.norm_f.weight", torch.ones(5), "of another shape: .*norm_f.weight 5, not 32"),
         ("backbone.norm_f.weight", torch.ones(32, dtype=torch.float16), "comes back .*bfloat16"),
     ],
 )

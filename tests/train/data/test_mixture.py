@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from train.data.mixture import MixturePlan, period_table, permute, plan, plan_table
+from train.data.mixture import plan, plan_table
+from train.data.plan import MixturePlan, period_table, permute
 from tsqa.errors import CheckpointError, DataError, RecipeError
 from tsqa.recipe import BASIS_POINTS, MixtureSection, TrainSection, rescale_ratios
 

@@ -22,10 +22,12 @@ from tests.support.generation import with_benchmarks
 from tests.support.tiny_eval import make_tasks
 from tests.support.token_context import read_megatron, read_origins, token_context
 from train.data import shards, sources, tokenize
+from train.data.encoder import Encoder
 from train.data.stream import TokenStore
+from train.data.tokenizer import train_tokenizer
 from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.recipe import EvalSection, SourceSection
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 from tsqa.store.stage import StageContext
 
 TEXTS = [
@@ -117,7 +119,7 @@ def web(folder: Path, corpus: Path, processes: int = 1, **source: Any) -> StageC
 @pytest.fixture(scope="module")
 def expected(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
     """The documents of the plain file, each encoded by itself."""
-    tokenizer = tokenize.train_tokenizer([corpus], 300)
+    tokenizer = train_tokenizer([corpus], 300)
     return [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in TEXTS]
 
 
@@ -272,7 +274,7 @@ def test_only_what_follows_the_marker_bears_a_loss(
     source = {"path": str(path), "packing": packing, "answer_marker": "Answer:"}
     context = token_context(tmp_path, {"web": source}, train_on=path, length=64)
     summary = tokenize.run(context)["sources"]["web"]
-    tokenizer = tokenize.train_tokenizer([path], 300)
+    tokenizer = train_tokenizer([path], 300)
     tokens = np.fromfile(context.out / "web.bin", np.uint16)
     flags = np.fromfile(context.out / "web.loss", np.bool_)
     assert len(tokens) == len(flags) == summary["rows"] * 64
@@ -359,7 +361,7 @@ def test_a_hub_dataset_is_streamed_by_its_shards(
         return datasets.Dataset.from_list(RECORDS).to_iterable_dataset(num_shards=4)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    sources.load_hub.cache_clear()
+    sources.stream_hub.cache_clear()
     options = {"path": "org/web", "subset": "en", "split": "validation", "revision": "abc"}
     context = web(tmp_path, corpus, **options)
     assert [document.tolist() for document in tokens_of(context)] == expected
@@ -369,7 +371,7 @@ def test_a_hub_dataset_is_streamed_by_its_shards(
     )
     files = {origin["file"] for origin in read_origins(context.out, "web")}
     assert files == {f"validation-{n:05d}-of-00004" for n in range(4)}
-    sources.load_hub.cache_clear()
+    sources.stream_hub.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -398,7 +400,7 @@ def test_a_lone_surrogate_is_mended(tmp_path: Path, corpus: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"id": "\\udc00", "text": "one \\ud800 two"}\n')
     (document,) = tokens_of(web(tmp_path, corpus, path=str(path)))
-    tokenizer = tokenize.train_tokenizer([corpus], 300)
+    tokenizer = train_tokenizer([corpus], 300)
     assert tokenizer.decode(document[:-1]) == "one \ufffd two"
     assert read_origins(tmp_path / "out", "web")[0]["id"] == "\ufffd"
 
@@ -422,7 +424,7 @@ class WideTokenizer:
 def test_a_slow_tokenizer_with_many_tokens_is_written_in_four_bytes(
     tmp_path: Path, corpus: Path
 ) -> None:
-    encoder = shards.Encoder(WideTokenizer())
+    encoder = Encoder(WideTokenizer())
     assert encoder.dtype == np.int32
     (found,) = encoder.encode(["ab"])
     assert found.tolist() == [70_097, 70_098, 7]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from train.data.mixture import MixturePlan, plan
+from train.data.mixture import plan
+from train.data.plan import MixturePlan
 from train.data.stream import IGNORED, MicroBatch, TokenStore, TokenStream, collate, read_batch
 from tsqa.errors import DataError
 from tsqa.recipe import MixtureSection, TrainSection

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.curated_rows import curated_row
+from tests.support.sealed import invented_artifact
 from tests.support.token_context import token_context
 from train.data import tokenize
 from train.data.stream import IGNORED, TokenStore, collate
 from tsqa.dataset.files import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
 TEXTS = ["one 12 two", "", "three <|endoftext|> four", "Question: 3 + 4? Answer: 7"] * 5
@@ -74,7 +74,7 @@ def synthetic_context(folder: Path, text_field: str = "text") -> StageContext:
     tree |= {"mixture": {"sources": sources, "phases": phases}, "filter": {}}
     tree |= {"seeds": {"tasks": ["t"]}, "eval": {"tasks": ["t"]}}
     tree["generate"] = {"teacher": {"model": {"path": "t"}}}
-    filtered = Artifact(folder / "filter", {"fingerprint": "f", "summary": {}})
+    filtered = invented_artifact(folder / "filter", fingerprint="f", summary={})
     return StageContext(Recipe.model_validate(tree), {"filter": filtered}, base.out, base.tracker)
 
 

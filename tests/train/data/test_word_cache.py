@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from train.data import word_cache as words
-from train.data.shards import Encoder
+from train.data.encoder import Encoder
 from train.data.word_cache import WordEncoder
 
 LLAMA = (

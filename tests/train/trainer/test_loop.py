@@ -36,6 +36,7 @@ from tsqa.errors import TsqaError
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Recipe, load_recipe
 from tsqa.store.artifact import Artifact
+from tsqa.store.manifest import read_manifest
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -50,7 +51,7 @@ def recipe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def silent_context(recipe: Recipe) -> StageContext:
     (manifest,) = Path(recipe.runs).glob("artifacts/tokenize/*/manifest.json")
-    tokens = Artifact(manifest.parent, json.loads(manifest.read_text()))
+    tokens = Artifact(manifest.parent, read_manifest(manifest.parent))
     return StageContext(recipe, {"tokenize": tokens}, tokens.path, Tracker.silent())
 
 

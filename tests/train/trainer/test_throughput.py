@@ -20,7 +20,7 @@ from train.data.mixture import training_rows
 from train.data.stream import IGNORED
 from train.model.flops import flops_per_token
 from train.trainer.heldout import HeldOut
-from train.trainer.loss_guard import Guard
+from train.trainer.loss_guard import LossGuard
 from train.trainer.loss_totals import StepSums
 from tsqa.errors import DataError
 
@@ -72,8 +72,8 @@ def sums(loss: float, norm: float = 1.0) -> StepSums:
     return StepSums([loss, 0.0], [1.0, 0.0], [0.0, 0.0], norm)
 
 
-def guard(max_spike: float | None) -> Guard:
-    return Guard(*cast(Any, (None, None, None, None)), max_spike, Path())
+def guard(max_spike: float | None) -> LossGuard:
+    return LossGuard(*cast(Any, (None, None, None, None)), max_spike, Path())
 
 
 @given(loss=st.floats(0.1, 20), mean=st.floats(0.1, 20))

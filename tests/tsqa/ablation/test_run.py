@@ -87,7 +87,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
                 commit(write(context, self.label(node)))
 
     def log(pipeline: Pipeline, compared: Artifact, page: Path, failed: Mapping[str, str]) -> None:
-        world.reports.append({"roles": " ".join(compared.manifest["inputs"]), **failed})
+        world.reports.append({"roles": " ".join(compared.manifest.inputs), **failed})
 
     monkeypatch.setattr(Pipeline, "_launch_training", train)
     monkeypatch.setattr(ablate_module, "Worker", InProcess)

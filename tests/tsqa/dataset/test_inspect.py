@@ -19,7 +19,7 @@ from tsqa.dataset.inspect import inspect, show
 from tsqa.errors import DataError
 from tsqa.prompts import load_prompts, shipped_prompts
 from tsqa.records.seed import Seed
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 
 FUNNEL = ["format", "agreement", "decontamination"]
 EVIL = "[bold]not markup[/bold] [/]"

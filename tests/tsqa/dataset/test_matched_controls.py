@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row
 from tests.support.paths import REPOSITORY
-from train.data.mixture import MixturePlan, plan, plan_of
+from train.data.mixture import plan, plan_of
+from train.data.plan import MixturePlan
 from tsqa.dataset.answer_shuffle import draw_donors, write_permuted
 from tsqa.dataset.files import DatasetWriter, read_curated
 from tsqa.errors import DataError, RecipeError
@@ -124,14 +125,14 @@ def test_a_subset_holds_distinct_rows_and_repeats_as_its_model_does(
 ) -> None:
     made = subset_plan(size + more, size, batches * 32, seed)
     number = made.sources.index("stand_in")
-    places = [made.place(number, index) for index in range(size)]
+    places = [made.locate(number, index) for index in range(size)]
     assert len(set(places)) == size
     assert all(name == "docs" and 0 <= row < size + more for name, row in places)
     drawn: dict[tuple[str, int], int] = defaultdict(int)
     for k in range(made.total_rows):
         row = made.row(k)
         if row.source == number:
-            drawn[made.place(number, row.index)] += 1
+            drawn[made.locate(number, row.index)] += 1
     total = sum(drawn.values())
     assert all(total // size <= drawn[place] <= -(-total // size) for place in places)
 
@@ -139,7 +140,7 @@ def test_a_subset_holds_distinct_rows_and_repeats_as_its_model_does(
 def test_another_seed_takes_another_subset() -> None:
     def rows(seed: int) -> set[tuple[str, int]]:
         made = subset_plan(500, 50, 320, seed)
-        return {made.place(made.sources.index("stand_in"), index) for index in range(50)}
+        return {made.locate(made.sources.index("stand_in"), index) for index in range(50)}
 
     assert rows(0) == rows(0) != rows(1)
 
@@ -157,7 +158,7 @@ def test_the_repeat_matched_arm_repeats_its_human_text_as_the_arm_repeats_its_it
 
     def epochs(arm_recipe: Recipe) -> dict[object, object]:
         made = plan_of(arm_recipe, {"docs": 2703, "synthetic": 232})
-        return {entry["source"]: entry["epochs"] for entry in made.describe()}
+        return {entry.source: entry.epochs for entry in made.describe()}
 
     synthetic, matched = (
         epochs(arms[name].recipe) for name in ("synthetic=0.5", "synthetic=0.5,repeat_matched")

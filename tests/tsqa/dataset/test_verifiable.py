@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.support.curated_rows import curated_row
 from tsqa.dataset.files import DatasetWriter
 from tsqa.dataset.verifiable import export_verifiable, verify
-from tsqa.store.artifact import read_jsonl
-from tsqa.text.normalise import normalise_answer
+from tsqa.store.jsonl import read_jsonl
+from tsqa.text.sameness import answer_key
 
 TESTS = "assert double(4) == 8 and double(-1) == -2"
 ROWS: list[dict[str, Any]] = [
@@ -103,7 +103,7 @@ def test_numbers_are_compared_by_value(number: int, difference: int) -> None:
         st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=9),
         min_size=2,
         max_size=6,
-        unique_by=normalise_answer,
+        unique_by=answer_key,
     ),
     st.data(),
 )

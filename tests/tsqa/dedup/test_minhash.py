@@ -22,7 +22,7 @@ from tsqa.errors import EngineError
 from tsqa.recipe import DedupSection, SemanticSection
 from tsqa.records.candidate import Rejection
 from tsqa.text.hashing import expand_ranges, hash_runs, hash_text
-from tsqa.text.sameness import tokens
+from tsqa.text.signs import tokens
 
 LONG = "the quick brown fox jumps over the lazy dog and then runs home to sleep in its den"
 

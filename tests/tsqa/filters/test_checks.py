@@ -23,8 +23,9 @@ from tsqa.records.candidate import Rejection, read_candidate
 from tsqa.records.seed_index import SeedIndex
 from tsqa.records.votes import classify_answers, count_votes, is_number, same_answer
 from tsqa.seeds.leaks import training_keys
-from tsqa.store.artifact import write_jsonl
-from tsqa.text.normalise import normalise, normalise_answer, words
+from tsqa.store.jsonl import write_jsonl
+from tsqa.text.normalise import normalise, words
+from tsqa.text.sameness import answer_key
 
 LONG = "Anna has twelve apples and gives five of them to her brother, how many are left"
 
@@ -314,7 +315,7 @@ def test_seeds_are_found_by_id_on_disk(tmp_path: Path) -> None:
 @given(st.text(max_size=40))
 def test_normalisation_is_idempotent(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
-    assert normalise_answer(normalise_answer(text)) == normalise_answer(text)
+    assert answer_key(answer_key(text)) == answer_key(text)
 
 
 def test_words_of_scripts_without_spaces_and_with_marks() -> None:
@@ -324,7 +325,7 @@ def test_words_of_scripts_without_spaces_and_with_marks() -> None:
 
 
 def test_equal_numbers_meet_and_unequal_ones_do_not() -> None:
-    same = {normalise_answer(text) for text in ("18", "18.0", "$18", "18.", " 18 ")}
+    same = {answer_key(text) for text in ("18", "18.0", "$18", "18.", " 18 ")}
     assert same == {"18"}
-    assert normalise_answer("-5") != normalise_answer("5")
-    assert normalise_answer("1.5") != normalise_answer("15")
+    assert answer_key("-5") != answer_key("5")
+    assert answer_key("1.5") != answer_key("15")

@@ -21,7 +21,7 @@ from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import ModelSection, RewardSection, SamplingSection, TeacherSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.seed_index import SeedIndex
-from tsqa.store.artifact import write_jsonl
+from tsqa.store.jsonl import write_jsonl
 from tsqa.teachers import Completion, RefusedError, Request
 from tsqa.teachers import client as asking
 from tsqa.teachers.client import Asker

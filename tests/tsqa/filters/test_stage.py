@@ -32,7 +32,7 @@ from tsqa.filters.statistics import DistinctNgrams, Measures
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import FilterSection, ModelSection, TeacherSection
 from tsqa.seeds import stage as seeds
-from tsqa.store.artifact import read_jsonl, write_jsonl
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
 from tsqa.tasks import toy_families
 from tsqa.tasks.oracle import read_oracle

@@ -24,7 +24,7 @@ from tsqa.generate import stage as generate
 from tsqa.generate.stage import SeedFile
 from tsqa.recipe import CascadeSection, ModelSection, PromptsSection, TeacherSection
 from tsqa.records.seed import Seed
-from tsqa.store.artifact import read_jsonl, write_jsonl
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.teachers import Completion, RefusedError, Request
 
 SEEDS = [make_seed(number) for number in range(9)]

@@ -14,10 +14,12 @@ from rich.console import Console
 from eval.statistics.stats import points
 from tests.eval.report.test_build import make_artifacts, plots_of, words_of
 from tests.support import page_world
+from tests.support.sealed import invented_artifact
 from tsqa.errors import TsqaError
 from tsqa.pipeline import report as summary
 from tsqa.pipeline.report import write_report
-from tsqa.store.artifact import Artifact, write_json
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import write_json
 from tsqa.store.roles import parse_label
 
 ARM = "synthetic=0.5,seed=1"
@@ -51,9 +53,9 @@ def labels(tmp_path: Path) -> dict[str, Artifact]:
     write_json(compared / "deltas.json", page_world.make_deltas(recipe, evaluations))
     others = make_artifacts(tmp_path)
     dataset = others["datasets"]["filter"]
-    dataset.manifest["inputs"] = {"seeds": "s", "generate": "g"}
+    dataset.manifest.inputs.update(seeds="s", generate="g")
     return {
-        "seeds:votes=1": Artifact(tmp_path, {"fingerprint": "other", "summary": {}}),
+        "seeds:votes=1": invented_artifact(tmp_path, fingerprint="other", summary={}),
         "seeds:votes=5": others["seeds"],
         "generate:votes=5": others["generate"],
         "filter:votes=5": dataset,
@@ -62,7 +64,7 @@ def labels(tmp_path: Path) -> dict[str, Artifact]:
         **{f"train:{n}": a for n, a in page_world.make_train(tmp_path / "t", recipe).items()},
         **{f"evaluate:{name}": artifact for name, artifact in evaluations.items()},
         f"evaluate:{ARM}@500": half,
-        "compare": Artifact(compared, {"fingerprint": "c", "summary": {}}),
+        "compare": invented_artifact(compared, fingerprint="c", summary={}),
     }
 
 
@@ -70,7 +72,7 @@ def tokenized(dataset: str, tokens: int) -> Artifact:
     source = {"documents": 50, "dropped": 2, "tokens": tokens}
     summary = {"sources": {"synthetic": source}}
     manifest = {"fingerprint": "t", "inputs": {"filter": dataset}, "summary": summary}
-    return Artifact(Path(), manifest)
+    return invented_artifact(Path(), **manifest)
 
 
 def test_every_artifact_reaches_its_place_on_the_page(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tsqa.errors import DataError
 from tsqa.prompts import load_prompts
-from tsqa.sandbox.templates import SECONDS, BoundedEnvironment, TemplateLimitError, replace_pattern
+from tsqa.sandbox.template_bounds import SECONDS, TemplateLimitError
+from tsqa.sandbox.templates import BoundedEnvironment, replace_pattern
 
 BOUNDED = BoundedEnvironment(undefined=jinja2.StrictUndefined)
 BOUNDED.add_filter("regex_replace", replace_pattern)
@@ -186,7 +187,9 @@ def test_a_link_out_of_the_folder_is_not_imported(tmp_path: Path) -> None:
 def test_a_task_renders_within_the_bounds_of_lm_eval_s_environment() -> None:
     import lm_eval.utils
 
-    import tsqa.tasks.lm_templates  # noqa: F401
+    from tsqa.tasks.patches import bound_task_templates
+
+    bound_task_templates()
 
     assert lm_eval.utils.apply_template(
         "{{a}}: {{b|regex_replace('o+', '0')}}\n", {"a": 1, "b": "foo"}

@@ -20,8 +20,9 @@ from tsqa.seeds import stage as seeds
 from tsqa.seeds.document import Origin, make_seed
 from tsqa.seeds.listing import TaskRow, list_tasks, print_tasks
 from tsqa.seeds.sources import render_document
-from tsqa.store.artifact import read_jsonl
-from tsqa.tasks.library import FUNCTION_KEYS, evaluated_split, split_identity, task_library
+from tsqa.store.jsonl import read_jsonl
+from tsqa.tasks.identity import evaluated_split, split_identity
+from tsqa.tasks.library import FUNCTION_KEYS, task_library
 from tsqa.tasks.split import RenderedTask, TaskSplit
 
 ORIGIN = Origin("task", "family", "capability", "", "en", "data", "", "train", "")

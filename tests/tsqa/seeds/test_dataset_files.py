@@ -21,7 +21,7 @@ from tsqa.recipe import DatasetSection, SeedsSection
 from tsqa.seeds import stage as seeds
 from tsqa.seeds.choices import Options, find_key
 from tsqa.seeds.document import Unusable
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 
 COLUMNS = {"question": "q", "answer": "a", "choices": "options"}
 OPTIONS = ["iron", "wood", "salt"]
@@ -286,6 +286,34 @@ def test_a_row_with_more_fields_than_columns_is_rejected(tmp_path: Path) -> None
     path.write_text("q,a\nWhat is 1 plus 2?,3\nWhat is 1, plus 3?,4\n")
     summary = run(tmp_path, section(path, {"question": "q", "answer": "a"}))
     assert (summary["seeds"], summary["rejected_by_reason"]) == (1, {"more fields than columns": 1})
+
+
+def test_a_row_with_fewer_fields_than_columns_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("q,a,why\nWhat is 1 plus 2?,3,sum\nWhat is 1 plus 3?,4\n\n")
+    columns = {"question": "q", "answer": "a", "explanation": "why"}
+    summary = run(tmp_path, section(path, columns))
+    expected = {"fewer fields than columns": 1}
+    assert (summary["seeds"], summary["rejected_by_reason"]) == (1, expected)
+
+
+@pytest.mark.parametrize(
+    ("broken", "lines", "left"),
+    [
+        ('"How many are 9?,9\n', "lines 12 to 22", 10),
+        ('"How many" are 9?,9\n', "lines 12 to 12", 20),
+        ('"How many are 9?,9\n"How many are 8?",8\n', "lines 12 to 13", 20),
+    ],
+)
+def test_a_quote_that_does_not_close_is_rejected_with_its_lines(
+    tmp_path: Path, broken: str, lines: str, left: int
+) -> None:
+    good = [f"How many are {n}?,{n}\n" for n in range(20)]
+    path = tmp_path / "d.csv"
+    path.write_text("q,a\n" + "".join(good[:10]) + broken + "".join(good[10:]))
+    summary = run(tmp_path, section(path, {"question": "q", "answer": "a"}))
+    assert (summary["seeds"], summary["rejected_by_reason"]) == (left, {"not CSV": 1})
+    assert rejected(tmp_path)[0]["detail"].startswith(f"{lines}: ")
 
 
 def test_columns_reach_into_records_and_carry_everything(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from tsqa.seeds.prompt_fields import (
     split_prompt,
 )
 from tsqa.seeds.sources import load_split
-from tsqa.store.artifact import Artifact, read_jsonl, write_jsonl
+from tsqa.store.artifact import Artifact
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
 from tsqa.tasks import toy_families
 from tsqa.tasks.oracle import read_oracle

@@ -14,17 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsqa.errors import DataError, TsqaError
-from tsqa.store.artifact import (
-    MANIFEST,
-    Store,
-    differing_keys,
-    drop_torn_tail,
-    fingerprint_of,
-    read_jsonl,
-    write_json,
-    write_jsonl,
-)
+from tsqa.store.artifact import MANIFEST, Store, differing_keys, fingerprint_of
 from tsqa.store.identity import file_identity
+from tsqa.store.jsonl import drop_torn_tail, read_jsonl, write_json, write_jsonl
 
 
 def make_artifact(store: Store, fingerprint: str = "f") -> Path:
@@ -139,7 +131,7 @@ def test_a_torn_tail_is_cut_off_and_nothing_else(
     path.write_bytes(whole[:kept])
     edge = data.draw(st.integers(1, 80))
     with pytest.MonkeyPatch.context() as patch:  # steps smaller than the file
-        patch.setattr("tsqa.store.artifact._BLOCK", edge)
+        patch.setattr("tsqa.store.jsonl._BLOCK", edge)
         drop_torn_tail(path)
     assert path.read_bytes() == b"".join(lines[: whole[:kept].count(b"\n")])
 

@@ -48,8 +48,8 @@ def find(path: Path, check: manifest.Check = "cheap") -> Any:
 def test_what_was_written_is_found(tmp_path: Path) -> None:
     path = make(tmp_path, "filter", "f1", seeds="s1")
     found = find(path, "whole")
-    assert found.summary == SUMMARY and found.manifest["inputs"] == {"seeds": "s1"}
-    assert found.manifest["files"].keys() == FILES.keys()
+    assert found.summary == SUMMARY and found.manifest.inputs == {"seeds": "s1"}
+    assert found.manifest.files.keys() == FILES.keys()
     assert [verdict.damage for verdict in verify_runs(tmp_path)] == [[]]
 
 
@@ -221,9 +221,7 @@ def test_verify_reads_what_a_disk_lost_without_a_trace(
     known = {manifest.state_of(path / name): "0" * 64 for name in FILES}
     monkeypatch.setattr(manifest.DIGESTS, "_known", known)
     assert find(path), "a wrong memory is not damage"
-    real = {
-        manifest.state_of(path / n): r["blake3"] for n, r in find(path).manifest["files"].items()
-    }
+    real = {manifest.state_of(path / n): r.blake3 for n, r in find(path).manifest.files.items()}
     (path / "candidates.jsonl").write_bytes(b"x" * len(FILES["candidates.jsonl"]))
     known = real | {manifest.state_of(path / "candidates.jsonl"): real_hash(path)}
     monkeypatch.setattr(manifest.DIGESTS, "_known", known)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tsqa.tasks.files import task_folder_identity
-from tsqa.tasks.library import data_files, is_local, split_files, split_identity
+from tsqa.tasks.identity import data_files, is_local, split_files, split_identity
 
 SPELLINGS = {
     "a name for each split": "dataset_kwargs: {data_files: {train: HERE/a.jsonl, test: x}}",

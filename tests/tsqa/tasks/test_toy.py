@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.generation import TASKS, data_section, make_context
 from tsqa.errors import DataError
-from tsqa.store.artifact import read_jsonl
+from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks import toy as miniature
 from tsqa.tasks import toy_families
 from tsqa.text.normalise import normalise

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsqa.teachers.content import read_message
-from tsqa.teachers.replies.parse import parse_answer, parse_question
+from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.question_reply import parse_question
 
 SAID = '{"answer": "Lyon"}'
 SHAPES: list[dict[str, Any]] = [

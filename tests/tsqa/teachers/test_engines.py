@@ -21,10 +21,11 @@ from tests.support.tiny_teacher import make_tiny_teacher, vllm_section
 from tsqa.errors import EngineError, RecipeError
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store import process
-from tsqa.teachers import Completion, Engine, Request, open_engine
+from tsqa.teachers import Completion, Engine, Request, open_engine, vllm_process
 from tsqa.teachers import vllm_engine as vllm
 from tsqa.teachers.chat_form import has_chat_template, merge_system, resolve_form
-from tsqa.teachers.vllm_engine import VllmEngine, likely_fix
+from tsqa.teachers.vllm_engine import VllmEngine
+from tsqa.teachers.vllm_process import likely_fix
 from tsqa.teachers.vllm_worker import Worker
 
 SCHEMA = {
@@ -177,9 +178,9 @@ def test_a_stopped_worker_is_named_and_not_waited_for_for_ever(
     """A stand-in for vLLM that stops itself before it is ready."""
     monkeypatch.setattr(vllm, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(vllm, "_STOPPED_SECONDS", 0.5)
-    monkeypatch.setattr(vllm, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(vllm_process, "_END_SECONDS", 0.2)
     stops = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
-    monkeypatch.setattr(vllm, "_command", lambda writer: [sys.executable, "-c", stops])
+    monkeypatch.setattr(vllm_process, "_command", lambda writer: [sys.executable, "-c", stops])
     (tmp_path / "config.json").write_text("{}")
     engine = open_engine(vllm_section(str(tmp_path)), str(tmp_path), tmp_path / "engine.log", 0)
     with pytest.raises(EngineError, match=r"process \d+ was stopped for 0\.5 s"), engine:
@@ -191,9 +192,9 @@ def test_a_worker_that_ends_while_its_children_hold_the_pipe_is_a_death(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vllm, "_LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(vllm, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(vllm_process, "_END_SECONDS", 0.2)
     forks = "import os, time; os.fork() or time.sleep(30); os._exit(3)"
-    monkeypatch.setattr(vllm, "_command", lambda writer: [sys.executable, "-c", forks])
+    monkeypatch.setattr(vllm_process, "_command", lambda writer: [sys.executable, "-c", forks])
     (tmp_path / "config.json").write_text("{}")
     section = vllm_section(str(tmp_path), max_model_len=64)
     engine = vllm.VllmEngine(section, str(tmp_path), tmp_path / "engine.log", 0, "filter.x.teacher")
@@ -210,7 +211,7 @@ def test_a_worker_that_cannot_be_started_is_an_error(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(Thread, "start", refuse)
-    monkeypatch.setattr(vllm, "_command", lambda writer: ["sleep", "30"])
+    monkeypatch.setattr(vllm_process, "_command", lambda writer: ["sleep", "30"])
     (tmp_path / "config.json").write_text("{}")
     engine = open_engine(vllm_section(str(tmp_path)), str(tmp_path), tmp_path / "engine.log", 0)
     with pytest.raises(EngineError, match=r"could not be started: can't start new thread"), engine:

@@ -27,6 +27,7 @@ from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import Completion, Engine, RefusedError, Request, open_engine, outage
 from tsqa.teachers import openai_engine as endpoint
+from tsqa.teachers.endpoint_errors import retry_after
 from tsqa.teachers.failures import Unanswered
 from tsqa.teachers.scheduler import Job, Window
 
@@ -297,10 +298,10 @@ def test_retry_after_pauses_the_endpoint(tmp_path: Path) -> None:
 
 def test_retry_after_is_read_as_seconds_or_date() -> None:
     later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))
-    assert 55 < endpoint._retry_after({"retry-after": later}) <= 60
-    read = [endpoint._retry_after({"retry-after": v}) for v in ("2.5", "-1", "soon", "", "nan")]
+    assert 55 < retry_after({"retry-after": later}) <= 60
+    read = [retry_after({"retry-after": v}) for v in ("2.5", "-1", "soon", "", "nan")]
     assert read == [2.5, 0, 0, 0, 0]
-    assert endpoint._retry_after({}) == 0
+    assert retry_after({}) == 0
 
 
 def test_a_waiting_retry_takes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tsqa.errors import EngineError
 from tsqa.teachers import Completion, RefusedError, Request
+from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.failures import Unanswered
-from tsqa.teachers.scheduler import OVERFILL, CompletionLog, Job, Window
+from tsqa.teachers.scheduler import OVERFILL, Job, Window
 
 
 class FakeEngine:

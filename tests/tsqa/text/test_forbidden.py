@@ -1,4 +1,4 @@
-"""Promise: no reply makes a kept item whose text holds a control character, a mark of a chat
+"""Guarantee: no reply makes a kept item whose text holds a control character, a mark of a chat
 template or the notation of an object; what is no such thing stays."""
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tests.support.filter_records import record as make_record
 from tsqa.filters.checks import check_format, check_refusal
 from tsqa.recipe import AnswerKind
 from tsqa.records.candidate import read_candidate
-from tsqa.teachers.replies.parse import parse_answer, parse_question
+from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.text.forbidden import BROKEN, CONTROL, MARK, NOTATION, find_unfit, make_visible
 
 KINDS: tuple[AnswerKind, ...] = ("choice", "number", "short_text", "long_text", "boolean")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.paths import DATA
-from tsqa.teachers.replies.parse import parse_answer
+from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.text.refusals import asks_nothing, explains_refusal, refuses, says_nothing
 
 REFUSALS = [
@@ -220,7 +220,7 @@ def test_any_text_is_judged(text: str, question: str) -> None:
 )
 def test_judging_is_linear(piece: str) -> None:
     text = (piece * 200_000)[:200_000]
-    begin = time.perf_counter()
+    begin = time.process_time()
     refuses(text)
     asks_nothing(text)
-    assert time.perf_counter() - begin < 4
+    assert time.process_time() - begin < 4

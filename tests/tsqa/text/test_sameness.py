@@ -14,13 +14,12 @@ from tsqa.text.sameness import (
     SameTexts,
     case_of,
     hash_key,
-    make_key,
     options_repeat,
-    read,
+    question_key,
     same,
     tell_apart,
-    tokens,
 )
+from tsqa.text.signs import read, tokens
 
 OPERATORS = (
     "+",
@@ -105,13 +104,15 @@ ALIKE = [
 @pytest.mark.parametrize(("left", "right"), UNLIKE)
 def test_signs_and_the_case_of_symbols_tell_texts_apart(left: str, right: str) -> None:
     assert not same(left, right) and not same(right, left)
-    assert not same(right.upper() if make_key(left).bare != make_key(right).bare else right, left)
+    assert not same(
+        right.upper() if question_key(left).bare != question_key(right).bare else right, left
+    )
 
 
 @pytest.mark.parametrize(("left", "right"), ALIKE)
 def test_layout_spelling_and_shouting_do_not(left: str, right: str) -> None:
     assert same(left, right) and same(right, left)
-    assert not tell_apart(make_key(left), make_key(right))
+    assert not tell_apart(question_key(left), question_key(right))
 
 
 numbers = st.integers(0, 999).map(str)
@@ -123,7 +124,7 @@ operands = st.one_of(numbers, variables)
 def test_two_operators_are_two_questions(left: str, right: str, pair: tuple[str, str]) -> None:
     one, other = (f"What is {left} {sign} {right}, if anything?" for sign in pair)
     assert not same(one, other)
-    assert tell_apart(make_key(one), make_key(other))
+    assert tell_apart(question_key(one), question_key(other))
 
 
 @given(numbers, numbers, st.sampled_from(list(SPELLINGS)), st.data())
@@ -160,7 +161,7 @@ def test_any_text_is_the_same_as_itself_and_order_does_not_matter(left: str, rig
 )
 def test_the_first_of_the_same_texts_is_found(texts: list[str]) -> None:
     known: SameTexts[int] = SameTexts()
-    keys = [make_key(text) for text in texts]
+    keys = [question_key(text) for text in texts]
     for number, key in enumerate(keys[:-1]):
         known.add(hash_key([key.bare], key.case), number)
     found = known.find(hash_key([keys[-1].bare], keys[-1].case))

@@ -1,8 +1,8 @@
 """What a process gives up before it runs anything untrusted: rights, files, system calls, time.
 
-Promises: each is given up for good, by the kernel, whatever the process does later; it is the last
-wall inside a boundary of namespaces, and the boundary itself where there are none. System calls are
-let through by name: what is not listed is refused.
+Guarantees: each is given up for good, by the kernel, whatever the process does later; it is the
+last wall inside a boundary of namespaces, and the boundary itself where there are none. System
+calls are let through by name: what is not listed is refused.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _PRCTLS = (15, 16)
 
 
 def leave_privileges() -> None:
-    """No new rights by any program, and none of the old."""
+    """Give up all rights, those of programs started later too."""
     libc = ctypes.CDLL(None, use_errno=True)
     _must(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     for capability in range(_LAST_CAPABILITY + 1):
@@ -81,14 +81,14 @@ def leave_privileges() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Be killed as soon as the parent is gone; each child asks for itself."""
+    """Ask to be killed as soon as the parent is gone; each child asks for itself."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def landlock_version() -> int:
-    """That of this kernel; 0 where it has none, or one that cannot guard truncation."""
+    """Return the version of Landlock here; 0 without one that can guard truncation."""
     try:
         found = ctypes.CDLL(None).syscall(_CREATE_RULESET, None, 0, 1)
     except (OSError, AttributeError):
@@ -97,7 +97,7 @@ def landlock_version() -> int:
 
 
 def restrict_files(readable: list[str], writable: list[str]) -> None:
-    """From here on nothing but these files and what is below these folders can be opened."""
+    """Let nothing be opened but these files and what is below these folders."""
     libc = ctypes.CDLL(None, use_errno=True)
     rights = _RIGHTS[max(version for version in _RIGHTS if version <= landlock_version())]
     handled = struct.pack("=Q", rights)
@@ -122,7 +122,7 @@ def restrict_files(readable: list[str], writable: list[str]) -> None:
 
 
 def limit(seconds: int, size: int) -> None:
-    """Bound CPU time, memory, files; the soft limit of the time ends with a signal that tells."""
+    """Bound CPU time, memory, files; the soft limit of the time ends with a signal that says so."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     for name, value in (
         (resource.RLIMIT_AS, size),

@@ -1,6 +1,6 @@
 """The first process within the boundary: it starts the tests, and the program whenever they ask.
 
-A job (JSON) is read from the standard input, the tests from a descriptor of their own, so that
+A job (JSON) is read from the standard input, the tests from a separate descriptor, so that
 the process from which programs are started never holds them. The verdict goes to the standard
 output; only this process has it, and only the tests' process tells it what to write.
 """
@@ -18,14 +18,28 @@ from tsqa.sandbox.inside import confine
 
 TYPE_CHECKING = False  # as typing's, whose import every program would wait for
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import TypedDict
+
+    class Job(TypedDict):
+        """What comes in: a program, its tests, and their bounds."""
+
+        answer: str
+        tests: int
+        """The descriptor of the tests."""
+        seconds: int
+        bytes: int
+        code: str
+        readable: Sequence[str] | None
+
 
 _START, _ENDING = b"s", b"e"
 _LARGEST = 1 << 16
 
 
 def main() -> None:
-    job = json.load(sys.stdin)
+    """Read the job, run it, write the verdict."""
+    job: Job = json.load(sys.stdin)
     tests = os.dup(job["tests"])
     os.close(job["tests"])
     verdict = os.dup(1)
@@ -33,7 +47,7 @@ def main() -> None:
     confine.end_with(os.getppid())
     confine.leave_privileges()
     if job["readable"] is not None:
-        confine.restrict_files(job["readable"], [os.getcwd()])
+        confine.restrict_files(list(job["readable"]), [os.getcwd()])
     mine, theirs = _socket.socketpair()
     said, saying = os.pipe()
     # Both sides need it; loaded once, here.
@@ -59,7 +73,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _test(tests: int, control: Any, saying: int, job: dict[str, Any]) -> None:
+def _test(tests: int, control: _socket.socket, saying: int, job: Job) -> None:
     """The process of the tests."""
     from tsqa.sandbox.inside import tester
 
@@ -83,7 +97,7 @@ def _test(tests: int, control: Any, saying: int, job: dict[str, Any]) -> None:
     os._exit(0)
 
 
-def _serve(control: Any, job: dict[str, Any], private: tuple[int, ...]) -> None:
+def _serve(control: _socket.socket, job: Job, private: tuple[int, ...]) -> None:
     """Start programs as the tests ask, one at a time, until these end."""
     running = 0
     while True:
@@ -114,7 +128,7 @@ def _serve(control: Any, job: dict[str, Any], private: tuple[int, ...]) -> None:
             return
 
 
-def _run(line: int, job: dict[str, Any]) -> None:
+def _run(line: int, job: Job) -> None:
     """The process of the program."""
     from tsqa.sandbox.inside import program
 

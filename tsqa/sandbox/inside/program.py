@@ -8,7 +8,8 @@ import io
 import sys
 import types
 
-from tsqa.sandbox.inside.remote import OPERATORS, Peer, Policy
+from tsqa.sandbox.inside.peer import Peer, Policy
+from tsqa.sandbox.inside.stand_ins import OPERATORS
 from tsqa.sandbox.inside.wire import MUTABLE_BASES, LineError
 
 TYPE_CHECKING = False  # as typing's, whose import every program would wait for

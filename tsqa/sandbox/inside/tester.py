@@ -1,6 +1,6 @@
 """The side of the tests: each runs here against a program that runs elsewhere.
 
-Promises: no name that Python gives tests (`abs`, `math`, ...) is the program's where they use
+Guarantees: no name that Python gives tests (`abs`, `math`, ...) is the program's where they use
 others of its; each test begins with the program as it was loaded, unless tests share its objects;
 only tests that ran to their end without an error pass.
 """
@@ -15,7 +15,8 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 
-from tsqa.sandbox.inside.remote import OPERATORS, Peer, Policy, stored
+from tsqa.sandbox.inside.peer import Peer, Policy
+from tsqa.sandbox.inside.stand_ins import OPERATORS, stored
 from tsqa.sandbox.inside.wire import CLOSED, is_stdlib
 
 TYPE_CHECKING = False  # as typing's, whose import every program would wait for
@@ -50,7 +51,7 @@ class _TestPolicy(Policy):
         if text and self.captures():
             sys.stdout.write(text)
 
-    def may_export(self, value: Any) -> bool:
+    def may_export(self, value: object) -> bool:
         if isinstance(value, types.ModuleType):
             return is_stdlib(value.__name__)
         hidden = (types.FrameType, types.CodeType, types.TracebackType)
@@ -93,7 +94,7 @@ class _Names(dict):  # type: ignore[type-arg]
         self._imported = _imports(answer)
         self._own = _python_names(tests)
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> object:
         if name.startswith("__"):
             raise KeyError(name)
         if name in self._imported:
@@ -120,10 +121,10 @@ class _Session:
         self._peer: Peer | None = None
         self._error = ""
         self.pinned = False
-        """Whether the tests keep something of the program under a name of their own."""
+        """Whether the tests keep something of the program under another name."""
 
     def renew(self) -> None:
-        """A fresh program, where no object of the one before is in the tests' hands."""
+        """Start a fresh program, unless the tests hold an object of the one before."""
         if self._peer is not None and (self.pinned or self._peer.holds_objects or self.ended()):
             return
         self._known.clear()
@@ -131,8 +132,8 @@ class _Session:
         self._peer = Peer(self._start(), self._policy)
         self._peer.ask("load", 0)
 
-    def name(self, name: str) -> Any:
-        """What the program calls so; KeyError where it has no such name."""
+    def name(self, name: str) -> object:
+        """Return what the program calls so; KeyError where it has no such name."""
         if name in self._unknown or self._peer is None:
             raise KeyError(name)
         if name not in self._known:
@@ -152,7 +153,7 @@ class _Session:
         return self._known[name]
 
     def ended(self) -> str:
-        """Why the program is gone; empty while it is there."""
+        """Say why the program is gone; empty while it is there."""
         if self._peer is not None and self._peer.dead and not self._error:
             closed = self._peer.dead == CLOSED
             self._error = (
@@ -162,7 +163,7 @@ class _Session:
 
 
 def run_tests(tests: str, answer: str, start: Start, ending: Ending) -> str:
-    """Run them all; return why they fail, or `""`."""
+    """Run all tests; return why they fail, or `""`."""
     session = _Session(start, ending)
     try:
         tree = ast.parse(tests, "tests.py")
@@ -324,6 +325,6 @@ def _is_constant(node: ast.stmt) -> bool:
 
 
 def silence() -> None:
-    """Tests print nowhere, and read nothing, unless they replace the streams."""
+    """Let tests print nowhere and read nothing, unless they replace the streams."""
     sys.stdout = sys.stderr = io.TextIOWrapper(open("/dev/null", "wb"), "utf-8")  # noqa: SIM115
     sys.stdin = open("/dev/null", encoding="utf-8")  # noqa: SIM115

@@ -2,9 +2,9 @@
 
 Numbers, texts and collections of the exact built-in types are copied; lists and their like that a
 call changes are changed on the other side too. Anything else stays where it is and is stood for
-by a number (see `remote`).
+by a number (see `peer` and `stand_ins`).
 
-Promises: what arrives is only decoded, never run; a message of any content is a value or a
+Guarantees: what arrives is only decoded, never run; a message of any content is a value or a
 LineError; what tests compare is of their own making.
 """
 
@@ -53,7 +53,7 @@ class Line:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         data = json.dumps(message, separators=(",", ":")).encode()
         data = struct.pack("=Q", len(data)) + data
         view = memoryview(data)
@@ -63,7 +63,7 @@ class Line:
         except OSError as error:
             raise LineError(CLOSED) from error
 
-    def receive(self) -> Any:
+    def receive(self) -> object:
         (size,) = struct.unpack("=Q", self._read(8))
         if size > 1 << 31:
             raise LineError("an endless message")
@@ -90,13 +90,13 @@ class Encoder:
     """One message's values; `kept` are the collections in it that a call may change."""
 
     def __init__(
-        self, export: Callable[[Any, Encoder], Any], kept: list[Any] | None = None
+        self, export: Callable[[object, Encoder], object], kept: list[object] | None = None
     ) -> None:
         self._export = export
         self.kept = list(kept or ())
         self._places = {id(value): place for place, value in enumerate(self.kept)}
 
-    def encode(self, value: Any) -> Any:
+    def encode(self, value: Any) -> object:
         kind = type(value)
         if value is None or kind is bool or kind is str:
             return value
@@ -131,8 +131,8 @@ class Encoder:
             return ["k", value.__name__]
         return self._export(value, self)
 
-    def contents(self, value: Any) -> Any:
-        """A collection as it is now, even if it was mentioned before."""
+    def contents(self, value: Any) -> object:
+        """Encode a collection whole, even if it was mentioned before."""
         kind = type(value)
         if kind is list:
             return ["l", *map(self.encode, value)]
@@ -153,11 +153,13 @@ class Encoder:
 class Decoder:
     """The reverse; `kept` are this side's own collections that the message names."""
 
-    def __init__(self, find: Callable[[list[Any], Decoder], Any], kept: list[Any] | None = None):
+    def __init__(
+        self, find: Callable[[list[object], Decoder], object], kept: list[object] | None = None
+    ):
         self._find = find
         self.kept = list(kept or ())
 
-    def decode(self, code: Any) -> Any:
+    def decode(self, code: object) -> object:
         if not isinstance(code, list):
             if isinstance(code, dict):
                 raise LineError("no value")
@@ -197,13 +199,13 @@ class Decoder:
                 value[key] = item
 
     def update(self, codes: list[Any]) -> None:
-        """This side's collections take what the other side made of them."""
+        """Bring this side's collections to the other side's state."""
         for value, code in zip(list(self.kept), codes, strict=True):
             if _MADE[code[0]](code).__class__ is not type(value):
                 raise LineError("another collection")
             self.fill(value, code)
 
-    def _view(self, name: str, parts: list[Any]) -> Any:
+    def _view(self, name: str, parts: list[Any]) -> object:
         if name == "keys":
             return dict.fromkeys(parts).keys()
         if name == "values":
@@ -211,7 +213,7 @@ class Decoder:
         return dict(parts).items()
 
 
-def _encode_library(kind: type, value: Any) -> Any:
+def _encode_library(kind: type, value: Any) -> object:
     """Numbers and moments of Python's library, which is imported only by who uses it."""
     module = sys.modules.get(kind.__module__)
     if kind.__module__ not in _LIBRARY or getattr(module, kind.__name__, None) is not kind:
@@ -233,11 +235,11 @@ def _encode_library(kind: type, value: Any) -> Any:
     return None
 
 
-def _is_plain_zone(zone: Any) -> bool:
+def _is_plain_zone(zone: object) -> bool:
     return type(zone) is sys.modules["datetime"].timezone
 
 
-def _decode_moment(_: Decoder, name: str, *parts: Any) -> Any:
+def _decode_moment(_: Decoder, name: str, *parts: object) -> object:
     datetime = importlib.import_module("datetime")
     if name in ("timedelta", "date"):
         return getattr(datetime, name)(*parts)
@@ -247,11 +249,11 @@ def _decode_moment(_: Decoder, name: str, *parts: Any) -> Any:
     return kind(*values, tzinfo=zone, fold=fold)
 
 
-def _decode_decimal(_: Decoder, text: str) -> Any:
+def _decode_decimal(_: Decoder, text: str) -> object:
     return importlib.import_module("decimal").Decimal(text)
 
 
-def _decode_fraction(_: Decoder, top: str, bottom: str) -> Any:
+def _decode_fraction(_: Decoder, top: str, bottom: str) -> object:
     return importlib.import_module("fractions").Fraction(int(top, 16), int(bottom, 16))
 
 
@@ -291,11 +293,12 @@ _SIMPLE: dict[Any, Callable[..., Any]] = {
 
 
 def is_stdlib(module: str) -> bool:
+    """Whether a module is of Python's library."""
     return module.partition(".")[0] in sys.stdlib_module_names
 
 
 def known_error(name: str) -> type[BaseException] | None:
-    """An exception class of Python, or of a module of its library that is imported here."""
+    """Find an exception class of Python, or of a module of its library imported here."""
     module, _, qualified = name.rpartition(":")
     if module == "builtins":
         found: Any = getattr(builtins, qualified, None)

@@ -1,6 +1,6 @@
-"""The answer that a reply gives: of which kind it is, cleaned, and as one of the options.
+"""The answer of a reply: read as its kind, cleaned, and as one of the options.
 
-Promises: nothing here raises on any text; what is in doubt is no answer, and says why.
+Guarantees: nothing here raises on any text; what is in doubt is no answer, and says why.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _CORRECTION = re.compile(
 _REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(r"^(?:exactly|precisely|simply) (?=\S)", re.IGNORECASE)
 _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
+_NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _YES_NO = re.compile(
     r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|no|true|false)\b",
@@ -69,7 +70,7 @@ class Reading:
 
 
 def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
-    """Read what stands where the answer belongs, be it the bare answer or a sentence with it."""
+    """Read the text of an answer field: the bare answer, or a sentence with it."""
     if repeats(text):
         return Reading(error="repeats itself")
     if kind != "code" and _disagreeing_boxes(text):
@@ -92,7 +93,7 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
 
 
 def read_code(text: str) -> str:
-    """The program in a text: what its longest fence holds, or all of it."""
+    """Take the program out of a text: what its longest fence holds, or all of it."""
     block = fenced_code(text)
     return block[0] if block else text.strip("\n")
 
@@ -108,7 +109,7 @@ def _disagreeing_boxes(text: str) -> bool:
 
 
 def tidy(text: str) -> str:
-    """A longer text without the rules, blank lines and torn bold marks that labels leave behind."""
+    """Drop the rules, blank lines and torn bold marks that labels leave in a longer text."""
     lines = [line.rstrip(" \t") for line in text.strip().split("\n")]
     while len(lines) > 1 and (not lines[-1].strip() or _RULE.fullmatch(lines[-1].strip())):
         lines.pop()
@@ -145,7 +146,7 @@ def _read_number(text: str) -> Reading:
     found = read_quantity(value)
     if found is not None:
         return Reading(answer=found.text)
-    if looks_like_range_or_date(value):
+    if looks_like_range_or_date(value) or _NOT_AVAILABLE.fullmatch(value):
         return Reading(error="not a number")
     formula = as_formula(value)
     if formula:

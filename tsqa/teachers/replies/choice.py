@@ -1,6 +1,6 @@
 """Which option an answer names: by its letter, by its words, or by both where they agree.
 
-Promises: an answer in doubt names no option and says why: two options, a letter that an option's
+Guarantees: an answer in doubt names no option and says why: two options, a letter that an option's
 text holds too, an option that is called wrong; for any order of the options the same words name
 the same option.
 """
@@ -122,7 +122,7 @@ class Choice:
 
 
 def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
-    """The option that an answer names, all texts cleaned; `said` is what `whole` concludes."""
+    """Find the option that an answer names, all texts cleaned; `said` is what `whole` concludes."""
     if _find_prefix(said, choices) is None:  # an option may begin with `It is`
         said = _LEAD_IN.sub("", said, count=1) or said
     worded = find_option(whole, choices)
@@ -140,7 +140,7 @@ def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
 
 
 def find_option(text: str, choices: Sequence[str]) -> int | None:
-    """The one option that a text equals: as written, as a number, by its words, by its value."""
+    """Find the one option that a text equals: as written, as a number, by words, by value."""
     for key in (_bare, _folded, _numeric, _worded, _without_article):
         keys = [key(choice) for choice in choices]
         wanted = key(text)
@@ -150,7 +150,7 @@ def find_option(text: str, choices: Sequence[str]) -> int | None:
 
 
 def letter_index(letter: str) -> int:
-    """The place that a letter stands for, in any script whose option letters are read."""
+    """Return the index that a letter stands for, in any script whose option letters are read."""
     upper = _OTHER_LETTERS.get(letter, letter).upper()
     return LETTERS.find(upper) if upper in LETTERS else len(LETTERS)
 

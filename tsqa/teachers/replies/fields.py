@@ -1,7 +1,7 @@
 """A teacher's reply taken apart: thoughts, JSON objects, labelled fields, code.
 
-Promises: nothing here raises on any text; a JSON object or a field is what the teacher wrote, never
-a guess at what it would have written; work is linear in the text, up to `MAX_CHARACTERS`.
+Guarantees: nothing here raises on any text; a JSON object or a field is what the teacher wrote,
+never a guess at what it would have written; work is linear in the text, up to `MAX_CHARACTERS`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import json_repair
 
 from tsqa.teachers.replies.visible_text import EMPTY, THINKS, read_spoken
-from tsqa.text.latex import keep_backslashes, keep_commands
+from tsqa.text.latex import has_remains, keep_backslashes, keep_commands
 from tsqa.text.refusals import REFUSAL
 
 MAX_CHARACTERS = 200_000
@@ -29,7 +29,8 @@ _NAMES = {
     "choices": "options|choices|answer options|answer choices",
     "tests": "tests?|unit tests?|test cases?",
     "final": "final answer|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
-    "answer": "answer|the answer|correct answer|correct option|correct choice|(?:richtige )?antwort"
+    "answer": "answer|ans|the answer|correct answer|correct option|correct choice"
+    "|(?:richtige )?antwort"
     "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
     "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"
     "|(?:\u043f\u0440\u0430\u0432\u0438\u043b\u044c\u043d\u044b\u0439 )?"
@@ -70,6 +71,10 @@ _FENCE = re.compile(
 _OBJECT = re.compile(
     r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
 )
+OPENER = re.compile(
+    r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
+    re.IGNORECASE,
+)
 _CUT_MARK = "\ue000"
 _MAX_REPAIRED = 50_000
 _NO_TEXT = {
@@ -93,8 +98,15 @@ _UNSAID = (
 """Types of parts that are no text."""
 
 
+def prose(text: str) -> str:
+    """Write tabs as spaces and ends of lines plainly, unless a command of LaTeX was lost there."""
+    if has_remains(text):
+        return text
+    return text.replace("\t", "    ").replace("\u2028", "\n").replace("\u2029", "\n\n")
+
+
 def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
-    """(what the teacher said once it had thought, why it cannot be read); one of them is empty."""
+    """Return (what the teacher said after its thoughts, why it cannot be read); one is empty."""
     if finish_reason == "prompt_too_long":
         return "", "prompt longer than max_model_len"
     if finish_reason in _NO_TEXT:
@@ -107,8 +119,8 @@ def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
     return said, CUT if error in (EMPTY, THINKS) and finish_reason == "length" else error
 
 
-def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, Any]]:
-    """The JSON objects in a text, repaired where they are broken; numbers stay as written.
+def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, object]]:
+    """Read the JSON objects in a text, repaired where broken; numbers stay as written.
 
     With `is_cut` the properties that the end of the text went through are left out.
     """
@@ -133,13 +145,13 @@ def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[st
 
 
 def field_of(key: str) -> str:
-    """The field that a label or JSON key names; empty for one that is not known."""
+    """Name the field that a label or JSON key means; empty for an unknown one."""
     match = _KEY.fullmatch(key.replace("_", " ").strip())
     return str(match.lastgroup) if match else ""
 
 
 def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """(text before the first label, [(field, text up to the next label)]); code has no labels.
+    """Split into (text before the first label, [(field, text up to the next)]), code aside.
 
     The name of a field in tags, such as `<reasoning>`, is a label too.
     """
@@ -155,7 +167,7 @@ def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def fenced_code(text: str) -> tuple[str, bool] | None:
-    """(the longest fenced block, whether its fence is closed), or None."""
+    """Find (the longest fenced block, whether its fence is closed), or None."""
     blocks = list(_FENCE.finditer(text))
     if not blocks:
         return None
@@ -172,8 +184,8 @@ def repeats(text: str) -> bool:
     return len(data) >= 300 and len(zlib.compress(data)) < 0.15 * len(data)
 
 
-def as_text(value: Any) -> str:
-    """A JSON value as the text it stands for: items of lists and objects on lines of their own.
+def as_text(value: object) -> str:
+    """Write a JSON value as text: each item of a list or an object on its own line.
 
     Of an object that is a text with its label or its type, the text.
     """
@@ -183,8 +195,8 @@ def as_text(value: Any) -> str:
         return ""
 
 
-def part_text(part: dict[str, Any]) -> Any:
-    """What an object says that is a text with its label or its type; None for any other."""
+def part_text(part: Mapping[str, object]) -> object:
+    """Return the text of an object that is a text with its label or type; None for any other."""
     named = {str(key).casefold().strip(): item for key, item in part.items()}
     if named.get("type") in _UNSAID:
         return ""
@@ -203,7 +215,7 @@ def _as_label(tag: re.Match[str]) -> str:
     return f"{tag['name'].capitalize()}: " if field_of(tag["name"]) else tag[0]
 
 
-def _flat(value: Any) -> str:
+def _flat(value: object) -> str:
     if isinstance(value, dict):
         said = part_text(value)
         if said is not None:
@@ -219,7 +231,7 @@ def _flat(value: Any) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", str(value).strip().replace("\r\n", "\n"))
 
 
-def _keep_all(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _keep_all(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """An object with each value of a key that comes twice; the names of fields are stripped."""
     found: dict[str, Any] = {}
     for key, item in pairs:
@@ -229,7 +241,7 @@ def _keep_all(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _repaired(text: str, is_cut: bool) -> list[dict[str, Any]]:
+def _repaired(text: str, is_cut: bool) -> list[dict[str, object]]:
     """What can be saved of a broken object; nothing of a runaway one, on which repair is slow."""
     if len(text) > _MAX_REPAIRED or repeats(text):
         return []
@@ -246,7 +258,7 @@ def _repaired(text: str, is_cut: bool) -> list[dict[str, Any]]:
         return []
 
 
-def _without_cut(value: dict[str, Any], is_closed: bool) -> dict[str, Any]:
+def _without_cut(value: dict[str, Any], is_closed: bool) -> dict[str, object]:
     """The object without the property that the cut went through, which is its last."""
     if not value:
         return value

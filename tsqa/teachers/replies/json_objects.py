@@ -1,6 +1,6 @@
 """The JSON objects of a reply as the fields that were asked for.
 
-Promises: nothing is raised on any value; a field that is given twice keeps both values; an object
+Guarantees: nothing is raised on any value; a field that is given twice keeps both values; an object
 in place of an answer is the text that it holds, or nothing.
 """
 
@@ -15,8 +15,8 @@ from tsqa.teachers.replies.fields import as_text, field_of, part_text, read_obje
 
 def known_objects(
     text: str, is_cut: bool, kind: AnswerKind, known: Sequence[str]
-) -> list[dict[str, list[Any]]]:
-    """The JSON objects with a known field: all values that they give to each field."""
+) -> list[dict[str, list[object]]]:
+    """Read the JSON objects with a known field: all the values of each field."""
     if kind == "code" and "```json" not in text and not text.lstrip().startswith(("{", "[")):
         return []  # the braces are the program's
     objects = []
@@ -31,14 +31,14 @@ def known_objects(
 
 
 def is_other_object(text: str, kind: AnswerKind) -> bool:
-    """Whether a text is a JSON object as a whole, though none with a field that was asked for."""
+    """Whether a whole text is a JSON object without any field that was asked for."""
     bare = text.strip().removeprefix("```json").strip("` \n")
     is_object = bare.startswith(("{", "[{")) and bare.endswith(("}", "}]"))
     return kind != "code" and is_object and bool(read_objects(bare, is_cut=False))
 
 
-def unnested(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields of a question, also where a question is an object that holds its options."""
+def unnested(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the fields of a question, also of one that is an object with its options."""
     inner = fields.get("question")
     if not isinstance(inner, dict):
         return fields
@@ -58,7 +58,7 @@ def merged(objects: Sequence[Mapping[str, Any]], kind: AnswerKind) -> dict[str, 
     return fields
 
 
-def _answer_text(value: Any, kind: AnswerKind) -> str:
+def _answer_text(value: object, kind: AnswerKind) -> str:
     """The answer that a JSON value stands for; nothing where an object is none."""
     if isinstance(value, list) and len(value) == 1:
         return _answer_text(value[0], kind)

@@ -1,8 +1,8 @@
 """Letters in an explanation become the options that they stood for: each vote shows another order.
 
-Promises: a letter that can be notation stays as it is (`P(A) = 0.3`, `adenine (A)`, a label of the
-question); a text that speaks of options in a way that cannot be resolved is given up as a whole;
-work is linear in the text.
+Guarantees: a letter that can be notation stays as it is (`P(A) = 0.3`, `adenine (A)`, a label of
+the question); a text that speaks of options in a way that cannot be resolved is given up as a
+whole; work is linear in the text.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from tsqa.teachers.replies.option_mentions import (
 )
 
 _Named = tuple[str, int] | None
-"""What stands for a mention, and where it ends; None: it stays as it is."""
+"""The replacement of a mention, and where it ends; None: it stays."""
 
 
 class _Unresolved(Exception):
-    """The text speaks of options by letters that cannot be told."""
+    """The text names options by letters that cannot be resolved."""
 
 
 def name_options(
     text: str, choices: Sequence[str], question: str = "", is_of_options: bool = False
 ) -> str:
-    """The text with options instead of their letters; empty when some cannot be told.
+    """Write options instead of their letters; empty where some cannot be resolved.
 
     `question` is all that was shown beside the options; its labels are no options.
     `is_of_options` says that the text is about nothing else, as distractors are.
@@ -92,7 +92,7 @@ class _Mentions:
         self._subjects = self._find_subjects()
 
     def name(self, match: re.Match[str]) -> _Named:
-        """The mention with its options, and where it ends; None where it may be notation."""
+        """Write a mention with its options, and where it ends; None where it may be notation."""
         if match["bracketed"]:
             return self._name_bracketed(match)
         if match["leading"]:

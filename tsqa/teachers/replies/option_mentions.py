@@ -1,6 +1,6 @@
 """The patterns in which explanations mention options by letter, by number or by place.
 
-Promises: work is linear in the text: every repetition is bounded.
+Guarantees: work is linear in the text: every repetition is bounded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from tsqa.teachers.replies.stated_answer import CUE
 
 _OTHER = r"A-Za-z0-9\u00c0-\u024f"
-"""What a letter that stands alone has not beside it; Chinese and Japanese put no space there."""
+"""What is not next to a letter that stands alone; Chinese and Japanese put no space there."""
 _L = rf"[*]{{0,2}}[(\[\u300c]?(?<![{_OTHER}])[A-Z](?![{_OTHER}])[)\]\u300d]?[*]{{0,2}}"
 _ARABIC = r"\(?[\u0623\u0628\u062c\u062f\u0647]\)?(?!\w)"
 _JOIN = r"(?:,? and |,? or |, | & |/| und | y | et )"

@@ -3,7 +3,7 @@
 Each vote, and every item of the dataset, shows options in an order and without the letters of the
 teacher's, so that such an option would name others than it meant.
 
-Promises: labels of the question's own statements (`I and II only`) are no options; nor are
+Guarantees: labels of the question's own statements (`I and II only`) are no options; nor are
 `Both are soft`, `tower above the ground`, or letters that options hold as content (`vitamin A`).
 """
 
@@ -136,7 +136,7 @@ _MAX_CHARACTERS = 120
 
 
 def names_others(choices: Sequence[str], question: str = "") -> bool:
-    """Whether an option means others by place or letter; `question` is all that is shown beside."""
+    """Whether an option refers to others by position or letter; `question` is shown with them."""
     bare = [_bare(choice) for choice in choices]
     return any(
         _points(option) or _is_vague(option, bare) or _lists_letters(option, place, bare, question)
@@ -192,6 +192,6 @@ def _place_of(mark: str) -> int:
 
 
 def _is_label(mark: str, text: str) -> bool:
-    """Whether a text has the mark as a word of its own: `A` as the article is none."""
+    """Whether a text has the mark as a whole word: `A` as the article does not count."""
     article = r"(?! (?!and\b|or\b|is\b|only\b)[a-z])" if mark in "Aa" else ""
     return bool(re.search(rf"(?<![\w\u00b0'.]){mark}(?![\w'])(?!\.\d){article}", text))

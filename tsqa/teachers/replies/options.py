@@ -1,6 +1,6 @@
 """The options of a question, as teachers write them: lettered, numbered, listed, marked.
 
-Promises: options are the last block of their kind in a text; statements that the question itself
+Guarantees: options are the last block of their kind in a text; statements that the question itself
 letters stay in it; a block whose letters skip is none, since two options would be one; an option
 that names others is found, whatever the language.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tsqa.teachers.replies.fields import as_text
 
@@ -62,7 +61,7 @@ class Options:
 
 
 def split_options(text: str) -> tuple[str, list[str]]:
-    """(text before the options, options without their letters); no options where none are told.
+    """Split into (text before the options, options without their letters), or no options.
 
     They are the last block that begins at A (or 1, i), at the end of the text. Lettered
     statements before the question proper are part of it.
@@ -82,8 +81,8 @@ def split_options(text: str) -> tuple[str, list[str]]:
     return text, []
 
 
-def read_options(value: Any) -> Options:
-    """Options as texts, without letters, bullets and marks of the right one."""
+def read_options(value: object) -> Options:
+    """Read options as texts, without letters, bullets and marks of the right one."""
     if isinstance(value, str):
         _, options = split_options(value)
         value = options or _listed(value)
@@ -169,7 +168,7 @@ def _listed(text: str) -> list[str]:
     return [part for part in _WHOLE_PARTS.split(text) if part.strip()]
 
 
-def _of_mapping(value: dict[Any, Any]) -> Options:
+def _of_mapping(value: dict[object, object]) -> Options:
     """`{"B": ..., "A": ...}` in the order of its letters, `{"1": ...}` too; else as it comes."""
     keys = [str(key).strip(" ().") for key in value]
     texts = _without_marks([" ".join(_label_and_text(item)[1].split()) for item in value.values()])
@@ -191,7 +190,7 @@ def _places(labels: Sequence[str]) -> list[int]:
     return numbers if sorted(numbers) == list(range(len(labels))) else []
 
 
-def _label_and_text(option: Any) -> tuple[str, str]:
+def _label_and_text(option: object) -> tuple[str, str]:
     """Of an option written as an object, such as {label: A, text: Paris}, both; else the text."""
     if not isinstance(option, dict):
         return "", as_text(option)

@@ -1,7 +1,7 @@
 """Where a text states its answer: `the answer is`, `答案是`, `La respuesta es`, `<answer>`.
 
-Promises: the last statement counts; one that is only supposed or called wrong does not; the answer
-may stand on the line below; work is linear in the text.
+Guarantees: the last statement counts; one that is only supposed or called wrong does not; the
+answer may stand on the line below; work is linear in the text.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _OPENING_RULE = {r"\[", "$$", "```"}
 
 
 def last_statement(text: str) -> str:
-    """What a text states as its answer; empty where it states none."""
+    """Return what a text states as its answer; empty where it states none."""
     found = None
     for cue in CUE.finditer(text):
         if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start()):
@@ -87,14 +87,14 @@ def last_statement(text: str) -> str:
 
 
 def is_announced(line: str) -> bool:
-    """Whether a line ends where the answer is to follow: `The correct answer is:`."""
+    """Whether a line ends just before the answer: `The correct answer is:`."""
     bare = line.rstrip(" \t*_")
     cues = list(CUE.finditer(bare))
     return bool(cues) and not bare[cues[-1].end() :].strip(" \t*_:\uff1a")
 
 
 def tagged_answers(text: str) -> tuple[list[str], str]:
-    """(what stands in `<answer>` tags, the text around them)."""
+    """Split into (the contents of `<answer>` tags, the text around them)."""
     inside, around, begin, done = [], [], None, 0
     for tag in _TAG.finditer(text):
         if not tag["end"]:

@@ -1,8 +1,8 @@
 """What a teacher said, out of all that came back: no thoughts, no other channel, no marks of turns.
 
-Promises: nothing is raised; work is linear in the text; a mark that the text speaks of (in quotes,
-within a sentence) is left where it is, as are the strings of a reply that is JSON as a whole:
-`tsqa.text.forbidden` refuses what such marks are left in. Two possible readings are none.
+Guarantees: nothing is raised; work is linear in the text; a mark that the text speaks of (in
+quotes, within a sentence) is left where it is, as are the strings of a reply that is JSON as a
+whole: `tsqa.text.forbidden` refuses what such marks are left in. Two possible readings are none.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ _QUOTES = "`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 
 def read_spoken(text: str) -> tuple[str, str]:
-    """(what was said, why nothing was); one of them is empty."""
+    """Return (what was said, why nothing was); one of them is empty."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     for whole in (text, _without_end(text)):
         if _is_json(whole):

@@ -13,9 +13,11 @@ from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
 from tsqa.seeds import prompt_fields as frames
 from tsqa.teachers.replies.answer import tidy
+from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.fields import MAX_CHARACTERS
+from tsqa.teachers.replies.judgement_reply import parse_judgement
 from tsqa.teachers.replies.option_letters import name_options
-from tsqa.teachers.replies.parse import parse_answer, parse_judgement, parse_question
+from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.text.forbidden import find_unfit
 from tsqa.text.normalise import words
 from tsqa.text.refusals import asks_nothing, explains_refusal

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.paths import DATA
+from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.option_letters import name_options
-from tsqa.teachers.replies.parse import parse_answer
 
 MEMBERS = yaml.safe_load((DATA / "options.yaml").read_text(encoding="utf-8"))
 CITIES = ["Paris", "Lyon", "Nice", "Lille"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.paths import DATA
 from tsqa.teachers.replies.option_references import names_others
 from tsqa.teachers.replies.options import read_options, split_options
-from tsqa.teachers.replies.parse import ParsedQuestion, parse_question
+from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
 
 MEMBERS = yaml.safe_load((DATA / "options.yaml").read_text(encoding="utf-8"))
 STATEMENTS = "Consider these.\nA. Tin melts.\nB. Tin burns.\nC. Tin sings.\nWhich of them hold?"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsqa.teachers.replies.parse import parse_answer, parse_question
+from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.replies.visible_text import read_spoken
 from tsqa.text.latex import has_remains, keep_commands
 

@@ -40,7 +40,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 READ = """
 import sys
 from pathlib import Path
-from tests.test_fresh_datasets import texts
+from tests.tsqa.tasks.test_patches import texts
 print(*texts(Path(sys.argv[1])))
 """
 

@@ -19,15 +19,14 @@ from eval.compare.stage import read_deltas
 from eval.report import serve as view
 from eval.shapes import DOCUMENT_TYPES
 from tests.support.page_world import evaluation
-from tests.support.sealed import seal_artifact
+from tests.support.sealed import invented_artifact, seal_artifact
 from train.checkpoints.checkpoint import verify
 from train.data.stream import TokenStore
-from train.trainer.loop import _truncate
+from train.trainer.run_log import drop_lines_after
 from tsqa.dataset.lineage import find_lines
 from tsqa.errors import CheckpointError, DataError
 from tsqa.generate.stage import SeedFile
-from tsqa.store.artifact import Artifact
-from tsqa.store.readers import Stages, read_own
+from tsqa.store.own_files import Stages, read_own
 
 RESULTS = {
     "tasks": {
@@ -57,11 +56,30 @@ SOURCES = {
     "eos_token_id": 1,
     "sources": {"docs": {"rows": 1, "padding": 0, "answers_only": False}},
 }
-CHECKPOINT = {"step": 5, "plan": {}, "processes": 1, "state": {}, "files": {}}
+CHECKPOINT = {
+    "step": 5,
+    "plan": {},
+    "processes": 1,
+    "state": {
+        "books": {
+            "window": [[1.5], [8.0]],
+            "tail": [[0.0], [0.0]],
+            "valid": [8.0],
+            "padding": [0.0],
+            "mean": None,
+        },
+        "routers": {"biases": {}, "window": {}},
+        "seconds": 1.25,
+        "seed": 0,
+        "run": "f00",
+        "fp32": ["norm.weight"],
+    },
+    "files": {},
+}
 
 
 def read_results(folder: Path) -> Any:
-    return read("x", Artifact(folder, {}))
+    return read("x", invented_artifact(folder))
 
 
 def read_sources(folder: Path) -> Any:
@@ -71,7 +89,7 @@ def read_sources(folder: Path) -> Any:
 
 FILES: dict[str, tuple[str, Any, Callable[[Path], Any]]] = {
     "results.json": ("evaluate", RESULTS, read_results),
-    "deltas.json": ("compare", DELTAS, lambda folder: read_deltas(Artifact(folder, {}))),
+    "deltas.json": ("compare", DELTAS, lambda folder: read_deltas(invented_artifact(folder))),
     "sources.json": ("tokenize", SOURCES, read_sources),
     "checkpoint.json": ("train", CHECKPOINT, verify),
 }
@@ -143,7 +161,7 @@ def test_damaged_documents_are_named_with_their_stage(kind: str, tmp_path: Path)
     else:
         pq.write_table(table.slice(1), path)
     with pytest.raises(DataError, match=r"(?s)documents\.parquet: .*stage `evaluate` again"):
-        read("x", Artifact(folder, {}))
+        read("x", invented_artifact(folder))
     assert "score" in DOCUMENT_TYPES
 
 
@@ -167,7 +185,7 @@ def test_a_seed_that_is_none_is_named_by_its_line(line: str, tmp_path: Path) -> 
 def test_a_candidate_that_cannot_be_read_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "candidates.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match=r"candidates\.jsonl: "):
-        find_lines(Artifact(tmp_path, {}), "candidates.jsonl", ["a"])
+        find_lines(invented_artifact(tmp_path), "candidates.jsonl", ["a"])
 
 
 @pytest.mark.parametrize("line", ["{torn", "[]", "{}", '{"step": "2"}', '{"step": null}'])
@@ -175,11 +193,11 @@ def test_metrics_forgive_a_torn_end_and_nothing_before_it(line: str, tmp_path: P
     path = tmp_path / "metrics.jsonl"
     whole = [f'{{"step": {step}, "name": "a\u2028b"}}\n' for step in range(1, 5)]
     path.write_text("".join(whole) + '{"step": 5, "na', encoding="utf-8")
-    _truncate(path, 3)
+    drop_lines_after(path, 3)
     assert path.read_text(encoding="utf-8") == "".join(whole[:3])
     path.write_text(whole[0] + line + "\n" + whole[2], encoding="utf-8")
     with pytest.raises(DataError, match=r"metrics\.jsonl: line 2 is no record of a step"):
-        _truncate(path, 3)
+        drop_lines_after(path, 3)
 
 
 @pytest.mark.parametrize("damage", ["stages", "torn stages", "manifest", "summary", "deltas"])

@@ -1,7 +1,7 @@
-"""Readers of the files that tsqa itself writes.
+"""Readers of the files that tsqa itself writes, such as `results.json` and `deltas.json`.
 
-Promise: what is returned has the shape that its users rely on; a file that is damaged is an error
-that names it, what is wrong in it, and the stage to run again.
+Guarantees: what is returned has the shape that its users rely on; a damaged file is an error that
+names it, what is wrong in it, and the stage to run again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ Stages = dict[str, str]
 
 
 def read_own(path: Path, shape: type[T]) -> T:
-    """The JSON of a file, which is of this shape; DataError otherwise. Nothing is converted."""
+    """Read JSON of this shape; DataError if it has another. Nothing is converted."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        adapter: TypeAdapter[Any] = _adapter(cast(Any, shape))
-        adapter.validate_python(value, strict=True)
+        _adapter(cast(Any, shape)).validate_python(value, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(map(str, problem["loc"]))
@@ -42,7 +41,7 @@ def read_own(path: Path, shape: type[T]) -> T:
 
 
 def read_own_table(path: Path, columns: dict[str, pa.DataType], **options: Any) -> pa.Table:
-    """These columns of a parquet file, which have these types; DataError otherwise."""
+    """Read these columns of a parquet file; DataError if one is missing or has another type."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -57,7 +56,7 @@ def read_own_table(path: Path, columns: dict[str, pa.DataType], **options: Any) 
 
 
 def damaged(path: Path, reason: str, folder: Path | None = None) -> DataError:
-    """The error for a file of ours that is not as it was written; `folder` is its artifact."""
+    """The error for a file of ours that changed since it was written; `folder` is its artifact."""
     folder = folder or _artifact_of(path)
     if folder is None:
         return DataError(f"{path}: {reason}", "delete it and run the recipe again")

@@ -1,9 +1,9 @@
-"""What a teacher wrote, read back: questions, answers and judgements.
+"""An answer with what explains it, read from a teacher's reply.
 
 Three shapes are read, in this order: a JSON object, fields with labels (plain or markdown), and
 bare text as it continues a few-shot prompt.
 
-Promises: any text gives a result, never an exception; nothing is invented: a field that is not
+Guarantees: any text gives a result, never an exception; nothing is invented: a field that is not
 there stays empty, and what cannot be read says why. A text cut at max_tokens loses the field that
 the cut went through, and only that.
 """
@@ -11,51 +11,38 @@ the cut went through, and only that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from tsqa.prompts import CRITERIA
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
-from tsqa.teachers.replies.answer import Reading, read_answer, read_code, tidy
+from tsqa.teachers.replies.answer import Reading, read_answer, tidy
 from tsqa.teachers.replies.fields import (
     CUT,
-    as_text,
+    OPENER,
     fenced_code,
     open_reply,
-    read_objects,
+    prose,
     repeats,
     split_labels,
 )
-from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged, unnested
+from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
 from tsqa.teachers.replies.option_letters import name_options
-from tsqa.teachers.replies.option_references import names_others
-from tsqa.teachers.replies.options import Options, are_letters, read_options, split_options
 from tsqa.teachers.replies.stated_answer import is_announced, last_statement, tagged_answers
 from tsqa.text.boxes import boxed_content
-from tsqa.text.forbidden import find_unfit, make_visible
-from tsqa.text.latex import has_remains
-from tsqa.text.normalise import normalise
+from tsqa.text.forbidden import find_unfit
+from tsqa.text.quantities import read_quantity
 from tsqa.text.refusals import (
     REFUSAL,
-    asks_nothing,
     explains_refusal,
     offers_none,
     refuses,
     says_nothing,
 )
-from tsqa.text.sameness import options_repeat
 
-MIN_CHOICES, MAX_CHOICES = 2, 10
 _MAX_BARE_WORDS = 30
 """A first line without a label that is longer than this is prose, not an answer."""
 _EXTRAS = ("reasoning", "knowledge", "context", "distractors")
-
-_OPENER = re.compile(
-    r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
-    re.IGNORECASE,
-)
 _LETTERED = re.compile(r"[ \t]{0,8}[*]{0,2}\(?([A-J])[.):]\)?[*]{0,2} ?\w")
 _ITEM = re.compile(r"^[ \t]*(?:[-*\u2022]|\(?\d{1,2}[.)])[ \t]+")
 _LISTED = re.compile(
@@ -65,17 +52,6 @@ _LISTED = re.compile(
 """Items below each other, which are one answer or its working, not the first of them."""
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
 _NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
-_GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
-
-
-@dataclass(frozen=True)
-class ParsedQuestion:
-    question: str
-    context: str
-    choices: list[str]
-    tests: str
-    error: str
-    """Empty when the question can be used."""
 
 
 @dataclass(frozen=True)
@@ -89,46 +65,8 @@ class ParsedAnswer:
     context: str = ""
     distractors: str = ""
     dropped: tuple[str, ...] = ()
-    """Explanations left out: they speak of options by letters that cannot be told."""
+    """Explanations left out: they name options by letters that cannot be resolved."""
     error: str = ""
-
-
-def parse_question(
-    text: str, finish_reason: str, kind: AnswerKind, form: str, has_context: bool
-) -> ParsedQuestion:
-    """Read a new question; in the completion form the text goes on where the prompt ended."""
-    is_cut = finish_reason == "length"
-    said, error = open_reply(text, finish_reason)
-    if error:
-        return ParsedQuestion(make_visible(" ".join(text.split())), "", [], "", error)
-    objects = known_objects(said, is_cut, kind, ("question", "passage", "choices", "tests"))
-    fields: Mapping[str, Any] = {}
-    if objects:
-        fields = {name: values[-1] for name, values in objects[0].items()}
-    elif not is_other_object(said, kind):
-        fields = _labelled_question(said, is_cut, form, has_context)
-    fields = unnested(fields)
-    question = as_text(fields.get("question"))
-    options = Options([])
-    if kind == "choice":
-        question, options = _split_choice(question, fields.get("choices"))
-    parsed = ParsedQuestion(
-        question=tidy(_prose(question)),
-        context=tidy(_prose(as_text(fields.get("passage") or fields.get("context")))),
-        choices=[_prose(text) for text in options.texts],
-        tests=read_code(as_text(fields.get("tests"))) if kind == "code" else "",
-        error="",
-    )
-    texts = [parsed.question, parsed.context, *parsed.choices]
-    unfit = next(filter(None, map(find_unfit, texts)), "") or find_unfit(parsed.tests, is_code=True)
-    error = _problem_of(parsed, kind, has_context) or options.error
-    if unfit or asks_nothing(parsed.question, parsed.choices):
-        error = unfit or REFUSAL
-    if not error and not objects and re.search(r"\b(?:Answer|Question):", parsed.question):
-        error = "runs into the next field"
-    if is_cut and error.startswith("no "):
-        error = CUT
-    return _visible(replace(parsed, error=error)) if unfit else replace(parsed, error=error)
 
 
 def parse_answer(
@@ -164,7 +102,7 @@ def parse_answer(
     if len({(r.index, label) for r, label in zip(readable, said_same, strict=True)}) > 1:
         return ParsedAnswer(error="answers contradict each other")
     answer = readable[0].answer or ""
-    answer = answer if kind == "code" or choices else _prose(answer)
+    answer = answer if kind == "code" or choices else prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in _EXTRAS}
     refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
     refused = set() if offers_none(choices) else refused
@@ -185,32 +123,6 @@ def parse_answer(
     return ParsedAnswer(answer, readable[0].index, dropped=dropped, **named)
 
 
-def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
-    """Grades from 1 to 5, by criterion; None unless every criterion has one."""
-    said, error = open_reply(text, finish_reason)
-    if error:
-        return None
-    pairs = list(_pairs(read_objects(said, finish_reason == "length")))
-    if not pairs:
-        pairs = [(key, value) for key, _, value in (x.partition(":") for x in said.splitlines())]
-    grades = {}
-    for key, value in pairs:
-        criterion = re.sub(r"[^a-z]", "", key.lower())
-        match = _GRADE.match(value.strip())
-        if criterion in CRITERIA and match:
-            grades[criterion] = int(match[1])
-    return grades if len(grades) == len(CRITERIA) else None
-
-
-def _pairs(value: Any) -> Iterator[tuple[str, str]]:
-    """Keys and texts of objects; those of an object that holds them one level deeper too."""
-    for item in value:
-        for key, inner in item.items():
-            yield str(key), as_text(inner)
-            if isinstance(inner, dict):
-                yield from ((str(k), as_text(v)) for k, v in inner.items())
-
-
 def _is_refused(
     given: Sequence[str], readable: Sequence[Reading], said: str, question: str
 ) -> bool:
@@ -225,95 +137,8 @@ def _is_refused(
 
 def _explained(texts: Sequence[str]) -> str:
     """An explanation in one text, without those that only say that there is none."""
-    kept = [tidy(_prose(text)) for text in texts if not says_nothing(text)]
+    kept = [tidy(prose(text)) for text in texts if not says_nothing(text)]
     return "\n".join(filter(None, kept))
-
-
-def _prose(text: str) -> str:
-    """A text with spaces for its tabs and plain ends of lines; one that lost commands as it is."""
-    if has_remains(text):
-        return text
-    return text.replace("\t", "    ").replace("\u2028", "\n").replace("\u2029", "\n\n")
-
-
-def _visible(parsed: ParsedQuestion) -> ParsedQuestion:
-    """A question that is kept only to be shown, without what no file should hold."""
-    return replace(
-        parsed,
-        question=make_visible(parsed.question),
-        context=make_visible(parsed.context),
-        choices=list(map(make_visible, parsed.choices)),
-        tests=make_visible(parsed.tests),
-    )
-
-
-def _labelled_question(text: str, is_cut: bool, form: str, has_context: bool) -> dict[str, str]:
-    lead, pieces = split_labels(text)
-    names = {name for name, _ in pieces}
-    if form == "chat":
-        lead = _OPENER.sub("", lead, count=1)
-    if lead.strip():
-        if form == "completion":
-            pieces.insert(0, ("context" if has_context else "question", lead))
-        elif "question" not in names:
-            pieces.insert(0, ("question", lead))
-        elif has_context and not names & {"context", "passage"}:
-            pieces.insert(0, ("context", lead))
-    fields: dict[str, str] = {}
-    for name, value in pieces:
-        if name in fields or name not in ("question", "passage", "context", "choices", "tests"):
-            return fields  # what follows is its answer, or the next question
-        fields[name] = value
-    if is_cut and fields:
-        fields.popitem()
-    return fields
-
-
-def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> str:
-    """Why a question cannot be used; begins with `no` where a field is missing."""
-    if not any(character.isalnum() for character in parsed.question):
-        return "no question"
-    if repeats(parsed.question) or repeats(parsed.context):
-        return "repeats itself"
-    if has_context and not parsed.context:
-        return "no passage"
-    if kind == "code" and not parsed.tests:
-        return "no tests"
-    if kind == "choice":
-        count = len(parsed.choices)
-        if count == 0:
-            return "no options"
-        if not MIN_CHOICES <= count <= MAX_CHOICES:
-            return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
-        if not all(parsed.choices):
-            return "an empty option"
-        if options_repeat(parsed.choices):
-            return "two options are equal"
-        if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
-            return "an option names other options"
-    return ""
-
-
-def _split_choice(question: str, given: Any) -> tuple[str, Options]:
-    """(the question without its options, the options): those given, or those within it.
-
-    What the question letters beside the options that are given is part of it, unless it is the
-    same options again.
-    """
-    stem, written = split_options(question)
-    within, beside = read_options(written), read_options(given)
-    are_bare = are_letters(beside.texts)
-    if not beside.texts or (are_bare and len(written) == len(beside.texts)):
-        return (stem, within) if written else (question, beside)
-    if are_bare:
-        return question, replace(beside, error="the options are letters without their texts")
-    again = {normalise(text) or text for text in within.texts}
-    listed = {normalise(text) or text for text in beside.texts}
-    if again and again == listed:
-        return stem, beside
-    if 2 * len(again & listed) > len(listed):
-        return question, replace(beside, error="options unlike those in the question")
-    return question, beside
 
 
 def _labelled_answer(
@@ -326,7 +151,7 @@ def _labelled_answer(
         extras = {name: [v for n, v in explained if n == name] for name in _EXTRAS}
         return {"answer": tagged, **extras}
     lead, pieces = split_labels(text)
-    lead = _OPENER.sub("", lead, count=1)
+    lead = OPENER.sub("", lead, count=1)
     is_begun = bool(lead.strip())
     for number, (name, _) in enumerate(pieces):
         if name in ("question", "passage") and is_begun:
@@ -338,6 +163,9 @@ def _labelled_answer(
     has_answer = any(name in ("answer", "final") for name, _ in pieces)
     if not (has_answer or is_cut or lead.strip() or kind == "long_text"):
         fields |= _concluded_answer(pieces)
+    if not (has_answer or is_cut) and _ends_in_answer(lead, pieces, kind, choices):
+        # The lead is read too: an answer there that differs is a contradiction.
+        pieces[-1] = ("answer", pieces[-1][1])
     if lead.strip():
         pieces.insert(0, ("reasoning" if has_answer else "bare", lead))
     for number, (name, value) in enumerate(pieces, 1):
@@ -357,6 +185,21 @@ def _labelled_answer(
     return fields
 
 
+def _ends_in_answer(
+    lead: str, pieces: Sequence[tuple[str, str]], kind: AnswerKind, choices: Sequence[str]
+) -> bool:
+    """Whether the last field is for the working, but holds only the answer: `Solution: 18`."""
+    if not pieces or pieces[-1][0] != "reasoning":
+        return False
+    before = [f"\n{text}" for text in (lead, *(value for _, value in pieces[:-1]))]
+    if any(name == "question" for name, _ in pieces) or any(map(_NEXT_PROBLEM.search, before)):
+        return False  # it may answer the next problem
+    value = pieces[-1][1]
+    if kind == "number":
+        return read_quantity(value) is not None
+    return kind == "choice" and read_answer(value, kind, choices).is_bare
+
+
 def _concluded_answer(pieces: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     """What the last sentence of the reasoning gives as answer, where no field does."""
     reasoning = next((value for name, value in pieces if name == "reasoning"), "")
@@ -367,7 +210,7 @@ def _concluded_answer(pieces: Sequence[tuple[str, str]]) -> dict[str, list[str]]
 
 
 def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
-    """(answer, what follows it) of a labelled answer; nothing where the cut went through it."""
+    """(answer, the text after it) of a labelled answer; nothing where the cut went through it."""
     boxed = boxed_content(value)
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")
@@ -450,7 +293,7 @@ def _coded_answer(text: str, is_cut: bool) -> dict[str, list[str]]:
     program, is_closed = block
     if is_cut and not is_closed:
         return {}
-    explanation = _OPENER.sub("", lead.partition("```")[0], count=1)
+    explanation = OPENER.sub("", lead.partition("```")[0], count=1)
     fields = {"answer": [program], "reasoning": [explanation]}
     for name, value in pieces:
         if name in _EXTRAS:

@@ -14,13 +14,10 @@ from hypothesis import strategies as st
 from tests.support.paths import DATA
 from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import AnswerKind
-from tsqa.teachers.replies.parse import (
-    ParsedAnswer,
-    ParsedQuestion,
-    parse_answer,
-    parse_judgement,
-    parse_question,
-)
+from tsqa.teachers.replies.answer import Reading, read_answer
+from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
+from tsqa.teachers.replies.judgement_reply import parse_judgement
+from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
 
 OUTPUTS = yaml.safe_load((DATA / "teacher_outputs.yaml").read_text(encoding="utf-8"))
 CITIES = ["Paris", "Lyon", "Nice"]
@@ -297,6 +294,40 @@ def test_json_is_read_back_whatever_surrounds_it(item: dict[str, Any], frame: st
     if kind != "code" or frame.startswith(("{", "`", "<")):
         answer = ParsedAnswer(item["answer"], item["answer_index"], item["explanation"], "k")
         assert parse_answer(text, "stop", kind, choices) == answer
+
+
+OPTIONS = ["iron", "wood", "salt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "answer"),
+    [
+        ("Solution: 18", "number", "18"),
+        ("Solution:\n18 apples", "number", "18 apples"),
+        ("Reasoning: 9 + 9\nSolution: 18", "number", "18"),
+        ("We add 9 and 9.\nSolution: 18", "number", "18"),
+        ("Solution: B", "choice", "wood"),
+        ("Solution: wood", "choice", "wood"),
+        ("Ans: C", "choice", "salt"),
+        ("It burns.\nAns: B", "choice", "wood"),
+        ("Ans: 18", "number", "18"),
+        ("There are 9 cows.\nSolution: 18", "number", None),
+        ("C\nSolution: B", "choice", None),
+        ("Solution: We add 9 and 9.", "number", None),
+        ("Solution: A cat burns.", "choice", None),
+        ("Solution: Eggs.\n\nExercise: Pens.\nSolution: 5", "number", None),
+        ("Solution: Eggs.\n\nProblem: Pens.\nSolution: 5", "number", None),
+    ],
+)
+def test_a_working_that_is_only_the_answer_is_read_as_it(
+    text: str, kind: AnswerKind, answer: str | None
+) -> None:
+    assert parse_answer(text, "stop", kind, OPTIONS if kind == "choice" else []).answer == answer
+
+
+@pytest.mark.parametrize("text", ["N/A", "n/a", "N / A", "The answer is N/A."])
+def test_not_available_is_no_formula(text: str) -> None:
+    assert read_answer(text, "number", []) == Reading(error="not a number")
 
 
 @given(st.integers(0, 200))

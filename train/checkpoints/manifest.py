@@ -1,0 +1,49 @@
+"""What `checkpoint.json` holds: the run's state, and the size and hash of every file."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeInt, PositiveInt
+from typing_extensions import TypedDict
+
+from train.model.moe import RouterState
+
+
+class FileMark(TypedDict):
+    """A file as it was written."""
+
+    bytes: NonNegativeInt
+    sha256: str
+
+
+class LossState(TypedDict):
+    """Running sums of the losses; lists hold one entry per source."""
+
+    window: list[list[float]]
+    """Losses and tokens since the last log line."""
+    tail: list[list[float]]
+    """Losses and tokens over the last steps of the run."""
+    valid: list[float]
+    padding: list[float]
+    mean: float | None
+
+
+class RunState(TypedDict):
+    """What a run needs to continue, in addition to DeepSpeed's files; equal on all ranks."""
+
+    books: LossState
+    routers: RouterState
+    seconds: float
+    seed: int
+    run: str
+    fp32: list[str]
+    """Names of the parameters that a bf16 run keeps in fp32."""
+
+
+class CheckpointManifest(TypedDict):
+    """`checkpoint.json`."""
+
+    step: NonNegativeInt
+    plan: dict[str, object]
+    processes: PositiveInt
+    state: RunState
+    files: dict[str, FileMark]

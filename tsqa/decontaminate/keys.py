@@ -1,0 +1,87 @@
+"""What evaluated questions, passages and options are compared by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tsqa.text.hashing import Numbers, hash_text
+from tsqa.text.normalise import normalise, words
+from tsqa.text.sameness import Key, is_stripped, option_key, question_key
+from tsqa.text.signs import read
+
+_LAST_SENTENCE = re.compile(
+    r".*(?:[.!?\u2026][\"')\]\u201d]*\s+|\n\s*|[\u3002\uff01\uff1f]\s*)(?=\S)", re.DOTALL
+)
+_LEAST_PASSAGE = 3
+"""Words; less is a label."""
+_ENOUGH = 80
+"""Characters that hold so many words."""
+_LEAST_STORY = 26
+"""Words before the last sentence of a question from which on the question itself tells a story."""
+
+Sign = str | None
+"""What stands between two words; None where the text has lost its signs, and anything may."""
+
+
+class Asked(NamedTuple):
+    """A question as the rules compare it."""
+
+    text: str
+    words: list[str]
+    numbers: Numbers
+
+    @property
+    def normalised(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def key(self) -> Key:
+        return question_key(self.text)
+
+    @property
+    def signs(self) -> list[Sign]:
+        return signs_of(self.text)
+
+
+def has_passage(context: str) -> bool:
+    """Whether a context is more than a label."""
+    return bool(context) and len(words(context[:_ENOUGH])) >= _LEAST_PASSAGE
+
+
+def signs_of(text: str) -> list[Sign]:
+    """List the signs around the words of a text."""
+    spoken = read(text)
+    if len(spoken.words) > 1 and is_stripped(text):
+        return [None] * len(spoken.signs)
+    return list(spoken.signs)
+
+
+def last_sentence(question: str, count: int) -> int:
+    """Count the words of the last sentence, where those before it tell a story; else 0."""
+    story = _LAST_SENTENCE.match(question.rstrip()) if count > _LEAST_STORY else None
+    last = len(words(question[story.end() :])) if story else 0
+    return last if count - last >= _LEAST_STORY else 0
+
+
+def content_key(bare: str, context: str, choices: Sequence[str]) -> int:
+    """Hash question, passage and options in any order."""
+    return hash_text("\n".join([bare, context, *option_key(choices)]))
+
+
+def stripped_key(plain: str, context: str, choices: Sequence[str]) -> int:
+    """Hash the same by the words alone."""
+    options = sorted(normalise(choice) for choice in choices)
+    return hash_text("\n\n".join([plain, context, *options]))
+
+
+def option_words(choices: Sequence[str]) -> int:
+    """Hash the words of options in any order."""
+    return hash_text("\n".join(sorted({normalise(choice) for choice in choices})))
+
+
+def option_hash(choices: Sequence[str]) -> int | None:
+    """Hash options with their signs; None unless two differ and none is empty."""
+    options = sorted(set(option_key(choices)))
+    return hash_text("\n".join(options)) if len(options) > 1 and options[0] else None

@@ -1,0 +1,98 @@
+"""Tables: parquet and CSV files.
+
+Guarantees: rows are streamed in constant memory (a parquet page is read whole); a parquet file
+that cannot be read is a DataError; a CSV row that does not fit its header, or whose quotes do not
+close, is a BadRow with its lines, never a row made of two.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tsqa.errors import DataError
+from tsqa.readers.json_files import BUFFER, refuse_wide
+
+_BATCH = 1024
+_MAX_FIELD = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row of a CSV file that cannot be read."""
+
+    reason: str
+    detail: str
+
+
+class _Rows(Protocol):
+    """csv.reader, whose class has no public name."""
+
+    line_num: int
+
+    def __next__(self) -> list[str]: ...
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """List the top-level columns of a parquet file."""
+    try:
+        return [str(name) for name in pq.read_schema(path).names]
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: unreadable: {error}") from error
+
+
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
+) -> Iterator[dict[str, object]]:
+    """Yield the rows of some row groups (None: all), with those of `columns` that there are."""
+    try:
+        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as table:
+            there = table.schema_arrow.names
+            chosen = None if columns is None else [name for name in columns if name in there]
+            batches = table.iter_batches(
+                _BATCH, None if groups is None else list(groups), columns=chosen
+            )
+            yield from itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: unreadable: {error}") from error
+
+
+def read_csv(path: Path) -> Iterator[dict[str, str] | BadRow]:
+    """Yield the rows of a CSV file under its header, blank lines left out."""
+    csv.field_size_limit(_MAX_FIELD)
+    with path.open("rb") as raw:
+        refuse_wide(path, raw.read(4))
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        # Strict: an open quote would otherwise swallow the rows below it without an error.
+        rows = csv.reader(handle, strict=True)
+        try:
+            header = next(rows, [])
+        except csv.Error as error:
+            raise DataError(f"{path}: not CSV: {error}") from error
+        while (row := _next_row(rows, header)) is not None:
+            if isinstance(row, BadRow):
+                yield row
+            elif row:
+                yield dict(zip(header, row, strict=True))
+
+
+def _next_row(rows: _Rows, header: list[str]) -> list[str] | BadRow | None:
+    """The next row, as long as the header; [] for a blank line, None at the end."""
+    begin = rows.line_num + 1
+    try:
+        row = next(rows, None)
+    except csv.Error as error:  # the reader goes on with the next line
+        last = max(begin, rows.line_num)
+        return BadRow("not CSV", f"lines {begin} to {last}: {error}")
+    if row and len(row) > len(header):
+        return BadRow("more fields than columns", f"{row[len(header) :]!r:.60}")
+    if row and len(row) < len(header):
+        return BadRow("fewer fields than columns", f"line {begin}: {len(row)} of {len(header)}")
+    return row

