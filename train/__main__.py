@@ -1,4 +1,4 @@
-"""`accelerate launch --config_file launch/accelerate/cpu.yaml -m train RECIPE [key=value ...]`."""
+"""One training process: `accelerate launch --config_file CONFIG -m train RECIPE [KEY=VALUE]...`"""
 
 from __future__ import annotations
 

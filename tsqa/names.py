@@ -118,7 +118,10 @@ def _refuse(problem: Callable[[str], str]) -> AfterValidator:
 
 def _plain_problem(name: str) -> str:
     if not _TYPED.fullmatch(name):
-        return "a name here is letters (a to z), digits and `._-`, the first a letter or a digit"
+        like = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:LONGEST]
+        return "use only letters (a to z), digits and `._-`, starting with a letter or a digit" + (
+            f", such as {like}" if like else ""
+        )
     return name_problem(name)
 
 

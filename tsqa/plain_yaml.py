@@ -71,7 +71,9 @@ def read_yaml(path: Path) -> Document:
     """The mapping that a file holds; RecipeError if it does not, or cannot be read."""
     try:
         if path.is_dir():
-            raise RecipeError(f"{path}: is a folder", "give the path of a YAML file")
+            inside = path / "recipe.yaml"
+            fix = f"give {inside}" if inside.is_file() else "give the path of a YAML file"
+            raise RecipeError(f"{path}: is a folder", fix)
         if not path.is_file():
             raise RecipeError(f"{path}: no such recipe", "give the path of a YAML file")
         raw = path.read_bytes()

@@ -1,7 +1,7 @@
 """Evaluate one checkpoint with lm-eval: one score per document, one primary metric per task.
 
-Promises: one primary metric per task, fixed by the task alone (see `eval.metrics`), and it is the
-plain mean of its documents' scores, since the statistics resample documents.
+Promises: one primary metric per task, fixed by the task alone (see `eval.harness.metrics`), and it
+is the plain mean of its documents' scores, since the statistics resample documents.
 A killed run goes on with the first task that was not finished; finished scores do not change. What
 another evaluation scored with the same checkpoint, settings and backend is not scored again.
 """

@@ -151,7 +151,7 @@ def pair(reference: Scored, model: Scored, where: str) -> None:
     if reference.groups != model.groups:
         raise DataError(
             f"{where}: the two models' documents are grouped differently",
-            "evaluate both with the same eval.groups",
+            "evaluate both with the same task files",
         )
     for scored in (reference, model):
         bad = np.flatnonzero(~np.isfinite(scored.values))

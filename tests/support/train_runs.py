@@ -17,6 +17,7 @@ import yaml
 from tests.support.paths import REPOSITORY
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
+from tsqa.shipped import LAUNCH_CONFIG
 from tsqa.store.artifact import Artifact
 from tsqa.store.manifest import read_manifest
 
@@ -94,7 +95,7 @@ def command(path: Path, *overrides: str, processes: int = 0) -> list[str]:
     """`python -m train`, or with `processes` the same under `accelerate launch`."""
     launcher: list[str] = ["-m", "train"]
     if processes:
-        config = str(ROOT / "launch" / "accelerate" / "cpu2.yaml")
+        config = str(LAUNCH_CONFIG)
         launcher = ["-m", "accelerate.commands.launch", "--config_file", config,
                     "--num_processes", str(processes), "-m", "train"]  # fmt: skip
     return [sys.executable, *launcher, str(path), *overrides]

@@ -34,7 +34,7 @@ from tsqa.store.own_files import read_own
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-logger = logging.getLogger("train.checkpoint")
+logger = logging.getLogger(__name__)
 MANIFEST = "checkpoint.json"
 TAG = "state"
 _READERS = 4

@@ -1,6 +1,6 @@
 """`tsqa doctor`: what this machine has, what is missing, and what to do about each problem.
 
-Promises: every check that is not `ok` carries a fix; versions are read from package metadata, so
+Guarantees: every check that is not `ok` carries a fix; versions are read from package metadata, so
 that a broken engine is reported rather than imported.
 """
 

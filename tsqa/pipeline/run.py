@@ -66,8 +66,17 @@ class Pipeline:
 
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
+        self.check_budgets()
         self.check_tasks()
         self.check_models()
+
+    def check_budgets(self) -> None:
+        """Refuse seeds for capabilities that no source has."""
+        from tsqa.seeds.sources import check_capabilities
+
+        for node in self.nodes:
+            if node.stage == "seeds" and self.find(node) is None:
+                check_capabilities(needed(node.recipe.seeds, "seeds"))
 
     def check_models(self) -> None:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""

@@ -15,10 +15,10 @@ from tsqa.console import console, progress_bar
 from tsqa.errors import EngineError
 from tsqa.pipeline.node import Node
 from tsqa.recipe import Recipe, needed
+from tsqa.shipped import LAUNCH_CONFIG
 from tsqa.store.own_files import read_own
 from tsqa.store.process import die_with_parent
 
-LAUNCH_FOLDER = Path(__file__).parents[2] / "launch" / "accelerate"
 _TAIL = 25
 
 
@@ -39,7 +39,7 @@ class TrainingJob:
         processes = needed(self.node.recipe.train, "train").processes
         command = [
             *(sys.executable, "-m", "accelerate.commands.launch"),
-            *("--config_file", str(LAUNCH_FOLDER / "cpu.yaml")),
+            *("--config_file", str(LAUNCH_CONFIG)),
             *("--num_processes", str(processes)),
             *("-m", "train", str(self.node.origin), *self.overrides),
             *("--arm", str(self.node.arm)),

@@ -1,6 +1,6 @@
 """The recipe: one YAML per experiment, validated whole before any work starts.
 
-Promises: an unknown key is refused with the nearest valid name; every error names file, line,
+Guarantees: an unknown key is refused with the nearest valid name; every error names file, line,
 key, value and fix; a field marked `RUNTIME` never changes the data, and so no fingerprint.
 
 Its modules, each importing only from those before it: `names` and `plain_yaml`; `base`; one per
@@ -16,8 +16,8 @@ from tsqa.recipe.load import load_recipe
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
 from tsqa.recipe.sections.ablation import key_tails, named_values
-from tsqa.recipe.sections.base import parse_tokens
-from tsqa.recipe.sections.evaluate import SUITES, EvalSection, read_suite
+from tsqa.recipe.sections.base import parse_count
+from tsqa.recipe.sections.evaluate import EvalSection, read_suite
 from tsqa.recipe.sections.filter import (
     CodeSection,
     DecontaminateSection,
@@ -52,7 +52,6 @@ from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSect
 
 __all__ = [
     "BASIS_POINTS",
-    "SUITES",
     "AnswerKind",
     "Arm",
     "BudgetSection",
@@ -94,7 +93,7 @@ __all__ = [
     "load_recipe",
     "named_values",
     "needed",
-    "parse_tokens",
+    "parse_count",
     "read_suite",
     "read_yaml",
     "rescale_ratios",

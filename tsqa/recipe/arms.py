@@ -1,14 +1,13 @@
 """The arms of an ablation: one whole, valid recipe per condition and seed.
 
-Promises: an arm is its recipe under one seed, with what its condition sets and no ablation; no two
-conditions have the same name or are the same recipe; what cannot be is refused with the arm or the
-key that asks for it.
+Guarantees: an arm is the recipe with one seed, what its condition sets, and no ablation; no two
+conditions have the same name or the same recipe; an impossible arm is refused with its name or key.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +28,15 @@ class Arm:
     condition: str
     seed: int
     recipe: Recipe
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """What the condition sets: key of the recipe -> value; `control` where it is a made one."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """What the condition sets: key of the recipe -> value; `control` if it is a derived control."""
+
+
+@dataclass(frozen=True)
+class _Condition:
+    name: str
+    values: Mapping[str, object]
+    recipe: Recipe
 
 
 def arms_of(recipe: Recipe) -> dict[str, Arm]:
@@ -40,29 +46,29 @@ def arms_of(recipe: Recipe) -> dict[str, Arm]:
         return {"main": Arm("main", "main", recipe.seed, recipe)}
     seeds = section.seeds or [recipe.seed]
     names = condition_names(section)
-    conditions: list[tuple[str, dict[str, Any], Recipe]] = []
+    conditions: list[_Condition] = []
     for name, combination in zip(names, section.combinations, strict=True):
         values = settings_of(combination)
-        conditions.append((name, values, _with_values(recipe, values, name)))
+        conditions.append(_Condition(name, values, _with_values(recipe, values, name)))
     for control in section.controls:
         conditions.append(_matched(conditions[: len(names)], control))
     _refuse_duplicates(conditions)
     several = len(seeds) > 1
     arms = [
         Arm(
-            f"{name},seed={seed}" if several else name,
-            name,
+            f"{condition.name},seed={seed}" if several else condition.name,
+            condition.name,
             seed,
-            changed.model_copy(update={"seed": seed}),
-            values,
+            condition.recipe.model_copy(update={"seed": seed}),
+            condition.values,
         )
-        for name, values, changed in conditions
+        for condition in conditions
         for seed in seeds
     ]
     return {arm.name: arm for arm in arms}
 
 
-def arm_config(arm: Arm) -> dict[str, Any]:
+def arm_config(arm: Arm) -> dict[str, object]:
     """What varies as flat keys: `ablation/<key>`, `ablation/condition` and `seed`."""
     values = {f"ablation/{key}": value for key, value in arm.values.items()}
     return {"ablation/condition": arm.condition, **values, "seed": arm.seed}
@@ -80,7 +86,7 @@ def control_of(recipe: Recipe) -> str:
     return condition_names(section)[settings.index(section.control)]
 
 
-def _with_values(recipe: Recipe, values: Mapping[str, Any], name: str) -> Recipe:
+def _with_values(recipe: Recipe, values: Mapping[str, object], name: str) -> Recipe:
     tree = recipe.model_dump(mode="json", by_alias=True, exclude={"ablation"})
     for key, value in values.items():
         if is_ratio(key, tree["mixture"]):
@@ -100,7 +106,7 @@ def _with_values(recipe: Recipe, values: Mapping[str, Any], name: str) -> Recipe
     return _validated(tree, name)
 
 
-def _unknown_key(key: str, node: Any, parts: Sequence[str], depth: int) -> RecipeError:
+def _unknown_key(key: str, node: object, parts: Sequence[str], depth: int) -> RecipeError:
     if not isinstance(node, dict):
         section = ".".join(parts[:depth])
         return RecipeError(
@@ -113,18 +119,16 @@ def _unknown_key(key: str, node: Any, parts: Sequence[str], depth: int) -> Recip
     return RecipeError(f"ablation: {key}: no such key: `{parts[depth]}`", fix)
 
 
-def _matched(
-    conditions: Sequence[tuple[str, dict[str, Any], Recipe]], control: Control
-) -> tuple[str, dict[str, Any], Recipe]:
+def _matched(conditions: Sequence[_Condition], control: Control) -> _Condition:
     """The control of that kind to the condition that draws most from the synthetic source."""
-    shares = [_synthetic_tokens(changed) for _, _, changed in conditions]
-    name, values, changed = conditions[shares.index(max(shares))]
+    shares = [_synthetic_tokens(condition.recipe) for condition in conditions]
+    richest = conditions[shares.index(max(shares))]
     if not max(shares):
         raise RecipeError(
             f"ablation.controls: {control}: no condition draws from a source `from: filter`",
             "give one a ratio above 0, or leave the control out",
         )
-    tree = changed.model_dump(mode="json", by_alias=True)
+    tree = richest.recipe.model_dump(mode="json", by_alias=True)
     mixture = tree["mixture"]
     synthetic = [n for n, s in mixture["sources"].items() if s["from"] == "filter"]
     if control == "format_matched":
@@ -154,8 +158,9 @@ def _matched(
             for phase in mixture["phases"]:
                 if source in phase["ratios"]:
                     phase["ratios"][f"{source}_as_{largest}"] = phase["ratios"].pop(source)
-    made = f"{name},{control}"
-    return made, {**values, "control": control}, _validated(tree, made)
+    name = f"{richest.name},{control}"
+    values = {**richest.values, "control": control}
+    return _Condition(name, values, _validated(tree, name))
 
 
 def _synthetic_tokens(recipe: Recipe) -> float:
@@ -168,17 +173,18 @@ def _synthetic_tokens(recipe: Recipe) -> float:
     )
 
 
-def _refuse_duplicates(conditions: Sequence[tuple[str, dict[str, Any], Recipe]]) -> None:
+def _refuse_duplicates(conditions: Sequence[_Condition]) -> None:
     names: set[str] = set()
-    recipes: dict[Any, str] = {}
-    for name, _, recipe in conditions:
+    recipes: dict[Hashable, str] = {}
+    for condition in conditions:
+        name = condition.name
         if name in names:
             raise RecipeError(
                 f"ablation: two conditions have the name `{name}`",
                 "give each of them a `name` in ablation.arms",
             )
         names.add(name)
-        first = recipes.setdefault(_frozen(recipe.model_dump()), name)
+        first = recipes.setdefault(_frozen(condition.recipe.model_dump()), name)
         if first != name:
             raise RecipeError(
                 f"ablation: the conditions `{first}` and `{name}` are the same recipe",
@@ -186,7 +192,7 @@ def _refuse_duplicates(conditions: Sequence[tuple[str, dict[str, Any], Recipe]])
             )
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> Hashable:
     """The same as something that can be looked up; what is equal stays equal."""
     if isinstance(value, Mapping):
         return frozenset((name, _frozen(inner)) for name, inner in value.items())
@@ -195,11 +201,11 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _validated(tree: Mapping[str, Any], name: str) -> Recipe:
+def _validated(tree: Mapping[str, object], name: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        told = str(problem["msg"]).removeprefix("Value error, ")
-        raise RecipeError(f"arm {name}: {where}: {told}") from error
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        raise RecipeError(f"arm {name}: {where}: {message}") from error

@@ -1,6 +1,6 @@
 """From a YAML file to a recipe: `extends`, overrides, validation.
 
-Promises: a recipe that is returned is valid whole; every error names file, line, key, value and
+Guarantees: a recipe that is returned is valid whole; every error names file, line, key, value and
 fix, and all that validation finds is listed at once; an unknown key gets the nearest valid name.
 """
 
@@ -11,14 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from tsqa.errors import RecipeError
 from tsqa.plain_yaml import parse_value, read_yaml
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe
+from tsqa.recipe.reference import nearest_keys
 from tsqa.recipe.references import check_references
 from tsqa.recipe.sections.ablation import MOST_ARMS
 
@@ -48,7 +50,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError("\n".join(problems)) from error
 
 
-def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]]:
+def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[DictConfig, dict[str, str]]:
     """The tree of a recipe, and key -> `file:line`, here or in a recipe that it extends."""
     document = read_yaml(path)
     if path.resolve() in chain:
@@ -73,17 +75,29 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Any, dict[str, str]
         raise RecipeError(f"{path}: {error}") from error
     if base is None:
         return tree, origins
-    inherited, before = _load_tree(path.parent / base, (*chain, path.resolve()))
+    target = path.parent / base
+    if not _is_file(target):
+        fix = f"give the path of a recipe, relative to {path.parent}/"
+        raise RecipeError(f"{origins['extends']}: extends = {base}: no such recipe: {target}", fix)
+    inherited, before = _load_tree(target, (*chain, path.resolve()))
     if "ablation" in values:  # axes of both would multiply
         inherited.pop("ablation", None)
     kept = {key: line for key, line in before.items() if not key.startswith(document.replaced)}
     try:
-        return OmegaConf.merge(inherited, tree), {**kept, **origins}
+        merged = cast(DictConfig, OmegaConf.merge(inherited, tree))
     except OmegaConfBaseException as error:
         raise RecipeError(f"{path}: {error}") from error
+    return merged, {**kept, **origins}
 
 
-def _resolve_recipe_paths(node: Any, folder: Path) -> None:
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
+def _resolve_recipe_paths(node: object, folder: Path) -> None:
     """Make `recipe:` keys relative to the file that holds them, as `extends:` is."""
     if isinstance(node, dict):
         for key, value in node.items():
@@ -96,7 +110,7 @@ def _resolve_recipe_paths(node: Any, folder: Path) -> None:
             _resolve_recipe_paths(value, folder)
 
 
-def _apply_override(tree: Any, override: str) -> None:
+def _apply_override(tree: DictConfig, override: str) -> None:
     """Set `key.path=value` in the tree; the value is YAML, or text where it is not YAML."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
@@ -107,7 +121,11 @@ def _apply_override(tree: Any, override: str) -> None:
         value = parse_value(text)
         mixture = OmegaConf.to_container(tree.get("mixture") or OmegaConf.create(), resolve=False)
         assert isinstance(mixture, dict)
-        if "phases" in mixture and "sources" in mixture and is_ratio(key, dict(mixture)):
+        if (
+            "phases" in mixture
+            and "sources" in mixture
+            and is_ratio(key, cast(dict[str, object], mixture))
+        ):
             set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
         OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
@@ -116,7 +134,7 @@ def _apply_override(tree: Any, override: str) -> None:
 
 
 def _describe(
-    problem: Mapping[str, Any], path: Path, origins: Mapping[str, str], overridden: set[str]
+    problem: ErrorDetails, path: Path, origins: Mapping[str, str], overridden: set[str]
 ) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
@@ -129,18 +147,26 @@ def _describe(
     if problem["type"] == "extra_forbidden":
         names = sorted(_field_names(Recipe, location[:-1]))
         near = difflib.get_close_matches(location[-1], names, n=1)
+        if not near and len(location) == 1:  # `lr` for `train.lr`
+            near = nearest_keys(key)
         message = "unknown key"
-        fix = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(names)}"
+        fix = (
+            f"did you mean {' or '.join(f'`{name}`' for name in near)}?"
+            if near
+            else f"valid keys here: {', '.join(names)}"
+        )
     elif problem["type"] == "missing":
         message, shown, fix = "required key is missing", "", "add it"
     elif problem["type"] == "string_type" and isinstance(value, (bool, int, float)):
         fix = "write it in quotes"
+    elif problem["type"] == "list_type" and isinstance(value, (str, int, float)):
+        message, fix = "expected a list", f"write [{value}]"
     override = next((k for k in _ancestors(location) if k in overridden), None)
     if override:
         origin = f"override {key}"
     else:
-        place = next((origins[k] for k in _ancestors(location) if k in origins), path)
-        origin = f"{place}: {key or 'recipe'}"
+        line = next((origins[k] for k in _ancestors(location) if k in origins), path)
+        origin = f"{line}: {key or 'recipe'}"
     return f"{origin}{shown}: {message}" + (f"\n  fix: {fix}" if fix else "")
 
 
@@ -162,7 +188,7 @@ def _field_names(model: type[BaseModel], location: Sequence[str]) -> set[str]:
     return {f.alias or name for name, f in model.model_fields.items()}
 
 
-def _flatten(annotation: Any) -> Iterator[Any]:
+def _flatten(annotation: object) -> Iterator[object]:
     arguments = get_args(annotation)
     if not arguments:
         yield annotation

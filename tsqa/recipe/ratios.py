@@ -1,6 +1,6 @@
 """The key `mixture.<source>`, for overrides and arms alike: one ratio set, the others scaled.
 
-Promises: the ratios still sum to exactly 1, in whole basis points; the others keep their
+Guarantees: the ratios still sum to exactly 1, in whole basis points; the others keep their
 proportions to within rounding.
 """
 
@@ -13,12 +13,13 @@ from tsqa.errors import RecipeError
 from tsqa.recipe.sections.mixture import BASIS_POINTS, MixtureSection
 
 
-def is_ratio(key: str, mixture: Mapping[Any, Any] | None) -> bool:
+def is_ratio(key: str, mixture: Mapping[str, object] | None) -> bool:
     """Whether `mixture.<source>` is meant; a source may not shadow a key of the section."""
     head, _, tail = key.partition(".")
     if head != "mixture" or mixture is None or tail in MixtureSection.model_fields:
         return False
-    return tail in mixture["sources"]
+    sources = mixture["sources"]
+    return isinstance(sources, Mapping) and tail in sources
 
 
 def set_ratio(phases: Sequence[dict[str, Any]], key: str, value: Any) -> None:

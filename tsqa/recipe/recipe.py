@@ -1,6 +1,6 @@
-"""The recipe itself: its sections, how they must fit each other, and what follows from several.
+"""The recipe itself: its sections, how they must fit together, and what depends on several.
 
-Promises: a section that a stage needs is there, or the recipe is refused.
+Guarantees: a section that a stage needs is there, or the recipe is refused.
 """
 
 from __future__ import annotations
@@ -24,30 +24,51 @@ from tsqa.recipe.sections.train import TrainSection
 
 
 class TrackingSection(Section):
+    """Where runs are logged: Weights & Biases, online or into local files."""
+
     project: WandbName = "tsqa"
+    """W&B project."""
     entity: WandbName | None = None
+    """W&B user or team; null: the one you are logged in as."""
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: WANDB_MODE where it is set; else online when logged in, offline otherwise."""
 
 
 class Recipe(Section):
-    """One experiment. Sections that are absent have no stage."""
+    """One experiment. A stage runs if its section is present.
+
+    A recipe may extend another with `extends: PATH`, relative to its own folder: sections are
+    merged key by key, lists are replaced.
+    """
 
     name: RecipeName
+    """Name of the experiment, and of its folder in `runs`."""
     runs: str = Field("runs", json_schema_extra=RUNTIME)
-    """Folder of artifacts and reports."""
+    """Folder of artifacts, logs and reports; recipes that share it share finished stages."""
     seed: Seed = 0
-    """Initialisation and shuffles of the training run."""
+    """Random seed of the training run: initialization and order of the data."""
     data: DataSection | None = None
+    """Data that the harness builds itself, for trials on a CPU."""
     seeds: SeedsSection | None = None
+    """Training splits that the synthetic data starts from."""
     generate: GenerateSection | None = None
+    """The teacher that writes new questions and answers, and how often it is asked."""
     filter: FilterSection | None = None
+    """What a generated item must pass to enter the dataset."""
     model: ModelSection | None = None
+    """The model that is trained (the student)."""
     tokenizer: TokenizerSection | None = None
+    """The student's tokenizer; null: the one of `model`."""
     mixture: MixtureSection | None = None
+    """Sources of the training stream, their ratios, and the token budget."""
     train: TrainSection | None = None
+    """Batches, optimizer, schedule and checkpoints."""
     eval: EvalSection | None = None
+    """Tasks that are evaluated. Their documents may not enter the training data."""
     ablation: AblationSection | None = None
+    """Conditions to train and compare; null: one run of the recipe."""
     tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
+    """Where runs are logged."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:

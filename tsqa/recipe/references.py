@@ -1,6 +1,6 @@
 """References between keys of a recipe: `${train.lr}` is the value of that key.
 
-Promises: a reference reads the recipe and nothing else, least of all the environment, whose
+Guarantees: a reference reads the recipe and nothing else, least of all the environment, whose
 secrets would be written into artifacts; references that go in a circle, or would grow without
 bounds, are refused before they are followed.
 """
@@ -8,8 +8,7 @@ bounds, are refused before they are followed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 from tsqa.errors import RecipeError
 
@@ -21,7 +20,7 @@ _LONGEST_CHAIN = 32
 Place = tuple[str | int, ...]
 
 
-def check_references(values: Mapping[str, Any], origin: str, origins: Mapping[str, str]) -> None:
+def check_references(values: Mapping[str, object], origin: str, origins: Mapping[str, str]) -> None:
     """Refuse what is missing (`???`) and what a reference may not be.
 
     `origins`: key -> `file:line`; what is not in it is of `origin`.
@@ -48,7 +47,7 @@ class _Unbounded(Exception):
 
 
 def _problem(text: str) -> tuple[str, str]:
-    """What is wrong with the references of a text, and the mend."""
+    """What is wrong with the references of a text, and the fix."""
     depth = 0
     for position, character in enumerate(text):
         if text.startswith("${", position):
@@ -66,8 +65,8 @@ def _problem(text: str) -> tuple[str, str]:
     return "", ""
 
 
-def _size(values: Any, place: Place, known: dict[Place, int | None], chain: int) -> int:
-    """Characters and values that a place comes to with its references followed."""
+def _size(values: object, place: Place, known: dict[Place, int | None], chain: int) -> int:
+    """Characters and values at a place once its references are followed."""
     if place in known:
         found = known[place]
         if found is None:
@@ -83,7 +82,7 @@ def _size(values: Any, place: Place, known: dict[Place, int | None], chain: int)
             target = _target(match[1].strip(), place)
             size += 0 if target is None else _size(values, target, known, chain + 1)
     else:
-        inner: Any = ()
+        inner: Iterable[str | int] = ()
         if isinstance(value, Mapping):
             inner = value
         elif isinstance(value, list):
@@ -97,7 +96,7 @@ def _size(values: Any, place: Place, known: dict[Place, int | None], chain: int)
 
 
 def _target(reference: str, place: Place) -> Place | None:
-    """The place that a reference names: from the top, or from its own section with dots before."""
+    """The place that a reference names: from the top, or with leading dots from its section."""
     name = reference.lstrip(".")
     dots = len(reference) - len(name)
     if dots > len(place):
@@ -107,7 +106,7 @@ def _target(reference: str, place: Place) -> Place | None:
     return (*start, *(int(part) if part.lstrip("-").isdigit() else part for part in parts))
 
 
-def _at(values: Any, place: Place) -> Any:
+def _at(values: object, place: Place) -> object:
     for part in place:
         if isinstance(values, Mapping):
             values = values.get(part, values.get(str(part)))
@@ -118,7 +117,7 @@ def _at(values: Any, place: Place) -> Any:
     return values
 
 
-def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Mapping):

@@ -70,10 +70,6 @@ def check_shares(capabilities: set[str], budget: BudgetSection) -> None:
             f"there are: {', '.join(sorted(capabilities))}",
         )
     total = sum(named.values())
-    if total > 1 + 1e-9:
-        raise RecipeError(
-            f"seeds.budget.capabilities sum to {total:g}", "lower them to 1 in all, or less"
-        )
     if set(named) == capabilities and total < 1 - 1e-9:
         raise RecipeError(
             f"seeds.budget.capabilities sum to {total:g}, and no other capability takes the rest",

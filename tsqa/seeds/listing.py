@@ -84,7 +84,7 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
 
     if as_json:
         for row in rows:
-            print(json.dumps(asdict(row), ensure_ascii=False))
+            print(json.dumps(asdict(row)))  # ASCII: a terminal obeys nothing in it
         return
     table = Table(box=None, header_style="bold")
     for name in ("task", "capability", "kind", "train", "evaluated"):

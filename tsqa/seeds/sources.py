@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import SeedsSection, needed
 from tsqa.records.seed import Seed
+from tsqa.seeds.budget import check_shares
 from tsqa.seeds.dataset_files import DatasetSource
 from tsqa.seeds.document import (
     Origin,
@@ -116,6 +117,21 @@ def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) ->
             "give the dataset another name",
         )
     return sources
+
+
+def check_capabilities(section: SeedsSection) -> None:
+    """Refuse, before any work, a budget for capabilities that no source has.
+
+    Tasks that the data stage builds are not known before it.
+    """
+    if not (section.budget and section.budget.capabilities) or "{data}" in (section.include or ""):
+        return
+    taxonomy = load_taxonomy(Path(section.taxonomy) if section.taxonomy else None)
+    library = task_library(Path(section.include) if section.include else None)
+    found = {_labels(name, library, taxonomy)[1] for name in library.expand(section.tasks)}
+    for dataset in section.datasets:
+        found.add(dataset.capability or taxonomy.capability(dataset.name, [], dataset.path))
+    check_shares(found, section.budget)
 
 
 def task_names(context: StageContext, section: SeedsSection) -> list[str]:

@@ -4,8 +4,8 @@ Guarantees: 429, 5xx, timeouts, lost connections and unreadable answers are trie
 tell of an outage for a while and not without a word, and a request that waits for its next try
 takes no place among those in flight; a request that fails for good is a completion with its
 reason; a wrong key, model or URL, an empty account and a redirect raise RefusedError. Tries are
-noted in `engine.log`. Whatever ends the thread that holds the connections is raised, not waited
-for.
+noted in `<role>-engine.log`. Whatever ends the thread that holds the connections is raised, not
+waited for.
 """
 
 from __future__ import annotations

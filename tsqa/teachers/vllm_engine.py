@@ -2,7 +2,7 @@
 
 Guarantees: a worker never outlives this process; a worker that does not start or dies raises
 EngineError with its last log lines and a likely fix, and so does one that stays stopped; its log
-is kept (`engine.log`, of further replicas `engine.1.log`, ...).
+is kept (`<role>-engine.log`, of further replicas `<role>-engine.1.log`, ...).
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
 @pytest.mark.engine
 def test_every_task_of_the_shipped_suites_is_known_to_lm_eval() -> None:
     from eval.harness.metrics import metric_problem
-    from tsqa.recipe import SUITES, EvalSection
+    from tsqa.recipe import EvalSection
+    from tsqa.shipped import SUITES
     from tsqa.tasks.library import task_library
 
     library = task_library(None)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.paths import REPOSITORY
+from tsqa import __version__
 
 RECIPE = "recipes/quickstart/recipe.yaml"
 
@@ -38,11 +42,51 @@ def test_help_imports_no_engine_and_shows_an_example() -> None:
     assert time.monotonic() - started < 10
 
 
+def test_help_lists_the_groups_in_order_and_the_stages_as_they_run() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shown = tsqa("--help").stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = [
+        "--debug",
+        "Stages",
+        "data",
+        "benchmarks",
+        "seeds",
+        "generate",
+        "filter",
+        "tokenize",
+        "train",
+    ]
+    words += ["eval", "Experiments", "init", "run", "Dataset", "inspect", "Checks", "validate"]
+    places = [shown.index(f" {word} ") for word in words]
+    assert places == sorted(places)
+    assert "--install-completion" in shown
+    # 0.4 s alone; CPU time, because other work on the machine delays the rest.
+    assert after.ru_utime - before.ru_utime < 1
+
+
+def test_the_version_is_the_packages() -> None:
+    assert tsqa("--version").stdout == f"tsqa {__version__}\n"
+
+
 def test_an_unknown_key_is_exit_code_2_with_the_nearest_name_and_no_traceback() -> None:
     done = tsqa("run", RECIPE, "train.learning_rate=1e-3", "filter.agrement=0.5")
     assert done.returncode == 2
     assert "did you mean `agreement`?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("dashed", ["--train.lr=1e-3", "--mixture.phases.0.tokens"])
+def test_an_override_with_dashes_is_told_to_drop_them(dashed: str) -> None:
+    done = tsqa("run", RECIPE, dashed)
+    assert done.returncode == 2
+    assert f"fix: drop the dashes: {dashed[2:]}" in done.stderr
+
+
+def test_a_budget_for_a_capability_that_no_task_has_is_refused_by_validate() -> None:
+    done = tsqa("validate", "recipes/dataset/recipe.yaml", "seeds.budget.capabilities={maths: 0.3}")
+    assert done.returncode == 2
+    assert "no task has the capability maths" in done.stderr and "math," in done.stderr
 
 
 def test_debug_shows_the_traceback() -> None:

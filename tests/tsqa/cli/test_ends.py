@@ -100,7 +100,7 @@ def test_a_bug_is_called_one(
 
 def test_sigterm_is_told_and_ends_the_process() -> None:
     script = (
-        "import os, signal, sys\nfrom tsqa import cli\n"
+        "import os, signal, sys\nfrom tsqa.cli import app as cli\n"
         "cli.app = lambda arguments: os.kill(os.getpid(), signal.SIGTERM)\ncli.main()\n"
     )
     done = subprocess.run(
@@ -203,7 +203,9 @@ def test_a_push_is_private_or_asked_for(
     stdin.isatty = lambda: terminal  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stdin", stdin)
     monkeypatch.setattr("tsqa.dataset.push.push", push)
-    monkeypatch.setattr(cli, "_filtered", lambda recipe, overrides: Path("folder"))
+    monkeypatch.setattr(
+        "tsqa.cli.dataset.filtered_folder", lambda recipe, overrides: Path("folder")
+    )
     monkeypatch.setattr(sys, "argv", ["tsqa", "push", "r.yaml", "me/data", *options])
     with pytest.raises(SystemExit) as ended:
         cli.main()

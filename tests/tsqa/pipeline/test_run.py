@@ -81,9 +81,9 @@ def test_a_stage_that_fails_leaves_nothing_that_counts_as_done(
 def test_a_training_job_that_dies_shows_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
 ) -> None:
-    monkeypatch.setattr(training_job, "LAUNCH_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(training_job, "LAUNCH_CONFIG", tmp_path / "nowhere.yaml")
     monkeypatch.setattr(pipeline_module, "print_mixture_plan", lambda recipe, tokens: None)
-    with pytest.raises(EngineError, match=r"nowhere/cpu\.yaml"):
+    with pytest.raises(EngineError, match=r"nowhere\.yaml"):
         open_pipeline(tmp_path).run(until="train")
 
 

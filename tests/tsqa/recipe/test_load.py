@@ -76,6 +76,38 @@ def test_a_replaced_list_is_blamed_on_the_file_that_replaces_it(tmp_path: Path) 
     assert f"{child}:4: mixture.phases.0.tokens = 0" in refusal(child)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("eval={tasks: mmlu}", "expected a list\n  fix: write [mmlu]"),
+        ("train.lr=fast", "train.lr = 'fast': expected a number"),
+        ("name=my run", "starting with a letter or a digit, such as my-run"),
+        ("lr=1e-3", "did you mean `train.lr`?"),
+        ("train.checkpoint_every=1.5", "valid integer"),
+        ("train.checkpoint_every='1.5'", "valid integer"),
+        ("train.checkpoint_every=0.0001K", "valid integer"),
+        ("seeds={tasks: [t], budget: {total: 9, capabilities: {a: 0.7, b: 0.7}}}", "sum to 1.4"),
+    ],
+)
+def test_a_typical_slip_is_answered_with_the_fix(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    assert message in refusal(write(tmp_path, BASE), override)
+
+
+def test_every_count_takes_units(tmp_path: Path) -> None:
+    seeds = "seeds={tasks: [t], max_per_task: 10K, budget: {total: 1.5M}}"
+    recipe = load_recipe(write(tmp_path, BASE), [seeds, "train.checkpoint_every=2k"])
+    assert recipe.seeds is not None and recipe.seeds.budget is not None
+    assert (recipe.seeds.max_per_task, recipe.seeds.budget.total) == (10_000, 1_500_000)
+    assert recipe.train is not None and recipe.train.checkpoint_every == 2000
+
+
+def test_a_folder_names_its_recipe(tmp_path: Path) -> None:
+    path = write(tmp_path, BASE)
+    assert f"{tmp_path}: is a folder\n  fix: give {path}" in refusal(tmp_path)
+
+
 def test_circular_extends_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "extends: b.yaml\n", "a.yaml")
     write(tmp_path, "extends: a.yaml\n", "b.yaml")
@@ -84,7 +116,10 @@ def test_circular_extends_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("extends: nope.yaml\n", "nope.yaml: no such recipe"), ("extends: [a]\n", "one recipe")],
+    [
+        ("name: x\nextends: nope.yaml\n", "recipe.yaml:2: extends = nope.yaml: no such recipe"),
+        ("extends: [a]\n", "one recipe"),
+    ],
 )
 def test_extends_of_nothing_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in refusal(write(tmp_path, text))

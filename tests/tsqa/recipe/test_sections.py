@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support.recipe_files import BASE, refusal, write
-from tsqa.recipe import EvalSection, check_divisible, load_recipe, parse_tokens
+from tsqa.recipe import EvalSection, check_divisible, load_recipe, parse_count
 
 
 @pytest.mark.parametrize(
     ("text", "tokens"), [("450_000", 450_000), ("25M", 25_000_000), ("1.5B", 1_500_000_000)]
 )
 def test_tokens_take_units(text: str, tokens: int) -> None:
-    assert parse_tokens(text) == tokens
+    assert parse_count(text) == tokens
 
 
 @pytest.mark.parametrize(

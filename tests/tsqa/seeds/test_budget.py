@@ -83,7 +83,6 @@ def test_without_a_budget_every_pool_gives_its_bound() -> None:
     ("shares", "message"),
     [
         ({"cooking": 0.5}, "no task has the capability cooking"),
-        ({"math": 0.7, "knowledge": 0.7}, "sum to 1.4"),
         ({"math": 0.4, "knowledge": 0.4}, "no other capability takes the rest"),
     ],
 )

@@ -1,8 +1,7 @@
 """The section `ablation`: the conditions to compare, and what each is called.
 
-Promises: the control is one of the conditions; a condition without a name of its own is called
-by all that it sets, each key by its shortest clear tail; a name is one line of text that means
-nothing else.
+Guarantees: the control is one of the conditions; an unnamed condition is named by all that it
+sets, each key by its shortest clear tail; a name is one line of text that means nothing else.
 """
 
 from __future__ import annotations
@@ -26,28 +25,30 @@ _LONGEST_VALUE = 40
 
 
 class AblationSection(Section):
-    """Conditions = the product of `axes`, and the combinations that `arms` lists.
+    """The conditions to compare: the product of `axes`, and those that `arms` lists.
 
-    A key is any key of the recipe, with any value. `mixture.<source>` sets a ratio and scales the
-    others. A key that a combination does not name stays as in the recipe.
+    A condition may set any key of the recipe. `mixture.<source>` sets a ratio and scales the
+    others. A key that a condition does not set stays as in the recipe.
     """
 
     axes: dict[str, list[Any]] = {}
+    """Key -> its values, such as {mixture.synthetic: [0, 0.1]}; all combinations are trained."""
     arms: list[dict[str, Any]] = []
-    """Each is keys and their values; `name` may name the condition."""
+    """Single conditions: each maps keys to values, and may have a `name`."""
     seeds: list[Seed] = []
-    """Every condition is trained once per seed; none means the recipe's own seed."""
+    """Train every condition once per seed; an empty list: with the recipe's `seed`. Several seeds
+    show how much of a delta is chance."""
     control: dict[str, Any] | str
-    """The keys and values of the control's condition, or its name."""
+    """The condition that all others are compared with: its name, or its keys and values."""
     controls: list[Control] = []
-    """Further conditions, made from the one that draws most from `from: filter`.
-    format_matched: its items with another item's answer. repeat_matched: human text in their
-    place, cut to as many rows, so that it repeats as often."""
+    """Controls to add, derived from the condition with most synthetic tokens. format_matched: its
+    items with exchanged answers. repeat_matched: human text instead, cut to as many rows, so that
+    it repeats equally often."""
 
     @property
-    def combinations(self) -> list[dict[str, Any]]:
-        """What each condition sets, `name` among it where it is given."""
-        product: list[dict[str, Any]] = [{}] if self.axes else []
+    def combinations(self) -> list[dict[str, object]]:
+        """What each condition sets, and its `name` if it has one."""
+        product: list[dict[str, object]] = [{}] if self.axes else []
         for key, values in self.axes.items():
             product = [{**c, key: v} for c in product for v in values]
         return [*product, *self.arms]
@@ -116,7 +117,7 @@ class AblationSection(Section):
         return self
 
 
-def settings_of(combination: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(combination: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in combination.items() if key != "name"}
 
 
@@ -136,7 +137,7 @@ def key_tails(keys: Iterable[str]) -> dict[str, str]:
     return {key: _shortest_tail(key, known) for key in known}
 
 
-def named_values(values: Mapping[str, Any], tails: Mapping[str, str]) -> str:
+def named_values(values: Mapping[str, object], tails: Mapping[str, str]) -> str:
     """`tail=value` of each, separated by commas; `recipe` where nothing is set."""
     return ",".join(f"{tails[key]}={_shown(value)}" for key, value in values.items()) or "recipe"
 
@@ -150,7 +151,7 @@ def _shortest_tail(key: str, keys: Collection[str]) -> str:
     return key
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value as part of a name: short, and another one for another value."""
     if value is None:
         return "none"
@@ -164,5 +165,5 @@ def _shown(value: Any) -> str:
     return text if is_nameable(text) else _digest(value)
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

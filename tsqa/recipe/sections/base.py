@@ -1,6 +1,6 @@
-"""What every section is made of: its base class and the types of its values.
+"""The base class of every section, and the types of values.
 
-Promises: an unknown key is refused and a value never changes after loading; a field marked
+Guarantees: an unknown key is refused and a value never changes after loading; a field marked
 `RUNTIME` never changes the data, and so no fingerprint; a number is a finite number, never a word
 or a yes, and no text is empty or holds what cannot be written to a file.
 """
@@ -12,18 +12,18 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationInfo,
     field_validator,
 )
 
-RUNTIME: dict[str, Any] = {"runtime": True}
+RUNTIME: dict[str, JsonValue] = {"runtime": True}
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _NUMBER = re.compile(
     r"[-+]?((0|[1-9](_?[0-9])*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?\s*[KMBTkmbt]?"
@@ -37,18 +37,20 @@ _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 class Section(BaseModel):
     """Base of every section: unknown keys are refused, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_what_it_seems(cls, value: Any, info: ValidationInfo) -> Any:
+    def _is_what_it_seems(cls, value: object, info: ValidationInfo) -> object:
         """Refuse what pydantic would turn into a number or a yes, and text that no key can have."""
         kinds = _kinds_of_field(cls, str(info.field_name))
         if Section not in kinds:  # a section looks at its own
             for leaf in _leaves_of(value):
                 if problem := _leaf_problem(leaf, kinds):
                     raise ValueError(problem)
-        return value
+        return parse_count(value) if int in kinds and not kinds & {str, float} else value
 
     def data_config(self) -> dict[str, Any]:
         """Plain JSON of the fields that decide the data (all but those marked `RUNTIME`)."""
@@ -61,26 +63,31 @@ class Section(BaseModel):
         return config
 
 
-def parse_tokens(value: Any) -> Any:
+T = TypeVar("T")
+
+
+def parse_count(value: T) -> T | int:
     """Turn `450_000`, `25M` or `1.5B` into an integer; leave anything else to pydantic."""
     if isinstance(value, str):
         match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip().upper())
         if match:
-            return round(Decimal(match[1].replace("_", "")) * _UNITS.get(match[2], 1))
+            count = Decimal(match[1].replace("_", "")) * _UNITS.get(match[2], 1)
+            if count == int(count):
+                return int(count)
     return value
 
 
-Tokens = Annotated[int, BeforeValidator(parse_tokens), Field(gt=0, lt=_LARGEST)]
+Tokens = Annotated[int, Field(gt=0, lt=_LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 @cache
-def _kinds_of_field(section: type[Section], name: str) -> frozenset[Any]:
+def _kinds_of_field(section: type[Section], name: str) -> frozenset[object]:
     return frozenset(_kinds_of(section.model_fields[name].annotation))
 
 
-def _kinds_of(annotation: Any) -> Iterator[Any]:
+def _kinds_of(annotation: object) -> Iterator[object]:
     """The types of the values in a field; `Section` for any section, and nothing for keys."""
     arguments = get_args(annotation)
     origin = get_origin(annotation)
@@ -97,7 +104,7 @@ def _kinds_of(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _leaves_of(value: Any) -> Iterator[Any]:
+def _leaves_of(value: object) -> Iterator[object]:
     if isinstance(value, Mapping):
         for inner in value.values():
             yield from _leaves_of(inner)
@@ -108,7 +115,7 @@ def _leaves_of(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _leaf_problem(leaf: Any, kinds: frozenset[Any]) -> str:
+def _leaf_problem(leaf: object, kinds: frozenset[object]) -> str:
     """Why a value is none that a field of these types can have; empty where it is one."""
     is_number, is_any = bool(kinds & {int, float}), Any in kinds
     if isinstance(leaf, str):
@@ -133,7 +140,7 @@ def _leaf_problem(leaf: Any, kinds: frozenset[Any]) -> str:
     return ""
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Section):
         return value.data_config()
     if isinstance(value, Mapping):

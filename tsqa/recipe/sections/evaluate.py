@@ -1,7 +1,7 @@
 """The section `eval`: the tasks, how they are scored, and the suites that name them.
 
-Promises: a key of the recipe wins over the suite's; a macro average is over tasks that are
-evaluated, under a name of its own.
+Guarantees: a key of the recipe wins over the suite's; a macro average is over tasks that are
+evaluated, under a name that no task has.
 """
 
 from __future__ import annotations
@@ -15,52 +15,56 @@ from tsqa.errors import RecipeError
 from tsqa.names import TaskName
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens
-
-SUITES = Path(__file__).parents[3] / "recipes" / "suites"
+from tsqa.shipped import SUITES
 
 
 class EvalSection(Section):
+    """The evaluation with lm-eval, and how deltas are computed from it."""
+
     suite: str | None = Field(None, json_schema_extra=RUNTIME)
-    """A name from recipes/suites, or a path: its YAML gives what this section leaves out."""
+    """A shipped suite, such as published, or the path of a YAML; keys set here win over it."""
     tasks: list[TaskName] = Field(min_length=1)
+    """lm-eval tasks to evaluate, each once."""
     include: str | None = None
-    """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
+    """Folder of further lm-eval task YAMLs."""
     macros: dict[TaskName, list[str]] = {}
-    """Named macro averages over some of `tasks`."""
+    """Name -> tasks whose scores are averaged as a further row of the table."""
     num_fewshot: int | None = Field(None, ge=0)
-    """None: as each task says."""
+    """Examples in each prompt; null: as each task is configured."""
     limit: int | None = Field(None, ge=1)
-    """Only the first documents of each task."""
+    """Evaluate only the first documents of each task, for trials; null: all."""
     seed: Seed = 1234
-    """Draws the few-shot examples."""
+    """Random seed of the few-shot examples."""
     chat_template: bool = False
     """Wrap each prompt in the tokenizer's chat template."""
     system_instruction: str | None = None
+    """System message of each prompt; needs `chat_template`."""
     allow_code: bool = Field(False, json_schema_extra=RUNTIME)
-    """Let tasks execute the code that the model writes, within the boundary of this machine."""
+    """Let tasks such as humaneval execute what the model writes, in a sandbox."""
     unguarded_code: bool = Field(False, json_schema_extra=RUNTIME)
-    """Let them do so without one, and by means of their own."""
+    """Let tasks execute it without a sandbox, with their own code; risky."""
     every_tokens: Tokens | None = None
-    """Evaluate each arm also at every multiple of this many training tokens."""
+    """Also evaluate each arm at every multiple of this many training tokens; null: at the end."""
     backend: Literal["auto", "hf", "vllm"] = "auto"
-    """auto: vllm on a GPU where it serves the model, hf otherwise."""
+    """Engine of the evaluation. auto: vllm on a GPU if it serves the model, hf otherwise."""
     max_length: int | None = Field(None, ge=32)
-    """Tokens of a prompt with its answer; None: what the model allows."""
+    """Tokens of a prompt with its answer; null: as many as the model allows."""
     batch_size: int = Field(32, ge=1, json_schema_extra=RUNTIME)
-    """Of hf, per process."""
+    """hf: requests at once per process; lower it if memory is short."""
     processes: int = Field(1, ge=1, json_schema_extra=RUNTIME)
-    """Copies of the model that share the requests, each on its own GPUs."""
+    """Copies of the model that share the requests, each on separate GPUs."""
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=RUNTIME)
-    """GPUs of each copy (vllm)."""
+    """vllm: GPUs that share one copy of the model."""
     kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
-    """vllm on a CPU: VLLM_CPU_KVCACHE_SPACE."""
+    """vllm on a CPU: GiB of memory for the KV cache (VLLM_CPU_KVCACHE_SPACE)."""
     bootstrap: int = Field(10_000, ge=100)
-    """Resamples behind each confidence interval."""
+    """Bootstrap resamples behind each confidence interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Level of the confidence intervals."""
 
     @model_validator(mode="before")
     @classmethod
-    def _from_suite(cls, values: Any) -> Any:
+    def _from_suite(cls, values: object) -> object:
         if not isinstance(values, dict) or not isinstance(values.get("suite"), str):
             return values
         try:

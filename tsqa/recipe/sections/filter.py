@@ -1,6 +1,6 @@
 """The section `filter`: what a candidate must pass to enter the dataset.
 
-Promises: a filter that costs a model or runs code is off unless it is named; decontamination has
+Guarantees: a filter that costs a model or runs code is off unless it is named; decontamination has
 settings but no switch.
 """
 
@@ -15,84 +15,107 @@ from tsqa.recipe.sections.models import TeacherSection
 
 
 class SemanticSection(Section):
+    """Remove questions that mean the same in other words; needs the extra `semantic`."""
+
     model: str
-    """A sentence-transformers model: a folder or a hub id."""
+    """A sentence-transformers model: a folder or a hub ID."""
     threshold: float = Field(0.92, gt=0, le=1)
-    """Cosine similarity at which two questions are one."""
+    """Cosine similarity from which two questions are duplicates."""
 
 
 class DedupSection(Section):
+    """Of questions that are alike, keep one."""
+
     method: Literal["minhash", "exact"] = "minhash"
+    """minhash: also near duplicates. exact: only equal texts after normalization."""
     threshold: float = Field(0.8, gt=0, le=1)
-    """Jaccard similarity of word shingles at which two questions are one."""
+    """Jaccard similarity of word shingles from which two questions are duplicates (minhash)."""
     semantic: SemanticSection | None = None
+    """Compare the meaning of questions too; null: do not."""
 
 
 class DecontaminateSection(Section):
+    """Reject items that contain a document of `eval.tasks`. It cannot be turned off."""
+
     ngram: int = Field(13, ge=1)
-    """Words in a matching run; items shorter than this are matched whole."""
+    """Length in words of a shared run that counts as a match; shorter items are matched whole."""
     similarity: Share = 0.8
-    """Share of the evaluated item's words, in order, that a candidate may not reach."""
+    """Share of an evaluated item's words, in order, from which a candidate counts as a copy."""
 
 
 class TrivialitySection(Section):
-    """Reject what needs no skill: answered by all tries of a weak model, or without the context."""
+    """Reject items that need no skill: always answered by a weak model, or without the context."""
 
     teacher: TeacherSection | None = None
-    """The weak model; None: the teacher itself, asked without the context."""
+    """The weak model; null: the teacher of `generate`, asked without the context."""
     tries: int = Field(4, ge=1)
+    """Answers to sample; an item is trivial if all of them are right."""
     allow_failed: Share = 0.0
-    """Share of its requests that may end without an answer; their items are rejected."""
+    """Share of requests that may fail for good; their items are rejected."""
 
 
 class JudgeSection(Section):
     """A model grades each item by a rubric; every criterion must reach the score."""
 
     teacher: TeacherSection
+    """The model that grades."""
     prompt: str = "judge"
+    """The rubric: the name of a shipped prompt, or the path of a Jinja file."""
     min_score: int = Field(4, ge=1, le=5)
+    """Lowest grade that passes, from 1 to 5."""
     allow_failed: Share = 0.0
-    """Share of its requests that may end without an answer; their items are rejected."""
+    """Share of requests that may fail for good; their items are rejected."""
 
 
 class RewardSection(Section):
-    """A sequence-classification checkpoint scores question and answer."""
+    """A reward model (a sequence-classification checkpoint) scores question and answer."""
 
     model: str
-    """A folder or a hub id."""
+    """A model folder or a hub ID."""
     min_score: float
+    """Lowest score that passes, on the model's scale."""
     batch_size: int = Field(16, ge=1, json_schema_extra=RUNTIME)
+    """Items scored at once; lower it if memory is short."""
 
 
 class CodeSection(Section):
-    """Run the tests of code answers within the boundary that this machine offers, and bounded."""
+    """Run the tests of code answers in a sandbox, with limits on time and memory."""
 
     seconds: float = Field(5.0, gt=0)
+    """Time limit of a program, in seconds."""
     memory_mib: int = Field(512, ge=64)
-    """Of the program, and of its tests."""
+    """Memory limit of a program with its tests, in MiB."""
     unguarded: bool = Field(False, json_schema_extra=RUNTIME)
-    """Run programs also where this machine has no boundary for them."""
+    """Run programs even if this machine has no sandbox (`tsqa doctor` says); risky."""
 
 
 class FilterSection(Section):
+    """The filters, from cheap to expensive; the first that fails is an item's reason."""
+
     min_words: int = Field(1, ge=1)
+    """Fewest words of an item: question, context, answer and what enriches it."""
     max_words: int = Field(400, ge=1)
-    """Of the question, its context and the answer with all that it carries."""
+    """Most words of an item: question, context, answer and what enriches it."""
     languages: list[str] | None = None
-    """ISO 639-1 codes; None: not checked."""
+    """ISO 639-1 codes that pass; null: not checked."""
     agreement: float = Field(0.6, gt=0, le=1)
-    """Share of the votes that the winning answer needs."""
+    """Share of the votes that the winning answer needs; raise it for fewer wrong answers."""
     copy_similarity: float = Field(0.9, gt=0, le=1)
-    """Jaccard similarity of word shingles at which a question is a copy of its seed."""
+    """Jaccard similarity of word shingles from which a question is a copy of its seed."""
     triviality: TrivialitySection | None = None
+    """Reject items that need no skill; null: keep them. Costs further requests."""
     judge: JudgeSection | None = None
+    """Have a model grade each item; null: no grades. Costs further requests."""
     reward: RewardSection | None = None
+    """Score each item with a reward model; null: no scores."""
     code: CodeSection | None = None
-    """None: answers of kind `code` are rejected, since nothing verified them."""
+    """Run the tests of code answers; null: reject them, because nothing verified them."""
     renderings: list[str] = Field(["qa"], min_length=1)
-    """Shipped or own document templates; each item takes one, by its id."""
+    """Document templates, shipped or Jinja files; each item gets one of them, by its ID."""
     dedup: DedupSection = DedupSection()
+    """Removal of duplicates."""
     decontaminate: DecontaminateSection = DecontaminateSection()
+    """Removal of what resembles an evaluated document."""
 
     @model_validator(mode="after")
     def _words_fit(self) -> Self:

@@ -1,6 +1,6 @@
 """The section `generate`: who writes the new questions and answers, from which prompts.
 
-Promises: every field decides the data, except those of a teacher that are `RUNTIME`.
+Guarantees: every field decides the data, except those of a teacher that are `RUNTIME`.
 """
 
 from __future__ import annotations
@@ -16,34 +16,45 @@ Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
 
 
 class PromptsSection(Section):
-    """Names of the shipped prompt sets, or paths: a folder of Jinja files, or one for all kinds."""
+    """Prompts: the name of a shipped set, a folder of Jinja files, or one file for all kinds."""
 
     question: str = "similar"
+    """How a new question is asked for. similar: with instructions; plain: for base models."""
     answer: str = "enrich"
+    """How an answer is asked for. enrich: with its reasoning and more; plain: the answer alone."""
 
 
 class CascadeSection(Section):
     """A stronger teacher answers again where the votes of the first disagree."""
 
     teacher: TeacherSection
+    """The stronger teacher."""
     agreement: float = Field(0.6, gt=0, le=1)
-    """Candidates whose winning answer has a smaller share of the votes are answered again."""
+    """Answer again where the winning answer has a smaller share of the votes than this."""
 
 
 class GenerateSection(Section):
-    """Seed -> new questions -> k enriched answers each."""
+    """Each seed becomes new questions, and each question gets several enriched answers."""
 
     teacher: TeacherSection
+    """The model that writes questions and answers."""
     cascade: CascadeSection | None = None
+    """A stronger teacher for the questions on which the votes disagree; null: none."""
     per_seed: int = Field(4, ge=1)
+    """Questions to ask for per seed; the dataset and its cost grow in proportion."""
     shots: int = Field(2, ge=1)
-    """Seeds of the same task shown in a prompt."""
+    """Seeds of the same task shown as examples in a prompt."""
     votes: int = Field(5, ge=1)
+    """Answers sampled per question; `filter.agreement` needs several to tell right from wrong."""
     enrichment: list[Enrichment] = ["reasoning", "knowledge", "context", "distractors"]
-    """What an answer carries beside itself; an empty list is the answer alone."""
+    """What to write with an answer; an empty list: the answer alone."""
     question: SamplingSection = SamplingSection(temperature=1.0)
+    """Sampling of questions."""
     answer: SamplingSection = SamplingSection(temperature=0.8, max_tokens=1024)
+    """Sampling of answers."""
     prompts: PromptsSection = PromptsSection()
+    """Which prompts are used."""
     allow_failed: Share = 0.0
-    """Share of a teacher's requests that may end without an answer; it is on the card."""
+    """Share of requests that may fail for good; beyond it the stage stops. Shown on the card."""
     seed: Seed = 0
+    """Random seed of the examples shown and of the sampling."""

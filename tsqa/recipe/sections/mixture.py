@@ -1,6 +1,6 @@
 """The section `mixture`: the sources of the stream and their ratios, phase by phase.
 
-Promises: a source has exactly one origin; the ratios of a phase sum to 1 in whole basis points;
+Guarantees: a source has exactly one origin; the ratios of a phase sum to 1 in whole basis points;
 ratios and subsets name sources that exist.
 """
 
@@ -19,35 +19,40 @@ _DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".txt", ".md")
 
 
 class SourceSection(Section):
-    """One source of the mixture: files, a Hugging Face dataset, or an earlier stage's dataset."""
+    """One source: files, a Hugging Face dataset, the generated dataset, or part of a source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     path: str | None = None
     """A file or a folder of JSONL(.gz, .zst), parquet or text (.txt, .md), a dataset that
-    `datasets` saved to disk, or a hub id, which is streamed."""
+    `datasets` saved to disk, or a hub ID, which is streamed."""
     stage: Literal["filter"] | None = Field(None, alias="from")
+    """filter: the dataset that this recipe generates."""
     subset: str | None = None
-    """Of a hub dataset, as are `split` and `revision`; the revision must be given."""
+    """Subset (configuration) of a hub dataset."""
     split: str = "train"
+    """Split of a hub dataset."""
     revision: str | None = None
+    """Commit of a hub dataset; required for one."""
     text_field: str = "text"
+    """Field of a record that holds its text."""
     on_bad: Literal["refuse", "skip"] = "refuse"
-    """A record that is not JSON, or has no text in its text_field: refuse the source, or skip the
-    record, counted and listed in `<source>.dropped.jsonl`."""
+    """What to do with a record that is not JSON or has no text: refuse the source, or skip the
+    record and list it in `<source>.dropped.jsonl`."""
     packing: Literal["split", "whole"] = "split"
-    """split: documents one after the other, cut where a row ends. whole: each row holds whole
-    documents, best fit first; one that is longer than a row is dropped."""
+    """split: join documents and cut at the end of each row. whole: fill each row with whole
+    documents, best fit first, and drop those longer than a row."""
     permute: Literal["answers"] | None = None
-    """Of `from: filter`: each item takes the answer, with all that it carries, of another item of
-    the same task and kind: the shape stays, what it teaches does not."""
+    """For `from: filter`: exchange the answers among items of the same task and kind. A control
+    that keeps the format and teaches nothing true."""
     subset_of: str | None = None
-    """Rows of another source of this mixture: a seeded choice of as many as `size_of` holds."""
+    """Draw the rows at random from this source of the mixture, as many as `size_of` has."""
     size_of: str | None = None
-    """The source whose number of rows counts, so that both repeat equally often."""
+    """The source whose number of rows to draw, so that both repeat equally often."""
     answer_marker: str | None = None
-    """Only what follows the first of these in a document bears a loss, such as "Answer:"."""
+    """Train only on what comes after the first occurrence of this text in a document, such as
+    "Answer:"; null: on whole documents."""
     max_repetition: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
-    """Epochs over this source beyond which training is refused; None: the mixture's."""
+    """Refuse to train for more epochs than this over the source; null: as for the mixture."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -67,7 +72,9 @@ class PhaseSection(Section):
     """A stretch of the stream at fixed ratios (rows are fixed-length, so row = token ratio)."""
 
     tokens: Tokens
+    """Length of the phase in tokens, such as 100B."""
     ratios: dict[str, Share]
+    """Source -> its share of the tokens, in steps of 0.0001; the shares sum to 1."""
 
     @model_validator(mode="after")
     def _ratios(self) -> Self:
@@ -82,14 +89,19 @@ class PhaseSection(Section):
 
 
 class MixtureSection(Section):
+    """The training stream. The key `mixture.<source>` sets the ratio of a source in all phases
+    and scales the others; it is for overrides and ablations."""
+
     sources: dict[SourceName, SourceSection] = Field(min_length=1)
+    """Name -> where its documents come from."""
     phases: list[PhaseSection] = Field(min_length=1)
+    """Stretches of the stream in order, each at fixed ratios."""
     max_repetition: float = Field(4.0, gt=0)
-    """Epochs over a source beyond which training is refused."""
+    """Refuse to train for more epochs than this over a source."""
     decontaminate: bool = True
-    """Leave out the documents of every source that hold an evaluated one (`eval.tasks`)."""
+    """Leave out documents that contain one of `eval.tasks`, in every source."""
     tokenize_processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
-    """None: one for each core."""
+    """Processes that tokenize; null: one per core."""
 
     @property
     def tokens(self) -> int:
@@ -98,15 +110,15 @@ class MixtureSection(Section):
 
     @property
     def tokenized(self) -> dict[str, SourceSection]:
-        """The sources that hold rows of their own."""
+        """The sources that are tokenized: all but those drawn from another."""
         return {name: source for name, source in self.sources.items() if not source.subset_of}
 
     @model_validator(mode="after")
     def _ratios_have_keys(self) -> Self:
         for name in self.sources.keys() & MixtureSection.model_fields.keys():
             raise ValueError(
-                f"sources.{name}: `mixture.{name}` is a key of its own, and would be the key of "
-                "this source's ratio; choose another name"
+                f"sources.{name}: `mixture.{name}` would be the key of this source's ratio, but "
+                "is a key already; choose another name"
             )
         return self
 

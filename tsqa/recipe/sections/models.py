@@ -1,6 +1,6 @@
 """Models: the section `model`, its `tokenizer`, and a model that answers as a teacher.
 
-Promises: a model and a tokenizer have exactly one origin each; a teacher asks of its engine only
+Guarantees: a model and a tokenizer have exactly one origin each; a teacher asks of its engine only
 what it can do.
 """
 
@@ -31,7 +31,7 @@ _TEMPLATE_FIELDS = {
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
 
 
-def _keys_of(value: Any) -> Iterator[str]:
+def _keys_of(value: object) -> Iterator[str]:
     """The keys of plain JSON, at any depth."""
     if isinstance(value, dict):
         yield from map(str, value)
@@ -41,14 +41,16 @@ def _keys_of(value: Any) -> Iterator[str]:
 
 
 class ModelSection(Section):
-    """A model: `path` (folder or hub id), `recipe` (trained on demand), or `config` (scratch)."""
+    """A model: `path` (folder or hub ID), `recipe` (trained on demand), or `config` (scratch)."""
 
     path: str | None = None
+    """A model folder or a hub ID."""
     recipe: str | None = None
-    """A recipe whose trained model is used; built first where it is not yet built."""
+    """Path of a recipe, relative to this file: its model is trained first if it does not exist."""
     config: dict[str, Any] | None = None
     """A transformers config with `model_type`, for a model from scratch."""
     trust_remote_code: bool = False
+    """Run the Python code that comes with the model; only for models that you trust."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -61,12 +63,14 @@ class ModelSection(Section):
 
 
 class TokenizerSection(Section):
-    """`path` of a tokenizer, or byte-level BPE trained on text files. None: the model's own."""
+    """A tokenizer: `path`, or byte-level BPE trained on text files. Null: the model's tokenizer."""
 
     path: str | None = None
+    """A tokenizer folder or a hub ID."""
     train_on: list[str] = []
-    """Files or folders, as of a source, with a `text` field."""
+    """Files or folders with a `text` field, to train a tokenizer on; for models from scratch."""
     vocab_size: int = Field(1024, ge=257)
+    """Tokens in the trained vocabulary."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -76,24 +80,30 @@ class TokenizerSection(Section):
 
 
 class SamplingSection(Section):
+    """How the teacher samples a reply."""
+
     temperature: float = Field(1.0, ge=0)
+    """Sampling temperature; 0 always takes the likeliest token, so that all votes are equal."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Sample from the likeliest tokens that together have this probability."""
     max_tokens: int = Field(256, ge=1)
+    """Tokens of a reply; raise it if replies are cut off."""
 
 
 class RequestSection(Section):
-    """How a request is put, where a model or an endpoint does not take the usual form."""
+    """The form of a request, for models and endpoints that refuse the usual one."""
 
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """openai: the field of the body that holds `max_tokens`; reasoning models want the other."""
+    """openai: name of the field with the token limit; reasoning models need the second."""
     omit: list[Literal["temperature", "top_p", "seed", "stop"]] = []
-    """openai: fields that are not sent, where the model refuses them."""
+    """openai: fields not to send, because the model refuses them."""
     system: Literal["auto", "send", "merge"] = "auto"
-    """merge: the system turn begins the user's. auto: where the template or endpoint refuses it."""
+    """merge: put the system message at the start of the user message. auto: merge where the chat
+    template or endpoint refuses a system message."""
     chat_template_kwargs: dict[str, Any] = {}
-    """Variables of the chat template, such as {enable_thinking: false}."""
+    """Variables for the chat template, such as {enable_thinking: false}."""
     extra_body: dict[str, Any] = {}
-    """openai: further fields of the body, such as {reasoning_effort: low}."""
+    """openai: more fields of the request body, such as {reasoning_effort: low}."""
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
@@ -120,40 +130,51 @@ class TeacherSection(Section):
     """A model that writes or judges: vLLM in its own process, or an OpenAI-compatible endpoint."""
 
     engine: Literal["vllm", "openai"] = "vllm"
+    """vllm: load the model here. openai: ask a server at `urls`."""
     model: ModelSection
-    """openai: `path` is the model's name at the endpoint."""
+    """The model. openai: `path` is its name at the endpoint."""
     form: Literal["auto", "chat", "completion"] = "auto"
-    """auto: chat where the model has a chat template, few-shot completion otherwise."""
+    """auto: chat if the model has a chat template, few-shot completion otherwise."""
     structured: bool = False
-    """Guide decoding by the prompt's JSON schema (chat form only)."""
+    """Force replies into the prompt's JSON schema; chat form only. For a teacher whose replies
+    often cannot be parsed."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
+    """vllm: number format of the weights; auto: as the model was saved."""
     max_model_len: int = Field(4096, ge=32)
+    """Tokens of a prompt with its reply; longer prompts are rejected. Raise it for long texts."""
     max_num_seqs: int = Field(256, ge=1)
-    """Requests served at once, per replica or endpoint."""
+    """Requests served at once, per replica or endpoint; lower it if memory is short."""
     replicas: int = Field(1, ge=1, json_schema_extra=RUNTIME)
-    """vllm: engines side by side, each on its own GPUs."""
+    """vllm: copies of the model, each on separate GPUs."""
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=RUNTIME)
+    """vllm: GPUs that share one copy of the model; raise it if the model does not fit on one."""
     kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
-    """CPU only: VLLM_CPU_KVCACHE_SPACE."""
+    """vllm on a CPU: GiB of memory for the KV cache (VLLM_CPU_KVCACHE_SPACE)."""
     urls: list[str] = Field([], json_schema_extra=RUNTIME)
-    """openai: base URLs, such as http://localhost:8000/v1; several are replicas."""
+    """openai: base URLs, such as [http://localhost:8000/v1]; requests are spread over several."""
     api_key_env: str = Field("OPENAI_API_KEY", json_schema_extra=RUNTIME)
-    """openai: the environment variable that holds the key; unset means no key."""
+    """openai: name of the environment variable with the API key; if it is unset, no key is sent."""
     request: RequestSection = RequestSection()
+    """The form of a request."""
     requests_per_minute: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    """openai: most requests a minute over all URLs, as the provider allows; null: no limit."""
     timeout_seconds: float = Field(600.0, gt=0, json_schema_extra=RUNTIME)
+    """openai: seconds to wait for a reply."""
     retries: int = Field(6, ge=0, json_schema_extra=RUNTIME)
-    """openai: tries after the first on 429, 5xx, timeouts and unreadable answers."""
+    """openai: further tries after a 429, a 5xx, a timeout or an unreadable answer."""
     outage_minutes: float = Field(15.0, ge=0, json_schema_extra=RUNTIME)
-    """openai: 429, 502, 503, 504 and lost connections are tried again for so long at least."""
+    """openai: keep trying for at least this many minutes after a 429, 502, 503, 504 or a lost
+    connection."""
     dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
-    """Per replica or endpoint."""
+    """Price of one replica or endpoint, for cost estimates."""
     dollars_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    """Price of input tokens, for cost estimates."""
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    """Price of output tokens, for cost estimates."""
 
     @field_validator("urls", mode="before")
     @classmethod
-    def _urls_are_urls(cls, urls: Any) -> Any:
+    def _urls_are_urls(cls, urls: object) -> object:
         given = urls if isinstance(urls, list) else [urls]
         for url in filter(lambda each: isinstance(each, str), given):
             secrets.register_url(url)

@@ -1,6 +1,6 @@
 """The sections `data` and `seeds`: the training splits that everything starts from.
 
-Promises: seeds come from somewhere, and no own dataset takes the name of another source.
+Guarantees: seeds come from somewhere, and no own dataset takes the name of another source.
 """
 
 from __future__ import annotations
@@ -16,79 +16,109 @@ AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boo
 
 
 class DataSection(Section):
-    """Data that the harness builds itself, reachable as `{data}/...` in every path below."""
+    """Data that the harness builds itself; the paths of other sections find it as `{data}/...`."""
 
     builder: Literal["miniature"]
+    """miniature: six families of tiny tasks, text that teaches them, and text for the teacher."""
     seed: Seed = 0
+    """Random seed of the documents."""
     train_per_family: int = Field(300, ge=4)
-    """Training documents per task family: the seeds."""
+    """Training documents per task family, which can become seeds."""
     test_per_family: int = Field(100, ge=4)
     """Test documents per task family, disjoint from the training split."""
     teacher_documents: int = Field(20_000, ge=0)
-    """Few-shot documents for the teacher's own training; none holds a test question."""
+    """Few-shot documents to train the teacher on; none contains a test question."""
 
 
 class ColumnsSection(Section):
-    """Column of an own dataset -> field of a seed; a dotted name reaches into nested records."""
+    """Which column of your dataset holds what; a dotted name reaches into nested records."""
 
     question: str
+    """Column of the question."""
     answer: str
+    """Column of the right answer: its text, or which of the choices it is."""
     choices: str | list[str] | None = None
-    """A column that holds them all (a list, also as JSON or Python in a CSV), or one for each."""
+    """One column with the list of choices (in a CSV as JSON or Python), or one column for each."""
     context: str | None = None
+    """Column of the passage that the question is about."""
     explanation: str | None = None
+    """Column of the reasoning behind the answer, shown to the teacher."""
     subject: str | None = None
+    """Column of the subject, such as anatomy."""
     tests: str | None = None
-    """Code that fails unless the answer is right; for answers of kind `code`."""
+    """Column of code that fails unless the answer is right; for answers of kind `code`."""
     id: str | None = None
+    """Column of the document's ID; null: its row number."""
 
 
 class DatasetSection(Section):
-    """Seeds from an own dataset: a hub id, or local JSONL(.gz), JSON, parquet or CSV."""
+    """Seeds from a dataset of your own: a hub ID, or local JSONL(.gz), JSON, parquet or CSV."""
 
     name: PlainName
-    """The task name of its seeds."""
+    """Name of its seeds' task."""
     path: str
-    """A file, a folder of files of one format, or a hub id."""
+    """A file, a folder of files in one format, or a hub ID."""
     subset: str | None = None
+    """Subset (configuration) of a hub dataset."""
     split: str = "train"
+    """Split of a hub dataset."""
     revision: str | None = None
+    """Branch, tag or commit of a hub dataset; give a commit for a result that can be repeated."""
     columns: ColumnsSection
+    """Which column holds what."""
     answer: Literal["auto", "index", "letter", "text"] = "auto"
-    """What the answer column holds where there are choices: the option's text, its letter or label
-    (A, B, C, or a number from 1), or an index from 0. auto: whatever it can be in one way only."""
+    """What the answer column holds if there are choices: the text of a choice, its letter or label
+    (A, B, C, or a number from 1), or its index from 0. auto: the only one that fits; refused if
+    several fit."""
     kind: AnswerKind | None = None
-    """None: told from each document."""
+    """Kind of the answers; null: detected for each document."""
     capability: str | None = None
+    """Capability that the seeds count as in `budget`, such as math; null: from the taxonomy."""
     language: str = "en"
+    """ISO 639-1 code of the questions."""
     licence: str | None = None
+    """Licence of the data, recorded on the dataset card."""
 
 
 class BudgetSection(Section):
-    """How many seeds each capability and task gives."""
+    """How many seeds each capability and each task gives."""
 
     total: int = Field(ge=1)
+    """Number of seeds in all, such as 10K."""
     temperature: float = Field(1.0, gt=0)
-    """A pool of n documents weighs n ** (1 / temperature): 1 is proportional, large is equal."""
+    """Evens out large and small tasks: a task of n documents gets a weight of
+    n ** (1 / temperature). 1 is proportional to size; raise it to give small tasks more."""
     capabilities: dict[str, Share] = {}
-    """Share of the total per capability; those not named share the rest by their weights."""
+    """Share of the total for a capability, such as {math: 0.3}; the others share the rest."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        total = sum(self.capabilities.values())
+        if total > 1 + 1e-9:
+            raise ValueError(f"capabilities sum to {total:g}; lower them to 1 in all, or less")
+        return self
 
 
 class SeedsSection(Section):
-    """Training splits of lm-eval tasks and of own datasets, normalised to Seed records."""
+    """Training splits of lm-eval tasks, and datasets of your own."""
 
     tasks: list[TaskName] = []
+    """lm-eval tasks whose training split gives seeds; `tsqa seeds list` lists them."""
     include: str | None = None
-    """Folder of lm-eval task YAMLs; None means lm-eval's own tasks."""
+    """Folder of further lm-eval task YAMLs."""
     datasets: list[DatasetSection] = []
+    """Datasets of your own to seed from."""
     taxonomy: str | None = None
     """YAML that maps tasks to capabilities; its entries win over the shipped ones."""
     max_per_task: int = Field(1000, ge=1)
+    """Most seeds of one task or dataset, also with a `budget`."""
     budget: BudgetSection | None = None
+    """Total number of seeds and how tasks share it; null: all up to `max_per_task` of each."""
     allow_leaks: list[str] = []
-    """Tasks to seed from although they share documents with an evaluated split. Recorded in
-    every artifact downstream."""
+    """Tasks to seed from although they share documents with an evaluated split; every later
+    artifact records them."""
     seed: Seed = 0
+    """Random seed of the choice of documents."""
 
     @model_validator(mode="after")
     def _some_source(self) -> Self:

@@ -1,6 +1,6 @@
 """The section `train`: batches, optimizer, schedule, precision, and how a run is kept safe.
 
-Promises: every global batch is whole rows that split evenly over processes and micro-batches;
+Guarantees: every global batch is whole rows that split evenly over processes and micro-batches;
 precision, offload and ZeRO stage fit each other.
 """
 
@@ -19,12 +19,17 @@ class ScheduleSection(Section):
     """Warmup, a plateau, then decay; shares of the token budget, in closed form."""
 
     kind: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
+    """wsd: warmup, constant rate, linear decay. The others decay from the end of the warmup on,
+    or never."""
     warmup: Share = 0.01
+    """Share of the tokens over which the learning rate rises to `lr`."""
     start_lr_ratio: Share = 0.0
-    """Where the warmup begins: for a continued run, what its own decay had left of the rate."""
+    """Learning rate at the first step, as a share of `lr`; for a model whose earlier training
+    ended at a rate above 0."""
     decay: Share = 0.2
-    """wsd only: the last share of the tokens, over which the rate falls linearly."""
+    """wsd only: share of the tokens at the end over which the rate falls linearly."""
     min_lr_ratio: Share = 0.0
+    """Learning rate at the end, as a share of `lr`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -39,69 +44,88 @@ class RampSection(Section):
     until: Share
     """Share of the token budget up to which this batch is used."""
     global_batch_tokens: Tokens
+    """Tokens per optimizer step until then; divides `train.global_batch_tokens`."""
 
 
 class RouterSection(Section):
     """How a mixture-of-experts model keeps its experts equally busy."""
 
     bias_rate: float = Field(1e-3, ge=0)
-    """Step of the expert bias against each expert's load, after every optimizer step."""
+    """How far the bias of each expert moves against its load after an optimizer step."""
     loss: float = Field(1e-4, ge=0)
-    """Weight of the balancing loss of each sequence."""
+    """Weight of the load-balancing loss of each sequence."""
 
 
 class TrainSection(Section):
+    """The training run; every arm of an ablation has the same unless it varies a key."""
+
     sequence_length: int = Field(8192, ge=8)
+    """Tokens per row."""
     global_batch_tokens: Tokens
+    """Tokens per optimizer step over all processes; a multiple of `sequence_length`."""
     micro_batch_size: int = Field(1, ge=1)
-    """Rows per process and forward pass."""
+    """Rows per process and forward pass; raise it while memory allows, for speed."""
     lr: float = Field(gt=0)
+    """Peak learning rate of AdamW."""
     schedule: ScheduleSection = ScheduleSection()
+    """How the learning rate changes over the run."""
     batch_ramp: list[RampSection] = []
-    """Batches in order of `until`; after the last, `global_batch_tokens`."""
+    """Smaller batches at the start, in order of `until`; then `global_batch_tokens`."""
     weight_decay: float = Field(0.1, ge=0)
-    """Never applied to biases, norms and other one-dimensional parameters."""
+    """Weight decay of AdamW; never applied to biases, norms and other vectors."""
     decay_embeddings: bool = True
+    """Apply weight decay to the embeddings too."""
     betas: tuple[Beta, Beta] = (0.9, 0.95)
+    """Decay rates of the two moments of AdamW."""
     eps: float = Field(1e-8, gt=0)
+    """Epsilon of AdamW."""
     clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
     zero_stage: Literal[0, 1, 2, 3] = 1
+    """What ZeRO shards over processes: 1 optimizer states, 2 also gradients, 3 also parameters.
+    Raise it if the model does not fit."""
     offload: Literal["none", "optimizer", "parameters"] = "none"
-    """What ZeRO keeps in CPU memory: optimizer needs zero_stage 1, parameters (both) 3."""
+    """What ZeRO keeps in CPU memory: optimizer needs zero_stage 1 or more, parameters (which
+    includes the optimizer) needs 3."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 keeps fp32 master weights and adds up gradients in fp32."""
+    """bf16 keeps fp32 master weights and accumulates gradients in fp32."""
     attention: str | None = Field(None, json_schema_extra=RUNTIME)
-    """As transformers names it, such as flash_attention_2; None: its own choice."""
+    """Attention kernel as transformers names it, such as flash_attention_2; null: the default of
+    transformers."""
     fp32_parameters: list[str] = []
-    """Ends of names of parameters that a bf16 run computes in fp32, such as A_log, D, dt_bias."""
+    """Endings of parameter names that a bf16 run computes in fp32, such as A_log, D, dt_bias."""
     gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
     loss_chunk: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
-    """Tokens whose logits are held at once, such as 2048 where memory is short; None: all."""
+    """Compute the logits for this many tokens at a time, such as 2048 if memory is short; null:
+    for all at once."""
     z_loss: float = Field(0.0, ge=0)
-    """Weight of the squared log-partition of the output logits."""
+    """Weight of the z-loss (the squared log-partition of the output logits)."""
     router: RouterSection | None = None
-    """None: routers are trained as the model was written."""
+    """Balances the experts of a mixture-of-experts model; null: as the model does itself."""
     heldout_rows: int = Field(0, ge=0)
-    """Rows at the end of each source that are never trained on; their loss is logged."""
+    """Rows at the end of each source to keep out of training; their loss is logged."""
     processes: int = Field(1, ge=1, json_schema_extra=RUNTIME)
-    """Processes that `tsqa train` launches; under your own `accelerate launch` its count rules."""
+    """Processes to launch, one per GPU; ignored if you call `accelerate launch` yourself."""
     checkpoint_every: int = Field(500, ge=1, json_schema_extra=RUNTIME)
     """Optimizer steps between checkpoints."""
     checkpoint_minutes: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
-    """Save also when this long has passed since the last checkpoint."""
+    """Also save if this many minutes have passed since the last checkpoint; null: do not."""
     keep_checkpoints: int = Field(2, ge=1, json_schema_extra=RUNTIME)
-    """The newest ones; they are deleted when the run ends."""
+    """Number of the newest checkpoints to keep; the run deletes them when it ends."""
     keep_every: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
-    """Steps whose checkpoint is kept for good: every multiple of this."""
+    """Keep the checkpoints of every multiple of this step for good; null: none."""
     older_checkpoint: bool = Field(False, json_schema_extra=RUNTIME)
-    """Continue from an older checkpoint where the newest is damaged, instead of stopping."""
+    """Resume from an older checkpoint if the newest is damaged, instead of stopping."""
     max_loss_spike: float | None = Field(None, gt=1, json_schema_extra=RUNTIME)
-    """Stop when the loss of a step is this many times the recent mean."""
+    """Stop if the loss of a step is this many times the recent mean; null: never."""
     heldout_every: int = Field(100, ge=1, json_schema_extra=RUNTIME)
-    """Optimizer steps between measurements of the held-out loss; one more at the end."""
+    """Optimizer steps between measurements of the held-out loss; there is one more at the end."""
     peak_tflops: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
-    """Of one device, dense, in the training precision (H100 and H200: 989): MFU is against it."""
+    """Peak of one device in dense TFLOPS at the training precision (H100 and H200: 989), for the
+    MFU; null: no MFU."""
     log_every: int = Field(10, ge=1, json_schema_extra=RUNTIME)
+    """Optimizer steps between logged points."""
 
     @model_validator(mode="after")
     def _whole_rows(self) -> Self:

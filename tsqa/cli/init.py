@@ -1,0 +1,54 @@
+"""`tsqa init`: a copy of shipped recipes to start from.
+
+Guarantees: nothing is overwritten; a copy has every file that its recipes extend, and runs from the
+current folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from tsqa.errors import TsqaError
+from tsqa.shipped import RECIPES, SCHEMA
+
+SETS = {
+    "quickstart": "the whole experiment in miniature: 2 CPU cores, 9 minutes",
+    "smoke": "every stage as small as it gets, to check an installation: 2 minutes",
+    "dataset": "a dataset from nine benchmarks with a 30B teacher: 1 GPU, or an endpoint",
+    "local": "real benchmarks and books from a folder `benchmarks`, toy models: 4 minutes",
+    "ablations": "six experiments on the quickstart: ratio, votes, filters and others",
+}
+"""Folder of recipes -> its purpose."""
+_MAIN = {"ablations": "quickstart_ratio.yaml"}
+_EXTENDS = re.compile(r"^extends: \.\./(\w+)/", re.MULTILINE)
+
+
+def copy_recipes(name: str, target: Path) -> Path:
+    """Copy a folder of recipes, and those that it extends, into a new folder.
+
+    Returns:
+        The copy of its main recipe.
+
+    Raises:
+        TsqaError: There are no such recipes, or the target exists and is not an empty folder.
+    """
+    if name not in SETS:
+        raise TsqaError(f"no recipes `{name}`", f"choose one of {', '.join(SETS)}")
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise TsqaError(f"{target}: exists and is not empty", "choose a new folder")
+    for file in (SCHEMA, *_files(name)):
+        copy = target / file.relative_to(RECIPES)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        tasks = json.dumps(str(copy.parent / "tasks"))  # in quotes, which YAML reads alike
+        text = file.read_text(encoding="utf-8").replace(f"recipes/{name}/tasks", tasks)
+        copy.write_text(text, encoding="utf-8")
+    return target / name / _MAIN.get(name, "recipe.yaml")
+
+
+def _files(name: str) -> list[Path]:
+    files = sorted((RECIPES / name).rglob("*.yaml"))
+    extended = {found[1] for file in files for found in _EXTENDS.finditer(file.read_text())}
+    return files + [file for other in sorted(extended) for file in _files(other)]
