@@ -15,11 +15,12 @@ import numpy as np
 
 from eval.compare.conclusion import conclude
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import BASE, Evaluated
+from eval.compare.scores import Evaluated
 from eval.deltas import Comparison, Delta, DeltaTable, Gap, Row, TaskSetup
 from eval.statistics import crossed, stats
 from eval.statistics.paired import compare_models
 from tsqa.errors import DataError
+from tsqa.store.roles import BASE
 
 ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds"})
 """What `tsqa compare RUN... --allow` may let differ."""

@@ -26,25 +26,26 @@ from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl
 from tsqa.store.own_files import read_own_table
+from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 
 _STEP = "decontamination"
 _MARK = " of the evaluated "
 """Precedes the document in the reason for which a source's document was dropped."""
 
 
-def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, Contamination]:
+def contamination(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, Contamination]:
     """Task -> its status, touched documents, and per condition the score on the others.
 
-    `inputs` are those of the stage compare: `filter` and `tokens:...` say what was found. A
+    `inputs` are those of the stage compare: the stages that checked say what was found. A
     `score_clean` is a mean over training seeds; None where it is not known which documents are
     clean, or none is.
     """
     conditions: dict[str, list[Artifact]] = defaultdict(list)
-    if "base" in inputs:
-        conditions["base"].append(inputs["base"])
+    if BASE in inputs:
+        conditions[BASE].append(inputs[BASE])
     for name, arm in arms_of(recipe).items():
-        if f"arm:{name}" in inputs:
-            conditions[arm.condition].append(inputs[f"arm:{name}"])
+        if ArmRole(name) in inputs:
+            conditions[arm.condition].append(inputs[ArmRole(name)])
     scores = {name: [_read_scores(a) for a in several] for name, several in conditions.items()}
     checked, touched = _gather(inputs)
     summaries = [artifact.summary for artifact in inputs.values()]
@@ -71,15 +72,16 @@ def contamination(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, C
     return {task: report[task] for task in sorted(report)}
 
 
-def _gather(inputs: Mapping[str, Artifact]) -> tuple[list[str], dict[str, set[int]]]:
+def _gather(inputs: Mapping[Role, Artifact]) -> tuple[list[str], dict[str, set[int]]]:
     """What was checked, and task -> touched documents."""
     checked: dict[str, None] = {}
     touched: dict[str, set[int]] = defaultdict(set)
     for role, artifact in inputs.items():
-        if role.partition(":")[0] == "filter":
+        stage = role.stage if isinstance(role, CheckedRole) else role
+        if stage == "filter":
             checked["candidates"] = None
             found = _matches_of_filter(artifact)
-        elif role.startswith("tokens:") and artifact.manifest.config.get("decontaminate"):
+        elif stage == "tokenize" and artifact.manifest.config.get("decontaminate"):
             checked["sources"] = None
             found = _matches_of_sources(artifact)
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eval.compare.comparison import ALLOWABLE, compare
-from eval.compare.scores import BASE, Evaluated, read
+from eval.compare.scores import Evaluated, read
 from eval.compare.stage import read_deltas
 from eval.compare.wandb_folder import check_whole
 from eval.deltas import DeltaTable, Gap
@@ -22,6 +22,7 @@ from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
 from tsqa.store.own_files import Stages, read_own
+from tsqa.store.roles import BASE, ArmRole, parse_label, parse_role
 
 WANDB = "wandb:"
 _SEED = re.compile(r",seed=(-?\d+)$")
@@ -176,12 +177,15 @@ def _of_recipe(folder: Path) -> Iterator[Found]:
     store = Store(folder.parent / "artifacts")
     stages = _stages(folder)
     compared = store.find("compare", stages["compare"]) if "compare" in stages else None
-    roles = compared.manifest.inputs if compared else stages
-    own = {
-        role.removeprefix("arm:").removeprefix("evaluate:"): fingerprint
-        for role, fingerprint in roles.items()
-        if (role == BASE or role.startswith(("arm:", "evaluate:"))) and "@" not in role
-    }
+    own: dict[str, str] = {}
+    for text, fingerprint in (compared.manifest.inputs if compared else {}).items():
+        role = parse_role(text)
+        if role == BASE or isinstance(role, ArmRole):
+            own[role.arm if isinstance(role, ArmRole) else BASE] = fingerprint
+    for text, fingerprint in ({} if compared else stages).items():
+        label = parse_label(text)
+        if label.stage == "evaluate" and label.arm and label.point is None and not label.recipe:
+            own[label.arm] = fingerprint
     if not own:
         raise DataError(f"{folder}: its recipe has evaluated nothing", "tsqa eval RECIPE")
     for name, fingerprint in own.items():
@@ -281,8 +285,8 @@ def _label_of(store: Store, fingerprint: str) -> str:
     """What a recipe calls the artifact (the arm), else its fingerprint."""
     for stages in sorted(store.root.parent.glob("*/stages.json")):
         for label, value in _stages(stages.parent).items():
-            if value == fingerprint and ":" in label:
-                return label.partition(":")[2]
+            if value == fingerprint and (detail := parse_label(label).detail):
+                return detail
     return fingerprint
 
 

@@ -14,8 +14,6 @@ from eval.statistics.paired import Key, Scored
 from tsqa.store.artifact import Artifact
 from tsqa.store.own_files import damaged, read_own, read_own_table
 
-BASE = "base"
-
 
 @dataclass(frozen=True)
 class Evaluated:

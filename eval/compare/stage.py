@@ -7,7 +7,7 @@ from dataclasses import replace
 from eval.compare.comparison import compare
 from eval.compare.contamination import contamination
 from eval.compare.ratio_axis import ratio_axis
-from eval.compare.scores import BASE, read
+from eval.compare.scores import read
 from eval.compare.tables import write_csv
 from eval.deltas import DELTAS, DeltaTable, Gap
 from eval.harness.stage import expand_macros
@@ -16,20 +16,21 @@ from tsqa.recipe import arms_of, control_of, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
+from tsqa.store.roles import BASE, ArmRole
 from tsqa.store.stage import StageContext
 
 
 def run(context: StageContext) -> dict[str, object]:
-    """Write deltas.json and deltas.csv from the inputs `base` (optional) and `arm:<name>`."""
+    """Write deltas.json and deltas.csv from the evaluations of the base (optional) and the arms."""
     recipe = context.recipe
     section = needed(recipe.eval, "eval")
     arms, models = arms_of(recipe), []
     if BASE in context.inputs:
         models.append(read(BASE, context.inputs[BASE]))
-    missing = [name for name in arms if f"arm:{name}" not in context.inputs]
+    missing = [name for name in arms if ArmRole(name) not in context.inputs]
     for name, arm in arms.items():
         if name not in missing:
-            artifact = context.inputs[f"arm:{name}"]
+            artifact = context.inputs[ArmRole(name)]
             models.append(read(name, artifact, arm.condition, arm.seed))
     deltas = compare(
         models,

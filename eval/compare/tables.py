@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eval.compare.scores import BASE
 from eval.deltas import DeltaTable, Row
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
 from tsqa.recipe import Recipe
 from tsqa.store.jsonl import write_json
+from tsqa.store.roles import BASE
 
 STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
 _PUBLISHED = Path(__file__).parent / "published.yaml"

@@ -35,16 +35,16 @@ from tsqa.recipe import EvalSection, file_name, needed
 from tsqa.store.artifact import EXPORTED, Artifact, Store
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own, read_own_table
+from tsqa.store.roles import PointRole, format_role, trained_model
 from tsqa.store.stage import StageContext
 
 ENGINE_LOG = "engine.log"
-_CURVE_ROLE = "model@"
 
 
 def run(context: StageContext) -> dict[str, object]:
     """Score `inputs["model"]`, or else the recipe's own model, on every task of the recipe.
 
-    `model@N` is the model after N training tokens instead.
+    A `PointRole` is the model after so many training tokens.
     """
     section = needed(context.recipe.eval, "eval")
     checkpoint = find_checkpoint(context)
@@ -101,9 +101,10 @@ def expand_macros(
 
 def find_checkpoint(context: StageContext) -> str:
     """The folder (or hub id) to evaluate; a folder that is not a model is a CheckpointError."""
-    role = _trained_role(context)
+    role = trained_model(context.inputs)
     if role is not None:
-        folder = context.inputs[role].path / ("hf" + role.removeprefix("model").replace("@", "-"))
+        export = f"hf-{role.tokens}" if isinstance(role, PointRole) else "hf"
+        folder = context.inputs[role].path / export
     elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
@@ -125,15 +126,10 @@ def find_checkpoint(context: StageContext) -> str:
     return str(folder.resolve())
 
 
-def _trained_role(context: StageContext) -> str | None:
-    roles = [role for role in context.inputs if role == "model" or role.startswith(_CURVE_ROLE)]
-    return roles[0] if roles else None
-
-
 def _training(context: StageContext) -> Results:
     """What the training run says of the evaluated model: tokens seen and held-out losses."""
     nothing = Results(tasks={}, groups={}, backend="", macro=0.0)
-    role = _trained_role(context)
+    role = trained_model(context.inputs)
     if role is None:
         return nothing
     artifact = context.inputs[role]
@@ -207,7 +203,7 @@ def _read_part(parts: Path, name: str, backend: str) -> Part | None:
 
 def _known_parts(context: StageContext, names: Collection[str], backend: str) -> dict[str, Part]:
     """Of these tasks those that a finished evaluation of the same checkpoint holds."""
-    inputs = {role: artifact.fingerprint for role, artifact in context.inputs.items()}
+    inputs = {format_role(role): artifact.fingerprint for role, artifact in context.inputs.items()}
     found: dict[str, Part] = {}
     stage = context.out.parent
     store = Store(stage.parent)

@@ -36,9 +36,10 @@ from tsqa.recipe import (
     TeacherSection,
 )
 from tsqa.tasks import toy as miniature
+from tsqa.tasks import toy_families
 from tsqa.teachers import Completion, Request
 
-STAGES = ("seeds", "generate", "filter")
+STAGES = ("benchmarks", "seeds", "generate", "filter")
 _WORDS = [f"{a}{b}" for a in "bcdfglmnprst" for b in ("ale", "ind", "ost", "urn", "elt", "amp")]
 
 
@@ -89,7 +90,7 @@ def run_stage(stage: str, folder: Path, count: int, pipe: Any) -> None:
     teacher = TeacherSection(
         engine="openai", model=ModelSection(path="dummy"), urls=["http://unused"], form="completion"
     )
-    tasks = [f"mini_{name}" for name in miniature.FAMILIES]
+    tasks = [f"mini_{name}" for name in toy_families.FAMILIES]
     context = make_context(
         folder / stage,
         {name: artifact(folder / name) for name in ("data", *STAGES)},
@@ -112,12 +113,16 @@ def run_stage(stage: str, folder: Path, count: int, pipe: Any) -> None:
 
 
 def _function(stage: str) -> Any:
+    if stage == "benchmarks":
+        from tsqa.seeds import benchmarks
+
+        return benchmarks.run
     if stage == "seeds":
-        from tsqa import seeds
+        from tsqa.seeds import stage as seeds
 
         return seeds.run
     if stage == "filter":
-        from tsqa import filters
+        from tsqa.filters import stage as filters
 
         return filters.run
     from tsqa.generate import stage as generate

@@ -36,11 +36,13 @@ FAMILIES = ("day", "month", "opposite", "sequence", "unit", "young")
 FILES: dict[str, tuple[str, ...]] = {
     "data": (
         "docs.jsonl",
+        "oracle.json",
         "teacher.jsonl",
         *(f"tasks/mini_{name}.yaml" for name in FAMILIES),
         *(f"tasks/data/mini_{name}.{s}.jsonl" for name in FAMILIES for s in ("test", "train")),
     ),
-    "seeds": ("seeds.jsonl", "rejected_seeds.jsonl"),
+    "benchmarks": ("documents.jsonl",),
+    "seeds": ("seeds.jsonl", "rejected_seeds.jsonl", "training_keys.jsonl"),
     "generate": ("candidates.jsonl", "teacher-completions.jsonl"),
     "filter": (
         "dataset/README.md", "dataset/data/train-00000.parquet", "rejected/part-00000.parquet"
@@ -245,8 +247,8 @@ READERS: dict[str, tuple[str, ...]] = {
     "show": ("filter", "generate", "seeds"),
     "compare": ("evaluate",),
     "run --dry-run": ("data", "tokenize"),
-    "filter": ("generate", "seeds"),
-    "tokenize": ("filter", "data"),
+    "filter": ("benchmarks", "generate", "seeds"),
+    "tokenize": ("benchmarks", "filter", "data"),
 }
 """Command -> the stages whose files it reads."""
 

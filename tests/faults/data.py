@@ -20,10 +20,10 @@ from tests.faults.table import End, Try
 from tests.support.generation import make_context
 from tests.support.token_context import token_context
 from train.data import tokenize
-from tsqa import seeds
 from tsqa.errors import TsqaError
 from tsqa.prompts import load_prompts
 from tsqa.recipe import DatasetSection, EvalSection, SeedsSection
+from tsqa.seeds import stage as seeds
 from tsqa.store.jsonl import read_jsonl
 
 OPTIONS = ["iron", "wood", "salt"]

@@ -52,7 +52,7 @@ _SECONDS = 90.0
 _LOADED = (
     *(
         "tsqa.pipeline.run",
-        "tsqa.seeds",
+        "tsqa.seeds.stage",
         "train.data.tokenize",
         "tsqa.store.tracking",
         "eval.harness.metrics",

@@ -22,10 +22,11 @@ from tsqa.recipe import (
     TeacherSection,
 )
 from tsqa.records.seed import Seed
+from tsqa.seeds import benchmarks
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
-from tsqa.tasks.toy import FAMILIES
+from tsqa.tasks.toy_families import FAMILIES
 from tsqa.teachers import Completion, Request
 
 TASKS = [f"mini_{name}" for name in FAMILIES]
@@ -37,6 +38,14 @@ def make_context(out: Path, inputs: dict[str, Artifact], **sections: Any) -> Sta
     recipe: Any = SimpleNamespace(name="test", **{name: sections.get(name) for name in names})
     out.mkdir(parents=True, exist_ok=True)
     return StageContext(recipe, inputs, out, Tracker.silent())
+
+
+def with_benchmarks(
+    folder: Path, inputs: dict[str, Artifact], section: EvalSection
+) -> dict[str, Artifact]:
+    """The inputs with the evaluated documents, which are rendered into a folder."""
+    benchmarks.run(make_context(folder, inputs, eval=section))
+    return inputs | {"benchmarks": artifact(folder)}
 
 
 def artifact(path: Path) -> Artifact:

@@ -40,10 +40,10 @@ from tsqa.console import progress_bar
 from tsqa.dataset.answer_shuffle import write_permuted
 from tsqa.dataset.files import CURATED
 from tsqa.decontaminate.index import EvaluatedIndex
-from tsqa.decontaminate.load import load_evaluated
 from tsqa.errors import DataError, EngineError
 from tsqa.hub.model_folder import vocabulary_size
 from tsqa.recipe import MixtureSection, SourceSection, needed, stream_check
+from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.jsonl import read_jsonl, write_json
 from tsqa.store.own_files import read_own
 from tsqa.store.process import die_with_parent
@@ -113,7 +113,7 @@ def _evaluated_check(context: StageContext) -> Check | None:
     section = stream_check(context.recipe)
     if section is None:
         return None
-    return EvaluatedCheck(EvaluatedIndex(load_evaluated(context), section))
+    return EvaluatedCheck(EvaluatedIndex(read_evaluated(context), section))
 
 
 def _shards_of(context: StageContext, name: str, section: SourceSection) -> list[Shard]:

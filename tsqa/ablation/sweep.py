@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import yaml
 
-from tsqa.ablation.run import ArmWork, arm_works
+from tsqa.ablation.plan import ArmWork, arm_works
 from tsqa.errors import RecipeError
-from tsqa.pipeline.graph import Node, upstream_of
+from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
 from tsqa.store.artifact import LOCK_SECONDS
@@ -36,7 +36,7 @@ def write_sweep(recipe: Recipe, origin: Path, out: Path) -> None:
     section = needed(recipe.ablation, "ablation")
     values = [value for axis in section.axes.values() for value in axis]
     if section.arms or section.controls or any(isinstance(v, (list, dict)) for v in values):
-        parameters: dict[str, Any] = {
+        parameters: dict[str, object] = {
             CONDITION: {"values": list(dict.fromkeys(arm.condition for arm in arms))}
         }
     else:
@@ -57,7 +57,7 @@ def write_sweep(recipe: Recipe, origin: Path, out: Path) -> None:
     out.write_text(yaml.safe_dump(sweep, sort_keys=False), encoding="utf-8")
 
 
-def run_sweep_arm(origin: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def run_sweep_arm(origin: Path, overrides: Sequence[str]) -> dict[str, object]:
     """Build the arm that the overrides name, log it to the agent's run; return what was logged."""
     plain = load_recipe(origin)
     needed(plain.ablation, "ablation")
@@ -73,7 +73,7 @@ def run_sweep_arm(origin: Path, overrides: Sequence[str]) -> dict[str, Any]:
     arm = find_arm(pipeline.recipe, chosen)
     with _without_agent():
         error: Exception | None = None
-        logged: dict[str, Any] = {}
+        logged: dict[str, object] = {}
         try:
             logged = _build_and_compare(pipeline, arm)
         except Exception as problem:  # noqa: BLE001 - the run must say that it failed
@@ -84,7 +84,7 @@ def run_sweep_arm(origin: Path, overrides: Sequence[str]) -> dict[str, Any]:
     return logged
 
 
-def find_arm(recipe: Recipe, chosen: Mapping[str, Any]) -> Arm:
+def find_arm(recipe: Recipe, chosen: Mapping[str, object]) -> Arm:
     """The arm with these values of its condition and seed; RecipeError unless it is one."""
     found = [
         arm
@@ -103,7 +103,7 @@ def find_arm(recipe: Recipe, chosen: Mapping[str, Any]) -> Arm:
     return found[0]
 
 
-def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
+def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, object]:
     from eval.compare.comparison import compare
     from eval.compare.scores import read
     from eval.results import RESULTS, Results
@@ -124,7 +124,7 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
     assert artifact is not None
     results = read_own(artifact.path / RESULTS, Results)
     scores = {f"score/{task}": result.score for task, result in results.tasks.items()}
-    logged: dict[str, float | str] = {"macro": results.macro, **scores}
+    logged: dict[str, object] = {"macro": results.macro, **scores}
     if arm.condition == control:
         return logged
     models = [
@@ -149,7 +149,7 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, Any]:
 
 def _build(pipeline: Pipeline, work: ArmWork) -> Node:
     """Build all that an arm is made from; its last evaluation."""
-    evaluation = [n for n in work.own if n.stage == "evaluate" and n.arm == work.arm.name]
+    evaluation = [node for node in work.own if node.stage == "evaluate" and node.point is None]
     if not evaluation:
         raise RecipeError("a sweep needs scores, and the recipe has no `eval`", "add the section")
     upstream = upstream_of(evaluation[-1])
@@ -170,7 +170,7 @@ def _without_agent() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _log_to_agent(recipe: Recipe, arm: Arm, logged: Mapping[str, Any], failed: bool) -> None:
+def _log_to_agent(recipe: Recipe, arm: Arm, logged: Mapping[str, object], failed: bool) -> None:
     mode = resolve_mode(recipe.tracking.mode)
     if mode == "disabled":
         return

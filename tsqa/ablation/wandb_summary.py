@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import control_of
@@ -64,7 +64,7 @@ def log_ablation(
     tracker.finish(failed=bool(failed))
 
 
-def result_rows(deltas: DeltaTable) -> Iterator[list[str | int | float | None]]:
+def result_rows(deltas: DeltaTable) -> Iterator[list[object]]:
     """Condition, seed (None for the base), task, score; one for each seed."""
     for condition, scores in deltas.scores.items():
         by_seed = deltas.scores_by_seed.get(condition) or {"": scores}
@@ -73,11 +73,11 @@ def result_rows(deltas: DeltaTable) -> Iterator[list[str | int | float | None]]:
                 yield [condition, int(seed) if seed.lstrip("-").isdigit() else None, task, score]
 
 
-def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str, Any]:
+def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str, object]:
     """`macro/<condition>`, `delta/<condition>` and the words."""
     from eval.statistics import stats
 
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         f"macro/{condition}": scores[stats.MACRO] for condition, scores in deltas.scores.items()
     }
     for row in deltas.rows:

@@ -27,7 +27,7 @@ class _PipelineOrder(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         names = [name for name in super().list_commands(ctx) if name != "seeds"]
-        return ["data", "seeds", *names[1:]]
+        return ["data", "benchmarks", "seeds", *names[2:]]
 
 
 app = typer.Typer(

@@ -92,8 +92,8 @@ def ablate(
 
     Example: tsqa ablate recipes/quickstart/recipe.yaml --parallel 2
     """
+    from tsqa.ablation.plan import print_ablation
     from tsqa.ablation.run import ablate as run_ablation
-    from tsqa.ablation.run import print_ablation
     from tsqa.outputs import check_outputs
 
     check_outputs([sweep], force)
@@ -124,7 +124,7 @@ def sweep_run(recipe: RecipePath, overrides: Overrides = None) -> None:
 
 def ablate_worker(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Build the arms named on stdin; `tsqa ablate` starts it."""
-    from tsqa.ablation.run import worker_main
+    from tsqa.ablation.worker import worker_main
 
     worker_main(open_pipeline(recipe, overrides))
 

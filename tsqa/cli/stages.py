@@ -43,6 +43,7 @@ def list_seeds(
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the app."""
     _add(app, "data", "data", "Build the data that the recipe's section `data` describes.")
+    _add(app, "benchmarks", "benchmarks", "Render the documents of the evaluated tasks, once.")
     app.add_typer(
         seeds_app,
         name="seeds",

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from tsqa.dedup.minhash import jaccard, shingles
 from tsqa.records.candidate import Candidate, Rejection, Verdict
-from tsqa.records.seed import Seed, SeedIndex
+from tsqa.records.seed import SeedIndex
+from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
 from tsqa.text.sameness import Key, SameTexts, question_key, tell_apart
 
@@ -16,16 +17,17 @@ from tsqa.text.sameness import Key, SameTexts, question_key, tell_apart
 class CopyCheck:
     """`training`: every document of the training splits, chosen as a seed or not.
 
-    Memory: one key and one id per training document.
+    Memory: two keys and one id per training document.
     """
 
-    def __init__(self, training: Iterable[Seed], seeds: SeedIndex, similarity: float) -> None:
+    def __init__(
+        self, training: Iterable[TrainingKeys], seeds: SeedIndex, similarity: float
+    ) -> None:
         self._seeds, self._similarity = seeds, similarity
         self._known: SameTexts[str] = SameTexts()
-        for seed in training:
-            # Without options too, so that an open copy of a choice question is found.
-            for choices in (seed.choices, []):
-                self._known.add(content_key(seed.context, seed.question, choices), seed.id)
+        for document in training:
+            self._known.add(document.whole, document.id)
+            self._known.add(document.without_options, document.id)
         self._shot = lru_cache(maxsize=1024)(self._read_shot)
 
     def check(self, candidate: Candidate) -> Verdict:

@@ -16,6 +16,7 @@ from tsqa.records.candidate import Candidate, Rejection, Verdict, read_candidate
 from tsqa.records.candidate_file import UnreadableLine, as_json, parse_record
 from tsqa.records.rows import RejectedRow
 from tsqa.records.summaries import FunnelRow
+from tsqa.tasks.oracle import Oracle
 
 _SHOW_EVERY = 64
 _CANDIDATE: TypeAdapter[Candidate] = TypeAdapter(Candidate)
@@ -36,8 +37,8 @@ def check_each(name: str, check: Callable[[Candidate], Rejection | None]) -> Ste
 class Funnel:
     """Counts per step; `measures` counts over all of them."""
 
-    def __init__(self, writer: DatasetWriter, bar: Progress) -> None:
-        self.measures = Measures()
+    def __init__(self, writer: DatasetWriter, bar: Progress, oracle: Oracle | None = None) -> None:
+        self.measures = Measures(oracle)
         self._writer = writer
         self._bar = bar
         self._entered: dict[str, int] = {}

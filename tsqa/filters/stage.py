@@ -24,7 +24,6 @@ from tsqa.dataset.card import write_card
 from tsqa.dataset.files import CURATED, DatasetWriter, read_rows
 from tsqa.dataset.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
-from tsqa.decontaminate.load import load_evaluated
 from tsqa.dedup.minhash import find_duplicates
 from tsqa.dedup.semantic import load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
@@ -44,9 +43,11 @@ from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.rows import CuratedRow, Lineage
 from tsqa.records.seed import SeedIndex
 from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
+from tsqa.records.training_keys import read_training_keys
 from tsqa.sandbox.code import code_boundary
-from tsqa.seeds import training_documents
+from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
+from tsqa.tasks.oracle import read_oracle
 from tsqa.teachers.client import open_asker
 from tsqa.teachers.failures import one_line
 
@@ -59,7 +60,7 @@ def run(context: StageContext) -> dict[str, object]:
     if section.code:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
     renderer = Renderer(section.renderings)
-    evaluated = load_evaluated(context)
+    evaluated = list(read_evaluated(context))
     index = EvaluatedIndex(evaluated, section.decontaminate)
     ledger: list[LedgerRow] = []
     scratch = context.out / "scratch"
@@ -70,7 +71,8 @@ def run(context: StageContext) -> dict[str, object]:
         passing = passing_steps(context, section, seeds)
         waiting = waiting_steps(context, section, seeds, scratch, ledger)
         writer = stack.enter_context(DatasetWriter(context.out))
-        funnel = Funnel(writer, stack.enter_context(progress_bar()))
+        oracle = read_oracle(context.inputs["data"].path) if "data" in context.inputs else None
+        funnel = Funnel(writer, stack.enter_context(progress_bar()), oracle)
 
         stream = _counted(context.inputs["generate"].path / "candidates.jsonl", funnel)
         total = context.inputs["generate"].summary.get("candidates")
@@ -108,7 +110,8 @@ def run(context: StageContext) -> dict[str, object]:
 
 def passing_steps(context: StageContext, section: FilterSection, seeds: SeedIndex) -> list[Step]:
     """The steps that look at one candidate at a time, in their order."""
-    copies = CopyCheck(training_documents(context), seeds, section.copy_similarity)
+    training = read_training_keys(context.inputs["seeds"].path)
+    copies = CopyCheck(training, seeds, section.copy_similarity)
     steps = [
         check_each("refusal", checks.check_refusal),
         check_each("format", checks.check_format),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.summaries import FilterCounts
 from tsqa.records.votes import same_answer
-from tsqa.tasks.toy import PREFIX, true_answer
+from tsqa.tasks.oracle import Oracle
 from tsqa.text.normalise import words
 
 _BINS = 10
@@ -21,7 +21,8 @@ _EXAMPLES = 200
 class Measures:
     """Memory does not grow with the number of candidates."""
 
-    def __init__(self) -> None:
+    def __init__(self, oracle: Oracle | None = None) -> None:
+        self._oracle = oracle
         self.entered = 0
         self.curated = 0
         self.rejected = 0
@@ -60,8 +61,9 @@ class Measures:
         self._agreement[_bin(candidate.agreement)] += 1
         self._distance[_bin(1 - _similarity(candidate))] += 1
         self._ngrams.add(words(candidate.question))
-        if candidate.task.startswith(PREFIX):
-            self._compare_with_truth(candidate)
+        revision = candidate.record.revision if candidate.record else ""
+        if self._oracle and self._oracle.knows(candidate.task, revision):
+            self._compare_with_truth(candidate, self._oracle)
 
     def counts(self, deduplicated: int) -> FilterCounts:
         """`deduplicated`: how many candidates entered the step `dedup`."""
@@ -84,9 +86,8 @@ class Measures:
             near_duplicate_rate=round(self._near_duplicates / max(1, deduplicated), 4),
         )
 
-    def _compare_with_truth(self, candidate: Candidate) -> None:
-        """The right answers of miniature tasks are known."""
-        truth = true_answer(candidate.task, candidate.question)
+    def _compare_with_truth(self, candidate: Candidate, oracle: Oracle) -> None:
+        truth = oracle.answer(candidate.task, candidate.question)
         counts = self._truth[candidate.task]
         counts["curated"] += 1
         if truth is not None:

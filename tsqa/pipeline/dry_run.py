@@ -12,10 +12,11 @@ from rich import box
 from rich.table import Table
 
 from tsqa.console import console
-from tsqa.pipeline.graph import Node
+from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import needed
 from tsqa.store.artifact import Artifact
+from tsqa.store.identity import Json
 
 
 def print_plan(pipeline: Pipeline) -> None:
@@ -70,12 +71,12 @@ def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
     Training is scaled by its tokens, generation by its requests; not counted is what comes before
     a stage's own clock, as the start of a training job.
     """
-    wanted = _asked_or_trained(node.stage, node.config, node.input_fingerprints)
+    role = node.definition.paced_by
+    wanted = _model_of(role, node.config, node.input_fingerprints)
     finished: list[Artifact] = [
         artifact
         for artifact in pipeline.finished_of(node.stage)
-        if _asked_or_trained(node.stage, artifact.manifest.config, artifact.manifest.inputs)
-        == wanted
+        if _model_of(role, artifact.manifest.config, artifact.manifest.inputs) == wanted
     ]
     if not finished:
         return None
@@ -96,10 +97,11 @@ def _shown_seconds(seconds: float | None) -> str:
     return "unknown" if seconds is None else f"~{seconds:.0f} s"
 
 
-def _asked_or_trained(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Any:
-    """The teacher or the model whose speed a stage's time depends on, None for other stages."""
-    role = {"train": "model", "generate": "teacher"}.get(stage)
-    return role and (config[role], inputs.get(role))
+def _model_of(
+    role: str | None, config: Mapping[str, Json], inputs: Mapping[str, str]
+) -> tuple[Json, str | None] | None:
+    """What decides the model of a role, and its artifact where a recipe trains it."""
+    return (config[role], inputs.get(role)) if role else None
 
 
 def _requests_per_seed(config: Mapping[str, Any]) -> int:

@@ -13,8 +13,10 @@ from tsqa.hub.model_folder import (
     load_config,
     load_tokenizer,
 )
-from tsqa.pipeline.graph import Node, teachers_of
+from tsqa.pipeline.node import Node
 from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.store.roles import trained_model
+from tsqa.teachers.config import teachers_of
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ def model_uses(node: Node) -> list[ModelUse]:
     recipe = node.recipe
     if node.stage in ("train", "evaluate"):
         return _student(node, recipe)
-    section = recipe.generate if node.stage == "generate" else recipe.filter
-    assert section is not None
+    section = {"generate": recipe.generate, "filter": recipe.filter}.get(node.stage)
+    if section is None:
+        return []
     uses = []
     for role, teacher in teachers_of(section).items():
         key = _TEACHER_KEYS[role]
@@ -81,7 +84,7 @@ def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
         return [
             _use(model, "model.path", length, "train.sequence_length", recipe.tokenizer is None)
         ]
-    if any(role.partition("@")[0] == "model" for role in node.inputs):
+    if trained_model(node.inputs):
         return []  # it scores what the recipe trains
     return [_use(model, "model.path", needed(recipe.eval, "eval").max_length, "eval.max_length")]
 

@@ -10,6 +10,7 @@ from tsqa.console import console
 from tsqa.errors import TsqaError
 from tsqa.pipeline.run import Pipeline
 from tsqa.store.artifact import Artifact
+from tsqa.store.roles import Label
 
 
 def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
@@ -21,18 +22,18 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
     from eval.compare.tables import print_table
     from eval.report.build import StageRow, build
 
-    own: dict[str, Artifact] = {}
+    own: dict[Label, Artifact] = {}
     rows = []
     for node in pipeline.nodes:
         artifact = pipeline.find(node)
         if artifact is None:
             raise TsqaError(f"{pipeline.label(node)} is not built", f"tsqa run {pipeline.origin}")
         if node.recipe.name == pipeline.recipe.name:
-            own[node.label] = artifact
+            own[node.labelled] = artifact
         rows.append(
             StageRow(
                 stage=pipeline.label(node),
-                arm=node.arm or "",
+                arm=node.labelled.detail,
                 fingerprint=node.fingerprint,
                 seconds=float(artifact.summary.get("seconds", 0.0)),
                 cached=node.fingerprint not in pipeline.ran,
@@ -41,12 +42,13 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
             )
         )
     datasets = _of_stage(own, "filter")
-    if "compare" not in own and not datasets:
+    compared = own.get(Label("compare"))
+    if compared is None and not datasets:
         console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
     deltas = None
-    if "compare" in own:
-        deltas = read_deltas(own["compare"])
+    if compared is not None:
+        deltas = read_deltas(compared)
         gaps = {
             arm: replace(gap, reason=failed.get(arm, gap.reason))
             for arm, gap in deltas.gaps.items()
@@ -54,7 +56,7 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
         deltas = replace(deltas, gaps=gaps)
     page = pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    trained = {label.partition(":")[2]: a for label, a in own.items() if label.startswith("train:")}
+    trained = {label.arm: a for label, a in own.items() if label.stage == "train"}
     evaluations, checkpoints = _evaluations(own)
     build(
         page,
@@ -75,34 +77,30 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
     return page
 
 
-def _of_stage(own: Mapping[str, Artifact], stage: str) -> dict[str, Artifact]:
-    """By label, which names the arms where there are several of the stage."""
-    return {label: a for label, a in own.items() if label.partition(":")[0] == stage}
+def _of_stage(own: Mapping[Label, Artifact], stage: str) -> dict[str, Artifact]:
+    """By label, which tells them apart where there are several of the stage."""
+    return {str(label): a for label, a in own.items() if label.stage == stage}
 
 
 def _upstream(
-    own: Mapping[str, Artifact], datasets: Mapping[str, Artifact], stage: str
+    own: Mapping[Label, Artifact], datasets: Mapping[str, Artifact], stage: str
 ) -> Artifact | None:
     """What the first dataset is made from; without a dataset, the recipe's one artifact."""
     for dataset in datasets.values():
         wanted = dataset.manifest.inputs[stage]
         return next((a for a in own.values() if a.fingerprint == wanted), None)
-    return own.get(stage)
+    return own.get(Label(stage))
 
 
 def _evaluations(
-    own: Mapping[str, Artifact],
+    own: Mapping[Label, Artifact],
 ) -> tuple[dict[str, Artifact], dict[str, list[Artifact]]]:
-    """Final ones by arm (or `base`); those of `evaluate:arm@tokens` by arm."""
+    """Final ones by arm (or `base`), and those along the training by arm."""
     final: dict[str, Artifact] = {}
     checkpoints: dict[str, list[Artifact]] = {}
     for label, artifact in own.items():
-        stage, _, name = label.partition(":")
-        if stage != "evaluate":
-            continue
-        arm, _, tokens = name.rpartition("@")
-        if arm and tokens.isdigit():
-            checkpoints.setdefault(arm, []).append(artifact)
-        else:
-            final[name] = artifact
+        if label.stage == "evaluate" and label.point is None:
+            final[label.arm] = artifact
+        elif label.stage == "evaluate":
+            checkpoints.setdefault(label.arm, []).append(artifact)
     return final, checkpoints

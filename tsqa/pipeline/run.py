@@ -1,53 +1,38 @@
 """Runs what is not yet done, in order, and says what it reuses.
 
-Promises: a finished artifact is never made again nor overwritten; a changed setting is named;
+Guarantees: a finished artifact is never made again nor overwritten; a changed setting is named;
 a kill at any moment loses at most the work in flight.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from tsqa.console import console, progress_bar
-from tsqa.errors import DataError, EngineError, TsqaError
-from tsqa.pipeline.graph import Node, build_graph, changed_since, trained_node
+from tsqa.console import console
+from tsqa.errors import DataError, TsqaError
+from tsqa.pipeline.graph import build_graph
+from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import check_use, model_uses
+from tsqa.pipeline.node import Node, changed_since, trained_node
+from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
-from tsqa.shipped import LAUNCH_CONFIG
-from tsqa.store.artifact import Artifact, Store, differing_keys
-from tsqa.store.jsonl import write_json
+from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
-from tsqa.store.own_files import Stages, read_own
-from tsqa.store.process import die_with_parent
+from tsqa.store.roles import Label, Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
-_LAUNCH_TAIL = 25
 _LONGEST_LABEL = 40
-"""Characters that what follows a label is aligned by."""
-
-_READS_ALL_ALONG = {"seeds", "tokenize", "evaluate"}
-"""The others hold what they need of the user's files once they have begun."""
-STAGE_FUNCTIONS = {
-    "data": "tsqa.tasks.toy",
-    "seeds": "tsqa.seeds",
-    "generate": "tsqa.generate.stage",
-    "filter": "tsqa.filters",
-    "tokenize": "train.data.tokenize",
-    "evaluate": "eval.harness.stage",
-    "compare": "eval.compare.stage",
-}
+"""Characters of a label up to which the rest of the line is aligned."""
+Commit = Callable[[Mapping[str, object]], None]
+"""Takes the summary that a stage returned."""
 
 
 class Pipeline:
@@ -59,6 +44,7 @@ class Pipeline:
         self.overrides = overrides
         self.store = Store(Path(recipe.runs) / "artifacts")
         self.folder = Path(recipe.runs) / recipe.name
+        self._history = History(self.folder)
         self.nodes = build_graph(recipe, origin)
         self.arms = arms_of(recipe) if recipe.train else {}
         longest = max((len(self.label(node)) for node in self.nodes), default=0)
@@ -96,9 +82,7 @@ class Pipeline:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""
         checked = set()
         for node in self.nodes:
-            if node.stage not in ("generate", "filter", "train", "evaluate") or self.find(node):
-                continue
-            for use in model_uses(node):
+            for use in () if self.find(node) else model_uses(node):
                 if use not in checked:
                     checked.add(use)
                     check_use(use)
@@ -151,14 +135,14 @@ class Pipeline:
     def label(self, node: Node) -> str:
         """`train:arm`, with the recipe's name before it where it is a model's own recipe."""
         own = node.recipe.name == self.recipe.name
-        return node.label if own else f"{node.recipe.name}/{node.stage}"
+        return node.label if own else str(Label(node.stage, recipe=node.recipe.name))
 
-    def inputs_of(self, node: Node, check: Check = "whole") -> dict[str, Artifact]:
+    def inputs_of(self, node: Node, check: Check = "whole") -> dict[Role, Artifact]:
         """The finished inputs of a node, read and compared with what was written.
 
         A missing one is an error that names its stage.
         """
-        found = {}
+        found: dict[Role, Artifact] = {}
         for role, upstream in node.inputs.items():
             artifact = self.store.find(upstream.stage, upstream.fingerprint, check)
             if artifact is None:
@@ -174,7 +158,7 @@ class Pipeline:
             self.recipe.tracking,
             experiment=self.recipe.name,
             stage=node.stage,
-            arm=node.arm,
+            arm=node.labelled.detail or None,
             fingerprint=node.fingerprint,
             config={
                 "recipe": node.recipe.model_dump(mode="json", by_alias=True),
@@ -185,9 +169,9 @@ class Pipeline:
             directory=Path(self.recipe.runs),
         )
 
-    def _arm_config(self, node: Node) -> dict[str, Any]:
+    def _arm_config(self, node: Node) -> dict[str, object]:
         """What varies, under the same keys for all arms, so that runs can be grouped by it."""
-        arm = self.arms.get((node.arm or "").rpartition("@")[0] or str(node.arm))
+        arm = self.arms.get(node.arm or node.variant)
         if arm is None or node.recipe.name != self.recipe.name:
             return {}
         return arm_config(arm)
@@ -200,15 +184,16 @@ class Pipeline:
             path = (str(cached.path), "dim")
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
-        self._print_changes(node)
+        for line in self._history.changes(self.label(node), node, self.store):
+            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
         self._refuse_changed(node, "since this command began")
         started = time.monotonic()
         console.print(Text.assemble(name, " running"))
-        if node.stage == "train":
+        if node.definition.module is None:
             self._launch_training(node)
         else:
-            module = importlib.import_module(STAGE_FUNCTIONS[node.stage])
-            with self._open(node) as (context, commit):
+            module = importlib.import_module(node.definition.module)
+            with self.open_stage(node) as (context, commit):
                 if context is not None:
                     commit(module.run(context))
         made = self.find(node)
@@ -221,9 +206,7 @@ class Pipeline:
         return made
 
     @contextmanager
-    def _open(
-        self, node: Node
-    ) -> Iterator[tuple[StageContext | None, Callable[[Mapping[str, Any]], None]]]:
+    def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:
         """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
         with self.store.working_directory(node.stage, node.fingerprint) as partial:
@@ -236,11 +219,11 @@ class Pipeline:
             failed = True
             try:
 
-                def commit(summary: Mapping[str, Any]) -> None:
-                    if node.stage in _READS_ALL_ALONG:
+                def commit(summary: Mapping[str, object]) -> None:
+                    if node.definition.reads_throughout:
                         self._discard_changed(node)
                     timed = {"seconds": round(time.monotonic() - started, 2), **summary}
-                    leaks = _allowed_leaks(summary, inputs)
+                    leaks = _allowed_leaks(summary, inputs.values())
                     if leaks:
                         timed["allowed_leaks"] = leaks
                     made = self.store.commit(
@@ -253,7 +236,7 @@ class Pipeline:
                     )
                     tracker.summary(_scalars(timed))
                     lineage = {
-                        f"{upstream.stage}:{role}": upstream.fingerprint
+                        f"{upstream.stage}:{format_role(role)}": upstream.fingerprint
                         for role, upstream in node.inputs.items()
                     }
                     tracker.artifact(made.path, node.stage, node.fingerprint, lineage)
@@ -280,64 +263,16 @@ class Pipeline:
             )
 
     def _launch_training(self, node: Node) -> None:
-        """Start `accelerate launch -m train` and keep its log; show its bar as it runs."""
-        self._print_plan(node)
-        processes = needed(node.recipe.train, "train").processes
+        print_mixture_plan(node.recipe, self.inputs_of(node)["tokenize"].path)
         own = node.origin == self.origin
         overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
-        command = [
-            *(sys.executable, "-m", "accelerate.commands.launch"),
-            *("--config_file", str(LAUNCH_CONFIG)),
-            *("--num_processes", str(processes)),
-            *("-m", "train", str(node.origin), *overrides, f"runs={self.recipe.runs}"),
-            *("--arm", str(node.arm)),
-        ]
-        log_path = self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log"
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        threads = str(max(1, (os.cpu_count() or 1) // processes))
-        environment = {"OMP_NUM_THREADS": threads, **os.environ}
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                preexec_fn=die_with_parent,
-            )
-            self._follow_training(node, process)
-        code = process.wait()
-        if code:
-            shown = "\n    ".join(_own_lines(log_path)[-_LAUNCH_TAIL:])
-            raise EngineError(
-                f"{node.label}: `accelerate launch -m train` ended with code {code}; "
-                f"last lines of {log_path}:\n    {shown}",
-                "see these lines; a rerun continues from the last checkpoint",
-            )
-
-    def _print_plan(self, node: Node) -> None:
-        """Print what a training run will draw; too little data is refused before it starts."""
-        from train.data.mixture import plan_of, plan_table
-        from train.data.token_files import TokenSources
-
-        tokens = self.inputs_of(node)["tokenize"].path
-        sources = read_own(tokens / "sources.json", TokenSources)["sources"]
-        made = plan_of(node.recipe, {name: source["rows"] for name, source in sources.items()})
-        padding = {name: source["padding"] for name, source in sources.items()}
-        console.print(plan_table(made, padding))
-
-    def _follow_training(self, node: Node, process: subprocess.Popen[bytes]) -> None:
-        """Show a bar from the metrics that the job writes, until it ends."""
-        partial = self.store.partial_path_of(node.stage, node.fingerprint)
-        metrics = partial / "metrics.jsonl"
-        total = needed(node.recipe.mixture, "mixture").tokens
-        with progress_bar() as bar:
-            task = bar.add_task(f"  {self.label(node)} tokens", total=total, note="starting")
-            while process.poll() is None:
-                time.sleep(0.3)
-                last = _last_record(metrics)
-                if last:
-                    note = f"loss {last['train/loss']:.3f}"
-                    bar.update(task, completed=last["train/tokens"], note=note)
+        TrainingJob(
+            node,
+            overrides=[*overrides, f"runs={self.recipe.runs}"],
+            log=self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log",
+            metrics=self.store.partial_path_of(node.stage, node.fingerprint) / "metrics.jsonl",
+            title=self.label(node),
+        ).run()
 
     def _needed_for(self, stage: str) -> list[Node]:
         wanted = [node for node in self.nodes if node.stage == stage]
@@ -351,44 +286,15 @@ class Pipeline:
             wanted += node.inputs.values()
         return [node for node in self.nodes if node.fingerprint in needed]
 
-    def _print_changes(self, node: Node) -> None:
-        """Say which keys make this artifact differ from the one this recipe last used."""
-        previous = self._recorded().get(self.label(node))
-        if previous in (None, node.fingerprint):
-            return
-        old = None
-        with suppress(DataError):  # a damaged one that is not used any more
-            old = self.store.find(node.stage, str(previous))
-        if old is None:
-            return
-        for line in differing_keys(old.manifest.config, node.config):
-            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
-        # A comparison names some inputs by their fingerprints: these say nothing beside the arms.
-        before, now = (
-            {role: fingerprint for role, fingerprint in given.items() if fingerprint not in role}
-            for given in (old.manifest.inputs, node.input_fingerprints)
-        )
-        inputs = differing_keys(before, now, "input ")
-        for line in inputs:
-            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
-
-    def _recorded(self) -> dict[str, str]:
-        try:
-            return read_own(self.folder / "stages.json", Stages)
-        except DataError:  # it only serves to say what changed, and is written again
-            return {}
-
     def record(self, nodes: list[Node]) -> None:
         """Remember what this recipe last used, for saying what changed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        latest = {**self._recorded(), **{self.label(node): node.fingerprint for node in nodes}}
-        write_json(self.folder / "stages.json", latest)
+        self._history.add({self.label(node): node.fingerprint for node in nodes})
 
 
 @contextmanager
 def train_context(
     recipe: Recipe, origin: Path, arm: str, main_process: bool
-) -> Iterator[tuple[StageContext | None, Callable[[Mapping[str, Any]], None]]]:
+) -> Iterator[tuple[StageContext | None, Commit]]:
     """What `-m train` needs: the stage context of one arm, and how to commit it.
 
     Every rank gets the context; only the main process locks, tracks and commits. The context is
@@ -400,7 +306,7 @@ def train_context(
         yield None, lambda summary: None
         return
     if main_process:
-        with pipeline._open(node) as (context, commit):
+        with pipeline.open_stage(node) as (context, commit):
             yield context, commit
         return
     partial = pipeline.store.partial_path_of(node.stage, node.fingerprint)
@@ -409,43 +315,14 @@ def train_context(
     yield context, lambda summary: None
 
 
-def _own_lines(log: Path) -> list[str]:
-    """The job's own lines: what torchrun adds about its failed child says nothing new."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    ends = [number for number, line in enumerate(lines) if "multiprocessing/api.py" in line]
-    return lines[: ends[0]] if ends else lines
-
-
-def _last_record(path: Path) -> dict[str, Any] | None:
-    """The last whole line of a growing JSONL file."""
-    try:
-        with path.open("rb") as handle:
-            handle.seek(max(0, path.stat().st_size - 4096))
-            lines = handle.read().split(b"\n")[:-1]
-        record: dict[str, Any] = json.loads(lines[-1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return record
-
-
-def _refuse_changed(node: Node, when: str) -> None:
-    changes = changed_since(node)
-    if changes:
-        raise DataError(
-            f"an input changed {when}: {'; '.join(changes)}", "leave it alone meanwhile"
-        )
-
-
-def _allowed_leaks(
-    summary: Mapping[str, Any], inputs: Mapping[str, Artifact]
-) -> list[dict[str, str]]:
+def _allowed_leaks(summary: Mapping[str, Any], inputs: Iterable[Artifact]) -> list[dict[str, str]]:
     """Tasks that were seeded from although they leak: every artifact downstream says so."""
-    told = (summary, *(artifact.summary for artifact in inputs.values()))
-    by_task = {leak["task"]: leak for one in told for leak in one.get("allowed_leaks", [])}
+    summaries = (summary, *(artifact.summary for artifact in inputs))
+    by_task = {leak["task"]: leak for one in summaries for leak in one.get("allowed_leaks", [])}
     return [by_task[task] for task in sorted(by_task)]
 
 
-def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _scalars(summary: Mapping[str, object]) -> dict[str, int | float | str]:
     return {key: value for key, value in summary.items() if isinstance(value, (int, float, str))}
 
 

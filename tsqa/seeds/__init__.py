@@ -1,13 +1,6 @@
 """Seeds: training splits of lm-eval tasks and own datasets, normalised, guarded, budgeted.
 
 Guarantees: a source without a training split, or whose split is one that is evaluated, is refused
-before any data is read; a training document that is also an evaluated one is dropped and written
+before it is read; a training document that is also an evaluated one is dropped and written
 to `rejected_seeds.jsonl`; the choice of seeds is a pure function of the recipe and the data.
 """
-
-from tsqa.records.seed import Seed
-from tsqa.seeds.prompt_fields import split_answer
-from tsqa.seeds.sources import load_split, training_documents
-from tsqa.seeds.stage import evaluated_tasks, run
-
-__all__ = ["Seed", "evaluated_tasks", "load_split", "run", "split_answer", "training_documents"]

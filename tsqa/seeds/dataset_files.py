@@ -23,7 +23,7 @@ from tsqa.seeds.columns import check_columns, read_record, record_id
 from tsqa.seeds.document import Origin, Rejected, Unusable, make_seed
 from tsqa.seeds.leaks import looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy
-from tsqa.store.identity import file_identity
+from tsqa.store.digests import DIGESTS
 from tsqa.tasks.identity import dataset_identity, revision_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Files:
 
     @property
     def revision(self) -> str:
-        return "+".join(file_identity(path)["blake3"][:12] for path in self.paths[:8])
+        return "+".join(DIGESTS.of(path)[:12] for path in self.paths[:8])
 
     def columns(self) -> list[str]:
         """List the columns of the first file; nested ones are not listed."""

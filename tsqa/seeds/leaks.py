@@ -15,6 +15,7 @@ from pathlib import Path
 import jinja2.meta
 
 from tsqa.records.seed import Seed
+from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
 from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import TaskLibrary, task_library
@@ -91,6 +92,11 @@ def looks_evaluated(split: str) -> bool:
 
 def key_of(seed: Seed) -> Hashed:
     return content_key(seed.context, seed.question, seed.choices)
+
+
+def training_keys(seed: Seed) -> TrainingKeys:
+    """The keys under which a candidate may copy a training document."""
+    return TrainingKeys(seed.id, key_of(seed), content_key(seed.context, seed.question, []))
 
 
 def shares_too_much(shared: int, total: int) -> bool:

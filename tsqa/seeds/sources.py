@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -29,7 +28,7 @@ from tsqa.seeds.document import (
 )
 from tsqa.seeds.leaks import find_leak, find_obstacle
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
-from tsqa.store.identity import file_identity
+from tsqa.store.digests import DIGESTS
 from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, split_files
 from tsqa.tasks.library import TaskLibrary, task_library
@@ -142,39 +141,29 @@ def task_names(context: StageContext, section: SeedsSection) -> list[str]:
     return task_library(context.task_folder(section)).expand(section.tasks)
 
 
-def training_documents(context: StageContext) -> Iterator[Seed]:
-    """Yield every usable document of every source, chosen as a seed or not."""
-    for source in open_sources(context, {}):
-        for document in source.documents():
-            if isinstance(document, Seed):
-                yield document
-
-
 def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
     """Load all usable documents of a task's training split, or (`test`) all scored ones.
 
     A scored document that cannot be read whole is kept with what could be read.
     """
     if split == "test":
-        return list(_load_evaluated(task_name, include))
+        return _load_evaluated(task_name, include)
     source = TaskSource(task_name, include, load_taxonomy(), {})
     source.check()
     return [document for document in source.documents() if isinstance(document, Seed)]
 
 
-@lru_cache(maxsize=256)
-def _load_evaluated(task_name: str, include: Path | None) -> tuple[Seed, ...]:
-    """Rendering costs about 1 ms a document, and several stages of one process ask for it."""
+def _load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
     library = task_library(include)
     config = library.config(task_name)
     if evaluated_split(config) is None and "class" not in config:
-        return ()
+        return []
     split = library.open_split(task_name, "test")
     origin = _task_origin(task_name, library, load_taxonomy(), split, "test")
-    return tuple(
+    return [
         make_evaluated(_render_leniently(split, document), origin, f"{task_name}-{number}", number)
         for number, document in enumerate(split)
-    )
+    ]
 
 
 def render_document(split: TaskSplit, document: dict[str, Any]) -> Reading:
@@ -228,7 +217,7 @@ def _task_origin(
         subject="" if subset is None or str(subset) in _PLAIN_SUBSETS else str(subset),
         language=language,
         dataset="+".join(file.name for file in files[:8]) or ":".join(named),
-        revision="+".join(file_identity(file)["blake3"][:12] for file in files[:8])
+        revision="+".join(DIGESTS.of(file)[:12] for file in files[:8])
         or split.revision
         or str(given or ""),
         split=str(training or which),

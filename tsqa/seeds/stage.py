@@ -1,5 +1,7 @@
 """The seeds stage: sources -> guard -> budget -> seeds.jsonl and rejected_seeds.jsonl.
 
+`training_keys.jsonl` holds the keys of every usable document, whether it becomes a seed or not.
+
 Guarantees: one pass over each source, and memory for a key per chosen seed only; the choice is a
 pure function of the recipe and the data (the documents with the smallest hashes), whatever the
 order of the sources; nothing is dropped without a row that says why.
@@ -18,12 +20,14 @@ from typing import IO, Any
 
 from tsqa.console import progress_bar
 from tsqa.errors import DataError, LeakError, RecipeError
-from tsqa.recipe import Recipe, SeedsSection, needed
+from tsqa.recipe import SeedsSection, needed
 from tsqa.records.seed import Seed
+from tsqa.records.training_keys import TRAINING_KEYS
+from tsqa.seeds.benchmarks import evaluated_tasks, read_evaluated
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.dataset_files import find_files
 from tsqa.seeds.document import Rejected
-from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much
+from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much, training_keys
 from tsqa.seeds.sources import Source, load_split, open_sources, task_names
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
@@ -57,7 +61,7 @@ class _Pool:
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    """Write seeds.jsonl and rejected_seeds.jsonl."""
+    """Write seeds.jsonl, rejected_seeds.jsonl and training_keys.jsonl."""
     section = needed(context.recipe.seeds, "seeds")
     evaluated = _evaluated(context)
     sources = open_sources(context, _identities(context, section, evaluated))
@@ -134,11 +138,6 @@ def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, s
     return allowed
 
 
-def evaluated_tasks(recipe: Recipe, include: Path | None) -> list[str]:
-    """List the leaf tasks behind recipe.eval.tasks."""
-    return task_library(include).expand(recipe.eval.tasks) if recipe.eval else []
-
-
 def _evaluated(context: StageContext) -> Tasks:
     section = context.recipe.eval
     if section is None:
@@ -180,11 +179,13 @@ def _evaluated_keys(
 ) -> tuple[SameTexts[bool], list[str]]:
     """(keys of evaluated documents, siblings that could not be read).
 
-    The tasks of this recipe, the seed tasks' own scored splits, and the siblings in their folder
-    whose data are local files; lm-eval's own are known by name only, they would be downloads.
+    The tasks that this recipe evaluates, the seed tasks' own scored splits, and the siblings in
+    their folder whose data are local files; lm-eval's own are known by name only: they would be
+    downloads.
     """
     include = context.task_folder(section)
-    required = {*evaluated, *((name, include) for name in task_names(context, section))}
+    own = {(name, include) for name in task_names(context, section)}
+    required = own.difference(evaluated)
     siblings = set()
     if include is not None and section.tasks:
         library = task_library(include)
@@ -193,8 +194,10 @@ def _evaluated_keys(
             for name in library.leaf_tasks()
             if (split := evaluated_split(library.config(name)))
             and is_local(library.config(name), split)
-        } - required
+        } - own.union(evaluated)
     keys: SameTexts[bool] = SameTexts()
+    for document in read_evaluated(context) if evaluated else ():
+        keys.add(key_of(document), True)
     unread: list[str] = []
     for name, folder in sorted(required | siblings, key=str):
         try:
@@ -222,6 +225,7 @@ def _read_sources(
         progress_bar() as bar,
         spool.open("wb") as chosen,
         rejected.open("w", encoding="utf-8") as losers,
+        (out / TRAINING_KEYS).open("w", encoding="ascii") as trained,
     ):
         row = bar.add_task("seeds", total=len(sources), note="")
         for source in sources:
@@ -230,10 +234,12 @@ def _read_sources(
             for number, document in enumerate(source.documents()):
                 if number % _NOTED == 0:
                     bar.update(row, note=f"{source.name}: {number:,} documents")
-                if isinstance(document, Seed) and key_of(document) in known:
-                    pool.shared += 1
-                    if not is_allowed:
-                        document = _leaked(document)
+                if isinstance(document, Seed):
+                    keys = training_keys(document)
+                    trained.write(keys.line())
+                    if keys.whole in known:
+                        pool.shared += 1
+                        document = document if is_allowed else _leaked(document)
                 if isinstance(document, Rejected):
                     pool.rejected += 1
                     reasons[document.reason] += 1

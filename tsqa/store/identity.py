@@ -7,9 +7,9 @@ changes it; caches that tools leave behind do not count.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 from tsqa.errors import DataError
 from tsqa.store.digests import DIGESTS, hash_bytes, state_of
@@ -24,6 +24,12 @@ class FileIdentity(TypedDict):
     name: str
     bytes: int
     blake3: str
+
+
+Json: TypeAlias = (
+    "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | FileIdentity | None"
+)
+"""What JSON can hold."""
 
 
 def file_identity(path: Path) -> FileIdentity:

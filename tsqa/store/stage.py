@@ -1,16 +1,55 @@
-"""What every stage function gets: `run(context) -> summary`, writing into `context.out`."""
+"""What a stage is, and what its function gets: `run(context) -> summary`, which writes into `out`.
+
+Each stage is defined in its own room, in `definition.py`; `tsqa.pipeline.stages` lists them all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tsqa.errors import DataError
-from tsqa.recipe import EvalSection, Recipe, SeedsSection
+from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
 from tsqa.store.artifact import Artifact
+from tsqa.store.identity import Json
+from tsqa.store.roles import Role
 from tsqa.store.tracking import Tracker
+
+
+def _no_inputs(recipe: Recipe) -> Sequence[str]:
+    return ()
+
+
+def _no_models(recipe: Recipe) -> Mapping[str, ModelSection]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What decides the data of a stage, and the module that makes them.
+
+    A definition is imported by every command, so its module imports no engine and no model.
+    """
+
+    name: str
+    version: int
+    """Raise it when the code changes what the stage writes."""
+    config: Callable[[Recipe], dict[str, Json]]
+    """What decides the stage's data, the content of the files that it reads itself included."""
+    module: str | None
+    """It holds `run(context) -> summary`, and is imported when the stage runs. None: training, a
+    job of several processes."""
+    inputs: Callable[[Recipe], Sequence[str]] = _no_inputs
+    """Names of the stages that it reads, where the recipe has them."""
+    wanted: Callable[[Recipe], bool] = bool
+    """Whether a recipe has this stage; asked of the stages that make a dataset."""
+    models: Callable[[Recipe], Mapping[str, ModelSection]] = _no_models
+    """Role -> model; one that a recipe trains is an input under its role."""
+    reads_throughout: bool = False
+    """Whether it reads the user's files until it ends; the others hold them once they began."""
+    paced_by: str | None = None
+    """The role of the model that its speed depends on."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +57,11 @@ class StageContext:
     """The recipe (an arm's own, where there are arms), inputs by role, output directory."""
 
     recipe: Recipe
-    inputs: Mapping[str, Artifact]
+    inputs: Mapping[Role, Artifact]
     out: Path
     """A `.partial` directory: what a killed run left in it is still there."""
     tracker: Tracker
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     """What decides the stage's data, as its manifest will say."""
 
     def resolve(self, path: str) -> Path:

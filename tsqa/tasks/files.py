@@ -24,7 +24,7 @@ from lm_eval.tasks._index import TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from tsqa.store.digests import DIGESTS
-from tsqa.store.identity import as_text, files_below, folder_identity
+from tsqa.store.identity import Json, as_text, files_below, folder_identity
 from tsqa.tasks.identity import named_files
 
 _DATA_KEYS = ("dataset_path", "dataset_kwargs", "fewshot_config", "metadata")
@@ -37,7 +37,7 @@ _OURS = ("tsqa", "train", "eval", "lm_eval")
 """Known by their versions."""
 
 
-def task_folder_identity(include: Path) -> dict[str, object]:
+def task_folder_identity(include: Path) -> dict[str, Json]:
     """The content of a folder of tasks, and of all outside of it that its tasks reach."""
     inside = {file.resolve() for file in files_below(include)}
     reached = _reached(include)

@@ -1,236 +1,37 @@
 """The embedded data set: six small task families a tiny model can learn in minutes on a CPU.
 
 Guarantees: the same section gives the same bytes; training, test and teacher questions are disjoint
-(by normalised question); `true_answer` knows the right answer of any well-formed question, so
-that a report can state how much of the synthetic data is true. Human text is the documentation of
-the installed Python standard library: real prose, present on every machine.
+(by normalised question); the artifact holds an oracle, so that a report can state how much of the
+synthetic data is true. Human text is the documentation of the installed Python standard library:
+real prose, present on every machine.
 """
 
 from __future__ import annotations
 
 import ast
-import itertools
 import random
-import re
 import sysconfig
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tsqa.errors import DataError
 from tsqa.recipe import DataSection, needed
+from tsqa.store.identity import Json
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
+from tsqa.tasks.oracle import write_oracle
+from tsqa.tasks.toy_families import FAMILIES, PREFIX, Family, Item, draw_item
 from tsqa.text.normalise import normalise
 
-PREFIX = "mini_"
 _SKIPPED_FOLDERS = {"test", "tests", "site-packages", "idlelib", "lib2to3", "__pycache__"}
 _MIN_DOC_CHARS = 60
 _BLOCKS_PER_DOCUMENT = 4
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-def _paired(text: str) -> dict[str, str]:
-    return {first: second for first, _, second in (pair.partition("/") for pair in text.split())}
-
-
-_NAMES = _listed(
-    "Ann Bob Carl Dora Emma Fred Gina Hugo Iris Jack Kate Liam Mona Nina Omar Paul Rosa Sam Tina "
-    "Vera Will Yara Zoe Adam Beth Cora Dan Elsa Finn Gus"
-)
-_VERBS = _listed("finds buys draws holds hides cleans")
-_OBJECTS = _listed(
-    "cup hat key map pen bag book coin lamp ring rope sock spoon stone ticket towel kite drum "
-    "brush candle basket blanket bottle ladder mirror"
-)
-_PLACES = _listed(
-    "park beach school market station bridge castle farm forest garden harbor hotel kitchen lake "
-    "library mill museum office river tower"
-)
-_DAYS = _listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-_MONTHS = _listed(
-    "January February March April May June July August September October November December"
-)
-_OPPOSITES = _paired(
-    "hot/cold big/small fast/slow high/low old/new wet/dry hard/soft full/empty open/closed "
-    "dark/light early/late loud/quiet long/short rich/poor strong/weak thick/thin wide/narrow "
-    "clean/dirty sweet/sour deep/shallow happy/sad rough/smooth"
-)
-_OPPOSITES |= {second: first for first, second in _OPPOSITES.items()}
-_YOUNG = _paired(
-    "dog/puppy cat/kitten cow/calf sheep/lamb horse/foal hen/chick duck/duckling goat/kid "
-    "pig/piglet bear/cub frog/tadpole deer/fawn"
-)
-_UNITS = {
-    ("days", "weeks"): 7,
-    ("months", "years"): 12,
-    ("hours", "days"): 24,
-    ("legs", "spiders"): 8,
-    ("wheels", "cars"): 4,
-    ("eggs", "dozens"): 12,
-}
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question of a family, with the knowledge that answers it."""
-
-    family: str
-    question: str
-    answer: str
-    explanation: str
-    choices: tuple[str, ...] = ()
-
-    def block(self) -> str:
-        return f"Question: {self.question}\nAnswer: {self.answer}\nBecause: {self.explanation}"
-
-
-@dataclass(frozen=True)
-class Family:
-    """`draw` makes the core of a question, `solve` answers any core of that form."""
-
-    name: str
-    is_choice: bool
-    draw: Callable[[random.Random], str]
-    solve: Callable[[str], tuple[str, str, tuple[str, ...]] | None]
-    """Core -> (answer, explanation, wrong answers), or None when it is no question of ours."""
-
-
-def _neighbour(
-    words: tuple[str, ...], core: str, kind: str
-) -> tuple[str, str, tuple[str, ...]] | None:
-    match = re.fullmatch(rf"which {kind} comes (after|before) (\w+)\?", core)
-    if match is None or match[2] not in words:
-        return None
-    index = words.index(match[2])
-    answer = words[(index + (1 if match[1] == "after" else -1)) % len(words)]
-    wrong = tuple(word for word in words if word not in (answer, match[2]))
-    return answer, f"{match[1].capitalize()} {match[2]} comes {answer}.", wrong
-
-
-def _draw_day(rng: random.Random) -> str:
-    return f"which day comes {rng.choice(('after', 'before'))} {rng.choice(_DAYS)}?"
-
-
-def _solve_day(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    return _neighbour(_DAYS, core, "day")
-
-
-def _draw_month(rng: random.Random) -> str:
-    return f"which month comes {rng.choice(('after', 'before'))} {rng.choice(_MONTHS)}?"
-
-
-def _solve_month(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    return _neighbour(_MONTHS, core, "month")
-
-
-def _draw_opposite(rng: random.Random) -> str:
-    return f"what is the opposite of {rng.choice(sorted(_OPPOSITES))}?"
-
-
-def _solve_opposite(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    match = re.fullmatch(r"what is the opposite of (\w+)\?", core)
-    if match is None or match[1] not in _OPPOSITES:
-        return None
-    answer = _OPPOSITES[match[1]]
-    wrong = tuple(word for word in sorted(_OPPOSITES) if word not in (answer, match[1]))
-    return answer, f"A thing that is not {match[1]} is {answer}.", wrong
-
-
-def _draw_young(rng: random.Random) -> str:
-    return f"what is a young {rng.choice(sorted(_YOUNG))} called?"
-
-
-def _solve_young(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    match = re.fullmatch(r"what is a young (\w+) called\?", core)
-    if match is None or match[1] not in _YOUNG:
-        return None
-    answer = _YOUNG[match[1]]
-    wrong = tuple(young for young in sorted(_YOUNG.values()) if young != answer)
-    return answer, f"A {answer} grows into a {match[1]}.", wrong
-
-
-def _draw_unit(rng: random.Random) -> str:
-    small, large = rng.choice(sorted(_UNITS))
-    return f"how many {small} are in {rng.randint(2, 9)} {large}?"
-
-
-def _solve_unit(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    match = re.fullmatch(r"how many (\w+) are in ([2-9]) (\w+)\?", core)
-    if match is None or (match[1], match[3]) not in _UNITS:
-        return None
-    each = _UNITS[match[1], match[3]]
-    answer = str(each * int(match[2]))
-    return answer, f"{match[2]} times {each} is {answer}.", ()
-
-
-def _draw_sequence(rng: random.Random) -> str:
-    start, step = rng.randint(1, 20), rng.randint(1, 4)
-    shown = ", ".join(str(start + step * index) for index in range(4))
-    return f"which number comes next: {shown}?"
-
-
-def _solve_sequence(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    match = re.fullmatch(r"which number comes next: (\d+), (\d+), (\d+), (\d+)\?", core)
-    if match is None:
-        return None
-    numbers = [int(group) for group in match.groups()]
-    steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
-    if len(steps) != 1:
-        return None
-    step = steps.pop()
-    answer = str(numbers[-1] + step)
-    return answer, f"Each step adds {step}, and {numbers[-1]} plus {step} is {answer}.", ()
-
-
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        Family("day", True, _draw_day, _solve_day),
-        Family("month", True, _draw_month, _solve_month),
-        Family("opposite", True, _draw_opposite, _solve_opposite),
-        Family("young", True, _draw_young, _solve_young),
-        Family("unit", False, _draw_unit, _solve_unit),
-        Family("sequence", False, _draw_sequence, _solve_sequence),
-    )
-}
-
-
-def true_answer(task: str, question: str) -> str | None:
-    """The right answer of a question of a miniature task; None when it is not well-formed."""
-    family = FAMILIES.get(task.removeprefix(PREFIX))
-    core = question.rpartition(" asks ")[2].partition(": ")[2]
-    solved = family.solve(core) if family and core else None
-    return solved[0] if solved else None
-
-
-def draw_item(family: Family, rng: random.Random) -> Item:
-    """A random question under a random surface; names x things x places make it distinct."""
-    core = family.draw(rng)
-    asker, asked = rng.sample(_NAMES, 2)
-    surface = (
-        f"{asker} {rng.choice(_VERBS)} a {rng.choice(_OBJECTS)} at the {rng.choice(_PLACES)} "
-        f"and asks {asked}: {core}"
-    )
-    solved = family.solve(core)
-    assert solved is not None, core
-    answer, explanation, wrong = solved
-    choices: tuple[str, ...] = ()
-    if family.is_choice:
-        shown = [answer, *rng.sample(wrong, 3)]
-        rng.shuffle(shown)
-        choices = tuple(shown)
-    return Item(family.name, surface, answer, explanation, choices)
-
-
-def run(context: StageContext) -> dict[str, Any]:
-    """Write docs.jsonl, teacher.jsonl, tasks/*.yaml and tasks/data/*.jsonl."""
+def run(context: StageContext) -> dict[str, Json]:
+    """Write docs.jsonl, teacher.jsonl, tasks/*.yaml, tasks/data/*.jsonl and the oracle."""
     section = needed(context.recipe.data, "data")
     final = Path(str(context.out.absolute()).removesuffix(".partial"))
     tasks = context.out / "tasks"
@@ -245,6 +46,8 @@ def run(context: StageContext) -> dict[str, Any]:
         config = _task_config(family, final / "tasks" / "data")
         target = tasks / f"{PREFIX}{family.name}.yaml"
         target.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    names = [PREFIX + name for name in FAMILIES]
+    write_oracle(context.out, {name: tasks / "data" / f"{name}.train.jsonl" for name in names})
     teacher = write_jsonl(context.out / "teacher.jsonl", _teacher_documents(section, taken))
     docs = write_jsonl(context.out / "docs.jsonl", ({"text": t} for t in standard_library_docs()))
     return {
@@ -300,9 +103,9 @@ def _draw_new(family: Family, rng: random.Random, taken: set[str]) -> Item:
     )
 
 
-def _rows(items: list[Item]) -> Iterator[dict[str, Any]]:
+def _rows(items: list[Item]) -> Iterator[dict[str, Json]]:
     for item in items:
-        row: dict[str, Any] = {
+        row: dict[str, Json] = {
             "question": item.question,
             "answer": item.answer,
             "explanation": item.explanation,
@@ -312,9 +115,9 @@ def _rows(items: list[Item]) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _task_config(family: Family, data: Path) -> dict[str, Any]:
+def _task_config(family: Family, data: Path) -> dict[str, Json]:
     name = PREFIX + family.name
-    config: dict[str, Any] = {
+    config: dict[str, Json] = {
         "task": name,
         "dataset_path": "json",
         "dataset_kwargs": {

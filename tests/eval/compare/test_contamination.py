@@ -16,6 +16,7 @@ from tests.support.sealed import invented_artifact
 from tsqa.dataset.files import DatasetWriter
 from tsqa.recipe import Recipe
 from tsqa.store.artifact import Artifact
+from tsqa.store.roles import ArmRole, CheckedRole, Role
 
 RECIPE = Recipe.model_validate(
     {
@@ -50,12 +51,12 @@ def evaluation(folder: Path, day: list[float]) -> Artifact:
 
 
 @pytest.fixture
-def evaluations(tmp_path: Path) -> dict[str, Artifact]:
-    days = {
+def evaluations(tmp_path: Path) -> dict[Role, Artifact]:
+    days: dict[Role, list[float]] = {
         "base": [0.0, 0.0, 1.0, 0.0],
-        "arm:lr=0.1,seed=1": [1.0, 0.0, 0.0, 1.0],
-        "arm:lr=0.1,seed=2": [1.0, 1.0, 1.0, 1.0],
-        "arm:lr=0.2,seed=1": [1.0, 1.0, 0.0, 1.0],
+        ArmRole("lr=0.1,seed=1"): [1.0, 0.0, 0.0, 1.0],
+        ArmRole("lr=0.1,seed=2"): [1.0, 1.0, 1.0, 1.0],
+        ArmRole("lr=0.2,seed=1"): [1.0, 1.0, 0.0, 1.0],
     }
     return {role: evaluation(tmp_path / str(i), d) for i, (role, d) in enumerate(days.items())}
 
@@ -70,7 +71,7 @@ def filtered(folder: Path, matches: list[str], **summary: Any) -> Artifact:
 
 
 def test_a_touched_document_and_its_copy_leave_the_clean_score(
-    evaluations: dict[str, Artifact], tmp_path: Path
+    evaluations: dict[Role, Artifact], tmp_path: Path
 ) -> None:
     found = contamination(RECIPE, {**evaluations, "filter": filtered(tmp_path / "f", ["day-0"])})
     assert found["unit"].status == "clean"
@@ -82,7 +83,7 @@ def test_a_touched_document_and_its_copy_leave_the_clean_score(
 
 
 def test_documents_of_the_mixture_are_counted_where_they_were_checked(
-    evaluations: dict[str, Artifact], tmp_path: Path
+    evaluations: dict[Role, Artifact], tmp_path: Path
 ) -> None:
     dropped = {"file": "a", "line": 1, "id": "x", "reason": "ngram of the evaluated unit-1"}
     (tmp_path / "human.dropped.jsonl").write_text(
@@ -90,14 +91,14 @@ def test_documents_of_the_mixture_are_counted_where_they_were_checked(
     )
     for section, status in (({"ngram": 13}, "touched"), (None, "unknown")):
         tokens = invented_artifact(tmp_path, config={"decontaminate": section})
-        found = contamination(RECIPE, {**evaluations, "tokens:1": tokens})
+        found = contamination(RECIPE, {**evaluations, CheckedRole("tokenize", "1"): tokens})
         assert found["unit"].status == status
         assert found["unit"].n_clean == (1 if section else None)
     assert found["day"].score_clean["base"] is None
 
 
 def test_an_allowed_leak_is_named_by_the_task_that_it_reaches(
-    evaluations: dict[str, Artifact], tmp_path: Path
+    evaluations: dict[Role, Artifact], tmp_path: Path
 ) -> None:
     leak = {"task": "other", "reason": "its training split (train) is evaluated by day"}
     found = contamination(

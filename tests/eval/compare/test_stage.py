@@ -23,6 +23,7 @@ from tsqa.errors import DataError
 from tsqa.recipe import Recipe
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
+from tsqa.store.roles import ArmRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -145,8 +146,8 @@ def save(model: Evaluated, folder: Path) -> Artifact:
 def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Path) -> None:
     models = {
         "base": evaluated("base", {"day": 0.2}),
-        "arm:synthetic=0.0": evaluated("synthetic=0.0", {"day": 0.2}),
-        "arm:synthetic=0.5": evaluated("synthetic=0.5", {"day": 0.5}),
+        ArmRole("synthetic=0.0"): evaluated("synthetic=0.0", {"day": 0.2}),
+        ArmRole("synthetic=0.5"): evaluated("synthetic=0.5", {"day": 0.5}),
     }
     inputs = {role: save(m, tmp_path / str(i)) for i, (role, m) in enumerate(models.items())}
     recipe = Recipe.model_validate(

@@ -21,6 +21,7 @@ from tests.support.tiny_eval import make_model, make_tasks
 from tsqa.errors import CheckpointError, DataError, RecipeError
 from tsqa.recipe import EvalSection, Recipe
 from tsqa.store.artifact import EXPORTED
+from tsqa.store.roles import PointRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -249,7 +250,7 @@ def test_a_curve_is_read_in_the_order_of_its_tokens(world: Path, tmp_path: Path)
         folder = run / f"hf-{tokens}"
         shutil.copytree(world / "trained" / "hf", folder)
         (folder / EXPORTED).write_text(json.dumps({"step": tokens // 8, "tokens": tokens + 8}))
-        inputs = {f"model@{tokens}": invented_artifact(run)}
+        inputs = {PointRole(tokens): invented_artifact(run)}
         harness.run(StageContext(context.recipe, inputs, context.out, context.tracker))
         points.append(invented_artifact(context.out))
     curve = harness.read_curve(points)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.generation import with_benchmarks
 from tests.support.tiny_eval import make_tasks
 from tests.support.token_context import read_megatron, read_origins, token_context
 from train.data import shards, sources, tokenize
@@ -323,12 +324,12 @@ def test_a_document_that_holds_an_evaluated_one_is_left_out(
     texts = [*TEXTS, *leaks]
     corpus.write_bytes(as_lines([{"id": f"d{n}", "text": text} for n, text in enumerate(texts)]))
     context = web(tmp_path, corpus, processes=processes)
-    evaluated = {"tasks": ["tiny_choice"], "include": str(make_tasks(tmp_path / "tasks"))}
+    tasks = make_tasks(tmp_path / "tasks")
+    evaluated = EvalSection(tasks=["tiny_choice"], include=str(tasks))
+    inputs = with_benchmarks(tmp_path / "benchmarks", {}, evaluated)
     mixture = context.recipe.mixture.model_copy(update={"decontaminate": decontaminate})
-    recipe = context.recipe.model_copy(
-        update={"eval": EvalSection.model_validate(evaluated), "mixture": mixture}
-    )
-    summary = tokenize.run(replace(context, recipe=recipe))["sources"]["web"]
+    recipe = context.recipe.model_copy(update={"eval": evaluated, "mixture": mixture})
+    summary = tokenize.run(replace(context, recipe=recipe, inputs=inputs))["sources"]["web"]
     dropped = [json.loads(x) for x in (context.out / "web.dropped.jsonl").read_text().splitlines()]
     found = [(record["id"], record["reason"]) for record in dropped]
     leaked = (f"d{len(TEXTS)}", "item of the evaluated tiny_choice-3")

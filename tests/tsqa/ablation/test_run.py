@@ -21,10 +21,12 @@ import tsqa.pipeline.run as pipeline_module
 from tests.support.paths import REPOSITORY
 from tests.support.sealed import reseal
 from tests.support.wandb_records import read_runs
-from tsqa.ablation.run import ablate, arm_works, print_ablation, run_worker
+from tsqa.ablation.plan import arm_works, print_ablation
+from tsqa.ablation.run import ablate
+from tsqa.ablation.worker import Worker, run_worker
 from tsqa.errors import EngineError, RecipeError, TsqaError
 from tsqa.pipeline.dry_run import estimate_seconds
-from tsqa.pipeline.graph import Node
+from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.store.artifact import Artifact
@@ -73,14 +75,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     def import_fake(module: str) -> Any:
         def run(context: StageContext) -> dict[str, Any]:
-            stage = module.rpartition(".")[2]
+            stage = module.split(".")[-2]
             votes = context.recipe.generate.votes if context.recipe.generate else ""
             return write(context, f"{stage}:{votes}" if stage == "generate" else stage)
 
         return SimpleNamespace(run=run)
 
     def train(self: Pipeline, node: Node) -> None:
-        with self._open(node) as (context, commit):
+        with self.open_stage(node) as (context, commit):
             if context is not None:
                 commit(write(context, self.label(node)))
 
@@ -88,7 +90,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.reports.append({"roles": " ".join(compared.manifest.inputs), **failed})
 
     monkeypatch.setattr(Pipeline, "_launch_training", train)
-    monkeypatch.setattr(ablate_module, "_Worker", InProcess)
+    monkeypatch.setattr(ablate_module, "Worker", InProcess)
     monkeypatch.setattr(
         "tsqa.pipeline.report.write_report", lambda pipeline, failed: Path("r.html")
     )
@@ -184,7 +186,7 @@ def test_without_its_control_nothing_is_compared(tmp_path: Path, world: World) -
 
 
 def test_a_worker_that_dies_fails_its_arm_with_the_tail_of_its_log(tmp_path: Path) -> None:
-    worker = ablate_module._Worker(open_pipeline(tmp_path), 0, 1)
+    worker = Worker(open_pipeline(tmp_path), 0, 1)
     dying = "import sys; sys.stdin.readline(); sys.stderr.write('killed by me'); sys.exit(3)"
     worker._command = [sys.executable, "-c", dying]
     for _ in range(2):

@@ -13,10 +13,10 @@ import tsqa.ablation.sweep as sweep_module
 from tests.support.paths import REPOSITORY
 from tests.support.sealed import seal_artifact
 from tests.support.wandb_records import read_runs
-from tsqa.ablation.run import ArmWork
+from tsqa.ablation.plan import ArmWork
 from tsqa.ablation.sweep import find_arm, run_sweep_arm, write_sweep
 from tsqa.errors import RecipeError
-from tsqa.pipeline.graph import Node
+from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Recipe, arms_of, load_recipe
 

@@ -22,6 +22,7 @@ from tsqa.filters.language import check_language
 from tsqa.records.candidate import Rejection
 from tsqa.records.seed import SeedIndex
 from tsqa.records.votes import classify_answers, count_votes, is_number, same_answer
+from tsqa.seeds.leaks import training_keys
 from tsqa.store.jsonl import write_jsonl
 from tsqa.text.normalise import normalise, words
 from tsqa.text.sameness import answer_key
@@ -251,7 +252,9 @@ def copy_check(folder: Path, similarity: float = 0.9) -> CopyCheck:
     seeds = [make_seed(0, LONG), make_seed(1, "Why is the sky blue?")]
     write_jsonl(folder / "seeds.jsonl", (asdict(seed) for seed in seeds))
     unused = dataclasses.replace(make_seed(7, "Is ice cold?"), choices=["yes", "no"])
-    return CopyCheck([*seeds, unused], SeedIndex(folder / "seeds.jsonl"), similarity)
+    return CopyCheck(
+        map(training_keys, [*seeds, unused]), SeedIndex(folder / "seeds.jsonl"), similarity
+    )
 
 
 def test_other_signs_are_no_copy(tmp_path: Path) -> None:
@@ -262,7 +265,7 @@ def test_other_signs_are_no_copy(tmp_path: Path) -> None:
         make_seed(2, "Which is a symbol: Co?"),
     ]
     write_jsonl(tmp_path / "seeds.jsonl", (asdict(seed) for seed in seeds))
-    check = CopyCheck(seeds, SeedIndex(tmp_path / "seeds.jsonl"), 0.8).check
+    check = CopyCheck(map(training_keys, seeds), SeedIndex(tmp_path / "seeds.jsonl"), 0.8).check
     shown = [seed.id for seed in seeds]
     for question, reason in (
         ("What is 5 - 2?", None),

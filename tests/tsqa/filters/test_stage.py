@@ -7,7 +7,6 @@ import random
 import tracemalloc
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.support.generation import (
     generate_section,
     make_context,
     seeds_section,
+    with_benchmarks,
 )
 from tsqa.dataset.files import read_curated, read_rejected
 from tsqa.dataset.render import Renderer
@@ -31,9 +31,11 @@ from tsqa.filters.stage import run
 from tsqa.filters.statistics import DistinctNgrams, Measures
 from tsqa.prompts import CRITERIA
 from tsqa.recipe import FilterSection, ModelSection, TeacherSection
-from tsqa.seeds import training_documents
+from tsqa.seeds import stage as seeds
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
+from tsqa.tasks import toy_families
+from tsqa.tasks.oracle import read_oracle
 from tsqa.teachers import Completion, Request
 from tsqa.teachers import client as asker
 
@@ -50,9 +52,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     partial = folder / "data.partial"
     miniature.run(make_context(partial, {}, data=data_section(train_per_family=20)))
     partial.rename(folder / "data")
-    found = {"data": artifact(folder / "data")}
-    context = make_context(folder / "seeds", found, seeds=seeds_section())
-    write_jsonl(context.out / "seeds.jsonl", map(asdict, training_documents(context)))
+    data = {"data": artifact(folder / "data")}
+    found = with_benchmarks(folder / "benchmarks", data, eval_section())
+    seeds.run(make_context(folder / "seeds", found, seeds=seeds_section(), eval=eval_section()))
     return found | {"seeds": artifact(folder / "seeds")}
 
 
@@ -81,10 +83,13 @@ def filter_candidates(
     return run(context)
 
 
-def items(count: int, family: str = "day") -> list[dict[str, Any]]:
+def items(count: int, family: str = "day", revision: str = "") -> list[dict[str, Any]]:
     rng = random.Random(3)
-    drawn = [miniature.draw_item(miniature.FAMILIES[family], rng) for _ in range(count)]
-    return [record(f"c{n}", item.question, [item.answer] * 3) for n, item in enumerate(drawn)]
+    drawn = [toy_families.draw_item(toy_families.FAMILIES[family], rng) for _ in range(count)]
+    return [
+        record(f"c{n}", item.question, [item.answer] * 3, revision=revision)
+        for n, item in enumerate(drawn)
+    ]
 
 
 def split(inputs: dict[str, Any], name: str) -> dict[str, Any]:
@@ -95,7 +100,8 @@ def split(inputs: dict[str, Any], name: str) -> dict[str, Any]:
 def test_every_candidate_ends_in_exactly_one_place_and_reruns_are_identical(
     tmp_path: Path, inputs: dict[str, Any]
 ) -> None:
-    lines: list[Any] = items(60)
+    revision = read_oracle(inputs["data"].path).revisions["mini_day"]
+    lines: list[Any] = items(60, revision=revision)
     question = lines[0]["question"]
     leak, copy = split(inputs, "test"), split(inputs, "train")
     lines += [
@@ -270,6 +276,16 @@ def test_each_item_takes_one_rendering_by_its_id(tmp_path: Path) -> None:
 def _candidates(folder: Path, records: list[dict[str, Any]]) -> list[Any]:
     write_jsonl(folder / "some.jsonl", records)
     return list(read_candidates(folder / "some.jsonl"))
+
+
+def test_an_own_task_named_like_a_toy_task_is_not_measured(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    own = filter_candidates(tmp_path, inputs, items(20, revision="0123456789ab"))
+    assert own["curated"] and own["truth_by_task"] == {}
+    revision = read_oracle(inputs["data"].path).revisions["mini_day"]
+    toy = filter_candidates(tmp_path, inputs, items(20, revision=revision), out="two")
+    assert toy["truth_by_task"]["mini_day"]["curated"] == toy["curated"] == own["curated"]
 
 
 def test_survivors_come_back_as_they_were(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 from tsqa.errors import RecipeError
-from tsqa.pipeline.graph import build_graph, trained_node
+from tsqa.pipeline.graph import build_graph
+from tsqa.pipeline.node import trained_node
 from tsqa.recipe import load_recipe
+from tsqa.store.roles import PointRole
 
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
 
@@ -84,7 +86,7 @@ def test_a_recipe_may_end_with_its_dataset(tmp_path: Path) -> None:
         "ablation: null\n"
     )
     own = [n.stage for n in build_graph(load_recipe(path), path) if n.recipe.name == "only-data"]
-    assert own == ["data", "seeds", "generate", "filter"]
+    assert own == ["data", "benchmarks", "seeds", "generate", "filter"]
 
 
 @pytest.mark.parametrize(
@@ -154,9 +156,17 @@ def test_a_task_data_file_is_part_of_the_fingerprint(tmp_path: Path) -> None:
 
 def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None:
     assert changed("eval.num_fewshot=3", "eval.limit=7") == {"evaluate", "compare"}
-    assert changed("eval.tasks=[mini_day]") >= {"seeds", "filter", "tokenize"}
+    assert changed("eval.tasks=[mini_day]") >= {"benchmarks", "seeds", "filter", "tokenize"}
     unchecked = changed("mixture.decontaminate=false")
     assert "tokenize" in unchecked and "filter" not in unchecked
+
+
+def test_the_evaluated_documents_are_made_once_and_read_by_whoever_keeps_apart_from_them() -> None:
+    nodes = {node.label: node for node in graph()}
+    readers = {label for label, node in nodes.items() if "benchmarks" in node.inputs}
+    assert readers == {"seeds", "filter", "tokenize"}
+    unchecked = {node.label: node for node in graph("mixture.decontaminate=false")}
+    assert "benchmarks" not in unchecked["tokenize"].inputs
 
 
 def test_how_a_task_is_asked_decides_the_scores_but_not_the_seeds() -> None:
@@ -169,8 +179,9 @@ def test_a_curve_adds_evaluations_that_nothing_else_waits_for() -> None:
     curve = [label for label in nodes if "@" in label]
     assert len(curve) == 2 * 3  # 150K and 300K of 450K tokens, three arms
     point = nodes["evaluate:synthetic=0.5@150000"]
-    assert point.inputs["model@150000"] is nodes["train:synthetic=0.5"]
-    assert not any("@" in role for role in nodes["compare"].inputs)
+    assert point.inputs[PointRole(150_000)] is nodes["train:synthetic=0.5"]
+    assert (point.arm, point.point) == ("synthetic=0.5", 150_000)
+    assert point not in nodes["compare"].inputs.values()
     assert changed("eval.every_tokens=150K") == {"train", "evaluate", "compare"}
     with pytest.raises(RecipeError, match=r"every_tokens 1,000 is below train.global_batch_tokens"):
         graph("eval.every_tokens=1000")

@@ -20,6 +20,7 @@ from tsqa.pipeline import report as summary
 from tsqa.pipeline.report import write_report
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
+from tsqa.store.roles import parse_label
 
 ARM = "synthetic=0.5,seed=1"
 
@@ -28,7 +29,7 @@ def pipeline_of(root: Path, labels: dict[str, Artifact]) -> Any:
     """What write_report asks of a pipeline, over finished artifacts."""
     recipe = page_world.make_recipe([0.0, 0.5], [1, 2])
     nodes = [
-        SimpleNamespace(label=label, arm=label.partition(":")[2], recipe=recipe, fingerprint=label)
+        SimpleNamespace(label=label, labelled=parse_label(label), recipe=recipe, fingerprint=label)
         for label in labels
     ]
     return SimpleNamespace(

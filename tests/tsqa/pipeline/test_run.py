@@ -12,6 +12,7 @@ import pytest
 import tsqa.pipeline.run as pipeline_module
 from tests.support.paths import REPOSITORY
 from tsqa.errors import DataError, EngineError, TsqaError
+from tsqa.pipeline import training_job
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.store import manifest
@@ -80,8 +81,8 @@ def test_a_stage_that_fails_leaves_nothing_that_counts_as_done(
 def test_a_training_job_that_dies_shows_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "LAUNCH_CONFIG", tmp_path / "nowhere.yaml")
-    monkeypatch.setattr(Pipeline, "_print_plan", lambda pipeline, node: None)  # there are no tokens
+    monkeypatch.setattr(training_job, "LAUNCH_CONFIG", tmp_path / "nowhere.yaml")
+    monkeypatch.setattr(pipeline_module, "print_mixture_plan", lambda recipe, tokens: None)
     with pytest.raises(EngineError, match=r"nowhere\.yaml"):
         open_pipeline(tmp_path).run(until="train")
 

@@ -13,10 +13,10 @@ from jinja2.meta import find_undeclared_variables
 
 from tests.support.generation import make_context
 from tests.support.invented_rows import InventedDocuments, InventedRow, invent
-from tsqa import seeds
 from tsqa.errors import DataError, LeakError
 from tsqa.recipe import DatasetSection, SeedsSection
 from tsqa.records.seed import Seed
+from tsqa.seeds import stage as seeds
 from tsqa.seeds.document import Origin, make_seed
 from tsqa.seeds.listing import TaskRow, list_tasks, print_tasks
 from tsqa.seeds.sources import render_document

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.generation import make_context
-from tsqa import seeds
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import DatasetSection, SeedsSection
+from tsqa.seeds import stage as seeds
 from tsqa.seeds.choices import Options, find_key
 from tsqa.seeds.document import Unusable
 from tsqa.store.jsonl import read_jsonl

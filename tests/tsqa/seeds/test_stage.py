@@ -17,16 +17,26 @@ from tests.support.generation import (
     eval_section,
     make_context,
     seeds_section,
+    with_benchmarks,
 )
 from tests.support.paths import SHARED
-from tsqa import seeds
 from tsqa.errors import DataError, LeakError
 from tsqa.recipe import EvalSection, SeedsSection
-from tsqa.seeds import load_split, split_answer
-from tsqa.seeds.prompt_fields import BLANK, bare_question, cloze, split_options, split_prompt
+from tsqa.seeds import stage as seeds
+from tsqa.seeds.prompt_fields import (
+    BLANK,
+    bare_question,
+    cloze,
+    split_answer,
+    split_options,
+    split_prompt,
+)
+from tsqa.seeds.sources import load_split
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
+from tsqa.tasks import toy_families
+from tsqa.tasks.oracle import read_oracle
 
 REAL = SHARED / "data" / "tasks"
 
@@ -75,32 +85,31 @@ def files(folder: Path, name: str, **stems: str) -> dict[str, Any]:
 def run_seeds(
     tmp_path: Path, tasks: list[str], evaluated: list[str], **changes: Any
 ) -> dict[str, Any]:
-    context = make_context(
-        tmp_path / "out",
-        {},
-        seeds=SeedsSection(tasks=tasks, include=str(tmp_path), **changes),
-        eval=EvalSection(tasks=evaluated, include=str(tmp_path)) if evaluated else None,
-    )
-    return seeds.run(context)
+    scored = EvalSection(tasks=evaluated, include=str(tmp_path)) if evaluated else None
+    inputs = with_benchmarks(tmp_path / "benchmarks", {}, scored) if scored else {}
+    section = SeedsSection(tasks=tasks, include=str(tmp_path), **changes)
+    return seeds.run(make_context(tmp_path / "out", inputs, seeds=section, eval=scored))
 
 
 def test_seeds_hold_the_texts_of_question_and_answer(data: Artifact, tmp_path: Path) -> None:
-    context = make_context(
-        tmp_path, {"data": data}, seeds=seeds_section(max_per_task=5), eval=eval_section()
-    )
-    summary = seeds.run(context)
+    inputs = with_benchmarks(tmp_path / "benchmarks", {"data": data}, eval_section())
+    section = seeds_section(max_per_task=5)
+    summary = seeds.run(make_context(tmp_path, inputs, seeds=section, eval=eval_section()))
     found = list(read_jsonl(tmp_path / "seeds.jsonl"))
     assert summary["seeds"] == len(found) == 30
+    oracle = read_oracle(data.path)
     for seed in found:
-        assert miniature.true_answer(seed["task"], seed["question"]) == seed["answer"]
+        assert oracle.knows(seed["task"], seed["revision"])
+        assert toy_families.true_answer(seed["task"], seed["question"]) == seed["answer"]
         assert seed["kind"] == ("number" if seed["answer"].isdigit() else "choice")
         assert seed["explanation"]
 
 
 def test_the_choice_of_seeds_repeats_byte_for_byte(data: Artifact, tmp_path: Path) -> None:
+    inputs = with_benchmarks(tmp_path / "benchmarks", {"data": data}, eval_section())
     for name in ("a", "b"):
         sections = {"seeds": seeds_section(max_per_task=5), "eval": eval_section()}
-        seeds.run(make_context(tmp_path / name, {"data": data}, **sections))
+        seeds.run(make_context(tmp_path / name, inputs, **sections))
     first, second = ((tmp_path / n / "seeds.jsonl").read_bytes() for n in ("a", "b"))
     assert first == second
 
@@ -141,8 +150,10 @@ def test_a_training_split_evaluated_by_another_task_is_refused(tmp_path: Path) -
 def test_leaks_are_refused_before_any_data_is_read(tmp_path: Path) -> None:
     write_task(tmp_path, "same", test_split="train")
     (tmp_path / "same.train.jsonl").unlink()
-    with pytest.raises(LeakError):
-        run_seeds(tmp_path, ["same"], ["same"])
+    section = SeedsSection(tasks=["same"], include=str(tmp_path))
+    scored = EvalSection(tasks=["same"], include=str(tmp_path))
+    with pytest.raises(LeakError):  # and without the rendered documents of `benchmarks`
+        seeds.run(make_context(tmp_path / "out", {}, seeds=section, eval=scored))
 
 
 def test_a_training_document_of_an_evaluated_split_is_dropped_and_counted(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tsqa.pipeline.graph import Node, build_graph
+from tsqa.pipeline.graph import build_graph
+from tsqa.pipeline.node import Node
 from tsqa.prompts import load_prompts
 from tsqa.recipe import load_recipe
 from tsqa.store import identity
@@ -58,8 +59,8 @@ _READERS = [
     ("seeds", "tasks/first.yaml tasks/utils.py tasks/deep/er/utils.py tasks/deep/er/other.yaml"),
     ("seeds", "first/train-0.jsonl first/train-1.jsonl first/test.jsonl"),
     ("seeds", "mine/a.jsonl mine/b.jsonl taxonomy.yaml"),
-    ("seeds filter tokenize evaluate", "scored/second.yaml scored/utils.py shared/base.yaml"),
-    ("seeds filter tokenize evaluate", "second/train-0.jsonl second/test.jsonl"),
+    ("benchmarks seeds evaluate", "scored/second.yaml scored/utils.py shared/base.yaml"),
+    ("benchmarks seeds evaluate", "second/train-0.jsonl second/test.jsonl"),
     ("generate", "question/any.jinja question/macros/list.jinja"),
     ("filter", "document.jinja judge.jinja"),
     ("tokenize", "words/tokenizer.json web/2020/a.jsonl web/b.txt book.jsonl"),

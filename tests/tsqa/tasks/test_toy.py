@@ -13,6 +13,7 @@ from tests.support.generation import TASKS, data_section, make_context
 from tsqa.errors import DataError
 from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks import toy as miniature
+from tsqa.tasks import toy_families
 from tsqa.text.normalise import normalise
 
 
@@ -24,10 +25,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(deadline=None)
-@given(st.sampled_from(sorted(miniature.FAMILIES)), st.integers())
+@given(st.sampled_from(sorted(toy_families.FAMILIES)), st.integers())
 def test_true_answer_agrees_with_every_question_drawn(name: str, seed: int) -> None:
-    item = miniature.draw_item(miniature.FAMILIES[name], random.Random(seed))
-    assert miniature.true_answer(f"mini_{name}", item.question) == item.answer
+    item = toy_families.draw_item(toy_families.FAMILIES[name], random.Random(seed))
+    assert toy_families.true_answer(f"mini_{name}", item.question) == item.answer
     assert not item.choices or (
         item.choices.count(item.answer) == 1 and len(set(item.choices)) == 4
     )
@@ -43,7 +44,7 @@ def test_true_answer_agrees_with_every_question_drawn(name: str, seed: int) -> N
     ],
 )
 def test_malformed_questions_have_no_true_answer(question: str) -> None:
-    assert all(miniature.true_answer(task, question) is None for task in TASKS)
+    assert all(toy_families.true_answer(task, question) is None for task in TASKS)
 
 
 def test_training_test_and_teacher_questions_are_disjoint(built: Path) -> None:
@@ -83,7 +84,7 @@ def test_human_text_is_prose_without_repeats(built: Path) -> None:
 
 
 def test_an_exhausted_family_says_what_to_lower() -> None:
-    family = miniature.Family("one", False, lambda rng: "x", lambda core: ("1", "1", ()))
+    family = toy_families.Family("one", False, lambda rng: "x", lambda core: ("1", "1", ()))
     taken: set[str] = set()
 
     class Stuck(random.Random):

@@ -1,0 +1,20 @@
+"""The stage `compare`: the evaluations of the arms -> deltas."""
+
+from __future__ import annotations
+
+from tsqa.recipe import Recipe, needed
+from tsqa.store.identity import Json
+from tsqa.store.stage import Stage
+
+
+def _config(recipe: Recipe) -> dict[str, Json]:
+    section = needed(recipe.eval, "eval")
+    return {
+        "bootstrap": section.bootstrap,
+        "confidence": section.confidence,
+        "macros": {name: [*tasks] for name, tasks in section.macros.items()},
+        "ablation": recipe.ablation.data_config() if recipe.ablation else None,
+    }
+
+
+COMPARE = Stage("compare", 2, _config, "eval.compare.stage")

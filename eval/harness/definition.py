@@ -1,0 +1,28 @@
+"""The stage `evaluate`: one checkpoint -> its scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tsqa.hub.identify import model_config
+from tsqa.recipe import Recipe, needed
+from tsqa.store.identity import Json
+from tsqa.store.stage import Stage
+from tsqa.tasks.fingerprint import identify_tasks
+
+
+def _config(recipe: Recipe) -> dict[str, Json]:
+    """What decides the scores of one checkpoint, but not what is made of them."""
+    config = needed(recipe.eval, "eval").data_config()
+    for key in ("macros", "every_tokens", "bootstrap", "confidence"):
+        del config[key]
+    return {"model": None, **config, "include": identify_tasks(config["include"])}
+
+
+def _untrained_config(recipe: Recipe) -> dict[str, Json]:
+    return {**_config(recipe), "model": model_config(needed(recipe.model, "model"))}
+
+
+EVALUATE = Stage("evaluate", 2, _config, "eval.harness.stage", reads_throughout=True)
+EVALUATE_UNTRAINED = replace(EVALUATE, config=_untrained_config)
+"""Of the recipe's own model, where no recipe trains it."""

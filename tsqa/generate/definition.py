@@ -1,0 +1,41 @@
+"""The stage `generate`: seeds -> candidates, written by the teacher."""
+
+from __future__ import annotations
+
+from tsqa.prompts import load_prompts
+from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.store.identity import Json
+from tsqa.store.stage import Stage
+from tsqa.teachers.config import teacher_config, teachers_of
+
+
+def _config(recipe: Recipe) -> dict[str, Json]:
+    section = needed(recipe.generate, "generate")
+    question = load_prompts(section.prompts.question, "question", "generate.prompts.question")
+    answer = load_prompts(section.prompts.answer, "answer", "generate.prompts.answer")
+    config: dict[str, Json] = {
+        **section.data_config(),
+        "teacher": teacher_config(section.teacher),
+        "prompts": {"question": [*question.identity], "answer": [*answer.identity]},
+    }
+    if section.cascade:
+        teacher = teacher_config(section.cascade.teacher)
+        config["cascade"] = {**section.cascade.data_config(), "teacher": teacher}
+    return config
+
+
+def _models(recipe: Recipe) -> dict[str, ModelSection]:
+    teachers = teachers_of(needed(recipe.generate, "generate"))
+    return {role: teacher.model for role, teacher in teachers.items()}
+
+
+GENERATE = Stage(
+    "generate",
+    3,
+    _config,
+    "tsqa.generate.stage",
+    inputs=lambda recipe: ("seeds", "data"),
+    wanted=lambda recipe: recipe.seeds is not None and recipe.generate is not None,
+    models=_models,
+    paced_by="teacher",
+)

@@ -1,0 +1,16 @@
+"""The stages, in the order in which they run. To add one: define it in its room, list it here."""
+
+from __future__ import annotations
+
+from eval.compare.definition import COMPARE
+from eval.harness.definition import EVALUATE
+from train.data.definition import TOKENIZE
+from train.trainer.definition import TRAIN
+from tsqa.filters.definition import FILTER
+from tsqa.generate.definition import GENERATE
+from tsqa.seeds.definition import BENCHMARKS, SEEDS
+from tsqa.tasks.definition import DATA
+
+DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GENERATE, FILTER)
+"""Made once for all arms whose settings of these are equal."""
+STAGES = (*DATASET_STAGES, TOKENIZE, TRAIN, EVALUATE, COMPARE)

@@ -1,0 +1,107 @@
+"""Training as a job: `accelerate launch -m train`, its log, and a bar while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsqa.console import console, progress_bar
+from tsqa.errors import EngineError
+from tsqa.pipeline.node import Node
+from tsqa.recipe import Recipe, needed
+from tsqa.shipped import LAUNCH_CONFIG
+from tsqa.store.own_files import read_own
+from tsqa.store.process import die_with_parent
+
+_TAIL = 25
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One arm's training, in processes of its own."""
+
+    node: Node
+    overrides: Sequence[str]
+    log: Path
+    metrics: Path
+    """Written by the job as it goes on."""
+    title: str
+    """Of the bar."""
+
+    def run(self) -> None:
+        """Run the job to its end; EngineError with the last lines of its log where it fails."""
+        processes = needed(self.node.recipe.train, "train").processes
+        command = [
+            *(sys.executable, "-m", "accelerate.commands.launch"),
+            *("--config_file", str(LAUNCH_CONFIG)),
+            *("--num_processes", str(processes)),
+            *("-m", "train", str(self.node.origin), *self.overrides),
+            *("--arm", str(self.node.arm)),
+        ]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        threads = str(max(1, (os.cpu_count() or 1) // processes))
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={"OMP_NUM_THREADS": threads, **os.environ},
+                preexec_fn=die_with_parent,
+            )
+            self._follow(process)
+        code = process.wait()
+        if code:
+            shown = "\n    ".join(_own_lines(self.log)[-_TAIL:])
+            raise EngineError(
+                f"{self.node.label}: `accelerate launch -m train` ended with code {code}; "
+                f"last lines of {self.log}:\n    {shown}",
+                "see these lines; a rerun continues from the last checkpoint",
+            )
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+        """Show a bar from the metrics that the job writes, until it ends."""
+        total = needed(self.node.recipe.mixture, "mixture").tokens
+        with progress_bar() as bar:
+            task = bar.add_task(f"  {self.title} tokens", total=total, note="starting")
+            while process.poll() is None:
+                time.sleep(0.3)
+                last = _last_metrics(self.metrics)
+                if last:
+                    note = f"loss {last['train/loss']:.3f}"
+                    bar.update(task, completed=last["train/tokens"], note=note)
+
+
+def print_mixture_plan(recipe: Recipe, tokens: Path) -> None:
+    """Print what a training run will draw; too little data is refused before it starts."""
+    from train.data.mixture import plan_of, plan_table
+    from train.data.token_files import TokenSources
+
+    sources = read_own(tokens / "sources.json", TokenSources)["sources"]
+    plan = plan_of(recipe, {name: source["rows"] for name, source in sources.items()})
+    padding = {name: source["padding"] for name, source in sources.items()}
+    console.print(plan_table(plan, padding))
+
+
+def _own_lines(log: Path) -> list[str]:
+    """The job's own lines: what torchrun adds about its failed child says nothing new."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    ends = [number for number, line in enumerate(lines) if "multiprocessing/api.py" in line]
+    return lines[: ends[0]] if ends else lines
+
+
+def _last_metrics(path: Path) -> dict[str, float] | None:
+    """The last whole line of a growing JSONL file."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, path.stat().st_size - 4096))
+            lines = handle.read().split(b"\n")[:-1]
+        record: dict[str, float] = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return record

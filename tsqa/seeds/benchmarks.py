@@ -1,0 +1,47 @@
+"""The stage `benchmarks`: every document of the evaluated splits, rendered once.
+
+Guarantee: seeds, filter and tokenize keep apart from the same documents, in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from tsqa.recipe import Recipe, needed
+from tsqa.records.seed import Seed, read_seed
+from tsqa.seeds.sources import load_split
+from tsqa.store.identity import Json
+from tsqa.store.stage import StageContext
+from tsqa.tasks.library import task_library
+
+_DOCUMENTS = "documents.jsonl"
+
+
+def run(context: StageContext) -> dict[str, Json]:
+    """Write the documents, in the order of `eval.tasks`."""
+    include = context.task_folder(needed(context.recipe.eval, "eval"))
+    counts: Counter[str] = Counter()
+    # Odd documents count too, so lone surrogates must survive: ASCII.
+    with (context.out / _DOCUMENTS).open("w", encoding="ascii") as out:
+        for name in evaluated_tasks(context.recipe, include):
+            for document in load_split(name, include, "test"):
+                out.write(json.dumps(asdict(document)) + "\n")
+                counts[name] += 1
+    return {"documents": counts.total(), "tasks": len(counts), "by_task": {**counts}}
+
+
+def evaluated_tasks(recipe: Recipe, include: Path | None) -> list[str]:
+    """The leaf tasks behind recipe.eval.tasks."""
+    return task_library(include).expand(recipe.eval.tasks) if recipe.eval else []
+
+
+def read_evaluated(context: StageContext) -> Iterator[Seed]:
+    """The documents that nothing may repeat, from the artifact `benchmarks`."""
+    path = context.inputs["benchmarks"].path / _DOCUMENTS
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            yield read_seed(path, number, line)

@@ -1,0 +1,59 @@
+"""The stages `benchmarks`, evaluated splits -> documents, and `seeds`, training splits -> seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsqa.hub.identify import identify
+from tsqa.hub.pins import PINS
+from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed, stream_check
+from tsqa.store.identity import Json, file_identity
+from tsqa.store.stage import Stage
+from tsqa.tasks.fingerprint import evaluated_config, identify_tasks
+
+_TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
+
+
+def _seeds_config(recipe: Recipe) -> dict[str, Json]:
+    section = needed(recipe.seeds, "seeds")
+    return {
+        **section.data_config(),
+        "include": identify_tasks(section.include),
+        "datasets": [
+            {**dataset.data_config(), "path": _identify_dataset(dataset)}
+            for dataset in section.datasets
+        ],
+        "taxonomy": [file_identity(_TAXONOMY), identify(section.taxonomy)],
+        "evaluated": evaluated_config(recipe),  # it refuses evaluated splits by their names
+    }
+
+
+def _identify_dataset(section: DatasetSection) -> Json:
+    found = identify(section.path)
+    if found == section.path and is_hub_id(section.path):
+        return {**PINS.identify("dataset", section.path, section.revision)}
+    return found
+
+
+def _needs_benchmarks(recipe: Recipe) -> bool:
+    return recipe.eval is not None and bool(recipe.seeds or stream_check(recipe))
+
+
+BENCHMARKS = Stage(
+    "benchmarks",
+    1,
+    evaluated_config,
+    "tsqa.seeds.benchmarks",
+    inputs=lambda recipe: ("data",),
+    wanted=_needs_benchmarks,
+    reads_throughout=True,
+)
+SEEDS = Stage(
+    "seeds",
+    4,
+    _seeds_config,
+    "tsqa.seeds.stage",
+    inputs=lambda recipe: ("data", "benchmarks"),
+    wanted=lambda recipe: recipe.seeds is not None,
+    reads_throughout=True,
+)

@@ -1,0 +1,14 @@
+"""The stage `data`: the toy tasks and texts that a recipe builds itself."""
+
+from __future__ import annotations
+
+from tsqa.recipe import Recipe, needed
+from tsqa.store.identity import Json
+from tsqa.store.stage import Stage
+
+
+def _config(recipe: Recipe) -> dict[str, Json]:
+    return needed(recipe.data, "data").data_config()
+
+
+DATA = Stage("data", 2, _config, "tsqa.tasks.toy", wanted=lambda recipe: recipe.data is not None)

@@ -1,0 +1,26 @@
+"""The teachers that a recipe names, and what decides what each writes."""
+
+from __future__ import annotations
+
+from tsqa.hub.identify import model_config
+from tsqa.recipe import FilterSection, GenerateSection, TeacherSection
+from tsqa.store.identity import Json
+
+
+def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSection]:
+    """Role -> teacher, of all that a section names."""
+    if isinstance(section, GenerateSection):
+        found = {"teacher": section.teacher}
+        return found | ({"cascade": section.cascade.teacher} if section.cascade else {})
+    found = {"judge": section.judge.teacher} if section.judge else {}
+    if section.triviality and section.triviality.teacher:
+        found["weak"] = section.triviality.teacher
+    return found
+
+
+def teacher_config(teacher: TeacherSection) -> dict[str, Json]:
+    """What decides a teacher's texts, for a fingerprint."""
+    config = teacher.data_config()
+    if teacher.engine == "openai":  # `path` is a name at the endpoint, not one of this machine
+        return config
+    return {**config, "model": model_config(teacher.model)}
