@@ -29,7 +29,7 @@ from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.secrets import redact_data, split_url
 from tsqa.teachers import TEACHER_KEY, Completion, Request, failed
-from tsqa.teachers.connection import Connection, ReplyTooLongError, read_key
+from tsqa.teachers.connection import Connection, Outage, ReplyTooLongError, read_key
 from tsqa.teachers.content import read_reply
 from tsqa.teachers.endpoint_errors import (
     PassingError,
@@ -48,7 +48,6 @@ from tsqa.teachers.failures import (
     one_line,
     refuses_system,
 )
-from tsqa.teachers.outage import Outage
 
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 2.0

@@ -21,9 +21,10 @@ from tests.support.tiny_teacher import make_tiny_teacher, vllm_section
 from tsqa.errors import EngineError, RecipeError
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store import process
-from tsqa.teachers import Completion, Engine, Request, open_engine, vllm_process
+from tsqa.teachers import Completion, Engine, Request, vllm_process
 from tsqa.teachers import vllm_engine as vllm
 from tsqa.teachers.chat_form import has_chat_template, merge_system, resolve_form
+from tsqa.teachers.client import open_engine
 from tsqa.teachers.vllm_engine import VllmEngine
 from tsqa.teachers.vllm_process import likely_fix
 from tsqa.teachers.vllm_worker import Worker
