@@ -16,7 +16,7 @@ import numpy as np
 from eval.compare.conclusion import conclude
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Evaluated
-from eval.deltas import Comparison, Delta, DeltaTable, Gap, Row, TaskSetup
+from eval.deltas import Comparison, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
 from eval.statistics import crossed, stats
 from eval.statistics.paired import compare_models
 from tsqa.errors import DataError
@@ -285,12 +285,12 @@ def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
     )
 
 
-def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float) -> list[Row]:
+def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float) -> list[DeltaRow]:
     """The rows, their p-values corrected over the whole table."""
     weights = stats.table_weights([stats.is_macro(delta.task) for _, delta in found])
     corrected = stats.holm([delta.p for _, delta in found], weights)
     return [
-        Row(
+        DeltaRow(
             **vars(name),
             **vars(delta),
             p_holm=p,

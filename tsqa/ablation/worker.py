@@ -17,7 +17,7 @@ from tsqa.store.process import die_with_parent
 _TAIL = 15
 
 
-class Worker:
+class ArmWorker:
     """A process that builds arms, with a log of its own; a new one is started when it dies."""
 
     def __init__(self, pipeline: Pipeline, number: int, threads: int) -> None:

@@ -60,7 +60,7 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class Item:
+class ToyItem:
     """One question of a family, with the knowledge that answers it."""
 
     family: str
@@ -192,7 +192,7 @@ def true_answer(task: str, question: str) -> str | None:
     return solved[0] if solved else None
 
 
-def draw_item(family: Family, rng: random.Random) -> Item:
+def draw_item(family: Family, rng: random.Random) -> ToyItem:
     """A random question under a random surface; names x things x places make it distinct."""
     core = family.draw(rng)
     asker, asked = rng.sample(_NAMES, 2)
@@ -208,4 +208,4 @@ def draw_item(family: Family, rng: random.Random) -> Item:
         shown = [answer, *rng.sample(wrong, 3)]
         rng.shuffle(shown)
         choices = tuple(shown)
-    return Item(family.name, surface, answer, explanation, choices)
+    return ToyItem(family.name, surface, answer, explanation, choices)
