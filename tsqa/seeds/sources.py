@@ -141,19 +141,8 @@ def task_names(context: StageContext, section: SeedsSection) -> list[str]:
     return task_library(context.task_folder(section)).expand(section.tasks)
 
 
-def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
-    """Load all usable documents of a task's training split, or (`test`) all scored ones.
-
-    A scored document that cannot be read whole is kept with what could be read.
-    """
-    if split == "test":
-        return _load_evaluated(task_name, include)
-    source = TaskSource(task_name, include, load_taxonomy(), {})
-    source.check()
-    return [document for document in source.documents() if isinstance(document, Seed)]
-
-
-def _load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
+def load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
+    """All documents that a task scores; one that cannot be read whole with what could be read."""
     library = task_library(include)
     config = library.config(task_name)
     if evaluated_split(config) is None and "class" not in config:
