@@ -25,7 +25,7 @@ from tsqa.dataset.files import REJECTED, read_rows
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl
-from tsqa.store.own_files import read_own_table
+from tsqa.store.own_tables import read_own_table
 from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 
 _STEP = "decontamination"
