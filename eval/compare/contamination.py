@@ -131,7 +131,7 @@ def _read_scores(evaluation: Artifact) -> dict[str, _Scores]:
     columns = columns_of("task", "doc_id", "doc_hash", "score")
     table = read_own_table(evaluation.path / DOCUMENTS, columns).to_pydict()
     scores: dict[str, _Scores] = defaultdict(list)
-    for task, *document in zip(*(table[column] for column in columns), strict=True):
+    for task, *document in zip(*(table[column] for column in columns.names), strict=True):
         scores[task].append((document[0], document[1], document[2]))
     return dict(scores)
 

@@ -40,7 +40,9 @@ def read(
     documents: dict[str, list[tuple[DocumentKey, float, str | None]]] = {
         task: [] for task in results.tasks
     }
-    for task, doc_id, doc_hash, score, group in zip(*(table[c] for c in columns.names), strict=True):
+    for task, doc_id, doc_hash, score, group in zip(
+        *(table[c] for c in columns.names), strict=True
+    ):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
     for task, result in results.tasks.items():
