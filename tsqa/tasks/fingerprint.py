@@ -99,6 +99,7 @@ def _own_datasets(names: tuple[str, ...]) -> set[str]:
         library = task_library(None)
         known |= {name: library.hub_datasets(name) for name in missing}
         if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, asdict(_OwnDatasets(tasks, known)))
     return {dataset for name in names for dataset in known[name]}
 
