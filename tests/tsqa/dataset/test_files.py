@@ -121,7 +121,6 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from tests.support.curated_rows import curated_row, rejected_row
-from tsqa.dataset import DatasetWriter
 from tsqa.dataset.files import DatasetWriter
 with DatasetWriter(Path(sys.argv[1]), rows_per_shard=1500) as writer:
     for i in range(2700):
