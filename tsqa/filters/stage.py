@@ -1,6 +1,6 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
-The steps: format, length, language, agreement, copy, code, which look at one candidate at a time;
+The steps: refusal, format, length, language, agreement, copy, code, which look at one candidate at a time;
 triviality, judge, reward, which ask a model; then dedup, and decontamination last. A step that
 the recipe leaves out does not appear in the funnel.
 
