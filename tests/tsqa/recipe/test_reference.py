@@ -28,7 +28,9 @@ RECIPES = sorted(
 
 def test_the_written_files_are_current() -> None:
     reference = REPOSITORY / "tsqa" / "recipe" / "REFERENCE.md"
-    assert reference.read_text() == reference_markdown(), f"run: tsqa schema --reference > {reference}"
+    assert reference.read_text() == reference_markdown(), (
+        f"run: tsqa schema --reference > {reference}"
+    )
     assert SCHEMA.read_text() == editor_schema(), f"run: tsqa schema > {SCHEMA}"
 
 

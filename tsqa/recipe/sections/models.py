@@ -56,7 +56,8 @@ class ModelSection(Section):
     def _one_origin(self) -> Self:
         given = [k for k in ("path", "recipe", "config") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of path, recipe, config; found {given or 'none'}")
+            found = f"{' and '.join(given)}: set all but one to null" if given else "none"
+            raise ValueError(f"give exactly one of path, recipe, config; found {found}")
         if self.config is not None and "model_type" not in self.config:
             raise ValueError("config needs `model_type`, such as nemotron_h")
         return self
