@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tsqa.errors import DataError, TsqaError
+from tsqa.store.atomic import fsync, fsync_all
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import MANIFEST, Check, Manifest, check_files, read_manifest, seal, trust
 
@@ -145,11 +146,10 @@ class Store:
             ),
         )
         write_json(partial / MANIFEST, manifest.model_dump())
-        for file in (*sorted(partial.rglob("*")), partial):
-            _fsync(file)
+        fsync_all(partial)
         final = self.path_of(stage, fingerprint)
         partial.rename(final)
-        _fsync(final.parent)
+        fsync(final.parent)
         trust(final, manifest)
         return Artifact(final, manifest)
 
@@ -177,11 +177,3 @@ def _try_lock(handle: IO[str]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
