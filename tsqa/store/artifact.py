@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -107,7 +108,7 @@ class Store:
         environment's TSQA_LOCK_SECONDS, which the children of a run inherit, or 20.
         """
         if wait_seconds is None:
-            wait_seconds = float(os.environ.get(LOCK_SECONDS, 20))
+            wait_seconds = _lock_seconds()
         partial = self.partial_path_of(stage, fingerprint)
         partial.parent.mkdir(parents=True, exist_ok=True)
         with partial.with_suffix(".lock").open("w") as lock:
@@ -169,6 +170,17 @@ def differing_keys(
         elif before != after:
             lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
     return lines
+
+
+def _lock_seconds() -> float:
+    named = os.environ.get(LOCK_SECONDS, "20")
+    try:
+        seconds = float(named)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:  # a deadline that is no number would never come
+        raise TsqaError(f"{LOCK_SECONDS} = {named!r}: not a number of seconds", "correct it")
+    return seconds
 
 
 def _try_lock(handle: IO[str]) -> bool:

@@ -89,7 +89,7 @@ def import_tasks_afresh() -> None:
         assert spec is not None
         module = importlib.util.module_from_spec(spec)
         vars(module)["__digest__"] = digest
-        exec(compile(module_path.read_bytes(), module_path, "exec"), vars(module))  # noqa: S102
+        exec(compile(module_path.read_bytes(), module_path, "exec"), vars(module))
         sys.modules[name] = module
         return module
 
