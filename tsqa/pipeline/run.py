@@ -69,6 +69,10 @@ class Pipeline:
         self.check_budgets()
         self.check_tasks()
         self.check_models()
+        self.check_guards()
+
+    def check_guards(self) -> None:
+        """Refuse finished artifacts that the guards of the recipe do not allow any more."""
         for node in self.nodes:
             if (made := self.find(node)) is not None:
                 self._recheck(node, made)
@@ -114,7 +118,7 @@ class Pipeline:
         nodes = self.nodes if until is None else self._needed_for(until)
         for node in nodes:
             artifacts[self.label(node)] = self.ensure(node)
-        self.record(nodes)
+            self.record([node])
         made = sum(node.fingerprint in self.ran for node in nodes)
         console.print(f"{len(nodes) - made} stages reused, {made} run")
         return artifacts

@@ -33,6 +33,7 @@ from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
 SMOKE = REPOSITORY / "recipes" / "smoke" / "recipe.yaml"
+TOKENS = {"sequence_length": 128, "dtype": "uint16", "vocab_size": 512, "eos_token_id": 1}
 ABLATIONS = sorted((REPOSITORY / "recipes" / "ablations").glob("*.yaml"))
 
 
@@ -71,6 +72,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         if label in world.failing:
             raise EngineError(f"{label}: out of memory")
         (context.out / "file.txt").write_text(label)
+        if context.recipe.mixture:
+            rows = {"rows": 10_000, "padding": 0, "answers_only": False}
+            made = TOKENS | {"sources": dict.fromkeys(context.recipe.mixture.sources, rows)}
+            (context.out / "sources.json").write_text(json.dumps(made))
         return {"documents": 3}
 
     def import_fake(module: str) -> Any:
@@ -136,7 +141,7 @@ def test_each_stage_says_which_of_its_keys_and_inputs_changed(
     capsys.readouterr()
     ablate(open_pipeline(tmp_path, "filter.agreement=0.5"), parallel=1)
     said = " ".join(capsys.readouterr().err.split())
-    assert "filter running: filter.agreement 0.6 -> 0.5" in said
+    assert "filter running: filter.agreement 0.4 -> 0.5" in said
     assert "tokenize running: input filter changed" in said
     assert "compare running: input arm:synthetic=0 changed, input arm:synthetic=0.5 changed" in said
 
