@@ -10,25 +10,17 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 from pydantic import FiniteFloat, JsonValue, NonNegativeInt
 
+from tsqa.store.own_tables import schema_of
+
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
-DOCUMENT_TYPES: dict[str, pa.DataType] = {
-    "task": pa.string(),
-    "doc_id": pa.int64(),
-    "doc_hash": pa.string(),
-    "metric": pa.string(),
-    "score": pa.float64(),
-    "question": pa.string(),
-    "answer": pa.string(),
-    "prediction": pa.string(),
-    "loglikelihoods": pa.list_(pa.float64()),
-    "group": pa.string(),
-}
-"""The columns of documents.parquet: the fields of `Document`."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One evaluated document: its score under the task's primary metric, and what was answered."""
+    """One evaluated document: its score under the task's primary metric, and what was answered.
+
+    Its fields are the columns of documents.parquet.
+    """
 
     task: str
     doc_id: int
@@ -100,6 +92,7 @@ class Exported:
     heldout: dict[str, float] | None = None
 
 
-def columns_of(*names: str) -> dict[str, pa.DataType]:
+def columns_of(*names: str) -> pa.Schema:
     """Some columns of documents.parquet, with their types."""
-    return {name: DOCUMENT_TYPES[name] for name in names}
+    every = schema_of(Document)
+    return pa.schema([every.field(name) for name in names])

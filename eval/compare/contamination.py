@@ -25,7 +25,7 @@ from tsqa.dataset.files import REJECTED, read_rows
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl
-from tsqa.store.own_files import read_own_table
+from tsqa.store.own_tables import read_own_table
 from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 
 _STEP = "decontamination"
@@ -131,7 +131,7 @@ def _read_scores(evaluation: Artifact) -> dict[str, _Scores]:
     columns = columns_of("task", "doc_id", "doc_hash", "score")
     table = read_own_table(evaluation.path / DOCUMENTS, columns).to_pydict()
     scores: dict[str, _Scores] = defaultdict(list)
-    for task, *document in zip(*(table[column] for column in columns), strict=True):
+    for task, *document in zip(*(table[column] for column in columns.names), strict=True):
         scores[task].append((document[0], document[1], document[2]))
     return dict(scores)
 

@@ -20,7 +20,7 @@ from eval.statistics import stats
 from eval.statistics.crossed import Floats
 from tsqa.errors import DataError
 from tsqa.store.artifact import Artifact
-from tsqa.store.own_files import read_own_table
+from tsqa.store.own_tables import read_own_table
 
 PER_COMPARISON = 200
 PER_PAGE = 3000

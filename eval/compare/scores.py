@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of
 from eval.statistics.paired import DocumentKey, Scored
 from tsqa.store.artifact import Artifact
-from tsqa.store.own_files import damaged, read_own, read_own_table
+from tsqa.store.own_files import damaged, read_own
+from tsqa.store.own_tables import read_own_table
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ def read(
     documents: dict[str, list[tuple[DocumentKey, float, str | None]]] = {
         task: [] for task in results.tasks
     }
-    for task, doc_id, doc_hash, score, group in zip(*(table[c] for c in columns), strict=True):
+    for task, doc_id, doc_hash, score, group in zip(
+        *(table[c] for c in columns.names), strict=True
+    ):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
     for task, result in results.tasks.items():

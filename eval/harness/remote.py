@@ -26,7 +26,7 @@ from rich.text import Text
 from eval.harness.worker import Call, Done, Inbox, Reply, Worker, start
 from tsqa.console import console
 from tsqa.errors import EngineError
-from tsqa.store.process import log_tail
+from tsqa.store.process import SuspensionWatch, log_tail
 
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings, Progress
@@ -55,7 +55,9 @@ class RemoteModel(LM):  # type: ignore[misc]
         self._workers: list[Worker] = []
         self._inbox: Inbox = SimpleQueue()
         self._looked = self._heard = time.monotonic()
-        self._stopped_since: float | None = None
+        self._engine = {"hf": "transformers", "vllm": "vLLM"}[settings.backend]
+        self._name = f"{self._engine} (model {settings.checkpoint})"
+        self._watch = SuspensionWatch(self._name)
         try:
             for number, environment in enumerate(environments):
                 path = log if number == 0 else log.with_suffix(f".{number}.log")
@@ -148,34 +150,11 @@ class RemoteModel(LM):  # type: ignore[misc]
             # A pipe that a child of a dead worker holds open never ends.
             if worker.process.poll() is not None and self._inbox.empty():
                 raise self._explain_death(worker)
-        stopped = [pid for worker in self._workers for pid in worker.stopped()]
-        if not stopped:
-            self._stopped_since = None
-            if now - self._heard > _QUIET_SECONDS:
-                self._heard = now
-                self._say(f"no answer for {_QUIET_SECONDS:g} s; its log: {self._workers[0].log}")
-        elif self._stopped_since is None:
-            self._stopped_since = now
-            pids = " ".join(map(str, stopped))
-            self._say(
-                f"process {pids} is stopped (SIGSTOP): continue it with `kill -CONT {pids}`; "
-                f"it is waited for {_STOPPED_SECONDS:g} s"
-            )
-        elif now - self._stopped_since > _STOPPED_SECONDS:
-            raise EngineError(
-                f"{self._engine} (model {self._settings.checkpoint}): process {stopped[0]} was "
-                f"stopped for {_STOPPED_SECONDS:g} s",
-                "find out who stops it (SIGSTOP); the same command then continues",
-            )
-
-    def _say(self, what: str) -> None:
-        console.print(
-            Text(f"  {self._engine} (model {self._settings.checkpoint}): {what}", "yellow")
-        )
-
-    @property
-    def _engine(self) -> str:
-        return {"hf": "transformers", "vllm": "vLLM"}[self._settings.backend]
+        members = (process for worker in self._workers for process in worker.members())
+        if not self._watch.look(members, _STOPPED_SECONDS) and now - self._heard > _QUIET_SECONDS:
+            self._heard = now
+            shown = f"no answer for {_QUIET_SECONDS:g} s; its log: {self._workers[0].log}"
+            console.print(Text(f"  {self._name}: {shown}", "yellow"))
 
     def _explain_death(self, worker: Worker) -> EngineError:
         code = worker.process.wait()

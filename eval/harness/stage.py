@@ -16,11 +16,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.text import Text
 
 from eval.harness.documents import read_result
 from eval.results import (
-    DOCUMENT_TYPES,
     DOCUMENTS,
     RESULTS,
     Document,
@@ -34,7 +35,8 @@ from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import EvalSection, file_name, needed
 from tsqa.store.artifact import EXPORTED, Artifact, Store
 from tsqa.store.jsonl import write_json
-from tsqa.store.own_files import read_own, read_own_table
+from tsqa.store.own_files import read_own
+from tsqa.store.own_tables import read_own_table, schema_of
 from tsqa.store.roles import PointRole, format_role, trained_model
 from tsqa.store.stage import StageContext
 
@@ -220,7 +222,7 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
         if results.backend != backend or not shared:
             continue
         rows = read_own_table(
-            artifact.path / DOCUMENTS, DOCUMENT_TYPES, filters=[("task", "in", shared)]
+            artifact.path / DOCUMENTS, schema_of(Document), filters=[("task", "in", shared)]
         ).to_pylist()
         documents = [Document(**row) for row in rows]
         for name in shared:
@@ -242,9 +244,5 @@ def _same_but_for_tasks(one: Mapping[str, object], other: Mapping[str, object]) 
 
 
 def _write_documents(path: Path, documents: Iterable[Document]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = pyarrow.schema(DOCUMENT_TYPES)
-    table = pyarrow.Table.from_pylist([vars(document) for document in documents], schema=schema)
-    pyarrow.parquet.write_table(table, path)
+    rows = [vars(document) for document in documents]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema_of(Document)), path)

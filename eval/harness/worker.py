@@ -92,16 +92,13 @@ class Worker:
         with contextlib.suppress(OSError):
             self.connection.send(message)
 
-    def stopped(self) -> list[int]:
-        """Its processes that do not run because a signal stopped them."""
-        found = []
-        with contextlib.suppress(psutil.Error):
+    def members(self) -> list[psutil.Process]:
+        """The process and its children."""
+        try:
             root = psutil.Process(self.process.pid)
-            for process in (root, *root.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    if process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
-                        found.append(process.pid)
-        return found
+            return [root, *root.children(recursive=True)]
+        except psutil.Error:
+            return []
 
 
 Inbox = SimpleQueue[tuple[Worker, Done | Reply | None]]

@@ -14,7 +14,7 @@ from eval.compare import scores as evaluated
 from eval.compare.comparison import compare
 from eval.compare.ratio_axis import ratio_axis
 from eval.deltas import DeltaTable, Gap
-from eval.results import DOCUMENT_TYPES
+from eval.results import columns_of
 from tests.support.sealed import invented_artifact
 from tsqa.recipe import Recipe, arms_of, control_of
 from tsqa.store.artifact import Artifact
@@ -83,7 +83,7 @@ def evaluation(
         for task, values in scores.items()
         for i, score in enumerate(values)
     ]
-    schema = pa.schema({k: DOCUMENT_TYPES[k] for k in rows[0]})
+    schema = columns_of(*rows[0])
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / "documents.parquet")
     about = {"metric": "acc", "version": 1.0, "num_fewshot": 0, "kind": "multiple_choice"}
     about |= {"stderr": 0.0, "backend": "hf"}

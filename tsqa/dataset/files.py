@@ -11,9 +11,8 @@ import random
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import Generic, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Generic, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from tsqa.errors import DataError
 from tsqa.records.rows import CuratedRow, RejectedRow
 from tsqa.store.own_files import damaged
+from tsqa.store.own_tables import check_columns, schema_of
 
 T = TypeVar("T")
 
@@ -31,28 +31,6 @@ CURATED = f"{DATASET}/data"
 REJECTED = "rejected"
 _ROWS_PER_GROUP = 1000
 _CHARACTERS_PER_GROUP = 8 << 20
-
-
-def schema_of(shape: type) -> pa.Schema:
-    """The columns of a row class."""
-    hints = get_type_hints(shape)
-    return pa.schema([(field.name, _column_type(hints[field.name])) for field in fields(shape)])
-
-
-def _column_type(hint: object) -> pa.DataType:
-    if get_origin(hint) is list:
-        return pa.list_(_column_type(get_args(hint)[0]))
-    if get_origin(hint) is Literal:
-        return pa.string()
-    (kind,) = {*get_args(hint), hint} & _COLUMN_TYPES.keys()
-    return _COLUMN_TYPES[kind]
-
-
-_COLUMN_TYPES: dict[object, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-}
 
 
 class DatasetWriter:
@@ -231,10 +209,7 @@ def _opened(shard: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
     """A shard that has the columns of the schema."""
     try:
         with pq.ParquetFile(shard) as file:
-            found = file.schema_arrow
-            for field in schema:
-                if field.name not in found.names or found.field(field.name).type != field.type:
-                    raise damaged(shard, f"no column `{field.name}` of type {field.type}")
+            check_columns(shard, file.schema_arrow, schema)
             yield file
     except (pa.ArrowException, OSError) as error:
         raise damaged(shard, f"unreadable: {error}") from error

@@ -10,14 +10,11 @@ import json
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from tsqa.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 T = TypeVar("T")
 Stages = dict[str, str]
@@ -45,21 +42,6 @@ def read_own(path: Path, shape: type[T]) -> T:
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"not JSON: {error}") from error
     return cast(T, value)
-
-
-def read_own_table(path: Path, columns: dict[str, pa.DataType], **options: Any) -> pa.Table:
-    """Read these columns of a parquet file; DataError if one is missing or has another type."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        schema = pq.read_schema(path)
-        for name, kind in columns.items():
-            if name not in schema.names or schema.field(name).type != kind:
-                raise damaged(path, f"no column `{name}` of type {kind}")
-        return pq.read_table(path, columns=list(columns), **options)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, f"unreadable: {error}") from error
 
 
 def damaged(path: Path, reason: str, folder: Path | None = None) -> DataError:

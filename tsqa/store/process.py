@@ -5,9 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import psutil
+from rich.text import Text
+
+from tsqa.console import console
 from tsqa.errors import EngineError
 
 VLLM = {
@@ -64,6 +69,41 @@ def log_tail(log: Path, lines: int, begin: int = 0) -> list[str]:
 def how_it_ended(code: int) -> str:
     """The end of a process in words, from its exit code as `subprocess` gives it."""
     return f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+
+
+class SuspensionWatch:
+    """Notices processes that a signal (SIGSTOP) keeps from answering."""
+
+    def __init__(self, name: str, error: type[EngineError] = EngineError) -> None:
+        """`name`: what the processes serve, for messages."""
+        self._name, self._error = name, error
+        self._since: float | None = None
+
+    def look(self, processes: Iterable[psutil.Process], patience: float) -> bool:
+        """Whether one is stopped, said once; raises when that lasts longer than `patience` (s)."""
+        stopped = [str(process.pid) for process in processes if _is_stopped(process)]
+        if not stopped:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = time.monotonic()
+            pids = " ".join(stopped)
+            said = f"process {pids} is stopped (SIGSTOP): continue it with `kill -CONT {pids}`"
+            waits = f"it is waited for {patience:g} s"
+            console.print(Text(f"  {self._name}: {said}; {waits}", "yellow"))
+        elif time.monotonic() - self._since > patience:
+            raise self._error(
+                f"{self._name}: process {stopped[0]} was stopped for {patience:g} s",
+                "find out who stops it (SIGSTOP); the same command then continues",
+            )
+        return True
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
 
 
 def share_gpus(copies: int, each: int, keys: str) -> list[dict[str, str]]:

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Self
 
-import psutil
-from rich.text import Text
-
-from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.store.process import VLLM, child_environment, share_gpus
+from tsqa.store.process import VLLM, SuspensionWatch, child_environment, share_gpus
 from tsqa.teachers import TEACHER_KEY, Completion, RefusedError, Request
 from tsqa.teachers.vllm_process import Outbox, VllmProcess
 
@@ -117,7 +112,7 @@ class VllmEngine:
 
     def _next_line(self) -> tuple[VllmProcess, str | None]:
         """Wait for a line; what keeps a worker from writing one is said, and waited for a while."""
-        stopped_since: float | None = None
+        watch = SuspensionWatch(f"vLLM (model {self._model})", RefusedError)
         while True:
             try:
                 return self._outbox.get(timeout=_LOOK_SECONDS)
@@ -126,19 +121,8 @@ class VllmEngine:
             for worker in self._workers:
                 if worker.has_ended() and self._outbox.empty():
                     return worker, None  # what it started may hold its pipe open
-            stopped = [process for worker in self._workers for process in worker.stopped()]
-            if not stopped:
-                stopped_since = None
-                continue
-            if stopped_since is None:
-                stopped_since = time.monotonic()
-                _say_stopped(stopped)
-            elif time.monotonic() - stopped_since > _STOPPED_SECONDS:
-                raise RefusedError(
-                    f"vLLM (model {self._model}): process {stopped[0].pid} was stopped for "
-                    f"{_STOPPED_SECONDS:g} s",
-                    "find out who stops it (SIGSTOP); the same command then continues",
-                )
+            members = (process for worker in self._workers for process in worker.members())
+            watch.look(members, _STOPPED_SECONDS)
 
     def _end(self) -> None:
         for worker in self._workers:
@@ -147,14 +131,3 @@ class VllmEngine:
             worker.end()
         self._workers = []
         self._outbox = SimpleQueue()
-
-
-def _say_stopped(stopped: Sequence[psutil.Process]) -> None:
-    shown = " ".join(str(process.pid) for process in stopped)
-    console.print(
-        Text(
-            f"vLLM does not answer: process {shown} is stopped (SIGSTOP): continue it with "
-            f"`kill -CONT {shown}`; it is waited for {_STOPPED_SECONDS:g} s",
-            "yellow",
-        )
-    )

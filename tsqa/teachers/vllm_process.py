@@ -115,12 +115,12 @@ class VllmProcess:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def stopped(self) -> list[psutil.Process]:
-        """Its processes that do not run because a signal stopped them."""
+    def members(self) -> list[psutil.Process]:
+        """The processes of its session; with tensor_parallel each GPU has one."""
         found = []
-        for process in _members_of(self.pid):
-            with contextlib.suppress(psutil.Error):
-                if process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError):
+                if os.getsid(process.pid) == self.pid:
                     found.append(process)
         return found
 
@@ -153,7 +153,7 @@ class VllmProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        _, staying = psutil.wait_procs(_members_of(self.pid), _END_SECONDS)
+        _, staying = psutil.wait_procs(self.members(), _END_SECONDS)
         for process in staying:
             process.kill()
         psutil.wait_procs(staying)
@@ -187,13 +187,3 @@ def likely_fix(tail: Sequence[str], code: int, key: str = TEACHER_KEY) -> str:
     if code == -9:
         return f"probably out of memory: lower {key}.kv_cache_gib or max_num_seqs"
     return f"read the log above; {key} in the recipe configures the engine"
-
-
-def _members_of(session: int) -> list[psutil.Process]:
-    """The processes of a session; with tensor_parallel each GPU has one."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError):
-            if os.getsid(process.pid) == session:
-                found.append(process)
-    return found
