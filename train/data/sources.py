@@ -39,7 +39,7 @@ Record = dict[str, object] | str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class SourceDocument:
     """One text and where it stands."""
 
     file: str
@@ -290,7 +290,7 @@ def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
 
 def read_documents(
     piece: Piece, section: SourceSection, key: str
-) -> Iterator[Document | BadRecord | None]:
+) -> Iterator[SourceDocument | BadRecord | None]:
     """Yield the documents of a piece, lines counted within it; None where there is no text.
 
     `key` names the source in errors. Raises DataError at a bad record, unless it is to be skipped.
@@ -302,7 +302,7 @@ def read_documents(
             yield None
         elif isinstance(record, dict) and isinstance(text, str):
             name = _mend("" if record.get("id") is None else str(record["id"]))
-            yield Document(piece.file, number, name, _mend(text)) if text.strip() else None
+            yield SourceDocument(piece.file, number, name, _mend(text)) if text.strip() else None
         else:
             reason = record if isinstance(record, str) else _missing_text(record, field)
             if section.on_bad == "refuse":

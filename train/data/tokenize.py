@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.text import Text
 
-from train.data.encoder import Encoder
+from train.data.encoder import TokenEncoder
 from train.data.megatron import write_index
 from train.data.shards import DOCUMENTS, Check, Shard, stem_of, with_suffix, write_shard
 from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved, unread_files
@@ -64,7 +64,7 @@ def run(context: StageContext) -> TokenizeSummary:
     tokenizer = load_tokenizer(context)
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no end-of-sequence token", "choose one that has")
-    encoder = Encoder(tokenizer)
+    encoder = TokenEncoder(tokenizer)
     shards = {
         name: _shards_of(context, name, section)
         for name, section in mixture.tokenized.items()
@@ -169,7 +169,7 @@ class EvaluatedCheck:
 class _ShardTask:
     """How to tokenize a shard; every process gets a copy."""
 
-    encoder: Encoder
+    encoder: TokenEncoder
     length: int
     check: Check | None
 
@@ -225,7 +225,7 @@ def _tokenize(shards: Sequence[Shard], processes: int | None, task: _ShardTask) 
             pool.shutdown(cancel_futures=True)
 
 
-def _join(stem: Path, shards: Sequence[Shard], encoder: Encoder, length: int) -> None:
+def _join(stem: Path, shards: Sequence[Shard], encoder: TokenEncoder, length: int) -> None:
     """Join the shards of a source in order, and delete them."""
     answers_only = shards[0].section.answer_marker is not None if shards else False
     found = [read_own(with_suffix(shard.stem, ".json"), ShardCounts) for shard in shards]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from rich.text import Text
 
 from tsqa.ablation.plan import ArmWork, arm_works, own_nodes
-from tsqa.ablation.worker import Worker
+from tsqa.ablation.worker import ArmWorker
 from tsqa.console import console, progress_bar
 from tsqa.errors import TsqaError
 from tsqa.pipeline.node import upstream_of
@@ -46,6 +46,7 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     pipeline.check()
     outcome = Outcome()
     broken = _build_shared(pipeline, works)
+    pipeline.record([node for node in pipeline.nodes if pipeline.find(node)])
     waiting = []
     for work in works:
         causes = [broken[node.fingerprint] for node in work.nodes if node.fingerprint in broken]
@@ -105,7 +106,7 @@ def _run_arms(pipeline: Pipeline, names: Sequence[str], parallel: int) -> dict[s
             bar.update(task, advance=done, note=note)
 
         def work(number: int) -> None:
-            with closing(Worker(pipeline, number, threads)) as worker:
+            with closing(ArmWorker(pipeline, number, threads)) as worker:
                 while (name := _next(waiting)) is not None:
                     running.add(name)
                     show()

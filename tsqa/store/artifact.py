@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from tsqa.errors import DataError, TsqaError
 from tsqa.store.atomic import fsync, fsync_all
@@ -158,18 +158,31 @@ class Store:
         shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)
 
 
-def differing_keys(
+class Difference(NamedTuple):
+    """A leaf at which two configs differ."""
+
+    key: str
+    before: object
+    after: object
+
+
+def differences(
     old: Mapping[str, object], new: Mapping[str, object], prefix: str = ""
-) -> list[str]:
-    """Name the leaves at which two configs differ, as `key: old -> new`."""
-    lines = []
+) -> list[Difference]:
+    """The leaves at which two configs differ, sorted by key."""
+    found = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += differing_keys(before, after, f"{prefix}{key}.")
+            found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
-    return lines
+            found.append(Difference(f"{prefix}{key}", before, after))
+    return found
+
+
+def differing_keys(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Name the leaves at which two configs differ, as `key: old -> new`."""
+    return [f"{key}: {before!r} -> {after!r}" for key, before, after in differences(old, new)]
 
 
 def _lock_seconds() -> float:

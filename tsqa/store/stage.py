@@ -26,6 +26,10 @@ def _no_models(recipe: Recipe) -> Mapping[str, ModelSection]:
     return {}
 
 
+def _no_guards(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Stage:
     """What decides the data of a stage, and the module that makes them.
@@ -41,6 +45,8 @@ class Stage:
     module: str | None
     """It holds `run(context) -> summary`, and is imported when the stage runs. None: training, a
     job of several processes."""
+    sections: tuple[str, ...] = ()
+    """Sections of the recipe that the keys of `config` are in; none where it names the section."""
     inputs: Callable[[Recipe], Sequence[str]] = _no_inputs
     """Names of the stages that it reads, where the recipe has them."""
     wanted: Callable[[Recipe], bool] = bool
@@ -49,6 +55,9 @@ class Stage:
     """Role -> model; one that a recipe trains is an input under its role."""
     reads_throughout: bool = False
     """Whether it reads the user's files until it ends; the others hold them once they began."""
+    recheck: Callable[[Recipe, Artifact, Mapping[Role, Artifact]], None] = _no_guards
+    """Raises where the recipe's guards, which are in no fingerprint, refuse a finished artifact;
+    it gets those inputs that are there."""
     paced_by: str | None = None
     """The role of the model that its speed depends on."""
 

@@ -17,7 +17,7 @@ from tsqa.errors import DataError, TsqaError, first_line
 from tsqa.store.identity import files_below
 from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks.identity import evaluated_split, split_files
-from tsqa.tasks.patches import import_tasks_afresh, read_datasets_afresh
+from tsqa.tasks.patches import import_tasks_afresh, pin_datasets, read_datasets_afresh
 
 if TYPE_CHECKING:
     from tsqa.tasks.split import TaskSplit
@@ -43,6 +43,7 @@ class TaskLibrary:
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         read_datasets_afresh()
+        pin_datasets()
         import_tasks_afresh()
         datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         self._origin = str(include) if include else "lm-eval's own tasks"
@@ -64,6 +65,31 @@ class TaskLibrary:
             for leaf in self._leaves(name):
                 found[leaf] = None
         return list(found)
+
+    def hub_datasets(self, name: str) -> list[str]:
+        """The datasets of the hub (`id` or `id@revision`) behind a task, group or tag.
+
+        None for an unknown name. No data is read, and no code of a task runs.
+        """
+        from lm_eval.tasks._index import Kind
+
+        from tsqa.tasks.files import hub_datasets
+
+        index = self.manager.task_index
+        found: set[str] = set()
+        todo, seen = [name], set()
+        while todo:
+            entry = index.get(todo.pop())
+            if entry is None or entry.name in seen:
+                continue
+            seen.add(entry.name)
+            if entry.kind == Kind.TAG:
+                todo += [n for n, other in index.items() if entry.name in other.tags]
+            else:
+                found |= set(hub_datasets(entry.cfg or {}))
+            if entry.kind == Kind.GROUP:
+                todo += _texts((entry.cfg or {}).get("task"))
+        return sorted(found)
 
     def config(self, name: str) -> dict[str, Any]:
         """The task's configuration with its includes resolved; no data is read.
@@ -272,6 +298,15 @@ class TaskLibrary:
 def task_library(include: Path | None) -> TaskLibrary:
     """One index per folder and process, for all stages: lm-eval takes 12 s to index its own."""
     return TaskLibrary(include)
+
+
+def _texts(value: object) -> list[str]:
+    """Every text below the members of a group: their names are among them."""
+    if isinstance(value, Mapping):
+        return _texts([value.get("task"), value.get("group")])
+    if isinstance(value, list):
+        return [text for inner in value for text in _texts(inner)]
+    return [value] if isinstance(value, str) else []
 
 
 def _folder_below(path: Path, root: str) -> str:

@@ -17,8 +17,11 @@ from types import ModuleType
 
 import jinja2
 
+from tsqa.errors import DataError
+from tsqa.hub.pins import PINS, PINS_FILE
 from tsqa.sandbox.templates import BoundedEnvironment, replace_pattern
 from tsqa.store.digests import DIGESTS
+from tsqa.tasks.identity import is_on_hub, revision_of
 
 TEMPLATES = BoundedEnvironment(
     loader=jinja2.BaseLoader(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
@@ -62,6 +65,43 @@ def read_datasets_afresh() -> None:
 
     by_content.by_content = True  # type: ignore[attr-defined]
     data_files._get_single_origin_metadata = by_content
+
+
+def pin_datasets() -> None:
+    """`datasets` loads a dataset of the hub at its pinned commit, whoever asks for it.
+
+    Tasks and their code name no revision, so that lm-eval loads the newest one each time. Can go
+    when tasks name commits; those of lm-eval 0.4.13 do not.
+    """
+    import datasets
+
+    real = datasets.load_dataset
+    if hasattr(real, "at_commit"):
+        return
+
+    @wraps(real)
+    def at_commit(
+        path: str, *values: object, revision: str | None = None, **options: object
+    ) -> object:
+        commit = PINS.pin("dataset", str(path), revision) if is_on_hub(str(path)) else None
+        loaded = real(path, *values, revision=commit or revision, **options)
+        if commit is not None:
+            _refuse_other_commit(str(path), commit, loaded)
+        return loaded
+
+    at_commit.at_commit = True  # type: ignore[attr-defined]
+    datasets.load_dataset = at_commit
+
+
+def _refuse_other_commit(path: str, commit: str, loaded: object) -> None:
+    """Without a network `datasets` takes whatever version it has of a dataset."""
+    for split in loaded.values() if isinstance(loaded, dict) else [loaded]:
+        found = revision_of(getattr(split, "info", None))
+        if found not in ("", commit):
+            raise DataError(
+                f"{path}: pinned to the commit {commit}, but only {found} is on this machine",
+                f"load it once with a network, or delete its line in {PINS_FILE}",
+            )
 
 
 def import_tasks_afresh() -> None:

@@ -22,7 +22,7 @@ from tests.support.generation import with_benchmarks
 from tests.support.tiny_eval import make_tasks
 from tests.support.token_context import read_megatron, read_origins, token_context
 from train.data import shards, sources, tokenize
-from train.data.encoder import Encoder
+from train.data.encoder import TokenEncoder
 from train.data.stream import TokenStore
 from train.data.tokenizer import train_tokenizer
 from tsqa.console import console
@@ -425,7 +425,7 @@ class WideTokenizer:
 def test_a_slow_tokenizer_with_many_tokens_is_written_in_four_bytes(
     tmp_path: Path, corpus: Path
 ) -> None:
-    encoder = Encoder(WideTokenizer())
+    encoder = TokenEncoder(WideTokenizer())
     assert encoder.dtype == np.int32
     (found,) = encoder.encode(["ab"])
     assert found.tolist() == [70_097, 70_098, 7]

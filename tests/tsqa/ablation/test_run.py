@@ -23,7 +23,7 @@ from tests.support.sealed import reseal
 from tests.support.wandb_records import read_runs
 from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
-from tsqa.ablation.worker import Worker, run_worker
+from tsqa.ablation.worker import ArmWorker, run_worker
 from tsqa.errors import EngineError, RecipeError, TsqaError
 from tsqa.pipeline.dry_run import estimate_seconds
 from tsqa.pipeline.node import Node
@@ -33,6 +33,7 @@ from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
 SMOKE = REPOSITORY / "recipes" / "smoke" / "recipe.yaml"
+TOKENS = {"sequence_length": 128, "dtype": "uint16", "vocab_size": 512, "eos_token_id": 1}
 ABLATIONS = sorted((REPOSITORY / "recipes" / "ablations").glob("*.yaml"))
 
 
@@ -71,6 +72,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         if label in world.failing:
             raise EngineError(f"{label}: out of memory")
         (context.out / "file.txt").write_text(label)
+        if context.recipe.mixture:
+            rows = {"rows": 10_000, "padding": 0, "answers_only": False}
+            made = TOKENS | {"sources": dict.fromkeys(context.recipe.mixture.sources, rows)}
+            (context.out / "sources.json").write_text(json.dumps(made))
         return {"documents": 3}
 
     def import_fake(module: str) -> Any:
@@ -90,7 +95,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.reports.append({"roles": " ".join(compared.manifest.inputs), **failed})
 
     monkeypatch.setattr(Pipeline, "_launch_training", train)
-    monkeypatch.setattr(ablate_module, "Worker", InProcess)
+    monkeypatch.setattr(ablate_module, "ArmWorker", InProcess)
     monkeypatch.setattr(
         "tsqa.pipeline.report.write_report", lambda pipeline, failed: Path("r.html")
     )
@@ -129,15 +134,16 @@ def test_what_the_workers_built_counts_as_built_by_this_run(tmp_path: Path, worl
     assert built == ["train:synthetic=0.5", "evaluate:synthetic=0.5", "compare"]
 
 
-def test_a_changed_setting_is_told_without_inputs_that_are_named_by_what_they_are(
+def test_each_stage_says_which_of_its_keys_and_inputs_changed(
     tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablate(open_pipeline(tmp_path), parallel=1)
     capsys.readouterr()
     ablate(open_pipeline(tmp_path, "filter.agreement=0.5"), parallel=1)
-    told = [line.split()[:3] for line in capsys.readouterr().err.splitlines() if "changed" in line]
-    assert ["changed", "input", "arm:synthetic=0:"] in told
-    assert not any(word.startswith("tokens:") for line in told for word in line)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "filter running: filter.agreement 0.4 -> 0.5" in said
+    assert "tokenize running: input filter changed" in said
+    assert "compare running: input arm:synthetic=0 changed, input arm:synthetic=0.5 changed" in said
 
 
 def test_what_is_said_of_the_stages_stands_in_one_column(
@@ -186,7 +192,7 @@ def test_without_its_control_nothing_is_compared(tmp_path: Path, world: World) -
 
 
 def test_a_worker_that_dies_fails_its_arm_with_the_tail_of_its_log(tmp_path: Path) -> None:
-    worker = Worker(open_pipeline(tmp_path), 0, 1)
+    worker = ArmWorker(open_pipeline(tmp_path), 0, 1)
     dying = "import sys; sys.stdin.readline(); sys.stderr.write('killed by me'); sys.exit(3)"
     worker._command = [sys.executable, "-c", dying]
     for _ in range(2):

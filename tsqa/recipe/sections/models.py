@@ -142,7 +142,7 @@ class TeacherSection(Section):
     """vllm: number format of the weights; auto: as the model was saved."""
     max_model_len: int = Field(4096, ge=32)
     """Tokens of a prompt with its reply; longer prompts are rejected. Raise it for long texts."""
-    max_num_seqs: int = Field(256, ge=1)
+    max_num_seqs: int = Field(256, ge=1, json_schema_extra=RUNTIME)
     """Requests served at once, per replica or endpoint; lower it if memory is short."""
     replicas: int = Field(1, ge=1, json_schema_extra=RUNTIME)
     """vllm: copies of the model, each on separate GPUs."""
