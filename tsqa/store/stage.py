@@ -5,6 +5,7 @@ Each stage is defined in its own room, in `definition.py`; `tsqa.pipeline.stages
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from tsqa.errors import DataError
 from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
 from tsqa.store.artifact import Artifact
-from tsqa.store.identity import Json
+from tsqa.store.identity import Json, files_below
 from tsqa.store.roles import Role
 from tsqa.store.tracking import Tracker
 
@@ -83,4 +84,24 @@ class StageContext:
 
     def task_folder(self, section: SeedsSection | EvalSection) -> Path | None:
         """The folder of task YAMLs that a section names; None means lm-eval's own tasks."""
-        return self.resolve(section.include) if section.include else None
+        if not section.include:
+            return None
+        if section.include.startswith("{data}") and "data" in self.inputs:
+            _refuse_moved(self.inputs["data"])
+        return self.resolve(section.include)
+
+
+def _refuse_moved(data: Artifact) -> None:
+    """Refuse tasks whose YAML files name the data of the folder that they were copied from.
+
+    lm-eval has no name for a file next to a YAML, so the data stage writes where its files are.
+    """
+    named = re.compile(rf"(/[^\n]*/data/{data.fingerprint})/")
+    for file in files_below(data.path):
+        match = named.search(file.read_text("utf-8")) if file.suffix == ".yaml" else None
+        there = Path(match[1]) if match else data.path
+        if not (there.exists() and there.samefile(data.path)):
+            raise DataError(
+                f"{file}: its data are in {there}: the runs were moved or copied",
+                f"delete {data.path}; the stage `data` makes the same again",
+            )

@@ -251,15 +251,19 @@ class TaskLibrary:
                 continue
             name = config.get("group") or config.get("task")
             if isinstance(name, str):  # else it is for others to include
-                other = index.get(name)
-                found[file] = (
-                    "is below a link to a folder, which lm-eval does not follow"
-                    if other is None
-                    else f"defines {name!r}, which is a tag, too"
-                    if other.yaml_path is None
-                    else f"defines {name!r}, as does {other.yaml_path}"
-                )
+                found[file] = self._why_unread(file, name)
         return found
+
+    def _why_unread(self, file: Path, name: str) -> str:
+        other = self.manager.task_index.get(name)
+        if other is not None and other.yaml_path is None:
+            return f"defines {name!r}, which is a tag, too"
+        if other is not None:
+            return f"defines {name!r}, as does {other.yaml_path}"
+        below = [Path(self._origin) in folder.parents for folder in file.parents]
+        if any(folder.is_symlink() for folder in file.parents[: sum(below)]):
+            return "is below a link to a folder, which lm-eval does not follow"
+        return "holds no task that lm-eval can read"
 
     def _refuse_ambiguous(self) -> None:
         """lm-eval takes the first of two tasks with one name, and a tag for a task or vice versa.
@@ -272,8 +276,10 @@ class TaskLibrary:
         if self.is_own:
             return
         for name, entry in self.manager.task_index.items():
+            tags = (entry.cfg or {}).get("tag") or []
             # lm-eval adds the members of a tag to whatever has its name.
-            if entry.yaml_path is not None and entry.tags - set(self.tags(name)):
+            added = entry.tags - ({tags} if isinstance(tags, str) else set(tags))
+            if entry.yaml_path is not None and added:
                 raise DataError(
                     f"{entry.yaml_path}: defines {name!r}, which is a tag, too",
                     "give each task, group and tag its own name",

@@ -231,7 +231,7 @@ def test_a_wait_that_is_no_number_is_refused(
 ) -> None:
     monkeypatch.setenv("TSQA_LOCK_SECONDS", seconds)
     with (
-        pytest.raises(TsqaError, match="TSQA_LOCK_SECONDS = .*not a number of seconds"),
+        pytest.raises(TsqaError, match=r"TSQA_LOCK_SECONDS = .*not a number of seconds"),
         Store(tmp_path).working_directory("seeds", "0" * 16),
     ):
         pass
