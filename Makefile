@@ -13,7 +13,7 @@ quickstart: setup ## the whole method in miniature on this machine, ending in th
 	@$(VENV)/tsqa run recipes/quickstart/recipe.yaml
 
 test: lint ## ruff, mypy and every test
-	$(VENV)/pytest
+	$(VENV)/pytest -n 2 --dist loadfile
 
 lint: setup ## ruff and mypy
 	$(VENV)/ruff check
@@ -21,7 +21,7 @@ lint: setup ## ruff and mypy
 	$(VENV)/mypy
 
 unit: setup ## the tests that start no engine
-	$(VENV)/pytest -m "not engine"
+	$(VENV)/pytest -n 2 --dist loadfile -m "not engine"
 
 clean: ## remove .venv, with CONFIRM=1; runs/ is yours and stays
 ifeq ($(CONFIRM),1)

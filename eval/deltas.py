@@ -45,7 +45,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Row(Delta, Comparison):  # the fields of the last base come first
+class DeltaRow(Delta, Comparison):  # the fields of the last base come first
     """One row of the table; `p_holm` and `verdict` are corrected for all rows of the table."""
 
     p_holm: float
@@ -159,7 +159,7 @@ class DeltaTable:
     """Condition -> task or macro average -> score, a mean over training seeds."""
     scores_by_seed: dict[str, dict[str, dict[str, float]]]
     """The same per seed, without the base."""
-    rows: list[Row]
+    rows: list[DeltaRow]
     gaps: dict[str, Gap]
     """Run without a result -> why."""
     fit: AxisFit | None

@@ -27,7 +27,7 @@ _READ_DIFFERENTLY = re.compile(r"[-+]?(0[0-9_]+|0b[01_]+|[0-9][0-9_]*(:[0-5]?[0-
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """What a YAML file says."""
 
     values: dict[str, Any]
@@ -67,7 +67,7 @@ for _tag in ("binary", "omap", "pairs", "set", "timestamp"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_undefined)
 
 
-def read_yaml(path: Path) -> Document:
+def read_yaml(path: Path) -> YamlDocument:
     """The mapping that a file holds; RecipeError if it does not, or cannot be read."""
     try:
         if path.is_dir():
@@ -90,7 +90,7 @@ def read_yaml(path: Path) -> Document:
     return parse_yaml(text, path)
 
 
-def parse_yaml(text: str, path: Path) -> Document:
+def parse_yaml(text: str, path: Path) -> YamlDocument:
     """The mapping in the text of a file; RecipeError if it holds none."""
     try:
         names, values = _parse(text)
@@ -111,7 +111,7 @@ def parse_yaml(text: str, path: Path) -> Document:
         lines[name] = line
         if not is_mapping:
             replaced.append(f"{name}.")
-    return Document(values, lines, tuple(replaced))
+    return YamlDocument(values, lines, tuple(replaced))
 
 
 def parse_value(text: str) -> Any:

@@ -8,7 +8,7 @@ most 1 - confidence (Holm over all its rows, macro rows weighing one half).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from eval.compare.conclusion import conclude
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Evaluated
-from eval.deltas import Comparison, Delta, DeltaTable, Gap, Row, TaskSetup
+from eval.deltas import Comparison, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
 from eval.statistics import crossed, stats
 from eval.statistics.paired import compare_models
 from tsqa.errors import DataError
@@ -70,30 +70,19 @@ def compare(
     conditions = _by_condition(models)
     if control not in conditions:
         raise _no_control(control, models, gaps)
-    pairs = list(_pairs(conditions, control, base, allow))
-    if not pairs:
-        raise DataError(
-            f"compare: only `{control}` was evaluated, there is nothing to compare it with",
-            "add an `ablation`, or start from a model that can be evaluated",
-        )
+    pairs = _pairs(conditions, control, base, allow)
     notes = [_ONE_SEED if len(conditions[control]) == 1 else _SEVERAL_SEEDS, _PER_ROW]
     notes += [f"{name}: no result ({gap.reason})." for name, gap in gaps.items()]
     notes += [note for pair in pairs for note in pair.notes]
-    pooled = _pooled(conditions, control, averages)
-    seeds = list(conditions[control])
-    found: list[tuple[Comparison, Delta]] = []
-    for pair in pairs:
-        deltas = compare_models(
-            [model.scores for model in pair.before],
-            [model.scores for model in pair.after],
-            label=pair.name.comparison,
-            bootstrap=bootstrap,
-            confidence=confidence,
-            seed=seed,
-            macros=averages,
-            pooled=pooled if pair.name.against != BASE and pair.seeds == seeds else None,
-        )
-        found += [(pair.name, delta) for delta in deltas]
+    found = _compare_pairs(
+        pairs,
+        list(conditions[control]),
+        _pooled(conditions, control, averages),
+        bootstrap=bootstrap,
+        confidence=confidence,
+        seed=seed,
+        macros=averages,
+    )
     by_seed = {
         name: {str(s): _task_scores(model, averages) for s, model in seeds_of.items()}
         for name, seeds_of in conditions.items()
@@ -120,6 +109,33 @@ def compare(
     return replace(table, conclusion=conclude(table))
 
 
+def _compare_pairs(
+    pairs: Sequence[_Pair],
+    seeds: Sequence[int],
+    pooled: Mapping[str, crossed.Spread],
+    *,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    macros: Mapping[str, Sequence[str]],
+) -> list[tuple[Comparison, Delta]]:
+    """The deltas of every pair; `pooled` is the spread of the arms under all of these `seeds`."""
+    found: list[tuple[Comparison, Delta]] = []
+    for pair in pairs:
+        deltas = compare_models(
+            [model.scores for model in pair.before],
+            [model.scores for model in pair.after],
+            label=pair.name.comparison,
+            bootstrap=bootstrap,
+            confidence=confidence,
+            seed=seed,
+            macros=macros,
+            pooled=pooled if pair.name.against != BASE and pair.seeds == seeds else None,
+        )
+        found += [(pair.name, delta) for delta in deltas]
+    return found
+
+
 def _setups(model: Evaluated) -> dict[str, TaskSetup]:
     """How each task was scored, which is the same for every model of the table."""
     return {
@@ -140,15 +156,23 @@ def _no_control(control: str, models: Sequence[Evaluated], gaps: Mapping[str, Ga
 
 def _pairs(
     conditions: _Conditions, control: str, base: Evaluated | None, allow: frozenset[str]
-) -> Iterator[_Pair]:
+) -> list[_Pair]:
     """The control against the base model, then every arm against the control."""
+    reference = conditions[control]
+    pairs = []
     if base is not None:
-        yield _pair(
-            control, BASE, conditions[control], dict.fromkeys(conditions[control], base), allow
+        pairs.append(_pair(control, BASE, reference, dict.fromkeys(reference, base), allow))
+    pairs += [
+        _pair(arm, control, own, reference, allow)
+        for arm, own in conditions.items()
+        if arm != control
+    ]
+    if not pairs:
+        raise DataError(
+            f"compare: only `{control}` was evaluated, there is nothing to compare it with",
+            "add an `ablation`, or start from a model that can be evaluated",
         )
-    for arm, own in conditions.items():
-        if arm != control:
-            yield _pair(arm, control, own, conditions[control], allow)
+    return pairs
 
 
 def _pair(
@@ -261,12 +285,12 @@ def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
     )
 
 
-def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float) -> list[Row]:
+def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float) -> list[DeltaRow]:
     """The rows, their p-values corrected over the whole table."""
     weights = stats.table_weights([stats.is_macro(delta.task) for _, delta in found])
     corrected = stats.holm([delta.p for _, delta in found], weights)
     return [
-        Row(
+        DeltaRow(
             **vars(name),
             **vars(delta),
             p_holm=p,

@@ -30,7 +30,7 @@ _LONGEST_QUESTION, _LONGEST_ANSWER = 1200, 240
 
 
 @dataclass(frozen=True)
-class Counts:
+class TaskChanges:
     """Documents of one task by what became of them over the seeds.
 
     `fixed` counts documents fixed in more seeds than broken, `fixed_always` those fixed in every
@@ -67,7 +67,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Item:
+class ChangedDocument:
     """One document in one comparison."""
 
     document: int
@@ -91,8 +91,8 @@ class Pairing:
     seeds: list[int]
     changed: int
     """Documents that differ in any seed."""
-    counts: list[Counts]
-    items: list[Item]
+    counts: list[TaskChanges]
+    items: list[ChangedDocument]
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _compare(
         )
         up, down = int(scores.ups[index]), int(scores.downs[index])
         items.append(
-            Item(
+            ChangedDocument(
                 document=questions[key].index,
                 kind=FIXED if up > down else BROKEN if down > up else MIXED,
                 fixed=up,
@@ -226,12 +226,12 @@ def _scores(label: str, reference: Evaluations, arm: Evaluations, seeds: Sequenc
     return _Scores(rows, np.stack(sides[0]), np.stack(sides[1]))
 
 
-def _counts(scores: _Scores) -> Iterator[Counts]:
+def _counts(scores: _Scores) -> Iterator[TaskChanges]:
     seeds = len(scores.before)
     for task in np.unique(scores.tasks):
         own = scores.tasks == task
         up, down = scores.ups[own], scores.downs[own]
-        yield Counts(
+        yield TaskChanges(
             task=str(task),
             n=int(own.sum()),
             fixed=int((up > down).sum()),

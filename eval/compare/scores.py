@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of
-from eval.statistics.paired import Key, Scored
+from eval.statistics.paired import DocumentKey, Scored
 from tsqa.store.artifact import Artifact
 from tsqa.store.own_files import damaged, read_own, read_own_table
 
@@ -36,7 +36,9 @@ def read(
     path = artifact.path / DOCUMENTS
     columns = columns_of("task", "doc_id", "doc_hash", "score", "group")
     table = read_own_table(path, columns).to_pydict()
-    documents: dict[str, list[tuple[Key, float, str | None]]] = {task: [] for task in results.tasks}
+    documents: dict[str, list[tuple[DocumentKey, float, str | None]]] = {
+        task: [] for task in results.tasks
+    }
     for task, doc_id, doc_hash, score, group in zip(*(table[c] for c in columns), strict=True):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))

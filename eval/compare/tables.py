@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eval.deltas import DeltaTable, Row
+from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
 from tsqa.recipe import Recipe
@@ -155,7 +155,7 @@ def markdown(deltas: DeltaTable) -> str:
     return "\n".join([*lines, "", conclusion, "", caveat, ""])
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[DeltaRow]) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(vars(rows[0])))
         writer.writeheader()
@@ -207,7 +207,7 @@ def _header(condition: str) -> Text:
     return Text("\n".join(line.rstrip() for line in lines), overflow="fold")
 
 
-def _cell(row: Row) -> Text:
+def _cell(row: DeltaRow) -> Text:
     """Score and delta, the interval, and the verdict unless nothing changed."""
     text = Text(f"{row.score:.1%} {stats.points(row.delta)}\n")
     text.append(stats.interval(row.low, row.high), style="dim")

@@ -8,15 +8,21 @@ from tsqa.hub.identify import model_config
 from tsqa.recipe import Recipe, needed
 from tsqa.store.identity import Json
 from tsqa.store.stage import Stage
-from tsqa.tasks.fingerprint import identify_tasks
+from tsqa.tasks.fingerprint import identify_tasks, pinned_datasets
 
 
 def _config(recipe: Recipe) -> dict[str, Json]:
     """What decides the scores of one checkpoint, but not what is made of them."""
-    config = needed(recipe.eval, "eval").data_config()
+    section = needed(recipe.eval, "eval")
+    config = section.data_config()
     for key in ("macros", "every_tokens", "bootstrap", "confidence"):
         del config[key]
-    return {"model": None, **config, "include": identify_tasks(config["include"])}
+    return {
+        "model": None,
+        **config,
+        "include": identify_tasks(section.include),
+        **pinned_datasets(section.include, tuple(section.tasks)),
+    }
 
 
 def _untrained_config(recipe: Recipe) -> dict[str, Json]:

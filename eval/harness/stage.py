@@ -208,7 +208,7 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
     stage = context.out.parent
     store = Store(stage.parent)
     for artifact in store.finished(stage.name) if context.config else ():
-        same = _without_tasks(artifact.manifest.config) == _without_tasks(context.config)
+        same = _same_but_for_tasks(artifact.manifest.config, context.config)
         if not same or artifact.manifest.inputs != inputs:
             continue
         try:
@@ -229,8 +229,16 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
     return found
 
 
-def _without_tasks(config: Mapping[str, object]) -> dict[str, object]:
-    return {key: value for key, value in config.items() if key != "tasks"}
+def _same_but_for_tasks(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether a task has the same scores under both; datasets of both must be at one commit."""
+    first, second = dict(one), dict(other)
+    commits = []
+    for config in (first, second):
+        del config["tasks"]
+        found = config.pop("hub", {})
+        commits.append(found if isinstance(found, Mapping) else {})
+    shared = commits[0].keys() & commits[1].keys()
+    return first == second and all(commits[0][name] == commits[1][name] for name in shared)
 
 
 def _write_documents(path: Path, documents: Iterable[Document]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.deltas import DeltaTable, Row
+from eval.deltas import DeltaRow, DeltaTable
 from eval.report.style import Figure, Style, Trace, escape, styles
 from eval.statistics import stats
 
@@ -112,14 +112,14 @@ def task_rows(deltas: DeltaTable) -> list[str]:
     return [*(name for name in deltas.tasks if name in found), *macros]
 
 
-def describe(row: Row) -> str:
+def describe(row: DeltaRow) -> str:
     """The text of a mark: task, delta with interval, verdict."""
     return f"{escape(row.task)}: {stats.change(row)}, {row.verdict}"
 
 
 def _marks(
     comparison: str,
-    rows: Sequence[Row],
+    rows: Sequence[DeltaRow],
     y: Sequence[float],
     style: Mapping[str, Style],
 ) -> list[Trace]:
@@ -167,11 +167,11 @@ def _macros_first(deltas: DeltaTable) -> list[str]:
     )
 
 
-def _shade(row: Row) -> float:
+def _shade(row: DeltaRow) -> float:
     return 0.0 if row.verdict == stats.UNCHANGED else round(100 * row.delta, 3)
 
 
-def _number(row: Row) -> str:
+def _number(row: DeltaRow) -> str:
     return "" if row.verdict == stats.UNCHANGED else stats.points(row.delta)
 
 

@@ -38,7 +38,7 @@ from eval.statistics.stats import (
 from tsqa.errors import DataError
 
 _SIGN_FLIPS = 20_000
-Key = tuple[int, str]
+DocumentKey = tuple[int, str]
 """doc_id and doc_hash of a document."""
 
 
@@ -46,12 +46,12 @@ Key = tuple[int, str]
 class Scored:
     """One model on one task: a score per document, and the document's group where there is one."""
 
-    keys: list[Key]
+    keys: list[DocumentKey]
     values: Floats
     groups: list[str] | None = None
 
     @classmethod
-    def of(cls, documents: Iterable[tuple[Key, float, str | None]], where: str) -> Scored:
+    def of(cls, documents: Iterable[tuple[DocumentKey, float, str | None]], where: str) -> Scored:
         """Sort the documents; one that appears twice, or lacks a group others have, is refused."""
         rows = sorted(documents, key=lambda row: row[0])
         for one, two in itertools.pairwise(rows):

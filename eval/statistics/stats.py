@@ -120,9 +120,9 @@ def standard_error(units: Floats) -> float:
     return math.sqrt((variance if variance > 0 else min(1.0, 3 / n)) / n)
 
 
-def minimum_detectable_effect(spread: float, confidence: float, power: float = POWER) -> float:
+def minimum_detectable_effect(spread: float, confidence: float) -> float:
     """(z_{1 - alpha/2} + z_power) x standard error: Bloom, Minimum detectable effects (1995)."""
-    return float((norm.ppf(0.5 + confidence / 2) + norm.ppf(power)) * spread)
+    return float((norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)) * spread)
 
 
 def planned_mde(
@@ -131,7 +131,6 @@ def planned_mde(
     *,
     discordance: Sequence[float],
     confidence: float,
-    power: float = POWER,
     arms: int = 2,
     repeated: float = REPEATED,
     seed_sd: float = SEED_SD,
@@ -148,7 +147,7 @@ def planned_mde(
     tasks = len(n)
     documents = [share / count / tasks**2 for share, count in zip(discordance, n, strict=True)]
     if seeds == 1:
-        return minimum_detectable_effect(math.sqrt(sum(documents)), confidence, power)
+        return minimum_detectable_effect(math.sqrt(sum(documents)), confidence)
     planned = crossed.Estimate(
         delta=0.0,
         seeds=(seed_sd**2 + (1 - repeated) * sum(documents)) / seeds,
@@ -157,7 +156,7 @@ def planned_mde(
         documents_df=sum(n) - tasks,
         method="planned",
     )
-    return planned.detectable(confidence, power)
+    return planned.detectable(confidence, POWER)
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:

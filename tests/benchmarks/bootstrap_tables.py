@@ -16,7 +16,7 @@ import numpy as np
 from eval.compare.comparison import compare
 from eval.compare.scores import Evaluated
 from eval.results import TaskResult
-from eval.statistics.paired import Key, Scored
+from eval.statistics.paired import DocumentKey, Scored
 
 TASKS, ARMS, DOCUMENTS, RESAMPLES = 30, 10, 1000, 1000
 
@@ -46,7 +46,7 @@ def make_model(
     arm: int,
     seed: int,
     difficulty: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    keys: list[Key],
+    keys: list[DocumentKey],
     rng: np.random.Generator,
 ) -> Evaluated:
     values = (difficulty + 0.05 * arm + rng.normal(0, 0.7, difficulty.shape) > 0).astype(float)

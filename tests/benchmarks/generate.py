@@ -33,7 +33,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tsqa.recipe import ModelSection, TeacherSection
-from tsqa.teachers import Completion, Request, open_engine
+from tsqa.teachers import Completion, Request
+from tsqa.teachers.client import open_engine
 from tsqa.teachers.scheduler import Job, Window
 
 MAX_TOKENS, MAX_NUM_SEQS, MAX_MODEL_LEN = 48, 256, 512

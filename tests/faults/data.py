@@ -168,7 +168,6 @@ def _source_missing(form: str) -> Callable[[Path], int]:
     return lambda folder: tokenize_source(folder, folder / f"web.{form}")
 
 
-DEEP = {"q": "deep", "a": "iron", "options": OPTIONS}
 FIELDS: dict[str, dict[str, Any]] = {
     "q": {
         "null": None, "empty": "", "blank": " \n\t", "a number": 7, "a list": ["x"], "true": True,

@@ -63,10 +63,11 @@ def full_recipe(folder: Path) -> dict[str, Any]:
                     "path": str(folder / "own.jsonl"),
                     "columns": {"question": "q", "answer": "a"},
                     "licence": "cc0",
+                    "capability": "math",
                 }
             ],
             "taxonomy": str(folder / "taxonomy.yaml"),
-            "budget": {"total": 10, "capabilities": {"math": 0.5}},
+            "budget": {"total": 10, "capabilities": {"math": 1.0}},
         },
         "generate": {
             "teacher": teacher(),

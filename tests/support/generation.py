@@ -13,7 +13,6 @@ from tests.support.sealed import invented_artifact
 from tsqa.recipe import (
     DataSection,
     EvalSection,
-    FilterSection,
     GenerateSection,
     ModelSection,
     PromptsSection,
@@ -82,10 +81,6 @@ def generate_section(model: str = "fake", **changes: Any) -> GenerateSection:
         "answer": SamplingSection(max_tokens=24),
     }
     return GenerateSection(**(values | changes))
-
-
-def filter_section() -> FilterSection:
-    return FilterSection()
 
 
 def make_seed(number: int, question: str = "", answer: str = "", task: str = "toy") -> Seed:

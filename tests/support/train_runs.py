@@ -122,7 +122,7 @@ def stop_after(path: Path, runs: Path, step: int, *overrides: str, processes: in
     values = (*overrides, f"runs={runs}", f"train.checkpoint_every={step}")
     process = subprocess.Popen(command(path, *values, processes=processes), env=ENVIRONMENT)
     try:
-        found = wait_for(runs / "artifacts" / "train", f"*.partial/checkpoints/step-{step:08d}")
+        found = wait_for(runs, f"*.partial/checkpoints/step-{step:08d}", process)
     finally:
         process.kill()
         process.wait()
@@ -159,9 +159,12 @@ def records(artifact: Artifact, name: str = "metrics.jsonl") -> list[dict[str, A
     return [json.loads(line) for line in lines]
 
 
-def wait_for(folder: Path, pattern: str, seconds: float = 90) -> Path:
-    deadline = time.monotonic() + seconds
-    while not (folder.is_dir() and (found := next(folder.glob(pattern), None))):
-        assert time.monotonic() < deadline, f"{folder}/{pattern} did not appear"
+def wait_for(runs: Path, pattern: str, process: subprocess.Popen[bytes]) -> Path:
+    """The first path like this that a training process writes, however busy the machine is."""
+    folder = runs / "artifacts" / "train"
+    while True:
+        ended = process.poll() is not None
+        if folder.is_dir() and (found := next(folder.glob(pattern), None)):
+            return found
+        assert not ended, f"the run ended before {folder}/{pattern} was there"
         time.sleep(0.002)
-    return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Encoder:
+class TokenEncoder:
     """A tokenizer with its word cache. Picklable."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:

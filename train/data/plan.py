@@ -171,13 +171,6 @@ class MixturePlan:
                 return parent, permute(index, size, f"{self.seed}/{name}/subset")
         return name, index
 
-    def times_drawn(self, source: int, index: int) -> int:
-        """Return how often the stream holds one row of a source."""
-        epochs, rest = divmod(self._consumed[-1][source], self.rows[source])
-        key = self._key(source, epochs)
-        partial = (permute(n, self.rows[source], key) for n in range(rest))
-        return epochs + (index in partial)
-
     def _key(self, source: int, epoch: int) -> str:
         return f"{self.seed}/{self.sources[source]}/{epoch}"
 

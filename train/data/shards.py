@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from train.data.encoder import Encoder
+from train.data.encoder import TokenEncoder
 from train.data.megatron import Tokens
 from train.data.packing import best_fit
-from train.data.sources import BadRecord, Document, Piece, read_documents
+from train.data.sources import BadRecord, Piece, SourceDocument, read_documents
 from train.data.token_files import Counts, ShardCounts
 from tsqa.errors import DataError
 from tsqa.recipe import SourceSection, file_name
@@ -76,7 +76,7 @@ def with_suffix(stem: Path, suffix: str) -> Path:
     return stem.with_name(stem.name + suffix)
 
 
-def write_shard(shard: Shard, encoder: Encoder, length: int, check: Check | None) -> None:
+def write_shard(shard: Shard, encoder: TokenEncoder, length: int, check: Check | None) -> None:
     """Tokenize a shard into its files; `length` is the tokens per row."""
     with contextlib.ExitStack() as files:
         writer = _ShardWriter(shard, encoder, length, check, files)
@@ -88,7 +88,7 @@ def write_shard(shard: Shard, encoder: Encoder, length: int, check: Check | None
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    document: Document
+    document: SourceDocument
     line: int
     """Line in the file, counted from where the shard begins in it."""
     tokens: Tokens
@@ -102,7 +102,7 @@ class _ShardWriter:
     def __init__(
         self,
         shard: Shard,
-        encoder: Encoder,
+        encoder: TokenEncoder,
         length: int,
         check: Check | None,
         files: contextlib.ExitStack,
@@ -154,7 +154,7 @@ class _ShardWriter:
             os.fsync(handle.fileno())
         return {**self._counts, "last_file": self._file, "last_lines": self._lines}
 
-    def _with_text(self, piece: Piece) -> Iterator[Document]:
+    def _with_text(self, piece: Piece) -> Iterator[SourceDocument]:
         before = self._lines
         for document in read_documents(piece, self._section, self._key):
             self._lines += 1
@@ -166,7 +166,7 @@ class _ShardWriter:
             else:
                 yield document
 
-    def _allowed(self, documents: list[Document], before: int) -> list[Document]:
+    def _allowed(self, documents: list[SourceDocument], before: int) -> list[SourceDocument]:
         if self._check is None:
             return documents
         reasons = self._check([document.text for document in documents])
@@ -178,7 +178,7 @@ class _ShardWriter:
                 self._drop(document, before + document.line, reason)
         return allowed
 
-    def _drop(self, document: Document, line: int, reason: str) -> None:
+    def _drop(self, document: SourceDocument, line: int, reason: str) -> None:
         self._counts["dropped"] += 1
         self._note(document.file, line, document.id, reason)
 
@@ -186,7 +186,7 @@ class _ShardWriter:
         record = {"file": file, "line": line, "id": identifier, "reason": reason}
         self._handles[".dropped.jsonl"].write(json.dumps(record).encode() + b"\n")
 
-    def _encode(self, documents: list[Document], before: int) -> Iterable[_Encoded]:
+    def _encode(self, documents: list[SourceDocument], before: int) -> Iterable[_Encoded]:
         texts = [document.text for document in documents]
         lines = [before + document.line for document in documents]
         if self._section.answer_marker is None:
@@ -196,7 +196,7 @@ class _ShardWriter:
         pairs = self._encoder.encode_answers(texts, begins)
         return map(_Encoded, documents, lines, *zip(*pairs, strict=True)) if pairs else []
 
-    def _answer_begin(self, document: Document) -> int:
+    def _answer_begin(self, document: SourceDocument) -> int:
         marker = str(self._section.answer_marker)
         found = document.text.find(marker)
         if found < 0:
@@ -260,9 +260,9 @@ def _loss_flags(starts: Sequence[int], documents: Sequence[_Encoded], end: int) 
     return flags.tobytes()
 
 
-def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
+def _batches(documents: Iterator[SourceDocument]) -> Iterator[list[SourceDocument]]:
     """Some hundred documents, or about a million characters, at a time."""
-    batch: list[Document] = []
+    batch: list[SourceDocument] = []
     characters = 0
     for document in documents:
         batch.append(document)

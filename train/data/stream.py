@@ -81,7 +81,7 @@ class MicroBatch:
         return MicroBatch(**fields)
 
 
-class Origin(TypedDict):
+class DocumentSpan(TypedDict):
     """Where a document comes from, and its span of tokens in the source."""
 
     id: str
@@ -122,14 +122,16 @@ class TokenStore:
         losses = self._losses.get(source)
         return None if losses is None else np.array(losses[index])
 
-    def origins(self, source: str, index: int) -> list[Origin]:
+    def origins(self, source: str, index: int) -> list[DocumentSpan]:
         """Return the documents in a row, in order."""
         begin, end = index * self.length, (index + 1) * self.length
         table = pq.read_table(
             with_suffix(stem_of(self.folder, source), ".docs.parquet"),
             filters=[("start", "<", end), ("end", ">", begin)],
         )
-        return sorted(cast(list[Origin], table.to_pylist()), key=lambda document: document["start"])
+        return sorted(
+            cast(list[DocumentSpan], table.to_pylist()), key=lambda document: document["start"]
+        )
 
     def _map(
         self, source: str, suffix: str, dtype: np.dtype[Scalar], rows: int

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.data.sources import Document, find_pieces, read_documents
+from train.data.sources import SourceDocument, find_pieces, read_documents
 from tsqa.errors import RecipeError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import SourceSection, needed
+from tsqa.store.atomic import fsync_all
 from tsqa.store.stage import StageContext
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def load_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
             raise RecipeError(f"tokenizer {origin}: cannot be loaded: {error}") from error
     temporary = context.out / "tokenizer.tmp"
     tokenizer.save_pretrained(temporary)
+    fsync_all(temporary)
     temporary.replace(folder)
     return tokenizer
 
@@ -78,7 +80,7 @@ def _texts(paths: Sequence[Path]) -> Iterator[str]:
         section = SourceSection(path=str(path))
         for piece in find_pieces(section, path, "tokenizer.train_on"):
             for document in read_documents(piece, section, "tokenizer.train_on"):
-                if isinstance(document, Document):
+                if isinstance(document, SourceDocument):
                     yield document.text
 
 

@@ -33,6 +33,7 @@ from train.trainer.throughput import Meters
 from tsqa.console import console, progress_bar
 from tsqa.recipe import curve_points, needed
 from tsqa.store.artifact import EXPORTED
+from tsqa.store.atomic import fsync_all
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 from tsqa.store.stage import StageContext
@@ -72,6 +73,7 @@ def run(context: StageContext, accelerator: Accelerator) -> TrainSummary:
         result = trainer.train()
         export_model(accelerator, trainer.engine, tokenizer, context.out / "hf")
         if accelerator.is_main_process:
+            fsync_all(context.out / "hf")  # the summary says that it is whole
             write_json(summary, result)
     # All ranks read the summary before the first one goes on and moves its folder away.
     accelerator.wait_for_everyone()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from rich.text import Text
 
 from tsqa.ablation.plan import ArmWork, arm_works, own_nodes
-from tsqa.ablation.worker import Worker
+from tsqa.ablation.worker import ArmWorker
 from tsqa.console import console, progress_bar
 from tsqa.errors import TsqaError
 from tsqa.pipeline.node import upstream_of
@@ -106,7 +106,7 @@ def _run_arms(pipeline: Pipeline, names: Sequence[str], parallel: int) -> dict[s
             bar.update(task, advance=done, note=note)
 
         def work(number: int) -> None:
-            with closing(Worker(pipeline, number, threads)) as worker:
+            with closing(ArmWorker(pipeline, number, threads)) as worker:
                 while (name := _next(waiting)) is not None:
                     running.add(name)
                     show()

@@ -6,18 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import IO
 
 from tsqa.ablation.plan import arm_works
 from tsqa.errors import TsqaError
 from tsqa.pipeline.run import Pipeline
-from tsqa.store.process import die_with_parent
+from tsqa.store.process import die_with_parent, log_tail
 
 _TAIL = 15
 
 
-class Worker:
+class ArmWorker:
     """A process that builds arms, with a log of its own; a new one is started when it dies."""
 
     def __init__(self, pipeline: Pipeline, number: int, threads: int) -> None:
@@ -46,7 +45,7 @@ class Worker:
             error: str | None = json.loads(answer)["error"]
             return error
         code = self._process.wait()
-        tail = "\n    ".join(_last_lines(self._log, begun))
+        tail = "\n    ".join(log_tail(self._log, _TAIL, begun))
         return f"its process ended with code {code}; last lines of {self._log}:\n    {tail}"
 
     def close(self) -> None:
@@ -91,9 +90,3 @@ def worker_main(pipeline: Pipeline) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     run_worker(pipeline, sys.stdin, answers)
-
-
-def _last_lines(path: Path, begun: int) -> list[str]:
-    with path.open("rb") as handle:
-        handle.seek(begun)
-        return handle.read().decode("utf-8", "replace").splitlines()[-_TAIL:]

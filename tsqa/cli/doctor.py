@@ -43,9 +43,9 @@ class Check:
     fix: str = ""
 
 
-def run_checks(folder: Path = Path()) -> list[Check]:
-    """Look at everything; `folder` is where the runs go. Takes a few seconds (imports torch)."""
-    checks = [_python(), _cores(), _memory(), _disk(folder), _compiler(), _ninja()]
+def run_checks() -> list[Check]:
+    """Look at everything, the current folder's disk too: a few seconds (imports torch)."""
+    checks = [_python(), _cores(), _memory(), _disk(Path()), _compiler(), _ninja()]
     checks += [_engine(name) for name in ENGINES]
     device, on_gpu = _device()
     checks.append(device)

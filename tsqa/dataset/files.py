@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -78,12 +77,7 @@ class DatasetWriter:
     def rejected(self, row: RejectedRow) -> None:
         self._rejected.add(row)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         for shards in (self._curated, self._rejected):
             if error is None:
                 shards.finish()

@@ -48,7 +48,6 @@ from tsqa.records.seed import Seed
 from tsqa.text.hashing import Hashes, Numbers, RunTable, expand_ranges, hash_runs
 from tsqa.text.normalise import words
 
-RULES = ("question", "item", "ngram", "options", "similarity")
 _TEMPLATE = 10
 """A run that more documents of a task than this hold is a template."""
 _LABELS = 4

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tsqa.text.hashing import Numbers, hash_text
 from tsqa.text.normalise import normalise, words
-from tsqa.text.sameness import Key, is_stripped, option_key, question_key
+from tsqa.text.sameness import TextKey, is_stripped, option_key, question_key
 from tsqa.text.signs import read
 
 _LAST_SENTENCE = re.compile(
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
         return " ".join(self.words)
 
     @property
-    def key(self) -> Key:
+    def key(self) -> TextKey:
         return question_key(self.text)
 
     @property

@@ -22,7 +22,7 @@ from tsqa.recipe import SemanticSection
 _BLOCK = 2048
 
 
-class Encoder(Protocol):
+class SentenceEncoder(Protocol):
     """What is used of a sentence-transformers model."""
 
     def encode(self, sentences: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
@@ -30,12 +30,12 @@ class Encoder(Protocol):
         ...
 
 
-def load_model(section: SemanticSection) -> Encoder:
+def load_model(section: SemanticSection) -> SentenceEncoder:
     """A sentence-transformers model; raise EngineError when there is none."""
     try:
         from sentence_transformers import SentenceTransformer
 
-        return cast(Encoder, SentenceTransformer(pinned_folder(section.model)))
+        return cast(SentenceEncoder, SentenceTransformer(pinned_folder(section.model)))
     except Exception as error:
         raise EngineError(
             f"filter.dedup.semantic.model = {section.model!r}: cannot be loaded: {error}",
@@ -44,7 +44,7 @@ def load_model(section: SemanticSection) -> Encoder:
         ) from error
 
 
-def measure_spread(model: Encoder, questions: Iterable[str]) -> float:
+def measure_spread(model: SentenceEncoder, questions: Iterable[str]) -> float:
     """Mean cosine distance between two questions, over all pairs: 1 - (|sum v|^2 - n) / (n^2 - n).
 
     One pass: the sum of the unit vectors holds all pairs. 0 for fewer than two questions.
@@ -63,7 +63,7 @@ def measure_spread(model: Encoder, questions: Iterable[str]) -> float:
 class SemanticSearch:
     """Nearest kept earlier items, asked for in order."""
 
-    def __init__(self, model: Encoder, stored: QuestionFile, folder: Path) -> None:
+    def __init__(self, model: SentenceEncoder, stored: QuestionFile, folder: Path) -> None:
         self._vectors = _embed(model, stored, folder / "embeddings")
         self._start = -1
 
@@ -103,7 +103,7 @@ class SemanticSearch:
             self._numbers[better] = first + others[best[better]]
 
 
-def _embed(model: Encoder, stored: QuestionFile, path: Path) -> NDArray[np.float32]:
+def _embed(model: SentenceEncoder, stored: QuestionFile, path: Path) -> NDArray[np.float32]:
     """Unit vectors of all questions (items, dimensions), in a file."""
     vectors: NDArray[np.float32] | None = None
     for first, batch in batches(stored):

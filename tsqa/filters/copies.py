@@ -11,7 +11,7 @@ from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.seed import SeedIndex
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
-from tsqa.text.sameness import Key, SameTexts, question_key, tell_apart
+from tsqa.text.sameness import SameTexts, TextKey, question_key, tell_apart
 
 
 class CopyCheck:
@@ -47,10 +47,10 @@ class CopyCheck:
                 return scored, Rejection("near copy of a seed", score, seed)
         return scored, None
 
-    def _read_shot(self, seed_id: str) -> tuple[Key, frozenset[str]]:
+    def _read_shot(self, seed_id: str) -> tuple[TextKey, frozenset[str]]:
         """The key of a seed's question and its shingles; none where there is no such seed."""
         seed = self._seeds.find(seed_id)
         if not seed:
-            return Key(""), frozenset()
+            return TextKey(""), frozenset()
         key = question_key(f"{seed.context}\n{seed.question}")
         return key, shingles(key.bare.split())

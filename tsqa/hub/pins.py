@@ -43,10 +43,17 @@ class Pins:
         if file != self._file:
             self._file, self._known = file, {}
 
+    @property
+    def folder(self) -> Path | None:
+        return self._file.parent if self._file else None
+
     def identify(self, kind: Kind, name: str, revision: str | None = None) -> dict[str, str]:
         """What stands for an id in a fingerprint: its commit, asked for where it is not known."""
-        commit = self.commit(kind, name, revision) or self._pin(kind, name, revision)
-        return {"hub": name, "commit": commit or UNPINNED}
+        return {"hub": name, "commit": self.pin(kind, name, revision) or UNPINNED}
+
+    def pin(self, kind: Kind, name: str, revision: str | None = None) -> str | None:
+        """The commit of an id, from now on; None where it is not known and the hub cannot say."""
+        return self.commit(kind, name, revision) or self._pin(kind, name, revision)
 
     def commit(self, kind: Kind, name: str, revision: str | None = None) -> str | None:
         """The commit that an id is pinned to; None where it is not. Asks nobody."""

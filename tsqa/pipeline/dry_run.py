@@ -87,7 +87,7 @@ def estimate_seconds(pipeline: Pipeline, node: Node) -> float | None:
     wanted = _model_of(role, node.config, node.input_fingerprints)
     finished: list[Artifact] = [
         artifact
-        for artifact in pipeline.finished_of(node.stage)
+        for artifact in pipeline.store.finished(node.stage)
         if _model_of(role, artifact.manifest.config, artifact.manifest.inputs) == wanted
     ]
     if not finished:

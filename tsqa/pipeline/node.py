@@ -14,7 +14,7 @@ from tsqa.store.artifact import differing_keys, fingerprint_of
 from tsqa.store.identity import Json
 from tsqa.store.roles import Label, Role, format_role
 from tsqa.store.stage import Stage
-from tsqa.tasks.fingerprint import identify_tasks
+from tsqa.tasks.fingerprint import forget_tasks
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def changed_since(node: Node) -> list[str]:
 def forget_files() -> None:
     """Look at the recipe's files afresh."""
     identify.cache_clear()
-    identify_tasks.cache_clear()
+    forget_tasks()
 
 
 def upstream_of(node: Node) -> dict[str, Node]:

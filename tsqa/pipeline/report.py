@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsqa.console import console
 from tsqa.errors import TsqaError
@@ -12,13 +13,15 @@ from tsqa.pipeline.run import Pipeline
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import Label
 
+if TYPE_CHECKING:
+    from eval.deltas import DeltaTable
+
 
 def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
     """Print the table of deltas, where there is one, and write the page.
 
     `failed`: arm -> why it has no result.
     """
-    from eval.compare.stage import read_deltas
     from eval.compare.tables import print_table
     from eval.report.build import StageRow, build
 
@@ -46,14 +49,7 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
     if compared is None and not datasets:
         console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
-    deltas = None
-    if compared is not None:
-        deltas = read_deltas(compared)
-        gaps = {
-            arm: replace(gap, reason=failed.get(arm, gap.reason))
-            for arm, gap in deltas.gaps.items()
-        }
-        deltas = replace(deltas, gaps=gaps)
+    deltas = _read_deltas(compared, failed) if compared else None
     page = pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     trained = {label.arm: a for label, a in own.items() if label.stage == "train"}
@@ -75,6 +71,17 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
         print_table(deltas, console)
     console.print(f"report  {page}")
     return page
+
+
+def _read_deltas(compared: Artifact, failed: Mapping[str, str]) -> DeltaTable:
+    """The table, its gaps with the reasons of this run."""
+    from eval.compare.stage import read_deltas
+
+    deltas = read_deltas(compared)
+    gaps = {
+        arm: replace(gap, reason=failed.get(arm, gap.reason)) for arm, gap in deltas.gaps.items()
+    }
+    return replace(deltas, gaps=gaps)
 
 
 def _of_stage(own: Mapping[Label, Artifact], stage: str) -> dict[str, Artifact]:

@@ -57,12 +57,8 @@ class Pipeline:
 
     def latest(self, stage: str) -> Artifact | None:
         """The artifact of a stage that was finished last, of whatever recipe."""
-        made = self.finished_of(stage)
+        made = self.store.finished(stage)
         return max(made, key=lambda a: a.manifest.created, default=None)
-
-    def finished_of(self, stage: str) -> list[Artifact]:
-        """Every finished artifact of a stage that is whole, of whatever recipe."""
-        return self.store.finished(stage)
 
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""

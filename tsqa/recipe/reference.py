@@ -44,7 +44,7 @@ _AS_TEXT = {
 
 
 @dataclass(frozen=True)
-class Key:
+class RecipeKey:
     """A key of a recipe."""
 
     path: str
@@ -61,14 +61,14 @@ class Key:
     """What those keys begin with: `train.schedule.`, `mixture.sources.<name>.`."""
 
 
-def keys_of(section: type[Section], prefix: str = "") -> list[Key]:
+def keys_of(section: type[Section], prefix: str = "") -> list[RecipeKey]:
     """List the keys of a section, without those below them."""
     return [
         _key(field.alias or name, field, prefix) for name, field in section.model_fields.items()
     ]
 
 
-def all_keys(section: type[Section] = Recipe, prefix: str = "") -> Iterator[Key]:
+def all_keys(section: type[Section] = Recipe, prefix: str = "") -> Iterator[RecipeKey]:
     """List every key of a recipe, at any depth."""
     for key in keys_of(section, prefix):
         yield key
@@ -76,7 +76,7 @@ def all_keys(section: type[Section] = Recipe, prefix: str = "") -> Iterator[Key]
             yield from all_keys(key.section, key.below)
 
 
-def find_key(path: str) -> Key | None:
+def find_key(path: str) -> RecipeKey | None:
     """Find a key as recipes spell it: `mixture.sources.web.path`, `mixture.phases.0.tokens`."""
     return _find(path.split("."), Recipe, "")
 
@@ -116,7 +116,7 @@ def nearest_keys(path: str) -> list[str]:
 
 def reference_markdown() -> str:
     """The reference of all keys: one table for each section."""
-    uses: dict[type[Section], list[Key]] = {}
+    uses: dict[type[Section], list[RecipeKey]] = {}
     for key in all_keys():
         if key.section is not None:
             uses.setdefault(key.section, []).append(key)
@@ -143,11 +143,11 @@ def editor_schema() -> str:
     return json.dumps(schema, indent=1, ensure_ascii=True) + "\n"
 
 
-def _key(name: str, field: FieldInfo, prefix: str) -> Key:
+def _key(name: str, field: FieldInfo, prefix: str) -> RecipeKey:
     path = f"{prefix}{name}"
     section, below = _section_in(field.annotation, f"{path}.")
     extra = field.json_schema_extra
-    return Key(
+    return RecipeKey(
         path=path,
         kind=", ".join([_type_text(field.annotation), *_bounds(field.metadata)]),
         default="" if field.is_required() else _default_text(field.get_default()),
@@ -217,7 +217,7 @@ def _default_text(default: object) -> str:
     return str(default)
 
 
-def _find(parts: list[str], section: type[Section], prefix: str) -> Key | None:
+def _find(parts: list[str], section: type[Section], prefix: str) -> RecipeKey | None:
     key = next((key for key in keys_of(section, prefix) if key.path == prefix + parts[0]), None)
     if key is None or len(parts) == 1:
         return key
@@ -228,7 +228,7 @@ def _find(parts: list[str], section: type[Section], prefix: str) -> Key | None:
     return _find(rest, key.section, key.below) if rest else key
 
 
-def _listed(keys: list[Key]) -> str:
+def _listed(keys: list[RecipeKey]) -> str:
     """Each key and its meaning, wrapped for a terminal."""
     width = max(len(key.path) for key in keys) + 2
     return "\n".join(
@@ -237,7 +237,7 @@ def _listed(keys: list[Key]) -> str:
     )
 
 
-def _row(key: Key, titles: dict[type[Section], str]) -> str:
+def _row(key: RecipeKey, titles: dict[type[Section], str]) -> str:
     kind = key.kind.replace("|", r"\|")
     if key.section is not None:
         anchor = "".join(c for c in titles[key.section].lower() if c.isalnum() or c in "_-")

@@ -38,11 +38,11 @@ def check_references(values: Mapping[str, object], origin: str, origins: Mapping
             raise RecipeError(f"{where}: {problem}", fix)
         try:
             _size(values, place, known, 0)
-        except _Unbounded as error:
+        except _Endless as error:
             raise RecipeError(f"{where}: {error}", "write the value itself") from error
 
 
-class _Unbounded(Exception):
+class _Endless(Exception):
     """A reference that leads nowhere."""
 
 
@@ -70,10 +70,10 @@ def _size(values: object, place: Place, known: dict[Place, int | None], chain: i
     if place in known:
         found = known[place]
         if found is None:
-            raise _Unbounded("the reference goes in a circle")
+            raise _Endless("the reference goes in a circle")
         return found
     if chain > _LONGEST_CHAIN:
-        raise _Unbounded(f"more than {_LONGEST_CHAIN} references in a chain")
+        raise _Endless(f"more than {_LONGEST_CHAIN} references in a chain")
     known[place] = None
     value, size = _at(values, place), 1
     if isinstance(value, str):
@@ -90,7 +90,7 @@ def _size(values: object, place: Place, known: dict[Place, int | None], chain: i
         for name in inner:
             size += _size(values, (*place, name), known, chain)
     if size > _LONGEST:
-        raise _Unbounded("what the references come to is too large")
+        raise _Endless("what the references come to is too large")
     known[place] = size
     return size
 

@@ -25,14 +25,13 @@ import sysconfig
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from tsqa.errors import EngineError, RecipeError
 from tsqa.sandbox.inside import confine
+from tsqa.sandbox.run import Boundary, start
 
-Kind = Literal["namespaces", "landlock", "none"]
 INSTALL = "install bubblewrap (apt-get install bubblewrap)"
 _INSIDE = Path(__file__).parent / "inside"
 _HOME = "/python"
@@ -43,30 +42,6 @@ _DISK_BYTES = 16 << 20
 _TRY_SECONDS = 20
 _KEPT_SECONDS = 14 * 24 * 3600
 _ZONES = "/usr/share/zoneinfo"
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """How to start a process within it."""
-
-    kind: Kind
-    command: tuple[str, ...]
-    """The command without its job; the working directory is a folder of the job's own."""
-    code: str
-    """The folder of the code that runs within, as seen from there."""
-    readable: tuple[str, ...] | None = None
-    """What Landlock leaves readable; None: nothing is left to it."""
-    missing: str = ""
-    """Why there is no better one."""
-
-    @property
-    def described(self) -> str:
-        match self.kind:
-            case "namespaces":
-                return "bubblewrap: private namespaces, and a filter of system calls"
-            case "landlock":
-                return "Landlock, and a filter of system calls"
-        return "none but a filter of system calls: files of this user can be read and changed"
 
 
 def need_boundary(key: str, unguarded: bool) -> Boundary:
@@ -144,8 +119,6 @@ def _options(code: str) -> tuple[str, ...]:
 
 def _try(boundary: Boundary) -> str:
     """Why nothing runs within it; empty where something does."""
-    from tsqa.sandbox.run import start
-
     try:
         output = start(boundary, "x = 1", "assert x == 1", _TRY_SECONDS, 1 << 30, _TRY_SECONDS)
     except subprocess.TimeoutExpired:

@@ -18,18 +18,42 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tsqa.errors import EngineError
-from tsqa.sandbox.boundary import Boundary
 
 if TYPE_CHECKING:
     from tsqa.sandbox.inside.main import Job
 
+Kind = Literal["namespaces", "landlock", "none"]
 _START_SECONDS = 2.0
 """Wall time for the boundary and the interpreter to start, added to the program's own."""
 _PROBLEM_BYTES = 300
 _SIGNAL = 128
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """How to start a process within it."""
+
+    kind: Kind
+    command: tuple[str, ...]
+    """The command without its job; the working directory is a folder of the job's own."""
+    code: str
+    """The folder of the code that runs within, as seen from there."""
+    readable: tuple[str, ...] | None = None
+    """What Landlock leaves readable; None: nothing is left to it."""
+    missing: str = ""
+    """Why there is no better one."""
+
+    @property
+    def described(self) -> str:
+        match self.kind:
+            case "namespaces":
+                return "bubblewrap: private namespaces, and a filter of system calls"
+            case "landlock":
+                return "Landlock, and a filter of system calls"
+        return "none but a filter of system calls: files of this user can be read and changed"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tsqa.recipe import Recipe, needed
 from tsqa.records.seed import Seed, read_seed
-from tsqa.seeds.sources import load_split
+from tsqa.seeds.sources import load_evaluated
 from tsqa.store.identity import Json
 from tsqa.store.stage import StageContext
 from tsqa.tasks.library import task_library
@@ -28,7 +28,7 @@ def run(context: StageContext) -> dict[str, Json]:
     # Odd documents count too, so lone surrogates must survive: ASCII.
     with (context.out / _DOCUMENTS).open("w", encoding="ascii") as out:
         for name in evaluated_tasks(context.recipe, include):
-            for document in load_split(name, include, "test"):
+            for document in load_evaluated(name, include):
                 out.write(json.dumps(asdict(document)) + "\n")
                 counts[name] += 1
     return {"documents": counts.total(), "tasks": len(counts), "by_task": {**counts}}

@@ -32,36 +32,36 @@ _ARRAY = re.compile(r"\barray\(|,\s*dtype=[\w.'\"]+\s*\)")
 
 
 @dataclass(frozen=True)
-class Options:
+class LabelledOptions:
     texts: list[str]
     labels: list[str]
     """What the data call each option: a letter, a number, a column; empty where nothing does."""
 
 
-def options_of_columns(values: Sequence[object], names: Sequence[str]) -> Options:
+def options_of_columns(values: Sequence[object], names: Sequence[str]) -> LabelledOptions:
     """Read options that have a column each; the last columns of a record may be empty."""
     texts = [_option_text(value) for value in values]
     while texts and not texts[-1]:
         texts.pop()
-    return Options(texts, [str(name) for name in names[: len(texts)]])
+    return LabelledOptions(texts, [str(name) for name in names[: len(texts)]])
 
 
-def read_options(value: object) -> Options:
+def read_options(value: object) -> LabelledOptions:
     """Read options of one value: a list or mapping, perhaps as JSON or Python; or Unusable."""
     if isinstance(value, str):
         value = _parse_literal(value) if value.strip() else None
     if value is None:
-        return Options([], [])
+        return LabelledOptions([], [])
     if isinstance(value, Mapping):
         return _options_of_mapping(value)
     if not isinstance(value, (list, tuple)):
         raise Unusable("mixed types", f"the choices are {type(value).__name__}, not a list")
     if value and all(isinstance(one, Mapping) for one in value):
         return _options_of_records(value)
-    return Options([_option_text(one) for one in value], [])
+    return LabelledOptions([_option_text(one) for one in value], [])
 
 
-def find_key(answer: object, options: Options, form: AnswerForm, where: str) -> int:
+def find_key(answer: object, options: LabelledOptions, form: AnswerForm, where: str) -> int:
     """Find the right option's index; `where` names dataset and record.
 
     Raises Unusable for a key that names none, DataError for one that could name two.
@@ -122,7 +122,7 @@ def _by_truth(key: str, folded: Sequence[str]) -> int | None:
     return next(place for place, text in enumerate(folded) if text in _TRUTH[truth])
 
 
-def _by_letter(key: str, options: Options, from_one: bool) -> int | None:
+def _by_letter(key: str, options: LabelledOptions, from_one: bool) -> int | None:
     """By the data's own label, else by a letter, else by a number from 1."""
     folded = [label.casefold() for label in options.labels]
     if folded.count(key.casefold()) == 1:
@@ -158,7 +158,7 @@ def _key_text(answer: object, texts: Sequence[str]) -> str:
     return text.removesuffix(".0") if re.fullmatch(r"[0-9]+\.0", text) else text
 
 
-def _options_of_mapping(value: Mapping[str, object]) -> Options:
+def _options_of_mapping(value: Mapping[str, object]) -> LabelledOptions:
     """{text: [...], label: [...]} as ARC has it, or {A: ..., B: ...} as MedQA has it."""
     lists = {name: list(v) for name, v in value.items() if isinstance(v, (list, tuple))}
     texts = next((lists[name] for name in _TEXT_FIELDS if name in lists), None)
@@ -166,14 +166,16 @@ def _options_of_mapping(value: Mapping[str, object]) -> Options:
         labels = next((lists[name] for name in _LABEL_FIELDS if name in lists), [])
         if len(labels) not in (0, len(texts)):
             raise Unusable("mixed types", f"{len(texts)} choices with {len(labels)} labels")
-        return Options([_option_text(text) for text in texts], [str(label) for label in labels])
+        return LabelledOptions(
+            [_option_text(text) for text in texts], [str(label) for label in labels]
+        )
     if lists:
         raise Unusable("mixed types", f"the choices have the fields {', '.join(value)}, no text")
     given = {str(name): one for name, one in value.items() if one is not None}
-    return Options([_option_text(one) for one in given.values()], list(given))
+    return LabelledOptions([_option_text(one) for one in given.values()], list(given))
 
 
-def _options_of_records(value: Sequence[Mapping[str, object]]) -> Options:
+def _options_of_records(value: Sequence[Mapping[str, object]]) -> LabelledOptions:
     """[{label: A, text: ...}, ...]."""
     first = value[0]
     text = next((name for name in _TEXT_FIELDS if name in first), None)
@@ -181,7 +183,7 @@ def _options_of_records(value: Sequence[Mapping[str, object]]) -> Options:
     if text is None or any(text not in one for one in value):
         raise Unusable("mixed types", f"a choice has the fields {', '.join(map(str, first))}")
     labels = [str(one.get(label, "")) for one in value] if label else []
-    return Options([_option_text(one[text]) for one in value], labels)
+    return LabelledOptions([_option_text(one[text]) for one in value], labels)
 
 
 def _option_text(value: object) -> str:

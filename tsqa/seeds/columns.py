@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from tsqa.errors import DataError
 from tsqa.recipe import ColumnsSection, DatasetSection
-from tsqa.seeds.choices import Options, find_key, options_of_columns, read_options
-from tsqa.seeds.document import Reading, Unusable, read_target
+from tsqa.seeds.choices import LabelledOptions, find_key, options_of_columns, read_options
+from tsqa.seeds.document import RawDocument, Unusable, read_target
 from tsqa.seeds.prompt_fields import tidy
 
 
@@ -41,7 +41,7 @@ def check_columns(section: DatasetSection, columns: list[str]) -> None:
         )
 
 
-def read_record(record: Mapping[str, object], section: DatasetSection, number: int) -> Reading:
+def read_record(record: Mapping[str, object], section: DatasetSection, number: int) -> RawDocument:
     """Map a record's columns to a reading.
 
     Raises Unusable where this record cannot be read, DataError where its key has two readings.
@@ -68,7 +68,7 @@ def read_record(record: Mapping[str, object], section: DatasetSection, number: i
         text = _answer_text(answer)
         if section.kind not in ("code", "long_text"):
             text, working = read_target(text)
-    return Reading(
+    return RawDocument(
         question=tidy(question),
         context=tidy(optional.get("context", "")),
         choices=choices,
@@ -119,7 +119,7 @@ def _text(record: Mapping[str, object], name: str, what: str) -> str:
     return value
 
 
-def _options(record: Mapping[str, object], names: str | list[str]) -> Options:
+def _options(record: Mapping[str, object], names: str | list[str]) -> LabelledOptions:
     if isinstance(names, str):
         return read_options(_value(record, names))
     return options_of_columns([_value(record, name) for name in names], names)

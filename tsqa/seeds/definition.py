@@ -9,7 +9,7 @@ from tsqa.hub.pins import PINS
 from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.store.identity import Json, file_identity
 from tsqa.store.stage import Stage
-from tsqa.tasks.fingerprint import evaluated_config, identify_tasks
+from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_datasets
 
 _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
 
@@ -19,6 +19,7 @@ def _seeds_config(recipe: Recipe) -> dict[str, Json]:
     return {
         **section.data_config(),
         "include": identify_tasks(section.include),
+        **pinned_datasets(section.include, tuple(section.tasks)),
         "datasets": [
             {**dataset.data_config(), "path": _identify_dataset(dataset)}
             for dataset in section.datasets

@@ -89,7 +89,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RawDocument:
     """A document as read, before it is checked."""
 
     question: str
@@ -106,7 +106,7 @@ class Reading:
 
 def read_rendering(
     text: object, target: object, choices: Sequence[object] | None, document: Mapping[str, object]
-) -> Reading:
+) -> RawDocument:
     """Read what an lm-eval task rendered: `text` is an index where the choices are contexts.
 
     `target` is an index, a text, or a list of right ones; the first right one is the answer.
@@ -144,7 +144,7 @@ def read_rendering(
         if not explanation and isinstance(value, str) and tidy(value) not in (context, answer):
             explanation = tidy(value)
     subject = next((v for f in _SUBJECT_FIELDS if isinstance(v := lowered.get(f), str)), "")
-    return Reading(question, context, shown, index, answer, explanation, subject=subject)
+    return RawDocument(question, context, shown, index, answer, explanation, subject=subject)
 
 
 def read_target(target: str) -> tuple[str, str]:
@@ -155,7 +155,7 @@ def read_target(target: str) -> tuple[str, str]:
         raise Unusable(str(error), target[:80]) from error
 
 
-def make_seed(reading: Reading, origin: Origin, identifier: str, number: int) -> Seed:
+def make_seed(reading: RawDocument, origin: Origin, identifier: str, number: int) -> Seed:
     """Check a reading and make the seed of it; raise Unusable."""
     parts = (reading.question, reading.context, *reading.choices, reading.answer)
     if sum(map(len, parts)) > MAX_CHARS:
@@ -173,7 +173,7 @@ def make_seed(reading: Reading, origin: Origin, identifier: str, number: int) ->
     return _seed(reading, origin, identifier, number, kind)
 
 
-def make_evaluated(reading: Reading, origin: Origin, identifier: str, number: int) -> Seed:
+def make_evaluated(reading: RawDocument, origin: Origin, identifier: str, number: int) -> Seed:
     """Make a seed without checks: decontamination must know every evaluated document."""
     try:
         kind = _kind(reading)
@@ -201,7 +201,9 @@ _SHORT_QUESTION_CHARS = 60
 """For languages written without spaces."""
 
 
-def _seed(reading: Reading, origin: Origin, identifier: str, number: int, kind: AnswerKind) -> Seed:
+def _seed(
+    reading: RawDocument, origin: Origin, identifier: str, number: int, kind: AnswerKind
+) -> Seed:
     key = [*map(question_key, (reading.context, reading.question)), answer_key(reading.answer)]
     digest = hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16]
     return Seed(
@@ -228,7 +230,7 @@ def _seed(reading: Reading, origin: Origin, identifier: str, number: int, kind: 
     )
 
 
-def _kind(reading: Reading) -> AnswerKind:
+def _kind(reading: RawDocument) -> AnswerKind:
     """The kind the source states, checked, or the one that the answer shows."""
     answer = reading.answer.strip().casefold().rstrip(".")
     is_boolean = any(answer in pair for pair in BOOLEAN_PAIRS)
@@ -251,7 +253,7 @@ def _kind(reading: Reading) -> AnswerKind:
     return "long_text" if len(reading.answer) > _LONG_ANSWER_CHARS else "short_text"
 
 
-def _check_choices(reading: Reading) -> None:
+def _check_choices(reading: RawDocument) -> None:
     if reading.kind == "choice" and not reading.choices:
         raise Unusable("empty choices")
     if not reading.choices:

@@ -46,11 +46,10 @@ def list_tasks(
     include: Path | None = None,
     family: str | None = None,
     capability: str | None = None,
-    taxonomy: Path | None = None,
 ) -> list[TaskRow]:
     """List every task with a training split, by family and name; `capability` may be a group."""
     library = task_library(include)
-    known = load_taxonomy(taxonomy)
+    known = load_taxonomy()
     rows = [
         _row(name, library, known, include)
         for name in library.leaf_tasks()

@@ -19,7 +19,7 @@ from tsqa.seeds.budget import check_shares
 from tsqa.seeds.dataset_files import DatasetSource
 from tsqa.seeds.document import (
     Origin,
-    Reading,
+    RawDocument,
     Rejected,
     Unusable,
     make_evaluated,
@@ -141,19 +141,8 @@ def task_names(context: StageContext, section: SeedsSection) -> list[str]:
     return task_library(context.task_folder(section)).expand(section.tasks)
 
 
-def load_split(task_name: str, include: Path | None, split: Literal["train", "test"]) -> list[Seed]:
-    """Load all usable documents of a task's training split, or (`test`) all scored ones.
-
-    A scored document that cannot be read whole is kept with what could be read.
-    """
-    if split == "test":
-        return _load_evaluated(task_name, include)
-    source = TaskSource(task_name, include, load_taxonomy(), {})
-    source.check()
-    return [document for document in source.documents() if isinstance(document, Seed)]
-
-
-def _load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
+def load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
+    """All documents that a task scores; one that cannot be read whole with what could be read."""
     library = task_library(include)
     config = library.config(task_name)
     if evaluated_split(config) is None and "class" not in config:
@@ -166,7 +155,7 @@ def _load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
     ]
 
 
-def render_document(split: TaskSplit, document: dict[str, Any]) -> Reading:
+def render_document(split: TaskSplit, document: dict[str, Any]) -> RawDocument:
     try:
         text, target, choices = split.render(document)
         return read_rendering(text, target, choices, document)
@@ -177,7 +166,7 @@ def render_document(split: TaskSplit, document: dict[str, Any]) -> Reading:
         raise Unusable("does not render", f"{type(error).__name__}: {error}"[:200]) from error
 
 
-def _render_leniently(split: TaskSplit, document: dict[str, Any]) -> Reading:
+def _render_leniently(split: TaskSplit, document: dict[str, Any]) -> RawDocument:
     try:
         return render_document(split, document)
     except Unusable:
@@ -188,7 +177,7 @@ def _render_leniently(split: TaskSplit, document: dict[str, Any]) -> Reading:
         return replace(reading, index=None, answer="")
     except Unusable:
         strings = [value for value in document.values() if isinstance(value, str)]
-        return Reading(" ".join(strings), "", [], None, "")
+        return RawDocument(" ".join(strings), "", [], None, "")
     except Exception as error:
         raise DataError(
             f"a scored document of {split.name} does not render: {type(error).__name__}: {error}",

@@ -28,7 +28,7 @@ from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.dataset_files import find_files
 from tsqa.seeds.document import Rejected
 from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much, training_keys
-from tsqa.seeds.sources import Source, load_split, open_sources, task_names
+from tsqa.seeds.sources import Source, load_evaluated, open_sources, task_names
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, is_local, split_identity
@@ -201,7 +201,7 @@ def _evaluated_keys(
     unread: list[str] = []
     for name, folder in sorted(required | siblings, key=str):
         try:
-            for document in load_split(name, folder, "test"):
+            for document in load_evaluated(name, folder):
                 keys.add(key_of(document), True)
         except DataError:
             if (name, folder) in required:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-Object = dict[str, Any]
 Stages = dict[str, str]
 """`stages.json` of a run: label -> fingerprint."""
 

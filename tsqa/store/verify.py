@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from tsqa.console import console
@@ -43,22 +42,22 @@ def verify_runs(runs: Path) -> list[Verdict]:
     return [_verify(folder) for folder in sorted(_artifacts(store))]
 
 
-def print_verdicts(verdicts: list[Verdict], on: Console = console) -> bool:
+def print_verdicts(verdicts: list[Verdict]) -> bool:
     """Print what is damaged, and what depends on it; whether all is good."""
     bad = [verdict for verdict in verdicts if verdict.damage]
     for verdict in bad:
-        on.print(Text(verdict.name, style="bold red"))
+        console.print(Text(verdict.name, style="bold red"))
         for damage in verdict.damage[:_MOST_SHOWN]:
-            on.print(Text(f"  {damage.kind}  {damage.file}: {damage.reason}"))
+            console.print(Text(f"  {damage.kind}  {damage.file}: {damage.reason}"))
         if len(verdict.damage) > _MOST_SHOWN:
-            on.print(Text(f"  and {len(verdict.damage) - _MOST_SHOWN} more files"))
-        on.print(Text(f"  fix: {_fix(verdict)}"))
+            console.print(Text(f"  and {len(verdict.damage) - _MOST_SHOWN} more files"))
+        console.print(Text(f"  fix: {_fix(verdict)}"))
         later = made_from(verdict.folder.name, verdicts)
         if later:
-            on.print(Text(f"  made from it: {', '.join(later)}"))
+            console.print(Text(f"  made from it: {', '.join(later)}"))
     files = sum(len(verdict.manifest.files) for verdict in verdicts if verdict.manifest)
     good = len(verdicts) - len(bad)
-    on.print(Text(f"{good} artifacts good, {len(bad)} damaged; {files:,} files"))
+    console.print(Text(f"{good} artifacts good, {len(bad)} damaged; {files:,} files"))
     return not bad
 
 

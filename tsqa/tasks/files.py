@@ -25,7 +25,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from tsqa.store.digests import DIGESTS
 from tsqa.store.identity import Json, as_text, files_below, folder_identity
-from tsqa.tasks.identity import named_files
+from tsqa.tasks.identity import is_on_hub, named_files
 
 _DATA_KEYS = ("dataset_path", "dataset_kwargs", "fewshot_config", "metadata")
 _FOLDER_KEYS = ("dataset_path", "data_dir", "data_files")
@@ -45,6 +45,45 @@ def task_folder_identity(include: Path) -> dict[str, Json]:
     names = _place_free(outside, (include.resolve().parent, Path.cwd()))
     marks = dict(sorted(zip(names, DIGESTS.of_all(outside), strict=True)))
     return {"files": folder_identity(include), "outside": marks}
+
+
+def hub_datasets(config: Mapping[str, object]) -> Iterator[str]:
+    """The hub datasets of a task, or of a group with the tasks inside it: `id` or `id@revision`.
+
+    Those that its code names count where it names them in plain text.
+    """
+    for inner in _mappings(config):
+        options = inner.get("dataset_kwargs")
+        revision = options.get("revision") if isinstance(options, Mapping) else None
+        yield from _hub_dataset(inner.get("dataset_path"), revision)
+    for file in _modules_of_config(config):
+        if file.suffix == ".py":
+            yield from _loaded_in(file)
+
+
+def _hub_dataset(path: object, revision: object) -> Iterator[str]:
+    if isinstance(path, str) and is_on_hub(path):
+        yield f"{path}@{revision}" if isinstance(revision, str) else path
+
+
+def _loaded_in(module: Path) -> Iterator[str]:
+    """`DATASET_PATH = "a/b"` of a task's class, and `load_dataset("a/b", revision="c")`."""
+    tree = _parse(module)
+    for node in ast.walk(tree) if tree else ():
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id="DATASET_PATH")], value=value)
+                | ast.AnnAssign(target=ast.Name(id="DATASET_PATH"), value=ast.Constant() as value)
+            ):
+                yield from _hub_dataset(_text_of(value), None)
+            case ast.Call(
+                func=ast.Name(id="load_dataset") | ast.Attribute(attr="load_dataset"),
+                args=values,
+                keywords=keywords,
+            ):
+                named = {keyword.arg: _text_of(keyword.value) for keyword in keywords}
+                path = _text_of(values[0]) if values else named.get("path")
+                yield from _hub_dataset(path, named.get("revision") or None)
 
 
 def _place_free(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
@@ -82,6 +121,10 @@ def _files_of_config(config: Mapping[str, object]) -> Iterator[Path]:
         for key in _DATA_KEYS:
             for name, leaf in _leaves(inner.get(key), key):
                 yield from _files_of_leaf(name, leaf, _base_of(inner))
+    yield from _modules_of_config(config)
+
+
+def _modules_of_config(config: Mapping[str, object]) -> Iterator[Path]:
     for _, leaf in _leaves(config, ""):
         # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
         if leaf.startswith("/") and "." in Path(leaf).name and Path(leaf).parent.is_dir():
@@ -178,11 +221,8 @@ def _files_of_module(reference: Path) -> Iterator[Path]:
 
 def _named_in(module: Path) -> Iterator[Path]:
     """The modules that a module imports, and the files whose names stand in it."""
-    try:
-        tree = ast.parse(module.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return
-    for node in ast.walk(tree):
+    tree = _parse(module)
+    for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _files_of_import(alias.name, module.parent)
@@ -193,6 +233,13 @@ def _named_in(module: Path) -> Iterator[Path]:
                     yield from _files_of_import(name, parent, relative=node.level > 0)
         else:
             yield from _files_of_text(_text_of(node), module)
+
+
+def _parse(module: Path) -> ast.Module | None:
+    try:
+        return ast.parse(module.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def _text_of(node: ast.AST) -> str:

@@ -1,15 +1,28 @@
-"""What decides the documents of tasks: the content of their folder, or lm-eval's version."""
+"""What decides the documents of tasks: the content of their folder, or lm-eval's version, and the
+commits of the hub datasets that they name."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import distribution, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.text import Text
+
+from tsqa.console import console
 from tsqa.errors import RecipeError
+from tsqa.hub.pins import PINS, UNPINNED
 from tsqa.recipe import Recipe
 from tsqa.store.identity import Json, folder_identity
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
+
+OWN_DATASETS = "task-datasets.json"
+"""Next to the pins: which datasets lm-eval's own tasks name. It may be deleted at any time."""
+_said: set[str] = set()
 
 
 @cache
@@ -30,7 +43,78 @@ def evaluated_config(recipe: Recipe) -> dict[str, Json]:
     """Which documents must not leak: those of the evaluated tasks, however they are asked."""
     if recipe.eval is None:
         return {}
-    return {"tasks": [*recipe.eval.tasks], "include": identify_tasks(recipe.eval.include)}
+    section = recipe.eval
+    return {
+        "tasks": [*section.tasks],
+        "include": identify_tasks(section.include),
+        **pinned_datasets(section.include, tuple(section.tasks)),
+    }
+
+
+@cache
+def pinned_datasets(include: str | None, names: tuple[str, ...]) -> dict[str, Json]:
+    """`hub`: dataset -> commit, of the tasks' hub datasets; empty where all their data is local."""
+    if not names or (include or "").startswith("{data}"):
+        return {}
+    commits: dict[str, Json] = {}
+    for name in sorted(_folder_datasets(include, names) if include else _own_datasets(names)):
+        dataset, _, revision = name.partition("@")
+        commits[name] = PINS.pin("dataset", dataset, revision or None) or UNPINNED
+    _say_unpinned({name for name, commit in commits.items() if commit == UNPINNED})
+    return {"hub": commits} if commits else {}
+
+
+def forget_tasks() -> None:
+    """Look at the folders of tasks afresh."""
+    identify_tasks.cache_clear()
+    pinned_datasets.cache_clear()
+
+
+def _folder_datasets(include: str, names: tuple[str, ...]) -> set[str]:
+    from tsqa.tasks.library import TaskLibrary
+
+    library = TaskLibrary(Path(include))
+    return {dataset for name in names for dataset in library.hub_datasets(name)}
+
+
+@dataclass(frozen=True)
+class _OwnDatasets:
+    tasks: str
+    """lm-eval's version, or the content of its tasks."""
+    datasets: dict[str, list[str]]
+
+
+def _own_datasets(names: tuple[str, ...]) -> set[str]:
+    """Of lm-eval's own tasks, whose index takes 12 s: looked up once for a folder of runs."""
+    tasks = json.dumps(_own_tasks())
+    file = PINS.folder / OWN_DATASETS if PINS.folder else None
+    known: dict[str, list[str]] = {}
+    if file is not None and file.is_file():
+        read = read_own(file, _OwnDatasets)
+        known = read.datasets if read.tasks == tasks else {}
+    missing = [name for name in names if name not in known]
+    if missing:
+        from tsqa.tasks.library import task_library
+
+        library = task_library(None)
+        known |= {name: library.hub_datasets(name) for name in missing}
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, asdict(_OwnDatasets(tasks, known)))
+    return {dataset for name in names for dataset in known[name]}
+
+
+def _say_unpinned(names: set[str]) -> None:
+    """Once a process."""
+    new = sorted(names - _said)
+    _said.update(new)
+    if new:
+        console.print(
+            Text.assemble(
+                ("  not pinned, since the hub gave no commit:", "yellow"),
+                f" {', '.join(new)}; whatever version loads is used",
+            )
+        )
 
 
 @cache

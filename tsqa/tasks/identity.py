@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tsqa.recipe import is_hub_id
+
 FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
 """`dataset_path`s that are not a dataset but a format of `data_files`."""
 
@@ -51,6 +53,13 @@ def is_local(config: Mapping[str, object], split: str) -> bool:
     """Whether a split is read from files or a folder of this machine."""
     folder = Path(str(config.get("dataset_path")))
     return bool(split_files(config, split)) or folder.is_dir()
+
+
+def is_on_hub(path: str) -> bool:
+    """Whether `datasets` would take a `dataset_path` for a dataset of the hub."""
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    return is_hub_id(path) and path not in _PACKAGED_DATASETS_MODULES and not Path(path).exists()
 
 
 def count_documents(config: Mapping[str, object], split: str | None) -> int | None:

@@ -7,15 +7,21 @@ Versions in use: lm_eval 0.4.13, datasets 5.2.0, evaluate 0.4.6, vllm 0.32.0 (al
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from pathlib import Path
+from types import ModuleType
 
 import jinja2
 
+from tsqa.errors import DataError
+from tsqa.hub.pins import PINS, PINS_FILE
 from tsqa.sandbox.templates import BoundedEnvironment, replace_pattern
 from tsqa.store.digests import DIGESTS
+from tsqa.tasks.identity import is_on_hub, revision_of
 
 TEMPLATES = BoundedEnvironment(
     loader=jinja2.BaseLoader(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
@@ -59,6 +65,76 @@ def read_datasets_afresh() -> None:
 
     by_content.by_content = True  # type: ignore[attr-defined]
     data_files._get_single_origin_metadata = by_content
+
+
+def pin_datasets() -> None:
+    """`datasets` loads a dataset of the hub at its pinned commit, whoever asks for it.
+
+    Tasks and their code name no revision, so that lm-eval loads the newest one each time. Can go
+    when tasks name commits; those of lm-eval 0.4.13 do not.
+    """
+    import datasets
+
+    real = datasets.load_dataset
+    if hasattr(real, "at_commit"):
+        return
+
+    @wraps(real)
+    def at_commit(
+        path: str, *values: object, revision: str | None = None, **options: object
+    ) -> object:
+        commit = PINS.pin("dataset", str(path), revision) if is_on_hub(str(path)) else None
+        loaded = real(path, *values, revision=commit or revision, **options)
+        if commit is not None:
+            _refuse_other_commit(str(path), commit, loaded)
+        return loaded
+
+    at_commit.at_commit = True  # type: ignore[attr-defined]
+    datasets.load_dataset = at_commit
+
+
+def _refuse_other_commit(path: str, commit: str, loaded: object) -> None:
+    """Without a network `datasets` takes whatever version it has of a dataset."""
+    for split in loaded.values() if isinstance(loaded, dict) else [loaded]:
+        found = revision_of(getattr(split, "info", None))
+        if found not in ("", commit):
+            raise DataError(
+                f"{path}: pinned to the commit {commit}, but only {found} is on this machine",
+                f"load it once with a network, or delete its line in {PINS_FILE}",
+            )
+
+
+def import_tasks_afresh() -> None:
+    """lm-eval knows the module of a task by its content.
+
+    It knows one by its time, and Python its .pyc by time and size, which copies and archives keep.
+    Can go when lm-eval hashes modules; 0.4.13 does not.
+    """
+    from lm_eval.tasks import _yaml_loader
+
+    real = _yaml_loader._load_module_with_cache
+    if hasattr(real, "by_content"):
+        return
+
+    @wraps(real)
+    def by_content(module_path: Path) -> ModuleType:
+        if "/lm_eval/tasks/" in str(module_path):
+            found: ModuleType = real(module_path)
+            return found
+        name, digest = str(module_path.with_suffix("")), DIGESTS.of(module_path)
+        known = sys.modules.get(name)
+        if known is not None and vars(known).get("__digest__") == digest:
+            return known
+        spec = importlib.util.spec_from_file_location(name, module_path)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        vars(module)["__digest__"] = digest
+        exec(compile(module_path.read_bytes(), module_path, "exec"), vars(module))
+        sys.modules[name] = module
+        return module
+
+    by_content.by_content = True  # type: ignore[attr-defined]
+    _yaml_loader._load_module_with_cache = by_content
 
 
 def quiet_evaluator() -> None:

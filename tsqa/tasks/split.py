@@ -17,7 +17,8 @@ from lm_eval.api.task import ConfigurableTask, TaskConfig
 from lm_eval.utils import apply_template
 
 from tsqa.errors import DataError
-from tsqa.tasks.identity import revision_of
+from tsqa.hub.pins import PINS
+from tsqa.tasks.identity import is_on_hub, revision_of
 from tsqa.tasks.patches import TEMPLATES, bound_task_templates
 
 if TYPE_CHECKING:
@@ -110,9 +111,8 @@ def open_yaml_split(config: dict[str, Any], split: str) -> TaskSplit:
     documents = config["process_docs"](loaded) if config.get("process_docs") else loaded
     _refuse_empty(name, split, documents)
     info = loaded.info
-    return TaskSplit(
-        name, RenderedTask(config, documents), documents, _licence(info), revision_of(info)
-    )
+    revision = revision_of(info) or _pinned(config)
+    return TaskSplit(name, RenderedTask(config, documents), documents, _licence(info), revision)
 
 
 def open_class_split(manager: TaskManager, name: str, split: Literal["train", "test"]) -> TaskSplit:
@@ -135,6 +135,15 @@ def _load(config: Mapping[str, Any], split: str) -> datasets.Dataset:
     return datasets.load_dataset(
         config["dataset_path"], config.get("dataset_name"), split=split, **arguments
     )
+
+
+def _pinned(config: Mapping[str, Any]) -> str:
+    """The commit that the task's dataset was loaded at; empty when it is not on the hub."""
+    path = str(config.get("dataset_path"))
+    if callable(config.get("custom_dataset")) or not is_on_hub(path):
+        return ""
+    revision = (config.get("dataset_kwargs") or {}).get("revision")
+    return PINS.commit("dataset", path, revision) or ""
 
 
 def _licence(info: object) -> str:

@@ -22,7 +22,7 @@ from tsqa.store.identity import Json
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.tasks.oracle import write_oracle
-from tsqa.tasks.toy_families import FAMILIES, PREFIX, Family, Item, draw_item
+from tsqa.tasks.toy_families import FAMILIES, PREFIX, Family, ToyItem, draw_item
 from tsqa.text.normalise import normalise
 
 _SKIPPED_FOLDERS = {"test", "tests", "site-packages", "idlelib", "lib2to3", "__pycache__"}
@@ -90,7 +90,7 @@ def _teacher_documents(section: DataSection, taken: set[str]) -> Iterator[dict[s
         yield {"text": "\n\n".join(item.block() for item in items)}
 
 
-def _draw_new(family: Family, rng: random.Random, taken: set[str]) -> Item:
+def _draw_new(family: Family, rng: random.Random, taken: set[str]) -> ToyItem:
     for _ in range(1000):
         item = draw_item(family, rng)
         key = normalise(item.question)
@@ -103,7 +103,7 @@ def _draw_new(family: Family, rng: random.Random, taken: set[str]) -> Item:
     )
 
 
-def _rows(items: list[Item]) -> Iterator[dict[str, Json]]:
+def _rows(items: list[ToyItem]) -> Iterator[dict[str, Json]]:
     for item in items:
         row: dict[str, Json] = {
             "question": item.question,

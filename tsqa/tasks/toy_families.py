@@ -60,7 +60,7 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class Item:
+class ToyItem:
     """One question of a family, with the knowledge that answers it."""
 
     family: str
@@ -84,32 +84,22 @@ class Family:
     """Core -> (answer, explanation, wrong answers), or None when it is no question of ours."""
 
 
-def _neighbour(
-    words: tuple[str, ...], core: str, kind: str
-) -> tuple[str, str, tuple[str, ...]] | None:
-    match = re.fullmatch(rf"which {kind} comes (after|before) (\w+)\?", core)
-    if match is None or match[2] not in words:
-        return None
-    index = words.index(match[2])
-    answer = words[(index + (1 if match[1] == "after" else -1)) % len(words)]
-    wrong = tuple(word for word in words if word not in (answer, match[2]))
-    return answer, f"{match[1].capitalize()} {match[2]} comes {answer}.", wrong
+def _neighbours(kind: str, words: tuple[str, ...]) -> Family:
+    """Which of some words in a circle comes after or before another."""
 
+    def draw(rng: random.Random) -> str:
+        return f"which {kind} comes {rng.choice(('after', 'before'))} {rng.choice(words)}?"
 
-def _draw_day(rng: random.Random) -> str:
-    return f"which day comes {rng.choice(('after', 'before'))} {rng.choice(_DAYS)}?"
+    def solve(core: str) -> tuple[str, str, tuple[str, ...]] | None:
+        match = re.fullmatch(rf"which {kind} comes (after|before) (\w+)\?", core)
+        if match is None or match[2] not in words:
+            return None
+        index = words.index(match[2])
+        answer = words[(index + (1 if match[1] == "after" else -1)) % len(words)]
+        wrong = tuple(word for word in words if word not in (answer, match[2]))
+        return answer, f"{match[1].capitalize()} {match[2]} comes {answer}.", wrong
 
-
-def _solve_day(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    return _neighbour(_DAYS, core, "day")
-
-
-def _draw_month(rng: random.Random) -> str:
-    return f"which month comes {rng.choice(('after', 'before'))} {rng.choice(_MONTHS)}?"
-
-
-def _solve_month(core: str) -> tuple[str, str, tuple[str, ...]] | None:
-    return _neighbour(_MONTHS, core, "month")
+    return Family(kind, True, draw, solve)
 
 
 def _draw_opposite(rng: random.Random) -> str:
@@ -174,8 +164,8 @@ def _solve_sequence(core: str) -> tuple[str, str, tuple[str, ...]] | None:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("day", True, _draw_day, _solve_day),
-        Family("month", True, _draw_month, _solve_month),
+        _neighbours("day", _DAYS),
+        _neighbours("month", _MONTHS),
         Family("opposite", True, _draw_opposite, _solve_opposite),
         Family("young", True, _draw_young, _solve_young),
         Family("unit", False, _draw_unit, _solve_unit),
@@ -192,7 +182,7 @@ def true_answer(task: str, question: str) -> str | None:
     return solved[0] if solved else None
 
 
-def draw_item(family: Family, rng: random.Random) -> Item:
+def draw_item(family: Family, rng: random.Random) -> ToyItem:
     """A random question under a random surface; names x things x places make it distinct."""
     core = family.draw(rng)
     asker, asked = rng.sample(_NAMES, 2)
@@ -208,4 +198,4 @@ def draw_item(family: Family, rng: random.Random) -> Item:
         shown = [answer, *rng.sample(wrong, 3)]
         rng.shuffle(shown)
         choices = tuple(shown)
-    return Item(family.name, surface, answer, explanation, choices)
+    return ToyItem(family.name, surface, answer, explanation, choices)

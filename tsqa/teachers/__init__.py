@@ -8,13 +8,10 @@ will answer nobody RefusedError.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from tsqa.errors import EngineError
-from tsqa.recipe import TeacherSection
 
 TEACHER_KEY = "generate.teacher"
 _ERROR = "error: "
@@ -84,16 +81,3 @@ class Engine(Protocol):
     def collect(self) -> list[Completion]:
         """Wait until at least one request is done; return all that are."""
         ...
-
-
-def open_engine(
-    section: TeacherSection, model: str, log: Path, seed: int, key: str = TEACHER_KEY
-) -> AbstractContextManager[Engine]:
-    """Start the engine a recipe names; leaving the context ends it. `key`: where it is named."""
-    if section.engine == "openai":
-        from tsqa.teachers.openai_engine import EndpointEngine
-
-        return EndpointEngine(section, model, log, key)
-    from tsqa.teachers.vllm_engine import VllmEngine
-
-    return VllmEngine(section, model, log, seed, key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -23,7 +24,7 @@ from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.records.candidate_file import TeacherRef
 from tsqa.records.summaries import LedgerRow
 from tsqa.store.stage import StageContext
-from tsqa.teachers import Request, open_engine
+from tsqa.teachers import TEACHER_KEY, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
 from tsqa.teachers.failures import Unanswered, one_line
 from tsqa.teachers.scheduler import Job, Window
@@ -168,6 +169,19 @@ def open_asker(
         allowed_key=allowed_key,
         ledger=ledger,
     )
+
+
+def open_engine(
+    section: TeacherSection, model: str, log: Path, seed: int, key: str = TEACHER_KEY
+) -> AbstractContextManager[Engine]:
+    """Start the engine a recipe names; leaving the context ends it. `key`: where it is named."""
+    if section.engine == "openai":
+        from tsqa.teachers.openai_engine import EndpointEngine
+
+        return EndpointEngine(section, model, log, key)
+    from tsqa.teachers.vllm_engine import VllmEngine
+
+    return VllmEngine(section, model, log, seed, key)
 
 
 def _warn(error: EngineError) -> None:

@@ -1,4 +1,4 @@
-"""One base URL of an endpoint: its client, how many requests it serves, and what is sent to it.
+"""The connection to one base URL of an endpoint: its client and load; and the endpoint's outages.
 
 Guarantees: a URL is shown without its login and parameters, which are sent all the same; a redirect
 is not followed; a key is checked before it is sent, and never shown; no reply takes more memory
@@ -11,17 +11,21 @@ import asyncio
 import base64
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import openai
+from rich.text import Text
 
 from tsqa import secrets
+from tsqa.console import console
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import RefusedError, Request
 from tsqa.teachers.chat_form import merge_system
 
 LONGEST_REPLY = 8 << 20
 """Bytes of a body; a hundred times what the longest answers take."""
+_SAID_AFTER_SECONDS = 3.0
 
 
 class ReplyTooLongError(Exception):
@@ -136,3 +140,46 @@ class Connection:
             model=model, messages=messages, **body, extra_body=extra
         )
         return str(answer.text)
+
+
+class Outage:
+    """Begins with a failure of the endpoint, ends with the next answer to anybody."""
+
+    def __init__(self, minutes: float, key: str, note: Callable[[str], None]) -> None:
+        self.seconds = 60 * minutes
+        """How long a request is tried again at least."""
+        self._key, self._note = key, note
+        self._since: float | None = None
+        self._is_said = False
+
+    def seconds_left(self, first: float) -> float:
+        """For a request that failed first at that monotonic time."""
+        begin = time.time() - (time.monotonic() - first)
+        return min(begin, self._since or begin) + self.seconds - time.time()
+
+    def note(self, url: str, reason: str) -> None:
+        """Say once, when nobody is answered for a moment, until when that is waited for."""
+        now = time.time()
+        if self._since is None:
+            self._since = now
+        if self._is_said or now - self._since < _SAID_AFTER_SECONDS:
+            return
+        self._is_said = True
+        begin, end = (time.strftime("%H:%M:%S", time.localtime(t)) for t in self._bounds())
+        self._say(
+            f"{url}: {reason}: no answer since {begin}; tried again until {end} ({self._key})"
+        )
+
+    def end(self) -> None:
+        """An answer came."""
+        if self._is_said:
+            self._say("the endpoint answers again")
+        self._since, self._is_said = None, False
+
+    def _bounds(self) -> tuple[float, float]:
+        assert self._since is not None
+        return self._since, self._since + self.seconds
+
+    def _say(self, line: str) -> None:
+        self._note(line)
+        console.print(Text(line, "yellow"))

@@ -20,7 +20,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from types import TracebackType
 from typing import Self
 
 import openai
@@ -29,7 +28,7 @@ from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.secrets import redact_data, split_url
 from tsqa.teachers import TEACHER_KEY, Completion, Request, failed
-from tsqa.teachers.connection import Connection, ReplyTooLongError, read_key
+from tsqa.teachers.connection import Connection, Outage, ReplyTooLongError, read_key
 from tsqa.teachers.content import read_reply
 from tsqa.teachers.endpoint_errors import (
     PassingError,
@@ -48,7 +47,6 @@ from tsqa.teachers.failures import (
     one_line,
     refuses_system,
 )
-from tsqa.teachers.outage import Outage
 
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
@@ -89,12 +87,7 @@ class EndpointEngine:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_START_SECONDS)

@@ -49,7 +49,7 @@ def main() -> None:
 def _serve(inbox: SimpleQueue[str], results: IO[str]) -> None:
     config = json.loads(inbox.get())
     template = config.pop("template")
-    worker = Worker(_start(config), template["kwargs"], template["system"])
+    worker = VllmModel(_start(config), template["kwargs"], template["system"])
     _send(results, [])  # it is ready
     while True:
         done: list[Completion] = []
@@ -60,7 +60,7 @@ def _serve(inbox: SimpleQueue[str], results: IO[str]) -> None:
             _send(results, done)
 
 
-class Worker:
+class VllmModel:
     """vLLM's engine and its tokenizer: requests in, completions out."""
 
     def __init__(self, llm: LLM, template_kwargs: Mapping[str, object], system: str) -> None:

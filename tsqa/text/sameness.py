@@ -46,7 +46,7 @@ _LONG = re.compile(r"[^\W\d_]{4,}")
 _SIGN_ALONE = re.compile(r"(?<!\S)[^\w\s]\S*")
 
 
-class Key(NamedTuple):
+class TextKey(NamedTuple):
     """What tells whether a text is the same as another."""
 
     bare: str
@@ -63,9 +63,9 @@ class Hashed(NamedTuple):
     """None where the text says nothing by its case."""
 
 
-def question_key(text: str) -> Key:
+def question_key(text: str) -> TextKey:
     """Make the key of a question, a passage or another longer text."""
-    return Key(" ".join(tokens(text)), case_of(text))
+    return TextKey(" ".join(tokens(text)), case_of(text))
 
 
 def same(left: str, right: str) -> bool:
@@ -74,7 +74,7 @@ def same(left: str, right: str) -> bool:
     return one.bare == other.bare and agree_in_case(one.case, other.case)
 
 
-def tell_apart(left: Key, right: Key) -> bool:
+def tell_apart(left: TextKey, right: TextKey) -> bool:
     """Whether the words of two texts are equal, but not their signs or their case."""
     if left.bare == right.bare:
         return not agree_in_case(left.case, right.case)

@@ -13,7 +13,7 @@ from rich.console import Console
 from eval.compare import stage as compare
 from eval.compare import tables
 from eval.compare.scores import Evaluated
-from eval.deltas import DeltaTable, Gap, Row
+from eval.deltas import DeltaRow, DeltaTable, Gap
 from eval.harness import stage as harness
 from eval.results import DOCUMENTS, RESULTS, Document, Results
 from eval.statistics import stats
@@ -28,7 +28,7 @@ from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
 
-def row(deltas: DeltaTable, arm: str, task: str) -> Row:
+def row(deltas: DeltaTable, arm: str, task: str) -> DeltaRow:
     return next(r for r in deltas.rows if (r.arm, r.task) == (arm, task))
 
 

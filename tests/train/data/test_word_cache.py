@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from train.data import word_cache as words
-from train.data.encoder import Encoder
+from train.data.encoder import TokenEncoder
 from train.data.word_cache import WordEncoder
 
 LLAMA = (
@@ -139,7 +139,7 @@ def test_both_ways_mix_in_one_batch() -> None:
     batch = ["plain 1", "漢字 <|end|>", "", "plain <|end|> 2"]
     end = core.token_to_id("<|end|>")
     expected = [[*core.encode(text).ids, end] for text in batch]
-    encoder = Encoder(fast)
+    encoder = TokenEncoder(fast)
     assert [ids.tolist() for ids in encoder.encode(batch)] == expected
     assert encoder._words is not None
     assert set(encoder._words._ids) >= {"plain", " "}

@@ -147,7 +147,7 @@ def test_killed_and_terminated_runs_end_bit_for_bit_the_same(
     for number, (step, sign) in enumerate([(2, signal.SIGKILL), (6, signal.SIGTERM)]):
         process = subprocess.Popen(command(recipe_path, *values), env=ENVIRONMENT)
         try:
-            wait_for(runs / "artifacts" / "train", f"*.partial/checkpoints/step-{step:08d}")
+            wait_for(runs, f"*.partial/checkpoints/step-{step:08d}", process)
         finally:
             process.send_signal(sign)
         assert process.wait(60) == [-signal.SIGKILL, 75][number]

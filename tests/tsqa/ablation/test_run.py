@@ -23,7 +23,7 @@ from tests.support.sealed import reseal
 from tests.support.wandb_records import read_runs
 from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
-from tsqa.ablation.worker import Worker, run_worker
+from tsqa.ablation.worker import ArmWorker, run_worker
 from tsqa.errors import EngineError, RecipeError, TsqaError
 from tsqa.pipeline.dry_run import estimate_seconds
 from tsqa.pipeline.node import Node
@@ -95,7 +95,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.reports.append({"roles": " ".join(compared.manifest.inputs), **failed})
 
     monkeypatch.setattr(Pipeline, "_launch_training", train)
-    monkeypatch.setattr(ablate_module, "Worker", InProcess)
+    monkeypatch.setattr(ablate_module, "ArmWorker", InProcess)
     monkeypatch.setattr(
         "tsqa.pipeline.report.write_report", lambda pipeline, failed: Path("r.html")
     )
@@ -192,7 +192,7 @@ def test_without_its_control_nothing_is_compared(tmp_path: Path, world: World) -
 
 
 def test_a_worker_that_dies_fails_its_arm_with_the_tail_of_its_log(tmp_path: Path) -> None:
-    worker = Worker(open_pipeline(tmp_path), 0, 1)
+    worker = ArmWorker(open_pipeline(tmp_path), 0, 1)
     dying = "import sys; sys.stdin.readline(); sys.stderr.write('killed by me'); sys.exit(3)"
     worker._command = [sys.executable, "-c", dying]
     for _ in range(2):

@@ -10,7 +10,7 @@ from tests.support.paths import REPOSITORY
 from tsqa.pipeline.stages import STAGES
 from tsqa.recipe import load_recipe
 
-HEAVY = ("torch", "transformers", "lm_eval", "vllm", "numpy", "pyarrow", "datasets")
+HEAVY = ("torch", "transformers", "lm_eval", "vllm", "pyarrow", "datasets")
 
 
 def test_a_stage_reads_stages_before_it_only() -> None:

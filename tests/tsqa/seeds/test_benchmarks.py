@@ -9,7 +9,7 @@ from tests.support.generation import make_context, with_benchmarks
 from tests.tsqa.seeds.test_stage import write_task
 from tsqa.recipe import EvalSection
 from tsqa.seeds.benchmarks import read_evaluated
-from tsqa.seeds.sources import load_split
+from tsqa.seeds.sources import load_evaluated
 
 
 def test_what_is_read_is_what_was_rendered_in_the_order_of_the_tasks(tmp_path: Path) -> None:
@@ -21,5 +21,5 @@ def test_what_is_read_is_what_was_rendered_in_the_order_of_the_tasks(tmp_path: P
     section = EvalSection(tasks=["b", "a"], include=str(tmp_path))
     inputs = with_benchmarks(tmp_path / "benchmarks", {}, section)
     found = list(read_evaluated(make_context(tmp_path / "out", inputs, eval=section)))
-    assert found == [*load_split("b", tmp_path, "test"), *load_split("a", tmp_path, "test")]
+    assert found == [*load_evaluated("b", tmp_path), *load_evaluated("a", tmp_path)]
     assert len(found) == 13 and found[-1].answer == ""

@@ -19,7 +19,7 @@ from tests.support.generation import make_context
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import DatasetSection, SeedsSection
 from tsqa.seeds import stage as seeds
-from tsqa.seeds.choices import Options, find_key
+from tsqa.seeds.choices import LabelledOptions, find_key
 from tsqa.seeds.document import Unusable
 from tsqa.store.jsonl import read_jsonl
 
@@ -187,10 +187,10 @@ def test_one_and_zero_are_truths_and_indices(
 ) -> None:
     if index is None:
         with pytest.raises(DataError, match="may mean"):
-            find_key(answer, Options(options, []), "auto", "x")
-        assert find_key(answer, Options(options, []), "index", "x") == answer
+            find_key(answer, LabelledOptions(options, []), "auto", "x")
+        assert find_key(answer, LabelledOptions(options, []), "index", "x") == answer
     else:
-        assert find_key(answer, Options(options, []), "auto", "x") == index
+        assert find_key(answer, LabelledOptions(options, []), "auto", "x") == index
 
 
 def test_what_a_table_writes_for_no_value_is_none(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_key_is_never_read_as_another_option_than_the_one_it_was_written_for(
     keys = {"text": options[right], "letter": "ABCDEF"[right], "index": right}
     for form in ("auto", spelling):
         try:
-            found = find_key(keys[spelling], Options(options, []), form, "x")
+            found = find_key(keys[spelling], LabelledOptions(options, []), form, "x")
         except (DataError, Unusable):
             assert form == "auto"
             continue

@@ -31,7 +31,7 @@ from tsqa.seeds.prompt_fields import (
     split_options,
     split_prompt,
 )
-from tsqa.seeds.sources import load_split
+from tsqa.seeds.sources import load_evaluated
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
@@ -261,8 +261,8 @@ def test_a_choice_document_with_a_hidden_or_broken_label_is_rejected(tmp_path: P
         )
     summary = run_seeds(tmp_path, ["choosy"], ["choosy"])
     assert summary["rejected_by_reason"] == {"answer index out of range": 2}
-    assert [seed.answer for seed in load_split("choosy", tmp_path, "train")] == ["x", "y", "z"]
-    scored = load_split("choosy", tmp_path, "test")
+    assert [seed["answer"] for seed in read_jsonl(tmp_path / "out" / "seeds.jsonl")] == list("xyz")
+    scored = load_evaluated("choosy", tmp_path)
     assert len(scored) == 5  # the guard knows a scored document whatever its label
     assert scored[3].question == "Which test one is number 3?"
 
@@ -316,7 +316,7 @@ class Bookless(Classy):
 def test_every_scored_document_is_loaded_even_without_an_answer(tmp_path: Path) -> None:
     write_task(tmp_path, "hidden")
     write_jsonl(tmp_path / "hidden.test.jsonl", [{"question": "Who knows?", "answer": ""}] * 3)
-    assert len(load_split("hidden", tmp_path, "test")) == 3
+    assert len(load_evaluated("hidden", tmp_path)) == 3
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_passages_options_and_frames_come_apart() -> None:
 def test_real_gsm8k_answers_are_numbers_with_their_working(tmp_path: Path) -> None:
     files = {split: str(REAL / "gsm8k" / f"{split}.jsonl") for split in ("train", "test")}
     write_task(tmp_path, "gsm8k", dataset_kwargs={"data_files": files})
-    found = load_split("gsm8k", tmp_path, "test")
+    found = load_evaluated("gsm8k", tmp_path)
     assert len(found) == 1319
     assert all(seed.kind == "number" and seed.explanation for seed in found)
     text = json.dumps(found[0].question)

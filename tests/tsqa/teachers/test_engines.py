@@ -21,12 +21,13 @@ from tests.support.tiny_teacher import make_tiny_teacher, vllm_section
 from tsqa.errors import EngineError, RecipeError
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store import process
-from tsqa.teachers import Completion, Engine, Request, open_engine, vllm_process
+from tsqa.teachers import Completion, Engine, Request, vllm_process
 from tsqa.teachers import vllm_engine as vllm
 from tsqa.teachers.chat_form import has_chat_template, merge_system, resolve_form
+from tsqa.teachers.client import open_engine
 from tsqa.teachers.vllm_engine import VllmEngine
 from tsqa.teachers.vllm_process import likely_fix
-from tsqa.teachers.vllm_worker import Worker
+from tsqa.teachers.vllm_worker import VllmModel
 
 SCHEMA = {
     "type": "object",
@@ -150,7 +151,7 @@ class TemplateOnly:
 
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM])
 def test_a_template_without_a_system_turn_gets_it_in_the_users(template: str) -> None:
-    worker = Worker(TemplateOnly(template), {"mood": "gay"}, "auto")
+    worker = VllmModel(TemplateOnly(template), {"mood": "gay"}, "auto")
     text = str(worker._encode("", json.dumps(CHAT))[0])
     assert text == "[user] Be brief.\n\nWhich colour?\ngay"
 
@@ -159,10 +160,10 @@ def test_a_template_with_a_system_turn_gets_it_as_it_is() -> None:
     template = (
         "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
     )
-    text = str(Worker(TemplateOnly(template), {}, "auto")._encode("", json.dumps(CHAT))[0])
+    text = str(VllmModel(TemplateOnly(template), {}, "auto")._encode("", json.dumps(CHAT))[0])
     assert text == "[system] Be brief.\n[user] Which colour?\n"
     with pytest.raises(ValueError, match="System role not supported"):
-        Worker(TemplateOnly(REFUSES_SYSTEM), {}, "send")._encode("", json.dumps(CHAT))
+        VllmModel(TemplateOnly(REFUSES_SYSTEM), {}, "send")._encode("", json.dumps(CHAT))
 
 
 def test_system_turns_are_merged_wherever_they_stand() -> None:

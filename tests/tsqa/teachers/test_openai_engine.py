@@ -25,8 +25,9 @@ from pydantic import ValidationError
 from tests.support.tiny_teacher import make_tiny_teacher
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.teachers import Completion, Engine, RefusedError, Request, open_engine, outage
+from tsqa.teachers import Completion, Engine, RefusedError, Request, connection
 from tsqa.teachers import openai_engine as endpoint
+from tsqa.teachers.client import open_engine
 from tsqa.teachers.endpoint_errors import retry_after
 from tsqa.teachers.failures import Unanswered
 from tsqa.teachers.scheduler import Job, Window
@@ -501,7 +502,7 @@ def test_a_rate_limit_is_not_taken_for_an_empty_account(tmp_path: Path) -> None:
 def test_an_outage_is_waited_for_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(outage, "_SAID_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "_SAID_AFTER_SECONDS", 0.1)
     begin = time.monotonic()
 
     def answer(body: dict[str, Any], attempt: int) -> Reply:
