@@ -153,8 +153,8 @@ def test_what_is_said_of_the_stages_stands_in_one_column(
     arms = f"[{{name: {name}, train.lr: 0.1}}, {{train.lr: 0.2}}]"
     pipeline = open_pipeline(tmp_path, f"ablation={{arms: {arms}, control: {name}}}")
     pipeline.run()
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" running")]
-    assert len({len(line) for line in lines}) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if " running: " in line]
+    assert len({line.index(" running: ") for line in lines}) == 1
     assert any(line.startswith("evaluate:the control of it all [x] ") for line in lines)
 
 
