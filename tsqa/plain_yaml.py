@@ -75,7 +75,10 @@ def read_yaml(path: Path) -> YamlDocument:
             fix = f"give {inside}" if inside.is_file() else "give the path of a YAML file"
             raise RecipeError(f"{path}: is a folder", fix)
         if not path.is_file():
-            raise RecipeError(f"{path}: no such recipe", "give the path of a YAML file")
+            raise RecipeError(
+                f"{path}: no such recipe",
+                "give the path of a YAML file, or copy a shipped recipe: tsqa init",
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {os_error_cause(error)[0]}") from error

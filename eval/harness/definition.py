@@ -29,6 +29,8 @@ def _untrained_config(recipe: Recipe) -> dict[str, Json]:
     return {**_config(recipe), "model": model_config(needed(recipe.model, "model"))}
 
 
-EVALUATE = Stage("evaluate", 2, _config, "eval.harness.stage", reads_throughout=True)
+EVALUATE = Stage(
+    "evaluate", 2, _config, "eval.harness.stage", sections=("eval",), reads_throughout=True
+)
 EVALUATE_UNTRAINED = replace(EVALUATE, config=_untrained_config)
 """Of the recipe's own model, where no recipe trains it."""

@@ -56,7 +56,7 @@ def read_result(task: str, raw: RawResult, backend: str) -> Part:
     metric, chosen = pick_metric(task, kind, samples)
     documents = _mark_groups(
         [
-            _document(task, kind, metric, sample)
+            _document(task, kind, metric, sample, str(config.get("target_delimiter", " ")))
             for sample in sorted(samples, key=lambda s: int(s["doc_id"]))
             if sample["filter"] == chosen
         ]
@@ -83,7 +83,7 @@ def read_result(task: str, raw: RawResult, backend: str) -> Part:
     return Part(result, documents)
 
 
-def _document(task: str, kind: str, metric: str, sample: Sample) -> Document:
+def _document(task: str, kind: str, metric: str, sample: Sample, delimiter: str) -> Document:
     where = f"eval.tasks: {task}: doc_id {sample['doc_id']}"
     try:
         score = float(cast(Mapping[str, float], sample)[metric])
@@ -92,7 +92,7 @@ def _document(task: str, kind: str, metric: str, sample: Sample) -> Document:
     likelihoods = _likelihoods(kind, sample)
     if not math.isfinite(score) or not all(math.isfinite(value) for value in likelihoods):
         raise DataError(f"{where} scores NaN or infinity", "the model has diverged; check its loss")
-    if kind == "multiple_choice" and not _has_right_choice(sample):
+    if kind == "multiple_choice" and not _has_right_choice(sample, delimiter):
         raise DataError(
             f"{where}: its label {sample['target']!r:.40} is none of its "
             f"{len(sample['arguments'])} choices",
@@ -115,12 +115,19 @@ def _document(task: str, kind: str, metric: str, sample: Sample) -> Document:
     )
 
 
-def _has_right_choice(sample: Sample) -> bool:
+def _has_right_choice(sample: Sample, delimiter: str) -> bool:
     """Whether the label of a choice names one; lm-eval only warns, and scores 0."""
     targets = sample["target"] if isinstance(sample["target"], list) else [sample["target"]]
     count = len(sample["arguments"])
-    labels = [target for target in targets if isinstance(target, int)]
-    return len(labels) < len(targets) or any(0 <= label < count for label in labels)
+    continuations = [str(pair[1]) for pair in sample["arguments"]]
+    # With a chat template lm-eval puts no delimiter before a choice.
+    choices = {*continuations, *(text.removeprefix(delimiter) for text in continuations)}
+    return any(
+        0 <= target < count
+        if isinstance(target, int)
+        else not isinstance(target, str) or target in choices
+        for target in targets
+    )
 
 
 def _group(document: Mapping[str, object]) -> str | None:

@@ -17,6 +17,7 @@ from tests.support.tiny_teacher import make_tiny_teacher
 from tsqa.pipeline.model_uses import ModelUse, check_use
 
 WEIGHTS = "model.safetensors"
+SHARD = "model-00001-of-00001.safetensors"
 LENGTH = 256
 TENSORS = (
     "lm_head.weight",
@@ -214,5 +215,54 @@ def config_tries() -> Iterator[Try]:
         yield Try("model", "sequence_length", f"{length:,}", end, act)
 
 
+def second_set_tries() -> Iterator[Try]:
+    """Weights of which transformers and vLLM would load different ones."""
+    index = f"{WEIGHTS}.index.json"
+
+    def indexed(**files: object) -> Callable[[Path], None]:
+        """An index of a shard; tensors that begin with a name are in the file that it names."""
+
+        def add(model: Path) -> None:
+            shutil.copy(model / WEIGHTS, model / SHARD)
+            names = {name: files.get(name.partition(".")[0], SHARD) for name in TENSORS}
+            (model / index).write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+        return add
+
+    def alone(model: Path) -> None:
+        indexed()(model)
+        (model / WEIGHTS).unlink()
+
+    def far(name: object) -> Callable[[Path], None]:
+        def add(model: Path) -> None:
+            (model.parent / "elsewhere").mkdir()
+            shutil.copy(model / WEIGHTS, model.parent / "elsewhere" / WEIGHTS)
+            indexed(lm_head=name)(model)
+            (model / WEIGHTS).unlink()
+
+        return add
+
+    copied: dict[str, Callable[[Path], Any]] = {
+        name: lambda model, name=name: shutil.copy(model / WEIGHTS, model / name)
+        for name in (
+            SHARD,
+            "model.fp16.safetensors",
+            "copy.safetensors",
+            "consolidated.safetensors",
+        )
+    }
+    for name, damage in copied.items():
+        end = End.FINE if name.startswith("consolidated") else End.BEFORE
+        yield Try("model", "a second set", name, end, checked(damage), (name,))
+    yield Try("model", "a second set", "an index", End.BEFORE, checked(indexed()), (SHARD,))
+    yield Try("model", "an index", "alone", End.FINE, checked(alone))
+    for name in ("../elsewhere/model.safetensors", "/elsewhere/model.safetensors", 7, None):
+        act = checked(far(name))
+        yield Try("model", "an index", f"names {name}", End.BEFORE, act, (str(name),))
+    for how, text in {"a list": "[]", "empty": "", "no map": "{}", "deep": "[" * 50_000}.items():
+        act = checked(lambda model, text=text: (model / index).write_text(text))
+        yield Try("model", "an index", how, End.BEFORE, act, (index,))
+
+
 def tries() -> list[Try]:
-    return [*tensor_tries(), *file_tries(), *config_tries()]
+    return [*tensor_tries(), *file_tries(), *config_tries(), *second_set_tries()]

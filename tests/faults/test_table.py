@@ -17,4 +17,6 @@ def test_the_table_is_counted_where_it_is_described() -> None:
     assert sum(attempt.end is not End.FINE for attempt in tries) >= 1000
     doubles = [name for name, n in Counter(attempt.id for attempt in tries).items() if n > 1]
     assert not doubles
-    assert table(tries) in README.read_text(encoding="utf-8"), "python -m tests.faults.count"
+    assert table(tries) in README.read_text(encoding="utf-8"), (
+        f"replace the table in {README} by the output of: python -m tests.faults.count"
+    )

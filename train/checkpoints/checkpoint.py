@@ -2,9 +2,10 @@
 
 Guarantees: a checkpoint gets its name only when every file is written and listed with its size
 and sha256; a damaged one is refused by name, and an older one is used only on request; one of
-another plan is never loaded; the same number of processes continues bit for bit, another number
-goes through DeepSpeed's universal checkpoint, with losses that agree to 1e-5. One whose files ask
-to run code is refused: a runs folder may come from somebody else.
+another plan, ZeRO stage or offload is never loaded; the same number of processes and micro-batch
+size continue bit for bit, others with losses that agree to 1e-5: another number of processes goes
+through DeepSpeed's universal checkpoint. One whose files ask to run code is refused: a runs folder
+may come from somebody else.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Checkpoints:
 
     folder: Path
     plan: MixturePlan
+    sharding: str
+    """ZeRO stage and offload of this run."""
     keep: int = 1
     """How many of the newest to keep."""
     keep_every: int | None = None
@@ -73,6 +76,7 @@ class Checkpoints:
                 "step": step,
                 "plan": self.plan.identity,
                 "processes": accelerator.num_processes,
+                "sharding": self.sharding,
                 "state": state,
                 "files": {name: {"bytes": size, "sha256": mark} for name, size, mark in listed},
             }
@@ -123,6 +127,12 @@ class Checkpoints:
                 logger.warning("%s; passed over", error)
                 continue
             self.plan.require_same(manifest["plan"], str(folder))
+            if manifest["sharding"] != self.sharding:
+                raise CheckpointError(
+                    f"{folder} was written with {manifest['sharding']}, this run has "
+                    f"{self.sharding}",
+                    f"set them back to continue, or delete {self.folder} to start afresh",
+                )
             return manifest
         return None
 

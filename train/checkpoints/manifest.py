@@ -45,5 +45,7 @@ class CheckpointManifest(TypedDict):
     step: NonNegativeInt
     plan: dict[str, object]
     processes: PositiveInt
+    sharding: str
+    """ZeRO stage and offload: DeepSpeed's files are laid out by them."""
     state: RunState
     files: dict[str, FileMark]

@@ -57,6 +57,7 @@ TOKENIZE = Stage(
     4,
     _config,
     "train.data.tokenize",
+    sections=("mixture", "train", "filter"),
     inputs=_inputs,
     models=student_of,
     reads_throughout=True,

@@ -35,12 +35,17 @@ def plan(
     # Phases end at whole rows of the tokens summed from the start of the stream, so that rounding
     # does not accumulate; rows beyond the last whole batch are cut off the end.
     start, tokens = 0, 0
-    for section in mixture.phases:
+    for number, section in enumerate(mixture.phases):
         tokens += section.tokens
         end = min(tokens // length, steps * batch)
-        if end > start:
-            phases.append(Phase(start, end - start, _weights(section.ratios, names)))
-            start = end
+        if end == start:
+            raise RecipeError(
+                f"mixture.phases[{number}] draws no row: its {section.tokens:,} tokens are less "
+                "than a row, or beyond the last whole global batch",
+                f"raise its tokens to {batch * length:,}, a global batch, or leave the phase out",
+            )
+        phases.append(Phase(start, end - start, _weights(section.ratios, names)))
+        start = end
     rows, subsets = _with_subsets(mixture, rows)
     result = MixturePlan(
         names,
@@ -167,10 +172,10 @@ def _affordable(
 ) -> list[float]:
     """The ratios of a source, scaled until its rows suffice however the others are scaled."""
     points = [int(round(ratio * BASIS_POINTS) * allowed / drawn) for ratio in ratios]
-    # A phase draws at most the next whole row; one that was cut off draws none.
+    # A phase draws at most the next whole row.
     while sum(
         -(-point * phase.rows // BASIS_POINTS)
-        for point, phase in zip(points, plan.phases, strict=False)
+        for point, phase in zip(points, plan.phases, strict=True)
     ) > allowed:  # fmt: skip
         points[points.index(max(points))] -= 1
     return [point / BASIS_POINTS for point in points]

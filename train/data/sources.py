@@ -23,6 +23,7 @@ from tsqa.readers.hub import load_hub
 from tsqa.readers.json_files import BadLine, BlankLine, count_lines, read_lines
 from tsqa.readers.tables import read_parquet
 from tsqa.recipe import SourceSection, is_hub_id
+from tsqa.store.identity import files_below
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -204,7 +205,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
     """Find the pieces of a source, in order; `path` is resolved, `key` names it in errors."""
     if path.is_file():
         return _pieces_of_file(path, path.name, _shard_bytes(path.stat().st_size))
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+    if is_saved(path):
         return _pieces_of_saved(path, section.split)
     if path.is_dir():
         files = list_files(path)
@@ -236,15 +237,40 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
     ]
 
 
+def is_saved(path: Path) -> bool:
+    """Whether `datasets` saved this folder."""
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
 def list_files(folder: Path) -> list[Path]:
-    """List the data files of a folder and below; text files only where there are no others."""
-    visible = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not any(part[0] in "._" for part in file.relative_to(folder).parts)
-    ]
+    """List the data files of a folder and below; text files only where there are no others.
+
+    Links are followed; DataError at one to nowhere.
+    """
+    visible = _visible_files(folder)
     data = [file for file in visible if file.name.endswith((*_LINES, ".parquet"))]
-    return data or [file for file in visible if file.suffix in _TEXTS]
+    chosen = data or [file for file in visible if file.suffix in _TEXTS]
+    for file in chosen:
+        if not file.is_file():
+            raise DataError(
+                f"{file}: a link to nowhere",
+                "fetch the file (git annex get, dvc pull), or delete the link",
+            )
+    return chosen
+
+
+def unread_files(folder: Path) -> list[Path]:
+    """List the files of a source's folder that `list_files` leaves out, but for hidden ones."""
+    chosen = set(list_files(folder))
+    return [file for file in _visible_files(folder) if file not in chosen]
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    return [
+        file
+        for file in sorted(files_below(folder, dangling=True))
+        if not any(part[0] in "._" for part in file.relative_to(folder).parts)
+    ]
 
 
 def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:

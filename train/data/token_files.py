@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 from typing_extensions import TypedDict
+
+from tsqa.store.own_files import read_own
 
 
 class Counts(TypedDict):
@@ -63,6 +66,12 @@ class TokenizeSummary(TypedDict):
     vocab_size: int
     sources: dict[str, SourceCounts]
     tokens: int
+
+
+def read_rows(tokens: Path) -> dict[str, int]:
+    """Source -> its rows, from the folder that tokenize made."""
+    sources = read_own(tokens / "sources.json", TokenSources)["sources"]
+    return {name: source["rows"] for name, source in sources.items()}
 
 
 def add_counts(parts: Sequence[Counts]) -> Counts:

@@ -15,6 +15,7 @@ per token) exists where only answers bear a loss; `sources.json` is what readers
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -29,14 +30,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from rich.text import Text
 
 from train.data.encoder import TokenEncoder
 from train.data.megatron import write_index
 from train.data.shards import DOCUMENTS, Check, Shard, stem_of, with_suffix, write_shard
-from train.data.sources import SHARD_BYTES, find_pieces, group_pieces
+from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved, unread_files
 from train.data.token_files import ShardCounts, SourceCounts, TokenizeSummary, add_counts
 from train.data.tokenizer import load_tokenizer
-from tsqa.console import progress_bar
+from tsqa.console import console, progress_bar
 from tsqa.dataset.answer_shuffle import write_permuted
 from tsqa.dataset.files import CURATED
 from tsqa.decontaminate.index import EvaluatedIndex
@@ -44,11 +46,13 @@ from tsqa.errors import DataError, EngineError
 from tsqa.hub.model_folder import vocabulary_size
 from tsqa.recipe import MixtureSection, SourceSection, needed, stream_check
 from tsqa.seeds.benchmarks import read_evaluated
+from tsqa.store.atomic import fsync
 from tsqa.store.jsonl import read_jsonl, write_json
 from tsqa.store.own_files import read_own
 from tsqa.store.process import die_with_parent
 from tsqa.store.stage import StageContext
 
+_MOST_NAMED = 8
 _COPY_BYTES = 8 << 20
 _DOCUMENTS_AT_ONCE = 1 << 16
 
@@ -127,6 +131,7 @@ def _shards_of(context: StageContext, name: str, section: SourceSection) -> list
             path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
     else:
         path = context.resolve(str(section.path))
+        _name_unread(name, path)
     folder = stem_of(context.out / "shards", name)
     folder.mkdir(parents=True, exist_ok=True)
     pieces = find_pieces(section, path, f"mixture.sources.{name}")
@@ -134,6 +139,17 @@ def _shards_of(context: StageContext, name: str, section: SourceSection) -> list
         Shard(folder / f"{number:06d}", section, group, f"mixture.sources.{name}")
         for number, group in enumerate(group_pieces(pieces))
     ]
+
+
+def _name_unread(source: str, path: Path) -> None:
+    """Print which files of a folder are no part of a source: a format that is not read, mostly."""
+    if not path.is_dir() or is_saved(path):
+        return
+    unread = [str(file.relative_to(path)) for file in unread_files(path)]
+    if unread:
+        shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
+        text = f" {len(unread):,} files of {path} are not read: {shown}"
+        console.print(Text.assemble((f"  {source}:", "yellow"), text))
 
 
 @dataclass(frozen=True)
@@ -227,6 +243,8 @@ def _join(stem: Path, shards: Sequence[Shard], encoder: TokenEncoder, length: in
         _concatenate(with_suffix(stem, ".loss"), parts, bytes(room))
     _join_documents(stem, shards, found)
     write_index(with_suffix(stem, ".idx"), with_suffix(stem, ".docs.parquet"), encoder.dtype)
+    for file in stem.parent.glob(f"{glob.escape(stem.name)}.*"):
+        fsync(file)  # before the file that says that they are whole
     write_json(with_suffix(stem, ".json"), {"rows": rows, **counts, "answers_only": answers_only})
     shutil.rmtree(stem.parent / "shards" / stem.name)
 

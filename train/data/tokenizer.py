@@ -10,6 +10,7 @@ from train.data.sources import SourceDocument, find_pieces, read_documents
 from tsqa.errors import RecipeError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import SourceSection, needed
+from tsqa.store.atomic import fsync_all
 from tsqa.store.stage import StageContext
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def load_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
             raise RecipeError(f"tokenizer {origin}: cannot be loaded: {error}") from error
     temporary = context.out / "tokenizer.tmp"
     tokenizer.save_pretrained(temporary)
+    fsync_all(temporary)
     temporary.replace(folder)
     return tokenizer
 

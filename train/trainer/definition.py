@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from train.data.definition import student_of
 from tsqa.hub.identify import model_config
 from tsqa.recipe import Recipe, curve_points, needed
+from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
+from tsqa.store.roles import Role
 from tsqa.store.stage import Stage
 
 
@@ -30,6 +34,16 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     return config | ({"exports": [*points]} if points else {})
 
 
+def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
+    """Refuse a run that drew more epochs than `max_repetition` now allows."""
+    if "tokenize" not in inputs:
+        return
+    from train.data.mixture import plan_of
+    from train.data.token_files import read_rows
+
+    plan_of(recipe, read_rows(inputs["tokenize"].path))
+
+
 TRAIN = Stage(
     "train",
     2,
@@ -37,5 +51,6 @@ TRAIN = Stage(
     None,
     inputs=lambda recipe: ("data", "tokenize"),
     models=student_of,
+    recheck=_recheck,
     paced_by="model",
 )

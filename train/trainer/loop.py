@@ -33,6 +33,7 @@ from train.trainer.throughput import Meters
 from tsqa.console import console, progress_bar
 from tsqa.recipe import curve_points, needed
 from tsqa.store.artifact import EXPORTED
+from tsqa.store.atomic import fsync_all
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 from tsqa.store.stage import StageContext
@@ -72,6 +73,7 @@ def run(context: StageContext, accelerator: Accelerator) -> TrainSummary:
         result = trainer.train()
         export_model(accelerator, trainer.engine, tokenizer, context.out / "hf")
         if accelerator.is_main_process:
+            fsync_all(context.out / "hf")  # the summary says that it is whole
             write_json(summary, result)
     # All ranks read the summary before the first one goes on and moves its folder away.
     accelerator.wait_for_everyone()
@@ -165,7 +167,19 @@ class Trainer:
         return summarise(
             self.plan, totals, self._heldout_losses, steps, self.meters.seconds(),
             sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.module.parameters()),
+            {"processes": world, **self._execution()},
         )  # fmt: skip
+
+    def _execution(self) -> dict[str, int | str | bool]:
+        section = self.section
+        return {
+            "micro_batch_size": section.micro_batch_size,
+            "zero_stage": section.zero_stage,
+            "offload": section.offload,
+            "gradient_checkpointing": section.gradient_checkpointing,
+            "attention": section.attention or "default",
+            "loss_chunk": section.loss_chunk or "none",
+        }
 
     def _export_point(self, done: int, rows: range) -> None:
         """Export the model if the step reaches a point of `eval.every_tokens`."""
@@ -235,6 +249,7 @@ def _checkpoints(context: StageContext, plan: MixturePlan) -> Checkpoints:
     return Checkpoints(
         context.out / "checkpoints",
         plan,
+        f"train.zero_stage {train.zero_stage}, train.offload {train.offload}",
         train.keep_checkpoints,
         train.keep_every,
         train.older_checkpoint,

@@ -35,6 +35,8 @@ class TrainSummary(TypedDict):
     plan: str
     sources: dict[str, SourceSummary]
     heldout: dict[str, float]
+    execution: dict[str, int | str | bool]
+    """Settings that are in no fingerprint, and change the result by rounding alone."""
 
 
 def summarise(
@@ -44,6 +46,7 @@ def summarise(
     steps: int,
     seconds: float,
     parameters: int,
+    execution: Mapping[str, int | str | bool],
 ) -> TrainSummary:
     """Make the summary of a run whose last step is done."""
     tokens = plan.total_rows * plan.sequence_length
@@ -68,4 +71,5 @@ def summarise(
             for number, draw in enumerate(plan.describe())
         },
         "heldout": dict(heldout),
+        "execution": dict(execution),
     }

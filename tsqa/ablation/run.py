@@ -46,6 +46,7 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     pipeline.check()
     outcome = Outcome()
     broken = _build_shared(pipeline, works)
+    pipeline.record([node for node in pipeline.nodes if pipeline.find(node)])
     waiting = []
     for work in works:
         causes = [broken[node.fingerprint] for node in work.nodes if node.fingerprint in broken]

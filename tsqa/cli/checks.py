@@ -80,6 +80,35 @@ def verify(runs: RunsFolder = Path("runs")) -> None:
         raise typer.Exit(RUN_ERROR)
 
 
+def gc(
+    runs: RunsFolder = Path("runs"),
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RECIPE|FOLDER]...", help="Recipes that are still in use."),
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them, after asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """List artifacts that no recipe uses any more, with sizes; remove them on request.
+
+    A recipe that you name uses what it names now; every other uses what its last run used.
+
+    Example: tsqa gc runs recipes --delete
+    """
+    from tsqa.pipeline.garbage import find_garbage, print_garbage, remove
+
+    found = find_garbage(runs, recipes or [])
+    print_garbage(found)
+    if not delete or not found:
+        return
+    if not yes:
+        typer.confirm(f"remove these {len(found)} folders", abort=True)
+    locked = remove(found)
+    for one in locked:
+        typer.echo(f"{one.name}: kept, a process works on it", err=True)
+    typer.echo(f"{len(found) - len(locked)} folders removed", err=True)
+
+
 def verify_export(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A model folder, train artifact or checkpoint.")
@@ -100,6 +129,6 @@ def verify_export(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the app."""
-    for command in (validate, explain, schema, doctor, verify):
+    for command in (validate, explain, schema, doctor, verify, gc):
         app.command(rich_help_panel=CHECKS)(command)
     app.command("verify-export", rich_help_panel=CHECKS)(verify_export)

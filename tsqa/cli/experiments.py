@@ -105,10 +105,11 @@ def ablate(
         typer.echo(f"{sweep}: now `wandb sweep {sweep}`", err=True)
         return
     if dry_run:
-        from tsqa.pipeline.dry_run import print_detectable
+        from tsqa.pipeline.dry_run import print_detectable, print_reasons
 
         pipeline.check()
         print_ablation(pipeline, parallel)
+        print_reasons(pipeline)
         print_detectable(pipeline)
         return
     if run_ablation(pipeline, parallel).failed:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tsqa.filters.language import check_codes
 from tsqa.hub.identify import identify_model
-from tsqa.prompts import Role, load_prompts
+from tsqa.prompts import Role as PromptRole
+from tsqa.prompts import load_prompts
 from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
+from tsqa.store.roles import Role
 from tsqa.store.stage import Stage
 from tsqa.teachers.config import teacher_config, teachers_of
+from tsqa.teachers.failures import refuse_unanswered
 
 
 def _config(recipe: Recipe) -> dict[str, Json]:
@@ -42,7 +48,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     return config
 
 
-def _identify_prompts(name: str, role: Role, key: str) -> list[Json]:
+def _identify_prompts(name: str, role: PromptRole, key: str) -> list[Json]:
     return [*load_prompts(name, role, key).identity]
 
 
@@ -54,12 +60,25 @@ def _models(recipe: Recipe) -> dict[str, ModelSection]:
     return found
 
 
+def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
+    section = needed(recipe.filter, "filter")
+    allowed = {}
+    if section.judge:
+        allowed["judge"] = (section.judge.allow_failed, "filter.judge.allow_failed")
+    if section.triviality:
+        trial = (section.triviality.allow_failed, "filter.triviality.allow_failed")
+        allowed |= {"weak": trial, "teacher": trial}  # it asks one or the other
+    refuse_unanswered(made, allowed)
+
+
 FILTER = Stage(
     "filter",
     4,
     _config,
     "tsqa.filters.stage",
+    sections=("filter",),
     inputs=lambda recipe: ("benchmarks", "seeds", "generate", "data"),
     wanted=lambda recipe: bool(recipe.seeds and recipe.generate and recipe.filter),
     models=_models,
+    recheck=_recheck,
 )

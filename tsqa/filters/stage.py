@@ -1,8 +1,8 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
-The steps: format, length, language, agreement, copy, code, which look at one candidate at a time;
-triviality, judge, reward, which ask a model; then dedup, and decontamination last. A step that
-the recipe leaves out does not appear in the funnel.
+The steps: refusal, format, length, language, agreement, copy, code, which look at one candidate at
+a time; triviality, judge, reward, which ask a model; then dedup, and decontamination last. A step
+that the recipe leaves out does not appear in the funnel.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a

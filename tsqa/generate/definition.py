@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tsqa.prompts import load_prompts
 from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
+from tsqa.store.roles import Role
 from tsqa.store.stage import Stage
 from tsqa.teachers.config import teacher_config, teachers_of
+from tsqa.teachers.failures import refuse_unanswered
 
 
 def _config(recipe: Recipe) -> dict[str, Json]:
@@ -29,13 +34,21 @@ def _models(recipe: Recipe) -> dict[str, ModelSection]:
     return {role: teacher.model for role, teacher in teachers.items()}
 
 
+def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
+    section = needed(recipe.generate, "generate")
+    allowed = (section.allow_failed, "generate.allow_failed")
+    refuse_unanswered(made, dict.fromkeys(teachers_of(section), allowed))
+
+
 GENERATE = Stage(
     "generate",
     3,
     _config,
     "tsqa.generate.stage",
+    sections=("generate",),
     inputs=lambda recipe: ("seeds", "data"),
     wanted=lambda recipe: recipe.seeds is not None and recipe.generate is not None,
     models=_models,
+    recheck=_recheck,
     paced_by="teacher",
 )

@@ -6,7 +6,8 @@ weight is read into memory (only the heads of the files are), and no pickle is o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError, firs
 _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _UNFINISHED = ("*.incomplete", "*.part", "*.tmp", "*.crdownload", "*.aria2")
 _POINTER = b"version https://git-lfs"
+WHOLE = "model.safetensors"
 _NAMED = 5
 _PLAIN_TEXT = "Two and 2 are four."
 
@@ -44,6 +46,7 @@ def check_files(folder: Path, key: str) -> None:
             + (f", and {pickled[0]} could run code when it is read" if pickled else ""),
             "save the model again with save_pretrained, which writes safetensors",
         )
+    _refuse_other_weights(folder, [file.name for file in weights], key)
     for file in weights:
         with file.open("rb") as handle:
             if handle.read(len(_POINTER)) == _POINTER:
@@ -51,6 +54,41 @@ def check_files(folder: Path, key: str) -> None:
                     f"{key} = {folder}: {file.name} is a Git LFS pointer, not the weights",
                     "download the weights: git lfs pull",
                 )
+
+
+def _refuse_other_weights(folder: Path, weights: Sequence[str], key: str) -> None:
+    """Refuse a folder of which transformers and vLLM would load different files.
+
+    Transformers takes model.safetensors, else what the index names; vLLM what the index names,
+    else all.
+    """
+    listed = {WHOLE}
+    index = folder / f"{WHOLE}.index.json"
+    if index.is_file():
+        try:
+            listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise CheckpointError(
+                f"{key} = {folder}: {index.name}: no index: {first_line(error)}",
+                "copy or download the model again",
+            ) from error
+        outside = sorted(str(name) for name in listed if Path(str(name)).name != name)
+        if outside:
+            raise CheckpointError(
+                f"{key} = {folder}: {index.name} names a file of another folder: {outside[0]}",
+                "copy it into the folder of the model, and correct the index",
+            )
+        others = [WHOLE] if WHOLE in weights and WHOLE not in listed else []
+    else:
+        aside = ("consolidated", "adapter_")  # formats of their own
+        others = [name for name in weights if name != WHOLE and not name.startswith(aside)]
+        others = others if WHOLE in weights else []
+    if others:
+        raise CheckpointError(
+            f"{key} = {folder}: two sets of weights: {', '.join(sorted(listed)[:1])} and "
+            f"{others[0]}; engines differ in which one they load",
+            "delete one of them",
+        )
 
 
 def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> None:

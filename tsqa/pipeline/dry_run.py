@@ -10,6 +10,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from tsqa.console import console
 from tsqa.pipeline.node import Node
@@ -42,8 +43,19 @@ def print_plan(pipeline: Pipeline) -> None:
             "" if done else _shown_seconds(estimate_seconds(pipeline, node)),
         )
     console.print(table)
+    print_reasons(pipeline)
     if any(node.stage == "compare" for node in pipeline.nodes):
         print_detectable(pipeline)
+
+
+def print_reasons(pipeline: Pipeline) -> None:
+    """Print why each stage would run; stages with one reason share a line."""
+    reasons: dict[str, list[str]] = {}
+    for node in pipeline.nodes:
+        if pipeline.find(node) is None:
+            reasons.setdefault(pipeline.why(node), []).append(pipeline.label(node))
+    for reason, labels in reasons.items():
+        console.print(Text.assemble((", ".join(labels), "bold"), f": {reason}"))
 
 
 def print_detectable(pipeline: Pipeline) -> None:

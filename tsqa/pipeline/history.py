@@ -1,17 +1,25 @@
-"""What the stages of a recipe were when it last ran: `stages.json`, to say what changed since."""
+"""Why a stage runs: how it differs from the artifact that its recipe last used.
+
+`stages.json` in a recipe's folder remembers those artifacts. Where it names none, the finished
+artifact of the stage with the fewest differences stands in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tsqa.errors import DataError
 from tsqa.pipeline.node import Node
-from tsqa.store.artifact import Store, differing_keys
+from tsqa.recipe.reference import find_key
+from tsqa.store.artifact import Difference, Store, differences
 from tsqa.store.jsonl import write_json
+from tsqa.store.manifest import Manifest
 from tsqa.store.own_files import Stages, read_own
 from tsqa.store.roles import CheckedRole, parse_role
+
+_MOST_SHOWN = 6
+_LONGEST_VALUE = 60
 
 
 class History:
@@ -24,22 +32,22 @@ class History:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._path, {**self._read(), **fingerprints})
 
-    def changes(self, label: str, node: Node, store: Store) -> list[str]:
-        """Which keys make a node's artifact differ from the one of the same label before."""
+    def why(self, label: str, node: Node, store: Store) -> str:
+        """Why a node without an artifact runs."""
+        if store.partial_path_of(node.stage, node.fingerprint).is_dir():
+            return "continues where it was interrupted"
         previous = self._read().get(label)
-        if previous is None or previous == node.fingerprint:
-            return []
-        old = None
-        with suppress(DataError):  # a damaged one that is not used any more
-            old = store.find(node.stage, previous)
-        if old is None:
-            return []
-        return [
-            *differing_keys(old.manifest.config, node.config),
-            *differing_keys(
-                _comparable(old.manifest.inputs), _comparable(node.input_fingerprints), "input "
-            ),
-        ]
+        if previous == node.fingerprint:
+            return "its artifact was removed"
+        finished = [artifact.manifest for artifact in store.finished(node.stage)]
+        if not finished:
+            return "first time"
+        for manifest in finished:
+            if manifest.fingerprint == previous:
+                return _listed(_reasons(node, manifest))
+        nearest = min(finished, key=lambda manifest: len(_reasons(node, manifest)))
+        differ = _listed(_reasons(node, nearest))
+        return f"first time; differs from {node.stage}/{nearest.fingerprint} by {differ}"
 
     def _read(self) -> Stages:
         try:
@@ -48,10 +56,58 @@ class History:
             return {}
 
 
-def _comparable(inputs: Mapping[str, str]) -> dict[str, str]:
-    """Without those that are named by their fingerprints: another one has another name."""
-    return {
-        role: fingerprint
-        for role, fingerprint in inputs.items()
-        if not isinstance(parse_role(role), CheckedRole)
-    }
+def _reasons(node: Node, old: Manifest) -> list[str]:
+    """How a node differs from an artifact of its stage: its keys, then its inputs."""
+    keys = [_shown(node, one) for one in differences(old.config, node.config)]
+    before, after = _by_name(old.inputs), _by_name(node.input_fingerprints)
+    inputs = [
+        f"input {name} {'changed' if name in before and name in after else _came(name, after)}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    return keys + inputs
+
+
+def _came(name: str, after: Mapping[str, object]) -> str:
+    return "added" if name in after else "removed"
+
+
+def _by_name(inputs: Mapping[str, str]) -> dict[str, set[str]]:
+    """Role -> fingerprints; a role that holds a fingerprint counts by its stage."""
+    named: dict[str, set[str]] = {}
+    for text, fingerprint in inputs.items():
+        role = parse_role(text)
+        name = role.stage if isinstance(role, CheckedRole) else text
+        named.setdefault(name, set()).add(fingerprint)
+    return named
+
+
+def _shown(node: Node, one: Difference) -> str:
+    """`filter.agreement 0.8 -> 0.6`; lists by what they lost and gained."""
+    key = _recipe_key(one.key, node.definition.sections)
+    if one.key == "version":
+        key = "version of the stage's code"
+    if isinstance(one.before, list) and isinstance(one.after, list):
+        lost = [item for item in one.before if item not in one.after]
+        gained = [item for item in one.after if item not in one.before]
+        parts = [f"without {_cut(lost)}"] if lost else []
+        parts += [f"with {_cut(gained)}"] if gained else []
+        return f"{key} {' and '.join(parts) or 'in another order'}"
+    return f"{key} {_cut(one.before)} -> {_cut(one.after)}"
+
+
+def _recipe_key(key: str, sections: Sequence[str]) -> str:
+    """A key of a stage's config as the recipe spells it, if it is one of the recipe's."""
+    spelled = (f"{section}.{key}" for section in sections)
+    return next((one for one in spelled if find_key(one)), key)
+
+
+def _cut(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    more = len(reasons) - _MOST_SHOWN
+    shown = reasons[:_MOST_SHOWN]
+    return ", ".join([*shown, f"and {more} more"] if more > 0 else shown)

@@ -65,6 +65,13 @@ class Pipeline:
         self.check_budgets()
         self.check_tasks()
         self.check_models()
+        self.check_guards()
+
+    def check_guards(self) -> None:
+        """Refuse finished artifacts that the guards of the recipe do not allow any more."""
+        for node in self.nodes:
+            if (made := self.find(node)) is not None:
+                self._recheck(node, made)
 
     def check_budgets(self) -> None:
         """Refuse seeds for capabilities that no source has."""
@@ -107,7 +114,7 @@ class Pipeline:
         nodes = self.nodes if until is None else self._needed_for(until)
         for node in nodes:
             artifacts[self.label(node)] = self.ensure(node)
-        self.record(nodes)
+            self.record([node])
         made = sum(node.fingerprint in self.ran for node in nodes)
         console.print(f"{len(nodes) - made} stages reused, {made} run")
         return artifacts
@@ -177,14 +184,13 @@ class Pipeline:
         cached = self.find(node)
         name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
+            self._recheck(node, cached)
             path = (str(cached.path), "dim")
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
-        for line in self._history.changes(self.label(node), node, self.store):
-            console.print(Text.assemble("  ", ("changed", "yellow"), f" {line}"))
         self._refuse_changed(node, "since this command began")
         started = time.monotonic()
-        console.print(Text.assemble(name, " running"))
+        console.print(Text.assemble(name, f" running: {self.why(node)}"))
         if node.definition.module is None:
             self._launch_training(node)
         else:
@@ -200,6 +206,16 @@ class Pipeline:
         took = (f"in {seconds:.1f} s", "dim")
         console.print(Text.assemble(name, f" done    {_headline(made)}  ", took))
         return made
+
+    def why(self, node: Node) -> str:
+        """Why a node without an artifact runs: what changed since, or that nothing was there."""
+        return self._history.why(self.label(node), node, self.store)
+
+    def _recheck(self, node: Node, made: Artifact) -> None:
+        """Refuse a finished artifact that a guard of the recipe would not have let be made."""
+        found = {role: self.find(upstream) for role, upstream in node.inputs.items()}
+        there = {role: artifact for role, artifact in found.items() if artifact is not None}
+        node.definition.recheck(node.recipe, made, there)
 
     @contextmanager
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:

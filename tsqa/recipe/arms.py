@@ -1,7 +1,8 @@
 """The arms of an ablation: one whole, valid recipe per condition and seed.
 
 Guarantees: an arm is the recipe with one seed, what its condition sets, and no ablation; no two
-conditions have the same name or the same recipe; an impossible arm is refused with its name or key.
+conditions have the same name, or recipes with the same result; an impossible arm is refused with
+its name or key.
 """
 
 from __future__ import annotations
@@ -184,10 +185,11 @@ def _refuse_duplicates(conditions: Sequence[_Condition]) -> None:
                 "give each of them a `name` in ablation.arms",
             )
         names.add(name)
-        first = recipes.setdefault(_frozen(condition.recipe.model_dump()), name)
+        first = recipes.setdefault(_frozen(condition.recipe.data_config()), name)
         if first != name:
             raise RecipeError(
-                f"ablation: the conditions `{first}` and `{name}` are the same recipe",
+                f"ablation: the conditions `{first}` and `{name}` are the same recipe, "
+                "but for keys that change no result",
                 "leave one out",
             )
 

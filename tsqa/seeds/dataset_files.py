@@ -202,9 +202,15 @@ def _of_line(path: Path, number: int, value: object) -> object:
 
 
 def _files_of_folder(section: DatasetSection, folder: Path, key: str) -> Files:
-    files = {
-        path: s for path in sorted(folder.iterdir()) if path.is_file() and (s := _suffix(path))
-    }
+    files = {path: s for path in sorted(folder.iterdir()) if (s := _suffix(path))}
+    links = (path for path in files if not path.exists() and path.name[0] != ".")
+    broken = next(links, None)
+    if broken is not None:
+        raise DataError(
+            f"{broken}: a link to nowhere",
+            "fetch the file (git annex get, dvc pull), or delete the link",
+        )
+    files = {path: suffix for path, suffix in files.items() if path.is_file()}
     if not files:
         raise DataError(f"{key} = {folder}: no data file", f"give files of {', '.join(FORMATS)}")
     suffixes = sorted(set(files.values()))
@@ -221,6 +227,12 @@ def _files_of_folder(section: DatasetSection, folder: Path, key: str) -> Files:
                 f"seeds.datasets: {section.name}: {folder} has no file of the split "
                 f"{section.split}",
                 f"there are: {', '.join(sorted(set(splits.values())))}",
+            )
+        unnamed = next((path for path in files if path not in splits), None)
+        if unnamed is not None:
+            raise DataError(
+                f"{unnamed}: its name names no split, as {chosen[0].name} next to it does",
+                "give it the name of its split, or give one file",
             )
         return Files(chosen, suffixes[0])
     return Files(list(files), suffixes[0])

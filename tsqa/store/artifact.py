@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -17,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from tsqa.errors import DataError, TsqaError
+from tsqa.store.atomic import fsync, fsync_all
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import MANIFEST, Check, Manifest, check_files, read_manifest, seal, trust
 
@@ -106,7 +108,7 @@ class Store:
         environment's TSQA_LOCK_SECONDS, which the children of a run inherit, or 20.
         """
         if wait_seconds is None:
-            wait_seconds = float(os.environ.get(LOCK_SECONDS, 20))
+            wait_seconds = _lock_seconds()
         partial = self.partial_path_of(stage, fingerprint)
         partial.parent.mkdir(parents=True, exist_ok=True)
         with partial.with_suffix(".lock").open("w") as lock:
@@ -145,11 +147,10 @@ class Store:
             ),
         )
         write_json(partial / MANIFEST, manifest.model_dump())
-        for file in (*sorted(partial.rglob("*")), partial):
-            _fsync(file)
+        fsync_all(partial)
         final = self.path_of(stage, fingerprint)
         partial.rename(final)
-        _fsync(final.parent)
+        fsync(final.parent)
         trust(final, manifest)
         return Artifact(final, manifest)
 
@@ -157,18 +158,42 @@ class Store:
         shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)
 
 
-def differing_keys(
+class Difference(NamedTuple):
+    """A leaf at which two configs differ."""
+
+    key: str
+    before: object
+    after: object
+
+
+def differences(
     old: Mapping[str, object], new: Mapping[str, object], prefix: str = ""
-) -> list[str]:
-    """Name the leaves at which two configs differ, as `key: old -> new`."""
-    lines = []
+) -> list[Difference]:
+    """The leaves at which two configs differ, sorted by key."""
+    found = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += differing_keys(before, after, f"{prefix}{key}.")
+            found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
-    return lines
+            found.append(Difference(f"{prefix}{key}", before, after))
+    return found
+
+
+def differing_keys(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Name the leaves at which two configs differ, as `key: old -> new`."""
+    return [f"{key}: {before!r} -> {after!r}" for key, before, after in differences(old, new)]
+
+
+def _lock_seconds() -> float:
+    named = os.environ.get(LOCK_SECONDS, "20")
+    try:
+        seconds = float(named)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:  # a deadline that is no number would never come
+        raise TsqaError(f"{LOCK_SECONDS} = {named!r}: not a number of seconds", "correct it")
+    return seconds
 
 
 def _try_lock(handle: IO[str]) -> bool:
@@ -177,11 +202,3 @@ def _try_lock(handle: IO[str]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

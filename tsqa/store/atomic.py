@@ -20,6 +20,21 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
     temporary.replace(path)
 
 
+def fsync(path: Path) -> None:
+    """Put a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_all(folder: Path) -> None:
+    """The same of a folder and all below it."""
+    for path in (*sorted(folder.rglob("*")), folder):
+        fsync(path)
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic_writer(path) as handle:
         handle.write(text)

@@ -60,16 +60,27 @@ def adapter_base(folder: Path) -> str | None:
 
 
 def as_text(name: str) -> str:
-    """The name of a file, which may hold any bytes, as text that JSON can hold."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """The name of a file, which may hold any bytes, as text that JSON can hold.
+
+    Different names give different texts.
+    """
+    raw = name.encode("utf-8", "surrogateescape")
+    if raw.decode("utf-8", "replace") == name:
+        return name
+    # No path below a folder begins with a slash, so this is no other file's name.
+    return "//" + raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted by name; links are followed, once each."""
-    return sorted(_walk(folder, ()), key=lambda file: file.relative_to(folder).as_posix())
+def files_below(folder: Path, dangling: bool = False) -> list[Path]:
+    """Every file below a folder, sorted by name; links are followed, once each.
+
+    `dangling`: links to nowhere too.
+    """
+    found = _walk(folder, (), dangling)
+    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
 
 
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _walk(folder: Path, above: tuple[Path, ...], dangling: bool) -> Iterator[Path]:
     real = folder.resolve()
     if real in above:
         return
@@ -80,5 +91,8 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     for inner in found:
         if inner.is_file():  # so is no link to nowhere, or to itself
             yield inner
-        elif inner.name not in IGNORED and inner.is_dir():
-            yield from _walk(inner, (*above, real))
+        elif inner.is_dir():
+            if inner.name not in IGNORED:
+                yield from _walk(inner, (*above, real), dangling)
+        elif dangling and inner.is_symlink():
+            yield inner

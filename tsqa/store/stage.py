@@ -5,6 +5,7 @@ Each stage is defined in its own room, in `definition.py`; `tsqa.pipeline.stages
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from tsqa.errors import DataError
 from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
 from tsqa.store.artifact import Artifact
-from tsqa.store.identity import Json
+from tsqa.store.identity import Json, files_below
 from tsqa.store.roles import Role
 from tsqa.store.tracking import Tracker
 
@@ -23,6 +24,10 @@ def _no_inputs(recipe: Recipe) -> Sequence[str]:
 
 def _no_models(recipe: Recipe) -> Mapping[str, ModelSection]:
     return {}
+
+
+def _no_guards(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Stage:
     module: str | None
     """It holds `run(context) -> summary`, and is imported when the stage runs. None: training, a
     job of several processes."""
+    sections: tuple[str, ...] = ()
+    """Sections of the recipe that the keys of `config` are in; none where it names the section."""
     inputs: Callable[[Recipe], Sequence[str]] = _no_inputs
     """Names of the stages that it reads, where the recipe has them."""
     wanted: Callable[[Recipe], bool] = bool
@@ -48,6 +55,9 @@ class Stage:
     """Role -> model; one that a recipe trains is an input under its role."""
     reads_throughout: bool = False
     """Whether it reads the user's files until it ends; the others hold them once they began."""
+    recheck: Callable[[Recipe, Artifact, Mapping[Role, Artifact]], None] = _no_guards
+    """Raises where the recipe's guards, which are in no fingerprint, refuse a finished artifact;
+    it gets those inputs that are there."""
     paced_by: str | None = None
     """The role of the model that its speed depends on."""
 
@@ -74,4 +84,24 @@ class StageContext:
 
     def task_folder(self, section: SeedsSection | EvalSection) -> Path | None:
         """The folder of task YAMLs that a section names; None means lm-eval's own tasks."""
-        return self.resolve(section.include) if section.include else None
+        if not section.include:
+            return None
+        if section.include.startswith("{data}") and "data" in self.inputs:
+            _refuse_moved(self.inputs["data"])
+        return self.resolve(section.include)
+
+
+def _refuse_moved(data: Artifact) -> None:
+    """Refuse tasks whose YAML files name the data of the folder that they were copied from.
+
+    lm-eval has no name for a file next to a YAML, so the data stage writes where its files are.
+    """
+    named = re.compile(rf"(/[^\n]*/data/{data.fingerprint})/")
+    for file in files_below(data.path):
+        match = named.search(file.read_text("utf-8")) if file.suffix == ".yaml" else None
+        there = Path(match[1]) if match else data.path
+        if not (there.exists() and there.samefile(data.path)):
+            raise DataError(
+                f"{file}: its data are in {there}: the runs were moved or copied",
+                f"delete {data.path}; the stage `data` makes the same again",
+            )

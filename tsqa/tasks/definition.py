@@ -11,4 +11,11 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     return needed(recipe.data, "data").data_config()
 
 
-DATA = Stage("data", 2, _config, "tsqa.tasks.toy", wanted=lambda recipe: recipe.data is not None)
+DATA = Stage(
+    "data",
+    2,
+    _config,
+    "tsqa.tasks.toy",
+    sections=("data",),
+    wanted=lambda recipe: recipe.data is not None,
+)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tsqa.errors import DataError, TsqaError
+from tsqa.errors import DataError, TsqaError, first_line
+from tsqa.store.identity import files_below
 from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks.identity import evaluated_split, split_files
-from tsqa.tasks.patches import pin_datasets, read_datasets_afresh
+from tsqa.tasks.patches import import_tasks_afresh, pin_datasets, read_datasets_afresh
 
 if TYPE_CHECKING:
     from tsqa.tasks.split import TaskSplit
@@ -43,6 +44,7 @@ class TaskLibrary:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         read_datasets_afresh()
         pin_datasets()
+        import_tasks_afresh()
         datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         self._origin = str(include) if include else "lm-eval's own tasks"
         self.is_own = include is None
@@ -57,6 +59,7 @@ class TaskLibrary:
 
     def expand(self, names: list[str]) -> list[str]:
         """Replace groups and tags by their leaf tasks, keeping order, each task once."""
+        self._refuse_ambiguous()
         found: dict[str, None] = {}
         for name in names:
             for leaf in self._leaves(name):
@@ -202,6 +205,7 @@ class TaskLibrary:
                 "remove the group from its members",
             )
         if entry.kind == Kind.TAG:
+            self._refuse_passed_over(name)
             index = self.manager.task_index
             leaves = [n for n, e in sorted(index.items()) if name in e.tags and e.kind != Kind.TAG]
         elif entry.kind == Kind.GROUP:
@@ -226,6 +230,65 @@ class TaskLibrary:
                 "give it a list of names of tasks",
             )
         return names
+
+    @cached_property
+    def _passed_over(self) -> dict[Path, str]:
+        """Files of an own folder in which lm-eval finds no task, without a word, and why."""
+        if self.is_own:
+            return {}
+        from lm_eval.tasks._yaml_loader import load_yaml
+
+        index = self.manager.task_index
+        read = {entry.yaml_path.resolve() for entry in index.values() if entry.yaml_path}
+        found = {}
+        for file in files_below(Path(self._origin)):
+            if file.suffix != ".yaml" or file.resolve() in read:
+                continue
+            try:
+                config = load_yaml(file, resolve_func=False)
+            except Exception as error:  # noqa: BLE001 - as lm-eval catches it
+                found[file] = f"cannot be read: {first_line(error)}"
+                continue
+            name = config.get("group") or config.get("task")
+            if isinstance(name, str):  # else it is for others to include
+                found[file] = self._why_unread(file, name)
+        return found
+
+    def _why_unread(self, file: Path, name: str) -> str:
+        other = self.manager.task_index.get(name)
+        if other is not None and other.yaml_path is None:
+            return f"defines {name!r}, which is a tag, too"
+        if other is not None:
+            return f"defines {name!r}, as does {other.yaml_path}"
+        below = [Path(self._origin) in folder.parents for folder in file.parents]
+        if any(folder.is_symlink() for folder in file.parents[: sum(below)]):
+            return "is below a link to a folder, which lm-eval does not follow"
+        return "holds no task that lm-eval can read"
+
+    def _refuse_ambiguous(self) -> None:
+        """lm-eval takes the first of two tasks with one name, and a tag for a task or vice versa.
+
+        Raises DataError in an own folder.
+        """
+        for file, reason in self._passed_over.items():
+            if reason.startswith("defines"):
+                raise DataError(f"{file}: {reason}", "give each task, group and tag its own name")
+        if self.is_own:
+            return
+        for name, entry in self.manager.task_index.items():
+            tags = (entry.cfg or {}).get("tag") or []
+            # lm-eval adds the members of a tag to whatever has its name.
+            added = entry.tags - ({tags} if isinstance(tags, str) else set(tags))
+            if entry.yaml_path is not None and added:
+                raise DataError(
+                    f"{entry.yaml_path}: defines {name!r}, which is a tag, too",
+                    "give each task, group and tag its own name",
+                )
+
+    def _refuse_passed_over(self, tag: str) -> None:
+        """A file that could not be read may be of any tag."""
+        for file, reason in self._passed_over.items():
+            raise DataError(f"{file}: {reason}: it may belong to the tag {tag!r}", "correct it")
 
     def _unread(self) -> str:
         """Which files of an own folder lm-eval passed over without a word."""

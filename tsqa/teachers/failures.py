@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
+from tsqa.records.summaries import read_ledger
 from tsqa.secrets import redact
+from tsqa.store.artifact import Artifact
 from tsqa.teachers import TEACHER_KEY, Completion, RefusedError
 
 IN_A_ROW = 20
@@ -181,6 +184,22 @@ class Unanswered:
             f"{likely_fix(self._first, self._key)}; the same command then asks only for what is "
             f"missing, and {self._allowed_key} accepts a share without an answer"
         )
+
+
+def refuse_unanswered(made: Artifact, allowed: Mapping[str, tuple[float, str]]) -> None:
+    """Refuse a finished stage in which more requests failed than the recipe now allows.
+
+    `allowed`: role -> the share that may fail, and its key.
+    """
+    for row in read_ledger(made.summary):
+        failed = sum(row.unanswered.values())
+        share, key = allowed.get(row.teacher, (1.0, ""))
+        if failed > share * row.requests + 1e-9:
+            raise RefusedError(
+                f"{made.path}: {failed:,} of {row.requests:,} requests to the {row.teacher} have "
+                f"no answer ({failed / row.requests:.2%}; {key} is {share:g})",
+                f"raise {key}, or delete this folder and run the stage again",
+            )
 
 
 def _kind(reason: str) -> str:

@@ -43,7 +43,7 @@ _FIXES = (
             "not enough memory",
             "free memory",
         ),
-        "lower {key}.kv_cache_gib, max_num_seqs or max_model_len",
+        "lower {key}.kv_cache_gib, max_num_seqs or max_model_len; raise `ulimit -v` if it is set",
     ),
     (
         ("is greater than the derived max_model_len",),

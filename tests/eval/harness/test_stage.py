@@ -338,7 +338,7 @@ def test_nan_scores_and_corpus_metrics_are_refused() -> None:
         read_result("t", raw_of([sample()], 0.7), "hf")
 
 
-@pytest.mark.parametrize("target", [2, -1, [5], [-1, 9]])
+@pytest.mark.parametrize("target", [2, -1, [5], [-1, 9], "B", "a ", "", " a b"])
 def test_a_label_that_is_none_of_the_choices_is_refused(target: Any) -> None:
     pair = [["q", " a"], ["q", " b"]]
     resps = [(-1.0, False), (-2.0, False)]
@@ -347,8 +347,9 @@ def test_a_label_that_is_none_of_the_choices_is_refused(target: Any) -> None:
     raw["configs"]["t"]["output_type"] = "multiple_choice"
     with pytest.raises(DataError, match=r"doc_id 0: its label .* is none of its 2 choices"):
         read_result("t", raw, "hf")
-    right = wrong | {"target": 1}
-    assert read_result("t", raw | {"samples": {"t": [right]}}, "hf").result.score == 0.0
+    for target in (1, [9, 1], "b", " b"):
+        right = wrong | {"target": target}
+        assert read_result("t", raw | {"samples": {"t": [right]}}, "hf").result.score == 0.0
 
 
 @pytest.mark.parametrize(

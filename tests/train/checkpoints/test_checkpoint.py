@@ -27,7 +27,7 @@ def make_plan(seed: int = 0) -> MixturePlan:
 
 
 def checkpoints(folder: Path, **values: object) -> Checkpoints:
-    return Checkpoints(folder, make_plan(), **values)  # type: ignore[arg-type]
+    return Checkpoints(folder, make_plan(), "zero 1", **values)  # type: ignore[arg-type]
 
 
 def write(folder: Path, step: int, seed: int = 0) -> Path:
@@ -42,7 +42,8 @@ def write(folder: Path, step: int, seed: int = 0) -> Path:
     totals = LossTotals(1, None).state()
     routers = {"biases": {}, "window": {}}
     state = {"books": totals, "routers": routers, "seconds": 1.5, "seed": 0, "run": "x", "fp32": []}
-    manifest = {"step": step, "plan": identity, "processes": 2, "state": state, "files": files}
+    manifest = {"step": step, "plan": identity, "processes": 2, "sharding": "zero 1",
+                "state": state, "files": files}  # fmt: skip
     write_json(made / MANIFEST, manifest)
     return made
 

@@ -263,3 +263,11 @@ def test_empty_source_is_refused_only_when_drawn_from() -> None:
     assert make([(64, {"a": 1.0, "b": 0.0})], {"a": 8, "b": 0}).drawn == {"a": 8, "b": 0}
     with pytest.raises(DataError, match="b is empty"):
         make([(64, {"a": 0.5, "b": 0.5})], {"a": 8, "b": 0})
+
+
+@pytest.mark.parametrize("tokens", [(64, 7, 64), (64, 24), (7, 64)])
+def test_a_phase_without_a_row_is_refused(tokens: tuple[int, ...]) -> None:
+    """Rows of 8 tokens, batches of 4 rows: too short for a row, or cut off with the last batch."""
+    short = tokens.index(min(tokens))
+    with pytest.raises(RecipeError, match=rf"mixture\.phases\[{short}\] draws no row.*\n.*to 32"):
+        make([(count, {"a": 1.0}) for count in tokens], {"a": 100})

@@ -25,6 +25,7 @@ from train.data import shards, sources, tokenize
 from train.data.encoder import TokenEncoder
 from train.data.stream import TokenStore
 from train.data.tokenizer import train_tokenizer
+from tsqa.console import console
 from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.recipe import EvalSection, SourceSection
 from tsqa.store.jsonl import read_jsonl
@@ -494,3 +495,38 @@ def test_a_source_whose_records_are_all_bad_is_refused(tmp_path: Path, corpus: P
     context = web(tmp_path, corpus, on_bad="skip", text_field="body")
     with pytest.raises(DataError, match=rf"{len(RECORDS)} bad records were skipped"):
         tokenize.run(context)
+
+
+def test_links_in_a_folder_are_followed(tmp_path: Path) -> None:
+    web, elsewhere = tmp_path / "web", tmp_path / "elsewhere" / "deep"
+    web.mkdir()
+    elsewhere.mkdir(parents=True)
+    (web / "a.jsonl").write_text('{"text": "a"}\n')
+    (elsewhere / "b.jsonl").write_text('{"text": "b"}\n')
+    (web / "2021").symlink_to(elsewhere.parent)
+    (elsewhere / "up").symlink_to(web)
+    found = [file.relative_to(web).as_posix() for file in sources.list_files(web)]
+    assert found == ["2021/deep/b.jsonl", "a.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["b.jsonl", "deep/b.jsonl.gz", "b.parquet"])
+def test_a_data_file_that_is_a_link_to_nowhere_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).symlink_to(tmp_path / "annex")
+    (tmp_path / ".#a.jsonl").symlink_to("user@host")  # an editor's lock
+    with pytest.raises(DataError, match=rf"{name}: a link to nowhere"):
+        sources.list_files(tmp_path)
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path: Path) -> None:
+    web = tmp_path / "web"
+    web.mkdir()
+    (web / "a.jsonl").write_text('{"text": "a b c"}\n')
+    for name in ("b.jsonl.xz", "c.CSV", "d.txt", ".hidden", "_SUCCESS"):
+        (web / name).write_text("x")
+    context = token_context(tmp_path, {"web": {"path": str(web)}}, train_on=web / "a.jsonl")
+    with console.capture() as captured:
+        tokenize.run(context)
+    shown = " ".join(captured.get().split())
+    assert "3 files of" in shown and "are not read: b.jsonl.xz, c.CSV, d.txt" in shown

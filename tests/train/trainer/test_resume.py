@@ -46,6 +46,20 @@ def test_another_number_of_processes_continues_with_the_same_losses(
         assert [record[key] for record in metrics(resumed)] == pytest.approx(expected, abs=1e-5)
 
 
+def test_another_micro_batch_size_continues_and_another_zero_stage_is_refused(
+    recipe_path: Path, undisturbed: Artifact, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    stop_after(recipe_path, runs, 6, *ASKED)
+    printed = fail(recipe_path, runs, *ASKED, "train.zero_stage=2")
+    assert "was written with train.zero_stage 1, train.offload none, this run has" in printed
+    resumed = train(recipe_path, runs, *ASKED, "train.micro_batch_size=4")
+    for key in ("train/loss", "train/grad_norm"):
+        expected = [record[key] for record in metrics(undisturbed)]
+        assert [record[key] for record in metrics(resumed)] == pytest.approx(expected, abs=1e-5)
+    assert resumed.summary["execution"]["micro_batch_size"] == 4
+
+
 def test_a_damaged_checkpoint_stops_a_run_and_an_older_one_ends_the_same(
     recipe_path: Path, undisturbed: Artifact, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
 SMOKE = REPOSITORY / "recipes" / "smoke" / "recipe.yaml"
+TOKENS = {"sequence_length": 128, "dtype": "uint16", "vocab_size": 512, "eos_token_id": 1}
 ABLATIONS = sorted((REPOSITORY / "recipes" / "ablations").glob("*.yaml"))
 
 
@@ -71,6 +72,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         if label in world.failing:
             raise EngineError(f"{label}: out of memory")
         (context.out / "file.txt").write_text(label)
+        if context.recipe.mixture:
+            rows = {"rows": 10_000, "padding": 0, "answers_only": False}
+            made = TOKENS | {"sources": dict.fromkeys(context.recipe.mixture.sources, rows)}
+            (context.out / "sources.json").write_text(json.dumps(made))
         return {"documents": 3}
 
     def import_fake(module: str) -> Any:
@@ -129,15 +134,16 @@ def test_what_the_workers_built_counts_as_built_by_this_run(tmp_path: Path, worl
     assert built == ["train:synthetic=0.5", "evaluate:synthetic=0.5", "compare"]
 
 
-def test_a_changed_setting_is_told_without_inputs_that_are_named_by_what_they_are(
+def test_each_stage_says_which_of_its_keys_and_inputs_changed(
     tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablate(open_pipeline(tmp_path), parallel=1)
     capsys.readouterr()
     ablate(open_pipeline(tmp_path, "filter.agreement=0.5"), parallel=1)
-    told = [line.split()[:3] for line in capsys.readouterr().err.splitlines() if "changed" in line]
-    assert ["changed", "input", "arm:synthetic=0:"] in told
-    assert not any(word.startswith("tokens:") for line in told for word in line)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "filter running: filter.agreement 0.4 -> 0.5" in said
+    assert "tokenize running: input filter changed" in said
+    assert "compare running: input arm:synthetic=0 changed, input arm:synthetic=0.5 changed" in said
 
 
 def test_what_is_said_of_the_stages_stands_in_one_column(
@@ -147,8 +153,8 @@ def test_what_is_said_of_the_stages_stands_in_one_column(
     arms = f"[{{name: {name}, train.lr: 0.1}}, {{train.lr: 0.2}}]"
     pipeline = open_pipeline(tmp_path, f"ablation={{arms: {arms}, control: {name}}}")
     pipeline.run()
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" running")]
-    assert len({len(line) for line in lines}) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if " running: " in line]
+    assert len({line.index(" running: ") for line in lines}) == 1
     assert any(line.startswith("evaluate:the control of it all [x] ") for line in lines)
 
 

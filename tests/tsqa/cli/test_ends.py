@@ -137,7 +137,7 @@ def test_an_output_is_not_replaced_unasked(tmp_path: Path) -> None:
     for path in (recipe, tmp_path, tmp_path / "none" / "x.csv", link, Path("a\0b")):
         with pytest.raises(TsqaError):
             check_outputs([None, path], force=False)
-    with pytest.raises(TsqaError, match="given twice"):
+    with pytest.raises(TsqaError, match="named twice"):
         check_outputs([tmp_path / "new", tmp_path / "." / "new"], force=False)
     (tmp_path / "x.jsonl.tmp").touch()
     with pytest.raises(TsqaError, match="in the way"):

@@ -55,7 +55,7 @@ def test_a_changed_setting_is_named_and_the_old_artifact_stays(
 ) -> None:
     old = open_pipeline(tmp_path).run(until="data")["data"]
     new = open_pipeline(tmp_path, "data.seed=7").run(until="data")["data"]
-    assert "changed seed: 0 -> 7" in capsys.readouterr().err
+    assert "running: data.seed 0 -> 7" in capsys.readouterr().err
     assert old.path != new.path
     assert (old.path / "file.txt").exists()
 

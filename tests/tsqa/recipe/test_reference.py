@@ -28,8 +28,10 @@ RECIPES = sorted(
 
 def test_the_written_files_are_current() -> None:
     reference = REPOSITORY / "tsqa" / "recipe" / "REFERENCE.md"
-    assert reference.read_text() == reference_markdown(), f"tsqa schema --reference > {reference}"
-    assert SCHEMA.read_text() == editor_schema(), f"tsqa schema > {SCHEMA}"
+    assert reference.read_text() == reference_markdown(), (
+        f"run: tsqa schema --reference > {reference}"
+    )
+    assert SCHEMA.read_text() == editor_schema(), f"run: tsqa schema > {SCHEMA}"
 
 
 def test_every_key_and_section_is_explained() -> None:

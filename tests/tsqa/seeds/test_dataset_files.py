@@ -548,3 +548,23 @@ def test_a_budget_is_planned_and_met(tmp_path: Path) -> None:
     ]
     assert summary["by_capability"] == {"math": 12, "logic": 12}
     assert summary["seeds"] == 24
+
+
+def test_a_folder_that_is_not_all_there_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write(folder / "a.jsonl", rows())
+    (folder / ".#a.jsonl").symlink_to("user@host")  # an editor's lock
+    assert run(tmp_path, section(folder))
+    (folder / "b.jsonl").symlink_to(tmp_path / "annex")
+    with pytest.raises(DataError, match=r"b\.jsonl: a link to nowhere"):
+        run(tmp_path, section(folder))
+
+
+def test_files_without_a_split_next_to_those_of_one_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("train.jsonl", "extra.jsonl"):
+        write(folder / name, rows())
+    with pytest.raises(DataError, match=r"extra\.jsonl: its name names no split, as train\.jsonl"):
+        run(tmp_path, section(folder))

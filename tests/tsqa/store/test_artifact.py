@@ -223,3 +223,15 @@ def test_a_kill_between_the_manifest_and_its_rename_can_be_resumed(tmp_path: Pat
         "manifest.json",
         "seeds.jsonl",
     ]
+
+
+@pytest.mark.parametrize("seconds", ["nan", "soon", "", "-1"])
+def test_a_wait_that_is_no_number_is_refused(
+    seconds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TSQA_LOCK_SECONDS", seconds)
+    with (
+        pytest.raises(TsqaError, match=r"TSQA_LOCK_SECONDS = .*not a number of seconds"),
+        Store(tmp_path).working_directory("seeds", "0" * 16),
+    ):
+        pass

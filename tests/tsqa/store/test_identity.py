@@ -212,3 +212,12 @@ def test_a_folder_of_very_many_files_is_one_hash_that_still_counts_each(
     (tmp_path / "7").write_text("y")
     assert folder_identity(tmp_path) != before
     assert len(json.dumps(before)) < 200
+
+
+def test_a_name_that_is_no_text_is_no_other_files_name(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"a\x80")).write_text("one")
+    (tmp_path / "a\\x80").write_text("two")
+    before = folder_identity(tmp_path)
+    assert len(before) == 2
+    (tmp_path / os.fsdecode(b"a\x80")).write_text("One")
+    assert folder_identity(tmp_path) != before

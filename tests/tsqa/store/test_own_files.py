@@ -72,6 +72,7 @@ CHECKPOINT = {
     "step": 5,
     "plan": {},
     "processes": 1,
+    "sharding": "zero 1",
     "state": {
         "books": {
             "window": [[1.5], [8.0]],

@@ -113,6 +113,27 @@ def test_a_request_gives_the_same_text_whatever_runs_beside_it(
     assert not any(map(psutil.pid_exists, pids))
 
 
+@pytest.mark.engine
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("limit", "cause"),
+    [
+        ("-n 20", r"Too many open files(.|\n)*fix: raise the limit of open files: ulimit -n"),
+        ("-v 3000000", r"Cannot allocate memory(.|\n)*fix: lower .*kv_cache_gib.* ulimit -v"),
+    ],
+)
+def test_a_worker_short_of_files_or_memory_names_the_cause(
+    limit: str, cause: str, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = f"ulimit {limit}; exec {sys.executable} -m tsqa.teachers.vllm_worker"
+    monkeypatch.setattr(
+        vllm_process, "_command", lambda writer: ["bash", "-c", f"{start} {writer}"]
+    )
+    engine = open_engine(vllm_section(tiny_model), tiny_model, tmp_path / "engine.log", 0)
+    with pytest.raises(EngineError, match=cause), engine:
+        pass
+
+
 REFUSES_SYSTEM = (
     "{% for message in messages %}{% if message.role == 'system' %}"
     "{{ raise_exception('System role not supported') }}{% endif %}"

@@ -50,7 +50,7 @@ class TrivialitySection(Section):
     """The weak model; null: the teacher of `generate`, asked without the context."""
     tries: int = Field(4, ge=1)
     """Answers to sample; an item is trivial if all of them are right."""
-    allow_failed: Share = 0.0
+    allow_failed: Share = Field(0.0, json_schema_extra=RUNTIME)
     """Share of requests that may fail for good; their items are rejected."""
 
 
@@ -63,7 +63,7 @@ class JudgeSection(Section):
     """The rubric: the name of a shipped prompt, or the path of a Jinja file."""
     min_score: int = Field(4, ge=1, le=5)
     """Lowest grade that passes, from 1 to 5."""
-    allow_failed: Share = 0.0
+    allow_failed: Share = Field(0.0, json_schema_extra=RUNTIME)
     """Share of requests that may fail for good; their items are rejected."""
 
 

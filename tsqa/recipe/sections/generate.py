@@ -1,6 +1,6 @@
 """The section `generate`: who writes the new questions and answers, from which prompts.
 
-Guarantees: every field decides the data, except those of a teacher that are `RUNTIME`.
+Guarantees: every field decides the data, except those that are `RUNTIME`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tsqa.recipe.sections.base import Section, Seed, Share
+from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Share
 from tsqa.recipe.sections.models import SamplingSection, TeacherSection
 
 Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
@@ -54,7 +54,7 @@ class GenerateSection(Section):
     """Sampling of answers."""
     prompts: PromptsSection = PromptsSection()
     """Which prompts are used."""
-    allow_failed: Share = 0.0
+    allow_failed: Share = Field(0.0, json_schema_extra=RUNTIME)
     """Share of requests that may fail for good; beyond it the stage stops. Shown on the card."""
     seed: Seed = 0
     """Random seed of the examples shown and of the sampling."""

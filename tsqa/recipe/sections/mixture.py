@@ -96,7 +96,7 @@ class MixtureSection(Section):
     """Name -> where its documents come from."""
     phases: list[PhaseSection] = Field(min_length=1)
     """Stretches of the stream in order, each at fixed ratios."""
-    max_repetition: float = Field(4.0, gt=0)
+    max_repetition: float = Field(4.0, gt=0, json_schema_extra=RUNTIME)
     """Refuse to train for more epochs than this over a source."""
     decontaminate: bool = True
     """Leave out documents that contain one of `eval.tasks`, in every source."""

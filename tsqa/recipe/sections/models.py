@@ -56,7 +56,8 @@ class ModelSection(Section):
     def _one_origin(self) -> Self:
         given = [k for k in ("path", "recipe", "config") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of path, recipe, config; found {given or 'none'}")
+            found = f"{' and '.join(given)}: set all but one to null" if given else "none"
+            raise ValueError(f"give exactly one of path, recipe, config; found {found}")
         if self.config is not None and "model_type" not in self.config:
             raise ValueError("config needs `model_type`, such as nemotron_h")
         return self
@@ -142,7 +143,7 @@ class TeacherSection(Section):
     """vllm: number format of the weights; auto: as the model was saved."""
     max_model_len: int = Field(4096, ge=32)
     """Tokens of a prompt with its reply; longer prompts are rejected. Raise it for long texts."""
-    max_num_seqs: int = Field(256, ge=1)
+    max_num_seqs: int = Field(256, ge=1, json_schema_extra=RUNTIME)
     """Requests served at once, per replica or endpoint; lower it if memory is short."""
     replicas: int = Field(1, ge=1, json_schema_extra=RUNTIME)
     """vllm: copies of the model, each on separate GPUs."""

@@ -63,7 +63,7 @@ class TrainSection(Section):
     """Tokens per row."""
     global_batch_tokens: Tokens
     """Tokens per optimizer step over all processes; a multiple of `sequence_length`."""
-    micro_batch_size: int = Field(1, ge=1)
+    micro_batch_size: int = Field(1, ge=1, json_schema_extra=RUNTIME)
     """Rows per process and forward pass; raise it while memory allows, for speed."""
     lr: float = Field(gt=0)
     """Peak learning rate of AdamW."""
@@ -81,10 +81,10 @@ class TrainSection(Section):
     """Epsilon of AdamW."""
     clip: float = Field(1.0, gt=0)
     """Largest global norm of the gradient."""
-    zero_stage: Literal[0, 1, 2, 3] = 1
+    zero_stage: Literal[0, 1, 2, 3] = Field(1, json_schema_extra=RUNTIME)
     """What ZeRO shards over processes: 1 optimizer states, 2 also gradients, 3 also parameters.
     Raise it if the model does not fit."""
-    offload: Literal["none", "optimizer", "parameters"] = "none"
+    offload: Literal["none", "optimizer", "parameters"] = Field("none", json_schema_extra=RUNTIME)
     """What ZeRO keeps in CPU memory: optimizer needs zero_stage 1 or more, parameters (which
     includes the optimizer) needs 3."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -94,7 +94,7 @@ class TrainSection(Section):
     transformers."""
     fp32_parameters: list[str] = []
     """Endings of parameter names that a bf16 run computes in fp32, such as A_log, D, dt_bias."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(False, json_schema_extra=RUNTIME)
     """Recompute activations in the backward pass: less memory, more time."""
     loss_chunk: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     """Compute the logits for this many tokens at a time, such as 2048 if memory is short; null:

@@ -1,0 +1,401 @@
+"""What a change costs: for every key of the recipe, the stages that may run again.
+
+A key that the table lacks fails, so that none is added without a decision.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import tsqa.filters.definition
+import tsqa.generate.definition
+from tests.faults.recipes import full_recipe
+from tests.support.paths import REPOSITORY
+from tsqa.pipeline.graph import build_graph
+from tsqa.prompts import load_prompts
+from tsqa.recipe import load_recipe
+from tsqa.recipe.reference import all_keys
+
+TRAINED = str(REPOSITORY / "recipes" / "smoke" / "base.yaml")
+COMPARE = {"compare"}
+EVALUATE = {"evaluate", *COMPARE}
+TRAIN = {"train", *EVALUATE}
+TOKENIZE = {"tokenize", *TRAIN}
+FILTER = {"filter", *TOKENIZE}
+GENERATE = {"generate", *FILTER}
+SEEDS = {"seeds", *GENERATE}
+BENCHMARKS = {"benchmarks", *SEEDS}
+DATA = {"data", *BENCHMARKS}
+TEACHERS = {
+    "generate.teacher": GENERATE,
+    "generate.cascade.teacher": GENERATE,
+    "filter.triviality.teacher": FILTER,
+    "filter.judge.teacher": FILTER,
+}
+TEACHER: dict[str, Any] = {
+    "engine": {"engine": "vllm", "urls": []},
+    "model.path": "another",
+    "model.recipe": {"engine": "vllm", "urls": [], "model": {"recipe": TRAINED}},
+    "model.trust_remote_code": True,
+    "form": "chat",
+    "structured": True,
+    "dtype": "float16",
+    "max_model_len": 128,
+    "request.token_limit": "max_completion_tokens",
+    "request.omit": ["seed"],
+    "request.system": "merge",
+    "request.chat_template_kwargs": {"enable_thinking": False},
+    "request.extra_body": {"reasoning_effort": "low"},
+}
+"""Key of a teacher -> its new value, or several keys that change together."""
+NO_VALUE = {f"{teacher}.model.config" for teacher in TEACHERS}
+"""Always refused."""
+
+
+class Together(dict[str, Any]):
+    """Several keys that only change together."""
+
+
+KEYS: list[tuple[set[str], dict[str, Any]]] = [
+    (
+        DATA,
+        {
+            "data.builder": None,  # has one value so far
+            "data.seed": 1,
+            "data.train_per_family": 5,
+            "data.test_per_family": 5,
+            "data.teacher_documents": 5,
+        },
+    ),
+    # The guard against leaks is part of the stage seeds, which hence reads the evaluated tasks.
+    (BENCHMARKS, {"eval.tasks": ["own_task", "other"], "eval.include": "{folder}/more"}),
+    (
+        SEEDS,
+        {
+            "seeds.tasks": ["other"],
+            "seeds.include": "{folder}/more",
+            "seeds.datasets.<n>.name": "other",
+            "seeds.datasets.<n>.path": "{folder}/web.jsonl",
+            "seeds.datasets.<n>.subset": "main",
+            "seeds.datasets.<n>.split": "validation",
+            "seeds.datasets.<n>.revision": "f00",
+            "seeds.datasets.<n>.columns.question": "c",
+            "seeds.datasets.<n>.columns.answer": "c",
+            "seeds.datasets.<n>.columns.choices": "c",
+            "seeds.datasets.<n>.columns.context": "c",
+            "seeds.datasets.<n>.columns.explanation": "c",
+            "seeds.datasets.<n>.columns.subject": "c",
+            "seeds.datasets.<n>.columns.tests": "c",
+            "seeds.datasets.<n>.columns.id": "c",
+            "seeds.datasets.<n>.answer": "letter",
+            "seeds.datasets.<n>.kind": "number",
+            "seeds.datasets.<n>.capability": "math",
+            "seeds.datasets.<n>.language": "de",
+            "seeds.datasets.<n>.licence": "mit",
+            "seeds.taxonomy": None,
+            "seeds.max_per_task": 5,
+            "seeds.budget.total": 5,
+            "seeds.budget.temperature": 2.0,
+            "seeds.budget.capabilities": {"math": 0.25},
+            "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
+            "seeds.seed": 1,
+        },
+    ),
+    (
+        GENERATE,
+        {
+            "generate.cascade.agreement": 0.5,
+            "generate.per_seed": 2,
+            "generate.shots": 1,
+            "generate.votes": 3,
+            "generate.enrichment": [],
+            "generate.question.temperature": 0.5,
+            "generate.question.top_p": 0.5,
+            "generate.question.max_tokens": 5,
+            "generate.answer.temperature": 0.5,
+            "generate.answer.top_p": 0.5,
+            "generate.answer.max_tokens": 5,
+            "generate.prompts.question": "plain",
+            "generate.prompts.answer": "plain",
+            "generate.seed": 1,
+        },
+    ),
+    (
+        FILTER,
+        {
+            "filter.min_words": 2,
+            "filter.max_words": 50,
+            "filter.languages": ["en"],
+            "filter.agreement": 0.5,
+            "filter.copy_similarity": 0.5,
+            "filter.triviality.tries": 2,
+            "filter.judge.prompt": "{folder}/judge.jinja",
+            "filter.judge.min_score": 2,
+            "filter.reward.model": "org/another",
+            "filter.reward.min_score": 0.25,
+            "filter.code.seconds": 1.0,
+            "filter.code.memory_mib": 64,
+            "filter.renderings": ["lesson"],
+            "filter.dedup.method": "exact",
+            "filter.dedup.threshold": 0.5,
+            "filter.dedup.semantic.model": "org/another",
+            "filter.dedup.semantic.threshold": 0.5,
+            "filter.decontaminate.ngram": 5,
+            "filter.decontaminate.similarity": 0.5,
+        },
+    ),
+    (
+        TOKENIZE,
+        {
+            "model.recipe": Together({"model": {"recipe": TRAINED}, "tokenizer": None}),
+            "model.path": Together({"model": {"path": "{folder}/tasks"}, "tokenizer": None}),
+            "tokenizer.path": Together({"tokenizer": {"path": "{folder}/tasks"}}),
+            "tokenizer.train_on": ["{folder}/own.jsonl"],
+            "tokenizer.vocab_size": 300,
+            "mixture.sources.<name>.path": "{folder}/own.jsonl",
+            "mixture.sources.<name>.from": Together(
+                {"mixture.sources.synthetic": {"path": "{folder}/own.jsonl"}}
+            ),
+            "mixture.sources.<name>.subset": "main",
+            "mixture.sources.<name>.split": "validation",
+            "mixture.sources.<name>.revision": "f00",
+            "mixture.sources.<name>.text_field": "content",
+            "mixture.sources.<name>.on_bad": "skip",
+            "mixture.sources.<name>.packing": "whole",
+            "mixture.sources.<name>.permute": Together(
+                {"mixture.sources.synthetic.permute": "answers"}
+            ),
+            "mixture.sources.<name>.answer_marker": "Answer:",
+            "mixture.decontaminate": False,
+            "train.sequence_length": 16,
+            "ablation.controls": ["format_matched"],
+        },
+    ),
+    (
+        TRAIN,
+        {
+            "seed": 1,
+            "model.config": {"model_type": "nemotron_h"},
+            "model.trust_remote_code": True,
+            "mixture.sources.<name>.subset_of": Together(
+                {"mixture.sources.part": {"subset_of": "web", "size_of": "synthetic"}}
+            ),
+            "mixture.sources.<name>.size_of": Together(
+                {"mixture.sources.part": {"subset_of": "web", "size_of": "web"}}
+            ),
+            "mixture.phases.<n>.tokens": 500_000,
+            "mixture.phases.<n>.ratios": {"web": 0.25, "books": 0.25, "synthetic": 0.5},
+            "train.global_batch_tokens": 128,
+            "train.lr": 1e-4,
+            "train.schedule.kind": "cosine",
+            "train.schedule.warmup": 0.25,
+            "train.schedule.start_lr_ratio": 0.25,
+            "train.schedule.decay": 0.25,
+            "train.schedule.min_lr_ratio": 0.25,
+            "train.batch_ramp.<n>.until": 0.25,
+            "train.batch_ramp.<n>.global_batch_tokens": 16,
+            "train.weight_decay": 0.2,
+            "train.decay_embeddings": False,
+            "train.betas": [0.5, 0.5],
+            "train.eps": 1e-7,
+            "train.clip": 2.0,
+            "train.precision": "fp32",
+            "train.fp32_parameters": ["A_log"],
+            "train.z_loss": 0.1,
+            "train.router.bias_rate": 0.1,
+            "train.router.loss": 0.1,
+            "train.heldout_rows": 1,
+            "eval.every_tokens": 100_000,  # a run exports the models that it is asked for
+            "ablation.axes": {"mixture.synthetic": [0, 0.25]},
+            "ablation.arms": [{"train.lr": 1e-4}],
+            "ablation.seeds": [7],
+        },
+    ),
+    (
+        EVALUATE,
+        {
+            "eval.num_fewshot": 1,
+            "eval.limit": 1,
+            "eval.seed": 1,
+            "eval.chat_template": True,
+            "eval.system_instruction": Together(
+                {"eval.chat_template": True, "eval.system_instruction": "Be brief."}
+            ),
+            "eval.backend": "vllm",
+            "eval.max_length": 64,
+        },
+    ),
+    (
+        COMPARE,
+        {
+            "eval.macros": {"mean": ["own_task"]},
+            "eval.bootstrap": 500,
+            "eval.confidence": 0.9,
+            "ablation.control": {"mixture.synthetic": 0.5},
+        },
+    ),
+    (
+        set(),
+        {
+            "name": "another",
+            "tracking.project": "another",
+            "tracking.entity": "another",
+            "tracking.mode": "offline",
+            "eval.suite": None,  # reruns what the keys in it rerun
+        },
+    ),
+]
+RUNTIME: dict[str, Any] = {
+    "runs": "{folder}/other",
+    "generate.allow_failed": 0.5,
+    "filter.triviality.allow_failed": 0.5,
+    "filter.judge.allow_failed": 0.5,
+    "filter.reward.batch_size": 2,
+    "filter.code.unguarded": True,
+    "mixture.sources.<name>.max_repetition": 2.0,
+    "mixture.max_repetition": 2.0,
+    "mixture.tokenize_processes": 2,
+    "train.micro_batch_size": 2,
+    "train.zero_stage": 2,
+    "train.offload": "optimizer",
+    "train.attention": "sdpa",
+    "train.gradient_checkpointing": True,
+    "train.loss_chunk": 2,
+    "train.processes": 2,
+    "train.checkpoint_every": 2,
+    "train.checkpoint_minutes": 2,
+    "train.keep_checkpoints": 3,
+    "train.keep_every": 2,
+    "train.older_checkpoint": True,
+    "train.max_loss_spike": 2,
+    "train.heldout_every": 2,
+    "train.peak_tflops": 2,
+    "train.log_every": 2,
+    "eval.allow_code": True,
+    "eval.unguarded_code": True,
+    "eval.batch_size": 2,
+    "eval.processes": 2,
+    "eval.tensor_parallel": 2,
+    "eval.kv_cache_gib": 3,
+}
+TEACHER_RUNTIME: dict[str, Any] = {
+    "max_num_seqs": 2,
+    "replicas": 2,
+    "tensor_parallel": 2,
+    "kv_cache_gib": 3,
+    "urls": ["http://127.0.0.1:8/v1"],
+    "api_key_env": "ANOTHER",
+    "requests_per_minute": 2,
+    "timeout_seconds": 2,
+    "retries": 2,
+    "outage_minutes": 2,
+    "dollars_per_hour": 2,
+    "dollars_per_million_prompt_tokens": 2,
+    "dollars_per_million_output_tokens": 2,
+}
+
+
+def _concrete(key: str) -> str:
+    return key.replace("<name>", "web").replace("<n>", "0")
+
+
+def decided() -> dict[str, tuple[set[str], dict[str, Any]]]:
+    """Key of the schema -> the stages that may run again, and what to set to change it."""
+    found = {}
+    for stages, keys in KEYS:
+        for key, value in keys.items():
+            found[key] = (stages, value if isinstance(value, Together) else {_concrete(key): value})
+    for teacher, stages in TEACHERS.items():
+        for key, value in TEACHER.items():
+            together = isinstance(value, dict) and not key.startswith("request.")
+            values = value if together else {key: value}
+            found[f"{teacher}.{key}"] = (stages, {f"{teacher}.{k}": v for k, v in values.items()})
+    return found
+
+
+def runtime() -> dict[str, Any]:
+    teachers = {f"{t}.{key}": value for t in TEACHERS for key, value in TEACHER_RUNTIME.items()}
+    return RUNTIME | teachers
+
+
+def test_every_key_of_the_schema_is_decided() -> None:
+    keys = {key.path: key.is_runtime for key in all_keys() if key.section is None}
+    assert keys.keys() == {*decided(), *runtime(), *NO_VALUE}
+    marked = {path for path, is_runtime in keys.items() if is_runtime}
+    assert marked == {*runtime(), "eval.suite"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("reruns")
+    (made / "more").mkdir()
+    (made / "more" / "utils.py").write_text("")
+    shipped = next((REPOSITORY / "tsqa" / "prompts").rglob("judge*.jinja")).read_text()
+    (made / "judge.jinja").write_text(shipped.replace("\n---\n", "\n---\nPlease: ", 1))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (tsqa.generate.definition, tsqa.filters.definition):
+        monkeypatch.setattr(module, "load_prompts", _load_prompts)
+
+
+_load_prompts = cache(load_prompts)
+
+
+def fingerprints(folder: Path, changes: Mapping[str, Any]) -> dict[str, str]:
+    """Fingerprint -> stage, of the full recipe with some keys changed."""
+    tree = full_recipe(folder)
+    del tree["ablation"]["seeds"]
+    tree["mixture"]["sources"]["books"] = {"path": str(folder / "web.jsonl")}
+    tree["mixture"]["phases"][0]["ratios"] = {"web": 0.4, "books": 0.1, "synthetic": 0.5}
+    for key, value in changes.items():
+        _set(tree, key, _located(value, folder))
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    own = load_recipe(path)
+    return {n.fingerprint: n.stage for n in build_graph(own, path) if n.recipe.name == own.name}
+
+
+@pytest.fixture(scope="module")
+def before(folder: Path) -> dict[str, str]:
+    return fingerprints(folder, {})
+
+
+@pytest.mark.parametrize("key", decided())
+def test_a_changed_key_reruns_its_stages_and_no_other(
+    key: str, folder: Path, before: dict[str, str]
+) -> None:
+    stages, changes = decided()[key]
+    if key in ("data.builder", "eval.suite"):
+        pytest.skip("no other value")
+    after = fingerprints(folder, changes)
+    assert {after[new] for new in after.keys() - before.keys()} == stages
+
+
+def test_keys_of_the_runtime_rerun_nothing(folder: Path, before: dict[str, str]) -> None:
+    changes = {_concrete(key): value for key, value in runtime().items()}
+    assert fingerprints(folder, changes) == before
+
+
+def _located(value: Any, folder: Path) -> Any:
+    if isinstance(value, str):
+        return value.replace("{folder}", str(folder))
+    if isinstance(value, dict):
+        return {name: _located(inner, folder) for name, inner in value.items()}
+    return [_located(inner, folder) for inner in value] if isinstance(value, list) else value
+
+
+def _set(tree: Any, key: str, value: Any) -> None:
+    *parts, last = key.split(".")
+    for part in parts:
+        tree = tree[int(part)] if isinstance(tree, list) else tree.setdefault(part, {})
+    tree[last] = copy.deepcopy(value)
