@@ -96,7 +96,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.datasets.<n>.columns.id": "c",
             "seeds.datasets.<n>.answer": "letter",
             "seeds.datasets.<n>.kind": "number",
-            "seeds.datasets.<n>.capability": "math",
+            "seeds.datasets.<n>.capability": "reading comprehension",
             "seeds.datasets.<n>.language": "de",
             "seeds.datasets.<n>.licence": "mit",
             "seeds.taxonomy": None,
