@@ -19,10 +19,13 @@ TOP = sorted(set(Recipe.model_fields) - {"name", "runs", "seed"})
 BELOW = ["budget", "cascade", "dedup", "judge", "reward", "schedule", "teacher", "triviality"]
 """Sections below the top: their keys must be given in full."""
 KEY = re.compile(rf"(?<![\w./*{{}}>-])({'|'.join(TOP + BELOW)})((?:\.[a-z_]+(?![\w(]))+)")
-FILE = re.compile(r".*\.(jsonl?|html|yaml|tmp|parquet)")
+FILE = re.compile(r".*\.(jsonl?|html|yaml|tmp|parquet|safetensors)")
 COMMAND = re.compile(r"(?:`|Example: )tsqa ([a-z][a-z-]*)")
 RECIPE = re.compile(r"\brecipes/[\w/]+\.yaml")
-PROSE = ("README.md", "recipes/README.md", "tests/README.md")
+PROSE = (
+    *("README.md", "recipes/README.md", "tests/README.md", "tsqa/README.md", "train/README.md"),
+    *("eval/README.md", "launch/README.md", "tsqa/filters/README.md"),
+)
 
 
 def texts() -> Iterator[tuple[str, str]]:
