@@ -6,7 +6,7 @@ VENV := .venv/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-setup: ## install everything into .venv (3 minutes, once; 3.1 GB)
+setup: ## install everything into .venv (3 minutes, once; 3.5 GB)
 	@launch/setup.sh
 
 quickstart: setup ## the whole method in miniature on this machine, ending in the delta table
