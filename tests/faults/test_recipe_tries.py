@@ -10,7 +10,7 @@ from tests.faults.recipes import tries
 from tests.faults.table import Try, check, params
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("attempt", params(tries()))
 def test_recipe(attempt: Try, tmp_path: Path) -> None:
     check(attempt, tmp_path)
