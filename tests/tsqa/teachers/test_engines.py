@@ -119,7 +119,7 @@ def test_a_request_gives_the_same_text_whatever_runs_beside_it(
     ("limit", "cause"),
     [
         ("-n 20", r"Too many open files(.|\n)*fix: raise the limit of open files: ulimit -n"),
-        ("-v 3000000", r"Cannot allocate memory(.|\n)*fix: lower .*kv_cache_gib.* ulimit -v"),
+        ("-v 3000000", r"Cannot allocate memory(.|\n)*fix: lower .*kv_cache_gib.*ulimit -v"),
     ],
 )
 def test_a_worker_short_of_files_or_memory_names_the_cause(
