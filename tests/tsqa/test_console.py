@@ -46,4 +46,4 @@ def test_no_console_reads_markup() -> None:
     made = [
         file for file in files if re.search(r"(?<!class )\b\w*Console\(", file.read_text("utf-8"))
     ]
-    assert [file.name for file in made] == ["progress.py"]
+    assert [file.name for file in made] == ["console.py"]
