@@ -204,7 +204,9 @@ _SHORT_QUESTION_CHARS = 60
 def _seed(
     reading: RawDocument, origin: Origin, identifier: str, number: int, kind: AnswerKind
 ) -> Seed:
-    key = [*map(question_key, (reading.context, reading.question)), answer_key(reading.answer)]
+    # Plain tuples: the name of a class must not decide a hash that is kept.
+    asked = [tuple(question_key(text)) for text in (reading.context, reading.question)]
+    key = [*asked, answer_key(reading.answer)]
     digest = hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16]
     return Seed(
         id=identifier,
