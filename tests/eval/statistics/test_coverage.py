@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from eval.compare import comparison
 from eval.compare.scores import Evaluated
+from eval.deltas import DeltaTable
+from eval.results import TaskResult
 from eval.statistics import crossed, stats
 from eval.statistics.paired import Scored
 from tests.benchmarks.coverage import Design, one_seed_coverage, simulate
@@ -20,7 +22,7 @@ def bound(rate: float, rounds: int) -> float:
     return 3 * math.sqrt(rate * (1 - rate) / rounds)
 
 
-def scored(values: Any, group_size: int) -> Scored:
+def scored(values: NDArray[np.float64], group_size: int) -> Scored:
     rows = [
         ((i, ""), float(v), f"g{i // group_size:04d}" if group_size > 1 else None)
         for i, v in enumerate(values)
@@ -28,16 +30,27 @@ def scored(values: Any, group_size: int) -> Scored:
     return Scored.of(rows, "t")
 
 
-def table(design: Design, rng: np.random.Generator) -> dict[str, Any]:
+def table(design: Design, rng: np.random.Generator) -> DeltaTable:
     """One comparison of simulated arms; arm 0 is the control."""
     by_task = [simulate(design, rng) for _ in range(design.tasks)]
-    facts = {"metric": "acc", "version": 1, "num_fewshot": 0, "kind": "k", "n": design.documents}
     models = []
     for arm in range(design.arms):
         for seed in range(design.seeds):
             scores = {f"t{k}": values[arm, seed] for k, values in enumerate(by_task)}
-            tasks = {name: {**facts, "score": float(v.mean())} for name, v in scores.items()}
-            macro = float(np.mean([task["score"] for task in tasks.values()]))
+            tasks = {
+                name: TaskResult(
+                    metric="acc",
+                    n=design.documents,
+                    score=float(v.mean()),
+                    stderr=0.0,
+                    version=1,
+                    num_fewshot=0,
+                    kind="k",
+                    backend="hf",
+                )
+                for name, v in scores.items()
+            }
+            macro = float(np.mean([task.score for task in tasks.values()]))
             lined = {name: scored(v, design.group_size) for name, v in scores.items()}
             name = f"arm{arm}"
             models.append(Evaluated(f"{name},{seed}", name, seed, tasks, macro, lined))
@@ -73,7 +86,7 @@ def test_without_an_effect_at_most_five_percent_of_tables_hold_a_false_finding(
     rng = np.random.default_rng(1)
     rounds = 200 if design.seeds > 1 else 80
     false = sum(
-        any(row.verdict != stats.UNCHANGED for row in table(design, rng)["rows"])
+        any(row.verdict != stats.UNCHANGED for row in table(design, rng).rows)
         for _ in range(rounds)
     )
     assert false / rounds <= 0.05 + bound(0.05, rounds)
@@ -90,14 +103,14 @@ def test_the_interval_of_one_seed_covers_a_true_effect(
     assert found["ours"] >= 0.95 - bound(0.95, rounds)
 
 
-def estimates(differences: np.ndarray[Any, Any]) -> list[crossed.Estimate]:
+def estimates(differences: NDArray[np.float64]) -> list[crossed.Estimate]:
     """Of each simulated comparison: rounds x seeds x documents."""
     return [crossed.estimate(d.mean(axis=1), [crossed.of_documents(d)]) for d in differences]
 
 
 def gaussian(
     rng: np.random.Generator, rounds: int, shape: tuple[int, int], parts: tuple[float, float, float]
-) -> np.ndarray[Any, Any]:
+) -> NDArray[np.float64]:
     """Differences with given standard deviations of seeds, documents and residuals."""
     (seeds, n), (by_seed, by_document, residual) = shape, parts
     return (
