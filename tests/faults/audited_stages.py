@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +65,14 @@ def run_generate(inside: Path) -> None:
 
 def run_filter(inside: Path) -> None:
     from tests.support.filter_records import record
-    from tests.support.generation import artifact, data_section, make_context, seeds_section
+    from tests.support.generation import (
+        artifact,
+        data_section,
+        eval_section,
+        make_context,
+        seeds_section,
+        with_benchmarks,
+    )
     from tests.tsqa.filters.test_stage import filter_candidates
     from tsqa.store.jsonl import write_jsonl
     from tsqa.tasks import toy
@@ -75,12 +81,14 @@ def run_filter(inside: Path) -> None:
     toy.run(make_context(inside / "data.partial", {}, data=data_section()))
     (inside / "data.partial").rename(data)
     seeds = make_context(inside / "seeds", {"data": artifact(data)}, seeds=seeds_section())
-    write_jsonl(seeds.out / "seeds.jsonl", [])
+    for name in ("seeds.jsonl", "training_keys.jsonl"):
+        write_jsonl(seeds.out / name, [])
     lines = [
         record(f"../{name}", f"Which thing is number {number}?", ["it"] * 3) | {"task": name}
         for number, name in enumerate([*TASKS, "/", "../../../victim"])
     ]
     inputs = {"data": artifact(data), "seeds": artifact(inside / "seeds")}
+    inputs = with_benchmarks(inside / "benchmarks", inputs, eval_section())
     assert filter_candidates(inside, inputs, lines)["candidates"] == 5
 
 
@@ -97,6 +105,7 @@ def run_tokenize(inside: Path) -> None:
 def run_train(inside: Path) -> None:
     """`python -m train`, in this process."""
     from tests.support.train_runs import HYBRID, write_recipe
+    from train import __main__ as train_process
     from tsqa.pipeline.run import Pipeline
     from tsqa.recipe import load_recipe
 
@@ -109,14 +118,14 @@ def run_train(inside: Path) -> None:
     path.write_text(yaml.safe_dump(recipe))
     Pipeline(load_recipe(path), path, []).run(until="tokenize")
     sys.argv = ["train", str(path)]
-    with contextlib.suppress(SystemExit):
-        runpy.run_module("train", run_name="__main__")
+    assert train_process.main() == 0
     assert list(inside.glob("runs/artifacts/train/*/manifest.json"))
 
 
 def run_evaluate(inside: Path) -> None:
     from eval.harness import backend
     from eval.harness import stage as harness
+    from eval.results import Part, TaskResult
     from tsqa.recipe import Recipe
     from tsqa.store.stage import StageContext
     from tsqa.store.tracking import Tracker
@@ -127,10 +136,20 @@ def run_evaluate(inside: Path) -> None:
         "evaluate_task": lambda model, task, include, section: task,
     }
     vars(backend).update(replaced)
-    result = {"result": {"score": 1.0, "n": 0, "metric": "acc"}, "documents": []}
+    score = TaskResult(
+        metric="acc",
+        n=0,
+        score=1.0,
+        stderr=0.0,
+        version=1,
+        num_fewshot=0,
+        kind="multiple_choice",
+        backend="hf",
+    )
     model = inside / "model"
     vars(harness).update(
-        read_result=lambda name, raw: result, find_checkpoint=lambda context: str(model)
+        read_result=lambda name, raw, backend: Part(score, []),
+        find_checkpoint=lambda context: str(model),
     )
     model.mkdir()
     (model / "config.json").write_text("{}")
@@ -147,11 +166,12 @@ def run_compare(inside: Path) -> None:
     from tests.eval.compare.test_stage import save
     from tests.support.invented_arms import evaluated
     from tsqa.recipe import Recipe
+    from tsqa.store.roles import BASE, ArmRole
     from tsqa.store.stage import StageContext
     from tsqa.store.tracking import Tracker
 
     scores = dict.fromkeys(TASKS, 0.2)
-    names = {"base": "base", "arm:x/shards=0.0": "c", "arm:x/shards=0.5": "x"}
+    names = {BASE: "base", ArmRole("x/shards=0.0"): "c", ArmRole("x/shards=0.5"): "x"}
     inputs = {role: save(evaluated(name, scores), inside / name) for role, name in names.items()}
     axes = {"mixture.x/shards": [0.0, 0.5]}
     recipe = Recipe.model_validate(
