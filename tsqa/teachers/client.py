@@ -26,17 +26,11 @@ from tsqa.records.summaries import LedgerRow
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
+from tsqa.teachers.config import TEACHER_KEYS
 from tsqa.teachers.failures import Unanswered, one_line
 from tsqa.teachers.scheduler import Job, Window
 
 T = TypeVar("T")
-_KEYS = {
-    "teacher": "generate.teacher",
-    "cascade": "generate.cascade.teacher",
-    "judge": "filter.judge.teacher",
-    "weak": "filter.triviality.teacher",
-}
-"""Role -> where the recipe names the model."""
 
 
 @dataclass
@@ -60,7 +54,7 @@ class Asker:
     @property
     def key(self) -> str:
         """Where the recipe names the model."""
-        return _KEYS[self.role]
+        return TEACHER_KEYS[self.role]
 
     @property
     def _name(self) -> str:
@@ -156,7 +150,7 @@ def open_asker(
     `allowed_key` is the key of the recipe that gives it.
     """
     model, fingerprint = locate(context, section, role)
-    form = resolve_form(section, model, _KEYS[role])
+    form = resolve_form(section, model, TEACHER_KEYS[role])
     return Asker(
         role=role,
         section=section,
