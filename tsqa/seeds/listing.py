@@ -1,7 +1,8 @@
 """`tsqa seeds list`: which tasks can give seeds, by their configurations alone.
 
 Guarantees: every task with a training split and every Python-class task is listed once, usable or
-with the reason why not; no data set is downloaded: sizes are those of local files, else unknown.
+with the reason why not; no data set is downloaded: sizes are those of local files, those
+recorded in tasks/sizes.yaml, else unknown.
 The rows of lm-eval's own tasks are kept for this user until its tasks or this code change.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 import tsqa
 from tsqa.errors import DataError
 from tsqa.tasks.index import state_of_own_tasks
+from tsqa.tasks.sizes import recorded_sizes
 from tsqa.user_cache import keep, recall, state_of_files
 
 if TYPE_CHECKING:
@@ -100,6 +102,8 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     if not console.is_terminal:
         console.width = 160
     console.print(table)
+    recorded = recorded_sizes().recorded
+    console.print(f"sizes: of local files, or of the dataset as recorded on {recorded}; ? unknown")
     usable = Counter(row.capability for row in rows if not row.excluded)
     console.print(
         f"{len(rows):,} tasks, {sum(usable.values()):,} usable: "
@@ -137,7 +141,8 @@ def _is_candidate(config: Mapping[str, object]) -> bool:
 
 def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | None) -> TaskRow:
     from tsqa.seeds.leaks import evaluated_identities, find_leak, find_obstacle
-    from tsqa.tasks.identity import count_documents, evaluated_split
+    from tsqa.tasks.identity import evaluated_split
+    from tsqa.tasks.sizes import known_documents
 
     config = library.config(name)
     family, tags = library.family(name), library.tags(name)
@@ -154,9 +159,9 @@ def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | No
         language=taxonomy.language(name, tags, family),
         kind=_kind(config),
         training_split=str(training or ""),
-        training_documents=count_documents(config, training),
+        training_documents=known_documents(config, training),
         evaluated_split=evaluated or "",
-        evaluated_documents=count_documents(config, evaluated),
+        evaluated_documents=known_documents(config, evaluated),
         excluded=excluded or "",
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import huggingface_hub.constants
@@ -176,11 +175,11 @@ def test_lm_evals_own_tasks_are_looked_up_once(
     own = TaskLibrary(world.tasks)
     monkeypatch.setattr("tsqa.tasks.library.task_library", lambda include: own)
     assert pinned_datasets(None, ("plain",)) == {"hub": {"org/plain": OLD}}
-    monkeypatch.setattr(own, "manager", None)
+    monkeypatch.setattr(own, "index", None)
     forget_tasks()
     assert pinned_datasets(None, ("plain",)) == {"hub": {"org/plain": OLD}}
     write_json(world.folder / "runs" / OWN_DATASETS, {"tasks": "another version", "datasets": {}})
-    monkeypatch.setattr(own, "manager", SimpleNamespace(task_index={}))
+    monkeypatch.setattr(own, "index", {})
     forget_tasks()
     assert pinned_datasets(None, ("plain",)) == {}
 
