@@ -68,6 +68,18 @@ class TaskLibrary:
                 found[leaf] = None
         return list(found)
 
+    def unknown(self, name: str, key: str = "") -> DataError:
+        """The error for a name that is no task, group or tag, which names the nearest.
+
+        `key` of the recipe holds it.
+        """
+        near = difflib.get_close_matches(name, self.index, n=5, cutoff=0.4)
+        return DataError(
+            f"{key}{': ' if key else ''}unknown task {name!r} in {self._origin}"
+            f"{self._folder.unread()}",
+            f"did you mean one of {', '.join(near or sorted(self.index)[:8])}?",
+        )
+
     def hub_datasets(self, name: str) -> list[str]:
         """The datasets of the hub (`id` or `id@revision`) behind a task, group or tag.
 
@@ -193,11 +205,7 @@ class TaskLibrary:
     def _leaves(self, name: str, within: tuple[str, ...] = ()) -> list[str]:
         entry = self.index.get(name)
         if entry is None:
-            near = difflib.get_close_matches(name, self.index, n=5, cutoff=0.4)
-            raise DataError(
-                f"unknown task {name!r} in {self._origin}{self._folder.unread()}",
-                f"did you mean one of {', '.join(near or sorted(self.index)[:8])}?",
-            )
+            raise self.unknown(name)
         if name in within:
             raise DataError(
                 f"{self._origin}: the groups {' > '.join((*within, name))} go in a circle",
