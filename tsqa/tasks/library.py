@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tsqa.errors import DataError, TsqaError
 from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks.identity import evaluated_split, split_files
-from tsqa.tasks.index import make_manager, read_index
-from tsqa.tasks.own_folder import OwnFolder
+from tsqa.tasks.index import OwnFolder, make_manager, read_index
 from tsqa.tasks.patches import import_tasks_afresh, pin_datasets, read_datasets_afresh
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class TaskLibrary:
 
         None for an unknown name. No data is read, and no code of a task runs.
         """
-        from tsqa.tasks.files import hub_datasets
+        from tsqa.tasks.hub_datasets import hub_datasets
 
         found: set[str] = set()
         todo, seen = [name], set()
