@@ -27,12 +27,12 @@ from tsqa.decontaminate.keys import (
     stripped_key,
 )
 from tsqa.decontaminate.similarity import Questions
+from tsqa.decontaminate.undress import join_hyphenated, undress
 from tsqa.records.seed import Seed
 from tsqa.text.hashing import Numbers, expand_ranges, hash_text
 from tsqa.text.normalise import normalise, words
 from tsqa.text.sameness import agree_in_case, case_of, is_stripped
 from tsqa.text.signs import Spoken, has_signs, read, tokens
-from tsqa.text.undress import join_hyphenated, undress
 
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PASSAGE = "\n"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsqa.text.undress import join_hyphenated, undress
+from tsqa.decontaminate.undress import join_hyphenated, undress
 
 PLAIN = {
     "caf\u00e9 cafe\u0301": "cafe cafe",
