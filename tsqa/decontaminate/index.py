@@ -20,8 +20,8 @@ are no leak. They count with the evaluated passage, or with most of its words: t
 of its runs of three words as `similarity` asks of a question. The passage, the options and the
 answer count by themselves.
 
-Texts are compared in plain letters (`tsqa.decontaminate.undress`): without HTML, invisible characters,
-accents, look-alikes of other scripts and hyphens at line breaks.
+Texts are compared in plain letters (`undress`): without HTML, invisible characters, accents,
+look-alikes of other scripts and hyphens at line breaks.
 
 Words are looked for without signs and case; the same words with other signs or in other case
 (`8 / 4`, `8 + 4`) are another question. A text without any punctuation has lost its signs.
