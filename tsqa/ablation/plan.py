@@ -10,9 +10,9 @@ from rich.table import Table
 
 from tsqa.console import console, make_console
 from tsqa.errors import RecipeError
-from tsqa.pipeline.dry_run import estimate_seconds
 from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
+from tsqa.preview.dry_run import estimate_seconds
 from tsqa.recipe import Arm, arms_of, control_of, needed
 from tsqa.store.roles import BASE
 

@@ -65,7 +65,7 @@ def run(recipe: RecipePath, overrides: Overrides = None, dry_run: DryRun = False
     """
     pipeline = open_pipeline(recipe, overrides)
     if dry_run:
-        from tsqa.pipeline.dry_run import print_plan
+        from tsqa.preview.dry_run import print_plan
 
         pipeline.check()
         print_plan(pipeline)
@@ -105,7 +105,7 @@ def ablate(
         typer.echo(f"{sweep}: now `wandb sweep {sweep}`", err=True)
         return
     if dry_run:
-        from tsqa.pipeline.dry_run import print_detectable, print_reasons
+        from tsqa.preview.dry_run import print_detectable, print_reasons
 
         pipeline.check()
         print_ablation(pipeline, parallel)

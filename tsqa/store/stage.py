@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tsqa.errors import DataError
 from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
+from tsqa.spending import Spending
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json, files_below
 from tsqa.store.roles import Role
-from tsqa.store.spending import Spending
 from tsqa.store.tracking import Tracker
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from rich.text import Text
 
@@ -23,7 +23,7 @@ from tsqa.prompts import Prompt
 from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.records.candidate_file import TeacherRef
 from tsqa.records.summaries import LedgerRow
-from tsqa.store.spending import Spending
+from tsqa.spending import Spending
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
@@ -39,6 +39,13 @@ _KEYS = {
     "weak": "filter.triviality.teacher",
 }
 """Role -> where the recipe names the model."""
+
+
+class Exchange(NamedTuple):
+    """A request and what came back."""
+
+    request: Request
+    completion: Completion
 
 
 @dataclass
@@ -61,7 +68,7 @@ class Asker:
     spending: Spending = field(default_factory=Spending)
     engines: Callable[[Asker], AbstractContextManager[Engine]] | None = None
     """Engines that outlive its jobs; None: one is started for them, and ended after them."""
-    heard: list[tuple[Request, Completion]] | None = None
+    heard: list[Exchange] | None = None
     """Where its requests and their completions are noted, for who wants to look at them."""
     dollars: float = 0.0
     """Of its jobs so far, all attempts."""
@@ -159,16 +166,16 @@ class Asker:
         return open_engine(self.section, self.model, log, self.seed, self.key)
 
     def _listen(self, job: Job[T]) -> Job[T]:
-        return job if self.heard is None else _note(job, self.heard)
+        return job if self.heard is None else listen(job, self.heard)
 
 
-def _note(job: Job[T], heard: list[tuple[Request, Completion]]) -> Job[T]:
+def listen(job: Job[T], heard: list[Exchange]) -> Job[T]:
     """A job, whose requests and completions are noted."""
     try:
         requests = next(job)
         while True:
             completions = yield requests
-            heard += zip(requests, completions, strict=True)
+            heard += map(Exchange, requests, completions)
             requests = job.send(completions)
     except StopIteration as end:
         result: T = end.value

@@ -28,7 +28,7 @@ from typing import Generic, NoReturn, Self, TypeVar
 
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.store.spending import Spending, SpentError
+from tsqa.spending import Spending, SpentError
 from tsqa.teachers import Completion, Engine, RefusedError, Request, failed
 from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.failures import IN_A_ROW, Unanswered

@@ -25,7 +25,7 @@ from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
 from tsqa.ablation.worker import ArmWorker, run_worker
 from tsqa.errors import EngineError, RecipeError, TsqaError
-from tsqa.pipeline.dry_run import estimate_seconds
+from tsqa.preview.dry_run import estimate_seconds
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
