@@ -210,12 +210,13 @@ class Preview:
         each = [[item] for item in items] if step.name in _ONE_BY_ONE else [list(items)]
         for group in each:
             heard: list[Exchange] = []
+            candidates = [item.candidate for item in group]
             if step.asker is None:
-                verdicts = list(step.decide(item.candidate for item in group))
+                verdicts = list(step.decide(candidates))
             else:
                 step.asker.heard = heard
                 with self._timed(step.asker):
-                    verdicts = list(step.decide(item.candidate for item in group))
+                    verdicts = list(step.decide(candidates))
                 self._asked[step.asker.role] += heard
             for item, (candidate, rejection) in zip(group, verdicts, strict=True):
                 known = item.candidate.scores

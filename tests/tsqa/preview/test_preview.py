@@ -1,0 +1,182 @@
+"""Promises of the preview: the run's own requests, no artifact, every decision shown as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.generation import FakeEngine, opened
+from tests.support.paths import REPOSITORY
+from tsqa.console import make_console
+from tsqa.errors import TsqaError
+from tsqa.pipeline.run import Pipeline
+from tsqa.preview import show, watch
+from tsqa.preview.measured import PreviewRecord, read_record, write_record
+from tsqa.preview.run import Preview, PreviewedItem
+from tsqa.recipe import load_recipe
+from tsqa.store.jsonl import read_jsonl
+
+TASKS = ["mini_day", "mini_opposite", "mini_unit"]
+
+
+def open_pipeline(folder: Path, *overrides: str) -> Pipeline:
+    """A recipe without training, whose teacher is an endpoint."""
+    teacher = {
+        "engine": "openai",
+        "model": {"path": "fake"},
+        "urls": ["http://127.0.0.1:9/v1"],
+        "form": "completion",
+    }
+    recipe = {
+        "name": "previewed",
+        "data": {
+            "builder": "miniature",
+            "train_per_family": 12,
+            "test_per_family": 6,
+            "teacher_documents": 20,
+        },
+        "seeds": {"tasks": TASKS, "include": "{data}/tasks"},
+        "generate": {
+            "teacher": teacher,
+            "per_seed": 1,
+            "votes": 3,
+            "prompts": {"question": "plain", "answer": "plain"},
+        },
+        "filter": {"agreement": 0.5},
+        "eval": {"tasks": TASKS, "include": "{data}/tasks"},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    given = [f"runs={folder / 'runs'}", "tracking.mode=disabled", *overrides]
+    return Pipeline(load_recipe(path, given), path, given)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose seeds and benchmarks are finished."""
+    folder = tmp_path_factory.mktemp("prepared")
+    open_pipeline(folder).run(until="seeds")
+    open_pipeline(folder).run(until="benchmarks")
+    return folder
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    engine = FakeEngine()
+    monkeypatch.setattr("tsqa.teachers.client.open_engine", lambda *_: opened(engine))
+    return engine
+
+
+def preview(pipeline: Pipeline, count: int = 6) -> tuple[list[PreviewedItem], PreviewRecord]:
+    with Preview(pipeline) as opened_preview:
+        items = opened_preview.run(opened_preview.seeds(count, None))
+        return items, opened_preview.record(items)
+
+
+def test_a_preview_makes_no_artifact_and_shows_every_step(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    items, _ = preview(open_pipeline(tmp_path))
+    assert not list(tmp_path.rglob("manifest.json"))
+    assert {item.seed.task for item in items} == set(TASKS)
+    console = make_console(width=80, record=True)
+    show.print_items(items, console)
+    printed = console.export_text()
+    for item in items:
+        assert len(item.exchanges) == 1 + len(item.record.votes)
+        assert item.record.id in printed
+        assert item.is_rejected != bool(item.document)
+        names = [decision.step for decision in item.decisions]
+        assert names[:2] == ["refusal", "format"][: len(names)]
+        assert item.is_rejected or names[-1] == "decontamination"
+    assert {item.is_rejected for item in items} == {True, False}
+
+
+def test_a_preview_asks_what_the_run_then_asks(tmp_path: Path, engine: FakeEngine) -> None:
+    items, _ = preview(open_pipeline(tmp_path))
+    asked = {each.request.id for item in items for each in item.exchanges}
+    pipeline = open_pipeline(tmp_path)
+    pipeline.run(until="filter")
+    log = pipeline.finished("generate").path / "teacher-completions.jsonl"
+    assert asked < {str(row["id"]) for row in read_jsonl(log)}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again, _ = preview(pipeline)
+    assert [item.record.id for item in again] == [item.record.id for item in items]
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_the_page_holds_texts_as_text(prepared: Path, engine: FakeEngine) -> None:
+    items, _ = preview(open_pipeline(prepared))
+    items[0].candidate.scores["<script>"] = 1
+    items[0].document = "<script>alert(1)</script>"
+    show.write_page(items, "a <b>", prepared / "page.html")
+    page = (prepared / "page.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert all(item.record.id in page for item in items)
+
+
+def test_a_task_without_seeds_is_refused_with_those_that_have(
+    prepared: Path, engine: FakeEngine
+) -> None:
+    with Preview(open_pipeline(prepared)) as opened_preview:
+        with pytest.raises(TsqaError, match="choose one of mini_day, mini_opposite"):
+            opened_preview.seeds(3, "gsm8k")
+        assert {seed.task for seed in opened_preview.seeds(3, "mini_unit")} == {"mini_unit"}
+
+
+def test_an_untrained_teacher_is_an_error_with_the_command(tmp_path: Path) -> None:
+    recipe = REPOSITORY / "recipes" / "smoke" / "recipe.yaml"
+    runs = f"runs={tmp_path / 'runs'}"
+    pipeline = Pipeline(load_recipe(recipe, [runs]), recipe, [runs])
+    with (
+        pytest.raises(TsqaError, match=r"not trained yet\n  fix: tsqa train .*teacher.yaml runs="),
+        Preview(pipeline) as opened_preview,
+    ):
+        opened_preview.seeds(1, None)
+
+
+def test_the_record_holds_the_lengths_of_every_request(prepared: Path, engine: FakeEngine) -> None:
+    pipeline = open_pipeline(prepared)
+    items, record = preview(pipeline)
+    assert len(record.uses["teacher"].output_tokens) == engine.asked
+    assert record.reached["refusal"] == len(items)
+    write_record(pipeline, record)
+    assert read_record(pipeline) == record
+
+
+def test_watching_redoes_a_seed_with_the_engine_up_when_a_prompt_changes(
+    prepared: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = prepared / "question.jinja"
+    source = "---\nid: mine\nversion: 1\nkind: any\nstop: ['\\n']\n---\nFIRST\nQuestion:"
+    prompt.write_text(source)
+    shown: list[str] = []
+    monkeypatch.setattr(
+        watch, "print_items", lambda items, _: shown.append(items[0].exchanges[0].request.prompt)
+    )
+    edits = iter(["FIRST", "SEC{{ OND", "SECOND"])
+
+    def sleep(_: float) -> None:
+        text = next(edits, None)
+        if text is None:
+            raise KeyboardInterrupt
+        prompt.write_text(source.replace("FIRST", text + " " * len(shown)))
+
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    pipeline = open_pipeline(prepared, f"generate.prompts.question={prompt}")
+    opened_before = []
+    monkeypatch.setattr(
+        "tsqa.teachers.client.open_engine",
+        lambda *_: opened_before.append(1) or opened(engine),
+    )
+    with Preview(pipeline) as opened_preview:
+        seeds = opened_preview.seeds(1, None)
+        opened_preview.run(seeds)
+        watch.watch_prompts(opened_preview, seeds[0], None)
+    assert any("SECOND" in text for text in shown) and len(opened_before) == 1
+    assert json.dumps(shown).count("SEC{{") == 0
