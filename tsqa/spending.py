@@ -7,8 +7,16 @@ the limit, and what was paid for is on disk when a stage stops, so that a rerun 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tsqa.errors import TsqaError
+
+_GPU = Path("/dev/nvidia0")
+
+
+def has_gpu() -> bool:
+    """Whether this machine has one, without the seconds that torch takes to say so."""
+    return _GPU.exists()
 
 
 class SpentError(TsqaError):

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tsqa.pipeline.run import Pipeline
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print stages, tokens, steps and time; do nothing.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."
+    ),
 ]
 Compared = Annotated[
     list[str],
@@ -58,8 +61,18 @@ def init(
     typer.echo(f"next: tsqa {command} {copy} --dry-run", err=True)
 
 
-def run(recipe: RecipePath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    max_dollars: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
+    ] = None,
+) -> None:
     """Run every stage that is not yet done, then report.
+
+    --max-dollars counts by the prices in the recipe (dollars_per_...).
 
     Example: tsqa run recipes/quickstart/recipe.yaml train.lr=1e-3 --dry-run
     """
@@ -70,6 +83,10 @@ def run(recipe: RecipePath, overrides: Overrides = None, dry_run: DryRun = False
         pipeline.check()
         print_plan(pipeline)
         return
+    if max_dollars is not None:
+        from tsqa.preview.estimate import limit_dollars
+
+        limit_dollars(pipeline, max_dollars)
     pipeline.run()
     _report(pipeline)
 

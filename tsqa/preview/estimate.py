@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.statistics.planned import document_counts
+from tsqa.errors import RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.asking import NOTHING, START, Estimate, ask, plus, times
@@ -18,6 +19,7 @@ from tsqa.preview.measured import Range
 from tsqa.preview.models import GIB, compute_seconds, size_of_model, training_gib
 from tsqa.recipe import curve_points, needed
 from tsqa.store.artifact import Artifact
+from tsqa.teachers.config import teachers_of
 
 _ASSUMED_SECONDS = {
     "data": Range(5, 120),
@@ -241,6 +243,35 @@ class Estimates:
             if model_of(made.manifest.config, made.manifest.inputs) == wanted
         ]
         return max(found, key=lambda made: made.manifest.created, default=None)
+
+
+def limit_dollars(pipeline: Pipeline, limit: float) -> None:
+    """Stop the pipeline before it has spent more; RecipeError where nothing has a price."""
+    estimates = Estimates(pipeline)
+    missing = [node for node in pipeline.nodes if pipeline.find(node) is None]
+    if missing and not any(_is_priced(node) for node in missing):
+        raise RecipeError(
+            f"{pipeline.origin}: --max-dollars, but nothing that would run has a price",
+            "set dollars_per_gpu_hour, or the dollars_per_... keys of generate.teacher",
+        )
+
+    def least(node: Node) -> float:
+        dollars = estimates.of(node).dollars if node.stage == "evaluate" else None
+        return dollars.low if dollars else 0.0
+
+    pipeline.spending.limit, pipeline.least_dollars = limit, least
+
+
+def _is_priced(node: Node) -> bool:
+    recipe = node.recipe
+    sections = [section for section in (recipe.generate, recipe.filter) if section]
+    teachers = [teacher for section in sections for teacher in teachers_of(section).values()]
+    return bool(recipe.dollars_per_gpu_hour) or any(
+        teacher.dollars_per_hour
+        or teacher.dollars_per_million_prompt_tokens
+        or teacher.dollars_per_million_output_tokens
+        for teacher in teachers
+    )
 
 
 def _data_size(config: object) -> int:

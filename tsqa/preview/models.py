@@ -13,6 +13,7 @@ from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.measured import Range
 from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.spending import has_gpu
 
 GIB = 2**30
 _TFLOPS = 989.0
@@ -21,7 +22,6 @@ _CORE_FLOPS = Range(5e9, 30e9)
 _ON_A_CPU = 2e8
 """Parameters up to which a machine without a GPU is taken for the one that runs it."""
 _IN_NAME = re.compile(r"(\d+(?:\.\d+)?)([BM])(?:-A(\d+(?:\.\d+)?)B)?(?![A-Za-z0-9])", re.IGNORECASE)
-_GPU = Path("/dev/nvidia0")
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def compute_seconds(
     `share`: of a GPU's peak that is reached.
     """
     if size is None:
-        return None, _GPU.exists(), "unknown: the size of the model is not known"
+        return None, has_gpu(), "unknown: the size of the model is not known"
     operations = Range(1, 1) * per_parameter * size.active
-    on_gpu = _GPU.exists() or size.total > _ON_A_CPU
+    on_gpu = has_gpu() or size.total > _ON_A_CPU
     if on_gpu:
         peak = tflops or _TFLOPS
         speed = share * (devices * peak * 1e12)

@@ -90,11 +90,15 @@ class Preview:
         self._reached: dict[str, int] = defaultdict(int)
 
     def __enter__(self) -> Self:
-        self._folder = Path(self._scope.enter_context(TemporaryDirectory(prefix="tsqa-preview-")))
-        self._scope.callback(self._engines.close)
-        self.pipeline.store = Overlay(self.pipeline.store.root, self._folder / "artifacts")
-        self._generate = _own(self.pipeline, "generate")
-        self._filter = _own(self.pipeline, "filter") if self.pipeline.recipe.filter else None
+        with ExitStack() as scope:
+            self._folder = Path(scope.enter_context(TemporaryDirectory(prefix="tsqa-preview-")))
+            scope.callback(self._engines.close)
+            self.pipeline.store = Overlay(self.pipeline.store.root, self._folder / "artifacts")
+            self._generate = _own(self.pipeline, "generate")
+            self._filter = _own(self.pipeline, "filter") if self.pipeline.recipe.filter else None
+            for node in filter(None, (self._generate, self._filter)):
+                self._refuse_untrained(node)
+            self._scope = scope.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -243,21 +247,24 @@ class Preview:
     def _inputs(self, node: Node) -> dict[Role, Artifact]:
         """The inputs of a node, made in the temporary folder where they are not finished."""
         wanted = {role: up for role, up in node.inputs.items() if up.stage != "generate"}
-        return {role: self._made(node, role, up) for role, up in wanted.items()}
+        return {role: self._made(upstream) for role, upstream in wanted.items()}
 
-    def _made(self, node: Node, role: Role, upstream: Node) -> Artifact:
+    def _made(self, upstream: Node) -> Artifact:
         found = self.pipeline.find(upstream)
         if found is not None:
             return found
-        if upstream.stage == "train":
-            raise TsqaError(
-                f"{self.pipeline.origin}: the {format_role(role)} of the stage {node.stage} is the "
-                f"model of {upstream.origin}, which is not trained yet",
-                f"tsqa train {upstream.origin} runs={self.pipeline.recipe.runs}",
-            )
-        for inner_role, inner in upstream.inputs.items():
-            self._made(upstream, inner_role, inner)
+        for inner in upstream.inputs.values():
+            self._made(inner)
         return self.pipeline.ensure(upstream)
+
+    def _refuse_untrained(self, node: Node) -> None:
+        for role, upstream in node.inputs.items():
+            if upstream.stage == "train" and self.pipeline.find(upstream) is None:
+                raise TsqaError(
+                    f"{self.pipeline.origin}: the {format_role(role)} of the stage {node.stage} is "
+                    f"the model of {upstream.origin}, which is not trained yet",
+                    f"tsqa train {upstream.origin} runs={self.pipeline.recipe.runs}",
+                )
 
 
 def pick_seeds(seeds: SeedFile, count: int, task: str | None) -> list[Seed]:

@@ -23,7 +23,7 @@ from tsqa.prompts import Prompt
 from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.records.candidate_file import TeacherRef
 from tsqa.records.summaries import LedgerRow
-from tsqa.spending import Spending
+from tsqa.spending import Spending, has_gpu
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
@@ -197,7 +197,7 @@ def open_asker(
     """
     model, fingerprint = locate(context, section, role)
     form = resolve_form(section, model, _KEYS[role])
-    priced = hourly(section, context.recipe.dollars_per_gpu_hour)
+    priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpu() else 0.0)
     return Asker(
         role=role,
         section=priced,
