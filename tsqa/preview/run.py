@@ -225,7 +225,7 @@ class Preview:
             for item, (candidate, rejection) in zip(group, verdicts, strict=True):
                 known = item.candidate.scores
                 scores = {k: v for k, v in candidate.scores.items() if k not in known}
-                if step.name == "agreement":
+                if step.name == "agreement" and rejection is None:
                     scores["agreement"] = round(candidate.agreement, 3)
                 decision = Decision(step.name, rejection is None, scores=scores)
                 if rejection is not None:

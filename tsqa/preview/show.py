@@ -34,6 +34,7 @@ def print_items(items: Sequence[PreviewedItem], console: Console) -> None:
     """Each item: what was sent, what came back, what was taken; votes; filters."""
     for number, item in enumerate(items, 1):
         console.print(Rule(Text(f"{number} of {len(items)}  {item.record.id}"), align="left"))
+        console.print(Text(f"seed of {item.seed.task}: {item.seed.question}", "dim"))
         question = item.exchanges[0]
         console.print(_side_by_side(question, taken_question(item)))
         votes = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=False)
@@ -113,7 +114,7 @@ def taken_vote(vote: Vote) -> str:
 
 def scores_of(decision: Decision) -> str:
     scores = json.dumps(decision.scores, ensure_ascii=False)[1:-1].replace('"', "")
-    score = "" if decision.score is None else f"{decision.score:g}"
+    score = "" if decision.score is None else f"{decision.score:.3g}"
     return ", ".join(part for part in (score, scores) if part)
 
 
