@@ -18,7 +18,7 @@ from tsqa.teachers.config import hourly
 NOTHING = Range(0, 0)
 LITTLE = Range(0.5, 2)
 """GiB of a process without a model."""
-START = Range(15, 180)
+START = Range(10, 90)
 """Seconds until an engine or a training job begins."""
 
 

@@ -147,7 +147,7 @@ def _seconds(value: float) -> str:
     for size, unit in ((172_800, " d"), (7_200, " h"), (120, " min")):
         if value >= size:
             number = value / {" d": 86_400, " h": 3_600, " min": 60}[unit]
-            return f"{number:.3g}{unit}"
+            return f"{number:.0f}{unit}" if number >= 10 else f"{number:.1f}{unit}"
     return f"{value:.0f} s"
 
 

@@ -104,7 +104,9 @@ class Estimates:
             asking = sum(row.get("engine_seconds", 0) for row in finished.summary.get("ledger", []))
             count = int(finished.summary["candidates"])
             each = max(0.0, float(finished.summary["seconds"]) - asking) / count
-            made = Estimate(seconds=items * each * _AROUND, basis=(f"measured here on {count:,}",))
+            made = Estimate(
+                seconds=items * each * _AROUND, basis=(f"measured here on {count:,} items",)
+            )
         else:
             made = Estimate(seconds=items * Range(1e-3, 2e-2) + Range(5, 30), basis=("assumed",))
         made = replace(made, disk_gib=items * Range(500, 20_000) * (1 / GIB))
@@ -136,7 +138,7 @@ class Estimates:
         if finished is not None and finished.summary.get("tokens"):
             before = int(finished.summary["tokens"])
             scale = float(finished.summary["seconds"]) * tokens / before
-            seconds, basis = _AROUND * scale, f"measured here on {before:,} tokens"
+            seconds, basis = _AROUND * scale + START, f"measured here on {before:,} tokens"
         memory = None if size is None else training_gib(node.recipe, size)
         hours = times(seconds, train.processes / 3600 if on_gpu else 0)
         state = 16 if train.precision == "fp32" else 14
@@ -204,7 +206,7 @@ class Estimates:
         return Estimate(
             seconds=scale * float(made.summary["seconds"]) * _AROUND,
             disk_gib=scale * (written / GIB),
-            basis=(f"measured here on {before:,.0f}",),
+            basis=(f"measured here on {before:,.0f} items",),
         )
 
     def _size(self, node: Node) -> Range | None:

@@ -40,11 +40,11 @@ def size_of_model(
         trained = trained or [
             n for n in pipeline.nodes if n.stage == "train" and n.origin == Path(model.recipe)
         ]
-        inner = trained[-1].recipe if trained else None
-        if inner is None or inner.model is None or inner.model.config is None:
+        if not trained or trained[-1] is node:
             return None
-        count = float(count_parameters(inner))
-        return ModelSize(count, count)
+        return size_of_model(
+            pipeline, trained[-1], "model", needed(trained[-1].recipe.model, "model")
+        )
     if model.config is not None:
         count = float(count_parameters(node.recipe))
         return ModelSize(count, count)
