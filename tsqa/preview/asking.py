@@ -59,16 +59,23 @@ def ask(
     node: Node,
     role: str,
     teacher: TeacherSection,
-    requests: Range,
+    items: Range,
+    each: Range,
     longest: float,
     shots: int,
 ) -> Estimate:
-    """What requests to a model take. `longest`: tokens of a reply, on average over the requests."""
+    """What requests to a model take. `each`: requests for an item; `longest`: tokens of a
+    reply, on average over the requests."""
     engines = max(teacher.replicas, len(teacher.urls))
     at_once = teacher.max_num_seqs * engines
     lengths = lengths_of(pipeline, node, role, at_once)
     if lengths is None:
         lengths = _assumed_lengths(teacher, longest, shots)
+    if node.stage == "filter" and lengths.per_item is not None:
+        each = Range(
+            *(min(each.high, asked) for asked in (lengths.per_item.low, lengths.per_item.high))
+        )
+    requests = items * each
     prompt, output = requests * lengths.prompt, requests * lengths.output
     size = size_of_model(pipeline, node, role, teacher.model)
     seconds, on_gpu, basis = _answering(teacher, size, requests, prompt, output, lengths)

@@ -81,14 +81,14 @@ class Estimates:
             1 + section.votes
         )
         made = ask(
-            *(self._pipeline, node, "teacher", section.teacher, questions * (1 + section.votes)),
-            *(replies, section.shots),
+            *(self._pipeline, node, "teacher", section.teacher, questions),
+            *(Range(1, 1) * (1 + section.votes), replies, section.shots),
         )
         if section.cascade:
-            asked = questions * Range(0, section.votes)
-            stronger = section.cascade.teacher
-            longest = section.answer.max_tokens
-            again = ask(self._pipeline, node, "cascade", stronger, asked, longest, section.shots)
+            again = ask(
+                *(self._pipeline, node, "cascade", section.cascade.teacher, questions),
+                *(Range(0, section.votes), section.answer.max_tokens, section.shots),
+            )
             made = made.then(again)
         bytes_written = made.output_tokens * 10 + made.requests * 300 + questions * 1000
         disk = bytes_written * Range(0.5, 2) * (1 / GIB)
@@ -111,17 +111,18 @@ class Estimates:
             made = Estimate(seconds=items * Range(1e-3, 2e-2) + Range(5, 30), basis=("assumed",))
         made = replace(made, disk_gib=items * Range(500, 20_000) * (1 / GIB))
         if section.triviality:
-            tried = items * Range(0, section.triviality.tries)
             own = section.triviality.teacher
             role, teacher = ("weak", own) if own else ("teacher", generate.teacher)
-            longest = generate.answer.max_tokens
-            made = made.then(
-                ask(self._pipeline, node, role, teacher, tried, longest, generate.shots)
+            tried = ask(
+                *(self._pipeline, node, role, teacher, items),
+                *(Range(0, section.triviality.tries), generate.answer.max_tokens, generate.shots),
             )
+            made = made.then(tried)
         if section.judge:
-            judged = items * Range(0, 1)
-            teacher = section.judge.teacher
-            made = made.then(ask(self._pipeline, node, "judge", teacher, judged, _JUDGE_TOKENS, 1))
+            judge, once = section.judge.teacher, Range(0, 1)
+            made = made.then(
+                ask(self._pipeline, node, "judge", judge, items, once, _JUDGE_TOKENS, 1)
+            )
         return replace(made, basis=(known, *made.basis))
 
     def _train(self, node: Node) -> Estimate:

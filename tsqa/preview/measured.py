@@ -56,7 +56,7 @@ class RoleUse:
 
 @dataclass(frozen=True)
 class PreviewRecord:
-    """`preview.json`: stage -> the key of its texts; role -> what it was asked."""
+    """`preview.json`: stage -> the key of its texts; `stage:role` -> what a model was asked."""
 
     items: int
     readable: int
@@ -76,6 +76,8 @@ class Lengths:
     seconds_per_token: Range | None
     """Of prompt and output together."""
     basis: str
+    per_item: Range | None = None
+    """Requests for each item of the stage."""
 
 
 def record_path(pipeline: Pipeline) -> Path:
@@ -114,14 +116,14 @@ def lengths_of(pipeline: Pipeline, node: Node, role: str, at_once: int) -> Lengt
     """
     key = key_of(node)
     rows = [
-        row
+        (row, int(made.summary.get("candidates", 0)))
         for made in pipeline.store.finished(node.stage)
         if texts_key(made.manifest.config, made.manifest.inputs) == key
         for row in _ledger(made)
         if row.teacher == role and row.requests
     ]
     if rows:
-        row = max(rows, key=lambda each: each.requests)
+        row, items = max(rows, key=lambda each: each[0].requests)
         spread = Range(1 - _LEAST_SPREAD, 1 + _LEAST_SPREAD)
         tokens = max(1, row.prompt_tokens + row.output_tokens)
         return Lengths(
@@ -129,11 +131,14 @@ def lengths_of(pipeline: Pipeline, node: Node, role: str, at_once: int) -> Lengt
             spread * (row.output_tokens / row.requests),
             Range(0.8, 1.25) * (row.engine_seconds / tokens),
             f"measured here on {row.requests:,} requests",
+            spread * (row.requests / items) if items else None,
         )
     record = read_record(pipeline)
-    if record is None or record.keys.get(node.stage) != key or role not in record.uses:
+    if record is None or record.keys.get(node.stage) != key:
         return None
-    use = record.uses[role]
+    use = record.uses.get(f"{node.stage}:{role}")
+    if use is None:
+        return None
     requests = len(use.output_tokens)
     tokens = max(1, sum(use.prompt_tokens) + sum(use.output_tokens))
     slowest = use.seconds / tokens
@@ -142,6 +147,7 @@ def lengths_of(pipeline: Pipeline, node: Node, role: str, at_once: int) -> Lengt
         _around(use.output_tokens),
         Range(slowest / max(1.0, at_once / requests), slowest),
         f"measured here on {record.items} items of a preview",
+        Range(0.5, 2) * (requests / record.items),
     )
 
 

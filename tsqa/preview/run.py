@@ -119,12 +119,12 @@ class Preview:
         """What was measured so far, for estimates."""
         nodes = [node for node in (self._generate, self._filter) if node is not None]
         uses = {
-            role: RoleUse(
+            name: RoleUse(
                 [each.completion.prompt_tokens for each in asked],
                 [each.completion.output_tokens for each in asked],
-                round(self._seconds[role], 3),
+                round(self._seconds[name], 3),
             )
-            for role, exchanges in self._asked.items()
+            for name, exchanges in self._asked.items()
             if (asked := [each for each in exchanges if each.completion.is_answer])
         }
         return PreviewRecord(
@@ -172,18 +172,18 @@ class Preview:
         jobs: Sequence[Job[CandidateRecord]],
         heard: Sequence[list[Exchange]],
     ) -> list[CandidateRecord]:
-        teacher.asker.heard = self._asked[teacher.asker.role]
+        teacher.asker.heard = self._asked[f"generate:{teacher.asker.role}"]
         listened = [listen(job, own) for job, own in zip(jobs, heard, strict=True)]
-        with self._timed(teacher.asker):
+        with self._timed(f"generate:{teacher.asker.role}"):
             return list(teacher.asker.run(listened))
 
     @contextmanager
-    def _timed(self, asker: Asker) -> Iterator[None]:
+    def _timed(self, name: str) -> Iterator[None]:
         """Count the time in which the engine is asked, without its start."""
         begun, waited = time.monotonic(), self._engines.started
         yield
         started = self._engines.started - waited
-        self._seconds[asker.role] += max(0.0, time.monotonic() - begun - started)
+        self._seconds[name] += max(0.0, time.monotonic() - begun - started)
 
     def _judge(self, node: Node, items: Sequence[PreviewedItem]) -> None:
         context = self._context(node)
@@ -219,9 +219,9 @@ class Preview:
                 verdicts = list(step.decide(candidates))
             else:
                 step.asker.heard = heard
-                with self._timed(step.asker):
+                with self._timed(f"filter:{step.asker.role}"):
                     verdicts = list(step.decide(candidates))
-                self._asked[step.asker.role] += heard
+                self._asked[f"filter:{step.asker.role}"] += heard
             for item, (candidate, rejection) in zip(group, verdicts, strict=True):
                 known = item.candidate.scores
                 scores = {k: v for k, v in candidate.scores.items() if k not in known}

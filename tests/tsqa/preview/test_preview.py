@@ -143,7 +143,7 @@ def test_an_untrained_teacher_is_an_error_with_the_command(tmp_path: Path) -> No
 def test_the_record_holds_the_lengths_of_every_request(prepared: Path, engine: FakeEngine) -> None:
     pipeline = open_pipeline(prepared)
     items, record = preview(pipeline)
-    assert len(record.uses["teacher"].output_tokens) == engine.asked
+    assert len(record.uses["generate:teacher"].output_tokens) == engine.asked
     assert record.reached["refusal"] == len(items)
     write_record(pipeline, record)
     assert read_record(pipeline) == record
