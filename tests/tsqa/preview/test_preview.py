@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,15 @@ import yaml
 from tests.support.generation import FakeEngine, opened
 from tests.support.paths import REPOSITORY
 from tsqa.console import make_console
-from tsqa.errors import TsqaError
+from tsqa.errors import EngineError, TsqaError
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview import show, watch
+from tsqa.preview.estimate import Estimates
 from tsqa.preview.measured import PreviewRecord, read_record, write_record
 from tsqa.preview.run import Preview, PreviewedItem
 from tsqa.recipe import load_recipe
 from tsqa.store.jsonl import read_jsonl
+from tsqa.teachers import Completion
 
 TASKS = ["mini_day", "mini_opposite", "mini_unit"]
 
@@ -180,3 +183,46 @@ def test_watching_redoes_a_seed_with_the_engine_up_when_a_prompt_changes(
         watch.watch_prompts(opened_preview, seeds[0], None)
     assert any("SECOND" in text for text in shown) and len(opened_before) == 1
     assert json.dumps(shown).count("SEC{{") == 0
+
+
+def test_steps_that_ask_a_model_show_what_they_asked_and_are_measured_apart(
+    prepared: Path, engine: FakeEngine
+) -> None:
+    weak = (
+        "{engine: openai, model: {path: weak}, urls: ['http://127.0.0.1:9/v1'], form: completion}"
+    )
+    pipeline = open_pipeline(
+        prepared, f"filter.triviality={{tries: 2, teacher: {weak}}}", "filter.agreement=0"
+    )
+    items, record = preview(pipeline)
+    tried = [d for item in items for d in item.decisions if d.step == "triviality"]
+    assert tried and all(len(decision.exchanges) == 2 for decision in tried)
+    for decision in tried:
+        assert decision.passed != (decision.reason == "solved by the weak model")
+    assert len(record.uses["filter:weak"].prompt_tokens) == 2 * len(tried)
+    asked = sum(len(use.prompt_tokens) for use in record.uses.values())
+    assert asked == engine.asked
+    write_record(pipeline, record)
+    [node] = [node for node in pipeline.nodes if node.stage == "filter"]
+    found = Estimates(pipeline).of(node)
+    assert 0 < found.requests.low < found.requests.high <= 36 * 2
+
+
+def test_an_engine_that_died_is_started_again(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mortal(FakeEngine):
+        def collect(self) -> list[Completion]:
+            if len(engines) == 1:
+                raise EngineError("it died")
+            return super().collect()
+
+    engines: list[FakeEngine] = []
+
+    def start(*_: object) -> AbstractContextManager[FakeEngine]:
+        engines.append(Mortal())
+        return opened(engines[-1])
+
+    monkeypatch.setattr("tsqa.teachers.client.open_engine", start)
+    items, _ = preview(open_pipeline(prepared), 2)
+    assert len(engines) == 2 and all(item.exchanges[0].completion.is_answer for item in items)
