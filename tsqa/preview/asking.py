@@ -23,7 +23,7 @@ START = Range(10, 90)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StageEstimate:
     """None: it cannot be said."""
 
     requests: Range = NOTHING
@@ -38,9 +38,9 @@ class Estimate:
     disk_gib: Range | None = NOTHING
     basis: tuple[str, ...] = ()
 
-    def then(self, other: Estimate) -> Estimate:
+    def then(self, other: StageEstimate) -> StageEstimate:
         """Both, one after the other; a sum with an unknown part is unknown."""
-        return Estimate(
+        return StageEstimate(
             self.requests + other.requests,
             self.prompt_tokens + other.prompt_tokens,
             self.output_tokens + other.output_tokens,
@@ -63,7 +63,7 @@ def ask(
     each: Range,
     longest: float,
     shots: int,
-) -> Estimate:
+) -> StageEstimate:
     """What requests to a model take. `each`: requests for an item; `longest`: tokens of a
     reply, on average over the requests."""
     engines = max(teacher.replicas, len(teacher.urls))
@@ -88,7 +88,7 @@ def ask(
         dollars = plus(dollars, times(hours, priced.dollars_per_hour * engines))
     device, host = _memory(teacher, size, on_gpu)
     told = tuple(f"{role}: {text}" for text in (lengths.basis, basis) if text)
-    return Estimate(
+    return StageEstimate(
         *(requests, prompt, output, seconds, times(hours, gpus), dollars),
         *(device, host, NOTHING, told),
     )

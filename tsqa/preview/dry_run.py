@@ -15,7 +15,7 @@ from rich.text import Text
 from tsqa.console import console
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
-from tsqa.preview.asking import Estimate
+from tsqa.preview.asking import StageEstimate
 from tsqa.preview.estimate import Estimates
 from tsqa.preview.measured import Range
 from tsqa.preview.models import count_parameters
@@ -109,8 +109,8 @@ def _table(title: str, *columns: str) -> Table:
 
 def _print_columns(
     title: str,
-    rows: Sequence[tuple[str, Estimate]],
-    columns: dict[str, Callable[[Estimate], str]],
+    rows: Sequence[tuple[str, StageEstimate]],
+    columns: dict[str, Callable[[StageEstimate], str]],
 ) -> None:
     """Leave out the rows and columns that hold nothing."""
     cells = {name: [show(estimate) for _, estimate in rows] for name, show in columns.items()}
@@ -159,14 +159,14 @@ def _small(value: float) -> str:
     return "0" if value < 0.005 else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
-_PAID: dict[str, Callable[[Estimate], str]] = {
+_PAID: dict[str, Callable[[StageEstimate], str]] = {
     "requests": lambda estimate: _range(estimate.requests, _count),
     "tokens in": lambda estimate: _range(estimate.prompt_tokens, _count),
     "tokens out": lambda estimate: _range(estimate.output_tokens, _count),
     "GPU-hours": lambda estimate: _range(estimate.gpu_hours, _small),
     "$": lambda estimate: _range(estimate.dollars, _dollars),
 }
-_TAKEN: dict[str, Callable[[Estimate], str]] = {
+_TAKEN: dict[str, Callable[[StageEstimate], str]] = {
     "time": lambda estimate: _range(estimate.seconds, _seconds),
     "GPU": lambda estimate: _range(estimate.device_gib, _small),
     "host": lambda estimate: _range(estimate.host_gib, _small),

@@ -14,7 +14,7 @@ from eval.statistics.planned import document_counts
 from tsqa.errors import RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
-from tsqa.preview.asking import NOTHING, START, Estimate, ask, plus, times
+from tsqa.preview.asking import NOTHING, START, StageEstimate, ask, plus, times
 from tsqa.preview.measured import Range
 from tsqa.preview.models import GIB, compute_seconds, size_of_model, training_gib
 from tsqa.recipe import curve_points, needed
@@ -37,9 +37,9 @@ class Estimates:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._known: dict[str, Estimate] = {}
+        self._known: dict[str, StageEstimate] = {}
 
-    def of(self, node: Node) -> Estimate:
+    def of(self, node: Node) -> StageEstimate:
         if node.fingerprint not in self._known:
             makers = {
                 "generate": self._generate,
@@ -51,9 +51,9 @@ class Estimates:
             self._known[node.fingerprint] = makers.get(node.stage, self._other)(node)
         return self._known[node.fingerprint]
 
-    def total(self, nodes: Iterable[Node]) -> Estimate:
+    def total(self, nodes: Iterable[Node]) -> StageEstimate:
         """Of all that are not finished."""
-        whole = Estimate(host_gib=NOTHING)
+        whole = StageEstimate(host_gib=NOTHING)
         for node in nodes:
             if self._pipeline.find(node) is None:
                 whole = whole.then(self.of(node))
@@ -73,7 +73,7 @@ class Estimates:
             return Range(most, most), "seeds from seeds.budget.total"
         return Range(most / 4, most), "seeds from seeds.max_per_task (a quarter to all)"
 
-    def _generate(self, node: Node) -> Estimate:
+    def _generate(self, node: Node) -> StageEstimate:
         section = needed(node.recipe.generate, "generate")
         seeds, known = self.seeds(node.inputs["seeds"])
         questions = seeds * section.per_seed
@@ -94,7 +94,7 @@ class Estimates:
         disk = bytes_written * Range(0.5, 2) * (1 / GIB)
         return replace(made, disk_gib=disk, basis=(known, *made.basis))
 
-    def _filter(self, node: Node) -> Estimate:
+    def _filter(self, node: Node) -> StageEstimate:
         section = needed(node.recipe.filter, "filter")
         generate = needed(node.recipe.generate, "generate")
         seeds, known = self.seeds(node.inputs["seeds"])
@@ -104,11 +104,13 @@ class Estimates:
             asking = sum(row.get("engine_seconds", 0) for row in finished.summary.get("ledger", []))
             count = int(finished.summary["candidates"])
             each = max(0.0, float(finished.summary["seconds"]) - asking) / count
-            made = Estimate(
+            made = StageEstimate(
                 seconds=items * each * _AROUND, basis=(f"measured here on {count:,} items",)
             )
         else:
-            made = Estimate(seconds=items * Range(1e-3, 2e-2) + Range(5, 30), basis=("assumed",))
+            made = StageEstimate(
+                seconds=items * Range(1e-3, 2e-2) + Range(5, 30), basis=("assumed",)
+            )
         made = replace(made, disk_gib=items * Range(500, 20_000) * (1 / GIB))
         if section.triviality:
             own = section.triviality.teacher
@@ -125,7 +127,7 @@ class Estimates:
             )
         return replace(made, basis=(known, *made.basis))
 
-    def _train(self, node: Node) -> Estimate:
+    def _train(self, node: Node) -> StageEstimate:
         train = needed(node.recipe.train, "train")
         tokens = needed(node.recipe.mixture, "mixture").tokens
         model = needed(node.recipe.model, "model")
@@ -144,7 +146,7 @@ class Estimates:
         hours = times(seconds, train.processes / 3600 if on_gpu else 0)
         state = 16 if train.precision == "fp32" else 14
         kept = train.keep_checkpoints * state + 4 * (1 + len(curve_points(node.recipe)))
-        return Estimate(
+        return StageEstimate(
             prompt_tokens=Range(tokens, tokens),
             seconds=seconds,
             gpu_hours=hours,
@@ -155,7 +157,7 @@ class Estimates:
             basis=(basis,),
         )
 
-    def _evaluate(self, node: Node) -> Estimate:
+    def _evaluate(self, node: Node) -> StageEstimate:
         section = needed(node.recipe.eval, "eval")
         documents = self._documents(node)
         model = needed(node.recipe.model, "model")
@@ -176,7 +178,7 @@ class Estimates:
         gpus = section.processes * section.tensor_parallel if on_gpu else 0
         hours = times(seconds, gpus / 3600)
         weights = times(Range(2, 5), size.total / GIB) if size else None
-        return Estimate(
+        return StageEstimate(
             seconds=seconds,
             gpu_hours=hours,
             dollars=times(hours, node.recipe.dollars_per_gpu_hour),
@@ -186,7 +188,7 @@ class Estimates:
             basis=(basis,),
         )
 
-    def _tokenize(self, node: Node) -> Estimate:
+    def _tokenize(self, node: Node) -> StageEstimate:
         mixture = needed(node.recipe.mixture, "mixture")
         tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * mixture.tokens
         speed, basis = Range(2e4, 1e6), "sizes from mixture.phases (to 4 times), speed assumed"
@@ -195,16 +197,18 @@ class Estimates:
             speed = Range(0.5, 2) * (finished.summary["tokens"] / finished.summary["seconds"])
             basis = "sizes from mixture.phases (to 4 times), speed measured here"
         seconds = Range(tokens.low / speed.high, tokens.high / speed.low) + Range(2, 10)
-        return Estimate(seconds=seconds, disk_gib=tokens * Range(2, 4) * (1 / GIB), basis=(basis,))
+        return StageEstimate(
+            seconds=seconds, disk_gib=tokens * Range(2, 4) * (1 / GIB), basis=(basis,)
+        )
 
-    def _other(self, node: Node) -> Estimate:
+    def _other(self, node: Node) -> StageEstimate:
         made = self._latest(node)
         size = self._size(node)
         if made is None or not (before := _size_made(made)) or size is None:
-            return Estimate(seconds=_ASSUMED_SECONDS[node.stage], basis=("assumed",))
+            return StageEstimate(seconds=_ASSUMED_SECONDS[node.stage], basis=("assumed",))
         scale = size * (1 / before)
         written = sum(record.bytes for record in made.manifest.files.values())
-        return Estimate(
+        return StageEstimate(
             seconds=scale * float(made.summary["seconds"]) * _AROUND,
             disk_gib=scale * (written / GIB),
             basis=(f"measured here on {before:,.0f} items",),
