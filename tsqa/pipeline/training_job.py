@@ -113,9 +113,9 @@ def print_mixture_plan(recipe: Recipe, tokens: Path) -> None:
 
 def _save_and_end(launcher: int) -> None:
     """Ask the processes that train to save and end; the launcher itself would just kill them."""
-    for process in psutil.Process(launcher).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "--arm" in process.cmdline() and not process.children():
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(launcher).children():
+            if "--arm" in process.cmdline():
                 process.terminate()
 
 
