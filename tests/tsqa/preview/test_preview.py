@@ -20,39 +20,60 @@ from tsqa.preview.estimate import Estimates
 from tsqa.preview.measured import PreviewRecord, read_record, write_record
 from tsqa.preview.run import Preview, PreviewedItem
 from tsqa.recipe import load_recipe
-from tsqa.store.jsonl import read_jsonl
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.teachers import Completion
 
-TASKS = ["mini_day", "mini_opposite", "mini_unit"]
+TASKS = ["alpha", "beta", "gamma"]
+TASK = """\
+task: own_task
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {folder}/test.jsonl}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+metric_list: [{{metric: exact_match}}]
+metadata: {{version: 1}}
+"""
 
 
 def open_pipeline(folder: Path, *overrides: str) -> Pipeline:
-    """A recipe without training, whose teacher is an endpoint."""
-    teacher = {
-        "engine": "openai",
-        "model": {"path": "fake"},
-        "urls": ["http://127.0.0.1:9/v1"],
-        "form": "completion",
-    }
+    """A recipe without training, whose teacher is an endpoint: 12 seeds of each of three tasks."""
+    (folder / "tasks").mkdir(exist_ok=True)
+    path = folder / "recipe.yaml"
+    if not path.exists():
+        (folder / "tasks" / "own.yaml").write_text(TASK.format(folder=folder))
+        rows = [{"question": "How many seas are there?", "answer": "seven"}]
+        write_jsonl(folder / "test.jsonl", rows)
+        for task in TASKS:
+            rows = [
+                {"question": f"What is {task} {number} called?", "answer": f"{task} name {number}"}
+                for number in range(12)
+            ]
+            write_jsonl(folder / f"{task}.jsonl", rows)
+    columns = {"question": "question", "answer": "answer"}
     recipe = {
         "name": "previewed",
-        "data": {
-            "builder": "miniature",
-            "train_per_family": 12,
-            "test_per_family": 6,
-            "teacher_documents": 20,
+        "seeds": {
+            "datasets": [
+                {"name": task, "path": str(folder / f"{task}.jsonl"), "columns": columns}
+                for task in TASKS
+            ],
         },
-        "seeds": {"tasks": TASKS, "include": "{data}/tasks"},
         "generate": {
-            "teacher": teacher,
+            "teacher": {
+                "engine": "openai",
+                "model": {"path": "fake"},
+                "urls": ["http://127.0.0.1:9/v1"],
+                "form": "completion",
+            },
             "per_seed": 1,
             "votes": 3,
             "prompts": {"question": "plain", "answer": "plain"},
         },
         "filter": {"agreement": 0.5},
-        "eval": {"tasks": TASKS, "include": "{data}/tasks"},
+        "eval": {"tasks": ["own_task"], "include": str(folder / "tasks")},
     }
-    path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     given = [f"runs={folder / 'runs'}", "tracking.mode=disabled", *overrides]
     return Pipeline(load_recipe(path, given), path, given)
@@ -127,9 +148,9 @@ def test_a_task_without_seeds_is_refused_with_those_that_have(
     prepared: Path, engine: FakeEngine
 ) -> None:
     with Preview(open_pipeline(prepared)) as opened_preview:
-        with pytest.raises(TsqaError, match="choose one of mini_day, mini_opposite"):
+        with pytest.raises(TsqaError, match="choose one of alpha, beta"):
             opened_preview.seeds(3, "gsm8k")
-        assert {seed.task for seed in opened_preview.seeds(3, "mini_unit")} == {"mini_unit"}
+        assert {seed.task for seed in opened_preview.seeds(3, "beta")} == {"beta"}
 
 
 def test_an_untrained_teacher_is_an_error_with_the_command(tmp_path: Path) -> None:
@@ -170,18 +191,20 @@ def test_watching_redoes_a_seed_with_the_engine_up_when_a_prompt_changes(
             raise KeyboardInterrupt
         prompt.write_text(source.replace("FIRST", text + " " * len(shown)))
 
-    monkeypatch.setattr(watch.time, "sleep", sleep)
+    monkeypatch.setattr("tsqa.preview.watch.time.sleep", sleep)
     pipeline = open_pipeline(prepared, f"generate.prompts.question={prompt}")
-    opened_before = []
-    monkeypatch.setattr(
-        "tsqa.teachers.client.open_engine",
-        lambda *_: opened_before.append(1) or opened(engine),
-    )
+    starts: list[object] = []
+
+    def start(*told: object) -> AbstractContextManager[FakeEngine]:
+        starts.append(told)
+        return opened(engine)
+
+    monkeypatch.setattr("tsqa.teachers.client.open_engine", start)
     with Preview(pipeline) as opened_preview:
         seeds = opened_preview.seeds(1, None)
         opened_preview.run(seeds)
         watch.watch_prompts(opened_preview, seeds[0], None)
-    assert any("SECOND" in text for text in shown) and len(opened_before) == 1
+    assert any("SECOND" in text for text in shown) and len(starts) == 1
     assert json.dumps(shown).count("SEC{{") == 0
 
 
@@ -192,7 +215,7 @@ def test_steps_that_ask_a_model_show_what_they_asked_and_are_measured_apart(
         "{engine: openai, model: {path: weak}, urls: ['http://127.0.0.1:9/v1'], form: completion}"
     )
     pipeline = open_pipeline(
-        prepared, f"filter.triviality={{tries: 2, teacher: {weak}}}", "filter.agreement=0"
+        prepared, f"filter.triviality={{tries: 2, teacher: {weak}}}", "filter.agreement=0.1"
     )
     items, record = preview(pipeline)
     tried = [d for item in items for d in item.decisions if d.step == "triviality"]
