@@ -143,18 +143,18 @@ def lengths_of(pipeline: Pipeline, node: Node, role: str, at_once: int) -> Lengt
     tokens = max(1, sum(use.prompt_tokens) + sum(use.output_tokens))
     slowest = use.seconds / tokens
     return Lengths(
-        _around(use.prompt_tokens),
-        _around(use.output_tokens),
+        _around(use.prompt_tokens, record.items),
+        _around(use.output_tokens, record.items),
         Range(slowest / max(1.0, at_once / requests), slowest),
         f"measured here on {record.items} items of a preview",
         Range(0.5, 2) * (requests / record.items),
     )
 
 
-def _around(values: Sequence[int]) -> Range:
-    """The mean and two standard errors."""
+def _around(values: Sequence[int], items: int) -> Range:
+    """The mean and two standard errors; the requests of one item are alike, and count as one."""
     middle = mean(values)
-    error = 2 * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else middle
+    error = 2 * stdev(values) / math.sqrt(items) if len(values) > 1 else middle
     error = max(error, _LEAST_SPREAD * middle)
     return Range(max(0.0, middle - error), middle + error)
 
