@@ -27,18 +27,11 @@ from tsqa.spending import Spending, has_gpu
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
-from tsqa.teachers.config import hourly
+from tsqa.teachers.config import TEACHER_KEYS, hourly
 from tsqa.teachers.failures import Unanswered, one_line
 from tsqa.teachers.scheduler import Job, Meter, Window
 
 T = TypeVar("T")
-_KEYS = {
-    "teacher": "generate.teacher",
-    "cascade": "generate.cascade.teacher",
-    "judge": "filter.judge.teacher",
-    "weak": "filter.triviality.teacher",
-}
-"""Role -> where the recipe names the model."""
 
 
 class Exchange(NamedTuple):
@@ -76,7 +69,7 @@ class Asker:
     @property
     def key(self) -> str:
         """Where the recipe names the model."""
-        return _KEYS[self.role]
+        return TEACHER_KEYS[self.role]
 
     @property
     def _name(self) -> str:
@@ -196,7 +189,7 @@ def open_asker(
     `allowed_key` is the key of the recipe that gives it.
     """
     model, fingerprint = locate(context, section, role)
-    form = resolve_form(section, model, _KEYS[role])
+    form = resolve_form(section, model, TEACHER_KEYS[role])
     priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpu() else 0.0)
     return Asker(
         role=role,

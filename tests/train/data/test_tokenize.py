@@ -16,7 +16,7 @@ from tests.support.sealed import invented_artifact
 from tests.support.token_context import token_context
 from train.data import tokenize
 from train.data.stream import IGNORED, TokenStore, collate
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
 from tsqa.store.stage import StageContext
