@@ -199,6 +199,11 @@ def _lock_seconds() -> float:
 def _try_lock(handle: IO[str]) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise TsqaError(
+            f"{handle.name}: this file system gives no locks: {error.strerror}",
+            "choose another folder for `runs`, or mount it with locks",
+        ) from error
     return True
