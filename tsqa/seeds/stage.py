@@ -320,13 +320,13 @@ def _chosen(
             for _, _, offset in sorted(best, key=lambda entry: entry[1]):
                 handle.seek(offset)
                 row: dict[str, Any] = json.loads(handle.readline())
-                # `b-1` of a dataset `a` would be `1` of `a-b`: all that leads back here goes by ids.
-                if (key_of_id := hash_text(row["id"])) in ids:
+                # `b-1` of a dataset `a` would be `1` of `a-b`, and lineage goes by ids.
+                if (known := hash_text(json.dumps(row["id"]))) in ids:
                     raise DataError(
                         f"seeds: {name}: its seed {row['id']} has the id of another source's",
                         "give one of the two another name",
                     )
-                ids.add(key_of_id)
+                ids.add(known)
                 for key, count in counts.items():
                     count[row[key]] += 1
                 yield row
