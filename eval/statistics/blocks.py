@@ -7,6 +7,7 @@ in 80% of simulated comparisons; as a block, in 94%.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -46,7 +47,8 @@ def block_sums(values: Sequence[Floats], clusters: Sequence[Sequence[str]]) -> F
     total: Floats = np.zeros((*values[0].shape[:-1], len(names)))
     for one, named in zip(values, clusters, strict=True):
         scaled = one * (len(names) / one.shape[-1] / len(values))
-        np.add.at(total, (..., [place[name] for name in named]), scaled)
+        for column, name in enumerate(named):
+            total[..., place[name]] += scaled[..., column]
     return total
 
 
@@ -55,4 +57,4 @@ def imaginary_size(values: Sequence[Floats], clusters: Sequence[Sequence[str]]) 
     units = len({name for one in clusters for name in one})
     sizes = [float(np.abs(one).max()) or 1.0 for one in values]
     shares = [size * units / one.shape[-1] for size, one in zip(sizes, values, strict=True)]
-    return sum(shares) / len(values)
+    return math.fsum(shares) / len(values)
