@@ -233,7 +233,9 @@ class Pipeline:
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:
         """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
-        with self.store.working_directory(node.stage, node.fingerprint) as partial:
+        read = [(upstream.stage, upstream.fingerprint) for upstream in node.inputs.values()]
+        stage = (node.stage, node.fingerprint)
+        with self.store.reading(read), self.store.working_directory(*stage) as partial:
             if self.find(node) is not None:
                 self.store.discard_partial(node.stage, node.fingerprint)
                 yield None, lambda summary: None
