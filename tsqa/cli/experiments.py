@@ -188,12 +188,30 @@ def compare(
     write_all(deltas, csv=csv, markdown_file=md, json_file=as_json)
 
 
-def report(recipe: RecipePath, overrides: Overrides = None) -> None:
+def report(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    share: Annotated[
+        Path | None, typer.Option(help="Write a page without paths and host names here instead.")
+    ] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected/--no-rejected", help="Rejected items on a shared page.")
+    ] = True,
+    force: Force = False,
+) -> None:
     """Print the delta table and write report.html from finished stages.
 
-    Example: tsqa report recipes/quickstart/recipe.yaml
+    Example: tsqa report recipes/quickstart/recipe.yaml --share page.html --no-rejected
     """
-    _report(open_pipeline(recipe, overrides))
+    from tsqa.errors import TsqaError
+    from tsqa.outputs import check_outputs
+    from tsqa.pipeline.report import SharedPage, write_report
+
+    if share is None and not rejected:
+        raise TsqaError("--no-rejected is for a shared page", "add --share FILE")
+    check_outputs([share], force)
+    shared = SharedPage(share, rejected) if share else None
+    write_report(open_pipeline(recipe, overrides), shared=shared)
 
 
 def view(
