@@ -65,14 +65,13 @@ def write_report(
     deltas = _read_deltas(compared, failed) if compared else None
     page = shared.file if shared else pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    trained = {label.arm: a for label, a in own.items() if label.stage == "train"}
     evaluations, checkpoints = _evaluations(own)
     build(
         page,
         pipeline.recipe,
         rows,
         deltas,
-        train=trained,
+        train={label.arm: a for label, a in own.items() if label.stage == "train"},
         evaluations=evaluations,
         checkpoints=checkpoints,
         datasets=datasets,

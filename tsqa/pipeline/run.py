@@ -28,6 +28,7 @@ from tsqa.store.manifest import Check
 from tsqa.store.roles import Label, Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.trackers import TrackedRun, tags_of
 
 _LONGEST_LABEL = 40
 """Characters of a label up to which the rest of the line is aligned."""
@@ -159,17 +160,20 @@ class Pipeline:
     def tracker(self, node: Node) -> Tracker:
         return Tracker(
             self.recipe.tracking,
-            experiment=self.recipe.name,
-            stage=node.stage,
-            arm=node.labelled.detail or None,
-            fingerprint=node.fingerprint,
-            config={
-                "recipe": node.recipe.model_dump(mode="json", by_alias=True),
-                "stage": node.config,
-                "inputs": node.input_fingerprints,
-                **self._arm_config(node),
-            },
-            directory=Path(self.recipe.runs),
+            TrackedRun(
+                experiment=self.recipe.name,
+                stage=node.stage,
+                subject=node.labelled.detail or node.recipe.name,
+                fingerprint=node.fingerprint,
+                config={
+                    "recipe": node.recipe.model_dump(mode="json", by_alias=True),
+                    "stage": node.config,
+                    "inputs": node.input_fingerprints,
+                    **self._arm_config(node),
+                },
+                tags=tags_of(node.recipe, node.stage),
+            ),
+            Path(self.recipe.runs),
         )
 
     def _arm_config(self, node: Node) -> dict[str, object]:
