@@ -70,8 +70,13 @@ def run(recipe: RecipePath, overrides: Overrides = None, dry_run: DryRun = False
         pipeline.check()
         print_plan(pipeline)
         return
+    from tsqa.ablation.wandb_summary import log_ablation
+    from tsqa.pipeline.report import write_report
+
     pipeline.run()
-    _report(pipeline)
+    page = write_report(pipeline)
+    if pipeline.recipe.ablation and any(node.stage == "compare" for node in pipeline.nodes):
+        log_ablation(pipeline, pipeline.finished("compare"), page, {})
 
 
 def ablate(
@@ -252,9 +257,3 @@ def _run_comparison(recipe: Path, overrides: list[str], has_options: bool) -> Pi
     pipeline = open_pipeline(recipe, overrides)
     pipeline.run(until="compare")
     return pipeline
-
-
-def _report(pipeline: Pipeline) -> None:
-    from tsqa.pipeline.report import write_report
-
-    write_report(pipeline)
