@@ -24,8 +24,8 @@ TERMS = {
     "control": "The arm that the others are compared with: it lacks what is being tested.",
     "base": "The model before any of this training.",
     "change": "Score minus the control's score, in percentage points, on the same documents.",
-    "interval": "The range that holds the true change in 95 of 100 experiments like this one (or "
-    "as many as the page says).",
+    "interval": "Made so that in 95 of 100 experiments like this one (or as many as the page says) "
+    "such a range holds the true change.",
     "better, worse": "The change is detectable: its interval excludes 0, and it stays significant "
     "after the correction for the number of rows of the table.",
     "no detectable change": "The data cannot tell the change from chance. It may still be there, "

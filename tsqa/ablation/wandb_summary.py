@@ -50,7 +50,7 @@ def log_ablation(
                 "ablation/conditions": conditions,
                 "ablation/seeds": sorted({arm.seed for arm in pipeline.arms.values()}),
             },
-            tags=tags_of(recipe, "ablation"),
+            tags=tags_of(recipe, shares=False),
             notes=f"{deltas.conclusion} {deltas.caveat}",
         ),
         Path(recipe.runs),

@@ -25,7 +25,7 @@ from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
-from tsqa.store.roles import Label, Role, format_role
+from tsqa.store.roles import BASE, Label, Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.trackers import TrackedRun, tags_of
@@ -158,12 +158,14 @@ class Pipeline:
         return found
 
     def tracker(self, node: Node) -> Tracker:
+        own, detail = node.recipe.name == self.recipe.name, node.labelled.detail
+        trained = node.stage == "train" or (node.stage == "evaluate" and detail != BASE)
         return Tracker(
             self.recipe.tracking,
             TrackedRun(
                 experiment=self.recipe.name,
                 stage=node.stage,
-                subject=node.labelled.detail or node.recipe.name,
+                subject=(own and detail) or node.recipe.name,
                 fingerprint=node.fingerprint,
                 config={
                     "recipe": node.recipe.model_dump(mode="json", by_alias=True),
@@ -171,7 +173,7 @@ class Pipeline:
                     "inputs": node.input_fingerprints,
                     **self._arm_config(node),
                 },
-                tags=tags_of(node.recipe, node.stage),
+                tags=tags_of(node.recipe, shares=trained),
             ),
             Path(self.recipe.runs),
         )

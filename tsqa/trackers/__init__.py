@@ -75,14 +75,14 @@ class Sink(Protocol):
     def finish(self, failed: bool) -> None: ...
 
 
-def tags_of(recipe: Recipe, stage: str) -> list[str]:
-    """Recipe, teacher, model and the shares of the mixture, as far as the stage depends on them."""
+def tags_of(recipe: Recipe, *, shares: bool) -> list[str]:
+    """Recipe, teacher and model; `shares`: of the mixture, for a model that was trained on it."""
     tags = [f"recipe:{recipe.name}"]
     if recipe.generate:
         tags.append(f"teacher:{_name_of(recipe.generate.teacher.model)}")
     if recipe.model:
         tags.append(f"model:{_name_of(recipe.model)}")
-    if recipe.mixture and stage in ("train", "evaluate"):
+    if recipe.mixture and shares:
         total = sum(phase.tokens for phase in recipe.mixture.phases)
         for source in recipe.mixture.sources:
             drawn = sum(p.tokens * p.ratios.get(source, 0.0) for p in recipe.mixture.phases)

@@ -69,10 +69,10 @@ def test_a_job_type_has_the_x_axis_of_its_own_metrics(
 def test_tags_name_recipe_teacher_model_and_the_shares_of_a_trained_mixture() -> None:
     recipe = page_world.make_recipe([0.0, 0.5], [1])
     named = ["recipe:invented", "teacher:t", "model:m"]
-    assert tags_of(recipe, "train") == [*named, "human=0.9", "synthetic=0.1"]
-    assert tags_of(recipe, "filter") == named
+    assert tags_of(recipe, shares=True) == [*named, "human=0.9", "synthetic=0.1"]
+    assert tags_of(recipe, shares=False) == named
     long = recipe.model_copy(update={"name": "x" * 99})
-    assert max(map(len, tags_of(long, "train"))) == 64
+    assert max(map(len, tags_of(long, shares=True))) == 64
 
 
 @pytest.mark.parametrize("own", [{"entity": "me"}, {"mode": "online"}])
