@@ -165,7 +165,7 @@ class Pipeline:
             TrackedRun(
                 experiment=self.recipe.name,
                 stage=node.stage,
-                subject=(own and detail) or node.recipe.name,
+                subject=detail if own and detail not in ("", "main") else node.recipe.name,
                 fingerprint=node.fingerprint,
                 config={
                     "recipe": node.recipe.model_dump(mode="json", by_alias=True),
