@@ -16,6 +16,7 @@ LAYERS = (
     "tsqa/text",
     "tsqa/recipe/sections",
     "tsqa/recipe",
+    "tsqa/trackers",
     "tsqa/store",
     "tsqa/hub",
     "tsqa/readers",

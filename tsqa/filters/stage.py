@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tsqa.console import console, progress_bar
 from tsqa.curated.card import write_card
+from tsqa.curated.examples import log_examples
 from tsqa.curated.files import CURATED, DatasetWriter, read_rows
 from tsqa.curated.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
@@ -90,6 +91,7 @@ def run(context: StageContext) -> dict[str, object]:
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
     _refuse_empty(counts, funnel.measures.examples, context.out)
+    log_examples(context.out, context.tracker, context.recipe.seed)
     summary = FilterSummary(
         **vars(counts),
         funnel=funnel.rows(),

@@ -27,9 +27,10 @@ from tsqa.recipe import Recipe, arm_config, arms_of, needed
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
-from tsqa.store.roles import Label, Role, format_role
+from tsqa.store.roles import BASE, Label, Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.trackers import TrackedRun, tags_of
 
 _LONGEST_LABEL = 40
 """Characters of a label up to which the rest of the line is aligned."""
@@ -164,19 +165,24 @@ class Pipeline:
         return found
 
     def tracker(self, node: Node) -> Tracker:
+        own, detail = node.recipe.name == self.recipe.name, node.labelled.detail
+        trained = node.stage == "train" or (node.stage == "evaluate" and detail != BASE)
         return Tracker(
             self.recipe.tracking,
-            experiment=self.recipe.name,
-            stage=node.stage,
-            arm=node.labelled.detail or None,
-            fingerprint=node.fingerprint,
-            config={
-                "recipe": node.recipe.model_dump(mode="json", by_alias=True),
-                "stage": node.config,
-                "inputs": node.input_fingerprints,
-                **self._arm_config(node),
-            },
-            directory=Path(self.recipe.runs),
+            TrackedRun(
+                experiment=self.recipe.name,
+                stage=node.stage,
+                subject=detail if own and detail not in ("", "main") else node.recipe.name,
+                fingerprint=node.fingerprint,
+                config={
+                    "recipe": node.recipe.model_dump(mode="json", by_alias=True),
+                    "stage": node.config,
+                    "inputs": node.input_fingerprints,
+                    **self._arm_config(node),
+                },
+                tags=tags_of(node.recipe, shares=trained),
+            ),
+            Path(self.recipe.runs),
         )
 
     def _arm_config(self, node: Node) -> dict[str, object]:
@@ -233,7 +239,9 @@ class Pipeline:
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:
         """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
-        with self.store.working_directory(node.stage, node.fingerprint) as partial:
+        read = [(upstream.stage, upstream.fingerprint) for upstream in node.inputs.values()]
+        stage = (node.stage, node.fingerprint)
+        with self.store.reading(read), self.store.working_directory(*stage) as partial:
             if self.find(node) is not None:
                 self.store.discard_partial(node.stage, node.fingerprint)
                 yield None, lambda summary: None

@@ -25,14 +25,27 @@ from tsqa.recipe.sections.train import TrainSection
 
 
 class TrackingSection(Section):
-    """Where runs are logged: Weights & Biases, online or into local files."""
+    """Where runs are logged: Weights & Biases, online or into local files; or trackio, locally."""
 
+    backend: Literal["wandb", "trackio"] = "wandb"
+    """trackio: no account, a dashboard, runs in `runs/trackio`; `pip install tsqa[trackio]`."""
     project: WandbName = "tsqa"
-    """W&B project."""
+    """Project of W&B or trackio."""
     entity: WandbName | None = None
     """W&B user or team; null: the one you are logged in as."""
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: WANDB_MODE where it is set; else online when logged in, offline otherwise."""
+
+    @property
+    def service(self) -> str:
+        return "W&B" if self.backend == "wandb" else "trackio"
+
+    @model_validator(mode="after")
+    def _local_backend(self) -> Self:
+        if self.backend == "trackio" and (self.entity is not None or self.mode == "online"):
+            key = "entity" if self.entity is not None else "mode: online"
+            raise ValueError(f"{key} is W&B's, and backend: trackio is local: remove one of them")
+        return self
 
 
 class Recipe(Section):

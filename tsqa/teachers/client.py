@@ -104,8 +104,9 @@ class Asker:
             stop=() if is_chat else prompt.stop,
             schema=schema if is_chat and self.section.structured else None,
         )
-        how = self.section.request.data_config()
-        content = json.dumps([self.fingerprint, name, asdict(request), how], sort_keys=True)
+        # Logs of unfinished runs are shared: what the request itself does not say belongs here too.
+        engine = [self.section.engine, self.section.dtype, self.section.request.data_config()]
+        content = json.dumps([self.fingerprint, name, asdict(request), engine], sort_keys=True)
         return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
 
     def _turns(self, prompt: Prompt, variables: Mapping[str, object]) -> tuple[dict[str, str], ...]:

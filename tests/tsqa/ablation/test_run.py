@@ -19,7 +19,7 @@ import pytest
 import tsqa.ablation.run as ablate_module
 import tsqa.pipeline.run as pipeline_module
 from tests.support.paths import REPOSITORY
-from tests.support.wandb_records import read_runs
+from tests.support.wandb_records import OfflineRun, read_runs
 from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
 from tsqa.ablation.worker import ArmWorker, run_worker
@@ -281,7 +281,31 @@ def test_an_ablation_that_is_killed_continues_and_its_runs_are_one_group(tmp_pat
         *("table", "plotly", "html"),
     }
     trained = [run for run in tracked.values() if run.run.job_type == "train"]
+    lrs = {run.run.run_id: run.config["ablation/train.lr"] for run in trained}
+    assert sorted(lrs.values()) == [0.001, 0.002]
     assert {run.run.display_name: run.config["ablation/train.lr"] for run in trained} == {
-        "train-lr=0.001": 0.001,
-        "train-lr=0.002": 0.002,
+        f"lr={value} / train / {run_id.removeprefix('train-')}": value
+        for run_id, value in lrs.items()
     }
+    check_runs(tracked, total, written)
+
+
+def check_runs(tracked: dict[str, OfflineRun], total: OfflineRun, written: dict[str, Any]) -> None:
+    """Each run has the x-axis, names, tags and tables of its job type."""
+    for run in tracked.values():
+        fingerprint = run.run.run_id.partition("-")[2]
+        assert run.run.display_name.endswith(f" / {run.run.job_type} / {fingerprint}")
+        assert "recipe:smoke-base" in run.run.tags
+        has_axis = any("train/tokens" in row for row in run.history)
+        assert has_axis == (run.run.job_type == "train"), run.run.job_type
+        if run.run.job_type == "train":
+            tokens = [row["train/tokens"] for row in run.history if "train/loss" in row]
+            assert tokens == sorted(tokens) and tokens[0] > 0
+        if run.run.job_type == "evaluate":
+            documents = run.table("eval/documents")
+            assert len(documents["data"]) == run.summary["eval/documents_scored"] > 0
+    lines = total.table("change_table")["data"]
+    assert len(lines) == 3 * len(written["rows"])
+    row = written["rows"][0]
+    assert [x for x, *_ in lines[:3]] == [100 * row[key] for key in ("low", "delta", "high")]
+    assert written["conclusion"] in total.run.notes

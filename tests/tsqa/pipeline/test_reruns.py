@@ -246,6 +246,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
         {
             "name": "another",
             "tracking.project": "another",
+            "tracking.backend": "trackio",
             "tracking.entity": "another",
             "tracking.mode": "offline",
             "eval.suite": None,  # reruns what the keys in it rerun
