@@ -43,6 +43,7 @@ LAYERS = (
     "eval/compare",
     "eval/report",
     "tsqa/pipeline",
+    "tsqa/preview",
     "train",
     "tsqa/ablation",
     "tsqa/cli",

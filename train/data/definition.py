@@ -54,7 +54,7 @@ def _inputs(recipe: Recipe) -> tuple[str, ...]:
 
 TOKENIZE = Stage(
     "tokenize",
-    4,
+    5,
     _config,
     "train.data.tokenize",
     sections=("mixture", "train", "filter"),

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tsqa.pipeline.run import Pipeline
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print stages, tokens, steps and time; do nothing.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."
+    ),
 ]
 Compared = Annotated[
     list[str],
@@ -58,14 +61,24 @@ def init(
     typer.echo(f"next: tsqa {command} {copy} --dry-run", err=True)
 
 
-def run(recipe: RecipePath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    max_dollars: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
+    ] = None,
+) -> None:
     """Run every stage that is not yet done, then report.
+
+    --max-dollars counts by the prices in the recipe (dollars_per_...).
 
     Example: tsqa run recipes/quickstart/recipe.yaml train.lr=1e-3 --dry-run
     """
     pipeline = open_pipeline(recipe, overrides)
     if dry_run:
-        from tsqa.pipeline.dry_run import print_plan
+        from tsqa.preview.dry_run import print_plan
 
         pipeline.check()
         print_plan(pipeline)
@@ -73,6 +86,10 @@ def run(recipe: RecipePath, overrides: Overrides = None, dry_run: DryRun = False
     from tsqa.ablation.wandb_summary import log_ablation
     from tsqa.pipeline.report import write_report
 
+    if max_dollars is not None:
+        from tsqa.preview.estimate import limit_dollars
+
+        limit_dollars(pipeline, max_dollars)
     pipeline.run()
     page = write_report(pipeline)
     if pipeline.recipe.ablation and any(node.stage == "compare" for node in pipeline.nodes):
@@ -110,7 +127,7 @@ def ablate(
         typer.echo(f"{sweep}: now `wandb sweep {sweep}`", err=True)
         return
     if dry_run:
-        from tsqa.pipeline.dry_run import print_detectable, print_reasons
+        from tsqa.preview.dry_run import print_detectable, print_reasons
 
         pipeline.check()
         print_ablation(pipeline, parallel)

@@ -73,7 +73,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 FILTER = Stage(
     "filter",
-    4,
+    5,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),

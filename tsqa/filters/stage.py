@@ -83,7 +83,7 @@ def run(context: StageContext) -> dict[str, object]:
         for number, step in enumerate(waiting):
             survivors = Survivors(scratch / f"{number}.jsonl", stream)
             stream = funnel.apply(step, survivors, survivors.count)
-        last = Step("decontamination", lambda candidates: _decontaminate(candidates, index))
+        last = decontamination_step(index)
         for candidate in funnel.apply(last, stream):
             funnel.measures.accept(candidate)
             writer.curated(_curated_row(candidate, renderer))
@@ -145,7 +145,9 @@ def waiting_steps(
     steps = []
     if section.triviality:
         trial = _open_trial(context, section.triviality, seeds, ledger)
-        steps.append(Step("triviality", lambda candidates: find_trivial(candidates, trial)))
+        steps.append(
+            Step("triviality", lambda candidates: find_trivial(candidates, trial), trial.asker)
+        )
     if section.judge:
         rubric = load_prompts(section.judge.prompt, "judge", "filter.judge.prompt")
         judging = open_asker(
@@ -154,7 +156,9 @@ def waiting_steps(
         )
         rubric.check_form(judging.form)
         least = section.judge.min_score
-        steps.append(Step("judge", lambda candidates: judge(candidates, judging, rubric, least)))
+        steps.append(
+            Step("judge", lambda candidates: judge(candidates, judging, rubric, least), judging)
+        )
     if section.reward:
         reward, model = section.reward, str(context.resolve(section.reward.model))
         steps.append(Step("reward", lambda candidates: score_reward(candidates, reward, model)))
@@ -193,6 +197,11 @@ def _counted(path: Path, funnel: Funnel) -> Iterator[Candidate]:
     for candidate in read_candidates(path):
         funnel.measures.enter(candidate)
         yield candidate
+
+
+def decontamination_step(index: EvaluatedIndex) -> Step:
+    """The last step: what resembles an evaluated document."""
+    return Step("decontamination", lambda candidates: _decontaminate(candidates, index))
 
 
 def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> Iterator[Verdict]:

@@ -23,6 +23,7 @@ from tsqa.pipeline.model_uses import check_use, model_uses
 from tsqa.pipeline.node import Node, changed_since, trained_node
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
+from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
 from tsqa.store.roles import BASE, Label, Role, format_role
@@ -52,6 +53,9 @@ class Pipeline:
         self._width = min(_LONGEST_LABEL, longest)
         self.ran: set[str] = set()
         """Fingerprints made by this process; everything else was reused."""
+        self.spending = Spending()
+        self.least_dollars: Callable[[Node], float] = lambda node: 0.0
+        """What a stage that cannot stop midway costs at least, beyond which it is not begun."""
 
     def find(self, node: Node) -> Artifact | None:
         return self.store.find(node.stage, node.fingerprint)
@@ -195,6 +199,8 @@ class Pipeline:
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
         self._refuse_changed(node, "since this command began")
+        if not self.spending.affords(self.least_dollars(node)):
+            raise SpentError(self.spending, self.label(node))
         started = time.monotonic()
         console.print(Text.assemble(name, f" running: {self.why(node)}"))
         if node.definition.module is None:
@@ -204,6 +210,9 @@ class Pipeline:
             with self.open_stage(node) as (context, commit):
                 if context is not None:
                     commit(module.run(context))
+                    if node.stage == "evaluate":
+                        hours = (time.monotonic() - started) / 3600
+                        self.spending.add(hours * self._hourly(node))
         made = self.find(node)
         if made is None:
             raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
@@ -259,7 +268,10 @@ class Pipeline:
                     }
                     tracker.artifact(made.path, node.stage, node.fingerprint, lineage)
 
-                yield StageContext(node.recipe, inputs, partial, tracker, node.config), commit
+                context = StageContext(
+                    node.recipe, inputs, partial, tracker, node.config, self.spending
+                )
+                yield context, commit
                 failed = False
             finally:
                 tracker.finish(failed)
@@ -290,7 +302,18 @@ class Pipeline:
             log=self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log",
             metrics=self.store.partial_path_of(node.stage, node.fingerprint) / "metrics.jsonl",
             title=self.label(node),
+            spending=self.spending,
+            dollars_per_hour=self._hourly(node),
         ).run()
+
+    def _hourly(self, node: Node) -> float:
+        """Dollars of the GPUs that a training or an evaluation takes."""
+        recipe, gpus = node.recipe, 1
+        if node.stage == "train" and recipe.train:
+            gpus = recipe.train.processes
+        elif recipe.eval:
+            gpus = recipe.eval.processes * recipe.eval.tensor_parallel
+        return recipe.dollars_per_gpu_hour * gpus if has_gpu() else 0.0
 
     def _needed_for(self, stage: str) -> list[Node]:
         wanted = [node for node in self.nodes if node.stage == stage]

@@ -60,6 +60,9 @@ class Recipe(Section):
     """Folder of artifacts, logs and reports; recipes that share it share finished stages."""
     seed: Seed = 0
     """Random seed of the training run: initialization and order of the data."""
+    dollars_per_gpu_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    """Price of one GPU, for cost estimates and `--max-dollars`: of training, of evaluation, and of
+    vLLM teachers whose `dollars_per_hour` is 0."""
     data: DataSection | None = None
     """Data that the harness builds itself, for trials on a CPU."""
     seeds: SeedsSection | None = None

@@ -18,6 +18,14 @@ def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSe
     return found
 
 
+def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
+    """The teacher with a price: a local one without its own costs what its GPUs cost."""
+    if teacher.engine == "openai" or teacher.dollars_per_hour or not gpu_hour:
+        return teacher
+    price = gpu_hour * teacher.tensor_parallel
+    return teacher.model_copy(update={"dollars_per_hour": price})
+
+
 def teacher_config(teacher: TeacherSection) -> dict[str, Json]:
     """What decides a teacher's texts, for a fingerprint."""
     config = teacher.data_config()

@@ -255,6 +255,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
 ]
 RUNTIME: dict[str, Any] = {
     "runs": "{folder}/other",
+    "dollars_per_gpu_hour": 2,
     "generate.allow_failed": 0.5,
     "filter.triviality.allow_failed": 0.5,
     "filter.judge.allow_failed": 0.5,
