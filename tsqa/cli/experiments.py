@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 DryRun = Annotated[
     bool,
-    typer.Option(
-        "--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."
-    ),
+    typer.Option("--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."),
 ]
 Compared = Annotated[
     list[str],
