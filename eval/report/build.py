@@ -25,7 +25,7 @@ from eval.report.figures import task_rows
 from eval.report.plots import MATRIX_ARMS, page_plots
 from eval.report.share import Share
 from eval.statistics import stats
-from tsqa.dataset.card import allowed_leaks
+from tsqa.curated.card import allowed_leaks
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from eval.compare.disagreements import shorten
-from tsqa.dataset.card import CostRow, cost_rows
-from tsqa.dataset.files import CURATED, draw_rows, read_curated, read_rejected, read_rows
-from tsqa.dataset.lineage import find_candidates
+from tsqa.curated.card import CostRow, cost_rows
+from tsqa.curated.files import CURATED, draw_rows, read_curated, read_rejected, read_rows
+from tsqa.curated.lineage import find_candidates
 from tsqa.recipe import Recipe, needed
 from tsqa.records.candidate_file import as_json
 from tsqa.records.summaries import read_ledger

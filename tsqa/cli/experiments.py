@@ -154,7 +154,7 @@ def compare(
     runs: Compared,
     control: Annotated[str | None, typer.Option(help="Name of the control.")] = None,
     allow: Annotated[
-        str, typer.Option(help="What may differ: tokens,version,num_fewshot,seeds.")
+        str, typer.Option(help="What may differ, such as tokens,seeds; an error names it.")
     ] = "",
     published: Annotated[
         bool, typer.Option("--published", help="Also show the published deltas.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from rich.progress import Progress, TaskID
 
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.filters.statistics import Measures
 from tsqa.records.candidate import Candidate, Rejection, Verdict, read_candidate
 from tsqa.records.candidate_file import UnreadableLine, as_json, parse_record

@@ -20,10 +20,10 @@ from itertools import islice
 from pathlib import Path
 
 from tsqa.console import console, progress_bar
-from tsqa.dataset.card import write_card
-from tsqa.dataset.examples import log_examples
-from tsqa.dataset.files import CURATED, DatasetWriter, read_rows
-from tsqa.dataset.render import Renderer
+from tsqa.curated.card import write_card
+from tsqa.curated.examples import log_examples
+from tsqa.curated.files import CURATED, DatasetWriter, read_rows
+from tsqa.curated.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_duplicates
 from tsqa.dedup.semantic import load_model, measure_spread
@@ -56,7 +56,7 @@ _BATCH = 256
 
 
 def run(context: StageContext) -> dict[str, object]:
-    """Write the dataset and the rejected rows (see `tsqa.dataset.files`)."""
+    """Write the dataset and the rejected rows (see `tsqa.curated.files`)."""
     section = needed(context.recipe.filter, "filter")
     if section.code:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")

@@ -21,6 +21,7 @@ from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import check_use, model_uses
 from tsqa.pipeline.node import Node, changed_since, trained_node
+from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
 from tsqa.spending import Spending, SpentError, has_gpu
@@ -137,7 +138,9 @@ class Pipeline:
         node = own[-1]
         artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
-            raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {stage} {self.origin}")
+            raise TsqaError(
+                f"{self.origin}: {stage} is not built", f"tsqa {command_of(stage)} {self.origin}"
+            )
         return artifact
 
     def label(self, node: Node) -> str:
@@ -156,7 +159,7 @@ class Pipeline:
             if artifact is None:
                 raise TsqaError(
                     f"{node.label} needs {upstream.label}, which is not built",
-                    f"tsqa {upstream.stage} {upstream.origin}",
+                    f"tsqa {command_of(upstream.stage)} {upstream.origin}",
                 )
             found[role] = artifact
         return found
@@ -236,7 +239,9 @@ class Pipeline:
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:
         """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
-        with self.store.working_directory(node.stage, node.fingerprint) as partial:
+        read = [(upstream.stage, upstream.fingerprint) for upstream in node.inputs.values()]
+        stage = (node.stage, node.fingerprint)
+        with self.store.reading(read), self.store.working_directory(*stage) as partial:
             if self.find(node) is not None:
                 self.store.discard_partial(node.stage, node.fingerprint)
                 yield None, lambda summary: None

@@ -20,7 +20,7 @@ from typing import Self
 
 from pydantic import JsonValue
 
-from tsqa.dataset.render import Renderer
+from tsqa.curated.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import TsqaError
 from tsqa.filters.funnel import Step

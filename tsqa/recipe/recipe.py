@@ -6,6 +6,7 @@ Guarantees: a section that a stage needs is there, or the recipe is refused.
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -85,6 +86,13 @@ class Recipe(Section):
     """Conditions to train and compare; null: one run of the recipe."""
     tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
     """Where runs are logged."""
+
+    @classmethod
+    def load(cls, path: str | Path, *overrides: str) -> Recipe:
+        """Read a recipe as the commands do; RecipeError lists every problem."""
+        from tsqa.recipe.load import load_recipe
+
+        return load_recipe(Path(path), overrides)
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:

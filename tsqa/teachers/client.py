@@ -27,18 +27,11 @@ from tsqa.spending import Spending, has_gpu
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
-from tsqa.teachers.config import hourly
+from tsqa.teachers.config import TEACHER_KEYS, hourly
 from tsqa.teachers.failures import Unanswered, one_line
 from tsqa.teachers.scheduler import Job, Meter, Window
 
 T = TypeVar("T")
-_KEYS = {
-    "teacher": "generate.teacher",
-    "cascade": "generate.cascade.teacher",
-    "judge": "filter.judge.teacher",
-    "weak": "filter.triviality.teacher",
-}
-"""Role -> where the recipe names the model."""
 
 
 class Exchange(NamedTuple):
@@ -76,7 +69,7 @@ class Asker:
     @property
     def key(self) -> str:
         """Where the recipe names the model."""
-        return _KEYS[self.role]
+        return TEACHER_KEYS[self.role]
 
     @property
     def _name(self) -> str:
@@ -111,8 +104,9 @@ class Asker:
             stop=() if is_chat else prompt.stop,
             schema=schema if is_chat and self.section.structured else None,
         )
-        how = self.section.request.data_config()
-        content = json.dumps([self.fingerprint, name, asdict(request), how], sort_keys=True)
+        # Logs of unfinished runs are shared: what the request itself does not say belongs here too.
+        engine = [self.section.engine, self.section.dtype, self.section.request.data_config()]
+        content = json.dumps([self.fingerprint, name, asdict(request), engine], sort_keys=True)
         return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
 
     def _turns(self, prompt: Prompt, variables: Mapping[str, object]) -> tuple[dict[str, str], ...]:
@@ -196,7 +190,7 @@ def open_asker(
     `allowed_key` is the key of the recipe that gives it.
     """
     model, fingerprint = locate(context, section, role)
-    form = resolve_form(section, model, _KEYS[role])
+    form = resolve_form(section, model, TEACHER_KEYS[role])
     priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpu() else 0.0)
     return Asker(
         role=role,

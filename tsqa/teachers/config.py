@@ -6,6 +6,14 @@ from tsqa.hub.identify import model_config
 from tsqa.recipe import FilterSection, GenerateSection, TeacherSection
 from tsqa.store.identity import Json
 
+TEACHER_KEYS = {
+    "teacher": "generate.teacher",
+    "cascade": "generate.cascade.teacher",
+    "judge": "filter.judge.teacher",
+    "weak": "filter.triviality.teacher",
+}
+"""Role -> where the recipe names the model."""
+
 
 def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSection]:
     """Role -> teacher, of all that a section names."""
@@ -29,6 +37,6 @@ def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
 def teacher_config(teacher: TeacherSection) -> dict[str, Json]:
     """What decides a teacher's texts, for a fingerprint."""
     config = teacher.data_config()
-    if teacher.engine == "openai":  # `path` is a name at the endpoint, not one of this machine
+    if not teacher.loads_model:  # `path` is a name at the endpoint, not one of this machine
         return config
     return {**config, "model": model_config(teacher.model)}

@@ -25,7 +25,7 @@ from tests.support import page_world
 from tests.support.curated_rows import candidate, curated_row, rejected_row
 from tests.support.invented_arms import deltas_of, evaluated
 from tests.support.sealed import invented_artifact
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.jsonl import write_jsonl
 

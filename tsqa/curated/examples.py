@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from tsqa.dataset.files import draw_rows, read_curated, read_rejected
+from tsqa.curated.files import draw_rows, read_curated, read_rejected
 from tsqa.records.rows import CuratedRow, RejectedRow
 from tsqa.store.tracking import Tracker
 
