@@ -21,7 +21,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         "model": None,
         **config,
         "include": identify_tasks(section.include),
-        **pinned_datasets(section.include, tuple(section.tasks)),
+        **pinned_datasets("eval.tasks", section.include, tuple(section.tasks)),
     }
 
 

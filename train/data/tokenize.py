@@ -39,8 +39,8 @@ from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved,
 from train.data.token_files import ShardCounts, SourceCounts, TokenizeSummary, add_counts
 from train.data.tokenizer import load_tokenizer
 from tsqa.console import console, progress_bar
-from tsqa.dataset.answer_shuffle import write_permuted
-from tsqa.dataset.files import CURATED
+from tsqa.curated.answer_shuffle import write_permuted
+from tsqa.curated.files import CURATED
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import DataError, EngineError
 from tsqa.hub.model_folder import vocabulary_size

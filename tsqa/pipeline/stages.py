@@ -14,3 +14,8 @@ from tsqa.tasks.definition import DATA
 DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GENERATE, FILTER)
 """Made once for all arms whose settings of these are equal."""
 STAGES = (*DATASET_STAGES, TOKENIZE, TRAIN, EVALUATE, COMPARE)
+
+
+def command_of(stage: str) -> str:
+    """What a user types for a stage: `tsqa` and this."""
+    return "eval" if stage == EVALUATE.name else stage

@@ -17,7 +17,7 @@ from tests.support.token_context import read_origins, token_context
 from train.data import tokenize
 from train.data.shards import ENDS_EARLY
 from train.data.stream import IGNORED, TokenStore, collate
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
 from tsqa.store.jsonl import read_jsonl

@@ -21,7 +21,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from tsqa.dataset.files import CURATED, read_rows
+from tsqa.curated.files import CURATED, read_rows
 from tsqa.recipe import AnswerKind, CodeSection
 from tsqa.records.votes import same_answer
 from tsqa.sandbox.code import run_tests

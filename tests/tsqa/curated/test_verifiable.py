@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row
-from tsqa.dataset.files import DatasetWriter
-from tsqa.dataset.verifiable import VerifiableItem, Verifier, export_verifiable, read_item, verify
+from tsqa.curated.files import DatasetWriter
+from tsqa.curated.verifiable import VerifiableItem, Verifier, export_verifiable, read_item, verify
 from tsqa.store.jsonl import read_jsonl
 from tsqa.text.sameness import answer_key
 
