@@ -20,6 +20,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     return {
         "model": None,
         **config,
+        "tasks": sorted(section.tasks),
         "include": identify_tasks(section.include),
         **pinned_datasets(section.include, tuple(section.tasks)),
     }

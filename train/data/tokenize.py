@@ -1,12 +1,12 @@
-"""Every source of the mixture -> rows of tokens on disk.
+"""The stage `tokenize`: a source of the mixture -> rows of tokens on disk.
 
 Guarantees: a source is rows of `train.sequence_length` tokens, each document closed by an
 end-of-sequence token; every token has an origin (`<source>.docs.parquet`: id, file, line, start,
 end); the same input gives the same bytes on any number of processes; finished shards are never
 tokenized again; `<source>.bin` and `<source>.idx` are also a Megatron dataset.
 
-A document that holds an evaluated one (`eval.tasks`) is left out; sources with `from: filter` have
-passed the stricter rules of that stage.
+A document that holds an evaluated one is left out: the stage `decontaminate` names them. Sources
+with `from: filter` have passed the stricter rules of that stage.
 
 `<source>.dropped.jsonl` names the documents that were left out and why; `<source>.loss` (one bool
 per token) exists where only answers bear a loss; `sources.json` is what readers need to know.
@@ -17,70 +17,58 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 import shutil
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.text import Text
 
+from train.data.decontaminate import DroppedCheck, read_dropped
+from train.data.definition import is_checked
 from train.data.encoder import TokenEncoder
 from train.data.megatron import write_index
+from train.data.shard_work import shards_of, work_on_shards
 from train.data.shards import DOCUMENTS, Check, Shard, stem_of, with_suffix, write_shard
-from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved, unread_files
-from train.data.token_files import ShardCounts, SourceCounts, TokenizeSummary, add_counts
-from train.data.tokenizer import load_tokenizer
-from tsqa.console import console, progress_bar
-from tsqa.dataset.answer_shuffle import write_permuted
-from tsqa.dataset.files import CURATED
-from tsqa.decontaminate.index import EvaluatedIndex
-from tsqa.errors import DataError, EngineError
+from train.data.token_files import (
+    TOKENIZER_FOLDER,
+    ShardCounts,
+    SourceCounts,
+    TokenizeSummary,
+    add_counts,
+)
+from tsqa.errors import DataError
 from tsqa.hub.model_folder import vocabulary_size
-from tsqa.recipe import MixtureSection, SourceSection, needed, stream_check
-from tsqa.seeds.benchmarks import read_evaluated
+from tsqa.recipe import MixtureSection, needed
 from tsqa.store.atomic import fsync
 from tsqa.store.jsonl import read_jsonl, write_json
 from tsqa.store.own_files import read_own
-from tsqa.store.process import die_with_parent
 from tsqa.store.stage import StageContext
 
-_MOST_NAMED = 8
 _COPY_BYTES = 8 << 20
 _DOCUMENTS_AT_ONCE = 1 << 16
 
 
 def run(context: StageContext) -> TokenizeSummary:
-    """Train or copy the tokenizer, then tokenize each source; see the module for the files."""
-    mixture = needed(context.recipe.mixture, "mixture")
+    """Tokenize the source `context.part`; see the module for the files."""
+    from transformers import AutoTokenizer
+
+    mixture, name = needed(context.recipe.mixture, "mixture"), context.part
     length = needed(context.recipe.train, "train").sequence_length
-    tokenizer = load_tokenizer(context)
-    if tokenizer.eos_token_id is None:
-        raise DataError("the tokenizer has no end-of-sequence token", "choose one that has")
+    folder = context.inputs["tokenizer"].path / TOKENIZER_FOLDER
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     encoder = TokenEncoder(tokenizer)
-    shards = {
-        name: _shards_of(context, name, section)
-        for name, section in mixture.tokenized.items()
-        if not with_suffix(stem_of(context.out, name), ".json").exists()
-    }
-    todo = [shard for found in shards.values() for shard in found if not shard.done]
-    unchecked = [shard for shard in todo if shard.section.stage is None]
-    check = _evaluated_check(context) if unchecked else None
-    _tokenize(todo, mixture.tokenize_processes, _ShardTask(encoder, length, check))
-    for name, found in shards.items():
-        _join(stem_of(context.out, name), found, encoder, length)
-    summaries = {
-        name: read_own(with_suffix(stem_of(context.out, name), ".json"), SourceCounts)
-        for name in mixture.tokenized
-    }
-    _refuse_empty(mixture, summaries)
+    counts = with_suffix(stem_of(context.out, name), ".json")
+    if not counts.exists():
+        shards = shards_of(context, name)
+        check = _dropped_check(context)
+        work_on_shards(shards, mixture.tokenize_processes, _ShardTask(encoder, length, check))
+        _join(stem_of(context.out, name), shards, encoder, length)
+    summary = read_own(counts, SourceCounts)
+    _refuse_empty(mixture, name, summary)
     write_json(
         context.out / "sources.json",
         {
@@ -88,81 +76,32 @@ def run(context: StageContext) -> TokenizeSummary:
             "dtype": encoder.dtype.name,
             "vocab_size": vocabulary_size(tokenizer),
             "eos_token_id": tokenizer.eos_token_id,
-            "sources": summaries,
+            "sources": {name: summary},
         },
     )
     return {
         "vocab_size": vocabulary_size(tokenizer),
-        "sources": summaries,
-        "tokens": sum(summary["tokens"] for summary in summaries.values()),
+        "sources": {name: summary},
+        "tokens": summary["tokens"],
     }
 
 
-def _refuse_empty(mixture: MixtureSection, summaries: Mapping[str, SourceCounts]) -> None:
+def _refuse_empty(mixture: MixtureSection, name: str, summary: SourceCounts) -> None:
     """Raise DataError for a source without rows that a phase draws from."""
-    for phase in mixture.phases:
-        for name, ratio in phase.ratios.items():
-            if ratio and name in summaries and not summaries[name]["rows"]:
-                bad = summaries[name]["bad"]
-                skipped = f" ({bad:,} bad records were skipped)" if bad else ""
-                raise DataError(
-                    f"mixture.sources.{name} holds no text{skipped}, but a phase draws from it",
-                    "give it documents, name the field that holds them in text_field, or set its "
-                    "ratio to 0",
-                )
-
-
-def _evaluated_check(context: StageContext) -> Check | None:
-    """The check for evaluated documents; None where nothing is evaluated or the check is off."""
-    section = stream_check(context.recipe)
-    if section is None:
-        return None
-    return EvaluatedCheck(EvaluatedIndex(read_evaluated(context), section))
-
-
-def _shards_of(context: StageContext, name: str, section: SourceSection) -> list[Shard]:
-    """The shards of a source; makes the folder for them."""
-    if section.stage is not None:
-        path = context.inputs[section.stage].path / CURATED
-        if not path.is_dir():
-            raise DataError(f"{path}: no such folder", "build it: tsqa filter RECIPE")
-        if section.permute:
-            out = stem_of(context.out / "permuted", name)
-            path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
-    else:
-        path = context.resolve(str(section.path))
-        _name_unread(name, path)
-    folder = stem_of(context.out / "shards", name)
-    folder.mkdir(parents=True, exist_ok=True)
-    pieces = find_pieces(section, path, f"mixture.sources.{name}")
-    return [
-        Shard(folder / f"{number:06d}", section, group, f"mixture.sources.{name}")
-        for number, group in enumerate(group_pieces(pieces))
-    ]
-
-
-def _name_unread(source: str, path: Path) -> None:
-    """Print which files of a folder are no part of a source: a format that is not read, mostly."""
-    if not path.is_dir() or is_saved(path):
+    if summary["rows"] or name not in mixture.drawn:
         return
-    unread = [str(file.relative_to(path)) for file in unread_files(path)]
-    if unread:
-        shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
-        text = f" {len(unread):,} files of {path} are not read: {shown}"
-        console.print(Text.assemble((f"  {source}:", "yellow"), text))
+    skipped = f" ({summary['bad']:,} bad records were skipped)" if summary["bad"] else ""
+    raise DataError(
+        f"mixture.sources.{name} holds no text{skipped}, but a phase draws from it",
+        "give it documents, name the field that holds them in text_field, or set its ratio to 0",
+    )
 
 
-@dataclass(frozen=True)
-class EvaluatedCheck:
-    """Per text the evaluated document that it holds, with the rule that found it; None if clean."""
-
-    index: EvaluatedIndex
-
-    def __call__(self, texts: Sequence[str]) -> list[str | None]:
-        return [
-            None if found is None else f"{found.reason} of the evaluated {found.match}"
-            for found in self.index.check_texts(texts)
-        ]
+def _dropped_check(context: StageContext) -> Check | None:
+    """Finds the documents that `decontaminate` found; None where the recipe has no such check."""
+    if not is_checked(context.recipe, context.part):
+        return None
+    return DroppedCheck(read_dropped(context.inputs["decontaminate"].path))
 
 
 @dataclass(frozen=True)
@@ -174,55 +113,7 @@ class _ShardTask:
     check: Check | None
 
     def write(self, shard: Shard) -> None:
-        check = self.check if shard.section.stage is None else None
-        write_shard(shard, self.encoder, self.length, check)
-
-
-_task: _ShardTask | None = None
-"""Set in child processes only."""
-
-
-def _start_child(task: _ShardTask, threads: int) -> None:
-    global _task
-    die_with_parent()
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
-    _task = task
-
-
-def _write_in_child(shard: Shard) -> Shard:
-    assert _task is not None
-    _task.write(shard)
-    return shard
-
-
-def _tokenize(shards: Sequence[Shard], processes: int | None, task: _ShardTask) -> None:
-    """Tokenize shards on several processes; on this one if there is little to do."""
-    cores = len(os.sched_getaffinity(0))
-    total = sum(shard.size for shard in shards)
-    count = min(processes or cores, len(shards), -(-total // SHARD_BYTES))
-    with progress_bar() as bar:
-        shown = bar.add_task("tokenize", total=len(shards), note="shards")
-        if count <= 1:
-            for shard in shards:
-                task.write(shard)
-                bar.update(shown, advance=1)
-            return
-        # Not forked: torch and tokenizers hold threads.
-        pool = ProcessPoolExecutor(
-            count, get_context("spawn"), _start_child, (task, max(1, cores // count))
-        )
-        try:
-            for done in as_completed([pool.submit(_write_in_child, shard) for shard in shards]):
-                done.result()
-                bar.update(shown, advance=1)
-        except BrokenProcessPool as error:
-            raise EngineError(
-                "a process that tokenizes died; the kernel may have ended it for its memory",
-                "lower mixture.tokenize_processes and run it again: finished shards are kept",
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+        write_shard(shard, self.encoder, self.length, self.check)
 
 
 def _join(stem: Path, shards: Sequence[Shard], encoder: TokenEncoder, length: int) -> None:

@@ -16,7 +16,7 @@ from tsqa.store.artifact import Difference, Store, differences
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import Manifest
 from tsqa.store.own_files import Stages, read_own
-from tsqa.store.roles import CheckedRole, parse_role
+from tsqa.store.roles import CheckedRole, SourceRole, parse_role
 
 _MOST_SHOWN = 6
 _LONGEST_VALUE = 60
@@ -73,11 +73,16 @@ def _came(name: str, after: Mapping[str, object]) -> str:
 
 
 def _by_name(inputs: Mapping[str, str]) -> dict[str, set[str]]:
-    """Role -> fingerprints; a role that holds a fingerprint counts by its stage."""
+    """Role -> fingerprints; numbered ones count by their stage."""
     named: dict[str, set[str]] = {}
     for text, fingerprint in inputs.items():
-        role = parse_role(text)
-        name = role.stage if isinstance(role, CheckedRole) else text
+        match parse_role(text):
+            case CheckedRole(stage, _):
+                name = stage
+            case SourceRole(source):
+                name = f"tokens of {source}"
+            case _:
+                name = text
         named.setdefault(name, set()).add(fingerprint)
     return named
 

@@ -20,7 +20,7 @@ from tsqa.errors import DataError, TsqaError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import check_use, model_uses
-from tsqa.pipeline.node import Node, changed_since, trained_node
+from tsqa.pipeline.node import Node, changed_since, forget_identities, trained_node
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
 from tsqa.store.artifact import Artifact, Store
@@ -202,6 +202,8 @@ class Pipeline:
         if made is None:
             raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
         self.ran.add(node.fingerprint)
+        if made.manifest.same_as:  # what follows may be there already
+            forget_identities(self.nodes)
         seconds = time.monotonic() - started
         took = (f"in {seconds:.1f} s", "dim")
         console.print(Text.assemble(name, f" done    {_headline(made)}  ", took))
@@ -245,6 +247,7 @@ class Pipeline:
                         node.config,
                         node.input_fingerprints,
                         timed,
+                        node.definition.content,
                     )
                     tracker.summary(_scalars(timed))
                     lineage = {
@@ -253,7 +256,8 @@ class Pipeline:
                     }
                     tracker.artifact(made.path, node.stage, node.fingerprint, lineage)
 
-                yield StageContext(node.recipe, inputs, partial, tracker, node.config), commit
+                part = node.definition.part
+                yield StageContext(node.recipe, inputs, partial, tracker, node.config, part), commit
                 failed = False
             finally:
                 tracker.finish(failed)
@@ -275,7 +279,7 @@ class Pipeline:
             )
 
     def _launch_training(self, node: Node) -> None:
-        print_mixture_plan(node.recipe, self.inputs_of(node)["tokenize"].path)
+        print_mixture_plan(node.recipe, self.inputs_of(node))
         own = node.origin == self.origin
         overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
         TrainingJob(

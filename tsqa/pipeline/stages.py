@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.compare.definition import COMPARE
 from eval.harness.definition import EVALUATE
-from train.data.definition import TOKENIZE
+from train.data.definition import TOKENIZER, decontaminate_stage, tokenize_stage
 from train.trainer.definition import TRAIN
 from tsqa.filters.definition import FILTER
 from tsqa.generate.definition import GENERATE
@@ -13,4 +13,12 @@ from tsqa.tasks.definition import DATA
 
 DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GENERATE, FILTER)
 """Made once for all arms whose settings of these are equal."""
-STAGES = (*DATASET_STAGES, TOKENIZE, TRAIN, EVALUATE, COMPARE)
+STAGES = (
+    *DATASET_STAGES,
+    TOKENIZER,
+    decontaminate_stage(""),
+    tokenize_stage(""),
+    TRAIN,
+    EVALUATE,
+    COMPARE,
+)

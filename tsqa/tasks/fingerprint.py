@@ -45,7 +45,7 @@ def evaluated_config(recipe: Recipe) -> dict[str, Json]:
         return {}
     section = recipe.eval
     return {
-        "tasks": [*section.tasks],
+        "tasks": sorted(section.tasks),
         "include": identify_tasks(section.include),
         **pinned_datasets(section.include, tuple(section.tasks)),
     }

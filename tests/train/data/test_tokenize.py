@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from tsqa.store.stage import StageContext
 TEXTS = ["one 12 two", "", "three <|endoftext|> four", "Question: 3 + 4? Answer: 7"] * 5
 
 
+def words_of(context: StageContext) -> Path:
+    return context.inputs["tokenizer"].path / "tokenizer"
+
+
 def context_for(folder: Path, path: Path) -> StageContext:
     return token_context(folder, {"web": {"path": str(path)}}, train_on=path)
 
@@ -42,7 +47,7 @@ def test_every_token_has_an_origin(written: tuple[StageContext, dict[str, Any]])
     from transformers import AutoTokenizer
 
     context, summary = written
-    tokenizer = AutoTokenizer.from_pretrained(context.out / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(words_of(context))
     tokens = np.fromfile(context.out / "web.bin", np.uint16)
     index = pq.read_table(context.out / "web.docs.parquet").to_pylist()
     assert len(index) == summary["sources"]["web"]["documents"] == 15
@@ -75,7 +80,8 @@ def synthetic_context(folder: Path, text_field: str = "text") -> StageContext:
     tree |= {"seeds": {"tasks": ["t"]}, "eval": {"tasks": ["t"]}}
     tree["generate"] = {"teacher": {"model": {"path": "t"}}}
     filtered = invented_artifact(folder / "filter", fingerprint="f", summary={})
-    return StageContext(Recipe.model_validate(tree), {"filter": filtered}, base.out, base.tracker)
+    inputs = {**base.inputs, "filter": filtered}
+    return replace(base, recipe=Recipe.model_validate(tree), inputs=inputs, part="synthetic")
 
 
 def test_the_curated_dataset_is_a_source_whose_tokens_lead_back_to_items(tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_the_curated_dataset_is_a_source_whose_tokens_lead_back_to_items(tmp_pat
 
     context = synthetic_context(tmp_path)
     tokenize.run(context)
-    tokenizer = AutoTokenizer.from_pretrained(context.out / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(words_of(context))
     tokens = np.fromfile(context.out / "synthetic.bin", np.uint16)
     index = pq.read_table(context.out / "synthetic.docs.parquet").to_pylist()
     shown = [n for n, text in enumerate(TEXTS) if text]
@@ -103,7 +109,7 @@ def test_a_column_that_the_curated_dataset_lacks_is_named(tmp_path: Path) -> Non
 def test_digits_stand_alone(written: tuple[StageContext, dict[str, Any]]) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(written[0].out / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(words_of(written[0]))
     assert tokenizer.tokenize("4712") == ["4", "7", "1", "2"]
 
 
