@@ -24,7 +24,7 @@ from tsqa.ablation.plan import ArmWork, arm_works, own_nodes
 from tsqa.ablation.worker import ArmWorker
 from tsqa.console import console, progress_bar
 from tsqa.errors import TsqaError
-from tsqa.pipeline.node import forget_identities, reached_from
+from tsqa.pipeline.node import forget_identities, guards_of, reached_from
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import arms_of, control_of, needed
 from tsqa.store.artifact import Artifact
@@ -75,7 +75,8 @@ def _build_shared(pipeline: Pipeline, works: Sequence[ArmWork]) -> dict[int, str
     for node in pipeline.nodes:
         if id(node) in own or node.stage == "compare":
             continue
-        upstream = [broken[id(n)] for n in reached_from([node]) if id(n) in broken]
+        before = reached_from([node, *guards_of(node, pipeline.nodes)])
+        upstream = [broken[id(n)] for n in before if id(n) in broken]
         if upstream:
             broken[id(node)] = upstream[0]
             continue

@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=STAGES,
     )
     _add(seeds_app, "run", "seeds", "Read training splits into seeds.")
+    _add(app, "guard", "guard", "Keep the seeds apart from what the recipe evaluates.")
     _add(app, "generate", "generate", "Have the teacher write questions and voted answers.")
     _add(app, "filter", "filter", "Verify, deduplicate and decontaminate the candidates.")
     _add(app, "tokenizer", "tokenizer", "Train the tokenizer, or take it from the model.")

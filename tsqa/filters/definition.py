@@ -73,12 +73,13 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 FILTER = Stage(
     "filter",
-    4,
+    5,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),
-    inputs=lambda recipe: ("benchmarks", "seeds", "generate", "data"),
+    inputs=lambda recipe: ("benchmarks", "seeds", "generate", "data", "guard"),
     wanted=lambda recipe: bool(recipe.seeds and recipe.generate and recipe.filter),
     models=_models,
     recheck=_recheck,
+    content=("dataset/data/*",),
 )

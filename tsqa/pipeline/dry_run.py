@@ -36,13 +36,14 @@ def print_plan(pipeline: Pipeline) -> None:
         steps = tokens // train.global_batch_tokens if train else 0
         table.add_row(
             pipeline.label(node),
-            "cached" if done else "to run",
+            pipeline.state(node),
             f"{tokens:,}" if is_train else "",
             f"{steps:,}" if is_train else "",
             _shown_parameters(node) if is_train else "",
             "" if done else _shown_seconds(estimate_seconds(pipeline, node)),
         )
     console.print(table)
+    pipeline.say_removed()
     print_reasons(pipeline)
     if any(node.stage == "compare" for node in pipeline.nodes):
         print_detectable(pipeline)

@@ -6,7 +6,7 @@ artifact of the stage with the fewest differences stands in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tsqa.errors import DataError
@@ -16,10 +16,12 @@ from tsqa.store.artifact import Difference, Store, differences
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import Manifest
 from tsqa.store.own_files import Stages, read_own
-from tsqa.store.roles import CheckedRole, SourceRole, parse_role
+from tsqa.store.roles import CheckedRole, SourceRole, format_role, is_exact, parse_role
 
 _MOST_SHOWN = 6
 _LONGEST_VALUE = 60
+_SELDOM_SAME = ("benchmarks", "generate", "train", "evaluate")
+"""Stages that come out as they were only if all that they read does."""
 
 
 class History:
@@ -48,6 +50,30 @@ class History:
         nearest = min(finished, key=lambda manifest: len(_reasons(node, manifest)))
         differ = _listed(_reasons(node, nearest))
         return f"first time; differs from {node.stage}/{nearest.fingerprint} by {differ}"
+
+    def hopes(self, label: Callable[[Node], str], node: Node) -> list[str]:
+        """The stages whose results, where they come out as they were, leave nothing to run here.
+
+        Empty where something else is a reason to run.
+        """
+        finished = {a.fingerprint: a.manifest for a in node.store.finished(node.stage)}
+        before = finished.get(self._read().get(label(node), ""))
+        if before is None or differences(before.config, node.config):
+            return []
+        hopes = []
+        now = node.input_fingerprints
+        for role, upstream in node.inputs.items():
+            name = format_role(role)
+            if before.inputs.get(name) == now[name]:
+                continue
+            is_finished = upstream.store.path_of(upstream.stage, upstream.fingerprint).is_dir()
+            seldom_same = upstream.stage in _SELDOM_SAME
+            if is_exact(role) or is_finished:
+                return []
+            if seldom_same and not self.hopes(label, upstream):
+                return []
+            hopes.append(label(upstream))
+        return hopes if before.inputs.keys() == now.keys() else []
 
     def _read(self) -> Stages:
         try:

@@ -136,6 +136,13 @@ def _without(config: Mapping[str, Any], key: str) -> object:
     return json.loads(json.dumps({name: value for name, value in config.items() if name != key}))
 
 
+def guards_of(node: Node, nodes: Iterable[Node]) -> list[Node]:
+    """The guards that must pass before a teacher is asked about their seeds."""
+    if node.stage != "generate":
+        return []
+    return [n for n in nodes if n.stage == "guard" and n.inputs["seeds"] is node.inputs["seeds"]]
+
+
 def trained_node(nodes: Sequence[Node], arm: str) -> Node:
     """The train node of one arm of the recipe itself (the last of that name)."""
     found = [node for node in nodes if node.stage == "train" and node.arm == arm]

@@ -8,16 +8,16 @@ from train.data.definition import TOKENIZER, decontaminate_stage, tokenize_stage
 from train.trainer.definition import TRAIN
 from tsqa.filters.definition import FILTER
 from tsqa.generate.definition import GENERATE
-from tsqa.seeds.definition import BENCHMARKS, SEEDS
+from tsqa.seeds.definition import BENCHMARKS, GUARD, SEEDS
 from tsqa.tasks.definition import DATA
 
-DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GENERATE, FILTER)
+DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GUARD, GENERATE, FILTER)
 """Made once for all arms whose settings of these are equal."""
 STAGES = (
     *DATASET_STAGES,
     TOKENIZER,
-    decontaminate_stage(""),
-    tokenize_stage(""),
+    decontaminate_stage("docs"),
+    tokenize_stage("docs"),
     TRAIN,
     EVALUATE,
     COMPARE,

@@ -15,7 +15,6 @@ from rich.text import Text
 from tsqa.console import console
 from tsqa.errors import RecipeError
 from tsqa.hub.pins import PINS, UNPINNED
-from tsqa.recipe import Recipe
 from tsqa.store.identity import Json, folder_identity
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
@@ -37,18 +36,6 @@ def identify_tasks(include: str | None) -> Json:
     from tsqa.tasks.files import task_folder_identity  # lm-eval takes a while to import
 
     return task_folder_identity(Path(include))
-
-
-def evaluated_config(recipe: Recipe) -> dict[str, Json]:
-    """Which documents must not leak: those of the evaluated tasks, however they are asked."""
-    if recipe.eval is None:
-        return {}
-    section = recipe.eval
-    return {
-        "tasks": sorted(section.tasks),
-        "include": identify_tasks(section.include),
-        **pinned_datasets(section.include, tuple(section.tasks)),
-    }
 
 
 @cache

@@ -45,9 +45,10 @@ def test_a_trained_arm_that_repeats_its_data_too_often_is_not_reused(tmp_path: P
         "dtype": "uint16",
         "vocab_size": 512,
         "eos_token_id": 1,
-        "sources": {"docs": rows, "synthetic": rows},
     }
-    make(pipeline, own(pipeline, "tokenize")[0], {}, sources=tokens)
+    for node in own(pipeline, "tokenize"):
+        made = {**tokens, "sources": {node.definition.part: rows}}
+        make(pipeline, node, {}, sources=made)
     make(pipeline, own(pipeline, "train")[0], {})
     pipeline.check_guards()
     with pytest.raises(RecipeError, match=r"6\.\d+ epochs, mixture\.max_repetition 2"):
