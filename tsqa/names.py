@@ -67,6 +67,8 @@ def name_problem(name: str, banned: Collection[str] = (), longest: int = LONGEST
     for character in name:
         if unicodedata.category(character) in _UNPRINTABLE:
             return f"a name holds the character U+{ord(character):04X}, which is not printable"
+    if name != unicodedata.normalize("NFC", name):
+        return "a name has accents as characters apart: write it in Unicode's composed form (NFC)"
     if name != name.strip():
         return "a name begins or ends with white space"
     if not (name[0].isalnum() or name[0] == "_"):

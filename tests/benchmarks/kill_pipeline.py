@@ -58,6 +58,7 @@ _PATIENCE = 300.0
 _DEATH_SECONDS = 120.0
 """After the death of a child the stage ends, or goes on, within this time."""
 _ORPHAN_SECONDS = 15.0
+_STATE = re.compile(r"^(\S+) +(running|done|reused)\b", re.MULTILINE)
 
 
 @dataclass
@@ -71,8 +72,7 @@ class Watched:
     def states(self) -> dict[str, str]:
         """Stage -> running, done or reused."""
         text = log_of(self.runs).read_bytes()[self.offset :].decode(errors="replace")
-        found = (line.split() for line in text.splitlines())
-        return {w[0]: w[1] for w in found if w[1:2] and w[1] in ("running", "done", "reused")}
+        return dict(_STATE.findall(text))
 
     def printed(self) -> str:
         return log_of(self.runs).read_bytes()[self.offset :].decode(errors="replace")
@@ -147,6 +147,7 @@ def time_stages(runs: Path, recipe: str) -> dict[str, float]:
             break
         time.sleep(0.05)
     assert watched.process.returncode == 0, watched.printed()[-4000:]
+    assert ended and min(ended[stage] - began[stage] for stage in began) > 0, watched.printed()
     return {stage: ended[stage] - began[stage] for stage in began}
 
 

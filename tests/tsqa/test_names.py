@@ -30,6 +30,7 @@ REFUSED = [
     *("", " ", ".", "..", "...", "/abs/x", "../x", "a/../b", "a/..", "./x", "-x", "~", "#x"),
     *(" x", "x ", "x\t", "a\nb", "a\tb", "a\x1bb", "a\x7fb", "a\x9bb", "a\u2028b"),
     *("\u202eabc", "a\u200bb", "a@b", "a - b", "a,b", "a=b", "a[0]", "a]b", "${b}", "a{b}"),
+    *("e\u0301te\u0301", "\u212b"),
     *("x" * 101, "sources", "phases", "max_repetition", "decontaminate", "a\\b"),
 ]
 

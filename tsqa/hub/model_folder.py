@@ -185,6 +185,8 @@ def load_config(origin: str, key: str, trust_remote_code: bool = False) -> Any:
     """The transformers config of a folder; CheckpointError where it cannot be read."""
     from transformers import AutoConfig
 
+    if trust_remote_code and is_folder(origin):
+        _refuse_foreign_code(Path(origin), key)
     try:
         return AutoConfig.from_pretrained(origin, trust_remote_code=trust_remote_code)
     except Exception as error:  # a broken JSON, an unknown model_type, a value out of range
@@ -192,6 +194,24 @@ def load_config(origin: str, key: str, trust_remote_code: bool = False) -> Any:
             f"{key} = {origin}: config.json cannot be read: {first_line(error)}",
             "correct it, or copy the model again",
         ) from error
+
+
+def _refuse_foreign_code(folder: Path, key: str) -> None:
+    """Refuse a folder whose `auto_map` takes code from another repository, at whatever commit."""
+    for file in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        try:
+            named = json.loads((folder / file).read_text(encoding="utf-8")).get("auto_map") or {}
+        except (OSError, ValueError, AttributeError, RecursionError):
+            continue  # whoever loads it says what is wrong
+        values = named.values() if isinstance(named, dict) else ()
+        classes = [c for value in values for c in (value if isinstance(value, list) else [value])]
+        foreign = sorted(str(name) for name in classes if "--" in str(name))
+        if foreign:
+            raise CheckpointError(
+                f"{key} = {folder}: {file}: auto_map takes code from another repository, which "
+                f"can change unseen: {foreign[0]}",
+                "copy that module into the folder, and delete what stands before `--`",
+            )
 
 
 def load_tokenizer(origin: str, key: str, trust_remote_code: bool = False) -> Any:

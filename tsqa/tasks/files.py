@@ -25,9 +25,10 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from tsqa.store.digests import DIGESTS
 from tsqa.store.identity import Json, as_text, files_below, folder_identity
-from tsqa.tasks.identity import is_on_hub, named_files
+from tsqa.tasks.identity import named_files
 
 _DATA_KEYS = ("dataset_path", "dataset_kwargs", "fewshot_config", "metadata")
+_METRIC_KEYS = ("metric_list", "metric")
 _FOLDER_KEYS = ("dataset_path", "data_dir", "data_files")
 """Where a name without a slash may be a folder; elsewhere it is more likely a word."""
 _DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
@@ -45,45 +46,6 @@ def task_folder_identity(include: Path) -> dict[str, Json]:
     names = _place_free(outside, (include.resolve().parent, Path.cwd()))
     marks = dict(sorted(zip(names, DIGESTS.of_all(outside), strict=True)))
     return {"files": folder_identity(include), "outside": marks}
-
-
-def hub_datasets(config: Mapping[str, object]) -> Iterator[str]:
-    """The hub datasets of a task, or of a group with the tasks inside it: `id` or `id@revision`.
-
-    Those that its code names count where it names them in plain text.
-    """
-    for inner in _mappings(config):
-        options = inner.get("dataset_kwargs")
-        revision = options.get("revision") if isinstance(options, Mapping) else None
-        yield from _hub_dataset(inner.get("dataset_path"), revision)
-    for file in _modules_of_config(config):
-        if file.suffix == ".py":
-            yield from _loaded_in(file)
-
-
-def _hub_dataset(path: object, revision: object) -> Iterator[str]:
-    if isinstance(path, str) and is_on_hub(path):
-        yield f"{path}@{revision}" if isinstance(revision, str) else path
-
-
-def _loaded_in(module: Path) -> Iterator[str]:
-    """`DATASET_PATH = "a/b"` of a task's class, and `load_dataset("a/b", revision="c")`."""
-    tree = _parse(module)
-    for node in ast.walk(tree) if tree else ():
-        match node:
-            case (
-                ast.Assign(targets=[ast.Name(id="DATASET_PATH")], value=value)
-                | ast.AnnAssign(target=ast.Name(id="DATASET_PATH"), value=ast.Constant() as value)
-            ):
-                yield from _hub_dataset(_text_of(value), None)
-            case ast.Call(
-                func=ast.Name(id="load_dataset") | ast.Attribute(attr="load_dataset"),
-                args=values,
-                keywords=keywords,
-            ):
-                named = {keyword.arg: _text_of(keyword.value) for keyword in keywords}
-                path = _text_of(values[0]) if values else named.get("path")
-                yield from _hub_dataset(path, named.get("revision") or None)
 
 
 def _place_free(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
@@ -117,15 +79,19 @@ def _reached(include: Path) -> set[Path]:
 
 def _files_of_config(config: Mapping[str, object]) -> Iterator[Path]:
     """The data and the code that a task, or a group with the tasks inside it, names."""
-    for inner in _mappings(config):
+    for inner in mappings(config):
         for key in _DATA_KEYS:
-            for name, leaf in _leaves(inner.get(key), key):
+            for name, leaf in leaves(inner.get(key), key):
                 yield from _files_of_leaf(name, leaf, _base_of(inner))
-    yield from _modules_of_config(config)
+        for key in _METRIC_KEYS:
+            for _, leaf in leaves(inner.get(key), key):
+                yield from _files_of_metric(leaf)
+    yield from modules_of_config(config)
 
 
-def _modules_of_config(config: Mapping[str, object]) -> Iterator[Path]:
-    for _, leaf in _leaves(config, ""):
+def modules_of_config(config: Mapping[str, object]) -> Iterator[Path]:
+    """The code of a task: the files of its functions and classes, with what they import."""
+    for _, leaf in leaves(config, ""):
         # lm-eval keeps an unresolved reference as `<folder of its YAML>/module.function`.
         if leaf.startswith("/") and "." in Path(leaf).name and Path(leaf).parent.is_dir():
             yield from _files_of_module(Path(leaf))
@@ -139,6 +105,15 @@ def _files_of_leaf(key: str, leaf: str, bases: Iterable[Path]) -> Iterator[Path]
             yield file
         elif key in _FOLDER_KEYS or "/" in leaf:
             yield from _files_of_folder(file)
+
+
+def _files_of_metric(name: str) -> Iterator[Path]:
+    """The script of a metric that lm-eval does not know: `evaluate` takes `x/x.py` for `x`."""
+    for file in named_files(name, [Path()]):
+        if file.suffix == ".py":
+            yield file
+        elif (file / f"{file.name}.py").is_file():
+            yield from files_below(file)
 
 
 def _files_of_folder(folder: Path) -> Iterator[Path]:
@@ -173,7 +148,7 @@ def _base_of(config: Mapping[str, object]) -> list[Path]:
     return [Path(), *(Path(name).expanduser() for name in named if Path(name).is_dir())]
 
 
-def _mappings(value: object, seen: set[int] | None = None) -> Iterator[Mapping[str, object]]:
+def mappings(value: object, seen: set[int] | None = None) -> Iterator[Mapping[str, object]]:
     """Every mapping below, each once: an alias may stand for it at many places."""
     seen = set() if seen is None else seen
     if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen:
@@ -182,10 +157,10 @@ def _mappings(value: object, seen: set[int] | None = None) -> Iterator[Mapping[s
     if isinstance(value, Mapping):
         yield value
     for inner in value.values() if isinstance(value, Mapping) else value:
-        yield from _mappings(inner, seen)
+        yield from mappings(inner, seen)
 
 
-def _leaves(
+def leaves(
     value: object, key: str, seen: set[tuple[int, str]] | None = None
 ) -> Iterator[tuple[str, str]]:
     """(the nearest named key, text) of every text below, each once."""
@@ -197,10 +172,10 @@ def _leaves(
     seen.add((id(value), key))
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _leaves(inner, key if key in _FOLDER_KEYS else str(name), seen)
+            yield from leaves(inner, key if key in _FOLDER_KEYS else str(name), seen)
     else:
         for inner in value:
-            yield from _leaves(inner, key, seen)
+            yield from leaves(inner, key, seen)
 
 
 def _files_of_module(reference: Path) -> Iterator[Path]:
@@ -221,7 +196,7 @@ def _files_of_module(reference: Path) -> Iterator[Path]:
 
 def _named_in(module: Path) -> Iterator[Path]:
     """The modules that a module imports, and the files whose names stand in it."""
-    tree = _parse(module)
+    tree = parse_module(module)
     for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -232,25 +207,26 @@ def _named_in(module: Path) -> Iterator[Path]:
                 if name and (node.level or name == node.module):
                     yield from _files_of_import(name, parent, relative=node.level > 0)
         else:
-            yield from _files_of_text(_text_of(node), module)
+            yield from _files_of_text(text_of(node), module)
 
 
-def _parse(module: Path) -> ast.Module | None:
+def parse_module(module: Path) -> ast.Module | None:
+    """The syntax tree of a module; None where it is no Python."""
     try:
         return ast.parse(module.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
 
 
-def _text_of(node: ast.AST) -> str:
+def text_of(node: ast.AST) -> str:
     """The text that a node ends in: of `x / "a" / "b"`, `join(x, "a", "b")` and f"{x}/a" too."""
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            parts = [_text_of(left), _text_of(right)]
+            parts = [text_of(left), text_of(right)]
         case ast.Call(func=ast.Attribute(attr="join" | "joinpath"), args=arguments):
-            parts = [_text_of(argument) for argument in arguments]
+            parts = [text_of(argument) for argument in arguments]
         case ast.JoinedStr(values=[*_, ast.Constant(value=str(text))]):
             parts = [text.lstrip("/")]
         case _:

@@ -46,7 +46,9 @@ def pinned_datasets(include: str | None, names: tuple[str, ...]) -> dict[str, Js
     commits: dict[str, Json] = {}
     for name in sorted(_folder_datasets(include, names) if include else _own_datasets(names)):
         dataset, _, revision = name.partition("@")
-        commits[name] = PINS.pin("dataset", dataset, revision or None) or UNPINNED
+        url = "://" in name
+        commit = None if url else PINS.pin("dataset", dataset, revision or None)
+        commits[name] = commit or UNPINNED
     _say_unpinned({name for name, commit in commits.items() if commit == UNPINNED})
     return {"hub": commits} if commits else {}
 
@@ -98,7 +100,7 @@ def _say_unpinned(names: set[str]) -> None:
     if new:
         console.print(
             Text.assemble(
-                ("  not pinned, since the hub gave no commit:", "yellow"),
+                ("  not pinned to a commit:", "yellow"),
                 f" {', '.join(new)}; whatever version loads is used",
             )
         )

@@ -73,7 +73,7 @@ class TaskLibrary:
         """
         from lm_eval.tasks._index import Kind
 
-        from tsqa.tasks.files import hub_datasets
+        from tsqa.tasks.hub_datasets import hub_datasets
 
         index = self.manager.task_index
         found: set[str] = set()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.support.tiny_teacher import make_tiny_teacher
 from tsqa.errors import TsqaError
+from tsqa.hub.model_folder import load_config
 from tsqa.pipeline.model_uses import ModelUse, check_use
 from tsqa.recipe import Recipe
 
@@ -133,6 +134,19 @@ def test_a_folder_that_is_not_whole_is_refused_by_name(
     with pytest.raises(TsqaError, match=message) as caught:
         check_use(use(folder))
     assert str(folder) in str(caught.value) and "fix:" in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("named", ["org/other--code.Class", [None, "org/other--code.Class"]])
+def test_code_of_another_repository_is_refused(
+    whole: Path, tmp_path: Path, file: str, named: Any
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    edit_json(folder, file, auto_map={"AutoConfig": named})
+    with pytest.raises(TsqaError, match=f"{file}: auto_map takes code from another repository"):
+        load_config(str(folder), "model.path", trust_remote_code=True)
+    load_config(str(folder), "model.path")
 
 
 def test_a_whole_folder_passes_up_to_its_positions(whole: Path) -> None:

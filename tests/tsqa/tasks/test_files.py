@@ -152,6 +152,15 @@ def test_what_only_sounds_alike_does_not_count(world: Path, text: str) -> None:
     assert not differs(world, world / "json" / "a.jsonl")
 
 
+@pytest.mark.parametrize("name", ["metrics/exact/exact.py", "./metrics/exact", "exact"])
+def test_the_script_of_a_metric_counts(world: Path, name: str) -> None:
+    for folder in (world / "metrics" / "exact", world / "exact"):
+        folder.mkdir(parents=True)
+        (folder / "exact.py").write_text("x = 1\n")
+    write_task(world, f"metric_list: [{{metric: {name}}}]")
+    assert differs(world, world / ("exact" if name == "exact" else "metrics/exact") / "exact.py")
+
+
 def test_a_new_file_that_a_pattern_matches_counts(world: Path) -> None:
     write_task(world, SPELLINGS["a pattern"])
     before = task_folder_identity(world / "tasks")

@@ -12,7 +12,7 @@ import pytest
 from eval.harness.backend import load_tasks
 from eval.harness.stage import _same_but_for_tasks
 from tests.support.paths import REPOSITORY
-from tsqa.errors import DataError
+from tsqa.errors import DataError, RecipeError
 from tsqa.hub import pins as hub
 from tsqa.hub.pins import PINS
 from tsqa.pipeline.graph import build_graph
@@ -163,6 +163,33 @@ def test_a_new_commit_makes_stale_what_is_made_of_the_dataset(world: World) -> N
     assert after["evaluate:base"][1] == {"org/plain": NEW}
     same = {label for label in before if before[label] == after[label]}
     assert same == {"data", "train:main"}, "the base model sees no task"
+
+
+FILE = "org/plain@{}/data/train.parquet"
+
+
+@pytest.mark.parametrize("prefix", ["hf://datasets/", "zip://a.jsonl::hf://datasets/"])
+def test_a_file_of_the_hub_names_its_commit(world: World, prefix: str) -> None:
+    task = "task: url\ndataset_path: parquet\ndataset_kwargs: {data_files: {test: ['URL']}}\n"
+    for revision in ("main", "v1", OLD[:12]):
+        text = task.replace("URL", prefix + FILE.format(revision))
+        (world.tasks / "url.yaml").write_text(text)
+        with pytest.raises(RecipeError, match=r"names no commit(.|\n)*NAME@COMMIT/FILE"):
+            TaskLibrary(world.tasks).hub_datasets("url")
+    (world.tasks / "url.yaml").write_text(task.replace("URL", prefix + FILE.format(OLD)))
+    assert TaskLibrary(world.tasks).hub_datasets("url") == []
+
+
+def test_a_file_of_another_host_is_unpinned_and_said(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = "https://example.org/test.jsonl"
+    (world.tasks / "url.yaml").write_text(
+        f"task: url\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: '{url}'}}}}\n"
+    )
+    keep(world.folder / "runs")
+    assert pinned_datasets(str(world.tasks), ("url",)) == {"hub": {url: "unpinned"}}
+    assert url in capfd.readouterr().err.replace("\n", "")
 
 
 def test_local_tasks_have_no_commits(world: World) -> None:
