@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from tests.support.sealed import invented_artifact
-from train.data import tokenize
 from train.data import tokenizer as train_tokenizer_stage
+from train.tokens import tokenize
 from tsqa.recipe import Recipe, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import Role

@@ -22,11 +22,12 @@ from tests.support.generation import with_benchmarks
 from tests.support.sealed import invented_artifact
 from tests.support.tiny_eval import make_tasks
 from tests.support.token_context import read_megatron, read_origins, token_context
-from train.data import decontaminate as check
-from train.data import shard_work, shards, sources, tokenize
+from train.data import shards, sources
 from train.data.encoder import TokenEncoder
 from train.data.stream import TokenStore
 from train.data.tokenizer import train_tokenizer
+from train.tokens import decontaminate as check
+from train.tokens import shard_work, tokenize
 from tsqa.console import console
 from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.recipe import EvalSection, SourceSection

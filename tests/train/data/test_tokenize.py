@@ -15,8 +15,8 @@ import pytest
 from tests.support.curated_rows import curated_row
 from tests.support.sealed import invented_artifact
 from tests.support.token_context import token_context
-from train.data import tokenize
 from train.data.stream import IGNORED, TokenStore, collate
+from train.tokens import tokenize
 from tsqa.dataset.files import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe

@@ -45,7 +45,7 @@ def open_pipeline(runs: Path, *overrides: str) -> Pipeline:
 
 def test_a_second_run_makes_nothing(tmp_path: Path, calls: list[str]) -> None:
     open_pipeline(tmp_path).run(until="tokenize")
-    assert calls == ["tsqa.tasks.toy", "train.data.tokenizer", "train.data.tokenize"]
+    assert calls == ["tsqa.tasks.toy", "train.data.tokenizer", "train.tokens.tokenize"]
     open_pipeline(tmp_path).run(until="tokenize")
     assert len(calls) == 3
 
@@ -136,7 +136,7 @@ def test_a_file_that_is_edited_before_its_stage_begins_is_noticed(
     book.write_text('{"text": "b"}\n')
     with pytest.raises(DataError, match=r"tokenize:docs: an input changed since .*path\.blake3"):
         opened.run(until="tokenize")
-    assert "train.data.tokenize" not in calls
+    assert "train.tokens.tokenize" not in calls
     open_pipeline(tmp_path, f"mixture.sources.docs.path={book}").run(until="tokenize")
 
 
@@ -145,7 +145,7 @@ def test_a_file_that_is_edited_while_its_stage_reads_it_makes_no_artifact(
 ) -> None:
     def import_fake(module: str) -> Any:
         def run(context: StageContext) -> dict[str, Any]:
-            if module == "train.data.tokenize":
+            if module == "train.tokens.tokenize":
                 (context.out / "half.txt").write_text("half")
                 book.write_text('{"text": "b"}\n')
             return {}

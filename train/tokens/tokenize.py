@@ -27,11 +27,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from train.data.decontaminate import DroppedCheck, read_dropped
 from train.data.definition import is_checked
 from train.data.encoder import TokenEncoder
 from train.data.megatron import write_index
-from train.data.shard_work import shards_of, work_on_shards
 from train.data.shards import DOCUMENTS, Check, Shard, stem_of, with_suffix, write_shard
 from train.data.token_files import (
     TOKENIZER_FOLDER,
@@ -40,6 +38,8 @@ from train.data.token_files import (
     TokenizeSummary,
     add_counts,
 )
+from train.tokens.decontaminate import DroppedCheck, read_dropped
+from train.tokens.shard_work import shards_of, work_on_shards
 from tsqa.errors import DataError
 from tsqa.hub.model_folder import vocabulary_size
 from tsqa.recipe import MixtureSection, needed

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.data.shard_work import shards_of, work_on_shards
 from train.data.shards import Shard, with_suffix
 from train.data.sources import SourceDocument, read_documents
+from train.tokens.shard_work import shards_of, work_on_shards
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.recipe import needed, stream_check
 from tsqa.seeds.benchmarks import read_evaluated
