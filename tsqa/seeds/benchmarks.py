@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -40,7 +40,7 @@ def evaluated_tasks(context: StageContext, include: Path | None) -> list[str]:
     made = context.inputs.get("benchmarks")
     config = context.config if made is None else made.manifest.config
     section = needed(context.recipe.eval, "eval")
-    return task_library(include).expand(cast(Sequence[str], config.get("tasks", section.tasks)))
+    return task_library(include).expand(cast("list[str]", config.get("tasks", section.tasks)))
 
 
 def read_evaluated(context: StageContext) -> Iterator[Seed]:
