@@ -48,7 +48,6 @@ FILES: dict[str, tuple[str, ...]] = {
         "dataset/README.md", "dataset/data/train-00000.parquet", "rejected/part-00000.parquet"
     ),
     "tokenizer": ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),
-    "decontaminate": ("dropped.jsonl", "dropped.txt"),
     "tokenize": (
         "sources.json",
         *(f"docs.{end}" for end in ("bin", "idx", "json", "docs.parquet", "dropped.jsonl")),
@@ -58,7 +57,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "compare": ("deltas.json", "deltas.csv"),
 }  # fmt: skip
 """Stage -> the files that it writes, beside its manifest."""
-EMPTY = ("rejected_seeds.jsonl", "docs.dropped.jsonl", "dropped.jsonl", "dropped.txt")
+EMPTY = ("rejected_seeds.jsonl", "docs.dropped.jsonl")
 """Of them, those without content: nothing was rejected."""
 
 

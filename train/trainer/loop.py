@@ -13,6 +13,7 @@ from dataclasses import astuple, fields
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import torch
 from accelerate import Accelerator
 
 from train.checkpoints.checkpoint import Checkpoints
@@ -173,6 +174,7 @@ class Trainer:
     def _execution(self) -> dict[str, int | str | bool]:
         section = self.section
         return {
+            "threads": torch.get_num_threads(),  # on a CPU; `tsqa ablate --parallel` divides them
             "micro_batch_size": section.micro_batch_size,
             "zero_stage": section.zero_stage,
             "offload": section.offload,

@@ -4,7 +4,8 @@ Guarantees: only what is missing runs; an arm that fails stops no other, and is 
 with the last lines of its log; the comparison covers the arms that finished; a kill at any moment
 loses the work in flight, and the same command continues.
 
-Arms run on the cores of this machine, each in a separate process with an equal share of them.
+Arms run on the cores of this machine, each in a separate process with an equal share of them. On a
+CPU another number of threads rounds otherwise: the manifest says how many (`execution.threads`).
 GPUs are not divided: with more than one arm at a time, all see the same devices.
 """
 
