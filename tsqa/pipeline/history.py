@@ -116,6 +116,8 @@ def _by_name(inputs: Mapping[str, str]) -> dict[str, set[str]]:
 def _shown(node: Node, one: Difference) -> str:
     """`filter.agreement 0.8 -> 0.6`; lists by what they lost and gained."""
     key = _recipe_key(one.key, node.definition.sections)
+    if one.key == "exports":
+        key = "models along the training (eval.every_tokens)"
     if one.key == "version":
         key = "version of the stage's code"
     if isinstance(one.before, list) and isinstance(one.after, list):
