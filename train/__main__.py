@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,7 +39,9 @@ def main() -> int:
     except TsqaError as error:
         if arguments.debug:
             raise
-        console.print(Text.assemble(("error", "red"), f" {redact(str(error))}"))
+        message = redact(str(error))
+        console.print(Text.assemble(("error", "red"), f" {message}"))
+        _tell_launcher(f"error {message}")
         return 1
 
 
@@ -75,6 +79,14 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
         accelerator.wait_for_everyone()
         commit(summary)
     return 0
+
+
+def _tell_launcher(message: str) -> None:
+    """Have torchrun end its traceback with this message, from the file that it reads."""
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        error = {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}
+        with contextlib.suppress(OSError):
+            Path(file).write_text(json.dumps({"message": error}), encoding="utf-8")
 
 
 def _leave(code: int) -> NoReturn:

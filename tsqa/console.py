@@ -33,7 +33,8 @@ console = make_console(stderr=True, soft_wrap=True)
 
 
 def progress_bar(on: Console = console) -> Progress:
-    """A bar with done / total, elapsed and remaining time, and a free `{task.fields[note]}`.
+    """A bar with done / total, elapsed and remaining time, dollars where a task has the field
+    `dollars`, and a free `{task.fields[note]}`.
 
     In a narrow terminal the note and the bar give way, the numbers stay whole.
     """
@@ -43,9 +44,16 @@ def progress_bar(on: Console = console) -> Progress:
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        _Dollars("", table_column=Column(no_wrap=True)),
         _Note("{task.fields[note]}", markup=False, table_column=Column()),
         console=on,
     )
+
+
+class _Dollars(TextColumn):
+    def render(self, task: Task) -> Text:
+        dollars = task.fields.get("dollars")
+        return Text(f"${dollars:,.2f}" if dollars else "")
 
 
 class _Note(TextColumn):

@@ -22,7 +22,16 @@ from eval.statistics.paired import compare_models
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
-ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds"})
+TASK_FILES = "task_files"
+ASKED_BY = {
+    "chat_template": "chat_template",
+    "system_instruction": "system_instruction",
+    "max_length": "max_length",
+    "fewshot_seed": "seed",
+    TASK_FILES: "include",
+}
+"""What decides prompts, beside the version that a task states -> key of an evaluation's config."""
+ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds", *ASKED_BY})
 """What `tsqa compare RUN... --allow` may let differ."""
 _ONE_SEED = (
     "Intervals cover the sampling of evaluated documents, not the spread between training seeds."

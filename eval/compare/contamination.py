@@ -21,7 +21,7 @@ from typing import Literal
 
 from eval.deltas import Contamination
 from eval.results import DOCUMENTS, columns_of
-from tsqa.dataset.files import REJECTED, read_rows
+from tsqa.curated.files import REJECTED, read_rows
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl

@@ -14,6 +14,7 @@ import numpy as np
 from eval.compare.scores import Evaluated
 from eval.deltas import AxisFit
 from eval.statistics import fit, stats
+from eval.statistics.blocks import block_units, blocks_of
 from eval.statistics.crossed import Floats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 
@@ -63,15 +64,16 @@ def fit_axis(
     ratios = {name: ratio for name, ratio in axis.ratios.items() if name in conditions}
     names = sorted((n for n in ratios if list(conditions[n]) == seeds), key=lambda n: ratios[n])
     means = np.array([[conditions[name][s].macro for s in seeds] for name in names])
-    units: dict[str, list[Floats]] = {}
-    for task in conditions[control][seeds[0]].tasks:
+    documents = conditions[control][seeds[0]].scores
+    clusters = {task: scored.clusters for task, scored in documents.items()}
+    units: dict[tuple[str, ...], list[Floats]] = {}
+    for block in blocks_of(clusters):
         for name in names:
-            scored = [conditions[name][s].scores[task] for s in seeds]
-            values = np.array([one.values for one in scored])
-            groups = scored[0].groups
-            units.setdefault(task, []).append(
-                values if groups is None else stats.group_units(values, groups)
-            )
+            values = [
+                np.array([conditions[name][s].scores[task].values for s in seeds]) for task in block
+            ]
+            found = block_units(values, [clusters[task] for task in block])
+            units.setdefault(tuple(block), []).append(found)
     fitted = fit.fit_ratios(
         [ratios[name] for name in names],
         means.mean(axis=1),

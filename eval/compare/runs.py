@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eval.compare.comparison import ALLOWABLE, compare
+from eval.compare.comparison import ALLOWABLE, ASKED_BY, TASK_FILES, compare
 from eval.compare.scores import Evaluated, read
 from eval.compare.stage import read_deltas
 from eval.compare.wandb_folder import check_whole
@@ -107,7 +107,7 @@ def compare_runs(
 
 
 def load(found: Sequence[Found], allow: frozenset[str]) -> tuple[list[Evaluated], dict[str, Gap]]:
-    """The evaluations and the gaps; different token budgets are refused unless allowed.
+    """The evaluations and the gaps; other budgets or other prompts are refused unless allowed.
 
     `seeds` in `allow` pairs runs that share no seed: by the order of each arm's seeds.
     """
@@ -123,10 +123,26 @@ def load(found: Sequence[Found], allow: frozenset[str]) -> tuple[list[Evaluated]
             f"compare: the runs were trained on different numbers of tokens: {shown}",
             "compare runs of one budget, or add --allow tokens",
         )
+    for name, key in ASKED_BY.items():
+        _refuse_other_prompts(found, name, key, allow)
     if "seeds" in allow:
         models = _renumbered(models)
     gaps = {one.name: Gap(one.condition, one.gap) for one in found if one.artifact is None}
     return models, gaps
+
+
+def _refuse_other_prompts(
+    found: Sequence[Found], name: str, key: str, allow: frozenset[str]
+) -> None:
+    values = {one.name: one.artifact.manifest.config.get(key) for one in found if one.artifact}
+    (first, before), *others = values.items() or [("", None)]
+    for other, after in others:
+        if after != before and name not in allow:
+            shown = "" if name == TASK_FILES else f": {before!r} and {after!r}"
+            raise DataError(
+                f"compare: {first} and {other} were evaluated with different {name}{shown}",
+                f"evaluate both with the same recipe section `eval`, or add --allow {name}",
+            )
 
 
 def _macros(suite: str, models: Sequence[Evaluated]) -> dict[str, list[str]]:

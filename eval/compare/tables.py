@@ -23,6 +23,7 @@ from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
 from tsqa.recipe import Recipe
+from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
@@ -126,7 +127,7 @@ def write_all(
     if csv:
         write_csv(csv, deltas.rows)
     if markdown_file:
-        markdown_file.write_text(markdown(deltas), encoding="utf-8")
+        write_text(markdown_file, markdown(deltas))
     if json_file:
         write_json(json_file, deltas.to_json())
 
@@ -156,7 +157,7 @@ def markdown(deltas: DeltaTable) -> str:
 
 
 def write_csv(path: Path, rows: Sequence[DeltaRow]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
+    with atomic_writer(path) as handle:
         writer = csv.DictWriter(handle, fieldnames=list(vars(rows[0])))
         writer.writeheader()
         for row in rows:

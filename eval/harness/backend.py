@@ -57,12 +57,8 @@ def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str
     found: dict[str, dict[str, Task]] = {}
     unsafe: set[str] = set()
     for name in section.tasks:
-        if name not in library.manager.all_tasks:
-            where = f"in {include}" if include else "in lm-eval"
-            raise DataError(
-                f"eval.tasks: {name}: no such task {where}",
-                "known there: " + ", ".join(sorted(library.manager.all_subtasks)[:20]),
-            )
+        if name not in library.index:
+            raise library.unknown(name, "eval.tasks")
         for leaf in library.expand([name]):
             if library.config(leaf).get("unsafe_code"):
                 _need_allowed(leaf, section.allow_code)

@@ -22,7 +22,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         **config,
         "tasks": sorted(section.tasks),
         "include": identify_tasks(section.include),
-        **pinned_datasets(section.include, tuple(section.tasks)),
+        **pinned_datasets("eval.tasks", section.include, tuple(section.tasks)),
     }
 
 

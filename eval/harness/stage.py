@@ -39,8 +39,12 @@ from tsqa.store.own_files import read_own
 from tsqa.store.own_tables import read_own_table, schema_of
 from tsqa.store.roles import PointRole, format_role, is_exact, trained_model
 from tsqa.store.stage import StageContext
+from tsqa.store.tracking import Tracker
 
 ENGINE_LOG = "engine.log"
+TRACKED_DOCUMENTS = 10_000
+"""Rows that W&B shows of one table."""
+_TRACKED = ("task", "doc_id", "score", "question", "answer", "prediction")
 
 
 def run(context: StageContext) -> dict[str, object]:
@@ -66,6 +70,7 @@ def run(context: StageContext) -> dict[str, object]:
     scores = {name: task.score for name, task in tasks.items()}
     logged = {f"eval/{name}": score for name, score in scores.items()}
     context.tracker.summary({**logged, "eval/macro": macro})
+    _log_documents(context.tracker, [d for part in done.values() for d in part.documents])
     return {
         "tasks": len(tasks),
         "documents": sum(task.n for task in tasks.values()),
@@ -244,6 +249,14 @@ def _same_but_for_tasks(one: Mapping[str, object], other: Mapping[str, object]) 
         commits.append(found if isinstance(found, Mapping) else {})
     shared = commits[0].keys() & commits[1].keys()
     return first == second and all(commits[0][name] == commits[1][name] for name in shared)
+
+
+def _log_documents(tracker: Tracker, documents: Sequence[Document]) -> None:
+    """A table of the documents; of very many the same choice for every model, by their hash."""
+    shown = sorted(documents, key=lambda document: document.doc_hash)[:TRACKED_DOCUMENTS]
+    rows = [[getattr(document, name) for name in _TRACKED] for document in shown]
+    tracker.table("eval/documents", _TRACKED, rows)
+    tracker.summary({"eval/documents_logged": len(shown), "eval/documents_scored": len(documents)})
 
 
 def _write_documents(path: Path, documents: Iterable[Document]) -> None:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: conclusion, deltas, training, data, cost, disagreements, items.
+"""One self-contained HTML page: conclusion, set-up, deltas, training, data, cost, items.
 
 Guarantees: the page loads nothing from the network, and its policy forbids it; every text that came
 from data is escaped; a section whose artifact is absent says so, a condition without results is a
@@ -8,20 +8,24 @@ deltas.json alone.
 
 from __future__ import annotations
 
-import json
+import base64
+import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from eval.deltas import DeltaTable
-from eval.report import comparison, dataset, mixture
+from eval.report import about, comparison, dataset, mixture
+from eval.report.about import PageOrigin
 from eval.report.figures import task_rows
 from eval.report.plots import MATRIX_ARMS, page_plots
+from eval.report.share import Share
 from eval.statistics import stats
-from tsqa.dataset.card import allowed_leaks
+from tsqa.curated.card import allowed_leaks
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text
@@ -40,7 +44,8 @@ class StageRow:
     seconds: float
     cached: bool
     path: str
-    note: str
+    finished: str
+    """UTC, `2026-01-31T12:00:00Z`."""
 
 
 def build(
@@ -56,42 +61,44 @@ def build(
     seeds: Artifact | None = None,
     generate: Artifact | None = None,
     tokenized: Mapping[str, Artifact] | None = None,
+    origin: PageOrigin | None = None,
+    share: Share | None = None,
 ) -> Path:
     """Write the page; what a recipe does not have may be None: artifacts, or a comparison.
 
     `train` and `evaluations` are by arm name, `evaluations` also holds `base`; `checkpoints` holds
     the evaluations of an arm's intermediate checkpoints. `datasets` are filter artifacts by label:
     the first, whose `seeds` and `generate` these are, is shown in full, the others by their counts.
-    `tokenized` are tokenize artifacts by label.
+    `tokenized` are tokenize artifacts by label. `share`: what a page for others leaves out.
     """
     train, evaluations, datasets = train or {}, evaluations or {}, datasets or {}
     filtered, tokenized = next(iter(datasets.values()), None), tokenized or {}
     arms = arms_of(recipe) if recipe.train else {}
     styles = comparison.condition_styles(deltas, arms)
     shown = comparison.changed_documents(deltas, arms, evaluations) if deltas else None
-    training = {
-        "mixture": list(mixture.mixture_rows(arms, train)),
-        "training": {arm: artifact.summary for arm, artifact in train.items()},
-        "at_hand": list(mixture.tokenized_sources(tokenized)),
-    }
+    items = dataset.draw_items(filtered, generate, recipe.seed)
+    if share and not share.rejected:
+        items = [item for item in items if item.accepted]
+    plots = page_plots(
+        recipe, deltas, arms, styles, train, checkpoints or {}, evaluations, filtered
+    )
     page = (
-        _environment()
+        _environment(share)
         .get_template(_TEMPLATE)
         .render(
-            recipe=recipe,
+            share=share,
             styles=styles,
             gaps=list(comparison.missing_arms(deltas, arms)) if deltas else [],
-            disagreements=asdict(shown) if shown else None,
-            plots=page_plots(
-                recipe, deltas, arms, styles, train, checkpoints or {}, evaluations, filtered
-            ),
+            disagreements=_shared_pairs(asdict(shown), share) if shown else None,
+            plots=share.tree(plots) if share else plots,
             filtered=filtered.summary if filtered else None,
             datasets={label: artifact.summary for label, artifact in datasets.items()},
             cost=dataset.teacher_costs(recipe, generate, filtered, tokenized),
-            items=dataset.draw_items(filtered, generate, recipe.seed),
-            stages=stages,
-            seconds=sum(row.seconds for row in stages),
-            **training,
+            items=items,
+            **_of_recipe(recipe, origin, stages, deltas, train),
+            mixture=list(mixture.mixture_rows(arms, train)),
+            training={arm: artifact.summary for arm, artifact in train.items()},
+            at_hand=list(mixture.tokenized_sources(tokenized)),
             **_of_table(deltas),
             **_of_seeds(seeds, filtered),
             **_page_files(),
@@ -99,6 +106,37 @@ def build(
     )
     write_text(out_html, page)
     return out_html
+
+
+def _of_recipe(
+    recipe: Recipe,
+    origin: PageOrigin | None,
+    stages: Sequence[StageRow],
+    deltas: DeltaTable | None,
+    train: Mapping[str, Artifact],
+) -> dict[str, object]:
+    """What the template needs to show what ran, and what its words mean."""
+    finished = max((row.finished for row in stages), default="")
+    return {
+        "recipe": recipe,
+        "recipe_text": about.recipe_text(recipe),
+        "setup": list(about.setup_facts(recipe, origin, finished, deltas, train)),
+        "varied": list(recipe.ablation.axes) if recipe.ablation else [],
+        "terms": about.TERMS,
+        "stages": stages,
+        "seconds": sum(row.seconds for row in stages),
+    }
+
+
+def _shared_pairs(pairs: dict[str, Any], share: Share | None) -> dict[str, Any]:
+    """The pairs with their names as the shared page spells them; documents stay as they are."""
+    if share is None:
+        return pairs
+    named = [
+        {k: v if k == "items" else share.tree(v) for k, v in pair.items()}
+        for pair in pairs["comparisons"]
+    ]
+    return {**pairs, "comparisons": named}
 
 
 def _of_table(deltas: DeltaTable | None) -> dict[str, object]:
@@ -133,7 +171,8 @@ def _page_files() -> dict[str, str]:
     return {
         "style": Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         "script": Markup((_HERE / "page.js").read_text(encoding="utf-8")),
-        "plotly": get_plotlyjs(),
+        # 4.8 MB of text, packed: the page unpacks it (page.js). Equal input, equal bytes.
+        "plotly": base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
     }
 
 
@@ -147,8 +186,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _environment() -> jinja2.Environment:
+def _environment(share: Share | None) -> jinja2.Environment:
+    """`share` sees every text of the page but that which the template escapes itself."""
+
+    def finalize(value: object) -> object:
+        return share.text(value) if share and type(value) is str else value
+
     environment = jinja2.Environment(
+        finalize=finalize,
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -161,6 +206,5 @@ def _environment() -> jinja2.Environment:
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration
     environment.filters["probability"] = lambda p: f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
-    environment.filters["lineage"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
     environment.tests["macro"] = stats.is_macro
     return environment

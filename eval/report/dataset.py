@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from eval.compare.disagreements import shorten
-from tsqa.dataset.card import CostRow, cost_rows
-from tsqa.dataset.files import CURATED, draw_rows, read_curated, read_rejected, read_rows
-from tsqa.dataset.lineage import find_candidates
+from tsqa.curated.card import CostRow, cost_rows
+from tsqa.curated.files import CURATED, draw_rows, read_curated, read_rejected, read_rows
+from tsqa.curated.lineage import find_candidates
 from tsqa.recipe import Recipe, needed
 from tsqa.records.candidate_file import as_json
 from tsqa.records.summaries import read_ledger
@@ -19,6 +20,7 @@ from tsqa.store.artifact import Artifact
 SAMPLES = 100
 """Accepted items, and as many rejected ones, drawn at random."""
 _LONGEST_TEXT = 4000
+_HASH = re.compile(r"[0-9a-f]{40,64}")
 _ORIGIN = (
     *("seed_id", "seed_question", "dataset", "revision", "split", "licence"),
     *("prompts", "sampling", "teacher"),
@@ -48,6 +50,15 @@ class Kinds:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """One line of an item's lineage, and what stands below it."""
+
+    name: str
+    value: str = ""
+    branches: Sequence[Branch] = ()
+
+
+@dataclass(frozen=True)
 class ItemSample:
     """One accepted or rejected item; `step` and the fields after it only of a rejected one."""
 
@@ -57,7 +68,7 @@ class ItemSample:
     answer: str
     text: str
     accepted: bool
-    lineage: dict[str, object]
+    lineage: list[Branch]
     votes: list[str]
     agreement: float | None = None
     step: str = ""
@@ -156,7 +167,7 @@ def draw_items(filtered: Artifact | None, generate: Artifact | None, seed: int) 
                 agreement=row.agreement,
                 text=shorten(row.text, _LONGEST_TEXT),
                 accepted=True,
-                lineage=lineage,
+                lineage=lineage_tree(lineage),
                 votes=_votes(candidate),
             )
         )
@@ -174,11 +185,73 @@ def draw_items(filtered: Artifact | None, generate: Artifact | None, seed: int) 
                 match=loser.match,
                 text=shorten(loser.question, _LONGEST_TEXT),
                 accepted=False,
-                lineage=_origin(record),
+                lineage=lineage_tree(_origin(record)),
                 votes=_votes(record),
             )
         )
     return items
+
+
+def lineage_tree(lineage: Mapping[str, object]) -> list[Branch]:
+    """Where an item comes from: seed and its dataset, question, answers, teacher, all the rest."""
+    rest = dict(lineage)
+
+    def take(**names: str) -> list[Branch]:
+        return [_branch(name, rest.pop(key)) for key, name in names.items() if key in rest]
+
+    by_role = {key: rest.pop(key) for key in ("prompts", "sampling") if _is_tree(rest.get(key))}
+    roles = {role: None for tree in by_role.values() if isinstance(tree, dict) for role in tree}
+    asked = {
+        role: [
+            _branch(key.removesuffix("s"), tree[role])
+            for key, tree in by_role.items()
+            if isinstance(tree, dict) and role in tree
+        ]
+        for role in roles
+    }
+    origin = take(revision="revision", split="split", licence="licence")
+    dataset = [replace(found, branches=origin) for found in take(dataset="dataset")]
+    seed = take(seed_question="question", seed_hash="hash", seed_ids="seeds shown to the teacher")
+    found = [replace(each, branches=[*seed, *dataset]) for each in take(seed_id="seed")]
+    missing = [] if found else [*seed, *(dataset or origin)]
+    answers = [*asked.pop("answer", []), *take(votes="votes", winning_vote="chosen vote")]
+    teacher = take(teacher="teacher", usage="tokens used", form="form")
+    tree = [
+        *found,
+        *missing,
+        Branch("question", branches=asked.pop("question", [])),
+        Branch("answers", branches=answers),
+        *(Branch(str(role), branches=branches) for role, branches in asked.items()),
+        *teacher,
+        *(_branch(key, value) for key, value in rest.items()),
+    ]
+    return [branch for branch in tree if branch.value or branch.branches]
+
+
+def _is_tree(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+
+
+def _branch(name: str, value: object) -> Branch:
+    """Plain JSON as a branch: a flat record or list is one line."""
+    name = str(name).replace("_", " ")
+    if isinstance(value, dict):
+        if any(isinstance(each, (dict, list)) for each in value.values()):
+            return Branch(name, branches=[_branch(key, each) for key, each in value.items()])
+        pairs = (f"{str(key).replace('_', ' ')} {_short(each)}" for key, each in value.items())
+        return Branch(name, ", ".join(pairs))
+    if isinstance(value, list):
+        if any(isinstance(each, (dict, list)) for each in value):
+            branches = [_branch(str(number), each) for number, each in enumerate(value, 1)]
+            return Branch(name, branches=branches)
+        return Branch(name, ", ".join(map(_short, value)))
+    return Branch(name, _short(value))
+
+
+def _short(value: object) -> str:
+    """A hash by its first digits, as it is searched for."""
+    text = str(value)
+    return text[:16] if _HASH.fullmatch(text) else text
 
 
 def _origin(candidate: object) -> dict[str, object]:

@@ -4,6 +4,7 @@
   var plots = read("plots"), pairs = read("pairs");
   var shown = {};  // plot id -> index of the figure that is shown
   var printing = false;
+  var canDraw = false;  // once plotly is unpacked
 
   function at(id) { return document.getElementById(id); }
   function all(selector, root) { return Array.from((root || document).querySelectorAll(selector)); }
@@ -51,6 +52,7 @@
   }
 
   function draw(id) {
+    if (!canDraw) return;
     var figure = structuredClone(plots[id][shown[id] || 0][1]), layout = figure.layout;
     var style = getComputedStyle(document.documentElement);
     var colour = function (name) { return style.getPropertyValue(name).trim(); };
@@ -195,6 +197,7 @@
       body.append(line);
     });
     wide.append(table);
+    watchFrame(wide);
     box.append(wide);
     return box;
   }
@@ -244,7 +247,39 @@
   addEventListener("beforeprint", function () { printing = true; drawAll(); });
   addEventListener("afterprint", function () { printing = false; drawAll(); });
 
-  drawAll();
+  // Plotly is packed, to keep the page small: unpacked here, from the page itself.
+  async function unpack() {
+    var bytes = Uint8Array.from(atob(at("plotly").textContent), function (c) { return c.charCodeAt(0); });
+    var stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    document.head.append(make("script", await new Response(stream).text()));
+    canDraw = true;
+    drawAll();
+  }
+
+  // A table that is wider or longer than its frame fades where it goes on.
+  function fade(frame) {
+    var right = frame.scrollWidth - frame.clientWidth - frame.scrollLeft > 2;
+    var down = frame.scrollHeight - frame.clientHeight - frame.scrollTop > 2;
+    frame.classList.toggle("more-right", right);
+    frame.classList.toggle("more-down", down);
+    if (frame.scrollWidth > frame.clientWidth + 2 || frame.scrollHeight > frame.clientHeight + 2) frame.tabIndex = 0;
+    else frame.removeAttribute("tabindex");
+  }
+  var resized = new ResizeObserver(function (entries) {
+    entries.forEach(function (entry) { fade(entry.target.closest(".wide")); });
+  });
+  function watchFrame(frame) {
+    frame.addEventListener("scroll", function () { fade(frame); }, { passive: true });
+    resized.observe(frame);
+    resized.observe(frame.firstElementChild);
+  }
+
+  all(".wide").forEach(watchFrame);
+  unpack().catch(function () {
+    all(".plot").forEach(function (plot) {
+      plot.textContent = "Figures need a browser of 2023 or later. The tables hold the same numbers.";
+    });
+  });
   filterDeltas();
   filterItems();
   if (pairs && pairs.comparisons.length) newPair();

@@ -112,13 +112,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class DocumentPart:
-    """What one task's documents add to the variance of its mean difference; may be below 0."""
+    """What documents add to the variance of a task's mean difference; may be below 0."""
 
     variance: float
     df: float
+    tasks: int = 1
+    """That the documents belong to; of several, it is the variance of their average."""
 
 
-def of_documents(units: Floats) -> DocumentPart:
+def of_documents(units: Floats, at_least: float = 0.0) -> DocumentPart:
     """(MS_d - MS_sd) / (n S) of a task's differences, seeds x units (documents or groups).
 
     To it comes the variance of one document more for and one against, so that no sample is certain
@@ -126,7 +128,7 @@ def of_documents(units: Floats) -> DocumentPart:
     """
     seeds, n = units.shape
     by_document = units.mean(axis=0)
-    largest = float(np.abs(by_document).max()) or 1.0
+    largest = max(float(np.abs(by_document).max()) or 1.0, at_least)
     imaginary = 2 * largest**2 / (n + 2) ** 2
     if n < 2:
         return DocumentPart(largest**2, 1.0)
@@ -146,8 +148,8 @@ def estimate(
     by_seeds, df, method = own, float(seeds - 1), "crossed t"
     if pooled is not None and pooled.df > df:
         by_seeds, df, method = max(own, pooled.variance), pooled.df, "crossed t, pooled"
-    tasks = len(documents)
-    by_documents = max(0.0, sum(part.variance for part in documents)) / tasks**2
+    tasks = sum(part.tasks for part in documents)
+    by_documents = max(0.0, sum(part.tasks**2 * part.variance for part in documents)) / tasks**2
     return Estimate(
         delta=float(means.mean()),
         seeds=by_seeds / seeds,

@@ -131,21 +131,23 @@ def curves(x: Floats, grid: Floats) -> list[Curve]:
     return found
 
 
-def covariance_of(units: Mapping[str, Sequence[Floats]], means: Floats) -> Floats:
+def covariance_of(units: Mapping[tuple[str, ...], Sequence[Floats]], means: Floats) -> Floats:
     """Covariance of the macro scores of several ratios.
 
-    `units`: task -> per ratio, scores seeds x units (the same documents or groups for every ratio);
+    `units`: block of tasks -> per ratio, the scores of their average, seeds x units (the same
+    documents or groups for every ratio; no two blocks share one);
     `means`: ratios x seeds, the macro score of each run. Documents: the covariance of the units'
     mean over seeds. Seeds: the residual variance of ratios x seeds, the same for every ratio; what
     all ratios share under a seed moves the curve up or down and leaves its shape.
     """
     ratios, seeds = means.shape
     covariance = np.zeros((ratios, ratios))
-    for per_ratio in units.values():
+    tasks = sum(map(len, units))
+    for block, per_ratio in units.items():
         by_unit = np.array([scores.mean(axis=0) for scores in per_ratio])
         n = by_unit.shape[1]
         if n > 1:
-            covariance += np.cov(by_unit) / n / len(units) ** 2
+            covariance += np.cov(by_unit) / n * (len(block) / tasks) ** 2
     if seeds > 1:
         residuals = means - means.mean(1, keepdims=True) - means.mean(0) + means.mean()
         df = max(1, (ratios - 1) * (seeds - 1))

@@ -5,7 +5,7 @@ equal numbers, whatever the order of tasks or documents.
 
 Several training seeds: eval/statistics/crossed.py. One seed: a percentile bootstrap over documents,
 or over document groups where the task has them (a passage with its questions is one draw); it does
-not cover the spread between training seeds.
+not cover the spread between training seeds. Tasks over the same documents: see blocks.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from eval.deltas import Delta
 from eval.statistics import crossed
+from eval.statistics.blocks import block_sums, block_units, blocks_of, imaginary_size
 from eval.statistics.crossed import Floats
 from eval.statistics.stats import (
     MACRO,
@@ -38,6 +41,7 @@ from eval.statistics.stats import (
 from tsqa.errors import DataError
 
 _SIGN_FLIPS = 20_000
+_ALONE = re.compile(r"document \d+")
 DocumentKey = tuple[int, str]
 """doc_id and doc_hash of a document."""
 
@@ -49,6 +53,16 @@ class Scored:
     keys: list[DocumentKey]
     values: Floats
     groups: list[str] | None = None
+
+    @property
+    def clusters(self) -> list[str]:
+        """What each document shares with others, of this task or another; else the document."""
+        hashes = [doc_hash for _, doc_hash in self.keys]
+        if self.groups is None:
+            return hashes
+        # The harness calls a document without a passage by its number, which other tasks use too.
+        pairs = zip(self.groups, hashes, strict=True)
+        return [doc_hash if _ALONE.fullmatch(group) else group for group, doc_hash in pairs]
 
     @classmethod
     def of(cls, documents: Iterable[tuple[DocumentKey, float, str | None]], where: str) -> Scored:
@@ -81,6 +95,17 @@ class _Sample:
     sums: Floats
     """seeds x units, before linearisation: what changes sign under the null hypothesis."""
     is_grouped: bool
+    clusters: list[str]
+    """Of each document."""
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """Means of a sample under resampling and under flipped signs, and its standard error."""
+
+    means: Floats
+    flips: Floats
+    stderr: float
 
 
 def compare_models(
@@ -170,8 +195,26 @@ def _samples(
             units=units,
             sums=sums,
             is_grouped=first.groups is not None,
+            clusters=first.clusters,
         )
     return samples
+
+
+def _blocks(samples: Mapping[str, _Sample], tasks: Sequence[str]) -> list[list[str]]:
+    return blocks_of({task: samples[task].clusters for task in tasks})
+
+
+def _joined(samples: Mapping[str, _Sample], block: Sequence[str]) -> tuple[Floats, Floats, float]:
+    """(units, sums, least size of an imaginary document) of the tasks of a block."""
+    if len(block) == 1:
+        return samples[block[0]].units, samples[block[0]].sums, 0.0
+    differences = [samples[task].differences for task in block]
+    clusters = [samples[task].clusters for task in block]
+    return (
+        block_units(differences, clusters),
+        block_sums(differences, clusters),
+        imaginary_size(differences, clusters),
+    )
 
 
 def _rows_of_one_seed(
@@ -183,29 +226,36 @@ def _rows_of_one_seed(
     seed: int,
 ) -> list[Delta]:
     rows: dict[str, Delta] = {}
-    resampled, flipped = {}, {}
-    for task, sample in samples.items():
-        units = sample.units[0]
-        draws = bootstrap_means(
-            with_imaginary(units), bootstrap, _rng(seed, label, task, "bootstrap")
+
+    @cache
+    def resample(*block: str) -> _Resampled:
+        units, sums, at_least = _joined(samples, block)
+        drawn, flip = (_rng(seed, label, *block, what) for what in ("bootstrap", "flip"))
+        alone = [resample(task).stderr / len(block) for task in block if len(block) > 1]
+        return _Resampled(
+            bootstrap_means(with_imaginary(units[0], at_least), bootstrap, drawn),
+            sign_flip_means(sums[0], _SIGN_FLIPS, flip),
+            max(standard_error(units[0]), *alone, 0.0),
         )
-        flips = sign_flip_means(sample.sums[0], _SIGN_FLIPS, _rng(seed, label, task, "flip"))
+
+    for task, sample in samples.items():
         grouped = sample.is_grouped
         mcnemar_p = None if grouped else mcnemar(sample.differences[0])
         method = "cluster bootstrap" if grouped else "bootstrap"
         rows[task] = _bootstrapped(
-            task, {task: sample}, draws, flips, standard_error(units), confidence, method, mcnemar_p
+            task, {task: sample}, resample(task), confidence, method, mcnemar_p
         )
-        resampled[task], flipped[task] = draws, flips
     for name, tasks in averages.items():
+        # A block counts once for each of its tasks.
+        parts = [(len(block), resample(*block)) for block in _blocks(samples, tasks)]
+        average = _Resampled(
+            np.mean([part.means for size, part in parts for _ in range(size)], axis=0),
+            np.mean([part.flips for size, part in parts for _ in range(size)], axis=0),
+            math.sqrt(sum((size * part.stderr) ** 2 for size, part in parts)) / len(tasks),
+        )
+        own = {task: samples[task] for task in tasks}
         rows[macro_name(name)] = _bootstrapped(
-            macro_name(name),
-            {task: samples[task] for task in tasks},
-            np.mean([resampled[task] for task in tasks], axis=0),
-            np.mean([flipped[task] for task in tasks], axis=0),
-            math.sqrt(sum(rows[task].stderr ** 2 for task in tasks)) / len(tasks),
-            confidence,
-            "bootstrap",
+            macro_name(name), own, average, confidence, "bootstrap"
         )
     return list(rows.values())
 
@@ -213,23 +263,21 @@ def _rows_of_one_seed(
 def _bootstrapped(
     task: str,
     samples: Mapping[str, _Sample],
-    draws: Floats,
-    flips: Floats,
-    spread: float,
+    resampled: _Resampled,
     confidence: float,
     method: str,
     mcnemar_p: float | None = None,
 ) -> Delta:
     delta = _mean_delta(samples)
-    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    low, high = np.quantile(resampled.means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return _delta(
         task,
         samples,
         low=min(float(low), delta),
         high=max(float(high), delta),
-        p=p_value(delta, flips),
-        mde=minimum_detectable_effect(spread, confidence),
-        stderr=spread,
+        p=p_value(delta, resampled.flips),
+        mde=minimum_detectable_effect(resampled.stderr, confidence),
+        stderr=resampled.stderr,
         method=method,
         p_mcnemar=mcnemar_p,
     )
@@ -241,14 +289,18 @@ def _rows_of_seeds(
     confidence: float,
     pooled: Mapping[str, crossed.Spread],
 ) -> list[Delta]:
-    parts = {task: crossed.of_documents(sample.units) for task, sample in samples.items()}
+    @cache
+    def part(*block: str) -> crossed.DocumentPart:
+        units, _, at_least = _joined(samples, block)
+        return replace(crossed.of_documents(units, at_least), tasks=len(block))
+
     covered = {**{task: [task] for task in samples}, **averages}
     rows = []
     for name, tasks in covered.items():
         task = name if name in samples else macro_name(name)
         means = np.mean([samples[t].units.mean(axis=1) for t in tasks], axis=0)
-        parts_of = [parts[t] for t in tasks]
-        estimate = crossed.estimate(means, parts_of, pooled.get(task))
+        parts = [part(*block) for block in _blocks(samples, tasks)]
+        estimate = crossed.estimate(means, parts, pooled.get(task))
         low, high = estimate.interval(confidence)
         rows.append(
             _delta(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-import yaml
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -14,10 +13,9 @@ from rich.text import Text
 from eval.deltas import DeltaTable
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
-from tsqa.tasks.identity import count_documents, evaluated_split
+from tsqa.tasks.identity import evaluated_split
 from tsqa.tasks.library import task_library
-
-_SIZES = Path(__file__).parent / "task_sizes.yaml"
+from tsqa.tasks.sizes import known_documents
 
 
 def planned_table(
@@ -73,12 +71,14 @@ def planned_table(
 def document_counts(
     tasks: Sequence[str], include: Path | None, limit: int | None
 ) -> dict[str, int | None]:
-    """Documents per task: lines of its local JSONL, else the published size, else None."""
-    sizes: dict[str, int | None] = yaml.safe_load(_SIZES.read_text(encoding="utf-8"))["documents"]
-    local = _local_counts(include) if include is not None and include.is_dir() else {}
+    """Documents per task: of its local files, else as recorded, else None."""
+    if include is not None and not include.is_dir():
+        return dict.fromkeys(tasks)
+    library = task_library(include)
     counts: dict[str, int | None] = {}
     for task in tasks:
-        count = local.get(task, sizes.get(task) if include is None else None)
+        config = library.config(task) if task in library.index else {}
+        count = known_documents(config, evaluated_split(config))
         counts[task] = min(count, limit or count) if count else None
     return counts
 
@@ -117,15 +117,3 @@ def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> s
     else:
         assumed += "; nothing is known about the spread between seeds"
     return f"{assumed}. `in this table`: after the Holm correction's first step."
-
-
-def _local_counts(include: Path) -> dict[str, int]:
-    """Task -> documents in the local files that it is scored on, of every task in the folder."""
-    library = task_library(include)
-    counts = {}
-    for task in library.leaf_tasks():
-        config = library.config(task)
-        count = count_documents(config, evaluated_split(config))
-        if count is not None:
-            counts[task] = count
-    return counts

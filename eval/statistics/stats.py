@@ -67,9 +67,12 @@ def bootstrap_means(values: Floats, count: int, rng: np.random.Generator) -> Flo
     return np.concatenate(means)
 
 
-def with_imaginary(values: Floats) -> Floats:
-    """The values and one imaginary document each way: no sample is certain that nothing varies."""
-    largest = float(np.abs(values).max()) or 1.0
+def with_imaginary(values: Floats, at_least: float = 0.0) -> Floats:
+    """The values and one imaginary document each way: no sample is certain that nothing varies.
+
+    It is as large as the largest value, and `at_least` so large.
+    """
+    largest = max(float(np.abs(values).max()) or 1.0, at_least)
     return np.append(values, [largest, -largest])
 
 

@@ -34,7 +34,9 @@ TASKS = [f"mini_{name}" for name in FAMILIES]
 def make_context(out: Path, inputs: dict[str, Artifact], **sections: Any) -> StageContext:
     """A context whose recipe holds only the sections given."""
     names = ("data", "seeds", "generate", "filter", "eval")
-    recipe: Any = SimpleNamespace(name="test", **{name: sections.get(name) for name in names})
+    recipe: Any = SimpleNamespace(
+        name="test", dollars_per_gpu_hour=0.0, **{name: sections.get(name) for name in names}
+    )
     out.mkdir(parents=True, exist_ok=True)
     return StageContext(recipe, inputs, out, Tracker.silent())
 

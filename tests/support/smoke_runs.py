@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.paths import REPOSITORY
-from tsqa.dataset.files import read_curated, read_rejected
+from tsqa.curated.files import read_curated, read_rejected
 
 RECIPE = "recipes/smoke/recipe.yaml"
 

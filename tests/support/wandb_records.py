@@ -26,6 +26,7 @@ class OfflineRun:
     run: Any = None
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
     exit_code: int | None = None
 
@@ -57,6 +58,8 @@ def _read(folder: Path) -> OfflineRun:
             found.config |= _items(record.config.update)
         elif record.HasField("summary"):
             found.summary |= _items(record.summary.update)
+        elif record.HasField("history"):
+            found.history.append(_items(record.history.item))
         elif record.HasField("files"):
             found.files |= {file.path for file in record.files.files}
         elif record.HasField("exit"):

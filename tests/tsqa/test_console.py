@@ -19,9 +19,10 @@ def test_the_numbers_stay_whole_in_eighty_columns(name: str) -> None:
     written = io.StringIO()
     with progress_bar(Console(file=written, width=80)) as bar:
         note = "0 in flight, 364 readable, 36 refused (cut off at max_tokens 33, empty 3)"
-        bar.add_task(name, total=450_000, completed=14_400, note=note)
+        bar.add_task(name, total=450_000, completed=14_400, note=note, dollars=1234.5)
     (line,) = written.getvalue().splitlines()
-    assert line.startswith(name) and " 14400/450000 0:00:00 " in line and " 0 i" in line
+    assert line.startswith(name) and " 14400/450000 0:00:00 " in line
+    assert " $1,234.50" in line and " 0" in line
 
 
 def test_no_text_is_read_as_markup() -> None:

@@ -40,6 +40,8 @@ DOCUMENTS = pa.schema(
 )
 """Origins: `start` and `end` are tokens of the .bin."""
 TOO_LONG = "longer than a row"
+ENDS_EARLY = "holds the end-of-sequence token"
+"""A tokenizer whose end is an ordinary word: the document would be cut in two, unseen."""
 _BATCH_DOCUMENTS = 512
 _BATCH_CHARACTERS = 1 << 20
 _WINDOW_TOKENS = 4 << 20
@@ -137,6 +139,8 @@ class _ShardWriter:
             for encoded in self._encode(self._allowed(documents, before), before):
                 if len(encoded.tokens) == 1:
                     self._counts["empty"] += 1
+                elif self._encoder.eos in encoded.tokens[:-1]:
+                    self._drop(encoded.document, encoded.line, ENDS_EARLY)
                 elif self._section.packing == "whole" and len(encoded.tokens) > self._length:
                     self._drop(encoded.document, encoded.line, TOO_LONG)
                 else:

@@ -15,8 +15,8 @@ from rich.text import Text
 from train.data.shards import Shard, stem_of
 from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved, unread_files
 from tsqa.console import console, progress_bar
-from tsqa.dataset.answer_shuffle import write_permuted
-from tsqa.dataset.files import CURATED
+from tsqa.curated.answer_shuffle import write_permuted
+from tsqa.curated.files import CURATED
 from tsqa.errors import DataError, EngineError
 from tsqa.recipe import needed
 from tsqa.store.process import die_with_parent

@@ -181,7 +181,13 @@ class Trainer:
             "gradient_checkpointing": section.gradient_checkpointing,
             "attention": section.attention or "default",
             "loss_chunk": section.loss_chunk or "none",
+            "device": self._device(),
         }
+
+    def _device(self) -> str:
+        if self.accelerator.device.type == "cuda":
+            return torch.cuda.get_device_name(self.accelerator.device)
+        return f"CPU, {torch.get_num_threads()} threads"
 
     def _export_point(self, done: int, rows: range) -> None:
         """Export the model if the step reaches a point of `eval.every_tokens`."""

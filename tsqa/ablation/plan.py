@@ -10,9 +10,10 @@ from rich.table import Table
 
 from tsqa.console import console, make_console
 from tsqa.errors import RecipeError
-from tsqa.pipeline.dry_run import estimate_seconds
 from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
+from tsqa.preview.dry_run import print_estimates, shown_seconds
+from tsqa.preview.estimate import Estimates
 from tsqa.recipe import Arm, arms_of, control_of, needed
 from tsqa.store.roles import BASE
 
@@ -79,7 +80,7 @@ def own_nodes(pipeline: Pipeline) -> list[Node]:
 
 def print_ablation(pipeline: Pipeline, parallel: int) -> None:
     """Print per arm what it shares and what is left to do, then tokens, dollars and time."""
-    works = arm_works(pipeline)
+    works, estimates = arm_works(pipeline), Estimates(pipeline)
     control = control_of(pipeline.recipe)
     title = f"{pipeline.recipe.name}: {len(works)} arms, control {control}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -96,7 +97,7 @@ def print_ablation(pipeline: Pipeline, parallel: int) -> None:
             str(len(cached)),
             str(len(work.nodes) - len(cached)),
             f"{_trained_tokens(left):,}",
-            _shown_time(pipeline, left),
+            shown_seconds(estimates.total(left).seconds),
         )
     make_console(stderr=True, width=_WIDE).print(table)
     own = {node.fingerprint for work in works for node in work.own}
@@ -108,11 +109,11 @@ def print_ablation(pipeline: Pipeline, parallel: int) -> None:
         f"{len(before)} to run once, {len(after)} to run for single arms"
     )
     console.print(f"tokens to train on: {_trained_tokens(missing):,}")
-    console.print(f"teachers: {_shown_cost(pipeline, missing)}")
+    once, of_arms = (shown_seconds(estimates.total(nodes).seconds) for nodes in (before, after))
     console.print(
-        f"time: {_shown_time(pipeline, before)} once, then {_shown_time(pipeline, after)} of arms, "
-        f"{parallel} at a time"
+        f"time: {once or '0 s'} once, then {of_arms or '0 s'} of arms, {parallel} at a time"
     )
+    print_estimates(pipeline)
 
 
 def _upstream(nodes: Sequence[Node]) -> dict[str, Node]:
@@ -121,37 +122,3 @@ def _upstream(nodes: Sequence[Node]) -> dict[str, Node]:
 
 def _trained_tokens(nodes: Sequence[Node]) -> int:
     return sum(needed(n.recipe.mixture, "mixture").tokens for n in nodes if n.stage == "train")
-
-
-def _shown_time(pipeline: Pipeline, nodes: Sequence[Node]) -> str:
-    """The sum over stages of what the last stage of the kind took, where any did."""
-    seconds = [estimate_seconds(pipeline, node) for node in nodes]
-    known = sum(value for value in seconds if value is not None)
-    unknown = seconds.count(None)
-    if seconds and unknown == len(seconds):
-        return "unknown"
-    shown = f"~{known / 60:.0f} min" if known >= 120 else f"~{known:.0f} s"
-    return f"{shown} + {unknown} unknown" if unknown else shown
-
-
-def _shown_cost(pipeline: Pipeline, missing: Sequence[Node]) -> str:
-    """Dollars of the stages that ask teachers, by what the last such stage cost."""
-    asking = [node for node in missing if _asks(node)]
-    if not asking:
-        return "nothing to ask"
-    total, unknown = 0.0, 0
-    for node in asking:
-        last = pipeline.latest(node.stage)
-        if last is None:
-            unknown += 1
-        else:
-            total += sum(float(row["dollars"]) for row in last.summary.get("ledger", []))
-    shown = f"~${total:,.2f} by the last runs" if unknown < len(asking) else "unknown cost"
-    return f"{shown}, {unknown} of {len(asking)} stages unknown" if unknown else shown
-
-
-def _asks(node: Node) -> bool:
-    section = node.recipe.filter
-    if node.stage == "filter" and section is not None:
-        return bool(section.judge or section.triviality)
-    return node.stage == "generate"

@@ -21,6 +21,7 @@ from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
 from tsqa.store.artifact import LOCK_SECONDS
+from tsqa.store.atomic import write_text
 from tsqa.store.own_files import read_own
 from tsqa.store.tracking import resolve_mode
 
@@ -54,7 +55,7 @@ def write_sweep(recipe: Recipe, origin: Path, out: Path) -> None:
             "${args_no_hyphens}",
         ],
     }
-    out.write_text(yaml.safe_dump(sweep, sort_keys=False), encoding="utf-8")
+    write_text(out, yaml.safe_dump(sweep, sort_keys=False))
 
 
 def run_sweep_arm(origin: Path, overrides: Sequence[str]) -> dict[str, object]:

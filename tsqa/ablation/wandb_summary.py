@@ -1,4 +1,4 @@
-"""The W&B run that sums up an ablation: its tables, plots and page.
+"""The tracked run that sums up an ablation: its tables, plots and page.
 
 Promises: its id is a function of the comparison, so a rerun continues the same run; what it holds
 is what deltas.json holds.
@@ -14,9 +14,13 @@ from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import control_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.tracking import Tracker
+from tsqa.trackers import Interval, TrackedRun, tags_of
 
 if TYPE_CHECKING:
     from eval.deltas import DeltaTable
+
+MOST_LINES = 60
+"""Lines of the chart of intervals that can still be told apart."""
 
 
 def log_ablation(
@@ -35,22 +39,27 @@ def log_ablation(
     conditions = list(dict.fromkeys(arm.condition for arm in pipeline.arms.values()))
     tracker = Tracker(
         recipe.tracking,
-        experiment=recipe.name,
-        stage="ablation",
-        arm=None,
-        fingerprint=fingerprint,
-        config={
-            "recipe": recipe.model_dump(mode="json", by_alias=True),
-            "ablation/control": control_of(recipe),
-            "ablation/conditions": conditions,
-            "ablation/seeds": sorted({arm.seed for arm in pipeline.arms.values()}),
-        },
-        directory=Path(recipe.runs),
+        TrackedRun(
+            experiment=recipe.name,
+            stage="ablation",
+            subject=recipe.name,
+            fingerprint=fingerprint,
+            config={
+                "recipe": recipe.model_dump(mode="json", by_alias=True),
+                "ablation/control": control_of(recipe),
+                "ablation/conditions": conditions,
+                "ablation/seeds": sorted({arm.seed for arm in pipeline.arms.values()}),
+            },
+            tags=tags_of(recipe, shares=False),
+            notes=f"{deltas.conclusion} {deltas.caveat}",
+        ),
+        Path(recipe.runs),
     )
     rows = list(result_rows(deltas))
     tracker.table("results", ["condition", "seed", "task", "score"], rows)
     columns = list(vars(deltas.rows[0]))
     tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.rows])
+    tracker.intervals("change", list(shown_intervals(deltas)))
     tracker.plot("forest", figures.forest(deltas))
     varied = ratio_axis(recipe)
     if varied:
@@ -62,6 +71,18 @@ def log_ablation(
         tracker.page("report", page)
     tracker.summary(ablation_summary(deltas, failed))
     tracker.finish(failed=bool(failed))
+
+
+def shown_intervals(deltas: DeltaTable) -> Iterator[Interval]:
+    """Every row as a line of the chart; the macro averages alone where there are many."""
+    from eval.statistics import stats
+
+    rows = deltas.rows
+    if len(rows) > MOST_LINES:
+        rows = [row for row in rows if row.task == stats.MACRO]
+    for row in rows[:MOST_LINES]:
+        label = f"{row.task}, {row.comparison}: {stats.change(row)}"
+        yield Interval(label, 100 * row.low, 100 * row.delta, 100 * row.high)
 
 
 def result_rows(deltas: DeltaTable) -> Iterator[list[object]]:

@@ -25,7 +25,7 @@ def inspect(
 
     Example: tsqa inspect recipes/quickstart/recipe.yaml --rejected --step agreement
     """
-    from tsqa.dataset.inspect import inspect as inspect_items
+    from tsqa.curated.inspect import inspect as inspect_items
 
     folder = filtered_folder(recipe, overrides)
     inspect_items(folder, rejected=rejected, step=step, reason=reason, task=task, n=n, seed=seed)
@@ -41,7 +41,7 @@ def show(
 
     Example: tsqa show mini_day-12.q0
     """
-    from tsqa.dataset.inspect import show as show_item
+    from tsqa.curated.inspect import show as show_item
 
     show_item(runs, item)
 
@@ -56,7 +56,7 @@ def export(
 
     Example: tsqa export recipes/quickstart/recipe.yaml verifiable.jsonl
     """
-    from tsqa.dataset.verifiable import export_verifiable
+    from tsqa.curated.verifiable import export_verifiable
     from tsqa.outputs import check_outputs
 
     check_outputs([out], force)
@@ -78,7 +78,7 @@ def push(
 
     Example: tsqa push recipes/quickstart/recipe.yaml me/my-dataset --private
     """
-    from tsqa.dataset.push import push as push_dataset
+    from tsqa.curated.push import push as push_dataset
     from tsqa.errors import TsqaError
 
     if private is None and not sys.stdin.isatty():

@@ -23,7 +23,8 @@ from rich.text import Text
 from tsqa.console import make_console
 from tsqa.sandbox import find_boundary
 from tsqa.sandbox.boundary import INSTALL
-from tsqa.store.tracking import logged_in, resolve_mode
+from tsqa.store.tracking import resolve_mode
+from tsqa.trackers.wandb_sink import logged_in
 
 Status = Literal["ok", "warn", "fail"]
 ENGINES = ("torch", "transformers", "vllm", "deepspeed", "accelerate", "lm-eval")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tsqa.pipeline.run import Pipeline
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print stages, tokens, steps and time; do nothing.")
+    bool,
+    typer.Option("--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."),
 ]
 Compared = Annotated[
     list[str],
@@ -58,20 +59,39 @@ def init(
     typer.echo(f"next: tsqa {command} {copy} --dry-run", err=True)
 
 
-def run(recipe: RecipePath, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    max_dollars: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
+    ] = None,
+) -> None:
     """Run every stage that is not yet done, then report.
+
+    --max-dollars counts by the prices in the recipe (dollars_per_...).
 
     Example: tsqa run recipes/quickstart/recipe.yaml train.lr=1e-3 --dry-run
     """
     pipeline = open_pipeline(recipe, overrides)
     if dry_run:
-        from tsqa.pipeline.dry_run import print_plan
+        from tsqa.preview.dry_run import print_plan
 
         pipeline.check()
         print_plan(pipeline)
         return
+    from tsqa.ablation.wandb_summary import log_ablation
+    from tsqa.pipeline.report import write_report
+
+    if max_dollars is not None:
+        from tsqa.preview.estimate import limit_dollars
+
+        limit_dollars(pipeline, max_dollars)
     pipeline.run()
-    _report(pipeline)
+    page = write_report(pipeline)
+    if pipeline.recipe.ablation and any(node.stage == "compare" for node in pipeline.nodes):
+        log_ablation(pipeline, pipeline.finished("compare"), page, {})
 
 
 def ablate(
@@ -105,7 +125,7 @@ def ablate(
         typer.echo(f"{sweep}: now `wandb sweep {sweep}`", err=True)
         return
     if dry_run:
-        from tsqa.pipeline.dry_run import print_detectable, print_reasons
+        from tsqa.preview.dry_run import print_detectable, print_reasons
 
         pipeline.check()
         print_ablation(pipeline, parallel)
@@ -134,7 +154,7 @@ def compare(
     runs: Compared,
     control: Annotated[str | None, typer.Option(help="Name of the control.")] = None,
     allow: Annotated[
-        str, typer.Option(help="What may differ: tokens,version,num_fewshot,seeds.")
+        str, typer.Option(help="What may differ, such as tokens,seeds; an error names it.")
     ] = "",
     published: Annotated[
         bool, typer.Option("--published", help="Also show the published deltas.")
@@ -188,12 +208,30 @@ def compare(
     write_all(deltas, csv=csv, markdown_file=md, json_file=as_json)
 
 
-def report(recipe: RecipePath, overrides: Overrides = None) -> None:
+def report(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    share: Annotated[
+        Path | None, typer.Option(help="Write a page without paths and host names here instead.")
+    ] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected/--no-rejected", help="Rejected items on a shared page.")
+    ] = True,
+    force: Force = False,
+) -> None:
     """Print the delta table and write report.html from finished stages.
 
-    Example: tsqa report recipes/quickstart/recipe.yaml
+    Example: tsqa report recipes/quickstart/recipe.yaml --share page.html --no-rejected
     """
-    _report(open_pipeline(recipe, overrides))
+    from tsqa.errors import TsqaError
+    from tsqa.outputs import check_outputs
+    from tsqa.pipeline.report import SharedPage, write_report
+
+    if share is None and not rejected:
+        raise TsqaError("--no-rejected is for a shared page", "add --share FILE")
+    check_outputs([share], force)
+    shared = SharedPage(share, rejected) if share else None
+    write_report(open_pipeline(recipe, overrides), shared=shared)
 
 
 def view(
@@ -234,9 +272,3 @@ def _run_comparison(recipe: Path, overrides: list[str], has_options: bool) -> Pi
     pipeline = open_pipeline(recipe, overrides)
     pipeline.run(until="compare")
     return pipeline
-
-
-def _report(pipeline: Pipeline) -> None:
-    from tsqa.pipeline.report import write_report
-
-    write_report(pipeline)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -26,6 +27,7 @@ from tsqa.decontaminate.keys import (
     stripped_key,
 )
 from tsqa.decontaminate.similarity import Questions
+from tsqa.decontaminate.undress import join_hyphenated, undress
 from tsqa.records.seed import Seed
 from tsqa.text.hashing import Numbers, expand_ranges, hash_text
 from tsqa.text.normalise import normalise, words
@@ -97,6 +99,10 @@ class EvaluatedTexts:
     def number(self, found: Sequence[str]) -> Numbers:
         get = self._vocabulary.get
         return np.array([get(word, 0) for word in found], dtype=np.int64)
+
+    def undress(self, text: str) -> str:
+        """Write a text as the documents are written here: in plain letters and whole words."""
+        return join_hyphenated(undress(text), self._vocabulary)
 
     def ask(self, question: str) -> Asked:
         found = words(question)
@@ -277,6 +283,13 @@ class EvaluatedTexts:
     def _read(
         self, document: Seed, seen: set[int], flat: array[int], sequences: array[int]
     ) -> None:
+        document = replace(
+            document,
+            context=undress(document.context),
+            question=undress(document.question),
+            choices=[undress(choice) for choice in document.choices],
+            answer=undress(document.answer),
+        )
         prefix = _PASSAGE if has_passage(document.context) else ""
         plain = prefix + normalise(document.question)
         bare = prefix + " ".join(tokens(document.question))

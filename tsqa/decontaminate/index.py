@@ -20,6 +20,9 @@ are no leak. They count with the evaluated passage, or with most of its words: t
 of its runs of three words as `similarity` asks of a question. The passage, the options and the
 answer count by themselves.
 
+Texts are compared in plain letters (`undress`): without HTML, invisible characters, accents,
+look-alikes of other scripts and hyphens at line breaks.
+
 Words are looked for without signs and case; the same words with other signs or in other case
 (`8 / 4`, `8 + 4`) are another question. A text without any punctuation has lost its signs.
 
@@ -30,6 +33,7 @@ memory is linear in the evaluated documents and independent of the candidates.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -103,7 +107,7 @@ class EvaluatedIndex:
         """Find, per candidate, the first rule that catches it, its score and the document."""
         verdicts: list[Rejection | None] = []
         for start in range(0, len(candidates), _BATCH):
-            verdicts += self._check(candidates[start : start + _BATCH])
+            verdicts += self._check([*map(self._undress, candidates[start : start + _BATCH])])
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
@@ -115,10 +119,25 @@ class EvaluatedIndex:
         for start in range(0, len(texts), _BATCH):
             batch = [
                 _Text(self._texts.number(words(text)), [text], None)
-                for text in texts[start : start + _BATCH]
+                for text in map(self._texts.undress, texts[start : start + _BATCH])
             ]
             verdicts += self._check_runs(batch, near=_NEAR)
         return verdicts
+
+    def _undress(self, candidate: Candidate) -> Candidate:
+        plain = self._texts.undress
+        return replace(
+            candidate,
+            context=plain(candidate.context),
+            question=plain(candidate.question),
+            choices=[plain(choice) for choice in candidate.choices],
+            answer=plain(candidate.answer),
+            reasoning=plain(candidate.reasoning),
+            knowledge=plain(candidate.knowledge),
+            item_context=plain(candidate.item_context),
+            distractors=plain(candidate.distractors),
+            tests=plain(candidate.tests),
+        )
 
     def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         texts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,11 @@ SHORT = 13
 _EDITED_EVERY = 8
 _RESPELLED = str.maketrans(
     {"-": "\u2212", "*": "\u00d7", "/": "\u00f7"} | {ord("0") + n: 0xFF10 + n for n in range(10)}
+)
+_CYRILLIC = str.maketrans(
+    "aeopcxyiAEOPCXTHMK",
+    "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456"
+    "\u0410\u0415\u041e\u0420\u0421\u0425\u0422\u041d\u041c\u041a",
 )
 _NAME = re.compile(r"(?<=[a-z,;:] )[A-Z][a-z]+")
 _NAMES = ("Amara", "Bogdan", "Chidi", "Dagny", "Eero", "Farida", "Goran", "Hinata", "Ilse", "Jorma")
@@ -70,6 +76,40 @@ def _signs_respelled(document: Seed) -> Candidate | None:
     return changed if question != document.question else None
 
 
+def _accented(document: Seed) -> Candidate:
+    return _spelled(document, lambda text: re.sub("[aeiou]", lambda m: m[0] + "\u0301", text))
+
+
+def _look_alikes(document: Seed) -> Candidate:
+    """Vowels of another script."""
+    return _spelled(document, lambda text: text.translate(_CYRILLIC))
+
+
+def _invisible(document: Seed) -> Candidate:
+    """A zero-width space in every longer word."""
+    return _spelled(document, lambda text: re.sub(r"(\w{3})(?=\w)", "\\1\u200b", text))
+
+
+def _in_html(document: Seed) -> Candidate:
+    def write(text: str) -> str:
+        bold = re.sub(r"\b(\w+)\b", r"<b>\1</b>", html.escape(text), count=1)
+        return f"<p class='q'>{bold.replace(' ', '&nbsp;')}</p>"
+
+    return _spelled(document, write)
+
+
+def _hyphenated(document: Seed) -> Candidate:
+    """Long words cut at the end of a line."""
+    return _spelled(document, lambda text: re.sub(r"(\w{4})(\w{3,})", "\\1-\n\\2", text))
+
+
+def _spelled(document: Seed, write: Callable[[str], str]) -> Candidate:
+    question, answer, context, *choices = map(
+        write, (document.question, document.answer, document.context, *document.choices)
+    )
+    return replace(_candidate(document, question, choices, answer), context=context)
+
+
 def _passage_edited(document: Seed) -> Candidate | None:
     """The passage without its fourth word, and every eighth from there."""
     found = document.context.split()
@@ -116,6 +156,11 @@ KINDS: dict[str, Callable[[Seed], Candidate | None]] = {
     "case_and_punctuation": _recased,
     "options_reordered": _reordered,
     "signs_respelled": _signs_respelled,
+    "accented": _accented,
+    "look_alikes": _look_alikes,
+    "invisible_characters": _invisible,
+    "html": _in_html,
+    "hyphenated": _hyphenated,
     "numbers_swapped": _numbers_swapped,
     "names_swapped": _names_swapped,
     "passage_edited": _passage_edited,

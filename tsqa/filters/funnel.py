@@ -10,13 +10,14 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from rich.progress import Progress, TaskID
 
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.filters.statistics import Measures
 from tsqa.records.candidate import Candidate, Rejection, Verdict, read_candidate
 from tsqa.records.candidate_file import UnreadableLine, as_json, parse_record
 from tsqa.records.rows import RejectedRow
 from tsqa.records.summaries import FunnelRow
 from tsqa.tasks.oracle import Oracle
+from tsqa.teachers.client import Asker
 
 _SHOW_EVERY = 64
 _CANDIDATE: TypeAdapter[Candidate] = TypeAdapter(Candidate)
@@ -27,6 +28,8 @@ class Step:
     name: str
     decide: Callable[[Iterable[Candidate]], Iterator[Verdict]]
     """One verdict per candidate, in order."""
+    asker: Asker | None = None
+    """The model that it asks."""
 
 
 def check_each(name: str, check: Callable[[Candidate], Rejection | None]) -> Step:
@@ -73,19 +76,20 @@ class Funnel:
         for candidate, rejection in step.decide(candidates):
             self._entered[step.name] += 1
             if self._entered[step.name] % _SHOW_EVERY == 0:
-                self._show(step.name, row)
+                self._show(step, row)
             if rejection is None:
                 yield candidate
             else:
                 self._rejected[step.name] += 1
                 self.measures.reject(candidate, step.name, rejection)
                 self._writer.rejected(_rejected_row(candidate, step.name, rejection))
-        self._show(step.name, row)
+        self._show(step, row)
         self._bar.update(row, total=self._entered[step.name])
 
-    def _show(self, name: str, row: TaskID) -> None:
-        note = f"{self._rejected[name]:,} rejected"
-        self._bar.update(row, completed=self._entered[name], note=note)
+    def _show(self, step: Step, row: TaskID) -> None:
+        note = f"{self._rejected[step.name]:,} rejected"
+        dollars = step.asker.dollars if step.asker else 0.0
+        self._bar.update(row, completed=self._entered[step.name], note=note, dollars=dollars)
 
 
 class Survivors:

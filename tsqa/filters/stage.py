@@ -21,9 +21,10 @@ from itertools import islice
 from pathlib import Path
 
 from tsqa.console import console, progress_bar
-from tsqa.dataset.card import write_card
-from tsqa.dataset.files import CURATED, DatasetWriter, read_rows
-from tsqa.dataset.render import Renderer
+from tsqa.curated.card import write_card
+from tsqa.curated.examples import log_examples
+from tsqa.curated.files import CURATED, DatasetWriter, read_rows
+from tsqa.curated.render import Renderer
 from tsqa.decontaminate.guard import check_seeds, read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_duplicates
@@ -57,7 +58,7 @@ _BATCH = 256
 
 
 def run(context: StageContext) -> dict[str, object]:
-    """Write the dataset and the rejected rows (see `tsqa.dataset.files`)."""
+    """Write the dataset and the rejected rows (see `tsqa.curated.files`)."""
     section = needed(context.recipe.filter, "filter")
     if section.code:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
@@ -84,7 +85,7 @@ def run(context: StageContext) -> dict[str, object]:
         for number, step in enumerate(waiting):
             survivors = Survivors(scratch / f"{number}.jsonl", stream)
             stream = funnel.apply(step, survivors, survivors.count)
-        last = Step("decontamination", lambda candidates: _decontaminate(candidates, index))
+        last = decontamination_step(index)
         for candidate in funnel.apply(last, stream):
             funnel.measures.accept(candidate)
             writer.curated(_curated_row(candidate, renderer))
@@ -92,6 +93,7 @@ def run(context: StageContext) -> dict[str, object]:
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
     _refuse_empty(counts, funnel.measures.examples, context.out)
+    log_examples(context.out, context.tracker, context.recipe.seed)
     summary = FilterSummary(
         **vars(counts),
         funnel=funnel.rows(),
@@ -148,7 +150,9 @@ def waiting_steps(
     steps = []
     if section.triviality:
         trial = _open_trial(context, section.triviality, seeds, ledger)
-        steps.append(Step("triviality", lambda candidates: find_trivial(candidates, trial)))
+        steps.append(
+            Step("triviality", lambda candidates: find_trivial(candidates, trial), trial.asker)
+        )
     if section.judge:
         rubric = load_prompts(section.judge.prompt, "judge", "filter.judge.prompt")
         judging = open_asker(
@@ -157,7 +161,9 @@ def waiting_steps(
         )
         rubric.check_form(judging.form)
         least = section.judge.min_score
-        steps.append(Step("judge", lambda candidates: judge(candidates, judging, rubric, least)))
+        steps.append(
+            Step("judge", lambda candidates: judge(candidates, judging, rubric, least), judging)
+        )
     if section.reward:
         reward, model = section.reward, str(context.resolve(section.reward.model))
         steps.append(Step("reward", lambda candidates: score_reward(candidates, reward, model)))
@@ -196,6 +202,11 @@ def _counted(path: Path, funnel: Funnel) -> Iterator[Candidate]:
     for candidate in read_candidates(path):
         funnel.measures.enter(candidate)
         yield candidate
+
+
+def decontamination_step(index: EvaluatedIndex) -> Step:
+    """The last step: what resembles an evaluated document."""
+    return Step("decontamination", lambda candidates: _decontaminate(candidates, index))
 
 
 def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> Iterator[Verdict]:

@@ -303,9 +303,10 @@ def _watched(
             bar.update(
                 row,
                 advance=1,
+                dollars=dollars,
                 note=f"{window.in_flight} in flight, {done - refused.total()} readable, "
                 f"{refused.total()} refused{f' ({worst})' if worst else ''}, "
-                f"{speed:,.0f} tokens/s{f', ${dollars:,.2f}' if dollars else ''}",
+                f"{speed:,.0f} tokens/s",
             )
             if time.monotonic() - logged > _LOG_EVERY_SECONDS:
                 logged = time.monotonic()

@@ -1,9 +1,9 @@
 """`tsqa gc`: artifacts that no recipe uses any more, and what interrupted runs left.
 
 Guarantees: an artifact is kept if a given recipe names it, if any other recipe last used it
-(`stages.json`), or if a kept one was made from it; one that a process works on is not touched; a
-recipe that cannot be read stops everything, since what it uses is unknown; a kill leaves no half
-artifact.
+(`stages.json`), or if a kept one was made from it; one that a process works on or reads is not
+touched; a recipe that cannot be read stops everything, since what it uses is unknown; a kill leaves
+no half artifact.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.pipeline.graph import build_graph
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe import load_recipe
+from tsqa.store.artifact import READ_LOCK, WORK_LOCK
 from tsqa.store.identity import files_below
 from tsqa.store.manifest import MANIFEST, read_manifest
 from tsqa.store.own_files import Stages, read_own
@@ -59,7 +61,10 @@ def find_garbage(runs: Path, recipes: Sequence[Path]) -> list[Garbage]:
     for name, folder in folders.items():
         if name.removesuffix(_PARTIAL) in kept:
             continue
-        states = [file.stat() for file in files_below(folder)]
+        try:
+            states = [file.stat() for file in files_below(folder)]
+        except (DataError, FileNotFoundError):  # a process works on it
+            continue
         modified = max((state.st_mtime for state in states), default=folder.stat().st_mtime)
         if name.endswith(_PARTIAL) and time.time() - modified < ABANDONED_SECONDS:
             continue
@@ -87,10 +92,8 @@ def remove(found: Iterable[Garbage]) -> list[Garbage]:
     """Remove these folders; return those that a process works on, which stay."""
     locked = []
     for one in found:
-        with (one.folder.parent / f"{one.folder.stem}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+        with ExitStack() as held:
+            if not all(_lock(held, one.folder, suffix) for suffix in (WORK_LOCK, READ_LOCK)):
                 locked.append(one)
                 continue
             trash = one.folder.parent.parent / _REMOVED / one.folder.name
@@ -99,6 +102,15 @@ def remove(found: Iterable[Garbage]) -> list[Garbage]:
             one.folder.rename(trash)
             shutil.rmtree(trash)
     return locked
+
+
+def _lock(held: ExitStack, folder: Path, suffix: str) -> bool:
+    lock = held.enter_context((folder.parent / f"{folder.stem}{suffix}").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def shown_bytes(size: int) -> str:

@@ -16,7 +16,7 @@ from tsqa.hub.model_folder import (
 from tsqa.pipeline.node import Node
 from tsqa.recipe import ModelSection, Recipe, needed
 from tsqa.store.roles import trained_model
-from tsqa.teachers.config import teachers_of
+from tsqa.teachers.config import TEACHER_KEYS, teachers_of
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def model_uses(node: Node) -> list[ModelUse]:
         return []
     uses = []
     for role, teacher in teachers_of(section).items():
-        key = _TEACHER_KEYS[role]
-        if teacher.engine == "vllm" and is_folder(teacher.model.path):
+        key = TEACHER_KEYS[role]
+        if teacher.loads_model and is_folder(teacher.model.path):
             uses.append(
                 _use(
                     teacher.model,
@@ -65,14 +65,6 @@ def check_use(use: ModelUse) -> None:
     if use.own_tokenizer:
         tokenizer = load_tokenizer(use.path, use.key, use.trust_remote_code)
         check_vocabulary(tokenizer, config.get_text_config().vocab_size, f"{use.key} = {use.path}")
-
-
-_TEACHER_KEYS = {
-    "teacher": "generate.teacher",
-    "cascade": "generate.cascade.teacher",
-    "judge": "filter.judge.teacher",
-    "weak": "filter.triviality.teacher",
-}
 
 
 def _student(node: Node, recipe: Recipe) -> list[ModelUse]:

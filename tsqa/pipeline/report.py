@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,26 @@ if TYPE_CHECKING:
     from eval.deltas import DeltaTable
 
 
-def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
+@dataclass(frozen=True)
+class SharedPage:
+    """A page for others: where it goes, and whether it shows rejected items."""
+
+    file: Path
+    rejected: bool
+
+
+def write_report(
+    pipeline: Pipeline, failed: Mapping[str, str] = {}, shared: SharedPage | None = None
+) -> Path:
     """Print the table of deltas, where there is one, and write the page.
 
-    `failed`: arm -> why it has no result.
+    `failed`: arm -> why it has no result. `shared`: instead of the run's own page, one without
+    paths and host names.
     """
     from eval.compare.tables import print_table
+    from eval.report.about import origin_of
     from eval.report.build import StageRow, build
+    from eval.report.share import Share
 
     own: dict[Label, Artifact] = {}
     rows = []
@@ -41,7 +54,7 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
                 seconds=float(artifact.summary.get("seconds", 0.0)),
                 cached=node.fingerprint not in pipeline.ran,
                 path=str(artifact.path),
-                note="",
+                finished=artifact.manifest.created,
             )
         )
     datasets = _of_stage(own, "filter")
@@ -50,22 +63,23 @@ def write_report(pipeline: Pipeline, failed: Mapping[str, str] = {}) -> Path:
         console.print("This recipe makes no dataset and compares nothing: no report.")
         return pipeline.folder
     deltas = _read_deltas(compared, failed) if compared else None
-    page = pipeline.folder / "report.html"
+    page = shared.file if shared else pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    trained = {label.arm: a for label, a in own.items() if label.stage == "train"}
     evaluations, checkpoints = _evaluations(own)
     build(
         page,
         pipeline.recipe,
         rows,
         deltas,
-        train=trained,
+        train={label.arm: a for label, a in own.items() if label.stage == "train"},
         evaluations=evaluations,
         checkpoints=checkpoints,
         datasets=datasets,
         seeds=_upstream(own, datasets, "seeds"),
         generate=_upstream(own, datasets, "generate"),
         tokenized=_of_stage(own, "tokenize"),
+        origin=origin_of(pipeline.origin, pipeline.overrides),
+        share=Share(pipeline.recipe, pipeline.origin.parent, shared.rejected) if shared else None,
     )
     if deltas:
         print_table(deltas, console)

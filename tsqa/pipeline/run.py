@@ -28,14 +28,17 @@ from tsqa.pipeline.node import (
     reached_from,
     trained_node,
 )
+from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
+from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
-from tsqa.store.roles import Label, Role, format_role
+from tsqa.store.roles import BASE, Label, Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.tasks.checked import remember_tasks, removed_tasks
+from tsqa.trackers import TrackedRun, tags_of
 
 _LONGEST_LABEL = 40
 """Characters of a label up to which the rest of the line is aligned."""
@@ -59,6 +62,9 @@ class Pipeline:
         self._width = min(_LONGEST_LABEL, longest)
         self.ran: set[str] = set()
         """Fingerprints made by this process; everything else was reused."""
+        self.spending = Spending()
+        self.least_dollars: Callable[[Node], float] = lambda node: 0.0
+        """What a stage that cannot stop midway costs at least, beyond which it is not begun."""
 
     def find(self, node: Node) -> Artifact | None:
         return self.store.find(node.stage, node.fingerprint)
@@ -150,7 +156,9 @@ class Pipeline:
         node = own[-1]
         artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
-            raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {stage} {self.origin}")
+            raise TsqaError(
+                f"{self.origin}: {stage} is not built", f"tsqa {command_of(stage)} {self.origin}"
+            )
         return artifact
 
     def label(self, node: Node) -> str:
@@ -174,25 +182,30 @@ class Pipeline:
             if artifact is None:
                 raise TsqaError(
                     f"{node.label} needs {upstream.label}, which is not built",
-                    f"tsqa {upstream.stage} {upstream.origin}",
+                    f"tsqa {command_of(upstream.stage)} {upstream.origin}",
                 )
             found[role] = artifact
         return found
 
     def tracker(self, node: Node) -> Tracker:
+        own, detail = node.recipe.name == self.recipe.name, node.labelled.detail
+        trained = node.stage == "train" or (node.stage == "evaluate" and detail != BASE)
         return Tracker(
             self.recipe.tracking,
-            experiment=self.recipe.name,
-            stage=node.stage,
-            arm=node.labelled.detail or None,
-            fingerprint=node.fingerprint,
-            config={
-                "recipe": node.recipe.model_dump(mode="json", by_alias=True),
-                "stage": node.config,
-                "inputs": node.input_fingerprints,
-                **self._arm_config(node),
-            },
-            directory=Path(self.recipe.runs),
+            TrackedRun(
+                experiment=self.recipe.name,
+                stage=node.stage,
+                subject=detail if own and detail not in ("", "main") else node.recipe.name,
+                fingerprint=node.fingerprint,
+                config={
+                    "recipe": node.recipe.model_dump(mode="json", by_alias=True),
+                    "stage": node.config,
+                    "inputs": node.input_fingerprints,
+                    **self._arm_config(node),
+                },
+                tags=tags_of(node.recipe, shares=trained),
+            ),
+            Path(self.recipe.runs),
         )
 
     def _arm_config(self, node: Node) -> dict[str, object]:
@@ -212,6 +225,8 @@ class Pipeline:
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
         self._refuse_changed(node, "since this command began")
+        if not self.spending.affords(self.least_dollars(node)):
+            raise SpentError(self.spending, self.label(node))
         started = time.monotonic()
         console.print(Text.assemble(name, f" running: {self.why(node)}"))
         if node.definition.module is None:
@@ -221,6 +236,9 @@ class Pipeline:
             with self.open_stage(node) as (context, commit):
                 if context is not None:
                     commit(module.run(context))
+                    if node.stage == "evaluate":
+                        hours = (time.monotonic() - started) / 3600
+                        self.spending.add(hours * self._hourly(node))
         made = self.find(node)
         if made is None:
             raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
@@ -253,7 +271,9 @@ class Pipeline:
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:
         """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
-        with self.store.working_directory(node.stage, node.fingerprint) as partial:
+        read = [(upstream.stage, upstream.fingerprint) for upstream in node.inputs.values()]
+        stage = (node.stage, node.fingerprint)
+        with self.store.reading(read), self.store.working_directory(*stage) as partial:
             if self.find(node) is not None:
                 self.store.discard_partial(node.stage, node.fingerprint)
                 yield None, lambda summary: None
@@ -286,8 +306,16 @@ class Pipeline:
                     }
                     tracker.artifact(made.path, node.stage, node.fingerprint, lineage)
 
-                part = node.definition.part
-                yield StageContext(node.recipe, inputs, partial, tracker, node.config, part), commit
+                context = StageContext(
+                    node.recipe,
+                    inputs,
+                    partial,
+                    tracker,
+                    node.config,
+                    node.definition.part,
+                    self.spending,
+                )
+                yield context, commit
                 failed = False
             finally:
                 tracker.finish(failed)
@@ -318,7 +346,18 @@ class Pipeline:
             log=self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log",
             metrics=self.store.partial_path_of(node.stage, node.fingerprint) / "metrics.jsonl",
             title=self.label(node),
+            spending=self.spending,
+            dollars_per_hour=self._hourly(node),
         ).run()
+
+    def _hourly(self, node: Node) -> float:
+        """Dollars of the GPUs that a training or an evaluation takes."""
+        recipe, gpus = node.recipe, 1
+        if node.stage == "train" and recipe.train:
+            gpus = recipe.train.processes
+        elif recipe.eval:
+            gpus = recipe.eval.processes * recipe.eval.tensor_parallel
+        return recipe.dollars_per_gpu_hour * gpus if has_gpu() else 0.0
 
     def _needed_for(self, stage: str) -> list[Node]:
         wanted = [node for node in self.nodes if node.stage == stage]

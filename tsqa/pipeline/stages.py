@@ -22,3 +22,8 @@ STAGES = (
     EVALUATE,
     COMPARE,
 )
+
+
+def command_of(stage: str) -> str:
+    """What a user types for a stage: `tsqa` and this."""
+    return "eval" if stage == EVALUATE.name else stage

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from tsqa.console import console, progress_bar
 from tsqa.errors import EngineError
 from tsqa.pipeline.node import Node
 from tsqa.recipe import Recipe, needed
 from tsqa.shipped import LAUNCH_CONFIG
+from tsqa.spending import Spending, SpentError
 from tsqa.store.artifact import Artifact
 from tsqa.store.process import die_with_parent
 from tsqa.store.roles import Role
 
 _TAIL = 25
+_LOOK_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,15 @@ class TrainingJob:
     """Written by the job as it goes on."""
     title: str
     """Of the bar."""
+    spending: Spending = field(default_factory=Spending)
+    dollars_per_hour: float = 0.0
+    """Of all its processes."""
 
     def run(self) -> None:
-        """Run the job to its end; EngineError with the last lines of its log where it fails."""
+        """Run the job to its end; EngineError with the last lines of its log where it fails.
+
+        SpentError where another second would pass the limit of dollars; a checkpoint is saved then.
+        """
         processes = needed(self.node.recipe.train, "train").processes
         command = [
             *(sys.executable, "-m", "accelerate.commands.launch"),
@@ -55,8 +66,10 @@ class TrainingJob:
                 env={"OMP_NUM_THREADS": threads, **os.environ},
                 preexec_fn=die_with_parent,
             )
-            self._follow(process)
+            is_spent = self._follow(process)
         code = process.wait()
+        if code and is_spent:
+            raise SpentError(self.spending, f"going on with {self.title}")
         if code:
             shown = "\n    ".join(_own_lines(self.log)[-_TAIL:])
             raise EngineError(
@@ -65,17 +78,27 @@ class TrainingJob:
                 "see these lines; a rerun continues from the last checkpoint",
             )
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        """Show a bar from the metrics that the job writes, until it ends."""
+    def _follow(self, process: subprocess.Popen[bytes]) -> bool:
+        """Show a bar from the metrics that the job writes, until it ends; whether it was stopped
+        because of its price."""
+        before, is_spent, begun = self.spending.dollars, False, time.monotonic()
         total = needed(self.node.recipe.mixture, "mixture").tokens
         with progress_bar() as bar:
             task = bar.add_task(f"  {self.title} tokens", total=total, note="starting")
             while process.poll() is None:
-                time.sleep(0.3)
+                time.sleep(_LOOK_SECONDS)
+                hours = (time.monotonic() - begun) / 3600
+                self.spending.dollars = before + hours * self.dollars_per_hour
+                bar.update(task, dollars=self.spending.dollars - before)
+                next_look = _LOOK_SECONDS / 3600 * self.dollars_per_hour
+                if not is_spent and not self.spending.affords(next_look):
+                    is_spent = True
+                    _save_and_end(process.pid)
                 last = _last_metrics(self.metrics)
                 if last:
                     note = f"loss {last['train/loss']:.3f}"
                     bar.update(task, completed=last["train/tokens"], note=note)
+        return is_spent
 
 
 def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
@@ -87,6 +110,14 @@ def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
     plan = plan_of(recipe, {name: source["rows"] for name, source in sources.items()})
     padding = {name: source["padding"] for name, source in sources.items()}
     console.print(plan_table(plan, padding))
+
+
+def _save_and_end(launcher: int) -> None:
+    """Ask the processes that train to save and end; the launcher itself would just kill them."""
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(launcher).children():
+            if "--arm" in process.cmdline():
+                process.terminate()
 
 
 def _own_lines(log: Path) -> list[str]:

@@ -1,14 +1,15 @@
 """Tables: parquet and CSV files.
 
 Guarantees: rows are streamed in constant memory (a parquet page is read whole); a parquet file
-that cannot be read is a DataError; a CSV row that does not fit its header, or whose quotes do not
-close, is a BadRow with its lines, never a row made of two.
+that cannot be read, or a name that two columns have, is a DataError; a CSV row that does not fit
+its header, or whose quotes do not close, is a BadRow with its lines, never a row made of two.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,11 @@ def parquet_columns(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     try:
-        return [str(name) for name in pq.read_schema(path).names]
+        names = [str(name) for name in pq.read_schema(path).names]
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: unreadable: {error}") from error
+    _refuse_repeated(path, names)
+    return names
 
 
 def read_parquet(
@@ -58,6 +61,7 @@ def read_parquet(
     try:
         with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as table:
             there = table.schema_arrow.names
+            _refuse_repeated(path, [n for n in there if columns is None or n in columns])
             chosen = None if columns is None else [name for name in columns if name in there]
             batches = table.iter_batches(
                 _BATCH, None if groups is None else list(groups), columns=chosen
@@ -79,11 +83,19 @@ def read_csv(path: Path) -> Iterator[dict[str, str] | BadRow]:
             header = next(rows, [])
         except csv.Error as error:
             raise DataError(f"{path}: not CSV: {error}") from error
+        _refuse_repeated(path, header)
         while (row := _next_row(rows, header)) is not None:
             if isinstance(row, BadRow):
                 yield row
             elif row:
                 yield dict(zip(header, row, strict=True))
+
+
+def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    """A row under two columns of one name would silently be that of the last."""
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise DataError(f"{path}: two columns are called {twice[0]!r}", "rename or drop one")
 
 
 def _next_row(rows: _Rows, header: list[str]) -> list[str] | BadRow | None:

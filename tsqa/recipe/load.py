@@ -161,6 +161,8 @@ def _describe(
         fix = "write it in quotes"
     elif problem["type"] == "list_type" and isinstance(value, (str, int, float)):
         message, fix = "expected a list", f"write [{value}]"
+    elif message == "expected a number":
+        fix = "write it in digits, such as 3 or 1e-3"
     override = next((k for k in _ancestors(location) if k in overridden), None)
     if override:
         origin = f"override {key}"

@@ -6,6 +6,7 @@ Guarantees: a section that a stage needs is there, or the recipe is refused.
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -24,14 +25,27 @@ from tsqa.recipe.sections.train import TrainSection
 
 
 class TrackingSection(Section):
-    """Where runs are logged: Weights & Biases, online or into local files."""
+    """Where runs are logged: Weights & Biases, online or into local files; or trackio, locally."""
 
+    backend: Literal["wandb", "trackio"] = "wandb"
+    """trackio: no account, a dashboard, runs in `runs/trackio`; `pip install tsqa[trackio]`."""
     project: WandbName = "tsqa"
-    """W&B project."""
+    """Project of W&B or trackio."""
     entity: WandbName | None = None
     """W&B user or team; null: the one you are logged in as."""
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: WANDB_MODE where it is set; else online when logged in, offline otherwise."""
+
+    @property
+    def service(self) -> str:
+        return "W&B" if self.backend == "wandb" else "trackio"
+
+    @model_validator(mode="after")
+    def _local_backend(self) -> Self:
+        if self.backend == "trackio" and (self.entity is not None or self.mode == "online"):
+            key = "entity" if self.entity is not None else "mode: online"
+            raise ValueError(f"{key} is W&B's, and backend: trackio is local: remove one of them")
+        return self
 
 
 class Recipe(Section):
@@ -47,6 +61,9 @@ class Recipe(Section):
     """Folder of artifacts, logs and reports; recipes that share it share finished stages."""
     seed: Seed = 0
     """Random seed of the training run: initialization and order of the data."""
+    dollars_per_gpu_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
+    """Price of one GPU, for cost estimates and `--max-dollars`: of training, of evaluation, and of
+    vLLM teachers whose `dollars_per_hour` is 0."""
     data: DataSection | None = None
     """Data that the harness builds itself, for trials on a CPU."""
     seeds: SeedsSection | None = None
@@ -69,6 +86,13 @@ class Recipe(Section):
     """Conditions to train and compare; null: one run of the recipe."""
     tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
     """Where runs are logged."""
+
+    @classmethod
+    def load(cls, path: str | Path, *overrides: str) -> Recipe:
+        """Read a recipe as the commands do; RecipeError lists every problem."""
+        from tsqa.recipe.load import load_recipe
+
+        return load_recipe(Path(path), overrides)
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:

@@ -21,7 +21,7 @@ def _seeds_config(recipe: Recipe) -> dict[str, Json]:
     return {
         **section.data_config(),
         "include": identify_tasks(section.include),
-        **pinned_datasets(section.include, tuple(section.tasks)),
+        **pinned_datasets("seeds.tasks", section.include, tuple(section.tasks)),
         "datasets": [
             {**dataset.data_config(), "path": _identify_dataset(dataset)}
             for dataset in section.datasets

@@ -1,7 +1,9 @@
 """`tsqa seeds list`: which tasks can give seeds, by their configurations alone.
 
 Guarantees: every task with a training split and every Python-class task is listed once, usable or
-with the reason why not; no data set is downloaded: sizes are those of local files, else unknown.
+with the reason why not; no data set is downloaded: sizes are those of local files, those
+recorded in tasks/sizes.yaml, else unknown.
+The rows of lm-eval's own tasks are kept for this user until its tasks or this code change.
 """
 
 from __future__ import annotations
@@ -12,13 +14,19 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import tsqa
 from tsqa.errors import DataError
-from tsqa.seeds.document import BOOLEAN_PAIRS
-from tsqa.seeds.leaks import evaluated_identities, find_leak, find_obstacle
-from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
-from tsqa.tasks.identity import count_documents, evaluated_split
-from tsqa.tasks.library import TaskLibrary, task_library
+from tsqa.tasks.index import state_of_own_tasks
+from tsqa.tasks.sizes import recorded_sizes
+from tsqa.user_cache import keep, recall, state_of_files
+
+if TYPE_CHECKING:
+    from tsqa.seeds.taxonomy import Taxonomy
+    from tsqa.tasks.library import TaskLibrary
+
+_KEPT = "seeds-list"
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,7 @@ def list_tasks(
     capability: str | None = None,
 ) -> list[TaskRow]:
     """List every task with a training split, by family and name; `capability` may be a group."""
-    library = task_library(include)
-    known = load_taxonomy()
-    rows = [
-        _row(name, library, known, include)
-        for name in library.leaf_tasks()
-        if _is_candidate(library.config(name))
-    ]
+    rows = _make_rows(include) if include else _own_rows()
     for key, wanted, names in (
         ("family", family, {row.family for row in rows}),
         ("capability", capability, {name for row in rows for name in (row.capability, row.group)}),
@@ -100,6 +102,8 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     if not console.is_terminal:
         console.width = 160
     console.print(table)
+    recorded = recorded_sizes().recorded
+    console.print(f"sizes: of local files, or of the dataset as recorded on {recorded}; ? unknown")
     usable = Counter(row.capability for row in rows if not row.excluded)
     console.print(
         f"{len(rows):,} tasks, {sum(usable.values()):,} usable: "
@@ -107,11 +111,39 @@ def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     )
 
 
+def _own_rows() -> list[TaskRow]:
+    """Those of lm-eval's own tasks, whose classes take seconds to import."""
+    key = f"{state_of_own_tasks()} {state_of_files(Path(tsqa.__file__).parent)}"
+    kept = recall(_KEPT, key)
+    if kept is not None:
+        return [TaskRow(**row) for row in json.loads(kept)]
+    rows = _make_rows(None)
+    if not any("cannot be imported" in row.excluded for row in rows):  # until it is installed
+        keep(_KEPT, key, json.dumps([asdict(row) for row in rows]))
+    return rows
+
+
+def _make_rows(include: Path | None) -> list[TaskRow]:
+    from tsqa.seeds.taxonomy import load_taxonomy
+    from tsqa.tasks.library import task_library
+
+    library, taxonomy = task_library(include), load_taxonomy()
+    return [
+        _row(name, library, taxonomy, include)
+        for name in library.leaf_tasks()
+        if _is_candidate(library.config(name))
+    ]
+
+
 def _is_candidate(config: Mapping[str, object]) -> bool:
     return bool(config.get("training_split")) or "class" in config
 
 
 def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | None) -> TaskRow:
+    from tsqa.seeds.leaks import evaluated_identities, find_leak, find_obstacle
+    from tsqa.tasks.identity import evaluated_split
+    from tsqa.tasks.sizes import known_documents
+
     config = library.config(name)
     family, tags = library.family(name), library.tags(name)
     training, evaluated = config.get("training_split"), evaluated_split(config)
@@ -127,14 +159,16 @@ def _row(name: str, library: TaskLibrary, taxonomy: Taxonomy, include: Path | No
         language=taxonomy.language(name, tags, family),
         kind=_kind(config),
         training_split=str(training or ""),
-        training_documents=count_documents(config, training),
+        training_documents=known_documents(config, training),
         evaluated_split=evaluated or "",
-        evaluated_documents=count_documents(config, evaluated),
+        evaluated_documents=known_documents(config, evaluated),
         excluded=excluded or "",
     )
 
 
 def _kind(config: Mapping[str, object]) -> str:
+    from tsqa.seeds.document import BOOLEAN_PAIRS
+
     if config.get("output_type") != "multiple_choice":
         return "open"
     choices = config.get("doc_to_choice")

@@ -32,6 +32,7 @@ from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, is_local, split_identity
 from tsqa.tasks.library import task_library
+from tsqa.text.hashing import hash_text
 from tsqa.text.sameness import SameTexts
 
 LEAKED = "document of an evaluated split"
@@ -284,12 +285,20 @@ def _chosen(
     counts: Mapping[str, Counter[str]],
 ) -> Iterator[dict[str, Any]]:
     """The planned number of each pool with the smallest hashes, in the order of the data."""
+    ids: set[int] = set()
     with spool.open("rb") as handle:
         for name, pool in pools.items():
             best = heapq.nlargest(planned[name], pool.heap)
             for _, _, offset in sorted(best, key=lambda entry: entry[1]):
                 handle.seek(offset)
                 row: dict[str, Any] = json.loads(handle.readline())
+                # `b-1` of a dataset `a` would be `1` of `a-b`, and lineage goes by ids.
+                if (known := hash_text(json.dumps(row["id"]))) in ids:
+                    raise DataError(
+                        f"seeds: {name}: its seed {row['id']} has the id of another source's",
+                        "give one of the two another name",
+                    )
+                ids.add(known)
                 for key, count in counts.items():
                     count[row[key]] += 1
                 yield row

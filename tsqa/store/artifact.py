@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -38,6 +38,8 @@ EXPORTED = "exported.json"
 """In the folder of a model that was exported along its training: its `step` and `tokens`."""
 LOCK_SECONDS = "TSQA_LOCK_SECONDS"
 """Environment: how long to wait for another process that works on the same artifact."""
+WORK_LOCK, READ_LOCK = ".lock", ".reading.lock"
+"""Suffixes of the files that whoever makes an artifact, and whoever reads it, holds locked."""
 _FORMAT = 2
 """Version of manifests and file identities: raise it when an older artifact cannot be read."""
 
@@ -131,7 +133,7 @@ class Store:
             wait_seconds = _lock_seconds()
         partial = self.partial_path_of(stage, fingerprint)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        with partial.with_suffix(".lock").open("w") as lock:
+        with partial.with_suffix(WORK_LOCK).open("w") as lock:
             deadline = time.monotonic() + wait_seconds
             while not _try_lock(lock):
                 if time.monotonic() >= deadline:
@@ -141,6 +143,15 @@ class Store:
                 time.sleep(0.1)
             partial.mkdir(exist_ok=True)
             yield partial
+
+    @contextmanager
+    def reading(self, artifacts: Sequence[tuple[str, str]]) -> Iterator[None]:
+        """Hold finished artifacts, so that `tsqa gc` does not remove what a stage reads."""
+        with ExitStack() as held:
+            for stage, fingerprint in artifacts:
+                path = self.root / stage / f"{fingerprint}{READ_LOCK}"
+                fcntl.flock(held.enter_context(path.open("w")), fcntl.LOCK_SH)
+            yield
 
     def commit(
         self,
@@ -237,6 +248,11 @@ def _lock_seconds() -> float:
 def _try_lock(handle: IO[str]) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise TsqaError(
+            f"{handle.name}: this file system gives no locks: {error.strerror}",
+            "choose another folder for `runs`, or mount it with locks",
+        ) from error
     return True

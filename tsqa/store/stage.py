@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tsqa.errors import DataError
 from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
+from tsqa.spending import Spending
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json, files_below
 from tsqa.store.roles import Role
@@ -82,6 +83,8 @@ class StageContext:
     """What decides the stage's data, as its manifest will say."""
     part: str = ""
     """The source of the mixture, in a stage that runs once for each."""
+    spending: Spending = field(default_factory=Spending)
+    """Of the command that runs the stage."""
 
     def resolve(self, path: str) -> Path:
         """Turn a recipe path into a real one; `{data}` is the folder the data stage made."""

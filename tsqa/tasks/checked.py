@@ -35,7 +35,7 @@ def evaluated_config(recipe: Recipe) -> dict[str, Json]:
     return {
         "tasks": tasks,
         "include": identify_tasks(recipe.eval.include),
-        **pinned_datasets(recipe.eval.include, tuple(tasks)),
+        **pinned_datasets("eval.tasks", recipe.eval.include, tuple(tasks)),
     }
 
 

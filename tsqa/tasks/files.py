@@ -18,14 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from datasets.data_files import get_data_patterns
-from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-from lm_eval.tasks._index import TaskIndex
-from lm_eval.tasks._yaml_loader import load_yaml
-
 from tsqa.store.digests import DIGESTS
 from tsqa.store.identity import Json, as_text, files_below, folder_identity
-from tsqa.tasks.identity import named_files
+from tsqa.tasks.identity import is_builder, named_files
 
 _DATA_KEYS = ("dataset_path", "dataset_kwargs", "fewshot_config", "metadata")
 _METRIC_KEYS = ("metric_list", "metric")
@@ -64,6 +59,9 @@ def _place_free(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
 
 def _reached(include: Path) -> set[Path]:
     """The real paths of all files that the YAML files of a folder name."""
+    from lm_eval.tasks._index import TaskIndex
+    from lm_eval.tasks._yaml_loader import load_yaml
+
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     found: set[Path] = set()
     for path in TaskIndex._iter_yaml_files(include):
@@ -98,7 +96,7 @@ def modules_of_config(config: Mapping[str, object]) -> Iterator[Path]:
 
 
 def _files_of_leaf(key: str, leaf: str, bases: Iterable[Path]) -> Iterator[Path]:
-    if key == "dataset_path" and leaf in _PACKAGED_DATASETS_MODULES:
+    if key == "dataset_path" and is_builder(leaf):
         return  # a format, whatever else has its name
     for file in named_files(leaf, bases):
         if file.is_file():
@@ -123,6 +121,8 @@ def _files_of_folder(folder: Path) -> Iterator[Path]:
         yield from files_below(folder)
     if real != Path.cwd() or real in _shared_roots():
         return
+    from datasets.data_files import get_data_patterns
+
     try:
         patterns = get_data_patterns(str(folder.resolve()))
     except (OSError, ValueError):

@@ -33,18 +33,21 @@ def identify_tasks(include: str | None) -> Json:
         return include
     if not Path(include).is_dir():
         raise RecipeError(f"{include}: no such folder of task YAMLs", "correct `include`")
-    from tsqa.tasks.files import task_folder_identity  # lm-eval takes a while to import
+    from tsqa.tasks.files import task_folder_identity
 
     return task_folder_identity(Path(include))
 
 
 @cache
-def pinned_datasets(include: str | None, names: tuple[str, ...]) -> dict[str, Json]:
-    """`hub`: dataset -> commit, of the tasks' hub datasets; empty where all their data is local."""
+def pinned_datasets(key: str, include: str | None, names: tuple[str, ...]) -> dict[str, Json]:
+    """`hub`: dataset -> commit, of the tasks' hub datasets; empty where all their data is local.
+
+    DataError where lm-eval has no such task; `key` names them.
+    """
     if not names or (include or "").startswith("{data}"):
         return {}
     commits: dict[str, Json] = {}
-    for name in sorted(_folder_datasets(include, names) if include else _own_datasets(names)):
+    for name in sorted(_folder_datasets(include, names) if include else _own_datasets(key, names)):
         dataset, _, revision = name.partition("@")
         url = "://" in name
         commit = None if url else PINS.pin("dataset", dataset, revision or None)
@@ -73,8 +76,8 @@ class _OwnDatasets:
     datasets: dict[str, list[str]]
 
 
-def _own_datasets(names: tuple[str, ...]) -> set[str]:
-    """Of lm-eval's own tasks, whose index takes 12 s: looked up once for a folder of runs."""
+def _own_datasets(key: str, names: tuple[str, ...]) -> set[str]:
+    """Of lm-eval's own tasks: looked up once for a folder of runs."""
     tasks = json.dumps(_own_tasks())
     file = PINS.folder / OWN_DATASETS if PINS.folder else None
     known: dict[str, list[str]] = {}
@@ -86,6 +89,9 @@ def _own_datasets(names: tuple[str, ...]) -> set[str]:
         from tsqa.tasks.library import task_library
 
         library = task_library(None)
+        for name in missing:
+            if name not in library.index:
+                raise library.unknown(name, key)
         known |= {name: library.hub_datasets(name) for name in missing}
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)

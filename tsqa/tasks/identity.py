@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tsqa.recipe import is_hub_id
@@ -57,9 +58,16 @@ def is_local(config: Mapping[str, object], split: str) -> bool:
 
 def is_on_hub(path: str) -> bool:
     """Whether `datasets` would take a `dataset_path` for a dataset of the hub."""
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+    return is_hub_id(path) and not is_builder(path) and not Path(path).exists()
 
-    return is_hub_id(path) and path not in _PACKAGED_DATASETS_MODULES and not Path(path).exists()
+
+def is_builder(path: str) -> bool:
+    """Whether `datasets` has a builder of this name, such as `json`; with a slash none has."""
+    if "/" in path:
+        return False
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES  # seconds
+
+    return path in _PACKAGED_DATASETS_MODULES
 
 
 def count_documents(config: Mapping[str, object], split: str | None) -> int | None:
@@ -104,12 +112,27 @@ def named_files(name: str, bases: Iterable[Path]) -> list[Path]:
 
 
 def _matched(pattern: str, base: Path) -> list[Path]:
+    if not _may_match(pattern, base):
+        return []
     from datasets.data_files import resolve_pattern
 
     try:
         return [Path(file) for file in resolve_pattern(pattern, str(base.resolve()))]
     except (OSError, ValueError):
         return []
+
+
+def _may_match(pattern: str, base: Path) -> bool:
+    """Whether anything can match the first part with a sign, before `datasets` is imported for it.
+
+    Texts of a task's code hold asterisks.
+    """
+    parts = Path(pattern).parts
+    number = next(n for n, part in enumerate(parts) if any(sign in part for sign in "*?["))
+    part, bracket, _ = parts[number].partition("[")
+    rough = f"{part}*" if bracket else part
+    beside = base.joinpath(*parts[:number]).iterdir()
+    return "**" in part or any(fnmatchcase(file.name, rough) for file in beside)
 
 
 def split_identity(config: Mapping[str, object], split: str) -> tuple[str, ...]:

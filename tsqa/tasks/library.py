@@ -7,19 +7,22 @@ task itself; a broken local data file is named with its line and reason.
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tsqa.errors import DataError, TsqaError, first_line
-from tsqa.store.identity import files_below
+from tsqa.errors import DataError, TsqaError
 from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks.identity import evaluated_split, split_files
+from tsqa.tasks.index import OwnFolder, make_manager, read_index
 from tsqa.tasks.patches import import_tasks_afresh, pin_datasets, read_datasets_afresh
 
 if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
     from tsqa.tasks.split import TaskSplit
 
 FUNCTION_KEYS = (
@@ -33,62 +36,69 @@ FUNCTION_KEYS = (
 
 
 class TaskLibrary:
-    """The tasks of one folder of YAMLs, or lm-eval's own (`include` None; indexing takes 12 s)."""
+    """The tasks of one folder of YAMLs, or lm-eval's own (`include` None)."""
 
     def __init__(self, include: Path | None) -> None:
         if include is not None and not include.is_dir():
             raise DataError(f"{include}: no such folder of task YAMLs", "correct `include`")
-        import datasets
-        from lm_eval.tasks import TaskManager
-
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        read_datasets_afresh()
-        pin_datasets()
-        import_tasks_afresh()
-        datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
         self._origin = str(include) if include else "lm-eval's own tasks"
         self.is_own = include is None
         self._configs: dict[str, dict[str, Any]] = {}
-        self.manager = TaskManager(
-            include_path=str(include) if include else None, include_defaults=include is None
-        )
+        self.index = read_index(include)
+        self._folder = OwnFolder(include, self.index)
+
+    @cached_property
+    def manager(self) -> TaskManager:
+        """What lm-eval itself loads tasks with."""
+        _patch_packages()
+        return make_manager(self.index)
 
     def leaf_tasks(self) -> list[str]:
         """Every task that is no group and no tag."""
-        return list(self.manager.all_subtasks)
+        return sorted(n for n, entry in self.index.items() if entry.kind in ("TASK", "PY_TASK"))
 
     def expand(self, names: list[str]) -> list[str]:
         """Replace groups and tags by their leaf tasks, keeping order, each task once."""
-        self._refuse_ambiguous()
+        self._folder.refuse_ambiguous()
         found: dict[str, None] = {}
         for name in names:
             for leaf in self._leaves(name):
                 found[leaf] = None
         return list(found)
 
+    def unknown(self, name: str, key: str = "") -> DataError:
+        """The error for a name that is no task, group or tag, which names the nearest.
+
+        `key` of the recipe holds it.
+        """
+        near = difflib.get_close_matches(name, self.index, n=5, cutoff=0.4)
+        return DataError(
+            f"{key}{': ' if key else ''}unknown task {name!r} in {self._origin}"
+            f"{self._folder.unread()}",
+            f"did you mean one of {', '.join(near or sorted(self.index)[:8])}?",
+        )
+
     def hub_datasets(self, name: str) -> list[str]:
         """The datasets of the hub (`id` or `id@revision`) behind a task, group or tag.
 
         None for an unknown name. No data is read, and no code of a task runs.
         """
-        from lm_eval.tasks._index import Kind
-
         from tsqa.tasks.hub_datasets import hub_datasets
 
-        index = self.manager.task_index
         found: set[str] = set()
         todo, seen = [name], set()
         while todo:
-            entry = index.get(todo.pop())
+            entry = self.index.get(todo.pop())
             if entry is None or entry.name in seen:
                 continue
             seen.add(entry.name)
-            if entry.kind == Kind.TAG:
-                todo += [n for n, other in index.items() if entry.name in other.tags]
+            if entry.kind == "TAG":
+                todo += [n for n, other in self.index.items() if entry.name in other.tags]
             else:
-                found |= set(hub_datasets(entry.cfg or {}))
-            if entry.kind == Kind.GROUP:
-                todo += _texts((entry.cfg or {}).get("task"))
+                found |= set(hub_datasets(entry.config))
+            if entry.kind == "GROUP":
+                todo += _texts(entry.config.get("task"))
         return sorted(found)
 
     def config(self, name: str) -> dict[str, Any]:
@@ -98,7 +108,7 @@ class TaskLibrary:
         it has.
         """
         if name not in self._configs:
-            config = self._configs[name] = dict(self.manager.task_index[name].cfg or {})
+            config = self._configs[name] = self.index[name].config
             if "class" in config:
                 config |= self._describe_class(name)
         return dict(self._configs[name])
@@ -109,7 +119,7 @@ class TaskLibrary:
 
     def family(self, name: str) -> str:
         """The task's folder in lm-eval; elsewhere its first tag, or its own name."""
-        path = self.manager.task_index[name].yaml_path
+        path = self.index[name].yaml
         if self.is_own and path is not None:
             return _folder_below(path, "tasks")
         return next(iter(self.tags(name)), name)
@@ -122,6 +132,7 @@ class TaskLibrary:
         """
         from tsqa.tasks.split import open_class_split, open_yaml_split
 
+        _patch_packages()
         config = self.config(name)
         wanted = config.get("training_split") if split == "train" else evaluated_split(config)
         for path in split_files(config, str(wanted)):
@@ -159,6 +170,7 @@ class TaskLibrary:
         if not (isinstance(value, str) and value.startswith("/") and Path(value).parent.is_dir()):
             return value
         path = Path(value)
+        _patch_packages()
         try:
             return _import_func_in_yml(path.name, path.parent)
         except Exception as error:
@@ -190,25 +202,19 @@ class TaskLibrary:
         return described
 
     def _leaves(self, name: str, within: tuple[str, ...] = ()) -> list[str]:
-        from lm_eval.tasks._index import Kind
-
-        entry = self.manager.task_index.get(name)
+        entry = self.index.get(name)
         if entry is None:
-            near = ", ".join(self.manager.all_tasks[:8])
-            raise DataError(
-                f"unknown task {name!r} in {self._origin}{self._unread()}",
-                f"choose among: {near}, ...",
-            )
+            raise self.unknown(name)
         if name in within:
             raise DataError(
                 f"{self._origin}: the groups {' > '.join((*within, name))} go in a circle",
                 "remove the group from its members",
             )
-        if entry.kind == Kind.TAG:
-            self._refuse_passed_over(name)
-            index = self.manager.task_index
-            leaves = [n for n, e in sorted(index.items()) if name in e.tags and e.kind != Kind.TAG]
-        elif entry.kind == Kind.GROUP:
+        if entry.kind == "TAG":
+            self._folder.refuse_passed_over(name)
+            index = sorted(self.index.items())
+            leaves = [n for n, e in index if name in e.tags and e.kind != "TAG"]
+        elif entry.kind == "GROUP":
             leaves = self._members(name)
         else:
             return [name]
@@ -231,79 +237,21 @@ class TaskLibrary:
             )
         return names
 
-    @cached_property
-    def _passed_over(self) -> dict[Path, str]:
-        """Files of an own folder in which lm-eval finds no task, without a word, and why."""
-        if self.is_own:
-            return {}
-        from lm_eval.tasks._yaml_loader import load_yaml
-
-        index = self.manager.task_index
-        read = {entry.yaml_path.resolve() for entry in index.values() if entry.yaml_path}
-        found = {}
-        for file in files_below(Path(self._origin)):
-            if file.suffix != ".yaml" or file.resolve() in read:
-                continue
-            try:
-                config = load_yaml(file, resolve_func=False)
-            except Exception as error:  # noqa: BLE001 - as lm-eval catches it
-                found[file] = f"cannot be read: {first_line(error)}"
-                continue
-            name = config.get("group") or config.get("task")
-            if isinstance(name, str):  # else it is for others to include
-                found[file] = self._why_unread(file, name)
-        return found
-
-    def _why_unread(self, file: Path, name: str) -> str:
-        other = self.manager.task_index.get(name)
-        if other is not None and other.yaml_path is None:
-            return f"defines {name!r}, which is a tag, too"
-        if other is not None:
-            return f"defines {name!r}, as does {other.yaml_path}"
-        below = [Path(self._origin) in folder.parents for folder in file.parents]
-        if any(folder.is_symlink() for folder in file.parents[: sum(below)]):
-            return "is below a link to a folder, which lm-eval does not follow"
-        return "holds no task that lm-eval can read"
-
-    def _refuse_ambiguous(self) -> None:
-        """lm-eval takes the first of two tasks with one name, and a tag for a task or vice versa.
-
-        Raises DataError in an own folder.
-        """
-        for file, reason in self._passed_over.items():
-            if reason.startswith("defines"):
-                raise DataError(f"{file}: {reason}", "give each task, group and tag its own name")
-        if self.is_own:
-            return
-        for name, entry in self.manager.task_index.items():
-            tags = (entry.cfg or {}).get("tag") or []
-            # lm-eval adds the members of a tag to whatever has its name.
-            added = entry.tags - ({tags} if isinstance(tags, str) else set(tags))
-            if entry.yaml_path is not None and added:
-                raise DataError(
-                    f"{entry.yaml_path}: defines {name!r}, which is a tag, too",
-                    "give each task, group and tag its own name",
-                )
-
-    def _refuse_passed_over(self, tag: str) -> None:
-        """A file that could not be read may be of any tag."""
-        for file, reason in self._passed_over.items():
-            raise DataError(f"{file}: {reason}: it may belong to the tag {tag!r}", "correct it")
-
-    def _unread(self) -> str:
-        """Which files of an own folder lm-eval passed over without a word."""
-        if self.is_own:
-            return ""
-        read = {entry.yaml_path for entry in self.manager.task_index.values()}
-        files = sorted(Path(self._origin).rglob("*.yaml"))
-        names = [file.name for file in files if file not in read]
-        return f" (without a task that can be read: {', '.join(names[:8])})" if names else ""
-
 
 @lru_cache(maxsize=4)
 def task_library(include: Path | None) -> TaskLibrary:
-    """One index per folder and process, for all stages: lm-eval takes 12 s to index its own."""
+    """One index per folder and process, for all stages."""
     return TaskLibrary(include)
+
+
+def _patch_packages() -> None:
+    """Before lm-eval or `datasets` read data or import code."""
+    import datasets
+
+    read_datasets_afresh()
+    pin_datasets()
+    import_tasks_afresh()
+    datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def _texts(value: object) -> list[str]:

@@ -30,7 +30,7 @@ def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[s
     path = section.model.path
     assert path is not None, "TeacherSection refuses model.config"
     folder = context.resolve(path)
-    if section.engine == "openai":
+    if not section.loads_model:
         return path, path
     if not folder.is_dir():
         commit = PINS.commit("model", path)
@@ -71,7 +71,7 @@ def resolve_form(
 
 def has_chat_template(section: TeacherSection, model: str, key: str = TEACHER_KEY) -> bool:
     """Whether the model takes chat messages; endpoints always do."""
-    if section.engine == "openai":
+    if not section.loads_model:
         return True
     folder = Path(model)
     if not folder.is_dir():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from rich.text import Text
 
@@ -23,20 +23,22 @@ from tsqa.prompts import Prompt
 from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.records.candidate_file import TeacherRef
 from tsqa.records.summaries import LedgerRow
+from tsqa.spending import Spending, has_gpu
 from tsqa.store.stage import StageContext
-from tsqa.teachers import TEACHER_KEY, Engine, Request
+from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
+from tsqa.teachers.config import TEACHER_KEYS, hourly
 from tsqa.teachers.failures import Unanswered, one_line
-from tsqa.teachers.scheduler import Job, Window
+from tsqa.teachers.scheduler import Job, Meter, Window
 
 T = TypeVar("T")
-_KEYS = {
-    "teacher": "generate.teacher",
-    "cascade": "generate.cascade.teacher",
-    "judge": "filter.judge.teacher",
-    "weak": "filter.triviality.teacher",
-}
-"""Role -> where the recipe names the model."""
+
+
+class Exchange(NamedTuple):
+    """A request and what came back."""
+
+    request: Request
+    completion: Completion
 
 
 @dataclass
@@ -56,11 +58,18 @@ class Asker:
     """Share of its requests that may end without an answer."""
     allowed_key: str = "generate.allow_failed"
     ledger: list[LedgerRow] = field(default_factory=list)
+    spending: Spending = field(default_factory=Spending)
+    engines: Callable[[Asker], AbstractContextManager[Engine]] | None = None
+    """Engines that outlive its jobs; None: one is started for them, and ended after them."""
+    heard: list[Exchange] | None = None
+    """Where its requests and their completions are noted, for who wants to look at them."""
+    dollars: float = 0.0
+    """Of its jobs so far, all attempts."""
 
     @property
     def key(self) -> str:
         """Where the recipe names the model."""
-        return _KEYS[self.role]
+        return TEACHER_KEYS[self.role]
 
     @property
     def _name(self) -> str:
@@ -95,8 +104,9 @@ class Asker:
             stop=() if is_chat else prompt.stop,
             schema=schema if is_chat and self.section.structured else None,
         )
-        how = self.section.request.data_config()
-        content = json.dumps([self.fingerprint, name, asdict(request), how], sort_keys=True)
+        # Logs of unfinished runs are shared: what the request itself does not say belongs here too.
+        engine = [self.section.engine, self.section.dtype, self.section.request.data_config()]
+        content = json.dumps([self.fingerprint, name, asdict(request), engine], sort_keys=True)
         return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
 
     def _turns(self, prompt: Prompt, variables: Mapping[str, object]) -> tuple[dict[str, str], ...]:
@@ -120,13 +130,17 @@ class Asker:
             allowed_key=self.allowed_key,
             log=log,
         )
+        meter = Meter(self.section, self.spending, self._name)
         with Window(
-            lambda: open_engine(self.section, self.model, log, self.seed, self.key),
+            lambda: self.engines(self) if self.engines else self.open(),
             self.folder / f"{self.role}-completions.jsonl",
             on_death=_warn,
             unanswered=unanswered,
+            meter=meter,
         ) as window:
-            yield from watch(window.run(jobs), window)
+            for result in watch(window.run(map(self._listen, jobs)), window):
+                self.dollars = window.usage.dollars(self.section)
+                yield result
             usage = window.usage
         self.ledger.append(
             LedgerRow(
@@ -140,6 +154,26 @@ class Asker:
                 unanswered=dict(unanswered.reasons.most_common()),
             )
         )
+
+    def open(self) -> AbstractContextManager[Engine]:
+        log = self.folder / f"{self.role}-engine.log"
+        return open_engine(self.section, self.model, log, self.seed, self.key)
+
+    def _listen(self, job: Job[T]) -> Job[T]:
+        return job if self.heard is None else listen(job, self.heard)
+
+
+def listen(job: Job[T], heard: list[Exchange]) -> Job[T]:
+    """A job, whose requests and completions are noted."""
+    try:
+        requests = next(job)
+        while True:
+            completions = yield requests
+            heard += map(Exchange, requests, completions)
+            requests = job.send(completions)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 def open_asker(
@@ -156,10 +190,11 @@ def open_asker(
     `allowed_key` is the key of the recipe that gives it.
     """
     model, fingerprint = locate(context, section, role)
-    form = resolve_form(section, model, _KEYS[role])
+    form = resolve_form(section, model, TEACHER_KEYS[role])
+    priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpu() else 0.0)
     return Asker(
         role=role,
-        section=section,
+        section=priced,
         model=model,
         fingerprint=fingerprint,
         form=form,
@@ -168,6 +203,7 @@ def open_asker(
         allowed=allowed,
         allowed_key=allowed_key,
         ledger=ledger,
+        spending=context.spending,
     )
 
 

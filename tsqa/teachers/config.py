@@ -6,6 +6,14 @@ from tsqa.hub.identify import model_config
 from tsqa.recipe import FilterSection, GenerateSection, TeacherSection
 from tsqa.store.identity import Json
 
+TEACHER_KEYS = {
+    "teacher": "generate.teacher",
+    "cascade": "generate.cascade.teacher",
+    "judge": "filter.judge.teacher",
+    "weak": "filter.triviality.teacher",
+}
+"""Role -> where the recipe names the model."""
+
 
 def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSection]:
     """Role -> teacher, of all that a section names."""
@@ -18,9 +26,17 @@ def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSe
     return found
 
 
+def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
+    """The teacher with a price: a local one without its own costs what its GPUs cost."""
+    if teacher.engine == "openai" or teacher.dollars_per_hour or not gpu_hour:
+        return teacher
+    price = gpu_hour * teacher.tensor_parallel
+    return teacher.model_copy(update={"dollars_per_hour": price})
+
+
 def teacher_config(teacher: TeacherSection) -> dict[str, Json]:
     """What decides a teacher's texts, for a fingerprint."""
     config = teacher.data_config()
-    if teacher.engine == "openai":  # `path` is a name at the endpoint, not one of this machine
+    if not teacher.loads_model:  # `path` is a name at the endpoint, not one of this machine
         return config
     return {**config, "model": model_config(teacher.model)}

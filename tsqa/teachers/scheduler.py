@@ -9,6 +9,7 @@ for the measurements); a finished request is on disk before its job goes on, so 
 what was in flight; memory does not grow with the number of jobs. A dead engine is started again
 and its work retried; three deaths without an answer between them raise EngineError. A request
 that is in flight at two deaths is retried alone, and becomes an error when the engine dies on it.
+Nothing is asked that could pass the limit of dollars; what is in flight is waited for.
 Few requests are out until the first is answered, and none is added while nobody is: an engine that
 answers nobody is asked some twenty times. A request that has no answer at the end is an error of
 the run, unless so many are allowed to.
@@ -23,10 +24,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Generic, NoReturn, Self, TypeVar
 
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
+from tsqa.spending import Spending, SpentError
 from tsqa.teachers import Completion, Engine, RefusedError, Request, failed
 from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.failures import IN_A_ROW, Unanswered
@@ -50,6 +52,12 @@ class Usage:
     seconds: float = 0.0
     """Wall time in which the engine had work."""
 
+    def add(self, completion: Completion, seconds: float) -> None:
+        self.requests += 1
+        self.prompt_tokens += completion.prompt_tokens
+        self.output_tokens += completion.output_tokens
+        self.seconds += seconds
+
     def dollars(self, section: TeacherSection) -> float:
         engines = max(section.replicas, len(section.urls))
         return (
@@ -57,6 +65,46 @@ class Usage:
             + self.prompt_tokens / 1e6 * section.dollars_per_million_prompt_tokens
             + self.output_tokens / 1e6 * section.dollars_per_million_output_tokens
         )
+
+
+@dataclass
+class Meter:
+    """What a teacher's requests cost in this process, and whether more of them stay within the
+    limit of the command."""
+
+    section: TeacherSection
+    spending: Spending
+    name: str
+    """Of the teacher, in messages."""
+    paid: Usage = field(default_factory=Usage)
+
+    @property
+    def dollars(self) -> float:
+        return self.paid.dollars(self.section)
+
+    def affords(self, requests: Iterable[Request]) -> bool:
+        """Whether requests in flight, at their longest, stay within the limit.
+
+        A token is at least a byte. Hours are counted when they have passed.
+        """
+        if self.spending.limit is None:
+            return True
+        asked = list(requests)
+        texts = (f"{r.prompt}{''.join(turn['content'] for turn in r.messages)}" for r in asked)
+        longest = Usage(
+            prompt_tokens=sum(len(text.encode("utf-8", "replace")) for text in texts),
+            output_tokens=sum(request.max_tokens for request in asked),
+        )
+        return self.spending.affords(self.dollars + longest.dollars(self.section))
+
+    def refuse(self) -> NoReturn:
+        self.settle()
+        raise SpentError(self.spending, f"another request to the {self.name}")
+
+    def settle(self) -> None:
+        """Hand what was paid to the command's sum."""
+        self.spending.add(self.dollars)
+        self.paid = Usage()
 
 
 @dataclass
@@ -78,8 +126,9 @@ class Window:
         log: Path,
         on_death: Callable[[EngineError], None] = lambda error: None,
         unanswered: Unanswered | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        self._opener, self._on_death = opener, on_death
+        self._opener, self._on_death, self._meter = opener, on_death, meter
         self._log = CompletionLog(log)
         self.unanswered = unanswered or Unanswered()
         self._engine: Engine | None = None
@@ -98,6 +147,8 @@ class Window:
     def __exit__(self, *_: object) -> None:
         self._engine_scope.close()
         self._log.close()
+        if self._meter:
+            self._meter.settle()
 
     @property
     def in_flight(self) -> int:
@@ -121,13 +172,15 @@ class Window:
                         queue.append(opened)
                     continue
                 missing = [r for r in queue[0].batch if r.id not in queue[0].done]
-                if not self._has_room(len(missing)):
+                if not self._has_room(missing):
                     break
                 owners |= dict.fromkeys((r.id for r in missing), queue.popleft())
                 self._submit(missing)
             while emitted in results:
                 yield results.pop(emitted)
                 emitted += 1
+            if queue and not owners and self._meter:
+                self._meter.refuse()
             for completion in self._collect() if owners else ():
                 opened = owners.pop(completion.id)
                 opened.done[completion.id] = completion
@@ -153,10 +206,14 @@ class Window:
                 found = self._log.find(request.id)
                 if found is not None:
                     self.unanswered.count(found[0], found=True)
-                    opened.done[request.id] = self._count(*found)
+                    self.usage.add(*found)
+                    opened.done[request.id] = found[0]
         return True
 
-    def _has_room(self, count: int) -> bool:
+    def _has_room(self, requests: Sequence[Request]) -> bool:
+        begun = [*self._running.values(), *self._suspects]
+        if self._meter and not self._meter.affords([*begun, *requests]):
+            return False
         if self._engine is None:
             self._start()
         assert self._engine is not None
@@ -168,7 +225,7 @@ class Window:
         limit = math.ceil(OVERFILL * self._engine.capacity)
         if not self.unanswered.is_proven:
             limit = min(limit, IN_A_ROW - failures)
-        return len(self._running) + count <= limit
+        return len(self._running) + len(requests) <= limit
 
     def _start(self) -> None:
         self._engine = self._engine_scope.enter_context(self._opener())
@@ -211,7 +268,9 @@ class Window:
             # An error is not kept, so that a run started again asks once more.
             if completion.is_answer:
                 self._log.append(completion, seconds)
-            self._count(completion, seconds)
+            self.usage.add(completion, seconds)
+            if self._meter:
+                self._meter.paid.add(completion, seconds)
             self._judge(completion)
         return done
 
@@ -242,13 +301,6 @@ class Window:
         again = [r for r in lost if self._strikes[r.id] < 2]
         if again:
             self._submit(again)
-
-    def _count(self, completion: Completion, seconds: float) -> Completion:
-        self.usage.requests += 1
-        self.usage.prompt_tokens += completion.prompt_tokens
-        self.usage.output_tokens += completion.output_tokens
-        self.usage.seconds += seconds
-        return completion
 
 
 def _readable(completion: Completion) -> Completion:

@@ -13,7 +13,7 @@ from eval.harness import stage as harness
 from eval.results import DOCUMENTS, Document
 from tests.support.curated_rows import rejected_row
 from tests.support.sealed import invented_artifact
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.recipe import Recipe
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import ArmRole, CheckedRole, Role

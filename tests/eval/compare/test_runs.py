@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,14 @@ def fingerprint(number: int) -> str:
 
 
 def add_evaluation(
-    root: Path, number: int, rate: float, *, seed: int = 0, tokens: int = 1000, **changes: Any
+    root: Path,
+    number: int,
+    rate: float,
+    *,
+    seed: int = 0,
+    tokens: int = 1000,
+    config: Mapping[str, object] | None = None,
+    **changes: Any,
 ) -> Path:
     """A train artifact and its evaluation, both of this number; return the evaluation."""
     trained, evaluation = (
@@ -60,7 +68,7 @@ def add_evaluation(
     task = replace(task, **changes)
     results = Results({"day": task}, groups={}, backend="hf", macro=task.score)
     write_json(evaluation / RESULTS, results.to_json())
-    seal_artifact(evaluation, inputs={"model": fingerprint(number)})
+    seal_artifact(evaluation, config=config or {}, inputs={"model": fingerprint(number)})
     return evaluation
 
 
@@ -138,6 +146,11 @@ def test_a_run_without_an_evaluation_is_a_marked_gap(tmp_path: Path) -> None:
         ("tokens", {"tokens": 2000}),
         ("version", {"version": 2}),
         ("num_fewshot", {"num_fewshot": 5}),
+        ("chat_template", {"config": {"chat_template": True}}),
+        ("system_instruction", {"config": {"system_instruction": "Be brief."}}),
+        ("max_length", {"config": {"max_length": 64}}),
+        ("fewshot_seed", {"config": {"seed": 3}}),
+        ("task_files", {"config": {"include": {"day.yaml": "another prompt"}}}),
     ],
 )
 def test_what_differs_is_refused_by_name_unless_allowed(

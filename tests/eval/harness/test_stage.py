@@ -281,7 +281,7 @@ def world_with(folder: Path, world: Path, task: str, change: tuple[str, str]) ->
 
 
 def test_an_unknown_task_and_a_broken_task_are_named(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"eval.tasks: tiny_typo: no such task.*\n.*tiny_choice"):
+    with pytest.raises(DataError, match=r"eval.tasks: unknown task 'tiny_typo'.*\n.*tiny_choice"):
         harness.run(context_of(world, tmp_path, ["tiny_typo"]))
     folder = world_with(tmp_path, world, "tiny_choice", ("choice.jsonl", "gone.jsonl"))
     with pytest.raises(DataError, match=r"eval\.tasks: tiny_choice cannot be evaluated"):

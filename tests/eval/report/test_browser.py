@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eval.report import build as report
+from eval.report.comparison import CHOSEN_ARMS
 from tests.eval.report.test_build import EVIL, make_artifacts
 from tests.support import page_world
 from tests.support.browser import Watch, open_browser
@@ -36,7 +37,10 @@ def build(root: Path, ratios: list[float], tasks: list[str], seeds: list[int]) -
     return report.build(
         root / "report.html",
         recipe,
-        [report.StageRow(f"train:{i}", "", "ab", 61.5, True, "runs/x", "") for i in range(20)],
+        [
+            report.StageRow(f"train:{i}", "", "ab", 61.5, True, "runs/x", "2026-01-31T12:00:00Z")
+            for i in range(20)
+        ],
         deltas,
         evaluations=evaluations,
         checkpoints={last: [half]},
@@ -85,7 +89,7 @@ def settles(page: Any, selector: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1600, 1280, 390])
 def test_it_loads_quietly_alone_and_fits(
     browser: Any, small: Path, scheme: str, width: int
 ) -> None:
@@ -95,6 +99,37 @@ def test_it_loads_quietly_alone_and_fits(
     assert watch.problems == [] and watch.outside == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("h1").inner_text() == "invented"
+    page.close()
+
+
+def test_verdicts_are_in_view_at_1280_and_tables_show_that_they_go_on(
+    browser: Any, small: Path
+) -> None:
+    page, watch = load(browser, small, viewport={"width": 1280, "height": 800})
+    page.locator("#deltas details summary").click()
+    frame = page.locator(".wide:has(#delta-rows)")
+    cell = page.locator("#delta-rows tbody tr:first-child td:nth-child(3)")
+    edges = frame.bounding_box(), cell.bounding_box()
+    assert edges[1]["x"] + edges[1]["width"] < edges[0]["x"] + edges[0]["width"]
+    settles(page, ".wide.more-down:has(#delta-rows)", 1)
+    page.evaluate("document.querySelector('.wide:has(#delta-rows)').scrollTo(0, 1e6)")
+    settles(page, ".wide:not(.more-down):has(#delta-rows)", 1)
+    assert watch.problems == []
+    page.close()
+
+
+def test_on_a_phone_the_task_stays_and_the_arms_scroll(browser: Any, small: Path) -> None:
+    page, watch = load(browser, small, viewport={"width": 390, "height": 800})
+    frame = page.locator("#deltas .wide.pinned").first
+    settles(page, "#deltas .wide.pinned.more-right >> nth=0", 1)
+    task, last = frame.locator("tbody th").first, frame.locator("tbody tr").first.locator("td").last
+    before = task.bounding_box()["x"], last.bounding_box()["x"]
+    frame.evaluate("frame => frame.scrollTo(1e6, 0)")
+    assert task.bounding_box()["x"] == before[0] and last.bounding_box()["x"] < before[1]
+    box = last.bounding_box()
+    assert box["x"] > task.bounding_box()["x"] + task.bounding_box()["width"] - 1
+    assert box["x"] + box["width"] <= 390
+    assert watch.problems == []
     page.close()
 
 
@@ -155,7 +190,7 @@ def test_task_search_and_verdict_filter_the_table(opened: tuple[Any, Watch]) -> 
     page.fill("#task-search", "")
     settles(page, "#forest path.point", 20)
     page.select_option("#verdict", "better")
-    shown = page.locator("#delta-rows tbody tr:not([hidden]) td:nth-child(12)").all_inner_texts()
+    shown = page.locator("#delta-rows tbody tr:not([hidden]) td:nth-child(3)").all_inner_texts()
     assert shown and set(shown) == {"better"}
     assert page.inner_text("#delta-count").startswith(f"{len(shown)} of ")
     page.fill("#task-search", "no such task")
@@ -242,10 +277,10 @@ def test_fifty_arms_and_thirty_tasks_stay_usable(browser: Any, large: Path) -> N
     page, watch = load(browser, large)
     page.wait_for_selector("#map .hm")
     chosen = page.locator("#arms input:checked")
-    assert chosen.count() == report.CHOSEN_ARMS
+    assert chosen.count() == CHOSEN_ARMS
     rows = LARGE_TASKS + 1
-    assert visible(page, "#delta-rows tbody tr") == report.CHOSEN_ARMS * rows
-    assert page.locator("#forest path.point").count() == report.CHOSEN_ARMS * rows
+    assert visible(page, "#delta-rows tbody tr") == CHOSEN_ARMS * rows
+    assert page.locator("#forest path.point").count() == CHOSEN_ARMS * rows
     page.fill("#arm-search", "synthetic=0.4")
     assert page.locator("#arms .pool label:visible").count() == 10
     page.click("button[data-arms=none]")

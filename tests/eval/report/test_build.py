@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import math
+import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,14 +16,16 @@ from typing import Any
 import pytest
 
 from eval.deltas import AxisFit, Contamination, DeltaTable, FitPoint, Gap
+from eval.report import about, dataset
 from eval.report import build as report
+from eval.report.about import PageOrigin
 from eval.report.comparison import CHOSEN_ARMS
 from eval.statistics import stats
 from tests.support import page_world
 from tests.support.curated_rows import candidate, curated_row, rejected_row
 from tests.support.invented_arms import deltas_of, evaluated
 from tests.support.sealed import invented_artifact
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.jsonl import write_jsonl
 
@@ -35,6 +41,7 @@ LEDGER = {
     "dollars": 0.01,
 }
 FAILED = "synthetic=0.5,seed=2"
+EARLIER, FINISHED = "2026-01-31T12:00:00Z", "2026-01-31T13:04:05Z"
 COVERAGE = ("task", "capability", "available", "planned", "chosen")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -207,8 +214,8 @@ def make_artifacts(root: Path) -> dict[str, Any]:
 
 def make_page(root: Path) -> Path:
     stages = [
-        report.StageRow("generate", "", "1a2b3c", 61.5, True, "runs/generate/1a2b3c", ""),
-        report.StageRow("train", HIGH, "4d5e6f", 4120.0, False, "runs/train/4d5e6f", "<b>note</b>"),
+        report.StageRow("generate", "", "1a2b3c", 61.5, True, "runs/generate/1a2b3c", EARLIER),
+        report.StageRow("train", HIGH, "4d5e6f", 4120.0, False, "runs/<b>train</b>", FINISHED),
     ]
     return report.build(
         root / "report.html", make_recipe(), stages, make_deltas(), **make_artifacts(root)
@@ -234,13 +241,14 @@ def test_the_page_loads_nothing_from_the_network(html: str) -> None:
     assert all(f'id="{name[1:]}"' in html for name in page.resources if name.startswith("#"))
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style and "@import" not in style
-    assert html.count("plotly.js v") == 1
+    assert "plotly.js v" in gzip.decompress(base64.b64decode(page.scripts[0])).decode()[:100]
+    assert len(html) < 2.5e6
 
 
 def test_text_from_data_is_escaped_everywhere(html: str) -> None:
     page = parse(html)
     assert len(page.scripts) == 4
-    assert "<script>alert" not in html and "<b>note" not in html
+    assert "<script>alert" not in html and "<b>train" not in html
     assert 'alert("x")' in page.text and "{{ 7 * 7 }}" in page.text
     assert "alert" not in page.scripts[1] + page.scripts[3]
 
@@ -332,10 +340,69 @@ def test_a_recipe_that_only_makes_a_dataset_has_a_page(tmp_path: Path) -> None:
     del artifacts["train"], artifacts["tokenized"]
     page = report.build(tmp_path / "r.html", recipe, [], None, **artifacts)
     text = words_of(page.read_text(encoding="utf-8"))
+    assert 'id="deltas"' not in page.read_text(encoding="utf-8")
     assert "50 of 80 candidates were accepted. This recipe compares no models." in text
     assert "knowledge 110 38 37" in text and "Lineage: id" in text
-    assert " Training " not in text and "Change by task" not in text
+    assert "Loss over training tokens" not in text and "Change by task" not in text
+    assert 'id="training"' not in page.read_text(encoding="utf-8")
     assert "teacher small-7b 400 91,000 42,000 18.0 s 2,333 0.01 - 0.20" in text
+
+
+def test_the_page_begins_with_what_ran(tmp_path: Path) -> None:
+    origin = PageOrigin("tsqa run recipe.yaml", "tsqa 1.2, commit abc", "2 cores (x)")
+    artifacts = make_artifacts(tmp_path)
+    for number, artifact in enumerate(artifacts["train"].values()):
+        execution = {"processes": 8, "device": "NVIDIA H100"}
+        artifact.summary.update(parameters=924_208 + number // 2, execution=execution)
+    stages = [report.StageRow("train", HIGH, "4d5e6f", 4120.0, False, "runs/train", FINISHED)]
+    page = report.build(
+        tmp_path / "r.html", make_recipe(), stages, make_deltas(), origin=origin, **artifacts
+    )
+    text = words_of(page.read_text(encoding="utf-8"))
+    begin = text[: text.index("Paired on the same documents")]
+    for shown in (
+        f"{LOW} and {HIGH} against the control {CONTROL} , and the control against the base model",
+        "The arms differ in mixture.synthetic .",
+        "Finished 2026-01-31 13:04 UTC Harness tsqa 1.2, commit abc Command tsqa run recipe.yaml",
+        "Model m Teacher t (vllm) Size 924,208 parameters, 924,209 parameters",
+        "Training, each arm 1,000,000 tokens",
+        "Trained on 8 x NVIDIA H100 Page written on 2 cores (x)",
+        "model: path: m",
+        "max_num_seqs: 256",
+    ):
+        assert shown in begin, shown
+
+
+def test_every_explained_word_is_in_the_list_of_terms(html: str) -> None:
+    explained = {unescape(title) for title in re.findall(r'<abbr title="([^"]+)"', html)}
+    assert len(explained) > 10 and explained <= set(about.TERMS.values())
+    text = words_of(html)
+    assert all(" ".join(meaning.split()) in text for meaning in about.TERMS.values())
+
+
+def test_lineage_is_a_tree_that_loses_nothing() -> None:
+    digest = "ab" * 32
+    lineage = {
+        "seed_id": "s1", "dataset": "gsm8k", "split": "train", "licence": "mit",
+        "prompts": {"question": {"id": "similar", "sha256": digest}, "answer": {"id": "enrich"}},
+        "sampling": {"answer": {"temperature": 0.8}},
+        "teacher": {"model": "big"}, "votes": ["a0", "a1"], "winning_vote": "a1",
+        "odd": [{"x": {"y": 1}}, 2],
+    }  # fmt: skip
+    seed, question, answers, teacher, odd = dataset.lineage_tree(lineage)
+    assert (seed.name, seed.value) == ("seed", "s1")
+    [source] = seed.branches
+    assert source.value == "gsm8k" and [b.value for b in source.branches] == ["train", "mit"]
+    assert [b.value for b in question.branches] == [f"id similar, sha256 {digest[:16]}"]
+    shown = [(b.name, b.value) for b in answers.branches]
+    assert shown[0] == ("prompt", "id enrich") and shown[2:] == [
+        ("votes", "a0, a1"),
+        ("chosen vote", "a1"),
+    ]
+    assert teacher.value == "model big"
+    assert odd.branches[0].branches[0].value == "y 1" and odd.branches[1].value == "2"
+    for strange in ({"prompts": "x"}, {"prompts": {"question": 1}}, {"sampling": []}, {}):
+        assert [b.name for b in dataset.lineage_tree(strange)] == [k for k in strange if strange[k]]
 
 
 def test_an_arm_has_one_colour_in_every_figure(html: str) -> None:

@@ -81,7 +81,9 @@ def test_neighbours_that_cannot_be_told_apart_are_named() -> None:
 def test_the_covariance_counts_documents_shared_by_ratios_and_seeds_of_each() -> None:
     rng = np.random.default_rng(3)
     shared = rng.normal(0, 1, 400)
-    units = {"t": [np.tile(shared, (3, 1)) for _ in range(4)]}
+    units: dict[tuple[str, ...], list[fit.Floats]] = {
+        ("t",): [np.tile(shared, (3, 1)) for _ in range(4)]
+    }
     same = fit.covariance_of(units, np.zeros((4, 3)))
     assert same == pytest.approx(np.full((4, 4), np.var(shared, ddof=1) / 400))
     noisy = fit.covariance_of(units, rng.normal(0, 0.1, (4, 3)))

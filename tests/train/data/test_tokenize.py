@@ -14,12 +14,14 @@ import pytest
 
 from tests.support.curated_rows import curated_row
 from tests.support.sealed import invented_artifact
-from tests.support.token_context import token_context
+from tests.support.token_context import read_origins, token_context
+from train.data.shards import ENDS_EARLY
 from train.data.stream import IGNORED, TokenStore, collate
 from train.tokens import tokenize
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
+from tsqa.store.jsonl import read_jsonl
 from tsqa.store.stage import StageContext
 
 TEXTS = ["one 12 two", "", "three <|endoftext|> four", "Question: 3 + 4? Answer: 7"] * 5
@@ -155,3 +157,17 @@ def test_a_source_without_text_is_refused(tmp_path: Path) -> None:
     path.write_text('{"text": " "}\n')
     with pytest.raises(DataError, match=r"sources\.web holds no text"):
         tokenize.run(context_for(tmp_path, path))
+
+
+def test_a_document_with_the_end_token_in_it_is_dropped_and_counted(tmp_path: Path) -> None:
+    """A tokenizer whose end of sequence is an ordinary word would cut documents in two."""
+    path = tmp_path / "web.jsonl"
+    path.write_text('{"text": "one 1"}\n{"text": "b 7"}\n{"text": "two"}\n')
+    context = context_for(tmp_path, path)
+    words = words_of(context)
+    settings = json.loads((words / "tokenizer_config.json").read_text())
+    (words / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "b"}))
+    tokenize.run(context)
+    assert [row["line"] for row in read_origins(context.out, "web")] == [1, 3]
+    (dropped,) = read_jsonl(context.out / "web.dropped.jsonl")
+    assert (dropped["line"], dropped["reason"]) == (2, ENDS_EARLY)

@@ -19,13 +19,11 @@ import pytest
 import tsqa.ablation.run as ablate_module
 import tsqa.pipeline.run as pipeline_module
 from tests.support.paths import REPOSITORY
-from tests.support.sealed import reseal
-from tests.support.wandb_records import read_runs
+from tests.support.wandb_records import OfflineRun, read_runs
 from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
 from tsqa.ablation.worker import ArmWorker, run_worker
 from tsqa.errors import EngineError, RecipeError, TsqaError
-from tsqa.pipeline.dry_run import estimate_seconds
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
@@ -232,44 +230,6 @@ def test_every_shipped_ablation_can_be_planned(
     assert counts == {"data": 1}
 
 
-def test_the_plan_counts_the_dollars_of_the_stages_that_ask(
-    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ablate(open_pipeline(tmp_path), parallel=1)
-    for path in tmp_path.glob("artifacts/*/*/manifest.json"):
-        summary = json.loads(path.read_text())["summary"]
-        reseal(path.parent, summary={**summary, "ledger": [{"dollars": 1.5}, {"dollars": 0.25}]})
-    judge = "{teacher: {engine: openai, model: {path: j}, urls: ['http://localhost:1/v1']}}"
-    for changes, told in (
-        (["filter.agreement=0.5"], "teachers: nothing to ask"),
-        ([f"filter.judge={judge}"], "teachers: ~$1.75 by the last runs"),
-        (["generate.votes=7", f"filter.judge={judge}"], "teachers: ~$3.50 by the last runs"),
-    ):
-        capsys.readouterr()
-        print_ablation(open_pipeline(tmp_path, *changes), 1)
-        assert told in capsys.readouterr().err
-
-
-def test_the_time_of_generation_is_that_of_its_teacher_by_its_requests(
-    tmp_path: Path, world: World
-) -> None:
-    ablate(open_pipeline(tmp_path), parallel=1)
-    [path] = tmp_path.glob("artifacts/generate/*/manifest.json")
-    summary = json.loads(path.read_text())["summary"]
-    reseal(path.parent, summary={**summary, "seconds": 100.0, "seeds": 20})
-    [path] = tmp_path.glob("artifacts/seeds/*/manifest.json")
-    summary = json.loads(path.read_text())["summary"]
-    reseal(path.parent, summary={**summary, "seeds": 10})
-    for changes, seconds in (
-        (["generate.votes=7"], 100.0),  # half the seeds, 8 for 4 requests a question
-        (["generate.votes=7", "seeds.max_per_task=3"], 200.0),  # seeds not yet counted
-        (["generate.teacher.dtype=bfloat16"], None),
-    ):
-        pipeline = open_pipeline(tmp_path, *changes)
-        [node] = [node for node in pipeline.nodes if node.stage == "generate"]
-        assert estimate_seconds(pipeline, node) == seconds
-
-
 def test_the_finished_dataset_of_arms_with_several_must_be_chosen(tmp_path: Path) -> None:
     axes = "ablation={axes: {generate.votes: [1, 3]}, control: {generate.votes: 3}}"
     with pytest.raises(TsqaError, match=r"2 different filter artifacts: filter:votes=3"):
@@ -321,7 +281,31 @@ def test_an_ablation_that_is_killed_continues_and_its_runs_are_one_group(tmp_pat
         *("table", "plotly", "html"),
     }
     trained = [run for run in tracked.values() if run.run.job_type == "train"]
+    lrs = {run.run.run_id: run.config["ablation/train.lr"] for run in trained}
+    assert sorted(lrs.values()) == [0.001, 0.002]
     assert {run.run.display_name: run.config["ablation/train.lr"] for run in trained} == {
-        "train-lr=0.001": 0.001,
-        "train-lr=0.002": 0.002,
+        f"lr={value} / train / {run_id.removeprefix('train-')}": value
+        for run_id, value in lrs.items()
     }
+    check_runs(tracked, total, written)
+
+
+def check_runs(tracked: dict[str, OfflineRun], total: OfflineRun, written: dict[str, Any]) -> None:
+    """Each run has the x-axis, names, tags and tables of its job type."""
+    for run in tracked.values():
+        fingerprint = run.run.run_id.partition("-")[2]
+        assert run.run.display_name.endswith(f" / {run.run.job_type} / {fingerprint}")
+        assert "recipe:smoke-base" in run.run.tags
+        has_axis = any("train/tokens" in row for row in run.history)
+        assert has_axis == (run.run.job_type == "train"), run.run.job_type
+        if run.run.job_type == "train":
+            tokens = [row["train/tokens"] for row in run.history if "train/loss" in row]
+            assert tokens == sorted(tokens) and tokens[0] > 0
+        if run.run.job_type == "evaluate":
+            documents = run.table("eval/documents")
+            assert len(documents["data"]) == run.summary["eval/documents_scored"] > 0
+    lines = total.table("change_table")["data"]
+    assert len(lines) == 3 * len(written["rows"])
+    row = written["rows"][0]
+    assert [x for x, *_ in lines[:3]] == [100 * row[key] for key in ("low", "delta", "high")]
+    assert written["conclusion"] in total.run.notes

@@ -202,7 +202,7 @@ def test_a_push_is_private_or_asked_for(
     stdin = io.StringIO(answer)
     stdin.isatty = lambda: terminal  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stdin", stdin)
-    monkeypatch.setattr("tsqa.dataset.push.push", push)
+    monkeypatch.setattr("tsqa.curated.push.push", push)
     monkeypatch.setattr(
         "tsqa.cli.dataset.filtered_folder", lambda recipe, overrides: Path("folder")
     )

@@ -100,5 +100,9 @@ def test_an_installed_wheel_has_its_files_and_starts_an_experiment(tmp_path: Pat
         "social_iqa"
         in tsqa("validate", "recipes/quickstart/base.yaml", "eval.suite=published").stdout
     )
+    assert "1 run" in tsqa("data", "recipes/quickstart/recipe.yaml").stderr
+    show = "import tsqa; print(tsqa.Recipe.load('recipes/quickstart/recipe.yaml').name)"
+    command = [sys.executable, "-c", show]
+    assert subprocess.check_output(command, cwd=work, env=environment) == b"quickstart\n"
     launch = site / "tsqa" / "shipped" / LAUNCH_CONFIG.relative_to(LAUNCH_CONFIG.parents[2])
     assert launch.read_text() == LAUNCH_CONFIG.read_text()

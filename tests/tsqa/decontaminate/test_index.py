@@ -63,8 +63,11 @@ def rule(question: str, answer: str = "x", **more: Any) -> str | None:
     return verdict and verdict.reason
 
 
+WORN = ("accented", "look_alikes", "invisible_characters", "html", "hyphenated")
+
+
 @pytest.mark.parametrize(
-    "kind", ["verbatim", "case_and_punctuation", "options_reordered", "embedded", "short"]
+    "kind", ["verbatim", "case_and_punctuation", "options_reordered", "embedded", "short", *WORN]
 )
 def test_every_planted_leak_is_caught(kind: str) -> None:
     planted = [leak for leak in (plant_leak(document, kind) for document in EVALUATED) if leak]
@@ -72,6 +75,16 @@ def test_every_planted_leak_is_caught(kind: str) -> None:
     for candidate, verdict in zip(planted, INDEX.check(planted), strict=True):
         assert verdict is not None and verdict.match == candidate.id
         assert verdict.reason in ("question", "item", "ngram", "options", "similarity")
+
+
+@pytest.mark.parametrize("kind", WORN)
+def test_a_stream_hides_no_document_in_another_dress(kind: str) -> None:
+    """Every document that the stream's rules find as it is, they find disguised."""
+    plain = [f"{d.context} {d.question} {' '.join(d.choices)} {d.answer}" for d in EVALUATED]
+    leaks = [plant_leak(document, kind) for document in EVALUATED]
+    worn = [leak.full_text if leak else "" for leak in leaks]
+    found = zip(INDEX.check_texts(plain), INDEX.check_texts(worn), strict=True)
+    assert all(disguised is not None for verbatim, disguised in found if verbatim is not None)
 
 
 @pytest.mark.parametrize(

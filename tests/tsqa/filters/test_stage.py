@@ -23,8 +23,8 @@ from tests.support.generation import (
     seeds_section,
     with_benchmarks,
 )
-from tsqa.dataset.files import read_curated, read_rejected
-from tsqa.dataset.render import Renderer
+from tsqa.curated.files import read_curated, read_rejected
+from tsqa.curated.render import Renderer
 from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.filters.funnel import Survivors, read_candidates
 from tsqa.filters.stage import run

@@ -85,6 +85,19 @@ def test_what_a_process_works_on_is_not_removed(tmp_path: Path) -> None:
     assert Store(tmp_path / "artifacts").find(node.stage, node.fingerprint)
 
 
+def test_what_a_running_stage_reads_is_not_removed(tmp_path: Path) -> None:
+    """Of a recipe with overrides, of which `gc` knows nothing."""
+    node = nodes_of(tmp_path)[0]
+    make(tmp_path, node)
+    found = find_garbage(tmp_path, [])
+    store = Store(tmp_path / "artifacts")
+    with store.reading([(node.stage, node.fingerprint)]):
+        with store.reading([(node.stage, node.fingerprint)]):  # two may read at once
+            pass
+        assert remove(found) == found
+    assert remove(found) == []
+
+
 def test_a_recipe_that_cannot_be_read_stops_it(tmp_path: Path) -> None:
     make(tmp_path / "runs", nodes_of(tmp_path)[0])
     recipes = tmp_path / "recipes"

@@ -35,7 +35,8 @@ def pipeline_of(root: Path, labels: dict[str, Artifact]) -> Any:
     return SimpleNamespace(
         nodes=nodes,
         recipe=recipe,
-        origin="recipe.yaml",
+        origin=root / "recipe.yaml",
+        overrides=["train.lr=1"],
         folder=root / "run",
         ran=set(),
         find=lambda node: labels[node.label],

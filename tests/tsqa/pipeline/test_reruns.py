@@ -267,6 +267,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
         {
             "name": "another",
             "tracking.project": "another",
+            "tracking.backend": "trackio",
             "tracking.entity": "another",
             "tracking.mode": "offline",
             "eval.suite": None,  # reruns what the keys in it rerun
@@ -275,6 +276,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
 ]
 RUNTIME: dict[str, Any] = {
     "runs": "{folder}/other",
+    "dollars_per_gpu_hour": 2,
     "generate.allow_failed": 0.5,
     "filter.triviality.allow_failed": 0.5,
     "filter.judge.allow_failed": 0.5,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.smoke_runs import finish, results, start
-from tsqa.dataset.files import read_rejected
+from tsqa.curated.files import read_rejected
 
 DISTURBED = ("generate", "filter", "tokenize", "train", "evaluate", "compare")
 

@@ -100,3 +100,17 @@ def test_parquet_gives_the_columns_and_groups_asked_for(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1, 2, 3], "b": [4, 5, 6]}), path, row_group_size=1)
     assert next(iter(read_parquet(path))) == {"a": 1, "b": 4}
     assert list(read_parquet(path, ("b", "absent"), (1, 2))) == [{"b": 5}, {"b": 6}]
+
+
+def test_two_columns_of_one_name_are_refused_unless_they_have_none(tmp_path: Path) -> None:
+    table, unread = tmp_path / "x.csv", tmp_path / "x.parquet"
+    table.write_text("question,answer,answer\nq,right,wrong\n")
+    with pytest.raises(DataError, match="two columns are called 'answer'"):
+        list(read_csv(table))
+    table.write_text("question,answer,,\nq,right,,\n")  # a spreadsheet's empty columns
+    assert list(read_csv(table)) == [{"question": "q", "answer": "right", "": ""}]
+    columns = [pa.array(["q"]), pa.array(["right"]), pa.array(["wrong"])]
+    pq.write_table(pa.Table.from_arrays(columns, ["question", "answer", "answer"]), unread)
+    with pytest.raises(DataError, match="two columns are called 'answer'"):
+        list(read_parquet(unread))
+    assert list(read_parquet(unread, ("question",))) == [{"question": "q"}]

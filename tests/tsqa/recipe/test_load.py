@@ -80,7 +80,7 @@ def test_a_replaced_list_is_blamed_on_the_file_that_replaces_it(tmp_path: Path) 
     ("override", "message"),
     [
         ("eval={tasks: mmlu}", "expected a list\n  fix: write [mmlu]"),
-        ("train.lr=fast", "train.lr = 'fast': expected a number"),
+        ("train.lr=fast", "train.lr = 'fast': expected a number\n  fix: write it in digits"),
         ("name=my run", "starting with a letter or a digit, such as my-run"),
         ("lr=1e-3", "did you mean `train.lr`?"),
         ("train.checkpoint_every=1.5", "valid integer"),

@@ -6,12 +6,14 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import typer.main
 
 from tests.support.paths import REPOSITORY
 from tsqa.cli.app import app
+from tsqa.pipeline.stages import STAGES, command_of
 from tsqa.recipe import Recipe
 from tsqa.recipe.reference import find_key
 
@@ -20,7 +22,7 @@ BELOW = ["budget", "cascade", "dedup", "judge", "reward", "schedule", "teacher",
 """Sections below the top: their keys must be given in full."""
 KEY = re.compile(rf"(?<![\w./*{{}}>-])({'|'.join(TOP + BELOW)})((?:\.[a-z_]+(?![\w(]))+)")
 FILE = re.compile(r".*\.(jsonl?|html|yaml|tmp|parquet|safetensors)")
-COMMAND = re.compile(r"(?:`|Example: )tsqa ([a-z][a-z-]*)")
+COMMAND = re.compile(r"(?:`|Example: |^)tsqa ([a-z][a-z-]*)")
 RECIPE = re.compile(r"\brecipes/[\w/]+\.yaml")
 PROSE = (
     *("README.md", "recipes/README.md", "tests/README.md", "tsqa/README.md", "train/README.md"),
@@ -78,6 +80,23 @@ def test_every_command_that_is_named_exists() -> None:
     named = [(place, found[1]) for place, text in texts() for found in COMMAND.finditer(text)]
     assert len(named) > 40
     assert [one for one in named if one[1] not in commands] == []
+    assert {command_of(stage.name) for stage in STAGES} <= commands.keys()
+
+
+def test_a_command_that_is_filled_in_is_that_of_its_stage() -> None:
+    """A stage and its command may have two names."""
+    filled = [
+        ast.unparse(after)
+        for path in sorted((REPOSITORY / "tsqa").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.JoinedStr)
+        for before, after in pairwise(node.values)
+        if isinstance(before, ast.Constant) and str(before.value).endswith("tsqa ")
+    ]
+    stages = [one for one in filled if "command_of(" in one]
+    assert len(stages) >= 2
+    others = ["{__version__}", "{command}", "{stage_command}"]
+    assert [one for one in filled if one not in stages and one.strip("f'") not in others] == []
 
 
 def test_every_recipe_that_is_named_exists() -> None:

@@ -441,6 +441,19 @@ def test_duplicate_ids_are_rejected_after_the_first(tmp_path: Path) -> None:
     assert {row["id"] for row in rejected(tmp_path)} == {"own-1", "own-3"}
 
 
+def test_two_sources_never_give_one_id(tmp_path: Path) -> None:
+    """All that leads back from an item goes by ids: `b-1` of `a` would be `1` of `a-b`."""
+    columns = COLUMNS | {"id": "id"}
+    one = [row | {"id": f"b-{n}"} for n, row in enumerate(rows())]
+    two = [row | {"id": n} for n, row in enumerate(rows())]
+    sections = [
+        section(write(tmp_path / f"{name}.jsonl", given), columns, name=name)
+        for name, given in (("a", one), ("a-b", two))
+    ]
+    with pytest.raises(DataError, match="a-b: its seed a-b-0 has the id of another source's"):
+        run(tmp_path, *sections)
+
+
 def test_missing_columns_are_named_with_those_there_are(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", rows())
     with pytest.raises(DataError, match=r"answer: key, choices: opts\n  fix: there are: q, a, opt"):

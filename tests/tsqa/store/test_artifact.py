@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -233,5 +236,45 @@ def test_a_wait_that_is_no_number_is_refused(
     with (
         pytest.raises(TsqaError, match=r"TSQA_LOCK_SECONDS = .*not a number of seconds"),
         Store(tmp_path).working_directory("seeds", "0" * 16),
+    ):
+        pass
+
+
+def test_a_file_system_that_syncs_no_folders_is_none_the_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def no_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    store = Store(tmp_path)
+    with store.working_directory("seeds", "f") as partial:
+        (partial / "inner").mkdir()
+        (partial / "inner" / "data").write_text("x")
+        store.commit(partial, "seeds", "f", {}, {}, {})
+    assert store.find("seeds", "f", "whole")
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"), store.working_directory("seeds", "g") as out:
+        store.commit(out, "seeds", "g", {}, {}, {})
+
+
+def test_a_file_system_without_locks_is_named_and_no_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.raises(TsqaError, match="gives no locks"),
+        Store(tmp_path).working_directory("seeds", "f"),
     ):
         pass

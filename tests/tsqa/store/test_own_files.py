@@ -22,7 +22,7 @@ from tests.support.sealed import invented_artifact, seal_artifact
 from train.checkpoints.checkpoint import verify
 from train.data.stream import TokenStore
 from train.trainer.run_log import drop_lines_after
-from tsqa.dataset.lineage import find_candidates
+from tsqa.curated.lineage import find_candidates
 from tsqa.errors import CheckpointError, DataError
 from tsqa.generate.stage import SeedFile
 from tsqa.store.own_files import Stages, read_own

@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.wandb_records import read_run
 from tsqa.recipe import TrackingSection
-from tsqa.store import tracking
-from tsqa.store.tracking import OFFLINE, Tracker, logged_in, resolve_mode
+from tsqa.store.tracking import OFFLINE, Tracker, resolve_mode
+from tsqa.trackers import Interval, TrackedRun, wandb_sink
+from tsqa.trackers.wandb_sink import logged_in
 
 
 @pytest.fixture(autouse=True)
@@ -32,18 +33,23 @@ def make_tracker(
 ) -> Tracker:
     return Tracker(
         TrackingSection(mode=mode),
-        experiment="experiment",
-        stage="train",
-        arm="synthetic=0.5",
-        fingerprint=fingerprint,
-        config={"lr": 0.001},
-        directory=folder,
+        TrackedRun(
+            experiment="experiment",
+            stage="train",
+            subject="synthetic=0.5",
+            fingerprint=fingerprint,
+            config={"lr": 0.001},
+            tags=["recipe:x", "synthetic=0.5"],
+            notes="one line",
+        ),
+        folder,
     )
 
 
 def use_everything(tracker: Tracker, artifact: Path) -> None:
     tracker.log({"train/tokens": 10, "train/loss": 2.0})
     tracker.table("rows", ["a", "b"], [[1, "x"]])
+    tracker.intervals("change", [Interval("day: +1.0", -0.5, 1.0, 2.5)])
     tracker.summary({"final": 1})
     tracker.artifact(artifact, "train", "0123456789abcdef", {"tokenize:web": "beef"})
     tracker.finish()
@@ -74,7 +80,7 @@ def test_a_server_out_of_reach_is_waited_for_once_and_nothing_is_lost(
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setattr(tracking, "_START_SECONDS", 2)
+    monkeypatch.setattr(wandb_sink, "START_SECONDS", 2)
     with caplog.at_level(logging.WARNING, "tsqa.store.tracking"):
         for fingerprint in ("first", "second"):
             use_everything(make_tracker(tmp_path, "auto", fingerprint), artifact)
@@ -120,7 +126,7 @@ def test_a_finish_that_the_server_does_not_take_is_said_and_the_rest_is_offline(
     monkeypatch.setattr(wandb, "init", lambda **_: Lost())
     make_tracker(tmp_path, "online").finish()
     assert resolve_mode("online") == "offline"
-    assert "did not take the last of x (timed out)" in caplog.text
+    assert "did not take the last of train-0123456789abcdef (timed out)" in caplog.text
 
 
 def test_a_failing_init_is_a_warning_not_an_error(
@@ -174,6 +180,11 @@ def test_an_offline_run_is_written_whole_under_the_id_of_its_artifact(
     assert run.name.endswith("-train-0123456789abcdef")
     (log,) = run.glob("*.wandb")
     assert log.stat().st_size > 0
+    found = read_run(run)
+    assert found.run.display_name == "synthetic=0.5 / train / 0123456789abcdef"
+    assert list(found.run.tags) == ["recipe:x", "synthetic=0.5"] and found.run.notes == "one line"
+    assert [row["train/tokens"] for row in found.history if "train/loss" in row] == [10]
+    assert found.table("change_table")["data"] == [[x, "day: +1.0", 0] for x in (-0.5, 1.0, 2.5)]
     assert "carrying on" not in caplog.text and "W&B is off" not in caplog.text
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import huggingface_hub.constants
@@ -140,7 +139,9 @@ def test_what_the_hub_does_not_say_is_unpinned_and_said_once(
     world.commit = None
     for _ in range(2):
         forget_tasks()
-        assert pinned_datasets(str(world.tasks), ("plain",)) == {"hub": {"org/plain": "unpinned"}}
+        assert pinned_datasets("eval.tasks", str(world.tasks), ("plain",)) == {
+            "hub": {"org/plain": "unpinned"}
+        }
     assert capfd.readouterr().err.count("org/plain") == 1
     assert TaskLibrary(world.tasks).open_split("plain", "train").revision == ""
     assert world.loaded == [("org/plain", None)]
@@ -188,13 +189,13 @@ def test_a_file_of_another_host_is_unpinned_and_said(
         f"task: url\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: '{url}'}}}}\n"
     )
     keep(world.folder / "runs")
-    assert pinned_datasets(str(world.tasks), ("url",)) == {"hub": {url: "unpinned"}}
+    assert pinned_datasets("eval.tasks", str(world.tasks), ("url",)) == {"hub": {url: "unpinned"}}
     assert url in capfd.readouterr().err.replace("\n", "")
 
 
 def test_local_tasks_have_no_commits(world: World) -> None:
     for include in ("{data}/tasks", str(world.tasks)):
-        assert pinned_datasets(include, ("local", "folder")) == {}
+        assert pinned_datasets("eval.tasks", include, ("local", "folder")) == {}
 
 
 def test_lm_evals_own_tasks_are_looked_up_once(
@@ -202,14 +203,15 @@ def test_lm_evals_own_tasks_are_looked_up_once(
 ) -> None:
     own = TaskLibrary(world.tasks)
     monkeypatch.setattr("tsqa.tasks.library.task_library", lambda include: own)
-    assert pinned_datasets(None, ("plain",)) == {"hub": {"org/plain": OLD}}
-    monkeypatch.setattr(own, "manager", None)
+    assert pinned_datasets("eval.tasks", None, ("plain",)) == {"hub": {"org/plain": OLD}}
+    monkeypatch.setattr(own, "index", None)
     forget_tasks()
-    assert pinned_datasets(None, ("plain",)) == {"hub": {"org/plain": OLD}}
+    assert pinned_datasets("eval.tasks", None, ("plain",)) == {"hub": {"org/plain": OLD}}
     write_json(world.folder / "runs" / OWN_DATASETS, {"tasks": "another version", "datasets": {}})
-    monkeypatch.setattr(own, "manager", SimpleNamespace(task_index={}))
+    monkeypatch.setattr(own, "index", {})
     forget_tasks()
-    assert pinned_datasets(None, ("plain",)) == {}
+    with pytest.raises(DataError, match=r"eval\.tasks: unknown task 'plain'"):
+        pinned_datasets("eval.tasks", None, ("plain",))
 
 
 def test_scores_are_shared_where_the_commits_are_the_same() -> None:

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tsqa.errors import EngineError
+from tsqa.prompts import load_prompts
+from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.teachers import Completion, RefusedError, Request
+from tsqa.teachers.client import Asker
 from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.failures import Unanswered
 from tsqa.teachers.scheduler import OVERFILL, Job, Window
@@ -271,6 +275,25 @@ def test_what_another_artifact_of_the_stage_asked_is_taken(tmp_path: Path, other
     shutil.rmtree(logs[0].parent)
     assert run(engine, logs[1]) == expected(30)
     assert not engine.asked
+
+
+def test_another_number_format_or_engine_is_asked_anew_and_another_batch_size_is_not(
+    tmp_path: Path,
+) -> None:
+    """Logs of unfinished artifacts are shared: a reply in bfloat16 is not one in float32."""
+    prompt = load_prompts("plain", "answer", "key").of("short_text", False)
+    variables = {"shots": [], "question": "Who?", "context": "", "choices": [], "enrichment": []}
+
+    def asked(**changes: Any) -> str:
+        values = {"model": {"path": "m"}, "dtype": "float32", **changes}
+        section = TeacherSection.model_validate(values)
+        asker = Asker("teacher", section, "m", "abc", "completion", 0, tmp_path)
+        kind = {"kind": "short_text", **variables}
+        return asker.request("s.q0", prompt, kind, SamplingSection(), None).id
+
+    assert asked() == asked(max_num_seqs=7, replicas=2, kv_cache_gib=9)
+    assert asked() != asked(dtype="bfloat16")
+    assert asked() != asked(engine="openai", urls=["http://localhost:1/v1"])
 
 
 def test_halves_of_surrogate_pairs_are_readable_on_disk(tmp_path: Path) -> None:

@@ -173,6 +173,11 @@ class TeacherSection(Section):
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     """Price of output tokens, for cost estimates."""
 
+    @property
+    def loads_model(self) -> bool:
+        """Whether the engine loads the model here; else `model.path` is its name elsewhere."""
+        return self.engine == "vllm"
+
     @field_validator("urls", mode="before")
     @classmethod
     def _urls_are_urls(cls, urls: object) -> object:

@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tsqa.console import make_console
-from tsqa.dataset.files import draw_rows, read_curated, read_rejected
-from tsqa.dataset.lineage import (
+from tsqa.curated.files import draw_rows, read_curated, read_rejected
+from tsqa.curated.lineage import (
     FoundItem,
     find_candidate,
     find_item,

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from tests.support.curated_rows import candidate, curated_row, rejected_row
 from tests.support.sealed import reseal, seal_artifact
-from tsqa.dataset import lineage
-from tsqa.dataset.files import DatasetWriter
-from tsqa.dataset.inspect import inspect, show
+from tsqa.curated import lineage
+from tsqa.curated.files import DatasetWriter
+from tsqa.curated.inspect import inspect, show
 from tsqa.errors import DataError
 from tsqa.prompts import load_prompts, shipped_prompts
 from tsqa.records.candidate_file import parse_record

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row, lineage
-from tsqa.dataset import card
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated import card
+from tsqa.curated.files import DatasetWriter
 from tsqa.recipe import Recipe
 from tsqa.records.summaries import FilterSummary, FunnelRow, LedgerRow
 

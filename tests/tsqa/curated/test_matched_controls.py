@@ -14,8 +14,8 @@ from tests.support.curated_rows import curated_row
 from tests.support.paths import REPOSITORY
 from train.data.mixture import plan, plan_of
 from train.data.plan import MixturePlan
-from tsqa.dataset.answer_shuffle import Donor, draw_donors, write_permuted
-from tsqa.dataset.files import DatasetWriter, read_curated
+from tsqa.curated.answer_shuffle import Donor, draw_donors, write_permuted
+from tsqa.curated.files import DatasetWriter, read_curated
 from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import MixtureSection, Recipe, TrainSection, load_recipe
 from tsqa.records.rows import CuratedRow

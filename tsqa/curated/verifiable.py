@@ -10,17 +10,18 @@ reason; the file appears whole or not at all.
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import TypeAdapter
 
-from tsqa.dataset.files import CURATED, read_rows
+from tsqa.curated.files import CURATED, read_rows
 from tsqa.recipe import AnswerKind, CodeSection
 from tsqa.records.votes import same_answer
 from tsqa.sandbox.code import run_tests
@@ -36,7 +37,7 @@ _TYPES: dict[AnswerKind, _Type] = {
     "code": "code",
 }
 _KINDS: dict[_Type, AnswerKind] = {kind: answer_kind for answer_kind, kind in _TYPES.items()}
-_LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
+_LABEL = re.compile(r"\(?([A-Za-z]|[0-9]+)[).:]?")
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,9 @@ def _item(row: _Row) -> VerifiableItem | None:
         verifier = Verifier(kind, choices=row.choices, index=row.answer_index)
     else:
         verifier = Verifier(kind, tests=row.tests if kind == "code" else None)
-    options = zip(string.ascii_uppercase, row.choices, strict=False)
-    question = [row.context, row.question, "\n".join(f"{k}. {text}" for k, text in options)]
+    labels = _labels(row.choices)
+    options = [f"{label}. {text}" for label, text in zip(labels, row.choices, strict=True)]
+    question = [row.context, row.question, "\n".join(options)]
     text = "\n\n".join(part for part in question if part)
     return VerifiableItem(row.id, text, row.answer, verifier)
 
@@ -142,6 +144,12 @@ def _choose(answer: str, choices: list[str]) -> int | None:
         keys = [form(choice) for choice in choices]
         if keys.count(form(answer)) == 1:
             return keys.index(form(answer))
-    match = _LETTER.fullmatch(answer.strip())
-    place = string.ascii_uppercase.index(match[1].upper()) if match else len(choices)
-    return place if place < len(choices) else None
+    match = _LABEL.fullmatch(answer.strip())
+    labels = _labels(choices)
+    return labels.index(match[1].upper()) if match and match[1].upper() in labels else None
+
+
+def _labels(choices: Sequence[str]) -> list[str]:
+    """As in the documents: A to Z, then numbers."""
+    found = itertools.chain(string.ascii_uppercase, map(str, itertools.count(27)))
+    return list(itertools.islice(found, len(choices)))

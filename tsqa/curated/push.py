@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsqa.dataset.card import CARD
-from tsqa.dataset.files import CURATED, DATASET
+from tsqa.curated.card import CARD
+from tsqa.curated.files import CURATED, DATASET
 from tsqa.errors import DataError, TsqaError
 
 

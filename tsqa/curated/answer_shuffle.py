@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tsqa.dataset.files import CURATED, DatasetWriter, read_curated, read_rows
-from tsqa.dataset.render import Renderer
+from tsqa.curated.files import CURATED, DatasetWriter, read_curated, read_rows
+from tsqa.curated.render import Renderer
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe, needed
 from tsqa.records.rows import CuratedRow, read_lineage

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row
-from tsqa.dataset.files import DatasetWriter
-from tsqa.dataset.verifiable import VerifiableItem, Verifier, export_verifiable, read_item, verify
+from tsqa.curated.files import DatasetWriter
+from tsqa.curated.verifiable import VerifiableItem, Verifier, export_verifiable, read_item, verify
 from tsqa.store.jsonl import read_jsonl
 from tsqa.text.sameness import answer_key
 
@@ -78,6 +78,19 @@ def test_a_question_shows_its_passage_and_options(tmp_path: Path) -> None:
     export_verifiable(tmp_path, tmp_path / "rl.jsonl")
     [record] = read_jsonl(tmp_path / "rl.jsonl")
     assert record["question"] == "A passage.\n\nWhich?\n\nA. metre\nB. litre\nC. gram"
+
+
+def test_no_option_is_left_out_where_letters_run_out(tmp_path: Path) -> None:
+    choices = [f"option number {place}" for place in range(28)]
+    with DatasetWriter(tmp_path) as writer:
+        writer.curated(curated_row(0, choices=choices, answer=choices[27], answer_index=27))
+    export_verifiable(tmp_path, tmp_path / "rl.jsonl")
+    [record] = read_jsonl(tmp_path / "rl.jsonl")
+    assert record["question"].endswith(
+        "Z. option number 25\n27. option number 26\n28. option number 27"
+    )
+    item = read_item(json.dumps(record))
+    assert verify(item, "28") and not verify(item, "27")
 
 
 @pytest.mark.parametrize("number", range(6))

@@ -1,4 +1,4 @@
-"""Promises of tsqa.dataset.push: the right folder, clear errors, nothing private in public."""
+"""Promises of tsqa.curated.push: the right folder, clear errors, nothing private in public."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import RepoUrl
 
 from tests.support.curated_rows import curated_row, rejected_row
-from tsqa.dataset.files import DatasetWriter
-from tsqa.dataset.push import push
+from tsqa.curated.files import DatasetWriter
+from tsqa.curated.push import push
 from tsqa.errors import DataError, TsqaError
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import DatasetCardData
 
-from tsqa.dataset.files import CURATED, DATASET, read_rows
+from tsqa.curated.files import CURATED, DATASET, read_rows
 from tsqa.recipe import Recipe
 from tsqa.records.rows import read_lineage
 from tsqa.records.summaries import FilterSummary, LedgerRow

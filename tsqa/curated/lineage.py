@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tsqa.dataset.files import CURATED, REJECTED, find_curated, find_rejected, read_rows
+from tsqa.curated.files import CURATED, REJECTED, find_curated, find_rejected, read_rows
 from tsqa.errors import DataError
 from tsqa.prompts import Prompt, load_prompts, shipped_prompts
 from tsqa.prompts.variables import AnswerVariables, QuestionVariables

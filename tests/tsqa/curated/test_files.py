@@ -1,4 +1,4 @@
-"""Promises of tsqa.dataset.files: whole shards, bounded buffers, equal bytes, nothing lost."""
+"""Promises of tsqa.curated.files: whole shards, bounded buffers, equal bytes, nothing lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row, rejected_row
-from tsqa.dataset.files import (
+from tsqa.curated.files import (
     CURATED,
     DatasetWriter,
     draw_rows,
@@ -121,7 +121,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from tests.support.curated_rows import curated_row, rejected_row
-from tsqa.dataset.files import DatasetWriter
+from tsqa.curated.files import DatasetWriter
 with DatasetWriter(Path(sys.argv[1]), rows_per_shard=1500) as writer:
     for i in range(2700):
         writer.curated(curated_row(i))

@@ -1,0 +1,75 @@
+"""Promises of plain letters: both sides of a comparison come out the same, whatever they wore."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsqa.decontaminate.undress import join_hyphenated, undress
+
+PLAIN = {
+    "caf\u00e9 cafe\u0301": "cafe cafe",
+    "\u0141\u00f8dz \u0131s \u1d00 town": "Lodz is a town",
+    "\u0421\u0430ts eat": "Cats eat",
+    "\u0399s it": "Is it",
+    "ze\u200bro wi\u00addth \ufeffx": "zero width x",
+    "&lt; &amp; caf&eacute; &#65;&#x42;": "< & cafe AB",
+    "&amp;lt;b&amp;gt;twice&amp;lt;/b&amp;gt;": "twice",
+    "<p class='x'>one</p><p>two</p>": " one  two ",
+    "<b>W</b>ord <!-- no --> x<sup>2</sup>": "Word  x^2",
+    r"\textbf{bold} \u0063at": "bold cat",
+    "_what_ is snake_case": " what  is snake case",
+    "> quoted\n> twice": " quoted\n twice",
+    "is%20it%3F": "is it?",
+}
+SAME = [
+    *("a < b and c > d & e", "AT&T", "the _ is too big", "50% of 20", r"\frac{1}{2} \times 3"),
+    *(
+        "\u042d\u0442\u043e \u0434\u043e\u043c \u0438 \u0441\u0430\u0434 \u0439",
+        "\u65e5\u672c\u8a9e",
+    ),
+    *("", "plain words, with signs: 1 - 2 = -1"),
+]
+DRESSES: list[Callable[[str], str]] = [
+    lambda text: "".join(html.escape(letter) for letter in text),
+    lambda text: re.sub("[aeiou]", lambda found: found[0] + "\u0308", text),
+    lambda text: "\u200b".join(text),
+    lambda text: text.translate(str.maketrans("aeopc", "\u0430\u0435\u043e\u0440\u0441")),
+    lambda text: re.sub(r"\w+", r"<i>\g<0></i>", text),
+    lambda text: quote(f"{text} ").strip(),
+]
+
+
+@pytest.mark.parametrize(("dressed", "plain"), PLAIN.items())
+def test_a_dress_comes_off(dressed: str, plain: str) -> None:
+    assert undress(dressed) == plain
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_what_is_no_dress_stays(text: str) -> None:
+    assert undress(text) == text
+
+
+@given(
+    st.lists(st.text("abcdefgopTZ019", min_size=1, max_size=8), min_size=4, max_size=12),
+    st.sampled_from(DRESSES),
+)
+def test_a_dressed_text_reads_as_the_text(found: list[str], dress: Callable[[str], str]) -> None:
+    text = "latin " + " ".join(found)
+    assert undress(dress(text)).split() == undress(text).split()
+
+
+@given(st.text(max_size=60))
+def test_any_text_can_be_undressed(text: str) -> None:
+    undress(text)
+
+
+def test_a_word_cut_by_a_line_break_is_joined_only_where_it_is_known() -> None:
+    text = "infor-\nmation is well-\nknown"
+    assert join_hyphenated(text, {"information"}) == "information is well-\nknown"

@@ -1,0 +1,81 @@
+"""A training job that becomes too dear saves a checkpoint and ends, as it does on SIGTERM."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import REPOSITORY
+from tsqa.errors import EngineError
+from tsqa.pipeline.graph import build_graph
+from tsqa.pipeline.training_job import TrainingJob
+from tsqa.recipe import load_recipe
+from tsqa.spending import Spending, SpentError
+
+LAUNCHER = """\
+import subprocess, sys
+from pathlib import Path
+worker = Path(__file__).parent / "worker.py"
+done = subprocess.run([sys.executable, str(worker), "--arm", "x"])
+sys.exit(1 if done.returncode else 0)
+"""
+WORKER = """\
+import signal, sys, time
+from pathlib import Path
+folder = Path(__file__).parent
+
+def save(number, frame):
+    (folder / "saved").touch()
+    sys.exit(75)
+
+signal.signal(signal.SIGTERM, save)
+(folder / "ready").touch()
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package in the place of accelerate; the folder in which its worker notes what it does."""
+    folder = tmp_path / "accelerate" / "commands"
+    folder.mkdir(parents=True)
+    for package in (folder.parent, folder):
+        (package / "__init__.py").touch()
+    (folder / "launch.py").write_text(LAUNCHER)
+    (folder / "worker.py").write_text(textwrap.dedent(WORKER))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return folder
+
+
+def job(tmp_path: Path, spending: Spending, price: float) -> TrainingJob:
+    recipe = REPOSITORY / "recipes" / "smoke" / "base.yaml"
+    nodes = build_graph(load_recipe(recipe, [f"runs={tmp_path / 'runs'}"]), recipe)
+    [node] = [node for node in nodes if node.stage == "train"]
+    return TrainingJob(
+        node,
+        overrides=[],
+        log=tmp_path / "logs" / "train.log",
+        metrics=tmp_path / "metrics.jsonl",
+        title="train",
+        spending=spending,
+        dollars_per_hour=price,
+    )
+
+
+def test_a_training_that_reaches_the_limit_saves_and_ends(launcher: Path, tmp_path: Path) -> None:
+    spending = Spending(limit=10, dollars=4)
+    with pytest.raises(SpentError, match=r"going on with train could pass the limit"):
+        job(tmp_path, spending, price=3600).run()  # a dollar a second
+    assert (launcher / "saved").is_file()
+    assert spending.dollars > 9
+
+
+def test_a_training_without_a_price_is_not_stopped(launcher: Path, tmp_path: Path) -> None:
+    (launcher / "worker.py").write_text("raise SystemExit(3)")
+    spending = Spending(limit=0)
+    with pytest.raises(EngineError, match="ended with code 1"):
+        job(tmp_path, spending, price=0).run()
+    assert spending.dollars == 0

@@ -1,0 +1,131 @@
+"""A text without what changes its characters and not its reading: the daily dress of web text.
+
+HTML entities and tags, escapes, emphasis in LaTeX and Markdown, quoted lines, invisible characters,
+accents, and letters of other scripts that look like Latin ones (Unicode Technical Standard 39,
+Unicode Security Mechanisms, section 4).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Container
+from functools import cache, lru_cache
+from urllib.parse import unquote
+
+import regex
+
+_INLINE = "a|abbr|b|bdi|big|cite|code|em|font|i|kbd|mark|q|s|small|span|strong|sub|tt|u|var|wbr"
+_BLOCK = (
+    "article|blockquote|body|br|center|dd|details|div|dl|dt|figure|footer|form|h[1-6]|head|header|"
+    "hr|html|img|input|label|li|link|main|meta|nav|ol|option|p|pre|section|select|summary|table|"
+    "tbody|td|tfoot|th|thead|title|tr|ul"
+)
+_TAG = re.compile(
+    rf"<!--.*?-->|</?(?:(?P<raised>sup)|(?P<inline>{_INLINE})|{_BLOCK})(?:\s[^<>]*)?/?>",
+    re.DOTALL | re.IGNORECASE,
+)
+_FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{([^{}]*)\}")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_UNDERSCORE = re.compile(r"(?<=\w)_|_(?=\w)")
+_QUOTED_LINE = re.compile(r"^[ \t]*>+", re.MULTILINE)
+_ENTITY = re.compile(r"&#?\w+;?")
+_LETTER = re.compile(
+    r"LATIN (?:(?:CAPITAL|SMALL) LETTER|LETTER SMALL CAPITAL|SMALL LETTER DOTLESS)"
+    r" ([A-Z])( WITH .+)?"
+)
+"""Names of the letters that are one of ASCII with something added."""
+_INVISIBLE = regex.compile(r"[\p{Cf}\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
+_ACCENTED = re.compile("([A-Za-z])[\u0300-\u036f]+")
+_MARKS = frozenset(map(chr, range(0x300, 0x370)))
+_ASCII = frozenset(map(chr, range(128)))
+_HYPHENATED = re.compile(r"(\w+)[-\u2010]\s*\n\s*(\w+)")
+_LATIN_SHARE = 0.3
+"""Of all letters; below it a text is one of another script that has Latin words in it."""
+
+
+def undress(text: str) -> str:
+    """Write a text in plain letters, so that both sides of a comparison are dressed alike."""
+    for _ in range(2):  # an escaped page is often escaped again
+        text = _ENTITY.sub(_unescape, text) if "&" in text else text
+    if "<" in text:
+        text = _TAG.sub(_replace_tag, text)
+    if "\\" in text:
+        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+        text = _FORMAT.sub(r"\1", text)
+    if "%20" in text:
+        text = unquote(text)
+    text = text.replace("`", "")
+    if "_" in text:
+        text = _UNDERSCORE.sub(" ", text)
+    if ">" in text:
+        text = _QUOTED_LINE.sub("", text)
+    if text.isascii():
+        return text
+    others = set(text) - _ASCII
+    if not others.isdisjoint(_MARKS):
+        text = _ACCENTED.sub(r"\1", text)
+    for character in others:
+        plain = _plain(character)
+        if plain != character:
+            text = text.replace(character, plain)
+    likes = [like for like in others if like in _look_alikes()]
+    if likes and _is_latin(text):
+        for like in likes:
+            text = text.replace(like, _look_alikes()[like])
+    return text
+
+
+def join_hyphenated(text: str, known: Container[str]) -> str:
+    """Join what a line break cut (`infor-` / `mation`) where the whole is a known word."""
+
+    def join(match: re.Match[str]) -> str:
+        whole = match[1] + match[2]
+        return whole if whole.casefold() in known else match[0]
+
+    return _HYPHENATED.sub(join, text)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return html.unescape(match[0])
+
+
+def _replace_tag(match: re.Match[str]) -> str:
+    if match["raised"]:
+        return "" if match[0].startswith("</") else "^"
+    return "" if match["inline"] or match[0].startswith("<!") else " "
+
+
+def _is_latin(text: str) -> bool:
+    letters = sum(map(str.isalpha, text))
+    return sum(map(str.isascii, filter(str.isalpha, text))) >= _LATIN_SHARE * letters
+
+
+@lru_cache(maxsize=2**16)
+def _plain(character: str) -> str:
+    """A letter without its accents and strokes; nothing for an invisible character."""
+    if _INVISIBLE.fullmatch(character):
+        return ""
+    base = unicodedata.normalize("NFD", character)[0]
+    if base.isascii() and base.isalpha():
+        return base
+    named = _LETTER.fullmatch(unicodedata.name(character, ""))
+    if named is None:
+        return character
+    return named[1] if character.isupper() else named[1].lower()
+
+
+@cache
+def _look_alikes() -> dict[str, str]:
+    """Letter -> the one of ASCII that it looks like, of the same case where there is one."""
+    from confusable_homoglyphs.confusables import confusables_data
+
+    found: dict[str, str] = {}
+    for letter in filter(str.isalpha, map(chr, range(128))):
+        for like in (entry["c"] for entry in confusables_data.get(letter, ())):
+            if len(like) == 1 and like.isalpha() and not like.isascii():
+                plain = "I" if letter == "l" and like.isupper() else letter
+                if like not in found or plain.isupper() == like.isupper():
+                    found[like] = plain
+    return found

@@ -1,0 +1,1 @@
+"""See before you pay: a preview of a few items, and what a run would cost."""

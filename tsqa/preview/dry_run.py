@@ -1,0 +1,186 @@
+"""`tsqa run --dry-run`: what would run, what is cached, and what it would take.
+
+Guarantees: in 80 columns no number is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tsqa.console import console
+from tsqa.pipeline.node import Node
+from tsqa.pipeline.run import Pipeline
+from tsqa.preview.asking import StageEstimate
+from tsqa.preview.estimate import Estimates
+from tsqa.preview.measured import Range
+from tsqa.preview.models import count_parameters
+from tsqa.recipe import needed
+
+
+def print_plan(pipeline: Pipeline) -> None:
+    """Print the stages, then what those that are not finished would take."""
+    table = _table(f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages", "stage", "state")
+    for column in ("tokens", "steps", "parameters"):
+        table.add_column(column, no_wrap=True, justify="right")
+    for node in pipeline.nodes:
+        train, mixture = node.recipe.train, node.recipe.mixture
+        is_train = node.stage == "train"
+        tokens = mixture.tokens if is_train and mixture else 0
+        steps = tokens // train.global_batch_tokens if train else 0
+        table.add_row(
+            pipeline.label(node),
+            "perhaps" if "unless" in (state := pipeline.state(node)) else state,
+            f"{tokens:,}" if is_train else "",
+            f"{steps:,}" if is_train else "",
+            _shown_parameters(node) if is_train else "",
+        )
+    console.print(table)
+    print_estimates(pipeline)
+    pipeline.say_removed()
+    print_reasons(pipeline)
+    if any(node.stage == "compare" for node in pipeline.nodes):
+        print_detectable(pipeline)
+
+
+def print_estimates(pipeline: Pipeline) -> None:
+    """Per stage that would run, and in sum: requests, tokens, money; then time and memory."""
+    missing = [node for node in pipeline.nodes if pipeline.find(node) is None]
+    if not missing:
+        return
+    estimates = Estimates(pipeline)
+    rows = [(pipeline.label(node), estimates.of(node)) for node in missing]
+    whole = [*rows, ("sum", estimates.total(missing))]
+    _print_columns("What it would take", whole, _PAID)
+    _print_columns("Time, memory and disk, in GiB", whole, _TAKEN)
+    bases: dict[str, list[str]] = {}
+    for label, estimate in rows:
+        bases.setdefault("; ".join(estimate.basis), []).append(label)
+    for basis, labels in bases.items():
+        console.print(Text.assemble((", ".join(labels), "bold"), f": {basis}"))
+
+
+def shown_seconds(seconds: Range | None) -> str:
+    return _range(seconds, _seconds)
+
+
+def shown_dollars(dollars: Range | None) -> str:
+    return _range(dollars, _dollars)
+
+
+def print_reasons(pipeline: Pipeline) -> None:
+    """Print why each stage would run; stages with one reason share a line."""
+    reasons: dict[str, list[str]] = {}
+    for node in pipeline.nodes:
+        if pipeline.find(node) is None:
+            state = pipeline.state(node)
+            why = state if "unless" in state else pipeline.why(node)
+            reasons.setdefault(why, []).append(pipeline.label(node))
+    for reason, labels in reasons.items():
+        console.print(Text.assemble((", ".join(labels), "bold"), f": {reason}"))
+
+
+def print_detectable(pipeline: Pipeline) -> None:
+    """What the comparison at the end could find, by the sizes of its tasks."""
+    from eval.compare.stage import read_deltas
+    from eval.statistics.planned import planned_table
+
+    include = needed(pipeline.recipe.eval, "eval").include
+    data = [node for node in pipeline.nodes if node.stage == "data"]
+    made = pipeline.find(data[-1]) if data else None
+    if include and made:
+        include = include.replace("{data}", str(made.path))
+    compared = [node for node in pipeline.nodes if node.stage == "compare"][-1]
+    done = pipeline.find(compared)
+    previous = None
+    if done is not None:
+        previous = read_deltas(done)
+    folder = Path(include) if include else None
+    console.print(planned_table(pipeline.recipe, include=folder, previous=previous))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column != "stage")
+    return table
+
+
+def _print_columns(
+    title: str,
+    rows: Sequence[tuple[str, StageEstimate]],
+    columns: dict[str, Callable[[StageEstimate], str]],
+) -> None:
+    """Leave out the rows and columns that hold nothing."""
+    cells = {name: [show(estimate) for _, estimate in rows] for name, show in columns.items()}
+    kept = [name for name, values in cells.items() if any(values)]
+    table = _table(title, "stage")
+    for name in kept:
+        table.add_column(name, no_wrap=True, justify="right")
+    for number, (label, _) in enumerate(rows):
+        row = [cells[name][number] for name in kept]
+        if any(row):
+            table.add_row(label, *row)
+    if kept:
+        console.print(table)
+
+
+def _range(value: Range | None, show: Callable[[float], str]) -> str:
+    """`12-98`, one number where both are the same, nothing for nothing."""
+    if value is None:
+        return "unknown"
+    if not value.high:
+        return ""
+    low, high = show(value.low), show(value.high)
+    return low if low == high else f"{low}-{high}"
+
+
+def _count(value: float) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def _seconds(value: float) -> str:
+    for size, unit in ((172_800, " d"), (7_200, " h"), (120, " min")):
+        if value >= size:
+            number = value / {" d": 86_400, " h": 3_600, " min": 60}[unit]
+            return f"{number:.0f}{unit}" if number >= 10 else f"{number:.1f}{unit}"
+    return f"{value:.0f} s"
+
+
+def _dollars(value: float) -> str:
+    return f"${value:,.0f}" if value >= 100 else f"${value:.2f}"
+
+
+def _small(value: float) -> str:
+    return "0" if value < 0.005 else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+_PAID: dict[str, Callable[[StageEstimate], str]] = {
+    "requests": lambda estimate: _range(estimate.requests, _count),
+    "tokens in": lambda estimate: _range(estimate.prompt_tokens, _count),
+    "tokens out": lambda estimate: _range(estimate.output_tokens, _count),
+    "GPU-hours": lambda estimate: _range(estimate.gpu_hours, _small),
+    "$": lambda estimate: _range(estimate.dollars, _dollars),
+}
+_TAKEN: dict[str, Callable[[StageEstimate], str]] = {
+    "time": lambda estimate: _range(estimate.seconds, _seconds),
+    "GPU": lambda estimate: _range(estimate.device_gib, _small),
+    "host": lambda estimate: _range(estimate.host_gib, _small),
+    "disk": lambda estimate: _range(estimate.disk_gib, _small),
+}
+
+
+def _shown_parameters(node: Node) -> str:
+    model = needed(node.recipe.model, "model")
+    if model.config is not None:
+        return f"{count_parameters(node.recipe):,}"
+    if model.recipe is not None:
+        return f"as {Path(model.recipe).stem}"
+    return f"as {model.path}"

@@ -1,0 +1,295 @@
+"""What a stage would take: requests, tokens, time, dollars, memory, disk; as ranges.
+
+Guarantees: each number is measured here and scaled by size, follows from the recipe, or is assumed,
+and its basis says which; what cannot be bounded is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from eval.statistics.planned import document_counts
+from tsqa.errors import RecipeError
+from tsqa.pipeline.node import Node
+from tsqa.pipeline.run import Pipeline
+from tsqa.preview.asking import NOTHING, START, StageEstimate, ask, plus, times
+from tsqa.preview.measured import Range
+from tsqa.preview.models import GIB, compute_seconds, size_of_model, training_gib
+from tsqa.recipe import curve_points, needed
+from tsqa.store.artifact import Artifact
+from tsqa.teachers.config import teachers_of
+
+_ASSUMED_SECONDS = {
+    "data": Range(5, 120),
+    "benchmarks": Range(2, 600),
+    "seeds": Range(2, 900),
+    "compare": Range(1, 60),
+}
+_AROUND = Range(0.7, 1.4)
+"""Of a time that was measured here once."""
+_JUDGE_TOKENS = 1024
+
+
+class Estimates:
+    """Of the stages of one pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._known: dict[str, StageEstimate] = {}
+
+    def of(self, node: Node) -> StageEstimate:
+        if node.fingerprint not in self._known:
+            makers = {
+                "generate": self._generate,
+                "filter": self._filter,
+                "train": self._train,
+                "evaluate": self._evaluate,
+                "tokenize": self._tokenize,
+            }
+            self._known[node.fingerprint] = makers.get(node.stage, self._other)(node)
+        return self._known[node.fingerprint]
+
+    def total(self, nodes: Iterable[Node]) -> StageEstimate:
+        """Of all that are not finished."""
+        whole = StageEstimate(host_gib=NOTHING)
+        for node in nodes:
+            if self._pipeline.find(node) is None:
+                whole = whole.then(self.of(node))
+        return whole
+
+    def seeds(self, node: Node) -> tuple[Range, str]:
+        """How many a seeds node gives, and how that is known."""
+        made = self._pipeline.find(node)
+        if made is not None:
+            count = float(made.summary["seeds"])
+            return Range(count, count), f"{count:,.0f} seeds"
+        section = needed(node.recipe.seeds, "seeds")
+        sources = len(section.tasks) + len(section.datasets)
+        most = float(sources * section.max_per_task)
+        if section.budget and section.budget.total:
+            most = float(section.budget.total)
+            return Range(most, most), "seeds from seeds.budget.total"
+        return Range(most / 4, most), "seeds from seeds.max_per_task (a quarter to all)"
+
+    def _generate(self, node: Node) -> StageEstimate:
+        section = needed(node.recipe.generate, "generate")
+        seeds, known = self.seeds(node.inputs["seeds"])
+        questions = seeds * section.per_seed
+        replies = (section.question.max_tokens + section.votes * section.answer.max_tokens) / (
+            1 + section.votes
+        )
+        made = ask(
+            *(self._pipeline, node, "teacher", section.teacher, questions),
+            *(Range(1, 1) * (1 + section.votes), replies, section.shots),
+        )
+        if section.cascade:
+            again = ask(
+                *(self._pipeline, node, "cascade", section.cascade.teacher, questions),
+                *(Range(0, section.votes), section.answer.max_tokens, section.shots),
+            )
+            made = made.then(again)
+        bytes_written = made.output_tokens * 10 + made.requests * 300 + questions * 1000
+        disk = bytes_written * Range(0.5, 2) * (1 / GIB)
+        return replace(made, disk_gib=disk, basis=(known, *made.basis))
+
+    def _filter(self, node: Node) -> StageEstimate:
+        section = needed(node.recipe.filter, "filter")
+        generate = needed(node.recipe.generate, "generate")
+        seeds, known = self.seeds(node.inputs["seeds"])
+        items = seeds * generate.per_seed
+        finished = self._latest(node)
+        if finished is not None and finished.summary.get("candidates"):
+            asking = sum(row.get("engine_seconds", 0) for row in finished.summary.get("ledger", []))
+            count = int(finished.summary["candidates"])
+            each = max(0.0, float(finished.summary["seconds"]) - asking) / count
+            made = StageEstimate(
+                seconds=items * each * _AROUND, basis=(f"measured here on {count:,} items",)
+            )
+        else:
+            made = StageEstimate(
+                seconds=items * Range(1e-3, 2e-2) + Range(5, 30), basis=("assumed",)
+            )
+        made = replace(made, disk_gib=items * Range(500, 20_000) * (1 / GIB))
+        if section.triviality:
+            own = section.triviality.teacher
+            role, teacher = ("weak", own) if own else ("teacher", generate.teacher)
+            tried = ask(
+                *(self._pipeline, node, role, teacher, items),
+                *(Range(0, section.triviality.tries), generate.answer.max_tokens, generate.shots),
+            )
+            made = made.then(tried)
+        if section.judge:
+            judge, once = section.judge.teacher, Range(0, 1)
+            made = made.then(
+                ask(self._pipeline, node, "judge", judge, items, once, _JUDGE_TOKENS, 1)
+            )
+        return replace(made, basis=(known, *made.basis))
+
+    def _train(self, node: Node) -> StageEstimate:
+        train = needed(node.recipe.train, "train")
+        tokens = needed(node.recipe.mixture, "mixture").tokens
+        model = needed(node.recipe.model, "model")
+        size = size_of_model(self._pipeline, node, "model", model)
+        finished = self._latest(node, "model")
+        seconds, on_gpu, basis = compute_seconds(
+            size, 6.0 * tokens, train.processes, Range(0.15, 0.45), train.peak_tflops
+        )
+        if seconds is not None:
+            seconds = seconds * (4 / 3 if train.gradient_checkpointing else 1) + START
+        if finished is not None and finished.summary.get("tokens"):
+            before = int(finished.summary["tokens"])
+            scale = float(finished.summary["seconds"]) * tokens / before
+            seconds, basis = _AROUND * scale + START, f"measured here on {before:,} tokens"
+        memory = None if size is None else training_gib(node.recipe, size)
+        hours = times(seconds, train.processes / 3600 if on_gpu else 0)
+        state = 16 if train.precision == "fp32" else 14
+        kept = train.keep_checkpoints * state + 4 * (1 + len(curve_points(node.recipe)))
+        return StageEstimate(
+            prompt_tokens=Range(tokens, tokens),
+            seconds=seconds,
+            gpu_hours=hours,
+            dollars=times(hours, node.recipe.dollars_per_gpu_hour),
+            device_gib=memory if on_gpu else NOTHING,
+            host_gib=Range(4, 16) * train.processes if on_gpu else plus(memory, Range(1, 2)),
+            disk_gib=times(Range(0.8, 1.5), size.total * kept / GIB) if size else None,
+            basis=(basis,),
+        )
+
+    def _evaluate(self, node: Node) -> StageEstimate:
+        section = needed(node.recipe.eval, "eval")
+        documents = self._documents(node)
+        model = needed(node.recipe.model, "model")
+        size = size_of_model(self._pipeline, node, "model", model)
+        finished = self._latest(node)
+        if documents is None:
+            seconds, on_gpu, basis = None, False, "unknown: sizes of some tasks are not known"
+        else:
+            work = Range(300, 6000) * (2.0 * documents)  # tokens of a document's requests
+            gpus = section.processes * section.tensor_parallel
+            seconds, on_gpu, basis = compute_seconds(size, work, gpus, Range(0.05, 0.4), None)
+            seconds = plus(seconds, START)
+            if finished is not None and finished.summary.get("documents"):
+                count = int(finished.summary["documents"])
+                each = float(finished.summary["seconds"]) / count
+                seconds = _AROUND * _AROUND * (each * documents)
+                basis = f"measured here on {count:,} documents"
+        gpus = section.processes * section.tensor_parallel if on_gpu else 0
+        hours = times(seconds, gpus / 3600)
+        weights = times(Range(2, 5), size.total / GIB) if size else None
+        return StageEstimate(
+            seconds=seconds,
+            gpu_hours=hours,
+            dollars=times(hours, node.recipe.dollars_per_gpu_hour),
+            device_gib=plus(weights, Range(1, 20)) if on_gpu else NOTHING,
+            host_gib=Range(4, 16) if on_gpu else plus(weights, Range(1, 4)),
+            disk_gib=Range(100, 5000) * ((documents or 0) / GIB),
+            basis=(basis,),
+        )
+
+    def _tokenize(self, node: Node) -> StageEstimate:
+        mixture = needed(node.recipe.mixture, "mixture")
+        tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * mixture.tokens
+        speed, basis = Range(2e4, 1e6), "sizes from mixture.phases (to 4 times), speed assumed"
+        finished = self._latest(node)
+        if finished is not None and finished.summary.get("tokens"):
+            speed = Range(0.5, 2) * (finished.summary["tokens"] / finished.summary["seconds"])
+            basis = "sizes from mixture.phases (to 4 times), speed measured here"
+        seconds = Range(tokens.low / speed.high, tokens.high / speed.low) + Range(2, 10)
+        return StageEstimate(
+            seconds=seconds, disk_gib=tokens * Range(2, 4) * (1 / GIB), basis=(basis,)
+        )
+
+    def _other(self, node: Node) -> StageEstimate:
+        made = self._latest(node)
+        size = self._size(node)
+        if made is None or not (before := _size_made(made)) or size is None:
+            return StageEstimate(seconds=_ASSUMED_SECONDS[node.stage], basis=("assumed",))
+        scale = size * (1 / before)
+        written = sum(record.bytes for record in made.manifest.files.values())
+        return StageEstimate(
+            seconds=scale * float(made.summary["seconds"]) * _AROUND,
+            disk_gib=scale * (written / GIB),
+            basis=(f"measured here on {before:,.0f} items",),
+        )
+
+    def _size(self, node: Node) -> Range | None:
+        """What the time of a stage grows with, in the unit of `_size_made`."""
+        if node.stage == "seeds":
+            return self.seeds(node)[0]
+        documents = self._documents(node) if node.stage == "benchmarks" else None
+        sizes = {"data": _data_size(node.config), "compare": len(node.inputs)}
+        found = documents if node.stage == "benchmarks" else sizes.get(node.stage)
+        return None if not found else Range(found, found)
+
+    def _documents(self, node: Node) -> int | None:
+        section = needed(node.recipe.eval, "eval")
+        include = section.include
+        data = node.inputs.get("data")
+        made = self._pipeline.find(data) if data is not None else None
+        if include and made is not None:
+            include = include.replace("{data}", str(made.path))
+        if made is None and node.recipe.data is not None:
+            return len(section.tasks) * node.recipe.data.test_per_family
+        counts = document_counts(section.tasks, Path(include) if include else None, section.limit)
+        known = [count for count in counts.values() if count]
+        return sum(known) if len(known) == len(section.tasks) else None
+
+    def _latest(self, node: Node, role: str | None = None) -> Artifact | None:
+        """The last finished artifact of the stage; with the same model, where a role is given."""
+
+        def model_of(config: object, inputs: object) -> object:
+            assert isinstance(config, dict) and isinstance(inputs, dict)
+            return (config.get(role), inputs.get(role)) if role else None
+
+        wanted = model_of(node.config, node.input_fingerprints)
+        found = [
+            made
+            for made in self._pipeline.store.finished(node.stage)
+            if model_of(made.manifest.config, made.manifest.inputs) == wanted
+        ]
+        return max(found, key=lambda made: made.manifest.created, default=None)
+
+
+def limit_dollars(pipeline: Pipeline, limit: float) -> None:
+    """Stop the pipeline before it has spent more; RecipeError where nothing has a price."""
+    estimates = Estimates(pipeline)
+    missing = [node for node in pipeline.nodes if pipeline.find(node) is None]
+    if missing and not any(_is_priced(node) for node in missing):
+        raise RecipeError(
+            f"{pipeline.origin}: --max-dollars, but nothing that would run has a price",
+            "set dollars_per_gpu_hour, or the dollars_per_... keys of generate.teacher",
+        )
+
+    def least(node: Node) -> float:
+        dollars = estimates.of(node).dollars if node.stage == "evaluate" else None
+        return dollars.low if dollars else 0.0
+
+    pipeline.spending.limit, pipeline.least_dollars = limit, least
+
+
+def _is_priced(node: Node) -> bool:
+    recipe = node.recipe
+    sections = [section for section in (recipe.generate, recipe.filter) if section]
+    teachers = [teacher for section in sections for teacher in teachers_of(section).values()]
+    return bool(recipe.dollars_per_gpu_hour) or any(
+        teacher.dollars_per_hour
+        or teacher.dollars_per_million_prompt_tokens
+        or teacher.dollars_per_million_output_tokens
+        for teacher in teachers
+    )
+
+
+def _data_size(config: object) -> int:
+    assert isinstance(config, dict)
+    return int(sum(config.get(k, 0) for k in ("train_per_family", "teacher_documents")))
+
+
+def _size_made(made: Artifact) -> float:
+    stage, summary = made.manifest.stage, made.summary
+    if stage == "data":
+        return _data_size(made.manifest.config)
+    if stage == "compare":
+        return len(made.manifest.inputs)
+    return float(summary.get({"seeds": "seeds", "benchmarks": "documents"}[stage], 0))
