@@ -79,7 +79,9 @@ def test_a_stage_says_why_it_runs(tmp_path: Path) -> None:
     first.record([made])
     assert changed.why(node).startswith(differ)
     after = open_pipeline(tmp_path, "seeds.max_per_task=5")
-    assert after.why(own(after, "filter")[0]) == "input generate changed, input seeds changed"
+    assert after.why(own(after, "filter")[0]) == (
+        "input generate changed, input guard changed, input seeds changed"
+    )
     History(after.folder).add({"filter": node.fingerprint})
     assert changed.why(node) == "its artifact was removed"
     changed.store.partial_path_of("filter", node.fingerprint).mkdir()
