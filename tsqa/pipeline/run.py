@@ -37,7 +37,7 @@ from tsqa.store.manifest import Check
 from tsqa.store.roles import BASE, Label, Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
-from tsqa.tasks.checked import remember_tasks, removed_tasks
+from tsqa.tasks.fingerprint import remember_tasks, removed_tasks
 from tsqa.trackers import TrackedRun, tags_of
 
 _LONGEST_LABEL = 40

@@ -10,8 +10,7 @@ from tsqa.hub.pins import PINS
 from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.store.identity import Json, file_identity
 from tsqa.store.stage import Stage
-from tsqa.tasks.checked import evaluated_config
-from tsqa.tasks.fingerprint import identify_tasks, pinned_datasets
+from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_datasets
 
 _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
 

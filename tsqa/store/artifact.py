@@ -150,6 +150,7 @@ class Store:
         with ExitStack() as held:
             for stage, fingerprint in artifacts:
                 path = self.root / stage / f"{fingerprint}{READ_LOCK}"
+                path.parent.mkdir(parents=True, exist_ok=True)  # a preview reads another store's
                 fcntl.flock(held.enter_context(path.open("w")), fcntl.LOCK_SH)
             yield
 
