@@ -46,7 +46,7 @@ def test_arms_that_differ_in_their_ratio_share_all_that_comes_before_training(
         control={"mixture.synthetic": 0},
     )
     assert Counter(node.stage for node in nodes) == {
-        **dict.fromkeys(("data", "benchmarks", "seeds", "generate", "filter"), 1),
+        **dict.fromkeys(("data", "benchmarks", "seeds", "guard", "generate", "filter"), 1),
         **dict.fromkeys(("tokenizer", "decontaminate", "compare"), 1),
         "tokenize": 2,
         "train": 15,
