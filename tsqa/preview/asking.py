@@ -96,7 +96,7 @@ def ask(
 
 def _assumed_lengths(teacher: TeacherSection, longest: float, shots: int) -> Lengths:
     prompt = Range(50, 300) + Range(30, 400) * shots
-    if teacher.engine == "vllm":
+    if teacher.loads_model:
         prompt = Range(*(min(each, teacher.max_model_len) for each in (prompt.low, prompt.high)))
     basis = "replies from max_tokens (a tenth to all), prompts assumed"
     return Lengths(prompt, Range(0.1, 1) * longest, None, basis)
@@ -112,7 +112,7 @@ def _answering(
 ) -> tuple[Range | None, bool, str]:
     """Seconds of an engine, whether it is on GPUs here, and the basis."""
     tokens = prompt + output
-    if teacher.engine == "vllm":
+    if teacher.loads_model:
         flops = tokens * 2.0
         seconds, on_gpu, basis = compute_seconds(
             size, flops, teacher.replicas * teacher.tensor_parallel, Range(0.02, 0.2), None
@@ -136,7 +136,7 @@ def _memory(
     teacher: TeacherSection, size: ModelSize | None, on_gpu: bool
 ) -> tuple[Range | None, Range | None]:
     """GiB of one GPU, and of the host."""
-    if teacher.engine == "openai":
+    if not teacher.loads_model:
         return NOTHING, LITTLE
     bytes_each = 4 if teacher.dtype == "float32" else 2
     weights = None if size is None else Range(1, 1.2) * (size.total * bytes_each / GIB)

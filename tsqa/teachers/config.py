@@ -28,7 +28,7 @@ def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSe
 
 def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
     """The teacher with a price: a local one without its own costs what its GPUs cost."""
-    if teacher.engine == "openai" or teacher.dollars_per_hour or not gpu_hour:
+    if not teacher.loads_model or teacher.dollars_per_hour or not gpu_hour:
         return teacher
     price = gpu_hour * teacher.tensor_parallel
     return teacher.model_copy(update={"dollars_per_hour": price})
