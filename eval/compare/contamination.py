@@ -81,7 +81,7 @@ def _gather(inputs: Mapping[Role, Artifact]) -> tuple[list[str], dict[str, set[i
         if stage == "filter":
             checked["candidates"] = None
             found = _matches_of_filter(artifact)
-        elif stage == "tokenize" and artifact.manifest.config.get("decontaminate"):
+        elif stage == "decontaminate":
             checked["sources"] = None
             found = _matches_of_sources(artifact)
         else:
@@ -105,11 +105,8 @@ def _matches_of_filter(artifact: Artifact) -> Iterator[str]:
 
 def _matches_of_sources(artifact: Artifact) -> Iterator[str]:
     """Evaluated documents that documents of the mixture's sources held."""
-    for path in sorted(artifact.path.glob("*.dropped.jsonl")):
-        for record in read_jsonl(path):
-            _, mark, match = str(record["reason"]).partition(_MARK)
-            if mark:
-                yield match
+    for record in read_jsonl(artifact.path / "dropped.jsonl"):
+        yield str(record["reason"]).partition(_MARK)[2]
 
 
 def _status(

@@ -20,6 +20,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     return {
         "model": None,
         **config,
+        "tasks": sorted(section.tasks),
         "include": identify_tasks(section.include),
         **pinned_datasets("eval.tasks", section.include, tuple(section.tasks)),
     }
@@ -30,7 +31,13 @@ def _untrained_config(recipe: Recipe) -> dict[str, Json]:
 
 
 EVALUATE = Stage(
-    "evaluate", 2, _config, "eval.harness.stage", sections=("eval",), reads_throughout=True
+    "evaluate",
+    2,
+    _config,
+    "eval.harness.stage",
+    sections=("eval",),
+    reads_throughout=True,
+    content=(),  # arms with equal scores are still different arms
 )
 EVALUATE_UNTRAINED = replace(EVALUATE, config=_untrained_config)
 """Of the recipe's own model, where no recipe trains it."""

@@ -37,7 +37,7 @@ from tsqa.store.artifact import EXPORTED, Artifact, Store
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 from tsqa.store.own_tables import read_own_table, schema_of
-from tsqa.store.roles import PointRole, format_role, trained_model
+from tsqa.store.roles import PointRole, format_role, is_exact, trained_model
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -210,7 +210,10 @@ def _read_part(parts: Path, name: str, backend: str) -> Part | None:
 
 def _known_parts(context: StageContext, names: Collection[str], backend: str) -> dict[str, Part]:
     """Of these tasks those that a finished evaluation of the same checkpoint holds."""
-    inputs = {format_role(role): artifact.fingerprint for role, artifact in context.inputs.items()}
+    inputs = {
+        format_role(role): artifact.fingerprint if is_exact(role) else artifact.identity
+        for role, artifact in context.inputs.items()
+    }
     found: dict[str, Part] = {}
     stage = context.out.parent
     store = Store(stage.parent)

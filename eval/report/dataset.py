@@ -112,10 +112,11 @@ def teacher_costs(
     summary = filtered.summary if filtered else {}
     tokens: int | None = None
     for artifact in tokenized.values():
-        if filtered and artifact.manifest.inputs.get("filter") == filtered.fingerprint:
+        if filtered and artifact.manifest.inputs.get("filter") == filtered.identity:
             for name, source in needed(recipe.mixture, "mixture").sources.items():
-                if source.stage == "filter" and tokens is None:
-                    tokens = int(artifact.summary["sources"][name]["tokens"])
+                made = artifact.summary["sources"].get(name)
+                if source.stage == "filter" and made and tokens is None:
+                    tokens = int(made["tokens"])
     ledger = [*read_ledger(generate.summary), *read_ledger(summary)]
     return cost_rows(ledger, int(summary.get("curated", 0)), tokens)
 

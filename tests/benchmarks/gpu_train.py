@@ -26,6 +26,7 @@ from rich.table import Table
 from tests.benchmarks.student import DENSE_SMALL, HYBRID_SMALL, student
 from train.data.mixture import plan
 from train.data.stream import TokenStore
+from train.data.token_files import token_folders
 from tsqa.recipe import needed
 
 DENSE_1B = {
@@ -111,7 +112,7 @@ def measure(
             Path(folder), model, length, rows, steps + WARMUP, precision="bf16", zero_stage=1,
             **train,
         )  # fmt: skip
-        store = TokenStore(context.inputs["tokenize"].path)
+        store = TokenStore(*token_folders(context.inputs))
         section = needed(context.recipe.train, "train")
         made = plan(needed(context.recipe.mixture, "mixture"), section, store.rows, 0)
         accelerator = build_accelerator(context.recipe)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.support.sealed import invented_artifact
 from tsqa.recipe import Recipe
+from tsqa.store.roles import SourceRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -84,7 +85,7 @@ def student(
     )
     out = folder / "out"
     out.mkdir()
-    inputs = {"tokenize": invented_artifact(store)}
+    inputs = {SourceRole("web"): invented_artifact(store)}
     return StageContext(recipe, inputs, out, Tracker.silent()), tokenizer
 
 

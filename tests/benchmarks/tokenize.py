@@ -28,9 +28,11 @@ from rich.table import Table
 from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions
 from tests.support.paths import SHARED
-from tests.support.token_context import token_context
-from train.data import tokenize
+from tests.support.token_context import token_context, tokenize_all
+from train.data.shards import stem_of, with_suffix
+from train.data.token_files import SourceCounts
 from train.data.tokenizer import train_tokenizer
+from tsqa.store.own_files import read_own
 
 REAL = SHARED / "data" / "corpus"
 _PEER = Path(__file__).with_name("datatrove_tokens.py")
@@ -104,17 +106,20 @@ def measure(folder: Path, number: int, peer: Path | None) -> dict[str, Run]:
 def tokenize_folder(folder: Path, target: Path, copies: int = 1) -> Run:
     """The whole stage, with a tokenizer that is there, over so many sources."""
     sources = {f"web{n}": {"path": str(folder / "corpus")} for n in range(copies)}
+    words = target / "words" / "tokenizer"
+    words.mkdir(parents=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (words / name).write_bytes((folder / name).read_bytes())
     cores = len(os.sched_getaffinity(0))
     context = token_context(
-        target, sources, train_on=folder / "corpus", length=2048, processes=cores
-    )
+        target, sources, train_on=folder / "corpus", length=2048, processes=cores,
+        tokenizer=words.parent,
+    )  # fmt: skip
     begun, busy = time.perf_counter(), cpu_seconds()
-    tokenizer = context.out / "tokenizer"
-    tokenizer.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (tokenizer / name).write_bytes((folder / name).read_bytes())
-    summary = tokenize.run(context)
-    return Run(summary["tokens"], time.perf_counter() - begun, cpu_seconds() - busy)
+    made = tokenize_all(context)
+    counts = [with_suffix(stem_of(one.out, one.part), ".json") for one in made]
+    tokens = sum(read_own(file, SourceCounts)["tokens"] for file in counts)
+    return Run(tokens, time.perf_counter() - begun, cpu_seconds() - busy)
 
 
 def encode_bare(folder: Path) -> Run:

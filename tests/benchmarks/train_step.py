@@ -32,6 +32,7 @@ from rich.table import Table
 from tests.benchmarks.student import DENSE_SMALL, student
 from train.data.mixture import plan
 from train.data.stream import IGNORED, TokenStore, read_batch
+from train.data.token_files import token_folders
 from train.model.build import build_model
 from train.model.isolation import forward_arguments
 from train.model.optimizer import build_optimizer
@@ -147,7 +148,7 @@ def hf_trainer(folder: Path, steps: int) -> dict[str, list[float]]:
         _use_plain_gloo()
     model = build_model(context, tokenizer)
     config = deepspeed_config(context.recipe, 1)
-    store = TokenStore(context.inputs["tokenize"].path)
+    store = TokenStore(*token_folders(context.inputs))
     made = plan(
         needed(context.recipe.mixture, "mixture"), needed(context.recipe.train, "train"),
         store.rows, 0,
@@ -194,7 +195,7 @@ def _harness(folder: Path, steps: int) -> Any:
     from train.trainer.loop import Trainer
 
     context, tokenizer = _student(folder / "harness", steps)
-    store = TokenStore(context.inputs["tokenize"].path)
+    store = TokenStore(*token_folders(context.inputs))
     section = needed(context.recipe.train, "train")
     made = plan(needed(context.recipe.mixture, "mixture"), section, store.rows, 0)
     return Trainer(context, build_accelerator(context.recipe), tokenizer, store, made)
@@ -207,7 +208,7 @@ def _bare(folder: Path, steps: int) -> Callable[[int], None]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(context, tokenizer).to(device).train()
     optimizer = build_optimizer(model, section)
-    store = TokenStore(context.inputs["tokenize"].path)
+    store = TokenStore(*token_folders(context.inputs))
     made = plan(needed(context.recipe.mixture, "mixture"), section, store.rows, 0)
     count = steps * MICRO_BATCHES
     batches = [read_batch(store, made, number * ROWS, ROWS).to(device) for number in range(count)]

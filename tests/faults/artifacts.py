@@ -47,22 +47,17 @@ FILES: dict[str, tuple[str, ...]] = {
     "filter": (
         "dataset/README.md", "dataset/data/train-00000.parquet", "rejected/part-00000.parquet"
     ),
+    "tokenizer": ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),
     "tokenize": (
         "sources.json",
-        "tokenizer/tokenizer.json",
-        "tokenizer/tokenizer_config.json",
-        *(
-            f"{source}.{end}"
-            for source in ("docs", "synthetic")
-            for end in ("bin", "idx", "json", "docs.parquet", "dropped.jsonl")
-        ),
+        *(f"docs.{end}" for end in ("bin", "idx", "json", "docs.parquet", "dropped.jsonl")),
     ),
     "train": ("metrics.jsonl", "heldout.jsonl"),
     "evaluate": ("results.json", "documents.parquet"),
     "compare": ("deltas.json", "deltas.csv"),
 }  # fmt: skip
 """Stage -> the files that it writes, beside its manifest."""
-EMPTY = ("rejected_seeds.jsonl", "docs.dropped.jsonl", "synthetic.dropped.jsonl")
+EMPTY = ("rejected_seeds.jsonl", "docs.dropped.jsonl")
 """Of them, those without content: nothing was rejected."""
 
 
@@ -88,7 +83,9 @@ def _exchange(content: bytes) -> bytes:
 
 
 def folder_of(runs: Path, stage: str) -> Path:
-    return sorted(p for p in (runs / "artifacts" / stage).iterdir() if p.is_dir())[0]
+    """The first artifact of a stage; of tokens, that of the source docs."""
+    found = sorted(p for p in (runs / "artifacts" / stage).iterdir() if p.is_dir())
+    return next((p for p in found if (p / "docs.bin").exists()), found[0])
 
 
 @contextlib.contextmanager

@@ -93,13 +93,12 @@ def run_filter(inside: Path) -> None:
 
 
 def run_tokenize(inside: Path) -> None:
-    from tests.support.token_context import token_context
-    from train.data import tokenize
+    from tests.support.token_context import token_context, tokenize_all
 
     data = inside / "data.jsonl"
     data.write_text('{"text": "one document of words"}\n' * 30)
     sources = {name: {"path": str(data)} for name in SOURCES}
-    tokenize.run(token_context(inside, sources, train_on=data))
+    tokenize_all(token_context(inside, sources, train_on=data))
 
 
 def run_train(inside: Path) -> None:

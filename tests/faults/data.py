@@ -19,7 +19,7 @@ from tests.faults.damage import BYTES, PAGE, POINTER
 from tests.faults.table import End, Try
 from tests.support.generation import make_context
 from tests.support.token_context import token_context
-from train.data import tokenize
+from train.tokens import tokenize
 from tsqa.errors import TsqaError
 from tsqa.prompts import load_prompts
 from tsqa.recipe import DatasetSection, EvalSection, SeedsSection

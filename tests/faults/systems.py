@@ -53,7 +53,7 @@ _LOADED = (
     *(
         "tsqa.pipeline.run",
         "tsqa.seeds.stage",
-        "train.data.tokenize",
+        "train.tokens.tokenize",
         "tsqa.store.tracking",
         "eval.harness.metrics",
     ),

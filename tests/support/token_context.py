@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from tsqa.recipe import Recipe
+from tests.support.sealed import invented_artifact
+from train.data import tokenizer as train_tokenizer_stage
+from train.tokens import tokenize
+from tsqa.recipe import Recipe, needed
+from tsqa.store.artifact import Artifact
+from tsqa.store.roles import Role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -23,8 +29,12 @@ def token_context(
     train_on: Path,
     length: int = 16,
     processes: int = 1,
+    tokenizer: Path | None = None,
 ) -> StageContext:
-    """One phase draws from all sources alike; the output goes to `folder / "out"`."""
+    """Of the first source; one phase draws from all alike. The output goes to `folder / "out"`.
+
+    `tokenizer`: the folder of a tokenizer artifact; None: one is trained.
+    """
     share = 10_000 // len(sources)
     ratios = dict.fromkeys(sources, share / 10_000)
     ratios[next(iter(ratios))] += (10_000 - share * len(sources)) / 10_000
@@ -44,7 +54,23 @@ def token_context(
     )
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)
-    return StageContext(recipe, {}, out, Tracker.silent())
+    if tokenizer is None:
+        tokenizer = folder / "words"
+        tokenizer.mkdir()
+        train_tokenizer_stage.run(StageContext(recipe, {}, tokenizer, Tracker.silent()))
+    inputs: dict[Role, Artifact] = {"tokenizer": invented_artifact(tokenizer)}
+    return StageContext(recipe, inputs, out, Tracker.silent(), part=next(iter(sources)))
+
+
+def tokenize_all(context: StageContext) -> list[StageContext]:
+    """Tokenize every source of the mixture, each into a folder of its own below `out`."""
+    contexts = []
+    for number, name in enumerate(needed(context.recipe.mixture, "mixture").sources):
+        out = context.out / str(number)
+        out.mkdir()
+        contexts.append(replace(context, part=name, out=out))
+        tokenize.run(contexts[-1])
+    return contexts
 
 
 def read_origins(out: Path, source: str) -> list[dict[str, Any]]:

@@ -104,8 +104,9 @@ def command(path: Path, *overrides: str, processes: int = 0) -> list[str]:
 def prepare(path: Path, runs: Path) -> None:
     """Give `runs` the recipe's tokens."""
     if not runs.exists():
-        tokenized = Path(load_recipe(path).runs) / "artifacts" / "tokenize"
-        shutil.copytree(tokenized, runs / "artifacts" / "tokenize")
+        made = Path(load_recipe(path).runs) / "artifacts"
+        for stage in ("tokenizer", "tokenize"):
+            shutil.copytree(made / stage, runs / "artifacts" / stage)
 
 
 def train(path: Path, runs: Path, *overrides: str, processes: int = 0) -> Artifact:

@@ -34,6 +34,7 @@ LAYERS = (
     "tsqa/decontaminate",
     "tsqa/filters",
     "train/data",
+    "train/tokens",
     "train/model",
     "train/checkpoints",
     "train/trainer",

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.recipe_files import BASE, refusal, write
-from tests.support.token_context import read_megatron, token_context
-from train.data import tokenize
+from tests.support.token_context import read_megatron, token_context, tokenize_all
 from train.data.mixture import plan_of
 from train.data.shards import stem_of
 from train.data.stream import TokenStore
@@ -118,9 +117,9 @@ def test_sources_with_names_of_all_kinds_are_tokenized_and_read_back(tmp_path: P
         path.write_text(json.dumps({"text": f"the document of source number {number} " * 20}))
         sources[name] = {"path": str(path)}
     context = token_context(tmp_path, sources, train_on=tmp_path / "0.jsonl")
-    tokenize.run(context)
-    store = TokenStore(context.out)
+    made = tokenize_all(context)
+    store = TokenStore(*(one.out for one in made))
     assert list(store.rows) == names and plan_of(context.recipe, store.rows)
     for number, name in enumerate(names):
-        assert len(read_megatron(stem_of(context.out, name))) == 1
+        assert len(read_megatron(stem_of(made[number].out, name))) == 1
         assert store.origins(name, 0)[0]["file"].endswith(f"{number}.jsonl")

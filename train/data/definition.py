@@ -1,10 +1,15 @@
-"""The stage `tokenize`: every source of the mixture -> rows of tokens."""
+"""The stages before training: the tokenizer; for each source of the mixture, `decontaminate`, which
+finds its documents that hold evaluated ones, and `tokenize`, documents -> rows of tokens."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
 
 from tsqa.hub.identify import identify_data, identify_model, model_config
 from tsqa.recipe import ModelSection, Recipe, SourceSection, needed, stream_check
 from tsqa.store.identity import Json
+from tsqa.store.roles import Role
 from tsqa.store.stage import Stage
 
 
@@ -13,52 +18,120 @@ def student_of(recipe: Recipe) -> dict[str, ModelSection]:
     return {"model": needed(recipe.model, "model")}
 
 
-def _config(recipe: Recipe) -> dict[str, Json]:
-    sources = needed(recipe.mixture, "mixture").tokenized
-    check = stream_check(recipe)
+def read_sources(recipe: Recipe) -> list[str]:
+    """The sources whose tokens training reads; held-out losses are measured on all of them."""
+    mixture = needed(recipe.mixture, "mixture")
+    if needed(recipe.train, "train").heldout_rows:
+        return list(mixture.tokenized)
+    read: set[str | None] = set()
+    for name in mixture.drawn:
+        source = mixture.sources[name]
+        read |= {source.subset_of, source.size_of} if source.subset_of else {name}
+    return [name for name in mixture.tokenized if name in read]
+
+
+def is_checked(recipe: Recipe, name: str) -> bool:
+    """Whether the documents of a source are checked here; those of the filter were there."""
+    source = needed(recipe.mixture, "mixture").sources[name]
+    return source.stage is None and stream_check(recipe) is not None
+
+
+def decontaminate_stage(source: str) -> Stage:
+    """The stage that looks for evaluated documents in a source."""
+    return Stage(
+        "decontaminate",
+        1,
+        partial(_check_config, source),
+        "train.tokens.decontaminate",
+        sections=(f"mixture.sources.{source}", "filter.decontaminate"),
+        inputs=lambda recipe: (*data_of(_source(recipe, source).path), "benchmarks"),
+        reads_throughout=True,
+        content=("dropped.txt",),
+        part=source,
+    )
+
+
+def tokenize_stage(source: str) -> Stage:
+    """The stage that makes the token rows of a source."""
+    return Stage(
+        "tokenize",
+        5,
+        partial(_tokens_config, source),
+        "train.tokens.tokenize",
+        sections=(f"mixture.sources.{source}", "train", "filter"),
+        inputs=partial(_inputs, source),
+        reads_throughout=True,
+        part=source,
+    )
+
+
+def _source(recipe: Recipe, name: str) -> SourceSection:
+    return needed(recipe.mixture, "mixture").sources[name]
+
+
+def _check_config(name: str, recipe: Recipe) -> dict[str, Json]:
+    source, check = _source(recipe, name), needed(stream_check(recipe), "eval")
     return {
-        "tokenizer": _tokenizer_config(recipe),
-        "model": None if recipe.tokenizer else model_config(needed(recipe.model, "model")),
-        "sources": {
-            name: _source_config(source, f"mixture.sources.{name}.path")
-            for name, source in sources.items()
-        },
-        "decontaminate": check.data_config() if check else None,
+        **check.data_config(),
+        "source": name,
+        **{key: getattr(source, key) for key in ("subset", "split", "text_field", "on_bad")},
+        "path": identify_data(source.path, f"mixture.sources.{name}.path", source.revision),
+    }
+
+
+def _tokens_config(name: str, recipe: Recipe) -> dict[str, Json]:
+    source = _source(recipe, name)
+    config = source.data_config()
+    config["path"] = identify_data(source.path, f"mixture.sources.{name}.path", source.revision)
+    for later in ("permute", "subset_of", "size_of"):
+        if config[later] is None:
+            del config[later]
+    if source.permute:  # renders the items anew
+        config["renderings"] = [*needed(recipe.filter, "filter").renderings]
+    return {
+        "source": name,
+        **config,
         "sequence_length": needed(recipe.train, "train").sequence_length,
     }
 
 
-def _tokenizer_config(recipe: Recipe) -> Json:
+def _inputs(name: str, recipe: Recipe) -> Sequence[Role]:
+    source = _source(recipe, name)
+    stage = () if source.stage is None else (source.stage,)
+    return (*data_of(source.path), *stage, "decontaminate", "tokenizer")
+
+
+def _tokenizer_config(recipe: Recipe) -> dict[str, Json]:
     section = recipe.tokenizer
     if section is None:
-        return None
+        return {"model": model_config(needed(recipe.model, "model"))}
     return {
         **section.data_config(),
         "path": identify_model(section.path),
         "train_on": [identify_data(path, "tokenizer.train_on") for path in section.train_on],
+        "trust_remote_code": needed(recipe.model, "model").trust_remote_code,
     }
 
 
-def _source_config(source: SourceSection, key: str) -> dict[str, Json]:
-    config = source.data_config()
-    config["path"] = identify_data(source.path, key, source.revision)
-    for later in ("permute", "subset_of", "size_of"):
-        if config[later] is None:
-            del config[later]
-    return config
+def _tokenizer_inputs(recipe: Recipe) -> Sequence[Role]:
+    section = recipe.tokenizer
+    if section is None:
+        return data_of(needed(recipe.model, "model").path)
+    return data_of(section.path, *section.train_on)
 
 
-def _inputs(recipe: Recipe) -> tuple[str, ...]:
-    return ("data", "filter", "benchmarks") if stream_check(recipe) else ("data", "filter")
+def data_of(*paths: str | None) -> Sequence[Role]:
+    """The data that the recipe builds, where a path leads there."""
+    return ("data",) if any((path or "").startswith("{data}") for path in paths) else ()
 
 
-TOKENIZE = Stage(
-    "tokenize",
-    5,
-    _config,
-    "train.data.tokenize",
-    sections=("mixture", "train", "filter"),
-    inputs=_inputs,
-    models=student_of,
+TOKENIZER = Stage(
+    "tokenizer",
+    1,
+    _tokenizer_config,
+    "train.data.tokenizer",
+    sections=("tokenizer",),
+    inputs=_tokenizer_inputs,
+    models=lambda recipe: {} if recipe.tokenizer else student_of(recipe),
     reads_throughout=True,
 )

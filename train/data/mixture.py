@@ -22,7 +22,8 @@ def plan(
     mixture: MixtureSection, train: TrainSection, rows: Mapping[str, int], seed: int
 ) -> MixturePlan:
     """Lay out the stream; refuse a source that would be repeated beyond `max_repetition`."""
-    names = tuple(sorted(mixture.sources))  # the order in the YAML decides nothing
+    # Neither the order in the YAML nor a source that is not drawn decides anything.
+    names = tuple(mixture.drawn)
     length, batch = train.sequence_length, train.global_batch_rows
     requested = sum(phase.tokens for phase in mixture.phases) // length
     steps = requested // batch
@@ -65,9 +66,10 @@ def plan(
 def _with_subsets(
     mixture: MixtureSection, rows: Mapping[str, int]
 ) -> tuple[dict[str, int], tuple[tuple[str, str, int], ...]]:
-    """Rows of every source, including those cut from another, and how these are cut."""
+    """Rows of every source, including drawn ones cut from another, and how these are cut."""
     counts, subsets = dict(rows), []
-    for name, source in sorted(mixture.sources.items()):
+    for name in mixture.drawn:
+        source = mixture.sources[name]
         if source.subset_of is None or source.size_of is None:
             continue
         have, wanted = rows[source.subset_of], rows[source.size_of]

@@ -29,8 +29,8 @@ import torch
 from train.data.megatron import Tokens, TokenType
 from train.data.plan import MixturePlan
 from train.data.shards import stem_of, with_suffix
-from train.data.token_files import TokenSources
-from tsqa.store.own_files import damaged, read_own
+from train.data.token_files import read_token_sources
+from tsqa.store.own_files import damaged
 
 IGNORED = -100
 _READ_AHEAD = 4
@@ -92,11 +92,15 @@ class DocumentSpan(TypedDict):
 
 
 class TokenStore:
-    """The memory-mapped rows of a tokenize artifact."""
+    """The memory-mapped rows of tokenize artifacts, one for each source."""
 
-    def __init__(self, folder: Path) -> None:
-        meta = read_own(folder / "sources.json", TokenSources)
-        self.folder = folder
+    def __init__(self, *folders: Path) -> None:
+        meta = read_token_sources(folders)
+        self._stems = {
+            name: stem_of(folder, name)
+            for folder in folders
+            for name in read_token_sources([folder])["sources"]
+        }
         self.length: int = meta["sequence_length"]
         self.eos: int = meta["eos_token_id"]
         self.rows: dict[str, int] = {n: s["rows"] for n, s in meta["sources"].items()}
@@ -126,7 +130,7 @@ class TokenStore:
         """Return the documents in a row, in order."""
         begin, end = index * self.length, (index + 1) * self.length
         table = pq.read_table(
-            with_suffix(stem_of(self.folder, source), ".docs.parquet"),
+            with_suffix(self._stems[source], ".docs.parquet"),
             filters=[("start", "<", end), ("end", ">", begin)],
         )
         return sorted(
@@ -136,7 +140,7 @@ class TokenStore:
     def _map(
         self, source: str, suffix: str, dtype: np.dtype[Scalar], rows: int
     ) -> npt.NDArray[Scalar]:
-        path = with_suffix(stem_of(self.folder, source), suffix)
+        path = with_suffix(self._stems[source], suffix)
         expected = rows * self.length * dtype.itemsize
         size = path.stat().st_size if path.is_file() else 0
         if size != expected:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 from typing_extensions import TypedDict
 
+from tsqa.errors import DataError
+from tsqa.store.artifact import Artifact
 from tsqa.store.own_files import read_own
+from tsqa.store.roles import Role, SourceRole
+
+TOKENIZER_FOLDER = "tokenizer"
+"""In the artifact of the stage `tokenizer`."""
 
 
 class Counts(TypedDict):
@@ -68,10 +74,22 @@ class TokenizeSummary(TypedDict):
     tokens: int
 
 
-def read_rows(tokens: Path) -> dict[str, int]:
-    """Source -> its rows, from the folder that tokenize made."""
-    sources = read_own(tokens / "sources.json", TokenSources)["sources"]
-    return {name: source["rows"] for name, source in sources.items()}
+def token_folders(inputs: Mapping[Role, Artifact]) -> list[Path]:
+    """The folders that tokenize made, one for each source, of the inputs of training."""
+    return [artifact.path for role, artifact in inputs.items() if isinstance(role, SourceRole)]
+
+
+def read_token_sources(folders: Sequence[Path]) -> TokenSources:
+    """What is in several folders of tokens; DataError unless they are of one kind."""
+    parts = [read_own(folder / "sources.json", TokenSources) for folder in folders]
+    kinds = {(p["sequence_length"], p["dtype"], p["vocab_size"], p["eos_token_id"]) for p in parts}
+    if len(kinds) != 1:
+        raise DataError(
+            f"{', '.join(map(str, folders))}: tokens of different tokenizers or row lengths",
+            "tokenize the sources again: tsqa tokenize RECIPE",
+        )
+    sources = {name: source for part in parts for name, source in part["sources"].items()}
+    return {**parts[0], "sources": sources}
 
 
 def add_counts(parts: Sequence[Counts]) -> Counts:

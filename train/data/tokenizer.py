@@ -1,16 +1,21 @@
-"""The tokenizer of a run: trained on texts, or the model's own."""
+"""The stage `tokenizer`: trained on texts, or the model's own.
+
+Guarantee: all sources of a recipe are tokenized by this one, so it is trained once.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.data.sources import SourceDocument, find_pieces, read_documents
-from tsqa.errors import RecipeError
+from train.data.token_files import TOKENIZER_FOLDER
+from tsqa.errors import DataError, RecipeError
+from tsqa.hub.model_folder import vocabulary_size
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import SourceSection, needed
-from tsqa.store.atomic import fsync_all
 from tsqa.store.stage import StageContext
 
 if TYPE_CHECKING:
@@ -19,14 +24,12 @@ if TYPE_CHECKING:
 END_OF_TEXT = "<|endoftext|>"
 
 
-def load_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
-    """Return the recipe's tokenizer, and keep it in the folder `tokenizer` of the stage."""
+def run(context: StageContext) -> dict[str, int]:
+    """Train or copy the tokenizer into the folder `tokenizer`."""
     from transformers import AutoTokenizer
 
     recipe = context.recipe
-    folder = context.out / "tokenizer"
-    if (folder / "tokenizer_config.json").exists():
-        return AutoTokenizer.from_pretrained(folder)
+    folder = context.out / TOKENIZER_FOLDER
     if recipe.tokenizer is not None and recipe.tokenizer.train_on:
         paths = [context.resolve(path) for path in recipe.tokenizer.train_on]
         tokenizer = train_tokenizer(paths, recipe.tokenizer.vocab_size)
@@ -38,11 +41,11 @@ def load_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
             )
         except Exception as error:
             raise RecipeError(f"tokenizer {origin}: cannot be loaded: {error}") from error
-    temporary = context.out / "tokenizer.tmp"
-    tokenizer.save_pretrained(temporary)
-    fsync_all(temporary)
-    temporary.replace(folder)
-    return tokenizer
+    if tokenizer.eos_token_id is None:
+        raise DataError("the tokenizer has no end-of-sequence token", "choose one that has")
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed run
+    tokenizer.save_pretrained(folder)
+    return {"vocab_size": vocabulary_size(tokenizer)}
 
 
 def train_tokenizer(paths: list[Path], vocab_size: int) -> PreTrainedTokenizerBase:

@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from train.data.definition import student_of
+from train.data.definition import data_of, read_sources, student_of
 from tsqa.hub.identify import model_config
 from tsqa.recipe import Recipe, curve_points, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
-from tsqa.store.roles import Role
+from tsqa.store.roles import Role, SourceRole
 from tsqa.store.stage import Stage
 
 
 def _config(recipe: Recipe) -> dict[str, Json]:
+    """Sources that are not drawn do not count: what they hold may change."""
     mixture = needed(recipe.mixture, "mixture")
-    drawn = mixture.data_config()
-    drawn["sources"] = sorted(drawn["sources"])
-    del drawn["decontaminate"]  # the tokens say
+    phases: list[Json] = [
+        {
+            "tokens": phase.tokens,
+            "ratios": {name: ratio for name, ratio in phase.ratios.items() if ratio},
+        }
+        for phase in mixture.phases
+    ]
     subsets = {
         name: [source.subset_of, source.size_of]
         for name, source in mixture.sources.items()
-        if source.subset_of
+        if source.subset_of and name in mixture.drawn
     }
-    drawn |= {"subsets": subsets} if subsets else {}
-    config: dict[str, Json] = {
+    return {
         "model": model_config(needed(recipe.model, "model")),
-        "mixture": drawn,
+        "mixture": {"phases": phases, "subsets": subsets},
         "train": needed(recipe.train, "train").data_config(),
         "seed": recipe.seed,
+        "exports": [*curve_points(recipe)],
     }
-    points = curve_points(recipe)
-    return config | ({"exports": [*points]} if points else {})
+
+
+def _inputs(recipe: Recipe) -> Sequence[Role]:
+    return (
+        *data_of(needed(recipe.model, "model").path),
+        "tokenizer",
+        *map(SourceRole, read_sources(recipe)),
+    )
 
 
 def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
     """Refuse a run that drew more epochs than `max_repetition` now allows."""
-    if "tokenize" not in inputs:
-        return
     from train.data.mixture import plan_of
-    from train.data.token_files import read_rows
+    from train.data.token_files import read_token_sources, token_folders
 
-    plan_of(recipe, read_rows(inputs["tokenize"].path))
+    if all(SourceRole(name) in inputs for name in read_sources(recipe)):
+        sources = read_token_sources(token_folders(inputs))["sources"]
+        plan_of(recipe, {name: source["rows"] for name, source in sources.items()})
 
 
 TRAIN = Stage(
     "train",
-    2,
+    3,
     _config,
     None,
-    inputs=lambda recipe: ("data", "tokenize"),
+    inputs=_inputs,
     models=student_of,
     recheck=_recheck,
     paced_by="model",
+    content=("hf/*",),
+    more="exports",
 )

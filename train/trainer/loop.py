@@ -22,6 +22,7 @@ from train.checkpoints.manifest import RunState
 from train.data.mixture import plan_of, plan_table
 from train.data.plan import MixturePlan, SourceDraw
 from train.data.stream import TokenStore, TokenStream
+from train.data.token_files import TOKENIZER_FOLDER, token_folders
 from train.trainer.heldout import HeldOut
 from train.trainer.loss_guard import LossGuard
 from train.trainer.loss_totals import LossTotals
@@ -60,9 +61,8 @@ def run(context: StageContext, accelerator: Accelerator) -> TrainSummary:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    tokens = context.inputs["tokenize"].path
-    tokenizer = AutoTokenizer.from_pretrained(tokens / "tokenizer")
-    store = TokenStore(tokens)
+    tokenizer = AutoTokenizer.from_pretrained(context.inputs["tokenizer"].path / TOKENIZER_FOLDER)
+    store = TokenStore(*token_folders(context.inputs))
     plan = plan_of(context.recipe, store.rows)
     summary = context.out / "trained.json"
     if not summary.exists():
@@ -174,6 +174,7 @@ class Trainer:
     def _execution(self) -> dict[str, int | str | bool]:
         section = self.section
         return {
+            "threads": torch.get_num_threads(),  # on a CPU; `tsqa ablate --parallel` divides them
             "micro_batch_size": section.micro_batch_size,
             "zero_stage": section.zero_stage,
             "offload": section.offload,

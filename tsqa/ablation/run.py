@@ -4,7 +4,8 @@ Guarantees: only what is missing runs; an arm that fails stops no other, and is 
 with the last lines of its log; the comparison covers the arms that finished; a kill at any moment
 loses the work in flight, and the same command continues.
 
-Arms run on the cores of this machine, each in a separate process with an equal share of them.
+Arms run on the cores of this machine, each in a separate process with an equal share of them. On a
+CPU another number of threads rounds otherwise: the manifest says how many (`execution.threads`).
 GPUs are not divided: with more than one arm at a time, all see the same devices.
 """
 
@@ -24,7 +25,7 @@ from tsqa.ablation.plan import ArmWork, arm_works, own_nodes
 from tsqa.ablation.worker import ArmWorker
 from tsqa.console import console, progress_bar
 from tsqa.errors import TsqaError
-from tsqa.pipeline.node import upstream_of
+from tsqa.pipeline.node import forget_identities, guards_of, reached_from
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import arms_of, control_of, needed
 from tsqa.store.artifact import Artifact
@@ -48,12 +49,14 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     broken = _build_shared(pipeline, works)
     pipeline.record([node for node in pipeline.nodes if pipeline.find(node)])
     waiting = []
+    begun: set[str] = set()
     for work in works:
-        causes = [broken[node.fingerprint] for node in work.nodes if node.fingerprint in broken]
+        causes = [broken[id(node)] for node in work.nodes if id(node) in broken]
         if causes:
             outcome.failed[work.arm.name] = causes[0]
-        elif not all(pipeline.find(node) for node in work.own):
-            waiting.append(work.arm.name)
+        elif any(not pipeline.find(n) and n.fingerprint not in begun for n in work.own):
+            waiting.append(work.arm.name)  # an arm that comes out as another one is that one
+            begun |= {node.fingerprint for node in work.own}
     reused = len(works) - len(waiting) - len(outcome.failed)
     console.print(f"{len(works)} arms: {reused} reused, {len(waiting)} to run")
     if waiting:
@@ -66,22 +69,23 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     return outcome
 
 
-def _build_shared(pipeline: Pipeline, works: Sequence[ArmWork]) -> dict[str, str]:
-    """Build all that comes before the arms' training; fingerprint -> why it could not be."""
-    own = {node.fingerprint for work in works for node in work.own}
-    broken: dict[str, str] = {}
+def _build_shared(pipeline: Pipeline, works: Sequence[ArmWork]) -> dict[int, str]:
+    """Build all that comes before the arms' training; id of a node -> why it could not be."""
+    own = {id(node) for work in works for node in work.own}
+    broken: dict[int, str] = {}  # not by fingerprint: it may change as stages are finished
     for node in pipeline.nodes:
-        if node.fingerprint in own or node.stage == "compare":
+        if id(node) in own or node.stage == "compare":
             continue
-        upstream = [broken[key] for key in upstream_of(node) if key in broken]
+        before = reached_from([node, *guards_of(node, pipeline.nodes)])
+        upstream = [broken[id(n)] for n in before if id(n) in broken]
         if upstream:
-            broken[node.fingerprint] = upstream[0]
+            broken[id(node)] = upstream[0]
             continue
         try:
             pipeline.ensure(node)
         except (TsqaError, OSError) as error:
-            broken[node.fingerprint] = f"{pipeline.label(node)}: {error}"
-            console.print(Text.assemble(("failed", "red"), f" {broken[node.fingerprint]}"))
+            broken[id(node)] = f"{pipeline.label(node)}: {error}"
+            console.print(Text.assemble(("failed", "red"), f" {broken[id(node)]}"))
     return broken
 
 
@@ -142,6 +146,7 @@ def _finish(pipeline: Pipeline, outcome: Outcome) -> None:
     from tsqa.ablation.wandb_summary import log_ablation
     from tsqa.pipeline.report import write_report
 
+    forget_identities(pipeline.nodes)  # the arms were built by other processes
     control = control_of(pipeline.recipe)
     nodes = [n for n in pipeline.nodes if n.stage != "compare" and pipeline.find(n)]
     compared = [node for node in own_nodes(pipeline) if node.stage == "compare"]

@@ -51,8 +51,11 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=STAGES,
     )
     _add(seeds_app, "run", "seeds", "Read training splits into seeds.")
+    _add(app, "guard", "guard", "Keep the seeds apart from what the recipe evaluates.")
     _add(app, "generate", "generate", "Have the teacher write questions and voted answers.")
     _add(app, "filter", "filter", "Verify, deduplicate and decontaminate the candidates.")
+    _add(app, "tokenizer", "tokenizer", "Train the tokenizer, or take it from the model.")
+    _add(app, "decontaminate", "decontaminate", "Find evaluated documents in the sources.")
     _add(app, "tokenize", "tokenize", "Turn every source of the mixture into token rows.")
     _add(app, "train", "train", "Train every arm under accelerate and DeepSpeed.")
     _add(app, "eval", "evaluate", "Evaluate the base model and every arm with lm-eval.")

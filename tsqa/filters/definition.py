@@ -77,8 +77,9 @@ FILTER = Stage(
     _config,
     "tsqa.filters.stage",
     sections=("filter",),
-    inputs=lambda recipe: ("benchmarks", "seeds", "generate", "data"),
+    inputs=lambda recipe: ("benchmarks", "seeds", "generate", "data", "guard"),
     wanted=lambda recipe: bool(recipe.seeds and recipe.generate and recipe.filter),
     models=_models,
     recheck=_recheck,
+    content=("dataset/data/*",),
 )

@@ -1,8 +1,9 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
-The steps: refusal, format, length, language, agreement, copy, code, which look at one candidate at
-a time; triviality, judge, reward, which ask a model; then dedup, and decontamination last. A step
-that the recipe leaves out does not appear in the funnel.
+The steps: refusal, format, guard, length, language, agreement, copy, code, which look at one
+candidate at a time; triviality, judge, reward, which ask a model; then dedup, and decontamination
+last. A step that the recipe leaves out does not appear in the funnel. A model is not asked again
+what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
@@ -24,6 +25,7 @@ from tsqa.curated.card import write_card
 from tsqa.curated.examples import log_examples
 from tsqa.curated.files import CURATED, DatasetWriter, read_rows
 from tsqa.curated.render import Renderer
+from tsqa.decontaminate.guard import check_seeds, read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_duplicates
 from tsqa.dedup.semantic import load_model, measure_spread
@@ -124,9 +126,12 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
         Step("copy", lambda candidates: map(copies.check, candidates)),
         Step("code", lambda candidates: verify_code(candidates, section.code)),
     ]
+    if "guard" in context.inputs:
+        dropped = read_dropped_seeds(context.inputs["guard"].path)
+        steps.insert(2, check_each("guard", lambda c: check_seeds(c, dropped)))
     if section.languages is not None:
         languages = check_codes(section.languages)
-        steps.insert(3, check_each("language", lambda c: check_language(c, languages)))
+        steps.insert(-3, check_each("language", lambda c: check_language(c, languages)))
     return steps
 
 

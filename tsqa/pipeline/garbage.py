@@ -170,5 +170,6 @@ def _with_inputs(used: Iterable[str], folders: dict[str, Path]) -> set[str]:
         kept.add(fingerprint)
         folder = folders.get(fingerprint)
         if folder is not None and (folder / MANIFEST).is_file():
-            todo += read_manifest(folder).inputs.values()
+            manifest = read_manifest(folder)
+            todo += [*manifest.inputs.values(), manifest.same_as or fingerprint]
     return kept

@@ -11,7 +11,13 @@ from pathlib import Path
 
 from eval.compare.definition import COMPARE
 from eval.harness.definition import EVALUATE, EVALUATE_UNTRAINED
-from train.data.definition import TOKENIZE
+from train.data.definition import (
+    TOKENIZER,
+    decontaminate_stage,
+    is_checked,
+    read_sources,
+    tokenize_stage,
+)
 from train.trainer.definition import TRAIN
 from tsqa.errors import RecipeError
 from tsqa.hub.pins import PINS
@@ -26,8 +32,9 @@ from tsqa.recipe import (
     curve_points,
     load_recipe,
 )
+from tsqa.store.artifact import Store
 from tsqa.store.digests import DIGESTS
-from tsqa.store.roles import BASE, ArmRole, CheckedRole, PointRole, Role
+from tsqa.store.roles import BASE, ArmRole, CheckedRole, PointRole, Role, SourceRole
 from tsqa.store.stage import Stage
 
 _AFTER_DATASET = frozenset(
@@ -55,17 +62,17 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
         graph.add_dataset(arm.recipe)
     base = graph.add_trained(recipe.model) if recipe.model else None
     results: dict[Role, Node] = {}
-    checked: dict[Role, Node] = {"filter": root["filter"]} if "filter" in root else {}
+    checked: dict[tuple[object, ...], Node] = {}
     if recipe.eval and (base or (recipe.model and recipe.model.path)):
         stage = EVALUATE if base else EVALUATE_UNTRAINED
         results[BASE] = graph.add(stage, recipe, _evaluated(root, "model", base), BASE)
     for arm in arms.values():
         made = graph.add_dataset(arm.recipe)
-        if "filter" in made and made is not root:
-            checked[CheckedRole("filter", made["filter"].fingerprint)] = made["filter"]
-        tokens = graph.add_declared(TOKENIZE, arm.recipe, made)
-        checked[CheckedRole("tokenize", tokens.fingerprint)] = tokens
-        trained = graph.add_declared(TRAIN, arm.recipe, {**made, "tokenize": tokens}, arm.name)
+        tokens = graph.add_tokens(arm.recipe, made)
+        for node in (made.get("filter"), *(n.inputs.get("decontaminate") for n in tokens.values())):
+            if node is not None:
+                checked.setdefault(node.key, node)
+        trained = graph.add_declared(TRAIN, arm.recipe, {**made, **tokens}, arm.name)
         if recipe.eval:
             inputs = _evaluated(made, "model", trained)
             results[ArmRole(arm.name)] = graph.add(EVALUATE, arm.recipe, inputs, arm.name)
@@ -73,7 +80,9 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
                 inputs = _evaluated(made, PointRole(point), trained)
                 graph.add(EVALUATE, arm.recipe, inputs, arm.name, point)
     if len(results) > 1:
-        graph.add(COMPARE, recipe, {**results, **checked})
+        for number, node in enumerate(checked.values()):
+            results[CheckedRole(node.stage, number)] = node
+        graph.add(COMPARE, recipe, results)
     return name_variants(_unique(graph.nodes), list(arms.values()))
 
 
@@ -82,8 +91,9 @@ class _Graph:
 
     def __init__(self, recipe: Recipe, origin: Path, ancestors: tuple[Path, ...]) -> None:
         self.nodes: list[Node] = []
+        self._store = Store(Path(recipe.runs) / "artifacts")
         self._recipe, self._origin, self._ancestors = recipe, origin, ancestors
-        self._datasets: dict[tuple[str, ...], dict[str, Node]] = {}
+        self._datasets: dict[tuple[str, ...], dict[Role, Node]] = {}
         self._trained: dict[str, Node] = {}
 
     def add(
@@ -94,12 +104,12 @@ class _Graph:
         arm: str | None = None,
         point: int | None = None,
     ) -> Node:
-        node = Node(stage, recipe, self._origin, inputs, arm, point)
+        node = Node(stage, recipe, self._origin, self._store, inputs, arm, point)
         self.nodes.append(node)
         return node
 
     def add_declared(
-        self, stage: Stage, recipe: Recipe, made: Mapping[str, Node], arm: str | None = None
+        self, stage: Stage, recipe: Recipe, made: Mapping[Role, Node], arm: str | None = None
     ) -> Node:
         """Add a stage that reads the inputs and trained models that its definition names."""
         inputs: dict[Role, Node] = {
@@ -111,7 +121,18 @@ class _Graph:
                 inputs[role] = trained
         return self.add(stage, recipe, inputs, arm)
 
-    def add_dataset(self, recipe: Recipe) -> dict[str, Node]:
+    def add_tokens(self, recipe: Recipe, made: Mapping[Role, Node]) -> dict[Role, Node]:
+        """Role -> node, of the tokenizer and of the tokens of each source that training reads."""
+        tokenizer = self.add_declared(TOKENIZER, recipe, made)
+        tokens: dict[Role, Node] = {"tokenizer": tokenizer}
+        for name in read_sources(recipe):
+            ready = {**made, "tokenizer": tokenizer}
+            if is_checked(recipe, name):
+                ready["decontaminate"] = self.add_declared(decontaminate_stage(name), recipe, made)
+            tokens[SourceRole(name)] = self.add_declared(tokenize_stage(name), recipe, ready)
+        return tokens
+
+    def add_dataset(self, recipe: Recipe) -> dict[Role, Node]:
         """Stage -> node, up to the dataset; the same nodes for arms with equal settings."""
         stages = [stage for stage in DATASET_STAGES if stage.wanted(recipe)]
         settings = recipe.model_dump_json(exclude=set(_AFTER_DATASET))
@@ -137,14 +158,14 @@ class _Graph:
         return self._trained[model.recipe]
 
 
-def _evaluated(made: Mapping[str, Node], role: Role, model: Node | None) -> dict[Role, Node]:
+def _evaluated(made: Mapping[Role, Node], role: Role, model: Node | None) -> dict[Role, Node]:
     """The inputs of an evaluation: the model in its role, and the tasks that the recipe made."""
     data: dict[Role, Node] = {"data": made["data"]} if "data" in made else {}
     return data if model is None else {**data, role: model}
 
 
 def _unique(nodes: list[Node]) -> list[Node]:
-    seen: dict[tuple[str, str], Node] = {}
+    seen: dict[tuple[object, ...], Node] = {}
     for node in nodes:
-        seen.setdefault((node.stage, node.fingerprint), node)
+        seen.setdefault(node.key, node)
     return list(seen.values())

@@ -6,7 +6,7 @@ artifact of the stage with the fewest differences stands in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tsqa.errors import DataError
@@ -16,10 +16,12 @@ from tsqa.store.artifact import Difference, Store, differences
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import Manifest
 from tsqa.store.own_files import Stages, read_own
-from tsqa.store.roles import CheckedRole, parse_role
+from tsqa.store.roles import CheckedRole, SourceRole, format_role, is_exact, parse_role
 
 _MOST_SHOWN = 6
 _LONGEST_VALUE = 60
+_SELDOM_SAME = ("benchmarks", "generate", "train", "evaluate")
+"""Stages that come out as they were only if all that they read does."""
 
 
 class History:
@@ -49,6 +51,30 @@ class History:
         differ = _listed(_reasons(node, nearest))
         return f"first time; differs from {node.stage}/{nearest.fingerprint} by {differ}"
 
+    def hopes(self, label: Callable[[Node], str], node: Node) -> list[str]:
+        """The stages whose results, where they come out as they were, leave nothing to run here.
+
+        Empty where something else is a reason to run.
+        """
+        finished = {a.fingerprint: a.manifest for a in node.store.finished(node.stage)}
+        before = finished.get(self._read().get(label(node), ""))
+        if before is None or differences(before.config, node.config):
+            return []
+        hopes = []
+        now = node.input_fingerprints
+        for role, upstream in node.inputs.items():
+            name = format_role(role)
+            if before.inputs.get(name) == now[name]:
+                continue
+            is_finished = upstream.store.path_of(upstream.stage, upstream.fingerprint).is_dir()
+            seldom_same = upstream.stage in _SELDOM_SAME
+            if is_exact(role) or is_finished:
+                return []
+            if seldom_same and not self.hopes(label, upstream):
+                return []
+            hopes.append(label(upstream))
+        return hopes if before.inputs.keys() == now.keys() else []
+
     def _read(self) -> Stages:
         try:
             return read_own(self._path, Stages)
@@ -73,11 +99,16 @@ def _came(name: str, after: Mapping[str, object]) -> str:
 
 
 def _by_name(inputs: Mapping[str, str]) -> dict[str, set[str]]:
-    """Role -> fingerprints; a role that holds a fingerprint counts by its stage."""
+    """Role -> fingerprints; numbered ones count by their stage."""
     named: dict[str, set[str]] = {}
     for text, fingerprint in inputs.items():
-        role = parse_role(text)
-        name = role.stage if isinstance(role, CheckedRole) else text
+        match parse_role(text):
+            case CheckedRole(stage, _):
+                name = stage
+            case SourceRole(source):
+                name = f"tokens of {source}"
+            case _:
+                name = text
         named.setdefault(name, set()).add(fingerprint)
     return named
 
@@ -85,6 +116,8 @@ def _by_name(inputs: Mapping[str, str]) -> dict[str, set[str]]:
 def _shown(node: Node, one: Difference) -> str:
     """`filter.agreement 0.8 -> 0.6`; lists by what they lost and gained."""
     key = _recipe_key(one.key, node.definition.sections)
+    if one.key == "exports":
+        key = "models along the training (eval.every_tokens)"
     if one.key == "version":
         key = "version of the stage's code"
     if isinstance(one.before, list) and isinstance(one.after, list):

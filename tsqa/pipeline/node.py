@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 from tsqa.errors import RecipeError
 from tsqa.hub.identify import identify
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import differing_keys, fingerprint_of
+from tsqa.store.artifact import Store, differing_keys, fingerprint_of
 from tsqa.store.identity import Json
-from tsqa.store.roles import Label, Role, format_role
+from tsqa.store.roles import Label, Role, format_role, is_exact
 from tsqa.store.stage import Stage
 from tsqa.tasks.fingerprint import forget_tasks
 
@@ -25,6 +27,7 @@ class Node:
     recipe: Recipe
     origin: Path
     """The YAML file, for `accelerate launch -m train`."""
+    store: Store
     inputs: Mapping[Role, Node] = field(default_factory=dict)
     arm: str | None = None
     """`base` for the untrained model; None where arms may share it."""
@@ -39,7 +42,9 @@ class Node:
 
     @property
     def labelled(self) -> Label:
-        return Label(self.stage, self.arm or self.variant, self.point)
+        part = self.definition.part
+        shared = f"{part} {self.variant}".strip() if part else self.variant
+        return Label(self.stage, self.arm or shared, self.point)
 
     @property
     def label(self) -> str:
@@ -51,11 +56,28 @@ class Node:
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint_of(self.stage, self.config, self.input_fingerprints)
+        own = fingerprint_of(self.stage, self.config, self.input_fingerprints)
+        if not self.definition.more or self.store.path_of(self.stage, own).is_dir():
+            return own
+        return _with_more(self) or own
+
+    @cached_property
+    def identity(self) -> str:
+        """By which fingerprint later stages know it: of the first artifact with its content."""
+        return self.store.identity(self.stage, self.fingerprint)
 
     @property
     def input_fingerprints(self) -> dict[str, str]:
-        return {format_role(role): node.fingerprint for role, node in self.inputs.items()}
+        """Role -> the identity of its artifact, or which very artifact it is where that matters."""
+        return {
+            format_role(role): node.fingerprint if is_exact(role) else node.identity
+            for role, node in self.inputs.items()
+        }
+
+    @property
+    def key(self) -> tuple[str, str, str | None, int | None]:
+        """Arms whose artifacts come out as one still have a node each."""
+        return self.stage, self.fingerprint, self.arm, self.point
 
 
 def changed_since(node: Node) -> list[str]:
@@ -70,12 +92,55 @@ def forget_files() -> None:
     forget_tasks()
 
 
+def forget_identities(nodes: Iterable[Node]) -> None:
+    """Compute fingerprints afresh: something was finished with the content of another artifact."""
+    for node in reached_from(nodes):
+        vars(node).pop("fingerprint", None)
+        vars(node).pop("identity", None)
+
+
 def upstream_of(node: Node) -> dict[str, Node]:
     """Fingerprint -> node, of the node itself and all that it is made from."""
-    found = {node.fingerprint: node}
-    for upstream in node.inputs.values():
-        found |= upstream_of(upstream)
-    return found
+    return {found.fingerprint: found for found in reached_from([node])}
+
+
+def reached_from(nodes: Iterable[Node]) -> list[Node]:
+    """These nodes and all that they are made from, each once."""
+    found: dict[int, Node] = {}
+    todo = [*nodes][::-1]
+    while todo:
+        node = todo.pop()
+        if id(node) not in found:
+            found[id(node)] = node
+            todo += node.inputs.values()
+    return [*found.values()]
+
+
+def _with_more(node: Node) -> str | None:
+    """The first finished artifact that differs only by what else was made with it."""
+    key = node.definition.more
+    wanted, rest = set(cast(Sequence[Json], node.config[key])), _without(node.config, key)
+    serving = [
+        artifact.manifest
+        for artifact in node.store.finished(node.stage)
+        if wanted <= set(artifact.manifest.config.get(key, ()))
+        and _without(artifact.manifest.config, key) == rest
+        and artifact.manifest.inputs == node.input_fingerprints
+    ]
+    first = min(serving, key=lambda m: (m.created, m.fingerprint), default=None)
+    return first.fingerprint if first else None
+
+
+def _without(config: Mapping[str, Any], key: str) -> object:
+    """The rest of a config, as JSON gives it back."""
+    return json.loads(json.dumps({name: value for name, value in config.items() if name != key}))
+
+
+def guards_of(node: Node, nodes: Iterable[Node]) -> list[Node]:
+    """The guards that must pass before a teacher is asked about their seeds."""
+    if node.stage != "generate":
+        return []
+    return [n for n in nodes if n.stage == "guard" and n.inputs["seeds"] is node.inputs["seeds"]]
 
 
 def trained_node(nodes: Sequence[Node], arm: str) -> Node:

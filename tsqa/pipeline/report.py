@@ -109,7 +109,7 @@ def _upstream(
     """What the first dataset is made from; without a dataset, the recipe's one artifact."""
     for dataset in datasets.values():
         wanted = dataset.manifest.inputs[stage]
-        return next((a for a in own.values() if a.fingerprint == wanted), None)
+        return next((a for a in own.values() if a.identity == wanted), None)
     return own.get(Label(stage))
 
 

@@ -20,7 +20,14 @@ from tsqa.errors import DataError, TsqaError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import check_use, model_uses
-from tsqa.pipeline.node import Node, changed_since, trained_node
+from tsqa.pipeline.node import (
+    Node,
+    changed_since,
+    forget_identities,
+    guards_of,
+    reached_from,
+    trained_node,
+)
 from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
@@ -30,6 +37,7 @@ from tsqa.store.manifest import Check
 from tsqa.store.roles import BASE, Label, Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.tasks.fingerprint import remember_tasks, removed_tasks
 from tsqa.trackers import TrackedRun, tags_of
 
 _LONGEST_LABEL = 40
@@ -68,10 +76,20 @@ class Pipeline:
 
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
+        self.say_removed()
         self.check_budgets()
         self.check_tasks()
         self.check_models()
         self.check_guards()
+
+    def say_removed(self) -> None:
+        """Say which tasks still keep rows out although they are evaluated no more."""
+        if removed := removed_tasks(self.recipe):
+            console.print(
+                f"  no longer in eval.tasks: {', '.join(removed)}; rows that only they had dropped "
+                "stay dropped (eval.check_removed=false brings them back)",
+                style="yellow",
+            )
 
     def check_guards(self) -> None:
         """Refuse finished artifacts that the guards of the recipe do not allow any more."""
@@ -145,8 +163,13 @@ class Pipeline:
 
     def label(self, node: Node) -> str:
         """`train:arm`, with the recipe's name before it where it is a model's own recipe."""
-        own = node.recipe.name == self.recipe.name
-        return node.label if own else str(Label(node.stage, recipe=node.recipe.name))
+        if self._is_own(node):
+            return node.label
+        return str(Label(node.stage, recipe=node.recipe.name))
+
+    def _is_own(self, node: Node) -> bool:
+        """Whether a node is the recipe's, not that of a recipe of its models."""
+        return node.recipe.name == self.recipe.name
 
     def inputs_of(self, node: Node, check: Check = "whole") -> dict[Role, Artifact]:
         """The finished inputs of a node, read and compared with what was written.
@@ -220,6 +243,8 @@ class Pipeline:
         if made is None:
             raise TsqaError(f"{node.label}: ended without its artifact", "run it again")
         self.ran.add(node.fingerprint)
+        if made.manifest.same_as:  # what follows may be there already
+            forget_identities(self.nodes)
         seconds = time.monotonic() - started
         took = (f"in {seconds:.1f} s", "dim")
         console.print(Text.assemble(name, f" done    {_headline(made)}  ", took))
@@ -228,6 +253,13 @@ class Pipeline:
     def why(self, node: Node) -> str:
         """Why a node without an artifact runs: what changed since, or that nothing was there."""
         return self._history.why(self.label(node), node, self.store)
+
+    def state(self, node: Node) -> str:
+        """`cached`, `to run`, or what would have to come out as it was for it not to run."""
+        if self.find(node) is not None:
+            return "cached"
+        hopes = self._history.hopes(self.label, node)
+        return f"to run unless {' and '.join(hopes)} come out the same" if hopes else "to run"
 
     def _recheck(self, node: Node, made: Artifact) -> None:
         """Refuse a finished artifact that a guard of the recipe would not have let be made."""
@@ -265,6 +297,7 @@ class Pipeline:
                         node.config,
                         node.input_fingerprints,
                         timed,
+                        node.definition.content,
                     )
                     tracker.summary(_scalars(timed))
                     lineage = {
@@ -274,7 +307,13 @@ class Pipeline:
                     tracker.artifact(made.path, node.stage, node.fingerprint, lineage)
 
                 context = StageContext(
-                    node.recipe, inputs, partial, tracker, node.config, self.spending
+                    node.recipe,
+                    inputs,
+                    partial,
+                    tracker,
+                    node.config,
+                    node.definition.part,
+                    self.spending,
                 )
                 yield context, commit
                 failed = False
@@ -298,7 +337,7 @@ class Pipeline:
             )
 
     def _launch_training(self, node: Node) -> None:
-        print_mixture_plan(node.recipe, self.inputs_of(node)["tokenize"].path)
+        print_mixture_plan(node.recipe, self.inputs_of(node))
         own = node.origin == self.origin
         overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
         TrainingJob(
@@ -325,15 +364,20 @@ class Pipeline:
         wanted = [node for node in wanted if node.origin == self.origin] or wanted
         if not wanted:
             raise TsqaError(f"{self.origin}: the recipe has no stage `{stage}`")
-        needed: set[str] = set()
-        while wanted:
-            node = wanted.pop()
-            needed.add(node.fingerprint)
-            wanted += node.inputs.values()
-        return [node for node in self.nodes if node.fingerprint in needed]
+        needed = {id(node) for node in reached_from(wanted)}
+        needed |= {
+            id(node)
+            for guarded in self.nodes
+            if id(guarded) in needed
+            for node in reached_from(guards_of(guarded, self.nodes))
+        }
+        return [node for node in self.nodes if id(node) in needed]
 
     def record(self, nodes: list[Node]) -> None:
-        """Remember what this recipe last used, for saying what changed."""
+        """Remember what this recipe last used, for saying what changed, and what it kept out."""
+        checked = any(n.stage in ("filter", "decontaminate") and self._is_own(n) for n in nodes)
+        if self.recipe.eval is not None and checked:
+            remember_tasks(self.recipe)
         self._history.add({self.label(node): node.fingerprint for node in nodes})
 
 
@@ -363,7 +407,7 @@ def train_context(
 
 def _allowed_leaks(summary: Mapping[str, Any], inputs: Iterable[Artifact]) -> list[dict[str, str]]:
     """Tasks that were seeded from although they leak: every artifact downstream says so."""
-    summaries = (summary, *(artifact.summary for artifact in inputs))
+    summaries = (*(artifact.summary for artifact in inputs), summary)
     by_task = {leak["task"]: leak for one in summaries for leak in one.get("allowed_leaks", [])}
     return [by_task[task] for task in sorted(by_task)]
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from eval.compare.definition import COMPARE
 from eval.harness.definition import EVALUATE
-from train.data.definition import TOKENIZE
+from train.data.definition import TOKENIZER, decontaminate_stage, tokenize_stage
 from train.trainer.definition import TRAIN
 from tsqa.filters.definition import FILTER
 from tsqa.generate.definition import GENERATE
-from tsqa.seeds.definition import BENCHMARKS, SEEDS
+from tsqa.seeds.definition import BENCHMARKS, GUARD, SEEDS
 from tsqa.tasks.definition import DATA
 
-DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GENERATE, FILTER)
+DATASET_STAGES = (DATA, BENCHMARKS, SEEDS, GUARD, GENERATE, FILTER)
 """Made once for all arms whose settings of these are equal."""
-STAGES = (*DATASET_STAGES, TOKENIZE, TRAIN, EVALUATE, COMPARE)
+STAGES = (
+    *DATASET_STAGES,
+    TOKENIZER,
+    decontaminate_stage("docs"),
+    tokenize_stage("docs"),
+    TRAIN,
+    EVALUATE,
+    COMPARE,
+)
 
 
 def command_of(stage: str) -> str:

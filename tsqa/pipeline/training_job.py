@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from tsqa.pipeline.node import Node
 from tsqa.recipe import Recipe, needed
 from tsqa.shipped import LAUNCH_CONFIG
 from tsqa.spending import Spending, SpentError
-from tsqa.store.own_files import read_own
+from tsqa.store.artifact import Artifact
 from tsqa.store.process import die_with_parent
+from tsqa.store.roles import Role
 
 _TAIL = 25
 _LOOK_SECONDS = 0.3
@@ -100,12 +101,12 @@ class TrainingJob:
         return is_spent
 
 
-def print_mixture_plan(recipe: Recipe, tokens: Path) -> None:
+def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
     """Print what a training run will draw; too little data is refused before it starts."""
     from train.data.mixture import plan_of, plan_table
-    from train.data.token_files import TokenSources
+    from train.data.token_files import read_token_sources, token_folders
 
-    sources = read_own(tokens / "sources.json", TokenSources)["sources"]
+    sources = read_token_sources(token_folders(inputs))["sources"]
     plan = plan_of(recipe, {name: source["rows"] for name, source in sources.items()})
     padding = {name: source["padding"] for name, source in sources.items()}
     console.print(plan_table(plan, padding))

@@ -17,23 +17,23 @@ def name_variants(nodes: Sequence[Node], arms: Sequence[Arm]) -> list[Node]:
         if arm.name in trained:
             for fingerprint in upstream_of(trained[arm.name]):
                 users.setdefault(fingerprint, []).append(arm)
-    used: dict[str, list[Node]] = {}
+    used: dict[tuple[str, str], list[Node]] = {}
     for node in nodes:
         own = bool(arms) and node.recipe.name == arms[0].recipe.name
         if own and node.arm is None and node.fingerprint in users:
-            used.setdefault(node.stage, []).append(node)
+            used.setdefault((node.stage, node.definition.part), []).append(node)
     names: dict[str, str] = {}
     for several in used.values():
         if len(several) > 1:
             variants = what_differs([users[node.fingerprint] for node in several])
             names |= {node.fingerprint: v for node, v in zip(several, variants, strict=True)}
-    named: dict[str, Node] = {}
+    named: dict[object, Node] = {}
     for node in nodes:
-        inputs = {role: named[upstream.fingerprint] for role, upstream in node.inputs.items()}
+        inputs = {role: named[upstream.key] for role, upstream in node.inputs.items()}
         made = replace(node, variant=names.get(node.fingerprint, ""), inputs=inputs)
         # Neither depends on the variant, and both read files.
         vars(made).update(config=node.config, fingerprint=node.fingerprint)
-        named[node.fingerprint] = made
+        named[node.key] = made
     return list(named.values())
 
 

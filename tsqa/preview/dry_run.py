@@ -34,13 +34,14 @@ def print_plan(pipeline: Pipeline) -> None:
         steps = tokens // train.global_batch_tokens if train else 0
         table.add_row(
             pipeline.label(node),
-            "cached" if pipeline.find(node) else "to run",
+            "perhaps" if "unless" in (state := pipeline.state(node)) else state,
             f"{tokens:,}" if is_train else "",
             f"{steps:,}" if is_train else "",
             _shown_parameters(node) if is_train else "",
         )
     console.print(table)
     print_estimates(pipeline)
+    pipeline.say_removed()
     print_reasons(pipeline)
     if any(node.stage == "compare" for node in pipeline.nodes):
         print_detectable(pipeline)
@@ -76,7 +77,9 @@ def print_reasons(pipeline: Pipeline) -> None:
     reasons: dict[str, list[str]] = {}
     for node in pipeline.nodes:
         if pipeline.find(node) is None:
-            reasons.setdefault(pipeline.why(node), []).append(pipeline.label(node))
+            state = pipeline.state(node)
+            why = state if "unless" in state else pipeline.why(node)
+            reasons.setdefault(why, []).append(pipeline.label(node))
     for reason, labels in reasons.items():
         console.print(Text.assemble((", ".join(labels), "bold"), f": {reason}"))
 

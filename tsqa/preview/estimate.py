@@ -24,6 +24,8 @@ from tsqa.teachers.config import teachers_of
 _ASSUMED_SECONDS = {
     "data": Range(5, 120),
     "benchmarks": Range(2, 600),
+    "guard": Range(1, 600),
+    "tokenizer": Range(1, 600),
     "seeds": Range(2, 900),
     "compare": Range(1, 60),
 }
@@ -46,6 +48,7 @@ class Estimates:
                 "filter": self._filter,
                 "train": self._train,
                 "evaluate": self._evaluate,
+                "decontaminate": self._tokenize,
                 "tokenize": self._tokenize,
             }
             self._known[node.fingerprint] = makers.get(node.stage, self._other)(node)
@@ -190,7 +193,9 @@ class Estimates:
 
     def _tokenize(self, node: Node) -> StageEstimate:
         mixture = needed(node.recipe.mixture, "mixture")
-        tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * mixture.tokens
+        part = node.definition.part
+        drawn = sum(phase.tokens * phase.ratios.get(part, 0.0) for phase in mixture.phases)
+        tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * (drawn or mixture.tokens)
         speed, basis = Range(2e4, 1e6), "sizes from mixture.phases (to 4 times), speed assumed"
         finished = self._latest(node)
         if finished is not None and finished.summary.get("tokens"):
@@ -292,4 +297,4 @@ def _size_made(made: Artifact) -> float:
         return _data_size(made.manifest.config)
     if stage == "compare":
         return len(made.manifest.inputs)
-    return float(summary.get({"seeds": "seeds", "benchmarks": "documents"}[stage], 0))
+    return float(summary.get({"seeds": "seeds", "benchmarks": "documents"}.get(stage, ""), 0))

@@ -19,13 +19,14 @@ class TrainingKeys:
     """Under which texts a training document is known."""
 
     id: str
+    task: str
     whole: Hashed
     without_options: Hashed
     """An open question made from one with options must meet it too."""
 
     def line(self) -> str:
         """One line of `training_keys.jsonl`."""
-        return json.dumps([self.id, self.whole, self.without_options]) + "\n"
+        return json.dumps([self.id, self.task, self.whole, self.without_options]) + "\n"
 
 
 def read_training_keys(folder: Path) -> Iterator[TrainingKeys]:
@@ -36,7 +37,7 @@ def read_training_keys(folder: Path) -> Iterator[TrainingKeys]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                name, whole, without = json.loads(line)
-                yield TrainingKeys(name, Hashed(*whole), Hashed(*without))
+                name, task, whole, without = json.loads(line)
+                yield TrainingKeys(name, task, Hashed(*whole), Hashed(*without))
             except (ValueError, TypeError) as error:
                 raise damaged(path, f"line {number}: no keys: {error}") from error

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
-from tsqa.recipe import Recipe, needed
+from tsqa.recipe import needed
 from tsqa.records.seed import Seed, read_seed
 from tsqa.seeds.sources import load_evaluated
 from tsqa.store.identity import Json
@@ -22,21 +23,24 @@ _DOCUMENTS = "documents.jsonl"
 
 
 def run(context: StageContext) -> dict[str, Json]:
-    """Write the documents, in the order of `eval.tasks`."""
+    """Write the documents, task by task."""
     include = context.task_folder(needed(context.recipe.eval, "eval"))
     counts: Counter[str] = Counter()
     # Odd documents count too, so lone surrogates must survive: ASCII.
     with (context.out / _DOCUMENTS).open("w", encoding="ascii") as out:
-        for name in evaluated_tasks(context.recipe, include):
+        for name in evaluated_tasks(context, include):
             for document in load_evaluated(name, include):
                 out.write(json.dumps(asdict(document)) + "\n")
                 counts[name] += 1
     return {"documents": counts.total(), "tasks": len(counts), "by_task": {**counts}}
 
 
-def evaluated_tasks(recipe: Recipe, include: Path | None) -> list[str]:
-    """The leaf tasks behind recipe.eval.tasks."""
-    return task_library(include).expand(recipe.eval.tasks) if recipe.eval else []
+def evaluated_tasks(context: StageContext, include: Path | None) -> list[str]:
+    """The leaf tasks that `benchmarks` renders: evaluated ones, and those that were."""
+    made = context.inputs.get("benchmarks")
+    config = context.config if made is None else made.manifest.config
+    section = needed(context.recipe.eval, "eval")
+    return task_library(include).expand(cast("list[str]", config.get("tasks", section.tasks)))
 
 
 def read_evaluated(context: StageContext) -> Iterator[Seed]:

@@ -1,4 +1,5 @@
-"""The stages `benchmarks`, evaluated splits -> documents, and `seeds`, training splits -> seeds."""
+"""The stages `benchmarks`, evaluated splits -> documents, `seeds`, training splits -> seeds, and
+`guard`, which keeps them apart."""
 
 from __future__ import annotations
 
@@ -25,8 +26,13 @@ def _seeds_config(recipe: Recipe) -> dict[str, Json]:
             for dataset in section.datasets
         ],
         "taxonomy": [file_identity(_TAXONOMY), identify(section.taxonomy)],
-        "evaluated": evaluated_config(recipe),  # it refuses evaluated splits by their names
     }
+
+
+def _guard_config(recipe: Recipe) -> dict[str, Json]:
+    """The evaluated splits by their names; the documents on both sides are inputs."""
+    section = needed(recipe.seeds, "seeds")
+    return {"allow_leaks": sorted(section.allow_leaks), "evaluated": evaluated_config(recipe)}
 
 
 def _identify_dataset(section: DatasetSection) -> Json:
@@ -52,11 +58,20 @@ BENCHMARKS = Stage(
 )
 SEEDS = Stage(
     "seeds",
-    4,
+    5,
     _seeds_config,
     "tsqa.seeds.stage",
     sections=("seeds",),
-    inputs=lambda recipe: ("data", "benchmarks"),
+    inputs=lambda recipe: ("data",),
     wanted=lambda recipe: recipe.seeds is not None,
     reads_throughout=True,
+)
+GUARD = Stage(
+    "guard",
+    1,
+    _guard_config,
+    "tsqa.decontaminate.guard",
+    sections=("seeds",),
+    inputs=lambda recipe: ("data", "benchmarks", "seeds"),
+    wanted=lambda recipe: recipe.seeds is not None and recipe.eval is not None,
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jinja2.meta
 
+from tsqa.errors import LeakError
 from tsqa.records.seed import Seed
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
@@ -96,11 +97,20 @@ def key_of(seed: Seed) -> Hashed:
 
 def training_keys(seed: Seed) -> TrainingKeys:
     """The keys under which a candidate may copy a training document."""
-    return TrainingKeys(seed.id, key_of(seed), content_key(seed.context, seed.question, []))
+    return TrainingKeys(
+        seed.id, seed.task, key_of(seed), content_key(seed.context, seed.question, [])
+    )
 
 
-def shares_too_much(shared: int, total: int) -> bool:
-    return shared > MAX_SHARED * total
+def refuse_shared(name: str, shared: int, total: int) -> None:
+    """Raise LeakError where too many of a source's documents are evaluated ones."""
+    if shared > MAX_SHARED * total:
+        raise LeakError(
+            f"seeds: {shared:,} of the {total:,} documents of {name} are documents of an "
+            "evaluated split",
+            f"take {name} out of seeds, or name it in seeds.allow_leaks: that is recorded in "
+            "every artifact downstream",
+        )
 
 
 def _is_constant(config: Mapping[str, object]) -> bool:

@@ -1,4 +1,4 @@
-"""The seeds stage: sources -> guard -> budget -> seeds.jsonl and rejected_seeds.jsonl.
+"""The seeds stage: sources -> leaks -> budget -> seeds.jsonl and rejected_seeds.jsonl.
 
 `training_keys.jsonl` holds the keys of every usable document, whether it becomes a seed or not.
 
@@ -23,11 +23,10 @@ from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import SeedsSection, needed
 from tsqa.records.seed import Seed
 from tsqa.records.training_keys import TRAINING_KEYS
-from tsqa.seeds.benchmarks import evaluated_tasks, read_evaluated
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.dataset_files import find_files
 from tsqa.seeds.document import Rejected
-from tsqa.seeds.leaks import evaluated_identities, key_of, shares_too_much, training_keys
+from tsqa.seeds.leaks import evaluated_identities, key_of, refuse_shared, training_keys
 from tsqa.seeds.sources import Source, load_evaluated, open_sources, task_names
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
@@ -40,9 +39,6 @@ LEAKED = "document of an evaluated split"
 _NOTED = 1000
 _SUSPICIOUS = 20
 """Documents of which not all can have one and the same answer."""
-
-Tasks = Sequence[tuple[str, Path | None]]
-"""Leaf tasks, each with its folder of YAMLs (None: lm-eval's own)."""
 
 
 @dataclass
@@ -64,14 +60,13 @@ class _Pool:
 def run(context: StageContext) -> dict[str, Any]:
     """Write seeds.jsonl, rejected_seeds.jsonl and training_keys.jsonl."""
     section = needed(context.recipe.seeds, "seeds")
-    evaluated = _evaluated(context)
-    sources = open_sources(context, _identities(context, section, evaluated))
+    sources = open_sources(context, _identities(context, section))
     allowed = refuse_leaks(sources, section.allow_leaks)
     for source in sources:
         source.check()
     if section.budget:
         check_shares({source.capability for source in sources}, section.budget)
-    known, unread = _evaluated_keys(context, section, evaluated)
+    known, unread = _evaluated_keys(context, section)
 
     reasons: Counter[str] = Counter()
     spool = context.out / "chosen.spool"
@@ -139,18 +134,8 @@ def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, s
     return allowed
 
 
-def _evaluated(context: StageContext) -> Tasks:
-    section = context.recipe.eval
-    if section is None:
-        return []
-    include = context.task_folder(section)
-    return [(name, include) for name in evaluated_tasks(context.recipe, include)]
-
-
-def _identities(
-    context: StageContext, section: SeedsSection, evaluated: Tasks
-) -> dict[tuple[str, ...], str]:
-    """Split identity -> a task that evaluates it: this recipe's, and every known sibling's.
+def _identities(context: StageContext, section: SeedsSection) -> dict[tuple[str, ...], str]:
+    """Split identity -> a task of the library, or a sibling in the folder, that evaluates it.
 
     lm-eval's own 13,000 tasks are asked only where a source is on the hub.
     """
@@ -167,26 +152,20 @@ def _identities(
         )
     if on_hub:
         found = {**evaluated_identities(None), **found}
-    for name, folder in evaluated:
-        config = task_library(folder).config(name)
-        split = evaluated_split(config)
-        if split:
-            found[split_identity(config, split)] = name
     return found
 
 
 def _evaluated_keys(
-    context: StageContext, section: SeedsSection, evaluated: Tasks
+    context: StageContext, section: SeedsSection
 ) -> tuple[SameTexts[bool], list[str]]:
     """(keys of evaluated documents, siblings that could not be read).
 
-    The tasks that this recipe evaluates, the seed tasks' own scored splits, and the siblings in
-    their folder whose data are local files; lm-eval's own are known by name only: they would be
-    downloads.
+    The seed tasks' own scored splits, and the siblings in their folder whose data are local files;
+    lm-eval's own are known by name only: they would be downloads. The stage `guard` compares with
+    what the recipe evaluates.
     """
     include = context.task_folder(section)
     own = {(name, include) for name in task_names(context, section)}
-    required = own.difference(evaluated)
     siblings = set()
     if include is not None and section.tasks:
         library = task_library(include)
@@ -195,17 +174,15 @@ def _evaluated_keys(
             for name in library.leaf_tasks()
             if (split := evaluated_split(library.config(name)))
             and is_local(library.config(name), split)
-        } - own.union(evaluated)
+        } - own
     keys: SameTexts[bool] = SameTexts()
-    for document in read_evaluated(context) if evaluated else ():
-        keys.add(key_of(document), True)
     unread: list[str] = []
-    for name, folder in sorted(required | siblings, key=str):
+    for name, folder in sorted(own | siblings, key=str):
         try:
             for document in load_evaluated(name, folder):
                 keys.add(key_of(document), True)
         except DataError:
-            if (name, folder) in required:
+            if (name, folder) in own:
                 raise
             unread.append(name)
     return keys, unread
@@ -282,13 +259,8 @@ def _leaked(seed: Seed) -> Rejected:
 def _refuse_poor(name: str, pool: _Pool, is_allowed: bool, rejected: Path) -> None:
     """Raise where a source shares too many documents with evaluated splits, or leaves none."""
     total = pool.available if is_allowed else pool.available + pool.shared
-    if not is_allowed and shares_too_much(pool.shared, total):
-        raise LeakError(
-            f"seeds: {pool.shared:,} of the {total:,} documents of {name} are documents of an "
-            "evaluated split",
-            f"take {name} out of seeds, or name it in seeds.allow_leaks: that is recorded in "
-            "every artifact downstream",
-        )
+    if not is_allowed:
+        refuse_shared(name, pool.shared, total)
     if not pool.available:
         if not pool.rejected:
             raise DataError(f"seeds: {name} leaves no seed: it is empty", "correct the source")

@@ -23,7 +23,16 @@ from typing import IO, Any, NamedTuple
 from tsqa.errors import DataError, TsqaError
 from tsqa.store.atomic import fsync, fsync_all
 from tsqa.store.jsonl import write_json
-from tsqa.store.manifest import MANIFEST, Check, Manifest, check_files, read_manifest, seal, trust
+from tsqa.store.manifest import (
+    MANIFEST,
+    Check,
+    Manifest,
+    check_files,
+    content_of,
+    read_manifest,
+    seal,
+    trust,
+)
 
 EXPORTED = "exported.json"
 """In the folder of a model that was exported along its training: its `step` and `tokens`."""
@@ -45,6 +54,11 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
+
+    @property
+    def identity(self) -> str:
+        """The fingerprint by which later stages know it: of the first with its content."""
+        return self.manifest.same_as or self.fingerprint
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -86,6 +100,12 @@ class Store:
         manifest = read_manifest(path)
         check_files(path, manifest, check)
         return Artifact(path, manifest)
+
+    def identity(self, stage: str, fingerprint: str) -> str:
+        """By which fingerprint later stages know an artifact; its own until it is finished."""
+        with suppress(DataError):  # damaged or not there: `find` says so
+            return Artifact(path := self.path_of(stage, fingerprint), read_manifest(path)).identity
+        return fingerprint
 
     def finished(self, stage: str) -> list[Artifact]:
         """Every artifact of a stage by its manifest; one whose manifest is damaged is passed over.
@@ -130,6 +150,7 @@ class Store:
         with ExitStack() as held:
             for stage, fingerprint in artifacts:
                 path = self.root / stage / f"{fingerprint}{READ_LOCK}"
+                path.parent.mkdir(parents=True, exist_ok=True)  # a preview reads another store's
                 fcntl.flock(held.enter_context(path.open("w")), fcntl.LOCK_SH)
             yield
 
@@ -141,8 +162,12 @@ class Store:
         config: Mapping[str, object],
         inputs: Mapping[str, str],
         summary: Mapping[str, object],
+        content: Sequence[str] = ("*",),
     ) -> Artifact:
-        """Turn a working directory into the artifact: hashes, manifest, fsync of each, rename."""
+        """Turn a working directory into the artifact: hashes, manifest, fsync of each, rename.
+
+        `content`: patterns of the files by which it may be the same as an earlier one.
+        """
         for left in partial.rglob("*.tmp"):  # of a kill between a write and its rename
             if left.is_file():
                 left.unlink()
@@ -157,6 +182,8 @@ class Store:
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             ),
         )
+        if same := self._same_content(manifest, content):
+            manifest = seal(partial, manifest.model_copy(update={"same_as": same}))
         write_json(partial / MANIFEST, manifest.model_dump())
         fsync_all(partial)
         final = self.path_of(stage, fingerprint)
@@ -164,6 +191,18 @@ class Store:
         fsync(final.parent)
         trust(final, manifest)
         return Artifact(final, manifest)
+
+    def _same_content(self, manifest: Manifest, patterns: Sequence[str]) -> str:
+        """The identity of the first artifact of the stage with the same content, if any."""
+        wanted = content_of(manifest, patterns)
+        if not wanted.files:
+            return ""
+        same = [
+            artifact
+            for artifact in self.finished(manifest.stage)
+            if content_of(artifact.manifest, patterns) == wanted
+        ]
+        return min(same, key=lambda a: (a.manifest.created, a.fingerprint)).identity if same else ""
 
     def discard_partial(self, stage: str, fingerprint: str) -> None:
         shutil.rmtree(self.partial_path_of(stage, fingerprint), ignore_errors=True)

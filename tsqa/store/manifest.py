@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -48,8 +49,29 @@ class Manifest(BaseModel):
     """UTC, `2026-01-31T12:00:00Z`."""
     files: dict[str, FileRecord] = {}
     """Path below the artifact's folder -> what was written."""
+    same_as: str = ""
+    """Fingerprint of an earlier artifact with the same content, which later stages go by."""
     seal: str = ""
     """Hash of everything else."""
+
+
+class Content(NamedTuple):
+    """What later stages take from an artifact."""
+
+    files: dict[str, str]
+    """Name -> hash."""
+    allowed_leaks: object
+    """As its summary names them: they are passed on."""
+
+
+def content_of(manifest: Manifest, patterns: Sequence[str]) -> Content:
+    """The files that match one of the patterns, and the leaks."""
+    files = {
+        name: record.blake3
+        for name, record in manifest.files.items()
+        if any(fnmatch(name, pattern) for pattern in patterns)
+    }
+    return Content(files, manifest.summary.get("allowed_leaks"))
 
 
 class Damage(NamedTuple):
@@ -168,5 +190,6 @@ def _state_or_none(path: Path) -> State | None:
 
 
 def _seal_of(manifest: Manifest) -> str:
-    rest = manifest.model_dump(exclude={"seal"})
+    # Without the key where it says nothing, as in manifests from before it.
+    rest = manifest.model_dump(exclude={"seal", *([] if manifest.same_as else ["same_as"])})
     return hash_bytes(json.dumps(rest, sort_keys=True).encode())

@@ -29,15 +29,27 @@ class PointRole:
 
 @dataclass(frozen=True)
 class CheckedRole:
-    """A stage that looked for evaluated documents; of several, each by its fingerprint."""
+    """A stage that looked for evaluated documents; of several, each has a number."""
 
     stage: str
-    fingerprint: str
+    number: int
 
 
-Role: TypeAlias = str | ArmRole | PointRole | CheckedRole
+@dataclass(frozen=True)
+class SourceRole:
+    """The tokens of a source of the mixture."""
+
+    source: str
+
+
+Role: TypeAlias = str | ArmRole | PointRole | CheckedRole | SourceRole
 """Text: the name of a stage, of a teacher, `model`, or `base`."""
-_CHECKED = {"filter": "filter", "tokenize": "tokens"}
+_CHECKED = {"filter": "filter", "decontaminate": "documents"}
+
+
+def is_exact(role: Role) -> bool:
+    """Whether an input counts as the very artifact that it is, not as the first of its content."""
+    return isinstance(role, (CheckedRole, PointRole))
 
 
 def format_role(role: Role) -> str:
@@ -47,8 +59,10 @@ def format_role(role: Role) -> str:
             return f"arm:{arm}"
         case PointRole(tokens):
             return f"model@{tokens}"
-        case CheckedRole(stage, fingerprint):
-            return f"{_CHECKED[stage]}:{fingerprint}"
+        case CheckedRole(stage, number):
+            return f"{_CHECKED[stage]}:{number}"
+        case SourceRole(source):
+            return f"tokens:{source}"
     return role
 
 
@@ -57,9 +71,11 @@ def parse_role(text: str) -> Role:
     kind, colon, rest = text.partition(":")
     if colon and kind == "arm":
         return ArmRole(rest)
+    if colon and kind == "tokens":
+        return SourceRole(rest)
     for stage, named in _CHECKED.items():
         if colon and kind == named:
-            return CheckedRole(stage, rest)
+            return CheckedRole(stage, int(rest))
     model, at, tokens = text.partition("@")
     return PointRole(int(tokens)) if at and model == "model" and tokens.isdigit() else text
 

@@ -19,7 +19,7 @@ from tsqa.store.roles import Role
 from tsqa.store.tracking import Tracker
 
 
-def _no_inputs(recipe: Recipe) -> Sequence[str]:
+def _no_inputs(recipe: Recipe) -> Sequence[Role]:
     return ()
 
 
@@ -48,8 +48,8 @@ class Stage:
     job of several processes."""
     sections: tuple[str, ...] = ()
     """Sections of the recipe that the keys of `config` are in; none where it names the section."""
-    inputs: Callable[[Recipe], Sequence[str]] = _no_inputs
-    """Names of the stages that it reads, where the recipe has them."""
+    inputs: Callable[[Recipe], Sequence[Role]] = _no_inputs
+    """Roles of the stages that it reads, where the recipe has them."""
     wanted: Callable[[Recipe], bool] = bool
     """Whether a recipe has this stage; asked of the stages that make a dataset."""
     models: Callable[[Recipe], Mapping[str, ModelSection]] = _no_models
@@ -61,6 +61,13 @@ class Stage:
     it gets those inputs that are there."""
     paced_by: str | None = None
     """The role of the model that its speed depends on."""
+    content: tuple[str, ...] = ("*",)
+    """Patterns of the files that later stages read. Where these come out as in an earlier artifact,
+    later stages go by that one."""
+    part: str = ""
+    """The source of the mixture, of a stage that runs once for each."""
+    more: str = ""
+    """Key of `config` that lists what is made besides: an artifact with more serves as well."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class StageContext:
     tracker: Tracker
     config: Mapping[str, object] = field(default_factory=dict)
     """What decides the stage's data, as its manifest will say."""
+    part: str = ""
+    """The source of the mixture, in a stage that runs once for each."""
     spending: Spending = field(default_factory=Spending)
     """Of the command that runs the stage."""
 

@@ -1,5 +1,9 @@
 """What decides the documents of tasks: the content of their folder, or lm-eval's version, and the
-commits of the hub datasets that they name."""
+commits of the hub datasets that they name; and which tasks rows are kept apart from.
+
+Guarantee: a task that is taken out of `eval.tasks` changes no row of the same recipe, unless
+`eval.check_removed` is false; what is checked besides is said.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from rich.text import Text
 from tsqa.console import console
 from tsqa.errors import RecipeError
 from tsqa.hub.pins import PINS, UNPINNED
-from tsqa.recipe import Recipe
+from tsqa.recipe import Recipe, needed
+from tsqa.store.digests import hash_bytes
 from tsqa.store.identity import Json, folder_identity
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
@@ -40,15 +45,33 @@ def identify_tasks(include: str | None) -> Json:
 
 
 def evaluated_config(recipe: Recipe) -> dict[str, Json]:
-    """Which documents must not leak: those of the evaluated tasks, however they are asked."""
+    """Which documents must not leak: those of the checked tasks, however they are asked."""
     if recipe.eval is None:
         return {}
-    section = recipe.eval
+    tasks = sorted({*recipe.eval.tasks, *removed_tasks(recipe)})
     return {
-        "tasks": [*section.tasks],
-        "include": identify_tasks(section.include),
-        **pinned_datasets("eval.tasks", section.include, tuple(section.tasks)),
+        "tasks": tasks,
+        "include": identify_tasks(recipe.eval.include),
+        **pinned_datasets("eval.tasks", recipe.eval.include, tuple(tasks)),
     }
+
+
+def removed_tasks(recipe: Recipe) -> list[str]:
+    """The tasks that are checked although they are evaluated no more."""
+    section = recipe.eval
+    if section is None or not section.check_removed or not _file_of(recipe).is_file():
+        return []
+    known = read_own(_file_of(recipe), _Checked)
+    if known.include != _include_of(recipe):  # its tasks may be others now
+        return []
+    return sorted(set(known.tasks) - set(section.tasks))
+
+
+def remember_tasks(recipe: Recipe) -> None:
+    """To be called when rows of the recipe were checked."""
+    tasks = sorted({*needed(recipe.eval, "eval").tasks, *removed_tasks(recipe)})
+    _file_of(recipe).parent.mkdir(parents=True, exist_ok=True)
+    write_json(_file_of(recipe), asdict(_Checked(tasks, _include_of(recipe))))
 
 
 @cache
@@ -134,3 +157,22 @@ def _own_tasks() -> Json:
     if '"editable": true' not in installed or spec is None or spec.origin is None:
         return named
     return {"version": named, "tasks": folder_identity(Path(spec.origin).parent / "tasks")}
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """`benchmarks.json` in the folder of a recipe: what its rows were last checked against."""
+
+    tasks: list[str]
+    include: str
+    """Hash of `eval.include` and what is in it."""
+
+
+def _file_of(recipe: Recipe) -> Path:
+    return Path(recipe.runs) / recipe.name / "benchmarks.json"
+
+
+def _include_of(recipe: Recipe) -> str:
+    section = needed(recipe.eval, "eval")
+    content = json.dumps([section.include, identify_tasks(section.include)], sort_keys=True)
+    return hash_bytes(content.encode())

@@ -32,7 +32,7 @@ class CompletionLog:
         self._writer = path.open("a", encoding="utf-8")
         drop_torn_tail(path)
         self._earlier = JsonlIndex(path, _is_whole)
-        self._others = [JsonlIndex(other, _is_whole) for other in _unfinished_beside(path)]
+        self._others = [JsonlIndex(other, _is_whole) for other in _logs_beside(path)]
         self._unsynced = 0
         if self._earlier.damaged:
             told = f"  {path}: {self._earlier.damaged} damaged lines:"
@@ -41,7 +41,7 @@ class CompletionLog:
     def find(self, request_id: str) -> tuple[Completion, float] | None:
         """What an earlier attempt got, and its seconds.
 
-        Earlier attempts are those of this artifact, and of unfinished ones that asked the same.
+        Earlier attempts are those of this artifact, and of others of its stage that asked the same.
         """
         record = self._earlier.find(request_id)
         if record is not None:
@@ -88,9 +88,9 @@ def _read_record(record: Mapping[str, Any]) -> tuple[Completion, float]:
     return Completion(**values), float(record["seconds"])
 
 
-def _unfinished_beside(path: Path) -> list[Path]:
-    """Logs of the same name in other unfinished artifacts of the same stage."""
+def _logs_beside(path: Path) -> list[Path]:
+    """Logs of the same name in the other artifacts of the same stage, finished or not."""
     folder = path.parent
     if folder.suffix != _PARTIAL:
         return []
-    return [log for log in sorted(folder.parent.glob(f"*{_PARTIAL}/{path.name}")) if log != path]
+    return [log for log in sorted(folder.parent.glob(f"*/{path.name}")) if log != path]

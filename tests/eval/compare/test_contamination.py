@@ -73,7 +73,9 @@ def filtered(folder: Path, matches: list[str], **summary: Any) -> Artifact:
 def test_a_touched_document_and_its_copy_leave_the_clean_score(
     evaluations: dict[Role, Artifact], tmp_path: Path
 ) -> None:
-    found = contamination(RECIPE, {**evaluations, "filter": filtered(tmp_path / "f", ["day-0"])})
+    found = contamination(
+        RECIPE, {**evaluations, CheckedRole("filter", 0): filtered(tmp_path / "f", ["day-0"])}
+    )
     assert found["unit"].status == "clean"
     assert found["unit"].n_clean == 2 and found["unit"].documents == 0
     day = found["day"]
@@ -85,15 +87,13 @@ def test_a_touched_document_and_its_copy_leave_the_clean_score(
 def test_documents_of_the_mixture_are_counted_where_they_were_checked(
     evaluations: dict[Role, Artifact], tmp_path: Path
 ) -> None:
-    dropped = {"file": "a", "line": 1, "id": "x", "reason": "ngram of the evaluated unit-1"}
-    (tmp_path / "human.dropped.jsonl").write_text(
-        json.dumps(dropped) + "\n" + json.dumps({**dropped, "reason": "longer than a row"}) + "\n"
-    )
-    for section, status in (({"ngram": 13}, "touched"), (None, "unknown")):
-        tokens = invented_artifact(tmp_path, config={"decontaminate": section})
-        found = contamination(RECIPE, {**evaluations, CheckedRole("tokenize", "1"): tokens})
+    dropped = {"text": "00ff", "reason": "ngram of the evaluated unit-1"}
+    (tmp_path / "dropped.jsonl").write_text(json.dumps(dropped) + "\n")
+    checked: dict[Role, Artifact] = {CheckedRole("decontaminate", 1): invented_artifact(tmp_path)}
+    for inputs, status in ((checked, "touched"), ({}, "unknown")):
+        found = contamination(RECIPE, {**evaluations, **inputs})
         assert found["unit"].status == status
-        assert found["unit"].n_clean == (1 if section else None)
+        assert found["unit"].n_clean == (1 if inputs else None)
     assert found["day"].score_clean["base"] is None
 
 
@@ -102,7 +102,11 @@ def test_an_allowed_leak_is_named_by_the_task_that_it_reaches(
 ) -> None:
     leak = {"task": "other", "reason": "its training split (train) is evaluated by day"}
     found = contamination(
-        RECIPE, {**evaluations, "filter": filtered(tmp_path / "f", ["day-0"], allowed_leaks=[leak])}
+        RECIPE,
+        {
+            **evaluations,
+            CheckedRole("filter", 0): filtered(tmp_path / "f", ["day-0"], allowed_leaks=[leak]),
+        },
     )
     assert (found["day"].status, found["unit"].status) == ("allowed_leak", "clean")
     assert found["day"].n_clean is None

@@ -19,12 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.generation import with_benchmarks
+from tests.support.sealed import invented_artifact
 from tests.support.tiny_eval import make_tasks
 from tests.support.token_context import read_megatron, read_origins, token_context
-from train.data import shards, sources, tokenize
+from train.data import shards, sources
 from train.data.encoder import TokenEncoder
 from train.data.stream import TokenStore
 from train.data.tokenizer import train_tokenizer
+from train.tokens import decontaminate as check
+from train.tokens import shard_work, tokenize
 from tsqa.console import console
 from tsqa.errors import DataError, EngineError, RecipeError
 from tsqa.recipe import EvalSection, SourceSection
@@ -98,7 +101,7 @@ def write_saved(folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of 600 bytes, so that little data makes many."""
-    for module in (sources, tokenize):
+    for module in (sources, shard_work):
         monkeypatch.setattr(module, "SHARD_BYTES", 600)
 
 
@@ -304,7 +307,7 @@ def test_documents_that_the_check_names_are_left_out_and_listed(
     tmp_path: Path, corpus: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = web(tmp_path, corpus, processes=processes)
-    monkeypatch.setattr(tokenize, "_evaluated_check", lambda context: holds_a_six)
+    monkeypatch.setattr(tokenize, "_dropped_check", lambda context: holds_a_six)
     summary = tokenize.run(context)["sources"]["web"]
     leaked = {f"d{n}": n + 1 for n, text in enumerate(TEXTS) if "6" in text}
     dropped = [json.loads(x) for x in (context.out / "web.dropped.jsonl").read_text().splitlines()]
@@ -330,7 +333,14 @@ def test_a_document_that_holds_an_evaluated_one_is_left_out(
     inputs = with_benchmarks(tmp_path / "benchmarks", {}, evaluated)
     mixture = context.recipe.mixture.model_copy(update={"decontaminate": decontaminate})
     recipe = context.recipe.model_copy(update={"eval": evaluated, "mixture": mixture})
-    summary = tokenize.run(replace(context, recipe=recipe, inputs=inputs))["sources"]["web"]
+    context = replace(context, recipe=recipe)
+    if decontaminate:
+        (tmp_path / "checked").mkdir()
+        checking = replace(context, inputs=inputs, out=tmp_path / "checked")
+        assert check.run(checking) == {"documents": len(texts), "dropped": 1}
+        found_by = invented_artifact(tmp_path / "checked")
+        context = replace(context, inputs={**context.inputs, "decontaminate": found_by})
+    summary = tokenize.run(context)["sources"]["web"]
     dropped = [json.loads(x) for x in (context.out / "web.dropped.jsonl").read_text().splitlines()]
     found = [(record["id"], record["reason"]) for record in dropped]
     leaked = (f"d{len(TEXTS)}", "item of the evaluated tiny_choice-3")
@@ -345,7 +355,7 @@ def ends_the_process(texts: Sequence[str]) -> list[str | None]:
 def test_a_process_that_dies_is_an_error_with_a_fix(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenize, "_evaluated_check", lambda context: ends_the_process)
+    monkeypatch.setattr(tokenize, "_dropped_check", lambda context: ends_the_process)
     with pytest.raises(EngineError, match=r"lower mixture\.tokenize_processes"):
         tokenize.run(web(tmp_path, corpus, processes=2))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest
 from tests.support.curated_rows import curated_row
 from tests.support.sealed import invented_artifact
 from tests.support.token_context import read_origins, token_context
-from train.data import tokenize
 from train.data.shards import ENDS_EARLY
 from train.data.stream import IGNORED, TokenStore, collate
+from train.tokens import tokenize
 from tsqa.curated.files import DatasetWriter
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
@@ -24,6 +25,10 @@ from tsqa.store.jsonl import read_jsonl
 from tsqa.store.stage import StageContext
 
 TEXTS = ["one 12 two", "", "three <|endoftext|> four", "Question: 3 + 4? Answer: 7"] * 5
+
+
+def words_of(context: StageContext) -> Path:
+    return context.inputs["tokenizer"].path / "tokenizer"
 
 
 def context_for(folder: Path, path: Path) -> StageContext:
@@ -44,7 +49,7 @@ def test_every_token_has_an_origin(written: tuple[StageContext, dict[str, Any]])
     from transformers import AutoTokenizer
 
     context, summary = written
-    tokenizer = AutoTokenizer.from_pretrained(context.out / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(words_of(context))
     tokens = np.fromfile(context.out / "web.bin", np.uint16)
     index = pq.read_table(context.out / "web.docs.parquet").to_pylist()
     assert len(index) == summary["sources"]["web"]["documents"] == 15
@@ -77,7 +82,8 @@ def synthetic_context(folder: Path, text_field: str = "text") -> StageContext:
     tree |= {"seeds": {"tasks": ["t"]}, "eval": {"tasks": ["t"]}}
     tree["generate"] = {"teacher": {"model": {"path": "t"}}}
     filtered = invented_artifact(folder / "filter", fingerprint="f", summary={})
-    return StageContext(Recipe.model_validate(tree), {"filter": filtered}, base.out, base.tracker)
+    inputs = {**base.inputs, "filter": filtered}
+    return replace(base, recipe=Recipe.model_validate(tree), inputs=inputs, part="synthetic")
 
 
 def test_the_curated_dataset_is_a_source_whose_tokens_lead_back_to_items(tmp_path: Path) -> None:
@@ -85,7 +91,7 @@ def test_the_curated_dataset_is_a_source_whose_tokens_lead_back_to_items(tmp_pat
 
     context = synthetic_context(tmp_path)
     tokenize.run(context)
-    tokenizer = AutoTokenizer.from_pretrained(context.out / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(words_of(context))
     tokens = np.fromfile(context.out / "synthetic.bin", np.uint16)
     index = pq.read_table(context.out / "synthetic.docs.parquet").to_pylist()
     shown = [n for n, text in enumerate(TEXTS) if text]
@@ -105,7 +111,7 @@ def test_a_column_that_the_curated_dataset_lacks_is_named(tmp_path: Path) -> Non
 def test_digits_stand_alone(written: tuple[StageContext, dict[str, Any]]) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(written[0].out / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(words_of(written[0]))
     assert tokenizer.tokenize("4712") == ["4", "7", "1", "2"]
 
 
@@ -153,21 +159,14 @@ def test_a_source_without_text_is_refused(tmp_path: Path) -> None:
         tokenize.run(context_for(tmp_path, path))
 
 
-def test_a_document_with_the_end_token_in_it_is_dropped_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_document_with_the_end_token_in_it_is_dropped_and_counted(tmp_path: Path) -> None:
     """A tokenizer whose end of sequence is an ordinary word would cut documents in two."""
     path = tmp_path / "web.jsonl"
     path.write_text('{"text": "one 1"}\n{"text": "b 7"}\n{"text": "two"}\n')
     context = context_for(tmp_path, path)
-    load = tokenize.load_tokenizer
-
-    def with_another_end(context: StageContext) -> Any:
-        tokenizer = load(context)
-        tokenizer.eos_token_id = tokenizer.encode("b")[0]
-        return tokenizer
-
-    monkeypatch.setattr(tokenize, "load_tokenizer", with_another_end)
+    words = words_of(context)
+    settings = json.loads((words / "tokenizer_config.json").read_text())
+    (words / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "b"}))
     tokenize.run(context)
     assert [row["line"] for row in read_origins(context.out, "web")] == [1, 3]
     (dropped,) = read_jsonl(context.out / "web.dropped.jsonl")

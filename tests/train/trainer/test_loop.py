@@ -28,6 +28,7 @@ from tests.support.train_runs import (
 from train.checkpoints.export import export_checkpoint
 from train.data.mixture import plan
 from train.data.stream import IGNORED, TokenStore, read_batch
+from train.data.token_files import token_folders
 from train.model.build import build_model
 from train.model.isolation import forward_arguments, isolate
 from train.model.optimizer import build_optimizer
@@ -37,6 +38,7 @@ from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Recipe, load_recipe
 from tsqa.store.artifact import Artifact
 from tsqa.store.manifest import read_manifest
+from tsqa.store.roles import Role, SourceRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 
@@ -50,9 +52,15 @@ def recipe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def silent_context(recipe: Recipe) -> StageContext:
-    (manifest,) = Path(recipe.runs).glob("artifacts/tokenize/*/manifest.json")
-    tokens = Artifact(manifest.parent, read_manifest(manifest.parent))
-    return StageContext(recipe, {"tokenize": tokens}, tokens.path, Tracker.silent())
+    folders = [f.parent for f in Path(recipe.runs).glob("artifacts/token*/*/manifest.json")]
+    found = [Artifact(folder, read_manifest(folder)) for folder in folders]
+    inputs: dict[Role, Artifact] = {
+        SourceRole(a.manifest.config["source"])
+        if a.manifest.stage == "tokenize"
+        else "tokenizer": a
+        for a in found
+    }
+    return StageContext(recipe, inputs, found[0].path, Tracker.silent())
 
 
 def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
@@ -60,12 +68,12 @@ def plain_torch(recipe: Recipe) -> tuple[Any, list[float], list[float]]:
     from transformers import AutoTokenizer
 
     context = silent_context(recipe)
-    folder = context.inputs["tokenize"].path
-    model = build_model(context, AutoTokenizer.from_pretrained(folder / "tokenizer"))
+    words = context.inputs["tokenizer"].path / "tokenizer"
+    model = build_model(context, AutoTokenizer.from_pretrained(words))
     isolate(model, torch.device("cpu"))
     section = recipe.train
     optimizer = build_optimizer(model, section)
-    store = TokenStore(folder)
+    store = TokenStore(*token_folders(context.inputs))
     made = plan(recipe.mixture, section, store.rows, recipe.seed)
     losses, norms = [], []
     for step in range(made.steps):

@@ -113,7 +113,7 @@ def test_a_resume_where_a_phase_and_an_epoch_end_changes_nothing(
         f" {{tokens: {half}, ratios: {{web: 0.5, qa: 0.5}}}}]"
     )
     whole = train(recipe_path, tmp_path / "whole", *ASKED, phases)
-    store = TokenStore(next((tmp_path / "whole" / "artifacts" / "tokenize").glob("*/")))
+    store = TokenStore(*(tmp_path / "whole" / "artifacts" / "tokenize").glob("*/"))
     made = plan_of(load_recipe(recipe_path, [phases]), store.rows)
     epochs = [[made.row(k).epoch for k in part if made.sources[made.row(k).source] == "qa"]
               for part in (range(STEPS * 4), range(STEPS * 4, STEPS * 8))]  # fmt: skip

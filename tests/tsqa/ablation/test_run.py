@@ -140,7 +140,7 @@ def test_each_stage_says_which_of_its_keys_and_inputs_changed(
     ablate(open_pipeline(tmp_path, "filter.agreement=0.5"), parallel=1)
     said = " ".join(capsys.readouterr().err.split())
     assert "filter running: filter.agreement 0.4 -> 0.5" in said
-    assert "tokenize running: input filter changed" in said
+    assert "tokenize:synthetic running: input filter changed" in said
     assert "compare running: input arm:synthetic=0 changed, input arm:synthetic=0.5 changed" in said
 
 

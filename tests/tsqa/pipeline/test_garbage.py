@@ -44,7 +44,7 @@ def test_what_a_recipe_names_stays_and_the_rest_is_listed_largest_first(tmp_path
     make(tmp_path, other[1], size=5000)
     (large, small) = find_garbage(tmp_path, [SMOKE / "base.yaml"])
     assert (large.name, small.name) == (
-        f"tokenize/{other[1].fingerprint}", f"data/{other[0].fingerprint}"
+        f"{other[1].stage}/{other[1].fingerprint}", f"data/{other[0].fingerprint}"
     )  # fmt: skip
     assert large.bytes > 5000 and time.time() - large.modified < 600
     assert remove([large, small]) == []

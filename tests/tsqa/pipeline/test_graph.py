@@ -40,7 +40,8 @@ def test_inputs_come_before_what_needs_them() -> None:
 
 def test_arms_share_everything_up_to_training() -> None:
     own = [node for node in graph() if node.recipe.name == "quickstart"]
-    assert len([node for node in own if node.stage == "tokenize"]) == 1
+    tokenized = [node.label for node in own if node.stage == "tokenize"]
+    assert tokenized == ["tokenize:docs", "tokenize:synthetic"]
     assert len([node for node in own if node.stage == "train"]) == 3
 
 
@@ -86,7 +87,7 @@ def test_a_recipe_may_end_with_its_dataset(tmp_path: Path) -> None:
         "ablation: null\n"
     )
     own = [n.stage for n in build_graph(load_recipe(path), path) if n.recipe.name == "only-data"]
-    assert own == ["data", "benchmarks", "seeds", "generate", "filter"]
+    assert own == ["data", "benchmarks", "seeds", "guard", "generate", "filter"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,9 @@ def test_a_task_data_file_is_part_of_the_fingerprint(tmp_path: Path) -> None:
 
 def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None:
     assert changed("eval.num_fewshot=3", "eval.limit=7") == {"evaluate", "compare"}
-    assert changed("eval.tasks=[mini_day]") >= {"benchmarks", "seeds", "filter", "tokenize"}
+    fewer = changed("eval.tasks=[mini_day]")
+    assert fewer >= {"benchmarks", "guard", "filter", "decontaminate", "tokenize"}
+    assert fewer.isdisjoint({"seeds", "generate"})
     unchecked = changed("mixture.decontaminate=false")
     assert "tokenize" in unchecked and "filter" not in unchecked
 
@@ -164,9 +167,9 @@ def test_data_depends_on_what_is_evaluated_and_not_on_how_it_is_scored() -> None
 def test_the_evaluated_documents_are_made_once_and_read_by_whoever_keeps_apart_from_them() -> None:
     nodes = {node.label: node for node in graph()}
     readers = {label for label, node in nodes.items() if "benchmarks" in node.inputs}
-    assert readers == {"seeds", "filter", "tokenize"}
+    assert readers == {"guard", "filter", "decontaminate:docs"}
     unchecked = {node.label: node for node in graph("mixture.decontaminate=false")}
-    assert "benchmarks" not in unchecked["tokenize"].inputs
+    assert "decontaminate" not in unchecked["tokenize:docs"].inputs
 
 
 def test_how_a_task_is_asked_decides_the_scores_but_not_the_seeds() -> None:

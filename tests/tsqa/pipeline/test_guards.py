@@ -45,9 +45,10 @@ def test_a_trained_arm_that_repeats_its_data_too_often_is_not_reused(tmp_path: P
         "dtype": "uint16",
         "vocab_size": 512,
         "eos_token_id": 1,
-        "sources": {"docs": rows, "synthetic": rows},
     }
-    make(pipeline, own(pipeline, "tokenize")[0], {}, sources=tokens)
+    for node in own(pipeline, "tokenize"):
+        made = {**tokens, "sources": {node.definition.part: rows}}
+        make(pipeline, node, {}, sources=made)
     make(pipeline, own(pipeline, "train")[0], {})
     pipeline.check_guards()
     with pytest.raises(RecipeError, match=r"6\.\d+ epochs, mixture\.max_repetition 2"):
@@ -78,7 +79,9 @@ def test_a_stage_says_why_it_runs(tmp_path: Path) -> None:
     first.record([made])
     assert changed.why(node).startswith(differ)
     after = open_pipeline(tmp_path, "seeds.max_per_task=5")
-    assert after.why(own(after, "filter")[0]) == "input generate changed, input seeds changed"
+    assert after.why(own(after, "filter")[0]) == (
+        "input generate changed, input guard changed, input seeds changed"
+    )
     History(after.folder).add({"filter": node.fingerprint})
     assert changed.why(node) == "its artifact was removed"
     changed.store.partial_path_of("filter", node.fingerprint).mkdir()

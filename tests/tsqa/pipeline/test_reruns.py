@@ -28,11 +28,14 @@ COMPARE = {"compare"}
 EVALUATE = {"evaluate", *COMPARE}
 TRAIN = {"train", *EVALUATE}
 TOKENIZE = {"tokenize", *TRAIN}
+TOKENIZER = {"tokenizer", *TOKENIZE}
+SOURCE = {"decontaminate", *TOKENIZE}
 FILTER = {"filter", *TOKENIZE}
 GENERATE = {"generate", *FILTER}
-SEEDS = {"seeds", *GENERATE}
-BENCHMARKS = {"benchmarks", *SEEDS}
-DATA = {"data", *BENCHMARKS}
+GUARD = {"guard", *FILTER}
+SEEDS = {"seeds", "guard", *GENERATE}
+BENCHMARKS = {"benchmarks", "decontaminate", *GUARD}
+DATA = {"data", *BENCHMARKS, *SEEDS}
 TEACHERS = {
     "generate.teacher": GENERATE,
     "generate.cascade.teacher": GENERATE,
@@ -74,7 +77,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "data.teacher_documents": 5,
         },
     ),
-    # The guard against leaks is part of the stage seeds, which hence reads the evaluated tasks.
+    # What is generated does not depend on what is evaluated.
     (BENCHMARKS, {"eval.tasks": ["own_task", "other"], "eval.include": "{folder}/more"}),
     (
         SEEDS,
@@ -147,27 +150,40 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "filter.dedup.threshold": 0.5,
             "filter.dedup.semantic.model": "org/another",
             "filter.dedup.semantic.threshold": 0.5,
-            "filter.decontaminate.ngram": 5,
-            "filter.decontaminate.similarity": 0.5,
         },
     ),
     (
-        TOKENIZE,
+        {"decontaminate", *FILTER},
+        {"filter.decontaminate.ngram": 5, "filter.decontaminate.similarity": 0.5},
+    ),
+    (
+        TOKENIZER,
         {
             "model.recipe": Together({"model": {"recipe": TRAINED}, "tokenizer": None}),
             "model.path": Together({"model": {"path": "{folder}/tasks"}, "tokenizer": None}),
+            "model.trust_remote_code": True,
             "tokenizer.path": Together({"tokenizer": {"path": "{folder}/tasks"}}),
             "tokenizer.train_on": ["{folder}/own.jsonl"],
             "tokenizer.vocab_size": 300,
+        },
+    ),
+    (
+        SOURCE,
+        {
             "mixture.sources.<name>.path": "{folder}/own.jsonl",
             "mixture.sources.<name>.from": Together(
                 {"mixture.sources.synthetic": {"path": "{folder}/own.jsonl"}}
             ),
             "mixture.sources.<name>.subset": "main",
             "mixture.sources.<name>.split": "validation",
-            "mixture.sources.<name>.revision": "f00",
             "mixture.sources.<name>.text_field": "content",
             "mixture.sources.<name>.on_bad": "skip",
+        },
+    ),
+    (
+        TOKENIZE,
+        {
+            "mixture.sources.<name>.revision": "f00",  # of files on this machine
             "mixture.sources.<name>.packing": "whole",
             "mixture.sources.<name>.permute": Together(
                 {"mixture.sources.synthetic.permute": "answers"}
@@ -183,12 +199,17 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
         {
             "seed": 1,
             "model.config": {"model_type": "nemotron_h"},
-            "model.trust_remote_code": True,
             "mixture.sources.<name>.subset_of": Together(
-                {"mixture.sources.part": {"subset_of": "web", "size_of": "synthetic"}}
+                {
+                    "mixture.sources.part": {"subset_of": "web", "size_of": "synthetic"},
+                    "mixture.phases.0.ratios": {"part": 0.5, "books": 0.5},
+                }
             ),
             "mixture.sources.<name>.size_of": Together(
-                {"mixture.sources.part": {"subset_of": "web", "size_of": "web"}}
+                {
+                    "mixture.sources.part": {"subset_of": "web", "size_of": "web"},
+                    "mixture.phases.0.ratios": {"part": 0.5, "books": 0.5},
+                }
             ),
             "mixture.phases.<n>.tokens": 500_000,
             "mixture.phases.<n>.ratios": {"web": 0.25, "books": 0.25, "synthetic": 0.5},
@@ -280,6 +301,7 @@ RUNTIME: dict[str, Any] = {
     "train.heldout_every": 2,
     "train.peak_tflops": 2,
     "train.log_every": 2,
+    "eval.check_removed": False,
     "eval.allow_code": True,
     "eval.unguarded_code": True,
     "eval.batch_size": 2,

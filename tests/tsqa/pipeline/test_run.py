@@ -45,9 +45,9 @@ def open_pipeline(runs: Path, *overrides: str) -> Pipeline:
 
 def test_a_second_run_makes_nothing(tmp_path: Path, calls: list[str]) -> None:
     open_pipeline(tmp_path).run(until="tokenize")
-    assert calls == ["tsqa.tasks.toy", "train.data.tokenize"]
+    assert calls == ["tsqa.tasks.toy", "train.data.tokenizer", "train.tokens.tokenize"]
     open_pipeline(tmp_path).run(until="tokenize")
-    assert len(calls) == 2
+    assert len(calls) == 3
 
 
 def test_a_changed_setting_is_named_and_the_old_artifact_stays(
@@ -82,7 +82,7 @@ def test_a_training_job_that_dies_shows_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
 ) -> None:
     monkeypatch.setattr(training_job, "LAUNCH_CONFIG", tmp_path / "nowhere.yaml")
-    monkeypatch.setattr(pipeline_module, "print_mixture_plan", lambda recipe, tokens: None)
+    monkeypatch.setattr(pipeline_module, "print_mixture_plan", lambda recipe, inputs: None)
     with pytest.raises(EngineError, match=r"nowhere\.yaml"):
         open_pipeline(tmp_path).run(until="train")
 
@@ -90,7 +90,7 @@ def test_a_training_job_that_dies_shows_its_last_lines(
 def test_training_without_its_tokens_names_the_command_to_run(tmp_path: Path) -> None:
     recipe = load_recipe(SMOKE, [f"runs={tmp_path}"])
     with (
-        pytest.raises(TsqaError, match="tsqa data"),
+        pytest.raises(TsqaError, match="tsqa tokenizer"),
         pipeline_module.train_context(recipe, SMOKE, "main", main_process=True),
     ):
         pass
@@ -105,10 +105,10 @@ def test_a_damaged_artifact_is_an_error_and_neither_used_nor_made_again(
     for until in ("data", "tokenize"):
         with pytest.raises(DataError, match=r"(?s)data/\w+/file\.txt: changed.*will be rebuilt"):
             open_pipeline(tmp_path).run(until=until)
-    assert len(calls) == 2 and made.read_text() == "tsqa.Miniature"
+    assert len(calls) == 3 and made.read_text() == "tsqa.Miniature"
     shutil.rmtree(made.parent)
     open_pipeline(tmp_path).run(until="tokenize")
-    assert calls[2:] == ["tsqa.tasks.toy"]
+    assert calls[3:] == ["tsqa.tasks.toy"]
 
 
 def test_a_large_input_is_read_before_it_is_used(
@@ -134,9 +134,9 @@ def test_a_file_that_is_edited_before_its_stage_begins_is_noticed(
 ) -> None:
     opened = open_pipeline(tmp_path, f"mixture.sources.docs.path={book}")
     book.write_text('{"text": "b"}\n')
-    with pytest.raises(DataError, match=r"tokenize: an input changed since .*docs\.path\.blake3"):
+    with pytest.raises(DataError, match=r"tokenize:docs: an input changed since .*path\.blake3"):
         opened.run(until="tokenize")
-    assert calls == ["tsqa.tasks.toy"]
+    assert "train.tokens.tokenize" not in calls
     open_pipeline(tmp_path, f"mixture.sources.docs.path={book}").run(until="tokenize")
 
 
@@ -145,7 +145,7 @@ def test_a_file_that_is_edited_while_its_stage_reads_it_makes_no_artifact(
 ) -> None:
     def import_fake(module: str) -> Any:
         def run(context: StageContext) -> dict[str, Any]:
-            if module == "train.data.tokenize":
+            if module == "train.tokens.tokenize":
                 (context.out / "half.txt").write_text("half")
                 book.write_text('{"text": "b"}\n')
             return {}
@@ -154,7 +154,7 @@ def test_a_file_that_is_edited_while_its_stage_reads_it_makes_no_artifact(
 
     monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
     opened = open_pipeline(tmp_path, f"mixture.sources.docs.path={book}")
-    with pytest.raises(DataError, match="tokenize: an input changed while the stage read it"):
+    with pytest.raises(DataError, match="tokenize:docs: an input changed while the stage read it"):
         opened.run(until="tokenize")
     node = next(node for node in opened.nodes if node.stage == "tokenize")
     assert opened.find(node) is None

@@ -30,7 +30,7 @@ from tsqa.teachers import Completion, Request
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 36 seeds and the evaluated documents."""
     folder = tmp_path_factory.mktemp("prepared")
-    open_pipeline(folder).run(until="seeds")
+    open_pipeline(folder).run(until="guard")
     return folder
 
 

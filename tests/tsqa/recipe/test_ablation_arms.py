@@ -46,15 +46,17 @@ def test_arms_that_differ_in_their_ratio_share_all_that_comes_before_training(
         control={"mixture.synthetic": 0},
     )
     assert Counter(node.stage for node in nodes) == {
-        **dict.fromkeys(("data", "benchmarks", "seeds", "generate", "filter"), 1),
-        **dict.fromkeys(("tokenize", "compare"), 1),
+        **dict.fromkeys(("data", "benchmarks", "seeds", "guard", "generate", "filter"), 1),
+        **dict.fromkeys(("tokenizer", "decontaminate", "compare"), 1),
+        "tokenize": 2,
         "train": 15,
         "evaluate": 16,
     }
-    assert {"generate", "filter", "tokenize"} <= {node.label for node in nodes}
+    labels = {"generate", "filter", "tokenize:docs", "tokenize:synthetic"}
+    assert labels <= {node.label for node in nodes}
     roles = [format_role(role) for role in nodes[-1].inputs]
     assert roles[:2] == ["base", "arm:synthetic=0,seed=1"] and len(roles) == 18
-    assert roles[16] == "filter" and roles[17].startswith("tokens:")
+    assert roles[16:] == ["filter:0", "documents:1"]
 
 
 def test_an_axis_of_the_data_makes_its_stages_once_per_value_and_names_them(
@@ -67,7 +69,7 @@ def test_an_axis_of_the_data_makes_its_stages_once_per_value_and_names_them(
     )
     labels = {node.label for node in nodes}
     assert {"data", "seeds", "generate:votes=1", "generate:votes=5", "filter:votes=1"} <= labels
-    assert {"tokenize:votes=1", "train:votes=5,synthetic=0.5"} <= labels
+    assert {"tokenize:docs", "tokenize:synthetic votes=1", "train:votes=5,synthetic=0.5"} <= labels
     for node in nodes:
         if node.stage == "generate":
             assert node.recipe.generate and node.label.endswith(f"={node.recipe.generate.votes}")
@@ -82,7 +84,7 @@ def test_an_axis_of_the_data_makes_its_stages_once_per_value_and_names_them(
         ("generate.prompts.question", ["plain", "similar"], "seeds", "generate"),
         ("generate.enrichment", [[], ["reasoning"]], "seeds", "generate"),
         ("filter.judge", [None, {"teacher": {"model": {"path": "judge"}}}], "generate", "filter"),
-        ("train.lr", [1e-3, 2e-3], "tokenize", "train"),
+        ("train.lr", [1e-3, 2e-3], "tokenizer", "train"),
     ],
 )
 def test_any_key_is_an_axis(
@@ -151,7 +153,7 @@ def test_made_controls_follow_the_condition_with_most_synthetic_data(tmp_path: P
     count = Counter(
         node.stage for node in build_graph(recipe, path) if node.recipe.name == recipe.name
     )
-    assert (count["generate"], count["filter"], count["tokenize"]) == (1, 1, 2)
+    assert (count["generate"], count["filter"], count["tokenize"]) == (1, 1, 3)
 
 
 @pytest.mark.parametrize(

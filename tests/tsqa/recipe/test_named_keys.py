@@ -53,7 +53,7 @@ def is_module(name: str) -> bool:
 
 
 def is_attribute(name: str) -> bool:
-    """`train.data.tokenize.run`: a name in a module."""
+    """`train.tokens.tokenize.run`: a name in a module."""
     module, _, attribute = name.rpartition(".")
     try:
         spec = importlib.util.find_spec(module)

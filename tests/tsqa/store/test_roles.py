@@ -12,6 +12,7 @@ from tsqa.store.roles import (
     Label,
     PointRole,
     Role,
+    SourceRole,
     format_role,
     parse_label,
     parse_role,
@@ -24,7 +25,8 @@ _ROLES = st.one_of(
     st.sampled_from(["base", "data", "seeds", "generate", "filter", "tokenize", "model", "judge"]),
     st.builds(ArmRole, _ARMS),
     st.builds(PointRole, _COUNTS),
-    st.builds(CheckedRole, st.sampled_from(["filter", "tokenize"]), st.text("0123456789abcdef")),
+    st.builds(CheckedRole, st.sampled_from(["filter", "decontaminate"]), st.integers(0, 99)),
+    st.builds(SourceRole, _ARMS),
 )
 _LABELS = st.one_of(
     st.builds(Label, st.sampled_from(["train", "evaluate", "filter"]), _ARMS),
@@ -49,8 +51,9 @@ def test_a_label_is_read_as_it_was_written(label: Label) -> None:
     [
         (ArmRole("synthetic=0.5,seed=1"), "arm:synthetic=0.5,seed=1"),
         (PointRole(150_000), "model@150000"),
-        (CheckedRole("tokenize", "00ff"), "tokens:00ff"),
-        (CheckedRole("filter", "00ff"), "filter:00ff"),
+        (CheckedRole("decontaminate", 3), "documents:3"),
+        (CheckedRole("filter", 0), "filter:0"),
+        (SourceRole("web:a"), "tokens:web:a"),
         ("filter", "filter"),
     ],
 )

@@ -261,8 +261,9 @@ def test_a_refusal_is_no_death(tmp_path: Path) -> None:
     assert engine.starts == 1
 
 
-def test_what_an_unfinished_artifact_beside_it_asked_is_taken(tmp_path: Path) -> None:
-    logs = [tmp_path / f"{name}.partial" / "log.jsonl" for name in ("one", "two")]
+@pytest.mark.parametrize("other", ["one.partial", "one"])
+def test_what_another_artifact_of_the_stage_asked_is_taken(tmp_path: Path, other: str) -> None:
+    logs = [tmp_path / name / "log.jsonl" for name in (other, "two.partial")]
     for log in logs:
         log.parent.mkdir()
     run(FakeEngine(), logs[0])

@@ -27,6 +27,8 @@ class EvalSection(Section):
     """lm-eval tasks to evaluate, each once."""
     include: str | None = None
     """Folder of further lm-eval task YAMLs."""
+    check_removed: bool = Field(True, json_schema_extra=RUNTIME)
+    """Keep out what a task had dropped that is evaluated no more; false brings it back."""
     macros: dict[TaskName, list[str]] = {}
     """Name -> tasks whose scores are averaged as a further row of the table."""
     num_fewshot: int | None = Field(None, ge=0)

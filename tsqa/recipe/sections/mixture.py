@@ -109,6 +109,11 @@ class MixtureSection(Section):
         return sum(phase.tokens for phase in self.phases)
 
     @property
+    def drawn(self) -> list[str]:
+        """The sources that a phase draws from, sorted."""
+        return sorted({n for phase in self.phases for n, ratio in phase.ratios.items() if ratio})
+
+    @property
     def tokenized(self) -> dict[str, SourceSection]:
         """The sources that are tokenized: all but those drawn from another."""
         return {name: source for name, source in self.sources.items() if not source.subset_of}

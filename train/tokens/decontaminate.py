@@ -1,0 +1,96 @@
+"""The stage `decontaminate`: which documents of a source hold evaluated ones.
+
+Guarantees: every document is checked as `tokenize` reads it; a document is known by its text, so
+that the same ones are left out wherever they stand; finished shards are not checked again.
+
+`dropped.txt` is what `tokenize` goes by: a hash a line, sorted. `dropped.jsonl` says why, for each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from train.data.shards import Shard, with_suffix
+from train.data.sources import SourceDocument, read_documents
+from train.tokens.shard_work import shards_of, work_on_shards
+from tsqa.decontaminate.index import EvaluatedIndex
+from tsqa.recipe import needed, stream_check
+from tsqa.seeds.benchmarks import read_evaluated
+from tsqa.store.digests import hash_bytes
+from tsqa.store.jsonl import read_jsonl, write_json, write_jsonl
+from tsqa.store.stage import StageContext
+
+DROPPED = "dropped.jsonl"
+_HASHES = "dropped.txt"
+_BATCH = 512
+
+
+def run(context: StageContext) -> dict[str, int]:
+    """Check the documents of the source `context.part`."""
+    section = needed(stream_check(context.recipe), "eval")
+    shards = shards_of(context, context.part)
+    task = _CheckTask(EvaluatedIndex(read_evaluated(context), section))
+    processes = needed(context.recipe.mixture, "mixture").tokenize_processes
+    work_on_shards(shards, processes, task)
+    found: dict[str, dict[str, str]] = {}
+    documents = 0
+    for shard in shards:
+        counted: dict[str, int] = json.loads(with_suffix(shard.stem, ".json").read_text("ascii"))
+        documents += counted["documents"]
+        for record in read_jsonl(with_suffix(shard.stem, ".jsonl")):
+            found.setdefault(record["text"], record)
+    shutil.rmtree(context.out / "shards")
+    hashes = sorted(found)
+    write_jsonl(context.out / DROPPED, (found[name] for name in hashes))
+    (context.out / _HASHES).write_text("".join(f"{name}\n" for name in hashes), encoding="ascii")
+    return {"documents": documents, "dropped": len(hashes)}
+
+
+def read_dropped(folder: Path) -> Mapping[str, str]:
+    """Hash of a text -> why it is dropped."""
+    return {str(r["text"]): str(r["reason"]) for r in read_jsonl(folder / DROPPED)}
+
+
+@dataclass(frozen=True)
+class DroppedCheck:
+    """Per text why it is dropped; None if it is not."""
+
+    dropped: Mapping[str, str]
+
+    def __call__(self, texts: Sequence[str]) -> list[str | None]:
+        if not self.dropped:
+            return [None] * len(texts)
+        return [self.dropped.get(_hash(text)) for text in texts]
+
+
+@dataclass(frozen=True)
+class _CheckTask:
+    index: EvaluatedIndex
+
+    def write(self, shard: Shard) -> None:
+        documents = 0
+        with with_suffix(shard.stem, ".jsonl").open("w", encoding="utf-8") as out:
+            texts = _texts(shard)
+            while batch := list(itertools.islice(texts, _BATCH)):
+                documents += len(batch)
+                for text, match in zip(batch, self.index.check_texts(batch), strict=True):
+                    if match is not None:
+                        reason = f"{match.reason} of the evaluated {match.match}"
+                        out.write(json.dumps({"text": _hash(text), "reason": reason}) + "\n")
+        write_json(with_suffix(shard.stem, ".json"), {"documents": documents})
+
+
+def _texts(shard: Shard) -> Iterator[str]:
+    for piece in shard.pieces:
+        for document in read_documents(piece, shard.section, shard.key):
+            if isinstance(document, SourceDocument):
+                yield document.text
+
+
+def _hash(text: str) -> str:
+    return hash_bytes(text.encode())

@@ -1,0 +1,112 @@
+"""A source as shards, and the processes that work on them; for `decontaminate` and `tokenize`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol
+
+from rich.text import Text
+
+from train.data.shards import Shard, stem_of
+from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved, unread_files
+from tsqa.console import console, progress_bar
+from tsqa.curated.answer_shuffle import write_permuted
+from tsqa.curated.files import CURATED
+from tsqa.errors import DataError, EngineError
+from tsqa.recipe import needed
+from tsqa.store.process import die_with_parent
+from tsqa.store.stage import StageContext
+
+_MOST_NAMED = 8
+
+
+class ShardTask(Protocol):
+    """What to do with a shard; picklable, since every process gets a copy."""
+
+    def write(self, shard: Shard) -> None: ...
+
+
+def shards_of(context: StageContext, name: str) -> list[Shard]:
+    """The shards of a source, the same each time; makes the folder for them."""
+    section = needed(context.recipe.mixture, "mixture").sources[name]
+    if section.stage is not None:
+        path = context.inputs[section.stage].path / CURATED
+        if not path.is_dir():
+            raise DataError(f"{path}: no such folder", "build it: tsqa filter RECIPE")
+        if section.permute:
+            out = stem_of(context.out / "permuted", name)
+            path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
+    else:
+        path = context.resolve(str(section.path))
+        _name_unread(name, path)
+    folder = stem_of(context.out / "shards", name)
+    folder.mkdir(parents=True, exist_ok=True)
+    pieces = find_pieces(section, path, f"mixture.sources.{name}")
+    return [
+        Shard(folder / f"{number:06d}", section, group, f"mixture.sources.{name}")
+        for number, group in enumerate(group_pieces(pieces))
+    ]
+
+
+def work_on_shards(shards: Sequence[Shard], processes: int | None, task: ShardTask) -> None:
+    """Do what is not done, on several processes; on this one if there is little to do."""
+    todo = [shard for shard in shards if not shard.done]
+    cores = len(os.sched_getaffinity(0))
+    total = sum(shard.size for shard in todo)
+    count = min(processes or cores, len(todo), -(-total // SHARD_BYTES))
+    with progress_bar() as bar:
+        shown = bar.add_task("shards", total=len(todo), note="")
+        if count <= 1:
+            for shard in todo:
+                task.write(shard)
+                bar.update(shown, advance=1)
+            return
+        # Not forked: torch and tokenizers hold threads.
+        pool = ProcessPoolExecutor(
+            count, get_context("spawn"), _start_child, (task, max(1, cores // count))
+        )
+        try:
+            for done in as_completed([pool.submit(_write_in_child, shard) for shard in todo]):
+                done.result()
+                bar.update(shown, advance=1)
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a process that tokenizes died; the kernel may have ended it for its memory",
+                "lower mixture.tokenize_processes and run it again: finished shards are kept",
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_task: ShardTask | None = None
+"""Set in child processes only."""
+
+
+def _start_child(task: ShardTask, threads: int) -> None:
+    global _task
+    die_with_parent()
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    _task = task
+
+
+def _write_in_child(shard: Shard) -> Shard:
+    assert _task is not None
+    _task.write(shard)
+    return shard
+
+
+def _name_unread(source: str, path: Path) -> None:
+    """Print which files of a folder are no part of a source: a format that is not read, mostly."""
+    if not path.is_dir() or is_saved(path):
+        return
+    unread = [str(file.relative_to(path)) for file in unread_files(path)]
+    if unread:
+        shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
+        text = f" {len(unread):,} files of {path} are not read: {shown}"
+        console.print(Text.assemble((f"  {source}:", "yellow"), text))
