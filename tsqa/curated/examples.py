@@ -17,12 +17,12 @@ _REJECTED = ("id", "task", "step", "reason", "score", "question", "answer", "mat
 _Row = TypeVar("_Row", CuratedRow, RejectedRow)
 
 
-def log_examples(folder: Path, tracker: Tracker, seed: int) -> None:
+def log_examples(folder: Path, tracker: Tracker) -> None:
     """Log a random choice of the accepted and of the rejected rows, as two tables."""
     if not tracker.is_on:
         return
-    _log(tracker, "accepted", _ACCEPTED, read_curated, folder, seed)
-    _log(tracker, "rejected", _REJECTED, read_rejected, folder, seed)
+    _log(tracker, "accepted", _ACCEPTED, read_curated, folder)
+    _log(tracker, "rejected", _REJECTED, read_rejected, folder)
 
 
 def _log(
@@ -31,9 +31,8 @@ def _log(
     columns: tuple[str, ...],
     read: Callable[[Path], Iterable[_Row]],
     folder: Path,
-    seed: int,
 ) -> None:
-    rows = draw_rows(read(folder), EXAMPLES, f"{seed}:{name}")
+    rows = draw_rows(read(folder), EXAMPLES, name)
     values = [[_short(getattr(row, column)) for column in columns] for row in rows]
     tracker.table(f"filter/{name}", columns, values)
 

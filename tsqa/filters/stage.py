@@ -93,7 +93,7 @@ def run(context: StageContext) -> dict[str, object]:
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
     _refuse_empty(counts, funnel.measures.examples, context.out)
-    log_examples(context.out, context.tracker, context.recipe.seed)
+    log_examples(context.out, context.tracker)
     summary = FilterSummary(
         **vars(counts),
         funnel=funnel.rows(),
