@@ -82,7 +82,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
     (
         SEEDS,
         {
-            "seeds.tasks": ["other"],
+            "seeds.tasks": ["gsm8k"],
             "seeds.include": "{folder}/more",
             "seeds.datasets.<n>.name": "other",
             "seeds.datasets.<n>.path": "{folder}/web.jsonl",
