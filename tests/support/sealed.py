@@ -7,7 +7,7 @@ from typing import Any
 
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
-from tsqa.store.manifest import MANIFEST, Manifest, seal
+from tsqa.store.manifest import MANIFEST, Manifest, plain_manifest, seal
 
 CREATED = "2030-01-01T00:00:00Z"
 
@@ -32,7 +32,7 @@ def seal_artifact(folder: Path, **fields: Any) -> None:
         "fingerprint": folder.name,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MANIFEST, seal(folder, Manifest(**made)).model_dump())
+    write_json(folder / MANIFEST, plain_manifest(seal(folder, Manifest(**made))))
 
 
 def reseal(folder: Path, **fields: Any) -> None:

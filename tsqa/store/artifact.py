@@ -29,6 +29,7 @@ from tsqa.store.manifest import (
     Manifest,
     check_files,
     content_of,
+    plain_manifest,
     read_manifest,
     seal,
     trust,
@@ -184,7 +185,7 @@ class Store:
         )
         if same := self._same_content(manifest, content):
             manifest = seal(partial, manifest.model_copy(update={"same_as": same}))
-        write_json(partial / MANIFEST, manifest.model_dump())
+        write_json(partial / MANIFEST, plain_manifest(manifest))
         fsync_all(partial)
         final = self.path_of(stage, fingerprint)
         partial.rename(final)

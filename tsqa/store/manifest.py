@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from tsqa.errors import DataError
 from tsqa.store.digests import DIGESTS, State, hash_bytes, state_of
@@ -189,7 +189,12 @@ def _state_or_none(path: Path) -> State | None:
         return None
 
 
+def plain_manifest(manifest: Manifest) -> dict[str, JsonValue]:
+    """The manifest as it is written: without `same_as` where it says nothing, as older ones."""
+    return manifest.model_dump(exclude=None if manifest.same_as else {"same_as"})
+
+
 def _seal_of(manifest: Manifest) -> str:
-    # Without the key where it says nothing, as in manifests from before it.
-    rest = manifest.model_dump(exclude={"seal", *([] if manifest.same_as else ["same_as"])})
+    rest = plain_manifest(manifest)
+    del rest["seal"]
     return hash_bytes(json.dumps(rest, sort_keys=True).encode())

@@ -260,7 +260,7 @@ def test_the_printed_plan_names_its_sources_whole_in_eighty_columns() -> None:
 
 
 def test_empty_source_is_refused_only_when_drawn_from() -> None:
-    assert make([(64, {"a": 1.0, "b": 0.0})], {"a": 8, "b": 0}).drawn == {"a": 8, "b": 0}
+    assert make([(64, {"a": 1.0, "b": 0.0})], {"a": 8, "b": 0}).drawn == {"a": 8}
     with pytest.raises(DataError, match="b is empty"):
         make([(64, {"a": 0.5, "b": 0.5})], {"a": 8, "b": 0})
 

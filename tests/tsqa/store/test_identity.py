@@ -59,11 +59,14 @@ _READERS = [
     ("seeds", "tasks/first.yaml tasks/utils.py tasks/deep/er/utils.py tasks/deep/er/other.yaml"),
     ("seeds", "first/train-0.jsonl first/train-1.jsonl first/test.jsonl"),
     ("seeds", "mine/a.jsonl mine/b.jsonl taxonomy.yaml"),
-    ("benchmarks seeds evaluate", "scored/second.yaml scored/utils.py shared/base.yaml"),
-    ("benchmarks seeds evaluate", "second/train-0.jsonl second/test.jsonl"),
+    ("benchmarks evaluate", "scored/second.yaml scored/utils.py"),
+    ("benchmarks seeds evaluate", "shared/base.yaml"),
+    ("benchmarks evaluate", "second/train-0.jsonl second/test.jsonl"),
     ("generate", "question/any.jinja question/macros/list.jinja"),
     ("filter", "document.jinja judge.jinja"),
-    ("tokenize", "words/tokenizer.json web/2020/a.jsonl web/b.txt book.jsonl"),
+    ("tokenizer", "words/tokenizer.json"),
+    ("decontaminate:web tokenize:web", "web/2020/a.jsonl web/b.txt"),
+    ("decontaminate:book tokenize:book", "book.jsonl"),
     *(
         (stages, " ".join(f"{folder}/{name}" for name in MODEL))
         for stages, folder in (
@@ -73,7 +76,7 @@ _READERS = [
     ),
 ]
 DIRECT = {name: set(stages.split()) for stages, names in _READERS for name in names.split()}
-"""File -> the stages that read it themselves."""
+"""File -> the stages that read it themselves, or of a stage per source that one."""
 LARGE = {"student/model.safetensors", "book.jsonl"}
 
 
@@ -107,7 +110,7 @@ def nodes_of(folder: Path) -> dict[str, Node]:
 
 def expected(nodes: dict[str, Node], direct: set[str]) -> set[str]:
     """The stages that are made from a file, and all that is made from them."""
-    found = {label for label, node in nodes.items() if node.stage in direct}
+    found = {label for label, node in nodes.items() if direct & {node.stage, label}}
     while True:
         later = {
             label
