@@ -10,7 +10,7 @@ import pytest
 from tests.support.train_runs import HYBRID, metrics, stop_after, train, write_recipe
 
 pytestmark = pytest.mark.engine
-CURVE = ("eval={tasks: [any], every_tokens: 1000}", "mixture.decontaminate=false")
+CURVE = ("eval={tasks: [arc_easy], every_tokens: 1000}", "mixture.decontaminate=false")
 
 
 def test_exports_along_a_run_change_nothing_and_survive_a_kill(tmp_path: Path) -> None:
