@@ -259,7 +259,8 @@ class Pipeline:
         if self.find(node) is not None:
             return "cached"
         hopes = self._history.hopes(self.label, node)
-        return f"to run unless {' and '.join(hopes)} come out the same" if hopes else "to run"
+        come = "comes" if len(hopes) == 1 else "come"
+        return f"to run unless {' and '.join(hopes)} {come} out the same" if hopes else "to run"
 
     def _recheck(self, node: Node, made: Artifact) -> None:
         """Refuse a finished artifact that a guard of the recipe would not have let be made."""

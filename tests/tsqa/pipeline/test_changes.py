@@ -75,7 +75,8 @@ def ran(pipeline: Pipeline) -> list[str]:
 
 
 def unless(*labels: str) -> str:
-    return f"to run unless {' and '.join(labels)} come out the same"
+    come = "comes" if len(labels) == 1 else "come"
+    return f"to run unless {' and '.join(labels)} {come} out the same"
 
 
 def test_nothing_runs_for_guards_orders_and_sources_that_are_not_drawn(
