@@ -131,7 +131,9 @@ def _named(model: ModelSection) -> str:
 
 
 def _hardware(execution: Mapping[str, object]) -> str:
-    return f"{execution['processes']} x {execution['device']}"
+    device = execution["device"]
+    threads = f", {execution['threads']} threads" if device == "CPU" else ""
+    return f"{execution['processes']} x {device}{threads}"
 
 
 def _commit(package: Path) -> str:

@@ -3,7 +3,8 @@
 Guarantees: every document is checked as `tokenize` reads it; a document is known by its text, so
 that the same ones are left out wherever they stand; finished shards are not checked again.
 
-`dropped.txt` is what `tokenize` goes by: a hash a line, sorted. `dropped.jsonl` says why, for each.
+`dropped.txt` is what is left out, a hash a line, sorted: where it stays, so do the tokens.
+`dropped.jsonl` says why, for each.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ def run(context: StageContext) -> dict[str, int]:
         documents += counted["documents"]
         for record in read_jsonl(with_suffix(shard.stem, ".jsonl")):
             found.setdefault(record["text"], record)
-    shutil.rmtree(context.out / "shards")
     hashes = sorted(found)
     write_jsonl(context.out / DROPPED, (found[name] for name in hashes))
     (context.out / _HASHES).write_text("".join(f"{name}\n" for name in hashes), encoding="ascii")
+    shutil.rmtree(context.out / "shards")  # last: until then a kill costs no check
     return {"documents": documents, "dropped": len(hashes)}
 
 

@@ -187,7 +187,7 @@ class Trainer:
     def _device(self) -> str:
         if self.accelerator.device.type == "cuda":
             return torch.cuda.get_device_name(self.accelerator.device)
-        return f"CPU, {torch.get_num_threads()} threads"
+        return "CPU"
 
     def _export_point(self, done: int, rows: range) -> None:
         """Export the model if the step reaches a point of `eval.every_tokens`."""

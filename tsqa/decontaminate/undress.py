@@ -30,7 +30,6 @@ _FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _UNDERSCORE = re.compile(r"(?<=\w)_|_(?=\w)")
 _QUOTED_LINE = re.compile(r"^[ \t]*>+", re.MULTILINE)
-_ENTITY = re.compile(r"&#?\w+;?")
 _LETTER = re.compile(
     r"LATIN (?:(?:CAPITAL|SMALL) LETTER|LETTER SMALL CAPITAL|SMALL LETTER DOTLESS)"
     r" ([A-Z])( WITH .+)?"
@@ -47,8 +46,7 @@ _LATIN_SHARE = 0.3
 
 def undress(text: str) -> str:
     """Write a text in plain letters, so that both sides of a comparison are dressed alike."""
-    for _ in range(2):  # an escaped page is often escaped again
-        text = _ENTITY.sub(_unescape, text) if "&" in text else text
+    text = html.unescape(html.unescape(text))  # an escaped page is often escaped again
     if "<" in text:
         text = _TAG.sub(_replace_tag, text)
     if "\\" in text:
@@ -85,10 +83,6 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
         return whole if whole.casefold() in known else match[0]
 
     return _HYPHENATED.sub(join, text)
-
-
-def _unescape(match: re.Match[str]) -> str:
-    return html.unescape(match[0])
 
 
 def _replace_tag(match: re.Match[str]) -> str:

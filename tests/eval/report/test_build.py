@@ -348,6 +348,11 @@ def test_a_recipe_that_only_makes_a_dataset_has_a_page(tmp_path: Path) -> None:
     assert "teacher small-7b 400 91,000 42,000 18.0 s 2,333 0.01 - 0.20" in text
 
 
+def test_on_a_cpu_the_page_says_how_many_threads() -> None:
+    execution = {"processes": 2, "device": "CPU", "threads": 8}
+    assert about._hardware(execution) == "2 x CPU, 8 threads"
+
+
 def test_the_page_begins_with_what_ran(tmp_path: Path) -> None:
     origin = PageOrigin("tsqa run recipe.yaml", "tsqa 1.2, commit abc", "2 cores (x)")
     artifacts = make_artifacts(tmp_path)
