@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tsqa.pipeline.frames import dataset, deltas, run
+    from tsqa.ablation.frames import dataset, deltas, run
     from tsqa.recipe import Recipe
 
 __version__ = "0.1.0"
 __all__ = ["Recipe", "__version__", "dataset", "deltas", "run"]
 _HOMES = {
     "Recipe": "tsqa.recipe",
-    **dict.fromkeys(("dataset", "deltas", "run"), "tsqa.pipeline.frames"),
+    **dict.fromkeys(("dataset", "deltas", "run"), "tsqa.ablation.frames"),
 }
 
 

@@ -23,6 +23,15 @@ MOST_LINES = 60
 """Lines of the chart of intervals that can still be told apart."""
 
 
+def report_run(pipeline: Pipeline) -> None:
+    """Write the page of a run that is done, and track the summary of its ablation."""
+    from tsqa.pipeline.report import write_report
+
+    page = write_report(pipeline)
+    if pipeline.recipe.ablation and any(node.stage == "compare" for node in pipeline.nodes):
+        log_ablation(pipeline, pipeline.finished("compare"), page, {})
+
+
 def log_ablation(
     pipeline: Pipeline, compared: Artifact, page: Path, failed: Mapping[str, str]
 ) -> None:

@@ -81,17 +81,14 @@ def run(
         pipeline.check()
         print_plan(pipeline)
         return
-    from tsqa.ablation.wandb_summary import log_ablation
-    from tsqa.pipeline.report import write_report
+    from tsqa.ablation.wandb_summary import report_run
 
     if max_dollars is not None:
         from tsqa.preview.estimate import limit_dollars
 
         limit_dollars(pipeline, max_dollars)
     pipeline.run()
-    page = write_report(pipeline)
-    if pipeline.recipe.ablation and any(node.stage == "compare" for node in pipeline.nodes):
-        log_ablation(pipeline, pipeline.finished("compare"), page, {})
+    report_run(pipeline)
 
 
 def ablate(

@@ -23,11 +23,11 @@ def run(recipe: str | Path, *overrides: str) -> pd.DataFrame:
     A row for each stage, by its label: fingerprint, folder, when it was made, whether this call
     ran it, and its summary.
     """
-    from tsqa.pipeline.report import write_report
+    from tsqa.ablation.wandb_summary import report_run
 
     pipeline = _open(recipe, overrides)
     made = pipeline.run()
-    write_report(pipeline)
+    report_run(pipeline)
     rows = {
         label: {
             "stage": artifact.manifest.stage,
