@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
+from tsqa.plain_json import RepeatedKey
 from tsqa.readers.hub import load_hub
 from tsqa.readers.json_files import BadLine, BlankLine, count_lines, read_lines
 from tsqa.readers.tables import read_parquet
@@ -334,6 +335,8 @@ def _record(value: object) -> Record:
             return None
         case BadLine(error=RecursionError()):
             return "nested too deeply"
+        case BadLine(error=RepeatedKey() as error):
+            return str(error)
         case BadLine(error=error):
             return f"not JSON: {error}"
     return f"expected an object, found {value!r:.60}"

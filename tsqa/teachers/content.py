@@ -6,9 +6,10 @@ parser took for thoughts is text only where it is the JSON that was asked for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from typing import Any
 
+from tsqa.plain_json import RepeatedKey, parse_json
 from tsqa.teachers import Completion, Request, failed
 from tsqa.teachers.endpoint_errors import PassingError
 from tsqa.teachers.failures import one_line
@@ -25,7 +26,7 @@ _MOST_TOKENS = 10**9
 def read_reply(request: Request, body: str) -> Completion:
     """The completion that a body holds; PassingError if it cannot be read."""
     try:
-        reply = json.loads(body)
+        reply: Any = parse_json(body)
         choice = reply["choices"][0]
         message = choice["message"] if request.messages else {"content": _completed(choice["text"])}
         text, end = read_message(message)
@@ -34,6 +35,8 @@ def read_reply(request: Request, body: str) -> Completion:
         usage = usage if isinstance(usage, dict) else {}
         prompt_tokens = _tokens(usage.get("prompt_tokens"))
         output_tokens = _tokens(usage.get("completion_tokens"))
+    except RepeatedKey as error:
+        raise PassingError(f"unreadable answer, {error}: {one_line(body)}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise PassingError(f"unreadable answer: {one_line(body)}") from error
     if reason in ("abort", "error"):
