@@ -118,6 +118,14 @@ class Recipe(Section):
                 f"eval.every_tokens {every:,} is below train.global_batch_tokens "
                 f"{self.train.global_batch_tokens:,}: no step ends there; raise it"
             )
+        trial = self.filter.triviality if self.filter else None
+        if trial and self.generate and trial.tries > 1:
+            weak = trial.teacher or self.generate.teacher
+            if reason := weak.greedy(self.generate.answer):
+                raise ValueError(
+                    f"filter.triviality.tries {trial.tries} are one answer {trial.tries} times: "
+                    f"generate.answer has {reason}; raise it, or set tries to 1"
+                )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
         if self.model and self.model.config is not None and self.tokenizer is None:
