@@ -115,7 +115,8 @@ def find_checkpoint(context: StageContext) -> str:
     elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
-            return pinned_folder(str(folder))  # a hub id
+            trust = context.recipe.model.trust_remote_code
+            return pinned_folder(str(folder), trust)  # a hub id
     else:
         raise CheckpointError(
             "evaluate: no trained model among the inputs, and the recipe has no model.path",

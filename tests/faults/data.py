@@ -227,8 +227,10 @@ def record_tries() -> Iterator[Try]:
     for how, raw in {
         "deep": b'{"q": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
         "a key twice": b'{"q": "What?", "a": 0, "a": 1, "options": ["x", "y"]}\n',
-        "options with a label twice": b'{"q": "What?", "a": "A", "options": {"A": "x", "A": "y"}}\n',
-        "options in text with a label twice": b"{\"q\": \"What?\", \"a\": \"A\", \"options\": \"{'A': 'x', 'A': 'y', 'B': 'z'}\"}\n",
+        "a label twice": b'{"q": "Why?", "a": "A", "options": {"A": "x", "A": "y"}}\n',
+        "a label twice in text": _lines(
+            [{"q": "Why?", "a": "A", "options": "{'A': 'x', 'A': 'y', 'B': 'z'}"}]
+        ),
         "latin-1": '{"q": "größe?", "a": 0, "options": ["x", "y"]}\n'.encode("latin-1"),
         "a long number": b'{"q": "What?", "a": ' + b"9" * 5000 + b', "options": ["x", "y"]}\n',
     }.items():

@@ -298,7 +298,7 @@ def _watched(
                 refused[candidate.parse_error] += 1
             usage = window.usage
             speed = usage.output_tokens / max(usage.seconds, 1e-9)
-            dollars = usage.dollars(asker.section)
+            dollars = window.dollars(asker.section)
             worst = ", ".join(f"{reason} {count}" for reason, count in refused.most_common(2))
             bar.update(
                 row,

@@ -19,6 +19,9 @@ class LedgerRow:
     output_tokens: int
     engine_seconds: float
     dollars: float
+    """Without those of reused requests."""
+    reused: int = 0
+    """Requests that another artifact had asked and paid for."""
     unanswered: dict[str, int] = field(default_factory=dict)
     """Reason -> requests that ended without an answer."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,16 @@ from tsqa.teachers import Completion
 _SYNC_EVERY = 100
 _PARTIAL = ".partial"
 """Suffix of the folder in which a stage works."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What an earlier attempt got."""
+
+    completion: Completion
+    seconds: float
+    is_reused: bool
+    """Whether another artifact of the stage asked, and paid, for it."""
 
 
 class CompletionLog:
@@ -38,8 +48,8 @@ class CompletionLog:
             told = f"  {path}: {self._earlier.damaged} damaged lines:"
             console.print(Text.assemble((told, "yellow"), " their requests are asked again"))
 
-    def find(self, request_id: str) -> tuple[Completion, float] | None:
-        """What an earlier attempt got, and its seconds.
+    def find(self, request_id: str) -> Logged | None:
+        """What an earlier attempt got.
 
         Earlier attempts are those of this artifact, and of others of its stage that asked the same.
         """
@@ -49,13 +59,15 @@ class CompletionLog:
         for other in self._others:
             record = other.find(request_id)
             if record is not None:
-                found = _read_record(record)
-                self.append(*found)
+                found = replace(_read_record(record), is_reused=True)
+                self.append(found.completion, found.seconds, is_reused=True)
                 return found
         return None
 
-    def append(self, completion: Completion, seconds: float) -> None:
+    def append(self, completion: Completion, seconds: float, is_reused: bool = False) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
+        if is_reused:
+            record["reused"] = True
         checked = {**record, "check": _check_of(record)}
         self._writer.write(json.dumps(checked, ensure_ascii=False) + "\n")
         self._writer.flush()
@@ -82,10 +94,10 @@ def _check_of(record: Mapping[str, object]) -> str:
     return hash_bytes(json.dumps(record, sort_keys=True).encode())[:16]
 
 
-def _read_record(record: Mapping[str, Any]) -> tuple[Completion, float]:
+def _read_record(record: Mapping[str, Any]) -> Logged:
     """A whole line of the log."""
     values = {field.name: record[field.name] for field in fields(Completion)}
-    return Completion(**values), float(record["seconds"])
+    return Logged(Completion(**values), float(record["seconds"]), bool(record.get("reused")))
 
 
 def _logs_beside(path: Path) -> list[Path]:

@@ -140,6 +140,8 @@ class Window:
         self._deaths = 0
         self._mark = 0.0
         self.usage = Usage()
+        self.reused = Usage()
+        """Of the usage, what other artifacts asked and paid for."""
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +151,10 @@ class Window:
         self._log.close()
         if self._meter:
             self._meter.settle()
+
+    def dollars(self, section: TeacherSection) -> float:
+        """What was paid, over all attempts of the run."""
+        return self.usage.dollars(section) - self.reused.dollars(section)
 
     @property
     def in_flight(self) -> int:
@@ -205,9 +211,11 @@ class Window:
             for request in opened.batch:
                 found = self._log.find(request.id)
                 if found is not None:
-                    self.unanswered.count(found[0], found=True)
-                    self.usage.add(*found)
-                    opened.done[request.id] = found[0]
+                    self.unanswered.count(found.completion, found=True)
+                    self.usage.add(found.completion, found.seconds)
+                    if found.is_reused:
+                        self.reused.add(found.completion, found.seconds)
+                    opened.done[request.id] = found.completion
         return True
 
     def _has_room(self, requests: Sequence[Request]) -> bool:

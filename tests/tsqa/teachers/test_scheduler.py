@@ -19,7 +19,7 @@ from tsqa.prompts import load_prompts
 from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.teachers import Completion, RefusedError, Request
 from tsqa.teachers.client import Asker
-from tsqa.teachers.completion_log import CompletionLog
+from tsqa.teachers.completion_log import CompletionLog, Logged
 from tsqa.teachers.failures import Unanswered
 from tsqa.teachers.scheduler import OVERFILL, Job, Window
 
@@ -317,7 +317,7 @@ def test_a_log_keeps_ids_apart_and_survives_a_torn_tail(tmp_path: Path) -> None:
     log = CompletionLog(path)
     for number in range(50):
         found = log.find(str(number))
-        assert found == (Completion(str(number), "é" * number, 1, 1, "stop"), 0.5)
+        assert found == Logged(Completion(str(number), "é" * number, 1, 1, "stop"), 0.5, False)
     assert log.find("50") is None
     log.close()
 
@@ -351,11 +351,27 @@ def test_a_damaged_line_is_asked_again_and_shifts_nothing(
     log = CompletionLog(path)
     found = {str(n): log.find(str(n)) for n in range(8)}
     assert {n for n, record in found.items() if record} == {"0", "1", "2", "4", "5"}
-    assert all(known[0].text == f"text {n}" for n, known in found.items() if known)
+    assert all(known.completion.text == f"text {n}" for n, known in found.items() if known)
     assert "1 damaged lines" in capsys.readouterr().err
     log.append(Completion("3", "text 3", 1, 1, "stop"), 0.5)
     log.close()
     log = CompletionLog(path)
     again = log.find("3")
-    assert again == (Completion("3", "text 3", 1, 1, "stop"), 0.5)
+    assert again == Logged(Completion("3", "text 3", 1, 1, "stop"), 0.5, False)
     log.close()
+
+
+def test_what_another_artifact_paid_for_is_not_paid_again(tmp_path: Path) -> None:
+    priced = TeacherSection.model_validate(
+        {"model": {"path": "m"}, "dollars_per_million_output_tokens": 1e6}
+    )
+    for name, count in (("a.partial", 3), ("b.partial", 5), ("b.partial", 5)):
+        folder = tmp_path / "generate" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with Window(FakeEngine().open, folder / "teacher-completions.jsonl") as window:
+            list(window.run(two_rounds(number) for number in range(count)))
+            usage, reused = window.usage, window.reused
+            assert window.dollars(priced) == pytest.approx(2 * (usage.requests - reused.requests))
+            requests = {3: 3 + 1 + 2 + 3, 5: 5 + 1 + 2 + 3 + 4 + 1}
+            assert usage.requests == requests[count]
+            assert reused.requests == (requests[3] if count == 5 else 0), "after a kill too"

@@ -63,11 +63,11 @@ class GenerateSection(Section):
     def _votes_can_differ(self) -> Self:
         teachers = {"teacher": self.teacher}
         if self.cascade:
-            teachers["cascade.teacher"] = self.cascade.teacher
+            teachers["cascade"] = self.cascade.teacher
         for key, teacher in teachers.items():
             if self.votes > 1 and (reason := teacher.greedy(self.answer)):
                 raise ValueError(
-                    f"votes {self.votes} of {key} are one answer {self.votes} times, whose "
+                    f"votes {self.votes} of the {key} are one answer {self.votes} times, whose "
                     f"agreement says nothing: {reason} takes the likeliest token; raise "
                     "answer.temperature, or set votes to 1"
                 )
