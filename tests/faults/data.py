@@ -228,6 +228,11 @@ def record_tries() -> Iterator[Try]:
         "deep": b'{"q": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
         "a key twice": b'{"q": "What?", "a": 0, "a": 1, "options": ["x", "y"]}\n',
         "a label twice": b'{"q": "Why?", "a": "A", "options": {"A": "x", "A": "y"}}\n',
+        "an infinite answer": b'{"q": "How many?", "a": 1e400, "options": ["1", "2"]}\n',
+        "an infinite option": b'{"q": "How many?", "a": 0, "options": [1e400, 2]}\n',
+        "options that look the same": _lines(
+            [{"q": "Which?", "a": 0, "options": ["cafe\u0301", "caf\u00e9", "tea"]}]
+        ),
         "a label twice in text": _lines(
             [{"q": "Why?", "a": "A", "options": "{'A': 'x', 'A': 'y', 'B': 'z'}"}]
         ),

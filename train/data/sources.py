@@ -24,7 +24,7 @@ from tsqa.readers.hub import load_hub
 from tsqa.readers.json_files import BadLine, BlankLine, count_lines, read_lines
 from tsqa.readers.tables import read_parquet
 from tsqa.recipe import SourceSection, is_hub_id
-from tsqa.store.identity import files_below
+from tsqa.store.identity import as_text, files_below
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -134,7 +134,7 @@ class TextFile:
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8-sig")
         except (UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.path}: unreadable: {error}", "convert it to UTF-8") from error
         if text.startswith(_POINTER):
@@ -205,7 +205,7 @@ class HubShard:
 def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
     """Find the pieces of a source, in order; `path` is resolved, `key` names it in errors."""
     if path.is_file():
-        return _pieces_of_file(path, path.name, _shard_bytes(path.stat().st_size))
+        return _pieces_of_file(path, as_text(path.name), _shard_bytes(path.stat().st_size))
     if is_saved(path):
         return _pieces_of_saved(path, section.split)
     if path.is_dir():
@@ -220,7 +220,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
         return [
             piece
             for file in files
-            for piece in _pieces_of_file(file, str(file.relative_to(path)), limit)
+            for piece in _pieces_of_file(file, as_text(str(file.relative_to(path))), limit)
         ]
     if not is_hub_id(str(section.path)):
         raise DataError(f"{key}: {path}: no such file or folder", "correct the path")

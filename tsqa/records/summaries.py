@@ -37,6 +37,8 @@ class GenerateSummary:
     candidates: int
     unparsable_questions: int
     dropped_explanations: int
+    same_votes: int
+    """Questions whose votes are long, and word for word the same."""
     prompt_tokens: int
     output_tokens: int
     engine_seconds: float

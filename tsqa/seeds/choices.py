@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ast
 import io
+import math
 import re
 import tokenize
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -108,10 +110,14 @@ def _by_text(key: str, texts: Sequence[str]) -> int | None:
     for wanted in (tidy(key), *([tidy(lettered["text"])] if lettered else [])):
         if wanted in texts:
             return list(texts).index(wanted)
-        folded = [text.casefold() for text in texts]
-        if folded.count(wanted.casefold()) == 1:
-            return folded.index(wanted.casefold())
+        folded = [_folded(text) for text in texts]
+        if folded.count(_folded(wanted)) == 1:
+            return folded.index(_folded(wanted))
     return _by_truth(key, folded)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def _by_truth(key: str, folded: Sequence[str]) -> int | None:
@@ -191,6 +197,8 @@ def _option_text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value)
+    if isinstance(value, float) and math.isinf(value):
+        raise Unusable("no number", "a choice is infinite, or a number too large to be read")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, (str, int, float, Decimal)):

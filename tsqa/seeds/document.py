@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -266,7 +267,7 @@ def _check_choices(reading: RawDocument) -> None:
         raise Unusable("fewer than two choices", repr(reading.choices)[:60])
     if any(not choice.strip() for choice in reading.choices):
         raise Unusable("an empty choice", repr(reading.choices)[:60])
-    if len(set(reading.choices)) < len(reading.choices):
+    if len({unicodedata.normalize("NFC", one) for one in reading.choices}) < len(reading.choices):
         raise Unusable("two choices are the same", repr(reading.choices)[:60])
     if are_letters(reading.choices):
         raise Unusable(_LETTERS_ONLY, repr(reading.choices)[:60])

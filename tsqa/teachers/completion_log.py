@@ -22,7 +22,7 @@ _PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
-class Logged:
+class KnownCompletion:
     """What an earlier attempt got."""
 
     completion: Completion
@@ -48,7 +48,7 @@ class CompletionLog:
             told = f"  {path}: {self._earlier.damaged} damaged lines:"
             console.print(Text.assemble((told, "yellow"), " their requests are asked again"))
 
-    def find(self, request_id: str) -> Logged | None:
+    def find(self, request_id: str) -> KnownCompletion | None:
         """What an earlier attempt got.
 
         Earlier attempts are those of this artifact, and of others of its stage that asked the same.
@@ -94,10 +94,12 @@ def _check_of(record: Mapping[str, object]) -> str:
     return hash_bytes(json.dumps(record, sort_keys=True).encode())[:16]
 
 
-def _read_record(record: Mapping[str, Any]) -> Logged:
+def _read_record(record: Mapping[str, Any]) -> KnownCompletion:
     """A whole line of the log."""
     values = {field.name: record[field.name] for field in fields(Completion)}
-    return Logged(Completion(**values), float(record["seconds"]), bool(record.get("reused")))
+    return KnownCompletion(
+        Completion(**values), float(record["seconds"]), bool(record.get("reused"))
+    )
 
 
 def _logs_beside(path: Path) -> list[Path]:

@@ -26,6 +26,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, NoReturn, Self, TypeVar
 
+from rich.text import Text
+
+from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.spending import Spending, SpentError
@@ -77,6 +80,7 @@ class Meter:
     name: str
     """Of the teacher, in messages."""
     paid: Usage = field(default_factory=Usage)
+    _is_said: bool = False
 
     @property
     def dollars(self) -> float:
@@ -96,6 +100,22 @@ class Meter:
             output_tokens=sum(request.max_tokens for request in asked),
         )
         return self.spending.affords(self.dollars + longest.dollars(self.section))
+
+    def add(self, completion: Completion, seconds: float) -> None:
+        """Count what was paid; RefusedError where a limit cannot be held for want of counts."""
+        self.paid.add(completion, seconds)
+        price = Usage(1, 1, 1).dollars(self.section)
+        if not completion.is_answer or completion.prompt_tokens or not price:
+            return
+        said = f"the endpoint of the {self.name} states no token counts"
+        if self.spending.limit is not None:
+            raise RefusedError(
+                f"{said}, so that --max-dollars cannot be held",
+                "run without it, and look at the provider's own limit",
+            )
+        if not self._is_said:
+            self._is_said = True
+            console.print(Text.assemble((f"  {said}", "yellow"), ": dollars are shown as 0"))
 
     def refuse(self) -> NoReturn:
         self.settle()
@@ -278,7 +298,7 @@ class Window:
                 self._log.append(completion, seconds)
             self.usage.add(completion, seconds)
             if self._meter:
-                self._meter.paid.add(completion, seconds)
+                self._meter.add(completion, seconds)
             self._judge(completion)
         return done
 
