@@ -158,15 +158,20 @@ def _evaluate(
     """Score the tasks that are not yet scored: the backend, the tasks by name, and all parts."""
     # lm-eval and torch take seconds to import, which readers of results need not wait for.
     from eval.harness import backend
-    from eval.harness.engines import ModelSettings, known_difference, resolve_backend
+    from eval.harness.engines import (
+        ModelSettings,
+        known_difference,
+        resolve_backend,
+        scored_by,
+    )
 
     groups = backend.load_tasks(section, include)
     tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
     names = list(tasks)
     chosen, reason = resolve_backend(section.backend, checkpoint)
     console.print(f"  evaluating by {chosen}: {reason}", style="dim")
-    done = {name: part for name in names if (part := _read_part(parts, name, chosen))}
-    known = _known_parts(context, tasks.keys() - done.keys(), chosen)
+    done = {name: part for name in names if (part := _read_part(parts, name, scored_by(chosen)))}
+    known = _known_parts(context, tasks.keys() - done.keys(), scored_by(chosen))
     if known:
         console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
     done |= known
@@ -193,11 +198,11 @@ def _evaluate(
             with backend.open_model(settings, section, context.out / ENGINE_LOG, show) as model:
                 for name in missing:
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section)
-                    done[name] = read_result(name, raw, chosen)
+                    done[name] = read_result(name, raw, scored_by(chosen))
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
-    return chosen, found, {name: done[name] for name in names}
+    return scored_by(chosen), found, {name: done[name] for name in names}
 
 
 def _read_part(parts: Path, name: str, backend: str) -> Part | None:
