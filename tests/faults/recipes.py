@@ -482,6 +482,8 @@ def fit_tries() -> Iterator[Try]:
         "offload without its stage": (("train", "offload"), "parameters"),
         "a share of nan": (("seeds", "budget", "capabilities"), {"math": math.nan}),
         "min_words above max_words": (("filter", "min_words"), 4000),
+        "runs at a shell's home": (("runs",), "~/runs"),
+        "runs at a shell's variable": (("runs",), "$HOME/runs"),
         "votes at temperature 0": (("generate", "answer"), {"temperature": 0}),
         "votes at a temperature next to 0": (("generate", "answer"), {"temperature": 1e-6}),
         "votes at a top_p next to 0": (("generate", "answer"), {"top_p": 1e-6}),

@@ -6,10 +6,11 @@ Guarantees: a section that a stage needs is there, or the recipe is refused.
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tsqa.errors import RecipeError
 from tsqa.names import RecipeName, WandbName
@@ -93,6 +94,14 @@ class Recipe(Section):
         from tsqa.recipe.load import load_recipe
 
         return load_recipe(Path(path), overrides)
+
+    @field_validator("runs")
+    @classmethod
+    def _is_no_shell_word(cls, runs: str) -> str:
+        """A folder that is called `~` is a trap for whoever deletes it."""
+        if re.match(r"~|.*\$\w", runs):
+            raise ValueError("no shell reads it: write the path in full, without ~ and $")
+        return runs
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
