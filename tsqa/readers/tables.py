@@ -92,7 +92,9 @@ def _short_float(kind: DataType) -> str:
 
     while pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
-    return {pa.float16(): "float16", pa.float32(): "float32"}.get(kind, "")
+    if pa.types.is_float16(kind):
+        return "float16"
+    return "float32" if pa.types.is_float32(kind) else ""
 
 
 def _as_written(value: object, kind: str) -> object:
