@@ -139,8 +139,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _write_holder(path: Path, holder: str) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    text = f"process {os.getpid()} on {socket.gethostname()}, {holder}, since {since}\n"
-    path.write_text(text, encoding="utf-8", errors="replace")
+    parts = (f"process {os.getpid()} on {socket.gethostname()}", holder, f"since {since}")
+    path.write_text(", ".join(filter(None, parts)) + "\n", encoding="utf-8", errors="replace")
 
 
 def _holder_of(path: Path) -> str:

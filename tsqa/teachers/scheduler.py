@@ -296,6 +296,7 @@ class Window:
             # An error is not kept, so that a run started again asks once more.
             if completion.is_answer:
                 self._log.append(completion, seconds)
+        for completion in done:
             self.usage.add(completion, seconds)
             if self._meter:
                 self._meter.add(completion, seconds)
