@@ -233,6 +233,9 @@ def record_tries() -> Iterator[Try]:
         "options that look the same": _lines(
             [{"q": "Which?", "a": 0, "options": ["cafe\u0301", "caf\u00e9", "tea"]}]
         ),
+        "options that differ invisibly": _lines(
+            [{"q": "Which?", "a": 2, "options": ["so\u200bap", "soap", "tea"]}]
+        ),
         "a label twice in text": _lines(
             [{"q": "Why?", "a": "A", "options": "{'A': 'x', 'A': 'y', 'B': 'z'}"}]
         ),

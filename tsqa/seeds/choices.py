@@ -12,7 +12,6 @@ import io
 import math
 import re
 import tokenize
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,6 +20,7 @@ from tsqa.errors import DataError
 from tsqa.plain_json import RepeatedKey, parse_json
 from tsqa.seeds.document import Unusable
 from tsqa.seeds.prompt_fields import letter_index, tidy
+from tsqa.text.normalise import seen
 
 AnswerForm = str
 """`auto`, `index`, `letter` or `text`; see DatasetSection.answer."""
@@ -117,7 +117,7 @@ def _by_text(key: str, texts: Sequence[str]) -> int | None:
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    return seen(text).casefold()
 
 
 def _by_truth(key: str, folded: Sequence[str]) -> int | None:
