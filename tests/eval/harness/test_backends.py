@@ -15,7 +15,7 @@ import pytest
 
 from eval.harness import remote, worker
 from eval.harness import stage as harness
-from eval.harness.engines import ModelSettings, resolve_backend
+from eval.harness.engines import ModelSettings, resolve_backend, scored_by
 from eval.harness.remote import RemoteModel
 from eval.results import DOCUMENTS, RESULTS
 from tests.eval.harness.test_stage import context_of, read
@@ -186,6 +186,14 @@ def test_auto_is_transformers_without_a_gpu_and_says_why(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_backend("auto", checkpoint) == ("hf", "no GPU here")
     assert resolve_backend("vllm", checkpoint)[0] == "vllm"
+
+
+def test_scores_of_a_gpu_are_not_those_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    for has_gpu, named in ((False, "hf"), (True, "hf on a GPU")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert scored_by("hf") == named
 
 
 @pytest.mark.engine
