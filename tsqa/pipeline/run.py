@@ -77,8 +77,8 @@ class Pipeline:
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
         self.say_removed()
-        self.check_budgets()
         self.check_tasks()
+        self.check_budgets()
         self.check_models()
         self.check_guards()
 
@@ -117,10 +117,13 @@ class Pipeline:
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.
 
-        What is scored already was checked then, and the tasks that the data stage builds are ours.
+        What is scored already was checked then; of what the data stage builds the names are known.
         """
         from eval.harness.metrics import check_metrics
+        from tsqa.tasks.toy import check_built
 
+        for recipe in {id(node.recipe): node.recipe for node in self.nodes}.values():
+            check_built(recipe)
         checked = set()
         for node in self.nodes:
             if node.stage != "evaluate" or self.find(node) is not None:
