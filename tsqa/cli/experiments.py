@@ -24,6 +24,10 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."),
 ]
+MaxDollars = Annotated[
+    float | None,
+    typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
+]
 Compared = Annotated[
     list[str],
     typer.Argument(
@@ -63,10 +67,7 @@ def run(
     recipe: RecipePath,
     overrides: Overrides = None,
     dry_run: DryRun = False,
-    max_dollars: Annotated[
-        float | None,
-        typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
-    ] = None,
+    max_dollars: MaxDollars = None,
 ) -> None:
     """Run every stage that is not yet done, then report.
 
@@ -83,10 +84,7 @@ def run(
         return
     from tsqa.ablation.wandb_summary import report_run
 
-    if max_dollars is not None:
-        from tsqa.preview.estimate import limit_dollars
-
-        limit_dollars(pipeline, max_dollars)
+    _limit(pipeline, max_dollars)
     pipeline.run()
     report_run(pipeline)
 
@@ -103,9 +101,12 @@ def ablate(
     sweep: Annotated[
         Path | None, typer.Option("--write-sweep", help="Only write this YAML for `wandb sweep`.")
     ] = None,
+    max_dollars: MaxDollars = None,
     force: Force = False,
 ) -> None:
     """Run every arm of an ablation, shared stages once, then compare the arms.
+
+    --max-dollars counts all arms; with --parallel each gets an equal part of what is left.
 
     Example: tsqa ablate recipes/quickstart/recipe.yaml --parallel 2
     """
@@ -129,6 +130,7 @@ def ablate(
         print_reasons(pipeline)
         print_detectable(pipeline)
         return
+    _limit(pipeline, max_dollars)
     if run_ablation(pipeline, parallel).failed:
         raise typer.Exit(RUN_ERROR)
 
@@ -255,6 +257,13 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel=EXPERIMENTS)(command)
     app.command("sweep-run", hidden=True)(sweep_run)
     app.command("ablate-worker", hidden=True)(ablate_worker)
+
+
+def _limit(pipeline: Pipeline, dollars: float | None) -> None:
+    if dollars is not None:
+        from tsqa.preview.estimate import limit_dollars
+
+        limit_dollars(pipeline, dollars)
 
 
 def _run_comparison(recipe: Path, overrides: list[str], has_options: bool) -> Pipeline:

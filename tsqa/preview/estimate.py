@@ -131,6 +131,9 @@ class Estimates:
         return replace(made, basis=(known, *made.basis))
 
     def _train(self, node: Node) -> StageEstimate:
+        if self._pipeline.kept_exports(node):
+            basis = "models along the training, from its checkpoints: assumed"
+            return StageEstimate(seconds=Range(10, 600), basis=(basis,))
         train = needed(node.recipe.train, "train")
         tokens = needed(node.recipe.mixture, "mixture").tokens
         model = needed(node.recipe.model, "model")
