@@ -43,7 +43,7 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
             path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
     else:
         path = context.resolve(str(section.path))
-        _name_unread(name, path)
+        name_unread(name, path)
     folder = stem_of(context.out / "shards", name)
     folder.mkdir(parents=True, exist_ok=True)
     pieces = find_pieces(section, path, f"mixture.sources.{name}")
@@ -53,8 +53,16 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
     ]
 
 
-def work_on_shards(shards: Sequence[Shard], processes: int | None, task: ShardTask) -> None:
-    """Do what is not done, on several processes; on this one if there is little to do."""
+def work_on_shards(
+    shards: Sequence[Shard],
+    processes: int | None,
+    task: ShardTask,
+    setting: str = "mixture.tokenize_processes",
+) -> None:
+    """Do what is not done, on several processes; on this one if there is little to do.
+
+    `setting` names the number of processes in errors.
+    """
     todo = [shard for shard in shards if not shard.done]
     cores = len(os.sched_getaffinity(0))
     total = sum(shard.size for shard in todo)
@@ -76,11 +84,22 @@ def work_on_shards(shards: Sequence[Shard], processes: int | None, task: ShardTa
                 bar.update(shown, advance=1)
         except BrokenProcessPool as error:
             raise EngineError(
-                "a process that tokenizes died; the kernel may have ended it for its memory",
-                "lower mixture.tokenize_processes and run it again: finished shards are kept",
+                "a process that reads the data died; the kernel may have ended it for its memory",
+                f"lower {setting} and run it again: finished shards are kept",
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def name_unread(source: str, path: Path) -> None:
+    """Print which files of a folder are no part of a source: a format that is not read, mostly."""
+    if not path.is_dir() or is_saved(path):
+        return
+    unread = [str(file.relative_to(path)) for file in unread_files(path)]
+    if unread:
+        shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
+        text = f" {len(unread):,} files of {path} are not read: {shown}"
+        console.print(Text.assemble((f"  {source}:", "yellow"), text))
 
 
 _task: ShardTask | None = None
@@ -99,14 +118,3 @@ def _write_in_child(shard: Shard) -> Shard:
     assert _task is not None
     _task.write(shard)
     return shard
-
-
-def _name_unread(source: str, path: Path) -> None:
-    """Print which files of a folder are no part of a source: a format that is not read, mostly."""
-    if not path.is_dir() or is_saved(path):
-        return
-    unread = [str(file.relative_to(path)) for file in unread_files(path)]
-    if unread:
-        shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
-        text = f" {len(unread):,} files of {path} are not read: {shown}"
-        console.print(Text.assemble((f"  {source}:", "yellow"), text))

@@ -136,7 +136,7 @@ class Store:
         partial.parent.mkdir(parents=True, exist_ok=True)
         with partial.with_suffix(WORK_LOCK).open("w") as lock:
             deadline = time.monotonic() + wait_seconds
-            while not _try_lock(lock):
+            while not try_lock(lock):
                 if time.monotonic() >= deadline:
                     raise TsqaError(
                         f"another process is working on {partial}", "wait for it, or end it"
@@ -247,7 +247,7 @@ def _lock_seconds() -> float:
     return seconds
 
 
-def _try_lock(handle: IO[str]) -> bool:
+def try_lock(handle: IO[str]) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
