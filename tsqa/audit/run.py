@@ -67,6 +67,7 @@ def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
         return None
     _refuse_existing(audit, force)
     against, pieces = open_against(audit.against), _open_data(audit)
+    name_unread(AUDITED, Path(str(audit.source.path)))
     with _working_folder(audit, against, pieces, force) as folder:
         benchmarks = _index(against, folder / SCRATCH / "benchmarks.jsonl")
         shards = _shards(audit, pieces, folder / SCRATCH)
@@ -81,9 +82,7 @@ def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
             shutil.rmtree(audit.out)
         folder.rename(audit.out)
     _finish_rename(audit.out)
-    console.print(
-        f"  {report.rows.documents:,} rows, {seconds:,.1f} s since this command began them"
-    )
+    console.print(f"  {report.rows.documents:,} rows; this command read for {seconds:,.1f} s")
     return report
 
 
@@ -141,7 +140,6 @@ def _open_data(audit: Audit) -> list[Piece]:
             f"{path}: no such file; a dataset of the hub needs its revision",
             "add --revision COMMIT, so that the same command reads the same data",
         )
-    name_unread(AUDITED, path)
     return find_pieces(audit.source, path, AUDITED)
 
 
