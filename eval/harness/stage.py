@@ -40,6 +40,7 @@ from tsqa.store.own_tables import read_own_table, schema_of
 from tsqa.store.roles import PointRole, format_role, is_exact, trained_model
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.tasks.library import task_library
 
 ENGINE_LOG = "engine.log"
 TRACKED_DOCUMENTS = 10_000
@@ -158,6 +159,7 @@ def _evaluate(
     # lm-eval and torch take seconds to import, which readers of results need not wait for.
     from eval.harness import backend
     from eval.harness.engines import ModelSettings, known_difference, resolve_backend
+    from eval.harness.protocol import protocols_of
 
     groups = backend.load_tasks(section, include)
     tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
@@ -189,10 +191,12 @@ def _evaluate(
             def show(answered: int, asked: int) -> None:
                 bar.update(row, note=f"{answered:,} / {asked:,} requests")
 
+            protocols = protocols_of(section, task_library(include))
             with backend.open_model(settings, section, context.out / ENGINE_LOG, show) as model:
                 for name in missing:
-                    raw = backend.evaluate_task(model, tasks.pop(name), include, section)
-                    done[name] = read_result(name, raw, chosen)
+                    protocol = protocols.get(name)
+                    raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
+                    done[name] = read_result(name, raw, chosen, protocol)
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
