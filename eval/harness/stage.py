@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from rich.text import Text
 
 from eval.harness.documents import read_result
+from eval.harness.metrics import check_metrics
 from eval.results import (
     DOCUMENTS,
     RESULTS,
@@ -161,6 +162,9 @@ def _evaluate(
     from eval.harness.engines import ModelSettings, known_difference, resolve_backend
     from eval.harness.protocol import protocols_of
 
+    protocols = protocols_of(section, task_library(include))
+    if protocols:  # of tasks that the data stage built, nothing was checked before
+        check_metrics(section, include)
     groups = backend.load_tasks(section, include)
     tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
     names = list(tasks)
@@ -191,7 +195,6 @@ def _evaluate(
             def show(answered: int, asked: int) -> None:
                 bar.update(row, note=f"{answered:,} / {asked:,} requests")
 
-            protocols = protocols_of(section, task_library(include))
             with backend.open_model(settings, section, context.out / ENGINE_LOG, show) as model:
                 for name in missing:
                     protocol = protocols.get(name)

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.table import Table
@@ -36,6 +36,7 @@ from tsqa.audit.report import SCRATCH, AuditedData, AuditReport, write_report
 from tsqa.audit.search import Benchmarks, SearchTask
 from tsqa.console import console
 from tsqa.errors import DataError, TsqaError
+from tsqa.hub.pins import PINS
 from tsqa.recipe import DecontaminateSection, SourceSection, is_hub_id
 from tsqa.store.artifact import try_lock
 from tsqa.store.atomic import fsync_all
@@ -65,6 +66,7 @@ def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
     """Write the report into `audit.out`; None where an earlier command had done so."""
     if _finish_rename(audit.out):
         return None
+    audit = _pinned(audit)
     _refuse_existing(audit, force)
     against, pieces = open_against(audit.against), _open_data(audit)
     name_unread(AUDITED, Path(str(audit.source.path)))
@@ -88,6 +90,7 @@ def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
 
 def dry_run(audit: Audit) -> None:
     """Print what would be read and compared, and about how long it takes; writes nothing."""
+    audit = _pinned(audit)
     against, pieces = open_against(audit.against), _open_data(audit)
     size = sum(piece.size for piece in pieces)
     files = len({piece.file for piece in pieces})
@@ -101,10 +104,13 @@ def dry_run(audit: Audit) -> None:
         raise DataError(f"{audit.source.path}: holds no text", "name another, or --text-field")
     started = time.monotonic()
     benchmarks.find(texts)
-    rate = len(texts) / (time.monotonic() - started)
+    seconds = time.monotonic() - started
+    characters = sum(map(len, texts))
     console.print(
-        f"  the first {len(texts):,} rows: {rate:,.0f} rows/s on one core, "
-        f"{sum(map(len, texts)) / len(texts):,.0f} characters each"
+        f"  the first {len(texts):,} rows: {len(texts) / seconds:,.0f} rows/s on one core, "
+        f"{characters / len(texts):,.0f} characters each; one core takes about "
+        f"{seconds * size / characters / 60:,.0f} minutes for the size of the files, more for "
+        "compressed ones"
     )
 
 
@@ -134,13 +140,21 @@ def _index(against: Against, path: Path) -> Benchmarks:
 
 
 def _open_data(audit: Audit) -> list[Piece]:
-    path = Path(str(audit.source.path))
-    if not path.exists() and is_hub_id(str(audit.source.path)) and not audit.source.revision:
+    return find_pieces(audit.source, Path(str(audit.source.path)), AUDITED)
+
+
+def _pinned(audit: Audit) -> Audit:
+    """The same audit with the commit of a hub dataset in place of its revision."""
+    path, revision = str(audit.source.path), audit.source.revision
+    if Path(path).exists() or not is_hub_id(path):
+        return audit
+    commit = PINS.pin("dataset", path, revision) if revision else None
+    if commit is None:
         raise DataError(
-            f"{path}: no such file; a dataset of the hub needs its revision",
+            f"{path}: no such file; a dataset of the hub needs its revision, and the hub",
             "add --revision COMMIT, so that the same command reads the same data",
         )
-    return find_pieces(audit.source, path, AUDITED)
+    return replace(audit, source=audit.source.model_copy(update={"revision": commit}))
 
 
 def _shards(audit: Audit, pieces: Sequence[Piece], scratch: Path) -> list[Shard]:
@@ -199,6 +213,7 @@ def _working_folder(
         if not try_lock(lock):
             raise TsqaError(f"{folder}: another process works on it", "wait for it")
         identity, path = _identity(audit, against, pieces), folder / SCRATCH / "audit.json"
+        _refuse_strange(folder, path)
         if folder.exists() and not (path.exists() and read_own(path, dict) == identity):
             if path.exists() and not force:
                 raise TsqaError(
@@ -210,6 +225,13 @@ def _working_folder(
         write_json(path, identity)
         yield folder
         Path(lock.name).unlink()
+
+
+def _refuse_strange(folder: Path, identity: Path) -> None:
+    """Refuse a folder that no audit began: it would be emptied."""
+    begun = {SCRATCH, f"{identity.name}.tmp"}
+    if not identity.exists() and {path.name for path in folder.glob("**/*")} - begun:
+        raise TsqaError(f"{folder}: is no folder of an audit", "move it, or choose another --out")
 
 
 def _finish_rename(out: Path) -> bool:

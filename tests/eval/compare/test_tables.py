@@ -58,13 +58,11 @@ def test_no_cell_of_a_narrow_table_wraps_and_no_arm_is_lost() -> None:
 def test_published_deltas_are_subtracted_only_under_one_protocol() -> None:
     rates = {"gpqa_diamond_cot_n_shot": 0.3, "mbpp": 0.4, "day": 0.5}
     deltas = deltas_of(evaluated("base", rates), evaluated("c", rates), evaluated("x", rates))
-    generated = {"kind": "generate_until", "version": 1, "n": 50}
+    kind = "generate_until"
     tasks = {
         **deltas.tasks,
-        "gpqa_diamond_cot_n_shot": TaskSetup(
-            metric="exact_match,flexible-extract", num_fewshot=5, **generated
-        ),
-        "mbpp": TaskSetup(metric="pass_at_1 over 8 samples", num_fewshot=3, **generated),
+        "gpqa_diamond_cot_n_shot": TaskSetup("exact_match,flexible-extract", 1, 5, kind, 198),
+        "mbpp": TaskSetup("pass_at_1 over 8 samples", 1, 3, kind, 500),
     }
     deltas = replace(deltas, tasks=tasks)
 

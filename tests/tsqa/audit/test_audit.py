@@ -154,6 +154,11 @@ def test_what_cannot_be_audited_is_refused_with_its_option(
         audit_leaks(audit_of(bad, suite, tmp_path / "out", on_bad="skip"))
     with pytest.raises(DataError, match="--revision COMMIT"):
         audit_leaks(audit_of(Path("some/data"), suite, tmp_path / "hub"))
+    (tmp_path / "mine.partial").mkdir()
+    (tmp_path / "mine.partial/thesis.tex").write_text("x")
+    with pytest.raises(TsqaError, match="is no folder of an audit"):
+        audit_leaks(audit_of(bad, suite, tmp_path / "mine", on_bad="skip"), force=True)
+    assert (tmp_path / "mine.partial/thesis.tex").exists()
     empty = write(tmp_path / "empty.jsonl", [{"text": " "}])
     with pytest.raises(DataError, match="holds no text"):
         audit_leaks(audit_of(empty, suite, tmp_path / "empty"))
