@@ -17,6 +17,8 @@ from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved,
 from tsqa.console import console, progress_bar
 from tsqa.curated.answer_shuffle import write_permuted
 from tsqa.curated.files import CURATED
+from tsqa.curated.seed_texts import write_seed_texts
+from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.errors import DataError, EngineError
 from tsqa.recipe import needed
 from tsqa.store.process import die_with_parent
@@ -34,7 +36,13 @@ class ShardTask(Protocol):
 def shards_of(context: StageContext, name: str) -> list[Shard]:
     """The shards of a source, the same each time; makes the folder for them."""
     section = needed(context.recipe.mixture, "mixture").sources[name]
-    if section.stage is not None:
+    folder = stem_of(context.out / "shards", name)
+    folder.mkdir(parents=True, exist_ok=True)
+    if section.stage == "seeds":
+        guard = context.inputs.get("guard")
+        dropped = read_dropped_seeds(guard.path) if guard else {}
+        path = write_seed_texts(context.inputs["seeds"].path, folder, context.recipe, dropped)
+    elif section.stage is not None:
         path = context.inputs[section.stage].path / CURATED
         if not path.is_dir():
             raise DataError(f"{path}: no such folder", "build it: tsqa filter RECIPE")
@@ -44,8 +52,6 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
     else:
         path = context.resolve(str(section.path))
         name_unread(name, path)
-    folder = stem_of(context.out / "shards", name)
-    folder.mkdir(parents=True, exist_ok=True)
     pieces = find_pieces(section, path, f"mixture.sources.{name}")
     return [
         Shard(folder / f"{number:06d}", section, group, f"mixture.sources.{name}")
