@@ -162,10 +162,10 @@ def _evaluate(
     from eval.harness.engines import ModelSettings, known_difference, resolve_backend
     from eval.harness.protocol import protocols_of
 
+    groups = backend.load_tasks(section, include)
     protocols = protocols_of(section, task_library(include))
     if protocols:  # of tasks that the data stage built, nothing was checked before
         check_metrics(section, include)
-    groups = backend.load_tasks(section, include)
     tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
     names = list(tasks)
     chosen, reason = resolve_backend(section.backend, checkpoint)
