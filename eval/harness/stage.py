@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from rich.text import Text
 
 from eval.harness.documents import read_result
+from eval.harness.metrics import check_metrics
 from eval.results import (
     DOCUMENTS,
     RESULTS,
@@ -40,6 +41,7 @@ from tsqa.store.own_tables import read_own_table, schema_of
 from tsqa.store.roles import PointRole, format_role, is_exact, trained_model
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.tasks.library import task_library
 
 ENGINE_LOG = "engine.log"
 TRACKED_DOCUMENTS = 10_000
@@ -164,8 +166,12 @@ def _evaluate(
         resolve_backend,
         scored_by,
     )
+    from eval.harness.protocol import protocols_of
 
     groups = backend.load_tasks(section, include)
+    protocols = protocols_of(section, task_library(include))
+    if protocols:  # of tasks that the data stage built, nothing was checked before
+        check_metrics(section, include)
     tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
     names = list(tasks)
     chosen, reason = resolve_backend(section.backend, checkpoint)
@@ -197,8 +203,9 @@ def _evaluate(
 
             with backend.open_model(settings, section, context.out / ENGINE_LOG, show) as model:
                 for name in missing:
-                    raw = backend.evaluate_task(model, tasks.pop(name), include, section)
-                    done[name] = read_result(name, raw, scored_by(chosen))
+                    protocol = protocols.get(name)
+                    raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
+                    done[name] = read_result(name, raw, scored_by(chosen), protocol)
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}

@@ -105,6 +105,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "tasks": ["own_task"],
             "include": str(folder / "tasks"),
             "macros": {"all": ["own_task"]},
+            "protocols": {"own_task": {"num_fewshot": 0}},
         },
         "ablation": {
             "axes": {"mixture.synthetic": [0, 0.5]},

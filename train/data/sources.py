@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 4 << 20
 """The least that a process works on at once: about two seconds."""
+AUDITED = "DATASET"
+"""The key of a source that a command names, and no recipe."""
 _MOST_SHARDS = 4096
 """Of one source: a large one has larger shards."""
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
@@ -195,7 +197,7 @@ class HubShard:
         except Exception as error:
             raise DataError(
                 f"{self.path} {self.file}: {type(error).__name__}: {error}",
-                "run it again: what is tokenized is kept",
+                "run it again: what is done is kept",
             ) from error
 
     def lines_before(self) -> int:
@@ -309,12 +311,20 @@ def read_documents(
             if section.on_bad == "refuse":
                 raise DataError(
                     f"{piece.path}:{piece.lines_before() + number}: {reason}",
-                    f"name the right field in {key}.text_field, correct the record, or leave such "
-                    f"records out, counted, with {key}.on_bad=skip"
-                    if key.startswith("mixture.")
-                    else f"a record of {key} holds its text in the field `text`",
+                    _fix_of(key),
                 )
             yield BadRecord(piece.file, number, reason)
+
+
+def _fix_of(key: str) -> str:
+    if key == AUDITED:
+        return "name the field that holds it, --text-field NAME, or leave such out: --skip-bad"
+    if not key.startswith("mixture."):
+        return f"a record of {key} holds its text in the field `text`"
+    return (
+        f"name the right field in {key}.text_field, correct the record, or leave such records "
+        f"out, counted, with {key}.on_bad=skip"
+    )
 
 
 def _missing_text(record: dict[str, object], field: str) -> str:

@@ -117,9 +117,10 @@ class Recipe(Section):
                 raise ValueError(f"the section `{name}` needs the section `train`")
         if self.filter is None and self.mixture:
             for name, source in self.mixture.sources.items():
-                if source.stage == "filter":
+                if source.stage:  # seeds are rendered as `filter` says
                     raise ValueError(
-                        f"mixture.sources.{name} is `from: filter`, but there is no `filter`"
+                        f"mixture.sources.{name} is `from: {source.stage}`, but there is no "
+                        "`filter`"
                     )
         every = self.eval.every_tokens if self.eval else None
         if every and self.train and every < self.train.global_batch_tokens:

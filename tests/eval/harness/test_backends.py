@@ -205,19 +205,3 @@ def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
     monkeypatch.setattr("sys.argv", ["evaluate", "--rounds", "1", "--documents", "6"])
     evaluate.main()
     assert "scores identical: True" in capsys.readouterr().out
-
-
-@pytest.mark.engine
-def test_every_task_of_the_shipped_suites_is_known_to_lm_eval() -> None:
-    from eval.harness.metrics import metric_problem
-    from tsqa.recipe import EvalSection
-    from tsqa.shipped import SUITES
-    from tsqa.tasks.library import task_library
-
-    library = task_library(None)
-    for path in SUITES.glob("*.yaml"):
-        section = EvalSection.model_validate({"suite": path.stem})
-        # One leaf a name: each counts once in a macro average.
-        assert library.expand(section.tasks) == section.tasks
-        for task in section.tasks:
-            assert metric_problem(library, task) == ""
