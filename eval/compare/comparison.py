@@ -16,7 +16,7 @@ import numpy as np
 from eval.compare.conclusion import conclude
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Evaluated
-from eval.deltas import Comparison, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
+from eval.deltas import Comparison, Contamination, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
 from eval.statistics import crossed, stats
 from eval.statistics.paired import compare_models
 from tsqa.errors import DataError
@@ -67,6 +67,7 @@ def compare(
     gaps: Mapping[str, Gap] | None = None,
     axis: RatioAxis | None = None,
     allow: frozenset[str] = frozenset(),
+    contamination: Mapping[str, Contamination] | None = None,
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
@@ -114,6 +115,7 @@ def compare(
         fit=fit_axis(conditions, control, axis, confidence, seed) if axis else None,
         caveat=" ".join(dict.fromkeys(notes)),
         conclusion="",
+        contamination=dict(contamination or {}),
     )
     return replace(table, conclusion=conclude(table))
 

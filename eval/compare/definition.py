@@ -17,4 +17,4 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     }
 
 
-COMPARE = Stage("compare", 3, _config, "eval.compare.stage", sections=("eval",))
+COMPARE = Stage("compare", 4, _config, "eval.compare.stage", sections=("eval",))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from eval.compare.comparison import compare
-from eval.compare.contamination import contamination
+from eval.compare.contamination import of_recipe
 from eval.compare.ratio_axis import ratio_axis
 from eval.compare.scores import read
 from eval.compare.tables import write_csv
@@ -41,8 +39,8 @@ def run(context: StageContext) -> dict[str, object]:
         macros=expand_macros(section.macros, context.inputs.values()),
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
+        contamination=of_recipe(recipe, context.inputs),
     )
-    deltas = replace(deltas, contamination=contamination(context.recipe, context.inputs))
     write_json(context.out / DELTAS, deltas.to_json())
     write_csv(context.out / "deltas.csv", deltas.rows)
     columns = list(vars(deltas.rows[0]))

@@ -48,7 +48,22 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
         columns.append(condition)
     console.print(_table(deltas, columns))
     console.print(Text(deltas.conclusion))
+    for line in contamination_lines(deltas):
+        alarming = line.startswith(("allowed leak", "trained on"))
+        console.print(Text(f"Contamination: {line}", style="bold red" if alarming else ""))
     console.print(Text(deltas.caveat, style="dim"))
+
+
+def contamination_lines(deltas: DeltaTable) -> list[str]:
+    """One line for each status, and the tasks that have it."""
+    tasks: dict[str, list[str]] = {}
+    for task, found in deltas.contamination.items():
+        tasks.setdefault(found.told, []).append(task)
+    count = len(deltas.contamination)
+    return [
+        f"{told}: {'all tasks' if len(names) == count > 1 else ', '.join(names)}"
+        for told, names in tasks.items()
+    ]
 
 
 class _PublishedDelta(TypedDict):
@@ -152,8 +167,10 @@ def markdown(deltas: DeltaTable) -> str:
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    conclusion, caveat = printable(deltas.conclusion), printable(deltas.caveat)
-    return "\n".join([*lines, "", conclusion, "", caveat, ""])
+    leaks = [f"Contamination: {line}." for line in contamination_lines(deltas)]
+    for text in (deltas.conclusion, *leaks, deltas.caveat):
+        lines += ["", printable(text)]
+    return "\n".join([*lines, ""])
 
 
 def write_csv(path: Path, rows: Sequence[DeltaRow]) -> None:
