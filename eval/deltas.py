@@ -26,9 +26,12 @@ class Delta:
     high: FiniteFloat
     p: float
     mde: float
-    """Smallest true difference that this sample would reveal with 80% power, tested alone."""
+    """Smallest true difference that this row would reveal with 80% power, corrected for the rows
+    of its table (Holm's first step)."""
     stderr: float
     seeds: int
+    covers_seeds: bool
+    """Whether interval and p-value cover the spread between training seeds."""
     p_mcnemar: float | None
     """Exact McNemar test: one seed, scores 0 or 1, no document groups."""
     method: str
@@ -133,7 +136,7 @@ class Contamination:
 
     status: Literal["allowed_leak", "trained_on", "touched", "not_checked", "clean"]
     checked: list[str]
-    """Sources of compared models and of the models that they were made from, such as `base/docs`."""
+    """Sources of compared models and of those that they were made from, such as `base/docs`."""
     unchecked: list[str]
     """The same, of those in which nothing looked for the task's documents."""
     trained_on: dict[str, int]

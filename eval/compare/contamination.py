@@ -126,7 +126,9 @@ def _of_task(
     )
 
 
-def _look(conditions: Mapping[str, Sequence[Artifact]], artifacts: Sequence[Artifact]) -> list[_Looked]:
+def _look(
+    conditions: Mapping[str, Sequence[Artifact]], artifacts: Sequence[Artifact]
+) -> list[_Looked]:
     """The sources of every condition, and what the checks found in them."""
     checks, matches, found = Checks(artifacts), _Matches(), {}
     for condition, evaluations in conditions.items():

@@ -40,6 +40,8 @@ def run(context: StageContext) -> dict[str, object]:
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
         contamination=of_recipe(recipe, context.inputs),
+        seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
+        by_documents=section.macro == "documents",
     )
     write_json(context.out / DELTAS, deltas.to_json())
     write_csv(context.out / "deltas.csv", deltas.rows)

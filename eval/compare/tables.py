@@ -27,7 +27,12 @@ from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
-STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
+STYLES = {
+    stats.BETTER: "green",
+    stats.WORSE: "red",
+    stats.DIFFERS: "yellow",
+    stats.UNCHANGED: "dim",
+}
 _PUBLISHED = Path(__file__).parent / "published.yaml"
 
 

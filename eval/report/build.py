@@ -149,8 +149,13 @@ def _of_table(deltas: DeltaTable | None) -> dict[str, object]:
         "chosen": comparison.chosen_arms(deltas) if deltas else [],
         "matrix": deltas is not None and len(deltas.arms) <= MATRIX_ARMS,
         "contamination": deltas.contamination if deltas else {},
-        "words": {stats.BETTER: "better", stats.WORSE: "worse", stats.UNCHANGED: "same"},
-        "verdicts": [stats.BETTER, stats.WORSE, stats.UNCHANGED],
+        "words": {
+            stats.BETTER: "better",
+            stats.WORSE: "worse",
+            stats.DIFFERS: "differs",
+            stats.UNCHANGED: "same",
+        },
+        "verdicts": stats.VERDICTS,
     }
 
 

@@ -20,7 +20,7 @@ best ratio.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,23 +131,22 @@ def curves(x: Floats, grid: Floats) -> list[Curve]:
     return found
 
 
-def covariance_of(units: Mapping[tuple[str, ...], Sequence[Floats]], means: Floats) -> Floats:
+def covariance_of(units: Sequence[tuple[float, Sequence[Floats]]], means: Floats) -> Floats:
     """Covariance of the macro scores of several ratios.
 
-    `units`: block of tasks -> per ratio, the scores of their average, seeds x units (the same
-    documents or groups for every ratio; no two blocks share one);
+    `units`: per block of tasks its weight in the average and, per ratio, the scores of its own
+    average, seeds x units (the same documents or groups for every ratio; no two blocks share one);
     `means`: ratios x seeds, the macro score of each run. Documents: the covariance of the units'
     mean over seeds. Seeds: the residual variance of ratios x seeds, the same for every ratio; what
     all ratios share under a seed moves the curve up or down and leaves its shape.
     """
     ratios, seeds = means.shape
     covariance = np.zeros((ratios, ratios))
-    tasks = sum(map(len, units))
-    for block, per_ratio in units.items():
+    for weight, per_ratio in units:
         by_unit = np.array([scores.mean(axis=0) for scores in per_ratio])
         n = by_unit.shape[1]
         if n > 1:
-            covariance += np.cov(by_unit) / n * (len(block) / tasks) ** 2
+            covariance += np.cov(by_unit) / n * weight**2
     if seeds > 1:
         residuals = means - means.mean(1, keepdims=True) - means.mean(0) + means.mean()
         df = max(1, (ratios - 1) * (seeds - 1))

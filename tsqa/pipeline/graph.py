@@ -146,7 +146,7 @@ class _Graph:
         """
         found = []
         for trained in reached_from(results):
-            if trained.stage != TRAIN.name or trained.recipe.name == recipe.name:
+            if trained.stage != TRAIN.name or trained.origin == self._origin:
                 continue
             mixture = needed(trained.recipe.mixture, "mixture")
             checking = recipe.model_copy(
