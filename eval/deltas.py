@@ -153,7 +153,8 @@ class Contamination:
         missing = f"not checked: {', '.join(self.unchecked)}" if self.unchecked else ""
         if self.status == "not_checked":
             return missing or "not checked"
-        held = f" ({self.documents:,} documents)" if self.documents else ""
+        plural = "" if self.documents == 1 else "s"
+        held = f" ({self.documents:,} document{plural})" if self.documents else ""
         where = f" in {', '.join(self.trained_on)}" if self.trained_on else ""
         status = self.status.replace("_", " ")
         return f"{status}{held}{where}" + (f"; {missing}" if missing else "")

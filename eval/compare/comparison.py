@@ -63,13 +63,14 @@ def compare(
     contamination: Mapping[str, Contamination] | None = None,
     seed_spread: float | None = None,
     by_documents: bool = False,
+    notes: Sequence[str] = (),
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
     `gaps`: runs without results; they are named, and never counted. `axis`: the ratio that the
     ablation varies. `allow`: what may differ between runs (ALLOWABLE). `seed_spread`: standard
     deviation of a score between training seeds, a share, where too few seeds show it.
-    `by_documents`: how averages weigh tasks.
+    `by_documents`: how averages weigh tasks. `notes` belong in the caveat.
     """
     models = [weigh_macro(model) for model in models] if by_documents else models
     averages = {name: list(tasks) for name, tasks in (macros or {}).items()}
@@ -90,7 +91,7 @@ def compare(
         by_documents=by_documents,
     )
     rows = _with_verdicts(found, confidence)
-    notes = [*seed_notes(rows, spreads), _PER_ROW]
+    notes = [*seed_notes(rows, spreads), _PER_ROW, *notes]
     notes += [f"{name}: no result ({gap.reason})." for name, gap in gaps.items()]
     notes += [note for pair in pairs for note in pair.notes]
     notes += macro_notes(rows, by_documents)

@@ -19,6 +19,7 @@ from eval.compare.scores import Evaluated, read
 from eval.compare.stage import read_deltas
 from eval.compare.wandb_folder import check_whole
 from eval.deltas import Contamination, DeltaTable, Gap
+from eval.harness.groups import stems_notes
 from tsqa.errors import DataError
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
@@ -106,6 +107,7 @@ def compare_runs(
         gaps=gaps,
         allow=allow,
         contamination=_contamination(found),
+        notes=stems_notes(one.artifact for one in found if one.artifact is not None),
     )
 
 

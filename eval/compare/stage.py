@@ -8,6 +8,7 @@ from eval.compare.ratio_axis import ratio_axis
 from eval.compare.scores import read
 from eval.compare.tables import write_csv
 from eval.deltas import DELTAS, DeltaTable, Gap
+from eval.harness.groups import stems_notes
 from eval.harness.stage import expand_macros
 from eval.statistics import stats
 from tsqa.recipe import arms_of, control_of, needed
@@ -42,6 +43,7 @@ def run(context: StageContext) -> dict[str, object]:
         contamination=of_recipe(recipe, context.inputs),
         seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
         by_documents=section.macro == "documents",
+        notes=stems_notes(context.inputs.values()),
     )
     write_json(context.out / DELTAS, deltas.to_json())
     write_csv(context.out / "deltas.csv", deltas.rows)

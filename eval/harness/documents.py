@@ -5,7 +5,6 @@ Guarantee: the score is the plain mean of the documents' scores, and lm-eval's o
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +12,10 @@ from typing import TypedDict, cast
 
 from pydantic import JsonValue
 
+from eval.harness.groups import group_of, propose_rule
 from eval.harness.metrics import Logged, pick_metric
 from eval.results import Document, Part, TaskResult
 from tsqa.errors import DataError
-
-_GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
-"""Fields of a document that several questions share."""
 
 
 class Sample(Logged):
@@ -46,21 +43,25 @@ RawResult = TypedDict(
 """What lm-eval's `simple_evaluate` returns, as far as it is read; by task."""
 
 
-def read_result(task: str, raw: RawResult, backend: str) -> Part:
-    """Turn lm-eval's answer for one task into its score and documents."""
+def read_result(task: str, raw: RawResult, backend: str, rule: str | None = None) -> Part:
+    """Turn lm-eval's answer for one task into its score and documents.
+
+    `rule`: what its documents share, of `eval.groups`.
+    """
     config = raw["configs"][task]
     kind = str(config.get("output_type", "unknown"))
     samples = raw["samples"].get(task) or []
     if not samples:
         raise DataError(f"eval.tasks: {task} has no documents")
     metric, chosen = pick_metric(task, kind, samples)
+    ordered = sorted((s for s in samples if s["filter"] == chosen), key=lambda s: int(s["doc_id"]))
+    delimiter = str(config.get("target_delimiter", " "))
     documents = _mark_groups(
-        [
-            _document(task, kind, metric, sample, str(config.get("target_delimiter", " ")))
-            for sample in sorted(samples, key=lambda s: int(s["doc_id"]))
-            if sample["filter"] == chosen
-        ]
+        [_document(task, kind, metric, sample, delimiter, rule) for sample in ordered]
     )
+    shared = ""
+    if documents[0].group is None and rule is None:
+        shared = propose_rule([s["doc"] for s in ordered], [d.question for d in documents])
     n = len(documents)
     score = math.fsum(document.score for document in documents) / n
     reported = raw["results"][task].get(f"{metric},{chosen}")
@@ -80,10 +81,12 @@ def read_result(task: str, raw: RawResult, backend: str) -> Part:
         kind=kind,
         backend=backend,
     )
-    return Part(result, documents)
+    return Part(result, documents, shared)
 
 
-def _document(task: str, kind: str, metric: str, sample: Sample, delimiter: str) -> Document:
+def _document(
+    task: str, kind: str, metric: str, sample: Sample, delimiter: str, rule: str | None
+) -> Document:
     where = f"eval.tasks: {task}: doc_id {sample['doc_id']}"
     try:
         score = float(cast(Mapping[str, float], sample)[metric])
@@ -99,7 +102,8 @@ def _document(task: str, kind: str, metric: str, sample: Sample, delimiter: str)
             "correct the task's doc_to_target or its data: every model would score 0 on it",
         )
     prompt = str(sample["arguments"][0][0])
-    question = sample["doc"].get("question")
+    asked = sample["doc"].get("question")
+    question = asked if isinstance(asked, str) else prompt
     answer, prediction = _answers(kind, metric, sample)
     return Document(
         task=task,
@@ -107,11 +111,11 @@ def _document(task: str, kind: str, metric: str, sample: Sample, delimiter: str)
         doc_hash=str(sample["doc_hash"]),
         metric=metric,
         score=score,
-        question=question if isinstance(question, str) else prompt,
+        question=question,
         answer=answer,
         prediction=prediction,
         loglikelihoods=likelihoods or None,
-        group=_group(sample["doc"]),
+        group=group_of(sample["doc"], question, rule),
     )
 
 
@@ -128,12 +132,6 @@ def _has_right_choice(sample: Sample, delimiter: str) -> bool:
         else not isinstance(target, str) or target in choices
         for target in targets
     )
-
-
-def _group(document: Mapping[str, object]) -> str | None:
-    """A hash of the passage that a document asks about; None where it has none."""
-    texts = [text for key in _GROUP_FIELDS if isinstance(text := document.get(key), str)]
-    return hashlib.sha256(texts[0].encode()).hexdigest()[:16] if texts and texts[0] else None
 
 
 def _mark_groups(documents: Sequence[Document]) -> list[Document]:

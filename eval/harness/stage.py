@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from rich.text import Text
 
 from eval.harness.documents import read_result
+from eval.harness.groups import SHARED_STEMS, stems_note
 from eval.results import (
     DOCUMENTS,
     RESULTS,
@@ -67,6 +68,9 @@ def run(context: StageContext) -> dict[str, object]:
     results = replace(_training(context), tasks=tasks, groups=groups, backend=backend, macro=macro)
     write_json(context.out / RESULTS, results.to_json())
     shutil.rmtree(parts)
+    stems = {name: part.shared_stems for name, part in done.items() if part.shared_stems}
+    for name, found in stems.items():
+        console.print(Text(f"  {stems_note(name, found)}", style="yellow"))
     scores = {name: task.score for name, task in tasks.items()}
     logged = {f"eval/{name}": score for name, score in scores.items()}
     context.tracker.summary({**logged, "eval/macro": macro})
@@ -77,6 +81,7 @@ def run(context: StageContext) -> dict[str, object]:
         "macro": macro,
         "backend": backend,
         "scores": scores,
+        **({SHARED_STEMS: stems} if stems else {}),
     }
 
 
@@ -170,6 +175,7 @@ def _evaluate(
         console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
     done |= known
     missing = [name for name in names if name not in done]
+    rules = {leaf: section.groups.get(n) for n, leaves in groups.items() for leaf in leaves}
     if missing:
         difference = known_difference(checkpoint)
         if chosen == "vllm" and difference:
@@ -192,7 +198,7 @@ def _evaluate(
             with backend.open_model(settings, section, context.out / ENGINE_LOG, show) as model:
                 for name in missing:
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section)
-                    done[name] = read_result(name, raw, chosen)
+                    done[name] = read_result(name, raw, chosen, rules.get(name))
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
@@ -235,7 +241,8 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
         documents = [Document(**row) for row in rows]
         for name in shared:
             own = [document for document in documents if document.task == name]
-            found[name] = Part(results.tasks[name], own)
+            stems = artifact.summary.get(SHARED_STEMS, {}).get(name, "")
+            found[name] = Part(results.tasks[name], own, stems)
     return found
 
 

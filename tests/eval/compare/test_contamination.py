@@ -200,7 +200,7 @@ def test_candidates_and_the_data_of_their_teacher_are_ancestors(world: World) ->
     assert evaluation is not None
     again = contamination({"x": [evaluation]}, [dataset, check])
     assert (again["day"].status, again["day"].unchecked) == ("touched", [])
-    assert again["unit"].told == "trained on (1 documents) in teacher/skills"
+    assert again["unit"].told == "trained on (1 document) in teacher/skills"
 
 
 def test_an_ancestor_that_is_gone_is_not_taken_for_clean(world: World) -> None:
