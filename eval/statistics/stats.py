@@ -97,7 +97,7 @@ def sign_flip_means(differences: Floats, count: int, rng: np.random.Generator) -
     return np.concatenate(means)
 
 
-def p_value(delta: float, null: Floats, squares: float) -> float:
+def p_value(delta: float, null: Floats, squares: float = 0.0) -> float:
     """Two-sided Monte Carlo p-value (1 + b) / (1 + m), which is never too small.
 
     Phipson and Smyth, Permutation p-values should never be zero (2010). Where no flip is as
