@@ -54,8 +54,8 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
     console.print(_table(deltas, columns))
     console.print(Text(deltas.conclusion))
     for line in contamination_lines(deltas):
-        alarming = line.startswith(("allowed leak", "trained on"))
-        console.print(Text(f"Contamination: {line}", style="bold red" if alarming else ""))
+        alarming = any(word in line for word in ("allowed leak", "trained on"))
+        console.print(Text(line, style="bold red" if alarming else ""))
     console.print(Text(deltas.caveat, style="dim"))
 
 
@@ -66,7 +66,7 @@ def contamination_lines(deltas: DeltaTable) -> list[str]:
         tasks.setdefault(found.told, []).append(task)
     count = len(deltas.contamination)
     return [
-        f"{told}: {'all tasks' if len(names) == count > 1 else ', '.join(names)}"
+        f"Contamination: {told}: {'all tasks' if len(names) == count > 1 else ', '.join(names)}."
         for told, names in tasks.items()
     ]
 
@@ -172,8 +172,7 @@ def markdown(deltas: DeltaTable) -> str:
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    leaks = [f"Contamination: {line}." for line in contamination_lines(deltas)]
-    for text in (deltas.conclusion, *leaks, deltas.caveat):
+    for text in (deltas.conclusion, *contamination_lines(deltas), deltas.caveat):
         lines += ["", printable(text)]
     return "\n".join([*lines, ""])
 
