@@ -60,9 +60,10 @@ def _gains(deltas: DeltaTable) -> str:
 def _differences(rows: Sequence[DeltaRow], count: int) -> str:
     """The same where nothing says how much training seeds differ."""
     gained = {row.task for row in rows if row.verdict == stats.DIFFERS and row.delta > 0}
-    which = f": {', '.join(sorted(gained))}" if gained else ""
+    if not gained:
+        return f"No arm scores detectably higher in this run on any of the {count} tasks."
     return (
-        f"Some arm scores higher in this run on {len(gained)} of {count} tasks{which}; one "
-        "training seed is no evidence for a method: add ablation.seeds, or state "
-        "eval.seed_spread."
+        f"Some arm scores higher in this run on {len(gained)} of {count} tasks: "
+        f"{', '.join(sorted(gained))}; one training seed is no evidence for a method: add "
+        "ablation.seeds, or state eval.seed_spread."
     )

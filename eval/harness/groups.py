@@ -40,7 +40,7 @@ def group_of(document: Mapping[str, object], question: str, rule: str | None) ->
 def propose_rule(documents: Sequence[Mapping[str, object]], questions: Sequence[str]) -> str:
     """`1,000 documents share 283 stems; eval.groups: {...}` for ungrouped ones; else empty."""
     fields = [key for key, value in documents[0].items() if isinstance(value, str)]
-    n = len(documents)
+    n, best, found = len(documents), (0, 0), ""
     for rule in (*fields, _BEFORE_LAST_SENTENCE):
         try:
             stems = [_shared_by(d, q, rule) for d, q in zip(documents, questions, strict=True)]
@@ -48,9 +48,12 @@ def propose_rule(documents: Sequence[Mapping[str, object]], questions: Sequence[
             continue
         counts = Counter(stem for stem in stems if len(stem.split()) >= _LEAST_WORDS)
         sharing = sum(count for count in counts.values() if count > 1)
-        if sharing >= _LEAST_SHARE * n and max(counts.values()) <= max(2, _MOST_SHARED * n):
-            return f"{sharing:,} of {n:,} documents share {len(counts):,} stems; {rule}"
-    return ""
+        if sharing < _LEAST_SHARE * n or max(counts.values()) > max(2, _MOST_SHARED * n):
+            continue
+        if (sharing, -len(counts)) > best:
+            best = (sharing, -len(counts))
+            found = f"{sharing:,} of {n:,} documents share {len(counts):,} stems; {rule}"
+    return found
 
 
 def stems_note(task: str, found: str) -> str:

