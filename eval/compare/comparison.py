@@ -8,7 +8,7 @@ most 1 - confidence (Holm over all its rows, macro rows weighing one half).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -67,21 +67,17 @@ def compare(
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
-    `gaps`: runs without results; they are named, and never counted. `axis`: the ratio that the
-    ablation varies. `allow`: what may differ between runs (ALLOWABLE). `seed_spread`: standard
-    deviation of a score between training seeds, a share, where too few seeds show it.
-    `by_documents`: how averages weigh tasks. `notes` belong in the caveat.
+    `gaps`: runs without results; they are named, and never counted. `axis`: the ratio that varies.
+    `allow`: what may differ between runs (ALLOWABLE). `seed_spread`: standard deviation of a score
+    between seeds, a share, where no arm shows it. `notes` belong in the caveat.
     """
-    models = [weigh_macro(model) for model in models] if by_documents else models
-    averages = {name: list(tasks) for name, tasks in (macros or {}).items()}
-    gaps = dict(gaps or {})
-    base = next((model for model in models if model.condition == BASE), None)
-    conditions = _by_condition(models)
+    averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
+    base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
-    found = _compare_pairs(
+    rows = _compare_pairs(
         pairs,
         spreads,
         bootstrap=bootstrap,
@@ -90,17 +86,10 @@ def compare(
         macros=averages,
         by_documents=by_documents,
     )
-    rows = _with_verdicts(found, confidence)
-    notes = [*seed_notes(rows, spreads), _PER_ROW, *notes]
-    notes += [f"{name}: no result ({gap.reason})." for name, gap in gaps.items()]
-    notes += [note for pair in pairs for note in pair.notes]
-    notes += macro_notes(rows, by_documents)
-    notes += best_notes(conditions, control, spreads, by_documents)
-    by_seed = {
-        name: {str(s): task_scores(model, averages, by_documents) for s, model in seeds_of.items()}
-        for name, seeds_of in conditions.items()
-    }
-    scores = {name: _mean_scores(list(values.values())) for name, values in by_seed.items()}
+    told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
+    told += best_notes(conditions, control, spreads, by_documents)
+    fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
+    scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
         arms=[name for name in conditions if name != control],
@@ -111,12 +100,12 @@ def compare(
         tasks=_setups(next(iter(conditions[control].values()))),
         macros=averages,
         seeds={name: list(seeds_of) for name, seeds_of in conditions.items()},
-        scores={**({BASE: task_scores(base, averages, by_documents)} if base else {}), **scores},
+        scores=scores,
         scores_by_seed=by_seed,
         rows=rows,
         gaps=gaps,
-        fit=fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None,
-        caveat=" ".join(dict.fromkeys(notes)),
+        fit=fit,
+        caveat=" ".join(dict.fromkeys(told)),
         conclusion="",
         contamination=dict(contamination or {}),
     )
@@ -132,8 +121,8 @@ def _compare_pairs(
     seed: int,
     macros: Mapping[str, Sequence[str]],
     by_documents: bool,
-) -> list[tuple[Comparison, Delta]]:
-    """The deltas of every pair."""
+) -> list[DeltaRow]:
+    """The rows of every pair, their verdicts corrected over all of them."""
     found: list[tuple[Comparison, Delta]] = []
     tasks = len(pairs[0].after[0].tasks)
     chances = Chances(0.5 / tasks / len(pairs), 0.5 / (1 + len(macros)) / len(pairs))
@@ -151,7 +140,40 @@ def _compare_pairs(
             chances=chances,
         )
         found += [(pair.name, delta) for delta in deltas]
-    return found
+    return _with_verdicts(found, confidence)
+
+
+def _notes(
+    rows: Sequence[DeltaRow],
+    pairs: Sequence[_Pair],
+    gaps: Mapping[str, Gap],
+    notes: Sequence[str],
+    by_documents: bool,
+) -> Iterator[str]:
+    yield _PER_ROW
+    yield from notes
+    for name, gap in gaps.items():
+        yield f"{name}: no result ({gap.reason})."
+    for pair in pairs:
+        yield from pair.notes
+    yield from macro_notes(rows, by_documents)
+
+
+def _scores(
+    conditions: Conditions,
+    base: Evaluated | None,
+    macros: Mapping[str, Sequence[str]],
+    by_documents: bool,
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, dict[str, float]]]]:
+    """Condition -> its scores, means over seeds; and condition -> seed -> scores."""
+    by_seed = {
+        name: {str(s): task_scores(model, macros, by_documents) for s, model in seeds_of.items()}
+        for name, seeds_of in conditions.items()
+    }
+    means = {name: _mean_scores(list(values.values())) for name, values in by_seed.items()}
+    if base is None:
+        return means, by_seed
+    return {BASE: task_scores(base, macros, by_documents), **means}, by_seed
 
 
 def _setups(model: Evaluated) -> dict[str, TaskSetup]:
@@ -214,10 +236,16 @@ def _pair(
     return _Pair(Comparison(label, arm, against), seeds, before, after, notes)
 
 
-def _by_condition(models: Sequence[Evaluated]) -> dict[str, dict[int, Evaluated]]:
+def _by_condition(
+    models: Sequence[Evaluated], by_documents: bool
+) -> tuple[Evaluated | None, dict[str, dict[int, Evaluated]]]:
+    """The base, and the arms by condition and seed; with the macro averages that are asked for."""
+    base: Evaluated | None = None
     conditions: dict[str, dict[int, Evaluated]] = {}
-    for model in models:
+    for given in models:
+        model = weigh_macro(given) if by_documents else given
         if model.condition == BASE:
+            base = base or model
             continue
         seeds = conditions.setdefault(model.condition, {})
         if (model.seed or 0) in seeds:
@@ -227,7 +255,7 @@ def _by_condition(models: Sequence[Evaluated]) -> dict[str, dict[int, Evaluated]
                 "name each run once",
             )
         seeds[model.seed or 0] = model
-    return {name: dict(sorted(seeds.items())) for name, seeds in conditions.items()}
+    return base, {name: dict(sorted(seeds.items())) for name, seeds in conditions.items()}
 
 
 def _common_seeds(

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
-from eval.compare.lineage import Checks, Source, dropped_by, sources_of, tasks_of
+from eval.compare.lineage import Checks, TokenSource, dropped_by, sources_of, tasks_of
 from eval.deltas import Contamination
 from eval.results import DOCUMENTS, columns_of
 from tsqa.curated.files import REJECTED, read_rows
@@ -80,7 +80,7 @@ class _Looked:
     """A source, and what was found in it."""
 
     condition: str
-    source: Source
+    source: TokenSource
     tasks: Collection[str]
     """Whose documents were looked for."""
     removed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))

@@ -22,7 +22,7 @@ _DATA_KEYS = ("path", "subset", "split", "text_field")
 
 
 @dataclass(frozen=True)
-class Source:
+class TokenSource:
     """Tokens that a model was trained on."""
 
     owner: str
@@ -36,13 +36,13 @@ def store_of(artifact: Artifact) -> Store:
     return Store(artifact.path.parent.parent)
 
 
-def sources_of(evaluation: Artifact) -> list[Source]:
+def sources_of(evaluation: Artifact) -> list[TokenSource]:
     """The sources of the evaluated model and of its ancestors, each once."""
     found = _walk(store_of(evaluation), evaluation, "")
     return list({(s.owner, s.name): s for s in found}.values())
 
 
-def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[Source]:
+def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[TokenSource]:
     """The sources that reach an artifact of `owner`."""
     for text, fingerprint in artifact.manifest.inputs.items():
         role = parse_role(text)
@@ -50,7 +50,7 @@ def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[Source]:
             continue
         if isinstance(role, SourceRole):
             tokens = store.find("tokenize", fingerprint)
-            yield Source(owner, role.source, tokens)
+            yield TokenSource(owner, role.source, tokens)
             if tokens:
                 yield from _walk(store, tokens, owner)
             continue
@@ -60,7 +60,7 @@ def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[Source]:
         if stage == "train" and artifact.manifest.stage != "evaluate":
             inner = "/".join(filter(None, [owner, BASE if text == "model" else text]))
         if made is None:
-            yield Source(inner, f"{stage} {fingerprint}, which is not here", None)
+            yield TokenSource(inner, f"{stage} {fingerprint}, which is not here", None)
         else:
             yield from _walk(store, made, inner)
 
