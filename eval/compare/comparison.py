@@ -67,9 +67,8 @@ def compare(
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
-    `gaps`: runs without results; they are named, and never counted. `axis`: the ratio that varies.
-    `allow`: what may differ between runs (ALLOWABLE). `seed_spread`: standard deviation of a score
-    between seeds, a share, where no arm shows it. `notes` belong in the caveat.
+    `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
+    deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
     base, conditions = _by_condition(models, by_documents)
