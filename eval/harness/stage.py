@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from rich.text import Text
 
 from eval.harness.documents import read_result
+from eval.harness.groups import SHARED_STEMS, stems_note
 from eval.harness.metrics import check_metrics
 from eval.results import (
     DOCUMENTS,
@@ -69,6 +70,9 @@ def run(context: StageContext) -> dict[str, object]:
     results = replace(_training(context), tasks=tasks, groups=groups, backend=backend, macro=macro)
     write_json(context.out / RESULTS, results.to_json())
     shutil.rmtree(parts)
+    stems = {name: part.shared_stems for name, part in done.items() if part.shared_stems}
+    for name, found in stems.items():
+        console.print(Text(f"  {stems_note(name, found)}", style="yellow"))
     scores = {name: task.score for name, task in tasks.items()}
     logged = {f"eval/{name}": score for name, score in scores.items()}
     context.tracker.summary({**logged, "eval/macro": macro})
@@ -79,6 +83,7 @@ def run(context: StageContext) -> dict[str, object]:
         "macro": macro,
         "backend": backend,
         "scores": scores,
+        **({SHARED_STEMS: stems} if stems else {}),
     }
 
 
@@ -182,6 +187,7 @@ def _evaluate(
         console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
     done |= known
     missing = [name for name in names if name not in done]
+    rules = {leaf: section.groups.get(n) for n, leaves in groups.items() for leaf in leaves}
     if missing:
         difference = known_difference(checkpoint)
         if chosen == "vllm" and difference:
@@ -205,7 +211,8 @@ def _evaluate(
                 for name in missing:
                     protocol = protocols.get(name)
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
-                    done[name] = read_result(name, raw, scored_by(chosen), protocol)
+                    rule = rules.get(name)
+                    done[name] = read_result(name, raw, scored_by(chosen), protocol, rule)
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
@@ -248,7 +255,8 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
         documents = [Document(**row) for row in rows]
         for name in shared:
             own = [document for document in documents if document.task == name]
-            found[name] = Part(results.tasks[name], own)
+            stems = artifact.summary.get(SHARED_STEMS, {}).get(name, "")
+            found[name] = Part(results.tasks[name], own, stems)
     return found
 
 

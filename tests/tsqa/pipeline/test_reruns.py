@@ -270,12 +270,15 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             ),
             "eval.backend": "vllm",
             "eval.max_length": 64,
+            "eval.groups": {"own_task": "question"},
         },
     ),
     (
         COMPARE,
         {
             "eval.macros": {"mean": ["own_task"]},
+            "eval.macro": "documents",
+            "eval.seed_spread": 1.5,
             "eval.bootstrap": 500,
             "eval.confidence": 0.9,
             "ablation.control": {"mixture.synthetic": 0.5},
