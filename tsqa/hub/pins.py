@@ -91,9 +91,9 @@ PINS = Pins()
 """Those of this process."""
 
 
-def pinned_folder(name: str) -> str:
+def pinned_folder(name: str, revision: str | None = None) -> str:
     """The files of a pinned model on this machine, fetched where they are not; else the name."""
-    commit = None if Path(name).exists() else PINS.commit("model", name)
+    commit = None if Path(name).exists() else PINS.commit("model", name, revision)
     if commit is None:
         return name
     from huggingface_hub import HfApi, snapshot_download
