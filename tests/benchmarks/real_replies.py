@@ -73,28 +73,26 @@ def record(model: Path, prompt_set: str, manners: Iterable[Manner], seeds: int) 
             "kv_cache_gib": 1,
         }
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        with VllmEngine(section, str(model), Path(scratch) / "engine.log", 0) as engine:
-            asked = {
-                request.id: about
-                for manner in manners
-                for task in KINDS
-                for request, about in _requests(task, manner, prompt_set, seeds)
-            }
-            engine.submit([request for request, _, _ in asked.values()])
-            left = len(asked)
-            while left:
-                for done in engine.collect():
-                    left -= 1
-                    _, task, manner = asked[done.id]
-                    yield Reply(
-                        *(task, KINDS[task], manner, prompt_set), done.text, done.finish_reason
-                    )
+    asked = {
+        request.id: (request, task, manner)
+        for manner in manners
+        for task in KINDS
+        for request in _requests(task, manner, prompt_set, seeds)
+    }
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        VllmEngine(section, str(model), Path(scratch) / "engine.log", 0) as engine,
+    ):
+        engine.submit([request for request, _, _ in asked.values()])
+        left = len(asked)
+        while left:
+            for done in engine.collect():
+                left -= 1
+                _, task, manner = asked[done.id]
+                yield Reply(*(task, KINDS[task], manner, prompt_set), done.text, done.finish_reason)
 
 
-def _requests(
-    task: str, manner: Manner, prompt_set: str, count: int
-) -> Iterator[tuple[Request, tuple[Request, str, Manner]]]:
+def _requests(task: str, manner: Manner, prompt_set: str, count: int) -> Iterator[Request]:
     prompts = load_prompts(prompt_set, "question", "--prompts")
     kind = KINDS[task]
     prompt = prompts.of(kind, False)
@@ -106,7 +104,7 @@ def _requests(
         variables: Mapping[str, object] = asdict(
             QuestionVariables(shots=pair, kind=prompt.asked_kind(kind))
         )
-        request = Request(
+        yield Request(
             id=f"{manner}-{task}-{number}",
             prompt=prompt.completion(**variables) if form == "completion" else "",
             messages=prompt.messages(**variables) if form == "chat" else (),
@@ -117,7 +115,6 @@ def _requests(
             stop=prompt.stop if form == "completion" else (),
             schema=prompt.schema if manner == "structured" else None,
         )
-        yield request, (request, task, manner)
 
 
 def main() -> None:

@@ -29,17 +29,11 @@ def copy_tasks(folder: Path, documents: int) -> Path:
     folder.mkdir()
     lines = (DATA / "arc_easy" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     (folder / "test.jsonl").write_text("\n".join(lines[:documents]) + "\n", encoding="utf-8")
-    names = (
-        "likelihood.py",
-        "arc_easy_local.yaml",
-        "arc_easy_local_gold.yaml",
-        "arc_easy_gold.yaml",
-    )
-    for name in names:
-        text = (shipped / name).read_text(encoding="utf-8")
+    for file in (*shipped.glob("arc_easy_*.yaml"), shipped / "likelihood.py"):
+        text = file.read_text(encoding="utf-8")
         for split in ("train", "test"):
             text = text.replace(f"benchmarks/tasks/arc_easy/{split}.jsonl", f"{folder}/test.jsonl")
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / file.name).write_text(text, encoding="utf-8")
     return folder
 
 

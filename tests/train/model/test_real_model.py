@@ -1,4 +1,4 @@
-"""A real pretrained model: its tokens, packed documents, loss and export are what they should be."""
+"""A real pretrained model: tokens, packed documents, loss and export are what they should be."""
 
 from __future__ import annotations
 
@@ -69,8 +69,9 @@ def test_the_loss_by_chunks_is_that_of_torch(model: Any, tokenizer: Any) -> None
     rows = [torch.tensor([*tokenizer.encode(text), eos]).numpy() for text in PROSE[:1]]
     batch = collate(rows, [0], eos)
     with torch.inference_mode():
-        total, _ = TokenLosses(Engine(model), model.config, 16, 0.0)(batch)
         logits = model(input_ids=batch.tokens, use_cache=False).logits[0]
+        # This replaces the output layer, so it comes last.
+        total, _ = TokenLosses(Engine(model), model.config, 16, 0.0)(batch)
     valid = batch.targets[0] != IGNORED
     expected = F.cross_entropy(logits[valid], batch.targets[0][valid], reduction="sum")
     torch.testing.assert_close(total, expected, atol=1e-2, rtol=1e-4)
