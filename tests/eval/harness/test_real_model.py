@@ -49,16 +49,19 @@ def test_its_scores_are_those_of_lm_evals_own_command(tmp_path: Path) -> None:
     [folder] = (ours / "runs").glob("artifacts/evaluate/*/")
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))["tasks"]
     assert found[TASKS[0]]["score"] == pytest.approx(reported[TASKS[0]]["acc,none"], abs=1e-12)
+    # The command batches the requests of all tasks together, which rounds otherwise.
     gold = reported[TASKS[1]]["prob_per_byte,none"]
-    assert found[TASKS[1]]["score"] == pytest.approx(gold, abs=1e-12)
+    assert found[TASKS[1]]["score"] == pytest.approx(gold, abs=1e-6)
     rows = pyarrow.parquet.read_table(folder / "documents.parquet").to_pylist()
-    assert [row["loglikelihoods"] for row in rows if row["task"] == TASKS[0]] == _logged(theirs)
+    scored = [row["loglikelihoods"] for row in rows if row["task"] == TASKS[0]]
+    for mine, logged in zip(scored, _logged(theirs), strict=True):
+        assert mine == pytest.approx(logged, abs=1e-4)
     assert len(rows) == 16
 
 
 def _logged(out: Path) -> list[Any]:
     """lm-eval's log-probabilities of each document's choices."""
-    [samples] = (out / "lm_eval").rglob(f"samples_{TASKS[0]}_*.jsonl")
+    [samples] = (out / "lm_eval").rglob(f"samples_{TASKS[0]}_2*.jsonl")
     records = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
     records.sort(key=lambda record: record["doc_id"])
     return [[float(response[0]) for response in r["filtered_resps"]] for r in records]
