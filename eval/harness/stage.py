@@ -123,7 +123,7 @@ def find_checkpoint(context: StageContext) -> str:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
             trust = context.recipe.model.trust_remote_code
-            return pinned_folder(str(folder), trust)  # a hub id
+            return pinned_folder(str(folder), trust_remote_code=trust)  # a hub id
     else:
         raise CheckpointError(
             "evaluate: no trained model among the inputs, and the recipe has no model.path",
