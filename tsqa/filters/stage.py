@@ -1,9 +1,9 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
-The steps: refusal, format, guard, length, language, agreement, copy, code, which look at one
-candidate at a time; triviality, judge, reward, which ask a model; then dedup, and decontamination
-last. A step that the recipe leaves out does not appear in the funnel. A model is not asked again
-what it was asked for another artifact.
+The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
+one candidate at a time; triviality, judge, reward, which ask a model; then dedup, and
+decontamination last. A step that the recipe leaves out does not appear in the funnel. A model is not
+asked again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
@@ -77,7 +77,8 @@ def run(context: StageContext) -> dict[str, object]:
         oracle = read_oracle(context.inputs["data"].path) if "data" in context.inputs else None
         funnel = Funnel(writer, stack.enter_context(progress_bar()), oracle)
 
-        stream = _counted(context.inputs["generate"].path / "candidates.jsonl", funnel)
+        candidates = context.inputs["generate"].path / "candidates.jsonl"
+        stream = _counted(candidates, funnel, renderer.shows_trace)
         total = context.inputs["generate"].summary.get("candidates")
         for step in passing:
             stream = funnel.apply(step, stream, total)
@@ -129,9 +130,13 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
     if "guard" in context.inputs:
         dropped = read_dropped_seeds(context.inputs["guard"].path)
         steps.insert(2, check_each("guard", lambda c: check_seeds(c, dropped)))
+    least = section.model_agreement
+    if least is not None:
+        steps.insert(-2, check_each("models", lambda c: checks.check_models(c, least)))
     if section.languages is not None:
         languages = check_codes(section.languages)
-        steps.insert(-3, check_each("language", lambda c: check_language(c, languages)))
+        place = [step.name for step in steps].index("agreement")
+        steps.insert(place, check_each("language", lambda c: check_language(c, languages)))
     return steps
 
 
@@ -184,7 +189,7 @@ def _open_trial(
     generate = needed(context.recipe.generate, "generate")
     teacher, role = section.teacher, "weak"
     if teacher is None:
-        teacher, role = generate.teacher, "teacher"
+        teacher, role = needed(generate.teacher, "generate.teacher"), "teacher"
     asker = open_asker(
         *(context, teacher, role, generate.seed, ledger),
         *(section.allow_failed, "filter.triviality.allow_failed"),
@@ -196,10 +201,10 @@ def _open_trial(
     )
 
 
-def _counted(path: Path, funnel: Funnel) -> Iterator[Candidate]:
+def _counted(path: Path, funnel: Funnel, shows_trace: bool) -> Iterator[Candidate]:
     if not path.is_file() or not path.stat().st_size:
         raise DataError(f"{path}: no candidates", "look at the log of the generate stage")
-    for candidate in read_candidates(path):
+    for candidate in read_candidates(path, shows_trace):
         funnel.measures.enter(candidate)
         yield candidate
 
@@ -270,6 +275,7 @@ def _curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         form=record.form,
         teacher=record.teacher,
         cascade=record.cascade,
+        solvers=record.solvers,
         usage=record.usage,
     )
     return CuratedRow(

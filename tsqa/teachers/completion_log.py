@@ -56,6 +56,8 @@ class CompletionLog:
 
     def append(self, completion: Completion, seconds: float) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
+        if not completion.thoughts:
+            del record["thoughts"]  # so are the lines from before there were any
         checked = {**record, "check": _check_of(record)}
         self._writer.write(json.dumps(checked, ensure_ascii=False) + "\n")
         self._writer.flush()
@@ -84,7 +86,8 @@ def _check_of(record: Mapping[str, object]) -> str:
 
 def _read_record(record: Mapping[str, Any]) -> tuple[Completion, float]:
     """A whole line of the log."""
-    values = {field.name: record[field.name] for field in fields(Completion)}
+    names = [field.name for field in fields(Completion)]
+    values = {name: record[name] for name in names if name in record}
     return Completion(**values), float(record["seconds"])
 
 
