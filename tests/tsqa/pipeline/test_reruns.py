@@ -140,6 +140,18 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
                 for place in ("question", "answer")
                 for key, value in MORE_SAMPLING.items()
             },
+            # Other models must answer for it.
+            "filter.model_agreement": Together(
+                {
+                    "generate.solvers": [
+                        {"teacher": SERVED},
+                        {"teacher": {**SERVED, "model": {"path": "other"}}},
+                    ],
+                    "generate.cascade": None,
+                    # Other models must answer for it.
+                    "filter.model_agreement": 2,
+                }
+            ),
             "generate.solvers.<n>.votes": 2,
             "generate.solvers.<n>.weight": 0.5,
             "generate.solvers.<n>.prompt": "plain",
@@ -159,16 +171,6 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "filter.max_words": 50,
             "filter.languages": ["en"],
             "filter.agreement": 0.5,
-            "filter.model_agreement": Together(
-                {
-                    "generate.solvers": [
-                        {"teacher": SERVED},
-                        {"teacher": {**SERVED, "model": {"path": "other"}}},
-                    ],
-                    "generate.cascade": None,
-                    "filter.model_agreement": 2,
-                }
-            ),
             "filter.copy_similarity": 0.5,
             "filter.triviality.tries": 2,
             "filter.judge.prompt": "{folder}/judge.jinja",
@@ -372,7 +374,8 @@ def decided() -> dict[str, tuple[set[str], dict[str, Any]]]:
         for key, value in TEACHER.items():
             together = isinstance(value, dict) and not key.startswith("request.")
             values = value if together else {key: value}
-            found[f"{teacher}.{key}"] = (stages, {f"{teacher}.{k}": v for k, v in values.items()})
+            place = _concrete(teacher)
+            found[f"{teacher}.{key}"] = (stages, {f"{place}.{k}": v for k, v in values.items()})
     return found
 
 
