@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -25,7 +26,7 @@ class Renderer:
             (Path(name).stem, load_prompts(name, "document", "filter.renderings")) for name in names
         ]
 
-    @property
+    @cached_property
     def shows_trace(self) -> bool:
         """Whether a template shows what the teacher thought."""
         mark = "the-thoughts-of-a-teacher"

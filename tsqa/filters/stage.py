@@ -2,8 +2,8 @@
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
 one candidate at a time; triviality, judge, reward, which ask a model; then dedup, and
-decontamination last. A step that the recipe leaves out does not appear in the funnel. A model is not
-asked again what it was asked for another artifact.
+decontamination last. A step that the recipe leaves out does not appear in the funnel. A model is
+not asked again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
@@ -69,6 +69,7 @@ def run(context: StageContext) -> dict[str, object]:
     scratch = context.out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
+    traces = 0
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
         passing = passing_steps(context, section, seeds)
@@ -89,11 +90,17 @@ def run(context: StageContext) -> dict[str, object]:
         last = decontamination_step(index)
         for candidate in funnel.apply(last, stream):
             funnel.measures.accept(candidate)
+            traces += bool(candidate.trace)
             writer.curated(_curated_row(candidate, renderer))
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
     _refuse_empty(counts, funnel.measures.examples, context.out)
+    if renderer.shows_trace and not traces:
+        raise TsqaError(
+            f"filter.renderings shows thoughts, but none of the {counts.curated:,} items has any",
+            "use a teacher that thinks, or another rendering",
+        )
     log_examples(context.out, context.tracker)
     summary = FilterSummary(
         **vars(counts),
@@ -102,6 +109,7 @@ def run(context: StageContext) -> dict[str, object]:
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
         planted_leak_recall=measure_recall(index, evaluated),
         embedding_spread=_measure_spread(context.out, section),
+        traces=traces if renderer.shows_trace else None,
     )
     write_card(
         context.out,

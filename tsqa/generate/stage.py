@@ -41,6 +41,7 @@ from tsqa.store.tracking import Tracker
 from tsqa.teachers import Completion
 from tsqa.teachers.client import Asker, open_asker
 from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.scheduler import Job, Window
 from tsqa.teachers.thoughts import readable_text
@@ -90,8 +91,9 @@ def run(context: StageContext) -> dict[str, object]:
         dollars=sum(row.dollars for row in ledger),
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
         ledger=ledger,
+        cut_thoughts=counts.cut_thoughts or None,
     )
-    return asdict(summary)
+    return {key: value for key, value in asdict(summary).items() if value is not None}
 
 
 class SeedFile:
@@ -371,6 +373,7 @@ class _Counts:
     candidates: int = 0
     unparsable_questions: int = 0
     dropped_explanations: int = 0
+    cut_thoughts: int = 0
 
 
 def _count_while_writing(path: Path, candidates: Iterator[CandidateRecord]) -> _Counts:
@@ -380,6 +383,8 @@ def _count_while_writing(path: Path, candidates: Iterator[CandidateRecord]) -> _
         for candidate in candidates:
             counts.unparsable_questions += bool(candidate.parse_error)
             counts.dropped_explanations += sum(len(vote.dropped) for vote in candidate.votes)
+            errors = [candidate.parse_error, *(vote.error for vote in candidate.votes)]
+            counts.cut_thoughts += errors.count(CUT_THOUGHTS)
             yield candidate
 
     counts.candidates = write_records(path, counted())
