@@ -96,11 +96,7 @@ def run(context: StageContext) -> dict[str, object]:
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
     _refuse_empty(counts, funnel.measures.examples, context.out)
-    if renderer.shows_trace and not traces:
-        raise TsqaError(
-            f"filter.renderings shows thoughts, but none of the {counts.curated:,} items has any",
-            "use a teacher that thinks, or another rendering",
-        )
+    _refuse_thoughtless(counts, renderer, traces)
     log_examples(context.out, context.tracker)
     summary = FilterSummary(
         **vars(counts),
@@ -260,6 +256,15 @@ def _refuse_empty(counts: FilterCounts, examples: Mapping[str, Candidate], out: 
         f"{listed}{shown} (all are in {out / 'rejected'})",
         advise(most),
     )
+
+
+def _refuse_thoughtless(counts: FilterCounts, renderer: Renderer, traces: int) -> None:
+    """Raise TsqaError where documents should show thoughts, and no item has any."""
+    if renderer.shows_trace and not traces:
+        raise TsqaError(
+            f"filter.renderings shows thoughts, but none of the {counts.curated:,} items has any",
+            "use a teacher that thinks, or another rendering",
+        )
 
 
 def _shown_example(candidate: Candidate) -> str:

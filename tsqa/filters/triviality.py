@@ -13,10 +13,9 @@ from tsqa.recipe import SamplingSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.seed import SeedIndex
 from tsqa.records.votes import same_answer
-from tsqa.teachers.client import Asker
+from tsqa.teachers.client import Asker, readable_text
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.scheduler import Job
-from tsqa.teachers.thoughts import readable_text
 
 
 @dataclass(frozen=True)

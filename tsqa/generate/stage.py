@@ -39,12 +39,11 @@ from tsqa.sandbox.code import code_boundary
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.teachers import Completion
-from tsqa.teachers.client import Asker, open_asker
+from tsqa.teachers.client import Asker, open_asker, readable_text
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.scheduler import Job, Window
-from tsqa.teachers.thoughts import readable_text
 
 _LOG_EVERY_SECONDS = 5.0
 _PREFIXES = {"teacher": "a", "cascade": "c"}

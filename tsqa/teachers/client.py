@@ -29,6 +29,7 @@ from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
 from tsqa.teachers.config import hourly, teacher_key
 from tsqa.teachers.failures import Unanswered, one_line
+from tsqa.teachers.replies.visible_text import marks_thoughts
 from tsqa.teachers.scheduler import Job, Meter, Window
 
 T = TypeVar("T")
@@ -227,6 +228,15 @@ def open_engine(
     from tsqa.teachers.vllm_engine import VllmEngine
 
     return VllmEngine(section, model, log, seed, key)
+
+
+def readable_text(completion: Completion, sampling: SamplingSection) -> str:
+    """The text; of a model that was given room for thoughts and cut off before it marked any, they
+    are all that came, since chat templates open them."""
+    is_cut = completion.finish_reason == "length" and not completion.thoughts
+    if sampling.thinking_tokens is None or not is_cut or marks_thoughts(completion.text):
+        return completion.text
+    return f"<think>{completion.text}"
 
 
 def _warn(error: EngineError) -> None:

@@ -52,6 +52,7 @@ class VllmEngine:
             "trust_remote_code": section.model.trust_remote_code,
             "seed": self._seed,
             "engine_args": section.engine_args,
+            "keeps_marks": section.knows_thoughts,
             "template": {
                 "kwargs": section.request.chat_template_kwargs,
                 "system": section.request.system,

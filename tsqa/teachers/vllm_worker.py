@@ -48,10 +48,9 @@ def main() -> None:
 
 def _serve(inbox: SimpleQueue[str], results: IO[str]) -> None:
     config = json.loads(inbox.get())
-    template, arguments = config.pop("template"), config.pop("engine_args")
-    llm = _start(config, arguments)
-    thinks = bool(arguments.get("reasoning_parser"))
-    worker = VllmModel(llm, template["kwargs"], template["system"], keeps_marks=thinks)
+    template, keeps_marks = config.pop("template"), config.pop("keeps_marks")
+    llm = _start(config, config.pop("engine_args"))
+    worker = VllmModel(llm, template["kwargs"], template["system"], keeps_marks)
     _send(results, [])  # it is ready
     while True:
         done: list[Completion] = []

@@ -15,13 +15,12 @@ from tests.tsqa.teachers.test_openai_engine import Reply, ask, chat, ok, section
 from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.recipe.sections.engine_args import known_arguments
 from tsqa.teachers import Completion, Request
-from tsqa.teachers.client import open_engine
+from tsqa.teachers.client import open_engine, readable_text
 from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.content import read_reply
 from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.teachers.replies.question_reply import parse_question
-from tsqa.teachers.thoughts import readable_text
 
 DRAFT = 'The capital? Paris comes first.\nAnswer: Paris\n{"answer": "Nice"}'
 SAID = "Answer: Lyon"

@@ -138,8 +138,8 @@ class GenerateSection(Section):
         asked = [("question", self.writing[1], self.question)]
         asked += [(each.role, each.teacher, each.sampling) for each in self.solving]
         for name, teacher, sampling in asked:
-            needs_parser = teacher.loads_model and sampling.thinking_tokens is not None
-            if needs_parser and "reasoning_parser" not in teacher.engine_args:
+            is_bounded = teacher.loads_model and sampling.thinking_tokens is not None
+            if is_bounded and not teacher.knows_thoughts:
                 raise ValueError(
                     f"thinking_tokens ({name}): vLLM must know the marks of thoughts: "
                     "set engine_args.reasoning_parser of the teacher"

@@ -202,6 +202,11 @@ class TeacherSection(Section):
         """Whether the engine loads the model here; else `model.path` is its name elsewhere."""
         return self.engine == "vllm"
 
+    @property
+    def knows_thoughts(self) -> bool:
+        """Whether vLLM is told by which marks the model thinks."""
+        return bool({"reasoning_parser", "reasoning_config"} & self.engine_args.keys())
+
     @field_validator("urls", mode="before")
     @classmethod
     def _urls_are_urls(cls, urls: object) -> object:
