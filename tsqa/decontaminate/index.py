@@ -110,6 +110,25 @@ class EvaluatedIndex:
             verdicts += self._check([*map(self._undress, candidates[start : start + _BATCH])])
         return verdicts
 
+    def check_questions(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        """Check by the rules that compare whole questions alone, `question` and `similarity`.
+
+        A question that was disguised scores high; one that shares a template does not.
+        """
+        verdicts: list[Rejection | None] = []
+        for start in range(0, len(candidates), _BATCH):
+            batch = [*map(self._undress, candidates[start : start + _BATCH])]
+            texts = self._read(batch)
+            similar = self._check_similarity(texts)
+            with_passage = self._check_passages(texts, batch)
+            verdicts += [
+                self._check_question(candidate, texts[number])
+                or similar[number]
+                or with_passage[number]
+                for number, candidate in enumerate(batch)
+            ]
+        return verdicts
+
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
         """Check any text by the rules `item` and `ngram` alone.
 
@@ -139,7 +158,7 @@ class EvaluatedIndex:
             tests=plain(candidate.tests),
         )
 
-    def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+    def _read(self, candidates: Sequence[Candidate]) -> list[_Text]:
         texts = []
         for candidate in candidates:
             parts = candidate.parts
@@ -147,6 +166,10 @@ class EvaluatedIndex:
             text = _Text(numbers, parts, self._texts.ask(candidate.question))
             text.has_passage = has_passage(candidate.context)
             texts.append(text)
+        return texts
+
+    def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        texts = self._read(candidates)
         in_text = self._check_runs(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)

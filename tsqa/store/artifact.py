@@ -183,7 +183,8 @@ class Store:
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             ),
         )
-        if same := self._same_content(manifest, content):
+        same = self._same_content(manifest, content)
+        if same and same != fingerprint:  # a later one may say that it is as this one was before
             manifest = seal(partial, manifest.model_copy(update={"same_as": same}))
         write_json(partial / MANIFEST, plain_manifest(manifest))
         fsync_all(partial)

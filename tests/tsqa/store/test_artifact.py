@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from tsqa.errors import DataError, TsqaError
 from tsqa.store.artifact import MANIFEST, Store, differing_keys, fingerprint_of
 from tsqa.store.identity import file_identity
 from tsqa.store.jsonl import drop_torn_tail, read_jsonl, write_json, write_jsonl
+from tsqa.store.manifest import read_manifest
 
 
 def make_artifact(store: Store, fingerprint: str = "f") -> Path:
@@ -278,3 +280,11 @@ def test_a_file_system_without_locks_is_named_and_no_other_process(
         Store(tmp_path).working_directory("seeds", "f"),
     ):
         pass
+
+
+def test_a_remade_artifact_is_never_the_same_as_itself(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = make_artifact(store, "f1")
+    assert read_manifest(make_artifact(store, "f2")).same_as == "f1"
+    shutil.rmtree(first)  # a later one still says that it is as this one was
+    assert read_manifest(make_artifact(store, "f1")).same_as == ""
