@@ -28,6 +28,7 @@ ASKED_BY = {
     "system_instruction": "system_instruction",
     "max_length": "max_length",
     "fewshot_seed": "seed",
+    "protocols": "protocols",
     TASK_FILES: "include",
 }
 """What decides prompts, beside the version that a task states -> key of an evaluation's config."""

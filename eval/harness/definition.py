@@ -17,6 +17,8 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     config = section.data_config()
     for key in ("macros", "every_tokens", "bootstrap", "confidence"):
         del config[key]
+    if not section.protocols:  # a later key: scores from before it stay
+        del config["protocols"]
     return {
         "model": None,
         **config,

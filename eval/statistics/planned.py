@@ -13,7 +13,7 @@ from rich.text import Text
 from eval.deltas import DeltaTable
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
-from tsqa.tasks.identity import evaluated_split
+from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import task_library
 from tsqa.tasks.sizes import known_documents
 
@@ -37,6 +37,7 @@ def planned_table(
     comparisons = len(conditions) - 1 + has_base
     counts = document_counts(section.tasks, include, section.limit)
     shares = discordance_of(previous)
+    samples = samples_of(section.tasks, include)
     rows = {task: [task] for task in counts} | {stats.MACRO: list(counts)}
     rows |= {stats.macro_name(name): list(tasks) for name, tasks in section.macros.items()}
     macro_rows = len(rows) - len(counts)
@@ -59,11 +60,20 @@ def planned_table(
         if sizes and len(sizes) == len(known):
             family = macro_rows if stats.is_macro(name) else len(counts)
             tail = (1 - section.confidence) / 2 / max(1, family * comparisons)
-            cells = [
-                f"{100 * _detectable(tasks, sizes, shares, seeds, len(conditions), confidence):.1f}"
-                for confidence in (section.confidence, 1 - tail)
-            ]
-        shown = f"{sum(sizes):,}" if sizes and len(sizes) == len(known) else "unknown"
+            variances = [shares.get(task, stats.DISCORDANCE) for task in tasks]
+            cells = []
+            for confidence in (section.confidence, 1 - tail):
+                found = stats.planned_mde(
+                    sizes,
+                    seeds,
+                    discordance=variances,
+                    confidence=confidence,
+                    arms=len(conditions),
+                    samples=[samples[task] for task in tasks],
+                )
+                cells.append(f"{100 * found:.1f}")
+        distinct = {samples[task]: n or 0 for task, n in zip(tasks, known, strict=True)}
+        shown = f"{sum(distinct.values()):,}" if sizes and len(sizes) == len(known) else "unknown"
         table.add_row(Text(name), shown, *cells)
     return table
 
@@ -83,6 +93,19 @@ def document_counts(
     return counts
 
 
+def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
+    """Task -> the sample that its documents are: two tasks over one split are one sample."""
+    if include is not None and not include.is_dir():
+        return {task: task for task in tasks}
+    library = task_library(include)
+    found = {}
+    for task in tasks:
+        config = library.config(task) if task in library.index else {}
+        split = evaluated_split(config)
+        found[task] = "/".join(split_identity(config, split)) if split else task
+    return found
+
+
 def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
     """Task -> variance of a document's difference, over the one-seed rows of a deltas.json."""
     found: dict[str, list[float]] = {}
@@ -90,18 +113,6 @@ def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
         if row.seeds == 1 and not stats.is_macro(row.task) and row.stderr > 0:
             found.setdefault(row.task, []).append(row.stderr**2 * row.n)
     return {task: median(values) for task, values in found.items()}
-
-
-def _detectable(
-    tasks: Sequence[str],
-    sizes: Sequence[int],
-    shares: Mapping[str, float],
-    seeds: int,
-    arms: int,
-    confidence: float,
-) -> float:
-    variances = [shares.get(task, stats.DISCORDANCE) for task in tasks]
-    return stats.planned_mde(sizes, seeds, discordance=variances, confidence=confidence, arms=arms)
 
 
 def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> str:

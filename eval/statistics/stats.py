@@ -135,6 +135,7 @@ def planned_mde(
     discordance: Sequence[float],
     confidence: float,
     arms: int = 2,
+    samples: Sequence[str] = (),
     repeated: float = REPEATED,
     seed_sd: float = SEED_SD,
 ) -> float:
@@ -144,19 +145,26 @@ def planned_mde(
     variance `discordance`: with binary scores and a small effect the share of documents that
     change. A share `repeated` of it is the same in every seed; `seed_sd` is the standard deviation
     of a difference between seeds. One seed: the spread between seeds is left out, as in the rows.
+    Tasks with the same name in `samples` are scored on the same documents, and vary together.
     `arms`, the control among them, lend each other degrees of freedom; by simulation the power
     at 0.8 is then 0.70 to 0.83, for one seed or one comparison 0.76 to 0.82.
     """
     tasks = len(n)
-    documents = [share / count / tasks**2 for share, count in zip(discordance, n, strict=True)]
+    spreads: dict[str, list[float]] = {}
+    sizes: dict[str, int] = {}
+    names = samples or [str(number) for number in range(tasks)]
+    for name, share, count in zip(names, discordance, n, strict=True):
+        spreads.setdefault(name, []).append(math.sqrt(share / count) / tasks)
+        sizes[name] = max(count, sizes.get(name, 0))
+    documents = math.fsum(math.fsum(spread) ** 2 for spread in spreads.values())
     if seeds == 1:
-        return minimum_detectable_effect(math.sqrt(sum(documents)), confidence)
+        return minimum_detectable_effect(math.sqrt(documents), confidence)
     planned = crossed.Estimate(
         delta=0.0,
-        seeds=(seed_sd**2 + (1 - repeated) * sum(documents)) / seeds,
+        seeds=(seed_sd**2 + (1 - repeated) * documents) / seeds,
         seeds_df=crossed.planned_df(arms, seeds),
-        documents=repeated * sum(documents),
-        documents_df=sum(n) - tasks,
+        documents=repeated * documents,
+        documents_df=sum(sizes.values()) - len(sizes),
         method="planned",
     )
     return planned.detectable(confidence, POWER)

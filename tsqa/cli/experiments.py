@@ -156,13 +156,15 @@ def compare(
         str, typer.Option(help="What may differ, such as tokens,seeds; an error names it.")
     ] = "",
     published: Annotated[
-        bool, typer.Option("--published", help="Also show the published deltas.")
+        bool,
+        typer.Option("--published", help="Also show the published deltas, with their protocols."),
+    ] = False,
+    any_protocol: Annotated[
+        bool, typer.Option("--any-protocol", help="Subtract these whatever the protocols.")
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the rows as CSV.")] = None,
     md: Annotated[Path | None, typer.Option("--md", help="Write a Markdown table.")] = None,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", help="Write everything as JSON.")
-    ] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write all as JSON.")] = None,
     folder: Annotated[
         Path, typer.Option("--runs", help="Folder of the artifacts of W&B runs.")
     ] = Path("runs"),
@@ -178,9 +180,10 @@ def compare(
 
     Example: tsqa compare runs/quickstart --control synthetic=0 --md deltas.md
     """
+    from eval.compare.published import published_tables, setup_of
     from eval.compare.runs import compare_runs
     from eval.compare.stage import read_deltas
-    from eval.compare.tables import print_table, published_tables, setup_of, write_all
+    from eval.compare.tables import print_table, write_all
     from tsqa.console import console
     from tsqa.outputs import check_outputs
 
@@ -202,7 +205,7 @@ def compare(
             suite="published" if published else None,
         )
     print_table(deltas, console)
-    for table in published_tables(deltas, setup) if published else ():
+    for table in published_tables(deltas, setup, any_protocol) if published else ():
         console.print(table)
     write_all(deltas, csv=csv, markdown_file=md, json_file=as_json)
 

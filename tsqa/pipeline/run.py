@@ -287,7 +287,7 @@ class Pipeline:
         """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
         read = [(upstream.stage, upstream.fingerprint) for upstream in node.inputs.values()]
-        stage = (node.stage, node.fingerprint)
+        stage = (node.stage, node.fingerprint, f"recipe {node.recipe.name}, {self.label(node)}")
         with self.store.reading(read), self.store.working_directory(*stage) as partial:
             if self.find(node) is not None:
                 self.store.discard_partial(node.stage, node.fingerprint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class RecordLog:
             console.print(Text.assemble((told, "yellow"), " their requests are asked again"))
 
     def find(self, record_id: str) -> dict[str, Any] | None:
+        """What an earlier attempt got; with `reused` where another artifact of the stage paid."""
         record = self._earlier.find(record_id)
         if record is not None:
             return record
@@ -47,6 +48,7 @@ class RecordLog:
             record = other.find(record_id)
             if record is not None:
                 record.pop("check")
+                record["reused"] = True
                 self.append(record)
                 return record
         return None
@@ -71,19 +73,29 @@ class RecordLog:
         self._unsynced = 0
 
 
+@dataclass(frozen=True)
+class KnownCompletion:
+    """What an earlier attempt got."""
+
+    completion: Completion
+    seconds: float
+    is_reused: bool
+    """Whether another artifact of the stage asked, and paid, for it."""
+
+
 class CompletionLog:
     """A `RecordLog` of completions, by the id of their request."""
 
     def __init__(self, path: Path) -> None:
         self._records = RecordLog(path)
 
-    def find(self, request_id: str) -> tuple[Completion, float] | None:
-        """What an earlier attempt got, and its seconds."""
+    def find(self, request_id: str) -> KnownCompletion | None:
         record = self._records.find(request_id)
         if record is None:
             return None
         values = {field.name: record[field.name] for field in fields(Completion)}
-        return Completion(**values), float(record["seconds"])
+        is_reused = bool(record.get("reused"))
+        return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused)
 
     def append(self, completion: Completion, seconds: float) -> None:
         self._records.append({**asdict(completion), "seconds": round(seconds, 5)})
