@@ -233,8 +233,6 @@ def test_arguments_of_vllm_pass_and_those_of_a_server_are_its_own() -> None:
     assert found.data_config()["engine_args"] == arguments
     with pytest.raises(ValidationError, match="needs `engine: vllm`"):
         section("http://x/v1", engine_args=arguments)
-    with pytest.raises(ValidationError, match="may not hold top_k"):
-        section("http://x/v1", request={"extra_body": {"top_k": 5}})
 
 
 @pytest.mark.engine

@@ -145,3 +145,14 @@ class GenerateSection(Section):
                     "set engine_args.reasoning_parser of the teacher"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _votes_can_differ(self) -> Self:
+        for each in self.solving:
+            if each.votes > 1 and (reason := each.teacher.greedy(each.sampling)):
+                raise ValueError(
+                    f"votes {each.votes} of the {each.role} are one answer {each.votes} times, "
+                    f"whose agreement says nothing: {reason} takes the likeliest token; raise "
+                    "answer.temperature, or set votes to 1"
+                )
+        return self

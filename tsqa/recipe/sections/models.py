@@ -22,7 +22,6 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_FIELDS = {
     *("model", "messages", "prompt", "seed", "temperature", "top_p", "stop", "stream", "n"),
     *("max_tokens", "max_completion_tokens", "best_of", "echo"),
-    *("top_k", "min_p", "repetition_penalty", "thinking_token_budget"),
     *("response_format", "chat_template_kwargs"),
 }
 """Of a request's body: what other keys of the recipe decide, or what a reply is read by."""
@@ -30,6 +29,8 @@ _TEMPLATE_FIELDS = {
     *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message"),
     *("return_tensors", "return_dict", "padding", "truncation", "max_length"),
 }
+_GREEDY = 0.01
+"""Temperatures and top_p below this take the likeliest token in practice."""
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
 
 
@@ -99,7 +100,7 @@ class SamplingSection(Section):
     """How the teacher samples a reply."""
 
     temperature: float = Field(1.0, ge=0)
-    """Sampling temperature; 0 always takes the likeliest token, so that all votes are equal."""
+    """Sampling temperature; 0 always takes the likeliest token, so that `votes` must be 1."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Sample from the likeliest tokens that together have this probability."""
     max_tokens: int = Field(256, ge=1)
@@ -196,6 +197,14 @@ class TeacherSection(Section):
     """Price of input tokens, for cost estimates."""
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     """Price of output tokens, for cost estimates."""
+
+    def greedy(self, sampling: SamplingSection) -> str:
+        """Why all replies to a request are the same; empty where they are sampled."""
+        for key in ("temperature", "top_p"):
+            value = getattr(sampling, key)
+            if value < _GREEDY and key not in self.request.omit:
+                return f"{key} {value:g}"
+        return "top_k 1" if 1 in (sampling.top_k, self.request.extra_body.get("top_k")) else ""
 
     @property
     def loads_model(self) -> bool:
