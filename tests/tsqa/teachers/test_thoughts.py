@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tsqa.teachers.content import read_reply
 from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.teachers.replies.question_reply import parse_question
+from tsqa.teachers.vllm_worker import _sampling
 
 DRAFT = 'The capital? Paris comes first.\nAnswer: Paris\n{"answer": "Nice"}'
 SAID = "Answer: Lyon"
@@ -175,7 +177,7 @@ def test_a_log_keeps_thoughts_and_reads_lines_from_before_there_were_any(tmp_pat
     again = CompletionLog(path)
     found = [again.find(name) for name in "ab"]
     again.close()
-    assert found == [(thinking, 1.0), (plain, 1.0)]
+    assert [each and each.completion for each in found] == [thinking, plain]
 
 
 def test_sampling_is_sent_as_vllm_names_it(tmp_path: Path) -> None:
@@ -231,5 +233,16 @@ def test_arguments_of_vllm_pass_and_those_of_a_server_are_its_own() -> None:
     assert found.data_config()["engine_args"] == arguments
     with pytest.raises(ValidationError, match="needs `engine: vllm`"):
         section("http://x/v1", engine_args=arguments)
-    with pytest.raises(ValidationError, match="may not hold top_k"):
-        section("http://x/v1", request={"extra_body": {"top_k": 5}})
+
+
+@pytest.mark.engine
+def test_vllm_has_the_arguments_and_the_sampling_that_it_is_given() -> None:
+    """Its source names them without an import; here they are those of the import."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    assert {each.name for each in fields(EngineArgs)} == known_arguments()
+    more = {"thinking_tokens": 4, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}
+    sent = _sampling(chat("a", **more), 100, keeps_marks=True)
+    assert (sent.thinking_token_budget, sent.top_k, sent.min_p) == (4, 5, 0.1)
+    assert sent.repetition_penalty == 1.2 and not sent.skip_special_tokens
+    assert _sampling(chat("a"), 100, keeps_marks=False).skip_special_tokens

@@ -22,7 +22,6 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_FIELDS = {
     *("model", "messages", "prompt", "seed", "temperature", "top_p", "stop", "stream", "n"),
     *("max_tokens", "max_completion_tokens", "best_of", "echo"),
-    *("top_k", "min_p", "repetition_penalty", "thinking_token_budget"),
     *("response_format", "chat_template_kwargs"),
 }
 """Of a request's body: what other keys of the recipe decide, or what a reply is read by."""
