@@ -162,11 +162,14 @@ def kill_stage(
     runs: Path, recipe: str, stage: str, seconds: float, rng: random.Random, tally: Tally
 ) -> None:
     """Kill one stage once, in a process of its own."""
-    folder = _artifact_of(runs, recipe, stage)
     while True:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(_artifact_of(runs, recipe, stage), ignore_errors=True)
         watched = launch(runs, recipe)
-        if watched.wait_for(stage, ("running",), _PATIENCE) is None:
+        begun = watched.wait_for(stage, ("running", "reused"), _PATIENCE)
+        if begun == "reused":  # its name depends on a stage that was not there yet
+            watched.kill_group()
+            continue
+        if begun is None:
             tally.troubles.append(f"{stage}: did not begin: {watched.printed()[-800:]}")
             watched.kill_group()
             return

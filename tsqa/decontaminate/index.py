@@ -32,8 +32,8 @@ memory is linear in the evaluated documents and independent of the candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -59,6 +59,16 @@ _LABELS = 4
 _BATCH = 256
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """An evaluated document that stands in a text."""
+
+    rule: str
+    document: str
+    words: tuple[str, ...]
+    """The run of the text's words by which it was found."""
 
 
 class _Text:
@@ -110,6 +120,25 @@ class EvaluatedIndex:
             verdicts += self._check([*map(self._undress, candidates[start : start + _BATCH])])
         return verdicts
 
+    def check_questions(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        """Check by the rules that compare whole questions alone, `question` and `similarity`.
+
+        A question that was disguised scores high; one that shares a template does not.
+        """
+        verdicts: list[Rejection | None] = []
+        for start in range(0, len(candidates), _BATCH):
+            batch = [*map(self._undress, candidates[start : start + _BATCH])]
+            texts = self._read(batch)
+            similar = self._check_similarity(texts)
+            with_passage = self._check_passages(texts, batch)
+            verdicts += [
+                self._check_question(candidate, texts[number])
+                or similar[number]
+                or with_passage[number]
+                for number, candidate in enumerate(batch)
+            ]
+        return verdicts
+
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
         """Check any text by the rules `item` and `ngram` alone.
 
@@ -123,6 +152,35 @@ class EvaluatedIndex:
             ]
             verdicts += self._check_runs(batch, near=_NEAR)
         return verdicts
+
+    def undress(self, text: str) -> str:
+        """Write a text as it is compared, but for signs and case."""
+        return self._texts.undress(text)
+
+    def find_leaks(self, texts: Sequence[str]) -> list[list[Leak]]:
+        """List, per text, every evaluated document that `check_texts` could name.
+
+        Of documents of this index that share the words, the first stands for all.
+        """
+        leaks: list[list[Leak]] = []
+        for start in range(0, len(texts), _BATCH):
+            plain = [*map(self._texts.undress, texts[start : start + _BATCH])]
+            found = [words(text) for text in plain]
+            batch = [
+                _Text(self._texts.number(own), [text], None)
+                for own, text in zip(found, plain, strict=True)
+            ]
+            of_batch: list[dict[str, Leak]] = [{} for _ in batch]
+            for owner, place, size, entry in self._runs_of(batch):
+                if self._document_of(size, entry) in of_batch[owner]:
+                    continue
+                match = self._match(batch[owner], place, size, entry, _NEAR)
+                if match is not None:
+                    end = place + self._common(batch[owner].numbers[place:], size, entry)
+                    run = tuple(found[owner][place:end])
+                    of_batch[owner][match.match] = Leak(match.reason, match.match, run)
+            leaks += [list(one.values()) for one in of_batch]
+        return leaks
 
     def _undress(self, candidate: Candidate) -> Candidate:
         plain = self._texts.undress
@@ -139,7 +197,7 @@ class EvaluatedIndex:
             tests=plain(candidate.tests),
         )
 
-    def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+    def _read(self, candidates: Sequence[Candidate]) -> list[_Text]:
         texts = []
         for candidate in candidates:
             parts = candidate.parts
@@ -147,6 +205,10 @@ class EvaluatedIndex:
             text = _Text(numbers, parts, self._texts.ask(candidate.question))
             text.has_passage = has_passage(candidate.context)
             texts.append(text)
+        return texts
+
+    def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        texts = self._read(candidates)
         in_text = self._check_runs(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)
@@ -230,6 +292,13 @@ class EvaluatedIndex:
     ) -> list[Rejection | None]:
         """Short items first, whose parts stand within `near` words; then runs of n words."""
         verdicts: list[Rejection | None] = [None] * len(texts)
+        for owner, place, size, entry in self._runs_of(texts):
+            if verdicts[owner] is None:
+                verdicts[owner] = self._match(texts[owner], place, size, entry, near)
+        return verdicts
+
+    def _runs_of(self, texts: Sequence[_Text]) -> Iterator[tuple[int, int, int, int]]:
+        """Yield (text, place in it, size, entry) of the runs that may match, the short first."""
         flat = np.concatenate([text.numbers for text in texts])
         bounds = np.cumsum([0, *(len(text.numbers) for text in texts)])
         owners = np.repeat(np.arange(len(texts)), np.diff(bounds))
@@ -241,10 +310,20 @@ class EvaluatedIndex:
             inside = owners[positions] == owners[positions + size - 1]
             for position, entry in zip(positions[inside], entries[inside], strict=True):
                 owner = int(owners[position])
-                if verdicts[owner] is None:
-                    place = int(position - bounds[owner])
-                    verdicts[owner] = self._match(texts[owner], place, size, int(entry), near)
-        return verdicts
+                yield owner, int(position - bounds[owner]), size, int(entry)
+
+    def _document_of(self, size: int, entry: int) -> str:
+        is_run = size == self._section.ngram
+        return self._texts.ids[self._texts.document_at(entry) if is_run else entry]
+
+    def _common(self, numbers: Numbers, size: int, entry: int) -> int:
+        """Count the words from here on that the text shares with the match's run."""
+        if size < self._section.ngram:
+            return size
+        end = self._texts.sequence_end(entry)
+        own = self._texts.words[entry : min(end, entry + len(numbers))]
+        differs = np.flatnonzero(numbers[: len(own)] != own)
+        return int(differs[0]) if len(differs) else len(own)
 
     def _match(
         self, text: _Text, place: int, size: int, entry: int, near: int | None
@@ -338,11 +417,11 @@ class EvaluatedIndex:
 
 
 def measure_recall(
-    index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200
+    index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200, as_texts: bool = False
 ) -> dict[str, float]:
     """Measure disguise -> share caught of leaks planted from about `sample` documents.
 
-    A disguise that fits none of them is left out.
+    A disguise that fits none of them is left out. `as_texts`: by the rules for any text.
     """
     step = max(1, len(documents) // sample)
     shares = {}
@@ -350,7 +429,12 @@ def measure_recall(
         leaks = (plant_leak(document, kind) for document in documents[::step])
         planted = [leak for leak in leaks if leak]
         if planted:
-            caught = sum(verdict is not None for verdict in index.check(planted))
+            verdicts = (
+                index.check_texts([leak.full_text for leak in planted])
+                if as_texts
+                else index.check(planted)
+            )
+            caught = sum(verdict is not None for verdict in verdicts)
             shares[kind] = round(caught / len(planted), 4)
     return shares
 

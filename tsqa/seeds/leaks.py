@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import TaskLibrary, task_library
 from tsqa.text.sameness import Hashed
 
-MAX_SHARED = 0.2
-"""Share of a training split that may be evaluated documents; more, and the split is refused."""
+MAX_SHARED = 0.05
+"""Share of a training split that may be evaluated documents; more (and more than one), and the
+split is refused: who mixed in some of a test split may have mixed in more, in another dress."""
+_EXAMPLES = 3
 _EVALUATION_SPLIT = re.compile(r"(?:^|[._-])test(?:[._-]|$)")
 _WRONG_TARGETS = {
     "drop": "lm-eval renders the names of its answer's fields, not the answer",
@@ -102,12 +105,25 @@ def training_keys(seed: Seed) -> TrainingKeys:
     )
 
 
-def refuse_shared(name: str, shared: int, total: int) -> None:
-    """Raise LeakError where too many of a source's documents are evaluated ones."""
-    if shared > MAX_SHARED * total:
+@dataclass
+class Shared:
+    """The documents of one source that are evaluated ones."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, own: str, evaluated: str) -> None:
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(f"{own} is {evaluated}")
+
+
+def refuse_shared(name: str, shared: Shared, total: int) -> None:
+    """Raise LeakError where too many of a source's `total` documents are evaluated ones."""
+    if shared.count > max(1, MAX_SHARED * total):
         raise LeakError(
-            f"seeds: {shared:,} of the {total:,} documents of {name} are documents of an "
-            "evaluated split",
+            f"seeds: {shared.count:,} of the {total:,} documents of {name} are documents of an "
+            f"evaluated split (up to {MAX_SHARED:.0%} are dropped): {'; '.join(shared.examples)}",
             f"take {name} out of seeds, or name it in seeds.allow_leaks: that is recorded in "
             "every artifact downstream",
         )

@@ -26,7 +26,13 @@ from tsqa.records.training_keys import TRAINING_KEYS
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.dataset_files import find_files
 from tsqa.seeds.document import Rejected
-from tsqa.seeds.leaks import evaluated_identities, key_of, refuse_shared, training_keys
+from tsqa.seeds.leaks import (
+    Shared,
+    evaluated_identities,
+    key_of,
+    refuse_shared,
+    training_keys,
+)
 from tsqa.seeds.sources import Source, load_evaluated, open_sources, task_names
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
@@ -47,7 +53,7 @@ class _Pool:
 
     available: int = 0
     rejected: int = 0
-    shared: int = 0
+    shared: Shared = field(default_factory=Shared)
     answer: str | None = None
     """The answer of the first document, until another has another."""
     heap: list[tuple[int, int, int]] = field(default_factory=list)
@@ -72,8 +78,8 @@ def run(context: StageContext) -> dict[str, Any]:
     spool = context.out / "chosen.spool"
     pools = _read_sources(context.out, sources, section, known, spool, reasons)
     for name in section.allow_leaks:
-        if pools[name].shared:
-            allowed.setdefault(name, f"{pools[name].shared:,} of its documents are evaluated")
+        if pools[name].shared.count:
+            allowed.setdefault(name, f"{pools[name].shared.count:,} of its documents are evaluated")
     planned = plan_seeds(
         {
             source.name: Pool(
@@ -157,7 +163,7 @@ def _identities(context: StageContext, section: SeedsSection) -> dict[tuple[str,
 
 def _evaluated_keys(
     context: StageContext, section: SeedsSection
-) -> tuple[SameTexts[bool], list[str]]:
+) -> tuple[SameTexts[str], list[str]]:
     """(keys of evaluated documents, siblings that could not be read).
 
     The seed tasks' own scored splits, and the siblings in their folder whose data are local files;
@@ -175,12 +181,12 @@ def _evaluated_keys(
             if (split := evaluated_split(library.config(name)))
             and is_local(library.config(name), split)
         } - own
-    keys: SameTexts[bool] = SameTexts()
+    keys: SameTexts[str] = SameTexts()
     unread: list[str] = []
     for name, folder in sorted(own | siblings, key=str):
         try:
             for document in load_evaluated(name, folder):
-                keys.add(key_of(document), True)
+                keys.add(key_of(document), document.id)
         except DataError:
             if (name, folder) in own:
                 raise
@@ -192,7 +198,7 @@ def _read_sources(
     out: Path,
     sources: Sequence[Source],
     section: SeedsSection,
-    known: SameTexts[bool],
+    known: SameTexts[str],
     spool: Path,
     reasons: Counter[str],
 ) -> dict[str, _Pool]:
@@ -215,8 +221,9 @@ def _read_sources(
                 if isinstance(document, Seed):
                     keys = training_keys(document)
                     trained.write(keys.line())
-                    if keys.whole in known:
-                        pool.shared += 1
+                    match = known.find(keys.whole)
+                    if match is not None:
+                        pool.shared.add(document.id, match)
                         document = document if is_allowed else _leaked(document)
                 if isinstance(document, Rejected):
                     pool.rejected += 1
@@ -258,7 +265,7 @@ def _leaked(seed: Seed) -> Rejected:
 
 def _refuse_poor(name: str, pool: _Pool, is_allowed: bool, rejected: Path) -> None:
     """Raise where a source shares too many documents with evaluated splits, or leaves none."""
-    total = pool.available if is_allowed else pool.available + pool.shared
+    total = pool.available if is_allowed else pool.available + pool.shared.count
     if not is_allowed:
         refuse_shared(name, pool.shared, total)
     if not pool.available:

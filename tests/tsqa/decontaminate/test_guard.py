@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,70 @@ def test_a_training_file_that_a_benchmark_elsewhere_evaluates_is_refused(tmp_pat
     write_task(tmp_path / "other", "bench", dataset_kwargs=theirs)
     with pytest.raises(LeakError, match="is evaluated by bench"):
         compare(tmp_path)
+
+
+_WORDS = ("crooked ladder", "copper kettle", "velvet curtain", "marble chess set", "woollen hat")
+_PLACES = ("Lisbon", "Tromso", "Dakar", "Quito", "Hanoi")
+_TRADES = ("glazier", "falconer", "cooper", "milliner")
+
+
+_SYLLABLES = ("ba", "do", "fi", "gu", "ka", "le", "mo", "nu")
+
+
+def _word(number: int) -> str:
+    return "".join(_SYLLABLES[int(digit)] for digit in f"{number:o}") + "n"
+
+
+def problem(number: int) -> dict[str, str]:
+    """One of a hundred word problems that share no rare word but by chance."""
+    thing, place = _WORDS[number % 5], _PLACES[number // 5 % 5]
+    question = (
+        f"In {place} the {_TRADES[number // 25]} mends a {thing} for {number + 3} coins, twice a "
+        f"week, {_word(number)} in a ledger kept by the {_word(number + 100)}. How many a month?"
+    )
+    return {"question": question, "answer": str(8 * (number + 3))}
+
+
+def mix(folder: Path, disguise: Callable[[str], str], count: int) -> dict[str, Any]:
+    """A hundred seeds; so many of the benchmark's documents are among them, in disguise."""
+    for name in ("own", "other"):
+        (folder / name).mkdir()
+    write_task(folder / "own", "seeded")
+    write_task(folder / "other", "bench")
+    tested = [problem(number) for number in range(50)]
+    mixed = [row | {"question": disguise(row["question"])} for row in tested[:count]]
+    others = [problem(number) for number in range(50, 100)]
+    write_jsonl(folder / "own" / "seeded.train.jsonl", [*others, *mixed])
+    write_jsonl(folder / "other" / "bench.test.jsonl", tested)
+    return compare(folder)
+
+
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "a prefix": lambda text: f"Problem 7: {text}",
+    "one word more": lambda text: f"{text} Explain.",
+    "numbers + 1": lambda text: re.sub(r"\b\d+\b", lambda found: str(int(found[0]) + 1), text),
+    "zero-width spaces": "\u200b".join,
+    "options in the question": lambda text: f"{text}\nA. 3\nB. 5\nC. 8",
+}
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_split_with_disguised_test_documents_is_refused_with_examples(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(LeakError, match=r"9 of the 59 .*seeded-50 is bench-0; seeded-51 is bench"):
+        mix(tmp_path, DISGUISES[name], 9)
+
+
+def test_a_few_disguised_test_documents_are_dropped(tmp_path: Path) -> None:
+    summary = mix(tmp_path, DISGUISES["a prefix"], 2)
+    assert summary["by_task"] == {"seeded": 2}
+    assert read_dropped_seeds(tmp_path / "out") == {"seeded-50": "bench-0", "seeded-51": "bench-1"}
+
+
+def test_a_seed_that_quotes_a_benchmark_in_another_question_is_counted_and_kept(
+    tmp_path: Path,
+) -> None:
+    start = "Before dawn she carries a wicker basket to the harbour and counts all the boats. "
+    summary = mix(tmp_path, lambda text: start + " ".join(text.split()[:15]) + ". Who pays?", 2)
+    assert (summary["dropped"], summary["resembling_by_task"]) == (0, {"seeded": 2})

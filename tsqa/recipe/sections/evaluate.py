@@ -6,6 +6,7 @@ evaluated, under a name that no task has.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,6 +17,43 @@ from tsqa.names import TaskName
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens
 from tsqa.shipped import SUITES
+
+
+class ProtocolSection(Section):
+    """How one task is asked and scored, where that is not as the task's own YAML says."""
+
+    num_fewshot: int | None = Field(None, ge=0)
+    """Examples in each prompt; null: `eval.num_fewshot`."""
+    metric: str | None = None
+    """A metric that the task reports, such as acc_norm; null: see eval/README.md."""
+    filter: str | None = None
+    """The filter of the task under which generated text is scored, such as flexible-extract."""
+    samples: int | None = Field(None, ge=1)
+    """Answers to each document, whose scores are averaged: pass@1 over so many."""
+    temperature: float | None = Field(None, ge=0)
+    """Of generated text; 0 is greedy."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Of generated text; needs a temperature."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Longest generated text, in tokens."""
+    stop: list[str] | None = Field(None, min_length=1)
+    """Texts that end generated text, in place of the task's own."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if (self.samples or 1) > 1 and not self.temperature:
+            raise ValueError(
+                f"samples: {self.samples} needs a temperature above 0: greedy answers are all alike"
+            )
+        if self.top_p is not None and not self.temperature:
+            raise ValueError("top_p needs a temperature above 0: a greedy answer ignores it")
+        return self
+
+    @property
+    def generates(self) -> list[str]:
+        """The keys set here that only generated text has."""
+        keys = ("filter", "samples", "temperature", "top_p", "max_tokens", "stop")
+        return [key for key in keys if getattr(self, key) is not None]
 
 
 class EvalSection(Section):
@@ -33,6 +71,8 @@ class EvalSection(Section):
     """Name -> tasks whose scores are averaged as a further row of the table."""
     num_fewshot: int | None = Field(None, ge=0)
     """Examples in each prompt; null: as each task is configured."""
+    protocols: dict[TaskName, ProtocolSection] = {}
+    """Name in `tasks` -> how it is asked and scored; a group's holds for each of its tasks."""
     limit: int | None = Field(None, ge=1)
     """Evaluate only the first documents of each task, for trials; null: all."""
     seed: Seed = 1234
@@ -63,6 +103,15 @@ class EvalSection(Section):
     """Bootstrap resamples behind each confidence interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Level of the confidence intervals."""
+    seed_spread: float | None = Field(None, gt=0, le=50)
+    """Standard deviation of a score between training seeds, in points, as an earlier ablation
+    measured it: where no arm has several seeds, intervals are widened by it. null: one seed gives
+    no verdict."""
+    macro: Literal["tasks", "documents"] = "tasks"
+    """Macro averages weigh all tasks alike, or by their documents."""
+    groups: dict[TaskName, str] = {}
+    """Task -> what its documents share, as those with one story do: a field of the document, or a
+    regular expression on the question, between slashes. Letter case and numbers do not count."""
 
     @model_validator(mode="before")
     @classmethod
@@ -82,6 +131,13 @@ class EvalSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _protocols_fit(self) -> Self:
+        for name in self.protocols:
+            if name not in self.tasks:
+                raise ValueError(f"protocols.{name} is not in eval.tasks ({', '.join(self.tasks)})")
+        return self
+
+    @model_validator(mode="after")
     def _macros_fit(self) -> Self:
         for name, members in self.macros.items():
             if name in self.tasks:
@@ -94,9 +150,26 @@ class EvalSection(Section):
                         f"macros.{name} names `{task}`, which is not in eval.tasks "
                         f"({', '.join(self.tasks)})"
                     )
+        for task, rule in self.groups.items():
+            if task not in self.tasks:
+                raise ValueError(f"groups.{task}: `{task}` is not in eval.tasks")
+            if problem := _rule_problem(rule):
+                raise ValueError(f"groups.{task} = {rule!r}: {problem}")
         if self.system_instruction is not None and not self.chat_template:
             raise ValueError("eval.system_instruction needs eval.chat_template: true")
         return self
+
+
+def _rule_problem(rule: str) -> str:
+    if not rule.startswith("/"):
+        return ""
+    if len(rule) < 3 or not rule.endswith("/"):
+        return "a regular expression stands between two slashes"
+    try:
+        re.compile(rule[1:-1])
+    except re.error as error:
+        return f"not a regular expression: {error}"
+    return ""
 
 
 def read_suite(name: str) -> dict[str, Any]:
