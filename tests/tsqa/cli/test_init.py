@@ -63,6 +63,7 @@ def test_an_installed_wheel_has_its_files_and_starts_an_experiment(tmp_path: Pat
     target = ["install", "--no-deps", "--no-index", "--no-compile", "--target", str(site)]
     subprocess.run([*pip, *target, str(built)], check=True)
     shutil.rmtree(source)
+    assert (site / "tsqa/shipped/recipes/real/tasks/likelihood.py").is_file()
 
     environment = {**os.environ, "PYTHONPATH": str(site), "WANDB_MODE": "disabled"}
     run_main = (
