@@ -94,6 +94,18 @@ class Exported:
     heldout: dict[str, float] | None = None
 
 
+def metric_name(metric: str, filter_name: str, samples: int) -> str:
+    """What `TaskResult.metric` says: `pass@1,create_test over 32 samples`."""
+    name = metric if filter_name == "none" else f"{metric},{filter_name}"
+    return name if samples == 1 else f"{name} over {samples} samples"
+
+
+def read_metric_name(name: str) -> tuple[str, int]:
+    """The metric alone, and over how many samples of each document it is a mean."""
+    metric, _, over = name.partition(" over ")
+    return metric.partition(",")[0], int(over.partition(" ")[0]) if over else 1
+
+
 def columns_of(*names: str) -> pa.Schema:
     """Some columns of documents.parquet, with their types."""
     every = schema_of(Document)

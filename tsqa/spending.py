@@ -23,6 +23,7 @@ class SpentError(TsqaError):
     """The limit of dollars is reached."""
 
     def __init__(self, spending: Spending, stopped: str) -> None:
+        self.stopped = stopped
         super().__init__(
             f"--max-dollars {spending.limit:,.2f}: ${spending.dollars:,.2f} are spent, and "
             f"{stopped} could pass the limit",
@@ -39,6 +40,10 @@ class Spending:
 
     def add(self, dollars: float) -> None:
         self.dollars += dollars
+
+    def share(self, among: int) -> float | None:
+        """An equal part of what is left; None without a limit."""
+        return None if self.limit is None else max(0.0, self.limit - self.dollars) / among
 
     def affords(self, dollars: float) -> bool:
         """Whether that much more stays within the limit."""

@@ -13,8 +13,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from eval.compare.caveat import Spreads, best_notes, macro_notes, seed_notes, spreads_of
-from eval.compare.conclusion import conclude
+from eval.compare.conclusion import (
+    Spreads,
+    best_notes,
+    conclude,
+    macro_notes,
+    seed_notes,
+    spreads_of,
+)
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
 from eval.deltas import Comparison, Contamination, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
@@ -29,6 +35,7 @@ ASKED_BY = {
     "system_instruction": "system_instruction",
     "max_length": "max_length",
     "fewshot_seed": "seed",
+    "protocols": "protocols",
     TASK_FILES: "include",
 }
 """What decides prompts, beside the version that a task states -> key of an evaluation's config."""

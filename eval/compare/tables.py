@@ -1,4 +1,4 @@
-"""Deltas for a reader: in the terminal, as CSV or Markdown, and next to the published ones.
+"""Deltas for a reader: in the terminal, as CSV or Markdown.
 
 Guarantees: an arm for which the terminal is too narrow follows in a further table, none is left
 out; no statistic is computed here.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +20,6 @@ from rich.text import Text
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
-from tsqa.recipe import Recipe
 from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
@@ -33,7 +30,6 @@ STYLES = {
     stats.DIFFERS: "yellow",
     stats.UNCHANGED: "dim",
 }
-_PUBLISHED = Path(__file__).parent / "published.yaml"
 
 
 def print_table(deltas: DeltaTable, console: Console) -> None:
@@ -69,71 +65,6 @@ def contamination_lines(deltas: DeltaTable) -> list[str]:
         f"Contamination: {told}: {'all tasks' if len(names) == count > 1 else ', '.join(names)}."
         for told, names in tasks.items()
     ]
-
-
-class _PublishedDelta(TypedDict):
-    name: str
-    rows: list[str]
-    """Our rows that ask the same, the first that was evaluated counts."""
-    points: float | None
-    in_words: NotRequired[str]
-
-
-class _Published(TypedDict):
-    """published.yaml."""
-
-    source: str
-    setup: dict[str, str]
-    deltas: list[_PublishedDelta]
-
-
-def published_tables(deltas: DeltaTable, here: Mapping[str, str]) -> list[Table]:
-    """Our deltas next to the published ones, and how the set-ups differ (`here`: ours, by key)."""
-    published = cast(_Published, yaml.safe_load(_PUBLISHED.read_text(encoding="utf-8")))
-    found = {(row.arm, row.task): row for row in deltas.rows}
-    table = Table(title="Deltas in points", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("benchmark")
-    table.add_column("published", justify="right")
-    for arm in deltas.arms:
-        table.add_column(Text(f"{arm} - {deltas.control}"), justify="right")
-    for entry in published["deltas"]:
-        theirs = entry.get("in_words") or f"{entry['points']:+.1f}"
-        cells = []
-        for arm in deltas.arms:
-            row = next((found[arm, t] for t in entry["rows"] if (arm, t) in found), None)
-            cells.append(
-                Text(f"{row.task}: {stats.change(row)} {row.verdict}" if row else "not evaluated")
-            )
-        table.add_row(entry["name"], theirs, *cells)
-    table.caption = f"published: {published['source']}"
-    setup = Table(title="What differs in set-up", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("", "published", "here"):
-        setup.add_column(column)
-    ours = {
-        "reference": f"{deltas.control}, trained alike",
-        "uncertainty": deltas.caveat,
-        "tasks": ", ".join(deltas.tasks),
-        **here,
-    }
-    for key, value in published["setup"].items():
-        setup.add_row(key, value, Text(ours.get(key, "unknown")))
-    setup.add_row("tasks", ", ".join(e["name"] for e in published["deltas"]), Text(ours["tasks"]))
-    return [table, setup]
-
-
-def setup_of(recipe: Recipe) -> dict[str, str]:
-    """What the recipe says of the keys of the published set-up."""
-    setup = {}
-    if recipe.model:
-        model = recipe.model
-        setup["model"] = str(model.path or model.recipe or (model.config or {}).get("model_type"))
-    if recipe.mixture:
-        setup["tokens"] = f"{recipe.mixture.tokens:,}"
-        setup["mixture"] = ", ".join(recipe.mixture.sources)
-    if recipe.generate:
-        teacher = recipe.generate.teacher.model
-        setup["teacher"] = str(teacher.path or teacher.recipe)
-    return setup
 
 
 def write_all(

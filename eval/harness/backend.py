@@ -22,10 +22,11 @@ from lm_eval.api.task import Task
 from eval.harness.code_metric import bounded_metric, is_bounded
 from eval.harness.documents import RawResult
 from eval.harness.engines import ModelSettings, Progress, load_model
+from eval.harness.protocol import apply_protocol
 from eval.harness.remote import RemoteModel
 from tsqa.console import console
 from tsqa.errors import CheckpointError, DataError, RecipeError, TsqaError
-from tsqa.recipe import EvalSection
+from tsqa.recipe import EvalSection, ProtocolSection
 from tsqa.sandbox import need_boundary
 from tsqa.store.process import VLLM, share_gpus
 from tsqa.tasks.library import task_library
@@ -78,13 +79,23 @@ def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str
     return found
 
 
-def evaluate_task(model: LM, task: Task, include: Path | None, section: EvalSection) -> RawResult:
+def evaluate_task(
+    model: LM,
+    task: Task,
+    include: Path | None,
+    section: EvalSection,
+    protocol: ProtocolSection | None = None,
+) -> RawResult:
     """lm-eval's raw result for one loaded task."""
+    shots = section.num_fewshot
+    if protocol is not None:
+        apply_protocol(task, protocol)
+        shots = shots if protocol.num_fewshot is None else None
     try:
         raw: RawResult = lm_eval.simple_evaluate(
             model=model,
             tasks=[task],
-            num_fewshot=section.num_fewshot,
+            num_fewshot=shots,
             limit=section.limit,
             task_manager=task_library(include).manager,
             bootstrap_iters=0,

@@ -18,6 +18,8 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     later = ("macros", "macro", "every_tokens", "bootstrap", "confidence", "seed_spread")
     for key in (*later, *(() if section.groups else ("groups",))):
         del config[key]
+    if not section.protocols:  # a later key: scores from before it stay
+        del config["protocols"]
     return {
         "model": None,
         **config,

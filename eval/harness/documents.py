@@ -14,8 +14,9 @@ from pydantic import JsonValue
 
 from eval.harness.groups import group_of, propose_rule
 from eval.harness.metrics import Logged, pick_metric
-from eval.results import Document, Part, TaskResult
+from eval.results import Document, Part, TaskResult, metric_name
 from tsqa.errors import DataError
+from tsqa.recipe import ProtocolSection
 
 
 class Sample(Logged):
@@ -43,7 +44,13 @@ RawResult = TypedDict(
 """What lm-eval's `simple_evaluate` returns, as far as it is read; by task."""
 
 
-def read_result(task: str, raw: RawResult, backend: str, rule: str | None = None) -> Part:
+def read_result(
+    task: str,
+    raw: RawResult,
+    backend: str,
+    protocol: ProtocolSection | None = None,
+    rule: str | None = None,
+) -> Part:
     """Turn lm-eval's answer for one task into its score and documents.
 
     `rule`: what its documents share, of `eval.groups`.
@@ -53,7 +60,7 @@ def read_result(task: str, raw: RawResult, backend: str, rule: str | None = None
     samples = raw["samples"].get(task) or []
     if not samples:
         raise DataError(f"eval.tasks: {task} has no documents")
-    metric, chosen = pick_metric(task, kind, samples)
+    metric, chosen = pick_metric(task, kind, samples, protocol)
     ordered = sorted((s for s in samples if s["filter"] == chosen), key=lambda s: int(s["doc_id"]))
     delimiter = str(config.get("target_delimiter", " "))
     documents = _mark_groups(
@@ -72,7 +79,7 @@ def read_result(task: str, raw: RawResult, backend: str, rule: str | None = None
         )
     spread = math.fsum((d.score - score) ** 2 for d in documents) / max(n - 1, 1)
     result = TaskResult(
-        metric=metric if chosen == "none" else f"{metric},{chosen}",
+        metric=metric_name(metric, chosen, (protocol and protocol.samples) or 1),
         n=n,
         score=score,
         stderr=math.sqrt(spread / n),
@@ -156,7 +163,9 @@ def _answers(kind: str, metric: str, sample: Sample) -> tuple[str, str]:
     """The right answer and the model's, as text."""
     target = sample["target"]
     if kind != "multiple_choice":
-        return str(target), str(sample["filtered_resps"][0])
+        answered = sample["filtered_resps"][0]
+        # Of several samples the first is shown.
+        return str(target), str(answered[0] if isinstance(answered, list) else answered)
     arguments = sample["arguments"]
     # Where the choices are in the context (winogrande), every continuation is the same.
     varying = 1 if len({pair[1] for pair in arguments}) > 1 else 0

@@ -70,6 +70,11 @@ def resolve_backend(
     return "vllm", f"vLLM serves {named[0]}"
 
 
+def scored_by(backend: str) -> str:
+    """A backend, and whether it scores in the checkpoint's own number format or in float32."""
+    return f"{backend} on a GPU" if torch.cuda.is_available() else backend
+
+
 def known_difference(checkpoint: str) -> str | None:
     """Why the two backends may disagree on this checkpoint; None where nothing is known."""
     return KNOWN_DIFFERENCES.get(str(_read_config(checkpoint).get("model_type")))

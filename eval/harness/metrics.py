@@ -5,6 +5,7 @@ Guarantees: the primary metric is fixed by the task alone -
   generate_until:  `exact_match`, or pass@1 of code, under the filter `flexible-extract`, or else
                    the first filter;
   anything else:   `acc`;
+  unless `eval.protocols` names another metric that the task reports, or another filter;
 and it is the plain mean of its documents' scores, higher being better, since the statistics
 resample documents. What the configurations show to be otherwise is refused before any work.
 """
@@ -15,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import SupportsFloat, TypedDict
 
+from eval.harness.protocol import protocol_problem, protocols_of
 from tsqa.errors import DataError, RecipeError
-from tsqa.recipe import EvalSection, task_problem
+from tsqa.recipe import EvalSection, ProtocolSection, task_problem
 from tsqa.tasks.library import TaskLibrary, task_library
 
 _PREFERRED_FILTER = "flexible-extract"
@@ -43,7 +45,12 @@ def check_metrics(section: EvalSection, include: Path | None) -> None:
     for leaf in leaves:
         if problem := task_problem(leaf):
             raise RecipeError(f"eval.tasks: the task {leaf!r}: {problem}", "rename it in its YAML")
-    problems = {leaf: problem for leaf in leaves if (problem := metric_problem(library, leaf))}
+    protocols = protocols_of(section, library)
+    problems = {
+        leaf: problem
+        for leaf in leaves
+        if (problem := metric_problem(library, leaf, protocols.get(leaf)))
+    }
     if problems:
         shown = "".join(f"\n    {leaf}: {problem}" for leaf, problem in problems.items())
         raise RecipeError(
@@ -53,20 +60,22 @@ def check_metrics(section: EvalSection, include: Path | None) -> None:
         )
 
 
-def metric_problem(library: TaskLibrary, task: str) -> str:
+def metric_problem(library: TaskLibrary, task: str, protocol: ProtocolSection | None = None) -> str:
     """Why a task cannot be compared; empty where it can, or where only its data will tell."""
     from lm_eval.api.task import ALL_OUTPUT_TYPES
 
     config = library.config(task)
     if "class" in config or "unknown" in config:
-        return ""
+        return "it is a Python class, which takes no protocol" if protocol else ""
     kind = str(config.get("output_type") or "generate_until")
     if kind not in ALL_OUTPUT_TYPES:
         return f"its output_type {kind!r} is none of {', '.join(ALL_OUTPUT_TYPES)}"
     if kind == "loglikelihood_rolling":
         return "it scores running text (perplexity), which has no score per document"
+    if protocol and (problem := protocol_problem(config, protocol)):
+        return problem
     entries = _metric_entries(config, kind)
-    wanted = _METRICS.get(kind, ["acc"])
+    wanted = _wanted(kind, protocol)
     chosen = next((name for name in wanted if name in entries), None)
     if chosen is None:
         reported = ", ".join(entries) or "nothing"
@@ -86,12 +95,15 @@ class Logged(TypedDict):
     metrics: list[str]
 
 
-def pick_metric(task: str, kind: str, samples: Sequence[Logged]) -> tuple[str, str]:
+def pick_metric(
+    task: str, kind: str, samples: Sequence[Logged], protocol: ProtocolSection | None = None
+) -> tuple[str, str]:
     """The primary metric and the filter under which it is read; see the module docstring."""
     filters = list(dict.fromkeys(str(sample["filter"]) for sample in samples))
-    chosen = _PREFERRED_FILTER if _PREFERRED_FILTER in filters else filters[0]
+    preferred = (protocol and protocol.filter) or _PREFERRED_FILTER
+    chosen = preferred if preferred in filters else filters[0]
     available = {str(metric) for sample in samples for metric in sample["metrics"]}
-    wanted = _METRICS.get(kind, ["acc"])
+    wanted = _wanted(kind, protocol)
     for metric in wanted:
         if metric in available:
             return metric, chosen
@@ -100,6 +112,11 @@ def pick_metric(task: str, kind: str, samples: Sequence[Logged]) -> tuple[str, s
         f"{', '.join(sorted(available)) or 'nothing'}",
         _FIX.format(wanted[0]),
     )
+
+
+def _wanted(kind: str, protocol: ProtocolSection | None) -> list[str]:
+    """The metrics that may be the primary one, the best first."""
+    return [protocol.metric] if protocol and protocol.metric else _METRICS.get(kind, ["acc"])
 
 
 def _metric_entries(config: Mapping[str, object], kind: str) -> dict[str, Mapping[str, object]]:

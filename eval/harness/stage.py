@@ -22,6 +22,7 @@ from rich.text import Text
 
 from eval.harness.documents import read_result
 from eval.harness.groups import SHARED_STEMS, stems_note
+from eval.harness.metrics import check_metrics
 from eval.results import (
     DOCUMENTS,
     RESULTS,
@@ -41,6 +42,7 @@ from tsqa.store.own_tables import read_own_table, schema_of
 from tsqa.store.roles import PointRole, format_role, is_exact, trained_model
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.tasks.library import task_library
 
 ENGINE_LOG = "engine.log"
 TRACKED_DOCUMENTS = 10_000
@@ -120,7 +122,8 @@ def find_checkpoint(context: StageContext) -> str:
     elif context.recipe.model is not None and context.recipe.model.path is not None:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
-            return pinned_folder(str(folder))  # a hub id
+            trust = context.recipe.model.trust_remote_code
+            return pinned_folder(str(folder), trust)  # a hub id
     else:
         raise CheckpointError(
             "evaluate: no trained model among the inputs, and the recipe has no model.path",
@@ -162,15 +165,24 @@ def _evaluate(
     """Score the tasks that are not yet scored: the backend, the tasks by name, and all parts."""
     # lm-eval and torch take seconds to import, which readers of results need not wait for.
     from eval.harness import backend
-    from eval.harness.engines import ModelSettings, known_difference, resolve_backend
+    from eval.harness.engines import (
+        ModelSettings,
+        known_difference,
+        resolve_backend,
+        scored_by,
+    )
+    from eval.harness.protocol import protocols_of
 
     groups = backend.load_tasks(section, include)
+    protocols = protocols_of(section, task_library(include))
+    if protocols:  # of tasks that the data stage built, nothing was checked before
+        check_metrics(section, include)
     tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
     names = list(tasks)
     chosen, reason = resolve_backend(section.backend, checkpoint)
     console.print(f"  evaluating by {chosen}: {reason}", style="dim")
-    done = {name: part for name in names if (part := _read_part(parts, name, chosen))}
-    known = _known_parts(context, tasks.keys() - done.keys(), chosen)
+    done = {name: part for name in names if (part := _read_part(parts, name, scored_by(chosen)))}
+    known = _known_parts(context, tasks.keys() - done.keys(), scored_by(chosen))
     if known:
         console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
     done |= known
@@ -197,12 +209,15 @@ def _evaluate(
 
             with backend.open_model(settings, section, context.out / ENGINE_LOG, show) as model:
                 for name in missing:
-                    raw = backend.evaluate_task(model, tasks.pop(name), include, section)
-                    done[name] = read_result(name, raw, chosen, rules.get(name))
+                    protocol = protocols.get(name)
+                    raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
+                    done[name] = read_result(
+                        name, raw, scored_by(chosen), protocol, rules.get(name)
+                    )
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
-    return chosen, found, {name: done[name] for name in names}
+    return scored_by(chosen), found, {name: done[name] for name in names}
 
 
 def _read_part(parts: Path, name: str, backend: str) -> Part | None:

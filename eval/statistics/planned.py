@@ -15,7 +15,7 @@ from rich.text import Text
 from eval.deltas import DeltaTable
 from eval.statistics import stats
 from tsqa.recipe import EvalSection, Recipe, arms_of, control_of, needed
-from tsqa.tasks.identity import evaluated_split
+from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import task_library
 from tsqa.tasks.sizes import known_documents
 
@@ -29,6 +29,8 @@ class _Plan:
     """Task -> variance of a document's difference, where it was measured."""
     seeds: int
     arms: int
+    samples: Mapping[str, str]
+    """Task -> the documents that it asks about."""
 
     def detectable(
         self, documents: Mapping[str, int], confidence: float, seeds: int | None = None
@@ -43,6 +45,7 @@ class _Plan:
             arms=self.arms,
             seed_sd=None if spread is None else math.sqrt(2) * spread / 100,
             by_documents=self.section.macro == "documents",
+            samples=[self.samples[task] for task in documents],
         )
 
 
@@ -65,7 +68,8 @@ def planned_table(
     comparisons = len(conditions) - 1 + has_base
     counts = document_counts(section.tasks, include, section.limit)
     shares = discordance_of(previous)
-    plan = _Plan(section, shares, seeds, len(conditions))
+    samples = samples_of(section.tasks, include)
+    plan = _Plan(section, shares, seeds, len(conditions), samples)
     rows = {task: [task] for task in counts} | {stats.MACRO: list(counts)}
     rows |= {stats.macro_name(name): list(tasks) for name, tasks in section.macros.items()}
     macro_rows = len(rows) - len(counts)
@@ -92,7 +96,8 @@ def planned_table(
                 f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
                 for level in (section.confidence, 1 - tail)
             ]
-        shown = f"{sum(sizes):,}" if sizes and len(sizes) == len(known) else "unknown"
+        distinct = {samples[task]: n or 0 for task, n in zip(tasks, known, strict=True)}
+        shown = f"{sum(distinct.values()):,}" if sizes and len(sizes) == len(known) else "unknown"
         table.add_row(Text(name), shown, *cells)
     return table
 
@@ -110,6 +115,19 @@ def document_counts(
         count = known_documents(config, evaluated_split(config))
         counts[task] = min(count, limit or count) if count else None
     return counts
+
+
+def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
+    """Task -> the sample that its documents are: two tasks over one split are one sample."""
+    if include is not None and not include.is_dir():
+        return {task: task for task in tasks}
+    library = task_library(include)
+    found = {}
+    for task in tasks:
+        config = library.config(task) if task in library.index else {}
+        split = evaluated_split(config)
+        found[task] = "/".join(split_identity(config, split)) if split else task
+    return found
 
 
 def discordance_of(previous: DeltaTable | None) -> dict[str, float]:

@@ -146,6 +146,7 @@ def planned_mde(
     discordance: Sequence[float],
     confidence: float,
     arms: int = 2,
+    samples: Sequence[str] = (),
     repeated: float = REPEATED,
     seed_sd: float | None = None,
     by_documents: bool = False,
@@ -157,25 +158,28 @@ def planned_mde(
     change. A share `repeated` of it is the same in every seed; `seed_sd` is the standard deviation
     of a difference between seeds. One seed: where it is not given, the spread between seeds is
     left out, as in the rows. `by_documents`: the macro average weighs tasks so.
+    Tasks with the same name in `samples` are scored on the same documents, and vary together.
     `arms`, the control among them, lend each other degrees of freedom; by simulation the power
     at 0.8 is then 0.70 to 0.83, for one seed or one comparison 0.76 to 0.82.
     """
     tasks = len(n)
     shares = [count / sum(n) if by_documents else 1 / tasks for count in n]
-    documents = [
-        weight**2 * share / count
-        for weight, share, count in zip(shares, discordance, n, strict=True)
-    ]
+    spreads: dict[str, list[float]] = {}
+    sizes: dict[str, int] = {}
+    names = samples or [str(number) for number in range(tasks)]
+    for name, weight, share, count in zip(names, shares, discordance, n, strict=True):
+        spreads.setdefault(name, []).append(math.sqrt(share / count) * weight)
+        sizes[name] = max(count, sizes.get(name, 0))
+    documents = math.fsum(math.fsum(spread) ** 2 for spread in spreads.values())
     if seeds == 1:
-        variance = sum(documents) + (seed_sd or 0.0) ** 2
-        return minimum_detectable_effect(math.sqrt(variance), confidence)
+        return minimum_detectable_effect(math.hypot(math.sqrt(documents), seed_sd or 0), confidence)
     seed_sd = SEED_SD if seed_sd is None else seed_sd
     planned = crossed.Estimate(
         delta=0.0,
-        seeds=(seed_sd**2 + (1 - repeated) * sum(documents)) / seeds,
+        seeds=(seed_sd**2 + (1 - repeated) * documents) / seeds,
         seeds_df=crossed.planned_df(arms, seeds),
-        documents=repeated * sum(documents),
-        documents_df=sum(n) - tasks,
+        documents=repeated * documents,
+        documents_df=sum(sizes.values()) - len(sizes),
         method="planned",
     )
     return planned.detectable(confidence, POWER)

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def run_seeds(inside: Path) -> None:
     assert run_seeds(inside, TASKS, TASKS)["seeds"] > 0
 
 
+def run_guard(inside: Path) -> None:
+    from tests.support.generation import artifact, make_context, with_benchmarks
+    from tests.tsqa.seeds.test_stage import run_seeds, write_task
+    from tsqa.decontaminate import guard
+    from tsqa.recipe import EvalSection, SeedsSection
+
+    for number, name in enumerate(TASKS):
+        write_task(inside, f"t{number}", task=name)
+    run_seeds(inside, TASKS, [])
+    scored = EvalSection(tasks=TASKS, include=str(inside))
+    inputs = with_benchmarks(inside / "benchmarks", {"seeds": artifact(inside / "out")}, scored)
+    section = SeedsSection(tasks=TASKS, include=str(inside))
+    found = guard.run(make_context(inside / "guard", inputs, seeds=section, eval=scored))
+    assert found["seeds"] > 0
+
+
 def run_generate(inside: Path) -> None:
     from tests.support.generation import FakeEngine, make_seed
     from tests.tsqa.generate.test_stage import run_generate
@@ -90,6 +107,37 @@ def run_filter(inside: Path) -> None:
     inputs = {"data": artifact(data), "seeds": artifact(inside / "seeds")}
     inputs = with_benchmarks(inside / "benchmarks", inputs, eval_section())
     assert filter_candidates(inside, inputs, lines)["candidates"] == 5
+
+
+def run_tokenizer(inside: Path) -> None:
+    from tests.support.token_context import token_context
+
+    data = inside / "data.jsonl"
+    data.write_text('{"text": "one document of words"}\n' * 30)
+    token_context(inside, {name: {"path": str(data)} for name in SOURCES}, train_on=data)
+    assert (inside / "words" / "tokenizer").is_dir()
+
+
+def run_decontaminate(inside: Path) -> None:
+    from tests.support.generation import with_benchmarks
+    from tests.support.token_context import token_context
+    from tests.tsqa.seeds.test_stage import write_task
+    from train.tokens import decontaminate
+    from tsqa.recipe import EvalSection
+
+    data = inside / "data.jsonl"
+    data.write_text('{"text": "one document of words"}\n' * 30)
+    for number, name in enumerate(TASKS):
+        write_task(inside, f"t{number}", task=name)
+    scored = EvalSection(tasks=TASKS, include=str(inside))
+    inputs = with_benchmarks(inside / "benchmarks", {}, scored)
+    context = token_context(inside, {name: {"path": str(data)} for name in SOURCES}, train_on=data)
+    recipe = context.recipe.model_copy(update={"eval": scored})
+    for number, name in enumerate(SOURCES):
+        out = context.out / str(number)
+        out.mkdir()
+        checking = replace(context, recipe=recipe, inputs=inputs, part=name, out=out)
+        assert decontaminate.run(checking)["documents"] == 30
 
 
 def run_tokenize(inside: Path) -> None:
@@ -195,8 +243,11 @@ def run_compare(inside: Path) -> None:
 
 STAGES: dict[str, Callable[[Path], None]] = {
     "seeds": run_seeds,
+    "guard": run_guard,
     "generate": run_generate,
     "filter": run_filter,
+    "tokenizer": run_tokenizer,
+    "decontaminate": run_decontaminate,
     "tokenize": run_tokenize,
     "train": run_train,
     "evaluate": run_evaluate,

@@ -217,6 +217,8 @@ def record_tries() -> Iterator[Try]:
         "not JSON": b'{"text": \n', "deep": b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
         "latin-1": '{"text": "größe"}\n'.encode("latin-1"), "NUL": b"\x00\x00\n",
         "a long number": b'{"text": ' + b"9" * 5000 + b"}\n",
+        "a key twice": b'{"text": "one", "text": "two"}\n',
+        "a key twice below": b'{"text": "one", "meta": {"x": 1, "x": 2}}\n',
     }.items():  # fmt: skip
         content = _lines(TEXTS) + line
         yield Try("data", "source line", how, End.STAGE, _source_file("jsonl", content), (":13",))
@@ -224,12 +226,27 @@ def record_tries() -> Iterator[Try]:
         yield Try("data", "source line, on_bad: skip", how, End.REJECTED, act)
     for how, raw in {
         "deep": b'{"q": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+        "a key twice": b'{"q": "What?", "a": 0, "a": 1, "options": ["x", "y"]}\n',
+        "a label twice": b'{"q": "Why?", "a": "A", "options": {"A": "x", "A": "y"}}\n',
+        "an infinite answer": b'{"q": "How many?", "a": 1e400, "options": ["1", "2"]}\n',
+        "an infinite option": b'{"q": "How many?", "a": 0, "options": [1e400, 2]}\n',
+        "options that look the same": _lines(
+            [{"q": "Which?", "a": 0, "options": ["cafe\u0301", "caf\u00e9", "tea"]}]
+        ),
+        "options that differ invisibly": _lines(
+            [{"q": "Which?", "a": 2, "options": ["so\u200bap", "soap", "tea"]}]
+        ),
+        "a label twice in text": _lines(
+            [{"q": "Why?", "a": "A", "options": "{'A': 'x', 'A': 'y', 'B': 'z'}"}]
+        ),
         "latin-1": '{"q": "größe?", "a": 0, "options": ["x", "y"]}\n'.encode("latin-1"),
         "a long number": b'{"q": "What?", "a": ' + b"9" * 5000 + b', "options": ["x", "y"]}\n',
     }.items():
         act = _own_file("jsonl", _lines(GOOD) + raw)
         end = End.STAGE if how == "a long number" else End.REJECTED
         yield Try("data", "own jsonl line", how, end, act)
+    act = _own_file("json", json.dumps(GOOD).encode()[:-1] + b', {"q": "x", "q": "y"}]')
+    yield Try("data", "own json", "a key twice", End.STAGE, act, ("own.json: the key `q`",))
     act = _own_file("jsonl", _lines(GOOD) + b'{"q": \n')
     yield Try("data", "own jsonl line", "not JSON", End.STAGE, act, ("own.jsonl:7",))
 

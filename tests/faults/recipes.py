@@ -105,6 +105,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "tasks": ["own_task"],
             "include": str(folder / "tasks"),
             "macros": {"all": ["own_task"]},
+            "protocols": {"own_task": {"num_fewshot": 0}},
         },
         "ablation": {
             "axes": {"mixture.synthetic": [0, 0.5]},
@@ -482,6 +483,24 @@ def fit_tries() -> Iterator[Try]:
         "offload without its stage": (("train", "offload"), "parameters"),
         "a share of nan": (("seeds", "budget", "capabilities"), {"math": math.nan}),
         "min_words above max_words": (("filter", "min_words"), 4000),
+        "runs at a shell's home": (("runs",), "~/runs"),
+        "runs at a shell's variable": (("runs",), "$HOME/runs"),
+        "votes at temperature 0": (("generate", "answer"), {"temperature": 0}),
+        "votes at a temperature next to 0": (("generate", "answer"), {"temperature": 1e-6}),
+        "votes at a top_p next to 0": (("generate", "answer"), {"top_p": 1e-6}),
+        "votes at top_k 1": (("generate", "teacher", "request"), {"extra_body": {"top_k": 1}}),
+        "tries at temperature 0": (
+            ("generate",),
+            {
+                "teacher": {
+                    "engine": "openai",
+                    "model": {"path": "m"},
+                    "urls": ["http://127.0.0.1:9/v1"],
+                },
+                "votes": 1,
+                "answer": {"temperature": 0},
+            },
+        ),
         "an unknown language": (("filter", "languages"), ["klingon"]),
         "no language": (("filter", "languages"), []),
         "an unknown rendering": (("filter", "renderings"), ["no-such-rendering"]),

@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults.audited_stages import STAGES
 from tests.support.paths import REPOSITORY
+from tsqa.pipeline import stages
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,11 @@ def test_no_stage_writes_or_deletes_outside_of_its_folder(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
     assert _files_of(tmp_path, inside, temporary) == before
+
+
+def test_every_stage_is_audited() -> None:
+    in_others = {"data", "benchmarks"}  # run_filter and run_seeds run them too
+    assert {*STAGES, *in_others} == {stage.name for stage in stages.STAGES}
 
 
 def _files_of(folder: Path, *without: Path) -> dict[str, bytes]:

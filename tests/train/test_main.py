@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from tests.support.paths import REPOSITORY
+from tests.support.train_runs import ENVIRONMENT, command
 
 
 def test_the_launcher_ends_its_traceback_with_our_message(tmp_path: Path) -> None:
@@ -31,3 +33,18 @@ def test_the_launcher_ends_its_traceback_with_our_message(tmp_path: Path) -> Non
         "traceback : error no arm `nope`",
         "fix: use one of: synthetic=0, synthetic=0.5",
     ]
+
+
+@pytest.mark.engine
+def test_under_accelerate_the_message_is_said_first_and_last() -> None:
+    recipe = str(REPOSITORY / "recipes" / "smoke" / "recipe.yaml")
+    done = subprocess.run(
+        command(Path(recipe), "--arm", "nope", processes=1),
+        env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = done.stderr.partition("error no arm `nope`\n  fix: use one of: synthetic=0")
+    assert said[1] and "Traceback" not in said[0]
+    *_, last, fix, _ = done.stderr.splitlines()  # then the frame of accelerate's own traceback
+    assert last.strip() == "traceback : error no arm `nope`"
+    assert fix.strip() == "fix: use one of: synthetic=0, synthetic=0.5"

@@ -44,6 +44,7 @@ LAYERS = (
     "eval/compare",
     "eval/report",
     "tsqa/pipeline",
+    "tsqa/audit",
     "tsqa/preview",
     "train",
     "tsqa/ablation",

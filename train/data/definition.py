@@ -33,7 +33,7 @@ def read_sources(recipe: Recipe) -> list[str]:
 def is_checked(recipe: Recipe, name: str) -> bool:
     """Whether the documents of a source are checked here; those of the filter were there."""
     source = needed(recipe.mixture, "mixture").sources[name]
-    return source.stage is None and stream_check(recipe) is not None
+    return source.stage != "filter" and stream_check(recipe) is not None
 
 
 def decontaminate_stage(source: str) -> Stage:
@@ -44,7 +44,7 @@ def decontaminate_stage(source: str) -> Stage:
         partial(_check_config, source),
         "train.tokens.decontaminate",
         sections=(f"mixture.sources.{source}", "filter.decontaminate"),
-        inputs=lambda recipe: (*data_of(_source(recipe, source).path), "benchmarks"),
+        inputs=partial(_checked_inputs, source),
         reads_throughout=True,
         content=("dropped.txt",),
         part=source,
@@ -69,10 +69,16 @@ def _source(recipe: Recipe, name: str) -> SourceSection:
     return needed(recipe.mixture, "mixture").sources[name]
 
 
+def _checked_inputs(name: str, recipe: Recipe) -> Sequence[Role]:
+    source = _source(recipe, name)
+    return (*data_of(source.path), *_stage_of(source), "benchmarks")
+
+
 def _check_config(name: str, recipe: Recipe) -> dict[str, Json]:
     source, check = _source(recipe, name), needed(stream_check(recipe), "eval")
     return {
         **check.data_config(),
+        **_renderings(recipe, source),
         "source": name,
         **{key: getattr(source, key) for key in ("subset", "split", "text_field", "on_bad")},
         "path": identify_data(source.path, f"mixture.sources.{name}.path", source.revision),
@@ -86,19 +92,30 @@ def _tokens_config(name: str, recipe: Recipe) -> dict[str, Json]:
     for later in ("permute", "subset_of", "size_of"):
         if config[later] is None:
             del config[later]
-    if source.permute:  # renders the items anew
-        config["renderings"] = [*needed(recipe.filter, "filter").renderings]
     return {
         "source": name,
         **config,
+        **_renderings(recipe, source),
         "sequence_length": needed(recipe.train, "train").sequence_length,
     }
 
 
 def _inputs(name: str, recipe: Recipe) -> Sequence[Role]:
     source = _source(recipe, name)
-    stage = () if source.stage is None else (source.stage,)
-    return (*data_of(source.path), *stage, "decontaminate", "tokenizer")
+    return (*data_of(source.path), *_stage_of(source), "decontaminate", "tokenizer")
+
+
+def _stage_of(source: SourceSection) -> Sequence[Role]:
+    if source.stage == "seeds":
+        return ("seeds", "guard")  # which names those that are evaluated documents
+    return () if source.stage is None else (source.stage,)
+
+
+def _renderings(recipe: Recipe, source: SourceSection) -> dict[str, Json]:
+    """The templates, for a source whose items are rendered here."""
+    if not source.permute and source.stage != "seeds":
+        return {}
+    return {"renderings": [*needed(recipe.filter, "filter").renderings]}
 
 
 def _tokenizer_config(recipe: Recipe) -> dict[str, Json]:

@@ -1,21 +1,38 @@
 """The recipe's mixture and the rows of each source -> the plan of the stream.
 
-Guarantees: a source that would be repeated beyond `max_repetition` is refused with the fix, before
-training starts; the order of the sources in the YAML decides nothing.
+Guarantees: text that would be repeated beyond `max_repetition` is refused with the fix, before
+training starts, also where several sources hold it; the order of the sources in the YAML decides
+nothing.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from math import gcd
+from pathlib import Path
+from typing import NamedTuple
 
 from rich import box
 from rich.table import Table
 
 from train.data.plan import MixturePlan, Phase
+from train.data.sources import is_saved, list_files
 from tsqa.errors import DataError, RecipeError
-from tsqa.recipe import BASIS_POINTS, MixtureSection, Recipe, TrainSection, needed
+from tsqa.recipe import BASIS_POINTS, MixtureSection, Recipe, SourceSection, TrainSection, needed
+from tsqa.store.digests import DIGESTS
+from tsqa.store.identity import files_below
+
+_WORTH_SAYING = 0.01
+"""Share of a source that files must make up before their copies count: small ones may be alike."""
+_Content = tuple[str, ...]
+
+
+class _Text(NamedTuple):
+    content: _Content
+    """The same for the same bytes, read in the same way."""
+    size: int
 
 
 def plan(
@@ -90,6 +107,61 @@ def plan_of(recipe: Recipe, rows: Mapping[str, int]) -> MixturePlan:
     return plan(mixture, train, training_rows(rows, train.heldout_rows), recipe.seed)
 
 
+def check_repeats(recipe: Recipe, rows: Mapping[str, int]) -> MixturePlan:
+    """As `plan_of`; refused too where files that several sources hold, or one holds twice, are
+    repeated beyond the largest `max_repetition` of these sources.
+
+    Files are the same by their bytes. Subsets of a source repeat it by intention.
+    """
+    result, mixture = plan_of(recipe, rows), needed(recipe.mixture, "mixture")
+    epochs = {draw.source: draw.epochs for draw in result.describe()}
+    held = {name: _texts_of(mixture.sources[name]) for name in result.sources}
+    copies: dict[_Content, Counter[str]] = defaultdict(Counter)
+    for name, texts in held.items():
+        for text in texts:
+            copies[text.content][name] += 1
+    shares: dict[tuple[tuple[str, int], ...], float] = defaultdict(float)
+    for texts in held.values():
+        size = sum(text.size for text in texts)
+        for text in texts:
+            shares[tuple(copies[text.content].items())] += text.size / size
+    for holders, share in shares.items():
+        times = sum(count for _, count in holders)
+        total = sum(epochs[name] * count for name, count in holders)
+        key, cap = max((_cap(mixture, name) for name, _ in holders), key=lambda one: one[1])
+        if times > 1 and share >= _WORTH_SAYING and total > cap:
+            names = ", ".join(f"{epochs[name] * count:.2f} of {name}" for name, count in holders)
+            raise RecipeError(
+                f"mixture.sources: {' and '.join(name for name, _ in holders)}: the same files are "
+                f"there {times} times, so that they are read for {total:.2f} epochs ({names}), "
+                f"{key} {cap:g}",
+                "keep them once, lower the ratios, or raise "
+                f"{key} to {math.ceil(100 * total) / 100:g}",
+            )
+    return result
+
+
+def _texts_of(source: SourceSection) -> list[_Text]:
+    """What a source reads by itself; a dataset of the hub, and the filter's, as one text."""
+    if source.subset_of is not None:
+        return []
+    read_as = (source.text_field, source.subset or "", source.split)
+    path = Path(str(source.path))
+    if source.stage is not None or not path.exists():
+        known = source.stage or f"{source.path}@{source.revision}"
+        return [_Text((known, source.permute or "", *read_as), 1)]
+    if not path.is_dir():
+        files = [path]
+    elif is_saved(path):
+        files = [file for file in files_below(path) if file.suffix == ".arrow"]
+    else:
+        files = list_files(path)
+    return [
+        _Text((digest, *read_as), max(1, file.stat().st_size))
+        for file, digest in zip(files, DIGESTS.of_all(files), strict=True)
+    ]
+
+
 def training_rows(rows: Mapping[str, int], heldout: int) -> dict[str, int]:
     """Return the rows of each source to train on: all but the last `heldout`."""
     for name, count in rows.items():
@@ -148,9 +220,7 @@ def _check_supply(plan: MixturePlan, mixture: MixtureSection) -> None:
                 f"mixture.sources.{name} is empty, but a phase draws from it",
                 "give it documents, or set its ratio to 0",
             )
-        own = mixture.sources[name].max_repetition
-        key = "mixture.max_repetition" if own is None else f"mixture.sources.{name}.max_repetition"
-        cap = mixture.max_repetition if own is None else own
+        key, cap = _cap(mixture, name)
         # A cap is a decimal: 100 rows x 0.29 are 29, which floats would miss.
         allowed = int(have * Fraction(str(cap)))
         if drawn <= allowed:
@@ -169,6 +239,14 @@ def _check_supply(plan: MixturePlan, mixture: MixtureSection) -> None:
         raise RecipeError("\n".join(problems))
 
 
+def _cap(mixture: MixtureSection, name: str) -> tuple[str, float]:
+    """(key, value) of the most epochs over a source."""
+    own = mixture.sources[name].max_repetition
+    if own is None:
+        return "mixture.max_repetition", mixture.max_repetition
+    return f"mixture.sources.{name}.max_repetition", own
+
+
 def _affordable(
     plan: MixturePlan, ratios: Sequence[float], drawn: int, allowed: int
 ) -> list[float]:
@@ -185,5 +263,5 @@ def _affordable(
 
 def _weights(ratios: Mapping[str, float], names: Sequence[str]) -> tuple[int, ...]:
     points = [round(ratios.get(name, 0.0) * BASIS_POINTS) for name in names]
-    divisor = gcd(*points)
+    divisor = math.gcd(*points)
     return tuple(point // divisor for point in points)

@@ -19,17 +19,20 @@ import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
+from tsqa.plain_json import RepeatedKey
 from tsqa.readers.hub import load_hub
 from tsqa.readers.json_files import BadLine, BlankLine, count_lines, read_lines
 from tsqa.readers.tables import read_parquet
 from tsqa.recipe import SourceSection, is_hub_id
-from tsqa.store.identity import files_below
+from tsqa.store.identity import as_text, files_below
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 SHARD_BYTES = 4 << 20
 """The least that a process works on at once: about two seconds."""
+AUDITED = "DATASET"
+"""The key of a source that a command names, and no recipe."""
 _MOST_SHARDS = 4096
 """Of one source: a large one has larger shards."""
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
@@ -133,7 +136,7 @@ class TextFile:
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8-sig")
         except (UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.path}: unreadable: {error}", "convert it to UTF-8") from error
         if text.startswith(_POINTER):
@@ -194,7 +197,7 @@ class HubShard:
         except Exception as error:
             raise DataError(
                 f"{self.path} {self.file}: {type(error).__name__}: {error}",
-                "run it again: what is tokenized is kept",
+                "run it again: what is done is kept",
             ) from error
 
     def lines_before(self) -> int:
@@ -204,7 +207,7 @@ class HubShard:
 def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
     """Find the pieces of a source, in order; `path` is resolved, `key` names it in errors."""
     if path.is_file():
-        return _pieces_of_file(path, path.name, _shard_bytes(path.stat().st_size))
+        return _pieces_of_file(path, as_text(path.name), _shard_bytes(path.stat().st_size))
     if is_saved(path):
         return _pieces_of_saved(path, section.split)
     if path.is_dir():
@@ -219,7 +222,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
         return [
             piece
             for file in files
-            for piece in _pieces_of_file(file, str(file.relative_to(path)), limit)
+            for piece in _pieces_of_file(file, as_text(str(file.relative_to(path))), limit)
         ]
     if not is_hub_id(str(section.path)):
         raise DataError(f"{key}: {path}: no such file or folder", "correct the path")
@@ -308,12 +311,20 @@ def read_documents(
             if section.on_bad == "refuse":
                 raise DataError(
                     f"{piece.path}:{piece.lines_before() + number}: {reason}",
-                    f"name the right field in {key}.text_field, correct the record, or leave such "
-                    f"records out, counted, with {key}.on_bad=skip"
-                    if key.startswith("mixture.")
-                    else f"a record of {key} holds its text in the field `text`",
+                    _fix_of(key),
                 )
             yield BadRecord(piece.file, number, reason)
+
+
+def _fix_of(key: str) -> str:
+    if key == AUDITED:
+        return "name the field that holds it, --text-field NAME, or leave such out: --skip-bad"
+    if not key.startswith("mixture."):
+        return f"a record of {key} holds its text in the field `text`"
+    return (
+        f"name the right field in {key}.text_field, correct the record, or leave such records "
+        f"out, counted, with {key}.on_bad=skip"
+    )
 
 
 def _missing_text(record: dict[str, object], field: str) -> str:
@@ -334,6 +345,8 @@ def _record(value: object) -> Record:
             return None
         case BadLine(error=RecursionError()):
             return "nested too deeply"
+        case BadLine(error=RepeatedKey() as error):
+            return str(error)
         case BadLine(error=error):
             return f"not JSON: {error}"
     return f"expected an object, found {value!r:.60}"

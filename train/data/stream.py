@@ -29,7 +29,7 @@ import torch
 from train.data.megatron import Tokens, TokenType
 from train.data.plan import MixturePlan
 from train.data.shards import stem_of, with_suffix
-from train.data.token_files import read_token_sources
+from train.data.token_files import join_token_sources, read_sources_file
 from tsqa.store.own_files import damaged
 
 IGNORED = -100
@@ -95,11 +95,10 @@ class TokenStore:
     """The memory-mapped rows of tokenize artifacts, one for each source."""
 
     def __init__(self, *folders: Path) -> None:
-        meta = read_token_sources(folders)
+        found = {folder: read_sources_file(folder) for folder in folders}
+        meta = join_token_sources(found)
         self._stems = {
-            name: stem_of(folder, name)
-            for folder in folders
-            for name in read_token_sources([folder])["sources"]
+            name: stem_of(folder, name) for folder in folders for name in found[folder]["sources"]
         }
         self.length: int = meta["sequence_length"]
         self.eos: int = meta["eos_token_id"]

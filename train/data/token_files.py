@@ -81,11 +81,21 @@ def token_folders(inputs: Mapping[Role, Artifact]) -> list[Path]:
 
 def read_token_sources(folders: Sequence[Path]) -> TokenSources:
     """What is in several folders of tokens; DataError unless they are of one kind."""
-    parts = [read_own(folder / "sources.json", TokenSources) for folder in folders]
+    return join_token_sources({folder: read_sources_file(folder) for folder in folders})
+
+
+def read_sources_file(folder: Path) -> TokenSources:
+    """What is in one folder of tokens."""
+    return read_own(folder / "sources.json", TokenSources)
+
+
+def join_token_sources(found: Mapping[Path, TokenSources]) -> TokenSources:
+    """The sources of several folders as one; DataError unless they are of one kind."""
+    parts = [*found.values()]
     kinds = {(p["sequence_length"], p["dtype"], p["vocab_size"], p["eos_token_id"]) for p in parts}
     if len(kinds) != 1:
         raise DataError(
-            f"{', '.join(map(str, folders))}: tokens of different tokenizers or row lengths",
+            f"{', '.join(map(str, found))}: tokens of different tokenizers or row lengths",
             "tokenize the sources again: tsqa tokenize RECIPE",
         )
     sources = {name: source for part in parts for name, source in part["sources"].items()}

@@ -17,6 +17,8 @@ from train.data.sources import SHARD_BYTES, find_pieces, group_pieces, is_saved,
 from tsqa.console import console, progress_bar
 from tsqa.curated.answer_shuffle import write_permuted
 from tsqa.curated.files import CURATED
+from tsqa.curated.seed_texts import write_seed_texts
+from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.errors import DataError, EngineError
 from tsqa.recipe import needed
 from tsqa.store.process import die_with_parent
@@ -34,7 +36,13 @@ class ShardTask(Protocol):
 def shards_of(context: StageContext, name: str) -> list[Shard]:
     """The shards of a source, the same each time; makes the folder for them."""
     section = needed(context.recipe.mixture, "mixture").sources[name]
-    if section.stage is not None:
+    folder = stem_of(context.out / "shards", name)
+    folder.mkdir(parents=True, exist_ok=True)
+    if section.stage == "seeds":
+        guard = context.inputs.get("guard")
+        dropped = read_dropped_seeds(guard.path) if guard else {}
+        path = write_seed_texts(context.inputs["seeds"].path, folder, context.recipe, dropped)
+    elif section.stage is not None:
         path = context.inputs[section.stage].path / CURATED
         if not path.is_dir():
             raise DataError(f"{path}: no such folder", "build it: tsqa filter RECIPE")
@@ -43,9 +51,7 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
             path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
     else:
         path = context.resolve(str(section.path))
-        _name_unread(name, path)
-    folder = stem_of(context.out / "shards", name)
-    folder.mkdir(parents=True, exist_ok=True)
+        name_unread(name, path)
     pieces = find_pieces(section, path, f"mixture.sources.{name}")
     return [
         Shard(folder / f"{number:06d}", section, group, f"mixture.sources.{name}")
@@ -53,8 +59,16 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
     ]
 
 
-def work_on_shards(shards: Sequence[Shard], processes: int | None, task: ShardTask) -> None:
-    """Do what is not done, on several processes; on this one if there is little to do."""
+def work_on_shards(
+    shards: Sequence[Shard],
+    processes: int | None,
+    task: ShardTask,
+    setting: str = "mixture.tokenize_processes",
+) -> None:
+    """Do what is not done, on several processes; on this one if there is little to do.
+
+    `setting` names the number of processes in errors.
+    """
     todo = [shard for shard in shards if not shard.done]
     cores = len(os.sched_getaffinity(0))
     total = sum(shard.size for shard in todo)
@@ -76,11 +90,22 @@ def work_on_shards(shards: Sequence[Shard], processes: int | None, task: ShardTa
                 bar.update(shown, advance=1)
         except BrokenProcessPool as error:
             raise EngineError(
-                "a process that tokenizes died; the kernel may have ended it for its memory",
-                "lower mixture.tokenize_processes and run it again: finished shards are kept",
+                "a process that reads the data died; the kernel may have ended it for its memory",
+                f"lower {setting} and run it again: finished shards are kept",
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def name_unread(source: str, path: Path) -> None:
+    """Print which files of a folder are no part of a source: a format that is not read, mostly."""
+    if not path.is_dir() or is_saved(path):
+        return
+    unread = [str(file.relative_to(path)) for file in unread_files(path)]
+    if unread:
+        shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
+        text = f" {len(unread):,} files of {path} are not read: {shown}"
+        console.print(Text.assemble((f"  {source}:", "yellow"), text))
 
 
 _task: ShardTask | None = None
@@ -99,14 +124,3 @@ def _write_in_child(shard: Shard) -> Shard:
     assert _task is not None
     _task.write(shard)
     return shard
-
-
-def _name_unread(source: str, path: Path) -> None:
-    """Print which files of a folder are no part of a source: a format that is not read, mostly."""
-    if not path.is_dir() or is_saved(path):
-        return
-    unread = [str(file.relative_to(path)) for file in unread_files(path)]
-    if unread:
-        shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
-        text = f" {len(unread):,} files of {path} are not read: {shown}"
-        console.print(Text.assemble((f"  {source}:", "yellow"), text))

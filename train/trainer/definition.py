@@ -47,12 +47,12 @@ def _inputs(recipe: Recipe) -> Sequence[Role]:
 
 def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
     """Refuse a run that drew more epochs than `max_repetition` now allows."""
-    from train.data.mixture import plan_of
+    from train.data.mixture import check_repeats
     from train.data.token_files import read_token_sources, token_folders
 
     if all(SourceRole(name) in inputs for name in read_sources(recipe)):
         sources = read_token_sources(token_folders(inputs))["sources"]
-        plan_of(recipe, {name: source["rows"] for name, source in sources.items()})
+        check_repeats(recipe, {name: source["rows"] for name, source in sources.items()})
 
 
 TRAIN = Stage(

@@ -23,6 +23,7 @@ from train.data.mixture import plan_of, plan_table
 from train.data.plan import MixturePlan, SourceDraw
 from train.data.stream import TokenStore, TokenStream
 from train.data.token_files import TOKENIZER_FOLDER, token_folders
+from train.trainer.exports import folder_of, points_passed
 from train.trainer.heldout import HeldOut
 from train.trainer.loss_guard import LossGuard
 from train.trainer.loss_totals import LossTotals
@@ -33,7 +34,7 @@ from train.trainer.student import prepare_student
 from train.trainer.summary import TrainSummary, summarise
 from train.trainer.throughput import Meters
 from tsqa.console import console, progress_bar
-from tsqa.recipe import curve_points, needed
+from tsqa.recipe import needed
 from tsqa.store.artifact import EXPORTED
 from tsqa.store.atomic import fsync_all
 from tsqa.store.jsonl import write_json
@@ -191,16 +192,12 @@ class Trainer:
 
     def _export_point(self, done: int, rows: range) -> None:
         """Export the model if the step reaches a point of `eval.every_tokens`."""
-        length = self.plan.sequence_length
-        # Points that this step passes: token counts above its first row's start, up to its end.
-        passed = range(rows.start * length + 1, rows.stop * length + 1)
-        for point in curve_points(self.context.recipe):
-            if point in passed:
-                folder = self.context.out / f"hf-{point}"
-                export_model(self.accelerator, self.engine, self.tokenizer, folder)
-                if self.accelerator.is_main_process:
-                    tokens = rows.stop * length
-                    write_json(folder / EXPORTED, {"step": done, "tokens": tokens})
+        for point in points_passed(self.context.recipe, rows):
+            folder = self.context.out / folder_of(point)
+            export_model(self.accelerator, self.engine, self.tokenizer, folder)
+            if self.accelerator.is_main_process:
+                tokens = rows.stop * self.plan.sequence_length
+                write_json(folder / EXPORTED, {"step": done, "tokens": tokens})
 
     def _is_saving_step(self, done: int) -> bool:
         permanent = self.section.keep_every

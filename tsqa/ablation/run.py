@@ -2,7 +2,7 @@
 
 Guarantees: only what is missing runs; an arm that fails stops no other, and is named at the end
 with the last lines of its log; the comparison covers the arms that finished; a kill at any moment
-loses the work in flight, and the same command continues.
+loses the work in flight, and the same command continues; a limit of dollars holds for all arms.
 
 Arms run on the cores of this machine, each in a separate process with an equal share of them. On a
 CPU another number of threads rounds otherwise: the manifest says how many (`execution.threads`).
@@ -12,22 +12,25 @@ GPUs are not divided: with more than one arm at a time, all see the same devices
 from __future__ import annotations
 
 import os
-import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Lock
 
+from rich.progress import Progress, TaskID
 from rich.text import Text
 
 from tsqa.ablation.plan import ArmWork, arm_works, own_nodes
-from tsqa.ablation.worker import ArmWorker
+from tsqa.ablation.worker import ArmOrder, ArmResult, ArmWorker
 from tsqa.console import console, progress_bar
 from tsqa.errors import TsqaError
 from tsqa.pipeline.node import forget_identities, guards_of, reached_from
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import arms_of, control_of, needed
+from tsqa.spending import SpentError
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import BASE, ArmRole
 
@@ -42,7 +45,10 @@ class Outcome:
 
 
 def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
-    """Run what is missing of every arm, compare those that finished, and report."""
+    """Run what is missing of every arm, compare those that finished, and report.
+
+    SpentError where that could pass the pipeline's limit of dollars: what is finished is kept.
+    """
     works = arm_works(pipeline)
     pipeline.check()
     outcome = Outcome()
@@ -61,12 +67,21 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     console.print(f"{len(works)} arms: {reused} reused, {len(waiting)} to run")
     if waiting:
         left = {n.fingerprint: n for work in works for n in work.own if not pipeline.find(n)}
-        outcome.failed |= _run_arms(pipeline, waiting, parallel)
+        arms = _Arms(pipeline, waiting, parallel)
+        arms.run()
+        outcome.failed |= arms.failed
+        if arms.stopped:
+            _say_failed(outcome)
+            raise SpentError(pipeline.spending, arms.stopped[0])
         pipeline.ran |= {key for key, node in left.items() if pipeline.find(node)}
     _finish(pipeline, outcome)
+    _say_failed(outcome)
+    return outcome
+
+
+def _say_failed(outcome: Outcome) -> None:
     for arm, reason in outcome.failed.items():
         console.print(Text.assemble(("failed", "red"), f" {arm}: {reason}"))
-    return outcome
 
 
 def _build_shared(pipeline: Pipeline, works: Sequence[ArmWork]) -> dict[int, str]:
@@ -83,62 +98,83 @@ def _build_shared(pipeline: Pipeline, works: Sequence[ArmWork]) -> dict[int, str
             continue
         try:
             pipeline.ensure(node)
+        except SpentError:
+            raise
         except (TsqaError, OSError) as error:
             broken[id(node)] = f"{pipeline.label(node)}: {error}"
             console.print(Text.assemble(("failed", "red"), f" {broken[id(node)]}"))
     return broken
 
 
-def _run_arms(pipeline: Pipeline, names: Sequence[str], parallel: int) -> dict[str, str]:
-    """Build the arms, `parallel` at a time; arm -> why it failed."""
-    processes = needed(pipeline.recipe.train, "train").processes
-    parallel = min(parallel, len(names))
-    cores = len(os.sched_getaffinity(0))
-    threads = max(1, cores // parallel // processes)
-    failed: dict[str, str] = {}
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for name in names:
-        waiting.put(name)
-    running: set[str] = set()
-    started = time.monotonic()
+class _Arms:
+    """Builds arms, `parallel` at a time, within the pipeline's limit of dollars."""
 
-    with progress_bar() as bar:
-        task = bar.add_task("arms", total=len(names), note="")
+    def __init__(self, pipeline: Pipeline, names: Sequence[str], parallel: int) -> None:
+        self.failed: dict[str, str] = {}
+        """Arm -> why."""
+        self.stopped: list[str] = []
+        """What the limit did not allow."""
+        self._pipeline = pipeline
+        self._waiting = [*names]
+        self._running: set[str] = set()
+        self._parallel = min(parallel, len(names))
+        self._lock = Lock()
 
-        def show(done: int = 0) -> None:
-            note = f"{len(running)} running, {len(failed)} failed"
-            bar.update(task, advance=done, note=note)
-
-        def work(number: int) -> None:
-            with closing(ArmWorker(pipeline, number, threads)) as worker:
-                while (name := _next(waiting)) is not None:
-                    running.add(name)
-                    show()
-                    begun = time.monotonic()
-                    error = worker.build(name)
-                    running.discard(name)
-                    if error is not None:
-                        failed[name] = error
-                    show(done=1)
-                    state = ("done  ", "") if error is None else ("failed", "red")
-                    seconds = time.monotonic() - begun
-                    console.print(Text.assemble(state, f" {name} in {seconds:.0f} s"))
-
-        with ThreadPoolExecutor(parallel, "arm") as pool:
-            for future in [pool.submit(work, number) for number in range(parallel)]:
+    def run(self) -> None:
+        processes = needed(self._pipeline.recipe.train, "train").processes
+        cores = len(os.sched_getaffinity(0))
+        threads = max(1, cores // self._parallel // processes)
+        started, total = time.monotonic(), len(self._waiting)
+        with progress_bar() as bar, ThreadPoolExecutor(self._parallel, "arm") as pool:
+            task = bar.add_task("arms", total=total, note="")
+            show = partial(self._show, bar, task)
+            numbers = range(self._parallel)
+            for future in [pool.submit(self._work, n, threads, show) for n in numbers]:
                 future.result()
-    console.print(
-        f"{len(names) - len(failed)} arms run in {time.monotonic() - started:.0f} s, "
-        f"{parallel} at a time on {threads} threads each"
-    )
-    return failed
+        done = total - len(self.failed) - len(self.stopped) - len(self._waiting)
+        console.print(
+            f"{done} arms run in {time.monotonic() - started:.0f} s, "
+            f"{self._parallel} at a time on {threads} threads each"
+        )
 
+    def _work(self, number: int, threads: int, show: Callable[[int], None]) -> None:
+        with closing(ArmWorker(self._pipeline, number, threads)) as worker:
+            while (order := self._begin()) is not None:
+                show(0)
+                begun = time.monotonic()
+                result = worker.build(order)
+                self._end(order, result)
+                show(1)
+                state = ("failed", "red") if result.error else ("done  ", "")
+                if result.stopped:
+                    state = ("stopped", "yellow")
+                seconds = time.monotonic() - begun
+                console.print(Text.assemble(state, f" {order.arm} in {seconds:.0f} s"))
 
-def _next(waiting: queue.SimpleQueue[str]) -> str | None:
-    try:
-        return waiting.get_nowait()
-    except queue.Empty:
-        return None
+    def _begin(self) -> ArmOrder | None:
+        """The next arm, with an equal part of the dollars that nobody has spent or may spend."""
+        with self._lock:
+            if not self._waiting or self.stopped:
+                return None
+            spending = self._pipeline.spending
+            idle = min(self._parallel - len(self._running), len(self._waiting))
+            order = ArmOrder(self._waiting.pop(0), spending.share(idle))
+            spending.add(order.dollars or 0.0)
+            self._running.add(order.arm)
+            return order
+
+    def _end(self, order: ArmOrder, result: ArmResult) -> None:
+        with self._lock:
+            self._running.discard(order.arm)
+            self._pipeline.spending.add(result.dollars - (order.dollars or 0.0))
+            if result.stopped:
+                self.stopped.append(result.stopped)
+            elif result.error is not None:
+                self.failed[order.arm] = result.error
+
+    def _show(self, bar: Progress, task: TaskID, done: int) -> None:
+        note = f"{len(self._running)} running, {len(self.failed)} failed"
+        bar.update(task, advance=done, note=note)
 
 
 def _finish(pipeline: Pipeline, outcome: Outcome) -> None:
@@ -160,9 +196,9 @@ def _finish(pipeline: Pipeline, outcome: Outcome) -> None:
         if conditions == {control} and BASE not in found:
             outcome.failed.setdefault("compare", f"only the control {control} was evaluated")
             continue
-        partial = node if len(found) == len(node.inputs) else replace(node, inputs=found)
-        outcome.compared = pipeline.ensure(partial)
-        nodes.append(partial)
+        covering = node if len(found) == len(node.inputs) else replace(node, inputs=found)
+        outcome.compared = pipeline.ensure(covering)
+        nodes.append(covering)
     pipeline.nodes = nodes
     pipeline.record(nodes)
     if outcome.compared is not None:

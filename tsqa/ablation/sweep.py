@@ -20,13 +20,11 @@ from tsqa.errors import RecipeError
 from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
-from tsqa.store.artifact import LOCK_SECONDS
 from tsqa.store.atomic import write_text
 from tsqa.store.own_files import read_own
 from tsqa.store.tracking import resolve_mode
 
 CONDITION = "condition"
-_WAIT_SECONDS = "86400"
 _AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 """What an agent sets for its own run; the runs of the stages have ids of their own."""
 
@@ -162,9 +160,8 @@ def _build(pipeline: Pipeline, work: ArmWork) -> Node:
 
 @contextmanager
 def _without_agent() -> Iterator[None]:
-    """Hide the agent's run from the runs of the stages, and wait for other agents' stages."""
+    """Hide the agent's run from the runs of the stages."""
     hidden = {name: os.environ.pop(name) for name in _AGENT if name in os.environ}
-    os.environ.setdefault(LOCK_SECONDS, _WAIT_SECONDS)
     try:
         yield
     finally:

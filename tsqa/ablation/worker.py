@@ -6,14 +6,39 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import IO
 
 from tsqa.ablation.plan import arm_works
 from tsqa.errors import TsqaError
+from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
+from tsqa.preview.estimate import limit_dollars
+from tsqa.spending import SpentError
 from tsqa.store.process import die_with_parent, log_tail
 
 _TAIL = 15
+
+
+@dataclass(frozen=True)
+class ArmOrder:
+    """An arm to build, and what it may cost at most."""
+
+    arm: str
+    dollars: float | None
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What came of an order."""
+
+    arm: str
+    error: str | None
+    """None: it is built."""
+    dollars: float
+    stopped: str = ""
+    """What its limit of dollars did not allow."""
 
 
 class ArmWorker:
@@ -29,24 +54,24 @@ class ArmWorker:
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process: subprocess.Popen[str] | None = None
 
-    def build(self, arm: str) -> str | None:
-        """Why the arm failed, or None."""
+    def build(self, order: ArmOrder) -> ArmResult:
+        """Build an arm; if its process dies, count all that it was allowed as spent."""
         if self._process is None or self._process.poll() is not None:
             self._start()
         assert self._process and self._process.stdin and self._process.stdout
         begun = self._log.stat().st_size
         try:
-            self._process.stdin.write(arm + "\n")
+            self._process.stdin.write(json.dumps(asdict(order)) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
         if answer:
-            error: str | None = json.loads(answer)["error"]
-            return error
+            return ArmResult(**json.loads(answer))
         code = self._process.wait()
         tail = "\n    ".join(log_tail(self._log, _TAIL, begun))
-        return f"its process ended with code {code}; last lines of {self._log}:\n    {tail}"
+        error = f"its process ended with code {code}; last lines of {self._log}:\n    {tail}"
+        return ArmResult(order.arm, error, order.dollars or 0.0)
 
     def close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
@@ -65,23 +90,34 @@ class ArmWorker:
             )
 
 
-def run_worker(pipeline: Pipeline, names: IO[str], answers: IO[str]) -> None:
-    """In a worker process: build one arm after the other as their names arrive, one a line.
+def run_worker(pipeline: Pipeline, orders: IO[str], answers: IO[str]) -> None:
+    """In a worker process: build one arm after the other as orders arrive, one a line of JSON.
 
-    Each is answered by a line of JSON with `arm` and `error`, which is null when it is done.
+    Each is answered by such a line.
     """
     works = {work.arm.name: work for work in arm_works(pipeline)}
-    for line in names:
-        name, error = line.rstrip("\n"), None
-        try:
-            for node in works[name].own:
-                pipeline.ensure(node)
-        except (TsqaError, OSError) as problem:
-            error = str(problem)
-        except Exception as problem:  # noqa: BLE001 - an arm that fails stops no other
-            error = f"{type(problem).__name__}: {problem}"
-        answers.write(json.dumps({"arm": name, "error": error}) + "\n")
+    for line in orders:
+        order = ArmOrder(**json.loads(line))
+        answer = _obey(pipeline, works[order.arm].own, order)
+        answers.write(json.dumps(asdict(answer)) + "\n")
         answers.flush()
+
+
+def _obey(pipeline: Pipeline, nodes: Sequence[Node], order: ArmOrder) -> ArmResult:
+    error, stopped = None, ""
+    pipeline.spending.dollars = 0.0
+    try:
+        if order.dollars is not None:
+            limit_dollars(pipeline, order.dollars)
+        for node in nodes:
+            pipeline.ensure(node)
+    except SpentError as problem:
+        error, stopped = str(problem), problem.stopped
+    except (TsqaError, OSError) as problem:
+        error = str(problem)
+    except Exception as problem:  # noqa: BLE001 - an arm that fails stops no other
+        error = f"{type(problem).__name__}: {problem}"
+    return ArmResult(order.arm, error, pipeline.spending.dollars, stopped)
 
 
 def worker_main(pipeline: Pipeline) -> None:

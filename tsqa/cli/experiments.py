@@ -24,6 +24,10 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."),
 ]
+MaxDollars = Annotated[
+    float | None,
+    typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
+]
 Compared = Annotated[
     list[str],
     typer.Argument(
@@ -63,10 +67,7 @@ def run(
     recipe: RecipePath,
     overrides: Overrides = None,
     dry_run: DryRun = False,
-    max_dollars: Annotated[
-        float | None,
-        typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
-    ] = None,
+    max_dollars: MaxDollars = None,
 ) -> None:
     """Run every stage that is not yet done, then report.
 
@@ -83,10 +84,7 @@ def run(
         return
     from tsqa.ablation.wandb_summary import report_run
 
-    if max_dollars is not None:
-        from tsqa.preview.estimate import limit_dollars
-
-        limit_dollars(pipeline, max_dollars)
+    _limit(pipeline, max_dollars)
     pipeline.run()
     report_run(pipeline)
 
@@ -103,9 +101,12 @@ def ablate(
     sweep: Annotated[
         Path | None, typer.Option("--write-sweep", help="Only write this YAML for `wandb sweep`.")
     ] = None,
+    max_dollars: MaxDollars = None,
     force: Force = False,
 ) -> None:
     """Run every arm of an ablation, shared stages once, then compare the arms.
+
+    --max-dollars counts all arms; with --parallel each gets an equal part of what is left.
 
     Example: tsqa ablate recipes/quickstart/recipe.yaml --parallel 2
     """
@@ -129,6 +130,7 @@ def ablate(
         print_reasons(pipeline)
         print_detectable(pipeline)
         return
+    _limit(pipeline, max_dollars)
     if run_ablation(pipeline, parallel).failed:
         raise typer.Exit(RUN_ERROR)
 
@@ -154,13 +156,15 @@ def compare(
         str, typer.Option(help="What may differ, such as tokens,seeds; an error names it.")
     ] = "",
     published: Annotated[
-        bool, typer.Option("--published", help="Also show the published deltas.")
+        bool,
+        typer.Option("--published", help="Also show the published deltas, with their protocols."),
+    ] = False,
+    any_protocol: Annotated[
+        bool, typer.Option("--any-protocol", help="Subtract these whatever the protocols.")
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the rows as CSV.")] = None,
     md: Annotated[Path | None, typer.Option("--md", help="Write a Markdown table.")] = None,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", help="Write everything as JSON.")
-    ] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write all as JSON.")] = None,
     folder: Annotated[
         Path, typer.Option("--runs", help="Folder of the artifacts of W&B runs.")
     ] = Path("runs"),
@@ -176,9 +180,10 @@ def compare(
 
     Example: tsqa compare runs/quickstart --control synthetic=0 --md deltas.md
     """
+    from eval.compare.published import published_tables, setup_of
     from eval.compare.runs import compare_runs
     from eval.compare.stage import read_deltas
-    from eval.compare.tables import print_table, published_tables, setup_of, write_all
+    from eval.compare.tables import print_table, write_all
     from tsqa.console import console
     from tsqa.outputs import check_outputs
 
@@ -200,7 +205,7 @@ def compare(
             suite="published" if published else None,
         )
     print_table(deltas, console)
-    for table in published_tables(deltas, setup) if published else ():
+    for table in published_tables(deltas, setup, any_protocol) if published else ():
         console.print(table)
     write_all(deltas, csv=csv, markdown_file=md, json_file=as_json)
 
@@ -255,6 +260,13 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel=EXPERIMENTS)(command)
     app.command("sweep-run", hidden=True)(sweep_run)
     app.command("ablate-worker", hidden=True)(ablate_worker)
+
+
+def _limit(pipeline: Pipeline, dollars: float | None) -> None:
+    if dollars is not None:
+        from tsqa.preview.estimate import limit_dollars
+
+        limit_dollars(pipeline, dollars)
 
 
 def _run_comparison(recipe: Path, overrides: list[str], has_options: bool) -> Pipeline:

@@ -107,6 +107,7 @@ def write_card(
             leaks=allowed_leaks(seeds_summary),
             cost=cost_rows(ledger, filter_summary.curated),
             unanswered=[row for row in ledger if row.unanswered],
+            reused=sum(row.reused for row in ledger),
         )
     )
     path = folder / DATASET / CARD
@@ -176,6 +177,7 @@ def cost_rows(
             output_tokens=sum(row.output_tokens for row in rows),
             engine_seconds=sum(row.engine_seconds for row in rows),
             dollars=sum(row.dollars for row in rows),
+            reused=sum(row.reused for row in rows),
         )
         rows.append(total)
     return [

@@ -232,6 +232,10 @@ class EvaluatedTexts:
         row = np.searchsorted(self.sequences[:, 0], place, side="right") - 1
         return int(self.sequences[row, 2])
 
+    def sequence_end(self, place: int) -> int:
+        row = np.searchsorted(self.sequences[:, 0], place, side="right") - 1
+        return int(self.sequences[row, 1])
+
     def is_general(self, place: int) -> bool:
         row = np.searchsorted(self.sequences[:, 0], place, side="right") - 1
         return bool(self.sequences[row, 3])

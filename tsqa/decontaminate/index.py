@@ -32,8 +32,8 @@ memory is linear in the evaluated documents and independent of the candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -59,6 +59,16 @@ _LABELS = 4
 _BATCH = 256
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """An evaluated document that stands in a text."""
+
+    rule: str
+    document: str
+    words: tuple[str, ...]
+    """The run of the text's words by which it was found."""
 
 
 class _Text:
@@ -142,6 +152,35 @@ class EvaluatedIndex:
             ]
             verdicts += self._check_runs(batch, near=_NEAR)
         return verdicts
+
+    def undress(self, text: str) -> str:
+        """Write a text as it is compared, but for signs and case."""
+        return self._texts.undress(text)
+
+    def find_leaks(self, texts: Sequence[str]) -> list[list[Leak]]:
+        """List, per text, every evaluated document that `check_texts` could name.
+
+        Of documents of this index that share the words, the first stands for all.
+        """
+        leaks: list[list[Leak]] = []
+        for start in range(0, len(texts), _BATCH):
+            plain = [*map(self._texts.undress, texts[start : start + _BATCH])]
+            found = [words(text) for text in plain]
+            batch = [
+                _Text(self._texts.number(own), [text], None)
+                for own, text in zip(found, plain, strict=True)
+            ]
+            of_batch: list[dict[str, Leak]] = [{} for _ in batch]
+            for owner, place, size, entry in self._runs_of(batch):
+                if self._document_of(size, entry) in of_batch[owner]:
+                    continue
+                match = self._match(batch[owner], place, size, entry, _NEAR)
+                if match is not None:
+                    end = place + self._common(batch[owner].numbers[place:], size, entry)
+                    run = tuple(found[owner][place:end])
+                    of_batch[owner][match.match] = Leak(match.reason, match.match, run)
+            leaks += [list(one.values()) for one in of_batch]
+        return leaks
 
     def _undress(self, candidate: Candidate) -> Candidate:
         plain = self._texts.undress
@@ -253,6 +292,13 @@ class EvaluatedIndex:
     ) -> list[Rejection | None]:
         """Short items first, whose parts stand within `near` words; then runs of n words."""
         verdicts: list[Rejection | None] = [None] * len(texts)
+        for owner, place, size, entry in self._runs_of(texts):
+            if verdicts[owner] is None:
+                verdicts[owner] = self._match(texts[owner], place, size, entry, near)
+        return verdicts
+
+    def _runs_of(self, texts: Sequence[_Text]) -> Iterator[tuple[int, int, int, int]]:
+        """Yield (text, place in it, size, entry) of the runs that may match, the short first."""
         flat = np.concatenate([text.numbers for text in texts])
         bounds = np.cumsum([0, *(len(text.numbers) for text in texts)])
         owners = np.repeat(np.arange(len(texts)), np.diff(bounds))
@@ -264,10 +310,20 @@ class EvaluatedIndex:
             inside = owners[positions] == owners[positions + size - 1]
             for position, entry in zip(positions[inside], entries[inside], strict=True):
                 owner = int(owners[position])
-                if verdicts[owner] is None:
-                    place = int(position - bounds[owner])
-                    verdicts[owner] = self._match(texts[owner], place, size, int(entry), near)
-        return verdicts
+                yield owner, int(position - bounds[owner]), size, int(entry)
+
+    def _document_of(self, size: int, entry: int) -> str:
+        is_run = size == self._section.ngram
+        return self._texts.ids[self._texts.document_at(entry) if is_run else entry]
+
+    def _common(self, numbers: Numbers, size: int, entry: int) -> int:
+        """Count the words from here on that the text shares with the match's run."""
+        if size < self._section.ngram:
+            return size
+        end = self._texts.sequence_end(entry)
+        own = self._texts.words[entry : min(end, entry + len(numbers))]
+        differs = np.flatnonzero(numbers[: len(own)] != own)
+        return int(differs[0]) if len(differs) else len(own)
 
     def _match(
         self, text: _Text, place: int, size: int, entry: int, near: int | None
@@ -361,11 +417,11 @@ class EvaluatedIndex:
 
 
 def measure_recall(
-    index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200
+    index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200, as_texts: bool = False
 ) -> dict[str, float]:
     """Measure disguise -> share caught of leaks planted from about `sample` documents.
 
-    A disguise that fits none of them is left out.
+    A disguise that fits none of them is left out. `as_texts`: by the rules for any text.
     """
     step = max(1, len(documents) // sample)
     shares = {}
@@ -373,7 +429,12 @@ def measure_recall(
         leaks = (plant_leak(document, kind) for document in documents[::step])
         planted = [leak for leak in leaks if leak]
         if planted:
-            caught = sum(verdict is not None for verdict in index.check(planted))
+            verdicts = (
+                index.check_texts([leak.full_text for leak in planted])
+                if as_texts
+                else index.check(planted)
+            )
+            caught = sum(verdict is not None for verdict in verdicts)
             shares[kind] = round(caught / len(planted), 4)
     return shares
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsqa.errors import EngineError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import RewardSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
+from tsqa.store.digests import hash_bytes
+from tsqa.store.identity import Json
+from tsqa.teachers.completion_log import RecordLog
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding
@@ -19,20 +26,38 @@ _MAX_TOKENS = 4096
 
 
 def score_reward(
-    candidates: Iterable[Candidate], section: RewardSection, model: str
+    candidates: Iterable[Candidate], section: RewardSection, model: str, identity: Json, out: Path
 ) -> Iterator[Verdict]:
     """Adds the score `reward`: the logit of a model with one, else the last label's probability.
 
+    `identity` is of the model. Scores are kept in `out`: one of the same model, question and reply
+    is taken from there, or from another artifact of the stage.
     Raises EngineError when the checkpoint cannot be loaded or has no trained head.
     """
-    scorer = RewardModel(model)
     source = iter(candidates)
-    while batch := list(islice(source, section.batch_size)):
-        for candidate, score in zip(batch, scorer.score(batch), strict=True):
-            scored = replace(candidate, scores=candidate.scores | {"reward": round(score, 4)})
-            passes = score >= section.min_score  # not a number does not pass
-            yield scored, None if passes else Rejection("low reward", score)
-    scorer.close()
+    with closing(RecordLog(out / "reward-scores.jsonl")) as log, ExitStack() as stack:
+        scorer = cache(lambda: stack.enter_context(closing(RewardModel(model))))
+        while batch := list(islice(source, section.batch_size)):
+            for candidate, score in zip(batch, _scores(batch, scorer, identity, log), strict=True):
+                scored = replace(candidate, scores=candidate.scores | {"reward": round(score, 4)})
+                passes = score >= section.min_score  # not a number does not pass
+                yield scored, None if passes else Rejection("low reward", score)
+
+
+def _scores(
+    batch: list[Candidate], scorer: Callable[[], RewardModel], identity: Json, log: RecordLog
+) -> list[float]:
+    """The score of each candidate; the model is asked for those that are not kept."""
+    asked = [json.dumps([identity, _question(one), _reply(one)]) for one in batch]
+    keys = [hash_bytes(content.encode())[:24] for content in asked]
+    kept = {key: record["score"] for key in keys if (record := log.find(key)) is not None}
+    missing = {key: one for key, one in zip(keys, batch, strict=True) if key not in kept}
+    if missing:
+        found = scorer().score(list(missing.values()))
+        for key, score in zip(missing, found, strict=True):
+            log.append({"id": key, "score": score})
+            kept[key] = score
+    return [kept[key] for key in keys]
 
 
 class RewardModel:

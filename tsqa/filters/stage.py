@@ -39,6 +39,7 @@ from tsqa.filters.judge import judge
 from tsqa.filters.language import check_codes, check_language
 from tsqa.filters.reward import score_reward
 from tsqa.filters.triviality import Trial, find_trivial
+from tsqa.hub.identify import identify_model
 from tsqa.prompts import load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
 from tsqa.records.candidate import Candidate, Verdict
@@ -166,7 +167,10 @@ def waiting_steps(
         )
     if section.reward:
         reward, model = section.reward, str(context.resolve(section.reward.model))
-        steps.append(Step("reward", lambda candidates: score_reward(candidates, reward, model)))
+        scored_by = identify_model(reward.model)
+        steps.append(
+            Step("reward", lambda c: score_reward(c, reward, model, scored_by, context.out))
+        )
 
     def deduplicate(candidates: Iterable[Candidate]) -> Iterator[Verdict]:
         asked = ((candidate.id, candidate.asked) for candidate in candidates)

@@ -20,7 +20,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tsqa.console import progress_bar
+from rich.text import Text
+
+from tsqa.console import console, progress_bar
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.prompts.variables import AnswerVariables, QuestionVariables
 from tsqa.recipe import GenerateSection, SamplingSection, TeacherSection, needed
@@ -45,6 +47,8 @@ from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.scheduler import Job, Window
 
 _LOG_EVERY_SECONDS = 5.0
+_LONG_VOTE, _ENOUGH = 40, 10
+"""Characters of a vote that two samples hardly share; questions from which votes are compared."""
 
 
 def run(context: StageContext) -> dict[str, object]:
@@ -81,6 +85,7 @@ def run(context: StageContext) -> dict[str, object]:
         candidates=counts.candidates,
         unparsable_questions=counts.unparsable_questions,
         dropped_explanations=counts.dropped_explanations,
+        same_votes=counts.same_votes,
         prompt_tokens=sum(row.prompt_tokens for row in ledger),
         output_tokens=sum(row.output_tokens for row in ledger),
         engine_seconds=sum(row.engine_seconds for row in ledger),
@@ -298,7 +303,7 @@ def _watched(
                 refused[candidate.parse_error] += 1
             usage = window.usage
             speed = usage.output_tokens / max(usage.seconds, 1e-9)
-            dollars = usage.dollars(asker.section)
+            dollars = window.dollars(asker.section)
             worst = ", ".join(f"{reason} {count}" for reason, count in refused.most_common(2))
             bar.update(
                 row,
@@ -328,6 +333,9 @@ class _Counts:
     candidates: int = 0
     unparsable_questions: int = 0
     dropped_explanations: int = 0
+    long_votes: int = 0
+    """Questions with several votes, the first of them long."""
+    same_votes: int = 0
 
 
 def _count_while_writing(path: Path, candidates: Iterator[CandidateRecord]) -> _Counts:
@@ -337,7 +345,19 @@ def _count_while_writing(path: Path, candidates: Iterator[CandidateRecord]) -> _
         for candidate in candidates:
             counts.unparsable_questions += bool(candidate.parse_error)
             counts.dropped_explanations += sum(len(vote.dropped) for vote in candidate.votes)
+            if len(candidate.votes) > 1 and len(candidate.votes[0].text) >= _LONG_VOTE:
+                counts.long_votes += 1
+                counts.same_votes += len({vote.text for vote in candidate.votes}) == 1
             yield candidate
 
     counts.candidates = write_records(path, counted())
+    if counts.long_votes >= _ENOUGH and 2 * counts.same_votes > counts.long_votes:
+        same = f"{counts.same_votes:,} of {counts.long_votes:,} questions got one answer"
+        console.print(
+            Text.assemble(
+                (f"  {same} in every vote, word for word", "yellow"),
+                ": their agreement says nothing. Does the endpoint ignore temperature and seed, "
+                "or keep its answers?",
+            )
+        )
     return counts

@@ -186,7 +186,7 @@ def load_config(origin: str, key: str, trust_remote_code: bool = False) -> Any:
     from transformers import AutoConfig
 
     if trust_remote_code and is_folder(origin):
-        _refuse_foreign_code(Path(origin), key)
+        refuse_foreign_code(Path(origin), key)
     try:
         return AutoConfig.from_pretrained(origin, trust_remote_code=trust_remote_code)
     except Exception as error:  # a broken JSON, an unknown model_type, a value out of range
@@ -196,7 +196,7 @@ def load_config(origin: str, key: str, trust_remote_code: bool = False) -> Any:
         ) from error
 
 
-def _refuse_foreign_code(folder: Path, key: str) -> None:
+def refuse_foreign_code(folder: Path, key: str) -> None:
     """Refuse a folder whose `auto_map` takes code from another repository, at whatever commit."""
     for file in ("config.json", "tokenizer_config.json", "generation_config.json"):
         try:

@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any, Literal
 
+from tsqa.errors import CheckpointError, first_line
+from tsqa.hub.model_folder import refuse_foreign_code
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 
@@ -91,8 +93,12 @@ PINS = Pins()
 """Those of this process."""
 
 
-def pinned_folder(name: str) -> str:
-    """The files of a pinned model on this machine, fetched where they are not; else the name."""
+def pinned_folder(name: str, trust_remote_code: bool = False) -> str:
+    """The files of a pinned model on this machine, fetched where they are not; else the name.
+
+    CheckpointError where its commit cannot be fetched, since the name would load another one, or
+    where code of another repository would run.
+    """
     commit = None if Path(name).exists() else PINS.commit("model", name)
     if commit is None:
         return name
@@ -106,9 +112,15 @@ def pinned_folder(name: str) -> str:
         except Exception:  # noqa: BLE001 - the download says what is wrong
             ignored = None
     try:
-        return str(snapshot_download(name, revision=commit, ignore_patterns=ignored))
-    except Exception:  # noqa: BLE001 - whoever loads the name has the better message
-        return name
+        folder = str(snapshot_download(name, revision=commit, ignore_patterns=ignored))
+    except Exception as error:  # of the client, the network, the disk
+        raise CheckpointError(
+            f"{name}: its commit {commit} cannot be fetched: {first_line(error)}",
+            f"run again with a network, or delete its line in {PINS_FILE} for the newest commit",
+        ) from error
+    if trust_remote_code:
+        refuse_foreign_code(Path(folder), name)
+    return folder
 
 
 def is_offline() -> bool:

@@ -8,7 +8,6 @@ no half artifact.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from tsqa.console import make_console
 from tsqa.errors import DataError, RecipeError
+from tsqa.locks import try_lock
 from tsqa.pipeline.graph import build_graph
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe import load_recipe
@@ -105,12 +105,10 @@ def remove(found: Iterable[Garbage]) -> list[Garbage]:
 
 
 def _lock(held: ExitStack, folder: Path, suffix: str) -> bool:
-    lock = held.enter_context((folder.parent / f"{folder.stem}{suffix}").open("w"))
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    lock = try_lock(folder.parent / f"{folder.stem}{suffix}")
+    if lock is not None:
+        held.enter_context(lock)
+    return lock is not None
 
 
 def shown_bytes(size: int) -> str:

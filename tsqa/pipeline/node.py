@@ -12,7 +12,7 @@ from typing import Any, cast
 from tsqa.errors import RecipeError
 from tsqa.hub.identify import identify
 from tsqa.recipe import Recipe
-from tsqa.store.artifact import Store, differing_keys, fingerprint_of
+from tsqa.store.artifact import Artifact, Store, differing_keys, fingerprint_of
 from tsqa.store.identity import Json
 from tsqa.store.roles import Label, Role, format_role, is_exact
 from tsqa.store.stage import Stage
@@ -119,16 +119,26 @@ def reached_from(nodes: Iterable[Node]) -> list[Node]:
 def _with_more(node: Node) -> str | None:
     """The first finished artifact that differs only by what else was made with it."""
     key = node.definition.more
-    wanted, rest = set(cast(Sequence[Json], node.config[key])), _without(node.config, key)
+    wanted = set(cast(Sequence[Json], node.config[key]))
     serving = [
         artifact.manifest
-        for artifact in node.store.finished(node.stage)
+        for artifact in alike_but_for_more(node)
         if wanted <= set(artifact.manifest.config.get(key, ()))
-        and _without(artifact.manifest.config, key) == rest
-        and artifact.manifest.inputs == node.input_fingerprints
     ]
     first = min(serving, key=lambda m: (m.created, m.fingerprint), default=None)
     return first.fingerprint if first else None
+
+
+def alike_but_for_more(node: Node) -> list[Artifact]:
+    """The finished artifacts that differ by nothing but what else was made with them."""
+    key = node.definition.more
+    rest = _without(node.config, key)
+    return [
+        artifact
+        for artifact in (node.store.finished(node.stage) if key else ())
+        if _without(artifact.manifest.config, key) == rest
+        and artifact.manifest.inputs == node.input_fingerprints
+    ]
 
 
 def _without(config: Mapping[str, Any], key: str) -> object:

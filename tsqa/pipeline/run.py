@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -22,6 +22,7 @@ from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import check_use, model_uses
 from tsqa.pipeline.node import (
     Node,
+    alike_but_for_more,
     changed_since,
     forget_identities,
     guards_of,
@@ -39,6 +40,9 @@ from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.tasks.fingerprint import remember_tasks, removed_tasks
 from tsqa.trackers import TrackedRun, tags_of
+
+if TYPE_CHECKING:
+    from train.trainer.exports import KeptExport
 
 _LONGEST_LABEL = 40
 """Characters of a label up to which the rest of the line is aligned."""
@@ -77,8 +81,8 @@ class Pipeline:
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
         self.say_removed()
-        self.check_budgets()
         self.check_tasks()
+        self.check_budgets()
         self.check_models()
         self.check_guards()
 
@@ -117,10 +121,13 @@ class Pipeline:
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.
 
-        What is scored already was checked then, and the tasks that the data stage builds are ours.
+        What is scored already was checked then; of what the data stage builds the names are known.
         """
         from eval.harness.metrics import check_metrics
+        from tsqa.tasks.toy import check_built
 
+        for recipe in {id(node.recipe): node.recipe for node in self.nodes}.values():
+            check_built(recipe)
         checked = set()
         for node in self.nodes:
             if node.stage != "evaluate" or self.find(node) is not None:
@@ -230,7 +237,8 @@ class Pipeline:
         started = time.monotonic()
         console.print(Text.assemble(name, f" running: {self.why(node)}"))
         if node.definition.module is None:
-            self._launch_training(node)
+            if not self._add_exports(node):
+                self._launch_training(node)
         else:
             module = importlib.import_module(node.definition.module)
             with self.open_stage(node) as (context, commit):
@@ -252,7 +260,13 @@ class Pipeline:
 
     def why(self, node: Node) -> str:
         """Why a node without an artifact runs: what changed since, or that nothing was there."""
-        return self._history.why(self.label(node), node, self.store)
+        why = self._history.why(self.label(node), node, self.store)
+        if not alike_but_for_more(node):
+            return why
+        found = self.kept_exports(node)
+        if found is None:
+            return f"{why}: trains again, as no checkpoint of these was kept (train.keep_every)"
+        return f"{why}: from the checkpoints of train/{found[0].fingerprint}, without training"
 
     def state(self, node: Node) -> str:
         """`cached`, `to run`, or what would have to come out as it was for it not to run."""
@@ -273,7 +287,7 @@ class Pipeline:
         """Lock and track a stage; the context is None when another process just finished it."""
         inputs = self.inputs_of(node)
         read = [(upstream.stage, upstream.fingerprint) for upstream in node.inputs.values()]
-        stage = (node.stage, node.fingerprint)
+        stage = (node.stage, node.fingerprint, f"recipe {node.recipe.name}, {self.label(node)}")
         with self.store.reading(read), self.store.working_directory(*stage) as partial:
             if self.find(node) is not None:
                 self.store.discard_partial(node.stage, node.fingerprint)
@@ -350,6 +364,35 @@ class Pipeline:
             spending=self.spending,
             dollars_per_hour=self._hourly(node),
         ).run()
+
+    def _add_exports(self, node: Node) -> bool:
+        """Make models along a finished training from checkpoints that it kept, if it did."""
+        from train.trainer.exports import add_exports
+
+        found = self.kept_exports(node)
+        if found is None:
+            return False
+        made, exports = found
+        made = self.store.find(node.stage, made.fingerprint, "whole") or made
+        held = [(node.stage, made.fingerprint)]
+        with self.store.reading(held), self.open_stage(node) as (context, commit):
+            if context is not None:
+                add_exports(node.recipe, made, exports, context.out)
+                commit(made.summary)
+        return True
+
+    def kept_exports(self, node: Node) -> tuple[Artifact, list[KeptExport]] | None:
+        """A training that differs by models along it alone, and its checkpoints of these."""
+        from train.trainer.exports import kept_exports
+
+        trained = alike_but_for_more(node)
+        inputs = {role: self.find(upstream) for role, upstream in node.inputs.items()}
+        there = {role: artifact for role, artifact in inputs.items() if artifact is not None}
+        for made in trained if len(there) == len(inputs) else ():
+            exports = kept_exports(node.recipe, there, made)
+            if exports is not None:
+                return made, exports
+        return None
 
     def _hourly(self, node: Node) -> float:
         """Dollars of the GPUs that a training or an evaluation takes."""

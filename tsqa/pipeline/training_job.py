@@ -103,11 +103,11 @@ class TrainingJob:
 
 def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
     """Print what a training run will draw; too little data is refused before it starts."""
-    from train.data.mixture import plan_of, plan_table
+    from train.data.mixture import check_repeats, plan_table
     from train.data.token_files import read_token_sources, token_folders
 
     sources = read_token_sources(token_folders(inputs))["sources"]
-    plan = plan_of(recipe, {name: source["rows"] for name, source in sources.items()})
+    plan = check_repeats(recipe, {name: source["rows"] for name, source in sources.items()})
     padding = {name: source["padding"] for name, source in sources.items()}
     console.print(plan_table(plan, padding))
 

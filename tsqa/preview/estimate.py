@@ -131,6 +131,9 @@ class Estimates:
         return replace(made, basis=(known, *made.basis))
 
     def _train(self, node: Node) -> StageEstimate:
+        if self._pipeline.kept_exports(node):
+            basis = "models along the training, from its checkpoints: assumed"
+            return StageEstimate(seconds=Range(10, 600), basis=(basis,))
         train = needed(node.recipe.train, "train")
         tokens = needed(node.recipe.mixture, "mixture").tokens
         model = needed(node.recipe.model, "model")
@@ -169,7 +172,8 @@ class Estimates:
         if documents is None:
             seconds, on_gpu, basis = None, False, "unknown: sizes of some tasks are not known"
         else:
-            work = Range(300, 6000) * (2.0 * documents)  # tokens of a document's requests
+            answers = self._documents(node, per_sample=True) or documents
+            work = Range(300, 6000) * (2.0 * answers)  # tokens of a document's requests
             gpus = section.processes * section.tensor_parallel
             seconds, on_gpu, basis = compute_seconds(size, work, gpus, Range(0.05, 0.4), None)
             seconds = plus(seconds, START)
@@ -228,7 +232,8 @@ class Estimates:
         found = documents if node.stage == "benchmarks" else sizes.get(node.stage)
         return None if not found else Range(found, found)
 
-    def _documents(self, node: Node) -> int | None:
+    def _documents(self, node: Node, per_sample: bool = False) -> int | None:
+        """Documents of all tasks; `per_sample`: each as often as it is answered."""
         section = needed(node.recipe.eval, "eval")
         include = section.include
         data = node.inputs.get("data")
@@ -236,9 +241,14 @@ class Estimates:
         if include and made is not None:
             include = include.replace("{data}", str(made.path))
         if made is None and node.recipe.data is not None:
-            return len(section.tasks) * node.recipe.data.test_per_family
-        counts = document_counts(section.tasks, Path(include) if include else None, section.limit)
-        known = [count for count in counts.values() if count]
+            counts: dict[str, int | None] = dict.fromkeys(
+                section.tasks, node.recipe.data.test_per_family
+            )
+        else:
+            folder = Path(include) if include else None
+            counts = document_counts(section.tasks, folder, section.limit)
+        samples = {name: one.samples or 1 for name, one in section.protocols.items() if per_sample}
+        known = [count * samples.get(name, 1) for name, count in counts.items() if count]
         return sum(known) if len(known) == len(section.tasks) else None
 
     def _latest(self, node: Node, role: str | None = None) -> Artifact | None:

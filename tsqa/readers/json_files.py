@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tsqa.errors import DataError
+from tsqa.plain_json import RepeatedKey, parse_json
 
 BUFFER = 1 << 20
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -26,7 +26,7 @@ _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that is not JSON, not UTF-8, or nested too deeply."""
+    """A line that is not JSON, not UTF-8, nested too deeply, or has a key twice."""
 
     error: ValueError | RecursionError
 
@@ -83,7 +83,9 @@ def read_list(path: Path) -> Iterator[object]:
     raw = path.read_bytes()
     refuse_wide(path, raw)
     try:
-        found = json.loads(raw.decode("utf-8-sig"))
+        found = parse_json(raw.decode("utf-8-sig"))
+    except RepeatedKey as error:
+        raise DataError(f"{path}: {error}", "keep one of them") from error
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not JSON: {error}", "for one object a line, use .jsonl"
@@ -102,7 +104,7 @@ def refuse_wide(path: Path, start: bytes) -> None:
 def _parse(raw: bytes, path: Path, is_first: bool) -> object:
     try:
         text = raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass")
-        value: object = json.loads(text)
+        value = parse_json(text)
     except UnicodeDecodeError as error:
         if is_first:
             refuse_wide(path, raw)

@@ -8,15 +8,19 @@ its header, or whose quotes do not close, is a BadRow with its lines, never a ro
 from __future__ import annotations
 
 import csv
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from tsqa.errors import DataError
 from tsqa.readers.json_files import BUFFER, refuse_wide
+
+if TYPE_CHECKING:
+    from pyarrow import DataType, RecordBatch
 
 _BATCH = 1024
 _MAX_FIELD = 1 << 30
@@ -66,9 +70,37 @@ def read_parquet(
             batches = table.iter_batches(
                 _BATCH, None if groups is None else list(groups), columns=chosen
             )
-            yield from itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+            for batch in batches:
+                yield from _rows(batch)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: unreadable: {error}") from error
+
+
+def _rows(batch: RecordBatch) -> list[dict[str, object]]:
+    """The rows of a batch; short floats as they are written: 0.1, not 0.10000000149011612."""
+    rows: list[dict[str, object]] = batch.to_pylist()
+    for field in batch.schema:
+        kind = _short_float(field.type)
+        for row in rows if kind else ():
+            row[field.name] = _as_written(row[field.name], str(kind))
+    return rows
+
+
+def _short_float(kind: DataType) -> str:
+    """The name of a short float's type, also in lists; empty for any other."""
+    import pyarrow as pa
+
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    if pa.types.is_float16(kind):
+        return "float16"
+    return "float32" if pa.types.is_float32(kind) else ""
+
+
+def _as_written(value: object, kind: str) -> object:
+    if isinstance(value, list):
+        return [_as_written(one, kind) for one in value]
+    return float(str(np.dtype(kind).type(value))) if isinstance(value, float) else value
 
 
 def read_csv(path: Path) -> Iterator[dict[str, str] | BadRow]:

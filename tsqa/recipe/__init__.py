@@ -17,7 +17,7 @@ from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
 from tsqa.recipe.sections.ablation import key_tails, named_values
 from tsqa.recipe.sections.base import parse_count
-from tsqa.recipe.sections.evaluate import EvalSection, read_suite
+from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
 from tsqa.recipe.sections.filter import (
     CodeSection,
     DecontaminateSection,
@@ -69,6 +69,7 @@ __all__ = [
     "MixtureSection",
     "ModelSection",
     "PromptsSection",
+    "ProtocolSection",
     "Recipe",
     "RequestSection",
     "RewardSection",

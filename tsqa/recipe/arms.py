@@ -19,6 +19,9 @@ from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe, needed
 from tsqa.recipe.sections.ablation import Control, condition_names, settings_of
 
+_ANY_REPETITION = 1e9
+"""Of seeds: few texts for many tokens is what their control is about."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -135,6 +138,13 @@ def _matched(conditions: Sequence[_Condition], control: Control) -> _Condition:
     if control == "format_matched":
         for source in synthetic:
             mixture["sources"][source]["permute"] = "answers"
+    elif control == "seeds_repeated":
+        for source in synthetic:
+            mixture["sources"][source] |= {
+                "from": "seeds",
+                "permute": None,
+                "max_repetition": _ANY_REPETITION,
+            }
     else:
         human = [n for n, s in mixture["sources"].items() if s["path"] is not None]
         if not human:

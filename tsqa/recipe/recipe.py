@@ -6,10 +6,11 @@ Guarantees: a section that a stage needs is there, or the recipe is refused.
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tsqa.errors import RecipeError
 from tsqa.names import RecipeName, WandbName
@@ -94,6 +95,14 @@ class Recipe(Section):
 
         return load_recipe(Path(path), overrides)
 
+    @field_validator("runs")
+    @classmethod
+    def _is_no_shell_word(cls, runs: str) -> str:
+        """A folder that is called `~` is a trap for whoever deletes it."""
+        if re.match(r"~|.*\$\w", runs):
+            raise ValueError("no shell reads it: write the path in full, without ~ and $")
+        return runs
+
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
         chain = ("seeds", "generate", "filter")
@@ -108,9 +117,10 @@ class Recipe(Section):
                 raise ValueError(f"the section `{name}` needs the section `train`")
         if self.filter is None and self.mixture:
             for name, source in self.mixture.sources.items():
-                if source.stage == "filter":
+                if source.stage:  # seeds are rendered as `filter` says
                     raise ValueError(
-                        f"mixture.sources.{name} is `from: filter`, but there is no `filter`"
+                        f"mixture.sources.{name} is `from: {source.stage}`, but there is no "
+                        "`filter`"
                     )
         every = self.eval.every_tokens if self.eval else None
         if every and self.train and every < self.train.global_batch_tokens:
@@ -118,6 +128,14 @@ class Recipe(Section):
                 f"eval.every_tokens {every:,} is below train.global_batch_tokens "
                 f"{self.train.global_batch_tokens:,}: no step ends there; raise it"
             )
+        trial = self.filter.triviality if self.filter else None
+        if trial and self.generate and trial.tries > 1:
+            weak = trial.teacher or self.generate.teacher
+            if reason := weak.greedy(self.generate.answer):
+                raise ValueError(
+                    f"filter.triviality.tries {trial.tries} are one answer {trial.tries} times: "
+                    f"generate.answer has {reason}; raise it, or set tries to 1"
+                )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
         if self.model and self.model.config is not None and self.tokenizer is None:

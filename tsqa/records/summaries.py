@@ -19,6 +19,9 @@ class LedgerRow:
     output_tokens: int
     engine_seconds: float
     dollars: float
+    """Without those of reused requests."""
+    reused: int = 0
+    """Requests that another artifact had asked and paid for."""
     unanswered: dict[str, int] = field(default_factory=dict)
     """Reason -> requests that ended without an answer."""
 
@@ -34,6 +37,8 @@ class GenerateSummary:
     candidates: int
     unparsable_questions: int
     dropped_explanations: int
+    same_votes: int
+    """Questions whose votes are long, and word for word the same."""
     prompt_tokens: int
     output_tokens: int
     engine_seconds: float

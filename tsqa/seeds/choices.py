@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import io
-import json
+import math
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tsqa.errors import DataError
+from tsqa.plain_json import RepeatedKey, parse_json
 from tsqa.seeds.document import Unusable
 from tsqa.seeds.prompt_fields import letter_index, tidy
+from tsqa.text.normalise import seen
 
 AnswerForm = str
 """`auto`, `index`, `letter` or `text`; see DatasetSection.answer."""
@@ -108,10 +110,14 @@ def _by_text(key: str, texts: Sequence[str]) -> int | None:
     for wanted in (tidy(key), *([tidy(lettered["text"])] if lettered else [])):
         if wanted in texts:
             return list(texts).index(wanted)
-        folded = [text.casefold() for text in texts]
-        if folded.count(wanted.casefold()) == 1:
-            return folded.index(wanted.casefold())
+        folded = [_folded(text) for text in texts]
+        if folded.count(_folded(wanted)) == 1:
+            return folded.index(_folded(wanted))
     return _by_truth(key, folded)
+
+
+def _folded(text: str) -> str:
+    return seen(text).casefold()
 
 
 def _by_truth(key: str, folded: Sequence[str]) -> int | None:
@@ -191,6 +197,8 @@ def _option_text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value)
+    if isinstance(value, float) and math.isinf(value):
+        raise Unusable("no number", "a choice is infinite, or a number too large to be read")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, (str, int, float, Decimal)):
@@ -201,19 +209,31 @@ def _option_text(value: object) -> str:
 def _parse_literal(text: str) -> object:
     """A list or mapping written as JSON or Python, numpy's own spelling included."""
     try:
-        return json.loads(text)
+        return parse_json(text)
+    except RepeatedKey as error:
+        raise Unusable("repeated key", f"the choices: {error}") from error
     except (ValueError, RecursionError):
         pass
     try:
         if len(text) > _MAX_LITERAL:
             raise ValueError("too long")
-        return ast.literal_eval(_separated(_ARRAY.sub(_without_array, text)))
+        tree = ast.parse(_separated(_ARRAY.sub(_without_array, text)), mode="eval")
+        _check_keys(tree)
+        return ast.literal_eval(tree)
     except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise Unusable(
             "mixed types",
             f"the choices are text, not a list: {text!r:.60}; write a JSON list, or name the "
             "column of each option: columns.choices: [A, B, C, D]",
         ) from error
+
+
+def _check_keys(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            keys = [ast.dump(key) for key in node.keys if key]
+            if len({*keys}) < len(keys):
+                raise Unusable("repeated key", f"the choices: {ast.unparse(node):.60}")
 
 
 def _without_array(match: re.Match[str]) -> str:

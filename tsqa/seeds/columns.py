@@ -6,6 +6,7 @@ used; a broken document is an Unusable with its reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from tsqa.errors import DataError
@@ -132,6 +133,8 @@ def _answer_text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and math.isinf(value):
+        raise Unusable("no number", "the answer is infinite, or a number too large to be read")
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, (str, int, float)):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
+from tsqa.plain_json import RepeatedKey
 from tsqa.readers import hub
 from tsqa.readers.json_files import BadLine, BlankLine, read_lines, read_list
 from tsqa.readers.tables import BadRow, parquet_columns, read_csv, read_parquet
@@ -193,6 +194,8 @@ def _of_line(path: Path, number: int, value: object) -> object:
             return Unusable("broken unicode", f"line {number}: {error.reason}")
         case BadLine(error=RecursionError()):
             return Unusable("nested too deeply", f"line {number}")
+        case BadLine(error=RepeatedKey() as error):
+            return Unusable("repeated key", f"line {number}: {error}")
         case BadLine(error=error):
             raise DataError(
                 f"{path}:{number}: not JSON: {error}",

@@ -26,7 +26,7 @@ from tsqa.seeds.prompt_fields import (
     tidy,
 )
 from tsqa.text.latex import has_remains
-from tsqa.text.normalise import normalise
+from tsqa.text.normalise import normalise, seen
 from tsqa.text.numbers import parse_number
 from tsqa.text.sameness import (
     Hashed,
@@ -266,7 +266,7 @@ def _check_choices(reading: RawDocument) -> None:
         raise Unusable("fewer than two choices", repr(reading.choices)[:60])
     if any(not choice.strip() for choice in reading.choices):
         raise Unusable("an empty choice", repr(reading.choices)[:60])
-    if len(set(reading.choices)) < len(reading.choices):
+    if len({seen(one) for one in reading.choices}) < len(reading.choices):
         raise Unusable("two choices are the same", repr(reading.choices)[:60])
     if are_letters(reading.choices):
         raise Unusable(_LETTERS_ONLY, repr(reading.choices)[:60])

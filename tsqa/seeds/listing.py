@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import tsqa
 from tsqa.errors import DataError
+from tsqa.printable import printable
 from tsqa.tasks.index import state_of_own_tasks
 from tsqa.tasks.sizes import recorded_sizes
 from tsqa.user_cache import keep, recall, state_of_files
@@ -79,33 +80,22 @@ def list_tasks(
 
 def print_tasks(rows: list[TaskRow], as_json: bool = False) -> None:
     """Print a table and the totals, or one JSON object a line, to stdout."""
-    from rich.table import Table
-
-    from tsqa.console import make_console
-
     if as_json:
         for row in rows:
             print(json.dumps(asdict(row)))  # ASCII: a terminal obeys nothing in it
         return
-    table = Table(box=None, header_style="bold")
-    for name in ("task", "capability", "kind", "train", "evaluated"):
-        table.add_column(name, overflow="fold")
-    table.add_column("excluded", overflow="fold", style="yellow")
+    table = [("task", "capability", "kind", "train", "evaluated", "excluded")]
     for row in rows:
-        table.add_row(
-            *(row.task, row.capability, row.kind),
-            _split(row.training_split, row.training_documents),
-            _split(row.evaluated_split, row.evaluated_documents),
-            row.excluded,
-        )
-    console = make_console()
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
-    recorded = recorded_sizes().recorded
-    console.print(f"sizes: of local files, or of the dataset as recorded on {recorded}; ? unknown")
+        training = _split(row.training_split, row.training_documents)
+        evaluated = _split(row.evaluated_split, row.evaluated_documents)
+        table.append((row.task, row.capability, row.kind, training, evaluated, row.excluded))
+    widths = [max(map(len, column)) for column in list(zip(*table, strict=True))[:-1]]
+    for *cells, excluded in table:  # not drawn by rich, which takes a second for 600 rows
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        print(printable("  ".join([*padded, excluded]).rstrip()))
+    print(f"sizes: of local files, or as recorded on {recorded_sizes().recorded}; ? unknown")
     usable = Counter(row.capability for row in rows if not row.excluded)
-    console.print(
+    print(
         f"{len(rows):,} tasks, {sum(usable.values()):,} usable: "
         + ", ".join(f"{name} {count}" for name, count in usable.most_common())
     )

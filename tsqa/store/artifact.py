@@ -10,17 +10,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from tsqa.errors import DataError, TsqaError
+from tsqa.errors import DataError
+from tsqa.locks import HeldFolder, hold_folder
 from tsqa.store.atomic import fsync, fsync_all
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import (
@@ -37,8 +36,6 @@ from tsqa.store.manifest import (
 
 EXPORTED = "exported.json"
 """In the folder of a model that was exported along its training: its `step` and `tokens`."""
-LOCK_SECONDS = "TSQA_LOCK_SECONDS"
-"""Environment: how long to wait for another process that works on the same artifact."""
 WORK_LOCK, READ_LOCK = ".lock", ".reading.lock"
 """Suffixes of the files that whoever makes an artifact, and whoever reads it, holds locked."""
 _FORMAT = 2
@@ -81,6 +78,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._held: dict[Path, HeldFolder] = {}
 
     def path_of(self, stage: str, fingerprint: str) -> Path:
         return self.root / stage / fingerprint
@@ -123,27 +121,21 @@ class Store:
 
     @contextmanager
     def working_directory(
-        self, stage: str, fingerprint: str, wait_seconds: float | None = None
+        self, stage: str, fingerprint: str, holder: str = "", wait_seconds: float | None = None
     ) -> Iterator[Path]:
         """A locked `.partial` directory that survives a kill, so that the next run continues it.
 
-        Waits for the lock a while: the children of a killed run need a moment to end. None: the
-        environment's TSQA_LOCK_SECONDS, which the children of a run inherit, or 20.
+        Waits while another process has it, TSQA_LOCK_SECONDS of the environment at most; `holder`
+        tells others who has it.
         """
-        if wait_seconds is None:
-            wait_seconds = _lock_seconds()
         partial = self.partial_path_of(stage, fingerprint)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        with partial.with_suffix(WORK_LOCK).open("w") as lock:
-            deadline = time.monotonic() + wait_seconds
-            while not _try_lock(lock):
-                if time.monotonic() >= deadline:
-                    raise TsqaError(
-                        f"another process is working on {partial}", "wait for it, or end it"
-                    )
-                time.sleep(0.1)
-            partial.mkdir(exist_ok=True)
-            yield partial
+        with hold_folder(partial, partial.with_suffix(WORK_LOCK), holder, wait_seconds) as held:
+            self._held[partial] = held
+            try:
+                yield partial
+            finally:
+                del self._held[partial]
 
     @contextmanager
     def reading(self, artifacts: Sequence[tuple[str, str]]) -> Iterator[None]:
@@ -169,6 +161,8 @@ class Store:
 
         `content`: patterns of the files by which it may be the same as an earlier one.
         """
+        if partial in self._held:
+            self._held[partial].check()
         for left in partial.rglob("*.tmp"):  # of a kill between a write and its rename
             if left.is_file():
                 left.unlink()
@@ -188,6 +182,8 @@ class Store:
             manifest = seal(partial, manifest.model_copy(update={"same_as": same}))
         write_json(partial / MANIFEST, plain_manifest(manifest))
         fsync_all(partial)
+        if partial in self._held:
+            self._held[partial].check()
         final = self.path_of(stage, fingerprint)
         partial.rename(final)
         fsync(final.parent)
@@ -235,27 +231,3 @@ def differences(
 def differing_keys(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """Name the leaves at which two configs differ, as `key: old -> new`."""
     return [f"{key}: {before!r} -> {after!r}" for key, before, after in differences(old, new)]
-
-
-def _lock_seconds() -> float:
-    named = os.environ.get(LOCK_SECONDS, "20")
-    try:
-        seconds = float(named)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:  # a deadline that is no number would never come
-        raise TsqaError(f"{LOCK_SECONDS} = {named!r}: not a number of seconds", "correct it")
-    return seconds
-
-
-def _try_lock(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise TsqaError(
-            f"{handle.name}: this file system gives no locks: {error.strerror}",
-            "choose another folder for `runs`, or mount it with locks",
-        ) from error
-    return True

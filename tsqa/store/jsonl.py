@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from tsqa.errors import DataError
+from tsqa.plain_json import parse_json
 from tsqa.store.atomic import atomic_writer
 from tsqa.store.own_files import damaged
 from tsqa.text.hashing import hash_text
@@ -59,7 +60,7 @@ def read_numbered_jsonl(
                 if not raw.strip():
                     continue
                 try:
-                    record = json.loads(raw)
+                    record = parse_json(raw)
                 except (ValueError, RecursionError) as error:
                     if tolerate_torn_tail and not raw.endswith(b"\n"):
                         return

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from tsqa.errors import DataError
+from tsqa.plain_json import parse_json
 from tsqa.store.digests import DIGESTS, State, hash_bytes, state_of
 from tsqa.store.identity import files_below
 from tsqa.store.own_files import damaged
@@ -102,7 +103,7 @@ def read_manifest(folder: Path) -> Manifest:
     if known is not None and known[0] == state:
         return known[1]
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         manifest = Manifest.model_validate(value)
     except ValidationError as error:
         problem = error.errors()[0]

@@ -6,7 +6,6 @@ names it, what is wrong in it, and the stage to run again.
 
 from __future__ import annotations
 
-import json
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from tsqa.errors import DataError
+from tsqa.plain_json import parse_json
 
 T = TypeVar("T")
 Stages = dict[str, str]
@@ -28,7 +28,7 @@ def read_own(path: Path, shape: type[T]) -> T:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        value = json.loads(text)
+        value = parse_json(text)
         adapter: TypeAdapter[T] = _adapter(cast(Any, shape))
         if is_dataclass(shape):  # strict validation makes one from JSON only
             return adapter.validate_json(text, strict=True)

@@ -14,6 +14,8 @@ from tsqa.errors import RecipeError
 from tsqa.tasks.files import leaves, mappings, modules_of_config, parse_module, text_of
 from tsqa.tasks.identity import is_on_hub
 
+_FETCHES = ("hf_hub_download", "snapshot_download", "hf_hub_url")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REMOTE = re.compile(r"(?:.*::)?([a-z][a-z0-9+.-]*)://(.+)")
 _PINNED = re.compile(r"datasets/[^/@]+/[^/@]+@[0-9a-f]{40}/.")
 
@@ -55,8 +57,13 @@ def _hub_dataset(path: object, revision: object) -> Iterator[str]:
 
 
 def _loaded_in(module: Path) -> Iterator[str]:
-    """`DATASET_PATH = "a/b"` of a task's class, and `load_dataset("a/b", revision="c")`."""
+    """`DATASET_PATH = "a/b"` of a task's class, and `load_dataset("a/b", revision="c")`.
+
+    A name may be a constant of the module. One that code computes is pinned when it is first
+    loaded (`patches.py`); files that code fetches by itself are not.
+    """
     tree = parse_module(module)
+    texts = _constants(tree)
     for node in ast.walk(tree) if tree else ():
         match node:
             case (
@@ -69,6 +76,30 @@ def _loaded_in(module: Path) -> Iterator[str]:
                 args=values,
                 keywords=keywords,
             ):
-                named = {keyword.arg: text_of(keyword.value) for keyword in keywords}
-                path = text_of(values[0]) if values else named.get("path")
+                named = {k.arg: _said(k.value, texts) for k in keywords}
+                path = _said(values[0], texts) if values else named.get("path")
                 yield from _hub_dataset(path, named.get("revision") or None)
+            case ast.Call(
+                func=ast.Name(id=name) | ast.Attribute(attr=name), args=values, keywords=keywords
+            ) if name in _FETCHES:
+                named = {k.arg: _said(k.value, texts) for k in keywords}
+                path = _said(values[0], texts) if values else named.get("repo_id")
+                if not _COMMIT.fullmatch(named.get("revision") or ""):
+                    yield f"hf://{path or f'computed by {module.name}'}"
+
+
+def _constants(tree: ast.Module | None) -> dict[str, str]:
+    """Name -> text, of the module's own assignments."""
+    return {
+        target.id: node.value.value
+        for node in (tree.body if tree else ())
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _said(node: ast.expr, texts: Mapping[str, str]) -> str:
+    return texts.get(node.id, "") if isinstance(node, ast.Name) else text_of(node)

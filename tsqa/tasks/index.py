@@ -37,11 +37,15 @@ class TaskEntry:
 
     name: str
     kind: Kind
-    yaml: Path | None
-    """None for a tag, which has no file."""
     tags: frozenset[str]
     """Of a tag: its members."""
+    _yaml: str | Path | None
     _config: str | dict[str, Any]
+
+    @property
+    def yaml(self) -> Path | None:
+        """Its file; None for a tag, which has none."""
+        return Path(self._yaml) if self._yaml else None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -180,7 +184,7 @@ def _read(text: str, folder: Path) -> Iterator[TaskEntry]:
     first, *configs = text.split("\n")
     heads: list[_Head] = json.loads(first)
     for (name, kind, yaml, tags), config in zip(heads, configs, strict=True):
-        yield TaskEntry(name, kind, folder / yaml if yaml else None, frozenset(tags), config)
+        yield TaskEntry(name, kind, frozenset(tags), yaml and f"{folder}/{yaml}", config)
 
 
 def _ask_lm_eval(folder: Path) -> dict[str, TaskEntry]:
@@ -188,7 +192,7 @@ def _ask_lm_eval(folder: Path) -> dict[str, TaskEntry]:
 
     return {
         name: TaskEntry(
-            name, entry.kind.name, entry.yaml_path, frozenset(entry.tags), entry.cfg or {}
+            name, entry.kind.name, frozenset(entry.tags), entry.yaml_path, entry.cfg or {}
         )
         for name, entry in TaskIndex.build([folder]).items()
     }

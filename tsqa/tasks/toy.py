@@ -12,12 +12,13 @@ import ast
 import random
 import sysconfig
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 
-from tsqa.errors import DataError
-from tsqa.recipe import DataSection, needed
+from tsqa.errors import DataError, RecipeError
+from tsqa.recipe import DataSection, Recipe, needed
 from tsqa.store.identity import Json
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
@@ -25,16 +26,57 @@ from tsqa.tasks.oracle import write_oracle
 from tsqa.tasks.toy_families import FAMILIES, PREFIX, Family, ToyItem, draw_item
 from tsqa.text.normalise import normalise
 
+_TASKS, _DOCS, _TEACHER = "tasks", "docs.jsonl", "teacher.jsonl"
 _SKIPPED_FOLDERS = {"test", "tests", "site-packages", "idlelib", "lib2to3", "__pycache__"}
 _MIN_DOC_CHARS = 60
 _BLOCKS_PER_DOCUMENT = 4
+
+
+def toy_tasks() -> list[str]:
+    """The tasks that `{data}/tasks` will hold."""
+    return [PREFIX + name for name in FAMILIES]
+
+
+def check_built(recipe: Recipe) -> None:
+    """Refuse what a recipe names below `{data}` and the stage `data` does not make.
+
+    Raises RecipeError, before that stage has run.
+    """
+    for key, path in _texts(recipe.model_dump(), ""):
+        if not path.startswith("{data}"):
+            continue
+        if recipe.data is None:
+            raise RecipeError(f"{key} = {path}: the recipe has no section `data`", "add one")
+        below = path.removeprefix("{data}").strip("/")
+        if below.split("/")[0] not in (_TASKS, _DOCS, _TEACHER):
+            made = ", ".join("{data}/" + name for name in (_TASKS, _DOCS, _TEACHER))
+            raise RecipeError(f"{key} = {path}: `data` makes no such file", f"use one of: {made}")
+    for name, section in (("seeds", recipe.seeds), ("eval", recipe.eval)):
+        if section is None or not (section.include or "").startswith("{data}"):
+            continue
+        for task in section.tasks:
+            if task not in toy_tasks():
+                near = get_close_matches(task, toy_tasks(), n=3, cutoff=0.4) or toy_tasks()
+                raise RecipeError(
+                    f"{name}.tasks: unknown task {task!r} in {section.include}",
+                    f"did you mean one of {', '.join(near)}?",
+                )
+
+
+def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
+    """Key -> text, of every text in nested values."""
+    if isinstance(value, str):
+        yield key, value
+    items = enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for name, one in value.items() if isinstance(value, dict) else items:
+        yield from _texts(one, f"{key}.{name}" if key else str(name))
 
 
 def run(context: StageContext) -> dict[str, Json]:
     """Write docs.jsonl, teacher.jsonl, tasks/*.yaml, tasks/data/*.jsonl and the oracle."""
     section = needed(context.recipe.data, "data")
     final = Path(str(context.out.absolute()).removesuffix(".partial"))
-    tasks = context.out / "tasks"
+    tasks = context.out / _TASKS
     (tasks / "data").mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for family in FAMILIES.values():
@@ -43,13 +85,13 @@ def run(context: StageContext) -> dict[str, Json]:
             count = getattr(section, f"{split}_per_family")
             items = [_draw_new(family, rng, taken) for _ in range(count)]
             write_jsonl(tasks / "data" / f"{PREFIX}{family.name}.{split}.jsonl", _rows(items))
-        config = _task_config(family, final / "tasks" / "data")
+        config = _task_config(family, final / _TASKS / "data")
         target = tasks / f"{PREFIX}{family.name}.yaml"
         target.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    names = [PREFIX + name for name in FAMILIES]
-    write_oracle(context.out, {name: tasks / "data" / f"{name}.train.jsonl" for name in names})
-    teacher = write_jsonl(context.out / "teacher.jsonl", _teacher_documents(section, taken))
-    docs = write_jsonl(context.out / "docs.jsonl", ({"text": t} for t in standard_library_docs()))
+    files = {name: tasks / "data" / f"{name}.train.jsonl" for name in toy_tasks()}
+    write_oracle(context.out, files)
+    teacher = write_jsonl(context.out / _TEACHER, _teacher_documents(section, taken))
+    docs = write_jsonl(context.out / _DOCS, ({"text": t} for t in standard_library_docs()))
     return {
         "families": len(FAMILIES),
         "train_documents": section.train_per_family * len(FAMILIES),

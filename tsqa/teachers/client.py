@@ -139,9 +139,9 @@ class Asker:
             meter=meter,
         ) as window:
             for result in watch(window.run(map(self._listen, jobs)), window):
-                self.dollars = window.usage.dollars(self.section)
+                self.dollars = window.dollars(self.section)
                 yield result
-            usage = window.usage
+            usage, dollars, reused = window.usage, window.dollars(self.section), window.reused
         self.ledger.append(
             LedgerRow(
                 teacher=self.role,
@@ -150,7 +150,8 @@ class Asker:
                 prompt_tokens=usage.prompt_tokens,
                 output_tokens=usage.output_tokens,
                 engine_seconds=round(usage.seconds, 2),
-                dollars=round(usage.dollars(self.section), 6),
+                dollars=round(dollars, 6),
+                reused=reused.requests,
                 unanswered=dict(unanswered.reasons.most_common()),
             )
         )

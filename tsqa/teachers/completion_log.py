@@ -1,11 +1,11 @@
-"""The completions of a stage on disk, by the hash of their request: what a rerun need not ask."""
+"""What models returned to a stage, on disk by the hash of what was asked: a rerun asks the rest."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ _PARTIAL = ".partial"
 """Suffix of the folder in which a stage works."""
 
 
-class CompletionLog:
-    """Append-only JSONL of completions; those of earlier attempts are found by request id.
+class RecordLog:
+    """Append-only JSONL of what models returned; records of earlier attempts are found by id.
 
-    Each line carries a hash of the rest: one that is damaged does not count, so that its request
-    is asked again.
+    Earlier attempts are those of this artifact, and of others of its stage that asked the same.
+    Each line carries a hash of the rest: one that is damaged does not count, so that the model is
+    asked again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,24 +39,22 @@ class CompletionLog:
             told = f"  {path}: {self._earlier.damaged} damaged lines:"
             console.print(Text.assemble((told, "yellow"), " their requests are asked again"))
 
-    def find(self, request_id: str) -> tuple[Completion, float] | None:
-        """What an earlier attempt got, and its seconds.
-
-        Earlier attempts are those of this artifact, and of others of its stage that asked the same.
-        """
-        record = self._earlier.find(request_id)
+    def find(self, record_id: str) -> dict[str, Any] | None:
+        """What an earlier attempt got; with `reused` where another artifact of the stage paid."""
+        record = self._earlier.find(record_id)
         if record is not None:
-            return _read_record(record)
+            return record
         for other in self._others:
-            record = other.find(request_id)
+            record = other.find(record_id)
             if record is not None:
-                found = _read_record(record)
-                self.append(*found)
-                return found
+                record.pop("check")
+                record["reused"] = True
+                self.append(record)
+                return record
         return None
 
-    def append(self, completion: Completion, seconds: float) -> None:
-        record = {**asdict(completion), "seconds": round(seconds, 5)}
+    def append(self, record: Mapping[str, object]) -> None:
+        """Keep a record, which has an `id`."""
         checked = {**record, "check": _check_of(record)}
         self._writer.write(json.dumps(checked, ensure_ascii=False) + "\n")
         self._writer.flush()
@@ -74,18 +73,43 @@ class CompletionLog:
         self._unsynced = 0
 
 
+@dataclass(frozen=True)
+class KnownCompletion:
+    """What an earlier attempt got."""
+
+    completion: Completion
+    seconds: float
+    is_reused: bool
+    """Whether another artifact of the stage asked, and paid, for it."""
+
+
+class CompletionLog:
+    """A `RecordLog` of completions, by the id of their request."""
+
+    def __init__(self, path: Path) -> None:
+        self._records = RecordLog(path)
+
+    def find(self, request_id: str) -> KnownCompletion | None:
+        record = self._records.find(request_id)
+        if record is None:
+            return None
+        values = {field.name: record[field.name] for field in fields(Completion)}
+        is_reused = bool(record.get("reused"))
+        return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused)
+
+    def append(self, completion: Completion, seconds: float) -> None:
+        self._records.append({**asdict(completion), "seconds": round(seconds, 5)})
+
+    def close(self) -> None:
+        self._records.close()
+
+
 def _is_whole(record: dict[str, object]) -> bool:
     return bool(record.pop("check", None) == _check_of(record))
 
 
 def _check_of(record: Mapping[str, object]) -> str:
     return hash_bytes(json.dumps(record, sort_keys=True).encode())[:16]
-
-
-def _read_record(record: Mapping[str, Any]) -> tuple[Completion, float]:
-    """A whole line of the log."""
-    values = {field.name: record[field.name] for field in fields(Completion)}
-    return Completion(**values), float(record["seconds"])
 
 
 def _logs_beside(path: Path) -> list[Path]:

@@ -6,9 +6,11 @@ parser took for thoughts is text only where it is the JSON that was asked for.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
+from typing import Any
 
+from tsqa.plain_json import RepeatedKey, parse_json
 from tsqa.teachers import Completion, Request, failed
 from tsqa.teachers.endpoint_errors import PassingError
 from tsqa.teachers.failures import one_line
@@ -18,6 +20,9 @@ from tsqa.text.refusals import REFUSAL
 TOOL_CALLS = "tool_calls"
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking", "thought")
 _UNSAID = "thinking|reasoning|tool|function|image|audio|video|file|input_|redacted|summary"
+_CUT = re.compile("length|max|limit|truncat|incomplete")
+"""`model_length`, `MAX_TOKENS`, `max_output_tokens` ..."""
+_FILTERED = re.compile("filter|safety|blocklist|prohibited|recitation|sensitive|spii")
 _MAX_DEPTH = 20
 _MOST_TOKENS = 10**9
 
@@ -25,7 +30,7 @@ _MOST_TOKENS = 10**9
 def read_reply(request: Request, body: str) -> Completion:
     """The completion that a body holds; PassingError if it cannot be read."""
     try:
-        reply = json.loads(body)
+        reply: Any = parse_json(body)
         choice = reply["choices"][0]
         message = choice["message"] if request.messages else {"content": _completed(choice["text"])}
         text, end = read_message(message)
@@ -34,13 +39,26 @@ def read_reply(request: Request, body: str) -> Completion:
         usage = usage if isinstance(usage, dict) else {}
         prompt_tokens = _tokens(usage.get("prompt_tokens"))
         output_tokens = _tokens(usage.get("completion_tokens"))
+    except RepeatedKey as error:
+        raise PassingError(f"unreadable answer, {error}: {one_line(body)}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise PassingError(f"unreadable answer: {one_line(body)}") from error
     if reason in ("abort", "error"):
         return failed(request.id, reason)
-    if reason not in ("length", "content_filter") and not end:
-        reason = "stop"  # endpoints name the end in many ways
-    return Completion(request.id, text, prompt_tokens, output_tokens, reason)
+    if reason is None and output_tokens >= request.max_tokens:
+        reason = "length"
+    return Completion(request.id, text, prompt_tokens, output_tokens, end or _end_of(reason))
+
+
+def _end_of(reason: object) -> str:
+    """`length`, `content_filter`, a refusal or `stop`, whatever an endpoint calls it."""
+    named = str(reason).casefold()
+    if named == REFUSAL:
+        return REFUSAL
+    for end, pattern in (("length", _CUT), ("content_filter", _FILTERED)):
+        if pattern.search(named):
+            return end
+    return "stop"
 
 
 def read_message(message: Mapping[str, object]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import errno
 import random
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -23,7 +24,9 @@ from threading import Thread
 from typing import Self
 
 import openai
+from rich.text import Text
 
+from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.secrets import redact_data, split_url
@@ -48,6 +51,8 @@ from tsqa.teachers.failures import (
     refuses_system,
 )
 
+_MODEL = re.compile(r'"model"\s*:\s*"([^"\\]{1,200})"')
+"""In a body; the text of an answer has its quotes escaped."""
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
 """How often the thread is looked at, while nothing comes."""
@@ -68,6 +73,7 @@ class EndpointEngine:
         self._refusals = Refusals(section, model, key, bool(self._secret))
         self._interval = 60 / section.requests_per_minute if section.requests_per_minute else 0.0
         self._next_start = 0.0
+        self._served: set[str] = set()
         self._results: SimpleQueue[Completion | EngineError] = SimpleQueue()
         self._outage = Outage(section.outage_minutes, f"{key}.outage_minutes", self._note)
 
@@ -254,12 +260,24 @@ class EndpointEngine:
             raise PassingError(f"connection lost: {cause_of(error)}", is_outage=True) from error
         except Exception as error:  # noqa: BLE001 - text that cannot be sent stops only itself
             return failed(request.id, named(error))
+        self._notice_model(endpoint, body)
         try:
             return read_reply(request, redact_data(body))
         except PassingError:
             if is_out_of_quota(200, body):
                 raise self._refusals.quota(endpoint.url, one_line(body)) from None
             raise
+
+    def _notice_model(self, endpoint: Connection, body: str) -> None:
+        """Say once where an endpoint answers with another model than the one that was asked for."""
+        found = _MODEL.search(body)
+        if found is None or found[1] in self._served or _is_same_model(found[1], self._model):
+            return
+        self._served.add(found[1])
+        named = redact_data(found[1])
+        line = f"{endpoint.url} answers as the model {named}, not as {self._model}"
+        self._note(line)
+        console.print(Text.assemble((f"  {line}", "yellow"), ": the lineage names the latter"))
 
     def _judge_status(
         self, request: Request, endpoint: Connection, error: openai.APIStatusError
@@ -294,6 +312,13 @@ class EndpointEngine:
     def _note(self, line: str) -> None:
         with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+
+def _is_same_model(served: str, asked: str) -> bool:
+    """Whether one name is the other with an owner, a folder or a version."""
+    names = (name.rstrip("/").rsplit("/", 1)[-1].casefold() for name in (served, asked))
+    short, long = sorted(names, key=len)
+    return bool(re.fullmatch(rf"{re.escape(short)}([-@:_.](\d[\w.-]*|latest|free))?", long))
 
 
 def _backoff(request_id: str, attempt: int) -> float:

@@ -26,6 +26,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, NoReturn, Self, TypeVar
 
+from rich.text import Text
+
+from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.spending import Spending, SpentError
@@ -77,6 +80,7 @@ class Meter:
     name: str
     """Of the teacher, in messages."""
     paid: Usage = field(default_factory=Usage)
+    _is_said: bool = False
 
     @property
     def dollars(self) -> float:
@@ -96,6 +100,22 @@ class Meter:
             output_tokens=sum(request.max_tokens for request in asked),
         )
         return self.spending.affords(self.dollars + longest.dollars(self.section))
+
+    def add(self, completion: Completion, seconds: float) -> None:
+        """Count what was paid; RefusedError where a limit cannot be held for want of counts."""
+        self.paid.add(completion, seconds)
+        price = Usage(1, 1, 1).dollars(self.section)
+        if not completion.is_answer or completion.prompt_tokens or not price:
+            return
+        said = f"the endpoint of the {self.name} states no token counts"
+        if self.spending.limit is not None:
+            raise RefusedError(
+                f"{said}, so that --max-dollars cannot be held",
+                "run without it, and look at the provider's own limit",
+            )
+        if not self._is_said:
+            self._is_said = True
+            console.print(Text.assemble((f"  {said}", "yellow"), ": dollars are shown as 0"))
 
     def refuse(self) -> NoReturn:
         self.settle()
@@ -140,6 +160,8 @@ class Window:
         self._deaths = 0
         self._mark = 0.0
         self.usage = Usage()
+        self.reused = Usage()
+        """Of the usage, what other artifacts asked and paid for."""
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +171,10 @@ class Window:
         self._log.close()
         if self._meter:
             self._meter.settle()
+
+    def dollars(self, section: TeacherSection) -> float:
+        """What was paid, over all attempts of the run."""
+        return self.usage.dollars(section) - self.reused.dollars(section)
 
     @property
     def in_flight(self) -> int:
@@ -205,9 +231,11 @@ class Window:
             for request in opened.batch:
                 found = self._log.find(request.id)
                 if found is not None:
-                    self.unanswered.count(found[0], found=True)
-                    self.usage.add(*found)
-                    opened.done[request.id] = found[0]
+                    self.unanswered.count(found.completion, found=True)
+                    self.usage.add(found.completion, found.seconds)
+                    if found.is_reused:
+                        self.reused.add(found.completion, found.seconds)
+                    opened.done[request.id] = found.completion
         return True
 
     def _has_room(self, requests: Sequence[Request]) -> bool:
@@ -268,9 +296,10 @@ class Window:
             # An error is not kept, so that a run started again asks once more.
             if completion.is_answer:
                 self._log.append(completion, seconds)
+        for completion in done:
             self.usage.add(completion, seconds)
             if self._meter:
-                self._meter.paid.add(completion, seconds)
+                self._meter.add(completion, seconds)
             self._judge(completion)
         return done
 

@@ -40,6 +40,14 @@ def compose(text: str) -> str:
     return _TIMES.sub("*", text) if "x" in text or "X" in text else text
 
 
+def seen(text: str) -> str:
+    """A text as a reader sees it: accents composed, invisible characters left out."""
+    if text.isascii():
+        return text
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(each for each in composed if unicodedata.category(each) != "Cf")
+
+
 def words(text: str) -> list[str]:
     """List the lower-case words and numbers of a text, without punctuation.
 

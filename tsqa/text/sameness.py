@@ -23,7 +23,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from tsqa.text.answer_tokens import answer_tokens
 from tsqa.text.hashing import hash_text
-from tsqa.text.normalise import compose
+from tsqa.text.normalise import compose, seen
 from tsqa.text.numbers import format_number, parse_number
 from tsqa.text.signs import tokens
 
@@ -115,7 +115,7 @@ def options_repeat(options: Sequence[str]) -> bool:
 
 def option_form(text: str) -> tuple[str, ...]:
     """Make what tells an option from the others of its question."""
-    text = " ".join(compose(text).split())
+    text = " ".join(compose(seen(text)).split())
     return (text,) if len(text) < 3 else (text.casefold(), *_symbols(text))
 
 

@@ -127,7 +127,14 @@ def test_the_conclusion_claims_nothing_where_nothing_changed() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"version": 2.0}, {"num_fewshot": 5}, {"n": 299}, {"metric": "acc_norm"}, {"backend": "vllm"}],
+    [
+        {"version": 2.0},
+        {"num_fewshot": 5},
+        {"n": 299},
+        {"metric": "acc_norm"},
+        {"backend": "vllm"},
+        {"backend": "hf on a GPU"},
+    ],
 )
 def test_unlike_evaluations_are_refused_by_name(change: dict[str, Any]) -> None:
     (key,) = change

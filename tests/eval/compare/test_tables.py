@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from eval.compare import tables
+from eval.compare.published import published_tables
+from eval.deltas import TaskSetup
 from eval.statistics import stats
 from tests.support.invented_arms import deltas_of, evaluated
 
@@ -50,3 +53,31 @@ def test_no_cell_of_a_narrow_table_wraps_and_no_arm_is_lost() -> None:
     for row in deltas.rows:
         interval = stats.interval(row.low, row.high)
         assert shown[60].count(interval) == shown[200].count(interval)
+
+
+def test_published_deltas_are_subtracted_only_under_one_protocol() -> None:
+    rates = {"gpqa_diamond_cot_n_shot": 0.3, "mbpp": 0.4, "day": 0.5}
+    deltas = deltas_of(evaluated("base", rates), evaluated("c", rates), evaluated("x", rates))
+    kind = "generate_until"
+    tasks = {
+        **deltas.tasks,
+        "gpqa_diamond_cot_n_shot": TaskSetup("exact_match,flexible-extract", 1, 5, kind, 198),
+        "mbpp": TaskSetup("pass_at_1 over 8 samples", 1, 3, kind, 500),
+    }
+    deltas = replace(deltas, tasks=tasks)
+
+    def shown(any_protocol: bool) -> str:
+        console = Console(file=io.StringIO(), width=400)
+        for table in published_tables(deltas, {}, any_protocol):
+            console.print(table)
+        return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+    refused = shown(any_protocol=False)
+    protocols, rest = refused.split("Nano: deltas in points")
+    assert "samples 32 there, 8 here; the whole test split, not the sanitized" in protocols
+    assert "in nothing known" in protocols and "protocol not published" in protocols
+    lines = {line.split()[0]: line for line in rest.splitlines() if line.strip()}
+    assert lines["GPQA"].rstrip().endswith("-11.1"), "same protocol: ours minus theirs"
+    assert lines["MBPP"].rstrip().endswith("other protocol: mbpp")
+    assert "other protocol" not in shown(any_protocol=True).replace("--", "")
+    assert "arXiv 2606.15007" in refused and "arXiv 2604.12374" in refused

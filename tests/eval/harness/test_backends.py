@@ -15,7 +15,7 @@ import pytest
 
 from eval.harness import remote, worker
 from eval.harness import stage as harness
-from eval.harness.engines import ModelSettings, resolve_backend
+from eval.harness.engines import ModelSettings, resolve_backend, scored_by
 from eval.harness.remote import RemoteModel
 from eval.results import DOCUMENTS, RESULTS
 from tests.eval.harness.test_stage import context_of, read
@@ -188,6 +188,14 @@ def test_auto_is_transformers_without_a_gpu_and_says_why(
     assert resolve_backend("vllm", checkpoint)[0] == "vllm"
 
 
+def test_scores_of_a_gpu_are_not_those_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    for has_gpu, named in ((False, "hf"), (True, "hf on a GPU")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert scored_by("hf") == named
+
+
 @pytest.mark.engine
 def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -197,19 +205,3 @@ def test_the_benchmark_finds_the_scores_of_lm_evals_own_command(
     monkeypatch.setattr("sys.argv", ["evaluate", "--rounds", "1", "--documents", "6"])
     evaluate.main()
     assert "scores identical: True" in capsys.readouterr().out
-
-
-@pytest.mark.engine
-def test_every_task_of_the_shipped_suites_is_known_to_lm_eval() -> None:
-    from eval.harness.metrics import metric_problem
-    from tsqa.recipe import EvalSection
-    from tsqa.shipped import SUITES
-    from tsqa.tasks.library import task_library
-
-    library = task_library(None)
-    for path in SUITES.glob("*.yaml"):
-        section = EvalSection.model_validate({"suite": path.stem})
-        # One leaf a name: each counts once in a macro average.
-        assert library.expand(section.tasks) == section.tasks
-        for task in section.tasks:
-            assert metric_problem(library, task) == ""

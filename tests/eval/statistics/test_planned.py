@@ -138,3 +138,24 @@ def test_an_earlier_run_replaces_the_assumed_share_of_changes() -> None:
     previous = replace(previous, rows=rows)
     assert planned.discordance_of(previous) == {"gsm8k": pytest.approx(0.1)}
     assert planned.discordance_of(None) == {}
+
+
+def test_two_tasks_over_the_same_documents_are_one_sample(tmp_path: Path) -> None:
+    def mde(n: list[int], seeds: int, samples: list[str]) -> float:
+        return stats.planned_mde(
+            n, seeds, discordance=[0.2] * len(n), confidence=0.95, samples=samples
+        )
+
+    for seeds in (1, 3):
+        assert mde([100, 100], seeds, ["a", "a"]) == pytest.approx(mde([100], seeds, ["a"]))
+        assert mde([100, 100], seeds, ["a", "b"]) < mde([100, 100], seeds, ["a", "a"])
+    folder = make_tasks(tmp_path / "tasks", count=40)
+    again = (folder / "tiny_choice.yaml").read_text().replace("tiny_choice", "again")
+    (folder / "again.yaml").write_text(again.replace("Answer:", "So:"))
+    found = {}
+    for tasks in (["tiny_choice"], ["tiny_choice", "again"], ["tiny_choice", "tiny_number"]):
+        lines = shown(recipe_of(folder, tasks), folder).splitlines()
+        macro = next(line.split() for line in lines if line.strip().startswith("macro"))
+        found[tasks[-1]] = macro[1:3]
+    assert found["again"] == found["tiny_choice"] and found["tiny_choice"][0] == "40"
+    assert found["tiny_number"][0] == "80" and found["tiny_number"][1] < found["again"][1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from train.data.mixture import plan, plan_table
+from train.data.mixture import check_repeats, plan, plan_table
 from train.data.plan import MixturePlan, period_table, permute
 from tsqa.errors import CheckpointError, DataError, RecipeError
-from tsqa.recipe import BASIS_POINTS, MixtureSection, TrainSection, rescale_ratios
+from tsqa.recipe import BASIS_POINTS, MixtureSection, Recipe, TrainSection, rescale_ratios
 
 TRAIN = TrainSection(sequence_length=8, global_batch_tokens=32, lr=1e-3)
 
@@ -271,3 +272,48 @@ def test_a_phase_without_a_row_is_refused(tokens: tuple[int, ...]) -> None:
     short = tokens.index(min(tokens))
     with pytest.raises(RecipeError, match=rf"mixture\.phases\[{short}\] draws no row.*\n.*to 32"):
         make([(count, {"a": 1.0}) for count in tokens], {"a": 100})
+
+
+def recipe_of(sources: dict[str, Path], ratios: dict[str, float], **caps: float) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "x",
+            "model": {"path": "m"},
+            "mixture": {
+                "sources": {
+                    name: {"path": str(path), "max_repetition": caps.get(name)}
+                    for name, path in sources.items()
+                },
+                "phases": [{"tokens": 8 * 80, "ratios": ratios}],
+                "max_repetition": 3,
+            },
+            "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
+        }
+    )
+
+
+def test_one_text_in_several_sources_counts_together(tmp_path: Path) -> None:
+    text = "".join(f'{{"text": "document {n}"}}\n' for n in range(50))
+    for name in (
+        "a.jsonl",
+        "b.jsonl",
+        "more/c.jsonl",
+        "more/d.jsonl",
+        "twice/e.jsonl",
+        "twice/f.jsonl",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name if "d." in name else text)
+    half, rows = {"a": 0.5, "b": 0.5}, {"a": 20, "b": 20}
+    for other in ("b.jsonl", "more"):  # the same file, and a folder that holds it
+        same = {"a": tmp_path / "a.jsonl", "b": tmp_path / other}
+        with pytest.raises(RecipeError, match=r"a and b: the same files .* 2 times.* 4\.00 epochs"):
+            check_repeats(recipe_of(same, half), rows)
+        assert check_repeats(recipe_of(same, half, a=4), rows).total_rows == 80
+        assert check_repeats(recipe_of(same, half), {"a": 20, "b": 40}).total_rows == 80
+    with pytest.raises(RecipeError, match=r"b: the same files .* 2 times"):
+        check_repeats(
+            recipe_of({"a": tmp_path / "more/d.jsonl", "b": tmp_path / "twice"}, half), rows
+        )
+    other = {"a": tmp_path / "a.jsonl", "b": tmp_path / "more" / "d.jsonl"}
+    assert check_repeats(recipe_of(other, half), rows).total_rows == 80

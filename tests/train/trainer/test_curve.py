@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.train_runs import HYBRID, metrics, stop_after, train, write_recipe
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import load_recipe
+from tsqa.store.artifact import Artifact
 
 pytestmark = pytest.mark.engine
 CURVE = ("eval={tasks: [arc_easy], every_tokens: 1000}", "mixture.decontaminate=false")
@@ -15,7 +18,7 @@ CURVE = ("eval={tasks: [arc_easy], every_tokens: 1000}", "mixture.decontaminate=
 
 def test_exports_along_a_run_change_nothing_and_survive_a_kill(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, HYBRID)
-    plain = train(recipe, tmp_path / "plain")
+    plain = train(recipe, tmp_path / "plain", "train.keep_every=4")
     whole = train(recipe, tmp_path / "whole", *CURVE)
     stop_after(recipe, tmp_path / "killed", 5, *CURVE)
     resumed = train(recipe, tmp_path / "killed", *CURVE)
@@ -33,3 +36,23 @@ def test_exports_along_a_run_change_nothing_and_survive_a_kill(tmp_path: Path) -
     ]
     assert weights[:3] == weights[3:]
     assert len(set(weights)) == 3
+    added = add_exports(recipe, tmp_path / "plain")
+    assert added.fingerprint == whole.fingerprint and added.identity == plain.fingerprint
+    assert metrics(added) == metrics(plain) and not (added.path / "checkpoints").exists()
+    assert [
+        (added.path / name / "model.safetensors").read_bytes()
+        for name in ("hf-1000", "hf-2000", "hf")
+    ] == weights[:3]
+    for name in ("hf-1000/exported.json", "hf-2000/exported.json", "hf/config.json"):
+        assert (added.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def add_exports(recipe: Path, runs: Path) -> Artifact:
+    """Ask for a curve after the training, where a checkpoint is kept for each point."""
+    given = [f"runs={runs}", *CURVE]
+    pipeline = Pipeline(load_recipe(recipe, given), recipe, given)
+    [node] = [node for node in pipeline.nodes if node.stage == "train"]
+    assert "(eval.every_tokens) with 1000, 2000: from the checkpoints" in pipeline.why(node)
+    made = pipeline.ensure(node)
+    assert not (pipeline.folder / "logs").exists()  # no training was launched
+    return made

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from train.model.optimizer import build_optimizer
 from train.trainer.schedule import learning_rate
 from tsqa.errors import TsqaError
 from tsqa.pipeline.run import Pipeline
+from tsqa.pipeline.training_job import TrainingJob
 from tsqa.recipe import Recipe, load_recipe
+from tsqa.spending import Spending, SpentError
 from tsqa.store.artifact import Artifact
 from tsqa.store.manifest import read_manifest
 from tsqa.store.roles import Role, SourceRole
@@ -146,19 +149,41 @@ def test_two_processes_that_share_the_state_give_the_same_losses(
     torch.testing.assert_close(*exports, atol=2e-4, rtol=1e-3)
 
 
-def test_killed_and_terminated_runs_end_bit_for_bit_the_same(
-    recipe_path: Path, reference: Artifact, tmp_path: Path
+@dataclass
+class SpentWhen(Spending):
+    """Affords everything until a file is there."""
+
+    file: Path = Path()
+
+    def affords(self, dollars: float) -> bool:
+        return not self.file.exists()
+
+
+def test_a_killed_run_and_one_that_became_too_dear_end_bit_for_bit_the_same(
+    recipe_path: Path, reference: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = tmp_path / "runs"
     prepare(recipe_path, runs)
     values = (f"runs={runs}", "train.checkpoint_every=2")
-    for number, (step, sign) in enumerate([(2, signal.SIGKILL), (6, signal.SIGTERM)]):
-        process = subprocess.Popen(command(recipe_path, *values), env=ENVIRONMENT)
-        try:
-            wait_for(runs, f"*.partial/checkpoints/step-{step:08d}", process)
-        finally:
-            process.send_signal(sign)
-        assert process.wait(60) == [-signal.SIGKILL, 75][number]
+    process = subprocess.Popen(command(recipe_path, *values), env=ENVIRONMENT)
+    try:
+        found = wait_for(runs, "*.partial/checkpoints/step-00000002", process)
+    finally:
+        process.kill()
+    process.wait()
+    [node] = [
+        node
+        for node in Pipeline(load_recipe(recipe_path, [*values]), recipe_path, [*values]).nodes
+        if node.stage == "train"
+    ]
+    log, partial = tmp_path / "train.log", found.parent.parent
+    monkeypatch.setattr("os.environ", ENVIRONMENT)
+    monkeypatch.setattr("tsqa.pipeline.training_job._LOOK_SECONDS", 0.01)
+    spending = SpentWhen(limit=1, file=partial / "checkpoints" / "step-00000004")
+    with pytest.raises(SpentError, match="going on with train"):
+        TrainingJob(node, values, log, partial / "metrics.jsonl", "train", spending, 1).run()
+    assert re.search(r"exitcode *: 75", log.read_text())  # saved, then ended by itself
+    assert not (partial / "trained.json").exists()
     resumed = train(recipe_path, runs, *values[1:])
     assert metrics(resumed) == metrics(reference)
     weights = [artifact.path / "hf" / "model.safetensors" for artifact in (resumed, reference)]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +18,18 @@ from typing import Any
 import pytest
 
 import tsqa.ablation.run as ablate_module
+import tsqa.ablation.worker as worker_module
 import tsqa.pipeline.run as pipeline_module
 from tests.support.paths import REPOSITORY
 from tests.support.wandb_records import OfflineRun, read_runs
 from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
-from tsqa.ablation.worker import ArmWorker, run_worker
+from tsqa.ablation.worker import ArmOrder, ArmResult, ArmWorker, run_worker
 from tsqa.errors import EngineError, RecipeError, TsqaError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
+from tsqa.spending import SpentError
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
@@ -41,13 +44,12 @@ class InProcess:
     def __init__(self, pipeline: Pipeline, number: int, threads: int) -> None:
         self.pipeline = Pipeline(pipeline.recipe, pipeline.origin, pipeline.overrides)
 
-    def build(self, arm: str) -> str | None:
+    def build(self, order: ArmOrder) -> ArmResult:
         answers = io.StringIO()
-        run_worker(self.pipeline, io.StringIO(arm + "\n"), answers)
-        answer = json.loads(answers.getvalue())
-        assert answer["arm"] == arm
-        error: str | None = answer["error"]
-        return error
+        run_worker(self.pipeline, io.StringIO(json.dumps(asdict(order)) + "\n"), answers)
+        result = ArmResult(**json.loads(answers.getvalue()))
+        assert result.arm == order.arm
+        return result
 
     def close(self) -> None: ...
 
@@ -59,6 +61,8 @@ class World:
         self.made: list[str] = []
         self.failing: set[str] = set()
         self.reports: list[dict[str, str]] = []
+        self.dollars = 0.0
+        """What each training costs."""
 
 
 @pytest.fixture
@@ -87,6 +91,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     def train(self: Pipeline, node: Node) -> None:
         with self.open_stage(node) as (context, commit):
             if context is not None:
+                if not self.spending.affords(world.dollars):
+                    raise SpentError(self.spending, f"going on with {self.label(node)}")
+                self.spending.add(world.dollars)
                 commit(write(context, self.label(node)))
 
     def log(pipeline: Pipeline, compared: Artifact, page: Path, failed: Mapping[str, str]) -> None:
@@ -183,6 +190,47 @@ def test_data_that_cannot_be_made_fails_the_arms_that_need_it_only(
     assert "train:votes=3" in world.made and outcome.compared is not None
 
 
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_limit_holds_for_all_arms_and_a_rerun_goes_on(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, parallel: int
+) -> None:
+    def limit(pipeline: Pipeline, dollars: float) -> None:  # without estimates
+        pipeline.spending.limit = dollars
+
+    monkeypatch.setattr(worker_module, "limit_dollars", limit)
+    world.dollars = 10
+    given = ("ablation.seeds=[1,2]", "dollars_per_gpu_hour=1")  # four arms
+    attempts = 0
+    while True:
+        pipeline = open_pipeline(tmp_path, *given)
+        pipeline.spending.limit = 25
+        attempts += 1
+        try:
+            outcome = ablate(pipeline, parallel)
+        except SpentError as error:
+            assert "--max-dollars 25.00" in str(error) and "going on with train:" in str(error)
+            assert 10 <= pipeline.spending.dollars <= 25
+            assert not world.reports  # only what is whole is compared
+            continue
+        break
+    assert attempts > 1 and not outcome.failed and len(world.reports) == 1
+    trained = [name for name in world.made if name.startswith("train:")]
+    assert len(trained) == len(set(trained)) == 4
+
+
+def test_a_limit_ends_an_ablation_before_its_arms(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ensure(self: Pipeline, node: Node) -> Artifact:
+        raise SpentError(self.spending, "another request to the teacher")
+
+    monkeypatch.setattr(Pipeline, "ensure", ensure)
+    pipeline = open_pipeline(tmp_path)
+    pipeline.spending.limit = 5
+    with pytest.raises(SpentError, match="another request"):
+        ablate(pipeline, parallel=1)
+
+
 def test_without_its_control_nothing_is_compared(tmp_path: Path, world: World) -> None:
     world.failing = {"train:synthetic=0"}
     outcome = ablate(open_pipeline(tmp_path), parallel=1)
@@ -195,8 +243,10 @@ def test_a_worker_that_dies_fails_its_arm_with_the_tail_of_its_log(tmp_path: Pat
     dying = "import sys; sys.stdin.readline(); sys.stderr.write('killed by me'); sys.exit(3)"
     worker._command = [sys.executable, "-c", dying]
     for _ in range(2):
-        error = worker.build("synthetic=0")
+        result = worker.build(ArmOrder("synthetic=0", 7.0))
+        error = result.error
         assert error and "ended with code 3" in error and error.endswith("killed by me")
+        assert result.dollars == 7 and not result.stopped  # what it spent is not known
     worker.close()
 
 

@@ -253,7 +253,9 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_reward_of_an_item_does_not_depend_on_its_batch(reward_model: Path) -> None:
+def test_the_reward_of_an_item_does_not_depend_on_its_batch(
+    reward_model: Path, tmp_path: Path
+) -> None:
     items = [
         candidate(f"Is it {word}?", answer, name=f"{word}{n}")
         for n, (word, answer) in enumerate([("good", "good"), ("bad", "bad " * 20), ("it", "x")])
@@ -261,7 +263,9 @@ def test_the_reward_of_an_item_does_not_depend_on_its_batch(reward_model: Path) 
 
     def scores(batch_size: int, min_score: float) -> list[Verdict]:
         section = RewardSection(model="m", min_score=min_score, batch_size=batch_size)
-        return list(score_reward(items, section, str(reward_model)))
+        out = tmp_path / f"{batch_size}"
+        out.mkdir()
+        return list(score_reward(items, section, str(reward_model), "m", out))
 
     alone = [found.scores["reward"] for found, _ in scores(1, -100)]
     together = [found.scores["reward"] for found, _ in scores(3, -100)]
@@ -280,12 +284,50 @@ def test_a_model_without_a_trained_head_is_refused(reward_model: Path, tmp_path:
     AutoTokenizer.from_pretrained(reward_model).save_pretrained(tmp_path)
     section = RewardSection(model="m", min_score=0)
     with pytest.raises(EngineError, match="no trained weights for classifier"):
-        list(score_reward([candidate("Why?")], section, str(tmp_path)))
+        list(score_reward([candidate("Why?")], section, str(tmp_path), "m", tmp_path))
     with pytest.raises(EngineError, match="gone"):
-        list(score_reward([candidate("Why?")], section, str(tmp_path / "gone")))
+        list(score_reward([candidate("Why?")], section, str(tmp_path / "gone"), "n", tmp_path))
 
 
-def test_a_reward_that_is_not_a_number_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reward_is_computed_once_for_all_artifacts_of_the_stage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scored: list[str] = []
+
+    class Counting:
+        def __init__(self, model: str) -> None:
+            scored.append(model)
+
+        def score(self, candidates: list[Candidate]) -> list[float]:
+            scored.extend(one.question for one in candidates)
+            return [len(one.question) for one in candidates]
+
+        def close(self) -> None:
+            scored.append("closed")
+
+    monkeypatch.setattr("tsqa.filters.reward.RewardModel", Counting)
+
+    def score(folder: str, questions: list[str], identity: str = "m") -> list[float]:
+        scored.clear()
+        (tmp_path / folder).mkdir(exist_ok=True)
+        items = [candidate(question) for question in questions]
+        section = RewardSection(model="m", min_score=0, batch_size=2)
+        verdicts = score_reward(items, section, "model", identity, tmp_path / folder)
+        return [found.scores["reward"] for found, _ in verdicts]
+
+    assert score("finished", ["a", "bb", "ccc"]) == [1, 2, 3]
+    assert scored == ["model", "a", "bb", "ccc", "closed"]
+    assert score("new.partial", ["bb", "dddd", "a"]) == [2, 4, 1]
+    assert scored == ["model", "dddd", "closed"]
+    assert score("new.partial", ["a", "dddd"]) == [1, 4]
+    assert scored == []  # what a killed run scored, and the model is not even loaded
+    assert score("other.partial", ["a"], "another model") == [1]
+    assert scored == ["model", "a", "closed"]
+
+
+def test_a_reward_that_is_not_a_number_does_not_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     class Broken:
         def __init__(self, model: str) -> None: ...
 
@@ -296,5 +338,6 @@ def test_a_reward_that_is_not_a_number_does_not_pass(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("tsqa.filters.reward.RewardModel", Broken)
     section = RewardSection(model="m", min_score=-1e9)
-    [(_, rejection)] = score_reward([candidate("Why?")], section, "m")
-    assert rejection and rejection.reason == "low reward"
+    for _ in range(2):  # computed, then found
+        [(_, rejection)] = score_reward([candidate("Why?")], section, "m", "m", tmp_path)
+        assert rejection and rejection.reason == "low reward"

@@ -66,6 +66,25 @@ def test_every_seed_gets_its_candidates_and_every_readable_one_its_votes(tmp_pat
     assert tokens == summary["output_tokens"] == summary["ledger"][0]["output_tokens"]
 
 
+@pytest.mark.parametrize("is_sampled", [False, True])
+def test_votes_that_are_the_same_word_for_word_are_said(
+    is_sampled: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Cached(FakeEngine):
+        def complete(self, request: Request) -> Completion:
+            done = super().complete(request)
+            if request.prompt.endswith("Question:"):
+                return done
+            text = " thing 1\nBecause: it is the only one of its kind"
+            return replace(done, text=f"{text}, {request.id}." if is_sampled else f"{text}.")
+
+    summary = run_generate(tmp_path / "out", Cached())
+    voted = summary["candidates"] - summary["unparsable_questions"]
+    told = " ".join(capsys.readouterr().err.split())
+    assert summary["same_votes"] == (0 if is_sampled else voted)
+    assert (f"{voted} of {voted} questions got one answer in every vote" in told) != is_sampled
+
+
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

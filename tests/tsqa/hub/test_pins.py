@@ -11,6 +11,7 @@ import huggingface_hub.constants
 import pytest
 
 from tests.support.paths import REPOSITORY
+from tsqa.errors import CheckpointError
 from tsqa.hub import pins as hub
 from tsqa.hub.pins import PINS_FILE, Pins, pinned_folder
 from tsqa.pipeline.graph import build_graph
@@ -117,6 +118,27 @@ def test_a_pinned_model_is_fetched_at_its_commit(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "org" / "m").mkdir()
     assert pinned_folder("org/m") == "org/m", "a folder of this machine"
+
+
+def test_a_pinned_model_is_not_replaced_by_another_commit_or_foreign_code(
+    world: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pins(tmp_path)
+    monkeypatch.setattr(hub, "PINS", made)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, **__: [])
+    made.identify("model", "org/m")
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoConfig": "org/other--code.C"}}')
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    assert pinned_folder("org/m") == str(tmp_path), "no code of it runs"
+    with pytest.raises(CheckpointError, match="auto_map takes code from another repository"):
+        pinned_folder("org/m", trust_remote_code=True)
+
+    def gone(*_: Any, **__: Any) -> str:
+        raise OSError("404: no such revision")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gone)
+    with pytest.raises(CheckpointError, match=rf"commit {OLD} cannot be fetched: 404"):
+        pinned_folder("org/m")
 
 
 def test_the_commit_of_a_model_decides_what_is_made_with_it(world: Hub, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from tests.support.paths import REPOSITORY
 from tsqa.errors import RecipeError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.node import trained_node
+from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.store.roles import CheckedRole, PointRole
 
@@ -202,3 +203,22 @@ def test_what_base_and_teacher_were_trained_on_is_checked_for_what_is_compared()
     assert all("benchmarks" in node.inputs for node in checks)
     off = next(node for node in graph("mixture.decontaminate=false") if node.stage == "compare")
     assert [role.stage for role in off.inputs if isinstance(role, CheckedRole)] == ["filter"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("eval.tasks=[mini_dey]", "eval.tasks: unknown task 'mini_dey'.*\n.*one of mini_day"),
+        ("seeds.tasks=[gsm8k]", "seeds.tasks: unknown task 'gsm8k' in {data}/tasks"),
+        ("eval.include={data}/task", "eval.include = {data}/task: `data` makes no such file"),
+        ("mixture.sources.docs.path={data}/doc.jsonl", "docs.path = .*use one of:.*docs.jsonl"),
+        ("data=null", "{data}/tasks: the recipe has no section `data`"),
+    ],
+)
+def test_what_the_data_stage_will_not_make_is_refused_before_it_runs(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    given = [f"runs={tmp_path}", override]
+    with pytest.raises(RecipeError, match=f"(?s){message}"):
+        Pipeline(load_recipe(QUICKSTART, given), QUICKSTART, given).check()
+    assert not (tmp_path / "artifacts" / "data").exists()

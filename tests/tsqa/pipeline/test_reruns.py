@@ -66,6 +66,19 @@ class Together(dict[str, Any]):
     """Several keys that only change together."""
 
 
+PROTOCOL: dict[str, dict[str, Any]] = {
+    "num_fewshot": {"num_fewshot": 2},
+    "metric": {"metric": "acc_norm"},
+    "filter": {"filter": "none"},
+    "samples": {"samples": 4, "temperature": 0.5},
+    "temperature": {"temperature": 0.0},
+    "top_p": {"top_p": 0.5, "temperature": 0.5},
+    "max_tokens": {"max_tokens": 8},
+    "stop": {"stop": ["Question:"]},
+}
+"""Key of a task's protocol -> keys of it that change together."""
+
+
 KEYS: list[tuple[set[str], dict[str, Any]]] = [
     (
         DATA,
@@ -243,6 +256,12 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
         EVALUATE,
         {
             "eval.num_fewshot": 1,
+            **{
+                f"eval.protocols.<name>.{key}": Together(
+                    {f"eval.protocols.own_task.{k}": v for k, v in changed.items()}
+                )
+                for key, changed in PROTOCOL.items()
+            },
             "eval.limit": 1,
             "eval.seed": 1,
             "eval.chat_template": True,

@@ -102,6 +102,21 @@ def test_parquet_gives_the_columns_and_groups_asked_for(tmp_path: Path) -> None:
     assert list(read_parquet(path, ("b", "absent"), (1, 2))) == [{"b": 5}, {"b": 6}]
 
 
+def test_a_short_float_is_the_number_that_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    values = [0.1, None, 1e-7, 3.0, -2.5]
+    columns = {
+        "half": pa.array([0.1, None], pa.float16()),
+        "single": pa.array([0.1, 3.0], pa.float32()),
+        "double": pa.array([0.1, 1 / 3]),
+        "list": pa.array([values, None], pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(columns), path)
+    first, second = read_parquet(path)
+    assert first == {"half": 0.1, "single": 0.1, "double": 0.1, "list": values}
+    assert second == {"half": None, "single": 3.0, "double": 1 / 3, "list": None}
+
+
 def test_two_columns_of_one_name_are_refused_unless_they_have_none(tmp_path: Path) -> None:
     table, unread = tmp_path / "x.csv", tmp_path / "x.parquet"
     table.write_text("question,answer,answer\nq,right,wrong\n")

@@ -138,22 +138,28 @@ def test_made_controls_follow_the_condition_with_most_synthetic_data(tmp_path: P
         tmp_path,
         axes={"mixture.synthetic": [0, 0.5, 0.25]},
         control={"mixture.synthetic": 0},
-        controls=["format_matched", "repeat_matched"],
+        controls=["format_matched", "repeat_matched", "seeds_repeated"],
         seeds=[1, 2],
     )
     arms = arms_of(recipe)
     assert {arm.condition for arm in arms.values() if "control" in arm.values} == {
         "synthetic=0.5,format_matched",
         "synthetic=0.5,repeat_matched",
+        "synthetic=0.5,seeds_repeated",
     }
     permuted = arms["synthetic=0.5,format_matched,seed=2"].recipe.mixture
     repeated = arms["synthetic=0.5,repeat_matched,seed=1"].recipe.mixture
     assert permuted and permuted.sources["synthetic"].permute == "answers"
     assert repeated and repeated.phases[0].ratios == {"docs": 0.5, "synthetic_as_docs": 0.5}
+    of_seeds = arms["synthetic=0.5,seeds_repeated,seed=1"].recipe.mixture
+    assert of_seeds and of_seeds.sources["synthetic"].stage == "seeds"
+    assert of_seeds.phases[0].ratios == {"docs": 0.5, "synthetic": 0.5}
     count = Counter(
         node.stage for node in build_graph(recipe, path) if node.recipe.name == recipe.name
     )
-    assert (count["generate"], count["filter"], count["tokenize"]) == (1, 1, 3)
+    assert (count["generate"], count["filter"], count["tokenize"]) == (1, 1, 4)
+    reading = [n for n in build_graph(recipe, path) if "seeds" in n.inputs and "guard" in n.inputs]
+    assert {node.stage for node in reading} == {"filter", "decontaminate", "tokenize"}
 
 
 @pytest.mark.parametrize(

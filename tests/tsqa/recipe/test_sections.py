@@ -74,7 +74,7 @@ def test_a_suite_gives_tasks_and_macros_and_own_keys_win(tmp_path: Path) -> None
     )
     assert len(EvalSection.model_validate({"suite": "published"}).macros) == 3
     recipe = write(tmp_path, "name: x\nmodel: {path: a}\neval: {suite: typo}\n")
-    assert ":3: eval: no suite `typo`\n  fix: known: published" in refusal(recipe)
+    assert ":3: eval: no suite `typo`\n  fix: known: nemotron_base, published" in refusal(recipe)
 
 
 @pytest.mark.parametrize(

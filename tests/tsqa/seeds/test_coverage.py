@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -486,7 +488,20 @@ def test_listing_filters_and_prints(
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["task"] for row in printed] == [row.task for row in one]
     print_tasks(one)
-    assert "3 usable: knowledge 3" in capsys.readouterr().out
+    head, *lines, _, total = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [row.task for row in one]
+    assert {line[head.index("kind") :].split()[0] for line in lines} == {"choice", "open"}
+    assert "3 usable: knowledge 3" in total
+
+
+def test_many_tasks_are_printed_at_once(
+    rows: list[TaskRow], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spent = time.process_time()
+    print_tasks([replace(rows[0], excluded="\x1b[31m"), *rows, *rows])
+    assert time.process_time() - spent < 1  # drawn by rich: 2 s
+    shown = capsys.readouterr().out
+    assert "\\x1b[31m" in shown and "\x1b" not in shown
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))

@@ -11,12 +11,15 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsqa import locks
 from tsqa.errors import DataError, TsqaError
 from tsqa.store.artifact import MANIFEST, Store, differing_keys, fingerprint_of
 from tsqa.store.identity import file_identity
@@ -58,7 +61,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from tsqa.store.artifact import Store
-with Store(Path(sys.argv[1])).working_directory("stage", "f") as partial:
+with Store(Path(sys.argv[1])).working_directory("stage", "f", "a run") as partial:
     (partial / "work").write_text("half")
     print("held", flush=True)
     time.sleep(60)
@@ -70,10 +73,11 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
+    told = rf"another process .* process {holder.pid} on .*, a run, since"
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(TsqaError, match="another process is working on"),
+            pytest.raises(TsqaError, match=told),
             store.working_directory("stage", "f", wait_seconds=0),
         ):
             pass
@@ -87,6 +91,53 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
     assert store.find("stage", "f") is None
     with store.working_directory("stage", "f") as partial:
         assert (partial / "work").read_text() == "half"
+
+
+def test_a_deleted_lock_lets_nobody_in(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.working_directory("seeds", "f"):
+        (tmp_path / "seeds" / "f.lock").unlink()
+        with (
+            pytest.raises(TsqaError, match="another process is working on"),
+            Store(tmp_path).working_directory("seeds", "f", wait_seconds=0.2),
+        ):
+            pass
+
+
+def test_a_folder_that_was_replaced_under_its_stage_is_not_committed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.working_directory("seeds", "f") as partial:
+        shutil.rmtree(partial)
+        with Store(tmp_path / "other").working_directory("seeds", "f"):
+            pass
+        partial.mkdir()
+        (partial / "half.jsonl").write_text("{}\n")
+        with pytest.raises(TsqaError, match=r"f\.partial: deleted or replaced while this run"):
+            store.commit(partial, "seeds", "f", {}, {}, {})
+    assert store.find("seeds", "f") is None
+
+
+def test_a_run_waits_for_another_and_says_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(locks, "_SILENT_SECONDS", 0.0)
+    monkeypatch.delenv(locks.LOCK_SECONDS, raising=False)
+    inside = threading.Event()
+
+    def first() -> None:
+        with Store(tmp_path).working_directory("seeds", "f", "recipe one") as partial:
+            inside.set()
+            time.sleep(0.3)
+            (partial / "done").touch()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(10)
+    with Store(tmp_path).working_directory("seeds", "f") as partial:
+        assert (partial / "done").exists()
+    thread.join()
+    told = capsys.readouterr()
+    assert "recipe one, since" in " ".join(f"{told.out}{told.err}".split())
 
 
 def test_a_kill_between_manifest_and_rename_leaves_nothing_done(

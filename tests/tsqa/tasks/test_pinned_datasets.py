@@ -40,14 +40,18 @@ CODE = (
     "import datasets\nraise RuntimeError('must not run')\n"
     "class Task:\n    DATASET_PATH = 'org/class'\n"
     "def load(**_): return datasets.load_dataset('org/custom', revision='v3')\n"
+    "NAME = 'org/constant'\n"
+    "def more(**_): return datasets.load_dataset(path=NAME)\n"
+    "def file(): return hub.hf_hub_download(repo_id=NAME, filename='x.json')\n"
+    f"def pinned(): return hub.snapshot_download('org/at', revision='{'a' * 40}')\n"
 )
 NAMED = {
     "plain": ["org/plain"],
     "branch": ["org/plain@v2"],
     "some": ["org/plain", "org/plain@v2"],
     "group": ["org/plain", "org/plain@v2", "org/written"],
-    "class": ["org/class", "org/custom@v3"],
-    "custom": ["org/class", "org/custom@v3"],
+    "class": ["hf://org/constant", "org/class", "org/constant", "org/custom@v3"],
+    "custom": ["hf://org/constant", "org/class", "org/constant", "org/custom@v3"],
     "local": [],
     "folder": [],
     "unknown": [],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsqa.teachers.content import read_message
+from tsqa.teachers import Completion, Request
+from tsqa.teachers.content import read_message, read_reply
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.question_reply import parse_question
 
@@ -102,3 +104,22 @@ def test_parts_within_parts_without_end_are_no_text() -> None:
     for _ in range(500):
         content = [content]
     assert read_message({"content": content}) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("named", "end"),
+    [
+        *((name, "length") for name in ("length", "MAX_TOKENS", "model_length", "incomplete")),
+        *((name, "content_filter") for name in ("SAFETY", "content_filter", "PROHIBITED_CONTENT")),
+        *((name, "stop") for name in ("stop", "eos", "end_turn", "STOP", "eos_token", None)),
+        ("refusal", "refusal"),
+    ],
+)
+def test_an_end_is_read_whatever_it_is_called(named: str | None, end: str) -> None:
+    def reply(tokens: int) -> Completion:
+        choice = {"text": " an answer", "finish_reason": named}
+        body = json.dumps({"choices": [choice], "usage": {"completion_tokens": tokens}})
+        return read_reply(Request("r", "prompt", 0, 1.0, 1.0, 8, ()), body)
+
+    assert reply(3).finish_reason == end
+    assert reply(8).finish_reason == ("length" if named is None else end)

@@ -190,6 +190,26 @@ def test_chat_and_completion_requests_carry_all_that_decides_them(
     assert server.keys == {"Bearer secret"}
 
 
+def test_an_endpoint_that_answers_as_another_model_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = iter(["some-model", "org/some-model-2024-08", "other-model", "other-model"])
+
+    def answer(body: dict[str, Any], attempt: int) -> Reply:
+        status, headers, text = ok('a text with "model": "quoted"')
+        return status, headers, json.dumps({**json.loads(text), "model": next(names)})
+
+    with (
+        served(answer) as server,
+        open_engine(section(server.url), "some-model", tmp_path / "log", 0) as engine,
+    ):
+        for name in "abcd":
+            ask(engine, [chat(name)])
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("answers as the model other-model, not as some-model") == 1
+    assert told.count("answers as the model") == 1
+
+
 PASSING: dict[str, Reply] = {
     "429": error(429, "slow down"),
     "500": error(500, "oops"),

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from tsqa.errors import EngineError
 from tsqa.prompts import load_prompts
 from tsqa.recipe import SamplingSection, TeacherSection
+from tsqa.spending import Spending
 from tsqa.teachers import Completion, RefusedError, Request
 from tsqa.teachers.client import Asker
-from tsqa.teachers.completion_log import CompletionLog
+from tsqa.teachers.completion_log import CompletionLog, KnownCompletion
 from tsqa.teachers.failures import Unanswered
-from tsqa.teachers.scheduler import OVERFILL, Job, Window
+from tsqa.teachers.scheduler import OVERFILL, Job, Meter, Window
 
 
 class FakeEngine:
@@ -316,8 +317,8 @@ def test_a_log_keeps_ids_apart_and_survives_a_torn_tail(tmp_path: Path) -> None:
         handle.write(b'{"id": "50", "te')
     log = CompletionLog(path)
     for number in range(50):
-        found = log.find(str(number))
-        assert found == (Completion(str(number), "é" * number, 1, 1, "stop"), 0.5)
+        wanted = Completion(str(number), "é" * number, 1, 1, "stop")
+        assert log.find(str(number)) == KnownCompletion(wanted, 0.5, False)
     assert log.find("50") is None
     log.close()
 
@@ -351,11 +352,50 @@ def test_a_damaged_line_is_asked_again_and_shifts_nothing(
     log = CompletionLog(path)
     found = {str(n): log.find(str(n)) for n in range(8)}
     assert {n for n, record in found.items() if record} == {"0", "1", "2", "4", "5"}
-    assert all(known[0].text == f"text {n}" for n, known in found.items() if known)
+    assert all(known.completion.text == f"text {n}" for n, known in found.items() if known)
     assert "1 damaged lines" in capsys.readouterr().err
     log.append(Completion("3", "text 3", 1, 1, "stop"), 0.5)
     log.close()
     log = CompletionLog(path)
     again = log.find("3")
-    assert again == (Completion("3", "text 3", 1, 1, "stop"), 0.5)
+    assert again == KnownCompletion(Completion("3", "text 3", 1, 1, "stop"), 0.5, False)
     log.close()
+
+
+def test_an_endpoint_without_counts_cannot_keep_to_a_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    priced = TeacherSection.model_validate(
+        {"model": {"path": "m"}, "dollars_per_million_output_tokens": 1}
+    )
+
+    class Uncounted(FakeEngine):
+        def collect(self) -> list[Completion]:
+            return [replace(done, prompt_tokens=0, output_tokens=0) for done in super().collect()]
+
+    def answers(limit: float | None) -> int:
+        meter = Meter(priced, Spending(limit), "teacher")
+        with Window(Uncounted().open, tmp_path / f"{limit}.jsonl", meter=meter) as window:
+            return len(list(window.run(two_rounds(number) for number in range(5))))
+
+    assert answers(None) == 5
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("the endpoint of the teacher states no token counts") == 1
+    with pytest.raises(RefusedError, match="states no token counts, so that --max-dollars"):
+        answers(5.0)
+
+
+def test_what_another_artifact_paid_for_is_not_paid_again(tmp_path: Path) -> None:
+    priced = TeacherSection.model_validate(
+        {"model": {"path": "m"}, "dollars_per_million_output_tokens": 1e6}
+    )
+    for name, count in (("a.partial", 3), ("b.partial", 5), ("b.partial", 5)):
+        folder = tmp_path / "generate" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with Window(FakeEngine().open, folder / "teacher-completions.jsonl") as window:
+            list(window.run(two_rounds(number) for number in range(count)))
+            usage, reused = window.usage, window.reused
+            assert window.dollars(priced) == pytest.approx(2 * (usage.requests - reused.requests))
+            requests = {3: 3 + 1 + 2 + 3, 5: 5 + 1 + 2 + 3 + 4 + 1}
+            assert usage.requests == requests[count]
+            assert reused.requests == (requests[3] if count == 5 else 0), "after a kill too"

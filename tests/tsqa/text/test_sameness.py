@@ -183,6 +183,8 @@ def test_the_first_of_the_same_texts_is_found(texts: list[str]) -> None:
         (["\uff21 cat", "A cat"], True),
         (["Paris", "paris "], True),
         (["a  dog", "a dog"], True),
+        (["a \u200bdog", "a dog"], True),
+        (["caf\u00e9", "cafe\u0301"], True),
     ],
 )
 def test_options_repeat_where_nothing_tells_them_apart(options: list[str], repeat: bool) -> None:

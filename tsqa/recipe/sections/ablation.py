@@ -17,7 +17,7 @@ from pydantic import model_validator
 from tsqa.names import arm_problem, is_nameable
 from tsqa.recipe.sections.base import Section, Seed
 
-Control = Literal["format_matched", "repeat_matched"]
+Control = Literal["format_matched", "repeat_matched", "seeds_repeated"]
 MOST_ARMS = 1_000
 """Conditions times seeds: each is a training run."""
 _LONGEST_VALUE = 40
@@ -43,7 +43,8 @@ class AblationSection(Section):
     controls: list[Control] = []
     """Controls to add, derived from the condition with most synthetic tokens. format_matched: its
     items with exchanged answers. repeat_matched: human text instead, cut to as many rows, so that
-    it repeats equally often."""
+    it repeats equally often. seeds_repeated: the seeds' own text instead, repeated to as many
+    tokens, which is training on the training split."""
 
     @property
     def combinations(self) -> list[dict[str, object]]:

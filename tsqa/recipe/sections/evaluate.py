@@ -19,6 +19,43 @@ from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens
 from tsqa.shipped import SUITES
 
 
+class ProtocolSection(Section):
+    """How one task is asked and scored, where that is not as the task's own YAML says."""
+
+    num_fewshot: int | None = Field(None, ge=0)
+    """Examples in each prompt; null: `eval.num_fewshot`."""
+    metric: str | None = None
+    """A metric that the task reports, such as acc_norm; null: see eval/README.md."""
+    filter: str | None = None
+    """The filter of the task under which generated text is scored, such as flexible-extract."""
+    samples: int | None = Field(None, ge=1)
+    """Answers to each document, whose scores are averaged: pass@1 over so many."""
+    temperature: float | None = Field(None, ge=0)
+    """Of generated text; 0 is greedy."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Of generated text; needs a temperature."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Longest generated text, in tokens."""
+    stop: list[str] | None = Field(None, min_length=1)
+    """Texts that end generated text, in place of the task's own."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if (self.samples or 1) > 1 and not self.temperature:
+            raise ValueError(
+                f"samples: {self.samples} needs a temperature above 0: greedy answers are all alike"
+            )
+        if self.top_p is not None and not self.temperature:
+            raise ValueError("top_p needs a temperature above 0: a greedy answer ignores it")
+        return self
+
+    @property
+    def generates(self) -> list[str]:
+        """The keys set here that only generated text has."""
+        keys = ("filter", "samples", "temperature", "top_p", "max_tokens", "stop")
+        return [key for key in keys if getattr(self, key) is not None]
+
+
 class EvalSection(Section):
     """The evaluation with lm-eval, and how deltas are computed from it."""
 
@@ -34,6 +71,8 @@ class EvalSection(Section):
     """Name -> tasks whose scores are averaged as a further row of the table."""
     num_fewshot: int | None = Field(None, ge=0)
     """Examples in each prompt; null: as each task is configured."""
+    protocols: dict[TaskName, ProtocolSection] = {}
+    """Name in `tasks` -> how it is asked and scored; a group's holds for each of its tasks."""
     limit: int | None = Field(None, ge=1)
     """Evaluate only the first documents of each task, for trials; null: all."""
     seed: Seed = 1234
@@ -89,6 +128,13 @@ class EvalSection(Section):
         twice = sorted({task for task in self.tasks if self.tasks.count(task) > 1})
         if twice:
             raise ValueError(f"tasks names {', '.join(twice)} twice; name each task once")
+        return self
+
+    @model_validator(mode="after")
+    def _protocols_fit(self) -> Self:
+        for name in self.protocols:
+            if name not in self.tasks:
+                raise ValueError(f"protocols.{name} is not in eval.tasks ({', '.join(self.tasks)})")
         return self
 
     @model_validator(mode="after")

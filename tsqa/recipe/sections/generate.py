@@ -5,9 +5,9 @@ Guarantees: every field decides the data, except those that are `RUNTIME`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Share
 from tsqa.recipe.sections.models import SamplingSection, TeacherSection
@@ -58,3 +58,17 @@ class GenerateSection(Section):
     """Share of requests that may fail for good; beyond it the stage stops. Shown on the card."""
     seed: Seed = 0
     """Random seed of the examples shown and of the sampling."""
+
+    @model_validator(mode="after")
+    def _votes_can_differ(self) -> Self:
+        teachers = {"teacher": self.teacher}
+        if self.cascade:
+            teachers["cascade"] = self.cascade.teacher
+        for key, teacher in teachers.items():
+            if self.votes > 1 and (reason := teacher.greedy(self.answer)):
+                raise ValueError(
+                    f"votes {self.votes} of the {key} are one answer {self.votes} times, whose "
+                    f"agreement says nothing: {reason} takes the likeliest token; raise "
+                    "answer.temperature, or set votes to 1"
+                )
+        return self

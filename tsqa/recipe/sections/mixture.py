@@ -25,8 +25,8 @@ class SourceSection(Section):
     path: str | None = None
     """A file or a folder of JSONL(.gz, .zst), parquet or text (.txt, .md), a dataset that
     `datasets` saved to disk, or a hub ID, which is streamed."""
-    stage: Literal["filter"] | None = Field(None, alias="from")
-    """filter: the dataset that this recipe generates."""
+    stage: Literal["filter", "seeds"] | None = Field(None, alias="from")
+    """filter: the dataset that this recipe generates. seeds: its seeds, rendered like that."""
     subset: str | None = None
     """Subset (configuration) of a hub dataset."""
     split: str = "train"

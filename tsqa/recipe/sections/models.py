@@ -28,6 +28,8 @@ _TEMPLATE_FIELDS = {
     *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message"),
     *("return_tensors", "return_dict", "padding", "truncation", "max_length"),
 }
+_GREEDY = 0.01
+"""Temperatures and top_p below this take the likeliest token in practice."""
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
 
 
@@ -84,7 +86,7 @@ class SamplingSection(Section):
     """How the teacher samples a reply."""
 
     temperature: float = Field(1.0, ge=0)
-    """Sampling temperature; 0 always takes the likeliest token, so that all votes are equal."""
+    """Sampling temperature; 0 always takes the likeliest token, so that `votes` must be 1."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Sample from the likeliest tokens that together have this probability."""
     max_tokens: int = Field(256, ge=1)
@@ -172,6 +174,14 @@ class TeacherSection(Section):
     """Price of input tokens, for cost estimates."""
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     """Price of output tokens, for cost estimates."""
+
+    def greedy(self, sampling: SamplingSection) -> str:
+        """Why all replies to a request are the same; empty where they are sampled."""
+        for key in ("temperature", "top_p"):
+            value = getattr(sampling, key)
+            if value < _GREEDY and key not in self.request.omit:
+                return f"{key} {value:g}"
+        return "top_k 1" if self.request.extra_body.get("top_k") == 1 else ""
 
     @property
     def loads_model(self) -> bool:

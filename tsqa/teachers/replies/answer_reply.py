@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
 from tsqa.teachers.replies.answer import Reading, read_answer, tidy
+from tsqa.teachers.replies.choice import find_option
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
@@ -28,6 +29,7 @@ from tsqa.teachers.replies.fields import (
 )
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
 from tsqa.teachers.replies.option_letters import name_options
+from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import is_announced, last_statement, tagged_answers
 from tsqa.text.boxes import boxed_content
 from tsqa.text.forbidden import find_unfit
@@ -101,6 +103,10 @@ def parse_answer(
     said_same = classify_answers([reading.answer for reading in readable], kind)
     if len({(r.index, label) for r, label in zip(readable, said_same, strict=True)}) > 1:
         return ParsedAnswer(error="answers contradict each other")
+    by_words = any(find_option(text.strip(), choices) is not None for text in given)
+    listed = [value for item in objects for value in item.get("choices", [])]
+    if choices and not by_words and are_reordered(said, listed, choices):
+        return ParsedAnswer(error="lists the options under other letters")
     answer = readable[0].answer or ""
     answer = answer if kind == "code" or choices else prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in _EXTRAS}

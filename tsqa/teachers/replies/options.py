@@ -109,6 +109,26 @@ def are_letters(options: Sequence[str]) -> bool:
     return bare == list("ABCDEFGHIJ"[: len(bare)])
 
 
+def are_reordered(text: str, listed: Sequence[object], choices: Sequence[str]) -> bool:
+    """Whether a reply, or a list in it, has the options under other letters than it was shown."""
+    for value in listed:
+        texts = [one.casefold() for one in read_options(value).texts]
+        shown = [one.casefold() for one in choices]
+        if texts != shown and sorted(texts) == sorted(shown):
+            return True
+    places = {choice.casefold(): place for place, choice in enumerate(choices)}
+    longest_first = "|".join(map(re.escape, sorted(choices, key=len, reverse=True)))
+    restated = re.compile(
+        rf"(?:^|[\s(\[*])([A-J])[.):\]]+[*]{{0,2}}\s{{1,3}}({longest_first})(?!\w)", re.IGNORECASE
+    )
+    moved = {
+        found[1].upper()
+        for found in restated.finditer(text)
+        if "ABCDEFGHIJ".index(found[1].upper()) != places[found[2].casefold()]
+    }
+    return len(moved) > 1
+
+
 def _last_block(pattern: re.Pattern[str], text: str) -> tuple[list[re.Match[str]], bool]:
     """(the last run of labels from the first on, whether its labels skip)."""
     block: list[re.Match[str]] = []

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.paths import DATA
+from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.option_references import names_others
 from tsqa.teachers.replies.options import read_options, split_options
 from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
@@ -217,3 +218,36 @@ def test_long_texts_take_no_longer_than_their_length(piece: str) -> None:
     read_options(text)
     names_others([text, "b", "c"], text)
     assert time.process_time() - began < 5
+
+
+SHOWN = ["iron", "wood", "a salt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A) wood\nB) iron\nC) a salt\nAnswer: B",
+        "Let us see. (A) a salt, (B) iron, (C) wood.\nAnswer: B",
+        "**A.** wood: no.\n**B.** iron: yes, a metal.\nAnswer: B",
+        '{"options": ["wood", "iron", "a salt"], "answer": "B"}',
+        '{"choices": {"A": "wood", "B": "iron", "C": "a salt"}, "answer": "B"}',
+    ],
+)
+def test_a_letter_of_options_in_another_order_is_refused(text: str) -> None:
+    read = parse_answer(text, "stop", "choice", SHOWN, "Which one is a metal?")
+    assert (read.index, read.error) == (None, "lists the options under other letters")
+    worded = text.replace('"B"}', '"iron"}').replace("Answer: B", "Answer: iron")
+    assert parse_answer(worded, "stop", "choice", SHOWN, "Which one is a metal?").index == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A) iron\nB) wood\nC) a salt\nAnswer: A",
+        "Answer: A\nBecause: A) iron is a metal; B) wood and C) a salt are none.",
+        '{"options": ["Iron", "wood", "a salt"], "answer": "A"}',
+        "Answer: A\nBecause: unlike B) iron rusts.",
+    ],
+)
+def test_options_in_the_order_shown_are_read_by_letter(text: str) -> None:
+    assert parse_answer(text, "stop", "choice", SHOWN, "Which one is a metal?").index == 0

@@ -1,0 +1,184 @@
+"""Protocols: refused where the task does not offer them, and asked and scored as they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.harness.documents import read_result
+from eval.harness.metrics import check_metrics
+from eval.harness.protocol import protocol_problem, protocols_of
+from eval.results import read_metric_name
+from tests.support.tiny_eval import make_tasks
+from tsqa.errors import RecipeError
+from tsqa.recipe import EvalSection, ProtocolSection
+from tsqa.tasks.library import task_library
+
+SAMPLED = ProtocolSection(samples=4, temperature=0.7, top_p=0.9, max_tokens=5, stop=["Q"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tasks(tmp_path_factory.mktemp("tasks") / "own")
+
+
+@pytest.mark.parametrize(
+    ("task", "protocol", "problem"),
+    [
+        ("tiny_choice", {"metric": "acc_norm"}, ""),
+        ("tiny_choice", {"metric": "exact_match"}, "it reports acc, acc_norm, and none of exact"),
+        ("tiny_choice", {"filter": "none"}, "it is multiple_choice, which has no filter"),
+        (
+            "tiny_choice",
+            {"samples": 2, "temperature": 1},
+            "multiple_choice, which has no samples, temperature",
+        ),
+        ("tiny_number", {"filter": "strict-match"}, ""),
+        ("tiny_number", {"filter": "flexible-extract"}, "no filter flexible-extract, only strict-"),
+        ("tiny_number", {"metric": "acc"}, "it reports exact_match, and none of acc"),
+        ("tiny_number", {"samples": 8, "temperature": 0.5}, ""),
+    ],
+)
+def test_what_a_task_does_not_offer_is_refused_with_what_it_offers(
+    folder: Path, task: str, protocol: dict[str, Any], problem: str
+) -> None:
+    section = EvalSection.model_validate(
+        {"tasks": [task], "include": str(folder), "protocols": {task: protocol}}
+    )
+    if not problem:
+        check_metrics(section, folder)
+        return
+    with pytest.raises(RecipeError) as caught:
+        check_metrics(section, folder)
+    assert problem in str(caught.value)
+
+
+def test_samples_need_answers_that_are_scored_one_by_one() -> None:
+    def problem(*steps: str, **config: Any) -> str:
+        filters = [{"name": "f", "filter": [{"function": step} for step in steps]}]
+        return protocol_problem({"filter_list": filters, **config}, SAMPLED)
+
+    assert problem("regex", "take_first") == ""
+    assert "make one answer of several" in problem("majority_vote", "take_first")
+    assert "make one answer of several" in problem("custom", metric_list=[{"metric": "acc"}])
+    assert problem("custom", metric_list=[{"metric": "/x/utils.pass_at_k"}]) == ""
+    few = protocol_problem(
+        {"fewshot_config": {"samples": [{}] * 4}}, ProtocolSection(num_fewshot=5)
+    )
+    assert few == "it has 4 examples, fewer than num_fewshot: 5"
+
+
+def test_a_task_in_two_names_with_two_protocols_is_refused(folder: Path) -> None:
+    (folder / "both.yaml").write_text("group: both\ntask: [tiny_choice, tiny_number]\n")
+    library = task_library(folder)
+    library = type(library)(folder)  # with the group
+    section = EvalSection(
+        tasks=["tiny_choice", "both"], protocols={"tiny_choice": ProtocolSection(num_fewshot=1)}
+    )
+    with pytest.raises(RecipeError, match="tiny_choice is in tiny_choice and in both"):
+        protocols_of(section, library)
+    group = EvalSection(tasks=["both"], protocols={"both": ProtocolSection(num_fewshot=1)})
+    assert sorted(protocols_of(group, library)) == ["tiny_choice", "tiny_number"]
+    (folder / "both.yaml").unlink()
+
+
+@pytest.mark.engine  # loads torch
+def test_several_samples_are_averaged_and_a_protocol_reaches_the_requests(folder: Path) -> None:
+    from lm_eval.api.model import LM
+
+    from eval.harness import backend
+
+    class Scripted(LM):  # type: ignore[misc]
+        """Answers rightly as often as the document's number says."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[Any] = []
+
+        def generate_until(self, requests: list[Any]) -> list[str]:
+            self.asked += requests
+            answers = []
+            for place, request in enumerate(requests):
+                number = int(request.doc["answer"]) // 2
+                answers.append(str(2 * number if place % 4 < number else -1))
+            return answers
+
+        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+            self.asked += requests
+            return [(-1.0, False) for _ in requests]
+
+        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+            raise NotImplementedError
+
+    section = EvalSection(
+        tasks=["tiny_number", "tiny_choice"],
+        include=str(folder),
+        protocols={
+            "tiny_number": SAMPLED,
+            "tiny_choice": ProtocolSection(num_fewshot=2, metric="acc_norm"),
+        },
+    )
+    protocols = protocols_of(section, task_library(folder))
+    groups = backend.load_tasks(section, folder)
+    parts = {}
+    model = Scripted()
+    for name in section.tasks:
+        raw = backend.evaluate_task(model, groups[name][name], folder, section, protocols[name])
+        parts[name] = read_result(name, raw, "hf", protocols[name])
+    number = parts["tiny_number"]
+    assert [d.score for d in number.documents] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert number.result.score == pytest.approx(3.5 / 6)
+    assert number.result.metric == "exact_match,strict-match over 4 samples"
+    assert read_metric_name(number.result.metric) == ("exact_match", 4)
+    settings = model.asked[0].args[1]
+    assert settings == {
+        "until": ["Q"],
+        "do_sample": True,
+        "max_gen_toks": 5,
+        "temperature": 0.7,
+        "top_p": 0.9,
+    }
+    choice = parts["tiny_choice"].result
+    assert (choice.metric, choice.num_fewshot) == ("acc_norm", 2)
+    assert model.asked[-1].args[0].count("Question:") == 3
+
+
+def test_the_shipped_suites_are_what_lm_eval_offers() -> None:
+    """Few-shot, metric, filter, samples and kind of every task of the reports' protocol."""
+    from tsqa.shipped import SUITES
+
+    library = task_library(None)
+    for path in SUITES.glob("*.yaml"):
+        section = EvalSection.model_validate({"suite": path.stem})
+        check_metrics(section, None)
+        if path.stem == "published":  # one leaf a name: each counts once in a macro average
+            assert library.expand(section.tasks) == section.tasks
+    section = EvalSection.model_validate({"suite": "nemotron_base"})
+    found = {}
+    for name in section.tasks:
+        leaves = library.expand([name])
+        protocol = section.protocols[name]
+        kinds = {library.config(leaf)["output_type"] for leaf in leaves}
+        found[name] = (
+            *(len(leaves), "/".join(sorted(kinds)), protocol.num_fewshot),
+            *(protocol.metric, protocol.filter, protocol.samples),
+        )
+    generated, choice = "generate_until", "multiple_choice"
+    assert found == {
+        "mmlu_pro": (14, generated, 5, "exact_match", "custom-extract", None),
+        "gpqa_diamond_cot_n_shot": (1, generated, 5, "exact_match", "flexible-extract", None),
+        "agieval_en": (10, f"{generated}/{choice}", None, "acc", None, None),
+        "gsm8k_cot": (1, generated, 8, "exact_match", "flexible-extract", None),
+        "minerva_math": (7, generated, 4, "exact_match", None, None),
+        "humaneval": (1, generated, 0, "pass@1", None, 32),
+        "mbpp": (1, generated, 3, "pass_at_1", None, 32),
+        "arc_challenge": (1, choice, 25, "acc_norm", None, None),
+        "hellaswag": (1, choice, 10, "acc_norm", None, None),
+        "openbookqa": (1, choice, 0, "acc_norm", None, None),
+        "piqa": (1, choice, 0, "acc_norm", None, None),
+        "winogrande": (1, choice, 5, "acc", None, None),
+    }
+    assert not {name for name in library.index if "mbpp" in name and "sanit" in name}
+    assert not {name for name in library.index if "agieval" in name and "cot" in name}

@@ -1,0 +1,253 @@
+"""The audit of a dataset: which of its rows hold documents that benchmarks evaluate.
+
+Guarantees: the same data and benchmarks give the same report, byte for byte, on any number of
+processes and after any kill; rows are streamed; the report appears whole or not at all.
+
+While it runs, `OUT.partial` holds the finished shards, and `audit.json` what they are of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from train.data.shards import Shard
+from train.data.sources import (
+    AUDITED,
+    Piece,
+    SourceDocument,
+    find_pieces,
+    group_pieces,
+    read_documents,
+)
+from train.tokens.shard_work import name_unread, work_on_shards
+from tsqa import __version__
+from tsqa.audit.benchmarks import Against, open_against, write_documents
+from tsqa.audit.benchmarks import read_documents as read_evaluated
+from tsqa.audit.report import SCRATCH, AuditedData, AuditReport, write_report
+from tsqa.audit.search import Benchmarks, SearchTask
+from tsqa.console import console
+from tsqa.errors import DataError, TsqaError
+from tsqa.hub.pins import PINS
+from tsqa.locks import try_lock
+from tsqa.recipe import DecontaminateSection, SourceSection, is_hub_id
+from tsqa.store.atomic import fsync_all
+from tsqa.store.jsonl import write_json
+from tsqa.store.own_files import read_own
+from tsqa.tasks.fingerprint import identify_tasks
+
+_SAMPLE = 512
+"""Rows that a dry run reads."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the command was asked."""
+
+    source: SourceSection
+    against: str
+    out: Path
+    processes: int | None = None
+
+    @property
+    def partial(self) -> Path:
+        return self.out.with_name(self.out.name + ".partial")
+
+
+def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
+    """Write the report into `audit.out`; None where an earlier command had done so."""
+    if _finish_rename(audit.out):
+        return None
+    audit = _pinned(audit)
+    _refuse_existing(audit, force)
+    against, pieces = open_against(audit.against), _open_data(audit)
+    name_unread(AUDITED, Path(str(audit.source.path)))
+    with _working_folder(audit, against, pieces, force) as folder:
+        benchmarks = _index(against, folder / SCRATCH / "benchmarks.jsonl")
+        shards = _shards(audit, pieces, folder / SCRATCH)
+        started = time.monotonic()
+        work_on_shards(shards, audit.processes, SearchTask(benchmarks), "--processes")
+        seconds = time.monotonic() - started
+        if _identity(audit, against, pieces) != _identity(audit, against, _open_data(audit)):
+            raise DataError(f"{audit.source.path}: changed while it was read", "run it again")
+        report = write_report(folder, _data(audit, pieces), against, benchmarks, shards)
+        fsync_all(folder)
+        if audit.out.exists():
+            shutil.rmtree(audit.out)
+        folder.rename(audit.out)
+    _finish_rename(audit.out)
+    console.print(f"  {report.rows.documents:,} rows; this command read for {seconds:,.1f} s")
+    return report
+
+
+def dry_run(audit: Audit) -> None:
+    """Print what would be read and compared, and about how long it takes; writes nothing."""
+    audit = _pinned(audit)
+    against, pieces = open_against(audit.against), _open_data(audit)
+    size = sum(piece.size for piece in pieces)
+    files = len({piece.file for piece in pieces})
+    console.print(f"  {files:,} files, {size:,} bytes in {len(group_pieces(pieces)):,} shards")
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        benchmarks = _index(against, Path(folder) / "benchmarks.jsonl")
+    texts = list(itertools.islice(_texts(audit, pieces), _SAMPLE))
+    if not texts:
+        raise DataError(f"{audit.source.path}: holds no text", "name another, or --text-field")
+    started = time.monotonic()
+    benchmarks.find(texts)
+    seconds = time.monotonic() - started
+    characters = sum(map(len, texts))
+    console.print(
+        f"  the first {len(texts):,} rows: {len(texts) / seconds:,.0f} rows/s on one core, "
+        f"{characters / len(texts):,.0f} characters each; one core takes about "
+        f"{seconds * size / characters / 60:,.0f} minutes for the size of the files, more for "
+        "compressed ones"
+    )
+
+
+def print_report(report: AuditReport) -> None:
+    """Print one line per benchmark on stderr."""
+    table = Table(title=f"evaluated documents in {report.data.path}")
+    for column in ("benchmark", "evaluated", "found", "share", "rows that hold one", "by rule"):
+        table.add_column(column, justify="left" if column in ("benchmark", "by rule") else "right")
+    for one in report.benchmarks:
+        rules = ", ".join(f"{rule.rule} {rule.rows:,}" for rule in one.rules)
+        cells = (f"{one.evaluated:,}", f"{one.found:,}", f"{one.found_share:.2%}", f"{one.rows:,}")
+        table.add_row(Text(one.name), *cells, rules)
+    console.print(table)
+    rows = report.rows
+    console.print(
+        f"  {rows.leaking:,} of {rows.documents:,} rows ({rows.share:.4%}) hold one or more"
+    )
+
+
+def _index(against: Against, path: Path) -> Benchmarks:
+    write_documents(against, path)
+    documents = list(read_evaluated(path))
+    console.print(f"  {len(documents):,} evaluated documents of {len(against.tasks):,} tasks")
+    if not documents:
+        raise DataError(f"{against.name}: its tasks score no document", "name others")
+    return Benchmarks(documents, against.members, DecontaminateSection())
+
+
+def _open_data(audit: Audit) -> list[Piece]:
+    return find_pieces(audit.source, Path(str(audit.source.path)), AUDITED)
+
+
+def _pinned(audit: Audit) -> Audit:
+    """The same audit with the commit of a hub dataset in place of its revision."""
+    path, revision = str(audit.source.path), audit.source.revision
+    if Path(path).exists() or not is_hub_id(path):
+        return audit
+    commit = PINS.pin("dataset", path, revision) if revision else None
+    if commit is None:
+        raise DataError(
+            f"{path}: no such file; a dataset of the hub needs its revision, and the hub",
+            "add --revision COMMIT, so that the same command reads the same data",
+        )
+    return replace(audit, source=audit.source.model_copy(update={"revision": commit}))
+
+
+def _shards(audit: Audit, pieces: Sequence[Piece], scratch: Path) -> list[Shard]:
+    return [
+        Shard(scratch / f"{number:06d}", audit.source, group, AUDITED)
+        for number, group in enumerate(group_pieces(pieces))
+    ]
+
+
+def _texts(audit: Audit, pieces: Sequence[Piece]) -> Iterator[str]:
+    for piece in pieces:
+        for document in read_documents(piece, audit.source, AUDITED):
+            if isinstance(document, SourceDocument):
+                yield document.text
+
+
+def _data(audit: Audit, pieces: Sequence[Piece]) -> AuditedData:
+    source = audit.source
+    files = len({piece.file for piece in pieces})
+    hub = not Path(str(source.path)).exists()
+    return AuditedData(
+        path=str(source.path),
+        subset=source.subset,
+        split=source.split if hub else None,
+        revision=source.revision,
+        text_field=source.text_field,
+        files=files,
+    )
+
+
+def _identity(audit: Audit, against: Against, pieces: Sequence[Piece]) -> dict[str, object]:
+    """What finished shards are of: the settings, and size and time of each file."""
+    states = {}
+    for piece in pieces:
+        if isinstance(piece.path, Path):
+            found = piece.path.stat()
+            states[piece.file] = [found.st_size, found.st_mtime_ns]
+    return {
+        "version": __version__,
+        "source": audit.source.model_dump(mode="json", by_alias=True),
+        "against": {**against.members},
+        "task_files": identify_tasks(str(against.include) if against.include else None),
+        "pieces": len(pieces),
+        "files": states,
+    }
+
+
+@contextmanager
+def _working_folder(
+    audit: Audit, against: Against, pieces: Sequence[Piece], force: bool
+) -> Iterator[Path]:
+    """The locked `.partial` folder, with what an earlier command of the same audit left in it."""
+    folder = audit.partial
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(folder.with_name(folder.name + ".lock"))
+    if lock is None:
+        raise TsqaError(f"{folder}: another process works on it", "wait for it")
+    with lock:
+        identity, path = _identity(audit, against, pieces), folder / SCRATCH / "audit.json"
+        _refuse_strange(folder, path)
+        if folder.exists() and not (path.exists() and read_own(path, dict) == identity):
+            if path.exists() and not force:
+                raise TsqaError(
+                    f"{folder}: is of another audit, or its data changed since",
+                    "choose another --out, or begin anew with --force",
+                )
+            shutil.rmtree(folder)
+        (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+        write_json(path, identity)
+        yield folder
+        Path(lock.name).unlink()
+
+
+def _refuse_strange(folder: Path, identity: Path) -> None:
+    """Refuse a folder that no audit began: it would be emptied."""
+    begun = {SCRATCH, f"{identity.name}.tmp"}
+    if not identity.exists() and {path.name for path in folder.glob("**/*")} - begun:
+        raise TsqaError(f"{folder}: is no folder of an audit", "move it, or choose another --out")
+
+
+def _finish_rename(out: Path) -> bool:
+    """Delete the scratch files of a report that is whole; whether there were any."""
+    scratch = out / SCRATCH
+    if not (out / "report.json").exists() or not scratch.exists():
+        return False
+    shutil.rmtree(scratch)
+    return True
+
+
+def _refuse_existing(audit: Audit, force: bool) -> None:
+    if audit.out.exists() and not force:
+        raise TsqaError(
+            f"{audit.out}: is there already", "choose another --out, or replace it with --force"
+        )
+    if audit.out.exists() and not (audit.out / "report.json").exists():
+        raise TsqaError(f"{audit.out}: is no report of an audit", "choose another --out")

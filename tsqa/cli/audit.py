@@ -1,0 +1,70 @@
+"""The command `audit-leaks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsqa.cli.common import CHECKS, Force
+
+
+def audit_leaks(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="A file or folder (.jsonl, .gz, .zst, parquet, text) or hub ID."
+        ),
+    ],
+    against: Annotated[
+        str, typer.Option(help="A suite, such as published, or the path of a suite or recipe.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the report; it is made.")] = Path("leaks"),
+    text_field: Annotated[str, typer.Option(help="Field of a record that holds its text.")] = (
+        "text"
+    ),
+    subset: Annotated[str | None, typer.Option(help="Subset of a hub dataset.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a hub dataset.")] = "train",
+    revision: Annotated[str | None, typer.Option(help="Commit of a hub dataset.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out records without text, counted.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Without: one per core. The report is the same.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print files, benchmarks and speed; write nothing.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Find the evaluated documents in any dataset, and write a report with examples.
+
+    The same command continues after a kill.
+
+    Example: tsqa audit-leaks recipes --against recipes/quickstart/recipe.yaml --out leaks
+    """
+    from tsqa.audit import run
+    from tsqa.recipe import SourceSection
+
+    source = SourceSection(
+        path=dataset,
+        subset=subset,
+        split=split,
+        revision=revision,
+        text_field=text_field,
+        on_bad="skip" if skip_bad else "refuse",
+    )
+    audit = run.Audit(source, against, out, processes)
+    if dry_run:
+        run.dry_run(audit)
+        return
+    report = run.audit_leaks(audit, force)
+    if report is not None:
+        run.print_report(report)
+    typer.echo(out / "report.html")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("audit-leaks", rich_help_panel=CHECKS)(audit_leaks)

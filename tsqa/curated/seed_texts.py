@@ -1,0 +1,56 @@
+"""The seeds as documents: what a model sees that is trained on the training splits themselves.
+
+Guarantees: one document a seed, in their order, in the templates of the generated items; nothing is
+asked of a model, and the same seeds give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+from tsqa.curated.render import Renderer
+from tsqa.recipe import Recipe, needed
+from tsqa.records.candidate import Candidate
+from tsqa.records.seed import Seed, read_seed
+from tsqa.store.jsonl import write_jsonl
+
+
+def write_seed_texts(
+    seeds: Path, folder: Path, recipe: Recipe, dropped: Container[str] = ()
+) -> Path:
+    """Render the seeds of an artifact into a JSONL file in the folder; return its path.
+
+    `dropped`: ids of those that are evaluated documents.
+    """
+    renderer = Renderer(needed(recipe.filter, "filter").renderings)
+    path = folder / "seeds.jsonl"
+    write_jsonl(
+        path,
+        (
+            {"id": seed.id, "text": renderer.render(_item(seed))[1]}
+            for seed in _read(seeds / "seeds.jsonl")
+            if seed.id not in dropped
+        ),
+    )
+    return path
+
+
+def _item(seed: Seed) -> Candidate:
+    return Candidate(
+        id=seed.id,
+        task=seed.task,
+        kind=seed.kind,
+        question=seed.question,
+        context=seed.context,
+        choices=seed.choices,
+        answer=seed.answer,
+        answer_index=seed.answer_index,
+        reasoning=seed.explanation,
+    )
+
+
+def _read(path: Path) -> Iterator[Seed]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            yield read_seed(path, number, line)
