@@ -1,4 +1,4 @@
-"""The conclusion of a table, from its numbers alone, and what it does not show: the spread between seeds that its intervals take, and notes on it.
+"""The conclusion of a table, from its numbers alone, and what it does not show.
 
 Guarantees: an arm with fewer seeds than others takes the spread of those that have several, by
 name; where no spread is known that is said, and no row of the arm is called better or worse.
