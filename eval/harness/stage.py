@@ -123,7 +123,7 @@ def find_checkpoint(context: StageContext) -> str:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
             trust = context.recipe.model.trust_remote_code
-            return pinned_folder(str(folder), trust)  # a hub id
+            return pinned_folder(str(folder), trust_remote_code=trust)  # a hub id
     else:
         raise CheckpointError(
             "evaluate: no trained model among the inputs, and the recipe has no model.path",
@@ -189,10 +189,7 @@ def _evaluate(
     missing = [name for name in names if name not in done]
     rules = {leaf: section.groups.get(n) for n, leaves in groups.items() for leaf in leaves}
     if missing:
-        difference = known_difference(checkpoint)
-        if chosen == "vllm" and difference:
-            warning = ("  vLLM and transformers differ on this model:", "yellow")
-            console.print(Text.assemble(warning, f" {difference}"))
+        _warn(known_difference(checkpoint) if chosen == "vllm" else None)
         settings = ModelSettings(
             chosen,
             checkpoint,
@@ -211,13 +208,18 @@ def _evaluate(
                 for name in missing:
                     protocol = protocols.get(name)
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
-                    done[name] = read_result(
-                        name, raw, scored_by(chosen), protocol, rules.get(name)
-                    )
+                    rule = rules.get(name)
+                    done[name] = read_result(name, raw, scored_by(chosen), protocol, rule)
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
     return scored_by(chosen), found, {name: done[name] for name in names}
+
+
+def _warn(difference: str | None) -> None:
+    if difference:
+        warning = ("  vLLM and transformers differ on this model:", "yellow")
+        console.print(Text.assemble(warning, f" {difference}"))
 
 
 def _read_part(parts: Path, name: str, backend: str) -> Part | None:

@@ -27,10 +27,10 @@ class _Plan:
     section: EvalSection
     shares: Mapping[str, float]
     """Task -> variance of a document's difference, where it was measured."""
+    samples: Mapping[str, str]
+    """Task -> the sample that its documents are."""
     seeds: int
     arms: int
-    samples: Mapping[str, str]
-    """Task -> the documents that it asks about."""
 
     def detectable(
         self, documents: Mapping[str, int], confidence: float, seeds: int | None = None
@@ -43,9 +43,9 @@ class _Plan:
             discordance=[self.shares.get(task, stats.DISCORDANCE) for task in documents],
             confidence=confidence,
             arms=self.arms,
+            samples=[self.samples[task] for task in documents],
             seed_sd=None if spread is None else math.sqrt(2) * spread / 100,
             by_documents=self.section.macro == "documents",
-            samples=[self.samples[task] for task in documents],
         )
 
 
@@ -69,7 +69,7 @@ def planned_table(
     counts = document_counts(section.tasks, include, section.limit)
     shares = discordance_of(previous)
     samples = samples_of(section.tasks, include)
-    plan = _Plan(section, shares, seeds, len(conditions), samples)
+    plan = _Plan(section, shares, samples, seeds, len(conditions))
     rows = {task: [task] for task in counts} | {stats.MACRO: list(counts)}
     rows |= {stats.macro_name(name): list(tasks) for name, tasks in section.macros.items()}
     macro_rows = len(rows) - len(counts)

@@ -16,6 +16,8 @@ _ADVICE = (
     ("code is not verified", "add the section filter.code, so that tests are run"),
     ("no judgement", "look at the judge's replies, then adapt filter.judge.prompt"),
     ("not tried", "see to the model of filter.triviality, then run the same command again"),
+    ("no options", "for a small teacher set generate.teacher.form=completion: it follows examples"),
+    ("options are equal", "lower generate.question.temperature, or use a stronger teacher"),
     ("format:", "look at the replies, then adapt generate.prompts to the teacher"),
     ("length:", "change filter.min_words or filter.max_words"),
     ("language:", "change filter.languages, or use a teacher that writes them"),

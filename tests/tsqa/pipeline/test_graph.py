@@ -191,20 +191,6 @@ def test_a_curve_adds_evaluations_that_nothing_else_waits_for() -> None:
         graph("eval.every_tokens=1000")
 
 
-def test_what_base_and_teacher_were_trained_on_is_checked_for_what_is_compared() -> None:
-    compared = next(node for node in graph() if node.stage == "compare")
-    checks = [node for role, node in compared.inputs.items() if isinstance(role, CheckedRole)]
-    looked = [(node.recipe.name, node.label) for node in checks if node.stage == "decontaminate"]
-    # The base read the documents that the arms read: one check serves both.
-    assert looked == [
-        ("quickstart", "decontaminate:docs"),
-        ("quickstart-teacher", "decontaminate:skills"),
-    ]
-    assert all("benchmarks" in node.inputs for node in checks)
-    off = next(node for node in graph("mixture.decontaminate=false") if node.stage == "compare")
-    assert [role.stage for role in off.inputs if isinstance(role, CheckedRole)] == ["filter"]
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -222,3 +208,17 @@ def test_what_the_data_stage_will_not_make_is_refused_before_it_runs(
     with pytest.raises(RecipeError, match=f"(?s){message}"):
         Pipeline(load_recipe(QUICKSTART, given), QUICKSTART, given).check()
     assert not (tmp_path / "artifacts" / "data").exists()
+
+
+def test_what_base_and_teacher_were_trained_on_is_checked_for_what_is_compared() -> None:
+    compared = next(node for node in graph() if node.stage == "compare")
+    checks = [node for role, node in compared.inputs.items() if isinstance(role, CheckedRole)]
+    looked = [(node.recipe.name, node.label) for node in checks if node.stage == "decontaminate"]
+    # The base read the documents that the arms read: one check serves both.
+    assert looked == [
+        ("quickstart", "decontaminate:docs"),
+        ("quickstart-teacher", "decontaminate:skills"),
+    ]
+    assert all("benchmarks" in node.inputs for node in checks)
+    off = next(node for node in graph("mixture.decontaminate=false") if node.stage == "compare")
+    assert [role.stage for role in off.inputs if isinstance(role, CheckedRole)] == ["filter"]
