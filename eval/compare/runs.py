@@ -17,7 +17,6 @@ from eval.compare.contamination import contamination
 from eval.compare.lineage import store_of
 from eval.compare.scores import Evaluated, read
 from eval.compare.stage import read_deltas
-from eval.compare.wandb_folder import check_whole
 from eval.deltas import Contamination, DeltaTable, Gap
 from eval.harness.groups import stems_notes
 from tsqa.errors import DataError
@@ -26,6 +25,7 @@ from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
 from tsqa.store.own_files import Stages, read_own
 from tsqa.store.roles import BASE, ArmRole, parse_label, parse_role
+from tsqa.trackers.wandb_folder import check_whole
 
 WANDB = "wandb:"
 _SEED = re.compile(r",seed=(-?\d+)$")

@@ -165,12 +165,7 @@ def _evaluate(
     """Score the tasks that are not yet scored: the backend, the tasks by name, and all parts."""
     # lm-eval and torch take seconds to import, which readers of results need not wait for.
     from eval.harness import backend
-    from eval.harness.engines import (
-        ModelSettings,
-        known_difference,
-        resolve_backend,
-        scored_by,
-    )
+    from eval.harness.engines import ModelSettings, known_difference, resolve_backend, scored_by
     from eval.harness.protocol import protocols_of
 
     groups = backend.load_tasks(section, include)
@@ -208,8 +203,9 @@ def _evaluate(
                 for name in missing:
                     protocol = protocols.get(name)
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
-                    rule = rules.get(name)
-                    done[name] = read_result(name, raw, scored_by(chosen), protocol, rule)
+                    done[name] = read_result(
+                        name, raw, scored_by(chosen), protocol, rules.get(name)
+                    )
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}

@@ -14,7 +14,7 @@ import yaml
 
 import tsqa
 from eval.deltas import DeltaTable
-from tsqa.recipe import Recipe
+from tsqa.recipe import GenerateSection, Recipe
 from tsqa.recipe.sections.models import ModelSection
 from tsqa.secrets import redact, redact_tree
 from tsqa.store.artifact import Artifact
@@ -108,11 +108,7 @@ def setup_facts(
     lengths = [f"{s['tokens']:,} tokens" for s in summaries if "tokens" in s]
     places = [_hardware(s["execution"]) for s in summaries if "device" in s.get("execution", {})]
     if recipe.generate:
-        teacher, cascade = recipe.generate.teacher, recipe.generate.cascade
-        yield Fact("Teacher", f"{_named(teacher.model)} ({teacher.engine})")
-        if cascade:
-            again = cascade.teacher
-            yield Fact("Second teacher", f"{_named(again.model)} ({again.engine})")
+        yield from _teachers(recipe.generate)
     seeds = sorted({seed for seeds in deltas.seeds.values() for seed in seeds}) if deltas else []
     for name, values in (
         ("Size", sizes),
@@ -123,6 +119,17 @@ def setup_facts(
     ):
         if found := list(dict.fromkeys(values)):
             yield Fact(name, ", ".join(found))
+
+
+def _teachers(section: GenerateSection) -> Iterator[Fact]:
+    role, writer = section.writing
+    others = [each for each in section.solving if each.role != role]
+    is_alone = all(each.role == "cascade" for each in others)
+    asked = [("Teacher" if is_alone else "Questions by", writer)]
+    for each in others:
+        asked.append(("Second teacher" if each.role == "cascade" else "Answers by", each.teacher))
+    for name, teacher in asked:
+        yield Fact(name, f"{_named(teacher.model)} ({teacher.engine})")
 
 
 def _named(model: ModelSection) -> str:
