@@ -13,8 +13,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from eval.compare.caveat import Spreads, best_notes, macro_notes, seed_notes, spreads_of
-from eval.compare.conclusion import conclude
+from eval.compare.conclusion import (
+    Spreads,
+    best_notes,
+    conclude,
+    macro_notes,
+    seed_notes,
+    spreads_of,
+)
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
 from eval.deltas import Comparison, Contamination, Delta, DeltaRow, DeltaTable, Gap, TaskSetup

@@ -184,10 +184,7 @@ def _evaluate(
     missing = [name for name in names if name not in done]
     rules = {leaf: section.groups.get(n) for n, leaves in groups.items() for leaf in leaves}
     if missing:
-        difference = known_difference(checkpoint)
-        if chosen == "vllm" and difference:
-            warning = ("  vLLM and transformers differ on this model:", "yellow")
-            console.print(Text.assemble(warning, f" {difference}"))
+        _warn(known_difference(checkpoint) if chosen == "vllm" else None)
         settings = ModelSettings(
             chosen,
             checkpoint,
@@ -213,6 +210,12 @@ def _evaluate(
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
     return scored_by(chosen), found, {name: done[name] for name in names}
+
+
+def _warn(difference: str | None) -> None:
+    if difference:
+        warning = ("  vLLM and transformers differ on this model:", "yellow")
+        console.print(Text.assemble(warning, f" {difference}"))
 
 
 def _read_part(parts: Path, name: str, backend: str) -> Part | None:

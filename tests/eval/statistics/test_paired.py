@@ -140,8 +140,8 @@ def test_beyond_the_last_flip_p_is_exact_or_a_bound() -> None:
     assert row.p == row.p_mcnemar == binomtest(40, 40).pvalue < 1e-11
     macro = compare(before, after)[1]
     assert binomtest(40, 40).pvalue < macro.p < 1e-7  # a bound of sums of any magnitudes
-    grouped = compare(before, after, [str(i // 2) for i in range(60)])[0]
-    assert binomtest(20, 20).pvalue < grouped.p < 1 / 20_001
+    grouped = compare([0] * 120, [1] * 80 + [0] * 40, [str(i // 2) for i in range(120)])[0]
+    assert binomtest(40, 40).pvalue < grouped.p < 1e-7
 
 
 def test_the_bound_is_never_below_the_exact_p() -> None:
