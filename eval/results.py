@@ -57,6 +57,8 @@ class Part:
 
     result: TaskResult
     documents: list[Document]
+    shared_stems: str = ""
+    """How many documents share a stem and are in no group, and the rule that finds them."""
 
 
 @dataclass(frozen=True)

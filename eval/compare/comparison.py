@@ -8,17 +8,18 @@ most 1 - confidence (Holm over all its rows, macro rows weighing one half).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from eval.compare.caveat import Spreads, best_notes, macro_notes, seed_notes, spreads_of
 from eval.compare.conclusion import conclude
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import Evaluated
-from eval.deltas import Comparison, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
-from eval.statistics import crossed, stats
-from eval.statistics.paired import compare_models
+from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
+from eval.deltas import Comparison, Contamination, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
+from eval.statistics import stats
+from eval.statistics.paired import Chances, compare_models
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
@@ -34,16 +35,8 @@ ASKED_BY = {
 """What decides prompts, beside the version that a task states -> key of an evaluation's config."""
 ALLOWABLE = frozenset({"backend", "tokens", "version", "num_fewshot", "seeds", *ASKED_BY})
 """What `tsqa compare RUN... --allow` may let differ."""
-_ONE_SEED = (
-    "Intervals cover the sampling of evaluated documents, not the spread between training seeds."
-)
-_SEVERAL_SEEDS = (
-    "Intervals cover the sampling of evaluated documents and the spread between training seeds."
-)
 _PER_ROW = "An interval is its row's alone; a verdict is corrected for all rows of the table."
 _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
-_Conditions = Mapping[str, Mapping[int, Evaluated]]
-"""Condition -> seed -> model, seeds ascending, without the base."""
 
 
 @dataclass(frozen=True)
@@ -68,36 +61,35 @@ def compare(
     gaps: Mapping[str, Gap] | None = None,
     axis: RatioAxis | None = None,
     allow: frozenset[str] = frozenset(),
+    contamination: Mapping[str, Contamination] | None = None,
+    seed_spread: float | None = None,
+    by_documents: bool = False,
+    notes: Sequence[str] = (),
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
-    `gaps`: runs without results; they are named, and never counted. `axis`: the ratio that the
-    ablation varies. `allow`: what may differ between runs (ALLOWABLE).
+    `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
+    deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
     """
-    averages = {name: list(tasks) for name, tasks in (macros or {}).items()}
-    gaps = dict(gaps or {})
-    base = next((model for model in models if model.condition == BASE), None)
-    conditions = _by_condition(models)
+    averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
+    base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
-    notes = [_ONE_SEED if len(conditions[control]) == 1 else _SEVERAL_SEEDS, _PER_ROW]
-    notes += [f"{name}: no result ({gap.reason})." for name, gap in gaps.items()]
-    notes += [note for pair in pairs for note in pair.notes]
-    found = _compare_pairs(
+    spreads = spreads_of(conditions, averages, seed_spread, by_documents)
+    rows = _compare_pairs(
         pairs,
-        list(conditions[control]),
-        _pooled(conditions, control, averages),
+        spreads,
         bootstrap=bootstrap,
         confidence=confidence,
         seed=seed,
         macros=averages,
+        by_documents=by_documents,
     )
-    by_seed = {
-        name: {str(s): _task_scores(model, averages) for s, model in seeds_of.items()}
-        for name, seeds_of in conditions.items()
-    }
-    scores = {name: _mean_scores(list(values.values())) for name, values in by_seed.items()}
+    told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
+    told += best_notes(conditions, control, spreads, by_documents)
+    fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
+    scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
         arms=[name for name in conditions if name != control],
@@ -108,29 +100,32 @@ def compare(
         tasks=_setups(next(iter(conditions[control].values()))),
         macros=averages,
         seeds={name: list(seeds_of) for name, seeds_of in conditions.items()},
-        scores={**({BASE: _task_scores(base, averages)} if base else {}), **scores},
+        scores=scores,
         scores_by_seed=by_seed,
-        rows=_with_verdicts(found, confidence),
+        rows=rows,
         gaps=gaps,
-        fit=fit_axis(conditions, control, axis, confidence, seed) if axis else None,
-        caveat=" ".join(dict.fromkeys(notes)),
+        fit=fit,
+        caveat=" ".join(dict.fromkeys(told)),
         conclusion="",
+        contamination=dict(contamination or {}),
     )
     return replace(table, conclusion=conclude(table))
 
 
 def _compare_pairs(
     pairs: Sequence[_Pair],
-    seeds: Sequence[int],
-    pooled: Mapping[str, crossed.Spread],
+    spreads: Spreads,
     *,
     bootstrap: int,
     confidence: float,
     seed: int,
     macros: Mapping[str, Sequence[str]],
-) -> list[tuple[Comparison, Delta]]:
-    """The deltas of every pair; `pooled` is the spread of the arms under all of these `seeds`."""
+    by_documents: bool,
+) -> list[DeltaRow]:
+    """The rows of every pair, their verdicts corrected over all of them."""
     found: list[tuple[Comparison, Delta]] = []
+    tasks = len(pairs[0].after[0].tasks)
+    chances = Chances(0.5 / tasks / len(pairs), 0.5 / (1 + len(macros)) / len(pairs))
     for pair in pairs:
         deltas = compare_models(
             [model.scores for model in pair.before],
@@ -140,10 +135,45 @@ def _compare_pairs(
             confidence=confidence,
             seed=seed,
             macros=macros,
-            pooled=pooled if pair.name.against != BASE and pair.seeds == seeds else None,
+            pooled=spreads.alone if pair.name.against == BASE else spreads.paired,
+            by_documents=by_documents,
+            chances=chances,
         )
         found += [(pair.name, delta) for delta in deltas]
-    return found
+    return _with_verdicts(found, confidence)
+
+
+def _notes(
+    rows: Sequence[DeltaRow],
+    pairs: Sequence[_Pair],
+    gaps: Mapping[str, Gap],
+    notes: Sequence[str],
+    by_documents: bool,
+) -> Iterator[str]:
+    yield _PER_ROW
+    yield from notes
+    for name, gap in gaps.items():
+        yield f"{name}: no result ({gap.reason})."
+    for pair in pairs:
+        yield from pair.notes
+    yield from macro_notes(rows, by_documents)
+
+
+def _scores(
+    conditions: Conditions,
+    base: Evaluated | None,
+    macros: Mapping[str, Sequence[str]],
+    by_documents: bool,
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, dict[str, float]]]]:
+    """Condition -> its scores, means over seeds; and condition -> seed -> scores."""
+    by_seed = {
+        name: {str(s): task_scores(model, macros, by_documents) for s, model in seeds_of.items()}
+        for name, seeds_of in conditions.items()
+    }
+    means = {name: _mean_scores(list(values.values())) for name, values in by_seed.items()}
+    if base is None:
+        return means, by_seed
+    return {BASE: task_scores(base, macros, by_documents), **means}, by_seed
 
 
 def _setups(model: Evaluated) -> dict[str, TaskSetup]:
@@ -165,7 +195,7 @@ def _no_control(control: str, models: Sequence[Evaluated], gaps: Mapping[str, Ga
 
 
 def _pairs(
-    conditions: _Conditions, control: str, base: Evaluated | None, allow: frozenset[str]
+    conditions: Conditions, control: str, base: Evaluated | None, allow: frozenset[str]
 ) -> list[_Pair]:
     """The control against the base model, then every arm against the control."""
     reference = conditions[control]
@@ -206,10 +236,16 @@ def _pair(
     return _Pair(Comparison(label, arm, against), seeds, before, after, notes)
 
 
-def _by_condition(models: Sequence[Evaluated]) -> dict[str, dict[int, Evaluated]]:
+def _by_condition(
+    models: Sequence[Evaluated], by_documents: bool
+) -> tuple[Evaluated | None, dict[str, dict[int, Evaluated]]]:
+    """The base, and the arms by condition and seed; with the macro averages that are asked for."""
+    base: Evaluated | None = None
     conditions: dict[str, dict[int, Evaluated]] = {}
-    for model in models:
+    for given in models:
+        model = weigh_macro(given) if by_documents else given
         if model.condition == BASE:
+            base = base or model
             continue
         seeds = conditions.setdefault(model.condition, {})
         if (model.seed or 0) in seeds:
@@ -219,25 +255,7 @@ def _by_condition(models: Sequence[Evaluated]) -> dict[str, dict[int, Evaluated]
                 "name each run once",
             )
         seeds[model.seed or 0] = model
-    return {name: dict(sorted(seeds.items())) for name, seeds in conditions.items()}
-
-
-def _pooled(
-    conditions: _Conditions,
-    control: str,
-    macros: Mapping[str, Sequence[str]],
-) -> dict[str, crossed.Spread]:
-    """Per row's task, the spread between seeds over all conditions with the control's seeds."""
-    seeds = list(conditions[control])
-    full = [seeds_of for seeds_of in conditions.values() if list(seeds_of) == seeds]
-    scores = [[_task_scores(seeds_of[s], macros) for s in seeds] for seeds_of in full]
-    tasks = set.intersection(*(set(score) for row in scores for score in row))
-    found = {}
-    for task in tasks:
-        spread = crossed.pool(np.array([[score[task] for score in row] for row in scores]))
-        if spread is not None:
-            found[task] = spread
-    return found
+    return base, {name: dict(sorted(seeds.items())) for name, seeds in conditions.items()}
 
 
 def _common_seeds(
@@ -304,21 +322,12 @@ def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float)
             **vars(name),
             **vars(delta),
             p_holm=p,
-            verdict=stats.verdict(delta.low, delta.high, p, confidence),
+            verdict=stats.verdict(
+                delta.low, delta.high, p, confidence, covers_seeds=delta.covers_seeds
+            ),
         )
         for (name, delta), p in zip(found, corrected, strict=True)
     ]
-
-
-def _task_scores(model: Evaluated, macros: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Per task and macro average, as its rows in the table are called."""
-    scores = {task: model.tasks[task].score for task in sorted(model.tasks)}
-    suites = {
-        stats.macro_name(name): math.fsum(scores[task] for task in tasks) / len(tasks)
-        for name, tasks in macros.items()
-        if tasks and set(tasks) <= scores.keys()
-    }
-    return {**scores, stats.MACRO: model.macro, **suites}
 
 
 def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from eval.deltas import DeltaTable
+from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import stats
 
 _PHRASES = {
     stats.BETTER: "better than the control",
     stats.WORSE: "worse than the control",
+    stats.DIFFERS: "different in this run from the control",
     stats.UNCHANGED: "no detectable change from the control",
 }
 
@@ -43,9 +44,10 @@ def _sentences(deltas: DeltaTable) -> Iterator[str]:
 
 def _gains(deltas: DeltaTable) -> str:
     """On which tasks some arm gains."""
-    gained = {
-        row.task for row in deltas.rows if row.arm in deltas.arms and row.verdict == stats.BETTER
-    }
+    rows = [row for row in deltas.rows if row.arm in deltas.arms and row.task in deltas.tasks]
+    if not any(row.covers_seeds for row in rows):
+        return _differences(rows, len(deltas.tasks))
+    gained = {row.task for row in rows if row.verdict == stats.BETTER}
     flat = [task for task in deltas.tasks if task not in gained]
     count = len(deltas.tasks)
     if not gained:
@@ -53,3 +55,15 @@ def _gains(deltas: DeltaTable) -> str:
     if flat:
         return f"No arm gains detectably on {len(flat)} of {count} tasks: {', '.join(flat)}."
     return f"Each of the {count} tasks gains detectably in some arm."
+
+
+def _differences(rows: Sequence[DeltaRow], count: int) -> str:
+    """The same where nothing says how much training seeds differ."""
+    gained = {row.task for row in rows if row.verdict == stats.DIFFERS and row.delta > 0}
+    if not gained:
+        return f"No arm scores detectably higher in this run on any of the {count} tasks."
+    return (
+        f"Some arm scores higher in this run on {len(gained)} of {count} tasks: "
+        f"{', '.join(sorted(gained))}; one training seed is no evidence for a method: add "
+        "ablation.seeds, or state eval.seed_spread."
+    )

@@ -2,11 +2,14 @@
 
 A task is
   `allowed_leak`  if seeds came from a split that shares documents with its evaluated split;
-  `touched`       if something the teacher wrote, or a document of the mixture, holds some of its
+  `trained_on`    if a source held some of its documents when a model was trained on it: a compared
+                  model, or one that it was made from;
+  `touched`       if something the teacher wrote, or a document of a source, holds some of its
                   documents: it was removed before training, as far as the rules find it;
-  `clean`         if nothing that was checked holds any;
-  `unknown`       if nothing was checked.
-`checked` says what was: `candidates` of the teacher, `sources` of the mixture.
+  `not_checked`   if nothing was found, but nothing looked into some source for its documents;
+  `clean`         if every tokenized source of every compared model and of its ancestors was looked
+                  through, and holds none.
+What a model of the hub was trained on is known to nobody here; it counts for nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
+from eval.compare.lineage import Checks, TokenSource, dropped_by, sources_of, tasks_of
 from eval.deltas import Contamination
 from eval.results import DOCUMENTS, columns_of
 from tsqa.curated.files import REJECTED, read_rows
@@ -31,65 +35,158 @@ from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 _STEP = "decontamination"
 _MARK = " of the evaluated "
 """Precedes the document in the reason for which a source's document was dropped."""
+_MOST_NAMED = 3
+"""Arms named for one source."""
 
 
-def contamination(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, Contamination]:
-    """Task -> its status, touched documents, and per condition the score on the others.
-
-    `inputs` are those of the stage compare: the stages that checked say what was found. A
-    `score_clean` is a mean over training seeds; None where it is not known which documents are
-    clean, or none is.
-    """
+def of_recipe(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, Contamination]:
+    """The status of each task; `inputs` are those of the stage compare."""
     conditions: dict[str, list[Artifact]] = defaultdict(list)
     if BASE in inputs:
         conditions[BASE].append(inputs[BASE])
     for name, arm in arms_of(recipe).items():
         if ArmRole(name) in inputs:
             conditions[arm.condition].append(inputs[ArmRole(name)])
+    checks = [artifact for role, artifact in inputs.items() if isinstance(role, CheckedRole)]
+    return contamination(conditions, checks)
+
+
+def contamination(
+    conditions: Mapping[str, Sequence[Artifact]], checks: Sequence[Artifact]
+) -> dict[str, Contamination]:
+    """Task -> its status, touched documents, and per condition the score on the others.
+
+    `conditions` are the compared evaluations, `checks` the artifacts that may say what sources
+    held. A `score_clean` is a mean over training seeds; None where nothing was found, or no
+    document is clean.
+    """
     scores = {name: [_read_scores(a) for a in several] for name, several in conditions.items()}
-    checked, touched = _gather(inputs)
-    summaries = [artifact.summary for artifact in inputs.values()]
-    leaks = [leak for summary in summaries for leak in summary.get("allowed_leaks", [])]
+    looked = _look(conditions, checks)
+    artifacts = [*chain.from_iterable(conditions.values()), *checks]
+    leaks = [leak for a in artifacts for leak in a.summary.get("allowed_leaks", [])]
     report: dict[str, Contamination] = {}
     for one in chain.from_iterable(scores.values()):
         for task in one.keys() - report.keys():
-            found = touched.get(task, set())
-            status = _status(task, checked, found, leaks)
-            is_known = status in ("clean", "touched")
-            kept = len(_clean(one[task], found))
-            report[task] = Contamination(
-                status=status,
-                checked=checked,
-                documents=len(one[task]) - kept if is_known else None,
-                n_clean=kept if is_known else None,
-                score_clean={
-                    name: _mean([_mean(_clean(each.get(task, []), found)) for each in several])
-                    if is_known
-                    else None
-                    for name, several in scores.items()
-                },
-            )
+            report[task] = _of_task(task, looked, leaks, len(one[task]), scores)
     return {task: report[task] for task in sorted(report)}
 
 
-def _gather(inputs: Mapping[Role, Artifact]) -> tuple[list[str], dict[str, set[int]]]:
-    """What was checked, and task -> touched documents."""
-    checked: dict[str, None] = {}
-    touched: dict[str, set[int]] = defaultdict(set)
-    for role, artifact in inputs.items():
-        stage = role.stage if isinstance(role, CheckedRole) else role
-        if stage == "filter":
-            checked["candidates"] = None
-            found = _matches_of_filter(artifact)
-        elif stage == "decontaminate":
-            checked["sources"] = None
-            found = _matches_of_sources(artifact)
+_Scores = list[tuple[int, str, float]]
+"""(doc_id, doc_hash, score) of one task."""
+
+
+@dataclass
+class _Looked:
+    """A source, and what was found in it."""
+
+    condition: str
+    source: TokenSource
+    tasks: Collection[str]
+    """Whose documents were looked for."""
+    removed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Task -> documents that it held, and that were taken out before training."""
+    kept: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Task -> documents that a model was trained on."""
+
+    @property
+    def owner(self) -> str:
+        return self.source.owner or (BASE if self.condition == BASE else "")
+
+    @property
+    def label(self) -> str:
+        return f"{self.owner or self.condition}/{self.source.name}"
+
+
+def _of_task(
+    task: str,
+    looked: Sequence[_Looked],
+    leaks: Sequence[Mapping[str, str]],
+    n: int,
+    scores: Mapping[str, Sequence[Mapping[str, _Scores]]],
+) -> Contamination:
+    unchecked = [one for one in looked if task not in one.tasks]
+    kept = [one for one in looked if one.kept.get(task)]
+    found = {d for one in looked for d in (*one.removed.get(task, ()), *one.kept.get(task, ()))}
+    status = _status(task, leaks, bool(kept), bool(found), bool(unchecked) or not looked)
+    clean = {
+        name: _mean([_mean(_clean(each.get(task, []), found)) for each in several])
+        for name, several in scores.items()
+    }
+    every = next(each[task] for several in scores.values() for each in several if task in each)
+    n_clean = len(_clean(every, found))
+    is_known = status != "allowed_leak" and (bool(found) or status == "clean")
+    return Contamination(
+        status=status,
+        checked=_named([one for one in looked if task in one.tasks], looked),
+        unchecked=_named(unchecked, looked),
+        trained_on={one.label: len(one.kept[task]) for one in kept},
+        documents=n - n_clean if is_known else None,
+        n_clean=n_clean if is_known else None,
+        score_clean=clean if is_known else dict.fromkeys(clean),
+    )
+
+
+def _look(
+    conditions: Mapping[str, Sequence[Artifact]], artifacts: Sequence[Artifact]
+) -> list[_Looked]:
+    """The sources of every condition, and what the checks found in them."""
+    checks, matches, found = Checks(artifacts), _Matches(), {}
+    for condition, evaluations in conditions.items():
+        for evaluation in evaluations:
+            for source in sources_of(evaluation):
+                one = _Looked(condition, source, ())
+                key = (one.label, source.tokens.fingerprint if source.tokens else "")
+                if key not in found:
+                    found[key] = one
+                    if source.tokens:
+                        _look_into(one, source.tokens, checks, evaluation, matches)
+    return list(found.values())
+
+
+def _look_into(
+    one: _Looked, tokens: Artifact, checks: Checks, evaluation: Artifact, matches: _Matches
+) -> None:
+    dropped = dropped_by(tokens)
+    gone = {text for text, _ in matches.of(dropped)} if dropped else set()
+    is_filtered = "filter" in tokens.manifest.inputs
+    for check in checks.of(tokens):
+        tasks = tasks_of(check, evaluation)
+        one.tasks = {*one.tasks, *tasks}
+        for text, document in matches.of(check):
+            task, _, number = document.rpartition("-")
+            if task in tasks:
+                held = one.removed if is_filtered or text in gone else one.kept
+                held[task].add(int(number))
+
+
+class _Matches:
+    """What each check found, read once: (hash of a text, or nothing, and `<task>-<doc_id>`)."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, list[tuple[str, str]]] = {}
+
+    def of(self, check: Artifact) -> list[tuple[str, str]]:
+        if check.fingerprint not in self._read:
+            read = _of_filter if check.manifest.stage == "filter" else _of_sources
+            self._read[check.fingerprint] = list(read(check))
+        return self._read[check.fingerprint]
+
+
+def _named(some: Sequence[_Looked], every: Sequence[_Looked]) -> list[str]:
+    """Their labels; one of the arms alone where it is so in all arms that have the source."""
+    labels: dict[str, None] = {}
+    for one in some:
+        same = {o.condition for o in every if not o.owner and o.source.name == one.source.name}
+        here = [o.condition for o in some if not o.owner and o.source.name == one.source.name]
+        if one.owner:
+            labels[one.label] = None
+        elif set(here) == same and len(same) > 1:
+            labels[one.source.name] = None
+        elif len(here) <= _MOST_NAMED or one.condition in here[:_MOST_NAMED]:
+            labels[one.label] = None
         else:
-            continue
-        for match in found:
-            task, _, number = match.rpartition("-")
-            touched[task].add(int(number))
-    return list(checked), dict(touched)
+            labels[f"{one.source.name} of {len(here) - _MOST_NAMED} more arms"] = None
+    return list(labels)
 
 
 @dataclass(frozen=True)
@@ -98,30 +195,34 @@ class _Match:
     match: str
 
 
-def _matches_of_filter(artifact: Artifact) -> Iterator[str]:
-    """Evaluated documents (`<task>-<doc_id>`) that candidates matched."""
-    return (row.match for row in read_rows(artifact.path / REJECTED, _Match) if row.step == _STEP)
+def _of_filter(artifact: Artifact) -> Iterator[tuple[str, str]]:
+    """Evaluated documents that candidates matched."""
+    for row in read_rows(artifact.path / REJECTED, _Match):
+        if row.step == _STEP:
+            yield "", row.match
 
 
-def _matches_of_sources(artifact: Artifact) -> Iterator[str]:
-    """Evaluated documents that documents of the mixture's sources held."""
+def _of_sources(artifact: Artifact) -> Iterator[tuple[str, str]]:
+    """Evaluated documents that documents of a source held."""
     for record in read_jsonl(artifact.path / "dropped.jsonl"):
-        yield str(record["reason"]).partition(_MARK)[2]
+        yield str(record["text"]), str(record["reason"]).partition(_MARK)[2]
 
 
 def _status(
-    task: str, checked: Sequence[str], touched: set[int], leaks: Sequence[Mapping[str, str]]
-) -> Literal["allowed_leak", "touched", "clean", "unknown"]:
+    task: str,
+    leaks: Sequence[Mapping[str, str]],
+    is_kept: bool,
+    is_found: bool,
+    is_missing: bool,
+) -> Literal["allowed_leak", "trained_on", "touched", "not_checked", "clean"]:
     named = re.compile(rf"(?<![\w-]){re.escape(task)}(?![\w-])")
     if any(task == leak["task"] or named.search(leak["reason"]) for leak in leaks):
         return "allowed_leak"
-    if not checked:
-        return "unknown"
-    return "touched" if touched else "clean"
-
-
-_Scores = list[tuple[int, str, float]]
-"""(doc_id, doc_hash, score) of one task."""
+    if is_kept:
+        return "trained_on"
+    if is_found:
+        return "touched"
+    return "not_checked" if is_missing else "clean"
 
 
 def _read_scores(evaluation: Artifact) -> dict[str, _Scores]:

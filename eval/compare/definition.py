@@ -14,7 +14,9 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         "confidence": section.confidence,
         "macros": {name: [*tasks] for name, tasks in section.macros.items()},
         "ablation": recipe.ablation.data_config() if recipe.ablation else None,
+        **({"macro": section.macro} if section.macro != "tasks" else {}),
+        **({"seed_spread": section.seed_spread} if section.seed_spread is not None else {}),
     }
 
 
-COMPARE = Stage("compare", 3, _config, "eval.compare.stage", sections=("eval",))
+COMPARE = Stage("compare", 4, _config, "eval.compare.stage", sections=("eval",))

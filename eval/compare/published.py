@@ -89,8 +89,9 @@ def setup_of(recipe: Recipe) -> dict[str, str]:
         setup["tokens"] = f"{recipe.mixture.tokens:,}"
         setup["mixture"] = ", ".join(recipe.mixture.sources)
     if recipe.generate:
-        teacher = recipe.generate.teacher.model
-        setup["teacher"] = str(teacher.path or teacher.recipe)
+        asked = [recipe.generate.writing[1], *(each.teacher for each in recipe.generate.solvers)]
+        names = dict.fromkeys(str(each.model.path or each.model.recipe) for each in asked)
+        setup["teacher"] = ", ".join(names)
     return setup
 
 

@@ -6,16 +6,18 @@ ablation of anything else has none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eval.compare.scores import Evaluated
+from eval.compare.scores import Conditions
 from eval.deltas import AxisFit
 from eval.statistics import fit, stats
 from eval.statistics.blocks import block_units, blocks_of
 from eval.statistics.crossed import Floats
+from eval.statistics.paired import weights_of
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 
 
@@ -50,11 +52,12 @@ def ratio_axis(recipe: Recipe) -> RatioAxis | None:
 
 
 def fit_axis(
-    conditions: Mapping[str, Mapping[int, Evaluated]],
+    conditions: Conditions,
     control: str,
     axis: RatioAxis,
     confidence: float,
     seed: int,
+    by_documents: bool = False,
 ) -> AxisFit:
     """Fit the macro average against the one ratio that the ablation varies.
 
@@ -63,25 +66,38 @@ def fit_axis(
     seeds = list(conditions[control])
     ratios = {name: ratio for name, ratio in axis.ratios.items() if name in conditions}
     names = sorted((n for n in ratios if list(conditions[n]) == seeds), key=lambda n: ratios[n])
-    means = np.array([[conditions[name][s].macro for s in seeds] for name in names])
-    documents = conditions[control][seeds[0]].scores
-    clusters = {task: scored.clusters for task, scored in documents.items()}
-    units: dict[tuple[str, ...], list[Floats]] = {}
-    for block in blocks_of(clusters):
-        for name in names:
-            values = [
-                np.array([conditions[name][s].scores[task].values for s in seeds]) for task in block
-            ]
-            found = block_units(values, [clusters[task] for task in block])
-            units.setdefault(tuple(block), []).append(found)
+    means, covariance = macro_scores(conditions, names, seeds, by_documents)
     fitted = fit.fit_ratios(
         [ratios[name] for name in names],
         means.mean(axis=1),
-        fit.covariance_of(units, means),
+        covariance,
         confidence=confidence,
         seed=seed,
     )
     return AxisFit(axis=axis.axis, task=stats.MACRO, **vars(fitted))
+
+
+def macro_scores(
+    conditions: Conditions, names: Sequence[str], seeds: Sequence[int], by_documents: bool
+) -> tuple[Floats, Floats]:
+    """Macro scores, conditions x seeds, and the covariance of the conditions' means."""
+    means = np.array([[conditions[name][s].macro for s in seeds] for name in names])
+    documents = conditions[names[0]][seeds[0]].scores
+    clusters = {task: scored.clusters for task, scored in documents.items()}
+    weights = weights_of({t: len(scored.keys) for t, scored in documents.items()}, by_documents)
+    units: list[tuple[float, list[Floats]]] = []
+    for block in blocks_of(clusters):
+        weight = math.fsum(weights[task] for task in block)
+        within = [weights[task] / weight for task in block]
+        named = [clusters[task] for task in block]
+        per_condition = []
+        for name in names:
+            values = [
+                np.array([conditions[name][s].scores[task].values for s in seeds]) for task in block
+            ]
+            per_condition.append(block_units(values, named, within))
+        units.append((weight, per_condition))
+    return means, fit.covariance_of(units, means)
 
 
 def _without_ratios(recipe: Recipe) -> dict[str, object]:

@@ -13,16 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eval.compare.comparison import ALLOWABLE, ASKED_BY, TASK_FILES, compare
+from eval.compare.contamination import contamination
+from eval.compare.lineage import store_of
 from eval.compare.scores import Evaluated, read
 from eval.compare.stage import read_deltas
-from eval.compare.wandb_folder import check_whole
-from eval.deltas import DeltaTable, Gap
+from eval.deltas import Contamination, DeltaTable, Gap
+from eval.harness.groups import stems_notes
 from tsqa.errors import DataError
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
 from tsqa.store.own_files import Stages, read_own
 from tsqa.store.roles import BASE, ArmRole, parse_label, parse_role
+from tsqa.trackers.wandb_folder import check_whole
 
 WANDB = "wandb:"
 _SEED = re.compile(r",seed=(-?\d+)$")
@@ -103,7 +106,25 @@ def compare_runs(
         macros=_macros(suite, models) if suite else None,
         gaps=gaps,
         allow=allow,
+        contamination=_contamination(found),
+        notes=stems_notes(one.artifact for one in found if one.artifact is not None),
     )
+
+
+def _contamination(found: Sequence[Found]) -> dict[str, Contamination]:
+    """From the lineage of the runs, and every check that their stores hold."""
+    conditions: dict[str, list[Artifact]] = {}
+    for one in found:
+        if one.artifact is not None:
+            conditions.setdefault(one.condition, []).append(one.artifact)
+    stores = {a.path.parent.parent: store_of(a) for several in conditions.values() for a in several}
+    checks = [
+        check
+        for store in stores.values()
+        for stage in ("filter", "decontaminate")
+        for check in store.finished(stage)
+    ]
+    return contamination(conditions, checks)
 
 
 def load(found: Sequence[Found], allow: frozenset[str]) -> tuple[list[Evaluated], dict[str, Gap]]:

@@ -7,10 +7,12 @@ refused.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of
-from eval.statistics.paired import DocumentKey, Scored
+from eval.statistics import stats
+from eval.statistics.paired import DocumentKey, Scored, weights_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.own_files import damaged, read_own
 from tsqa.store.own_tables import read_own_table
@@ -27,6 +29,10 @@ class Evaluated:
     tasks: dict[str, TaskResult]
     macro: float
     scores: dict[str, Scored]
+
+
+Conditions = Mapping[str, Mapping[int, Evaluated]]
+"""Condition -> seed -> model, seeds ascending, without the base."""
 
 
 def read(
@@ -58,3 +64,28 @@ def read(
         macro=results.macro,
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
     )
+
+
+def weigh_macro(model: Evaluated) -> Evaluated:
+    """The model, its macro average weighing tasks by their documents."""
+    weights = weights_of({task: one.n for task, one in model.tasks.items()}, True)
+    macro = math.fsum(w * model.tasks[task].score for task, w in weights.items())
+    return replace(model, macro=macro)
+
+
+def task_scores(
+    model: Evaluated, macros: Mapping[str, Sequence[str]], by_documents: bool
+) -> dict[str, float]:
+    """Per task and macro average, as its rows in the table are called."""
+    scores = {task: model.tasks[task].score for task in sorted(model.tasks)}
+    suites = {
+        stats.macro_name(name): math.fsum(
+            weight * scores[task]
+            for task, weight in weights_of(
+                {task: model.tasks[task].n for task in tasks}, by_documents
+            ).items()
+        )
+        for name, tasks in macros.items()
+        if tasks and set(tasks) <= scores.keys()
+    }
+    return {**scores, stats.MACRO: model.macro, **suites}

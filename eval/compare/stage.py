@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from eval.compare.comparison import compare
-from eval.compare.contamination import contamination
+from eval.compare.contamination import of_recipe
 from eval.compare.ratio_axis import ratio_axis
 from eval.compare.scores import read
 from eval.compare.tables import write_csv
 from eval.deltas import DELTAS, DeltaTable, Gap
+from eval.harness.groups import stems_notes
 from eval.harness.stage import expand_macros
 from eval.statistics import stats
 from tsqa.recipe import arms_of, control_of, needed
@@ -41,8 +40,11 @@ def run(context: StageContext) -> dict[str, object]:
         macros=expand_macros(section.macros, context.inputs.values()),
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
+        contamination=of_recipe(recipe, context.inputs),
+        seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
+        by_documents=section.macro == "documents",
+        notes=stems_notes(context.inputs.values()),
     )
-    deltas = replace(deltas, contamination=contamination(context.recipe, context.inputs))
     write_json(context.out / DELTAS, deltas.to_json())
     write_csv(context.out / "deltas.csv", deltas.rows)
     columns = list(vars(deltas.rows[0]))

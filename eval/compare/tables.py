@@ -24,7 +24,12 @@ from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
-STYLES = {stats.BETTER: "green", stats.WORSE: "red", stats.UNCHANGED: "dim"}
+STYLES = {
+    stats.BETTER: "green",
+    stats.WORSE: "red",
+    stats.DIFFERS: "yellow",
+    stats.UNCHANGED: "dim",
+}
 
 
 def print_table(deltas: DeltaTable, console: Console) -> None:
@@ -44,7 +49,22 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
         columns.append(condition)
     console.print(_table(deltas, columns))
     console.print(Text(deltas.conclusion))
+    for line in contamination_lines(deltas):
+        alarming = any(word in line for word in ("allowed leak", "trained on"))
+        console.print(Text(line, style="bold red" if alarming else ""))
     console.print(Text(deltas.caveat, style="dim"))
+
+
+def contamination_lines(deltas: DeltaTable) -> list[str]:
+    """One line for each status, and the tasks that have it."""
+    tasks: dict[str, list[str]] = {}
+    for task, found in deltas.contamination.items():
+        tasks.setdefault(found.told, []).append(task)
+    count = len(deltas.contamination)
+    return [
+        f"Contamination: {told}: {'all tasks' if len(names) == count > 1 else ', '.join(names)}."
+        for told, names in tasks.items()
+    ]
 
 
 def write_all(
@@ -83,8 +103,9 @@ def markdown(deltas: DeltaTable) -> str:
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    conclusion, caveat = printable(deltas.conclusion), printable(deltas.caveat)
-    return "\n".join([*lines, "", conclusion, "", caveat, ""])
+    for text in (deltas.conclusion, *contamination_lines(deltas), deltas.caveat):
+        lines += ["", printable(text)]
+    return "\n".join([*lines, ""])
 
 
 def write_csv(path: Path, rows: Sequence[DeltaRow]) -> None:

@@ -15,7 +15,8 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     """What decides the scores of one checkpoint, but not what is made of them."""
     section = needed(recipe.eval, "eval")
     config = section.data_config()
-    for key in ("macros", "every_tokens", "bootstrap", "confidence"):
+    later = ("macros", "macro", "every_tokens", "bootstrap", "confidence", "seed_spread")
+    for key in (*later, *(() if section.groups else ("groups",))):
         del config[key]
     if not section.protocols:  # a later key: scores from before it stay
         del config["protocols"]

@@ -5,7 +5,6 @@ Guarantee: the score is the plain mean of the documents' scores, and lm-eval's o
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,13 +12,11 @@ from typing import TypedDict, cast
 
 from pydantic import JsonValue
 
+from eval.harness.groups import group_of, propose_rule
 from eval.harness.metrics import Logged, pick_metric
 from eval.results import Document, Part, TaskResult, metric_name
 from tsqa.errors import DataError
 from tsqa.recipe import ProtocolSection
-
-_GROUP_FIELDS = ("passage", "article", "paragraph", "story", "context")
-"""Fields of a document that several questions share."""
 
 
 class Sample(Logged):
@@ -48,22 +45,30 @@ RawResult = TypedDict(
 
 
 def read_result(
-    task: str, raw: RawResult, backend: str, protocol: ProtocolSection | None = None
+    task: str,
+    raw: RawResult,
+    backend: str,
+    protocol: ProtocolSection | None = None,
+    rule: str | None = None,
 ) -> Part:
-    """Turn lm-eval's answer for one task into its score and documents."""
+    """Turn lm-eval's answer for one task into its score and documents.
+
+    `rule`: what its documents share, of `eval.groups`.
+    """
     config = raw["configs"][task]
     kind = str(config.get("output_type", "unknown"))
     samples = raw["samples"].get(task) or []
     if not samples:
         raise DataError(f"eval.tasks: {task} has no documents")
     metric, chosen = pick_metric(task, kind, samples, protocol)
+    ordered = sorted((s for s in samples if s["filter"] == chosen), key=lambda s: int(s["doc_id"]))
+    delimiter = str(config.get("target_delimiter", " "))
     documents = _mark_groups(
-        [
-            _document(task, kind, metric, sample, str(config.get("target_delimiter", " ")))
-            for sample in sorted(samples, key=lambda s: int(s["doc_id"]))
-            if sample["filter"] == chosen
-        ]
+        [_document(task, kind, metric, sample, delimiter, rule) for sample in ordered]
     )
+    shared = ""
+    if documents[0].group is None and rule is None:
+        shared = propose_rule([s["doc"] for s in ordered], [d.question for d in documents])
     n = len(documents)
     score = math.fsum(document.score for document in documents) / n
     reported = raw["results"][task].get(f"{metric},{chosen}")
@@ -83,10 +88,12 @@ def read_result(
         kind=kind,
         backend=backend,
     )
-    return Part(result, documents)
+    return Part(result, documents, shared)
 
 
-def _document(task: str, kind: str, metric: str, sample: Sample, delimiter: str) -> Document:
+def _document(
+    task: str, kind: str, metric: str, sample: Sample, delimiter: str, rule: str | None
+) -> Document:
     where = f"eval.tasks: {task}: doc_id {sample['doc_id']}"
     try:
         score = float(cast(Mapping[str, float], sample)[metric])
@@ -102,7 +109,8 @@ def _document(task: str, kind: str, metric: str, sample: Sample, delimiter: str)
             "correct the task's doc_to_target or its data: every model would score 0 on it",
         )
     prompt = str(sample["arguments"][0][0])
-    question = sample["doc"].get("question")
+    asked = sample["doc"].get("question")
+    question = asked if isinstance(asked, str) else prompt
     answer, prediction = _answers(kind, metric, sample)
     return Document(
         task=task,
@@ -110,11 +118,11 @@ def _document(task: str, kind: str, metric: str, sample: Sample, delimiter: str)
         doc_hash=str(sample["doc_hash"]),
         metric=metric,
         score=score,
-        question=question if isinstance(question, str) else prompt,
+        question=question,
         answer=answer,
         prediction=prediction,
         loglikelihoods=likelihoods or None,
-        group=_group(sample["doc"]),
+        group=group_of(sample["doc"], question, rule),
     )
 
 
@@ -131,12 +139,6 @@ def _has_right_choice(sample: Sample, delimiter: str) -> bool:
         else not isinstance(target, str) or target in choices
         for target in targets
     )
-
-
-def _group(document: Mapping[str, object]) -> str | None:
-    """A hash of the passage that a document asks about; None where it has none."""
-    texts = [text for key in _GROUP_FIELDS if isinstance(text := document.get(key), str)]
-    return hashlib.sha256(texts[0].encode()).hexdigest()[:16] if texts and texts[0] else None
 
 
 def _mark_groups(documents: Sequence[Document]) -> list[Document]:

@@ -1,7 +1,8 @@
 """The primary metric of a task, and whether it can be compared at all.
 
 Guarantees: the primary metric is fixed by the task alone -
-  multiple_choice: `acc`, or `acc_norm` where the task has no `acc`;
+  multiple_choice: `acc`, or `acc_norm` where the task has no `acc`, or `prob_per_byte`
+                   (recipes/real/tasks/likelihood.py) where it has neither;
   generate_until:  `exact_match`, or pass@1 of code, under the filter `flexible-extract`, or else
                    the first filter;
   anything else:   `acc`;
@@ -23,7 +24,7 @@ from tsqa.tasks.library import TaskLibrary, task_library
 
 _PREFERRED_FILTER = "flexible-extract"
 _METRICS = {
-    "multiple_choice": ["acc", "acc_norm"],
+    "multiple_choice": ["acc", "acc_norm", "prob_per_byte"],
     "generate_until": ["exact_match", "pass@1", "pass_at_1"],
 }
 _EXPANDED = {"pass_at_k": "pass@1", "pass@k": "pass@1"}

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from rich.text import Text
 
 from eval.harness.documents import read_result
+from eval.harness.groups import SHARED_STEMS, stems_note
 from eval.harness.metrics import check_metrics
 from eval.results import (
     DOCUMENTS,
@@ -69,6 +70,9 @@ def run(context: StageContext) -> dict[str, object]:
     results = replace(_training(context), tasks=tasks, groups=groups, backend=backend, macro=macro)
     write_json(context.out / RESULTS, results.to_json())
     shutil.rmtree(parts)
+    stems = {name: part.shared_stems for name, part in done.items() if part.shared_stems}
+    for name, found in stems.items():
+        console.print(Text(f"  {stems_note(name, found)}", style="yellow"))
     scores = {name: task.score for name, task in tasks.items()}
     logged = {f"eval/{name}": score for name, score in scores.items()}
     context.tracker.summary({**logged, "eval/macro": macro})
@@ -79,6 +83,7 @@ def run(context: StageContext) -> dict[str, object]:
         "macro": macro,
         "backend": backend,
         "scores": scores,
+        **({SHARED_STEMS: stems} if stems else {}),
     }
 
 
@@ -118,7 +123,7 @@ def find_checkpoint(context: StageContext) -> str:
         folder = context.resolve(context.recipe.model.path)
         if not folder.exists() and not folder.is_absolute() and folder.parts[0] not in (".", ".."):
             trust = context.recipe.model.trust_remote_code
-            return pinned_folder(str(folder), trust)  # a hub id
+            return pinned_folder(str(folder), trust_remote_code=trust)  # a hub id
     else:
         raise CheckpointError(
             "evaluate: no trained model among the inputs, and the recipe has no model.path",
@@ -160,12 +165,7 @@ def _evaluate(
     """Score the tasks that are not yet scored: the backend, the tasks by name, and all parts."""
     # lm-eval and torch take seconds to import, which readers of results need not wait for.
     from eval.harness import backend
-    from eval.harness.engines import (
-        ModelSettings,
-        known_difference,
-        resolve_backend,
-        scored_by,
-    )
+    from eval.harness.engines import ModelSettings, known_difference, resolve_backend, scored_by
     from eval.harness.protocol import protocols_of
 
     groups = backend.load_tasks(section, include)
@@ -182,6 +182,7 @@ def _evaluate(
         console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
     done |= known
     missing = [name for name in names if name not in done]
+    rules = {leaf: section.groups.get(n) for n, leaves in groups.items() for leaf in leaves}
     if missing:
         difference = known_difference(checkpoint)
         if chosen == "vllm" and difference:
@@ -205,7 +206,9 @@ def _evaluate(
                 for name in missing:
                     protocol = protocols.get(name)
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
-                    done[name] = read_result(name, raw, scored_by(chosen), protocol)
+                    done[name] = read_result(
+                        name, raw, scored_by(chosen), protocol, rules.get(name)
+                    )
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
     found = {name: list(leaves) for name, leaves in groups.items()}
@@ -248,7 +251,8 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
         documents = [Document(**row) for row in rows]
         for name in shared:
             own = [document for document in documents if document.task == name]
-            found[name] = Part(results.tasks[name], own)
+            stems = artifact.summary.get(SHARED_STEMS, {}).get(name, "")
+            found[name] = Part(results.tasks[name], own, stems)
     return found
 
 

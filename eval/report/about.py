@@ -14,7 +14,7 @@ import yaml
 
 import tsqa
 from eval.deltas import DeltaTable
-from tsqa.recipe import Recipe
+from tsqa.recipe import GenerateSection, Recipe
 from tsqa.recipe.sections.models import ModelSection
 from tsqa.secrets import redact, redact_tree
 from tsqa.store.artifact import Artifact
@@ -28,16 +28,19 @@ TERMS = {
     "such a range holds the true change.",
     "better, worse": "The change is detectable: its interval excludes 0, and it stays significant "
     "after the correction for the number of rows of the table.",
+    "differs in this run": "These two checkpoints differ; with one training seed, and nothing "
+    "known of the spread between seeds, that says nothing of their methods.",
     "no detectable change": "The data cannot tell the change from chance. It may still be there, "
     "if it is smaller than the smallest detectable effect.",
     "detectable": "Smallest detectable effect: the smallest true change, in points, that this "
-    "comparison would reveal in 4 of 5 cases.",
+    "row would reveal in 4 of 5 cases, corrected for the rows of this table.",
     "p": "The probability of a change at least this large if nothing had changed.",
     "Holm": "Holm's correction of p: many rows mean many chances of a false finding.",
     "McNemar": "Exact test of the documents that only one of two models got right.",
-    "macro": "The mean of the tasks' scores; each task weighs the same.",
-    "touched": "Training data held text from some documents of the task; it was removed before "
-    "training. The clean score is over the other documents.",
+    "macro": "The mean of the tasks' scores; each task weighs the same, or by its documents.",
+    "touched": "Some source held documents of the task, and they were removed before training; "
+    "trained on: they were not. The clean score is over the other documents. Not checked: nothing "
+    "looked for them in these sources.",
     "fixed": "Wrong before, right after.",
     "broken": "Right before, wrong after.",
     "both ways": "Fixed with one training seed and broken with another: chance, most likely.",
@@ -105,11 +108,7 @@ def setup_facts(
     lengths = [f"{s['tokens']:,} tokens" for s in summaries if "tokens" in s]
     places = [_hardware(s["execution"]) for s in summaries if "device" in s.get("execution", {})]
     if recipe.generate:
-        teacher, cascade = recipe.generate.teacher, recipe.generate.cascade
-        yield Fact("Teacher", f"{_named(teacher.model)} ({teacher.engine})")
-        if cascade:
-            again = cascade.teacher
-            yield Fact("Second teacher", f"{_named(again.model)} ({again.engine})")
+        yield from _teachers(recipe.generate)
     seeds = sorted({seed for seeds in deltas.seeds.values() for seed in seeds}) if deltas else []
     for name, values in (
         ("Size", sizes),
@@ -120,6 +119,17 @@ def setup_facts(
     ):
         if found := list(dict.fromkeys(values)):
             yield Fact(name, ", ".join(found))
+
+
+def _teachers(section: GenerateSection) -> Iterator[Fact]:
+    role, writer = section.writing
+    others = [each for each in section.solving if each.role != role]
+    is_alone = all(each.role == "cascade" for each in others)
+    asked = [("Teacher" if is_alone else "Questions by", writer)]
+    for each in others:
+        asked.append(("Second teacher" if each.role == "cascade" else "Answers by", each.teacher))
+    for name, teacher in asked:
+        yield Fact(name, f"{_named(teacher.model)} ({teacher.engine})")
 
 
 def _named(model: ModelSection) -> str:

@@ -148,9 +148,14 @@ def _of_table(deltas: DeltaTable | None) -> dict[str, object]:
         "task_rows": task_rows(deltas) if deltas else [],
         "chosen": comparison.chosen_arms(deltas) if deltas else [],
         "matrix": deltas is not None and len(deltas.arms) <= MATRIX_ARMS,
-        "contamination": (deltas.contamination if deltas else None) or {},
-        "words": {stats.BETTER: "better", stats.WORSE: "worse", stats.UNCHANGED: "same"},
-        "verdicts": [stats.BETTER, stats.WORSE, stats.UNCHANGED],
+        "contamination": deltas.contamination if deltas else {},
+        "words": {
+            stats.BETTER: "better",
+            stats.WORSE: "worse",
+            stats.DIFFERS: "differs",
+            stats.UNCHANGED: "same",
+        },
+        "verdicts": stats.VERDICTS,
     }
 
 

@@ -23,7 +23,7 @@ _LONGEST_TEXT = 4000
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 _ORIGIN = (
     *("seed_id", "seed_question", "dataset", "revision", "split", "licence"),
-    *("prompts", "sampling", "teacher"),
+    *("prompts", "sampling", "teacher", "solvers"),
 )
 
 
@@ -263,10 +263,13 @@ def _origin(candidate: object) -> dict[str, object]:
 
 def _votes(candidate: object) -> list[str]:
     votes = candidate.get("votes") if isinstance(candidate, dict) else None
-    if not isinstance(votes, list):
+    if not isinstance(candidate, dict) or not isinstance(votes, list):
         return []
     found = [vote for vote in votes if isinstance(vote, dict)]
-    return [str(vote.get("answer") or vote.get("error") or "no answer") for vote in found]
+    said = [str(vote.get("answer") or vote.get("error") or "no answer") for vote in found]
+    if not candidate.get("solvers"):
+        return said
+    return [f"{text} ({vote.get('teacher')})" for text, vote in zip(said, found, strict=True)]
 
 
 def _parsed(record: str) -> object:

@@ -150,7 +150,7 @@ def _marks(
             "size": 9,
             "color": mine,
             "symbol": [
-                f"{symbol}-open" if row.verdict == stats.UNCHANGED else symbol for row in rows
+                symbol if stats.is_verdict(row.verdict) else f"{symbol}-open" for row in rows
             ],
             "line": {"width": 1.6, "color": mine},
         },
@@ -168,7 +168,7 @@ def _macros_first(deltas: DeltaTable) -> list[str]:
 
 
 def _shade(row: DeltaRow) -> float:
-    return 0.0 if row.verdict == stats.UNCHANGED else round(100 * row.delta, 3)
+    return round(100 * row.delta, 3) if stats.is_verdict(row.verdict) else 0.0
 
 
 def _number(row: DeltaRow) -> str:

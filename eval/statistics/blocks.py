@@ -29,32 +29,41 @@ def blocks_of(clusters: Mapping[str, Sequence[str]]) -> list[list[str]]:
     return [tasks for _, tasks in blocks]
 
 
-def block_units(values: Sequence[Floats], clusters: Sequence[Sequence[str]]) -> Floats:
-    """One value per cluster whose plain mean is the mean of the tasks' means over documents.
+def block_units(
+    values: Sequence[Floats], clusters: Sequence[Sequence[str]], weights: Sequence[float]
+) -> Floats:
+    """One value per cluster whose plain mean is the weighted mean of the tasks' means.
 
-    Per task its values, seeds x documents, and their clusters. Linearised as `stats.group_units`.
+    Per task its values, seeds x documents, their clusters, and its weight; the weights sum to 1.
+    Linearised as `stats.group_units`.
     """
-    means = np.mean([one.mean(axis=-1, keepdims=True) for one in values], axis=0)
+    means = [w * one.mean(axis=-1, keepdims=True) for one, w in zip(values, weights, strict=True)]
     residuals = [one - one.mean(axis=-1, keepdims=True) for one in values]
-    units: Floats = means + block_sums(residuals, clusters)
+    units: Floats = np.sum(means, axis=0) + block_sums(residuals, clusters, weights)
     return units
 
 
-def block_sums(values: Sequence[Floats], clusters: Sequence[Sequence[str]]) -> Floats:
+def block_sums(
+    values: Sequence[Floats], clusters: Sequence[Sequence[str]], weights: Sequence[float]
+) -> Floats:
     """The same before linearisation: each task's sums by cluster, scaled to the same mean."""
     names = sorted({name for one in clusters for name in one})
     place = {name: number for number, name in enumerate(names)}
     total: Floats = np.zeros((*values[0].shape[:-1], len(names)))
-    for one, named in zip(values, clusters, strict=True):
-        scaled = one * (len(names) / one.shape[-1] / len(values))
+    for one, named, weight in zip(values, clusters, weights, strict=True):
+        scaled = one * (len(names) / one.shape[-1] * weight)
         for column, name in enumerate(named):
             total[..., place[name]] += scaled[..., column]
     return total
 
 
-def imaginary_size(values: Sequence[Floats], clusters: Sequence[Sequence[str]]) -> float:
+def imaginary_size(
+    values: Sequence[Floats], clusters: Sequence[Sequence[str]], weights: Sequence[float]
+) -> float:
     """What one document more of every task weighs in their block: much, where a task has few."""
     units = len({name for one in clusters for name in one})
     sizes = [float(np.abs(one).max()) or 1.0 for one in values]
-    shares = [size * units / one.shape[-1] for size, one in zip(sizes, values, strict=True)]
-    return math.fsum(shares) / len(values)
+    return math.fsum(
+        weight * size * units / one.shape[-1]
+        for weight, size, one in zip(weights, sizes, values, strict=True)
+    )

@@ -27,6 +27,8 @@ spread is pooled (analysis of variance of arms x seeds; the larger of pooled and
 degrees of freedom shrink as the arms' spreads differ (Box, Some theorems on quadratic forms
 (1954)). An arm whose seeds differ three times as much as the others' is then covered in about
 90%, not 95%, of the cases; false findings per table stay within 5%.
+
+An arm that lost seeds, down to one, takes the pooled spread of the arms that kept two or more.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, stdtrit
 
 Floats = NDArray[np.float64]
-_SMALLEST_P = 1e-12
+SMALLEST_P = 1e-12
 _CHANCES = (np.arange(500) + 0.5) / 500
 
 
@@ -79,15 +81,15 @@ class Estimate:
 
     def p_value(self) -> float:
         """1 - the confidence at which the interval just reaches 0; never below 1e-12."""
-        if self.half_width(1 - _SMALLEST_P) <= abs(self.delta):
-            return _SMALLEST_P
+        if self.half_width(1 - SMALLEST_P) <= abs(self.delta):
+            return SMALLEST_P
         if self.delta == 0:
             return 1.0
 
         def excess(log_p: float) -> float:
             return self.half_width(-math.expm1(log_p)) - abs(self.delta)
 
-        return math.exp(float(brentq(excess, math.log(_SMALLEST_P), 0.0)))
+        return math.exp(float(brentq(excess, math.log(SMALLEST_P), 0.0)))
 
     def detectable(self, confidence: float, power: float) -> float:
         """The true difference whose interval excludes 0 with this probability.
@@ -116,8 +118,8 @@ class DocumentPart:
 
     variance: float
     df: float
-    tasks: int = 1
-    """That the documents belong to; of several, it is the variance of their average."""
+    weight: float = 1.0
+    """Of its task in a mean; of several tasks together, it is the variance of their own mean."""
 
 
 def of_documents(units: Floats, at_least: float = 0.0) -> DocumentPart:
@@ -135,21 +137,25 @@ def of_documents(units: Floats, at_least: float = 0.0) -> DocumentPart:
     by_seed = units.mean(axis=1, keepdims=True)
     ms_documents = seeds * float(np.var(by_document, ddof=1))
     residuals = units - by_seed - by_document + units.mean()
-    ms_residual = float(np.sum(residuals**2)) / ((seeds - 1) * (n - 1))
+    # With one seed the two cannot be told apart: all of it counts for documents.
+    ms_residual = float(np.sum(residuals**2)) / max(1, (seeds - 1) * (n - 1))
     return DocumentPart((ms_documents - ms_residual) / (n * seeds) + imaginary, n - 1)
 
 
 def estimate(
     means: Floats, documents: Sequence[DocumentPart], pooled: Spread | None = None
 ) -> Estimate:
-    """The mean difference over tasks: `means` per seed (already averaged over these tasks)."""
+    """The mean difference over tasks: `means` per seed (already averaged over these tasks).
+
+    One seed alone needs a `pooled` spread.
+    """
     seeds = len(means)
-    own = float(np.var(means, ddof=1))
+    own = float(np.var(means, ddof=1)) if seeds > 1 else 0.0
     by_seeds, df, method = own, float(seeds - 1), "crossed t"
     if pooled is not None and pooled.df > df:
         by_seeds, df, method = max(own, pooled.variance), pooled.df, "crossed t, pooled"
-    tasks = sum(part.tasks for part in documents)
-    by_documents = max(0.0, sum(part.tasks**2 * part.variance for part in documents)) / tasks**2
+    weight = math.fsum(part.weight for part in documents)
+    by_documents = max(0.0, sum(part.weight**2 * part.variance for part in documents)) / weight**2
     return Estimate(
         delta=float(means.mean()),
         seeds=by_seeds / seeds,
@@ -163,22 +169,48 @@ def estimate(
 def pool(means: Floats) -> Spread | None:
     """The spread between seeds of a difference of two arms, from all arms: `means` arms x seeds.
 
-    The residual variance of arms x seeds, twice; df (arms - 1)(seeds - 1) x Box's epsilon, the
-    evenness of the arms' own variances. None where nothing can be pooled.
+    The residual variance of arms x seeds, twice; its df x Box's epsilon, the evenness of the arms'
+    own variances. NaN where an arm lost a seed. None where nothing can be pooled.
     """
-    arms, seeds = means.shape
-    if arms < 3 or seeds < 2:
+    kept = means[np.isfinite(means).sum(axis=1) > 1]
+    kept = kept[:, np.isfinite(kept).sum(axis=0) > 1]
+    there = np.isfinite(kept)
+    arms, seeds = kept.shape
+    if arms < 2 or seeds < 2 or there.sum(axis=1).min() < 2:
         return None
-    residuals = (
-        means - means.mean(axis=1, keepdims=True) - means.mean(axis=0, keepdims=True) + means.mean()
-    )
+    if there.all():
+        residuals = kept - kept.mean(1, keepdims=True) - kept.mean(axis=0, keepdims=True)
+        residuals += kept.mean()
+        df = (arms - 1) * (seeds - 1)
+    else:
+        residuals, df = _additive_residuals(kept, there)
     by_arm = np.sum(residuals**2, axis=1)
     total = float(by_arm.sum())
-    if total <= 0:
+    if total <= 0 or df < 1:
         return None
-    df = (arms - 1) * (seeds - 1)
     evenness = total**2 / (arms * float(np.sum(by_arm**2)))
-    return Spread(2 * total / df, max(float(seeds - 1), df * evenness))
+    return Spread(2 * total / df, max(float(there.sum(axis=1).min() - 1), df * evenness))
+
+
+def pool_alone(means: Floats) -> Spread | None:
+    """The spread between seeds of one arm's score, what all arms share under a seed included."""
+    kept = means[np.isfinite(means).sum(axis=1) > 1]
+    if not len(kept):
+        return None
+    variance = float(np.mean(np.nanvar(kept, axis=1, ddof=1)))
+    df = float(np.isfinite(kept).sum(axis=1).max() - 1)
+    return Spread(variance, df) if variance > 0 else None
+
+
+def _additive_residuals(means: Floats, there: NDArray[np.bool_]) -> tuple[Floats, int]:
+    """What arm and seed do not explain, 0 where there is no run; and its degrees of freedom."""
+    arm, seed = np.nonzero(there)
+    columns = np.hstack([np.eye(means.shape[0])[arm], np.eye(means.shape[1])[seed]])
+    values = means[there]
+    solution, _, rank, _ = np.linalg.lstsq(columns, values, rcond=None)
+    residuals: Floats = np.zeros(means.shape)
+    residuals[there] = values - columns @ solution
+    return residuals, len(values) - int(rank)
 
 
 @cache

@@ -1,8 +1,12 @@
 """Score against mixture ratio: which ratio is best, and can the data tell?
 
 Guarantees: the uncertainty is that of the deltas (documents, shared by all ratios, and training
-seeds); no recommendation without at least four ratios, a curve that differs from a flat one, and a
-best ratio whose interval lies inside the measured range.
+seeds); no recommendation without at least four ratios, a curve that differs from a flat one, a best
+ratio whose interval lies inside the measured range, and a measured ratio near the best one.
+
+Between neighbours the score is assumed to be smooth, and nothing measured says so: every
+recommendation names the neighbours, and one that is far from both (a quarter of a gap, where the
+gap is a fifth of the range or more) is withheld, with the ratio that would settle it.
 
 The forms: a constant, a line, a saturating exponential (Ye et al., Data Mixing Laws
 (arXiv 2403.16952), in one ratio) with and without a line, a parabola in the ratio or in its square
@@ -20,7 +24,7 @@ best ratio.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +41,8 @@ _DECAYS = np.geomspace(0.02, 0.5, 15)
 
 Each has its share of the form's weight instead of a parameter in Akaike's criterion."""
 _FLAT, _MISFIT = 0.05, 0.01
+_FAR, _WIDE = 0.25, 0.2
+"""Share of a gap between two measured ratios; share of the range from which on a gap is wide."""
 
 
 @dataclass(frozen=True)
@@ -131,23 +137,22 @@ def curves(x: Floats, grid: Floats) -> list[Curve]:
     return found
 
 
-def covariance_of(units: Mapping[tuple[str, ...], Sequence[Floats]], means: Floats) -> Floats:
+def covariance_of(units: Sequence[tuple[float, Sequence[Floats]]], means: Floats) -> Floats:
     """Covariance of the macro scores of several ratios.
 
-    `units`: block of tasks -> per ratio, the scores of their average, seeds x units (the same
-    documents or groups for every ratio; no two blocks share one);
+    `units`: per block of tasks its weight in the average and, per ratio, the scores of its own
+    average, seeds x units (the same documents or groups for every ratio; no two blocks share one);
     `means`: ratios x seeds, the macro score of each run. Documents: the covariance of the units'
     mean over seeds. Seeds: the residual variance of ratios x seeds, the same for every ratio; what
     all ratios share under a seed moves the curve up or down and leaves its shape.
     """
     ratios, seeds = means.shape
     covariance = np.zeros((ratios, ratios))
-    tasks = sum(map(len, units))
-    for block, per_ratio in units.items():
+    for weight, per_ratio in units:
         by_unit = np.array([scores.mean(axis=0) for scores in per_ratio])
         n = by_unit.shape[1]
         if n > 1:
-            covariance += np.cov(by_unit) / n * (len(block) / tasks) ** 2
+            covariance += np.cov(by_unit) / n * weight**2
     if seeds > 1:
         residuals = means - means.mean(1, keepdims=True) - means.mean(0) + means.mean()
         df = max(1, (ratios - 1) * (seeds - 1))
@@ -238,13 +243,33 @@ def _recommend(
                 f"the best ratio is near {best.ratio:.2g}, but its {interval} reaches the edge "
                 f"{edge:g} of the range"
             )
+    if best.ratio not in x:
+        right = int(np.searchsorted(x, best.ratio))
+        low, high = float(x[right - 1]), float(x[right])
+        far = min(best.ratio - low, high - best.ratio) > _FAR * (high - low)
+        if far and high - low >= _WIDE * (x[-1] - x[0]):
+            return _none(
+                f"the curve is highest near {best.ratio:.2g}, between {low:g} and {high:g}, where "
+                f"nothing was measured; measure {best.ratio:.2g}"
+            )
     alike = [f"{row.ratio:g}" for row in neighbours if not row.distinguishable]
     doubt = (
         f"; the best measured ratio is not distinguishable from {' and '.join(alike)}"
         if alike
         else ""
     )
-    return f"Best ratio {best.ratio:.2g} ({interval}){doubt}."
+    smooth = _assumption(best.ratio, x)
+    return f"Best ratio {best.ratio:.2g} ({interval}){doubt}{smooth}."
+
+
+def _assumption(best: float, x: Floats) -> str:
+    """Between which ratios the curve is taken on trust."""
+    left, right = x[x < best], x[x > best]
+    return (
+        f"; this takes the score for smooth between {left[-1]:g} and {right[0]:g}"
+        if len(left) and len(right)
+        else ""
+    )
 
 
 def _none(reason: str) -> str:

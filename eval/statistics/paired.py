@@ -3,9 +3,10 @@
 Guarantees: both models are compared on exactly the same documents or not at all; equal inputs give
 equal numbers, whatever the order of tasks or documents.
 
-Several training seeds: eval/statistics/crossed.py. One seed: a percentile bootstrap over documents,
-or over document groups where the task has them (a passage with its questions is one draw); it does
-not cover the spread between training seeds. Tasks over the same documents: see blocks.py.
+Several training seeds, or one and a known spread between them: eval/statistics/crossed.py. One
+seed alone: a percentile bootstrap over documents, or over document groups where the task has them
+(a passage with its questions is one draw); it does not cover the spread between training seeds.
+Tasks over the same documents: see blocks.py.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from eval.statistics.stats import (
     bootstrap_means,
     group_sums,
     group_units,
+    is_macro,
     macro_name,
     mcnemar,
     minimum_detectable_effect,
@@ -44,6 +46,8 @@ _SIGN_FLIPS = 20_000
 _ALONE = re.compile(r"document \d+")
 DocumentKey = tuple[int, str]
 """doc_id and doc_hash of a document."""
+Average = Mapping[str, float]
+"""Task -> its weight in a mean over tasks; the weights sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,20 @@ class _Resampled:
     means: Floats
     flips: Floats
     stderr: float
+    squares: float
+    """Sum of the squares of what changes sign in `flips`."""
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Shares of a table's chance of a false finding that a task row and a macro row have."""
+
+    task: float = 1.0
+    macro: float = 1.0
+
+    def confidence(self, task: str, confidence: float) -> float:
+        """At which a row is tested, at Holm's first step."""
+        return 1 - (1 - confidence) * (self.macro if is_macro(task) else self.task)
 
 
 def compare_models(
@@ -118,12 +136,15 @@ def compare_models(
     seed: int,
     macros: Mapping[str, Sequence[str]] | None = None,
     pooled: Mapping[str, crossed.Spread] | None = None,
+    by_documents: bool = False,
+    chances: Chances | None = None,
 ) -> list[Delta]:
     """One row per task, then `macro` over all tasks and one row per entry of `macros`.
 
     `reference` and `model` hold the tasks' scores per training seed, in the same order of seeds.
-    `pooled` is the spread between seeds of every arm of the table together, per row's task.
-    `label` names the comparison in errors.
+    `pooled` is the spread between seeds of every arm of the table together, per row's task; with it
+    one seed is enough. `by_documents`: averages weigh tasks so. `chances` correct the detectable
+    effect. `label` names the comparison in errors.
     """
     samples = _samples(reference, model, label)
     averages = {MACRO: list(samples), **(macros or {})}
@@ -135,9 +156,20 @@ def compare_models(
                 "which was not evaluated",
                 f"use tasks of eval.tasks: {', '.join(samples)}",
             )
-    if len(model) > 1:
-        return _rows_of_seeds(samples, averages, confidence, pooled or {})
-    return _rows_of_one_seed(samples, averages, label, bootstrap, confidence, seed)
+    weighed = {
+        macro_name(name): weights_of({t: samples[t].n for t in tasks}, by_documents)
+        for name, tasks in averages.items()
+    }
+    chances, pooled = chances or Chances(), pooled or {}
+    if len(model) > 1 or pooled.keys() >= {*samples, *weighed}:
+        return _rows_of_seeds(samples, weighed, confidence, pooled, chances)
+    return _rows_of_one_seed(samples, weighed, label, bootstrap, confidence, seed, chances)
+
+
+def weights_of(documents: Mapping[str, int], by_documents: bool) -> dict[str, float]:
+    """Task -> its weight in a mean over tasks: alike, or by their numbers of documents."""
+    total = sum(documents.values())
+    return {t: n / total if by_documents else 1 / len(documents) for t, n in documents.items()}
 
 
 def pair(reference: Scored, model: Scored, where: str) -> None:
@@ -204,58 +236,76 @@ def _blocks(samples: Mapping[str, _Sample], tasks: Sequence[str]) -> list[list[s
     return blocks_of({task: samples[task].clusters for task in tasks})
 
 
-def _joined(samples: Mapping[str, _Sample], block: Sequence[str]) -> tuple[Floats, Floats, float]:
-    """(units, sums, least size of an imaginary document) of the tasks of a block."""
+def _joined(
+    samples: Mapping[str, _Sample], block: Sequence[str], weights: Sequence[float]
+) -> tuple[Floats, Floats, float]:
+    """(units, sums, least size of an imaginary document) of the mean of a block's tasks."""
     if len(block) == 1:
         return samples[block[0]].units, samples[block[0]].sums, 0.0
     differences = [samples[task].differences for task in block]
     clusters = [samples[task].clusters for task in block]
     return (
-        block_units(differences, clusters),
-        block_sums(differences, clusters),
-        imaginary_size(differences, clusters),
+        block_units(differences, clusters, weights),
+        block_sums(differences, clusters, weights),
+        imaginary_size(differences, clusters, weights),
     )
+
+
+def _within(average: Average, block: Sequence[str]) -> tuple[float, tuple[float, ...]]:
+    """Weight of a block in an average, and of its tasks in the block."""
+    weight = math.fsum(average[task] for task in block)
+    return weight, tuple(average[task] / weight for task in block)
 
 
 def _rows_of_one_seed(
     samples: Mapping[str, _Sample],
-    averages: Mapping[str, Sequence[str]],
+    averages: Mapping[str, Average],
     label: str,
     bootstrap: int,
     confidence: float,
     seed: int,
+    chances: Chances,
 ) -> list[Delta]:
     rows: dict[str, Delta] = {}
 
     @cache
-    def resample(*block: str) -> _Resampled:
-        units, sums, at_least = _joined(samples, block)
+    def resample(block: tuple[str, ...], weights: tuple[float, ...]) -> _Resampled:
+        units, sums, at_least = _joined(samples, block, weights)
         drawn, flip = (_rng(seed, label, *block, what) for what in ("bootstrap", "flip"))
-        alone = [resample(task).stderr / len(block) for task in block if len(block) > 1]
+        alone = [
+            resample((task,), (1.0,)).stderr * weight
+            for task, weight in zip(block, weights, strict=True)
+            if len(block) > 1
+        ]
         return _Resampled(
             bootstrap_means(with_imaginary(units[0], at_least), bootstrap, drawn),
             sign_flip_means(sums[0], _SIGN_FLIPS, flip),
             max(standard_error(units[0]), *alone, 0.0),
+            float(np.sum(sums[0] ** 2)) / sums.shape[1] ** 2,
         )
 
     for task, sample in samples.items():
         grouped = sample.is_grouped
         mcnemar_p = None if grouped else mcnemar(sample.differences[0])
         method = "cluster bootstrap" if grouped else "bootstrap"
+        resampled = resample((task,), (1.0,))
+        own = {task: 1.0}
         rows[task] = _bootstrapped(
-            task, {task: sample}, resample(task), confidence, method, mcnemar_p
+            task, samples, own, resampled, confidence, chances, method, mcnemar_p
         )
-    for name, tasks in averages.items():
-        # A block counts once for each of its tasks.
-        parts = [(len(block), resample(*block)) for block in _blocks(samples, tasks)]
-        average = _Resampled(
-            np.mean([part.means for size, part in parts for _ in range(size)], axis=0),
-            np.mean([part.flips for size, part in parts for _ in range(size)], axis=0),
-            math.sqrt(sum((size * part.stderr) ** 2 for size, part in parts)) / len(tasks),
+    for name, average in averages.items():
+        parts = []
+        for block in _blocks(samples, list(average)):
+            weight, within = _within(average, block)
+            parts.append((weight, resample(tuple(block), within)))
+        resampled = _Resampled(
+            np.sum([weight * part.means for weight, part in parts], axis=0),
+            np.sum([weight * part.flips for weight, part in parts], axis=0),
+            math.sqrt(math.fsum((weight * part.stderr) ** 2 for weight, part in parts)),
+            math.fsum(weight**2 * part.squares for weight, part in parts),
         )
-        own = {task: samples[task] for task in tasks}
-        rows[macro_name(name)] = _bootstrapped(
-            macro_name(name), own, average, confidence, "bootstrap"
+        rows[name] = _bootstrapped(
+            name, samples, average, resampled, confidence, chances, "bootstrap"
         )
     return list(rows.values())
 
@@ -263,21 +313,28 @@ def _rows_of_one_seed(
 def _bootstrapped(
     task: str,
     samples: Mapping[str, _Sample],
+    average: Average,
     resampled: _Resampled,
     confidence: float,
+    chances: Chances,
     method: str,
     mcnemar_p: float | None = None,
 ) -> Delta:
-    delta = _mean_delta(samples)
+    delta = _mean_delta(samples, average)
     low, high = np.quantile(resampled.means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    p = p_value(delta, resampled.flips, resampled.squares)
+    if mcnemar_p is not None and p <= 1 / (1 + _SIGN_FLIPS):  # the flips end there
+        p = max(mcnemar_p, crossed.SMALLEST_P)
     return _delta(
         task,
         samples,
+        average,
         low=min(float(low), delta),
         high=max(float(high), delta),
-        p=p_value(delta, resampled.flips),
-        mde=minimum_detectable_effect(resampled.stderr, confidence),
+        p=p,
+        mde=minimum_detectable_effect(resampled.stderr, chances.confidence(task, confidence)),
         stderr=resampled.stderr,
+        covers_seeds=False,
         method=method,
         p_mcnemar=mcnemar_p,
     )
@@ -285,33 +342,38 @@ def _bootstrapped(
 
 def _rows_of_seeds(
     samples: Mapping[str, _Sample],
-    averages: Mapping[str, Sequence[str]],
+    averages: Mapping[str, Average],
     confidence: float,
     pooled: Mapping[str, crossed.Spread],
+    chances: Chances,
 ) -> list[Delta]:
     @cache
-    def part(*block: str) -> crossed.DocumentPart:
-        units, _, at_least = _joined(samples, block)
-        return replace(crossed.of_documents(units, at_least), tasks=len(block))
+    def part(block: tuple[str, ...], weights: tuple[float, ...]) -> crossed.DocumentPart:
+        units, _, at_least = _joined(samples, block, weights)
+        return crossed.of_documents(units, at_least)
 
-    covered = {**{task: [task] for task in samples}, **averages}
     rows = []
-    for name, tasks in covered.items():
-        task = name if name in samples else macro_name(name)
-        means = np.mean([samples[t].units.mean(axis=1) for t in tasks], axis=0)
-        parts = [part(*block) for block in _blocks(samples, tasks)]
+    for task, average in {**{t: {t: 1.0} for t in samples}, **averages}.items():
+        means = np.sum([w * samples[t].units.mean(axis=1) for t, w in average.items()], axis=0)
+        parts = []
+        for block in _blocks(samples, list(average)):
+            weight, within = _within(average, block)
+            parts.append(replace(part(tuple(block), within), weight=weight))
         estimate = crossed.estimate(means, parts, pooled.get(task))
         low, high = estimate.interval(confidence)
+        grouped = ", groups" if samples[next(iter(average))].is_grouped else ""
         rows.append(
             _delta(
                 task,
-                {t: samples[t] for t in tasks},
+                samples,
+                average,
                 low=low,
                 high=high,
                 p=estimate.p_value(),
-                mde=estimate.detectable(confidence, POWER),
+                mde=estimate.detectable(chances.confidence(task, confidence), POWER),
                 stderr=estimate.stderr,
-                method=estimate.method + (", groups" if samples[tasks[0]].is_grouped else ""),
+                covers_seeds=True,
+                method=estimate.method + grouped,
             )
         )
     return rows
@@ -320,36 +382,40 @@ def _rows_of_seeds(
 def _delta(
     task: str,
     samples: Mapping[str, _Sample],
+    average: Average,
     *,
     low: float,
     high: float,
     p: float,
     mde: float,
     stderr: float,
+    covers_seeds: bool,
     method: str,
     p_mcnemar: float | None = None,
 ) -> Delta:
     """The row of these tasks: what their samples say of it, and these numbers."""
-    own = list(samples.values())
+    own = [samples[t] for t in average]
+    weights = list(average.values())
     return Delta(
         task=task,
         n=sum(sample.n for sample in own),
-        reference=float(np.mean([sample.reference for sample in own])),
-        score=float(np.mean([sample.score for sample in own])),
-        delta=_mean_delta(samples),
+        reference=float(np.dot(weights, [sample.reference for sample in own])),
+        score=float(np.dot(weights, [sample.score for sample in own])),
+        delta=_mean_delta(samples, average),
         low=low,
         high=high,
         p=p,
         mde=mde,
         stderr=stderr,
         seeds=len(own[0].differences),
+        covers_seeds=covers_seeds,
         p_mcnemar=p_mcnemar,
         method=method,
     )
 
 
-def _mean_delta(samples: Mapping[str, _Sample]) -> float:
-    return float(np.mean([sample.differences.mean() for sample in samples.values()]))
+def _mean_delta(samples: Mapping[str, _Sample], average: Average) -> float:
+    return math.fsum(w * float(samples[t].differences.mean()) for t, w in average.items())
 
 
 def _rng(seed: int, *names: str) -> np.random.Generator:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -12,10 +14,39 @@ from rich.text import Text
 
 from eval.deltas import DeltaTable
 from eval.statistics import stats
-from tsqa.recipe import Recipe, arms_of, control_of, needed
+from tsqa.recipe import EvalSection, Recipe, arms_of, control_of, needed
 from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import task_library
 from tsqa.tasks.sizes import known_documents
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What decides how small a difference is found."""
+
+    section: EvalSection
+    shares: Mapping[str, float]
+    """Task -> variance of a document's difference, where it was measured."""
+    samples: Mapping[str, str]
+    """Task -> the sample that its documents are."""
+    seeds: int
+    arms: int
+
+    def detectable(
+        self, documents: Mapping[str, int], confidence: float, seeds: int | None = None
+    ) -> float:
+        """On the mean of these tasks; a share."""
+        spread = self.section.seed_spread
+        return stats.planned_mde(
+            list(documents.values()),
+            seeds or self.seeds,
+            discordance=[self.shares.get(task, stats.DISCORDANCE) for task in documents],
+            confidence=confidence,
+            arms=self.arms,
+            samples=[self.samples[task] for task in documents],
+            seed_sd=None if spread is None else math.sqrt(2) * spread / 100,
+            by_documents=self.section.macro == "documents",
+        )
 
 
 def planned_table(
@@ -38,6 +69,7 @@ def planned_table(
     counts = document_counts(section.tasks, include, section.limit)
     shares = discordance_of(previous)
     samples = samples_of(section.tasks, include)
+    plan = _Plan(section, shares, samples, seeds, len(conditions))
     rows = {task: [task] for task in counts} | {stats.MACRO: list(counts)}
     rows |= {stats.macro_name(name): list(tasks) for name, tasks in section.macros.items()}
     macro_rows = len(rows) - len(counts)
@@ -47,7 +79,7 @@ def planned_table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
         pad_edge=False,
-        caption=_assumptions(seeds, comparisons, shares),
+        caption=_assumptions(plan, comparisons, counts),
         caption_justify="left",
     )
     table.add_column("task", no_wrap=True)
@@ -60,18 +92,10 @@ def planned_table(
         if sizes and len(sizes) == len(known):
             family = macro_rows if stats.is_macro(name) else len(counts)
             tail = (1 - section.confidence) / 2 / max(1, family * comparisons)
-            variances = [shares.get(task, stats.DISCORDANCE) for task in tasks]
-            cells = []
-            for confidence in (section.confidence, 1 - tail):
-                found = stats.planned_mde(
-                    sizes,
-                    seeds,
-                    discordance=variances,
-                    confidence=confidence,
-                    arms=len(conditions),
-                    samples=[samples[task] for task in tasks],
-                )
-                cells.append(f"{100 * found:.1f}")
+            cells = [
+                f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
+                for level in (section.confidence, 1 - tail)
+            ]
         distinct = {samples[task]: n or 0 for task, n in zip(tasks, known, strict=True)}
         shown = f"{sum(distinct.values()):,}" if sizes and len(sizes) == len(known) else "unknown"
         table.add_row(Text(name), shown, *cells)
@@ -110,21 +134,48 @@ def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
     """Task -> variance of a document's difference, over the one-seed rows of a deltas.json."""
     found: dict[str, list[float]] = {}
     for row in previous.rows if previous else ():
-        if row.seeds == 1 and not stats.is_macro(row.task) and row.stderr > 0:
+        if (
+            row.seeds == 1
+            and not row.covers_seeds
+            and not stats.is_macro(row.task)
+            and row.stderr > 0
+        ):
             found.setdefault(row.task, []).append(row.stderr**2 * row.n)
     return {task: median(values) for task, values in found.items()}
 
 
-def _assumptions(seeds: int, comparisons: int, shares: Mapping[str, float]) -> str:
+def _assumptions(plan: _Plan, comparisons: int, counts: Mapping[str, int | None]) -> str:
     changed = f"{stats.DISCORDANCE:.0%} of the documents change (assumed)"
-    if shares:
+    if plan.shares:
         changed = f"documents change as in the last run ({changed} where it has none)"
-    assumed = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
-    if seeds > 1:
-        assumed += (
-            f"; {stats.REPEATED:.0%} of that repeats in every seed; seeds differ by "
-            f"{100 * stats.SEED_SD:.1f} points (assumed)"
-        )
+    assumed = f"{plan.seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
+    if plan.seeds > 1:
+        assumed += f"; {stats.REPEATED:.0%} of that repeats in every seed"
+    spread = plan.section.seed_spread
+    if spread is not None:
+        assumed += f"; a score varies by {spread:g} points between seeds (eval.seed_spread)"
+    elif plan.seeds > 1:
+        assumed += f"; seeds differ by {100 * stats.SEED_SD:.1f} points (assumed)"
     else:
-        assumed += "; nothing is known about the spread between seeds"
-    return f"{assumed}. `in this table`: after the Holm correction's first step."
+        assumed += (
+            "; nothing is known about the spread between seeds, so no row will be called better or "
+            "worse: add ablation.seeds, or state eval.seed_spread"
+        )
+    return (
+        f"{assumed}. `in this table`: after the Holm correction's first step.{_more(plan, counts)}"
+    )
+
+
+def _more(plan: _Plan, counts: Mapping[str, int | None]) -> str:
+    """What a third seed, or half as many documents more, would buy where two seeds are planned."""
+    known = {task: n for task, n in counts.items() if n}
+    if plan.seeds != 2 or not known:
+        return ""
+    level = plan.section.confidence
+    now, third = plan.detectable(known, level), plan.detectable(known, level, 3)
+    more = plan.detectable({task: 3 * n // 2 for task, n in known.items()}, level)
+    return (
+        f" Two seeds alone hardly show how far seeds differ, which widens intervals: on the macro "
+        f"average {100 * now:.1f} points alone, with a third seed {100 * third:.1f}, with half as "
+        f"many documents more {100 * more:.1f}."
+    )

@@ -171,7 +171,9 @@ def _scores(results: Path) -> Scores:
     found = json.loads(results.read_text(encoding="utf-8"))["results"]
     scores = {}
     for task, metrics in found.items():
-        keys = [key for key in metrics if key.startswith(("acc,", "exact_match,"))]
+        keys = [
+            key for key in metrics if key.startswith(("acc,", "exact_match,", "prob_per_byte,"))
+        ]
         preferred = [key for key in keys if "flexible-extract" in key]
         scores[task] = round(float(metrics[(preferred or keys)[0]]), 9)
     return scores

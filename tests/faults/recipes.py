@@ -71,6 +71,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
         },
         "generate": {
             "teacher": teacher(),
+            "solvers": [{"teacher": teacher(), "answer": {}}],
             "cascade": {"teacher": teacher()},
             "question": {},
             "answer": {},

@@ -46,3 +46,16 @@ def deltas_of(*models: Any, control: str = "c", **options: Any) -> DeltaTable:
 
 def seeded(name: str, rate: float, *seeds: int) -> list[Any]:
     return [evaluated(name, {"day": rate, "unit": 0.3}, seed=seed) for seed in seeds]
+
+
+def of_scores(condition: str, seed: int, scores: dict[str, np.ndarray[Any, Any]]) -> Evaluated:
+    """An arm's evaluation from its scores per document."""
+    tasks = {
+        name: TaskResult("acc", len(v), float(v.mean()), 0.0, 1, 0, "k", "hf")
+        for name, v in scores.items()
+    }
+    scored = {
+        name: Scored([(i, f"{name}{i}") for i in range(len(v))], v) for name, v in scores.items()
+    }
+    macro = float(np.mean([task.score for task in tasks.values()]))
+    return Evaluated(f"{condition},{seed}", condition, seed, tasks, macro, scored)

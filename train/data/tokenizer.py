@@ -91,7 +91,9 @@ def _tokenizer_origin(context: StageContext) -> str:
     recipe = context.recipe
     trust = needed(recipe.model, "model").trust_remote_code
     if recipe.tokenizer is not None:
-        return pinned_folder(str(context.resolve(str(recipe.tokenizer.path))), trust)
+        return pinned_folder(
+            str(context.resolve(str(recipe.tokenizer.path))), trust_remote_code=trust
+        )
     if "model" in context.inputs:
         return str(context.inputs["model"].path / "hf")
-    return pinned_folder(str(needed(recipe.model, "model").path), trust)
+    return pinned_folder(str(needed(recipe.model, "model").path), trust_remote_code=trust)

@@ -38,7 +38,7 @@ def build_model(context: StageContext, tokenizer: PreTrainedTokenizerBase) -> Pr
         model = _from_config(dict(section.config), tokenizer, context.recipe.seed, train)
         check_positions(model.config, train.sequence_length, "train.sequence_length")
         return model
-    origin = pinned_folder(str(section.path), section.trust_remote_code)
+    origin = pinned_folder(str(section.path), trust_remote_code=section.trust_remote_code)
     if section.recipe is not None:
         if "model" not in context.inputs:
             raise DataError(f"model.recipe {section.recipe}: its trained model is not there")

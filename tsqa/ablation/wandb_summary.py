@@ -38,6 +38,7 @@ def log_ablation(
     """Log results, deltas, figures and page to the run `ablation-<fingerprint of compare>`."""
     from eval.compare.ratio_axis import ratio_axis
     from eval.compare.stage import read_deltas
+    from eval.compare.tables import contamination_lines
     from eval.report import figures
     from eval.report.ratio_figure import score_by_ratio
     from eval.statistics import stats
@@ -60,7 +61,7 @@ def log_ablation(
                 "ablation/seeds": sorted({arm.seed for arm in pipeline.arms.values()}),
             },
             tags=tags_of(recipe, shares=False),
-            notes=f"{deltas.conclusion} {deltas.caveat}",
+            notes=" ".join([deltas.conclusion, *contamination_lines(deltas), deltas.caveat]),
         ),
         Path(recipe.runs),
     )
@@ -104,7 +105,7 @@ def result_rows(deltas: DeltaTable) -> Iterator[list[object]]:
 
 
 def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str, object]:
-    """`macro/<condition>`, `delta/<condition>` and the words."""
+    """`macro/<condition>`, `delta/<condition>`, `contamination/<task>` and the words."""
     from eval.statistics import stats
 
     values: dict[str, object] = {
@@ -113,6 +114,7 @@ def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str,
     for row in deltas.rows:
         if row.task == stats.MACRO and row.against == deltas.control:
             values |= {f"delta/{row.arm}": row.delta, f"verdict/{row.arm}": row.verdict}
+    values |= {f"contamination/{task}": one.told for task, one in deltas.contamination.items()}
     return {
         **values,
         "conclusion": deltas.conclusion,

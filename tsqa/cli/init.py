@@ -19,6 +19,7 @@ SETS = {
     "smoke": "every stage as small as it gets, to check an installation: 2 minutes",
     "dataset": "a dataset from nine benchmarks with a 30B teacher: 1 GPU, or an endpoint",
     "local": "real benchmarks and books from a folder `benchmarks`, toy models: 4 minutes",
+    "real": "a real 135M model as teacher and student, on real benchmarks: 2 CPU cores",
     "ablations": "six experiments on the quickstart: ratio, votes, filters and others",
 }
 """Folder of recipes -> its purpose."""
@@ -49,6 +50,6 @@ def copy_recipes(name: str, target: Path) -> Path:
 
 
 def _files(name: str) -> list[Path]:
-    files = sorted((RECIPES / name).rglob("*.yaml"))
+    files = sorted([*(RECIPES / name).rglob("*.yaml"), *(RECIPES / name).rglob("*.py")])
     extended = {found[1] for file in files for found in _EXTENDS.finditer(file.read_text())}
     return files + [file for other in sorted(extended) for file in _files(other)]

@@ -44,6 +44,12 @@ def write_permuted(filtered: Path, out: Path, recipe: Recipe) -> Path:
     when none is left.
     """
     renderer = Renderer(needed(recipe.filter, "filter").renderings)
+    if renderer.shows_trace:
+        raise DataError(
+            f"{filtered}: its documents show thoughts, which would argue for the answer that the "
+            "control takes away",
+            "leave out the format_matched control, or thoughts in filter.renderings",
+        )
     content = {row.id: row for row in read_rows(filtered / CURATED, Donor)}
     donors = draw_donors(list(content.values()))
     if not donors:

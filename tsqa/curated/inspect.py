@@ -208,7 +208,7 @@ def _print_prompts(
 def _print_teacher(console: Console, candidate: CandidateRecord) -> None:
     console.print(Rule("teacher"))
     written = as_json(candidate)
-    pairs = [(name, written.get(name)) for name in ("teacher", "cascade", "form")]
+    pairs = [(name, written.get(name)) for name in ("teacher", "solvers", "cascade", "form")]
     sampling = [(f"sampling, {role}", asdict(s)) for role, s in candidate.sampling.items()]
     usage = [(f"tokens, {role}", asdict(tokens)) for role, tokens in candidate.usage.items()]
     console.print(_fields([*pairs, *sampling, *usage]))
@@ -243,10 +243,14 @@ def _print_votes(console: Console, candidate: CandidateRecord) -> None:
     console.print(Rule("votes"))
     table = Table("vote", "by", "options shown", "answer", "reasoning", box=None)
     for vote in candidate.votes:
+        by = vote.teacher if vote.weight == 1 else f"{vote.teacher} x {vote.weight:g}"
         order = " ".join(map(str, vote.order or []))
         answer = Text(vote.answer) if vote.answer else Text(f"none: {vote.error}", style="red")
-        table.add_row(Text(vote.id), vote.teacher, order, answer, Text(vote.reasoning, style="dim"))
+        table.add_row(Text(vote.id), by, order, answer, Text(vote.reasoning, style="dim"))
     console.print(table)
+    for vote in candidate.votes:
+        if vote.trace:
+            console.print(Text(f"{vote.id} thought: {vote.trace}", style="dim"))
 
 
 def _print_filters(console: Console, found: FoundItem) -> None:

@@ -20,14 +20,13 @@ from tsqa.errors import DataError
 from tsqa.prompts import Prompt, load_prompts, shipped_prompts
 from tsqa.prompts.variables import AnswerVariables, QuestionVariables
 from tsqa.recipe import Enrichment
-from tsqa.records.candidate_file import CandidateRecord, parse_record
+from tsqa.records.candidate_file import CandidateRecord, Vote, parse_record
 from tsqa.records.rows import CuratedRow, RejectedRow
 from tsqa.records.seed import Seed
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.own_files import damaged
 
 _NEAR_POOL = 200
-_ROLES: tuple[Literal["question", "answer"], ...] = ("question", "answer")
 
 
 @dataclass(frozen=True)
@@ -126,36 +125,48 @@ def nearest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
 
 def rebuild_prompts(
     candidate: CandidateRecord, shots: Mapping[str, Seed], enrichment: Sequence[Enrichment]
-) -> dict[Literal["question", "answer"], str | None]:
-    """Role -> the prompt as the teacher got it (of the first vote, for answers).
+) -> dict[str, str | None]:
+    """Role -> the prompt as its model got it (of the first vote, for answers).
 
     None where the prompt is no longer a shipped one, or a seed that it shows is missing.
     """
-    roles = [role for role in _ROLES if role in candidate.prompts]
     if not all(name in shots for name in candidate.seed_ids):
-        return dict.fromkeys(roles)
-    choices = candidate.choices
-    if candidate.votes and candidate.votes[0].order:
-        choices = [choices[place] for place in candidate.votes[0].order]
+        return dict.fromkeys(candidate.prompts)
     shown = [shots[name] for name in candidate.seed_ids]
-    variables = {
-        "question": asdict(QuestionVariables(shown, candidate.kind)),
-        "answer": asdict(
-            AnswerVariables(
-                question=candidate.question,
-                context=candidate.context,
-                choices=choices,
-                shots=shown,
-                kind=candidate.kind,
-                enrichment=enrichment,
-            )
-        ),
-    }
-    texts: dict[Literal["question", "answer"], str | None] = {}
-    for role in roles:
-        prompt = _shipped_prompt(role, candidate.prompts[role].sha256)
-        texts[role] = _filled(prompt, candidate.form, variables[role]) if prompt else None
+    asked = asdict(QuestionVariables(shown, candidate.kind))
+    texts: dict[str, str | None] = {}
+    for role, used in candidate.prompts.items():
+        if role == "question":
+            prompt = _shipped_prompt("question", used.sha256)
+            texts[role] = _filled(prompt, candidate.form, asked) if prompt else None
+            continue
+        prompt = _shipped_prompt("answer", used.sha256)
+        vote = _first_vote(candidate, role)
+        if prompt is None or vote is None:
+            texts[role] = None
+            continue
+        answered = AnswerVariables(
+            question=candidate.question,
+            context=candidate.context,
+            choices=[candidate.choices[n] for n in vote.order or range(len(candidate.choices))],
+            shots=shown,
+            kind=candidate.kind,
+            enrichment=enrichment,
+        )
+        form = candidate.model_of(vote.teacher).form
+        texts[role] = _filled(prompt, form, asdict(answered))
     return texts
+
+
+def _first_vote(candidate: CandidateRecord, role: str) -> Vote | None:
+    """That was asked for by the prompt of a role: a solver's own, or the one of all others."""
+    own = candidate.prompts.keys() - {"question", "answer"}
+    found = (
+        vote
+        for vote in candidate.votes
+        if vote.teacher == role or (role == "answer" and vote.teacher not in own)
+    )
+    return next(found, None)
 
 
 def _shared_beginning(left: str, right: str) -> int:

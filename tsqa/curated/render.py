@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 from tsqa.errors import RecipeError
 from tsqa.prompts import PromptSet, load_prompts
-from tsqa.prompts.variables import DocumentVariables
+from tsqa.prompts.variables import DocumentVariables, sample
+from tsqa.recipe import AnswerKind
 from tsqa.records.candidate import Candidate
 from tsqa.records.rows import CuratedRow
 
@@ -22,6 +25,19 @@ class Renderer:
         self._templates: list[tuple[str, PromptSet]] = [
             (Path(name).stem, load_prompts(name, "document", "filter.renderings")) for name in names
         ]
+
+    @cached_property
+    def shows_trace(self) -> bool:
+        """Whether a template shows what the teacher thought."""
+        mark = "the-thoughts-of-a-teacher"
+        return any(
+            mark
+            in templates.of(kind, False).completion(
+                **sample("document", kind, True) | {"trace": mark}
+            )
+            for _, templates in self._templates
+            for kind in get_args(AnswerKind)
+        )
 
     def render(self, item: Candidate | CuratedRow) -> tuple[str, str]:
         """(name of the template, text)."""
@@ -39,6 +55,7 @@ class Renderer:
             knowledge=item.knowledge,
             item_context=item.item_context,
             distractors=item.distractors,
+            trace=item.trace if isinstance(item, Candidate) else "",
         )
         template = templates.of(item.kind, bool(item.context))
         return name, template.completion(**asdict(variables))

@@ -6,6 +6,7 @@ from tsqa.teachers import TEACHER_KEY
 from tsqa.teachers.failures import likely_fix
 
 _ADVICE = (
+    ("cut off while thinking", "raise thinking_tokens or max_tokens, or make the model think less"),
     ("cut off at", "raise generate.question.max_tokens and generate.answer.max_tokens"),
     ("prompt longer than", "raise generate.teacher.max_model_len, or lower generate.shots"),
     ("content filter", "use another teacher or other seeds: the endpoint withholds its texts"),
@@ -16,10 +17,13 @@ _ADVICE = (
     ("code is not verified", "add the section filter.code, so that tests are run"),
     ("no judgement", "look at the judge's replies, then adapt filter.judge.prompt"),
     ("not tried", "see to the model of filter.triviality, then run the same command again"),
+    ("no options", "for a small teacher set generate.teacher.form=completion: it follows examples"),
+    ("options are equal", "lower generate.question.temperature, or use a stronger teacher"),
     ("format:", "look at the replies, then adapt generate.prompts to the teacher"),
     ("length:", "change filter.min_words or filter.max_words"),
     ("language:", "change filter.languages, or use a teacher that writes them"),
     ("agreement:", "use a stronger teacher, or lower filter.agreement"),
+    ("models:", "use stronger solvers, or lower filter.model_agreement"),
     ("copy:", "raise generate.question.temperature, or filter.copy_similarity"),
     ("code:", "use a stronger teacher, or raise filter.code.seconds"),
     ("triviality:", "use harder seeds, or another model in filter.triviality"),

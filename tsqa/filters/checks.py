@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.votes import is_number
+from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.text.forbidden import find_unfit
 from tsqa.text.normalise import words
 from tsqa.text.refusals import REFUSAL, asks_nothing, explains_refusal, offers_none, refuses
@@ -39,7 +40,8 @@ def check_format(candidate: Candidate) -> Rejection | None:
     if rejection:
         return rejection
     if not candidate.winning_vote:
-        return Rejection("no readable answer")
+        errors = {vote.error for vote in candidate.record.votes}
+        return Rejection(CUT_THOUGHTS if errors == {CUT_THOUGHTS} else "no readable answer")
     if not any(map(str.isalnum, candidate.answer)):
         return Rejection("answer without words")
     unfit = _find_unfit(candidate)
@@ -70,6 +72,13 @@ def check_agreement(candidate: Candidate, share: float) -> Rejection | None:
     if candidate.agreement < share - 1e-9:
         return Rejection("no majority", candidate.agreement)
     return None
+
+
+def check_models(candidate: Candidate, least: int) -> Rejection | None:
+    """Enough models whose own most frequent answer won; code is not voted on."""
+    if candidate.kind == "code" or candidate.models >= least:
+        return None
+    return Rejection("too few models agree", float(candidate.models))
 
 
 def _find_unfit(candidate: Candidate) -> str:

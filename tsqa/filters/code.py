@@ -46,4 +46,5 @@ def _verify(candidate: Candidate, section: CodeSection | None) -> Verdict:
     passing = [vote for vote in votes if vote.answer and not errors[vote.answer]]
     if not passing:
         return candidate, Rejection("tests failed", 0.0, next(iter(errors.values()), ""))
-    return with_winner(candidate, passing[0], len(passing) / len(votes)), None
+    share = sum(vote.weight for vote in passing) / sum(vote.weight for vote in votes)
+    return with_winner(candidate, passing[0], share), None

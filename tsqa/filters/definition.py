@@ -56,7 +56,8 @@ def _models(recipe: Recipe) -> dict[str, ModelSection]:
     section = needed(recipe.filter, "filter")
     found = {role: teacher.model for role, teacher in teachers_of(section).items()}
     if section.triviality:  # it may ask the teacher itself
-        found["teacher"] = needed(recipe.generate, "generate").teacher.model
+        teacher = needed(recipe.generate, "generate").teacher
+        found |= {"teacher": teacher.model} if teacher else {}
     return found
 
 

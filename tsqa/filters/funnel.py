@@ -109,17 +109,17 @@ class Survivors:
                 yield _CANDIDATE.validate_json(line)
 
 
-def read_candidates(path: Path) -> Iterator[Candidate]:
+def read_candidates(path: Path, shows_trace: bool = False) -> Iterator[Candidate]:
     """The candidates of a file; one for an unreadable line has that as its parse error."""
     with path.open("rb") as handle:
         for number, line in enumerate(handle, 1):
             if line.strip():
-                yield _read_line(line, number)
+                yield _read_line(line, number, shows_trace)
 
 
-def _read_line(line: bytes, number: int) -> Candidate:
+def _read_line(line: bytes, number: int, shows_trace: bool) -> Candidate:
     try:
-        return read_candidate(parse_record(line))
+        return read_candidate(parse_record(line), shows_trace)
     except ValueError as error:
         found = _read_object(line)
         return Candidate(

@@ -1,9 +1,9 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
-The steps: refusal, format, guard, length, language, agreement, copy, code, which look at one
-candidate at a time; triviality, judge, reward, which ask a model; then dedup, and decontamination
-last. A step that the recipe leaves out does not appear in the funnel. A model is not asked again
-what it was asked for another artifact.
+The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
+one candidate at a time; triviality, judge, reward, which ask a model; then dedup, and
+decontamination last. A step that the recipe leaves out does not appear in the funnel. A model is
+not asked again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
@@ -70,6 +70,7 @@ def run(context: StageContext) -> dict[str, object]:
     scratch = context.out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
+    traces = 0
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
         passing = passing_steps(context, section, seeds)
@@ -78,7 +79,8 @@ def run(context: StageContext) -> dict[str, object]:
         oracle = read_oracle(context.inputs["data"].path) if "data" in context.inputs else None
         funnel = Funnel(writer, stack.enter_context(progress_bar()), oracle)
 
-        stream = _counted(context.inputs["generate"].path / "candidates.jsonl", funnel)
+        candidates = context.inputs["generate"].path / "candidates.jsonl"
+        stream = _counted(candidates, funnel, renderer.shows_trace)
         total = context.inputs["generate"].summary.get("candidates")
         for step in passing:
             stream = funnel.apply(step, stream, total)
@@ -89,11 +91,13 @@ def run(context: StageContext) -> dict[str, object]:
         last = decontamination_step(index)
         for candidate in funnel.apply(last, stream):
             funnel.measures.accept(candidate)
+            traces += bool(candidate.trace)
             writer.curated(_curated_row(candidate, renderer))
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
     _refuse_empty(counts, funnel.measures.examples, context.out)
+    _refuse_thoughtless(counts, renderer, traces)
     log_examples(context.out, context.tracker)
     summary = FilterSummary(
         **vars(counts),
@@ -102,6 +106,7 @@ def run(context: StageContext) -> dict[str, object]:
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
         planted_leak_recall=measure_recall(index, evaluated),
         embedding_spread=_measure_spread(context.out, section),
+        traces=traces if renderer.shows_trace else None,
     )
     write_card(
         context.out,
@@ -130,9 +135,13 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
     if "guard" in context.inputs:
         dropped = read_dropped_seeds(context.inputs["guard"].path)
         steps.insert(2, check_each("guard", lambda c: check_seeds(c, dropped)))
+    least = section.model_agreement
+    if least is not None:
+        steps.insert(-2, check_each("models", lambda c: checks.check_models(c, least)))
     if section.languages is not None:
         languages = check_codes(section.languages)
-        steps.insert(-3, check_each("language", lambda c: check_language(c, languages)))
+        place = [step.name for step in steps].index("agreement")
+        steps.insert(place, check_each("language", lambda c: check_language(c, languages)))
     return steps
 
 
@@ -188,7 +197,7 @@ def _open_trial(
     generate = needed(context.recipe.generate, "generate")
     teacher, role = section.teacher, "weak"
     if teacher is None:
-        teacher, role = generate.teacher, "teacher"
+        teacher, role = needed(generate.teacher, "generate.teacher"), "teacher"
     asker = open_asker(
         *(context, teacher, role, generate.seed, ledger),
         *(section.allow_failed, "filter.triviality.allow_failed"),
@@ -200,10 +209,10 @@ def _open_trial(
     )
 
 
-def _counted(path: Path, funnel: Funnel) -> Iterator[Candidate]:
+def _counted(path: Path, funnel: Funnel, shows_trace: bool) -> Iterator[Candidate]:
     if not path.is_file() or not path.stat().st_size:
         raise DataError(f"{path}: no candidates", "look at the log of the generate stage")
-    for candidate in read_candidates(path):
+    for candidate in read_candidates(path, shows_trace):
         funnel.measures.enter(candidate)
         yield candidate
 
@@ -253,6 +262,15 @@ def _refuse_empty(counts: FilterCounts, examples: Mapping[str, Candidate], out: 
     )
 
 
+def _refuse_thoughtless(counts: FilterCounts, renderer: Renderer, traces: int) -> None:
+    """Raise TsqaError where documents should show thoughts, and no item has any."""
+    if renderer.shows_trace and not traces:
+        raise TsqaError(
+            f"filter.renderings shows thoughts, but none of the {counts.curated:,} items has any",
+            "use a teacher that thinks, or another rendering",
+        )
+
+
 def _shown_example(candidate: Candidate) -> str:
     """The question and the first reply to it, on one line."""
     votes = [] if isinstance(candidate.source, UnreadableLine) else candidate.record.votes
@@ -274,6 +292,7 @@ def _curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         form=record.form,
         teacher=record.teacher,
         cascade=record.cascade,
+        solvers=record.solvers,
         usage=record.usage,
     )
     return CuratedRow(

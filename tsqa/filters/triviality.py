@@ -13,7 +13,7 @@ from tsqa.recipe import SamplingSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.seed import SeedIndex
 from tsqa.records.votes import same_answer
-from tsqa.teachers.client import Asker
+from tsqa.teachers.client import Asker, readable_text
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.scheduler import Job
 
@@ -72,7 +72,8 @@ def _try(candidate: Candidate, trial: Trial) -> Job[Verdict]:
     right = 0
     for order, reply in zip(orders, replies, strict=True):
         shown = [candidate.choices[place] for place in order]
-        given = parse_answer(reply.text, reply.finish_reason, candidate.kind, shown)
+        said = readable_text(reply, trial.sampling)
+        given = parse_answer(said, reply.finish_reason, candidate.kind, shown)
         if given.index is not None and candidate.choices:
             right += order[given.index] == candidate.answer_index
         elif given.answer is not None:

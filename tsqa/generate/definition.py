@@ -1,11 +1,11 @@
-"""The stage `generate`: seeds -> candidates, written by the teacher."""
+"""The stage `generate`: seeds -> candidates, written and answered by its models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from tsqa.prompts import load_prompts
-from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.recipe import ModelSection, Recipe, SolverSection, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role
@@ -20,12 +20,24 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     answer = load_prompts(section.prompts.answer, "answer", "generate.prompts.answer")
     config: dict[str, Json] = {
         **section.data_config(),
-        "teacher": teacher_config(section.teacher),
         "prompts": {"question": [*question.identity], "answer": [*answer.identity]},
     }
+    for name in ("teacher", "writer"):
+        if model := getattr(section, name):
+            config[name] = teacher_config(model)
+    if section.solvers:
+        config["solvers"] = [_solver_config(*each) for each in enumerate(section.solvers)]
     if section.cascade:
         teacher = teacher_config(section.cascade.teacher)
         config["cascade"] = {**section.cascade.data_config(), "teacher": teacher}
+    return config
+
+
+def _solver_config(number: int, solver: SolverSection) -> dict[str, Json]:
+    config = {**solver.data_config(), "teacher": teacher_config(solver.teacher)}
+    if solver.prompt:
+        key = f"generate.solvers.{number}.prompt"
+        config["prompt"] = [*load_prompts(solver.prompt, "answer", key).identity]
     return config
 
 

@@ -1,5 +1,5 @@
-"""Seed -> new questions -> k enriched answers each, by a teacher; where its votes disagree, by a
-stronger one (a cascade).
+"""Seed -> new questions by a writer -> k enriched answers each, by one or several solvers. One
+teacher may be both; a cascade is a solver that answers only where the votes before it disagree.
 
 Guarantees: every request is a pure function of the recipe, the seeds and the teacher, and is
 identified by its hash; a finished request is one line of `<role>-completions.jsonl`, so that a run
@@ -25,7 +25,7 @@ from rich.text import Text
 from tsqa.console import console, progress_bar
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.prompts.variables import AnswerVariables, QuestionVariables
-from tsqa.recipe import GenerateSection, SamplingSection, TeacherSection, needed
+from tsqa.recipe import GenerateSection, SamplingSection, Solving, TeacherSection, needed
 from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import (
     CandidateRecord,
@@ -41,14 +41,17 @@ from tsqa.sandbox.code import code_boundary
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.teachers import Completion
-from tsqa.teachers.client import Asker, open_asker
+from tsqa.teachers.client import Asker, open_asker, readable_text
 from tsqa.teachers.replies.answer_reply import parse_answer
+from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.teachers.scheduler import Job, Window
 
 _LOG_EVERY_SECONDS = 5.0
 _LONG_VOTE, _ENOUGH = 40, 10
 """Characters of a vote that two samples hardly share; questions from which votes are compared."""
+_PREFIXES = {"teacher": "a", "cascade": "c"}
+"""Role -> how the ids of its votes begin; solver 0's begin with `s0a`."""
 
 
 def run(context: StageContext) -> dict[str, object]:
@@ -63,23 +66,23 @@ def run(context: StageContext) -> dict[str, object]:
     def ask(asker: Asker, jobs: Iterable[Job[CandidateRecord]]) -> Iterator[CandidateRecord]:
         return asker.run(jobs, lambda f, w: _watched(f, w, asker, total, context.tracker))
 
-    teacher = open_teacher(context, section.teacher, "teacher", ledger)
+    team = open_team(context, ledger)
+    files = [context.out / f"pass-{number}.jsonl" for number in range(len(team.later))]
+    files.append(context.out / "candidates.jsonl")
     jobs = (
-        write_candidate(teacher, seeds, seed, number)
+        write_candidate(team.writer, seeds, seed, number)
         for seed in seeds
         for number in range(section.per_seed)
     )
-    first = context.out / ("first.jsonl" if section.cascade else "candidates.jsonl")
-    counts = _count_while_writing(first, ask(teacher.asker, jobs))
-    if section.cascade is not None:
-        stronger = open_teacher(context, section.cascade.teacher, "cascade", ledger)
+    counts = _count_while_writing(files[0], ask(team.writer.asker, jobs))
+    for solver, before, after in zip(team.later, files, files[1:], strict=False):
         asked = (seed for seed in seeds for _ in range(section.per_seed))
         jobs = (
-            answer_again(stronger, seeds, seed, candidate, section.cascade.agreement)
-            for seed, candidate in zip(asked, read_records(first), strict=True)
+            solve(solver, seeds, seed, candidate)
+            for seed, candidate in zip(asked, read_records(before), strict=True)
         )
-        counts = _count_while_writing(context.out / "candidates.jsonl", ask(stronger.asker, jobs))
-        first.unlink()
+        counts = _count_while_writing(after, ask(solver.asker, jobs))
+        before.unlink()
     summary = GenerateSummary(
         seeds=len(seeds),
         candidates=counts.candidates,
@@ -92,8 +95,9 @@ def run(context: StageContext) -> dict[str, object]:
         dollars=sum(row.dollars for row in ledger),
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
         ledger=ledger,
+        cut_thoughts=counts.cut_thoughts or None,
     )
-    return asdict(summary)
+    return {key: value for key, value in asdict(summary).items() if value is not None}
 
 
 class SeedFile:
@@ -130,47 +134,76 @@ class SeedFile:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """A model, and what it is asked for."""
+class Solver:
+    """A model that answers."""
+
+    asker: Asker
+    how: Solving
+    section: GenerateSection
+    prompts: PromptSet
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A model that asks."""
 
     asker: Asker
     section: GenerateSection
-    questions: PromptSet
-    answers: PromptSet
+    prompts: PromptSet
+    solver: Solver | None = None
+    """The same model, where it answers each question at once."""
 
 
-def open_teacher(
-    context: StageContext, section: TeacherSection, role: str, ledger: list[LedgerRow]
-) -> Teacher:
-    """Raises RecipeError when the prompts lack the form in which the teacher must be asked."""
-    generate = needed(context.recipe.generate, "generate")
-    asker = open_asker(
-        *(context, section, role, generate.seed, ledger),
-        *(generate.allow_failed, "generate.allow_failed"),
-    )
-    names = generate.prompts
-    questions = load_prompts(names.question, "question", "generate.prompts.question")
-    answers = load_prompts(names.answer, "answer", "generate.prompts.answer")
-    for prompts in (questions, answers):
-        prompts.check_form(asker.form)
-    return Teacher(asker, generate, questions, answers)
+@dataclass(frozen=True)
+class Team:
+    """All that a recipe asks to make candidates, in the order in which they are asked."""
+
+    writer: Writer
+    later: list[Solver]
+
+
+def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
+    """Raises RecipeError when prompts lack the form in which their model must be asked."""
+    section = needed(context.recipe.generate, "generate")
+    role, model = section.writing
+
+    def opened(model: TeacherSection, role: str) -> Asker:
+        return open_asker(
+            *(context, model, role, section.seed, ledger),
+            *(section.allow_failed, "generate.allow_failed"),
+        )
+
+    asker = opened(model, role)
+    questions = load_prompts(section.prompts.question, "question", "generate.prompts.question")
+    questions.check_form(asker.form)
+    own, later = None, []
+    for how in section.solving:
+        is_own = how.role == role
+        solving = asker if is_own else opened(how.teacher, how.role)
+        answers = load_prompts(how.prompt, "answer", how.key)
+        answers.check_form(solving.form)
+        solver = Solver(solving, how, section, answers)
+        if is_own:
+            own = solver
+        else:
+            later.append(solver)
+    return Team(Writer(asker, section, questions, own), later)
 
 
 def write_candidate(
-    teacher: Teacher, seeds: SeedFile, seed: Seed, number: int
+    writer: Writer, seeds: SeedFile, seed: Seed, number: int
 ) -> Job[CandidateRecord]:
-    """One new question in the manner of a seed, with its votes."""
-    section = teacher.section
+    """One new question in the manner of a seed; with its votes, where the writer answers too."""
+    section, asker = writer.section, writer.asker
     name = f"{seed.id}.q{number}"
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{name}")
-    prompt = teacher.questions.of(seed.kind, bool(seed.context))
+    prompt = writer.prompts.of(seed.kind, bool(seed.context))
     kind = prompt.asked_kind(seed.kind)
     variables = asdict(QuestionVariables(shots=shots, kind=kind))
-    (completion,) = yield [
-        teacher.asker.request(name, prompt, variables, section.question, prompt.schema)
-    ]
-    form, is_reading = teacher.asker.form, prompt.kind == "reading"
-    parsed = parse_question(completion.text, completion.finish_reason, kind, form, is_reading)
+    (completion,) = yield [asker.request(name, prompt, variables, section.question, prompt.schema)]
+    form, is_reading = asker.form, prompt.kind == "reading"
+    text = readable_text(completion, section.question)
+    parsed = parse_question(text, completion.finish_reason, kind, form, is_reading)
     record = CandidateRecord(
         id=name,
         task=seed.task,
@@ -196,33 +229,40 @@ def write_candidate(
         prompts={"question": prompt.lineage},
         sampling={"question": _sampling_of(section.question)},
         form=form,
-        teacher=teacher.asker.lineage,
-        usage={teacher.asker.role: _sum_tokens([completion])},
+        teacher=asker.lineage,
+        usage={asker.role: _sum_tokens([completion])},
     )
-    return record if parsed.error else (yield from _vote(teacher, record, shots))
-
-
-def answer_again(
-    teacher: Teacher, seeds: SeedFile, seed: Seed, record: CandidateRecord, agreement: float
-) -> Job[CandidateRecord]:
-    """The stronger teacher's votes, where those of the first agree too little."""
-    if not record.votes or read_candidate(record).agreement >= agreement:
+    if parsed.error or writer.solver is None:
         return record
-    section = teacher.section
+    return (yield from _vote(writer.solver, record, shots))
+
+
+def solve(
+    solver: Solver, seeds: SeedFile, seed: Seed, record: CandidateRecord
+) -> Job[CandidateRecord]:
+    """The record with a solver's votes; of a cascade's, only where the others agree too little."""
+    if record.parse_error:
+        return record
+    below, section = solver.how.below, solver.section
+    if below is not None and read_candidate(record).agreement >= below:
+        return record
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{record.id}")
-    record = replace(record, cascade=teacher.asker.lineage)
-    return (yield from _vote(teacher, record, shots))
+    lineage = solver.asker.lineage
+    if solver.how.role == "cascade":
+        record = replace(record, cascade=lineage)
+    else:
+        record = replace(record, solvers=record.solvers | {solver.how.role: lineage})
+    return (yield from _vote(solver, record, shots))
 
 
-def _vote(teacher: Teacher, record: CandidateRecord, shots: Sequence[Seed]) -> Job[CandidateRecord]:
+def _vote(solver: Solver, record: CandidateRecord, shots: Sequence[Seed]) -> Job[CandidateRecord]:
     """Add k votes to a candidate; the options of a choice come in another order in each."""
-    section = teacher.section
-    prompt = teacher.answers.of(record.kind, bool(record.context))
+    section, how = solver.section, solver.how
+    prompt = solver.prompts.of(record.kind, bool(record.context))
     schema = prompt.schema_for(section.enrichment)
-    role = teacher.asker.role
-    prefix = "a" if role == "teacher" else "c"
+    prefix = _PREFIXES.get(how.role) or f"{how.role.replace('solver', 's')}a"
     orders, requests = [], []
-    for number in range(section.votes):
+    for number in range(how.votes):
         name = f"{record.id}.{prefix}{number}"
         order = list(range(len(record.choices)))
         random.Random(f"{section.seed}:{name}").shuffle(order)
@@ -235,31 +275,33 @@ def _vote(teacher: Teacher, record: CandidateRecord, shots: Sequence[Seed]) -> J
             enrichment=section.enrichment,
         )
         orders.append((name, order))
-        requests.append(
-            teacher.asker.request(name, prompt, asdict(variables), section.answer, schema)
-        )
+        requests.append(solver.asker.request(name, prompt, asdict(variables), how.sampling, schema))
     completions = yield requests
     votes = [
-        _read_vote(record, name, order, completion, role)
+        _read_vote(record, name, order, completion, how)
         for (name, order), completion in zip(orders, completions, strict=True)
     ]
-    asked = [record.usage[role]] if role in record.usage else []
+    asked = [record.usage[how.role]] if how.role in record.usage else []
+    shared_prompt = how.prompt == section.prompts.answer
+    shared_sampling = how.sampling == section.answer
     return replace(
         record,
         votes=[*record.votes, *votes],
-        prompts=record.prompts | {"answer": prompt.lineage},
-        sampling=record.sampling | {"answer": _sampling_of(section.answer)},
-        usage=record.usage | {role: _sum_tokens([*asked, *completions])},
+        prompts=record.prompts | {"answer" if shared_prompt else how.role: prompt.lineage},
+        sampling=record.sampling
+        | {"answer" if shared_sampling else how.role: _sampling_of(how.sampling)},
+        usage=record.usage | {how.role: _sum_tokens([*asked, *completions])},
     )
 
 
 def _read_vote(
-    record: CandidateRecord, name: str, order: list[int], completion: Completion, role: str
+    record: CandidateRecord, name: str, order: list[int], completion: Completion, how: Solving
 ) -> Vote:
     """The vote in a reply; `order` is that of the options as the teacher saw them."""
     shown = [record.choices[place] for place in order]
     asked = f"{record.context}\n{record.question}"
-    parsed = parse_answer(completion.text, completion.finish_reason, record.kind, shown, asked)
+    text, reason = readable_text(completion, how.sampling), completion.finish_reason
+    parsed = parse_answer(text, reason, record.kind, shown, asked, completion.thoughts)
     return Vote(
         id=name,
         order=order or None,
@@ -272,12 +314,14 @@ def _read_vote(
         dropped=list(parsed.dropped),
         error=parsed.error,
         text=completion.text,
-        teacher=role,
+        teacher=how.role,
+        weight=how.weight,
+        trace=parsed.trace,
     )
 
 
 def _sampling_of(section: SamplingSection) -> Sampling:
-    return Sampling(section.temperature, section.top_p, section.max_tokens)
+    return Sampling(**section.model_dump())
 
 
 def _sum_tokens(parts: Iterable[Completion | TokenUse]) -> TokenUse:
@@ -333,6 +377,7 @@ class _Counts:
     candidates: int = 0
     unparsable_questions: int = 0
     dropped_explanations: int = 0
+    cut_thoughts: int = 0
     long_votes: int = 0
     """Questions with several votes, the first of them long."""
     same_votes: int = 0
@@ -345,6 +390,8 @@ def _count_while_writing(path: Path, candidates: Iterator[CandidateRecord]) -> _
         for candidate in candidates:
             counts.unparsable_questions += bool(candidate.parse_error)
             counts.dropped_explanations += sum(len(vote.dropped) for vote in candidate.votes)
+            errors = [candidate.parse_error, *(vote.error for vote in candidate.votes)]
+            counts.cut_thoughts += errors.count(CUT_THOUGHTS)
             if len(candidate.votes) > 1 and len(candidate.votes[0].text) >= _LONG_VOTE:
                 counts.long_votes += 1
                 counts.same_votes += len({vote.text for vote in candidate.votes}) == 1

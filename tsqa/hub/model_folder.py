@@ -102,6 +102,8 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
         check_files(Path(origin), key)
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
+    shows_bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
     try:
         _, found = transformers.AutoModelForCausalLM.from_pretrained(
             origin,
@@ -120,6 +122,8 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
+        if shows_bars:
+            transformers.logging.enable_progress_bar()
     refuse_differences(found, f"{key} = {origin}")
 
 

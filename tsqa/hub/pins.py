@@ -93,13 +93,15 @@ PINS = Pins()
 """Those of this process."""
 
 
-def pinned_folder(name: str, trust_remote_code: bool = False) -> str:
+def pinned_folder(
+    name: str, revision: str | None = None, *, trust_remote_code: bool = False
+) -> str:
     """The files of a pinned model on this machine, fetched where they are not; else the name.
 
     CheckpointError where its commit cannot be fetched, since the name would load another one, or
     where code of another repository would run.
     """
-    commit = None if Path(name).exists() else PINS.commit("model", name)
+    commit = None if Path(name).exists() else PINS.commit("model", name, revision)
     if commit is None:
         return name
     from huggingface_hub import HfApi, snapshot_download

@@ -6,7 +6,7 @@ whose data-relevant settings are equal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.compare.definition import COMPARE
@@ -21,7 +21,7 @@ from train.data.definition import (
 from train.trainer.definition import TRAIN
 from tsqa.errors import RecipeError
 from tsqa.hub.pins import PINS
-from tsqa.pipeline.node import Node, forget_files
+from tsqa.pipeline.node import Node, forget_files, reached_from
 from tsqa.pipeline.stages import DATASET_STAGES
 from tsqa.pipeline.variants import name_variants
 from tsqa.recipe import (
@@ -31,6 +31,8 @@ from tsqa.recipe import (
     control_of,
     curve_points,
     load_recipe,
+    needed,
+    stream_check,
 )
 from tsqa.store.artifact import Store
 from tsqa.store.digests import DIGESTS
@@ -80,6 +82,8 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
                 inputs = _evaluated(made, PointRole(point), trained)
                 graph.add(EVALUATE, arm.recipe, inputs, arm.name, point)
     if len(results) > 1:
+        for node in graph.add_ancestor_checks(recipe, root, [*results.values()]):
+            checked.setdefault(node.key, node)
         for number, node in enumerate(checked.values()):
             results[CheckedRole(node.stage, number)] = node
         graph.add(COMPARE, recipe, results)
@@ -131,6 +135,36 @@ class _Graph:
                 ready["decontaminate"] = self.add_declared(decontaminate_stage(name), recipe, made)
             tokens[SourceRole(name)] = self.add_declared(tokenize_stage(name), recipe, ready)
         return tokens
+
+    def add_ancestor_checks(
+        self, recipe: Recipe, made: Mapping[Role, Node], results: Sequence[Node]
+    ) -> list[Node]:
+        """What says whether the models that others were made from saw what `recipe` evaluates.
+
+        The filters of their recipes, and a check of each of their sources: theirs looked for what
+        they evaluate themselves, if at all.
+        """
+        found = []
+        for trained in reached_from(results):
+            if trained.stage != TRAIN.name or trained.origin == self._origin:
+                continue
+            mixture = needed(trained.recipe.mixture, "mixture")
+            checking = recipe.model_copy(
+                update={
+                    "name": trained.recipe.name,
+                    "mixture": mixture.model_copy(update={"decontaminate": True}),
+                }
+            )
+            for role, tokens in trained.inputs.items():
+                if "filter" in tokens.inputs:
+                    found.append(tokens.inputs["filter"])
+                elif isinstance(role, SourceRole) and stream_check(recipe):
+                    inputs: dict[Role, Node] = {"benchmarks": made["benchmarks"]}
+                    if "data" in tokens.inputs:
+                        inputs["data"] = tokens.inputs["data"]
+                    stage = decontaminate_stage(role.source)
+                    found.append(self.add_declared(stage, checking, inputs))
+        return found
 
     def add_dataset(self, recipe: Recipe) -> dict[Role, Node]:
         """Stage -> node, up to the dataset; the same nodes for arms with equal settings."""

@@ -16,7 +16,7 @@ from tsqa.hub.model_folder import (
 from tsqa.pipeline.node import Node
 from tsqa.recipe import ModelSection, Recipe, needed
 from tsqa.store.roles import trained_model
-from tsqa.teachers.config import TEACHER_KEYS, teachers_of
+from tsqa.teachers.config import teacher_key, teachers_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def model_uses(node: Node) -> list[ModelUse]:
         return []
     uses = []
     for role, teacher in teachers_of(section).items():
-        key = TEACHER_KEYS[role]
+        key = teacher_key(role)
         if teacher.loads_model and is_folder(teacher.model.path):
             uses.append(
                 _use(

@@ -80,19 +80,23 @@ class Estimates:
         section = needed(node.recipe.generate, "generate")
         seeds, known = self.seeds(node.inputs["seeds"])
         questions = seeds * section.per_seed
-        replies = (section.question.max_tokens + section.votes * section.answer.max_tokens) / (
-            1 + section.votes
-        )
+        role, writer = section.writing
+        own = sum(each.votes for each in section.solving if each.role == role)
+        answers = own * section.answer.longest
+        replies = (section.question.longest + answers) / (1 + own)
         made = ask(
-            *(self._pipeline, node, "teacher", section.teacher, questions),
-            *(Range(1, 1) * (1 + section.votes), replies, section.shots),
+            *(self._pipeline, node, role, writer, questions),
+            *(Range(1, 1) * (1 + own), replies, section.shots),
         )
-        if section.cascade:
-            again = ask(
-                *(self._pipeline, node, "cascade", section.cascade.teacher, questions),
-                *(Range(0, section.votes), section.answer.max_tokens, section.shots),
-            )
-            made = made.then(again)
+        for each in section.solving:
+            if each.role != role:
+                # Of a cascade nobody is sure, and no question that cannot be read is answered.
+                least = 0 if each.below is not None else each.votes / 2
+                solved = ask(
+                    *(self._pipeline, node, each.role, each.teacher, questions),
+                    *(Range(least, each.votes), each.sampling.longest, section.shots),
+                )
+                made = made.then(solved)
         bytes_written = made.output_tokens * 10 + made.requests * 300 + questions * 1000
         disk = bytes_written * Range(0.5, 2) * (1 / GIB)
         return replace(made, disk_gib=disk, basis=(known, *made.basis))
@@ -117,10 +121,12 @@ class Estimates:
         made = replace(made, disk_gib=items * Range(500, 20_000) * (1 / GIB))
         if section.triviality:
             own = section.triviality.teacher
-            role, teacher = ("weak", own) if own else ("teacher", generate.teacher)
+            role, teacher = (
+                ("weak", own) if own else ("teacher", needed(generate.teacher, "generate.teacher"))
+            )
             tried = ask(
                 *(self._pipeline, node, role, teacher, items),
-                *(Range(0, section.triviality.tries), generate.answer.max_tokens, generate.shots),
+                *(Range(0, section.triviality.tries), generate.answer.longest, generate.shots),
             )
             made = made.then(tried)
         if section.judge:
@@ -274,7 +280,7 @@ def limit_dollars(pipeline: Pipeline, limit: float) -> None:
     if missing and not any(_is_priced(node) for node in missing):
         raise RecipeError(
             f"{pipeline.origin}: --max-dollars, but nothing that would run has a price",
-            "set dollars_per_gpu_hour, or the dollars_per_... keys of generate.teacher",
+            "set dollars_per_gpu_hour, or the dollars_per_... keys of the teachers",
         )
 
     def least(node: Node) -> float:

@@ -22,6 +22,7 @@ from tsqa.store.digests import hash_bytes
 from tsqa.store.identity import Json
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
+from tsqa.teachers.config import is_teacher
 
 _LEAST_SPREAD = 0.1
 """Of a mean, whatever was measured: other seeds are other texts."""
@@ -101,7 +102,7 @@ def read_record(pipeline: Pipeline) -> PreviewRecord | None:
 def texts_key(config: Mapping[str, Json], inputs: Mapping[str, str]) -> str:
     """The hash of what decides the lengths of a stage's texts."""
     told = {name: value for name, value in config.items() if name not in _SIZES}
-    models = {r: f for r, f in inputs.items() if r in ("teacher", "cascade", "judge", "weak")}
+    models = {r: f for r, f in inputs.items() if is_teacher(r)}
     return hash_bytes(json.dumps([told, models], sort_keys=True).encode())[:16]
 
 

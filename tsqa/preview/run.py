@@ -25,7 +25,7 @@ from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import TsqaError
 from tsqa.filters.funnel import Step
 from tsqa.filters.stage import decontamination_step, passing_steps, waiting_steps
-from tsqa.generate.stage import SeedFile, Teacher, answer_again, open_teacher, write_candidate
+from tsqa.generate.stage import SeedFile, open_team, solve, write_candidate
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.borrowed import OneEngine, Overlay
@@ -137,30 +137,24 @@ class Preview:
 
     def _write(self, seeds: Sequence[Seed]) -> list[PreviewedItem]:
         context = self._context(self._generate)
-        section = needed(context.recipe.generate, "generate")
         source = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
         heard: list[list[Exchange]] = [[] for _ in seeds]
-        teacher = self._open(context, "teacher")
-        jobs = [write_candidate(teacher, source, seed, 0) for seed in seeds]
-        records = self._ask(teacher, jobs, heard)
-        if section.cascade is not None:
-            stronger, least = self._open(context, "cascade"), section.cascade.agreement
+        team = open_team(context, [])
+        jobs = [write_candidate(team.writer, source, seed, 0) for seed in seeds]
+        records = self._ask(team.writer.asker, jobs, heard)
+        for solver in team.later:
             pairs = zip(seeds, records, strict=True)
-            jobs = [answer_again(stronger, source, s, record, least) for s, record in pairs]
-            records = self._ask(stronger, jobs, heard)
+            jobs = [solve(solver, source, seed, record) for seed, record in pairs]
+            records = self._ask(solver.asker, jobs, heard)
+        shows_trace = self._shows_trace()
         return [
-            PreviewedItem(seed, record, exchanges, read_candidate(record))
+            PreviewedItem(seed, record, exchanges, read_candidate(record, shows_trace))
             for seed, record, exchanges in zip(seeds, records, heard, strict=True)
         ]
 
-    def _open(self, context: StageContext, role: str) -> Teacher:
-        section = needed(context.recipe.generate, "generate")
-        model = section.teacher
-        if role == "cascade" and section.cascade is not None:
-            model = section.cascade.teacher
-        teacher = open_teacher(context, model, role, [])
-        self._prepare(teacher.asker)
-        return teacher
+    def _shows_trace(self) -> bool:
+        section = self.pipeline.recipe.filter
+        return section is not None and Renderer(section.renderings).shows_trace
 
     def _prepare(self, asker: Asker) -> None:
         asker.engines = self._engines.open
@@ -168,14 +162,15 @@ class Preview:
 
     def _ask(
         self,
-        teacher: Teacher,
+        asker: Asker,
         jobs: Sequence[Job[CandidateRecord]],
         heard: Sequence[list[Exchange]],
     ) -> list[CandidateRecord]:
-        teacher.asker.heard = self._asked[f"generate:{teacher.asker.role}"]
+        self._prepare(asker)
+        asker.heard = self._asked[f"generate:{asker.role}"]
         listened = [listen(job, own) for job, own in zip(jobs, heard, strict=True)]
-        with self._timed(f"generate:{teacher.asker.role}"):
-            return list(teacher.asker.run(listened))
+        with self._timed(f"generate:{asker.role}"):
+            return list(asker.run(listened))
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -83,9 +83,10 @@ def prompt_of(request: Request) -> str:
 
 
 def reply_of(completion: Completion) -> str:
-    """The raw reply, and how it ended unless by itself."""
+    """The raw reply, and how it ended unless by itself; thoughts that came apart before it."""
     ended = "" if completion.finish_reason == "stop" else f"\n({completion.finish_reason})"
-    return f"{completion.text}{ended}"
+    thoughts = f"(thoughts: {completion.thoughts})\n" if completion.thoughts else ""
+    return f"{thoughts}{completion.text}{ended}"
 
 
 def taken_question(item: PreviewedItem) -> str:

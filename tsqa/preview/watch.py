@@ -54,8 +54,9 @@ def _states(recipe: Recipe) -> dict[Path, tuple[int, int]]:
 
 
 def _files(recipe: Recipe) -> Iterator[Path]:
-    section = needed(recipe.generate, "generate").prompts
-    names = [("question", section.question), ("answer", section.answer)]
+    section = needed(recipe.generate, "generate")
+    names = [("question", section.prompts.question)]
+    names += [("answer", each.prompt) for each in section.solving]
     if recipe.filter and recipe.filter.judge:
         names.append(("judge", recipe.filter.judge.prompt))
     if recipe.filter:

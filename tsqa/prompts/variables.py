@@ -51,6 +51,8 @@ class DocumentVariables:
     knowledge: str
     item_context: str
     distractors: str
+    trace: str
+    """What the teacher thought before it answered."""
 
 
 _Variables = QuestionVariables | AnswerVariables | JudgeVariables | DocumentVariables
@@ -127,4 +129,5 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
                 knowledge=text,
                 item_context=text,
                 distractors=text,
+                trace=text,
             )

@@ -32,6 +32,8 @@ from tsqa.recipe.sections.generate import (
     Enrichment,
     GenerateSection,
     PromptsSection,
+    SolverSection,
+    Solving,
 )
 from tsqa.recipe.sections.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
 from tsqa.recipe.sections.models import (
@@ -78,6 +80,8 @@ __all__ = [
     "ScheduleSection",
     "SeedsSection",
     "SemanticSection",
+    "SolverSection",
+    "Solving",
     "SourceSection",
     "TeacherSection",
     "TrackingSection",

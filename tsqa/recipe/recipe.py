@@ -131,13 +131,14 @@ class Recipe(Section):
         trial = self.filter.triviality if self.filter else None
         if trial and self.generate and trial.tries > 1:
             weak = trial.teacher or self.generate.teacher
-            if reason := weak.greedy(self.generate.answer):
+            if weak and (reason := weak.greedy(self.generate.answer)):
                 raise ValueError(
                     f"filter.triviality.tries {trial.tries} are one answer {trial.tries} times: "
                     f"generate.answer has {reason}; raise it, or set tries to 1"
                 )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
+        self._check_roles()
         if self.model and self.model.config is not None and self.tokenizer is None:
             raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
         positions = (self.model.config or {}).get("max_position_embeddings") if self.model else None
@@ -152,6 +153,28 @@ class Recipe(Section):
                 "trained already (model.path, model.recipe); leave the section `tokenizer` out"
             )
         return self
+
+    def _check_roles(self) -> None:
+        """Raise ValueError where the filters need models that `generate` does not name."""
+        if self.generate is None or self.filter is None:
+            return
+        trial, least = self.filter.triviality, self.filter.model_agreement
+        if trial and trial.teacher is None and self.generate.teacher is None:
+            raise ValueError("filter.triviality needs a `teacher`: generate.teacher is not given")
+        if least is None:
+            return
+        if self.generate.cascade:
+            raise ValueError(
+                "filter.model_agreement: where generate.cascade answers, its votes count alone; "
+                "leave one of them out"
+            )
+        models = {str(each.teacher.model) for each in self.generate.solving}
+        if len(models) < least:
+            raise ValueError(
+                f"filter.model_agreement is {least}, but {len(models)} "
+                f"{'model answers' if len(models) == 1 else 'models answer'}; "
+                "name more in generate.solvers, or lower it"
+            )
 
 
 def curve_points(recipe: Recipe) -> list[int]:

@@ -260,7 +260,7 @@ def _loosened(schema: Any) -> Json:
     kept = {
         name: _loosened(value)
         for name, value in schema.items()
-        if not (name == "required" and isinstance(value, list)) and name != "runtime"
+        if not (name == "required" and isinstance(value, list)) and name not in ("runtime", "added")
     }
     kind = kept.get("type")
     if not isinstance(kind, str) or kind not in _AS_TEXT:

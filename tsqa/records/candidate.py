@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from tsqa.recipe import AnswerKind
 from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
-from tsqa.records.votes import classify_answers, count_votes
+from tsqa.records.votes import agreeing_models, classify_answers, count_votes
 
 _SHORT_QUESTION_CHARS = 40
 
@@ -42,8 +42,14 @@ class Candidate:
     """Why each wrong option is wrong."""
     winning_vote: str = ""
     agreement: float = 0.0
-    """Share of the winning answer among all votes, the unreadable included."""
+    """Share of the winning answer in the weight of all votes, the unreadable included."""
     is_tie: bool = False
+    models: int = 0
+    """Models whose own most frequent answer is the winning one."""
+    trace: str = ""
+    """What the model of the winning vote thought, where `shows_trace`."""
+    shows_trace: bool = False
+    """Whether a document may show it."""
     scores: dict[str, JsonValue] = field(default_factory=dict)
     """What filters measured: similarity to its seeds, the judge's grades, the reward ..."""
     source: CandidateRecord | UnreadableLine | None = field(default=None, repr=False)
@@ -68,6 +74,7 @@ class Candidate:
             *self.choices,
             self.answer,
             *self.explanations,
+            self.trace,
             self.tests,
         )
         return [part for part in parts if part]
@@ -100,14 +107,14 @@ Verdict = tuple[Candidate, Rejection | None]
 """What a filter step says of a candidate; the step may have added to it."""
 
 
-def read_candidate(record: CandidateRecord) -> Candidate:
+def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candidate:
     """Count the votes of a record; the first vote for the winning answer gives its words."""
     votes = record.deciding_votes
     if record.choices:
         classes = [None if vote.answer is None else f"{vote.index:03}" for vote in votes]
     else:
         classes = classify_answers([vote.answer for vote in votes], record.kind)
-    result = count_votes(classes)
+    result = count_votes(classes, [vote.weight for vote in votes])
     candidate = Candidate(
         id=record.id,
         task=record.task,
@@ -121,10 +128,13 @@ def read_candidate(record: CandidateRecord) -> Candidate:
         tests=record.tests,
         parse_error=record.parse_error,
         is_tie=result.is_tie,
+        shows_trace=shows_trace,
         source=record,
     )
     if result.winner is None:
         return candidate
+    models = [record.model_of(vote.teacher).model for vote in votes]
+    candidate = replace(candidate, models=agreeing_models(classes, models, classes[result.winner]))
     return with_winner(candidate, votes[result.winner], result.agreement)
 
 
@@ -138,6 +148,7 @@ def with_winner(candidate: Candidate, vote: Vote, agreement: float) -> Candidate
         knowledge=vote.knowledge,
         item_context=vote.context,
         distractors=vote.distractors,
+        trace=vote.trace if candidate.shows_trace else "",
         winning_vote=vote.id,
         agreement=agreement,
     )

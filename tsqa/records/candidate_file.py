@@ -6,8 +6,9 @@ line and written again is the same line.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -38,6 +39,7 @@ class TeacherRef:
     form: str
     request: dict[str, JsonValue] | None = None
     """The settings of the recipe's `request` that are not the defaults."""
+    engine_args: dict[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Sampling:
     temperature: float
     top_p: float
     max_tokens: int
+    thinking_tokens: int | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,19 @@ class Vote:
     text: str
     """The whole reply."""
     teacher: str
-    """`teacher` or `cascade`."""
+    """The role of the model: `teacher`, `solver0` and so on, or `cascade`."""
+    weight: float = 1.0
+    """What it counts among the votes."""
+    trace: str = ""
+    """What the model thought before it answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """The seeds, prompts and teachers behind an item; mappings are by role."""
+    """The seeds, prompts and teachers behind an item; mappings are by role.
+
+    A solver with its own prompt or sampling has it under its role, the others under `answer`.
+    """
 
     seed_ids: list[str]
     """The seeds shown to the teacher; the last is the one that the item is modelled on."""
@@ -88,9 +101,19 @@ class Provenance:
     prompts: dict[str, PromptRef]
     sampling: dict[str, Sampling]
     form: str
+    """In which the question was asked for."""
     teacher: TeacherRef
+    """Who wrote the question; and the answers, unless others did."""
     usage: dict[str, TokenUse]
     cascade: TeacherRef | None = None
+    solvers: dict[str, TeacherRef] = field(default_factory=dict)
+    """Who answered, where the teacher did not."""
+
+    def model_of(self, role: str) -> TeacherRef:
+        """The model behind a vote."""
+        if role == "cascade" and self.cascade is not None:
+            return self.cascade
+        return self.solvers.get(role, self.teacher)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +140,9 @@ class CandidateRecord(Provenance):
     votes: list[Vote]
 
     def __post_init__(self) -> None:
+        for vote in self.votes:
+            if not 0 < vote.weight < math.inf:
+                raise ValueError(f"vote {vote.id}: a weight of {vote.weight}")
         for vote in self.votes if self.choices else []:
             if vote.answer is None:
                 continue
@@ -155,7 +181,7 @@ def parse_record(line: bytes | str) -> CandidateRecord:
 
 
 def as_json(record: CandidateRecord) -> dict[str, JsonValue]:
-    """The record as JSON, as in its line; an absent `cascade` is left out."""
+    """The record as JSON, as in its line; what has its default is left out."""
     return cast(dict[str, JsonValue], _RECORD.dump_python(record, exclude_defaults=True))
 
 

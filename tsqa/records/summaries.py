@@ -45,6 +45,8 @@ class GenerateSummary:
     dollars: float
     unanswered: int
     ledger: list[LedgerRow]
+    cut_thoughts: int | None = None
+    """Replies that were cut off while the model thought; None: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +89,5 @@ class FilterSummary(FilterCounts):
     """Kind of planted leak -> share that decontamination found."""
     embedding_spread: float | None = None
     """Mean distance between two curated questions; with `filter.dedup.semantic` only."""
+    traces: int | None = None
+    """Curated items with thoughts; where a rendering shows them only."""

@@ -12,7 +12,7 @@ dollars` and `18` are one answer unless another vote says `18 cents`.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,7 +37,7 @@ class Majority:
     winner: int | None
     """Position of the first vote that gave the winning answer; None when none is readable."""
     agreement: float
-    """Its share of all votes, the unreadable included."""
+    """Its share of the weight of all votes, the unreadable included."""
     is_tie: bool
 
 
@@ -50,15 +50,32 @@ class _Quantity:
     """What is compared with formulas."""
 
 
-def count_votes(classes: Sequence[str | None]) -> Majority:
-    """The most frequent class; None stands for an unreadable vote."""
-    counts = Counter(label for label in classes if label is not None)
+def count_votes(classes: Sequence[str | None], weights: Sequence[float] | None = None) -> Majority:
+    """The class with most weight; None stands for an unreadable vote. Without weights all are 1."""
+    exact = [Fraction(str(weight)) for weight in weights or [1] * len(classes)]
+    counts: dict[str, Fraction] = defaultdict(Fraction)
+    for label, weight in zip(classes, exact, strict=True):
+        if label is not None:
+            counts[label] += weight
     if not counts:
         return Majority(None, 0.0, False)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     label, most = ranked[0]
     is_tie = len(ranked) > 1 and ranked[1][1] == most
-    return Majority(list(classes).index(label), most / len(classes), is_tie)
+    return Majority(list(classes).index(label), float(most / sum(exact)), is_tie)
+
+
+def agreeing_models(
+    classes: Sequence[str | None], models: Sequence[str], winner: str | None
+) -> int:
+    """Models whose own most frequent class, without a tie, is the winning one."""
+    found = 0
+    for model in dict.fromkeys(models):
+        own = [each for each, by in zip(classes, models, strict=True) if by == model]
+        result = count_votes(own)
+        is_theirs = result.winner is not None and own[result.winner] == winner
+        found += is_theirs and not result.is_tie
+    return found
 
 
 def classify_answers(answers: Sequence[str | None], kind: AnswerKind) -> list[str | None]:

@@ -8,7 +8,7 @@ will answer nobody RefusedError.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from tsqa.errors import EngineError
@@ -28,11 +28,34 @@ class Request:
     temperature: float
     top_p: float
     max_tokens: int
+    """Of thoughts and text together."""
     stop: tuple[str, ...]
     messages: tuple[Mapping[str, str], ...] = ()
     """Chat form: role and content of each turn."""
     schema: Mapping[str, Any] | None = None
     """JSON schema that guides decoding."""
+    thinking_tokens: int | None = None
+    """Of thoughts alone."""
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+    @property
+    def more_sampling(self) -> dict[str, int | float]:
+        """What is not in OpenAI's protocol and is set, as vLLM names it."""
+        named = {
+            "thinking_token_budget": self.thinking_tokens,
+            "top_k": self.top_k,
+            "min_p": self.min_p,
+            "repetition_penalty": self.repetition_penalty,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    def content(self) -> dict[str, object]:
+        """All that decides the completion; what came later and is not set is left out."""
+        later = ("thinking_tokens", "top_k", "min_p", "repetition_penalty")
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k not in later or v is not None}
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,8 @@ class Completion:
     prompt_tokens: int
     output_tokens: int
     finish_reason: str
+    thoughts: str = ""
+    """What the engine gave apart from the text."""
 
     @property
     def is_answer(self) -> bool:

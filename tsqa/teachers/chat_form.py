@@ -34,7 +34,7 @@ def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[s
         return path, path
     if not folder.is_dir():
         commit = PINS.commit("model", path)
-        fetched = pinned_folder(path, section.model.trust_remote_code)
+        fetched = pinned_folder(path, trust_remote_code=section.model.trust_remote_code)
         return fetched, f"{path}@{commit}" if commit else path
     identity = json.dumps(folder_identity(folder), sort_keys=True)
     return str(folder), hashlib.sha256(identity.encode()).hexdigest()[:16]

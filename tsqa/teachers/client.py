@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -27,8 +27,9 @@ from tsqa.spending import Spending, has_gpu
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
 from tsqa.teachers.chat_form import locate, merge_system, resolve_form
-from tsqa.teachers.config import TEACHER_KEYS, hourly
+from tsqa.teachers.config import hourly, teacher_key
 from tsqa.teachers.failures import Unanswered, one_line
+from tsqa.teachers.replies.visible_text import marks_thoughts
 from tsqa.teachers.scheduler import Job, Meter, Window
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class Asker:
     @property
     def key(self) -> str:
         """Where the recipe names the model."""
-        return TEACHER_KEYS[self.role]
+        return teacher_key(self.role)
 
     @property
     def _name(self) -> str:
@@ -80,7 +81,10 @@ class Asker:
     @property
     def lineage(self) -> TeacherRef:
         request = self.section.request.model_dump(exclude_defaults=True)
-        return TeacherRef(self.fingerprint, self.section.engine, self.form, request or None)
+        arguments = self.section.engine_args
+        return TeacherRef(
+            self.fingerprint, self.section.engine, self.form, request or None, arguments or None
+        )
 
     def request(
         self,
@@ -100,13 +104,19 @@ class Asker:
             seed=int.from_bytes(digest[:4], "big"),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
+            max_tokens=sampling.longest,
             stop=() if is_chat else prompt.stop,
             schema=schema if is_chat and self.section.structured else None,
+            thinking_tokens=sampling.thinking_tokens,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repetition_penalty=sampling.repetition_penalty,
         )
         # Logs of unfinished runs are shared: what the request itself does not say belongs here too.
-        engine = [self.section.engine, self.section.dtype, self.section.request.data_config()]
-        content = json.dumps([self.fingerprint, name, asdict(request), engine], sort_keys=True)
+        section = self.section
+        engine: list[object] = [section.engine, section.dtype, section.request.data_config()]
+        engine += [section.engine_args] if section.engine_args else []
+        content = json.dumps([self.fingerprint, name, request.content(), engine], sort_keys=True)
         return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
 
     def _turns(self, prompt: Prompt, variables: Mapping[str, object]) -> tuple[dict[str, str], ...]:
@@ -191,7 +201,7 @@ def open_asker(
     `allowed_key` is the key of the recipe that gives it.
     """
     model, fingerprint = locate(context, section, role)
-    form = resolve_form(section, model, TEACHER_KEYS[role])
+    form = resolve_form(section, model, teacher_key(role))
     priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpu() else 0.0)
     return Asker(
         role=role,
@@ -219,6 +229,15 @@ def open_engine(
     from tsqa.teachers.vllm_engine import VllmEngine
 
     return VllmEngine(section, model, log, seed, key)
+
+
+def readable_text(completion: Completion, sampling: SamplingSection) -> str:
+    """The text; of a model that was given room for thoughts and cut off before it marked any, they
+    are all that came, since chat templates open them."""
+    is_cut = completion.finish_reason == "length" and not completion.thoughts
+    if sampling.thinking_tokens is None or not is_cut or marks_thoughts(completion.text):
+        return completion.text
+    return f"<think>{completion.text}"
 
 
 def _warn(error: EngineError) -> None:

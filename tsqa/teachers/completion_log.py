@@ -93,12 +93,16 @@ class CompletionLog:
         record = self._records.find(request_id)
         if record is None:
             return None
-        values = {field.name: record[field.name] for field in fields(Completion)}
+        names = [field.name for field in fields(Completion)]
+        values = {name: record[name] for name in names if name in record}
         is_reused = bool(record.get("reused"))
         return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused)
 
     def append(self, completion: Completion, seconds: float) -> None:
-        self._records.append({**asdict(completion), "seconds": round(seconds, 5)})
+        record = {**asdict(completion), "seconds": round(seconds, 5)}
+        if not completion.thoughts:
+            del record["thoughts"]  # so are the lines from before there were any
+        self._records.append(record)
 
     def close(self) -> None:
         self._records.close()

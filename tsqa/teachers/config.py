@@ -6,20 +6,30 @@ from tsqa.hub.identify import model_config
 from tsqa.recipe import FilterSection, GenerateSection, TeacherSection
 from tsqa.store.identity import Json
 
-TEACHER_KEYS = {
+_KEYS = {
     "teacher": "generate.teacher",
+    "writer": "generate.writer",
     "cascade": "generate.cascade.teacher",
     "judge": "filter.judge.teacher",
     "weak": "filter.triviality.teacher",
 }
-"""Role -> where the recipe names the model."""
+
+
+def teacher_key(role: str) -> str:
+    """Where the recipe names the model of a role."""
+    number = role.removeprefix("solver")
+    return f"generate.solvers.{number}.teacher" if number.isdigit() else _KEYS[role]
+
+
+def is_teacher(role: str) -> bool:
+    """Whether a name is the role of a model that is asked."""
+    return role in _KEYS or role.removeprefix("solver").isdigit()
 
 
 def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSection]:
     """Role -> teacher, of all that a section names."""
     if isinstance(section, GenerateSection):
-        found = {"teacher": section.teacher}
-        return found | ({"cascade": section.cascade.teacher} if section.cascade else {})
+        return dict([section.writing]) | {each.role: each.teacher for each in section.solving}
     found = {"judge": section.judge.teacher} if section.judge else {}
     if section.triviality and section.triviality.teacher:
         found["weak"] = section.triviality.teacher

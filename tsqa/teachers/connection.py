@@ -122,7 +122,7 @@ class Connection:
             body["stop"] = list(request.stop)
         for name in how.omit:
             body.pop(name, None)
-        extra = dict(how.extra_body)
+        extra = {**request.more_sampling, **how.extra_body}
         if not request.messages:
             reply = await self.client.completions.with_raw_response.create(
                 model=model, prompt=request.prompt, **body, extra_body=extra

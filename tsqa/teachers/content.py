@@ -1,7 +1,8 @@
 """What a reply of an endpoint says: its text, in any of the shapes that endpoints write.
 
-Guarantees: thoughts, tool calls and images are no text; a refusal is named as one; what a reasoning
-parser took for thoughts is text only where it is the JSON that was asked for.
+Guarantees: thoughts, tool calls and images are no text, and thoughts beside a text are kept; a
+refusal is named as one; what a reasoning parser took for thoughts is text only where it is the JSON
+that was asked for.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def read_reply(request: Request, body: str) -> Completion:
         usage = usage if isinstance(usage, dict) else {}
         prompt_tokens = _tokens(usage.get("prompt_tokens"))
         output_tokens = _tokens(usage.get("completion_tokens"))
+        # Some endpoints leave thoughts out of the completion's tokens, but charge for them.
+        output_tokens = max(output_tokens, _tokens(usage.get("total_tokens")) - prompt_tokens)
+        thoughts = read_thoughts(message) if text.strip() and not end else ""
     except RepeatedKey as error:
         raise PassingError(f"unreadable answer, {error}: {one_line(body)}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -47,7 +51,8 @@ def read_reply(request: Request, body: str) -> Completion:
         return failed(request.id, reason)
     if reason is None and output_tokens >= request.max_tokens:
         reason = "length"
-    return Completion(request.id, text, prompt_tokens, output_tokens, end or _end_of(reason))
+    end = end or _end_of(reason)
+    return Completion(request.id, text, prompt_tokens, output_tokens, end, thoughts)
 
 
 def _end_of(reason: object) -> str:
@@ -82,6 +87,23 @@ def read_message(message: Mapping[str, object]) -> tuple[str, str]:
     if not thoughts or (bare.startswith(("{", "[{")) and bare.endswith(("}", "}]"))):
         return thoughts, ""
     return thoughts if "</think>" in thoughts else f"<think>{thoughts}", ""
+
+
+def read_thoughts(message: Mapping[str, object]) -> str:
+    """The thoughts beside a text: in a field of their own, or in parts of the content."""
+    if not _said(message.get("content")).strip():
+        return ""  # then they are all that there is, see `read_message`
+    found = next((said for key in _THOUGHTS if (said := _said(message.get(key)).strip())), "")
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    inner = [
+        _said(part.get(key)).strip()
+        for part in parts
+        if isinstance(part, Mapping)
+        and str(part.get("type")).casefold().startswith(("thinking", "reasoning"))
+        for key in (*_THOUGHTS, "text", "summary")
+    ]
+    return found or "\n".join(filter(None, inner))
 
 
 def _completed(text: object) -> str:

@@ -334,8 +334,8 @@ class Window:
 
 def _readable(completion: Completion) -> Completion:
     """Halves of surrogate pairs, which no file can hold, become replacement characters."""
-    text, reason = (
+    text, reason, thoughts = (
         each.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        for each in (completion.text, completion.finish_reason)
+        for each in (completion.text, completion.finish_reason, completion.thoughts)
     )
-    return replace(completion, text=text, finish_reason=reason)
+    return replace(completion, text=text, finish_reason=reason, thoughts=thoughts)

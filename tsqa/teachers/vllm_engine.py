@@ -51,6 +51,8 @@ class VllmEngine:
             "tensor_parallel_size": section.tensor_parallel,
             "trust_remote_code": section.model.trust_remote_code,
             "seed": self._seed,
+            "engine_args": section.engine_args,
+            "keeps_marks": section.knows_thoughts,
             "template": {
                 "kwargs": section.request.chat_template_kwargs,
                 "system": section.request.system,

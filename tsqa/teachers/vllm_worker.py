@@ -48,8 +48,9 @@ def main() -> None:
 
 def _serve(inbox: SimpleQueue[str], results: IO[str]) -> None:
     config = json.loads(inbox.get())
-    template = config.pop("template")
-    worker = VllmModel(_start(config), template["kwargs"], template["system"])
+    template, keeps_marks = config.pop("template"), config.pop("keeps_marks")
+    llm = _start(config, config.pop("engine_args"))
+    worker = VllmModel(llm, template["kwargs"], template["system"], keeps_marks)
     _send(results, [])  # it is ready
     while True:
         done: list[Completion] = []
@@ -63,9 +64,19 @@ def _serve(inbox: SimpleQueue[str], results: IO[str]) -> None:
 class VllmModel:
     """vLLM's engine and its tokenizer: requests in, completions out."""
 
-    def __init__(self, llm: LLM, template_kwargs: Mapping[str, object], system: str) -> None:
-        """`system`: send, or auto, which merges the system turn where the template has none."""
+    def __init__(
+        self,
+        llm: LLM,
+        template_kwargs: Mapping[str, object],
+        system: str,
+        keeps_marks: bool = False,
+    ) -> None:
+        """`system`: send, or auto, which merges the system turn where the template has none.
+
+        `keeps_marks`: special tokens stay in the texts, where some models mark their thoughts.
+        """
         self._engine = llm.llm_engine
+        self._keeps_marks = keeps_marks
         self._tokenizer = llm.get_tokenizer()
         self._template_kwargs = template_kwargs
         self._merges_system = system == "auto" and self._loses_system()
@@ -95,7 +106,7 @@ class VllmModel:
             if len(tokens) >= self._limit:
                 return Completion(request.id, "", len(tokens), 0, "prompt_too_long")
             prompt = {"prompt_token_ids": list(tokens)}
-            params = _sampling(request, self._limit - len(tokens))
+            params = _sampling(request, self._limit - len(tokens), self._keeps_marks)
             self._engine.add_request(request.id, prompt, params)
         except Exception as error:  # noqa: BLE001 - a bad request must not stop the others
             self._engine.abort_request([request.id])  # it may be half queued
@@ -131,7 +142,8 @@ class VllmModel:
             return False
 
 
-def _start(config: Mapping[str, Any]) -> LLM:
+def _start(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> LLM:
+    """`arguments`: those of the recipe, which go before what suits a CPU."""
     import torch
     from vllm import LLM
     from vllm.engine.arg_utils import EngineArgs
@@ -149,10 +161,10 @@ def _start(config: Mapping[str, Any]) -> LLM:
             "max_num_batched_tokens": max(config["max_model_len"], _CPU_BATCHED_TOKENS),
             "enforce_eager": True,
         }
-    return LLM(**config, **on_cpu)
+    return LLM(**config, **{**on_cpu, **arguments})
 
 
-def _sampling(request: Request, room: int) -> SamplingParams:
+def _sampling(request: Request, room: int, keeps_marks: bool) -> SamplingParams:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -166,6 +178,8 @@ def _sampling(request: Request, room: int) -> SamplingParams:
         max_tokens=min(request.max_tokens, room),
         stop=list(request.stop),
         structured_outputs=schema,
+        skip_special_tokens=not keeps_marks,
+        **request.more_sampling,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

@@ -79,7 +79,8 @@ def tags_of(recipe: Recipe, *, shares: bool) -> list[str]:
     """Recipe, teacher and model; `shares`: of the mixture, for a model that was trained on it."""
     tags = [f"recipe:{recipe.name}"]
     if recipe.generate:
-        tags.append(f"teacher:{_name_of(recipe.generate.teacher.model)}")
+        tags.append(f"teacher:{_name_of(recipe.generate.writing[1].model)}")
+        tags += [f"solver:{_name_of(each.teacher.model)}" for each in recipe.generate.solvers]
     if recipe.model:
         tags.append(f"model:{_name_of(recipe.model)}")
     if recipe.mixture and shares:

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30
 FINISH_SECONDS = 60
-_AXES = {
-    "train": {"*": "train/tokens"},
-    "generate": {
-        f"generate/{role}/*": f"generate/{role}/candidates" for role in ("teacher", "cascade")
-    },
-}
-"""Job type -> pattern of metrics -> their x-axis."""
 
 
 class WandbSink:
@@ -68,7 +61,7 @@ class WandbSink:
                     finish_timeout_raises=True,
                 ),
             )
-        for pattern, axis in _AXES.get(run.stage, {}).items():
+        for pattern, axis in _axes_of(run).items():
             self._run.define_metric(axis)
             self._run.define_metric(pattern, step_metric=axis)
 
@@ -138,6 +131,19 @@ def logged_in() -> bool:
     except OSError:
         in_netrc = False
     return bool(os.environ.get("WANDB_API_KEY")) or in_netrc
+
+
+def _axes_of(run: TrackedRun) -> dict[str, str]:
+    """Pattern of metrics -> their x-axis."""
+    if run.stage == "train":
+        return {"*": "train/tokens"}
+    if run.stage != "generate":
+        return {}
+    solvers = run.config.get("solvers")
+    count = len(solvers) if isinstance(solvers, list) else 0
+    writer = ["writer"] if "writer" in run.config else []
+    roles = ["teacher", *writer, *(f"solver{number}" for number in range(count)), "cascade"]
+    return {f"generate/{role}/*": f"generate/{role}/candidates" for role in roles}
 
 
 @contextmanager

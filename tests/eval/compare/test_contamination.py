@@ -1,112 +1,219 @@
-"""What matched is named, and the clean documents are scored."""
+"""A task is clean only where every tokenized ancestor was looked through for its documents."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from eval.compare.contamination import contamination
+from eval.deltas import Contamination
 from eval.harness import stage as harness
 from eval.results import DOCUMENTS, Document
 from tests.support.curated_rows import rejected_row
-from tests.support.sealed import invented_artifact
 from tsqa.curated.files import DatasetWriter
-from tsqa.recipe import Recipe
-from tsqa.store.artifact import Artifact
-from tsqa.store.roles import ArmRole, CheckedRole, Role
+from tsqa.store.artifact import Artifact, Store
 
-RECIPE = Recipe.model_validate(
-    {
-        "name": "x",
-        "model": {"path": "m"},
-        "mixture": {
-            "sources": {"human": {"path": "a"}},
-            "phases": [{"tokens": 64, "ratios": {"human": 1.0}}],
-        },
-        "train": {"sequence_length": 8, "global_batch_tokens": 8, "lr": 0.1},
-        "eval": {"tasks": ["day", "unit"]},
-        "ablation": {
-            "axes": {"train.lr": [0.1, 0.2]},
-            "control": {"train.lr": 0.1},
-            "seeds": [1, 2],
-        },
-    }
-)
+SPLIT = {"subset": None, "split": "train", "text_field": "text"}
 
 
-def evaluation(folder: Path, day: list[float]) -> Artifact:
-    """Four documents of `day`, the last a copy of the first; two of `unit`, both wrong."""
-    folder.mkdir()
-    hashes = ["h0", "h1", "h2", "h0"]
-    documents = [
-        Document(task, i, hashes[i], "acc", score, "q", "a", "a")
-        for task, scores in {"day": day, "unit": [0.0, 0.0]}.items()
-        for i, score in enumerate(scores)
-    ]
-    harness._write_documents(folder / DOCUMENTS, documents)
-    return invented_artifact(folder)
+class World:
+    """A store with a base, a control and an arm, trained on the sources that a test names."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root / "artifacts")
+        for name, include in (("benchmarks", "x"), ("others", "y")):
+            summary = {"by_task": {"day": 4, "unit": 2}}
+            self.put("benchmarks", name, {"include": include}, summary=summary)
+        summary = {"by_task": {"day": 4}}
+        self.put("benchmarks", "dayonly", {"include": "x"}, summary=summary)
+
+    def put(
+        self,
+        stage: str,
+        name: str,
+        config: Mapping[str, object] | None = None,
+        inputs: Mapping[str, str] | None = None,
+        summary: Mapping[str, object] | None = None,
+    ) -> Artifact:
+        with self.store.working_directory(stage, name) as partial:
+            return self.store.commit(
+                partial, stage, name, config or {}, inputs or {}, summary or {}, ()
+            )
+
+    def check(
+        self, name: str, path: str, held: Sequence[str] = (), benchmarks: str = "benchmarks"
+    ) -> Artifact:
+        """A check of the file `path`, in which it found these documents."""
+        with self.store.working_directory("decontaminate", name) as partial:
+            lines = [
+                json.dumps({"text": f"text of {one}", "reason": f"ngram of the evaluated {one}"})
+                for one in held
+            ]
+            (partial / "dropped.jsonl").write_text("".join(f"{line}\n" for line in lines))
+            inputs, config = {"benchmarks": benchmarks}, {**SPLIT, "path": path}
+            return self.store.commit(partial, "decontaminate", name, config, inputs, {})
+
+    def filtered(self, name: str, held: Sequence[str], teacher: str) -> Artifact:
+        self.put("generate", f"generate-{name}", inputs={"teacher": teacher})
+        with self.store.working_directory("filter", name) as partial:
+            with DatasetWriter(partial) as writer:
+                writer.rejected(rejected_row(0, step="dedup", match="day-1"))
+                for number, match in enumerate(held, start=1):
+                    writer.rejected(rejected_row(number, step="decontamination", match=match))
+            inputs = {"generate": f"generate-{name}", "benchmarks": "benchmarks"}
+            return self.store.commit(partial, "filter", name, {}, inputs, {})
+
+    def trained(self, name: str, sources: Mapping[str, str], base: str = "") -> str:
+        """A model on sources: name -> path, `path<check` where a check's findings are left out,
+        or `<filter` for a dataset."""
+        inputs = {"model": base} if base else {}
+        for source, origin in sources.items():
+            path, _, left_out = origin.partition("<")
+            role = "decontaminate" if path else "filter"
+            config = {**SPLIT, "path": path} if path else {}
+            made_from = {role: left_out} if left_out else {}
+            inputs[f"tokens:{source}"] = f"{name}-{source}"
+            self.put("tokenize", f"{name}-{source}", config, made_from)
+        self.put("train", name, inputs=inputs)
+        return name
+
+    def evaluated(
+        self, name: str, model: str, day: Sequence[float], leaks: Sequence[Mapping[str, str]] = ()
+    ) -> Artifact:
+        """Four documents of `day`, the last a copy of the first; two of `unit`, both wrong."""
+        hashes = ["h0", "h1", "h2", "h0"]
+        documents = [
+            Document(task, i, hashes[i], "acc", score, "q", "a", "a")
+            for task, scores in {"day": day, "unit": [0.0, 0.0]}.items()
+            for i, score in enumerate(scores)
+        ]
+        with self.store.working_directory("evaluate", name) as partial:
+            harness._write_documents(partial / DOCUMENTS, documents)
+            summary = {"allowed_leaks": list(leaks)} if leaks else {}
+            return self.store.commit(
+                partial, "evaluate", name, {"include": "x"}, {"model": model}, summary, ()
+            )
+
+    def found(
+        self,
+        checks: Sequence[Artifact],
+        base: str = "",
+        control: str = "",
+        arm: str = "",
+        leaks: Sequence[Mapping[str, str]] = (),
+    ) -> dict[str, Contamination]:
+        """What is found of the models `base`, `control` and `arm`, each under one seed."""
+        conditions = {}
+        scores = {"base": (base, [0, 0, 1, 0]), "c": (control, [1, 0, 0, 1]), "x": (arm, [1] * 4)}
+        for name, (model, day) in scores.items():
+            if model:
+                conditions[name] = [self.evaluated(f"e-{name}", model, day, leaks)]
+        return contamination(conditions, checks)
 
 
 @pytest.fixture
-def evaluations(tmp_path: Path) -> dict[Role, Artifact]:
-    days: dict[Role, list[float]] = {
-        "base": [0.0, 0.0, 1.0, 0.0],
-        ArmRole("lr=0.1,seed=1"): [1.0, 0.0, 0.0, 1.0],
-        ArmRole("lr=0.1,seed=2"): [1.0, 1.0, 1.0, 1.0],
-        ArmRole("lr=0.2,seed=1"): [1.0, 1.0, 0.0, 1.0],
-    }
-    return {role: evaluation(tmp_path / str(i), d) for i, (role, d) in enumerate(days.items())}
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
-def filtered(folder: Path, matches: list[str], **summary: Any) -> Artifact:
-    folder.mkdir()
-    with DatasetWriter(folder) as writer:
-        writer.rejected(rejected_row(0, step="dedup", match="day-1"))
-        for number, match in enumerate(matches, start=1):
-            writer.rejected(rejected_row(number, step="decontamination", match=match))
-    return invented_artifact(folder, summary=summary)
+def test_a_source_that_one_check_looked_through_is_clean_in_every_model(world: World) -> None:
+    check = world.check("d", "docs.jsonl")
+    base = world.trained("base", {"docs": "docs.jsonl"})  # its recipe evaluates nothing
+    control = world.trained("control", {"docs": "docs.jsonl<d"}, base)
+    arm = world.trained("arm", {"docs": "docs.jsonl<d"}, base)
+    day = world.found([check], base, control, arm)["day"]
+    assert (day.status, day.told, day.unchecked, day.n_clean) == ("clean", "clean", [], 4)
+    assert day.checked == ["base/docs", "docs"]
 
 
-def test_a_touched_document_and_its_copy_leave_the_clean_score(
-    evaluations: dict[Role, Artifact], tmp_path: Path
-) -> None:
-    found = contamination(
-        RECIPE, {**evaluations, CheckedRole("filter", 0): filtered(tmp_path / "f", ["day-0"])}
-    )
-    assert found["unit"].status == "clean"
-    assert found["unit"].n_clean == 2 and found["unit"].documents == 0
+def test_a_base_that_was_trained_on_the_test_split_is_not_clean(world: World) -> None:
+    held = world.check("held", "docs.jsonl", ["day-0", "day-1", "unit-0"])
+    base = world.trained("base", {"docs": "docs.jsonl"})
+    control = world.trained("control", {"docs": "docs.jsonl<held"}, base)
+    found = world.found([held], base, control)
     day = found["day"]
-    assert (day.status, day.documents, day.n_clean) == ("touched", 2, 2)
-    assert day.checked == ["candidates"]
-    assert day.score_clean == {"base": 0.5, "lr=0.1": 0.5, "lr=0.2": 0.5}
+    assert (day.status, day.trained_on, day.documents) == ("trained_on", {"base/docs": 2}, 3)
+    assert day.told == "trained on (3 documents) in base/docs"
+    assert day.score_clean == {"base": 1.0, "c": 0.0}  # day-2 alone: day-3 is a copy of day-0
+    assert found["unit"].trained_on == {"base/docs": 1}
 
 
-def test_documents_of_the_mixture_are_counted_where_they_were_checked(
-    evaluations: dict[Role, Artifact], tmp_path: Path
-) -> None:
-    dropped = {"text": "00ff", "reason": "ngram of the evaluated unit-1"}
-    (tmp_path / "dropped.jsonl").write_text(json.dumps(dropped) + "\n")
-    checked: dict[Role, Artifact] = {CheckedRole("decontaminate", 1): invented_artifact(tmp_path)}
-    for inputs, status in ((checked, "touched"), ({}, "unknown")):
-        found = contamination(RECIPE, {**evaluations, **inputs})
-        assert found["unit"].status == status
-        assert found["unit"].n_clean == (1 if inputs else None)
-    assert found["day"].score_clean["base"] is None
+def test_a_base_in_which_nothing_looked_is_named(world: World) -> None:
+    check = world.check("d", "docs.jsonl")
+    base = world.trained("base", {"old": "old.jsonl"})
+    control = world.trained("control", {"docs": "docs.jsonl<d"}, base)
+    day = world.found([check], base, control)["day"]
+    assert (day.status, day.told) == ("not_checked", "not checked: base/old")
+    assert day.n_clean is None and day.score_clean == {"base": None, "c": None}
 
 
-def test_an_allowed_leak_is_named_by_the_task_that_it_reaches(
-    evaluations: dict[Role, Artifact], tmp_path: Path
-) -> None:
-    leak = {"task": "other", "reason": "its training split (train) is evaluated by day"}
+def test_an_arm_that_is_not_decontaminated_is_not_clean(world: World) -> None:
+    """With `mixture.decontaminate: false` in an arm, another arm's check says what it held."""
+    base = world.trained("base", {})
+    kept = world.trained("kept", {"docs": "docs.jsonl"}, base)
+    assert world.found([], control=kept)["day"].told == "not checked: c/docs"
+    check = world.check("d", "docs.jsonl", ["day-1"])
+    clean = world.trained("clean", {"docs": "docs.jsonl<d"}, base)
     found = contamination(
-        RECIPE,
         {
-            **evaluations,
-            CheckedRole("filter", 0): filtered(tmp_path / "f", ["day-0"], allowed_leaks=[leak]),
+            "c": [world.evaluated("1", clean, [1, 1, 1, 1])],
+            "x": [world.evaluated("2", kept, [0, 1, 0, 0])],
         },
+        [check],
     )
+    assert (found["day"].status, found["day"].trained_on) == ("trained_on", {"x/docs": 1})
+    assert found["unit"].status == "clean"
+
+
+def test_what_was_left_out_is_touched_and_its_copy_leaves_the_clean_score(world: World) -> None:
+    check = world.check("d", "docs.jsonl", ["day-0"])
+    control = world.trained("control", {"docs": "docs.jsonl<d"})
+    found = world.found([check], control=control)
+    assert found["day"].told == "touched (2 documents)"
+    assert found["day"].score_clean == {"c": 0.0} and found["unit"].status == "clean"
+
+
+@pytest.mark.parametrize(("benchmarks", "unit"), [("dayonly", "day"), ("others", "none")])
+def test_a_check_counts_for_the_documents_that_it_looked_for(
+    world: World, benchmarks: str, unit: str
+) -> None:
+    check = world.check("d", "docs.jsonl", benchmarks=benchmarks)
+    control = world.trained("control", {"docs": "docs.jsonl<d"})
+    found = world.found([check], control=control)
+    clean = [task for task, one in found.items() if one.status == "clean"]
+    assert clean == ([unit] if unit == "day" else [])
+    assert found["unit"].told == "not checked: c/docs"
+
+
+def test_candidates_and_the_data_of_their_teacher_are_ancestors(world: World) -> None:
+    teacher = world.trained("teacher", {"skills": "skills.jsonl"})
+    dataset = world.filtered("f", ["day-0"], teacher)
+    arm = world.trained("arm", {"synthetic": "<f"})
+    found = world.found([dataset], arm=arm)
+    assert found["day"].told == "touched (2 documents); not checked: teacher/skills"
+    assert found["unit"].told == "not checked: teacher/skills"
+    check = world.check("d", "skills.jsonl", ["unit-1"])
+    evaluation = world.store.find("evaluate", "e-x")
+    assert evaluation is not None
+    again = contamination({"x": [evaluation]}, [dataset, check])
+    assert (again["day"].status, again["day"].unchecked) == ("touched", [])
+    assert again["unit"].told == "trained on (1 document) in teacher/skills"
+
+
+def test_an_ancestor_that_is_gone_is_not_taken_for_clean(world: World) -> None:
+    check = world.check("d", "docs.jsonl")
+    control = world.trained("control", {"docs": "docs.jsonl<d"}, base="gone")
+    day = world.found([check], control=control)["day"]
+    assert day.status == "not_checked" and "train gone, which is not here" in day.told
+
+
+def test_an_allowed_leak_is_named_by_the_task_that_it_reaches(world: World) -> None:
+    leak = {"task": "other", "reason": "its training split (train) is evaluated by day"}
+    check = world.check("d", "docs.jsonl", ["day-0"])
+    control = world.trained("control", {"docs": "docs.jsonl<d"})
+    found = world.found([check], control=control, leaks=[leak])
     assert (found["day"].status, found["unit"].status) == ("allowed_leak", "clean")
     assert found["day"].n_clean is None

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -17,7 +18,8 @@ from eval.deltas import DeltaRow, DeltaTable, Gap
 from eval.harness import stage as harness
 from eval.results import DOCUMENTS, RESULTS, Document, Results
 from eval.statistics import stats
-from tests.support.invented_arms import deltas_of, evaluated, seeded
+from tests.benchmarks.verdicts import lost_seeds, simulated, table
+from tests.support.invented_arms import deltas_of, evaluated, of_scores, seeded
 from tests.support.sealed import invented_artifact
 from tsqa.errors import DataError
 from tsqa.recipe import Recipe
@@ -38,6 +40,7 @@ def test_a_gain_a_loss_and_no_change_each_get_their_word() -> None:
         evaluated("c", {"day": 0.2, "unit": 0.2}),
         evaluated("good", {"day": 0.5, "unit": 0.2}),
         evaluated("bad", {"day": 0.1, "unit": 0.05}),
+        seed_spread=0.001,
     )
     assert row(deltas, "good", "day").verdict == stats.BETTER
     assert row(deltas, "good", "unit").verdict == stats.UNCHANGED
@@ -48,6 +51,72 @@ def test_a_gain_a_loss_and_no_change_each_get_their_word() -> None:
     assert "worse than the control c: bad (" in text
     assert "No arm gains detectably on 1 of 2 tasks: unit." in text
     assert "the control c: no detectable change" in text
+
+
+def test_one_seed_gives_no_verdict_but_says_that_two_checkpoints_differ() -> None:
+    models = [evaluated("c", {"day": 0.2, "unit": 0.2}), evaluated("x", {"day": 0.6, "unit": 0.2})]
+    deltas = deltas_of(*models)
+    assert row(deltas, "x", "day").verdict == stats.DIFFERS
+    assert not row(deltas, "x", "day").covers_seeds
+    assert "different in this run from the control c: x (" in deltas.conclusion
+    assert "on 1 of 2 tasks: day; one training seed is no evidence" in deltas.conclusion
+    assert "better" not in deltas.conclusion and "two checkpoints differ" in deltas.caveat
+    stated = deltas_of(*models, seed_spread=0.02)
+    found, alone = row(stated, "x", "day"), row(deltas, "x", "day")
+    assert (found.verdict, found.covers_seeds) == (stats.BETTER, True)
+    half = (found.high - found.low) / 2
+    assert half > (alone.high - alone.low) / 2 and half > 1.96 * 0.02 * 2**0.5
+    assert "a score varies by 2 points between training seeds" in stated.caveat
+    assert row(deltas_of(*models, seed_spread=0.2), "x", "day").verdict == stats.UNCHANGED
+
+
+def test_an_arm_that_lost_seeds_takes_the_spread_of_the_others_and_is_named() -> None:
+    rng = np.random.default_rng(0)
+    seeds = {"c": [0, 1, 2], "x": [0, 1, 2], "lost": [1], "half": [0, 2]}
+    deltas = table(simulated(seeds, 0.02, rng))
+    lost, full = row(deltas, "lost", stats.MACRO), row(deltas, "x", stats.MACRO)
+    assert (lost.seeds, lost.covers_seeds, lost.method) == (1, True, "crossed t, pooled")
+    assert lost.stderr > full.stderr
+    half = row(deltas, "half", stats.MACRO)
+    assert (half.seeds, half.method) == (2, "crossed t, pooled")
+    assert "lost - c, half - c: fewer seeds than others; the spread" in deltas.caveat
+    alone = table(simulated({"c": [0, 1, 2], "lost": [1]}, 0.02, rng, effect=0.4))
+    assert row(alone, "lost", stats.MACRO).verdict == stats.DIFFERS
+    assert "not the spread between training seeds" in alone.caveat
+
+
+def test_the_control_that_lost_seeds_is_judged_with_the_spread_of_the_arms() -> None:
+    rng = np.random.default_rng(1)
+    found = lost_seeds("c", 1, 0.04, 25, rng)
+    assert found["tables with a false finding"] <= 0.05
+    assert found["coverage of its macro rows"] >= 0.9
+
+
+def test_the_best_of_several_arms_is_said_to_be_too_high() -> None:
+    rng = np.random.default_rng(2)
+    seeds = {name: range(3) for name in ("c", "u", "v", "w", "x", "y")}
+    deltas = table(simulated(seeds, 0.015, rng, effect=0.03))
+    best = max((r for r in deltas.rows if r.task == stats.MACRO), key=lambda r: r.delta)
+    assert f"{best.arm} is the best of 5 arms, so its macro average is too high" in deltas.caveat
+    assert f"instead of {stats.points(best.delta)}." in deltas.caveat
+    two = table(simulated({name: range(3) for name in "cxy"}, 0.015, rng))
+    assert "is the best of" not in two.caveat
+
+
+def test_a_small_task_that_makes_the_width_of_the_macro_average_is_named() -> None:
+    rng = np.random.default_rng(3)
+    models = []
+    for arm in "cx":
+        sizes = {"small": 20, "day": 400, "unit": 400}
+        scores = {task: (rng.random(n) < 0.4).astype(float) for task, n in sizes.items()}
+        models.append(of_scores(arm, 0, scores))
+    deltas = deltas_of(*models)
+    assert "x - c: small (20 documents) makes " in deltas.caveat and "eval.macro" in deltas.caveat
+    weighed = deltas_of(*models, by_documents=True)
+    assert "of the variance of the macro average" not in weighed.caveat
+    macro, narrow = row(deltas, "x", stats.MACRO), row(weighed, "x", stats.MACRO)
+    assert narrow.high - narrow.low < 0.7 * (macro.high - macro.low)
+    assert weighed.scores["x"][stats.MACRO] == pytest.approx(narrow.score)
 
 
 def test_the_conclusion_claims_nothing_where_nothing_changed() -> None:
@@ -179,7 +248,8 @@ def test_the_stage_reads_artifacts_and_writes_what_the_numbers_say(tmp_path: Pat
     text = (out / "deltas.json").read_text()
     deltas = compare.read_deltas(invented_artifact(out))
     assert json.dumps(deltas.to_json(), indent=1, ensure_ascii=False) == text
-    assert summary["better"] == 2 and summary["no_detectable_change"] == 2
+    assert summary["differs_in_this_run"] == 2 and summary["no_detectable_change"] == 2
+    assert deltas.contamination["day"].status == "not_checked"
     assert deltas.control == "synthetic=0.0" and deltas.arms == ["synthetic=0.5"]
     assert deltas.fit is not None
     assert [point.ratio for point in deltas.fit.points] == [0.0, 0.5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 
 from eval.harness import stage as harness
 from eval.harness.documents import read_result
-from eval.harness.metrics import check_metrics, pick_metric
+from eval.harness.metrics import check_metrics, metric_problem, pick_metric
 from eval.results import DOCUMENTS, RESULTS
+from tests.support.paths import REPOSITORY
 from tests.support.sealed import invented_artifact, seal_artifact
 from tests.support.tiny_eval import make_model, make_tasks
 from tsqa.errors import CheckpointError, DataError, RecipeError
@@ -24,6 +26,7 @@ from tsqa.store.artifact import EXPORTED
 from tsqa.store.roles import PointRole
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.tasks.library import task_library
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +332,21 @@ def test_acc_norm_counts_only_where_acc_is_absent() -> None:
     assert pick_metric("t", "multiple_choice", norm)[0] == "acc_norm"
     with pytest.raises(DataError, match=r"t \(generate_until\) has none of .*it reports bleu"):
         pick_metric("t", "generate_until", [sample(metrics=["bleu"])])
+
+
+def test_the_probability_of_the_right_answer_can_be_compared() -> None:
+    include = REPOSITORY / "recipes" / "real" / "tasks"
+    for task in ("arc_easy_gold", "openbookqa_local_gold"):
+        assert metric_problem(task_library(include), task) == ""
+    found = pick_metric("t", "multiple_choice", [sample(metrics=["prob_per_byte"])])
+    assert found == ("prob_per_byte", "none")
+    per_byte = runpy.run_path(str(include / "likelihood.py"))["per_byte"]
+    choices = {"text": ["fur", "\u00e9t\u00e9"], "label": ["A", "B"]}
+    doc = {"choices": choices, "answerKey": "B "}
+    bits = 6 * 1.5  # a space, and five bytes
+    assert per_byte(doc, [(-bits * math.log(2), False)]) == {
+        "prob_per_byte": pytest.approx(2**-1.5)
+    }
 
 
 def test_nan_scores_and_corpus_metrics_are_refused() -> None:

@@ -548,14 +548,15 @@ def test_intermediate_checkpoints_make_curves_over_tokens(tmp_path: Path, world:
 def test_contamination_stands_beside_every_score(tmp_path: Path, world: Any) -> None:
     clean = {"synthetic=0.5": 0.1234, "base": 0.4321, "synthetic=0.1": None}
     by_task = {
-        "day": Contamination("touched", ["candidates"], 7, 53, clean),
-        "unit": Contamination("clean", ["candidates"], 0, 60, clean),
-        "month": Contamination("unknown", [], None, None, {}),
+        "day": Contamination("touched", ["docs"], ["base/docs"], {}, 7, 53, clean),
+        "unit": Contamination("clean", ["docs"], [], {}, 0, 60, clean),
+        "month": Contamination("not_checked", [], ["base/docs"], {}, None, None, {}),
     }
     deltas = replace(world[1]["deltas"], contamination=by_task)
     text = words_of(rendered(tmp_path, world, deltas=deltas))
-    assert "contamination: touched , 7 documents" in text
-    assert "contamination: clean" in text and "contamination: unknown" in text
+    assert "contamination: touched (7 documents); not checked: base/docs" in text
+    assert "contamination: clean" in text and "contamination: not checked: base/docs" in text
+    assert "Nothing looked for evaluated documents in base/docs." in text
     assert text.count("clean 12.3%") == text.count("clean 43.2%") == 1
 
 

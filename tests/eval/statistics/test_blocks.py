@@ -60,16 +60,17 @@ def test_blocks_share_no_document_and_their_units_average_to_the_mean_of_the_tas
     block = ["a", "c", "d"]
     values = [rng.normal(size=(2, len(clusters[task]))) for task in block]
     named = [clusters[task] for task in block]
-    expected = np.mean([one.mean(axis=1) for one in values], axis=0)
-    for units in (block_units(values, named), block_sums(values, named)):
-        assert units.shape == (2, 4)
-        assert units.mean(axis=1) == pytest.approx(expected)
+    for weights in ([1 / 3] * 3, [0.2, 0.3, 0.5]):
+        expected = np.average([one.mean(axis=1) for one in values], axis=0, weights=weights)
+        for units in (block_units(values, named, weights), block_sums(values, named, weights)):
+            assert units.shape == (2, 4)
+            assert units.mean(axis=1) == pytest.approx(expected)
 
 
 def test_one_task_gives_the_units_of_its_groups() -> None:
     differences = np.random.default_rng(7).normal(size=(3, 9))
     groups = list("aabbbbccc")
-    assert block_units([differences], [groups]) == pytest.approx(
+    assert block_units([differences], [groups], [1.0]) == pytest.approx(
         stats.group_units(differences, groups)
     )
 

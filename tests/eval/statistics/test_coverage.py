@@ -171,7 +171,28 @@ def test_pooling_uses_every_arm_and_loses_certainty_where_arms_differ() -> None:
     residual = means - means.mean(1, keepdims=True) - means.mean(0) + means.mean()
     assert even.variance == pytest.approx(2 * np.sum(residual**2) / 8)
     assert 2 <= uneven.df < even.df <= 8
-    assert crossed.pool(means[:2]) is None and crossed.pool(means[:, :1]) is None
+    assert crossed.pool(means[:1]) is None and crossed.pool(means[:, :1]) is None
+
+
+def test_an_arm_with_one_seed_lends_no_spread_and_one_with_two_lends_what_it_has() -> None:
+    rng = np.random.default_rng(8)
+    means = rng.normal(0, 1, (5, 3))
+    lost = np.vstack([means, [[0.3, math.nan, math.nan]]])
+    assert crossed.pool(lost) == crossed.pool(means)
+    variances = []
+    for _ in range(400):
+        uneven = rng.normal(0, 1, (5, 3)) + rng.normal(0, 3, 3)
+        uneven[4, 2] = math.nan
+        pooled = crossed.pool(uneven)
+        assert pooled is not None and 1 <= pooled.df <= 7
+        variances.append(pooled.variance)
+    assert np.mean(variances) == pytest.approx(2, rel=0.1)
+
+
+def test_the_spread_of_one_arm_counts_what_all_arms_share_under_a_seed() -> None:
+    rng = np.random.default_rng(9)
+    alone = [crossed.pool_alone(rng.normal(0, 1, (4, 3)) + rng.normal(0, 2, 3)) for _ in range(400)]
+    assert np.mean([one.variance for one in alone if one]) == pytest.approx(5, rel=0.15)
 
 
 def test_identical_seeds_and_documents_are_not_certain() -> None:

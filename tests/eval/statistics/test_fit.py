@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from eval.deltas import Fit
 from eval.statistics import fit
+from tests.benchmarks.verdicts import GEOMETRIC, collapse
 
 RATIOS = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]
 
@@ -81,11 +83,23 @@ def test_neighbours_that_cannot_be_told_apart_are_named() -> None:
 def test_the_covariance_counts_documents_shared_by_ratios_and_seeds_of_each() -> None:
     rng = np.random.default_rng(3)
     shared = rng.normal(0, 1, 400)
-    units: dict[tuple[str, ...], list[fit.Floats]] = {
-        ("t",): [np.tile(shared, (3, 1)) for _ in range(4)]
-    }
+    units = [(1.0, [np.tile(shared, (3, 1)) for _ in range(4)])]
     same = fit.covariance_of(units, np.zeros((4, 3)))
     assert same == pytest.approx(np.full((4, 4), np.var(shared, ddof=1) / 400))
     noisy = fit.covariance_of(units, rng.normal(0, 0.1, (4, 3)))
     assert np.all(np.diag(noisy - same) > 1e-4)
     assert (noisy - same)[0, 1] == pytest.approx(0)
+
+
+def test_a_best_ratio_far_from_any_measured_one_is_not_recommended_but_named() -> None:
+    found = collapse(GEOMETRIC, 20, np.random.default_rng(4))
+    assert found == {"recommended inside it": 0, "asks to measure": 1}
+
+
+def test_a_recommendation_says_between_which_ratios_it_takes_the_curve_for_smooth() -> None:
+    scores = 0.4 - 0.3 * (np.array(RATIOS) - 0.5) ** 2
+    found = fit.fit_ratios(RATIOS, scores, np.eye(6) * 1e-6, confidence=0.95, seed=0)
+    assert re.fullmatch(
+        r"Best ratio 0\.5 .*; this takes the score for smooth between 0\.25 and 0\.75\.",
+        found.recommendation,
+    )

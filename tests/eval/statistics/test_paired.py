@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, norm
 
 from eval.deltas import Delta
 from eval.statistics import stats
-from eval.statistics.paired import Scored, compare_models
+from eval.statistics.paired import Chances, Scored, compare_models
 from tsqa.errors import DataError
 
 
@@ -116,7 +116,7 @@ def test_nan_is_refused() -> None:
 def test_two_documents_never_make_a_finding() -> None:
     row = compare([0, 0], [1, 1])[0]
     assert row.low < 1 == row.high
-    assert stats.verdict(row.low, row.high, row.p, 0.95) == stats.UNCHANGED
+    assert stats.verdict(row.low, row.high, row.p, 0.95, covers_seeds=True) == stats.UNCHANGED
 
 
 def test_no_change_still_has_a_detectable_effect_above_zero() -> None:
@@ -131,3 +131,44 @@ def test_each_task_weighs_the_same_in_the_macro_average() -> None:
         **OPTIONS,
     )
     assert rows[-1].task == stats.MACRO and rows[-1].delta == 0.5 and rows[-1].n == 1010
+
+
+def test_beyond_the_last_flip_p_is_exact_or_a_bound() -> None:
+    """20,000 sign flips end at 5e-5, whatever the evidence."""
+    before, after = [0] * 60, [1] * 40 + [0] * 20
+    row = compare(before, after)[0]
+    assert row.p == row.p_mcnemar == binomtest(40, 40).pvalue < 1e-11
+    macro = compare(before, after)[1]
+    assert binomtest(40, 40).pvalue < macro.p < 1e-7  # a bound of sums of any magnitudes
+    grouped = compare(before, after, [str(i // 2) for i in range(60)])[0]
+    assert binomtest(20, 20).pvalue < grouped.p < 1 / 20_001
+
+
+def test_the_bound_is_never_below_the_exact_p() -> None:
+    for changed in range(16, 40, 4):
+        null = np.zeros(20_000)
+        differences = np.ones(changed)
+        p = stats.p_value(1.0, null, float(np.sum(differences**2)) / changed**2)
+        assert p >= binomtest(changed, changed).pvalue
+
+
+def test_averages_weigh_tasks_alike_or_by_their_documents() -> None:
+    before = {"a": scores([0] * 10), "b": scores([0] * 30)}
+    after = {"a": scores([1] * 10), "b": scores([0] * 30)}
+    alike, weighed = (
+        compare_models([before], [after], by_documents=flag, **OPTIONS)[-1]
+        for flag in (False, True)
+    )
+    assert (alike.delta, weighed.delta) == (0.5, 0.25)
+    several = compare_models([before] * 2, [after] * 2, by_documents=True, **OPTIONS)[-1]
+    assert several.delta == 0.25 and several.covers_seeds
+
+
+def test_the_detectable_effect_is_that_of_the_table() -> None:
+    before, after = [{"t": scores([0, 1] * 50)}], [{"t": scores([0, 1] * 40 + [1, 0] * 10)}]
+    alone = compare_models(before, after, **OPTIONS)
+    rows = compare_models(before, after, chances=Chances(0.05, 0.1), **OPTIONS)
+    z = norm.ppf(0.975) + norm.ppf(0.8)
+    for row, single, share in zip(rows, alone, (0.05, 0.1), strict=True):
+        assert row.mde == pytest.approx(row.stderr * (norm.ppf(1 - 0.025 * share) + norm.ppf(0.8)))
+        assert single.mde == pytest.approx(row.stderr * z)

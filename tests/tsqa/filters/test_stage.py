@@ -175,6 +175,38 @@ def test_a_row_carries_its_text_its_measures_and_its_lineage(
         assert lineage[key] == line[key]
 
 
+def test_thoughts_are_in_a_document_only_where_a_rendering_shows_them(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    lines = items(4)
+    leak = split(inputs, "test")
+    thought = "Let me go through the days one after the other, slowly. " * 20
+    for line, trace in zip(lines, (thought, "It follows."), strict=False):
+        line["votes"][0]["trace"] = trace
+    lines[2]["votes"][0]["trace"] = f"I know this one: {leak['question']} {leak['answer']}"
+    shown = FilterSection(renderings=["trace"], max_words=400)
+    assert filter_candidates(tmp_path, inputs, lines, shown)["traces"] == 2
+    texts = {row.id: row.text for row in read_curated(tmp_path / "out")}
+    assert thought in texts["c0"] and "\nIt follows.\n" in texts["c1"]
+    assert "because of c3.a0" in texts["c3"]  # its reasoning, since it has no thoughts
+    assert {row.id: row.step for row in read_rejected(tmp_path / "out")} == {
+        "c2": "decontamination"
+    }
+    card = (tmp_path / "out" / "dataset" / "README.md").read_text()
+    assert "2 of the items come with the thoughts" in card
+
+    short = FilterSection(renderings=["trace"], max_words=100)
+    filter_candidates(tmp_path, inputs, lines, short, "short")
+    assert {row.id: row.step for row in read_rejected(tmp_path / "short")}["c0"] == "length"
+
+    hidden = FilterSection(max_words=100)
+    summary = filter_candidates(tmp_path, inputs, lines, hidden, "hidden")
+    assert summary["curated"] == 4 and "traces" not in summary
+    assert not [row for row in read_curated(tmp_path / "hidden") if "slowly" in row.text]
+    with pytest.raises(TsqaError, match="none of the 1 items has any"):
+        filter_candidates(tmp_path, inputs, lines[3:], shown, "none")
+
+
 class Reviewer(FakeEngine):
     """Judges every third item badly; as the teacher it knows `Monday` whatever it is asked."""
 

@@ -12,7 +12,7 @@ from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.node import trained_node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
-from tsqa.store.roles import PointRole
+from tsqa.store.roles import CheckedRole, PointRole
 
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
 
@@ -208,3 +208,17 @@ def test_what_the_data_stage_will_not_make_is_refused_before_it_runs(
     with pytest.raises(RecipeError, match=f"(?s){message}"):
         Pipeline(load_recipe(QUICKSTART, given), QUICKSTART, given).check()
     assert not (tmp_path / "artifacts" / "data").exists()
+
+
+def test_what_base_and_teacher_were_trained_on_is_checked_for_what_is_compared() -> None:
+    compared = next(node for node in graph() if node.stage == "compare")
+    checks = [node for role, node in compared.inputs.items() if isinstance(role, CheckedRole)]
+    looked = [(node.recipe.name, node.label) for node in checks if node.stage == "decontaminate"]
+    # The base read the documents that the arms read: one check serves both.
+    assert looked == [
+        ("quickstart", "decontaminate:docs"),
+        ("quickstart-teacher", "decontaminate:skills"),
+    ]
+    assert all("benchmarks" in node.inputs for node in checks)
+    off = next(node for node in graph("mixture.decontaminate=false") if node.stage == "compare")
+    assert [role.stage for role in off.inputs if isinstance(role, CheckedRole)] == ["filter"]

@@ -6,6 +6,7 @@ A key that the table lacks fails, so that none is added without a decision.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,8 @@ BENCHMARKS = {"benchmarks", "decontaminate", *GUARD}
 DATA = {"data", *BENCHMARKS, *SEEDS}
 TEACHERS = {
     "generate.teacher": GENERATE,
+    "generate.writer": GENERATE,
+    "generate.solvers.<n>.teacher": GENERATE,
     "generate.cascade.teacher": GENERATE,
     "filter.triviality.teacher": FILTER,
     "filter.judge.teacher": FILTER,
@@ -51,6 +54,7 @@ TEACHER: dict[str, Any] = {
     "structured": True,
     "dtype": "float16",
     "max_model_len": 128,
+    "engine_args": {"engine": "vllm", "urls": [], "engine_args": {"enforce_eager": True}},
     "request.token_limit": "max_completion_tokens",
     "request.omit": ["seed"],
     "request.system": "merge",
@@ -58,6 +62,12 @@ TEACHER: dict[str, Any] = {
     "request.extra_body": {"reasoning_effort": "low"},
 }
 """Key of a teacher -> its new value, or several keys that change together."""
+MORE_SAMPLING = {"thinking_tokens": 5, "top_k": 5, "min_p": 0.5, "repetition_penalty": 1.5}
+SERVED: dict[str, Any] = {
+    "engine": "openai",
+    "model": {"path": "m"},
+    "urls": ["http://127.0.0.1:9"],
+}
 NO_VALUE = {f"{teacher}.model.config" for teacher in TEACHERS}
 """Always refused."""
 
@@ -138,6 +148,30 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "generate.answer.temperature": 0.5,
             "generate.answer.top_p": 0.5,
             "generate.answer.max_tokens": 5,
+            **{
+                f"generate.{place}.{key}": value
+                for place in ("question", "answer")
+                for key, value in MORE_SAMPLING.items()
+            },
+            # Other models must answer for it.
+            "filter.model_agreement": Together(
+                {
+                    "generate.solvers": [
+                        {"teacher": SERVED},
+                        {"teacher": {**SERVED, "model": {"path": "other"}}},
+                    ],
+                    "generate.cascade": None,
+                    # Other models must answer for it.
+                    "filter.model_agreement": 2,
+                }
+            ),
+            "generate.solvers.<n>.votes": 2,
+            "generate.solvers.<n>.weight": 0.5,
+            "generate.solvers.<n>.prompt": "plain",
+            "generate.solvers.<n>.answer.temperature": 0.5,
+            "generate.solvers.<n>.answer.top_p": 0.5,
+            "generate.solvers.<n>.answer.max_tokens": 5,
+            **{f"generate.solvers.<n>.answer.{k}": v for k, v in MORE_SAMPLING.items()},
             "generate.prompts.question": "plain",
             "generate.prompts.answer": "plain",
             "generate.seed": 1,
@@ -270,12 +304,15 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             ),
             "eval.backend": "vllm",
             "eval.max_length": 64,
+            "eval.groups": {"own_task": "question"},
         },
     ),
     (
         COMPARE,
         {
             "eval.macros": {"mean": ["own_task"]},
+            "eval.macro": "documents",
+            "eval.seed_spread": 1.5,
             "eval.bootstrap": 500,
             "eval.confidence": 0.9,
             "ablation.control": {"mixture.synthetic": 0.5},
@@ -359,7 +396,8 @@ def decided() -> dict[str, tuple[set[str], dict[str, Any]]]:
         for key, value in TEACHER.items():
             together = isinstance(value, dict) and not key.startswith("request.")
             values = value if together else {key: value}
-            found[f"{teacher}.{key}"] = (stages, {f"{teacher}.{k}": v for k, v in values.items()})
+            place = _concrete(teacher)
+            found[f"{teacher}.{key}"] = (stages, {f"{place}.{k}": v for k, v in values.items()})
     return found
 
 
@@ -394,9 +432,16 @@ def prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 _load_prompts = cache(load_prompts)
 
 
-def fingerprints(folder: Path, changes: Mapping[str, Any]) -> dict[str, str]:
-    """Fingerprint -> stage, of the full recipe with some keys changed."""
+def fingerprints(
+    folder: Path, changes: Mapping[str, Any], has_writer: bool = False
+) -> dict[str, str]:
+    """Fingerprint -> stage, of the full recipe with some keys changed.
+
+    `has_writer`: its teacher is named as the writer, since one recipe does not hold both.
+    """
     tree = full_recipe(folder)
+    if has_writer:
+        tree["generate"]["writer"] = tree["generate"].pop("teacher")
     del tree["ablation"]["seeds"]
     tree["mixture"]["sources"]["books"] = {"path": str(folder / "web.jsonl")}
     tree["mixture"]["phases"][0]["ratios"] = {"web": 0.4, "books": 0.1, "synthetic": 0.5}
@@ -409,24 +454,48 @@ def fingerprints(folder: Path, changes: Mapping[str, Any]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def before(folder: Path) -> dict[str, str]:
-    return fingerprints(folder, {})
+def before(folder: Path) -> dict[bool, dict[str, str]]:
+    """By whether there is a writer."""
+    return {has_writer: fingerprints(folder, {}, has_writer) for has_writer in (False, True)}
+
+
+def names_writer(key: str) -> bool:
+    return key.startswith("generate.writer.")
 
 
 @pytest.mark.parametrize("key", decided())
 def test_a_changed_key_reruns_its_stages_and_no_other(
-    key: str, folder: Path, before: dict[str, str]
+    key: str, folder: Path, before: dict[bool, dict[str, str]]
 ) -> None:
     stages, changes = decided()[key]
     if key in ("data.builder", "eval.suite"):
         pytest.skip("no other value")
-    after = fingerprints(folder, changes)
-    assert {after[new] for new in after.keys() - before.keys()} == stages
+    has_writer = names_writer(key)
+    after = fingerprints(folder, changes, has_writer)
+    assert {after[new] for new in after.keys() - before[has_writer].keys()} == stages
 
 
-def test_keys_of_the_runtime_rerun_nothing(folder: Path, before: dict[str, str]) -> None:
-    changes = {_concrete(key): value for key, value in runtime().items()}
-    assert fingerprints(folder, changes) == before
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_keys_of_the_runtime_rerun_nothing(
+    has_writer: bool, folder: Path, before: dict[bool, dict[str, str]]
+) -> None:
+    absent = "generate.teacher." if has_writer else "generate.writer."
+    changes = {_concrete(key): v for key, v in runtime().items() if not key.startswith(absent)}
+    assert fingerprints(folder, changes, has_writer) == before[has_writer]
+
+
+def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> None:
+    """Artifacts from before these keys came are those of their defaults."""
+    tree = full_recipe(folder)
+    del tree["generate"]["solvers"]
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    recipe = load_recipe(path)
+    for section in (recipe.generate, recipe.filter):
+        assert section is not None
+        written = json.dumps(section.data_config())
+        added = ("writer", "solvers", "model_agreement", "engine_args", *MORE_SAMPLING)
+        assert not [key for key in added if f'"{key}"' in written]
 
 
 def _located(value: Any, folder: Path) -> Any:

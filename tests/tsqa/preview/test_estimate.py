@@ -53,6 +53,28 @@ def test_requests_follow_from_the_recipe_and_tokens_from_max_tokens(prepared: Pa
     assert any("from max_tokens" in basis for basis in found.basis)
 
 
+def test_each_role_has_its_own_requests_lengths_and_price(prepared: Path) -> None:
+    served = "engine: openai, urls: ['http://127.0.0.1:9/v1'], form: completion"
+    price = "dollars_per_million_output_tokens: 10"
+    pipeline = open_pipeline(
+        prepared,
+        "generate.teacher=null",
+        f"generate.writer={{{served}, model: {{path: one}}}}",
+        f"generate.solvers=[{{teacher: {{{served}, model: {{path: one}}}}, votes: 1}}, "
+        f"{{teacher: {{{served}, {price}, model: {{path: two}}}}, votes: 2, "
+        "answer: {max_tokens: 100, thinking_tokens: 900}}]",
+        "generate.question.max_tokens=100",
+        "generate.answer.max_tokens=300",
+    )
+    found = Estimates(pipeline).of(node_of(pipeline, "generate"))
+    assert found.requests == Range(36 * (1 + 0.5 + 1), 36 * (1 + 1 + 2))
+    assert found.output_tokens.high == 36 * (100 + 300 + 2 * 1000)
+    assert found.dollars is not None
+    assert found.dollars.high == pytest.approx(36 * 2 * 1000 * 10 / 1e6)
+    roles = ("writer", "solver0", "solver1")
+    assert all(any(basis.startswith(f"{role}:") for basis in found.basis) for role in roles)
+
+
 def test_a_preview_gives_the_lengths_and_other_prompts_forget_them(
     prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,26 @@ def test_a_preview_makes_no_artifact_and_shows_every_step(
     assert {item.is_rejected for item in items} == {True, False}
 
 
+def test_a_preview_asks_every_role(tmp_path: Path, engine: FakeEngine) -> None:
+    served = "engine: openai, urls: ['http://127.0.0.1:9/v1'], form: completion"
+    solvers = ", ".join(
+        f"{{teacher: {{{served}, model: {{path: {name}}}}}, votes: 2}}" for name in ("a", "b")
+    )
+    pipeline = open_pipeline(
+        tmp_path,
+        f"generate.solvers=[{solvers}]",
+        "filter.model_agreement=2",
+        "filter.agreement=0.5",
+    )
+    items, record = preview(pipeline)
+    assert set(record.uses) == {f"generate:{role}" for role in ("teacher", "solver0", "solver1")}
+    for item in items:
+        roles = [vote.teacher for vote in item.record.votes]
+        assert roles == ([] if item.record.parse_error else ["solver0"] * 2 + ["solver1"] * 2)
+        assert len(item.exchanges) == 1 + len(roles)
+    assert any(each.step == "models" for item in items for each in item.decisions)
+
+
 def test_a_preview_asks_what_the_run_then_asks(tmp_path: Path, engine: FakeEngine) -> None:
     items, _ = preview(open_pipeline(tmp_path))
     asked = {each.request.id for item in items for each in item.exchanges}

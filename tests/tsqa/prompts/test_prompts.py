@@ -199,7 +199,7 @@ FILLED = {
 
 
 @given(
-    st.sampled_from([name for name in shipped_prompts("document") if name != "answer_only"]),
+    st.sampled_from(sorted({*shipped_prompts("document")} - {"answer_only", "trace"})),
     st.sets(st.sampled_from(sorted(FILLED))),
     st.sampled_from(KINDS),
 )
@@ -221,6 +221,20 @@ def test_a_rendering_holds_what_there_is_and_no_gap(
     assert "\n\n\n" not in text
     assert text == text.strip()
     assert all(line == line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trace", ["", "So: copper?"])
+@pytest.mark.parametrize("reasoning", ["", "It is red."])
+def test_a_trace_stands_before_the_answer(kind: AnswerKind, trace: str, reasoning: str) -> None:
+    choices = {"choices": ["iron", "copper"], "answer_index": 1} if kind == "choice" else {}
+    said = {"kind": kind, "trace": trace, "reasoning": reasoning}
+    text = LOADED["document", "trace"].of(kind, False).completion(**DOCUMENT | choices | said)
+    shown = trace or reasoning
+    middle = text[text.index("Which?") : text.rindex("Answer:")]
+    assert shown in middle and "copper" in text[text.rindex("Answer:") :]
+    assert not (trace and reasoning and reasoning in text)
+    assert "\n\n\n" not in text and text == text.strip()
 
 
 def test_wrong_names_are_refused_with_the_right_ones() -> None:

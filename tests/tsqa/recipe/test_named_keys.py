@@ -26,7 +26,7 @@ COMMAND = re.compile(r"(?:`|Example: |^)tsqa ([a-z][a-z-]*)")
 RECIPE = re.compile(r"\brecipes/[\w/]+\.yaml")
 PROSE = (
     *("README.md", "recipes/README.md", "tests/README.md", "tsqa/README.md", "train/README.md"),
-    *("eval/README.md", "launch/README.md", "tsqa/filters/README.md"),
+    *("eval/README.md", "launch/README.md", "tsqa/filters/README.md", "tsqa/teachers/README.md"),
 )
 
 

@@ -43,7 +43,11 @@ def test_every_key_and_section_is_explained() -> None:
         assert (
             "any value" not in key.kind
             or key.path.startswith(("ablation.", "model.config"))
-            or (key.path.endswith((".config", ".extra_body", ".chat_template_kwargs")))
+            or (
+                key.path.endswith(
+                    (".config", ".extra_body", ".engine_args", ".chat_template_kwargs")
+                )
+            )
         ), key.path
     assert len(explain_key("").splitlines()) >= 14
 

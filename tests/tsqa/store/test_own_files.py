@@ -54,12 +54,13 @@ DELTAS = {
         {"comparison": "b - a", "arm": "b", "against": "a", "task": "day", "verdict": "better"}
         | {"delta": 0.1, "low": 0.0, "high": 0.2, "n": 2, "reference": 0.5, "score": 0.6}
         | {"p": 0.1, "p_holm": 0.1, "mde": 0.2, "stderr": 0.1, "seeds": 1, "p_mcnemar": None}
-        | {"method": "bootstrap"}
+        | {"method": "bootstrap", "covers_seeds": False}
     ],
     "fit": None,
     "gaps": {},
     "caveat": "",
     "conclusion": "",
+    "contamination": {},
 }
 SOURCES = {
     "sequence_length": 8,

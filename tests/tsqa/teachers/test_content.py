@@ -49,7 +49,7 @@ NONE: list[tuple[dict[str, Any], str, str]] = [
     ({}, "stop", "empty"),
     ({"content": []}, "stop", "empty"),
     ({"content": None, "reasoning": "Is it Paris? Or"}, "stop", "thoughts without an end"),
-    ({"content": None, "reasoning": "Is it Paris? Or"}, "length", "cut off at max_tokens"),
+    ({"content": None, "reasoning": "Is it Paris? Or"}, "length", "cut off while thinking"),
     ({"content": None, "reasoning_content": 'x {"answer": "Paris"}'}, "stop", "thoughts without"),
     ({"content": [{"type": "thinking", "thinking": "Paris"}]}, "stop", "empty"),
     ({"content": None, "refusal": "I can't help with that."}, "stop", "refusal"),

@@ -1,8 +1,9 @@
 """The base class of every section, and the types of values.
 
 Guarantees: an unknown key is refused and a value never changes after loading; a field marked
-`RUNTIME` never changes the data, and so no fingerprint; a number is a finite number, never a word
-or a yes, and no text is empty or holds what cannot be written to a file.
+`RUNTIME` never changes the data, and so no fingerprint; one marked `ADDED` changes none while it
+has its default; a number is a finite number, never a word or a yes, and no text is empty or holds
+what cannot be written to a file.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pydantic import (
 )
 
 RUNTIME: dict[str, JsonValue] = {"runtime": True}
+ADDED: dict[str, JsonValue] = {"added": True}
+"""Of a key that came later: artifacts from before it are those of its default."""
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _NUMBER = re.compile(
     r"[-+]?((0|[1-9](_?[0-9])*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?\s*[KMBTkmbt]?"
@@ -53,13 +56,15 @@ class Section(BaseModel):
         return parse_count(value) if int in kinds and not kinds & {str, float} else value
 
     def data_config(self) -> dict[str, Any]:
-        """Plain JSON of the fields that decide the data (all but those marked `RUNTIME`)."""
+        """Plain JSON of the fields that decide the data: not those marked `RUNTIME`, nor those
+        marked `ADDED` that have their default."""
         config: dict[str, Any] = {}
         for name, declared in type(self).model_fields.items():
-            extra = declared.json_schema_extra
-            if isinstance(extra, dict) and extra.get("runtime"):
+            extra, value = declared.json_schema_extra, getattr(self, name)
+            marks = extra if isinstance(extra, dict) else {}
+            if marks.get("runtime") or (marks.get("added") and value == declared.default):
                 continue
-            config[name] = _plain(getattr(self, name))
+            config[name] = _plain(value)
         return config
 
 

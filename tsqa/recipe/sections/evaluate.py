@@ -6,6 +6,7 @@ evaluated, under a name that no task has.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -102,6 +103,15 @@ class EvalSection(Section):
     """Bootstrap resamples behind each confidence interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Level of the confidence intervals."""
+    seed_spread: float | None = Field(None, gt=0, le=50)
+    """Standard deviation of a score between training seeds, in points, as an earlier ablation
+    measured it: where no arm has several seeds, intervals are widened by it. null: one seed gives
+    no verdict."""
+    macro: Literal["tasks", "documents"] = "tasks"
+    """Macro averages weigh all tasks alike, or by their documents."""
+    groups: dict[TaskName, str] = {}
+    """Task -> what its documents share, as those with one story do: a field of the document, or a
+    regular expression on the question, between slashes. Letter case and numbers do not count."""
 
     @model_validator(mode="before")
     @classmethod
@@ -140,9 +150,26 @@ class EvalSection(Section):
                         f"macros.{name} names `{task}`, which is not in eval.tasks "
                         f"({', '.join(self.tasks)})"
                     )
+        for task, rule in self.groups.items():
+            if task not in self.tasks:
+                raise ValueError(f"groups.{task}: `{task}` is not in eval.tasks")
+            if problem := _rule_problem(rule):
+                raise ValueError(f"groups.{task} = {rule!r}: {problem}")
         if self.system_instruction is not None and not self.chat_template:
             raise ValueError("eval.system_instruction needs eval.chat_template: true")
         return self
+
+
+def _rule_problem(rule: str) -> str:
+    if not rule.startswith("/"):
+        return ""
+    if len(rule) < 3 or not rule.endswith("/"):
+        return "a regular expression stands between two slashes"
+    try:
+        re.compile(rule[1:-1])
+    except re.error as error:
+        return f"not a regular expression: {error}"
+    return ""
 
 
 def read_suite(name: str) -> dict[str, Any]:

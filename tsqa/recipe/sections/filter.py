@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsqa.recipe.sections.base import RUNTIME, Section, Share
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share
 from tsqa.recipe.sections.models import TeacherSection
 
 
@@ -99,7 +99,11 @@ class FilterSection(Section):
     languages: list[str] | None = None
     """ISO 639-1 codes that pass; null: not checked."""
     agreement: float = Field(0.6, gt=0, le=1)
-    """Share of the votes that the winning answer needs; raise it for fewer wrong answers."""
+    """Share of the votes, by weight, that the winning answer needs; raise it for fewer wrong
+    answers."""
+    model_agreement: int | None = Field(None, ge=2, json_schema_extra=ADDED)
+    """Models of `generate.solvers` whose own most frequent answer must be the winning one; null:
+    not checked."""
     copy_similarity: float = Field(0.9, gt=0, le=1)
     """Jaccard similarity of word shingles from which a question is a copy of its seed."""
     triviality: TrivialitySection | None = None

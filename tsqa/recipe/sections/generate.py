@@ -5,11 +5,12 @@ Guarantees: every field decides the data, except those that are `RUNTIME`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Share
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share
 from tsqa.recipe.sections.models import SamplingSection, TeacherSection
 
 Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
@@ -33,11 +34,47 @@ class CascadeSection(Section):
     """Answer again where the winning answer has a smaller share of the votes than this."""
 
 
+class SolverSection(Section):
+    """A model that answers the questions, beside others or alone."""
+
+    teacher: TeacherSection
+    """The model that answers."""
+    votes: int | None = Field(None, ge=1)
+    """Its answers per question; null: `generate.votes`."""
+    weight: float = Field(1.0, gt=0)
+    """What each of its votes counts."""
+    answer: SamplingSection | None = None
+    """Sampling of its answers; null: `generate.answer`."""
+    prompt: str | None = None
+    """Its prompts for answers; null: `generate.prompts.answer`."""
+
+
+@dataclass(frozen=True)
+class Solving:
+    """How one model answers the questions of a recipe, with all defaults filled in."""
+
+    role: str
+    teacher: TeacherSection
+    votes: int
+    weight: float
+    sampling: SamplingSection
+    prompt: str
+    key: str = "generate.prompts.answer"
+    """Where the recipe names the prompt."""
+    below: float | None = None
+    """Only where the votes so far agree less than this; its votes then count alone."""
+
+
 class GenerateSection(Section):
     """Each seed becomes new questions, and each question gets several enriched answers."""
 
-    teacher: TeacherSection
-    """The model that writes questions and answers."""
+    teacher: TeacherSection | None = None
+    """The model that writes the questions, unless `writer` does, and answers them, unless `solvers`
+    do. null: both are given."""
+    writer: TeacherSection | None = Field(None, json_schema_extra=ADDED)
+    """The model that writes the questions; null: `teacher`."""
+    solvers: list[SolverSection] = Field([], json_schema_extra=ADDED)
+    """The models that answer; none: `teacher` does."""
     cascade: CascadeSection | None = None
     """A stronger teacher for the questions on which the votes disagree; null: none."""
     per_seed: int = Field(4, ge=1)
@@ -59,16 +96,63 @@ class GenerateSection(Section):
     seed: Seed = 0
     """Random seed of the examples shown and of the sampling."""
 
+    @property
+    def writing(self) -> tuple[str, TeacherSection]:
+        """Role and model that write the questions."""
+        if self.writer is not None:
+            return "writer", self.writer
+        assert self.teacher is not None, "the validator"
+        return "teacher", self.teacher
+
+    @property
+    def solving(self) -> list[Solving]:
+        """Those who answer, in the order in which they are asked."""
+        shared = (self.votes, 1.0, self.answer, self.prompts.answer)
+        found = [
+            Solving(
+                f"solver{number}",
+                each.teacher,
+                each.votes or self.votes,
+                each.weight,
+                each.answer or self.answer,
+                each.prompt or self.prompts.answer,
+                f"generate.solvers.{number}.prompt" if each.prompt else "generate.prompts.answer",
+            )
+            for number, each in enumerate(self.solvers)
+        ]
+        if self.teacher is not None and not found:
+            found = [Solving("teacher", self.teacher, *shared)]
+        if self.cascade is not None:
+            strong = self.cascade
+            found.append(Solving("cascade", strong.teacher, *shared, below=strong.agreement))
+        return found
+
+    @model_validator(mode="after")
+    def _roles_are_filled(self) -> Self:
+        named = [name for name in ("writer", "solvers") if getattr(self, name)]
+        if self.teacher is None and len(named) < 2:
+            missing = "solvers" if named == ["writer"] else "writer" if named else "teacher"
+            raise ValueError(f"give `{missing}`, or one `teacher` for both questions and answers")
+        if self.teacher is not None and len(named) == 2:
+            raise ValueError("`teacher` has nothing to do beside `writer` and `solvers`: remove it")
+        asked = [("question", self.writing[1], self.question)]
+        asked += [(each.role, each.teacher, each.sampling) for each in self.solving]
+        for name, teacher, sampling in asked:
+            is_bounded = teacher.loads_model and sampling.thinking_tokens is not None
+            if is_bounded and not teacher.knows_thoughts:
+                raise ValueError(
+                    f"thinking_tokens ({name}): vLLM must know the marks of thoughts: "
+                    "set engine_args.reasoning_parser of the teacher"
+                )
+        return self
+
     @model_validator(mode="after")
     def _votes_can_differ(self) -> Self:
-        teachers = {"teacher": self.teacher}
-        if self.cascade:
-            teachers["cascade"] = self.cascade.teacher
-        for key, teacher in teachers.items():
-            if self.votes > 1 and (reason := teacher.greedy(self.answer)):
+        for each in self.solving:
+            if each.votes > 1 and (reason := each.teacher.greedy(each.sampling)):
                 raise ValueError(
-                    f"votes {self.votes} of the {key} are one answer {self.votes} times, whose "
-                    f"agreement says nothing: {reason} takes the likeliest token; raise "
+                    f"votes {each.votes} of the {each.role} are one answer {each.votes} times, "
+                    f"whose agreement says nothing: {reason} takes the likeliest token; raise "
                     "answer.temperature, or set votes to 1"
                 )
         return self

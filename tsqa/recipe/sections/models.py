@@ -15,12 +15,14 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tsqa import secrets
-from tsqa.recipe.sections.base import RUNTIME, Section
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section
+from tsqa.recipe.sections.engine_args import check_engine_args
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_FIELDS = {
     *("model", "messages", "prompt", "seed", "temperature", "top_p", "stop", "stream", "n"),
     *("max_tokens", "max_completion_tokens", "best_of", "echo"),
+    *("top_k", "min_p", "repetition_penalty", "thinking_token_budget"),
     *("response_format", "chat_template_kwargs"),
 }
 """Of a request's body: what other keys of the recipe decide, or what a reply is read by."""
@@ -40,6 +42,19 @@ def _keys_of(value: object) -> Iterator[str]:
     if isinstance(value, (dict, list)):
         for each in value.values() if isinstance(value, dict) else value:
             yield from _keys_of(each)
+
+
+def _check_json(name: str, given: dict[str, Any]) -> None:
+    """Raise ValueError where a value is not plain JSON, or holds a secret."""
+    try:
+        json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(f"{name} is not plain JSON") from None
+    if any(_SECRET_FIELD.fullmatch(key) for key in _keys_of(given)):
+        raise ValueError(
+            f"{name} holds a secret, which would be written into every manifest; put the "
+            "key into the environment variable that api_key_env names"
+        )
 
 
 class ModelSection(Section):
@@ -90,7 +105,21 @@ class SamplingSection(Section):
     top_p: float = Field(1.0, gt=0, le=1)
     """Sample from the likeliest tokens that together have this probability."""
     max_tokens: int = Field(256, ge=1)
-    """Tokens of a reply; raise it if replies are cut off."""
+    """Tokens of a reply, without those of `thinking_tokens`; raise it if replies are cut off."""
+    thinking_tokens: int | None = Field(None, ge=1, json_schema_extra=ADDED)
+    """Tokens for thoughts, beside `max_tokens`; vLLM then ends the thoughts, and needs
+    `engine_args: {reasoning_parser: ...}` for it. null: thoughts are part of `max_tokens`."""
+    top_k: int | None = Field(None, ge=1, json_schema_extra=ADDED)
+    """Sample from this many likeliest tokens; null: from all."""
+    min_p: float | None = Field(None, ge=0, le=1, json_schema_extra=ADDED)
+    """Leave out tokens less likely than this share of the likeliest one; null: none."""
+    repetition_penalty: float | None = Field(None, gt=0, le=2, json_schema_extra=ADDED)
+    """Above 1: repeat less what prompt and reply hold; null: no penalty."""
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a reply, its thoughts included."""
+        return self.max_tokens + (self.thinking_tokens or 0)
 
 
 class RequestSection(Section):
@@ -115,17 +144,9 @@ class RequestSection(Section):
             ("chat_template_kwargs", _TEMPLATE_FIELDS),
         ):
             given = getattr(self, name)
-            try:
-                json.dumps(given, allow_nan=False)
-            except (TypeError, ValueError, RecursionError):
-                raise ValueError(f"{name} is not plain JSON") from None
+            _check_json(name, given)
             if found := sorted(taken & given.keys()):
                 raise ValueError(f"{name} may not hold {', '.join(found)}: that is decided already")
-            if any(_SECRET_FIELD.fullmatch(key) for key in _keys_of(given)):
-                raise ValueError(
-                    f"{name} holds a secret, which would be written into every manifest; put the "
-                    "key into the environment variable that api_key_env names"
-                )
         return self
 
 
@@ -141,6 +162,9 @@ class TeacherSection(Section):
     structured: bool = False
     """Force replies into the prompt's JSON schema; chat form only. For a teacher whose replies
     often cannot be parsed."""
+    engine_args: dict[str, Any] = Field({}, json_schema_extra=ADDED)
+    """vllm: more of its engine's arguments by name, such as {quantization: fp8, reasoning_parser:
+    qwen3, enable_expert_parallel: true, max_num_batched_tokens: 16384}."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
     """vllm: number format of the weights; auto: as the model was saved."""
     max_model_len: int = Field(4096, ge=32)
@@ -181,12 +205,21 @@ class TeacherSection(Section):
             value = getattr(sampling, key)
             if value < _GREEDY and key not in self.request.omit:
                 return f"{key} {value:g}"
-        return "top_k 1" if self.request.extra_body.get("top_k") == 1 else ""
+        if 1 in (sampling.top_k, self.request.extra_body.get("top_k")):
+            return "top_k 1"
+        if (sampling.min_p or 0) > 1 - _GREEDY:
+            return f"min_p {sampling.min_p:g}"
+        return ""
 
     @property
     def loads_model(self) -> bool:
         """Whether the engine loads the model here; else `model.path` is its name elsewhere."""
         return self.engine == "vllm"
+
+    @property
+    def knows_thoughts(self) -> bool:
+        """Whether vLLM is told by which marks the model thinks."""
+        return bool({"reasoning_parser", "reasoning_config"} & self.engine_args.keys())
 
     @field_validator("urls", mode="before")
     @classmethod
@@ -224,6 +257,10 @@ class TeacherSection(Section):
     @model_validator(mode="after")
     def _request_fits(self) -> Self:
         request = self.request
+        if self.engine_args and self.engine != "vllm":
+            raise ValueError("`engine_args` needs `engine: vllm`; give a server its own")
+        _check_json("engine_args", self.engine_args)
+        check_engine_args(self.engine_args)
         if self.engine == "vllm":
             for name in ("omit", "extra_body"):
                 if getattr(request, name):

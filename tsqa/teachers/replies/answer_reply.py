@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
@@ -31,6 +31,7 @@ from tsqa.teachers.replies.json_objects import is_other_object, known_objects, m
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import is_announced, last_statement, tagged_answers
+from tsqa.teachers.replies.visible_text import read_thoughts
 from tsqa.text.boxes import boxed_content
 from tsqa.text.forbidden import find_unfit
 from tsqa.text.quantities import read_quantity
@@ -67,17 +68,38 @@ class ParsedAnswer:
     context: str = ""
     distractors: str = ""
     dropped: tuple[str, ...] = ()
-    """Explanations left out: they name options by letters that cannot be resolved."""
+    """Left out: explanations that name options by letters which cannot be resolved, and thoughts
+    that hold marks."""
     error: str = ""
+    trace: str = ""
+    """What was thought before, of an answer that can be read."""
 
 
 def parse_answer(
-    text: str, finish_reason: str, kind: AnswerKind, choices: Sequence[str], question: str = ""
+    text: str,
+    finish_reason: str,
+    kind: AnswerKind,
+    choices: Sequence[str],
+    question: str = "",
+    thoughts: str = "",
 ) -> ParsedAnswer:
     """Read an answer and what explains it; `choices` in the order in which they were shown.
 
     `question` is what was shown with them: letters that it uses are no options' letters.
+    `thoughts` came apart from the text; nothing else is read from them.
     """
+    parsed = _parse(text, finish_reason, kind, choices, question)
+    if parsed.error:
+        return parsed
+    trace = tidy(prose(thoughts or read_thoughts(text)))
+    if find_unfit(trace):
+        return replace(parsed, dropped=(*parsed.dropped, "trace"))
+    return replace(parsed, trace=trace)
+
+
+def _parse(
+    text: str, finish_reason: str, kind: AnswerKind, choices: Sequence[str], question: str
+) -> ParsedAnswer:
     is_cut = finish_reason == "length"
     said, error = open_reply(text, finish_reason)
     if error:

@@ -21,6 +21,7 @@ from tsqa.text.refusals import REFUSAL
 
 MAX_CHARACTERS = 200_000
 CUT = "cut off at max_tokens"
+CUT_THOUGHTS = "cut off while thinking"
 
 _NAMES = {
     "question": "question|new question|similar question|problem|new problem",
@@ -116,7 +117,8 @@ def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
     if len(text) > MAX_CHARACTERS:
         return "", f"longer than {MAX_CHARACTERS:,} characters"
     said, error = read_spoken(text)
-    return said, CUT if error in (EMPTY, THINKS) and finish_reason == "length" else error
+    is_cut = finish_reason == "length"
+    return said, {EMPTY: CUT, THINKS: CUT_THOUGHTS}.get(error, error) if is_cut else error
 
 
 def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, object]]:

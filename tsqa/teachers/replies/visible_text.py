@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from tsqa.text.latex import keep_commands
 
 THINKS = "thoughts without an end"
+"""Where the model ended by itself; where it was cut off, see `fields`."""
 UNCLEAR = "thoughts and text cannot be told apart"
 EMPTY = "empty"
 SEVERAL = "several final messages"
@@ -108,7 +109,7 @@ def read_spoken(text: str) -> tuple[str, str]:
             return "", THINKS
     elif _BARE_CHANNEL.match(text) and _BARE_FINAL not in text:
         return "", THINKS
-    text, error = _without_thoughts(_without_end(text))
+    text, _, error = _part_thoughts(_without_end(text))
     if error == UNCLEAR:
         return "", error
     text = _BEGIN.sub("", _BOX.sub("", text), count=1)
@@ -116,6 +117,31 @@ def read_spoken(text: str) -> tuple[str, str]:
     if not any(map(str.isalnum, text)):
         return "", error or EMPTY
     return text, ""
+
+
+def read_thoughts(text: str) -> str:
+    """What was thought before it was said; nothing where `read_spoken` cannot tell them apart."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if not marks_thoughts(text):
+        return ""
+    if any(map(_is_json, (text, _without_end(text)))) or read_spoken(text)[1]:
+        return ""
+    if "<|channel|>" in text and "<|message|>" in text:
+        return "\n".join(_messages(text, "analysis"))
+    bare = _BARE_CHANNEL.match(text)
+    if _BARE_FINAL in text:
+        within = text.split(_BARE_FINAL)[0]
+        return within[bare.end() if bare else 0 :].strip()
+    _, thoughts, _ = _part_thoughts(_without_end(text))
+    return "\n".join(filter(None, (_THOUGHT.sub("", part).strip() for part in thoughts)))
+
+
+def marks_thoughts(text: str) -> bool:
+    """Whether a text marks in any way where thoughts are."""
+    marks = ("<|channel|>", _BARE_FINAL)
+    return any(mark in text for mark in marks) or bool(
+        _THOUGHT.search(text) or _BARE_CHANNEL.match(text)
+    )
 
 
 def _is_json(text: str) -> bool:
@@ -139,22 +165,29 @@ def _final_messages(text: str) -> list[str] | None:
             return text.split(_BARE_FINAL)[1:]
         match = _BARE_BEGIN.match(text)
         return [text[match.end() :]] if match else None
-    finals = []
+    return _messages(text, "final")
+
+
+def _messages(text: str, wanted: str) -> list[str]:
+    """The messages of a channel up to the next turn; those without one are of the final."""
+    found = []
     for header in _HEADER.finditer(text):
         role, channel = (header["role"] or "").strip(), (header["channel"] or "").strip()
         if role and not role.startswith("assistant"):
             break
         end = _MESSAGE_END.search(text, header.end())
-        if channel.startswith("final") or (role and not channel):
-            finals.append(text[header.end() : end.start() if end else len(text)])
-            if end and end[0] == "<|return|>":
-                break
-    return finals
+        is_final = channel.startswith("final") or bool(role and not channel)
+        if is_final if wanted == "final" else channel.startswith(wanted):
+            found.append(text[header.end() : end.start() if end else len(text)])
+        if is_final and end and end[0] == "<|return|>":
+            break
+    return found
 
 
-def _without_thoughts(text: str) -> tuple[str, str]:
-    """(the text outside of thoughts, what is wrong with them)."""
+def _part_thoughts(text: str) -> tuple[str, list[str], str]:
+    """(the text outside of thoughts, the thoughts, what is wrong with them)."""
     kept: list[str] = []
+    thoughts: list[str] = []
     depth = end = 0
     error = ""
     for mark in _tokens(_THOUGHT, text):
@@ -167,16 +200,19 @@ def _without_thoughts(text: str) -> tuple[str, str]:
             is_within = bool(mark["open"]) and any(map(str.isalnum, in_line)) and not is_labelled
             is_within |= in_line.endswith(" ") and bool(_LOWER.match(text, mark.end()))
             error = UNCLEAR if is_within else error
+        else:
+            thoughts.append(text[end : mark.start()])
         end = mark.end()
         if mark["open"]:
             depth += 1
         elif depth:
             depth -= 1
         else:
-            kept.clear()  # the opening mark is part of the chat template, and so of the prompt
+            # The opening mark is part of the chat template, and so of the prompt.
+            thoughts, kept = [*thoughts, *kept], []
     if not depth:
         kept.append(text[end:])
-    return "".join(kept), error or (THINKS if depth else "")
+    return "".join(kept), thoughts, error or (THINKS if depth else "")
 
 
 def _without_end(text: str) -> str:

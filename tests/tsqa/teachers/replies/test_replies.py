@@ -11,6 +11,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.benchmarks.parsing import count_questions
 from tests.support.paths import DATA
 from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import AnswerKind
@@ -356,3 +357,19 @@ def test_half_a_surrogate_pair_can_be_written_to_disk() -> None:
     assert parsed.error == "broken unicode"
     whole = parse_question(r'{"question": "A \ud83d\ude00?"}', "stop", "short_text", "chat", False)
     assert whole.question == "A \N{GRINNING FACE}?"
+
+
+def test_a_small_model_is_read_far_more_often_in_the_completion_form() -> None:
+    counts = count_questions()
+    readable = {
+        key: (outcomes["read"], outcomes.total()) for key, outcomes in sorted(counts.items())
+    }
+    assert readable == {
+        ("choice", "chat"): (1, 61),
+        ("choice", "completion"): (25, 51),
+        ("number", "chat"): (16, 33),
+        ("number", "completion"): (27, 28),
+    }
+    assert counts["choice", "chat"]["no options"] == 43
+    # Repetition, which no parser can mend.
+    assert counts["choice", "completion"]["two options are equal"] == 21

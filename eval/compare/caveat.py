@@ -1,0 +1,156 @@
+"""What a table does not show: the spread between seeds that its intervals take, and notes on it.
+
+Guarantees: an arm with fewer seeds than others takes the spread of those that have several, by
+name; where no spread is known that is said, and no row of the arm is called better or worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.compare.ratio_axis import macro_scores
+from eval.compare.scores import Conditions, task_scores
+from eval.deltas import DeltaRow
+from eval.statistics import crossed, stats
+from eval.statistics.paired import weights_of
+
+_ONE_SEED = (
+    "Intervals cover the sampling of evaluated documents, not the spread between training seeds: "
+    f"`{stats.DIFFERS}` says that two checkpoints differ, not that their methods do."
+)
+_SEVERAL_SEEDS = (
+    "Intervals cover the sampling of evaluated documents and the spread between training seeds."
+)
+_MANY = 1e6
+"""Degrees of freedom of a spread that is stated, not measured."""
+_MOST_OF_MACRO = 0.5
+_SEVERAL_ARMS, _WORTH_SAYING = 3, 0.001
+
+
+@dataclass(frozen=True)
+class Spreads:
+    """What is known of the spread between training seeds, per row's task."""
+
+    paired: dict[str, crossed.Spread]
+    """Of a difference of two arms."""
+    alone: dict[str, crossed.Spread]
+    """Of one arm's score."""
+    stated: float | None
+    """`eval.seed_spread`, where it is used."""
+
+
+def spreads_of(
+    conditions: Conditions,
+    macros: Mapping[str, Sequence[str]],
+    stated: float | None,
+    by_documents: bool,
+) -> Spreads:
+    """From every arm that has several seeds; where no arm has, as `stated`."""
+    scores = {
+        name: {s: task_scores(model, macros, by_documents) for s, model in seeds_of.items()}
+        for name, seeds_of in conditions.items()
+    }
+    every = sorted({seed for seeds_of in conditions.values() for seed in seeds_of})
+    tasks = set.intersection(*(set(one) for row in scores.values() for one in row.values()))
+    paired, alone = {}, {}
+    for task in sorted(tasks):
+        means = np.array(
+            [[row[s][task] if s in row else math.nan for s in every] for row in scores.values()]
+        )
+        if spread := crossed.pool(means):
+            paired[task] = spread
+        if spread := crossed.pool_alone(means):
+            alone[task] = spread
+    if stated is None or alone:
+        return Spreads(paired, alone, None)
+    one = crossed.Spread(stated**2, _MANY)
+    two = crossed.Spread(2 * stated**2, _MANY)
+    return Spreads(dict.fromkeys(tasks, two), dict.fromkeys(tasks, one), stated)
+
+
+def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
+    """What the intervals cover, and which arms have fewer seeds than others."""
+    covered = {row.comparison for row in rows if row.covers_seeds}
+    if not covered:
+        yield _ONE_SEED
+        return
+    if spreads.stated is not None:
+        yield (
+            "Intervals cover the sampling of evaluated documents and an assumed spread: a score "
+            f"varies by {100 * spreads.stated:.2g} points between training seeds (standard "
+            "deviation, eval.seed_spread)."
+        )
+        return
+    yield _SEVERAL_SEEDS
+    most = max(row.seeds for row in rows)
+    lost = {row.comparison: None for row in rows if not row.covers_seeds}
+    if lost:
+        yield f"{', '.join(lost)}: one seed, and no spread between seeds is known. {_ONE_SEED}"
+    lent = {row.comparison: None for row in rows if row.seeds < most and row.covers_seeds}
+    if lent:
+        yield (
+            f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
+            "the arms that have several."
+        )
+    if spreads.alone:
+        macro = spreads.alone.get(stats.MACRO)
+        largest = max(spreads.alone.values(), key=lambda spread: spread.variance)
+        shown = f"{100 * math.sqrt(macro.variance):.1f} on the macro average, " if macro else ""
+        yield (
+            f"Standard deviation of a score between seeds, in points: {shown}"
+            f"{100 * math.sqrt(largest.variance):.1f} where it varies most."
+        )
+
+
+def macro_notes(rows: Sequence[DeltaRow], by_documents: bool) -> Iterator[str]:
+    """The task that makes most of the width of a macro average."""
+    for macro in rows:
+        if macro.task != stats.MACRO:
+            continue
+        tasks = [r for r in rows if r.comparison == macro.comparison and not stats.is_macro(r.task)]
+        weights = weights_of({row.task: row.n for row in tasks}, by_documents)
+        parts = {row.task: (weights[row.task] * row.stderr) ** 2 for row in tasks}
+        widest = max(tasks, key=lambda row: parts[row.task])
+        share = parts[widest.task] / math.fsum(parts.values())
+        if len(tasks) > 2 and share > _MOST_OF_MACRO:
+            remedy = "" if by_documents else ", or weigh tasks by their documents (eval.macro)"
+            yield (
+                f"{macro.comparison}: {widest.task} ({widest.n:,} documents) makes {share:.0%} of "
+                f"the variance of the macro average: evaluate more of its documents{remedy}."
+            )
+
+
+def best_notes(
+    conditions: Conditions, control: str, spreads: Spreads, by_documents: bool
+) -> Iterator[str]:
+    """How much of the best arm's lead over the other arms is chance, where there are several.
+
+    Shrunk to the arms' mean by the share of their variance that noise explains (Efron and Morris,
+    Stein's estimation rule and its competitors (1973), its empirical Bayes form).
+    """
+    seeds = list(conditions[control])
+    arms = [n for n, own in conditions.items() if n != control and list(own) == seeds]
+    if len(arms) < _SEVERAL_ARMS:
+        return
+    means, covariance = macro_scores(conditions, arms, seeds, by_documents)
+    scores = means.mean(axis=1)
+    if spread := spreads.stated:
+        covariance = covariance + np.eye(len(arms)) * spread**2
+    reference = math.fsum(conditions[control][s].macro for s in seeds) / len(seeds)
+    noise = float(np.trace(covariance) - covariance.sum() / len(arms)) / (len(arms) - 1)
+    observed = float(np.var(scores, ddof=1))
+    kept = max(0.0, 1 - noise / observed) if observed > 0 else 1.0
+    best = int(np.argmax(scores))
+    shrunk = float(scores.mean() + kept * (scores[best] - scores.mean())) - reference
+    delta = float(scores[best]) - reference
+    if delta - shrunk >= _WORTH_SAYING:
+        known = "" if len(seeds) > 1 or spread else ", by the chance of documents alone"
+        yield (
+            f"{arms[best]} is the best of {len(arms)} arms, so its macro average is too high by "
+            f"chance: shrunk towards the mean of the arms {stats.points(shrunk)} instead of "
+            f"{stats.points(delta)}{known}."
+        )

@@ -1,0 +1,129 @@
+"""What a compared model was trained on, and what looked for evaluated documents in it.
+
+Guarantees: every tokenized source of the model, and of all that it was made from (its base, the
+teachers of its data, their bases), is listed; one whose artifact is not in the store is listed as
+unchecked. A check counts for a source if it read the same data; for a task if it looked for the
+documents that were evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tsqa.store.artifact import Artifact, Store
+from tsqa.store.roles import BASE, SourceRole, parse_role
+
+_TEACH_NOTHING = frozenset({"tokenizer", "data", "benchmarks", "guard", "decontaminate"})
+"""Inputs through which no document reaches a model's weights."""
+_SAME_STAGE = frozenset({"filter", "generate", "seeds"})
+_DATA_KEYS = ("path", "subset", "split", "text_field")
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """Tokens that a model was trained on."""
+
+    owner: str
+    """Empty: the compared model itself; else `base`, a teacher's role, or a path of these."""
+    name: str
+    tokens: Artifact | None
+    """None: it is not in the store."""
+
+
+def store_of(artifact: Artifact) -> Store:
+    return Store(artifact.path.parent.parent)
+
+
+def sources_of(evaluation: Artifact) -> list[TokenSource]:
+    """The sources of the evaluated model and of its ancestors, each once."""
+    found = _walk(store_of(evaluation), evaluation, "")
+    return list({(s.owner, s.name): s for s in found}.values())
+
+
+def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[TokenSource]:
+    """The sources that reach an artifact of `owner`."""
+    for text, fingerprint in artifact.manifest.inputs.items():
+        role = parse_role(text)
+        if role in _TEACH_NOTHING:
+            continue
+        if isinstance(role, SourceRole):
+            tokens = store.find("tokenize", fingerprint)
+            yield TokenSource(owner, role.source, tokens)
+            if tokens:
+                yield from _walk(store, tokens, owner)
+            continue
+        stage = text if text in _SAME_STAGE else "train"
+        made = store.find(stage, fingerprint)
+        inner = owner
+        if stage == "train" and artifact.manifest.stage != "evaluate":
+            inner = "/".join(filter(None, [owner, BASE if text == "model" else text]))
+        if made is None:
+            yield TokenSource(inner, f"{stage} {fingerprint}, which is not here", None)
+        else:
+            yield from _walk(store, made, inner)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A document of the source that held an evaluated one, `<task>-<doc_id>`."""
+
+    text: str
+    document: str
+
+
+class Checks:
+    """The artifacts of `filter` and `decontaminate` that may count."""
+
+    def __init__(self, artifacts: Sequence[Artifact]) -> None:
+        self._artifacts = artifacts
+
+    def of(self, tokens: Artifact) -> list[Artifact]:
+        """Those that read what `tokens` were made from."""
+        inputs, config = tokens.manifest.inputs, tokens.manifest.config
+        if "filter" in inputs:
+            return [
+                a
+                for a in self._artifacts
+                if a.manifest.stage == "filter" and a.identity == inputs["filter"]
+            ]
+        return [
+            a
+            for a in self._artifacts
+            if a.manifest.stage == "decontaminate"
+            and a.manifest.inputs.get("data") == inputs.get("data")
+            and all(a.manifest.config.get(key) == config.get(key) for key in _DATA_KEYS)
+        ]
+
+
+def dropped_by(tokens: Artifact) -> Artifact | None:
+    """The check whose findings these tokens lack."""
+    fingerprint = tokens.manifest.inputs.get("decontaminate")
+    return store_of(tokens).find("decontaminate", fingerprint) if fingerprint else None
+
+
+def tasks_of(check: Artifact, evaluation: Artifact) -> frozenset[str]:
+    """The tasks for whose documents it looked, where they are the documents that were evaluated."""
+    found: set[str] = set()
+    wanted, fingerprint = evaluation.manifest, check.manifest.inputs.get("benchmarks")
+    for benchmarks in _benchmarks(store_of(check)):
+        config = benchmarks.manifest.config
+        if (
+            fingerprint in (benchmarks.identity, benchmarks.fingerprint)
+            and config.get("include") == wanted.config.get("include")
+            and benchmarks.manifest.inputs.get("data") == wanted.inputs.get("data")
+            and _agree(config.get("hub"), wanted.config.get("hub"))
+        ):
+            found |= set(benchmarks.summary["by_task"])
+    return frozenset(found)
+
+
+def _benchmarks(store: Store) -> list[Artifact]:
+    return store.finished("benchmarks")
+
+
+def _agree(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> bool:
+    """Whether they name the same commit of each hub dataset that both name."""
+    one, two = one or {}, two or {}
+    return all(one[name] == two[name] for name in one.keys() & two.keys())

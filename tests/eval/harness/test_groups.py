@@ -1,0 +1,81 @@
+"""Documents that share a story are one draw; where nobody says so, the stems are found."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from eval.harness.groups import group_of, propose_rule, stems_note
+from tests.support.paths import REPOSITORY
+from tsqa.errors import DataError, RecipeError
+from tsqa.recipe import load_recipe
+
+QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
+
+
+def svamp(stories: int, each: int) -> list[dict[str, object]]:
+    """Word problems: each story is told with other numbers and other questions."""
+    return [
+        {
+            "Body": f"Tom had {7 + k} apples in basket {chr(97 + s)} and {1.5 + k} pears more.",
+            "Question": f"{'How many' if k else 'What share'} did he eat on day {s}?",
+        }
+        for s in range(stories)
+        for k in range(each)
+    ]
+
+
+def questions(documents: list[dict[str, object]]) -> list[str]:
+    return [f"{one['Body']} {one['Question']}" for one in documents]
+
+
+def test_a_field_or_a_pattern_groups_documents_whatever_their_numbers() -> None:
+    documents = svamp(5, 4)
+    for rule in ("Body", r"/^(.*[.?!])\s/", "/basket [a-z]/"):
+        groups = [
+            group_of(d, q, rule) for d, q in zip(documents, questions(documents), strict=True)
+        ]
+        assert None not in groups
+        assert [groups.index(group) // 4 for group in groups] == [n // 4 for n in range(20)]
+    assert group_of(documents[0], "no story here", "/basket [a-z]/") is None
+    assert group_of({"passage": "p"}, "q", None) == group_of({"passage": "p"}, "r", None)
+    assert group_of(documents[0], "q", None) is None
+    with pytest.raises(DataError, match=r"(?s)no text `Story`.*Body, Question"):
+        group_of(documents[0], "q", "Story")
+
+
+def test_shared_stems_are_found_and_the_key_is_named() -> None:
+    documents = svamp(15, 4)
+    found = propose_rule(documents, questions(documents))
+    assert found == "60 of 60 documents share 15 stems; Body"
+    note = stems_note("svamp", found)
+    assert note.endswith('set eval.groups: {svamp: "Body"}') and "too narrow" in note
+    one_field = [{"text": question} for question in questions(documents)]
+    rule = propose_rule(one_field, questions(documents)).partition("; ")[2]
+    grouped = {group_of(d, str(d["text"]), rule) for d in one_field}
+    assert len(grouped) == 15
+    stems = json.dumps(rule)
+    recipe = load_recipe(QUICKSTART, [f"eval.groups={{mini_day: {stems}}}"])
+    assert recipe.eval and recipe.eval.groups == {"mini_day": rule}
+
+
+def test_a_template_that_all_documents_share_is_no_stem() -> None:
+    documents: list[dict[str, object]] = [
+        {"text": f"Read this and answer in one word. What is {word}?"}
+        for word in ("abc", "def", "ghi", "jkl", "mno") * 4
+    ]
+    for number, one in enumerate(documents):
+        one["text"] = f"{one['text']} {chr(97 + number)}"
+    assert propose_rule(documents, [str(one["text"]) for one in documents]) == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [("/(/", "not a regular expression"), ("/abc", "stands between two slashes")],
+)
+def test_a_pattern_that_is_none_is_refused(rule: str, problem: str) -> None:
+    with pytest.raises(RecipeError, match=problem):
+        load_recipe(QUICKSTART, [f"eval.groups={{mini_day: {json.dumps(rule)}}}"])
+    with pytest.raises(RecipeError, match=r"not in eval\.tasks"):
+        load_recipe(QUICKSTART, ["eval.groups={other: question}"])

@@ -1,0 +1,235 @@
+"""Promises of thinking teachers: what was thought is kept, and never becomes the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tests.tsqa.teachers.test_openai_engine import Reply, ask, chat, ok, section, served
+from tsqa.recipe import SamplingSection, TeacherSection
+from tsqa.recipe.sections.engine_args import known_arguments
+from tsqa.teachers import Completion, Request
+from tsqa.teachers.client import open_engine, readable_text
+from tsqa.teachers.completion_log import CompletionLog
+from tsqa.teachers.content import read_reply
+from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
+from tsqa.teachers.replies.fields import CUT_THOUGHTS
+from tsqa.teachers.replies.question_reply import parse_question
+
+DRAFT = 'The capital? Paris comes first.\nAnswer: Paris\n{"answer": "Nice"}'
+SAID = "Answer: Lyon"
+IN_TEXT = {
+    "think": "<think>\n{}\n</think>\n\n{said}",
+    "opened by the template": "{}\n</think>\n\n{said}",
+    "thinking": "<thinking>{}</thinking>{said}",
+    "Mistral": "[THINK]{}[/THINK]{said}",
+    "Kimi": "\u25c1think\u25b7{}\u25c1/think\u25b7{said}",
+    "harmony": "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final"
+    "<|message|>{said}<|return|>",
+    "harmony without its marks": "analysis{}assistantfinal{said}",
+}
+CUT = {
+    "think": "<think>\n{}",
+    "harmony": "<|channel|>analysis<|message|>{}",
+    "harmony that began to answer": "<|channel|>analysis<|message|>{}<|end|><|start|>assistant",
+    "harmony without its marks": "analysis{}",
+    "Mistral": "[THINK]{}",
+}
+BESIDE: dict[str, dict[str, Any]] = {
+    "vLLM": {"reasoning": DRAFT, "content": SAID},
+    "DeepSeek": {"reasoning_content": DRAFT, "content": SAID},
+    "parts": {
+        "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": DRAFT}]},
+            {"type": "text", "text": SAID},
+        ]
+    },
+    "a part of its own": {
+        "content": [{"type": "reasoning", "text": DRAFT}, {"type": "text", "text": SAID}]
+    },
+}
+
+
+def body(message: dict[str, Any], reason: str = "stop", usage: dict[str, int] | None = None) -> str:
+    choice = {"message": message, "finish_reason": reason}
+    return json.dumps({"choices": [choice], "usage": usage or {}})
+
+
+def read(completion: Completion) -> ParsedAnswer:
+    text, reason = completion.text, completion.finish_reason
+    return parse_answer(text, reason, "short_text", [], "Which city?", completion.thoughts)
+
+
+@pytest.mark.parametrize("form", IN_TEXT)
+def test_thoughts_in_the_text_are_its_trace(form: str) -> None:
+    found = parse_answer(IN_TEXT[form].format("{}", said=SAID).replace("{}", DRAFT), "stop",
+                         "short_text", [])  # fmt: skip
+    assert (found.answer, found.error) == ("Lyon", "")
+    assert found.trace == DRAFT
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_thoughts_beside_the_text_are_its_trace(name: str) -> None:
+    found = read(read_reply(chat("q"), body(BESIDE[name])))
+    assert (found.answer, found.trace) == ("Lyon", DRAFT)
+
+
+@pytest.mark.parametrize("form", CUT)
+@pytest.mark.parametrize("kind", ["short_text", "number", "boolean", "long_text", "code"])
+def test_thoughts_without_an_end_are_counted_and_are_no_answer(form: str, kind: Any) -> None:
+    text = CUT[form].replace("{}", DRAFT)
+    found = parse_answer(text, "length", kind, [])
+    assert (found.answer, found.error, found.trace) == (None, CUT_THOUGHTS, "")
+    assert parse_question(text, "length", kind, "chat", False).error == CUT_THOUGHTS
+    assert parse_answer(text, "stop", kind, []).answer is None
+
+
+@pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])
+def test_a_reply_of_thoughts_alone_is_cut_while_thinking(key: str) -> None:
+    completion = read_reply(chat("q"), body({"content": None, key: DRAFT}, "length"))
+    assert completion.thoughts == ""
+    assert read(completion).error == CUT_THOUGHTS
+
+
+def test_a_cut_text_of_a_model_that_was_given_thoughts_is_thoughts() -> None:
+    """Chat templates open them in the prompt, so that a cut reply holds no mark at all."""
+    completion = Completion("q", DRAFT, 1, 9, "length")
+    thinks, plain = SamplingSection(thinking_tokens=9), SamplingSection()
+    assert parse_answer(readable_text(completion, plain), "length", "short_text", []).answer
+    said = readable_text(completion, thinks)
+    assert parse_answer(said, "length", "short_text", []).error == CUT_THOUGHTS
+    whole = Completion("q", f"{DRAFT}</think>{SAID}\nReasoning: it", 1, 9, "length")
+    assert readable_text(whole, thinks) == whole.text
+    beside = Completion("q", f"{SAID}\nReasoning: it", 1, 9, "length", thoughts=DRAFT)
+    assert readable_text(beside, thinks) == beside.text
+
+
+_PIECES = [
+    *("Answer: Paris", '{"answer": "Paris"}', "\\boxed{Paris}", "#### Paris", "A. Paris", "Paris"),
+    *("**Answer:** Paris", "The answer is Paris.", "```\nParis\n```", "<answer>Paris</answer>"),
+    *("Final answer: Paris", "I cannot help with that.", "\n", "\n\n", " so ", "Lyon?"),
+]
+_THOUGHT = st.lists(st.sampled_from(_PIECES) | st.text(max_size=8), max_size=8).map("".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_THOUGHT, st.sampled_from([*IN_TEXT.values()]))
+def test_no_thought_becomes_the_answer(thought: str, form: str) -> None:
+    text = form.replace("{said}", SAID).replace("{}", thought)
+    found = parse_answer(text, "stop", "short_text", [])
+    assert found.answer in ("Lyon", None)
+    assert found.answer is None or SAID not in found.trace
+
+
+@settings(max_examples=60, deadline=None)
+@given(_THOUGHT, st.sampled_from([*CUT.values()]), st.sampled_from(["stop", "length"]))
+def test_no_unfinished_thought_becomes_the_answer(thought: str, form: str, reason: str) -> None:
+    text = form.replace("{}", f"So: {thought}")
+    assert parse_answer(text, reason, "short_text", []).answer is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(_THOUGHT, st.sampled_from(["reasoning", "reasoning_content", "thinking"]))
+def test_no_thought_of_a_field_changes_what_was_said(thought: str, key: str) -> None:
+    found = read(read_reply(chat("q"), body({key: thought, "content": SAID})))
+    assert found.answer == "Lyon"
+    assert not found.reasoning
+
+
+def test_thoughts_that_hold_marks_are_left_out_and_counted() -> None:
+    completion = read_reply(chat("q"), body({"reasoning": "<|im_start|>hm", "content": SAID}))
+    found = read(completion)
+    assert (found.answer, found.trace, found.dropped) == ("Lyon", "", ("trace",))
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 37}, 30),
+        ({"prompt_tokens": 7, "completion_tokens": 30}, 30),
+        # Thoughts that are charged for, but are not of the completion.
+        ({"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 537}, 530),
+        ({"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 3}, 30),
+    ],
+)
+def test_tokens_of_thoughts_are_paid(usage: dict[str, int], output: int) -> None:
+    completion = read_reply(chat("q"), body({"content": SAID}, usage=usage))
+    assert (completion.prompt_tokens, completion.output_tokens) == (7, output)
+
+
+def test_a_log_keeps_thoughts_and_reads_lines_from_before_there_were_any(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    thinking = Completion("a", SAID, 1, 2, "stop", thoughts=DRAFT)
+    plain = Completion("b", SAID, 1, 2, "stop")
+    log = CompletionLog(path)
+    log.append(thinking, 1.0)
+    log.append(plain, 1.0)
+    log.close()
+    assert [("thoughts" in json.loads(line)) for line in path.open()] == [True, False]
+    again = CompletionLog(path)
+    found = [again.find(name) for name in "ab"]
+    again.close()
+    assert found == [(thinking, 1.0), (plain, 1.0)]
+
+
+def test_sampling_is_sent_as_vllm_names_it(tmp_path: Path) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def answer(sent: dict[str, Any], attempt: int) -> Reply:
+        bodies.append(sent)
+        return ok("fine")
+
+    more = {"thinking_tokens": 500, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1}
+    with (
+        served(answer) as server,
+        open_engine(section(server.url), "m", tmp_path / "log", 0) as engine,
+    ):
+        ask(engine, [chat("a", **more), chat("b")])
+    first, second = sorted(bodies, key=lambda sent: str(sent["name"]))
+    sent = {"thinking_token_budget": 500, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1}
+    assert {key: first[key] for key in sent} == sent
+    assert not sent.keys() & second.keys()
+
+
+def test_what_is_not_set_is_no_part_of_a_request() -> None:
+    """Requests from before these keys came are found again."""
+    keys = {"id", "prompt", "seed", "temperature", "top_p", "max_tokens", "stop", "messages"}
+    assert chat("a").content().keys() == keys | {"schema"}
+    changed = Request("", "", 5, 0.7, 0.9, 64, (), top_k=3)
+    assert changed.content()["top_k"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_num_batched_token": 5}, "no argument max_num_batched_token; did you mean max_num"),
+        ({"tensor_parallel_size": 2}, "that is tensor_parallel"),
+        ({"dtype": "half"}, "that is dtype"),
+        ({"generation_config": "auto"}, "would change the sampling"),
+        ({"quantization": {"api_key": "x"}}, "holds a secret"),
+        ({"load_format": float("nan")}, "not plain JSON"),
+    ],
+)
+def test_what_vllm_does_not_know_or_others_decide_is_refused(
+    arguments: dict[str, Any], message: str
+) -> None:
+    if "no argument" in message and not known_arguments():
+        pytest.skip("vLLM is not installed")
+    with pytest.raises(ValidationError, match=message):
+        TeacherSection.model_validate({"model": {"path": "m"}, "engine_args": arguments})
+
+
+def test_arguments_of_vllm_pass_and_those_of_a_server_are_its_own() -> None:
+    arguments = {"quantization": "fp8", "reasoning_parser": "qwen3", "enable_expert_parallel": True}
+    found = TeacherSection.model_validate({"model": {"path": "m"}, "engine_args": arguments})
+    assert found.data_config()["engine_args"] == arguments
+    with pytest.raises(ValidationError, match="needs `engine: vllm`"):
+        section("http://x/v1", engine_args=arguments)
+    with pytest.raises(ValidationError, match="may not hold top_k"):
+        section("http://x/v1", request={"extra_body": {"top_k": 5}})

@@ -1,0 +1,65 @@
+"""Commands for models: import one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsqa.cli.common import CHECKS
+
+model_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+
+@model_app.callback()
+def _group() -> None:
+    """Bring a pretrained model into a folder that recipes can name."""
+
+
+@model_app.command("import")
+def import_(
+    origin: Annotated[
+        str, typer.Argument(metavar="ORIGIN", help="A GGUF file, a model folder or a hub ID.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder.")],
+    dtype: Annotated[
+        str,
+        typer.Option(help="float32, bfloat16 or float16. auto: as saved; float32 of a GGUF."),
+    ] = "auto",
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Take the tokenizer from this folder or hub ID.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub ID.")] = None,
+) -> None:
+    """Convert a model to a folder of safetensors, and check that it is the same model.
+
+    Example: tsqa model import models/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-135m
+    """
+    from dataclasses import asdict
+    from typing import cast, get_args
+
+    from tsqa.errors import RecipeError
+    from tsqa.hub.import_model import Dtype, import_model
+    from tsqa.printable import printable
+
+    if dtype not in get_args(Dtype):
+        known = ", ".join(get_args(Dtype))
+        raise RecipeError(f"--dtype {dtype}: unknown", f"choose one of {known}")
+    report = asdict(import_model(origin, folder, cast(Dtype, dtype), tokenizer, revision))
+    notes = report.pop("notes")
+    for name, value in report.items():
+        shown = f"{value:,}" if type(value) is int else value
+        if isinstance(value, dict):
+            shown = ", ".join(f"{count} {kind}" for kind, count in value.items())
+        typer.echo(f"{name.replace('_', ' ')}: {printable(str(shown))}")
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{printable(str(folder))}: imported; name it as `model: {{path: ...}}`", err=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group to the app."""
+    app.add_typer(
+        model_app, name="model", help="Import a pretrained model.", rich_help_panel=CHECKS
+    )
