@@ -63,7 +63,6 @@ TRAIN = Stage(
     inputs=_inputs,
     models=student_of,
     recheck=_recheck,
-    paced_by="model",
     content=("hf/*",),
     more="exports",
 )

@@ -62,5 +62,4 @@ GENERATE = Stage(
     wanted=lambda recipe: recipe.seeds is not None and recipe.generate is not None,
     models=_models,
     recheck=_recheck,
-    paced_by="teacher",
 )

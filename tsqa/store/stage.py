@@ -59,8 +59,6 @@ class Stage:
     recheck: Callable[[Recipe, Artifact, Mapping[Role, Artifact]], None] = _no_guards
     """Raises where the recipe's guards, which are in no fingerprint, refuse a finished artifact;
     it gets those inputs that are there."""
-    paced_by: str | None = None
-    """The role of the model that its speed depends on."""
     content: tuple[str, ...] = ("*",)
     """Patterns of the files that later stages read. Where these come out as in an earlier artifact,
     later stages go by that one."""

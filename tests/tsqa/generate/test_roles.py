@@ -194,6 +194,13 @@ def test_a_vote_without_weight_is_no_vote(weight: float) -> None:
         ({"teacher": None, "solvers": [{"teacher": teacher("w")}]}, "give `writer`"),
         ({"writer": teacher("w"), "solvers": [{"teacher": teacher("s")}]}, "nothing to do"),
         ({"question": {"thinking_tokens": 9}}, "reasoning_parser"),
+        (
+            {
+                "teacher": teacher("t") | {"request": {"extra_body": {"top_k": 5}}},
+                "answer": {"top_k": 9},
+            },
+            r"top_k \(teacher\) is given twice",
+        ),
     ],
 )
 def test_every_role_is_filled_once(changes: dict[str, Any], message: str) -> None:

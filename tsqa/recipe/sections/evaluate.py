@@ -64,7 +64,7 @@ class EvalSection(Section):
     tasks: list[TaskName] = Field(min_length=1)
     """lm-eval tasks to evaluate, each once."""
     include: str | None = None
-    """Folder of further lm-eval task YAMLs."""
+    """Folder of lm-eval task YAMLs, in place of lm-eval's own tasks."""
     check_removed: bool = Field(True, json_schema_extra=RUNTIME)
     """Keep out what a task had dropped that is evaluated no more; false brings it back."""
     macros: dict[TaskName, list[str]] = {}

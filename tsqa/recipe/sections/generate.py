@@ -144,6 +144,11 @@ class GenerateSection(Section):
                     f"thinking_tokens ({name}): vLLM must know the marks of thoughts: "
                     "set engine_args.reasoning_parser of the teacher"
                 )
+            for key in ("top_k", "min_p", "repetition_penalty"):
+                if key in teacher.request.extra_body and getattr(sampling, key) is not None:
+                    raise ValueError(
+                        f"{key} ({name}) is given twice: remove request.extra_body.{key}"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -105,7 +105,7 @@ class SeedsSection(Section):
     tasks: list[TaskName] = []
     """lm-eval tasks whose training split gives seeds; `tsqa seeds list` lists them."""
     include: str | None = None
-    """Folder of further lm-eval task YAMLs."""
+    """Folder of lm-eval task YAMLs, in place of lm-eval's own tasks."""
     datasets: list[DatasetSection] = []
     """Datasets of your own to seed from."""
     taxonomy: str | None = None
