@@ -196,7 +196,7 @@ def test_a_vote_without_weight_is_no_vote(weight: float) -> None:
         ({"question": {"thinking_tokens": 9}}, "reasoning_parser"),
         (
             {
-                "teacher": teacher("t") | {"request": {"extra_body": {"top_k": 5}}},
+                "teacher": teacher("t").model_dump() | {"request": {"extra_body": {"top_k": 5}}},
                 "answer": {"top_k": 9},
             },
             r"top_k \(teacher\) is given twice",
