@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import regex
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
@@ -37,6 +38,7 @@ _MOST_SHARDS = 4096
 """Of one source: a large one has larger shards."""
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
 _TEXTS = (".txt", ".md")
+_VISIBLE = regex.compile(r"[^\s\p{Cf}]")
 _POINTER = "version https://git-lfs"
 Record = dict[str, object] | str | None
 
@@ -305,7 +307,8 @@ def read_documents(
             yield None
         elif isinstance(record, dict) and isinstance(text, str):
             name = _mend("" if record.get("id") is None else str(record["id"]))
-            yield SourceDocument(piece.file, number, name, _mend(text)) if text.strip() else None
+            is_blank = _VISIBLE.search(text) is None
+            yield None if is_blank else SourceDocument(piece.file, number, name, _mend(text))
         else:
             reason = record if isinstance(record, str) else _missing_text(record, field)
             if section.on_bad == "refuse":

@@ -540,3 +540,13 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path: Path) -> None:
         tokenize.run(context)
     shown = " ".join(captured.get().split())
     assert "3 files of" in shown and "are not read: b.jsonl.xz, c.CSV, d.txt" in shown
+
+
+def test_a_document_that_nobody_can_see_is_none(tmp_path: Path) -> None:
+    texts = ["", " \n", "\u200b\ufeff \u2060", "\u200ba"]
+    path = tmp_path / "docs.jsonl"
+    path.write_bytes(as_lines([{"text": text} for text in texts]))
+    section = SourceSection(path=str(path))
+    [piece] = sources.find_pieces(section, path, "k")
+    found = list(sources.read_documents(piece, section, "k"))
+    assert [document is None for document in found] == [True, True, True, False]
