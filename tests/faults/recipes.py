@@ -489,7 +489,8 @@ def fit_tries() -> Iterator[Try]:
         "votes at temperature 0": (("generate", "answer"), {"temperature": 0}),
         "votes at a temperature next to 0": (("generate", "answer"), {"temperature": 1e-6}),
         "votes at a top_p next to 0": (("generate", "answer"), {"top_p": 1e-6}),
-        "votes at top_k 1": (("generate", "teacher", "request"), {"extra_body": {"top_k": 1}}),
+        "votes at top_k 1": (("generate", "answer"), {"top_k": 1}),
+        "votes at min_p 1": (("generate", "answer"), {"min_p": 1.0}),
         "tries at temperature 0": (
             ("generate",),
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -293,7 +293,9 @@ def test_json_is_read_back_whatever_surrounds_it(item: dict[str, Any], frame: st
     reply = {"knowledge": "k", "reasoning": item["explanation"], "answer": item["answer"]}
     text = frame.replace("{}", json.dumps(reply))
     if kind != "code" or frame.startswith(("{", "`", "<")):
+        trace = "a" if "<think>" in frame else ""
         answer = ParsedAnswer(item["answer"], item["answer_index"], item["explanation"], "k")
+        answer = replace(answer, trace=trace)
         assert parse_answer(text, "stop", kind, choices) == answer
 
 
