@@ -55,8 +55,8 @@ def test_arms_that_differ_in_their_ratio_share_all_that_comes_before_training(
     labels = {"generate", "filter", "tokenize:docs", "tokenize:synthetic"}
     assert labels <= {node.label for node in nodes}
     roles = [format_role(role) for role in nodes[-1].inputs]
-    assert roles[:2] == ["base", "arm:synthetic=0,seed=1"] and len(roles) == 18
-    assert roles[16:] == ["filter:0", "documents:1"]
+    assert roles[:2] == ["base", "arm:synthetic=0,seed=1"] and len(roles) == 19
+    assert roles[16:] == ["filter:0", "documents:1", "documents:2"]
 
 
 def test_an_axis_of_the_data_makes_its_stages_once_per_value_and_names_them(
