@@ -168,7 +168,7 @@ def _macros_first(deltas: DeltaTable) -> list[str]:
 
 
 def _shade(row: DeltaRow) -> float:
-    return round(100 * row.delta, 3) if stats.is_verdict(row.verdict) else 0.0
+    return 0.0 if row.verdict == stats.UNCHANGED else round(100 * row.delta, 3)
 
 
 def _number(row: DeltaRow) -> str:
