@@ -43,7 +43,7 @@ def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
     """The teacher with a price: a local one without its own costs what its GPUs cost."""
     if not teacher.loads_model or teacher.dollars_per_hour or not gpu_hour:
         return teacher
-    price = gpu_hour * teacher.tensor_parallel
+    price = gpu_hour * teacher.gpus
     return teacher.model_copy(update={"dollars_per_hour": price})
 
 

@@ -228,6 +228,12 @@ class TeacherSection(Section):
         return self.engine == "vllm"
 
     @property
+    def gpus(self) -> int:
+        """GPUs that share one copy of the model."""
+        stages = self.engine_args.get("pipeline_parallel_size")
+        return self.tensor_parallel * (stages if isinstance(stages, int) else 1)
+
+    @property
     def knows_thoughts(self) -> bool:
         """Whether vLLM is told by which marks the model thinks."""
         return bool({"reasoning_parser", "reasoning_config"} & self.engine_args.keys())
