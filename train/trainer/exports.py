@@ -73,11 +73,12 @@ def add_exports(recipe: Recipe, made: Artifact, exports: list[KeptExport], out: 
     """Write what the finished run made, its checkpoints excepted, and further exports."""
     from train.checkpoints.export import export_checkpoint
 
-    shutil.rmtree(out)
+    for left in out.iterdir():  # of a killed run; the folder itself is locked
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     unasked = {path.name for path in made.path.glob("hf-*")}
     unasked -= {folder_of(point) for point in curve_points(recipe)}
     ignored = shutil.ignore_patterns(MANIFEST, _CHECKPOINTS, *unasked)
-    shutil.copytree(made.path, out, ignore=ignored)
+    shutil.copytree(made.path, out, ignore=ignored, dirs_exist_ok=True)
     for one in exports:
         folder = out / folder_of(one.point)
         export_checkpoint(one.checkpoint, folder)

@@ -50,7 +50,7 @@ def run(context: StageContext) -> dict[str, Any]:
     equal, whole, totals = _find_equal(context, folder)
     resembling, disguised = _find_disguised(context, seeds)
     chosen = Counter(seed.task for seed in seeds)
-    found = {task: Shared() for task in chosen}
+    found: defaultdict[str, Shared] = defaultdict(Shared)  # a task may give no seed
     dropped = []
     for seed in seeds:
         match = equal.get(seed.id) or disguised.get(seed.id)

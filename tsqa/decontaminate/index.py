@@ -194,6 +194,7 @@ class EvaluatedIndex:
             knowledge=plain(candidate.knowledge),
             item_context=plain(candidate.item_context),
             distractors=plain(candidate.distractors),
+            trace=plain(candidate.trace),
             tests=plain(candidate.tests),
         )
 

@@ -8,7 +8,7 @@ from tsqa.teachers.failures import likely_fix
 _ADVICE = (
     ("cut off while thinking", "raise thinking_tokens or max_tokens, or make the model think less"),
     ("cut off at", "raise generate.question.max_tokens and generate.answer.max_tokens"),
-    ("prompt longer than", "raise generate.teacher.max_model_len, or lower generate.shots"),
+    ("prompt longer than", "raise max_model_len of the teacher, or lower generate.shots"),
     ("content filter", "use another teacher or other seeds: the endpoint withholds its texts"),
     ("refus", "use another teacher or other prompts (generate.prompts): this one refuses"),
     ("no readable answer", "look at the votes, then adapt generate.prompts.answer to the teacher"),
@@ -17,7 +17,7 @@ _ADVICE = (
     ("code is not verified", "add the section filter.code, so that tests are run"),
     ("no judgement", "look at the judge's replies, then adapt filter.judge.prompt"),
     ("not tried", "see to the model of filter.triviality, then run the same command again"),
-    ("no options", "for a small teacher set generate.teacher.form=completion: it follows examples"),
+    ("no options", "for a small teacher set `form: completion`: it follows examples"),
     ("options are equal", "lower generate.question.temperature, or use a stronger teacher"),
     ("format:", "look at the replies, then adapt generate.prompts to the teacher"),
     ("length:", "change filter.min_words or filter.max_words"),

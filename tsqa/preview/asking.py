@@ -79,7 +79,7 @@ def ask(
     prompt, output = requests * lengths.prompt, requests * lengths.output
     size = size_of_model(pipeline, node, role, teacher.model)
     seconds, on_gpu, basis = _answering(teacher, size, requests, prompt, output, lengths)
-    gpus = teacher.replicas * teacher.tensor_parallel if on_gpu else 0
+    gpus = teacher.replicas * teacher.gpus if on_gpu else 0
     priced = hourly(teacher, node.recipe.dollars_per_gpu_hour)
     hours = times(seconds, 1 / 3600)
     dollars: Range | None = prompt * (priced.dollars_per_million_prompt_tokens / 1e6)
@@ -115,7 +115,7 @@ def _answering(
     if teacher.loads_model:
         flops = tokens * 2.0
         seconds, on_gpu, basis = compute_seconds(
-            size, flops, teacher.replicas * teacher.tensor_parallel, Range(0.02, 0.2), None
+            size, flops, teacher.replicas * teacher.gpus, Range(0.02, 0.2), None
         )
         if lengths.seconds_per_token is not None:
             return tokens * lengths.seconds_per_token + START, on_gpu, ""
@@ -141,7 +141,7 @@ def _memory(
     bytes_each = 4 if teacher.dtype == "float32" else 2
     weights = None if size is None else Range(1, 1.2) * (size.total * bytes_each / GIB)
     if on_gpu:
-        device = times(weights, 1 / teacher.tensor_parallel)
+        device = times(weights, 1 / teacher.gpus)
         return plus(device, Range(1, 20)), Range(4, 16) * teacher.replicas
     return NOTHING, plus(weights, Range(1, 3) + Range(0, teacher.kv_cache_gib))
 

@@ -134,7 +134,7 @@ class Recipe(Section):
             if weak and (reason := weak.greedy(self.generate.answer)):
                 raise ValueError(
                     f"filter.triviality.tries {trial.tries} are one answer {trial.tries} times: "
-                    f"generate.answer has {reason}; raise it, or set tries to 1"
+                    f"generate.answer has {reason}; change it, or set tries to 1"
                 )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
@@ -161,6 +161,10 @@ class Recipe(Section):
         trial, least = self.filter.triviality, self.filter.model_agreement
         if trial and trial.teacher is None and self.generate.teacher is None:
             raise ValueError("filter.triviality needs a `teacher`: generate.teacher is not given")
+        weak = (trial.teacher or self.generate.teacher) if trial else None
+        problem = weak.misfit(self.generate.answer, "filter.triviality") if weak else ""
+        if problem:  # it answers with the sampling of `generate.answer`
+            raise ValueError(problem)
         if least is None:
             return
         if self.generate.cascade:

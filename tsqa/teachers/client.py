@@ -34,6 +34,9 @@ from tsqa.teachers.scheduler import Job, Meter, Window
 
 T = TypeVar("T")
 
+_FIRST_MODEL_LEN = 4096
+"""The `max_model_len` that is in no request's hash, as logs from before it counted have it."""
+
 
 class Exchange(NamedTuple):
     """A request and what came back."""
@@ -116,6 +119,8 @@ class Asker:
         section = self.section
         engine: list[object] = [section.engine, section.dtype, section.request.data_config()]
         engine += [section.engine_args] if section.engine_args else []
+        if section.loads_model and section.max_model_len != _FIRST_MODEL_LEN:
+            engine.append({"max_model_len": section.max_model_len})  # it rejects and cuts short
         content = json.dumps([self.fingerprint, name, request.content(), engine], sort_keys=True)
         return replace(request, id=hashlib.sha256(content.encode()).hexdigest()[:24])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class RecordLog:
         self._writer = path.open("a", encoding="utf-8")
         drop_torn_tail(path)
         self._earlier = JsonlIndex(path, _is_whole)
-        self._others = [JsonlIndex(other, _is_whole) for other in _logs_beside(path)]
+        self._others = [*_open_others(path)]
         self._unsynced = 0
         if self._earlier.damaged:
             told = f"  {path}: {self._earlier.damaged} damaged lines:"
@@ -116,9 +117,14 @@ def _check_of(record: Mapping[str, object]) -> str:
     return hash_bytes(json.dumps(record, sort_keys=True).encode())[:16]
 
 
-def _logs_beside(path: Path) -> list[Path]:
+def _open_others(path: Path) -> Iterator[JsonlIndex]:
     """Logs of the same name in the other artifacts of the same stage, finished or not."""
     folder = path.parent
     if folder.suffix != _PARTIAL:
-        return []
-    return [log for log in sorted(folder.parent.glob(f"*/{path.name}")) if log != path]
+        return
+    for log in sorted(folder.parent.glob(f"*/{path.name}")):
+        # Another run may finish its artifact, which renames it, or delete it meanwhile.
+        for place in (log, log.parent.with_suffix("") / log.name) if log != path else ():
+            with suppress(FileNotFoundError):
+                yield JsonlIndex(place, _is_whole)
+                break

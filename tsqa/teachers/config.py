@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tsqa.hub.identify import model_config
 from tsqa.recipe import FilterSection, GenerateSection, TeacherSection
 from tsqa.store.identity import Json
@@ -13,17 +15,18 @@ _KEYS = {
     "judge": "filter.judge.teacher",
     "weak": "filter.triviality.teacher",
 }
+_SOLVER = re.compile(r"solver(\d+)")
 
 
 def teacher_key(role: str) -> str:
     """Where the recipe names the model of a role."""
-    number = role.removeprefix("solver")
-    return f"generate.solvers.{number}.teacher" if number.isdigit() else _KEYS[role]
+    found = _SOLVER.fullmatch(role)
+    return f"generate.solvers.{found[1]}.teacher" if found else _KEYS[role]
 
 
 def is_teacher(role: str) -> bool:
     """Whether a name is the role of a model that is asked."""
-    return role in _KEYS or role.removeprefix("solver").isdigit()
+    return role in _KEYS or _SOLVER.fullmatch(role) is not None
 
 
 def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSection]:
@@ -40,7 +43,7 @@ def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
     """The teacher with a price: a local one without its own costs what its GPUs cost."""
     if not teacher.loads_model or teacher.dollars_per_hour or not gpu_hour:
         return teacher
-    price = gpu_hour * teacher.tensor_parallel
+    price = gpu_hour * teacher.gpus
     return teacher.model_copy(update={"dollars_per_hour": price})
 
 

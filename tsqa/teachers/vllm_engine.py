@@ -60,7 +60,7 @@ class VllmEngine:
         }
         try:
             keys = f"{self._key}.replicas or {self._key}.tensor_parallel"
-            shares = share_gpus(section.replicas, section.tensor_parallel, keys)
+            shares = share_gpus(section.replicas, section.gpus, keys)
             cache = {"VLLM_CPU_KVCACHE_SPACE": str(section.kv_cache_gib)}
             for number, devices in enumerate(shares):
                 log = self._log if number == 0 else self._log.with_suffix(f".{number}.log")

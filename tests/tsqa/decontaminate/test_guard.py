@@ -33,7 +33,8 @@ def guard(folder: Path, shared: int, **changes: Any) -> dict[str, Any]:
 
 
 def compare(folder: Path, **changes: Any) -> dict[str, Any]:
-    section = SeedsSection(tasks=["seeded"], include=str(folder / "own"), **changes)
+    values = {"tasks": ["seeded"], "include": str(folder / "own")} | changes
+    section = SeedsSection.model_validate(values)
     seeds.run(make_context(folder / "seeds", {}, seeds=section))
     scored = EvalSection(tasks=["bench"], include=str(folder / "other"))
     inputs = {"seeds": artifact(folder / "seeds")}
@@ -44,6 +45,13 @@ def compare(folder: Path, **changes: Any) -> dict[str, Any]:
 def test_nothing_in_common_drops_nothing(tmp_path: Path) -> None:
     summary = guard(tmp_path, 0)
     assert (summary["seeds"], summary["dropped"], summary["allowed_leaks"]) == (6, 0, [])
+
+
+def test_a_task_that_gives_no_seed_is_compared_too(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    write_task(tmp_path / "own", "spare")
+    summary = guard(tmp_path, 0, tasks=["seeded", "spare"], budget={"total": 1})
+    assert (summary["seeds"], summary["dropped"]) == (1, 0)
 
 
 def test_a_seed_that_is_evaluated_takes_all_with_it_that_was_made_from_it(tmp_path: Path) -> None:

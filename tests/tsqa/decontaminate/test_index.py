@@ -78,6 +78,14 @@ def test_every_planted_leak_is_caught(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", WORN)
+def test_thoughts_hide_no_document_in_another_dress(kind: str) -> None:
+    text = "Let me recall: Which planet of the solar system has the most moons today? It is Saturn."
+    worn = plant_leak(evaluated(0, text, ""), kind)
+    assert worn and leak("Which is heavier?", trace=text) is not None
+    assert leak("Which is heavier?", trace=worn.question) is not None
+
+
+@pytest.mark.parametrize("kind", WORN)
 def test_a_stream_hides_no_document_in_another_dress(kind: str) -> None:
     """Every document that the stream's rules find as it is, they find disguised."""
     plain = [f"{d.context} {d.question} {' '.join(d.choices)} {d.answer}" for d in EVALUATED]

@@ -217,6 +217,18 @@ def test_every_role_is_filled_once(changes: dict[str, Any], message: str) -> Non
             {"filter.triviality": {}, "generate.teacher": None, "generate.writer": "teacher"},
             "filter.triviality needs a `teacher`",
         ),
+        (
+            {
+                "filter.triviality": {"teacher": {"model": {"path": "weak"}}},
+                "generate.cascade": None,
+                "generate.teacher": {
+                    "model": {"path": "thinks"},
+                    "engine_args": {"reasoning_parser": "qwen3"},
+                },
+                "generate.answer": {"thinking_tokens": 9},
+            },
+            r"thinking_tokens \(filter\.triviality\)",
+        ),
     ],
 )
 def test_filters_that_need_other_models_are_refused(

@@ -294,6 +294,7 @@ def test_another_number_format_or_engine_is_asked_anew_and_another_batch_size_is
 
     assert asked() == asked(max_num_seqs=7, replicas=2, kv_cache_gib=9)
     assert asked() != asked(dtype="bfloat16")
+    assert asked() == asked(max_model_len=4096) != asked(max_model_len=8192)
     assert asked() != asked(engine="openai", urls=["http://localhost:1/v1"])
 
 
@@ -399,3 +400,19 @@ def test_what_another_artifact_paid_for_is_not_paid_again(tmp_path: Path) -> Non
             requests = {3: 3 + 1 + 2 + 3, 5: 5 + 1 + 2 + 3 + 4 + 1}
             assert usage.requests == requests[count]
             assert reused.requests == (requests[3] if count == 5 else 0), "after a kill too"
+
+
+def test_a_log_of_a_run_that_finishes_meanwhile_is_read_where_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.partial", "b.partial"):
+        (tmp_path / name).mkdir()
+    name = "teacher-completions.jsonl"
+    with Window(FakeEngine().open, tmp_path / "a.partial" / name) as window:
+        list(window.run(two_rounds(number) for number in range(3)))
+    found = [tmp_path / "a.partial" / name, tmp_path / "gone.partial" / name]
+    monkeypatch.setattr(Path, "glob", lambda *_: found)
+    (tmp_path / "a.partial").rename(tmp_path / "a")
+    with Window(FakeEngine().open, tmp_path / "b.partial" / name) as window:
+        list(window.run(two_rounds(number) for number in range(3)))
+        assert window.reused.requests == window.usage.requests > 0

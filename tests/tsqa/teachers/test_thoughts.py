@@ -18,6 +18,7 @@ from tsqa.recipe.sections.engine_args import known_arguments
 from tsqa.teachers import Completion, Request
 from tsqa.teachers.client import open_engine, readable_text
 from tsqa.teachers.completion_log import CompletionLog
+from tsqa.teachers.config import hourly
 from tsqa.teachers.content import read_reply
 from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
@@ -233,6 +234,15 @@ def test_arguments_of_vllm_pass_and_those_of_a_server_are_its_own() -> None:
     assert found.data_config()["engine_args"] == arguments
     with pytest.raises(ValidationError, match="needs `engine: vllm`"):
         section("http://x/v1", engine_args=arguments)
+
+
+def test_a_model_in_stages_costs_the_gpus_of_all_stages() -> None:
+    values = {"model": {"path": "m"}, "tensor_parallel": 2}
+    plain, staged = (
+        TeacherSection.model_validate({**values, "engine_args": arguments})
+        for arguments in ({}, {"pipeline_parallel_size": 3})
+    )
+    assert (hourly(plain, 1.5).dollars_per_hour, hourly(staged, 1.5).dollars_per_hour) == (3, 9)
 
 
 @pytest.mark.engine

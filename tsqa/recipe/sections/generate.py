@@ -138,17 +138,8 @@ class GenerateSection(Section):
         asked = [("question", self.writing[1], self.question)]
         asked += [(each.role, each.teacher, each.sampling) for each in self.solving]
         for name, teacher, sampling in asked:
-            is_bounded = teacher.loads_model and sampling.thinking_tokens is not None
-            if is_bounded and not teacher.knows_thoughts:
-                raise ValueError(
-                    f"thinking_tokens ({name}): vLLM must know the marks of thoughts: "
-                    "set engine_args.reasoning_parser of the teacher"
-                )
-            for key in ("top_k", "min_p", "repetition_penalty"):
-                if key in teacher.request.extra_body and getattr(sampling, key) is not None:
-                    raise ValueError(
-                        f"{key} ({name}) is given twice: remove request.extra_body.{key}"
-                    )
+            if problem := teacher.misfit(sampling, name):
+                raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -157,7 +148,7 @@ class GenerateSection(Section):
             if each.votes > 1 and (reason := each.teacher.greedy(each.sampling)):
                 raise ValueError(
                     f"votes {each.votes} of the {each.role} are one answer {each.votes} times, "
-                    f"whose agreement says nothing: {reason} takes the likeliest token; raise "
-                    "answer.temperature, or set votes to 1"
+                    f"whose agreement says nothing: {reason} takes the likeliest token; change "
+                    "it, or set votes to 1"
                 )
         return self

@@ -210,10 +210,28 @@ class TeacherSection(Section):
             return f"min_p {sampling.min_p:g}"
         return ""
 
+    def misfit(self, sampling: SamplingSection, name: str) -> str:
+        """Why the model cannot be sampled like that; empty where it can. `name`: of what for."""
+        if self.loads_model and sampling.thinking_tokens is not None and not self.knows_thoughts:
+            return (
+                f"thinking_tokens ({name}): vLLM must know the marks of thoughts: "
+                "set engine_args.reasoning_parser of the teacher"
+            )
+        for key in ("top_k", "min_p", "repetition_penalty"):
+            if key in self.request.extra_body and getattr(sampling, key) is not None:
+                return f"{key} ({name}) is given twice: remove request.extra_body.{key}"
+        return ""
+
     @property
     def loads_model(self) -> bool:
         """Whether the engine loads the model here; else `model.path` is its name elsewhere."""
         return self.engine == "vllm"
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that share one copy of the model."""
+        stages = self.engine_args.get("pipeline_parallel_size")
+        return self.tensor_parallel * (stages if isinstance(stages, int) else 1)
 
     @property
     def knows_thoughts(self) -> bool:

@@ -121,11 +121,11 @@ def are_reordered(text: str, listed: Sequence[object], choices: Sequence[str]) -
     restated = re.compile(
         rf"(?:^|[\s(\[*])([A-J])[.):\]]+[*]{{0,2}}\s{{1,3}}({longest_first})(?!\w)", re.IGNORECASE
     )
-    moved = {
-        found[1].upper()
-        for found in restated.finditer(text)
-        if "ABCDEFGHIJ".index(found[1].upper()) != places[found[2].casefold()]
-    }
+    moved = set()
+    for letter, choice in restated.findall(text):
+        place = places.get(choice.casefold())  # None: `re` alone takes a dotless i for an i
+        if place not in (None, "ABCDEFGHIJ".index(letter.upper())):
+            moved.add(letter.upper())
     return len(moved) > 1
 
 

@@ -251,3 +251,12 @@ def test_a_letter_of_options_in_another_order_is_refused(text: str) -> None:
 )
 def test_options_in_the_order_shown_are_read_by_letter(text: str) -> None:
     assert parse_answer(text, "stop", "choice", SHOWN, "Which one is a metal?").index == 0
+
+
+@pytest.mark.parametrize("pair", [("Diyarbak\u0131r", "Diyarbakir"), ("istanbul", "\u0130stanbul")])
+def test_options_with_letters_that_only_patterns_take_for_the_same_are_read(
+    pair: tuple[str, str],
+) -> None:
+    shown, said = pair
+    text = f"A) {said}\nB) Ankara\nAnswer: B"
+    assert parse_answer(text, "stop", "choice", [shown, "Ankara"]).index == 1
