@@ -18,7 +18,9 @@ from tsqa.store.roles import BASE, SourceRole, parse_role
 _TEACH_NOTHING = frozenset({"tokenizer", "data", "benchmarks", "guard", "decontaminate"})
 """Inputs through which no document reaches a model's weights."""
 _SAME_STAGE = frozenset({"filter", "generate", "seeds"})
-_DATA_KEYS = ("path", "subset", "split", "text_field")
+_DATA_KEYS = ("path", "subset", "split", "text_field", "renderings")
+_DATA_INPUTS = ("data", "seeds", "guard")
+"""What the documents of a source are read from, beside its files."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Checks:
             a
             for a in self._artifacts
             if a.manifest.stage == "decontaminate"
-            and a.manifest.inputs.get("data") == inputs.get("data")
+            and all(a.manifest.inputs.get(role) == inputs.get(role) for role in _DATA_INPUTS)
             and all(a.manifest.config.get(key) == config.get(key) for key in _DATA_KEYS)
         ]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from eval.compare.comparison import compare
 from eval.compare.contamination import of_recipe
-from eval.compare.ratio_axis import ratio_axis
-from eval.compare.scores import read
+from eval.compare.ratio_axis import RatioAxis, ratio_axis
+from eval.compare.scores import Evaluated, read
 from eval.compare.tables import write_csv
-from eval.deltas import DELTAS, DeltaTable, Gap
+from eval.deltas import DELTAS, Contamination, DeltaTable, Gap
 from eval.harness.groups import stems_notes
 from eval.harness.stage import expand_macros
 from eval.statistics import stats
-from tsqa.recipe import arms_of, control_of, needed
+from tsqa.recipe import Recipe, arms_of, control_of, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
@@ -22,7 +24,6 @@ from tsqa.store.stage import StageContext
 def run(context: StageContext) -> dict[str, object]:
     """Write deltas.json and deltas.csv from the evaluations of the base (optional) and the arms."""
     recipe = context.recipe
-    section = needed(recipe.eval, "eval")
     arms, models = arms_of(recipe), []
     if BASE in context.inputs:
         models.append(read(BASE, context.inputs[BASE]))
@@ -31,19 +32,13 @@ def run(context: StageContext) -> dict[str, object]:
         if name not in missing:
             artifact = context.inputs[ArmRole(name)]
             models.append(read(name, artifact, arm.condition, arm.seed))
-    deltas = compare(
+    deltas = compare_arms(
+        recipe,
         models,
-        control=control_of(recipe),
-        bootstrap=section.bootstrap,
-        confidence=section.confidence,
-        seed=recipe.seed,
-        macros=expand_macros(section.macros, context.inputs.values()),
+        list(context.inputs.values()),
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
         contamination=of_recipe(recipe, context.inputs),
-        seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
-        by_documents=section.macro == "documents",
-        notes=stems_notes(context.inputs.values()),
     )
     write_json(context.out / DELTAS, deltas.to_json())
     write_csv(context.out / "deltas.csv", deltas.rows)
@@ -56,6 +51,33 @@ def run(context: StageContext) -> dict[str, object]:
         **{word.replace(" ", "_"): verdicts.count(word) for word in stats.VERDICTS},
         "conclusion": deltas.conclusion,
     }
+
+
+def compare_arms(
+    recipe: Recipe,
+    models: Sequence[Evaluated],
+    evaluations: Sequence[Artifact],
+    *,
+    gaps: Mapping[str, Gap] | None = None,
+    axis: RatioAxis | None = None,
+    contamination: Mapping[str, Contamination] | None = None,
+) -> DeltaTable:
+    """Compare arms by the rules of the recipe; `evaluations` are what `models` were read from."""
+    section = needed(recipe.eval, "eval")
+    return compare(
+        models,
+        control=control_of(recipe),
+        bootstrap=section.bootstrap,
+        confidence=section.confidence,
+        seed=recipe.seed,
+        macros=expand_macros(section.macros, evaluations),
+        gaps=gaps,
+        axis=axis,
+        contamination=contamination,
+        seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
+        by_documents=section.macro == "documents",
+        notes=stems_notes(evaluations),
+    )
 
 
 def read_deltas(artifact: Artifact) -> DeltaTable:

@@ -13,8 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from tsqa.errors import DataError
+from tsqa.errors import DataError, RecipeError
+from tsqa.recipe import EvalSection
 from tsqa.store.artifact import Artifact
+from tsqa.tasks.library import TaskLibrary
 
 SHARED_STEMS = "shared_stems"
 """In the summary of an evaluation: task -> what `propose_rule` says of it."""
@@ -26,6 +28,20 @@ _LEAST_WORDS = 5
 _LEAST_SHARE, _MOST_SHARED = 0.2, 0.1
 """Documents that share a stem with another, from which stems count; and documents that may share
 one: what more do is a template's, not an item's."""
+
+
+def rules_of(section: EvalSection, library: TaskLibrary) -> dict[str, str]:
+    """Leaf task -> its rule in `eval.groups`, under its own name or that of a group with it."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, rule in section.groups.items():
+        for leaf in library.expand([name]):
+            before, known = found.setdefault(leaf, (name, rule))
+            if known != rule:
+                raise RecipeError(
+                    f"eval.groups: {leaf} is in {before} and in {name}, which have other rules",
+                    "give both one rule",
+                )
+    return {leaf: rule for leaf, (_, rule) in found.items()}
 
 
 def group_of(document: Mapping[str, object], question: str, rule: str | None) -> str | None:

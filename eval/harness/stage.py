@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from rich.text import Text
 
 from eval.harness.documents import read_result
-from eval.harness.groups import SHARED_STEMS, stems_note
+from eval.harness.groups import SHARED_STEMS, rules_of, stems_note
 from eval.harness.metrics import check_metrics
 from eval.results import (
     DOCUMENTS,
@@ -168,11 +168,13 @@ def _evaluate(
     from eval.harness.engines import ModelSettings, known_difference, resolve_backend, scored_by
     from eval.harness.protocol import protocols_of
 
-    groups = backend.load_tasks(section, include)
-    protocols = protocols_of(section, task_library(include))
+    library = task_library(include)
+    loaded = backend.load_tasks(section, include)
+    groups = {name: library.expand([name]) for name in section.tasks}
+    protocols, rules = protocols_of(section, library), rules_of(section, library)
     if protocols:  # of tasks that the data stage built, nothing was checked before
         check_metrics(section, include)
-    tasks = {name: task for leaves in groups.values() for name, task in leaves.items()}
+    tasks = {name: task for leaves in loaded.values() for name, task in leaves.items()}
     names = list(tasks)
     chosen, reason = resolve_backend(section.backend, checkpoint)
     console.print(f"  evaluating by {chosen}: {reason}", style="dim")
@@ -182,7 +184,6 @@ def _evaluate(
         console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
     done |= known
     missing = [name for name in names if name not in done]
-    rules = {leaf: section.groups.get(n) for n, leaves in groups.items() for leaf in leaves}
     if missing:
         _warn(known_difference(checkpoint) if chosen == "vllm" else None)
         settings = ModelSettings(
@@ -208,8 +209,7 @@ def _evaluate(
                     )
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)
-    found = {name: list(leaves) for name, leaves in groups.items()}
-    return scored_by(chosen), found, {name: done[name] for name in names}
+    return scored_by(chosen), groups, {name: done[name] for name in names}
 
 
 def _warn(difference: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from eval.report.ratio_figure import score_by_ratio
 from eval.report.style import Figure, Style, escape
 from eval.results import RESULTS, Results
 from eval.statistics import stats
+from eval.statistics.paired import weights_of
 from tsqa.recipe import Arm, Recipe
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl
@@ -41,7 +43,7 @@ def page_plots(
 ) -> dict[str, Figures]:
     """Id -> its figures; a plot without data is left out."""
     plots: dict[str, Figures] = {"loss": list(_losses(arms, train, style))}
-    plots["tokens"] = list(_over_tokens(arms, checkpoints, evaluations, style))
+    plots["tokens"] = list(_over_tokens(recipe, arms, checkpoints, evaluations, style))
     if deltas:
         plots["forest"] = [("", figures.forest(deltas))]
         if len(deltas.arms) > MATRIX_ARMS:
@@ -92,19 +94,22 @@ def _curve(path: Path) -> list[dict[str, float]]:
 
 
 def _over_tokens(
+    recipe: Recipe,
     arms: Mapping[str, Arm],
     checkpoints: Mapping[str, Sequence[Artifact]],
     evaluations: Mapping[str, Artifact],
     style: Mapping[str, Style],
 ) -> Iterator[tuple[str, Figure]]:
     """Score over tokens, where intermediate checkpoints were evaluated: base at 0, final at end."""
+    by_documents = recipe.eval is not None and recipe.eval.macro == "documents"
     scored: dict[str, list[tuple[int, dict[str, float]]]] = {}
     for arm, artifacts in checkpoints.items():
         final = [evaluations[arm]] if arm in evaluations else []
-        scored[arm] = [(r.tokens or 0, _scores(r)) for r in read_curve([*artifacts, *final])]
+        found = read_curve([*artifacts, *final])
+        scored[arm] = [(r.tokens or 0, _scores(r, by_documents)) for r in found]
         if "base" in evaluations:
             base = read_own(evaluations["base"].path / RESULTS, Results)
-            scored[arm].insert(0, (0, _scores(base)))
+            scored[arm].insert(0, (0, _scores(base, by_documents)))
     tasks = {task for points in scored.values() for _, scores in points for task in scores}
     for task in sorted(tasks, key=lambda name: (name != stats.MACRO, name)):
         lines = {
@@ -115,6 +120,8 @@ def _over_tokens(
         yield task, curves(lines, arms, style, label=label, percent=True)
 
 
-def _scores(results: Results) -> dict[str, float]:
+def _scores(results: Results, by_documents: bool) -> dict[str, float]:
     scores = {task: result.score for task, result in results.tasks.items()}
-    return {**scores, stats.MACRO: results.macro}
+    weights = weights_of({task: one.n for task, one in results.tasks.items()}, by_documents)
+    macro = math.fsum(weight * scores[task] for task, weight in weights.items())
+    return {**scores, stats.MACRO: macro if by_documents else results.macro}

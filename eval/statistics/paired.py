@@ -187,7 +187,7 @@ def pair(reference: Scored, model: Scored, where: str) -> None:
     if reference.groups != model.groups:
         raise DataError(
             f"{where}: the two models' documents are grouped differently",
-            "evaluate both with the same task files",
+            "evaluate both with the same task files and the same eval.groups",
         )
     for scored in (reference, model):
         bad = np.flatnonzero(~np.isfinite(scored.values))

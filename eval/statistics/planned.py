@@ -66,13 +66,21 @@ def planned_table(
     seeds = len({arm.seed for arm in arms if arm.condition == control_of(recipe)})
     has_base = recipe.model is not None and recipe.model.config is None
     comparisons = len(conditions) - 1 + has_base
-    counts = document_counts(section.tasks, include, section.limit)
+    leaves = _leaves(section.tasks, include)
+    evaluated = list(dict.fromkeys(task for name in section.tasks for task in leaves[name]))
+    counts = document_counts(evaluated, include, section.limit)
     shares = discordance_of(previous)
-    samples = samples_of(section.tasks, include)
+    samples = samples_of(evaluated, include)
     plan = _Plan(section, shares, samples, seeds, len(conditions))
-    rows = {task: [task] for task in counts} | {stats.MACRO: list(counts)}
-    rows |= {stats.macro_name(name): list(tasks) for name, tasks in section.macros.items()}
-    macro_rows = len(rows) - len(counts)
+    rows: dict[str, list[str]] = {}
+    for name, members in leaves.items():
+        is_known = any(counts[task] for task in members)
+        rows |= {task: [task] for task in members} if is_known else {name: members}
+    rows[stats.MACRO] = list(counts)
+    for name, members in section.macros.items():
+        averaged = dict.fromkeys(task for member in members for task in leaves[member])
+        rows[stats.macro_name(name)] = list(averaged)
+    macro_rows = 1 + len(section.macros)
     table = Table(
         title=f"Smallest difference found with {stats.POWER:.0%} power, in points",
         title_justify="left",
@@ -128,6 +136,14 @@ def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
         split = evaluated_split(config)
         found[task] = "/".join(split_identity(config, split)) if split else task
     return found
+
+
+def _leaves(names: Sequence[str], include: Path | None) -> dict[str, list[str]]:
+    """Name in `eval.tasks` -> its tasks, which are the rows of the comparison; if known, as yet."""
+    if include is not None and not include.is_dir():
+        return {name: [name] for name in names}
+    library = task_library(include)
+    return {name: library.expand([name]) if name in library.index else [name] for name in names}
 
 
 def discordance_of(previous: DeltaTable | None) -> dict[str, float]:

@@ -21,7 +21,6 @@ from tsqa.pipeline.node import Node, upstream_of
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Arm, Recipe, arm_config, arms_of, control_of, load_recipe, needed
 from tsqa.store.atomic import write_text
-from tsqa.store.own_files import read_own
 from tsqa.store.tracking import resolve_mode
 
 CONDITION = "condition"
@@ -103,9 +102,8 @@ def find_arm(recipe: Recipe, chosen: Mapping[str, object]) -> Arm:
 
 
 def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, object]:
-    from eval.compare.comparison import compare
-    from eval.compare.scores import read
-    from eval.results import RESULTS, Results
+    from eval.compare.scores import read, weigh_macro
+    from eval.compare.stage import compare_arms
     from eval.statistics.stats import MACRO
 
     works = {work.arm.name: work for work in arm_works(pipeline)}
@@ -118,27 +116,19 @@ def _build_and_compare(pipeline: Pipeline, arm: Arm) -> dict[str, object]:
     evaluated = {}
     for work in (reference, works[arm.name]):
         evaluated[work.arm.name] = pipeline.find(_build(pipeline, work))
-    made = needed(pipeline.recipe.eval, "eval")
-    artifact = evaluated[arm.name]
-    assert artifact is not None
-    results = read_own(artifact.path / RESULTS, Results)
-    scores = {f"score/{task}": result.score for task, result in results.tasks.items()}
-    logged: dict[str, object] = {"macro": results.macro, **scores}
+    found = {name: artifact for name, artifact in evaluated.items() if artifact is not None}
+    models = {
+        name: read(name, artifact, works[name].arm.condition, works[name].arm.seed)
+        for name, artifact in found.items()
+    }
+    own = models[arm.name]
+    scores = {f"score/{task}": result.score for task, result in own.tasks.items()}
+    by_documents = needed(pipeline.recipe.eval, "eval").macro == "documents"
+    macro = weigh_macro(own).macro if by_documents else own.macro
+    logged: dict[str, object] = {"macro": macro, **scores}
     if arm.condition == control:
         return logged
-    models = [
-        read(name, found, works[name].arm.condition, works[name].arm.seed)
-        for name, found in evaluated.items()
-        if found is not None
-    ]
-    deltas = compare(
-        models,
-        control=control,
-        bootstrap=made.bootstrap,
-        confidence=made.confidence,
-        seed=pipeline.recipe.seed,
-        macros=made.macros,
-    )
+    deltas = compare_arms(pipeline.recipe, [*models.values()], [*found.values()])
     for row in deltas.rows:
         logged[f"delta/{row.task}"] = row.delta
         if row.task == MACRO:

@@ -43,6 +43,8 @@ _AFTER_DATASET = frozenset(
     {"name", "model", "tokenizer", "mixture", "train", "ablation", "tracking", "seed"}
 )
 """Sections that no stage of a dataset reads."""
+_READ_FROM = frozenset({"data", "seeds", "guard"})
+"""Roles of what a source is read from."""
 
 
 def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) -> list[Node]:
@@ -144,24 +146,28 @@ class _Graph:
         The filters of their recipes, and a check of each of their sources: theirs looked for what
         they evaluate themselves, if at all.
         """
-        found = []
+        found, check = [], stream_check(recipe)
         for trained in reached_from(results):
             if trained.stage != TRAIN.name or trained.origin == self._origin:
                 continue
-            mixture = needed(trained.recipe.mixture, "mixture")
+            mixture, rendered = needed(trained.recipe.mixture, "mixture"), trained.recipe.filter
             checking = recipe.model_copy(
                 update={
                     "name": trained.recipe.name,
                     "mixture": mixture.model_copy(update={"decontaminate": True}),
+                    **(
+                        {"filter": rendered.model_copy(update={"decontaminate": check})}
+                        if rendered and check
+                        else {}
+                    ),
                 }
             )
             for role, tokens in trained.inputs.items():
                 if "filter" in tokens.inputs:
                     found.append(tokens.inputs["filter"])
-                elif isinstance(role, SourceRole) and stream_check(recipe):
+                elif isinstance(role, SourceRole) and check:
                     inputs: dict[Role, Node] = {"benchmarks": made["benchmarks"]}
-                    if "data" in tokens.inputs:
-                        inputs["data"] = tokens.inputs["data"]
+                    inputs |= {r: n for r, n in tokens.inputs.items() if r in _READ_FROM}
                     stage = decontaminate_stage(role.source)
                     found.append(self.add_declared(stage, checking, inputs))
         return found

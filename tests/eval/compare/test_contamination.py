@@ -217,3 +217,21 @@ def test_an_allowed_leak_is_named_by_the_task_that_it_reaches(world: World) -> N
     found = world.found([check], control=control, leaks=[leak])
     assert (found["day"].status, found["unit"].status) == ("allowed_leak", "clean")
     assert found["day"].n_clean is None
+
+
+def test_a_check_of_other_seeds_says_nothing_of_these(world: World) -> None:
+    config = {**SPLIT, "path": None, "renderings": ["r"]}
+    made = {"seeds": world.put("seeds", "s1").fingerprint, "guard": "g1"}
+    world.put("tokenize", "m-own", config, made)
+    world.put("train", "m", inputs={"tokens:own": "m-own"})
+    for name, changes in (
+        ("other seeds", {"seeds": "s2"}),
+        ("other guard", {"guard": "g2"}),
+        ("the same", {}),
+    ):
+        inputs = {"benchmarks": "benchmarks", **made, **changes}
+        with world.store.working_directory("decontaminate", name) as partial:
+            (partial / "dropped.jsonl").write_text("")
+            check = world.store.commit(partial, "decontaminate", name, config, inputs, {})
+        found = contamination({"c": [world.evaluated(f"e-{name}", "m", [1] * 4)]}, [check])
+        assert found["day"].status == ("not_checked" if changes else "clean")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from eval.harness.groups import group_of, propose_rule, stems_note
+from eval.harness.groups import group_of, propose_rule, rules_of, stems_note
 from tests.support.paths import REPOSITORY
+from tests.support.tiny_eval import make_tasks
 from tsqa.errors import DataError, RecipeError
-from tsqa.recipe import load_recipe
+from tsqa.recipe import EvalSection, load_recipe
+from tsqa.tasks.library import task_library
 
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
 
@@ -79,3 +82,16 @@ def test_a_pattern_that_is_none_is_refused(rule: str, problem: str) -> None:
         load_recipe(QUICKSTART, [f"eval.groups={{mini_day: {json.dumps(rule)}}}"])
     with pytest.raises(RecipeError, match=r"not in eval\.tasks"):
         load_recipe(QUICKSTART, ["eval.groups={other: question}"])
+
+
+def test_a_rule_reaches_a_task_that_two_names_hold_whatever_their_order(tmp_path: Path) -> None:
+    folder = make_tasks(tmp_path / "tasks", count=4)
+    (folder / "both.yaml").write_text("group: both\ntask: [tiny_choice, tiny_number]\n")
+    library = task_library(folder)
+    for tasks in (["both", "tiny_choice"], ["tiny_choice", "both"]):
+        section = EvalSection.model_validate({"tasks": tasks, "groups": {"tiny_choice": "a"}})
+        assert rules_of(section, library) == {"tiny_choice": "a"}
+        groups = {"tiny_choice": "a", "both": "b"}
+        section = EvalSection.model_validate({"tasks": tasks, "groups": groups})
+        with pytest.raises(RecipeError, match=r"tiny_choice is in .* which have other rules"):
+            rules_of(section, library)

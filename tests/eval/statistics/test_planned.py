@@ -159,3 +159,10 @@ def test_two_tasks_over_the_same_documents_are_one_sample(tmp_path: Path) -> Non
         found[tasks[-1]] = macro[1:3]
     assert found["again"] == found["tiny_choice"] and found["tiny_choice"][0] == "40"
     assert found["tiny_number"][0] == "80" and found["tiny_number"][1] < found["again"][1]
+
+
+def test_a_group_counts_as_the_rows_that_its_tasks_are(tmp_path: Path) -> None:
+    folder = make_tasks(tmp_path / "tasks", count=6)
+    (folder / "both.yaml").write_text("group: both\ntask: [tiny_choice, tiny_number]\n")
+    one = shown(recipe_of(folder, ["tiny_choice", "tiny_number"]), folder)
+    assert shown(recipe_of(folder, ["both"]), folder) == one

@@ -103,7 +103,8 @@ def test_an_agents_run_holds_the_scores_and_the_deltas_of_its_arm(
     made: list[str] = []
     scores = {"synthetic=0": [0] * 30 + [1] * 10, "synthetic=0.25": [0] * 10 + [1] * 30}
     monkeypatch.setattr(sweep_module, "_build", evaluated(agent, scores, made))
-    run_sweep_arm(RATIO, [f"runs={agent}", "mixture.synthetic=0.25", "seed=2"])
+    given = [f"runs={agent}", "mixture.synthetic=0.25", "seed=2", "eval.seed_spread=1"]
+    run_sweep_arm(RATIO, given)
     assert made == ["synthetic=0,seed=2", "synthetic=0.25,seed=2"]
     run = read_runs(agent)["agentrun"]
     assert (run.run.sweep_id, run.run.run_group) == ("sweep123", "quickstart-ratio")
@@ -112,6 +113,7 @@ def test_an_agents_run_holds_the_scores_and_the_deltas_of_its_arm(
     assert run.summary["macro"] == 0.75 and run.summary["score/mini_day"] == 0.75
     assert run.summary["delta/macro"] == pytest.approx(0.5)
     assert run.summary["delta_low"] < 0.5 < run.summary["delta_high"]
+    assert run.summary["verdict"] == "better"  # as the recipe's own table, by its seed_spread
 
 
 def test_an_agents_run_says_that_its_arm_failed(

@@ -59,6 +59,26 @@ def test_seeds_come_before_any_training() -> None:
     assert stages.index("seeds") < stages.index("train")
 
 
+def test_the_check_of_a_base_that_was_trained_on_seeds_reads_its_seeds(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text(
+        f"extends: {QUICKSTART}\nname: seeded\nablation: null\nmodel: {{path: null, recipe: null, "
+        'config: {model_type: nemotron_h}}\ntokenizer: {train_on: ["{data}/docs.jsonl"]}\n'
+        "mixture: {sources: {synthetic: {from: seeds}}}\n"
+    )
+    nodes = graph(f"model.recipe={base}", "filter.agreement=0.7")
+    compared = next(n for n in nodes if n.stage == "compare" and n.recipe.name == "quickstart")
+    tokens = next(n for n in nodes if n.label == "tokenize:synthetic" and n.recipe.name == "seeded")
+    [check] = [
+        node
+        for role, node in compared.inputs.items()
+        if isinstance(role, CheckedRole) and node.label == "decontaminate:synthetic"
+    ]
+    assert check.inputs["seeds"] is tokens.inputs["seeds"]
+    assert check.inputs["guard"] is tokens.inputs["guard"]
+    assert check.config["renderings"] == tokens.config["renderings"]
+
+
 @pytest.mark.parametrize(
     "override",
     ["generate.votes=3", "generate.enrichment=[]", "generate.prompts.question=similar"],
