@@ -60,6 +60,5 @@ def import_(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the app."""
-    app.add_typer(
-        model_app, name="model", help="Import a pretrained model.", rich_help_panel=CHECKS
-    )
+    text = "Import a pretrained model.\n\nExample: tsqa model import MODEL.gguf models/NAME"
+    app.add_typer(model_app, name="model", help=text, rich_help_panel=CHECKS)

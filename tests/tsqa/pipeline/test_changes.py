@@ -108,7 +108,8 @@ def test_a_benchmark_that_is_taken_out_costs_a_comparison(
 def test_a_new_benchmark_is_checked_and_scored_and_nothing_else_is_made_again(runs: Path) -> None:
     more = "eval.tasks=[mini_day,mini_opposite,mini_unit,mini_month]"
     left = states(open_pipeline(runs, more))
-    checks = ("benchmarks", "guard", "filter", "decontaminate:docs")
+    teacher = "smoke-teacher/decontaminate"  # what the teacher read, for the page
+    checks = ("benchmarks", "guard", "filter", "decontaminate:docs", teacher)
     assert {label: left.pop(label) for label in checks} == dict.fromkeys(checks, "to run")
     assert left.pop("tokenize:docs") == unless("decontaminate:docs")
     assert left.pop("tokenize:synthetic") == unless("filter")
