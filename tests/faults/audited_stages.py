@@ -174,6 +174,7 @@ def run_evaluate(inside: Path) -> None:
     from eval.harness import backend
     from eval.harness import stage as harness
     from eval.results import Part, TaskResult
+    from tests.tsqa.seeds.test_stage import write_task
     from tsqa.recipe import Recipe
     from tsqa.store.stage import StageContext
     from tsqa.store.tracking import Tracker
@@ -181,7 +182,7 @@ def run_evaluate(inside: Path) -> None:
     replaced: dict[str, Any] = {
         "load_tasks": lambda section, include: {name: {name: name} for name in TASKS},
         "open_model": lambda *args: contextlib.nullcontext(),
-        "evaluate_task": lambda model, task, include, section: task,
+        "evaluate_task": lambda model, task, *settings: task,
     }
     vars(backend).update(replaced)
     score = TaskResult(
@@ -196,13 +197,16 @@ def run_evaluate(inside: Path) -> None:
     )
     model = inside / "model"
     vars(harness).update(
-        read_result=lambda name, raw, backend: Part(score, []),
+        read_result=lambda *asked: Part(score, []),
         find_checkpoint=lambda context: str(model),
     )
     model.mkdir()
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"x")
-    section = {"tasks": TASKS, "backend": "hf"}
+    (inside / "tasks").mkdir()
+    for number, name in enumerate(TASKS):
+        write_task(inside / "tasks", f"t{number}", task=name)
+    section = {"tasks": TASKS, "backend": "hf", "include": str(inside / "tasks")}
     recipe = Recipe.model_validate({"name": "t", "model": {"path": str(model)}, "eval": section})
     out = inside / "evaluate"
     out.mkdir()
