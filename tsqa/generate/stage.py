@@ -394,7 +394,7 @@ def _count_while_writing(path: Path, candidates: Iterator[CandidateRecord]) -> _
             counts.cut_thoughts += errors.count(CUT_THOUGHTS)
             if len(candidate.votes) > 1 and len(candidate.votes[0].text) >= _LONG_VOTE:
                 counts.long_votes += 1
-                counts.same_votes += len({vote.text for vote in candidate.votes}) == 1
+                counts.same_votes += len({(v.text, v.trace) for v in candidate.votes}) == 1
             yield candidate
 
     counts.candidates = write_records(path, counted())
