@@ -259,6 +259,16 @@ class EvaluatedTexts:
             tasks=self.tasks,
         )
 
+    def whole_documents(self) -> Questions:
+        """Collect questions with their options and answer."""
+        pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
+        starts, ends = bounds[pieces[:-1]], bounds[pieces[1:] - 1]
+        return Questions(
+            words=self.words[expand_ranges(starts, ends - starts)],
+            starts=np.concatenate(([0], np.cumsum(ends - starts))),
+            tasks=self.tasks,
+        )
+
     def swappable(self) -> NDArray[np.bool_]:
         """Mark each word number that is a number or a name (a word never in lower case)."""
         found = [

@@ -1,4 +1,4 @@
-"""No evaluated document may reach the student: five rules against every one of them.
+"""No evaluated document may reach the student: six rules against every one of them.
 
 - `question`: the candidate asks an evaluated question (the same by `tsqa.text.sameness`).
 - `item`: a short evaluated question stands whole in the candidate's text, and its answer as well.
@@ -10,9 +10,13 @@
   within a window of twice its length. A word counts by its rarity among the task's evaluated
   questions, so that a template they all share weighs almost nothing; numbers and names, which a
   disguise swaps, do not count where the other words identify the question.
+- `retold`: a part of the text holds enough of an evaluated document's words, each beside one that
+  stands beside it there, by rarity: with synonyms, in another order, half of it (`retold`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
-with its passage and options, and a run that more than ten hold is a template.
+with its passage and options, and a run that more than ten hold is a template. In a task of
+templates, where many documents share runs (`grams`) or are similar (`similarity`) to others, what
+fills the slots is the document: these two rules ask for the whole question there.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
@@ -36,27 +40,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
+from tsqa.decontaminate.grams import Grams
 from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
 from tsqa.decontaminate.passages import RUN, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
+from tsqa.decontaminate.retold import RetoldDocuments, Retelling
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
-from tsqa.text.hashing import Hashes, Numbers, RunTable, expand_ranges, hash_runs
+from tsqa.text.hashing import Numbers, RunTable, hash_runs
 from tsqa.text.normalise import words
 
-_TEMPLATE = 10
-"""A run that more documents of a task than this hold is a template."""
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
+_WHOLE = 1 - 1e-9
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
 
@@ -99,17 +102,18 @@ class _Text:
 
 
 class EvaluatedIndex:
-    """Every evaluated document, indexed for the five rules."""
+    """Every evaluated document, indexed for the six rules."""
 
     def __init__(self, documents: Iterable[Seed], section: DecontaminateSection) -> None:
         self._section = section
         self._texts = texts = EvaluatedTexts(documents)
         rng = np.random.default_rng(0)
         self._word_hashes = rng.integers(2**64, size=texts.vocabulary_size, dtype=np.uint64)
+        self._grams = Grams(texts, section.ngram)
         self._tables = self._index_runs()
-        self._similar = SimilarQuestions(
-            texts.own_questions(), texts.swappable(), section.similarity
-        )
+        swappable = texts.swappable()
+        self._similar = SimilarQuestions(texts.own_questions(), swappable, section.similarity)
+        self._retold = RetoldDocuments(texts.whole_documents(), swappable, self._word_hashes)
         runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
         self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
 
@@ -140,7 +144,7 @@ class EvaluatedIndex:
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
-        """Check any text by the rules `item` and `ngram` alone.
+        """Check any text by the rules `item`, `ngram` and `retold` alone.
 
         The answer of a short item must be near its question: a long text holds most words.
         """
@@ -150,7 +154,9 @@ class EvaluatedIndex:
                 _Text(self._texts.number(words(text)), [text], None)
                 for text in map(self._texts.undress, texts[start : start + _BATCH])
             ]
-            verdicts += self._check_runs(batch, near=_NEAR)
+            retold = self._check_retold(batch)
+            in_text = self._check_runs(batch, near=_NEAR)
+            verdicts += [one or retold[number] for number, one in enumerate(in_text)]
         return verdicts
 
     def undress(self, text: str) -> str:
@@ -179,6 +185,9 @@ class EvaluatedIndex:
                     end = place + self._common(batch[owner].numbers[place:], size, entry)
                     run = tuple(found[owner][place:end])
                     of_batch[owner][match.match] = Leak(match.reason, match.match, run)
+            for one in self._find_retold(batch):
+                name, run = self._texts.ids[one.document], tuple(found[one.text][one.start : one.end])
+                of_batch[one.text].setdefault(name, Leak("retold", name, run))
             leaks += [list(one.values()) for one in of_batch]
         return leaks
 
@@ -210,7 +219,7 @@ class EvaluatedIndex:
 
     def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         texts = self._read(candidates)
-        in_text = self._check_runs(texts)
+        in_text, retold = self._check_runs(texts), self._check_retold(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)
         return [
@@ -219,6 +228,7 @@ class EvaluatedIndex:
             or self._check_options(candidate, texts[number])
             or similar[number]
             or with_passage[number]
+            or retold[number]
             for number, candidate in enumerate(candidates)
         ]
 
@@ -252,12 +262,29 @@ class EvaluatedIndex:
             if light and not _holds(text.numbers, self._texts.answer(item)):
                 continue
             score = self._similar.coverage(item, questions[number])
+            if self._similar.is_of_templates[item] and score >= self._similar.threshold:
+                score = self._similar.whole_coverage(item, questions[number])
+                if score < _WHOLE:
+                    continue
             if score >= self._similar.threshold and score > best[number]:
                 if text.asked and self._texts.tells_apart(item, text.asked):
                     continue
                 best[number] = score
                 verdicts[number] = self._reject("similarity", score, item)
         return verdicts
+
+    def _check_retold(self, texts: Sequence[_Text]) -> list[Rejection | None]:
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        for one in self._find_retold(texts):
+            if verdicts[one.text] is None:
+                verdicts[one.text] = self._reject("retold", one.score, one.document)
+        return verdicts
+
+    def _find_retold(self, texts: Sequence[_Text]) -> Iterator[Retelling]:
+        for one in self._retold.find([text.numbers for text in texts]):
+            asked = texts[one.text].asked
+            if asked is None or not self._texts.tells_apart(one.document, asked):
+                yield one
 
     def _check_passages(
         self, texts: Sequence[_Text], candidates: Sequence[Candidate]
@@ -339,6 +366,10 @@ class EvaluatedIndex:
                 return None
             if not self._texts.agree_in_signs(start, text.signs[place + 1 : place + size]):
                 return None
+            if self._grams.is_of_templates(document, entry) and not self._holds_item(
+                text, place, document, near
+            ):
+                return None
             score = float(size)
         else:
             document, start = entry, self._texts.item_bounds(entry)[0]
@@ -356,6 +387,18 @@ class EvaluatedIndex:
         if text.asked and is_asked and self._texts.tells_apart(document, text.asked):
             return None
         return self._reject("ngram" if size == self._section.ngram else "item", score, document)
+
+    def _holds_item(self, text: _Text, place: int, document: int, near: int | None) -> bool:
+        """Whether the whole question stands around this place, and its answer near it."""
+        item = self._texts.item(document)
+        size = item[0][1] - item[0][0]
+        first, last = max(0, place - size), min(len(text.numbers), place + size)
+        if not self._stands(text, *item[0], first, last):
+            return False
+        bounds = 0, len(text.numbers)
+        if near is not None:
+            bounds = max(0, first - near), min(len(text.numbers), last + near)
+        return all(self._stands(text, *part, *bounds) for part in item[1:])
 
     def _stands(self, text: _Text, start: int, end: int, first: int, last: int) -> bool:
         """Whether the words are in the text from `first` to `last`, with their signs."""
@@ -381,37 +424,11 @@ class EvaluatedIndex:
         sizes = hash_runs(self._word_hashes[self._texts.words], self._section.ngram)
         for size, runs in enumerate(sizes, start=1):
             if size == self._section.ngram:
-                tables[size] = self._index_grams(runs)
+                tables[size] = self._grams.table(runs)
             elif (lengths == size).any():
                 documents = np.flatnonzero(lengths == size)
                 tables[size] = RunTable(runs[bounds[documents, 0]], documents)
         return tables
-
-    def _index_grams(self, runs: Hashes) -> RunTable:
-        """Every run inside a sequence -> its first position with the same signs, without templates.
-
-        Of equal runs, one that counts by itself comes before those that need their passage.
-        """
-        starts, ends, documents, general = self._texts.sequences.T
-        counts = np.maximum(0, ends - starts - self._section.ngram + 1)
-        places = expand_ranges(starts, counts)
-        holders = np.repeat(np.arange(len(starts)), counts)
-        templates = _find_templates(runs[places], holders, self._texts.tasks[documents[holders]])
-        signs, general = self._sign_runs(places), general[holders]
-        del holders
-        order = np.lexsort((places, general, signs, runs[places]))
-        signs, places = signs[order], places[order]
-        hashes = runs[places]
-        chosen = (_changes(hashes) | _changes(signs)) & ~np.isin(hashes, templates)
-        return RunTable(hashes[chosen], places[chosen])
-
-    def _sign_runs(self, places: Numbers) -> Hashes:
-        """A hash of the signs inside each of the runs of n words."""
-        if self._section.ngram < 2:
-            return np.zeros(len(places), dtype=np.uint64)
-        before = self._texts.signs_before().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        *_, runs = hash_runs(before, self._section.ngram - 1)
-        return runs[places + 1]
 
     def _reject(self, rule: str, score: float, document: int) -> Rejection:
         return Rejection(rule, round(score, 4), self._texts.ids[document])
@@ -438,20 +455,6 @@ def measure_recall(
             caught = sum(verdict is not None for verdict in verdicts)
             shares[kind] = round(caught / len(planted), 4)
     return shares
-
-
-def _find_templates(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Hashes:
-    """The runs that too many stretches of one task hold; holders are in order."""
-    order = np.lexsort((holders, tasks, hashes))
-    hashes, holders, tasks = (array[order] for array in (hashes, holders, tasks))
-    of_task = _changes(hashes) | _changes(tasks)
-    held_by = np.add.reduceat(_changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
-    return hashes[of_task][held_by > _TEMPLATE]
-
-
-def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a value differs from the one before it; the first does."""
-    return np.concatenate(([True], values[1:] != values[:-1]))[: len(values)]
 
 
 def _holds(text: Numbers, run: Numbers) -> bool:
