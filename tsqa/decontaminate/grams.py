@@ -30,7 +30,11 @@ class Grams:
 
     def is_of_templates(self, document: int, place: int) -> bool:
         """Whether the run at this place only proposes its document."""
-        return place in self._proposers and bool(self._of_templates[document])
+        return place in self._proposers and self.has_slots(document)
+
+    def has_slots(self, document: int) -> bool:
+        """Whether it is of a task of templates."""
+        return bool(self._of_templates[document])
 
     def table(self, runs: Hashes) -> RunTable:
         """Run -> its first position with the same signs, without templates.

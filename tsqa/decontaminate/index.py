@@ -245,9 +245,14 @@ class EvaluatedIndex:
         if found is None or not self._may_be(found, text):
             return None
         score = self._similar.coverage(found, text.asked.numbers)
-        if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
+        # Where the slots' fillers are the options, other questions have the same ones.
+        least = self._similar.threshold if self._is_slotted(found) else self._section.similarity / 2
+        if score < least or self._texts.tells_apart(found, text.asked):
             return None
         return self._reject("options", score, found)
+
+    def _is_slotted(self, document: int) -> bool:
+        return bool(self._similar.is_of_templates[document]) or self._grams.has_slots(document)
 
     def _check_similarity(self, texts: Sequence[_Text]) -> list[Rejection | None]:
         verdicts: list[Rejection | None] = [None] * len(texts)
