@@ -16,20 +16,134 @@ from tsqa.records.candidate import Candidate
 from tsqa.records.seed import Seed
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
-_OTHERS = (
-    "able acre amber arch badge barn basin beacon bench birch blend bloom board brick brook bundle "
-    "canal carve cedar chalk charm chest cliff cloak coral crest crown curve daisy depot drift "
-    "ember fable fence ferry flint forge frost glade globe grain grove haven hedge ivory jolly "
-    "kneel latch ledge linen lodge lunar maple marsh medal mound noble oasis olive orbit otter "
-    "panel patch pearl perch plank plume porch quail quilt ranch raven ridge river robin saddle "
-    "scarf shelf shore slate spark spire stump swirl thorn tidal torch tulip urban valve velvet"
-).split()
+_OTHERS = [
+    "able",
+    "acre",
+    "amber",
+    "arch",
+    "badge",
+    "barn",
+    "basin",
+    "beacon",
+    "bench",
+    "birch",
+    "blend",
+    "bloom",
+    "board",
+    "brick",
+    "brook",
+    "bundle",
+    "canal",
+    "carve",
+    "cedar",
+    "chalk",
+    "charm",
+    "chest",
+    "cliff",
+    "cloak",
+    "coral",
+    "crest",
+    "crown",
+    "curve",
+    "daisy",
+    "depot",
+    "drift",
+    "ember",
+    "fable",
+    "fence",
+    "ferry",
+    "flint",
+    "forge",
+    "frost",
+    "glade",
+    "globe",
+    "grain",
+    "grove",
+    "haven",
+    "hedge",
+    "ivory",
+    "jolly",
+    "kneel",
+    "latch",
+    "ledge",
+    "linen",
+    "lodge",
+    "lunar",
+    "maple",
+    "marsh",
+    "medal",
+    "mound",
+    "noble",
+    "oasis",
+    "olive",
+    "orbit",
+    "otter",
+    "panel",
+    "patch",
+    "pearl",
+    "perch",
+    "plank",
+    "plume",
+    "porch",
+    "quail",
+    "quilt",
+    "ranch",
+    "raven",
+    "ridge",
+    "river",
+    "robin",
+    "saddle",
+    "scarf",
+    "shelf",
+    "shore",
+    "slate",
+    "spark",
+    "spire",
+    "stump",
+    "swirl",
+    "thorn",
+    "tidal",
+    "torch",
+    "tulip",
+    "urban",
+    "valve",
+    "velvet",
+]
 _OCR = (("m", "rn"), ("l", "1"), ("e", "c"), ("h", "b"), ("o", "0"), ("i", "l"), ("t", "f"))
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = [
+    "zero",
+    "ten",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+]
 _REWRITES = (
     (r"\b[Ww]hich of the following\b", "Out of these, which one"),
     (r"\b[Ww]hat is the\b", "Can you name the"),
@@ -47,9 +161,7 @@ _REWRITES = (
 
 
 def _rebuild(document: Seed, write: Callable[[str], str]) -> Candidate:
-    question, answer, *choices = map(
-        write, (document.question, document.answer, *document.choices)
-    )
+    question, answer, *choices = map(write, (document.question, document.answer, *document.choices))
     return _candidate(document, question, choices, answer)
 
 

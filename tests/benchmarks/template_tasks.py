@@ -12,28 +12,74 @@ from dataclasses import replace
 from tests.support.generation import make_seed
 from tsqa.records.seed import Seed
 
-_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
-_NAMES = (
-    "Aino Basil Cora Dmitri Esme Felipe Greta Hamid Ines Jonas Kiara Lorenz Mirela Nadim Odette "
-    "Pavel Renata Stig Tamar Viggo"
-).split()
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+_NAMES = [
+    "Aino",
+    "Basil",
+    "Cora",
+    "Dmitri",
+    "Esme",
+    "Felipe",
+    "Greta",
+    "Hamid",
+    "Ines",
+    "Jonas",
+    "Kiara",
+    "Lorenz",
+    "Mirela",
+    "Nadim",
+    "Odette",
+    "Pavel",
+    "Renata",
+    "Stig",
+    "Tamar",
+    "Viggo",
+]
 _SETS = {
     "shelf": ("books", "red blue green gray white black yellow orange purple brown"),
     "branch": ("birds", "owl falcon raven quail robin crow hawk cardinal hummingbird jay"),
-    "fruit stand": ("fruits", "apples pears mangoes plums kiwis loquats peaches melons grapes figs"),
+    "fruit stand": (
+        "fruits",
+        "apples pears mangoes plums kiwis loquats peaches melons grapes figs",
+    ),
 }
-_PLAYS = (
-    "kicked the ball into the top corner;took a penalty;hit a double off the wall;caught the pass "
-    "in the end zone;made a free throw;was called for slashing;turned a triple play;scored on the "
-    "power play;ran the option;nailed the buzzer beater;stepped out of bounds;bunted foul"
-).split(";")
-_EVENTS = (
-    "the cup final;the world series;the superbowl;the playoffs;the semifinal;the third round"
-).split(";")
-_THINGS = "marbles apples pencils stickers shells coins books cards".split()
-_JOBS = "baker teacher farmer clerk sailor judge painter doctor".split()
+_PLAYS = [
+    "kicked the ball into the top corner",
+    "took a penalty",
+    "hit a double off the wall",
+    "caught the pass in the end zone",
+    "made a free throw",
+    "was called for slashing",
+    "turned a triple play",
+    "scored on the power play",
+    "ran the option",
+    "nailed the buzzer beater",
+    "stepped out of bounds",
+    "bunted foul",
+]
+_EVENTS = [
+    "the cup final",
+    "the world series",
+    "the superbowl",
+    "the playoffs",
+    "the semifinal",
+    "the third round",
+]
+_THINGS = ["marbles", "apples", "pencils", "stickers", "shells", "coins", "books", "cards"]
+_JOBS = ["baker", "teacher", "farmer", "clerk", "sailor", "judge", "painter", "doctor"]
 
 
 def load_templates(split: str, count: int = 250) -> dict[str, list[Seed]]:
@@ -70,7 +116,14 @@ def _dates(rng: random.Random) -> Seed:
         )
     )
     when = rng.choice(
-        ("today", "tomorrow", "yesterday", "one week ago from today", "a month ago", "24 hours later")
+        (
+            "today",
+            "tomorrow",
+            "yesterday",
+            "one week ago from today",
+            "a month ago",
+            "24 hours later",
+        )
     )
     options = [f"{rng.randint(1, 12):02}/{rng.randint(1, 28):02}/{year}" for _ in range(5)]
     seed = make_seed(0, f"{start} What is the date {when} in MM/DD/YYYY?", options[0])
@@ -101,9 +154,7 @@ def _orders(rng: random.Random) -> Seed:
 def _sports(rng: random.Random) -> Seed:
     event = f" in {rng.choice(_EVENTS)}" if rng.random() < 0.5 else ""
     name = f"{rng.choice(_NAMES)} {rng.choice(_NAMES)}son"
-    question = (
-        f'Is the following sentence plausible? "{name} {rng.choice(_PLAYS)}{event}."'
-    )
+    question = f'Is the following sentence plausible? "{name} {rng.choice(_PLAYS)}{event}."'
     return replace(make_seed(0, question, rng.choice(("yes", "no"))), choices=["yes", "no"])
 
 

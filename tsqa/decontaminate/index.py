@@ -48,7 +48,7 @@ from tsqa.decontaminate.grams import Grams
 from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
 from tsqa.decontaminate.passages import RUN, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
-from tsqa.decontaminate.retold import RetoldDocuments, Retelling
+from tsqa.decontaminate.retold import Retelling, RetoldDocuments
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
@@ -186,7 +186,10 @@ class EvaluatedIndex:
                     run = tuple(found[owner][place:end])
                     of_batch[owner][match.match] = Leak(match.reason, match.match, run)
             for one in self._find_retold(batch):
-                name, run = self._texts.ids[one.document], tuple(found[one.text][one.start : one.end])
+                name, run = (
+                    self._texts.ids[one.document],
+                    tuple(found[one.text][one.start : one.end]),
+                )
                 of_batch[one.text].setdefault(name, Leak("retold", name, run))
             leaks += [list(one.values()) for one in of_batch]
         return leaks

@@ -131,7 +131,10 @@ class RetoldDocuments:
         starts = np.flatnonzero(is_window)
         is_word = is_window | changes(places)
         units = np.add.reduceat(np.where(is_word, self._weights[places], 0.0), starts)
-        first, last = (np.minimum.reduceat(positions, starts), np.maximum.reduceat(positions, starts))
+        first, last = (
+            np.minimum.reduceat(positions, starts),
+            np.maximum.reduceat(positions, starts),
+        )
         of = documents[starts]
         scores = units / self._totals[of] * np.clip(units, 1, _HEAVY) ** 0.2
         chosen = np.flatnonzero((units >= IDENTIFYING - 1e-9) & (scores >= _FLOOR / 2))
