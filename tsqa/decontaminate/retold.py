@@ -18,14 +18,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsqa.decontaminate.similarity import IDENTIFYING, Questions, Weights, weigh
+from tsqa.decontaminate.similarity import Questions, Weights, weigh
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, hash_runs
 
 _TEMPLATE = 10
 """A pair that more documents of a task than this hold is a template's."""
 _MOST = 50
 """Documents of all tasks; a pair of more identifies none and would cost time."""
-_LEAST_PAIRS = 3
+_LEAST_PAIRS = 4
+_LEAST_UNITS = 6
+"""Less is too little to identify a document by its words in any order."""
 _FLOOR = 0.7
 """Score that every task asks for."""
 _MARGIN = 0.08
@@ -137,7 +139,7 @@ class RetoldDocuments:
         )
         of = documents[starts]
         scores = units / self._totals[of] * np.clip(units, 1, _HEAVY) ** 0.2
-        chosen = np.flatnonzero((units >= IDENTIFYING - 1e-9) & (scores >= _FLOOR / 2))
+        chosen = np.flatnonzero((units >= _LEAST_UNITS - 1e-9) & (scores >= _FLOOR / 2))
         columns = (texts[starts], of, scores, first, last + 2)
         rows = zip(*(column[chosen].tolist() for column in columns), strict=True)
         return [Retelling(*row) for row in rows]

@@ -68,7 +68,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    2,
+    3,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds",),
