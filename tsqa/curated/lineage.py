@@ -133,7 +133,7 @@ def rebuild_prompts(
     if not all(name in shots for name in candidate.seed_ids):
         return dict.fromkeys(candidate.prompts)
     shown = [shots[name] for name in candidate.seed_ids]
-    asked = asdict(QuestionVariables(shown, candidate.kind))
+    asked = asdict(QuestionVariables(shown, candidate.kind, candidate.attributes))
     texts: dict[str, str | None] = {}
     for role, used in candidate.prompts.items():
         if role == "question":

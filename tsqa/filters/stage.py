@@ -294,6 +294,7 @@ def _curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         cascade=record.cascade,
         solvers=record.solvers,
         usage=record.usage,
+        attributes=record.attributes,
     )
     return CuratedRow(
         id=candidate.id,

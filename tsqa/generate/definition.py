@@ -17,6 +17,8 @@ from tsqa.teachers.failures import refuse_unanswered
 def _config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.generate, "generate")
     question = load_prompts(section.prompts.question, "question", "generate.prompts.question")
+    if section.attributes:
+        question.check_attributes()
     answer = load_prompts(section.prompts.answer, "answer", "generate.prompts.answer")
     config: dict[str, Json] = {
         **section.data_config(),

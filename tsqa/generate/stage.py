@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.text import Text
 
 from tsqa.console import console, progress_bar
+from tsqa.generate.attributes import draw_attributes, draw_sampling
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.prompts.variables import AnswerVariables, QuestionVariables
 from tsqa.recipe import GenerateSection, SamplingSection, Solving, TeacherSection, needed
@@ -176,6 +177,8 @@ def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
     asker = opened(model, role)
     questions = load_prompts(section.prompts.question, "question", "generate.prompts.question")
     questions.check_form(asker.form)
+    if section.attributes:
+        questions.check_attributes()
     own, later = None, []
     for how in section.solving:
         is_own = how.role == role
@@ -199,10 +202,12 @@ def write_candidate(
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{name}")
     prompt = writer.prompts.of(seed.kind, bool(seed.context))
     kind = prompt.asked_kind(seed.kind)
-    variables = asdict(QuestionVariables(shots=shots, kind=kind))
-    (completion,) = yield [asker.request(name, prompt, variables, section.question, prompt.schema)]
+    attributes = draw_attributes(section, seed.id, number)
+    sampling = draw_sampling(section, seed.id, number)
+    variables = asdict(QuestionVariables(shots, kind, attributes))
+    (completion,) = yield [asker.request(name, prompt, variables, sampling, prompt.schema)]
     form, is_reading = asker.form, prompt.kind == "reading"
-    text = readable_text(completion, section.question)
+    text = readable_text(completion, sampling)
     parsed = parse_question(text, completion.finish_reason, kind, form, is_reading)
     record = CandidateRecord(
         id=name,
@@ -227,10 +232,11 @@ def write_candidate(
         parse_error=parsed.error,
         votes=[],
         prompts={"question": prompt.lineage},
-        sampling={"question": _sampling_of(section.question)},
+        sampling={"question": _sampling_of(sampling)},
         form=form,
         teacher=asker.lineage,
         usage={asker.role: _sum_tokens([completion])},
+        attributes=attributes,
     )
     if parsed.error or writer.solver is None:
         return record

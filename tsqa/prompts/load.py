@@ -93,6 +93,7 @@ def _load(path: Path, role: Role, library: TemplateLibrary) -> tuple[Prompt, lis
         sha256=digest.hexdigest(),
         path=path,
         template=template,
+        shows_attributes="attributes" in library.variables_of(body),
     )
     _check_blocks(prompt)
     _try_out(prompt, role)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
 
 from tsqa.recipe import AnswerKind, Enrichment
@@ -17,6 +17,8 @@ class QuestionVariables:
     shots: Sequence[Seed]
     """The last is the one that the new question is to be modelled on."""
     kind: AnswerKind
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What `generate.attributes` drew for the new question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ _BY_ROLE: dict[Role, type[_Variables]] = {
 
 def names_of(role: Role) -> list[str]:
     """The variables of a role's templates."""
-    return [field.name for field in fields(_BY_ROLE[role])]
+    return [each.name for each in fields(_BY_ROLE[role])]
 
 
 def sample(role: Role, kind: AnswerKind, full: bool) -> dict[str, object]:
@@ -103,7 +105,8 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
     shots = [seed, seed] if full else [seed]
     match role:
         case "question":
-            return QuestionVariables(shots, kind)
+            names = ("persona", "difficulty", "subtopic", "opening", "other") if full else ()
+            return QuestionVariables(shots, kind, dict.fromkeys(names, text))
         case "answer":
             return AnswerVariables(
                 question="Which?",

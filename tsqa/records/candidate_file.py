@@ -108,6 +108,8 @@ class Provenance:
     cascade: TeacherRef | None = None
     solvers: dict[str, TeacherRef] = field(default_factory=dict)
     """Who answered, where the teacher did not."""
+    attributes: dict[str, str] = field(default_factory=dict)
+    """What the question was asked to be: name -> value of `generate.attributes`."""
 
     def model_of(self, role: str) -> TeacherRef:
         """The model behind a vote."""

@@ -1,0 +1,191 @@
+"""Questions of a real model with and without `generate.attributes` and `temperatures`: how many can
+be read, how many repeat another, how many of the seeds' neighbourhoods they reach.
+
+    python -m tests.benchmarks.diversity                                  # the recorded questions
+    python -m tests.benchmarks.diversity --model models/smollm2-135m --seeds 40 --per-seed 4
+
+`tests/data/recorded_diversity.jsonl` holds what SmolLM2-135M-Instruct (Apache-2.0) wrote after
+training questions of arc_easy and gsm8k, in completion form; the attributes are those of
+`recipes/dataset/varied.yaml`. A seed's neighbourhood is hit when a question is nearer to it (TF-IDF)
+than to any other of `POOL` training questions of its task. Intervals: 95%, resampling seeds; for
+neighbourhoods, of the share of the pool (Wilson).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from tests.benchmarks.questions import load_real
+from tests.support.generation import artifact, make_context
+from tests.support.paths import DATA, REPOSITORY
+from tsqa.dedup.minhash import find_duplicates
+from tsqa.filters.statistics import DistinctNgrams
+from tsqa.generate.stage import SeedFile, open_team, write_candidate
+from tsqa.recipe import (
+    DedupSection,
+    GenerateSection,
+    ModelSection,
+    PromptsSection,
+    Recipe,
+    SamplingSection,
+    TeacherSection,
+    needed,
+)
+from tsqa.records.candidate import read_candidate
+from tsqa.records.seed import Seed
+from tsqa.store.jsonl import read_jsonl, write_jsonl
+from tsqa.text.normalise import words
+
+RECORDED = DATA / "recorded_diversity.jsonl"
+VARIED = REPOSITORY / "recipes" / "dataset" / "varied.yaml"
+ARMS = ("similar", "attributes", "temperatures", "both")
+TASKS = {"arc_easy": "choice", "gsm8k": "number"}
+POOL = 200
+"""Training questions of each task, the first of which are the seeds."""
+_ROUNDS = 2_000
+
+
+@dataclass(frozen=True)
+class Written:
+    """A question that the model wrote, or why there is none."""
+
+    arm: str
+    task: str
+    seed_id: str
+    asked: str
+    """The question with what tells it apart: see `Candidate.asked`."""
+    error: str
+
+
+@dataclass(frozen=True)
+class Share:
+    count: int
+    n: int
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        shown = f"{100 * self.count / self.n:.1f}% [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return f"{self.count} of {self.n}, {shown}"
+
+
+def pool_of(task: str) -> list[Seed]:
+    seeds = load_real(task, "train")[:POOL]
+    return [replace(seed, kind=TASKS[task]) for seed in seeds]
+
+
+def ask(arm: str, model: Path, seeds: Sequence[Seed], per_seed: int) -> Iterator[Written]:
+    """The questions of one arm; one engine is started for it."""
+    varied = needed(Recipe.load(VARIED).generate, "generate")
+    has = {name: arm in (name, "both") for name in ("attributes", "temperatures")}
+    section = GenerateSection(
+        teacher=TeacherSection(
+            model=ModelSection(path=str(model)), form="completion", max_model_len=1024
+        ),
+        per_seed=per_seed,
+        question=SamplingSection(temperature=0.7, top_p=0.9, max_tokens=96),
+        prompts=PromptsSection(question="varied" if has["attributes"] else "similar"),
+        attributes=varied.attributes if has["attributes"] else {},
+        temperatures=[0.5, 0.7, 0.9] if has["temperatures"] else [],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_jsonl(Path(folder) / "seeds.jsonl", map(asdict, seeds))
+        inputs = {"seeds": artifact(Path(folder))}
+        team = open_team(make_context(Path(folder) / "out", inputs, generate=section), [])
+        writer, source = replace(team.writer, solver=None), SeedFile(Path(folder) / "seeds.jsonl")
+        jobs = (write_candidate(writer, source, s, n) for s in seeds for n in range(per_seed))
+        for record in writer.asker.run(jobs):
+            asked = "" if record.parse_error else read_candidate(record).asked
+            yield Written(arm, record.task, record.seed_id, asked, record.parse_error)
+
+
+def repeated(written: Sequence[Written]) -> Share:
+    """Questions that repeat an earlier one, of those that can be read."""
+    readable = [each for each in written if not each.error]
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = ((f"{number}", each.asked) for number, each in enumerate(readable))
+        verdicts = list(find_duplicates(asked, DedupSection(), Path(scratch)))
+    flags: dict[str, list[bool]] = {}
+    for each, verdict in zip(readable, verdicts, strict=True):
+        flags.setdefault(each.seed_id, []).append(verdict is not None)
+    return _by_seed(list(flags.values()))
+
+
+def unreadable(written: Sequence[Written]) -> Share:
+    flags: dict[str, list[bool]] = {}
+    for each in written:
+        flags.setdefault(each.seed_id, []).append(bool(each.error))
+    return _by_seed(list(flags.values()))
+
+
+def reached(written: Sequence[Written]) -> Share:
+    """Training questions of the pool that some question is nearest to."""
+    hit = set()
+    for task in TASKS:
+        texts = [each.asked for each in written if each.task == task and not each.error]
+        pool = [seed.question for seed in pool_of(task)]
+        weigh = TfidfVectorizer(sublinear_tf=True).fit(pool)
+        near = (weigh.transform(texts) @ weigh.transform(pool).T).toarray()
+        hit |= {(task, int(place)) for place in near[near.max(1) > 0].argmax(1)}
+    n = POOL * len(TASKS)
+    share, z = len(hit) / n, 1.96
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
+    return Share(len(hit), n, middle - half, middle + half)
+
+
+def distinct(written: Sequence[Written], count: int) -> dict[str, float]:
+    """Distinct-n of as many questions as every arm has."""
+    found = DistinctNgrams()
+    for each in [each for each in written if not each.error][:count]:
+        found.add(words(each.asked))
+    return found.shares()
+
+
+def _by_seed(groups: Sequence[Sequence[bool]]) -> Share:
+    sums, sizes = (np.array([f(group) for group in groups]) for f in (sum, len))
+    drawn = np.random.default_rng(0).integers(0, len(groups), (_ROUNDS, len(groups)))
+    shares = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = np.quantile(shares, (0.025, 0.975))
+    return Share(int(sums.sum()), int(sizes.sum()), float(low), float(high))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--per-seed", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=RECORDED)
+    arguments = parser.parse_args()
+    if arguments.model:
+        pools = [pool_of(task)[: arguments.seeds // len(TASKS)] for task in TASKS]
+        seeds = [seed for pool in pools for seed in pool]
+        rows: list[Written] = []
+        for arm in ARMS:
+            rows += ask(arm, arguments.model, seeds, arguments.per_seed)
+            write_jsonl(arguments.out, map(asdict, rows))
+    arms: dict[str, list[Written]] = {}
+    for row in read_jsonl(arguments.out):
+        arms.setdefault(row["arm"], []).append(Written(**row))
+    table = Table(title="questions of one model, by what is drawn for each")
+    for column in ("", "unreadable", "repeat another", "neighbourhoods hit", "distinct-1, -2, -3"):
+        table.add_column(column)
+    least = min(sum(not each.error for each in written) for written in arms.values())
+    for arm, written in arms.items():
+        shares = ", ".join(f"{share:.3f}" for share in distinct(written, least).values())
+        cells = (unreadable(written), repeated(written), reached(written), shares)
+        table.add_row(arm, *map(str, cells))
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()
