@@ -6,9 +6,9 @@ be read, how many repeat another, how many of the seeds' neighbourhoods they rea
 
 `tests/data/recorded_diversity.jsonl` holds what SmolLM2-135M-Instruct (Apache-2.0) wrote after
 training questions of arc_easy and gsm8k, in completion form; the attributes are those of
-`recipes/dataset/varied.yaml`. A seed's neighbourhood is hit when a question is nearer to it (TF-IDF)
-than to any other of `POOL` training questions of its task. Intervals: 95%, resampling seeds; for
-neighbourhoods, of the share of the pool (Wilson).
+`recipes/dataset/varied.yaml`. A neighbourhood is hit when a question is nearer (TF-IDF) to this
+training question than to the others of a pool of 200 of its task. Intervals: 95%, resampling seeds;
+for neighbourhoods, of the share of the pool (Wilson).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a new question is asked to be: a value of each attribute, and a temperature.
 
 Guarantees: the draw depends on `generate.seed`, the seed's id and the question's number alone; each
-value comes with its share over many seeds, independently of the other attributes; the questions of
-one seed go through the values before one comes again, as far as the shares allow.
+value comes with its share over many seeds, independently of the other attributes; two questions of
+one seed that follow one another get different values, unless a share is above 0.38.
 """
 
 from __future__ import annotations

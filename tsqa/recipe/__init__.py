@@ -22,6 +22,7 @@ from tsqa.recipe.sections.filter import (
     CodeSection,
     DecontaminateSection,
     DedupSection,
+    DifficultySection,
     FilterSection,
     RewardSection,
     SemanticSection,
@@ -40,6 +41,7 @@ from tsqa.recipe.sections.models import (
     ModelSection,
     RequestSection,
     SamplingSection,
+    SentField,
     TeacherSection,
 )
 from tsqa.recipe.sections.seeds import (
@@ -64,6 +66,7 @@ __all__ = [
     "DatasetSection",
     "DecontaminateSection",
     "DedupSection",
+    "DifficultySection",
     "Enrichment",
     "EvalSection",
     "FilterSection",
@@ -80,6 +83,7 @@ __all__ = [
     "ScheduleSection",
     "SeedsSection",
     "SemanticSection",
+    "SentField",
     "SolverSection",
     "Solving",
     "SourceSection",

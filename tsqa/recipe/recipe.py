@@ -172,7 +172,8 @@ class Recipe(Section):
                 "filter.model_agreement: where generate.cascade answers, its votes count alone; "
                 "leave one of them out"
             )
-        models = {str(each.teacher.model) for each in self.generate.solving}
+        origins = [each.teacher.model for each in self.generate.solving]
+        models = {(model.path, model.recipe) for model in origins}
         if len(models) < least:
             raise ValueError(
                 f"filter.model_agreement is {least}, but {len(models)} "

@@ -62,6 +62,11 @@ class Candidate:
         return self.source
 
     @property
+    def attributes(self) -> dict[str, str]:
+        """What its question was asked to be."""
+        return self.source.attributes if isinstance(self.source, CandidateRecord) else {}
+
+    @property
     def full_text(self) -> str:
         """All that can end in the document the student reads, in reading order."""
         return "\n".join(self.parts)
@@ -133,7 +138,7 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
     )
     if result.winner is None:
         return candidate
-    models = [record.model_of(vote.teacher).model for vote in votes]
+    models = [record.model_of(vote.teacher).identity for vote in votes]
     candidate = replace(candidate, models=agreeing_models(classes, models, classes[result.winner]))
     return with_winner(candidate, votes[result.winner], result.agreement)
 

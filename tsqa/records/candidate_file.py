@@ -7,6 +7,7 @@ line and written again is the same line.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,11 @@ class TeacherRef:
     request: dict[str, JsonValue] | None = None
     """The settings of the recipe's `request` that are not the defaults."""
     engine_args: dict[str, JsonValue] | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal for one model of the hub, whether it is loaded here (`id@commit`) or served."""
+        return re.sub(r"@[0-9a-f]{40}$", "", self.model)
 
 
 @dataclass(frozen=True)
