@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
 
 from tests.benchmarks.questions import load_real
 from tests.support.generation import artifact, make_context
@@ -31,6 +31,7 @@ from tsqa.dedup.minhash import find_duplicates
 from tsqa.filters.statistics import DistinctNgrams
 from tsqa.generate.stage import SeedFile, open_team, write_candidate
 from tsqa.recipe import (
+    AnswerKind,
     DedupSection,
     GenerateSection,
     ModelSection,
@@ -48,7 +49,7 @@ from tsqa.text.normalise import words
 RECORDED = DATA / "recorded_diversity.jsonl"
 VARIED = REPOSITORY / "recipes" / "dataset" / "varied.yaml"
 ARMS = ("similar", "attributes", "temperatures", "both")
-TASKS = {"arc_easy": "choice", "gsm8k": "number"}
+TASKS: dict[str, AnswerKind] = {"arc_easy": "choice", "gsm8k": "number"}
 POOL = 200
 """Training questions of each task, the first of which are the seeds."""
 _ROUNDS = 2_000

@@ -84,6 +84,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "code": {},
             "dedup": {"semantic": {"model": "org/embedding"}},
             "decontaminate": {},
+            "difficulty": {"easy": 0.2, "medium": 0.5, "hard": 0.3},
         },
         "model": {"config": {"model_type": "nemotron"}},
         "tokenizer": {"train_on": [str(folder / "web.jsonl")]},

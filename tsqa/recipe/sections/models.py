@@ -30,8 +30,14 @@ _TEMPLATE_FIELDS = {
     *("return_tensors", "return_dict", "padding", "truncation", "max_length"),
 }
 SentField = Literal[
-    *("temperature", "top_p", "seed", "stop"),
-    *("thinking_token_budget", "top_k", "min_p", "repetition_penalty"),
+    "temperature",
+    "top_p",
+    "seed",
+    "stop",
+    "thinking_token_budget",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
 ]
 """Of a request's body: what a model or an endpoint may refuse."""
 _GREEDY = 0.01
