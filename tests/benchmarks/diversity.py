@@ -14,9 +14,11 @@ for neighbourhoods, of the share of the pool (Wilson).
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -84,29 +86,47 @@ def pool_of(task: str) -> list[Seed]:
     return [replace(seed, kind=TASKS[task]) for seed in seeds]
 
 
-def ask(arm: str, model: Path, seeds: Sequence[Seed], per_seed: int) -> Iterator[Written]:
-    """The questions of one arm; one engine is started for it."""
+def ask(
+    arms: Sequence[str], model: Path, seeds: Sequence[Seed], per_seed: int
+) -> Iterator[Written]:
+    """The questions of all arms, seed by seed, of one engine."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_jsonl(Path(folder) / "seeds.jsonl", map(asdict, seeds))
+        source = SeedFile(Path(folder) / "seeds.jsonl")
+        inputs = {"seeds": artifact(Path(folder))}
+        writers = {
+            arm: open_team(
+                make_context(Path(folder) / arm, inputs, generate=_section(arm, model)), []
+            ).writer
+            for arm in arms
+        }
+        asker = writers[arms[0]].asker
+        labels = [(arm, n) for arm in arms for n in range(per_seed)]
+        jobs = (
+            write_candidate(replace(writers[arm], asker=asker, solver=None), source, seed, n)
+            for seed in seeds
+            for arm, n in labels
+        )
+        for (arm, _), record in zip(cycle(labels), asker.run(jobs), strict=False):
+            asked = "" if record.parse_error else read_candidate(record).asked
+            yield Written(arm, record.task, record.seed_id, asked, record.parse_error)
+
+
+def _section(arm: str, model: Path) -> GenerateSection:
     varied = needed(Recipe.load(VARIED).generate, "generate")
     has = {name: arm in (name, "both") for name in ("attributes", "temperatures")}
-    section = GenerateSection(
+    return GenerateSection(
         teacher=TeacherSection(
-            model=ModelSection(path=str(model)), form="completion", max_model_len=1024
+            model=ModelSection(path=str(model)),
+            form="completion",
+            max_model_len=1024,
+            max_num_seqs=32,
         ),
-        per_seed=per_seed,
         question=SamplingSection(temperature=0.7, top_p=0.9, max_tokens=96),
         prompts=PromptsSection(question="varied" if has["attributes"] else "similar"),
         attributes=varied.attributes if has["attributes"] else {},
         temperatures=[0.5, 0.7, 0.9] if has["temperatures"] else [],
     )
-    with tempfile.TemporaryDirectory() as folder:
-        write_jsonl(Path(folder) / "seeds.jsonl", map(asdict, seeds))
-        inputs = {"seeds": artifact(Path(folder))}
-        team = open_team(make_context(Path(folder) / "out", inputs, generate=section), [])
-        writer, source = replace(team.writer, solver=None), SeedFile(Path(folder) / "seeds.jsonl")
-        jobs = (write_candidate(writer, source, s, n) for s in seeds for n in range(per_seed))
-        for record in writer.asker.run(jobs):
-            asked = "" if record.parse_error else read_candidate(record).asked
-            yield Written(arm, record.task, record.seed_id, asked, record.parse_error)
 
 
 def repeated(written: Sequence[Written]) -> Share:
@@ -163,24 +183,32 @@ def _by_seed(groups: Sequence[Sequence[bool]]) -> Share:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--per-seed", type=int, default=4)
     parser.add_argument("--out", type=Path, default=RECORDED)
     arguments = parser.parse_args()
     if arguments.model:
+        # One task after the other in turn, so that a part of the seeds has all tasks.
         pools = [pool_of(task)[: arguments.seeds // len(TASKS)] for task in TASKS]
-        seeds = [seed for pool in pools for seed in pool]
-        rows: list[Written] = []
-        for arm in ARMS:
-            rows += ask(arm, arguments.model, seeds, arguments.per_seed)
-            write_jsonl(arguments.out, map(asdict, rows))
-    arms: dict[str, list[Written]] = {}
-    for row in read_jsonl(arguments.out):
-        arms.setdefault(row["arm"], []).append(Written(**row))
-    table = Table(title="questions of one model, by what is drawn for each")
+        seeds = [seed for together in zip(*pools, strict=True) for seed in together]
+        with arguments.out.open("w", encoding="utf-8") as out:
+            for written in ask(arguments.arms, arguments.model, seeds, arguments.per_seed):
+                out.write(f"{json.dumps(asdict(written))}\n")
+                out.flush()
+    rows = [Written(**row) for row in read_jsonl(arguments.out)]
+    arms = {arm: [row for row in rows if row.arm == arm] for arm in ARMS}
+    print_table({arm: written for arm, written in arms.items() if written})
+
+
+def print_table(arms: Mapping[str, Sequence[Written]]) -> None:
+    """Of the seeds that every arm was asked for."""
+    shared = set.intersection(*({row.seed_id for row in written} for written in arms.values()))
+    arms = {arm: [row for row in rows if row.seed_id in shared] for arm, rows in arms.items()}
+    table = Table(title=f"questions of one model after {len(shared)} seeds, by what is drawn")
     for column in ("", "unreadable", "repeat another", "neighbourhoods hit", "distinct-1, -2, -3"):
         table.add_column(column)
-    least = min(sum(not each.error for each in written) for written in arms.values())
+    least = min(sum(not row.error for row in written) for written in arms.values())
     for arm, written in arms.items():
         shares = ", ".join(f"{share:.3f}" for share in distinct(written, least).values())
         cells = (unreadable(written), repeated(written), reached(written), shares)
