@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -68,7 +69,7 @@ def test_questions_of_a_seed_that_follow_one_another_differ() -> None:
 
 def test_what_is_drawn_is_asked_for_and_kept(tmp_path: Path) -> None:
     engine = Heard()
-    changes = {"attributes": DRAWN, "temperatures": [0.3, 0.9], "prompts": VARIED}
+    changes: dict[str, Any] = {"attributes": DRAWN, "temperatures": [0.3, 0.9], "prompts": VARIED}
     run_generate(tmp_path / "out", engine, **changes)
     records = list(read_records(tmp_path / "out" / "candidates.jsonl"))
     assert len(records) == len(engine.questions) == 2 * len(SEEDS)
