@@ -1,14 +1,13 @@
 """Questions of a real model with and without `generate.attributes` and `temperatures`: how many can
 be read, how many repeat another, how many of the seeds' neighbourhoods they reach.
 
-    python -m tests.benchmarks.diversity                                  # the recorded questions
-    python -m tests.benchmarks.diversity --model models/smollm2-135m --seeds 40 --per-seed 4
+    python -m tests.benchmarks.diversity --model models/smollm2-135m --out questions.jsonl
 
-`tests/data/recorded_diversity.jsonl` holds what SmolLM2-135M-Instruct (Apache-2.0) wrote after
-training questions of arc_easy and gsm8k, in completion form; the attributes are those of
-`recipes/dataset/varied.yaml`. A neighbourhood is hit when a question is nearer (TF-IDF) to this
-training question than to the others of a pool of 200 of its task. Intervals: 95%, resampling seeds;
-for neighbourhoods, of the share of the pool (Wilson).
+The model is asked in completion form after training questions of arc_easy and gsm8k; the attributes
+are those of `recipes/dataset/varied.yaml`. A neighbourhood is hit when a question is nearer (TF-IDF)
+to this training question than to the others of a pool of 200 of its task. Without `--model` the
+questions in `--out` are counted again. Intervals: 95%, resampling seeds; for neighbourhoods, of the
+share of the pool (Wilson).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[impo
 
 from tests.benchmarks.questions import load_real
 from tests.support.generation import artifact, make_context
-from tests.support.paths import DATA, REPOSITORY
+from tests.support.paths import REPOSITORY
 from tsqa.dedup.minhash import find_duplicates
 from tsqa.filters.statistics import DistinctNgrams
 from tsqa.generate.stage import SeedFile, open_team, write_candidate
@@ -48,7 +47,6 @@ from tsqa.records.seed import Seed
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.text.normalise import words
 
-RECORDED = DATA / "recorded_diversity.jsonl"
 VARIED = REPOSITORY / "recipes" / "dataset" / "varied.yaml"
 ARMS = ("similar", "attributes", "temperatures", "both")
 TASKS: dict[str, AnswerKind] = {"arc_easy": "choice", "gsm8k": "number"}
@@ -186,7 +184,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--per-seed", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=RECORDED)
+    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.model:
         # One task after the other in turn, so that a part of the seeds has all tasks.
