@@ -4,10 +4,10 @@ be read, how many repeat another, how many of the seeds' neighbourhoods they rea
     python -m tests.benchmarks.diversity --model models/smollm2-135m --out questions.jsonl
 
 The model is asked in completion form after training questions of arc_easy and gsm8k; the
-attributes are those of `recipes/dataset/varied.yaml`. A neighbourhood is hit when a question is nearer (TF-IDF)
-to this training question than to the others of a pool of 200 of its task. Without `--model` the
-questions in `--out` are counted again. Intervals: 95%, resampling seeds; for neighbourhoods, of the
-share of the pool (Wilson).
+attributes are those of `recipes/dataset/varied.yaml`. A neighbourhood is hit when a question is
+nearer (TF-IDF) to this training question than to the others of a pool of 200 of its task. Without
+`--model` the questions in `--out` are counted again. Intervals: 95%, resampling seeds; for
+neighbourhoods, of the share of the pool (Wilson).
 """
 
 from __future__ import annotations
