@@ -9,13 +9,21 @@ from typing import Literal, get_args
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
 
-Role = Literal["question", "answer", "judge", "document"]
+Role = Literal["question", "passage", "answer", "judge", "document"]
 
 
 @dataclass(frozen=True)
 class QuestionVariables:
     shots: Sequence[Seed]
     """The last is the one that the new question is to be modelled on."""
+    kind: AnswerKind
+
+
+@dataclass(frozen=True)
+class PassageVariables:
+    """Of a question about a passage."""
+
+    passage: str
     kind: AnswerKind
 
 
@@ -55,9 +63,12 @@ class DocumentVariables:
     """What the teacher thought before it answered."""
 
 
-_Variables = QuestionVariables | AnswerVariables | JudgeVariables | DocumentVariables
+_Variables = (
+    QuestionVariables | PassageVariables | AnswerVariables | JudgeVariables | DocumentVariables
+)
 _BY_ROLE: dict[Role, type[_Variables]] = {
     "question": QuestionVariables,
+    "passage": PassageVariables,
     "answer": AnswerVariables,
     "judge": JudgeVariables,
     "document": DocumentVariables,
@@ -104,6 +115,8 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
     match role:
         case "question":
             return QuestionVariables(shots, kind)
+        case "passage":
+            return PassageVariables("made up", kind)
         case "answer":
             return AnswerVariables(
                 question="Which?",

@@ -48,6 +48,7 @@ from tsqa.recipe.sections.seeds import (
     ColumnsSection,
     DataSection,
     DatasetSection,
+    DocumentsSection,
     SeedsSection,
 )
 from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSection, check_divisible
@@ -64,6 +65,7 @@ __all__ = [
     "DatasetSection",
     "DecontaminateSection",
     "DedupSection",
+    "DocumentsSection",
     "Enrichment",
     "EvalSection",
     "FilterSection",
