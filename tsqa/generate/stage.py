@@ -240,7 +240,7 @@ def write_candidate(
         parse_error=parsed.error,
         votes=[],
         ground=seed.context if prompt.alone and seed.is_passage else "",
-        prompts={"question": prompt.lineage},
+        prompts={"passage" if seed.is_passage else "question": prompt.lineage},
         sampling={"question": _sampling_of(section.question)},
         form=form,
         teacher=asker.lineage,

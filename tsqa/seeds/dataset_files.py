@@ -1,4 +1,4 @@
-"""Own datasets and documents as sources of seeds: local JSONL(.gz), JSON, parquet or CSV, or hub ids.
+"""Own datasets and documents as sources of seeds: JSONL(.gz), JSON, parquet or CSV, or hub ids.
 
 Guarantees: local files are streamed (a JSON list is the exception: the format allows no less); a
 record that cannot be decoded is an Unusable, counted; a broken file is an error with its line.
@@ -79,8 +79,10 @@ class Files:
                 yield from enumerate(read_parquet(path), 1)
             case ".csv":
                 for number, row in enumerate(read_csv(path), 1):
-                    bad = isinstance(row, BadRow)
-                    yield number, Unusable(row.reason, row.detail) if bad else row
+                    if isinstance(row, BadRow):
+                        yield number, Unusable(row.reason, row.detail)
+                    else:
+                        yield number, row
             case ".json":
                 yield from enumerate(read_list(path), 1)
             case _:

@@ -133,7 +133,7 @@ def check_capabilities(section: SeedsSection) -> None:
     taxonomy = load_taxonomy(Path(section.taxonomy) if section.taxonomy else None)
     library = task_library(Path(section.include) if section.include else None)
     found = {_labels(name, library, taxonomy)[1] for name in library.expand(section.tasks)}
-    for dataset in (*section.datasets, *section.documents):
+    for dataset in section.own:
         found.add(dataset.capability or taxonomy.capability(dataset.name, [], dataset.path))
     check_shares(found, section.budget)
 

@@ -171,11 +171,16 @@ class SeedsSection(Section):
     seed: Seed = 0
     """Random seed of the choice of documents."""
 
+    @property
+    def own(self) -> list[DatasetSection | DocumentsSection]:
+        """Your own sources."""
+        return [*self.datasets, *self.documents]
+
     @model_validator(mode="after")
     def _some_source(self) -> Self:
         if not self.tasks and not self.datasets and not self.documents:
             raise ValueError("give tasks, datasets or documents")
-        names = [source.name for source in (*self.datasets, *self.documents)]
+        names = [source.name for source in self.own]
         twice = sorted({name for name in names if names.count(name) > 1 or name in self.tasks})
         if twice:
             raise ValueError(f"two sources have the name {', '.join(twice)}")
