@@ -141,7 +141,8 @@ def rebuild_prompts(
     texts: dict[str, str | None] = {}
     for role, used in candidate.prompts.items():
         if role in ("question", "passage"):
-            prompt = _shipped_prompt(role, used.sha256)
+            asker: Literal["question", "passage"] = "passage" if role == "passage" else "question"
+            prompt = _shipped_prompt(asker, used.sha256)
             texts[role] = _filled(prompt, candidate.form, asked) if prompt else None
             continue
         prompt = _shipped_prompt("answer", used.sha256)

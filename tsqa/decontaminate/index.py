@@ -58,7 +58,7 @@ _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
 _HALF = 0.5
-"""Share of a passage that makes another one a version or a part of it; unrelated ones share 1%."""
+"""Share of a passage that makes another one a version or a part of it."""
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
 
