@@ -66,6 +66,9 @@ def full_recipe(folder: Path) -> dict[str, Any]:
                     "capability": "math",
                 }
             ],
+            "documents": [
+                {"name": "pages", "path": str(folder / "web.jsonl"), "capability": "math"}
+            ],
             "taxonomy": str(folder / "taxonomy.yaml"),
             "budget": {"total": 10, "capabilities": {"math": 1.0}},
         },

@@ -57,6 +57,8 @@ _TEMPLATE = 10
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
+_HALF = 0.5
+"""Share of a passage that makes another one a version or a part of it."""
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
 
@@ -151,6 +153,22 @@ class EvaluatedIndex:
                 for text in map(self._texts.undress, texts[start : start + _BATCH])
             ]
             verdicts += self._check_runs(batch, near=_NEAR)
+        return verdicts
+
+    def find_passages(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """Find, per text, a document of whose passage it holds half, or that holds half of it."""
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        if self._passages is None:
+            return verdicts
+        for start in range(0, len(texts), _BATCH):
+            numbered = [
+                self._word_hashes[self._texts.number(words(self._texts.undress(text)))]
+                for text in texts[start : start + _BATCH]
+            ]
+            for place, passages in enumerate(self._passages.find_parts(numbered, _HALF), start):
+                if passages:
+                    document = next(iter(self._texts.documents_of(passages[0])))
+                    verdicts[place] = self._reject("passage", _HALF, document)
         return verdicts
 
     def undress(self, text: str) -> str:

@@ -34,7 +34,9 @@ def print_items(items: Sequence[PreviewedItem], console: Console) -> None:
     """Each item: what was sent, what came back, what was taken; votes; filters."""
     for number, item in enumerate(items, 1):
         console.print(Rule(Text(f"{number} of {len(items)}  {item.record.id}"), align="left"))
-        console.print(Text(f"seed of {item.seed.task}: {item.seed.question}", "dim"))
+        console.print(
+            Text(f"seed of {item.seed.task}: {item.seed.question or item.seed.context}", "dim")
+        )
         if item.record.attributes:
             console.print(Text(f"asked to be: {attributes_of(item)}", "dim"))
         question = item.exchanges[0]

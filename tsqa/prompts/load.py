@@ -88,6 +88,7 @@ def _load(path: Path, role: Role, library: TemplateLibrary) -> tuple[Prompt, lis
         version=header.version,
         kind=header.kind,
         open=header.open,
+        alone=header.alone,
         stop=tuple(header.stop),
         schema=header.schema_,
         sha256=digest.hexdigest(),

@@ -33,6 +33,8 @@ class Prompt:
     kind: PromptKind
     open: bool
     """Question prompts: asks for no options, whatever the seed has."""
+    alone: bool
+    """Passage prompts: the question is clear without the passage; only who answers it sees that."""
     stop: tuple[str, ...]
     schema: Mapping[str, JsonValue] | None
     """JSON schema of the chat form's reply, with every enrichment; see `schema_for`."""

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
 
-Role = Literal["question", "answer", "judge", "document"]
+Role = Literal["question", "passage", "answer", "judge", "document"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,14 @@ class QuestionVariables:
     kind: AnswerKind
     attributes: Mapping[str, str] = field(default_factory=dict)
     """What `generate.attributes` drew for the new question."""
+
+
+@dataclass(frozen=True)
+class PassageVariables:
+    """Of a question about a passage."""
+
+    passage: str
+    kind: AnswerKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +65,12 @@ class DocumentVariables:
     """What the teacher thought before it answered."""
 
 
-_Variables = QuestionVariables | AnswerVariables | JudgeVariables | DocumentVariables
+_Variables = (
+    QuestionVariables | PassageVariables | AnswerVariables | JudgeVariables | DocumentVariables
+)
 _BY_ROLE: dict[Role, type[_Variables]] = {
     "question": QuestionVariables,
+    "passage": PassageVariables,
     "answer": AnswerVariables,
     "judge": JudgeVariables,
     "document": DocumentVariables,
@@ -107,6 +118,8 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
         case "question":
             names = ("persona", "difficulty", "subtopic", "opening", "other") if full else ()
             return QuestionVariables(shots, kind, dict.fromkeys(names, text))
+        case "passage":
+            return PassageVariables("made up", kind)
         case "answer":
             return AnswerVariables(
                 question="Which?",

@@ -50,6 +50,7 @@ from tsqa.recipe.sections.seeds import (
     ColumnsSection,
     DataSection,
     DatasetSection,
+    DocumentsSection,
     SeedsSection,
 )
 from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSection, check_divisible
@@ -67,6 +68,7 @@ __all__ = [
     "DecontaminateSection",
     "DedupSection",
     "DifficultySection",
+    "DocumentsSection",
     "Enrichment",
     "EvalSection",
     "FilterSection",

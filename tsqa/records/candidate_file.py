@@ -146,6 +146,8 @@ class CandidateRecord(Provenance):
     parse_error: str
     """Empty when the question can be used."""
     votes: list[Vote]
+    ground: str = ""
+    """The passage that those who answer see, where the question is clear without it."""
 
     def __post_init__(self) -> None:
         for vote in self.votes:
@@ -158,6 +160,11 @@ class CandidateRecord(Provenance):
                 raise ValueError(f"vote {vote.id}: index {vote.index} is not a choice")
             if vote.answer != self.choices[vote.index]:
                 raise ValueError(f"vote {vote.id}: the answer is not choice {vote.index}")
+
+    @property
+    def passage(self) -> str:
+        """What those who answer are shown with the question."""
+        return self.context or self.ground
 
     @property
     def deciding_votes(self) -> list[Vote]:

@@ -16,7 +16,7 @@ from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import SeedsSection, needed
 from tsqa.records.seed import Seed
 from tsqa.seeds.budget import check_shares
-from tsqa.seeds.dataset_files import DatasetSource
+from tsqa.seeds.dataset_files import DatasetSource, DocumentSource
 from tsqa.seeds.document import (
     Origin,
     RawDocument,
@@ -109,12 +109,16 @@ def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) ->
         sources.append(TaskSource(name, context.task_folder(section), taxonomy, siblings))
     for dataset in section.datasets:
         sources.append(DatasetSource(dataset, context.resolve(dataset.path), taxonomy, siblings))
+    for documents in section.documents:
+        sources.append(
+            DocumentSource(documents, context.resolve(documents.path), taxonomy, siblings)
+        )
     names = Counter(source.name for source in sources)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise RecipeError(
-            f"seeds.datasets: {', '.join(twice)}: a task behind seeds.tasks has the same name",
-            "give the dataset another name",
+            f"seeds: {', '.join(twice)}: a task behind seeds.tasks has the same name",
+            "give the dataset or the documents another name",
         )
     return sources
 
@@ -129,7 +133,7 @@ def check_capabilities(section: SeedsSection) -> None:
     taxonomy = load_taxonomy(Path(section.taxonomy) if section.taxonomy else None)
     library = task_library(Path(section.include) if section.include else None)
     found = {_labels(name, library, taxonomy)[1] for name in library.expand(section.tasks)}
-    for dataset in section.datasets:
+    for dataset in section.own:
         found.add(dataset.capability or taxonomy.capability(dataset.name, [], dataset.path))
     check_shares(found, section.budget)
 

@@ -147,7 +147,7 @@ def _identities(context: StageContext, section: SeedsSection) -> dict[tuple[str,
     """
     include = context.task_folder(section)
     found: dict[tuple[str, ...], str] = {}
-    on_hub = any(find_files(d, context.resolve(d.path)) is None for d in section.datasets)
+    on_hub = any(find_files(d, context.resolve(d.path)) is None for d in section.own)
     if section.tasks:
         library = task_library(include)
         found |= evaluated_identities(include)
@@ -242,7 +242,7 @@ def _read_sources(
 def _offer(seed: Seed, number: int, pool: _Pool, section: SeedsSection, chosen: IO[bytes]) -> None:
     """Spool a document whose hash is among the smallest so far."""
     if pool.available == 0:
-        pool.answer = seed.answer
+        pool.answer = seed.answer or None  # a passage has none
     elif seed.answer != pool.answer:
         pool.answer = None
     pool.available += 1
@@ -260,7 +260,9 @@ def _offer(seed: Seed, number: int, pool: _Pool, section: SeedsSection, chosen: 
 
 
 def _leaked(seed: Seed) -> Rejected:
-    return Rejected(seed.id, seed.task, seed.doc_id, LEAKED, "", seed.question[:200])
+    return Rejected(
+        seed.id, seed.task, seed.doc_id, LEAKED, "", (seed.question or seed.context)[:200]
+    )
 
 
 def _refuse_poor(name: str, pool: _Pool, is_allowed: bool, rejected: Path) -> None:

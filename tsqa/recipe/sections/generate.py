@@ -26,7 +26,11 @@ class PromptsSection(Section):
     """How a new question is asked for. similar: with instructions; varied: the same with
     `generate.attributes`; plain: for base models."""
     answer: str = "enrich"
-    """How an answer is asked for. enrich: with its reasoning and more; plain: the answer alone."""
+    """How an answer is asked for. enrich: with its reasoning and more; plain: the answer alone;
+    grounded: from the passage alone."""
+    passage: str = Field("rqa", json_schema_extra=ADDED)
+    """How a question about a passage of `seeds.documents` is asked for. rqa: one that is answered
+    with the passage; fact_seeking: one that is clear without it, which the student does not see."""
 
 
 class CascadeSection(Section):
