@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.compare.comparison import compare
-from eval.compare.contamination import of_recipe
+from eval.compare.contamination import conditions_of, of_recipe
 from eval.compare.ratio_axis import RatioAxis, ratio_axis
 from eval.compare.scores import Evaluated, read
 from eval.compare.tables import write_csv
 from eval.deltas import DELTAS, Contamination, DeltaTable, Gap
 from eval.harness.groups import stems_notes
 from eval.harness.stage import expand_macros
+from eval.lineage.families import Kinship, kinship
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 from tsqa.store.artifact import Artifact
@@ -39,11 +40,16 @@ def run(context: StageContext) -> dict[str, object]:
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
         contamination=of_recipe(recipe, context.inputs),
+        kin=kinship(
+            conditions_of(recipe, context.inputs),
+            models[0].tasks,
+            recipe.seeds.families if recipe.seeds else {},
+        ),
     )
     write_json(context.out / DELTAS, deltas.to_json())
-    write_csv(context.out / "deltas.csv", deltas.rows)
+    write_csv(context.out / "deltas.csv", deltas.all_rows)
     columns = list(vars(deltas.rows[0]))
-    context.tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.rows])
+    context.tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
     verdicts = [row.verdict for row in deltas.rows]
     return {
         "comparisons": len(deltas.comparisons),
@@ -61,6 +67,7 @@ def compare_arms(
     gaps: Mapping[str, Gap] | None = None,
     axis: RatioAxis | None = None,
     contamination: Mapping[str, Contamination] | None = None,
+    kin: Kinship | None = None,
 ) -> DeltaTable:
     """Compare arms by the rules of the recipe; `evaluations` are what `models` were read from."""
     section = needed(recipe.eval, "eval")
@@ -77,6 +84,7 @@ def compare_arms(
         seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
         by_documents=section.macro == "documents",
         notes=stems_notes(evaluations),
+        kinship=kin,
     )
 
 
