@@ -24,9 +24,19 @@ from eval.compare.conclusion import (
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
-from eval.compare.splits import all_parts, placebos_of, tested_parts
-from eval.deltas import Comparison, Contamination, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
+from eval.compare.splits import all_parts, near_rows, placebos_of, tested_parts
+from eval.deltas import (
+    Comparison,
+    Contamination,
+    Delta,
+    DeltaRow,
+    DeltaTable,
+    Gap,
+    NearRow,
+    TaskSetup,
+)
 from eval.lineage.families import Kinship
+from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.paired import Chances, compare_models
 from tsqa.errors import DataError
@@ -75,12 +85,14 @@ def compare(
     by_documents: bool = False,
     notes: Sequence[str] = (),
     kinship: Kinship | None = None,
+    near: Nearness | None = None,
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
     `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
     deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
-    `kinship` splits the macro average by what was seeded from.
+    `kinship` splits the macro average by what was seeded from, `near` documents by how near the
+    nearest training document is.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
     base, conditions = _by_condition(models, by_documents)
@@ -115,6 +127,7 @@ def compare(
         contamination=dict(contamination or {}),
         split=split,
         by_documents=by_documents,
+        nearness=_near(pairs, near or Nearness(), rules),
     )
     return replace(table, conclusion=conclude(table))
 
@@ -164,6 +177,23 @@ def _compare_pairs(
     rows = _with_verdicts([*found, *extra], rules.confidence, len(extra))
     main = rows[: len(found)]
     return main, all_parts(rows[len(found) :], main, splits, averages)
+
+
+def _near(pairs: Sequence[_Pair], near: Nearness, rules: _Rules) -> list[NearRow]:
+    return [
+        row
+        for pair in pairs
+        for row in near_rows(
+            pair.name,
+            [model.scores for model in pair.before],
+            [model.scores for model in pair.after],
+            near.between(pair.name.arm, pair.name.against),
+            rules.spreads.alone if pair.name.against == BASE else rules.spreads.paired,
+            bootstrap=rules.bootstrap,
+            confidence=rules.confidence,
+            seed=rules.seed,
+        )
+    ]
 
 
 def _deltas_of(

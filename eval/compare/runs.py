@@ -21,6 +21,7 @@ from eval.deltas import Contamination, DeltaTable, Gap
 from eval.harness.groups import stems_notes
 from eval.harness.stage import expand_macros
 from eval.lineage.families import kinship
+from eval.lineage.nearest import nearness
 from eval.lineage.sources import store_of
 from tsqa.errors import DataError
 from tsqa.recipe import read_suite
@@ -122,6 +123,7 @@ def compare_runs(
         by_documents=rules.get("macro") == "documents",
         notes=[*notes, *stems_notes(evaluations)],
         kinship=kinship(by_condition, models[0].tasks, rules.get("families", {})),
+        near=nearness(by_condition),
     )
 
 

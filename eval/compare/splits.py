@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import Literal, get_args
 
-from eval.deltas import DeltaRow, DeltaTable
+import numpy as np
+
+from eval.deltas import Comparison, DeltaRow, DeltaTable, NearRow
+from eval.lineage.nearest import Key
 from eval.statistics import stats
+from eval.statistics.crossed import Spread
+from eval.statistics.paired import Scored, compare_models
 from tsqa.recipe import Control
 
 Split = Mapping[str, Sequence[str]]
@@ -68,6 +73,76 @@ def all_parts(
             )
             if same is not None:
                 found.append(replace(same, task=name))
+    return found
+
+
+Distance = Literal["far", "near", "very near"]
+NEARER: tuple[tuple[float, Distance], ...] = ((1 / 2, "very near"), (1 / 3, "near"), (0.0, "far"))
+"""Nearness from which an evaluated document is at each distance."""
+_LEAST = 2
+
+
+def near_rows(
+    name: Comparison,
+    before: Sequence[Mapping[str, Scored]],
+    after: Sequence[Mapping[str, Scored]],
+    distances: Mapping[Key, float],
+    pooled: Mapping[str, Spread],
+    *,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+) -> Iterator[NearRow]:
+    """The comparison on the documents at each distance; their mean weighs documents alike."""
+    if not distances:
+        return
+    for _, distance in reversed(NEARER):
+        sides = [[_at(one, distances, distance) for one in side] for side in (before, after)]
+        if not sides[0][0]:
+            continue
+        for row in compare_models(
+            *sides,
+            label=f"{name.comparison}, {distance}",
+            bootstrap=bootstrap,
+            confidence=confidence,
+            seed=seed,
+            pooled=pooled,
+            by_documents=True,
+        ):
+            kept = (row.n, row.reference, row.score, row.delta, row.low, row.high)
+            yield NearRow(name.comparison, name.arm, name.against, row.task, distance, *kept)
+
+
+def _at(
+    tasks: Mapping[str, Scored], distances: Mapping[Key, float], distance: Distance
+) -> dict[str, Scored]:
+    """The documents at this distance, of the tasks that have some."""
+    found = {}
+    for task, one in tasks.items():
+        near = [distances.get((task, doc_id)) for doc_id, _ in one.keys]
+        kept = [i for i, value in enumerate(near) if value is not None and _of(value) == distance]
+        if len(kept) >= _LEAST:
+            groups = None if one.groups is None else [one.groups[i] for i in kept]
+            found[task] = Scored([one.keys[i] for i in kept], one.values[np.array(kept)], groups)
+    return found
+
+
+def _of(nearness: float) -> Distance:
+    return next(name for least, name in NEARER if nearness >= least)
+
+
+def near_lines(deltas: DeltaTable) -> list[str]:
+    """Per comparison the change of the mean over documents, by distance."""
+    rows = [row for row in deltas.nearness if row.task == stats.MACRO]
+    found = []
+    for comparison in dict.fromkeys(row.comparison for row in rows):
+        told = [
+            f"{row.distance} {stats.points(row.delta)} {stats.interval(row.low, row.high)} "
+            f"(n = {row.n:,})"
+            for row in rows
+            if row.comparison == comparison
+        ]
+        found.append(f"By the nearest training document, {comparison}: {'; '.join(told)}.")
     return found
 
 

@@ -13,6 +13,7 @@ from eval.deltas import DELTAS, Contamination, DeltaTable, Gap
 from eval.harness.groups import stems_notes
 from eval.harness.stage import expand_macros
 from eval.lineage.families import Kinship, kinship
+from eval.lineage.nearest import Nearness, nearness
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 from tsqa.store.artifact import Artifact
@@ -33,6 +34,7 @@ def run(context: StageContext) -> dict[str, object]:
         if name not in missing:
             artifact = context.inputs[ArmRole(name)]
             models.append(read(name, artifact, arm.condition, arm.seed))
+    conditions = conditions_of(recipe, context.inputs)
     deltas = compare_arms(
         recipe,
         models,
@@ -40,11 +42,8 @@ def run(context: StageContext) -> dict[str, object]:
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
         contamination=of_recipe(recipe, context.inputs),
-        kin=kinship(
-            conditions_of(recipe, context.inputs),
-            models[0].tasks,
-            recipe.seeds.families if recipe.seeds else {},
-        ),
+        kin=kinship(conditions, models[0].tasks, recipe.seeds.families if recipe.seeds else {}),
+        near=nearness(conditions),
     )
     write_json(context.out / DELTAS, deltas.to_json())
     write_csv(context.out / "deltas.csv", deltas.all_rows)
@@ -68,6 +67,7 @@ def compare_arms(
     axis: RatioAxis | None = None,
     contamination: Mapping[str, Contamination] | None = None,
     kin: Kinship | None = None,
+    near: Nearness | None = None,
 ) -> DeltaTable:
     """Compare arms by the rules of the recipe; `evaluations` are what `models` were read from."""
     section = needed(recipe.eval, "eval")
@@ -85,6 +85,7 @@ def compare_arms(
         by_documents=section.macro == "documents",
         notes=stems_notes(evaluations),
         kinship=kin,
+        near=near,
     )
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eval.compare.splits import near_lines
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
@@ -51,6 +52,8 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
     if deltas.split:
         console.print(_split_table(deltas))
     console.print(Text(deltas.conclusion))
+    for line in near_lines(deltas):
+        console.print(Text(line))
     for line in contamination_lines(deltas):
         alarming = any(word in line for word in ("allowed leak", "trained on"))
         console.print(Text(line, style="bold red" if alarming else ""))
@@ -105,7 +108,7 @@ def markdown(deltas: DeltaTable) -> str:
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    for text in (deltas.conclusion, *contamination_lines(deltas), deltas.caveat):
+    for text in (deltas.conclusion, *near_lines(deltas), *contamination_lines(deltas), deltas.caveat):
         lines += ["", printable(text)]
     return "\n".join([*lines, ""])
 
