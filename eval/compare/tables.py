@@ -108,7 +108,8 @@ def markdown(deltas: DeltaTable) -> str:
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    for text in (deltas.conclusion, *near_lines(deltas), *contamination_lines(deltas), deltas.caveat):
+    told = [*near_lines(deltas), *contamination_lines(deltas)]
+    for text in (deltas.conclusion, *told, deltas.caveat):
         lines += ["", printable(text)]
     return "\n".join([*lines, ""])
 

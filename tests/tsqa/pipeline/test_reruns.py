@@ -131,6 +131,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.budget.temperature": 2.0,
             "seeds.budget.capabilities": {"math": 0.25},
             "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
+            "seeds.hold_out": ["own"],
             "seeds.seed": 1,
         },
     ),
