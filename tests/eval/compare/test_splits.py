@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -13,6 +14,8 @@ from eval.deltas import DeltaTable
 from eval.lineage.families import Kin, Kinship, Seeded
 from eval.lineage.nearest import Nearness
 from eval.statistics import stats
+from eval.statistics.blocks import blocks_of
+from eval.statistics.paired import Scored, _shared_clusters
 from tests.support.invented_arms import deltas_of, evaluated
 
 RATES = {"day": 0.2, "month": 0.2, "unit": 0.3, "word": 0.3}
@@ -84,3 +87,14 @@ def test_the_change_is_told_by_the_nearest_training_document() -> None:
     assert sum(row.delta for row in macro.values()) / 3 == pytest.approx(whole.delta)
     assert "By the nearest training document, x - c: far +" in markdown(deltas)
     assert table(near=Nearness()).nearness == []
+
+
+def test_a_group_in_one_of_two_tasks_does_not_hide_that_they_share_documents() -> None:
+    keys = [(i, f"h{i}") for i in range(6)]
+    grouped = Scored(keys, np.zeros(6), ["a", "a", "b", "b", "c", "c"])
+    plain = Scored(keys, np.zeros(6))
+    shared = _shared_clusters({"one": grouped, "two": plain})
+    assert shared["one"] == shared["two"] == ["a", "a", "b", "b", "c", "c"]
+    assert blocks_of(shared) == [["one", "two"]] or blocks_of(shared) == [["two", "one"]]
+    alone = Scored([(i, f"x{i}") for i in range(6)], np.zeros(6))
+    assert len(blocks_of(_shared_clusters({"one": grouped, "two": alone}))) == 2

@@ -314,6 +314,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "eval.macros": {"mean": ["own_task"]},
             "eval.macro": "documents",
             "eval.seed_spread": 1.5,
+            "seeds.families": {"own": "mine"},
             "eval.bootstrap": 500,
             "eval.confidence": 0.9,
             "ablation.control": {"mixture.synthetic": 0.5},
