@@ -91,8 +91,7 @@ def compare(
 
     `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
     deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
-    `kinship` splits the macro average by what was seeded from, `near` documents by how near the
-    nearest training document is.
+    `kinship` splits the macro average by seeded families, `near` by the nearest document.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
     base, conditions = _by_condition(models, by_documents)
@@ -100,9 +99,9 @@ def compare(
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
-    placebos = _placebo_pairs(conditions, control, allow)
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
-    rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
+    beside = _placebo_pairs(conditions, control, allow)
+    rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
     told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
     told += best_notes(conditions, control, spreads, by_documents)
     fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
