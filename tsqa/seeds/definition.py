@@ -19,7 +19,6 @@ def _seeds_config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.seeds, "seeds")
     return {
         **section.data_config(),
-        **({"families": {**section.families}} if section.hold_out else {}),
         "include": identify_tasks(section.include),
         **pinned_datasets("seeds.tasks", section.include, tuple(section.tasks)),
         "datasets": [

@@ -131,6 +131,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.budget.temperature": 2.0,
             "seeds.budget.capabilities": {"math": 0.25},
             "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
+            "seeds.families": {"own": "mine"},
             "seeds.hold_out": ["own"],
             "seeds.seed": 1,
         },
@@ -314,7 +315,6 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "eval.macros": {"mean": ["own_task"]},
             "eval.macro": "documents",
             "eval.seed_spread": 1.5,
-            "seeds.families": {"own": "mine"},
             "eval.bootstrap": 500,
             "eval.confidence": 0.9,
             "ablation.control": {"mixture.synthetic": 0.5},

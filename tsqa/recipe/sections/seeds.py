@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tsqa.names import PlainName, TaskName
-from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share
+from tsqa.recipe.sections.base import ADDED, Section, Seed, Share
 
 AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
 
@@ -110,7 +110,7 @@ class SeedsSection(Section):
     """Datasets of your own to seed from."""
     taxonomy: str | None = None
     """YAML that maps tasks to capabilities; its entries win over the shipped ones."""
-    families: dict[str, str] = Field({}, json_schema_extra=RUNTIME)
+    families: dict[str, str] = Field({}, json_schema_extra=ADDED)
     """Task or dataset, evaluated ones too (globs allowed) -> its family, where no tag of its YAML
     says it. The table splits its macro average by the families that were seeded from."""
     hold_out: list[str] = Field([], json_schema_extra=ADDED)
