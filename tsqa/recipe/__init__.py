@@ -15,7 +15,7 @@ from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
 from tsqa.recipe.load import load_recipe
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
-from tsqa.recipe.sections.ablation import key_tails, named_values
+from tsqa.recipe.sections.ablation import Control, key_tails, named_values
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
 from tsqa.recipe.sections.filter import (
@@ -63,6 +63,7 @@ __all__ = [
     "CascadeSection",
     "CodeSection",
     "ColumnsSection",
+    "Control",
     "DataSection",
     "DatasetSection",
     "DecontaminateSection",

@@ -132,6 +132,8 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.budget.temperature": 2.0,
             "seeds.budget.capabilities": {"math": 0.25},
             "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
+            "seeds.families": {"own": "mine"},
+            "seeds.hold_out": ["own"],
             "seeds.seed": 1,
         },
     ),

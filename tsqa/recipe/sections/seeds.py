@@ -161,6 +161,11 @@ class SeedsSection(Section):
     """Documents to seed from; `generate.prompts.passage` is how their passages are asked about."""
     taxonomy: str | None = None
     """YAML that maps tasks to capabilities; its entries win over the shipped ones."""
+    families: dict[str, str] = Field({}, json_schema_extra=ADDED)
+    """Task or dataset, evaluated ones too (globs allowed) -> its family, where no tag of its YAML
+    says it. The table splits its macro average by the families that were seeded from."""
+    hold_out: list[str] = Field([], json_schema_extra=ADDED)
+    """Families that give no seed, while their tasks are evaluated, such as [arc]."""
     max_per_task: int = Field(1000, ge=1)
     """Most seeds of one task or source, also with a `budget`."""
     budget: BudgetSection | None = None
