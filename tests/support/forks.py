@@ -28,7 +28,7 @@ _LOADED = (
     *("transformers.models.nemotron_h.modeling_nemotron_h", "transformers.trainer_utils"),
     *("transformers.tokenization_utils_tokenizers", "datasets", "pyarrow.parquet", "tokenizers"),
 )
-"""What the stages import; DeepSpeed is not among it, which looks for GPUs, and no fork keeps them."""
+"""What the stages import; without DeepSpeed, which looks for GPUs: no fork keeps them."""
 
 
 def start_fork(

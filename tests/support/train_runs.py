@@ -141,9 +141,7 @@ def _log(runs: Path) -> Path:
     return runs.parent / f"{runs.name}.log"
 
 
-def _start(
-    path: Path, runs: Path, overrides: Sequence[str], processes: int
-) -> list[BaseProcess]:
+def _start(path: Path, runs: Path, overrides: Sequence[str], processes: int) -> list[BaseProcess]:
     """`python -m train`, or with `processes` so many ranks, as `accelerate launch` starts them."""
     prepare(path, runs)
     _log(runs).unlink(missing_ok=True)
