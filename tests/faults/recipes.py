@@ -167,12 +167,19 @@ def without(path: tuple[str | int, ...]) -> Callable[[Path], int]:
     return act
 
 
+def dump(tree: dict[str, Any]) -> str:
+    """Its YAML; by the C library, which takes a fifth of the time of a try less."""
+    try:
+        return str(yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False))
+    except UnicodeEncodeError:  # a lone surrogate, which it cannot write
+        return str(yaml.safe_dump(tree, sort_keys=False))
+
+
 def _try_tree(folder: Path, tree: dict[str, Any]) -> int:
-    runs = Path(str(full_recipe(folder)["runs"]))
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    path.write_text(dump(tree), encoding="utf-8")
     validate(path)
-    assert not (runs / "artifacts" / "seeds").exists()
+    assert not (folder / "runs" / "artifacts" / "seeds").exists()
     return 0
 
 
@@ -654,7 +661,7 @@ def _validated(path: Path) -> int:
 
 def _file(content: bytes) -> Callable[[Path], int]:
     def act(folder: Path) -> int:
-        (folder / "plain.yaml").write_text(yaml.safe_dump(full_recipe(folder)))
+        (folder / "plain.yaml").write_text(dump(full_recipe(folder)))
         (folder / "recipe.yaml").write_bytes(content)
         return _validated(folder / "recipe.yaml")
 
@@ -664,7 +671,7 @@ def _file(content: bytes) -> Callable[[Path], int]:
 def _overridden(*overrides: str) -> Callable[[Path], int]:
     def act(folder: Path) -> int:
         path = folder / "recipe.yaml"
-        path.write_text(yaml.safe_dump(full_recipe(folder)))
+        path.write_text(dump(full_recipe(folder)))
         validate(path, *overrides)
         return 0
 
