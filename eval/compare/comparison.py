@@ -2,7 +2,8 @@
 
 Guarantees: a comparison of different task versions, few-shot counts, metrics or documents is
 refused by name; arms are paired seed by seed; the chance of any false finding in a table is at
-most 1 - confidence (Holm over all its rows, macro rows weighing one half).
+most 1 - confidence (Holm over all its rows, macro rows weighing one half; the parts of macro
+averages and the differences from placebos a quarter, where there are any).
 """
 
 from __future__ import annotations
@@ -23,7 +24,19 @@ from eval.compare.conclusion import (
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
-from eval.deltas import Comparison, Contamination, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
+from eval.compare.splits import all_parts, near_rows, placebos_of, tested_parts
+from eval.deltas import (
+    Comparison,
+    Contamination,
+    Delta,
+    DeltaRow,
+    DeltaTable,
+    Gap,
+    NearRow,
+    TaskSetup,
+)
+from eval.lineage.families import Kinship
+from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.paired import Chances, compare_models
 from tsqa.errors import DataError
@@ -45,7 +58,7 @@ _PER_ROW = "An interval is its row's alone; a verdict is corrected for all rows 
 _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Pair:
     """An arm and its reference, seed by seed; `notes` belong in the caveat."""
 
@@ -71,11 +84,14 @@ def compare(
     seed_spread: float | None = None,
     by_documents: bool = False,
     notes: Sequence[str] = (),
+    kinship: Kinship | None = None,
+    near: Nearness | None = None,
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
     `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
     deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
+    `kinship` splits the macro average by seeded families, `near` by the nearest document.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
     base, conditions = _by_condition(models, by_documents)
@@ -83,15 +99,9 @@ def compare(
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
-    rows = _compare_pairs(
-        pairs,
-        spreads,
-        bootstrap=bootstrap,
-        confidence=confidence,
-        seed=seed,
-        macros=averages,
-        by_documents=by_documents,
-    )
+    rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
+    beside = _placebo_pairs(conditions, control, allow)
+    rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
     told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
     told += best_notes(conditions, control, spreads, by_documents)
     fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
@@ -114,39 +124,100 @@ def compare(
         caveat=" ".join(dict.fromkeys(told)),
         conclusion="",
         contamination=dict(contamination or {}),
+        split=split,
+        by_documents=by_documents,
+        nearness=_near(pairs, near or Nearness(), rules),
     )
     return replace(table, conclusion=conclude(table))
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """By which every pair is compared."""
+
+    bootstrap: int
+    confidence: float
+    seed: int
+    macros: Mapping[str, Sequence[str]]
+    by_documents: bool
+    spreads: Spreads
+
+
 def _compare_pairs(
     pairs: Sequence[_Pair],
-    spreads: Spreads,
-    *,
-    bootstrap: int,
-    confidence: float,
-    seed: int,
-    macros: Mapping[str, Sequence[str]],
-    by_documents: bool,
-) -> list[DeltaRow]:
-    """The rows of every pair, their verdicts corrected over all of them."""
+    placebos: Sequence[_Pair],
+    conditions: Conditions,
+    kinship: Kinship | None,
+    rules: _Rules,
+) -> tuple[list[DeltaRow], list[DeltaRow]]:
+    """The rows of every pair, and its parts; their verdicts are corrected over all of them."""
+    tasks, macros = list(pairs[0].after[0].tasks), rules.macros
+    averages = {stats.MACRO: tasks, **{stats.macro_name(n): m for n, m in macros.items()}}
+    known = [*averages.values(), *([task] for task in tasks)]
+    splits, tested = {}, {}
+    for pair in (*pairs, *placebos):
+        split = kinship.split(pair.name.arm, pair.name.against) if kinship else {}
+        splits[pair.name.comparison] = split
+        tested[pair.name.comparison] = tested_parts(split, known if pair in pairs else known[:1])
+    parts = sum(map(len, tested.values())) + len(placebos)
+    share, half = 1 / len(pairs), stats.task_half(parts)
+    of_part = (0.5 - half) / parts if parts else 1.0
+    chances = Chances(half / len(tasks) * share, 0.5 / (1 + len(macros)) * share, of_part)
     found: list[tuple[Comparison, Delta]] = []
-    tasks = len(pairs[0].after[0].tasks)
-    chances = Chances(0.5 / tasks / len(pairs), 0.5 / (1 + len(macros)) / len(pairs))
+    extra: list[tuple[Comparison, Delta]] = []
     for pair in pairs:
-        deltas = compare_models(
+        for delta in _deltas_of(pair, tested[pair.name.comparison], conditions, rules, chances):
+            (extra if stats.is_part(delta.task) else found).append((pair.name, delta))
+    for pair in placebos:
+        own = replace(chances, macro=of_part)
+        for delta in _deltas_of(pair, tested[pair.name.comparison], conditions, rules, own):
+            if delta.task == stats.MACRO or stats.is_part(delta.task):
+                extra.append((pair.name, delta))
+    rows = _with_verdicts([*found, *extra], rules.confidence, len(extra))
+    main = rows[: len(found)]
+    return main, all_parts(rows[len(found) :], main, splits, averages)
+
+
+def _near(pairs: Sequence[_Pair], near: Nearness, rules: _Rules) -> list[NearRow]:
+    return [
+        row
+        for pair in pairs
+        for row in near_rows(
+            pair.name,
             [model.scores for model in pair.before],
             [model.scores for model in pair.after],
-            label=pair.name.comparison,
-            bootstrap=bootstrap,
-            confidence=confidence,
-            seed=seed,
-            macros=macros,
-            pooled=spreads.alone if pair.name.against == BASE else spreads.paired,
-            by_documents=by_documents,
-            chances=chances,
+            near.between(pair.name.arm, pair.name.against),
+            rules.spreads.alone if pair.name.against == BASE else rules.spreads.paired,
+            bootstrap=rules.bootstrap,
+            confidence=rules.confidence,
+            seed=rules.seed,
         )
-        found += [(pair.name, delta) for delta in deltas]
-    return _with_verdicts(found, confidence)
+    ]
+
+
+def _deltas_of(
+    pair: _Pair,
+    parts: Mapping[str, Sequence[str]],
+    conditions: Conditions,
+    rules: _Rules,
+    chances: Chances,
+) -> list[Delta]:
+    """The rows of one pair, `parts` of its macro average among them."""
+    macros, spreads = {**rules.macros, **parts}, rules.spreads
+    if parts:
+        spreads = spreads_of(conditions, macros, spreads.stated, rules.by_documents)
+    return compare_models(
+        [model.scores for model in pair.before],
+        [model.scores for model in pair.after],
+        label=pair.name.comparison,
+        bootstrap=rules.bootstrap,
+        confidence=rules.confidence,
+        seed=rules.seed,
+        macros=macros,
+        pooled=spreads.alone if pair.name.against == BASE else spreads.paired,
+        by_documents=rules.by_documents,
+        chances=chances,
+    )
 
 
 def _notes(
@@ -219,6 +290,15 @@ def _pairs(
             "add an `ablation`, or start from a model that can be evaluated",
         )
     return pairs
+
+
+def _placebo_pairs(conditions: Conditions, control: str, allow: frozenset[str]) -> list[_Pair]:
+    """Arms against their placebos: the difference of the two differences from the control."""
+    return [
+        _pair(arm, placebo, conditions[arm], conditions[placebo], allow)
+        for arm, placebo in placebos_of(list(conditions), control)
+        if conditions[arm].keys() & conditions[placebo].keys()
+    ]
 
 
 def _pair(
@@ -319,9 +399,11 @@ def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
     )
 
 
-def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float) -> list[DeltaRow]:
-    """The rows, their p-values corrected over the whole table."""
-    weights = stats.table_weights([stats.is_macro(delta.task) for _, delta in found])
+def _with_verdicts(
+    found: Sequence[tuple[Comparison, Delta]], confidence: float, parts: int
+) -> list[DeltaRow]:
+    """The rows, their p-values corrected over the whole table; the last ones are its `parts`."""
+    weights = stats.table_weights([stats.is_macro(delta.task) for _, delta in found], parts)
     corrected = stats.holm([delta.p for _, delta in found], weights)
     return [
         DeltaRow(

@@ -14,6 +14,7 @@ import numpy as np
 
 from eval.compare.ratio_axis import macro_scores
 from eval.compare.scores import Conditions, task_scores
+from eval.compare.splits import split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
 from eval.statistics.paired import weights_of
@@ -181,6 +182,7 @@ def _sentences(deltas: DeltaTable) -> Iterator[str]:
             if arms:
                 yield f"Macro average, {phrase} {deltas.control}: {'; '.join(arms)}."
         yield _gains(deltas)
+    yield from split_sentences(deltas)
     if deltas.has_base:
         row = macro[deltas.control]
         yield (

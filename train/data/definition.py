@@ -40,7 +40,7 @@ def decontaminate_stage(source: str) -> Stage:
     """The stage that looks for evaluated documents in a source."""
     return Stage(
         "decontaminate",
-        1,
+        2,
         partial(_check_config, source),
         "train.tokens.decontaminate",
         sections=(f"mixture.sources.{source}", "filter.decontaminate"),
@@ -55,7 +55,7 @@ def tokenize_stage(source: str) -> Stage:
     """The stage that makes the token rows of a source."""
     return Stage(
         "tokenize",
-        5,
+        6,
         partial(_tokens_config, source),
         "train.tokens.tokenize",
         sections=(f"mixture.sources.{source}", "train", "filter"),

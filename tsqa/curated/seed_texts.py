@@ -1,7 +1,7 @@
 """The seeds as documents: what a model sees that is trained on the training splits themselves.
 
-Guarantees: one document a seed, in their order, in the templates of the generated items; nothing is
-asked of a model, and the same seeds give the same bytes.
+Guarantees: one document a seed, in their order, in the templates of the generated items, a passage
+as it is; nothing is asked of a model, and the same seeds give the same bytes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ def write_seed_texts(
     write_jsonl(
         path,
         (
-            {"id": seed.id, "text": renderer.render(_item(seed))[1]}
+            {"id": seed.id, "text": _text(seed, renderer)}
             for seed in _read(seeds / "seeds.jsonl")
             if seed.id not in dropped
         ),
     )
     return path
+
+
+def _text(seed: Seed, renderer: Renderer) -> str:
+    return seed.context if seed.is_passage else renderer.render(_item(seed))[1]
 
 
 def _item(seed: Seed) -> Candidate:

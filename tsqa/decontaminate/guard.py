@@ -109,6 +109,9 @@ def _find_disguised(
     that the rules for candidates catch share a template or a passage with one: they are counted.
     """
     index = EvaluatedIndex(read_evaluated(context), DecontaminateSection())
+    passages = [seed for seed in seeds if seed.is_passage]
+    held = _find_held(index, passages)
+    seeds = [seed for seed in seeds if not seed.is_passage]
     candidates = [_as_candidate(seed) for seed in seeds]
     caught = [
         candidate
@@ -121,7 +124,15 @@ def _find_disguised(
         if verdict is not None and (verdict.score or 0) >= _NEARLY_WHOLE
     }
     others = Counter(candidate.task for candidate in caught if candidate.id not in disguised)
-    return others, disguised
+    return others, disguised | held
+
+
+def _find_held(index: EvaluatedIndex, seeds: Sequence[Seed]) -> dict[str, str]:
+    """Passage -> the evaluated document that it holds, or in whose passage it stands."""
+    texts = [seed.context for seed in seeds]
+    verdicts = zip(index.check_texts(texts), index.find_passages(texts), strict=True)
+    found = ((seed.id, item or of) for seed, (item, of) in zip(seeds, verdicts, strict=True))
+    return {name: verdict.match for name, verdict in found if verdict is not None}
 
 
 def _as_candidate(seed: Seed) -> Candidate:

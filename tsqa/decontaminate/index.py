@@ -5,18 +5,16 @@
 - `ngram`: a run of n words of an evaluated passage, or question with options and answer, stands in
   the candidate's text.
 - `options`: the candidate has the options of an evaluated question, in any order, and its question
-  is half as similar as the last rule asks.
+  is half as similar as the next rule asks.
 - `similarity`: the candidate's question holds too much of an evaluated question's words, in order,
   within a window of twice its length. A word counts by its rarity among the task's evaluated
   questions, so that a template they all share weighs almost nothing; numbers and names, which a
   disguise swaps, do not count where the other words identify the question.
 - `retold`: a part of the text holds enough of an evaluated document's words, each beside one that
-  stands beside it there, by rarity: with synonyms, in another order, half of it (`retold`).
+  stands beside it there, by rarity: with synonyms or in another order (`retold.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
-with its passage and options, and a run that more than ten hold is a template. In a task of
-templates, where many documents share runs (`grams`) or are similar (`similarity`) to others, what
-fills the slots is the document: these two rules ask for the whole question there.
+with its passage and options, and a run that more than ten hold is a template.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
@@ -44,7 +42,6 @@ from itertools import chain
 import numpy as np
 
 from tsqa.decontaminate.documents import EvaluatedTexts
-from tsqa.decontaminate.grams import Grams
 from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
 from tsqa.decontaminate.passages import RUN, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
@@ -53,13 +50,16 @@ from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
-from tsqa.text.hashing import Numbers, RunTable, hash_runs
+from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 from tsqa.text.normalise import words
 
+_TEMPLATE = 10
+"""A run that more documents of a task than this hold is a template."""
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
-_WHOLE = 1 - 1e-9
+_HALF = 0.5
+"""Share of a passage that makes another one a version or a part of it."""
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
 
@@ -109,7 +109,6 @@ class EvaluatedIndex:
         self._texts = texts = EvaluatedTexts(documents)
         rng = np.random.default_rng(0)
         self._word_hashes = rng.integers(2**64, size=texts.vocabulary_size, dtype=np.uint64)
-        self._grams = Grams(texts, section.ngram)
         self._tables = self._index_runs()
         swappable = texts.swappable()
         self._similar = SimilarQuestions(texts.own_questions(), swappable, section.similarity)
@@ -159,6 +158,22 @@ class EvaluatedIndex:
             verdicts += [one or retold[number] for number, one in enumerate(in_text)]
         return verdicts
 
+    def find_passages(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """Find, per text, a document of whose passage it holds half, or that holds half of it."""
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        if self._passages is None:
+            return verdicts
+        for start in range(0, len(texts), _BATCH):
+            numbered = [
+                self._word_hashes[self._texts.number(words(self._texts.undress(text)))]
+                for text in texts[start : start + _BATCH]
+            ]
+            for place, passages in enumerate(self._passages.find_parts(numbered, _HALF), start):
+                if passages:
+                    document = next(iter(self._texts.documents_of(passages[0])))
+                    verdicts[place] = self._reject("passage", _HALF, document)
+        return verdicts
+
     def undress(self, text: str) -> str:
         """Write a text as it is compared, but for signs and case."""
         return self._texts.undress(text)
@@ -186,10 +201,8 @@ class EvaluatedIndex:
                     run = tuple(found[owner][place:end])
                     of_batch[owner][match.match] = Leak(match.reason, match.match, run)
             for one in self._find_retold(batch):
-                name, run = (
-                    self._texts.ids[one.document],
-                    tuple(found[one.text][one.start : one.end]),
-                )
+                name = self._texts.ids[one.document]
+                run = tuple(found[one.text][one.start : one.end])
                 of_batch[one.text].setdefault(name, Leak("retold", name, run))
             leaks += [list(one.values()) for one in of_batch]
         return leaks
@@ -248,14 +261,9 @@ class EvaluatedIndex:
         if found is None or not self._may_be(found, text):
             return None
         score = self._similar.coverage(found, text.asked.numbers)
-        # Where the slots' fillers are the options, other questions have the same ones.
-        least = self._similar.threshold if self._is_slotted(found) else self._section.similarity / 2
-        if score < least or self._texts.tells_apart(found, text.asked):
+        if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
             return None
         return self._reject("options", score, found)
-
-    def _is_slotted(self, document: int) -> bool:
-        return bool(self._similar.is_of_templates[document]) or self._grams.has_slots(document)
 
     def _check_similarity(self, texts: Sequence[_Text]) -> list[Rejection | None]:
         verdicts: list[Rejection | None] = [None] * len(texts)
@@ -270,10 +278,6 @@ class EvaluatedIndex:
             if light and not _holds(text.numbers, self._texts.answer(item)):
                 continue
             score = self._similar.coverage(item, questions[number])
-            if self._similar.is_of_templates[item] and score >= self._similar.threshold:
-                score = self._similar.whole_coverage(item, questions[number])
-                if score < _WHOLE:
-                    continue
             if score >= self._similar.threshold and score > best[number]:
                 if text.asked and self._texts.tells_apart(item, text.asked):
                     continue
@@ -374,10 +378,6 @@ class EvaluatedIndex:
                 return None
             if not self._texts.agree_in_signs(start, text.signs[place + 1 : place + size]):
                 return None
-            if self._grams.is_of_templates(document, entry) and not self._holds_item(
-                text, place, document, near
-            ):
-                return None
             score = float(size)
         else:
             document, start = entry, self._texts.item_bounds(entry)[0]
@@ -395,18 +395,6 @@ class EvaluatedIndex:
         if text.asked and is_asked and self._texts.tells_apart(document, text.asked):
             return None
         return self._reject("ngram" if size == self._section.ngram else "item", score, document)
-
-    def _holds_item(self, text: _Text, place: int, document: int, near: int | None) -> bool:
-        """Whether the whole question stands around this place, and its answer near it."""
-        item = self._texts.item(document)
-        size = item[0][1] - item[0][0]
-        first, last = max(0, place - size), min(len(text.numbers), place + size)
-        if not self._stands(text, *item[0], first, last):
-            return False
-        bounds = 0, len(text.numbers)
-        if near is not None:
-            bounds = max(0, first - near), min(len(text.numbers), last + near)
-        return all(self._stands(text, *part, *bounds) for part in item[1:])
 
     def _stands(self, text: _Text, start: int, end: int, first: int, last: int) -> bool:
         """Whether the words are in the text from `first` to `last`, with their signs."""
@@ -432,11 +420,37 @@ class EvaluatedIndex:
         sizes = hash_runs(self._word_hashes[self._texts.words], self._section.ngram)
         for size, runs in enumerate(sizes, start=1):
             if size == self._section.ngram:
-                tables[size] = self._grams.table(runs)
+                tables[size] = self._index_grams(runs)
             elif (lengths == size).any():
                 documents = np.flatnonzero(lengths == size)
                 tables[size] = RunTable(runs[bounds[documents, 0]], documents)
         return tables
+
+    def _index_grams(self, runs: Hashes) -> RunTable:
+        """Every run inside a sequence -> its first position with the same signs, without templates.
+
+        Of equal runs, one that counts by itself comes before those that need their passage.
+        """
+        starts, ends, documents, general = self._texts.sequences.T
+        counts = np.maximum(0, ends - starts - self._section.ngram + 1)
+        places = expand_ranges(starts, counts)
+        holders = np.repeat(np.arange(len(starts)), counts)
+        templates = _find_templates(runs[places], holders, self._texts.tasks[documents[holders]])
+        signs, general = self._sign_runs(places), general[holders]
+        del holders
+        order = np.lexsort((places, general, signs, runs[places]))
+        signs, places = signs[order], places[order]
+        hashes = runs[places]
+        chosen = (changes(hashes) | changes(signs)) & ~np.isin(hashes, templates)
+        return RunTable(hashes[chosen], places[chosen])
+
+    def _sign_runs(self, places: Numbers) -> Hashes:
+        """A hash of the signs inside each of the runs of n words."""
+        if self._section.ngram < 2:
+            return np.zeros(len(places), dtype=np.uint64)
+        before = self._texts.signs_before().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        *_, runs = hash_runs(before, self._section.ngram - 1)
+        return runs[places + 1]
 
     def _reject(self, rule: str, score: float, document: int) -> Rejection:
         return Rejection(rule, round(score, 4), self._texts.ids[document])
@@ -463,6 +477,15 @@ def measure_recall(
             caught = sum(verdict is not None for verdict in verdicts)
             shares[kind] = round(caught / len(planted), 4)
     return shares
+
+
+def _find_templates(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Hashes:
+    """The runs that too many stretches of one task hold; holders are in order."""
+    order = np.lexsort((holders, tasks, hashes))
+    hashes, holders, tasks = (array[order] for array in (hashes, holders, tasks))
+    of_task = changes(hashes) | changes(tasks)
+    held_by = np.add.reduceat(changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
+    return hashes[of_task][held_by > _TEMPLATE]
 
 
 def _holds(text: Numbers, run: Numbers) -> bool:

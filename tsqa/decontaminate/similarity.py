@@ -16,11 +16,7 @@ from tsqa.text.hashing import Numbers, expand_ranges
 
 Weights = NDArray[np.float64]
 
-TEMPLATES = 0.04
-"""Share of a task's documents that are like another from which on it is one of templates."""
-_LEAST_TASK = 50
-_SAMPLE = 200
-IDENTIFYING = 3
+_IDENTIFYING = 3
 """Weight of the words that identify a question, in words that no other question holds."""
 
 
@@ -51,7 +47,7 @@ class SimilarQuestions:
         """Below what was asked for by less than any two coverages differ, for sums in floats."""
         self._spans = 2 * np.diff(questions.starts)
         weights, totals = weigh(questions, swappable)
-        self.is_light = totals < IDENTIFYING
+        self.is_light = totals < _IDENTIFYING
         """Of each item: too few rare words to identify it."""
         counted = weights > 0
         owners = questions.owners[counted]
@@ -60,9 +56,6 @@ class SimilarQuestions:
         key_words, key_owners = self._key_words(owners, len(swappable))
         self._postings = key_owners
         self._posting_starts = np.searchsorted(key_words, np.arange(len(swappable) + 1))
-        self.is_of_templates = self._find_templates(questions)
-        """Of each item: too many questions of its task are similar to another of them."""
-        self._questions = questions
 
     def suspects(self, questions: Sequence[Numbers]) -> list[tuple[int, int]]:
         """Yield (question, item) of pairs that can reach the threshold: enough words, in any order.
@@ -98,32 +91,6 @@ class SimilarQuestions:
         words = self._words[self._starts[item] : self._starts[item + 1]]
         weights = self._weights[self._starts[item] : self._starts[item + 1]]
         return window_weight(words, weights, question, int(self._spans[item]))
-
-    def whole_coverage(self, item: int, question: Numbers) -> float:
-        """The same where every word counts alike, numbers and names too."""
-        start, end = self._questions.starts[item : item + 2]
-        words = self._questions.words[start:end]
-        even = np.full(len(words), 1 / max(1, len(words)))
-        return window_weight(words, even, question, int(self._spans[item]))
-
-    def _find_templates(self, questions: Questions) -> NDArray[np.bool_]:
-        found = np.zeros(len(questions.tasks), dtype=bool)
-        for task in np.unique(questions.tasks):
-            own = np.flatnonzero((questions.tasks == task) & (np.diff(questions.starts) > 0))
-            if len(own) < _LEAST_TASK:
-                continue
-            readers = own[:: -(-len(own) // _SAMPLE)]
-            texts = [
-                questions.words[questions.starts[n] : questions.starts[n + 1]] for n in readers
-            ]
-            similar: set[int] = set()
-            for reader, item in self.suspects(texts):
-                if reader in similar or item == readers[reader] or questions.tasks[item] != task:
-                    continue
-                if self.coverage(item, texts[reader]) >= self.threshold:
-                    similar.add(reader)
-            found[own] = len(similar) > TEMPLATES * len(readers)
-        return found
 
     def _key_words(self, owners: Numbers, vocabulary: int) -> tuple[Numbers, Numbers]:
         """(words, items), sorted: whoever has none of an item's key words is below the threshold.
@@ -172,7 +139,7 @@ def weigh(questions: Questions, swappable: NDArray[np.bool_]) -> tuple[Weights, 
     weights = np.log((sizes[owners] + 1) / spread[np.searchsorted(distinct, keys)])
     weights /= np.log(sizes[owners] + 1)
     fixed = ~swappable[questions.words]
-    identified = np.bincount(owners, weights * fixed, minlength=count) >= IDENTIFYING
+    identified = np.bincount(owners, weights * fixed, minlength=count) >= _IDENTIFYING
     weights[identified[owners] & ~fixed] = 0.0
     totals = np.bincount(owners, weights, minlength=count).astype(np.float64)
     return weights / totals[owners], totals

@@ -48,9 +48,9 @@ class CopyCheck:
         return scored, None
 
     def _read_shot(self, seed_id: str) -> tuple[TextKey, frozenset[str]]:
-        """The key of a seed's question and its shingles; none where there is no such seed."""
+        """The key of a seed's question and its shingles; none where it has none."""
         seed = self._seeds.find(seed_id)
-        if not seed:
+        if not seed or seed.is_passage:  # a question about a passage does not copy it
             return TextKey(""), frozenset()
         key = question_key(f"{seed.context}\n{seed.question}")
         return key, shingles(key.bare.split())

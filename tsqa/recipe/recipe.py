@@ -155,7 +155,12 @@ class Recipe(Section):
         return self
 
     def _check_roles(self) -> None:
-        """Raise ValueError where the filters need models that `generate` does not name."""
+        """Raise ValueError where `generate` does not serve its seeds or the filters."""
+        if self.generate and self.generate.attributes and self.seeds and self.seeds.documents:
+            raise ValueError(
+                "generate.attributes: questions about passages (seeds.documents) show none; "
+                "leave one of them out"
+            )
         if self.generate is None or self.filter is None:
             return
         trial, least = self.filter.triviality, self.filter.model_agreement
@@ -172,7 +177,8 @@ class Recipe(Section):
                 "filter.model_agreement: where generate.cascade answers, its votes count alone; "
                 "leave one of them out"
             )
-        models = {str(each.teacher.model) for each in self.generate.solving}
+        origins = [each.teacher.model for each in self.generate.solving]
+        models = {(model.path, model.recipe) for model in origins}
         if len(models) < least:
             raise ValueError(
                 f"filter.model_agreement is {least}, but {len(models)} "

@@ -14,6 +14,8 @@ from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
 from tsqa.records.votes import agreeing_models, classify_answers, count_votes
 
 _SHORT_QUESTION_CHARS = 40
+_HEAD_WORDS = 12
+"""Of a document's passage, enough to tell it from others and too few to hide a question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,10 @@ class Candidate:
     language: str = "en"
     context: str = ""
     """The passage the question is about."""
+    ground: str = ""
+    """The passage behind a question that is clear without it; never in a document."""
+    is_of_document: bool = False
+    """Whether its context or ground is a seed's, word for word."""
     choices: list[str] = field(default_factory=list)
     tests: str = ""
     """Code that fails unless a code answer is right."""
@@ -62,6 +68,11 @@ class Candidate:
         return self.source
 
     @property
+    def attributes(self) -> dict[str, str]:
+        """What its question was asked to be."""
+        return self.source.attributes if isinstance(self.source, CandidateRecord) else {}
+
+    @property
     def full_text(self) -> str:
         """All that can end in the document the student reads, in reading order."""
         return "\n".join(self.parts)
@@ -92,7 +103,10 @@ class Candidate:
         """
         is_short = len(self.question) < _SHORT_QUESTION_CHARS
         options = sorted(self.choices) if is_short else []
-        return "\n".join(part for part in (self.context, self.question, *options) if part)
+        context = self.context
+        if self.is_of_document:  # whole, it would make all questions about it near duplicates
+            context = " ".join(context.split()[:_HEAD_WORDS])
+        return "\n".join(part for part in (context, self.question, *options) if part)
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,8 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
         capability=record.capability,
         language=record.language,
         context=record.context,
+        ground=record.ground,
+        is_of_document="passage" in record.prompts,
         choices=record.choices,
         tests=record.tests,
         parse_error=record.parse_error,
@@ -133,7 +149,7 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
     )
     if result.winner is None:
         return candidate
-    models = [record.model_of(vote.teacher).model for vote in votes]
+    models = [record.model_of(vote.teacher).identity for vote in votes]
     candidate = replace(candidate, models=agreeing_models(classes, models, classes[result.winner]))
     return with_winner(candidate, votes[result.winner], result.agreement)
 

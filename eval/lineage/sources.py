@@ -107,22 +107,68 @@ def dropped_by(tokens: Artifact) -> Artifact | None:
 
 def tasks_of(check: Artifact, evaluation: Artifact) -> frozenset[str]:
     """The tasks for whose documents it looked, where they are the documents that were evaluated."""
-    found: set[str] = set()
-    wanted, fingerprint = evaluation.manifest, check.manifest.inputs.get("benchmarks")
-    for benchmarks in _benchmarks(store_of(check)):
+    fingerprint = check.manifest.inputs.get("benchmarks")
+    return frozenset(
+        task
+        for benchmarks in benchmarks_of(store_of(check), evaluation)
+        if fingerprint in (benchmarks.identity, benchmarks.fingerprint)
+        for task in benchmarks.summary["by_task"]
+    )
+
+
+def benchmarks_of(store: Store, evaluation: Artifact) -> Iterator[Artifact]:
+    """The artifacts of the store whose documents are those that were evaluated."""
+    wanted = evaluation.manifest
+    for benchmarks in store.finished("benchmarks"):
         config = benchmarks.manifest.config
         if (
-            fingerprint in (benchmarks.identity, benchmarks.fingerprint)
-            and config.get("include") == wanted.config.get("include")
+            config.get("include") == wanted.config.get("include")
             and benchmarks.manifest.inputs.get("data") == wanted.inputs.get("data")
             and _agree(config.get("hub"), wanted.config.get("hub"))
         ):
-            found |= set(benchmarks.summary["by_task"])
-    return frozenset(found)
+            yield benchmarks
 
 
-def _benchmarks(store: Store) -> list[Artifact]:
-    return store.finished("benchmarks")
+@dataclass(frozen=True)
+class OwnData:
+    """What the synthetic data in a model's own mixture was made from; a base's is not."""
+
+    seeds: list[Artifact]
+    filtered: list[Artifact]
+    is_whole: bool
+    """Whether all of it is in the store."""
+
+
+def own_data(evaluation: Artifact) -> OwnData:
+    """Of the evaluated model."""
+    store, is_whole = store_of(evaluation), True
+    found: dict[str, dict[str, Artifact]] = {"seeds": {}, "filter": {}}
+    trained = [v for k, v in evaluation.manifest.inputs.items() if _stage(k) == "train"]
+    todo, seen = [("train", fingerprint) for fingerprint in trained], set[tuple[str, str]]()
+    while todo:
+        stage, fingerprint = key = todo.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        made = store.find(stage, fingerprint)
+        if made is None:
+            is_whole = False
+            continue
+        if stage in found:
+            found[stage][made.fingerprint] = made
+        inner = [(_stage(text), value) for text, value in made.manifest.inputs.items()]
+        todo += [(one, value) for one, value in inner if one not in ("", "train")]
+    return OwnData([*found["seeds"].values()], [*found["filter"].values()], is_whole)
+
+
+def _stage(text: str) -> str:
+    """The stage behind an input's role; none for one that teaches nothing."""
+    role = parse_role(text)
+    if isinstance(role, SourceRole):
+        return "tokenize"
+    if role in _TEACH_NOTHING:
+        return ""
+    return text if text in _SAME_STAGE else "train"
 
 
 def _agree(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> bool:

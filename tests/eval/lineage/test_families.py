@@ -1,0 +1,53 @@
+"""A task is seeded, of a seeded capability, of another one, or of unknown family."""
+
+from __future__ import annotations
+
+import pytest
+
+from eval.lineage.families import Kin, Kinship, Seeded, part_of
+from eval.statistics import stats
+from tsqa.seeds.taxonomy import stated_family
+
+ARC = Kin("arc_easy", "arc", "knowledge", True)
+MATH = Kin("gsm8k", "gsm8k", "math", True)
+
+
+@pytest.mark.parametrize(
+    ("task", "part"),
+    [
+        (Kin("arc_challenge", "arc", "knowledge", True), stats.SEEDED),
+        (Kin("sciq", "sciq", "knowledge", True), stats.SAME_CAPABILITY),
+        (Kin("piqa", "piqa", "commonsense", True), stats.OTHER_CAPABILITIES),
+        (Kin("mine", "mine2", "other", True), stats.OTHER_FAMILIES),
+        (Kin("mine", "mine", "knowledge", False), stats.UNKNOWN_FAMILY),
+    ],
+)
+def test_the_part_of_a_task(task: Kin, part: str) -> None:
+    assert part_of(task, Seeded(frozenset({ARC, MATH}))) == part
+
+
+def test_seeds_of_unknown_family_or_not_at_hand_leave_no_task_called_another_family() -> None:
+    own = Kin("own", "own", "knowledge", False)
+    sciq = Kin("sciq", "sciq", "knowledge", True)
+    assert part_of(sciq, Seeded(frozenset({own}))) == stats.UNKNOWN_FAMILY
+    assert part_of(sciq, Seeded(frozenset({ARC}), is_whole=False)) == stats.UNKNOWN_FAMILY
+    assert part_of(own, Seeded(frozenset({own}))) == stats.SEEDED
+    # Whoever holds a family out says that no seed is of it.
+    assert part_of(sciq, Seeded(frozenset({own}), frozenset({"sciq"}))) == stats.SAME_CAPABILITY
+
+
+def test_either_side_of_a_comparison_counts_and_none_makes_no_split() -> None:
+    kin = Kinship({"arc_easy": ARC, "gsm8k": MATH}, {"x": Seeded(frozenset({ARC}))})
+    split = {stats.SEEDED: ["arc_easy"], stats.OTHER_CAPABILITIES: ["gsm8k"]}
+    assert kin.split("x", "c") == kin.split("c", "x") == split
+    assert kin.split("c", "d") == {}
+
+
+def test_a_name_wins_over_a_glob() -> None:
+    families = {"arc*": "arc", "arc_own": "mine", "*": "rest"}
+    assert [stated_family(t, families) for t in ("arc_x", "arc_own", "q")] == [
+        "arc",
+        "mine",
+        "rest",
+    ]
+    assert stated_family("q", {}) is None
