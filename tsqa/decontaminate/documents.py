@@ -260,9 +260,10 @@ class EvaluatedTexts:
         )
 
     def whole_documents(self) -> Questions:
-        """Collect questions with their options and answer."""
+        """Collect questions with their options, or the answer where there are none."""
         pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
         starts, ends = bounds[pieces[:-1]], bounds[pieces[1:] - 1]
+        ends = np.where(np.diff(pieces) > 3, bounds[pieces[1:] - 2], ends)
         return Questions(
             words=self.words[expand_ranges(starts, ends - starts)],
             starts=np.concatenate(([0], np.cumsum(ends - starts))),

@@ -294,8 +294,10 @@ class EvaluatedIndex:
 
     def _find_retold(self, texts: Sequence[_Text]) -> Iterator[Retelling]:
         for one in self._retold.find([text.numbers for text in texts]):
-            asked = texts[one.text].asked
-            if asked is None or not self._texts.tells_apart(one.document, asked):
+            text = texts[one.text]
+            if not self._may_be(one.document, text):
+                continue
+            if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
                 yield one
 
     def _check_passages(

@@ -30,7 +30,7 @@ _LEAST_UNITS = 6
 """Less is too little to identify a document by its words in any order."""
 _FLOOR = 0.7
 """Score that every task asks for."""
-_MARGIN = 0.08
+_MARGIN = 0.25
 _QUANTILE = 0.985
 _HEAVY = 32
 """Units from which on more weight does not raise a score."""
@@ -145,15 +145,15 @@ class RetoldDocuments:
         return [Retelling(*row) for row in rows]
 
     def _index_pairs(self, tasks: Numbers) -> RunTable:
-        *_, pairs = hash_runs(self._word_hashes[self._words], 2)
         places = np.flatnonzero(~changes(self._owners)[1:])
-        pairs = pairs[places] if len(places) else np.zeros(0, dtype=np.uint64)
+        if not len(places):
+            return RunTable(np.zeros(0, dtype=np.uint64), places)
+        *_, pairs = hash_runs(self._word_hashes[self._words], 2)
+        pairs = pairs[places]
         owners = self._owners[places]
         order = np.lexsort((owners, tasks[owners], pairs))
         hashes, owners = pairs[order], owners[order]
         is_task = changes(hashes) | changes(tasks[owners])
-        if not len(order):
-            return RunTable(hashes, places)
         held_by = np.add.reduceat(is_task | changes(owners), np.flatnonzero(is_task), dtype=int)
         sizes = np.diff(np.flatnonzero(is_task), append=len(order))
         kept = np.repeat(held_by <= _TEMPLATE, sizes)
