@@ -1,4 +1,4 @@
-"""Which evaluated documents a text tells again: in other words, in another order or in part.
+"""Which evaluated documents a text tells again: with some other words or in another order.
 
 A document is known by its pairs of neighbouring words, but for those that more than ten documents
 of its task hold. A word of a pair that stands in the text, within a window of twice the document's
