@@ -4,9 +4,9 @@
 
 Both check the same texts (training questions with passage, options, answer and solution) against
 the same evaluated documents, one process each, from memory: those of four real benchmarks, then
-those of invented benchmarks, of reading and of templates (`reading.py`, `template_tasks.py`). datatrove's index is built
-from passage + question + options as the query and the answer as the label, the very text of a
-verbatim leak.
+those of invented ones, of reading and of templates (`reading.py`, `template_tasks.py`).
+datatrove's index is built from passage + question + options as the query and the answer as the
+label, the very text of a verbatim leak.
 """
 
 from __future__ import annotations
