@@ -98,8 +98,10 @@ def planned_table(
         sizes = [n for n in known if n]
         cells = ["unknown"] * 2
         if sizes and len(sizes) == len(known):
-            family = macro_rows if stats.is_macro(name) else len(counts)
-            tail = (1 - section.confidence) / 2 / max(1, family * comparisons)
+            family, half = macro_rows, 0.5
+            if not stats.is_macro(name):  # parts of the macro average may take their share of it
+                family, half = len(counts), stats.task_half(1 if recipe.seeds else 0)
+            tail = (1 - section.confidence) * half / max(1, family * comparisons)
             cells = [
                 f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
                 for level in (section.confidence, 1 - tail)
