@@ -141,7 +141,7 @@ def _sources(seeds: Artifact, families: Mapping[str, str]) -> Iterator[Kin]:
     datasets = {dataset["name"] for dataset in config.get("datasets", ())}
     is_own = config.get("include") is not None
     for seed in _first_of_each(seeds, "seeds.jsonl"):
-        yield _kin(seed, is_own or seed.task in datasets, families)
+        yield _kin(seed, is_own or seed.is_passage or seed.task in datasets, families)
 
 
 def _kin(one: Seed, is_own: bool, families: Mapping[str, str]) -> Kin:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import pytest
 
-from eval.lineage.families import Kin, Kinship, Seeded, part_of
+from eval.lineage.families import Kin, Kinship, Seeded, _sources, part_of
 from eval.statistics import stats
+from tests.support.generation import make_seed
 from tests.support.paths import REPOSITORY
+from tests.support.sealed import invented_artifact
 from tsqa.recipe import arms_of, control_of, load_recipe
 from tsqa.seeds.taxonomy import load_taxonomy, stated_family
+from tsqa.store.jsonl import write_jsonl
 
 ARC = Kin("arc_easy", "arc", "knowledge", True)
 MATH = Kin("gsm8k", "gsm8k", "math", True)
@@ -70,6 +76,21 @@ def test_the_shipped_ablation_of_transfer_splits_its_tasks_as_its_arms_are_calle
         stats.OTHER_CAPABILITIES: [sequence],
     }
     assert known.split("no seeds", "base") == {}
+
+
+@pytest.mark.parametrize("question", ["Why?", ""])
+def test_own_sources_are_of_unknown_family_unless_it_is_stated(
+    question: str, tmp_path: Path
+) -> None:
+    seed = replace(make_seed(1, task="books"), question=question, family="books", context="Text.")
+    folder = tmp_path / "seeds" / "1".zfill(16)
+    folder.mkdir(parents=True)
+    write_jsonl(folder / "seeds.jsonl", [asdict(seed)])
+    config = {"datasets": [{"name": "books"}]} if question else {"documents": [{"name": "books"}]}
+    made = invented_artifact(folder, config=config, summary={"by_task": {"books": 1}})
+    (unknown,), (known,) = _sources(made, {}), _sources(made, {"books": "novels"})
+    assert (unknown.family, unknown.is_known) == ("books", False)
+    assert (known.family, known.is_known) == ("novels", True)
 
 
 def test_either_side_of_a_comparison_counts_and_none_makes_no_split() -> None:
