@@ -98,9 +98,8 @@ def planned_table(
         sizes = [n for n in known if n]
         cells = ["unknown"] * 2
         if sizes and len(sizes) == len(known):
-            family, half = macro_rows, 0.5
-            if not stats.is_macro(name):
-                family, half = len(counts), stats.task_half(1 if recipe.seeds else 0)
+            of_task = len(counts), stats.task_half(1 if recipe.seeds else 0)
+            family, half = (macro_rows, 0.5) if stats.is_macro(name) else of_task
             tail = (1 - section.confidence) * half / max(1, family * comparisons)
             cells = [
                 f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
