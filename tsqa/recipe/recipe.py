@@ -170,6 +170,7 @@ class Recipe(Section):
         problem = weak.misfit(self.generate.answer, "filter.triviality") if weak else ""
         if problem:  # it answers with the sampling of `generate.answer`
             raise ValueError(problem)
+        self._check_difficulty()
         if least is None:
             return
         if self.generate.cascade:
@@ -185,6 +186,21 @@ class Recipe(Section):
                 f"{'model answers' if len(models) == 1 else 'models answer'}; "
                 "name more in generate.solvers, or lower it"
             )
+
+    def _check_difficulty(self) -> None:
+        """Raise ValueError where no item that passes `filter.agreement` can have a wanted label."""
+        wanted, generate = needed(self.filter, "filter").difficulty, self.generate
+        if wanted is None or generate is None or generate.cascade or len(generate.solving) > 1:
+            return
+        agreement = 1.0 if generate.votes == 1 else needed(self.filter, "filter").agreement
+        for label, beyond in (("hard", 0.5), ("medium", 0.75)):
+            if wanted.target.get(label) and agreement >= beyond:
+                raise ValueError(
+                    f"filter.difficulty.{label}: where one model answers, no item that passes "
+                    f"filter.agreement {agreement:g} is {label}, so that the shares would reject "
+                    "all: name more models in generate.solvers, or lower filter.agreement below "
+                    f"{beyond:g}"
+                )
 
 
 def curve_points(recipe: Recipe) -> list[int]:
