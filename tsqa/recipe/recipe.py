@@ -139,6 +139,7 @@ class Recipe(Section):
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
         self._check_roles()
+        self._check_difficulty()
         if self.model and self.model.config is not None and self.tokenizer is None:
             raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
         positions = (self.model.config or {}).get("max_position_embeddings") if self.model else None
@@ -170,7 +171,6 @@ class Recipe(Section):
         problem = weak.misfit(self.generate.answer, "filter.triviality") if weak else ""
         if problem:  # it answers with the sampling of `generate.answer`
             raise ValueError(problem)
-        self._check_difficulty()
         if least is None:
             return
         if self.generate.cascade:
@@ -189,10 +189,12 @@ class Recipe(Section):
 
     def _check_difficulty(self) -> None:
         """Raise ValueError where no item that passes `filter.agreement` can have a wanted label."""
-        wanted, generate = needed(self.filter, "filter").difficulty, self.generate
-        if wanted is None or generate is None or generate.cascade or len(generate.solving) > 1:
+        wanted, generate = self.filter.difficulty if self.filter else None, self.generate
+        if self.filter is None or wanted is None or generate is None:
             return
-        agreement = 1.0 if generate.votes == 1 else needed(self.filter, "filter").agreement
+        if generate.cascade or len(generate.solving) > 1:
+            return
+        agreement = 1.0 if generate.solving[0].votes == 1 else self.filter.agreement
         for label, beyond in (("hard", 0.5), ("medium", 0.75)):
             if wanted.target.get(label) and agreement >= beyond:
                 raise ValueError(
