@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import pytest
 
-from eval.lineage.families import Kin, Kinship, Seeded, part_of
+from eval.lineage.families import Kin, Kinship, Seeded, _sources, part_of
 from eval.statistics import stats
+from tests.support.generation import make_seed
+from tests.support.sealed import invented_artifact
 from tsqa.seeds.taxonomy import stated_family
+from tsqa.store.jsonl import write_jsonl
 
 ARC = Kin("arc_easy", "arc", "knowledge", True)
 MATH = Kin("gsm8k", "gsm8k", "math", True)
@@ -41,6 +47,19 @@ def test_either_side_of_a_comparison_counts_and_none_makes_no_split() -> None:
     split = {stats.SEEDED: ["arc_easy"], stats.OTHER_CAPABILITIES: ["gsm8k"]}
     assert kin.split("x", "c") == kin.split("c", "x") == split
     assert kin.split("c", "d") == {}
+
+
+def test_documents_are_of_unknown_family_unless_the_recipe_says_it(tmp_path: Path) -> None:
+    seeds = [replace(make_seed(0), task=name, family=name) for name in ("gsm8k", "books")]
+    write_jsonl(tmp_path / "seeds.jsonl", map(asdict, seeds))
+    made = invented_artifact(
+        tmp_path,
+        config={"datasets": [], "documents": [{"name": "books"}]},
+        summary={"by_task": {"gsm8k": 1, "books": 1}},
+    )
+    known = {one.task: one.is_known for one in _sources(made, {})}
+    assert known == {"gsm8k": True, "books": False}
+    assert all(one.is_known for one in _sources(made, {"books": "novels"}))
 
 
 def test_a_name_wins_over_a_glob() -> None:
