@@ -138,10 +138,10 @@ def _evaluated(evaluations: Sequence[Artifact], families: Mapping[str, str]) -> 
 
 def _sources(seeds: Artifact, families: Mapping[str, str]) -> Iterator[Kin]:
     config = seeds.manifest.config
-    datasets = {dataset["name"] for dataset in config.get("datasets", ())}
+    own = {one["name"] for key in ("datasets", "documents") for one in config.get(key, ())}
     is_own = config.get("include") is not None
     for seed in _first_of_each(seeds, "seeds.jsonl"):
-        yield _kin(seed, is_own or seed.is_passage or seed.task in datasets, families)
+        yield _kin(seed, is_own or seed.task in own, families)
 
 
 def _kin(one: Seed, is_own: bool, families: Mapping[str, str]) -> Kin:

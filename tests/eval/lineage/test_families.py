@@ -78,26 +78,24 @@ def test_the_shipped_ablation_of_transfer_splits_its_tasks_as_its_arms_are_calle
     assert known.split("no seeds", "base") == {}
 
 
-@pytest.mark.parametrize("question", ["Why?", ""])
-def test_own_sources_are_of_unknown_family_unless_it_is_stated(
-    question: str, tmp_path: Path
-) -> None:
-    seed = replace(make_seed(1, task="books"), question=question, family="books", context="Text.")
-    folder = tmp_path / "seeds" / "1".zfill(16)
-    folder.mkdir(parents=True)
-    write_jsonl(folder / "seeds.jsonl", [asdict(seed)])
-    config = {"datasets": [{"name": "books"}]} if question else {"documents": [{"name": "books"}]}
-    made = invented_artifact(folder, config=config, summary={"by_task": {"books": 1}})
-    (unknown,), (known,) = _sources(made, {}), _sources(made, {"books": "novels"})
-    assert (unknown.family, unknown.is_known) == ("books", False)
-    assert (known.family, known.is_known) == ("novels", True)
-
-
 def test_either_side_of_a_comparison_counts_and_none_makes_no_split() -> None:
     kin = Kinship({"arc_easy": ARC, "gsm8k": MATH}, {"x": Seeded(frozenset({ARC}))})
     split = {stats.SEEDED: ["arc_easy"], stats.OTHER_CAPABILITIES: ["gsm8k"]}
     assert kin.split("x", "c") == kin.split("c", "x") == split
     assert kin.split("c", "d") == {}
+
+
+def test_documents_are_of_unknown_family_unless_the_recipe_says_it(tmp_path: Path) -> None:
+    seeds = [replace(make_seed(0), task=name, family=name) for name in ("gsm8k", "books")]
+    write_jsonl(tmp_path / "seeds.jsonl", map(asdict, seeds))
+    made = invented_artifact(
+        tmp_path,
+        config={"datasets": [], "documents": [{"name": "books"}]},
+        summary={"by_task": {"gsm8k": 1, "books": 1}},
+    )
+    known = {one.task: one.is_known for one in _sources(made, {})}
+    assert known == {"gsm8k": True, "books": False}
+    assert all(one.is_known for one in _sources(made, {"books": "novels"}))
 
 
 def test_a_name_wins_over_a_glob() -> None:
