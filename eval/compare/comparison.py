@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -24,7 +25,14 @@ from eval.compare.conclusion import (
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
-from eval.compare.splits import all_parts, near_rows, placebos_of, tested_parts
+from eval.compare.splits import (
+    DISTANCES,
+    all_parts,
+    at_distance,
+    near_row,
+    placebos_of,
+    tested_parts,
+)
 from eval.deltas import (
     Comparison,
     Contamination,
@@ -126,7 +134,7 @@ def compare(
         contamination=dict(contamination or {}),
         split=split,
         by_documents=by_documents,
-        nearness=_near(pairs, near or Nearness(), rules),
+        nearness=_near(pairs, conditions, near or Nearness(), rules),
     )
     return replace(table, conclusion=conclude(table))
 
@@ -178,21 +186,29 @@ def _compare_pairs(
     return main, all_parts(rows[len(found) :], main, splits, averages)
 
 
-def _near(pairs: Sequence[_Pair], near: Nearness, rules: _Rules) -> list[NearRow]:
-    return [
-        row
-        for pair in pairs
-        for row in near_rows(
-            pair.name,
-            [model.scores for model in pair.before],
-            [model.scores for model in pair.after],
-            near.between(pair.name.arm, pair.name.against),
-            rules.spreads.alone if pair.name.against == BASE else rules.spreads.paired,
-            bootstrap=rules.bootstrap,
-            confidence=rules.confidence,
-            seed=rules.seed,
-        )
-    ]
+def _near(
+    pairs: Sequence[_Pair], conditions: Conditions, near: Nearness, rules: _Rules
+) -> list[NearRow]:
+    """Every pair on the documents at each distance; their mean weighs documents alike."""
+    found = []
+    for pair in pairs:
+        distances = near.between(pair.name.arm, pair.name.against)
+        for distance in DISTANCES if distances else ():
+            keep = partial(at_distance, distances=distances, distance=distance)
+            before, after = [*map(keep, pair.before)], [*map(keep, pair.after)]
+            if not before[0].tasks:
+                continue
+            # Seeds differ more on fewer documents, so the spread is not that of all of them.
+            own = {
+                name: {s: keep(m) for s, m in seeds.items()} for name, seeds in conditions.items()
+            }
+            spreads = spreads_of(own, {}, rules.spreads.stated, by_documents=True)
+            there = replace(rules, macros={}, by_documents=True, spreads=spreads)
+            label = replace(pair.name, comparison=f"{pair.name.comparison}, {distance}")
+            kept = replace(pair, name=label, before=before, after=after)
+            deltas = _deltas_of(kept, {}, own, there, Chances())
+            found += [near_row(pair.name, distance, delta) for delta in deltas]
+    return found
 
 
 def _deltas_of(

@@ -24,6 +24,7 @@ from eval.lineage.families import kinship
 from eval.lineage.nearest import nearness
 from eval.lineage.sources import store_of
 from tsqa.errors import DataError
+from tsqa.names import task_problem
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
@@ -59,12 +60,11 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
     """
     found: list[Found] = []
     for argument in arguments:
-        name, equals, rest = argument.partition("=")
-        renamed = bool(equals) and not Path(argument).exists() and "/" not in name
-        some = list(_find(rest if renamed else argument, runs))
-        if renamed and len(some) == 1:
+        name, run = _split(argument)
+        some = list(_find(run, runs))
+        if name and len(some) == 1:
             some = [_named(some[0], name)]
-        elif renamed:
+        elif name:
             raise DataError(f"{argument}: {len(some)} runs cannot all be called {name}")
         found += some
     taken = {(one.condition, one.seed) for one in found}
@@ -75,6 +75,13 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
             f"compare: two runs are called {twice}", "name one of them: NAME=RUN, such as new=PATH"
         )
     return found
+
+
+def _split(argument: str) -> tuple[str, str]:
+    """The new name, if one is given, and the run."""
+    name, equals, run = argument.partition("=")
+    is_renamed = bool(equals) and not Path(argument).exists() and "/" not in name
+    return (name, run) if is_renamed else ("", argument)
 
 
 def compare_runs(
@@ -105,24 +112,24 @@ def compare_runs(
     compared = _compared(arguments)
     rules, notes = _rules_of(compared)
     evaluations = [one.artifact for one in found if one.artifact is not None]
-    named = expand_macros(rules.get("macros", {}), evaluations)
-    named |= read_suite(suite).get("macros", {}) if suite else {}
+    named = {**rules.get("macros", {}), **(_suite_macros(suite) if suite else {})}
     spread = rules.get("seed_spread")
     by_condition = _by_condition(found)
+    tasks = {task for model in models for task in model.tasks}
     return compare(
         models,
         control=control or _control_of(compared) or conditions[0],
         bootstrap=bootstrap,
         confidence=confidence,
         seed=0,
-        macros=_evaluated(named, models),
+        macros=_evaluated(expand_macros(named, evaluations), models),
         gaps=gaps,
         allow=allow,
         contamination=_contamination(by_condition),
         seed_spread=None if spread is None else spread / 100,
         by_documents=rules.get("macro") == "documents",
         notes=[*notes, *stems_notes(evaluations)],
-        kinship=kinship(by_condition, models[0].tasks, rules.get("families", {})),
+        kinship=kinship(by_condition, tasks, rules.get("families", {})),
         near=nearness(by_condition),
     )
 
@@ -131,7 +138,7 @@ def _compared(arguments: Sequence[str]) -> dict[str, Artifact]:
     """Folder of a recipe -> its comparison, of those that have compared."""
     found = {}
     for argument in arguments:
-        folder = Path(argument.partition("=")[2] or argument)
+        folder = Path(_split(argument)[1])
         if (folder / "stages.json").is_file() and (made := _stages(folder).get("compare")):
             compared = Store(folder.parent / "artifacts").find("compare", made)
             if compared is not None:
@@ -214,6 +221,14 @@ def _refuse_other_prompts(
                 f"compare: {first} and {other} were evaluated with different {name}{shown}",
                 f"evaluate both with the same recipe section `eval`, or add --allow {name}",
             )
+
+
+def _suite_macros(suite: str) -> dict[str, list[str]]:
+    macros: dict[str, list[str]] = read_suite(suite).get("macros", {})
+    for name in macros:
+        if problem := task_problem(name):
+            raise DataError(f"suite {suite}: macros.{name}: {problem}")
+    return macros
 
 
 def _evaluated(

@@ -12,11 +12,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from eval.deltas import Comparison, DeltaRow, DeltaTable, NearRow
+from eval.compare.scores import Evaluated, weigh_macro
+from eval.deltas import Comparison, Delta, DeltaRow, DeltaTable, NearRow
 from eval.lineage.nearest import Key
 from eval.statistics import stats
-from eval.statistics.crossed import Spread
-from eval.statistics.paired import Scored, compare_models
+from eval.statistics.paired import Scored
 from tsqa.recipe import Control
 
 Split = Mapping[str, Sequence[str]]
@@ -79,52 +79,28 @@ def all_parts(
 Distance = Literal["far", "near", "very near"]
 NEARER: tuple[tuple[float, Distance], ...] = ((1 / 2, "very near"), (1 / 3, "near"), (0.0, "far"))
 """Nearness from which an evaluated document is at each distance."""
+DISTANCES = tuple(name for _, name in reversed(NEARER))
+_NUMBERS = ("n", "reference", "score", "delta", "low", "high")
 _LEAST = 2
 
 
-def near_rows(
-    name: Comparison,
-    before: Sequence[Mapping[str, Scored]],
-    after: Sequence[Mapping[str, Scored]],
-    distances: Mapping[Key, float],
-    pooled: Mapping[str, Spread],
-    *,
-    bootstrap: int,
-    confidence: float,
-    seed: int,
-) -> Iterator[NearRow]:
-    """The comparison on the documents at each distance; their mean weighs documents alike."""
-    if not distances:
-        return
-    for _, distance in reversed(NEARER):
-        sides = [[_at(one, distances, distance) for one in side] for side in (before, after)]
-        if not sides[0][0]:
-            continue
-        for row in compare_models(
-            *sides,
-            label=f"{name.comparison}, {distance}",
-            bootstrap=bootstrap,
-            confidence=confidence,
-            seed=seed,
-            pooled=pooled,
-            by_documents=True,
-        ):
-            kept = (row.n, row.reference, row.score, row.delta, row.low, row.high)
-            yield NearRow(name.comparison, name.arm, name.against, row.task, distance, *kept)
-
-
-def _at(
-    tasks: Mapping[str, Scored], distances: Mapping[Key, float], distance: Distance
-) -> dict[str, Scored]:
-    """The documents at this distance, of the tasks that have some."""
-    found = {}
-    for task, one in tasks.items():
+def at_distance(model: Evaluated, distances: Mapping[Key, float], distance: Distance) -> Evaluated:
+    """What it scored on the documents at this distance, of the tasks that have some."""
+    scores, tasks = {}, {}
+    for task, one in model.scores.items():
         near = [distances.get((task, doc_id)) for doc_id, _ in one.keys]
         kept = [i for i, value in enumerate(near) if value is not None and _of(value) == distance]
         if len(kept) >= _LEAST:
             groups = None if one.groups is None else [one.groups[i] for i in kept]
-            found[task] = Scored([one.keys[i] for i in kept], one.values[np.array(kept)], groups)
-    return found
+            values = one.values[np.array(kept)]
+            scores[task] = Scored([one.keys[i] for i in kept], values, groups)
+            tasks[task] = replace(model.tasks[task], n=len(kept), score=float(values.mean()))
+    return weigh_macro(replace(model, tasks=tasks, scores=scores))
+
+
+def near_row(name: Comparison, distance: Distance, delta: Delta) -> NearRow:
+    kept = {key: getattr(delta, key) for key in _NUMBERS}
+    return NearRow(**vars(name), task=delta.task, distance=distance, **kept)
 
 
 def _of(nearness: float) -> Distance:

@@ -42,6 +42,11 @@ class Seeded:
     is_whole: bool = True
     """Whether every source is at hand."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the family of every seed is known."""
+        return self.is_whole and all(one.is_known for one in self.kin)
+
 
 @dataclass(frozen=True)
 class Kinship:
@@ -56,12 +61,9 @@ class Kinship:
         A family counts as seeded where either side saw it: a gain there may be teaching to the test
         in one of the two.
         """
-        sides = [self.seeds.get(name, Seeded()) for name in (arm, against)]
-        seeds = frozenset().union(*(side.kin for side in sides))
-        is_whole = all(side.is_whole for side in sides)
-        if is_whole and not seeds:
+        both = _together([self.seeds.get(name, Seeded()) for name in (arm, against)])
+        if both.is_whole and not both.kin:
             return {}
-        both = Seeded(seeds, frozenset().union(*(s.held_out for s in sides)), is_whole)
         parts: dict[str, list[str]] = {name: [] for name in stats.PARTS}
         for task, kin in sorted(self.tasks.items()):
             parts[part_of(kin, both)].append(task)
@@ -72,8 +74,7 @@ def part_of(task: Kin, seeds: Seeded) -> str:
     """The part of the macro average to which a task belongs."""
     if any(one.task == task.task or one.family == task.family for one in seeds.kin):
         return stats.SEEDED
-    is_known = task.is_known and seeds.is_whole and all(one.is_known for one in seeds.kin)
-    if not is_known and task.family not in seeds.held_out:
+    if not (task.is_known and seeds.is_known) and task.family not in seeds.held_out:
         return stats.UNKNOWN_FAMILY
     capabilities = {one.capability for one in seeds.kin}
     if task.capability != OTHER and task.capability in capabilities:
@@ -100,16 +101,27 @@ def kinship(
 
 
 def _seeded(evaluations: Sequence[Artifact], families: Mapping[str, str]) -> Seeded:
-    kin: set[Kin] = set()
-    held_out: set[str] = set()
-    is_whole = True
-    for evaluation in evaluations:
-        data = own_data(evaluation)
-        is_whole &= data.is_whole
-        for seeds in data.seeds:
-            kin |= set(_sources(seeds, families))
-            held_out |= set(seeds.manifest.config.get("hold_out", ()))
-    return Seeded(frozenset(kin), frozenset(held_out), is_whole)
+    found = [own_data(evaluation) for evaluation in evaluations]
+    made = {seeds.fingerprint: seeds for data in found for seeds in data.seeds}
+    parts = [
+        Seeded(
+            frozenset(_sources(seeds, families)),
+            frozenset(seeds.manifest.config.get("hold_out", ())),
+        )
+        for seeds in made.values()
+    ]
+    return _together([*parts, Seeded(is_whole=all(data.is_whole for data in found))])
+
+
+def _together(parts: Sequence[Seeded]) -> Seeded:
+    """Of all; a family is held out where every part that leaves a doubt holds it out."""
+    doubtful = [part.held_out for part in parts if not part.is_known]
+    held_out = frozenset().union(*(part.held_out for part in parts))
+    return Seeded(
+        frozenset().union(*(part.kin for part in parts)),
+        held_out.intersection(*doubtful),
+        all(part.is_whole for part in parts),
+    )
 
 
 def _evaluated(evaluations: Sequence[Artifact], families: Mapping[str, str]) -> Iterator[Kin]:
@@ -126,10 +138,10 @@ def _evaluated(evaluations: Sequence[Artifact], families: Mapping[str, str]) -> 
 
 def _sources(seeds: Artifact, families: Mapping[str, str]) -> Iterator[Kin]:
     config = seeds.manifest.config
-    datasets = {dataset["name"] for dataset in config.get("datasets", ())}
+    own = {one["name"] for key in ("datasets", "documents") for one in config.get(key, ())}
     is_own = config.get("include") is not None
     for seed in _first_of_each(seeds, "seeds.jsonl"):
-        yield _kin(seed, is_own or seed.task in datasets, families)
+        yield _kin(seed, is_own or seed.task in own, families)
 
 
 def _kin(one: Seed, is_own: bool, families: Mapping[str, str]) -> Kin:

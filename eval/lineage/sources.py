@@ -156,9 +156,21 @@ def own_data(evaluation: Artifact) -> OwnData:
             continue
         if stage in found:
             found[stage][made.fingerprint] = made
-        inner = [(_stage(text), value) for text, value in made.manifest.inputs.items()]
+        undrawn = _undrawn(made)
+        inner = [(_stage(t), v) for t, v in made.manifest.inputs.items() if t not in undrawn]
         todo += [(one, value) for one, value in inner if one not in ("", "train")]
     return OwnData([*found["seeds"].values()], [*found["filter"].values()], is_whole)
+
+
+def _undrawn(made: Artifact) -> set[str]:
+    """The tokens that a training read but did not train on: to measure, or to count their rows."""
+    mixture = made.manifest.config.get("mixture") if made.manifest.stage == "train" else None
+    if mixture is None:
+        return set()
+    subsets = {name: of for name, (of, _) in mixture["subsets"].items()}
+    drawn = {subsets.get(n, n) for phase in mixture["phases"] for n in phase["ratios"]}
+    roles = {text: parse_role(text) for text in made.manifest.inputs}
+    return {t for t, r in roles.items() if isinstance(r, SourceRole) and r.source not in drawn}
 
 
 def _stage(text: str) -> str:

@@ -22,15 +22,10 @@ from scipy.stats import binomtest, norm
 from eval.deltas import Delta
 from eval.statistics import crossed
 from eval.statistics.crossed import Floats
+from tsqa import names
 
 MACRO = "macro"
-PARTS = SEEDED, SAME_CAPABILITY, OTHER_CAPABILITIES, OTHER_FAMILIES, UNKNOWN_FAMILY = (
-    "seeded families",
-    "same capability",
-    "other capabilities",
-    "other families",
-    "unknown family",
-)
+PARTS = SEEDED, SAME_CAPABILITY, OTHER_CAPABILITIES, OTHER_FAMILIES, UNKNOWN_FAMILY = names.PARTS
 """Of a macro average, by what was seeded from; no task or macro can have such a name."""
 VERDICTS = BETTER, WORSE, DIFFERS, UNCHANGED = (
     "better",

@@ -230,6 +230,7 @@ def _print_question(console: Console, candidate: CandidateRecord) -> None:
     console.print(Rule("question"))
     pairs = [
         ("context", candidate.context),
+        ("ground", candidate.ground),
         ("question", candidate.question),
         ("choices", candidate.choices),
         ("tests", candidate.tests),

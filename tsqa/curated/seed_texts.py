@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tsqa.curated.render import Renderer
 from tsqa.recipe import Recipe, needed
-from tsqa.records.candidate import Candidate
+from tsqa.records.candidate import seed_as_candidate
 from tsqa.records.seed import Seed, read_seed
 from tsqa.store.jsonl import write_jsonl
 
@@ -37,21 +37,7 @@ def write_seed_texts(
 
 
 def _text(seed: Seed, renderer: Renderer) -> str:
-    return seed.context if seed.is_passage else renderer.render(_item(seed))[1]
-
-
-def _item(seed: Seed) -> Candidate:
-    return Candidate(
-        id=seed.id,
-        task=seed.task,
-        kind=seed.kind,
-        question=seed.question,
-        context=seed.context,
-        choices=seed.choices,
-        answer=seed.answer,
-        answer_index=seed.answer_index,
-        reasoning=seed.explanation,
-    )
+    return seed.context if seed.is_passage else renderer.render(seed_as_candidate(seed))[1]
 
 
 def _read(path: Path) -> Iterator[Seed]:

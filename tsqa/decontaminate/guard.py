@@ -17,7 +17,7 @@ from typing import Any
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import LeakError
 from tsqa.recipe import DecontaminateSection, needed
-from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
 from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.seed import Seed, read_seed
 from tsqa.records.training_keys import read_training_keys
@@ -112,7 +112,7 @@ def _find_disguised(
     passages = [seed for seed in seeds if seed.is_passage]
     held = _find_held(index, passages)
     seeds = [seed for seed in seeds if not seed.is_passage]
-    candidates = [_as_candidate(seed) for seed in seeds]
+    candidates = [seed_as_candidate(seed) for seed in seeds]
     caught = [
         candidate
         for candidate, verdict in zip(candidates, index.check(candidates), strict=True)
@@ -133,20 +133,6 @@ def _find_held(index: EvaluatedIndex, seeds: Sequence[Seed]) -> dict[str, str]:
     verdicts = zip(index.check_texts(texts), index.find_passages(texts), strict=True)
     found = ((seed.id, item or of) for seed, (item, of) in zip(seeds, verdicts, strict=True))
     return {name: verdict.match for name, verdict in found if verdict is not None}
-
-
-def _as_candidate(seed: Seed) -> Candidate:
-    return Candidate(
-        id=seed.id,
-        task=seed.task,
-        kind=seed.kind,
-        question=seed.question,
-        context=seed.context,
-        choices=seed.choices,
-        answer=seed.answer,
-        reasoning=seed.explanation,
-        tests=seed.tests,
-    )
 
 
 def read_dropped_seeds(folder: Path) -> dict[str, str]:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.votes import is_number
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.text.forbidden import find_unfit
 from tsqa.text.normalise import words
+from tsqa.text.pointing import points_at_passage
 from tsqa.text.refusals import REFUSAL, asks_nothing, explains_refusal, offers_none, refuses
 from tsqa.text.sameness import options_repeat
-
-_POINTS = re.compile(
-    r"\b(?:the|this|that|given|above|following) (?:\w+ )?(?:passage|text|article|paragraph|excerpt"
-    r"|document|author|narrator|writer|speaker|section)s?\b|\b(?:mentioned|described|stated|listed"
-    r"|discussed|quoted) (?:above|here|in (?:the|this))\b|\baccording to (?:the|this)\b",
-    re.IGNORECASE,
-)
-"""A question that is not clear by itself."""
 
 
 def check_refusal(candidate: Candidate) -> Rejection | None:
@@ -49,7 +40,7 @@ def check_format(candidate: Candidate) -> Rejection | None:
     rejection = _check_choices(candidate.choices) if candidate.choices else None
     if rejection:
         return rejection
-    if candidate.ground and _POINTS.search(candidate.question):
+    if candidate.ground and points_at_passage(candidate.question):
         return Rejection("points at a passage that is not shown")
     if not candidate.winning_vote:
         errors = {vote.error for vote in candidate.record.votes}

@@ -31,12 +31,17 @@ class CopyCheck:
         self._shot = lru_cache(maxsize=1024)(self._read_shot)
 
     def check(self, candidate: Candidate) -> Verdict:
-        """Adds the score `seed_similarity`: Jaccard of word shingles with the nearest shot."""
+        """Adds the score `seed_similarity`: Jaccard of word shingles with the nearest shot.
+
+        None where the seed is a passage: it asks nothing that could be copied.
+        """
         known = self._known.find(
             content_key(candidate.context, candidate.question, candidate.choices)
         )
         if known is not None:
             return candidate, Rejection("copy of a seed", 1.0, known)
+        if candidate.is_of_document:
+            return candidate, None
         asked = question_key(f"{candidate.context}\n{candidate.question}")
         own = shingles(asked.bare.split())
         near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record.seed_ids]
@@ -48,9 +53,9 @@ class CopyCheck:
         return scored, None
 
     def _read_shot(self, seed_id: str) -> tuple[TextKey, frozenset[str]]:
-        """The key of a seed's question and its shingles; none where it has none."""
+        """The key of a seed's question and its shingles; none where there is no such seed."""
         seed = self._seeds.find(seed_id)
-        if not seed or seed.is_passage:  # a question about a passage does not copy it
+        if not seed:
             return TextKey(""), frozenset()
         key = question_key(f"{seed.context}\n{seed.question}")
         return key, shingles(key.bare.split())

@@ -67,7 +67,8 @@ class Measures:
         if "difficulty" in candidate.scores:
             self._difficulties[str(candidate.scores["difficulty"])] += 1
         self._agreement[_bin(candidate.agreement)] += 1
-        self._distance[_bin(1 - _similarity(candidate))] += 1
+        if not candidate.is_of_document:
+            self._distance[_bin(1 - _similarity(candidate))] += 1
         self._ngrams.add(words(candidate.question))
         revision = candidate.record.revision if candidate.record else ""
         if self._oracle and self._oracle.knows(candidate.task, revision):
@@ -133,7 +134,7 @@ class DistinctNgrams:
 
 
 def _similarity(candidate: Candidate) -> float:
-    """To the nearest seed it was shown; the step `copy` measures it for every candidate."""
+    """To the nearest seed it was shown; the step `copy` measures it, of a passage's seed aside."""
     found = candidate.scores["seed_similarity"]
     assert isinstance(found, float), candidate.id
     return found

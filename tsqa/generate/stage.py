@@ -206,8 +206,11 @@ def write_candidate(
     section, asker = writer.section, writer.asker
     name = f"{seed.id}.q{number}"
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{name}")
-    prompts = writer.passages if seed.is_passage else writer.prompts
-    prompt = prompts.of(seed.kind, bool(seed.context))
+    prompt = (
+        writer.passages.of(seed.kind, has_context=False)  # all have one: no kind of its own
+        if seed.is_passage
+        else writer.prompts.of(seed.kind, bool(seed.context))
+    )
     kind = prompt.asked_kind(seed.kind)
     attributes = draw_attributes(section, seed.id, number)
     sampling = draw_sampling(section, seed.id, number)

@@ -6,12 +6,16 @@ Guarantees: the same record always gives the same candidate.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pydantic import JsonValue
 
 from tsqa.recipe import AnswerKind
 from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
+from tsqa.records.seed import Seed
 from tsqa.records.votes import agreeing_models, classify_answers, count_votes
+from tsqa.text.pointing import points_at_passage
+from tsqa.text.refusals import explains_refusal
 
 _SHORT_QUESTION_CHARS = 40
 _HEAD_WORDS = 12
@@ -154,17 +158,42 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
     return with_winner(candidate, votes[result.winner], result.agreement)
 
 
+def seed_as_candidate(seed: Seed) -> Candidate:
+    """A seed with a question, to be compared or rendered as what is made from seeds."""
+    return Candidate(
+        id=seed.id,
+        task=seed.task,
+        kind=seed.kind,
+        question=seed.question,
+        context=seed.context,
+        choices=seed.choices,
+        answer=seed.answer,
+        answer_index=seed.answer_index,
+        reasoning=seed.explanation,
+        tests=seed.tests,
+    )
+
+
 def with_winner(candidate: Candidate, vote: Vote, agreement: float) -> Candidate:
-    """The candidate with the answer of one of its votes, and all that the vote carries."""
+    """The candidate with the answer of one of its votes, and all that the vote carries.
+
+    Where its document has no passage, without the explanations that point at one.
+    """
+    shown = partial(_shown_without, candidate.question) if candidate.ground else str
     return replace(
         candidate,
         answer=vote.answer or "",
         answer_index=vote.index,
-        reasoning=vote.reasoning,
-        knowledge=vote.knowledge,
-        item_context=vote.context,
-        distractors=vote.distractors,
-        trace=vote.trace if candidate.shows_trace else "",
+        reasoning=shown(vote.reasoning),
+        knowledge=shown(vote.knowledge),
+        item_context=shown(vote.context),
+        distractors=shown(vote.distractors),
+        trace=shown(vote.trace) if candidate.shows_trace else "",
         winning_vote=vote.id,
         agreement=agreement,
     )
+
+
+def _shown_without(question: str, text: str) -> str:
+    """An explanation that is to be read without the passage; what refuses stays to be rejected."""
+    return "" if points_at_passage(text) and not explains_refusal(text, question) else text

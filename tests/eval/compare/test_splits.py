@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.blocks import blocks_of
 from eval.statistics.paired import Scored, _shared_clusters
-from tests.support.invented_arms import deltas_of, evaluated
+from tests.support.invented_arms import deltas_of, evaluated, of_scores
 
 RATES = {"day": 0.2, "month": 0.2, "unit": 0.3, "word": 0.3}
 GAINS = {"day": 0.5, "month": 0.5, "unit": 0.3, "word": 0.3}
@@ -87,6 +88,38 @@ def test_the_change_is_told_by_the_nearest_training_document() -> None:
     assert sum(row.delta for row in macro.values()) / 3 == pytest.approx(whole.delta)
     assert "By the nearest training document, x - c: far +" in markdown(deltas)
     assert table(near=Nearness()).nearness == []
+
+
+def test_intervals_at_a_distance_rest_on_the_spread_between_seeds_there() -> None:
+    rng = np.random.default_rng(0)
+    models = []
+    for name in ("c", "x", "y"):
+        for seed in (1, 2):
+            day = np.concatenate([rng.integers(0, 2, 20), np.ones(380)]).astype(float)
+            models.append(of_scores(name, seed, {"day": day}))
+    near = {("day", i): 0.6 if i < 20 else 0.0 for i in range(400)}
+    deltas = deltas_of(*models, near=Nearness({"x": near, "y": near}))
+    alone = [of_scores(m.condition, m.seed, {"day": m.scores["day"].values[:20]}) for m in models]
+    rows = {(r.comparison, r.task): (r.low, r.high) for r in deltas_of(*alone).rows}
+    found = [row for row in deltas.nearness if row.distance == "very near"]
+    assert len(found) == 4
+    for row in found:
+        assert (row.low, row.high) == pytest.approx(rows[row.comparison, row.task])
+
+
+def test_the_weights_of_a_table_sum_to_one_and_no_part_that_is_another_row_is_tested() -> None:
+    for flags, parts in (([True, False], 0), ([True, True, False, True, True], 2)):
+        assert sum(stats.table_weights(flags, parts)) == pytest.approx(1)
+    # `day` and `unit` alone are rows of their own, and so is the macro average `both`.
+    seeded = kin("day", "month")
+    deltas = table(kinship=seeded, macros={"both": ["month", "day"]})
+    copied = next(row for row in deltas.rows if row.task == "macro:both")
+    assert deltas.split[0] == replace(copied, task="macro:seeded families")
+    weights = stats.table_weights([stats.is_macro(row.task) for row in deltas.rows] + [True], 1)
+    tested = [*deltas.rows, deltas.split[1]]
+    assert [r.p_holm for r in tested] == pytest.approx(
+        stats.holm([row.p for row in tested], weights)
+    )
 
 
 def test_a_group_in_one_of_two_tasks_does_not_hide_that_they_share_documents() -> None:

@@ -241,3 +241,7 @@ def test_requests_without_an_answer_are_on_the_card(tmp_path: Path) -> None:
     summaries["generate_ledger"][0] = replace(LEDGER[0], unanswered=unanswered)
     card = make_card(tmp_path / "part", summaries)
     assert "| teacher | 60 | 4 | 3 x 503 down; 1 x a\\|b [/INST] |" in card
+
+
+def test_a_licence_of_the_public_domain_is_permissive() -> None:
+    assert card.describe_licence("public domain")[0] == "permissive"

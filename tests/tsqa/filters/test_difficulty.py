@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from fractions import Fraction
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from tests.support.filter_records import read, record, vote
 from tsqa.filters.advice import Failure, advise, find_failure
 from tsqa.filters.difficulty import found_by, label_difficulty, label_of
-from tsqa.recipe import DifficultySection
+from tsqa.recipe import DifficultySection, Recipe
 from tsqa.records.candidate import Candidate, Rejection
 
 COMMIT = "@" + "0123456789abcdef0123" * 2
@@ -96,6 +98,31 @@ def test_a_label_that_nobody_has_rejects_all_with_the_advice() -> None:
 def test_shares_are_whole(shares: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="which sum to 1"):
         DifficultySection(**shares)
+
+
+@pytest.mark.parametrize(
+    ("shares", "agreement", "votes", "refused"),
+    [
+        ("{easy: 0.5, medium: 0.5, hard: 0}", 0.8, 5, "medium"),
+        ("{easy: 0.5, medium: 0.5, hard: 0}", 0.6, 5, ""),
+        ("{easy: 0.5, medium: 0.3, hard: 0.2}", 0.6, 5, "hard"),
+        ("{easy: 0.5, medium: 0.5, hard: 0}", 0.1, 1, "medium"),
+        ("{easy: 1, medium: 0, hard: 0}", 0.8, 5, ""),
+        ("{}", 0.8, 5, ""),
+    ],
+)
+def test_a_label_that_agreement_excludes_is_refused(
+    shares: str, agreement: float, votes: int, refused: str
+) -> None:
+    tree = {
+        "name": "x",
+        "seeds": {"tasks": ["a"]},
+        "generate": {"teacher": {"model": {"path": "t"}}, "votes": votes},
+        "filter": {"agreement": agreement, "difficulty": yaml.safe_load(shares)},
+        "eval": {"tasks": ["b"]},
+    }
+    with pytest.raises(ValidationError, match=refused) if refused else nullcontext():
+        Recipe.model_validate(tree)
 
 
 def test_advice_names_the_key_of_the_model_that_failed() -> None:

@@ -15,7 +15,7 @@ from tests.tsqa.generate.test_stage import SEEDS, run_generate, teacher
 from tsqa.errors import RecipeError
 from tsqa.generate.attributes import draw_attributes, draw_sampling
 from tsqa.prompts import load_prompts
-from tsqa.recipe import PromptsSection
+from tsqa.recipe import PromptsSection, RequestSection
 from tsqa.records.candidate_file import read_records
 from tsqa.records.rows import Lineage, read_lineage
 from tsqa.teachers import Completion, Request
@@ -121,6 +121,14 @@ def test_the_shipped_prompts_show_every_attribute(form: str, kind: str) -> None:
     assert all(value in said for value in values.values())
     without = sample("question", kind, False)  # type: ignore[arg-type]
     assert "Persona" not in prompt.completion(**without)
+
+
+def test_temperatures_that_are_not_sent_are_refused() -> None:
+    omitting = teacher("org/model").model_copy(
+        update={"request": RequestSection(omit=["temperature"])}
+    )
+    with pytest.raises(ValidationError, match=r"teacher\.request\.omit holds temperature"):
+        generate_section(teacher=omitting, temperatures=[0.5, 1.0])
 
 
 def test_prompts_that_show_no_attributes_are_refused(tmp_path: Path) -> None:

@@ -6,18 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.filter_records import candidate
+from tests.support.filter_records import candidate, read, record, vote
 from tests.support.generation import FakeEngine, make_seed
+from tests.support.paths import REPOSITORY
 from tests.tsqa.generate.test_stage import run_generate
 from tsqa.curated.lineage import rebuild_prompts
 from tsqa.dedup.minhash import find_duplicates
 from tsqa.filters.checks import check_format
 from tsqa.filters.copies import CopyCheck
+from tsqa.prompts import load_prompts
+from tsqa.prompts.variables import sample
 from tsqa.recipe import DedupSection, PromptsSection
 from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import CandidateRecord, read_records
 from tsqa.records.seed import SeedIndex
 from tsqa.teachers import Completion, Request
+from tsqa.text.refusals import explains_refusal
 
 PASSAGE = "The lighthouse of Orva was built in 1802. It was lit by whale oil until 1871."
 SEEDS = [
@@ -63,6 +67,38 @@ def test_a_fact_is_answered_with_the_passage_and_kept_without(tmp_path: Path) ->
     assert PASSAGE not in read_candidate(first).full_text
 
 
+def test_an_explanation_that_points_at_the_passage_is_not_shown_without_it() -> None:
+    def explained(reasoning: str, **more: Any) -> str:
+        given = vote("v", "1802", reasoning=reasoning, knowledge="It is a lighthouse.")
+        found = read(record("v", "When was it built?", votes=[given], **more))
+        assert found.knowledge == "It is a lighthouse."
+        return found.reasoning
+
+    pointing, refusing = "The passage says so.", "The passage does not say when it was built."
+    assert explained(pointing, context=PASSAGE) == pointing
+    assert explained(pointing, ground=PASSAGE) == ""
+    assert explained("It was built then.", ground=PASSAGE) == "It was built then."
+    assert explained(refusing, ground=PASSAGE) == (refusing if explains_refusal(refusing) else "")
+
+
+def test_a_grounded_answer_without_a_passage_is_asked_for_as_any_other() -> None:
+    prompt = load_prompts("grounded", "answer", "generate.prompts.answer").prompts["short_text"]
+    for full in (True, False):
+        variables = sample("answer", "short_text", full)
+        said = str(prompt.messages(**variables)) + prompt.completion(**variables)
+        assert bool(variables["context"]) == full == ("unknown" in said) == ("assage" in said)
+
+
+def test_a_set_of_passage_prompts_is_taken_by_the_kind_of_answer(tmp_path: Path) -> None:
+    shipped = (REPOSITORY / "tsqa" / "prompts" / "passage" / "rqa.jinja").read_text()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "any.jinja").write_text(shipped)
+    own = shipped.replace("kind: any", "kind: short_text").replace("Passages, each", "Here, each")
+    (tmp_path / "set" / "short_text.jinja").write_text(own)
+    engine, _ = generate(tmp_path, str(tmp_path / "set"))
+    assert sum(prompt.startswith("Here, each") for prompt in engine.prompts) == 2
+
+
 def test_the_prompts_of_a_passage_can_be_rebuilt(tmp_path: Path) -> None:
     engine, (first, _) = generate(tmp_path, "rqa")
     rebuilt = rebuild_prompts(first, {seed.id: seed for seed in SEEDS}, [])
@@ -106,6 +142,8 @@ def test_a_question_without_its_passage_must_not_point_at_it() -> None:
         ("According to the passage, when was it built?", False),
         ("What does the author say of whale oil?", False),
         ("Which oil is mentioned above?", False),
+        ("Who was the author of Emma?", True),
+        ("Which lamps does the author of the text praise?", False),
     ):
         verdict = check_format(candidate(question, ground=PASSAGE))
         assert (verdict is None) == is_clear, question

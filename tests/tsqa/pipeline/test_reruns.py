@@ -135,6 +135,26 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.families": {"own": "mine"},
             "seeds.hold_out": ["own"],
             "seeds.seed": 1,
+            "seeds.documents.<n>.name": "other",
+            "seeds.documents.<n>.path": "{folder}/own.jsonl",
+            "seeds.documents.<n>.subset": "main",
+            "seeds.documents.<n>.split": "validation",
+            "seeds.documents.<n>.revision": "f00",
+            "seeds.documents.<n>.text_field": "content",
+            "seeds.documents.<n>.min_words": 5,
+            "seeds.documents.<n>.max_words": 100,
+            "seeds.documents.<n>.kind": "number",
+            "seeds.documents.<n>.capability": "reading comprehension",
+            "seeds.documents.<n>.language": "de",
+            "seeds.documents.<n>.licence": "mit",
+            # Questions about passages show no attributes: one excludes the other.
+            "generate.attributes": Together(
+                {
+                    "generate.attributes": {"difficulty": {"easy": 0.5, "hard": 0.5}},
+                    "generate.prompts.question": "varied",
+                    "seeds.documents": [],
+                }
+            ),
         },
     ),
     (
@@ -176,12 +196,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "generate.solvers.<n>.answer.max_tokens": 5,
             **{f"generate.solvers.<n>.answer.{k}": v for k, v in MORE_SAMPLING.items()},
             "generate.prompts.question": "plain",
-            "generate.attributes": Together(
-                {
-                    "generate.attributes": {"difficulty": {"easy": 0.5, "hard": 0.5}},
-                    "generate.prompts.question": "varied",
-                }
-            ),
+            "generate.prompts.passage": "fact_seeking",
             "generate.temperatures": [0.5, 1.0],
             "generate.prompts.answer": "plain",
             "generate.seed": 1,

@@ -178,6 +178,12 @@ class GenerateSection(Section):
         for name, teacher, sampling in asked:
             if problem := teacher.misfit(sampling, name):
                 raise ValueError(problem)
+        role, writer = self.writing
+        if self.temperatures and "temperature" in writer.request.omit:
+            raise ValueError(
+                f"temperatures would not be sent: {role}.request.omit holds temperature; "
+                "leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")
