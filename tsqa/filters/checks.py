@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.pointing import points_at_passage
 from tsqa.records.votes import is_number
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.text.forbidden import find_unfit
 from tsqa.text.normalise import words
-from tsqa.text.pointing import points_at_passage
 from tsqa.text.refusals import REFUSAL, asks_nothing, explains_refusal, offers_none, refuses
 from tsqa.text.sameness import options_repeat
 

@@ -12,9 +12,9 @@ from pydantic import JsonValue
 
 from tsqa.recipe import AnswerKind
 from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
+from tsqa.records.pointing import points_at_passage
 from tsqa.records.seed import Seed
 from tsqa.records.votes import agreeing_models, classify_answers, count_votes
-from tsqa.text.pointing import points_at_passage
 from tsqa.text.refusals import explains_refusal
 
 _SHORT_QUESTION_CHARS = 40
