@@ -550,7 +550,7 @@ def fit_tries() -> Iterator[Try]:
             ("seeds", "datasets"),
             [{"name": "a", "path": "x.jsonl", "columns": {"question": "q", "answer": "a"}}] * 2,
         ),
-        "no seeds": (("seeds", "datasets"), []),
+        "no seeds": (("seeds",), {"tasks": [], "datasets": [], "documents": []}),
         "no axes": (("ablation", "axes"), {}),
         "an axis without values": (("ablation", "axes"), {"train.lr": []}),
         "an axis of an unknown key": (("ablation", "axes"), {"train.learning_rate": [1, 2]}),

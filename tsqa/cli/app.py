@@ -66,9 +66,9 @@ def _options(
 
 
 @cache
-def _command() -> Callable[[list[str]], object]:
-    """All commands, built once; `app()` builds them at each call."""
-    return typer.main.get_command(app)
+def _command(of: typer.Typer) -> Callable[[list[str]], object]:
+    """All commands of an app, built once; calling the app builds them at each call."""
+    return typer.main.get_command(of)
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
         _say(f"error: {dashed}: a key of the recipe is no option\n  fix: {fix}", fg="red")
         sys.exit(USER_ERROR)
     try:
-        _command()(arguments)
+        _command(app)(arguments)
     except SystemExit as end:  # of typer, which ends so on Ctrl-C
         if end.code == INTERRUPTED:
             _say(f"interrupted; {_AGAIN}")

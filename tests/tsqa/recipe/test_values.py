@@ -206,9 +206,9 @@ TREES = "b0: {x: 1}\n" + "".join(
     ids=range(22),
 )
 def test_yaml_that_runs_away_or_runs_code_is_refused_at_once(tmp_path: Path, text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()  # of the CPU, so that a busy machine is not taken for a slow one
     assert "recipe.yaml" in refusal(write(tmp_path, text + "\n" + BASE))
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_anchors_and_merged_keys_are_no_duplicates(tmp_path: Path) -> None:
