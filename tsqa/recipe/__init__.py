@@ -51,6 +51,7 @@ from tsqa.recipe.sections.seeds import (
     DataSection,
     DatasetSection,
     DocumentsSection,
+    OwnSection,
     SeedsSection,
 )
 from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSection, check_divisible
@@ -76,6 +77,7 @@ __all__ = [
     "GenerateSection",
     "MixtureSection",
     "ModelSection",
+    "OwnSection",
     "PromptsSection",
     "ProtocolSection",
     "Recipe",

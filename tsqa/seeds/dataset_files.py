@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
@@ -19,7 +19,7 @@ from tsqa.readers import hub
 from tsqa.readers.json_files import BadLine, BlankLine, read_lines, read_list
 from tsqa.readers.passages import cut_passages
 from tsqa.readers.tables import BadRow, parquet_columns, read_csv, read_parquet
-from tsqa.recipe import DatasetSection, DocumentsSection
+from tsqa.recipe import DatasetSection, DocumentsSection, OwnSection
 from tsqa.records.seed import Seed
 from tsqa.seeds.columns import check_columns, read_record, record_id
 from tsqa.seeds.document import Origin, Rejected, Unusable, make_passage, make_seed
@@ -31,6 +31,7 @@ from tsqa.tasks.identity import dataset_identity, revision_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
+OwnKind = TypeVar("OwnKind", bound=OwnSection)
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
 _PROBED = 100
@@ -91,29 +92,29 @@ class Files:
                         yield number, _of_line(path, number, value)
 
 
-class _OwnSource:
+class _OwnSource(Generic[OwnKind]):
     """What own datasets and own documents share."""
 
     def __init__(
         self,
-        section: DatasetSection | DocumentsSection,
+        section: OwnKind,
         path: Path,
         taxonomy: Taxonomy,
         siblings: dict[tuple[str, ...], str],
     ) -> None:
         self.name = section.name
-        self._own = section
+        self._section: OwnKind = section
         self._files = find_files(section, path)
         self._siblings = siblings
         self._taxonomy = taxonomy
 
     @property
     def capability(self) -> str:
-        named = self._own.capability
-        return named or self._taxonomy.capability(self.name, [], self._own.path)
+        named = self._section.capability
+        return named or self._taxonomy.capability(self.name, [], self._section.path)
 
     def leak(self) -> str | None:
-        section = self._own
+        section = self._section
         if self._files is None:
             identities = [dataset_identity(section.path, section.subset, section.split)]
             names = [section.split]
@@ -128,11 +129,11 @@ class _OwnSource:
 
     def columns(self) -> list[str]:
         files = self._files
-        return files.columns() if files is not None else load_hub(self._own).column_names
+        return files.columns() if files is not None else load_hub(self._section).column_names
 
     def origin(self, records: object) -> Origin:
         """What all its documents share."""
-        section = self._own
+        section = self._section
         info = getattr(records, "info", None)
         revision = self._files.revision if self._files else revision_of(info) or section.revision
         where = Path(section.path).name if self._files else section.path
@@ -149,18 +150,8 @@ class _OwnSource:
         )
 
 
-class DatasetSource(_OwnSource):
+class DatasetSource(_OwnSource[DatasetSection]):
     """An own dataset with a column mapping."""
-
-    def __init__(
-        self,
-        section: DatasetSection,
-        path: Path,
-        taxonomy: Taxonomy,
-        siblings: dict[tuple[str, ...], str],
-    ) -> None:
-        super().__init__(section, path, taxonomy, siblings)
-        self._section = section
 
     def check(self) -> None:
         check_columns(self._section, self.columns())
@@ -190,18 +181,8 @@ class DatasetSource(_OwnSource):
                 yield Rejected(identifier, self.name, number, error.reason, error.detail)
 
 
-class DocumentSource(_OwnSource):
+class DocumentSource(_OwnSource[DocumentsSection]):
     """Own documents, cut into passages; the id of a seed names file, line and passage."""
-
-    def __init__(
-        self,
-        section: DocumentsSection,
-        path: Path,
-        taxonomy: Taxonomy,
-        siblings: dict[tuple[str, ...], str],
-    ) -> None:
-        super().__init__(section, path, taxonomy, siblings)
-        self._section = section
 
     def check(self) -> None:
         section, columns = self._section, self.columns()
@@ -259,7 +240,7 @@ class DocumentSource(_OwnSource):
         return seed
 
 
-def find_files(section: DatasetSection | DocumentsSection, path: Path) -> Files | None:
+def find_files(section: OwnSection, path: Path) -> Files | None:
     """Find the local files of a dataset section; None when its path is a hub id.
 
     In a folder whose files are named after splits, only those of the section's split are taken.
@@ -277,7 +258,7 @@ def find_files(section: DatasetSection | DocumentsSection, path: Path) -> Files 
     return None
 
 
-def load_hub(section: DatasetSection | DocumentsSection) -> Dataset:
+def load_hub(section: OwnSection) -> Dataset:
     """Load the split of a hub dataset, memory-mapped."""
     return hub.load_hub(
         section.path,
@@ -305,7 +286,7 @@ def _of_line(path: Path, number: int, value: object) -> object:
     return value
 
 
-def _files_of_folder(section: DatasetSection | DocumentsSection, folder: Path, key: str) -> Files:
+def _files_of_folder(section: OwnSection, folder: Path, key: str) -> Files:
     files = {path: s for path in sorted(folder.iterdir()) if (s := _suffix(path))}
     links = (path for path in files if not path.exists() and path.name[0] != ".")
     broken = next(links, None)

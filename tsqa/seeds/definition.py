@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tsqa.hub.identify import identify
 from tsqa.hub.pins import PINS
-from tsqa.recipe import DatasetSection, DocumentsSection, Recipe, is_hub_id, needed, stream_check
+from tsqa.recipe import OwnSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.store.identity import Json, file_identity
 from tsqa.store.stage import Stage
 from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_datasets
@@ -39,7 +39,7 @@ def _guard_config(recipe: Recipe) -> dict[str, Json]:
     return {"allow_leaks": sorted(section.allow_leaks), "evaluated": evaluated_config(recipe)}
 
 
-def _identify_dataset(section: DatasetSection | DocumentsSection) -> Json:
+def _identify_dataset(section: OwnSection) -> Json:
     found = identify(section.path)
     if found == section.path and is_hub_id(section.path):
         return {**PINS.identify("dataset", section.path, section.revision)}

@@ -110,9 +110,9 @@ def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) ->
         if name not in left_out:
             sources.append(TaskSource(name, context.task_folder(section), taxonomy, siblings))
     for dataset in section.datasets:
-        if dataset.name in left_out:
-            continue
-        sources.append(DatasetSource(dataset, context.resolve(dataset.path), taxonomy, siblings))
+        if dataset.name not in left_out:
+            path = context.resolve(dataset.path)
+            sources.append(DatasetSource(dataset, path, taxonomy, siblings))
     for documents in section.documents:
         if documents.name not in left_out:
             path = context.resolve(documents.path)
@@ -165,10 +165,9 @@ def check_capabilities(section: SeedsSection) -> None:
     library, left_out = task_library(include), held_out(section, include)
     names = [name for name in library.expand(section.tasks) if name not in left_out]
     found = {_labels(name, library, taxonomy)[1] for name in names}
-    for dataset in section.own:
-        if dataset.name in left_out:
-            continue
-        found.add(dataset.capability or taxonomy.capability(dataset.name, [], dataset.path))
+    for own in section.own:
+        if own.name not in left_out:
+            found.add(own.capability or taxonomy.capability(own.name, [], own.path))
     check_shares(found, section.budget)
 
 

@@ -5,7 +5,7 @@ Guarantees: seeds come from somewhere, and no own dataset takes the name of anot
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -51,42 +51,8 @@ class ColumnsSection(Section):
     """Column of the document's ID; null: its row number."""
 
 
-class DatasetSection(Section):
-    """Seeds from a dataset of your own: a hub ID, or local JSONL(.gz), JSON, parquet or CSV."""
-
-    name: PlainName
-    """Name of its seeds' task."""
-    path: str
-    """A file, a folder of files in one format, or a hub ID."""
-    subset: str | None = None
-    """Subset (configuration) of a hub dataset."""
-    split: str = "train"
-    """Split of a hub dataset."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub dataset; give a commit for a result that can be repeated."""
-    columns: ColumnsSection
-    """Which column holds what."""
-    answer: Literal["auto", "index", "letter", "text"] = "auto"
-    """What the answer column holds if there are choices: the text of a choice, its letter or label
-    (A, B, C, or a number from 1), or its index from 0. auto: the only one that fits; refused if
-    several fit."""
-    kind: AnswerKind | None = None
-    """Kind of the answers; null: detected for each document."""
-    capability: str | None = None
-    """Capability that the seeds count as in `budget`, such as math; null: from the taxonomy."""
-    language: str = "en"
-    """ISO 639-1 code of the questions."""
-    licence: str | None = None
-    """Licence of the data, recorded on the dataset card."""
-
-    @property
-    def place(self) -> str:
-        """Where it stands in a recipe."""
-        return f"seeds.datasets: {self.name}"
-
-
-class DocumentsSection(Section):
-    """Documents without questions, such as web pages, whose passages are seeds."""
+class OwnSection(Section):
+    """A source of seeds of your own."""
 
     name: PlainName
     """Name of its seeds' task."""
@@ -98,6 +64,40 @@ class DocumentsSection(Section):
     """Split of a hub dataset."""
     revision: str | None = None
     """Branch, tag or commit of a hub dataset; give a commit for a result that can be repeated."""
+    capability: str | None = None
+    """Capability that the seeds count as in `budget`, such as math; null: from the taxonomy."""
+    language: str = "en"
+    """ISO 639-1 code of the texts."""
+    licence: str | None = None
+    """Licence of the data, recorded on the dataset card."""
+
+    LISTED_IN: ClassVar[str]
+    """The key of `seeds` that lists such sources."""
+
+    @property
+    def place(self) -> str:
+        """Where it stands in a recipe."""
+        return f"seeds.{self.LISTED_IN}: {self.name}"
+
+
+class DatasetSection(OwnSection):
+    """Seeds from a dataset of your own: a hub ID, or local JSONL(.gz), JSON, parquet or CSV."""
+
+    LISTED_IN: ClassVar[str] = "datasets"
+    columns: ColumnsSection
+    """Which column holds what."""
+    answer: Literal["auto", "index", "letter", "text"] = "auto"
+    """What the answer column holds if there are choices: the text of a choice, its letter or label
+    (A, B, C, or a number from 1), or its index from 0. auto: the only one that fits; refused if
+    several fit."""
+    kind: AnswerKind | None = None
+    """Kind of the answers; null: detected for each document."""
+
+
+class DocumentsSection(OwnSection):
+    """Documents without questions, such as web pages, whose passages are seeds."""
+
+    LISTED_IN: ClassVar[str] = "documents"
     text_field: str = "text"
     """Field of a record that holds its text."""
     min_words: int = Field(30, ge=1)
@@ -107,17 +107,6 @@ class DocumentsSection(Section):
     about equal length."""
     kind: Literal["short_text", "number", "choice", "boolean", "long_text"] = "short_text"
     """Kind of the answers to ask for."""
-    capability: str | None = None
-    """Capability that the seeds count as in `budget`; null: from the taxonomy."""
-    language: str = "en"
-    """ISO 639-1 code of the documents."""
-    licence: str | None = None
-    """Licence of the documents, recorded on the dataset card."""
-
-    @property
-    def place(self) -> str:
-        """Where it stands in a recipe."""
-        return f"seeds.documents: {self.name}"
 
     @model_validator(mode="after")
     def _words_fit(self) -> Self:
@@ -177,7 +166,7 @@ class SeedsSection(Section):
     """Random seed of the choice of documents."""
 
     @property
-    def own(self) -> list[DatasetSection | DocumentsSection]:
+    def own(self) -> list[OwnSection]:
         """Your own sources."""
         return [*self.datasets, *self.documents]
 
