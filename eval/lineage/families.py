@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.lineage.sources import benchmarks_of, own_data, store_of
+from eval.lineage.sources import evaluated_benchmarks, own_data
 from eval.statistics import stats
 from tsqa.records.seed import Seed, read_seed
 from tsqa.seeds.taxonomy import UNKNOWN as OTHER
@@ -125,12 +125,7 @@ def _together(parts: Sequence[Seeded]) -> Seeded:
 
 
 def _evaluated(evaluations: Sequence[Artifact], families: Mapping[str, str]) -> Iterator[Kin]:
-    made = {
-        benchmarks.fingerprint: benchmarks
-        for evaluation in evaluations
-        for benchmarks in benchmarks_of(store_of(evaluation), evaluation)
-    }
-    for benchmarks in made.values():
+    for benchmarks in evaluated_benchmarks(evaluations):
         is_own = benchmarks.manifest.config.get("include") is not None
         for document in _first_of_each(benchmarks, "documents.jsonl"):
             yield _kin(document, is_own, families)

@@ -13,16 +13,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eval.lineage.sources import benchmarks_of, own_data, store_of
+from eval.lineage.sources import evaluated_benchmarks, own_data
 from tsqa.curated.files import CURATED, read_rows
-from tsqa.decontaminate.passages import RUN
+from tsqa.decontaminate.passages import RUN, TEMPLATE
 from tsqa.decontaminate.undress import undress
 from tsqa.records.seed import read_seed
 from tsqa.store.artifact import Artifact
 from tsqa.text.normalise import words
 
-_TEMPLATE = 10
-"""A run that more documents of a task than this hold is a template."""
 Key = tuple[str, int]
 """Task and doc_id."""
 Run = tuple[str, ...]
@@ -48,13 +46,8 @@ class _Curated:
 def nearness(conditions: Mapping[str, Sequence[Artifact]]) -> Nearness:
     """From the evaluations of each condition."""
     evaluations = [one for several in conditions.values() for one in several]
-    made = {
-        benchmarks.fingerprint: benchmarks
-        for evaluation in evaluations
-        for benchmarks in benchmarks_of(store_of(evaluation), evaluation)
-    }
-    runs = dict(pair for benchmarks in made.values() for pair in _evaluated(benchmarks))
-    runs = _own_runs(runs)
+    made = evaluated_benchmarks(evaluations)
+    runs = _own_runs(dict(pair for benchmarks in made for pair in _evaluated(benchmarks)))
     holders: dict[Run, list[Key]] = defaultdict(list)
     for key, own in runs.items():
         for run in own:
@@ -96,7 +89,7 @@ def _own_runs(runs: Mapping[Key, set[Run]]) -> dict[Key, set[Run]]:
     """Without those of templates."""
     counts = Counter((task, run) for (task, _), own in runs.items() for run in own)
     return {
-        (task, doc_id): {run for run in own if counts[task, run] <= _TEMPLATE}
+        (task, doc_id): {run for run in own if counts[task, run] <= TEMPLATE}
         for (task, doc_id), own in runs.items()
     }
 

@@ -8,7 +8,7 @@ documents that were evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,16 @@ def benchmarks_of(store: Store, evaluation: Artifact) -> Iterator[Artifact]:
             and _agree(config.get("hub"), wanted.config.get("hub"))
         ):
             yield benchmarks
+
+
+def evaluated_benchmarks(evaluations: Iterable[Artifact]) -> list[Artifact]:
+    """The artifacts with the documents of these evaluations, each once."""
+    made = {
+        benchmarks.fingerprint: benchmarks
+        for evaluation in evaluations
+        for benchmarks in benchmarks_of(store_of(evaluation), evaluation)
+    }
+    return [*made.values()]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from tsqa.decontaminate.planted_leaks import as_candidate
 from tsqa.records.candidate import Candidate
 from tsqa.records.seed import Seed
 
@@ -162,18 +163,7 @@ _REWRITES = (
 
 def _rebuild(document: Seed, write: Callable[[str], str]) -> Candidate:
     question, answer, *choices = map(write, (document.question, document.answer, *document.choices))
-    return _candidate(document, question, choices, answer)
-
-
-def _candidate(document: Seed, question: str, choices: list[str], answer: str) -> Candidate:
-    return Candidate(
-        id=document.id,
-        task=document.task,
-        question=question,
-        context=document.context,
-        choices=choices,
-        answer=answer,
-    )
+    return as_candidate(document, question, choices, answer)
 
 
 def _sentences(text: str) -> list[str]:
@@ -187,7 +177,7 @@ def _shuffled(document: Seed) -> Candidate | None:
     random.Random(document.id).shuffle(found)
     if found == _sentences(document.question):
         found.reverse()
-    return _candidate(document, " ".join(found), document.choices, document.answer)
+    return as_candidate(document, " ".join(found), document.choices, document.answer)
 
 
 def _clauses(document: Seed) -> Candidate | None:
@@ -202,7 +192,7 @@ def _clauses(document: Seed) -> Candidate | None:
     question = " ".join(sentences)
     if question == document.question:
         return None
-    return _candidate(document, question, document.choices, document.answer)
+    return as_candidate(document, question, document.choices, document.answer)
 
 
 def _synonyms(document: Seed, share: float) -> Candidate:
@@ -227,13 +217,13 @@ def _half(document: Seed) -> Candidate | None:
     found = document.question.split()
     if len(found) < 10:
         return None
-    return _candidate(document, " ".join(found[: (len(found) + 1) // 2]), [], "")
+    return as_candidate(document, " ".join(found[: (len(found) + 1) // 2]), [], "")
 
 
 def _options(document: Seed) -> Candidate | None:
     if len(set(document.choices)) < 3:
         return None
-    return _candidate(document, "Choose one.", document.choices, document.answer)
+    return as_candidate(document, "Choose one.", document.choices, document.answer)
 
 
 def _scanned(document: Seed) -> Candidate:

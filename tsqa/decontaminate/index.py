@@ -43,7 +43,7 @@ import numpy as np
 
 from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
-from tsqa.decontaminate.passages import RUN, Passages
+from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.retold import Retelling, RetoldDocuments
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
@@ -53,8 +53,6 @@ from tsqa.records.seed import Seed
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 from tsqa.text.normalise import words
 
-_TEMPLATE = 10
-"""A run that more documents of a task than this hold is a template."""
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
@@ -487,7 +485,7 @@ def _find_templates(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Hashes:
     hashes, holders, tasks = (array[order] for array in (hashes, holders, tasks))
     of_task = changes(hashes) | changes(tasks)
     held_by = np.add.reduceat(changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
-    return hashes[of_task][held_by > _TEMPLATE]
+    return hashes[of_task][held_by > TEMPLATE]
 
 
 def _holds(text: Numbers, run: Numbers) -> bool:

@@ -18,11 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tsqa.decontaminate.passages import TEMPLATE
 from tsqa.decontaminate.similarity import Questions, Weights, weigh
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, hash_runs
 
-_TEMPLATE = 10
-"""A pair that more documents of a task than this hold is a template's."""
 _MOST = 50
 """Documents of all tasks; a pair of more identifies none and would cost time."""
 _LEAST_PAIRS = 4
@@ -156,7 +155,7 @@ class RetoldDocuments:
         is_task = changes(hashes) | changes(tasks[owners])
         held_by = np.add.reduceat(is_task | changes(owners), np.flatnonzero(is_task), dtype=int)
         sizes = np.diff(np.flatnonzero(is_task), append=len(order))
-        kept = np.repeat(held_by <= _TEMPLATE, sizes)
+        kept = np.repeat(held_by <= TEMPLATE, sizes)
         starts = np.flatnonzero(changes(hashes))
         many = np.add.reduceat(kept, starts, dtype=int) > _MOST
         kept &= ~np.repeat(many, np.diff(starts, append=len(order)))
