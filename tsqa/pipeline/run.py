@@ -152,10 +152,10 @@ class Pipeline:
 
     def run(self, until: str | None = None) -> dict[str, Artifact]:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
-        self.check()
-        artifacts: dict[str, Artifact] = {}
         nodes = self.nodes if until is None else self._needed_for(until)
         self.refuse_missing_models(nodes)
+        self.check()
+        artifacts: dict[str, Artifact] = {}
         for node in nodes:
             artifacts[self.label(node)] = self.ensure(node)
             self.record([node])
