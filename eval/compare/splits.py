@@ -143,6 +143,6 @@ def split_sentences(deltas: DeltaTable) -> Iterator[str]:
 
 
 def _told(row: DeltaRow) -> str:
-    where = WHERE[row.task.removeprefix(f"{stats.MACRO}:")]
+    where = WHERE[stats.part_name(row.task)]
     word = "not detectable" if row.verdict == stats.UNCHANGED else row.verdict
     return f"{stats.change(row)}, {word}, {where}"

@@ -162,7 +162,7 @@ def _split_table(deltas: DeltaTable) -> Table:
         table.add_column(column, overflow="fold")
     before = ""
     for row in deltas.split:
-        part = row.task.removeprefix(f"{stats.MACRO}:") if stats.is_part(row.task) else "all"
+        part = stats.part_name(row.task) if stats.is_part(row.task) else "all"
         name = row.comparison if row.comparison != before else ""
         before = row.comparison
         style = STYLES[row.verdict]

@@ -273,9 +273,14 @@ def is_macro(task: str) -> bool:
     return task == MACRO or task.startswith(f"{MACRO}:")
 
 
+def part_name(task: str) -> str:
+    """The name in `PARTS` of a row that is a part of the macro average."""
+    return task.removeprefix(f"{MACRO}:")
+
+
 def is_part(task: str) -> bool:
     """Whether a row is a part of the macro average, by what was seeded from."""
-    return task.startswith(f"{MACRO}:") and task.removeprefix(f"{MACRO}:") in PARTS
+    return is_macro(task) and part_name(task) in PARTS
 
 
 def _chunks(count: int, width: int) -> list[int]:

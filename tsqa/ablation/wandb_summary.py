@@ -116,7 +116,7 @@ def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str,
             values |= {f"delta/{row.arm}": row.delta, f"verdict/{row.arm}": row.verdict}
     for row in deltas.split:
         if row.against == deltas.control and stats.is_part(row.task):
-            name = f"{row.arm}/{row.task.removeprefix(f'{stats.MACRO}:').replace(' ', '_')}"
+            name = f"{row.arm}/{stats.part_name(row.task).replace(' ', '_')}"
             values |= {f"delta/{name}": row.delta, f"verdict/{name}": row.verdict}
         elif not stats.is_part(row.task):
             values[f"delta/{row.comparison}"] = row.delta
