@@ -550,6 +550,9 @@ def fit_tries() -> Iterator[Try]:
             ("seeds", "datasets"),
             [{"name": "a", "path": "x.jsonl", "columns": {"question": "q", "answer": "a"}}] * 2,
         ),
+        "a family to hold out that no source has": (
+            ("seeds",), {"tasks": ["arc_easy"], "hold_out": ["nonesuch"]}
+        ),
         "no seeds": (("seeds",), {"tasks": [], "datasets": [], "documents": []}),
         "no axes": (("ablation", "axes"), {}),
         "an axis without values": (("ablation", "axes"), {"train.lr": []}),

@@ -82,7 +82,7 @@ class Pipeline:
         """Refuse, before any work, what could only fail after it."""
         self.say_removed()
         self.check_tasks()
-        self.check_budgets()
+        self.check_seeds()
         self.check_models()
         self.check_guards()
 
@@ -101,13 +101,13 @@ class Pipeline:
             if (made := self.find(node)) is not None:
                 self._recheck(node, made)
 
-    def check_budgets(self) -> None:
-        """Refuse seeds for capabilities that no source has."""
-        from tsqa.seeds.sources import check_capabilities
+    def check_seeds(self) -> None:
+        """Refuse families to hold out, and capabilities to seed, that no source has."""
+        from tsqa.seeds.sources import check_sources
 
         for node in self.nodes:
             if node.stage == "seeds" and self.find(node) is None:
-                check_capabilities(needed(node.recipe.seeds, "seeds"))
+                check_sources(needed(node.recipe.seeds, "seeds"))
 
     def check_models(self) -> None:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""

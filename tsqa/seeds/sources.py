@@ -153,16 +153,19 @@ def held_out(section: SeedsSection, include: Path | None) -> dict[str, str]:
     return found
 
 
-def check_capabilities(section: SeedsSection) -> None:
-    """Refuse, before any work, a budget for capabilities that no source has.
+def check_sources(section: SeedsSection) -> None:
+    """Refuse, before any work, to hold out families, or to want capabilities, that no source has.
 
     Tasks that the data stage builds are not known before it.
     """
-    if not (section.budget and section.budget.capabilities) or "{data}" in (section.include or ""):
+    if "{data}" in (section.include or ""):
+        return
+    include = Path(section.include) if section.include else None
+    left_out = held_out(section, include)
+    if not (section.budget and section.budget.capabilities):
         return
     taxonomy = load_taxonomy(Path(section.taxonomy) if section.taxonomy else None)
-    include = Path(section.include) if section.include else None
-    library, left_out = task_library(include), held_out(section, include)
+    library = task_library(include)
     names = [name for name in library.expand(section.tasks) if name not in left_out]
     found = {_labels(name, library, taxonomy)[1] for name in names}
     for own in section.own:
