@@ -113,7 +113,8 @@ class Pipeline:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""
         uses = self._models_to_load(self.nodes)
         for use in uses:
-            check_use(use)
+            if use.is_here:
+                check_use(use)
         # Perhaps the recipe is for another machine.
         for key, path in dict.fromkeys((use.key, use.path) for use in uses if is_missing(use)):
             console.print(
