@@ -77,7 +77,7 @@ class Estimates:
         return Range(most / 4, most), "seeds from seeds.max_per_task (a quarter to all)"
 
     def _sources(self, node: Node, section: SeedsSection) -> int:
-        """The tasks and datasets that give seeds; of tasks that are yet to be built, their names."""
+        """The tasks and datasets that give seeds; of tasks yet to be built, their names."""
         include = section.include
         if include and "{data}" in include:
             data = node.inputs.get("data")
