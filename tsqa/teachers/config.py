@@ -51,7 +51,7 @@ def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
 
 
 def count_engines(teacher: TeacherSection) -> int:
-    """Copies of the model that are asked side by side; of a file of URLs those that it lists now."""
+    """Copies of the model that are asked side by side; with a file, those that it lists now."""
     if not isinstance(teacher.urls, str):
         return max(teacher.replicas, len(teacher.urls))
     try:

@@ -1,5 +1,5 @@
-"""A replica of the model at an endpoint: how requests are put to it, its load and its state; and the
-outages of the endpoint as a whole.
+"""A replica of the model at an endpoint: how requests are put to it, its load and its state; and
+the outages of the endpoint as a whole.
 
 Guarantees: a key is checked before it is sent, and never shown.
 """
@@ -59,7 +59,7 @@ class Connection:
         self.failures = 0
         """Since its last answer."""
         self.deaths = 0
-        """How often it went down, or was asked in vain whether it is back, since its last answer."""
+        """How often it went down or was looked at in vain, since its last answer."""
         self.problem = ""
         """Why it is not up."""
         self.answers = False

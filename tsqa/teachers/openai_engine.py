@@ -155,7 +155,8 @@ class EndpointEngine:
             fix = f"raise the limits of this process (ulimit -a), or lower {self._key}.max_num_seqs"
         else:
             fix = f"run the same command again to continue; the tries are in {self._log}"
-        return EngineError(f"{self._section.place}: the connections could not be kept: {cause}", fix)
+        place = self._section.place
+        return EngineError(f"{place}: the connections could not be kept: {cause}", fix)
 
     async def _serve(self, ready: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

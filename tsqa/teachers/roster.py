@@ -1,9 +1,9 @@
 """The replicas of an endpoint: which are listed, which serve, which is asked next.
 
-Guarantees: a replica serves once it answered, and no longer than it is listed; the stage begins when
-one serves, and those that do not are named, and asked again; one that joins serves the model that
-the others serve, or is left out; replicas that serve are asked before those that do not or rest,
-the one with the fewest requests first.
+Guarantees: a replica serves once it answered, and no longer than it is listed; the stage begins
+when one serves, and those that do not are named, and asked again; one that joins serves the model
+that the others serve, or is left out; replicas that serve are asked before those that do not or
+rest, the one with the fewest requests first.
 """
 
 from __future__ import annotations
@@ -235,7 +235,8 @@ class Roster:
 
     def _say(self, line: str) -> None:
         self._note(line)
-        if isinstance(self._section.urls, str) or len(self._section.urls) > 1:  # of a single one, its outage is told
+        # Of a single one, its outage is told.
+        if isinstance(self._section.urls, str) or len(self._section.urls) > 1:
             console.print(Text(f"  {line}", "yellow"))
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

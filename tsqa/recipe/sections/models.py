@@ -212,7 +212,7 @@ class TeacherSection(Section):
     """openai: keep trying for at least this many minutes after a 429, 502, 503, 504 or a lost
     connection."""
     dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
-    """Price of one replica or endpoint, for cost estimates; of those of a file, while they serve."""
+    """Price of one replica or endpoint, for cost estimates; with a file of URLs, while it serves."""
     dollars_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     """Price of input tokens, for cost estimates."""
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
@@ -273,11 +273,11 @@ class TeacherSection(Section):
     def _urls_are_urls(cls, urls: object) -> object:
         if isinstance(urls, str) and re.match(r"\w+://", urls):
             secrets.register_url(urls)
-            raise ValueError("expected a list, such as [http://localhost:8000/v1], or a file's path")
+            raise ValueError("expected a list, such as [http://localhost:8000/v1], or a file")
         given = [url for url in urls if isinstance(url, str)] if isinstance(urls, list) else []
         for url in given:
             check_base_url(url)
-        if len(set(given)) < len(given):
+        if len({url.rstrip("/") for url in given}) < len(given):
             raise ValueError("a URL comes twice; `max_num_seqs` says how many requests one serves")
         return urls
 

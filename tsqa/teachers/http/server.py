@@ -1,9 +1,9 @@
 """One base URL of an endpoint: JSON is posted to it, and its replies come back as text.
 
-Guarantees: a URL is shown without its login and parameters, which are sent all the same; a redirect
-is not followed; keys and cookies go to no other URL; no reply takes more memory than `LONGEST_REPLY`
-allows, however it is compressed; proxies and certificates are those of the environment; a server
-whose machine is gone is noticed within about a minute, also by who waits for its reply.
+Guarantees: a URL is shown without its login and parameters, which are sent all the same; a
+redirect is not followed, so that keys go to no other URL; no reply takes more memory than
+`LONGEST_REPLY` allows, however it is compressed; proxies and certificates are those of the
+environment; a server whose machine is gone is noticed within about a minute.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def read_urls(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: not UTF-8", fix) from None
     found: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
-        url = line.strip()
+        url = line.strip().rstrip("/")
         if not url or url.startswith("#"):
             continue
         try:
