@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.endpoint [--urls 1 4 16 64] [--requests 4000] [--in-flight 64]
 
-Requests go the whole way (job, window, client, reading of the reply, log) to servers in processes of
-their own, which answer at once with 512 words. The client of before, `openai` over httpx, answers in
-turn with ours where it is installed: only the client differs. CPU is that of this process; medians
-of `--rounds`.
+Requests go the whole way (job, window, client, reading of the reply, log) to servers in processes
+of their own, which answer at once with 512 words. The client of before, `openai` over httpx, takes
+turns with ours where it is installed: only the client differs. CPU is that of this process;
+medians of `--rounds`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,18 @@ _TEXT = "word " * 512
 _PROMPT = "Write a new question like the following ones. " * 30
 
 
+_BODY = json.dumps(
+    {
+        "model": "m",
+        "choices": [{"message": {"content": _TEXT}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 300, "completion_tokens": 512},
+    }
+).encode()
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+
 class _Answers(asyncio.Protocol):
     """HTTP, as far as a benchmark needs it: whatever is asked, the same reply."""
-
-    choice = {"message": {"content": _TEXT}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 300, "completion_tokens": 512}
-    body = json.dumps({"model": "m", "choices": [choice], "usage": usage}).encode()
-    reply = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(body), body,
-    )  # fmt: skip
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -60,7 +63,7 @@ class _Answers(asyncio.Protocol):
             if len(self.pending) < whole:
                 return
             del self.pending[:whole]
-            self.transport.write(self.reply)
+            self.transport.write(_HEAD % len(_BODY) + _BODY)
 
 
 def _serve(count: int, ports: Pipe) -> None:

@@ -21,7 +21,7 @@ from tests.tsqa.teachers.test_openai_engine import ask, chat, run_jobs, section
 from tsqa.errors import DataError, EngineError
 from tsqa.recipe import TeacherSection
 from tsqa.spending import Spending
-from tsqa.teachers import RefusedError, openai_engine, roster
+from tsqa.teachers import Engine, RefusedError, openai_engine, roster
 from tsqa.teachers.client import open_engine
 from tsqa.teachers.config import count_engines
 from tsqa.teachers.http import url_file
@@ -64,8 +64,8 @@ def by_file(path: Path, **changes: object) -> TeacherSection:
 NAMES = [f"r{n}" for n in range(40)]
 
 
-def texts(engine: object, names: list[str] = NAMES) -> set[str]:
-    return {c.text or c.finish_reason for c in ask(engine, [*map(chat, names)]).values()}  # type: ignore[arg-type]
+def texts(engine: Engine, names: list[str] = NAMES) -> set[str]:
+    return {c.text or c.finish_reason for c in ask(engine, [*map(chat, names)]).values()}
 
 
 def test_the_stage_begins_when_one_answers_and_the_others_join(

@@ -212,7 +212,7 @@ class TeacherSection(Section):
     """openai: keep trying for at least this many minutes after a 429, 502, 503, 504 or a lost
     connection."""
     dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
-    """Price of one replica or endpoint, for cost estimates; with a file of URLs, while it serves."""
+    """Price of one replica or endpoint, for cost estimates; of those in a file, while it serves."""
     dollars_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     """Price of input tokens, for cost estimates."""
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
