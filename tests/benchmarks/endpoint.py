@@ -1,6 +1,6 @@
 """What a request to an endpoint costs the driver: CPU and requests/s by the number of URLs.
 
-    python -m tests.benchmarks.endpoint [--urls 1 4 16 64] [--requests 4000] [--in-flight 64]
+    python -m tests.benchmarks.endpoint [--urls 1 4 16 64] [--requests 4000] [--in-flight 256]
 
 Requests go the whole way (job, window, client, reading of the reply, log) to servers in processes
 of their own, which answer at once with 512 words. The client of before, `openai` over httpx, takes
@@ -126,7 +126,8 @@ class Measured(NamedTuple):
 
 def measure(urls: Sequence[str], requests: int, in_flight: int) -> Measured:
     section = TeacherSection.model_validate(
-        {"engine": "openai", "model": {"path": "m"}, "urls": urls, "max_num_seqs": in_flight}
+        {"engine": "openai", "model": {"path": "m"}, "urls": urls}
+        | {"max_num_seqs": max(1, in_flight // len(urls))}
     )
 
     def job(number: int) -> Job[bool]:
@@ -140,7 +141,7 @@ def measure(urls: Sequence[str], requests: int, in_flight: int) -> Measured:
         with Window(
             lambda: open_engine(section, "m", folder / "engine.log", 0), folder / "log.jsonl"
         ) as window:
-            assert all(window.run(job(number) for number in range(-200, 0))), "warming up"
+            assert all(window.run(job(number) for number in range(-2 * in_flight, 0))), "warming up"
             cpu, wall = time.process_time(), time.monotonic()
             assert all(window.run(job(number) for number in range(requests)))
             cpu, wall = time.process_time() - cpu, time.monotonic() - wall
@@ -151,13 +152,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--urls", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--requests", type=int, default=4000)
-    parser.add_argument("--in-flight", type=int, default=64, help="per URL")
+    parser.add_argument("--in-flight", type=int, default=256, help="over all URLs")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     clients: dict[str, type[Connection]] = {"aiohttp": Connection}
     if find_spec("openai"):
         clients["openai"] = OpenAiConnection
-    print(f"{'URLs':>4} {'in flight':>9}  client   CPU ms/request  requests/s")
+    print(f"{'URLs':>4}  client   CPU ms/request  requests/s")
     for count in options.urls:
         found: dict[str, list[Measured]] = {name: [] for name in clients}
         with endpoints(count) as urls, Path(os.devnull).open("w") as nothing:
@@ -170,10 +171,10 @@ def main() -> None:
             for name, rounds in found.items()
         }
         for name, (cpu, speed) in medians.items():
-            print(f"{count:4} {count * options.in_flight:9}  {name:7}  {cpu:14.2f}  {speed:10.0f}")
+            print(f"{count:4}  {name:7}  {cpu:14.2f}  {speed:10.0f}")
         if "openai" in medians:
             ratio = medians["openai"][0] / medians["aiohttp"][0]
-            print(f"{'':16}CPU {ratio:.1f} times less")
+            print(f"{'':6}CPU {ratio:.1f} times less")
 
 
 if __name__ == "__main__":

@@ -80,10 +80,10 @@ class KnownCompletion:
 
     completion: Completion
     seconds: float
-    engines: float
-    """That served meanwhile, where their number varies."""
     is_reused: bool
     """Whether another artifact of the stage asked, and paid, for it."""
+    engines: float = 1.0
+    """That served meanwhile, where their number varies."""
 
 
 class CompletionLog:
@@ -100,7 +100,7 @@ class CompletionLog:
         values = {name: record[name] for name in names if name in record}
         is_reused = bool(record.get("reused"))
         engines = float(record.get("engines", 1.0))
-        return KnownCompletion(Completion(**values), float(record["seconds"]), engines, is_reused)
+        return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused, engines)
 
     def append(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
