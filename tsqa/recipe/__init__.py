@@ -43,6 +43,7 @@ from tsqa.recipe.sections.models import (
     SamplingSection,
     SentField,
     TeacherSection,
+    check_base_url,
 )
 from tsqa.recipe.sections.seeds import (
     AnswerKind,
@@ -98,6 +99,7 @@ __all__ = [
     "TrivialitySection",
     "arm_config",
     "arms_of",
+    "check_base_url",
     "check_divisible",
     "control_of",
     "curve_points",
