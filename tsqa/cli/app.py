@@ -73,7 +73,7 @@ def _command(of: typer.Typer) -> Callable[[list[str]], object]:
 
 def main() -> None:
     """Run the app; what goes wrong is a message and an exit code, not a traceback."""
-    from tsqa.errors import RecipeError, TsqaError, os_error_cause
+    from tsqa.errors import PREEMPTED, PreemptedError, RecipeError, TsqaError, os_error_cause
 
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -91,6 +91,9 @@ def main() -> None:
     except KeyboardInterrupt:
         _say(f"interrupted; {_AGAIN}")
         sys.exit(INTERRUPTED)
+    except PreemptedError as error:
+        _say(str(error))
+        sys.exit(PREEMPTED)
     except TsqaError as error:
         is_users = isinstance(error, RecipeError)
         _fail(f"{'recipe error' if is_users else 'error'}: {error}", debug, is_users)
