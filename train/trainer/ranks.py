@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -24,11 +24,9 @@ from tsqa.errors import EngineError, TsqaError, first_line
 from tsqa.store.artifact import differences
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 _T = TypeVar("_T")
-PATIENCE = 600.0
-"""Seconds that rank 0 waits for the others at each step of the start."""
 _SEE_SECONDS = 30.0
 """How long another machine's file may take to appear: file systems remember what is not there."""
 _LAST_WORDS_SECONDS = 10.0
@@ -54,8 +52,9 @@ class Ranks:
         world: int,
         store: Store | None,
         place: str = "",
-        patience: float = PATIENCE,
+        patience: float = 600.0,
     ) -> None:
+        """`patience`: seconds that rank 0 waits for each other one at each step of the start."""
         self.rank, self.world, self._store, self._patience = rank, world, store, patience
         self.place = place or f"rank {rank} ({socket.gethostname()})"
         self._places = [self.place] * world
@@ -134,7 +133,7 @@ class Ranks:
                 return
 
     def explain(self, error: RuntimeError) -> NoReturn:
-        """Raise what ended another rank instead of how its silence showed here, where that is so."""
+        """Raise what ended another rank, where all that is wrong here is its silence."""
         if self._store is None or not _is_silence(error):
             raise error
         self.say_last(error)
@@ -150,9 +149,10 @@ class Ranks:
         raise error
 
     def _missing(self) -> tuple[list[str], list[str]]:
-        """The places of ranks that left no word, and the words of those that failed by themselves."""
+        """Where ranks left no word, and the words of those that failed by themselves."""
         deadline = time.monotonic() + _LAST_WORDS_SECONDS
-        lost, reasons = [], []
+        lost: list[str] = []
+        reasons: list[str] = []
         for rank, place in enumerate(self._places):
             left = max(0.1, deadline - time.monotonic())
             try:
@@ -250,9 +250,9 @@ def join_ranks() -> Ranks:
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if world == 1:
         return Ranks(0, 1, None)
-    from torch.distributed import rendezvous
+    from torch.distributed.rendezvous import rendezvous
 
-    store, rank, world = next(rendezvous("env://", timeout=timedelta(seconds=PATIENCE)))
+    store, rank, world = next(rendezvous("env://", timeout=_FOREVER))
     machine = os.environ.get("GROUP_RANK")
     host = socket.gethostname()
     several = world != int(os.environ.get("LOCAL_WORLD_SIZE", world))

@@ -440,7 +440,7 @@ class Pipeline:
 
 
 class Training:
-    """The training of one arm, as the ranks of its job share it: the first locks, tracks, commits."""
+    """One arm's training as the ranks of its job share it: the first locks, tracks, commits."""
 
     DONE, OPEN = "done", "open"
 
@@ -450,7 +450,7 @@ class Training:
         self._opened: tuple[StageContext, Commit] | None = None
 
     def open(self, scope: ExitStack) -> str:
-        """On the first rank: hold the artifact's folder while `scope` lasts; DONE if it is there."""
+        """On the first rank: hold the artifact's folder in `scope`; DONE where it is made."""
         if self._pipeline.find(self.node) is None:
             context, commit = scope.enter_context(self._pipeline.open_stage(self.node))
             if context is not None:
