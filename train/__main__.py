@@ -50,9 +50,9 @@ def main() -> int:
 
 
 def _train(path: Path, overrides: list[str], arm: str) -> int:
+    from train.ranks import join_ranks
     from train.trainer import loop
     from train.trainer.engine import build_accelerator
-    from train.trainer.ranks import join_ranks
     from tsqa.console import console
     from tsqa.errors import PREEMPTED
     from tsqa.pipeline.run import Training

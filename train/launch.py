@@ -37,10 +37,8 @@ def main() -> int:
     try:
         launch_command(arguments)
     except Exception as error:
-        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-        failed = error.failures.values() if isinstance(error, ChildFailedError) else ()
-        if _is_preempted([failure.exitcode for failure in failed]):
+        failures = getattr(error, "failures", {})  # of torch's ChildFailedError
+        if _is_preempted([failure.exitcode for failure in failures.values()]):
             return PREEMPTED
         raise
     return 0

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator, DeepSpeedPlugin
 from accelerate.utils import InitProcessGroupKwargs
 
-from train.trainer.ranks import interface_towards
+from train.ranks import interface_towards
 from tsqa.errors import RecipeError
 from tsqa.recipe import Recipe, TrainSection, check_divisible, needed
 

@@ -29,8 +29,9 @@ def launch_command_parser():
 def launch_command(arguments):
     worker = Path(__file__).parent / "worker.py"
     code = subprocess.Popen([sys.executable, str(worker)], env={**os.environ, "RANK": "0"}).wait()
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-    raise ChildFailedError("train", {0: ProcessFailure(0, 1, code, "")})
+    error = RuntimeError("a rank failed")
+    error.failures = {0: SimpleNamespace(exitcode=code)}
+    raise error
 """
 WORKER = """\
 import signal, sys, time

@@ -285,7 +285,7 @@ def _versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "none"
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(p for room in ("train", "tsqa") for p in (root / room).rglob("*.py")):
         digest.update(path.read_bytes())

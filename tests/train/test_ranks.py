@@ -11,8 +11,8 @@ import pytest
 from torch.distributed import DistBackendError, HashStore, TCPStore
 
 from tests.support.train_runs import free_port
-from train.trainer import ranks as module
-from train.trainer.ranks import Ranks, interface_towards
+from train import ranks as module
+from train.ranks import Ranks, interface_towards
 from tsqa.errors import RecipeError, TsqaError
 
 GLOO = "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:4711"
