@@ -256,6 +256,9 @@ def join_ranks() -> Ranks:
     machine = os.environ.get("GROUP_RANK")
     host = socket.gethostname()
     several = world != int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if several and (interface := interface_towards(os.environ["MASTER_ADDR"])):
+        # gloo takes the one of the host's name, often the loopback: one machine fails, others wait.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     place = f"machine {machine} ({host}), rank {rank}" if machine and several else ""
     return Ranks(rank, world, store, place)
 

@@ -8,7 +8,6 @@ import torch
 from accelerate import Accelerator, DeepSpeedPlugin
 from accelerate.utils import InitProcessGroupKwargs
 
-from train.ranks import interface_towards
 from tsqa.errors import RecipeError
 from tsqa.recipe import Recipe, TrainSection, check_divisible, needed
 
@@ -33,8 +32,6 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
         raise RecipeError(str(error)) from error
     if not torch.cuda.is_available():
         _use_plain_gloo()
-        if world != int(os.environ.get("LOCAL_WORLD_SIZE", world)):
-            _use_interface_to_first()
     if train.zero_stage == 0 and train.precision == "bf16":
         raise RecipeError(
             "train.zero_stage 0 with precision bf16 strays from fp32 (loss by 0.03 in 10 steps)",
@@ -58,14 +55,6 @@ def _use_plain_gloo() -> None:
     from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 
     ops.__compatible_ops__[ShareMemCommBuilder.NAME] = False
-
-
-def _use_interface_to_first() -> None:
-    """Have gloo take the interface that reaches machine 0; it takes the one of the host's name,
-    which is often the loopback: one machine then fails and the others wait."""
-    name = interface_towards(os.environ["MASTER_ADDR"])
-    if name:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def _accumulation_steps(train: TrainSection, world: int) -> int:

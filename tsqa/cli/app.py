@@ -82,6 +82,7 @@ def main() -> None:
         fix = f"drop the dashes: {dashed.lstrip('-')}"
         _say(f"error: {dashed}: a key of the recipe is no option\n  fix: {fix}", fg="red")
         sys.exit(USER_ERROR)
+    _refuse_addresses(arguments)
     try:
         _command(app)(arguments)
     except SystemExit as end:  # of typer, which ends so on Ctrl-C
@@ -103,6 +104,19 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last resort
         message = f"error: {type(error).__name__}: {error}"
         _fail(f"{message}\n  fix: this is a bug in tsqa; --debug shows the traceback", debug)
+
+
+def _refuse_addresses(arguments: list[str]) -> None:
+    """End where an argument, or the value of an option, is `s3://bucket`: no command takes one."""
+    if not any(":/" in argument for argument in arguments):
+        return
+    from tsqa.names import path_problem
+
+    for argument in arguments:
+        given = argument.partition("=")[2] if argument.startswith("--") else argument
+        if problem := path_problem(given):
+            _say(f"error: {given}: {problem}", fg="red")
+            sys.exit(USER_ERROR)
 
 
 def _fail(message: str, debug: bool, is_users: bool = False) -> NoReturn:
