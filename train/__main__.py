@@ -51,8 +51,6 @@ def main() -> int:
 
 def _train(path: Path, overrides: list[str], arm: str) -> int:
     from train.ranks import join_ranks
-    from train.trainer import loop
-    from train.trainer.engine import build_accelerator
     from tsqa.console import console
     from tsqa.errors import PREEMPTED
     from tsqa.pipeline.run import Training
@@ -69,6 +67,10 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
                 console.print(f"train:{arm} is already there")
             return 0
         context = ranks.agree("join", training.join)
+
+        from train.trainer import loop
+        from train.trainer.engine import build_accelerator
+
         try:
             accelerator = build_accelerator(training.node.recipe)
             summary = loop.run(context, accelerator)

@@ -75,7 +75,7 @@ class Ranks:
             raise
         for report in self._exchange(step, _Report(self.place)):
             if report.problem:
-                raise EngineError(f"{report.place}: {report.problem}")
+                raise EngineError(_placed(report.place, report.problem))
         return made
 
     def from_first(self, step: str, make: Callable[[], str]) -> str:
@@ -85,7 +85,7 @@ class Ranks:
         if not self.is_first:
             made, problem = json.loads(self._read(f"{step}/first"))
             if problem:
-                raise EngineError(f"{self._places[0]}: {problem}")
+                raise EngineError(_placed(self._places[0], problem))
             return str(made)
         try:
             made = make()
@@ -163,7 +163,7 @@ class Ranks:
                 lost.append(place)
                 continue
             if not _is_silence(word):
-                reasons.append(f"{place}: {word}")
+                reasons.append(_placed(place, word))
         return [*dict.fromkeys(lost)], reasons
 
     def _compare(self, there: Mapping[str, object], here: Mapping[str, object]) -> None:
@@ -297,6 +297,10 @@ def _versions() -> dict[str, str]:
 
 def _text(error: BaseException) -> str:
     return str(error) if isinstance(error, TsqaError) else f"{type(error).__name__}: {error}"
+
+
+def _placed(place: str, text: str) -> str:
+    return text if place in text.partition("\n")[0] else f"{place}: {text}"
 
 
 def _is_silence(error: RuntimeError | str) -> bool:
