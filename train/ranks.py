@@ -247,8 +247,7 @@ class Ranks:
 
 def join_ranks() -> Ranks:
     """The ranks of the job that the environment describes; without a launcher, this one alone."""
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if world == 1:
+    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE") == "1":
         return Ranks(0, 1, None)
     from torch.distributed.rendezvous import rendezvous
 
