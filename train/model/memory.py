@@ -135,17 +135,15 @@ def training_memory(shape: ModelShape, run: MemorySettings) -> Memory:
     return Memory(states, gradients, tokens * each, logits, buffers, host)
 
 
-def model_states(
-    total: float, gathered: float, run: MemorySettings
-) -> tuple[float, float, float]:
+def model_states(total: float, gathered: float, run: MemorySettings) -> tuple[float, float, float]:
     """(states, gradients, offloaded) bytes of a process with `total` parameters.
 
     ZeRO (1910.02054, section 3): stage 1 shards the optimizer's states, 2 also the gradients, 3
-    also the parameters. Bytes a parameter as DeepSpeed counts them
-    (`estimate_zero2_model_states_mem_needs`: (2 + 18/N) P; `estimate_zero3_...`: 18 P/N and 4 bytes
-    of the largest layer that is gathered): bf16 2, gradients 2 and 4 in fp32, which the 18 of stage 3
-    counts as 4, master copy and moments 12. Offloaded states take 1.5 times 16 or 18 bytes.
-    An fp32 run: parameters 4, gradients 4, moments 8, and ZeRO's own copies of both.
+    also the parameters. Bytes a parameter as DeepSpeed counts them: parameters 2, gradients 2 and
+    again 4 in fp32, master copy and moments 12. `estimate_zero2_model_states_mem_needs`:
+    (2 + 18/N) P; `estimate_zero3_model_states_mem_needs`: 18/N P, gradients as 4, and 4 bytes of
+    the largest layer that is gathered; offloaded states 1.5 times 16 or 18 bytes.
+    An fp32 run: parameters 4, gradients 4, moments 8, and ZeRO's own copies of the first two.
     """
     stage, world = run.zero_stage, run.world
     if run.element_bytes == 4:
@@ -190,12 +188,11 @@ def _kept_by(block: torch.nn.Module, config: PreTrainedConfig) -> Kept:
             kept_bytes += 8 * own["weight"][0]
             elements += own["weight"][0]
         if hasattr(module, "q_proj") and hasattr(module, "k_proj"):
-            elements += 2 * module.q_proj.out_features + 2 * module.k_proj.out_features
+            elements += 2 * _outputs(module.q_proj) + 2 * _outputs(module.k_proj)
         if hasattr(module, "A_log") and hasattr(module, "ssm_state_size"):
-            inner, state = module.intermediate_size, module.ssm_state_size
-            conv = module.conv1d.in_channels
-            elements += module.in_proj.out_features + conv + inner
-            kept_bytes += 4 * inner * state / config.chunk_size
+            inner, state = _number(module, "intermediate_size"), _number(module, "ssm_state_size")
+            elements += _outputs(module.in_proj) + _outputs(module.conv1d) + inner
+            kept_bytes += 4 * inner * state / _number(module, "chunk_size")
         elements += _kept_by_mlp(module, own, config)
     return Kept(elements, kept_bytes)
 
@@ -215,6 +212,18 @@ def _kept_by_mlp(
     return 0.0
 
 
+def _number(module: torch.nn.Module, name: str) -> int:
+    return int(getattr(module, name))
+
+
+def _outputs(layer: object) -> int:
+    """Of a linear layer or a convolution: the rows of its weight."""
+    assert isinstance(layer, torch.nn.Module)
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.shape[0]
+
+
 def _gathered(module: torch.nn.Module) -> int:
     """What ZeRO-3 gathers for a module: its own parameters, or a whole block of experts."""
     whole = hasattr(module, "experts") and hasattr(module, "gate")
@@ -227,8 +236,10 @@ def _count_kinds(model: PreTrainedModel) -> dict[str, int]:
     marks = {
         "Mamba-2": lambda m: hasattr(m, "A_log"),
         "attention": lambda m: hasattr(m, "q_proj"),
-        "experts": lambda m: any(p.dim() == 3 for p in m.parameters(recurse=False))
-        and not isinstance(m, torch.nn.Conv1d),
+        "experts": lambda m: (
+            any(p.dim() == 3 for p in m.parameters(recurse=False))
+            and not isinstance(m, torch.nn.Conv1d)
+        ),
         "MLP": lambda m: isinstance(getattr(m, "up_proj", None), torch.nn.Linear),
         "embeddings": lambda m: m in (model.get_input_embeddings(), model.get_output_embeddings()),
     }
