@@ -193,6 +193,8 @@ def _kept_by(block: torch.nn.Module, config: PreTrainedConfig) -> Kept:
             inner, state = _number(module, "intermediate_size"), _number(module, "ssm_state_size")
             elements += _outputs(module.in_proj) + _outputs(module.conv1d) + inner
             kept_bytes += 4 * inner * state / _number(module, "chunk_size")
+        if hasattr(module, "e_score_correction_bias"):
+            kept_bytes += 4 * config.hidden_size  # the router reads its input in fp32
         elements += _kept_by_mlp(module, own, config)
     return Kept(elements, kept_bytes)
 

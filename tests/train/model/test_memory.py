@@ -116,8 +116,8 @@ DENSE = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "h
     [
         {"model_type": "llama", **DENSE},
         {"model_type": "qwen3", **DENSE},
-        {**EXPERTS, "hidden_size": 64, "moe_intermediate_size": 96, "vocab_size": 128,
-         "moe_shared_expert_intermediate_size": 128, "intermediate_size": 256,
+        {**EXPERTS, "hidden_size": 256, "moe_intermediate_size": 192, "vocab_size": 128,
+         "moe_shared_expert_intermediate_size": 384, "intermediate_size": 512,
          "layers_block_type": ["full_attention", "mlp", "full_attention", "moe"]},
     ],
     ids=["llama", "qwen3", "experts"],
@@ -144,5 +144,6 @@ def test_activations_are_what_the_blocks_keep(values: dict[str, Any], dtype: tor
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.model(input_ids=torch.arange(length)[None] % 128, use_cache=False)
     size = torch.finfo(dtype).bits // 8
-    predicted = length * sum(block.of(size) for block in shape.blocks)
+    last_norm = (8 + size) * config.hidden_size
+    predicted = length * (last_norm + sum(block.of(size) for block in shape.blocks))
     assert sum(kept.values()) == pytest.approx(predicted, rel=0.15)
