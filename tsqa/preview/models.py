@@ -45,7 +45,7 @@ def size_of_model(
         return None
     recipe, model = origin
     if model.config is not None:
-        shape = _shape(_settings(recipe))
+        shape = shape_of_config(_settings(recipe))
         return ModelSize(shape.total, shape.active)
     path = str(model.path)
     named = _IN_NAME.findall(path)
@@ -69,7 +69,7 @@ def shape_of_student(
         return None
     recipe, model = origin
     if model.config is not None:
-        return _shape(_settings(recipe))
+        return shape_of_config(_settings(recipe))
     file = _config_file(str(model.path)) or architecture
     if file is None:
         return None
@@ -79,12 +79,25 @@ def shape_of_student(
         raise DataError(f"{file}: no config of a model: {first_line(error)}") from error
     if not isinstance(values, dict) or "model_type" not in values:
         raise DataError(f"{file}: no config of a model: it names no model_type")
-    return _shape(json.dumps(values, sort_keys=True))
+    return shape_of_config(json.dumps(values, sort_keys=True))
 
 
 def count_parameters(recipe: Recipe) -> int:
     """Of a recipe with a model from scratch."""
-    return _shape(_settings(recipe)).total
+    return shape_of_config(_settings(recipe)).total
+
+
+@cache
+def shape_of_config(settings: str) -> ModelShape:
+    """Of a transformers config as JSON; built on the meta device, so nothing is allocated."""
+    import torch
+
+    from train.model.build import new_model
+    from train.model.memory import shape_of
+
+    with torch.device("meta"):
+        model = new_model(json.loads(settings))
+    return shape_of(model)
 
 
 def _origin(
@@ -121,19 +134,6 @@ def _config_file(path: str) -> Path | None:
         return None
     found = try_to_load_from_cache(path, "config.json")
     return Path(found) if isinstance(found, str) else None
-
-
-@cache
-def _shape(settings: str) -> ModelShape:
-    """Of a transformers config as JSON; built on the meta device, so nothing is allocated."""
-    import torch
-
-    from train.model.build import new_model
-    from train.model.memory import shape_of
-
-    with torch.device("meta"):
-        model = new_model(json.loads(settings))
-    return shape_of(model)
 
 
 def compute_seconds(

@@ -153,7 +153,7 @@ def _print_worlds(job: Job, asked: int, assumed: Assumptions) -> None:
             mark = "*" if found.is_bound_by_link else ""
             taken = [f"{shown_count(found.tokens_per_second)}{mark}", shown_time(found.seconds)]
             if paid:
-                taken += [f"{found.gpu_hours:,.0f}", shown_money(found.dollars)]
+                taken += [f"{found.gpu_hours:,.0f}", f"${shown_count(found.dollars)}"]
             place = fits.index(chosen)
             cells[place] = f"[{cells[place]}]"
         table.add_row(f"{world}{' <' if world == asked else ''}", *map(Text, cells), *taken)
@@ -181,7 +181,7 @@ def _print_micro_batches(job: Job, chosen: Fit, assumed: Assumptions) -> None:
     """The memory of the way taken, part by part, for other micro-batches and checkpointing."""
     title = f"{chosen.label} on {chosen.world}, GiB of one"
     table = new_table(title, "rows", "recompute")
-    for name in ("states", "gradients", "activations", "logits", "buffers", "sum"):
+    for name in ("states", "grads", "activ.", "logits", "buffers", "sum"):
         table.add_column(name, no_wrap=True, justify="right")
     own = (job.train.micro_batch_size, job.train.gradient_checkpointing)
     sizes = sorted({1, 2, 4, 8, own[0]})
