@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
+from transformers import PreTrainedModel
 
 from train.model.build import new_model
 from train.model.memory import MemorySettings, shape_of, training_memory
 
 MIB = 2**20
-SIZES = ((256, 4), (384, 6), (512, 8))
+SIZES = ((256, 4), (512, 6), (768, 6))
 """Width and layers."""
 _STEPS = 2
 
@@ -79,7 +80,7 @@ def measure(width: int, layers: int, arguments: argparse.Namespace) -> tuple[int
     return shape_of(model).total, predicted / MIB, (_status("VmHWM") - before) / MIB
 
 
-def _train(model: torch.nn.Module, rows: int, length: int, checkpointing: bool) -> None:
+def _train(model: PreTrainedModel, rows: int, length: int, checkpointing: bool) -> None:
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
@@ -89,7 +90,7 @@ def _train(model: torch.nn.Module, rows: int, length: int, checkpointing: bool) 
         logits = model(input_ids=tokens, use_cache=False).logits.flatten(0, 1)
         loss = F.cross_entropy(logits, tokens.flatten())
         del logits
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -1,4 +1,4 @@
-"""Promises of `tsqa plan`: what does not fit says why, speed is bounded, a measured run is believed."""
+"""`tsqa plan`: what does not fit says why, speed is bounded, a measured run is believed."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def shape() -> ModelShape:
 
 
 def job(shape: ModelShape, hardware: str = "h100", **train: object) -> Job:
-    values = {"sequence_length": 8192, "global_batch_tokens": 8192 * 3072, "lr": 1e-5,
-              "zero_stage": 3, "gradient_checkpointing": True, "loss_chunk": 2048, **train}  # fmt: skip
+    values = {
+        **{"sequence_length": 8192, "global_batch_tokens": 8192 * 3072, "lr": 1e-5},
+        **{"zero_stage": 3, "gradient_checkpointing": True, "loss_chunk": 2048, **train},
+    }
     return Job(shape, TrainSection.model_validate(values), 100 * 10**9, read_hardware(hardware)[0])
 
 
@@ -61,7 +63,7 @@ def test_what_does_not_fit_says_why_and_how_many_would(shape: ModelShape) -> Non
     assert fit(job(shape, "h200"), 8, 3, "none", ASSUMED).problem == ""
     whole = job(shape, gradient_checkpointing=False, micro_batch_size=8)
     assert smallest_world(whole, ASSUMED) is None
-    assert smallest_world(job(shape, "a100"), ASSUMED) in (4, 8)
+    assert smallest_world(wide, ASSUMED) == 2  # with the optimizer on the host
 
 
 def test_time_and_money_follow_from_the_mfu(shape: ModelShape) -> None:
@@ -112,5 +114,5 @@ def test_the_recipes_of_the_published_run_are_planned_offline(
 
 
 def test_a_model_that_is_not_here_needs_its_config() -> None:
-    with pytest.raises(RecipeError, match="the config of .* is not on this machine"):
+    with pytest.raises(RecipeError, match=r"the config of .* is not on this machine"):
         plan(str(NANO / "recipe.yaml"))
