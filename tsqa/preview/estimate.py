@@ -17,7 +17,8 @@ from tsqa.pipeline.run import Pipeline
 from tsqa.preview.asking import NOTHING, START, StageEstimate, ask, plus, times
 from tsqa.preview.measured import Range
 from tsqa.preview.models import GIB, compute_seconds, size_of_model, training_gib
-from tsqa.recipe import curve_points, needed
+from tsqa.recipe import SeedsSection, curve_points, needed
+from tsqa.seeds.sources import source_names
 from tsqa.store.artifact import Artifact
 from tsqa.teachers.config import teachers_of
 
@@ -69,12 +70,22 @@ class Estimates:
             count = float(made.summary["seeds"])
             return Range(count, count), f"{count:,.0f} seeds"
         section = needed(node.recipe.seeds, "seeds")
-        sources = len(section.tasks) + len(section.own)
-        most = float(sources * section.max_per_task)
+        most = float(self._sources(node, section) * section.max_per_task)
         if section.budget and section.budget.total:
             most = float(section.budget.total)
             return Range(most, most), "seeds from seeds.budget.total"
         return Range(most / 4, most), "seeds from seeds.max_per_task (a quarter to all)"
+
+    def _sources(self, node: Node, section: SeedsSection) -> int:
+        """The tasks and datasets that give seeds; of tasks yet to be built, their names."""
+        include = section.include
+        if include and "{data}" in include:
+            data = node.inputs.get("data")
+            made = self._pipeline.find(data) if data else None
+            if made is None:
+                return len(section.tasks) + len(section.own)
+            include = include.replace("{data}", str(made.path))
+        return len(source_names(section, Path(include) if include else None))
 
     def _generate(self, node: Node) -> StageEstimate:
         section = needed(node.recipe.generate, "generate")
