@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import ssl
 import threading
 import time
 import zlib
@@ -31,13 +30,12 @@ from tsqa.generate import stage as generate
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store.jsonl import write_jsonl
 from tsqa.teachers import openai_engine as endpoint
+from tsqa.teachers import roster
 
 SEEDS = [make_seed(number) for number in range(4)]
 SECRET = "sk-planted-0123456789"
 KEY = "TSQA_TRIES_KEY"
 Answer = Callable[[dict[str, Any], int], Reply]
-_TLS = cache(ssl.create_default_context)
-"""The machine's certificates, read once: 35 ms of CPU for each client."""
 
 
 def right(body: dict[str, Any], attempt: int) -> Reply:
@@ -69,9 +67,8 @@ def generate_from(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
     section = generate_section(teacher=teacher, per_seed=1, votes=2)
     context = make_context(folder / "out", {"seeds": artifact(source)}, generate=section)
     with (
-        mock.patch.object(ssl, "create_default_context", _TLS),
         mock.patch.object(endpoint, "_FIRST_WAIT", 0.01),
-        mock.patch.object(endpoint, "_START_SECONDS", 2.0),
+        mock.patch.object(roster, "START_SECONDS", 2.0),
     ):
         return generate.run(context)
 
