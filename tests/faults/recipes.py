@@ -330,6 +330,8 @@ def key_tries() -> Iterator[Try]:
             yield Try("recipe", key, how, End.BEFORE, with_value(path, value), names)
         if kind == "text" and path[-1] in PATHS:
             yield Try("recipe", key, "NUL", End.BEFORE, with_value(path, "a\x00b"), (path[-1],))
+            act = with_value(path, "s3://bucket/x")
+            yield Try("recipe", key, "an address", End.BEFORE, act, (path[-1],))
 
 
 def section_tries() -> Iterator[Try]:

@@ -26,6 +26,7 @@ LAYERS = (
     "tsqa/tasks",
     "tsqa/prompts",
     "tsqa/teachers/replies",
+    "tsqa/teachers/http",
     "tsqa/rephrasings",
     "tsqa/teachers",
     "tsqa/seeds",

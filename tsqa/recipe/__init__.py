@@ -45,6 +45,7 @@ from tsqa.recipe.sections.models import (
     SamplingSection,
     SentField,
     TeacherSection,
+    check_base_url,
 )
 from tsqa.recipe.sections.seeds import (
     AnswerKind,
@@ -102,6 +103,7 @@ __all__ = [
     "TrivialitySection",
     "arm_config",
     "arms_of",
+    "check_base_url",
     "check_divisible",
     "control_of",
     "curve_points",

@@ -13,7 +13,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from tsqa.errors import RecipeError
-from tsqa.names import RecipeName, WandbName
+from tsqa.names import LocalPath, RecipeName, WandbName
 from tsqa.recipe.sections.ablation import AblationSection
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed
 from tsqa.recipe.sections.evaluate import EvalSection
@@ -74,7 +74,7 @@ class Recipe(Section):
 
     name: RecipeName
     """Name of the experiment, and of its folder in `runs`."""
-    runs: str = Field("runs", json_schema_extra=RUNTIME)
+    runs: LocalPath = Field("runs", json_schema_extra=RUNTIME)
     """Folder of artifacts, logs and reports; recipes that share it share finished stages."""
     seed: Seed = 0
     """Random seed of the training run: initialization and order of the data."""

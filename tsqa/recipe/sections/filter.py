@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tsqa.names import LocalPath
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share
 from tsqa.recipe.sections.models import TeacherSection
 
@@ -17,7 +18,7 @@ from tsqa.recipe.sections.models import TeacherSection
 class SemanticSection(Section):
     """Remove questions that mean the same in other words; needs the extra `semantic`."""
 
-    model: str
+    model: LocalPath
     """A sentence-transformers model: a folder or a hub ID."""
     threshold: float = Field(0.92, gt=0, le=1)
     """Cosine similarity from which two questions are duplicates."""
@@ -90,7 +91,7 @@ class JudgeSection(Section):
 class RewardSection(Section):
     """A reward model (a sequence-classification checkpoint) scores question and answer."""
 
-    model: str
+    model: LocalPath
     """A model folder or a hub ID."""
     min_score: float
     """Lowest score that passes, on the model's scale."""
