@@ -27,6 +27,7 @@ LAYERS = (
     "tsqa/prompts",
     "tsqa/teachers/replies",
     "tsqa/teachers/http",
+    "tsqa/rephrasings",
     "tsqa/teachers",
     "tsqa/seeds",
     "tsqa/generate",

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tsqa import secrets
+from tsqa.names import LocalPath
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section
 from tsqa.recipe.sections.engine_args import check_engine_args
 
@@ -70,7 +71,7 @@ def _check_json(name: str, given: dict[str, Any]) -> None:
 class ModelSection(Section):
     """A model: `path` (folder or hub ID), `recipe` (trained on demand), or `config` (scratch)."""
 
-    path: str | None = None
+    path: LocalPath | None = None
     """A model folder or a hub ID."""
     recipe: str | None = None
     """Path of a recipe, relative to this file: its model is trained first if it does not exist."""
@@ -93,9 +94,9 @@ class ModelSection(Section):
 class TokenizerSection(Section):
     """A tokenizer: `path`, or byte-level BPE trained on text files. Null: the model's tokenizer."""
 
-    path: str | None = None
+    path: LocalPath | None = None
     """A tokenizer folder or a hub ID."""
-    train_on: list[str] = []
+    train_on: list[LocalPath] = []
     """Files or folders with a `text` field, to train a tokenizer on; for models from scratch."""
     vocab_size: int = Field(1024, ge=257)
     """Tokens in the trained vocabulary."""
