@@ -87,6 +87,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "code": {},
             "dedup": {"semantic": {"model": "org/embedding"}},
             "decontaminate": {},
+            "faithfulness": {},
             "difficulty": {"easy": 0.2, "medium": 0.5, "hard": 0.3},
         },
         "model": {"config": {"model_type": "nemotron"}},

@@ -44,6 +44,26 @@ class DecontaminateSection(Section):
     """Share of an evaluated item's words, in order, from which a candidate counts as a copy."""
 
 
+class FaithfulnessSection(Section):
+    """What a rephrasing must keep of its passage. Numbers and names that the passage lacks are
+    never allowed, but for numbers that a calculation in the text gives."""
+
+    kept: Share = 0.5
+    """Share of the passage's numbers and names that must stand in the rephrasing."""
+    shortest: float = Field(0.3, gt=0)
+    """Fewest words, as a multiple of the passage's."""
+    longest: float = Field(3.0, gt=0)
+    """Most words, as a multiple of the passage's."""
+    copied: Share = 0.5
+    """Largest share of its words that may stand in runs of 8 words of the passage."""
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        if self.longest <= self.shortest:
+            raise ValueError(f"longest {self.longest:g} is not above shortest {self.shortest:g}")
+        return self
+
+
 class TrivialitySection(Section):
     """Reject items that need no skill: always answered by a weak model, or without the context."""
 
@@ -129,6 +149,8 @@ class FilterSection(Section):
     model_agreement: int | None = Field(None, ge=2, json_schema_extra=ADDED)
     """Models of `generate.solvers` whose own most frequent answer must be the winning one; null:
     not checked."""
+    faithfulness: FaithfulnessSection = Field(FaithfulnessSection(), json_schema_extra=ADDED)
+    """Of `generate.rephrase`: what a rephrasing must keep of its passage."""
     copy_similarity: float = Field(0.9, gt=0, le=1)
     """Jaccard similarity of word shingles from which a question is a copy of its seed."""
     triviality: TrivialitySection | None = None
