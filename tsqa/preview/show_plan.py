@@ -25,9 +25,9 @@ from tsqa.preview.measured import Range
 from tsqa.preview.models import GIB, runs_on_gpu, shape_of_student
 from tsqa.preview.plan import (
     Assumptions,
-    Placement,
     Hardware,
     Job,
+    Placement,
     Speed,
     checkpoint_gib,
     choose,
