@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -19,9 +21,8 @@ from tsqa.plain_yaml import parse_value, read_yaml
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import Recipe
 from tsqa.recipe.reference import nearest_keys
-from tsqa.recipe.references import check_references, resolve_references
+from tsqa.recipe.references import check_references
 from tsqa.recipe.sections.ablation import MOST_ARMS
-from tsqa.recipe.tree import Tree, copy_tree, merge_trees, set_key
 
 _LONGEST_CHAIN = 32
 _LONGEST_SHOWN = 200
@@ -36,9 +37,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply_override(tree, override)
     try:
-        check_references(tree, str(path), origins)
-        values = resolve_references(tree, str(path), origins)
-    except RecursionError as error:
+        unresolved = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
+        check_references(unresolved, str(path), origins)
+        values = OmegaConf.to_container(tree, resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
         raise RecipeError(f"{path}: {error}") from error
     try:
         return Recipe.model_validate(values)
@@ -48,14 +50,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError("\n".join(problems)) from error
 
 
-def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Tree, dict[str, str]]:
+def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[DictConfig, dict[str, str]]:
     """The tree of a recipe, and key -> `file:line`, here or in a recipe that it extends."""
     document = read_yaml(path)
     if path.resolve() in chain:
         raise RecipeError(f"{path}: `extends` goes in a circle")
     if len(chain) > _LONGEST_CHAIN:
         raise RecipeError(f"{path}: more than {_LONGEST_CHAIN} recipes extend one another")
-    values = copy_tree(document.values)
+    values = document.values
     origins = {key: f"{path}:{line}" for key, line in document.lines.items()}
     base = values.pop("extends", None)
     if base is not None and not (isinstance(base, str) and base.strip()):
@@ -67,8 +69,12 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Tree, dict[str, str
     if isinstance(arms, list) and len(arms) > MOST_ARMS:  # each would take a while to look at
         raise RecipeError(f"{path}: ablation.arms: {len(arms):,} arms; {MOST_ARMS:,} at most")
     _resolve_recipe_paths(values, path.parent)
+    try:
+        tree = OmegaConf.create(values)
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"{path}: {error}") from error
     if base is None:
-        return values, origins
+        return tree, origins
     target = path.parent / base
     if not _is_file(target):
         fix = f"give the path of a recipe, relative to {path.parent}/"
@@ -78,8 +84,8 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[Tree, dict[str, str
         inherited.pop("ablation", None)
     kept = {key: line for key, line in before.items() if not key.startswith(document.replaced)}
     try:
-        merged = merge_trees(inherited, values)
-    except ValueError as error:
+        merged = cast(DictConfig, OmegaConf.merge(inherited, tree))
+    except OmegaConfBaseException as error:
         raise RecipeError(f"{path}: {error}") from error
     return merged, {**kept, **origins}
 
@@ -104,7 +110,7 @@ def _resolve_recipe_paths(node: object, folder: Path) -> None:
             _resolve_recipe_paths(value, folder)
 
 
-def _apply_override(tree: Tree, override: str) -> None:
+def _apply_override(tree: DictConfig, override: str) -> None:
     """Set `key.path=value` in the tree; the value is YAML, or text where it is not YAML."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
@@ -113,12 +119,17 @@ def _apply_override(tree: Tree, override: str) -> None:
         )
     try:
         value = parse_value(text)
-        mixture: Any = tree.get("mixture") or {}
-        if "phases" in mixture and "sources" in mixture and is_ratio(key, mixture):
+        mixture = OmegaConf.to_container(tree.get("mixture") or OmegaConf.create(), resolve=False)
+        assert isinstance(mixture, dict)
+        if (
+            "phases" in mixture
+            and "sources" in mixture
+            and is_ratio(key, cast(dict[str, object], mixture))
+        ):
             set_ratio(mixture["phases"], key, value)
-        else:
-            set_key(tree, key, value, merge=key != "ablation")
-    except _WRONG_SHAPES as error:
+            key, value = "mixture.phases", mixture["phases"]
+        OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
+    except (OmegaConfBaseException, *_WRONG_SHAPES) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
 
 

@@ -2,24 +2,20 @@
 
 Guarantees: a reference reads the recipe and nothing else, least of all the environment, whose
 secrets would be written into artifacts; references that go in a circle, or would grow without
-bounds, are refused before they are followed; so is one to a key that is not there.
+bounds, are refused before they are followed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
 
 from tsqa.errors import RecipeError
-from tsqa.recipe.tree import Tree, key_parts
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _LONGEST = 1_000_000
 """Characters and values that one value may come to."""
 _LONGEST_CHAIN = 32
-
-_MISSING = object()
 
 Place = tuple[str | int, ...]
 
@@ -46,37 +42,6 @@ def check_references(values: Mapping[str, object], origin: str, origins: Mapping
             raise RecipeError(f"{where}: {error}", "write the value itself") from error
 
 
-def resolve_references(tree: Tree, origin: str, origins: Mapping[str, str]) -> Tree:
-    """The tree with every reference followed; `check_references` has let it through.
-
-    A text that is one reference becomes its value, whatever that is; within a text it becomes text.
-    """
-
-    def follow(value: object, place: Place) -> object:
-        if isinstance(value, Mapping):
-            return {name: follow(inner, (*place, name)) for name, inner in value.items()}
-        if isinstance(value, list):
-            return [follow(inner, (*place, number)) for number, inner in enumerate(value)]
-        if not isinstance(value, str) or "${" not in value:
-            return value
-        if whole := _REFERENCE.fullmatch(value):
-            return at(whole[1], value, place)
-        return _REFERENCE.sub(lambda found: str(at(found[1], value, place)), value)
-
-    def at(reference: str, text: str, place: Place) -> object:
-        target = _target(reference.strip(), place)
-        found = _MISSING if target is None else _at(tree, target)
-        if target is None or found is _MISSING:
-            key = ".".join(map(str, place))
-            raise RecipeError(
-                f"{_origin(place, origin, origins)}: {key} = {text}: no such key: {reference}",
-                "name a key that this recipe gives, from the top: ${train.lr}",
-            )
-        return follow(found, target)
-
-    return cast(Tree, follow(tree, ()))
-
-
 class _Endless(Exception):
     """A reference that leads nowhere."""
 
@@ -86,8 +51,6 @@ def _problem(text: str) -> tuple[str, str]:
     depth = 0
     for position, character in enumerate(text):
         if text.startswith("${", position):
-            if text[position - 1 : position] == "\\":
-                return "a reference behind a backslash", "a text cannot hold ${ itself"
             depth += 1
             if depth > 1:
                 return "a reference within a reference", "name the key itself"
@@ -99,8 +62,6 @@ def _problem(text: str) -> tuple[str, str]:
                 "give the value as an override, KEY=VALUE; of an API key, api_key_env names the "
                 "variable",
             )
-    if depth:
-        return "a reference that does not end", "close it: ${train.lr}"
     return "", ""
 
 
@@ -140,22 +101,19 @@ def _target(reference: str, place: Place) -> Place | None:
     dots = len(reference) - len(name)
     if dots > len(place):
         return None
-    parts = key_parts(name)
-    if not parts:
-        return None
+    parts = [part for part in re.split(r"[.\[\]]", name) if part]
     start: Place = place[: len(place) - dots] if dots else ()
     return (*start, *(int(part) if part.lstrip("-").isdigit() else part for part in parts))
 
 
 def _at(values: object, place: Place) -> object:
-    """What is there; not through another reference, whose size would not be known."""
     for part in place:
         if isinstance(values, Mapping):
-            values = values.get(part, values.get(str(part), _MISSING))
-        elif isinstance(values, list) and isinstance(part, int) and 0 <= part < len(values):
+            values = values.get(part, values.get(str(part)))
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
             values = values[part]
         else:
-            return _MISSING
+            return None
     return values
 
 

@@ -298,49 +298,6 @@ def test_references_to_keys_are_followed(tmp_path: Path) -> None:
     assert recipe.train.eps == recipe.train.weight_decay == 1e-3
 
 
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [
-        ("${no.such.key}", "no such key: no.such.key"),
-        ("${}", "no such key"),
-        ("${train.lr", "does not end"),
-        ("\\${train.lr}", "behind a backslash"),
-        ("${mixture.phases[7]}", "no such key"),
-        ("${train.eps.x}", "no such key"),
-    ],
-)
-def test_a_reference_to_nothing_is_refused_with_its_line(
-    tmp_path: Path, value: str, told: str
-) -> None:
-    message = refusal(write(tmp_path, f"{BASE}  attention: '{value}'\n"))
-    assert told in message and "recipe.yaml:16: train.attention" in message and "fix: " in message
-
-
-def test_within_a_text_a_reference_becomes_text(tmp_path: Path) -> None:
-    path = write(
-        tmp_path, BASE.replace("name: base", "name: lr-${train.lr}-${mixture.phases[0].tokens}")
-    )
-    assert load_recipe(path).name == "lr-1e-3-1M"
-
-
-def test_nothing_is_put_on_a_reference(tmp_path: Path) -> None:
-    base = BASE.replace("code: {path: code.jsonl}", "code: ${mixture.sources.web}")
-    write(tmp_path, base, "base.yaml")
-    over = "mixture: {sources: {code: {text_field: body}}}"
-    message = refusal(write(tmp_path, f"extends: base.yaml\n{over}\n"))
-    assert "mixture.sources.code is the reference ${mixture.sources.web}" in message
-    for override in ("mixture.sources.code.path=x", "mixture.sources.code={path: x}"):
-        assert "is the reference" in refusal(tmp_path / "base.yaml", override)
-
-
-def test_what_an_alias_stands_for_is_changed_in_one_place(tmp_path: Path) -> None:
-    text = BASE.replace("{path: web.jsonl}", "&web {path: web.jsonl}")
-    path = write(tmp_path, text.replace("{path: code.jsonl}", "*web"))
-    recipe = load_recipe(path, ["mixture.sources.web.path=other.jsonl"])
-    assert recipe.mixture is not None
-    assert [recipe.mixture.sources[n].path for n in ("web", "code")] == ["other.jsonl", "web.jsonl"]
-
-
 def test_ten_thousand_arms_are_refused_by_number_and_a_thousand_are_read(tmp_path: Path) -> None:
     def arms(count: int) -> str:
         listed = ",".join(f"{{name: a{n}, train.lr: {n + 1}e-6}}" for n in range(count))
