@@ -414,7 +414,16 @@ def test_a_file_of_replicas_costs_what_serves(tmp_path: Path) -> None:
                     assert list(window.run([job()])) == [True]
                     seconds = window.usage.seconds
                     paid.append(window.dollars(each) / seconds)
-    assert paid == pytest.approx([2, 2, 1, 1])
+        # What was paid stays, wherever the servers are said to be afterwards.
+        later = (
+            ("two", section(a.url, b.url, c.url, dollars_per_hour=3600.0)), ("one", settings),
+        )  # fmt: skip
+        for name, each in later:
+            log = tmp_path / name / "log.jsonl"
+            with Window(opener, log, meter=Meter(each, Spending(), "teacher")) as window:
+                assert list(window.run([job()])) == [True]
+                paid.append(window.dollars(each) / window.usage.seconds)
+    assert paid == pytest.approx([2, 2, 1, 1, 2, 1])
     assert count_engines(settings) == 3 and count_engines(alone) == 1
     assert count_engines(by_file(tmp_path / "none")) == 1
 
