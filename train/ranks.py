@@ -134,9 +134,9 @@ class Ranks:
 
     def explain(self, error: RuntimeError) -> NoReturn:
         """Raise what ended another rank, where all that is wrong here is its silence."""
+        self.say_last(error)
         if self._store is None or not _is_silence(error):
             raise error
-        self.say_last(error)
         lost, reasons = self._missing()
         if reasons:
             raise EngineError(reasons[0]) from error

@@ -169,8 +169,8 @@ def test_a_machine_that_is_lost_in_a_step_is_named(monkeypatch: pytest.MonkeyPat
         "",
         "machine 1: RuntimeError: CUDA out of memory",
     ]
-    own = together(lambda one: one.explain(RuntimeError("shapes differ")), lambda one: None)
-    assert own == ["shapes differ", ""]
+    own = together(lambda one: one.explain(RuntimeError("shapes differ")), silence)
+    assert own == ["shapes differ", "machine 0: RuntimeError: shapes differ"]
 
 
 def test_the_loss_of_the_machine_that_keeps_the_store_is_named() -> None:
