@@ -102,9 +102,7 @@ class CompletionLog:
         engines = record.get("engines")
         return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused, engines)
 
-    def append(
-        self, completion: Completion, seconds: float, engines: float | None = None
-    ) -> None:
+    def append(self, completion: Completion, seconds: float, engines: float | None = None) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
         if not completion.thoughts:
             del record["thoughts"]  # so are the lines from before there were any

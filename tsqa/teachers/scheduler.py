@@ -104,7 +104,7 @@ class Meter:
         return self.spending.affords(self.dollars + longest.dollars(self.section))
 
     def engines(self, capacity: int) -> float:
-        """What is paid for meanwhile: the replicas of a file that serve, else all of the section."""
+        """What is paid for: the replicas of a file that serve, else all that are listed."""
         if isinstance(self.section.urls, str):
             return capacity / self.section.max_num_seqs
         return float(max(self.section.replicas, len(self.section.urls)))

@@ -314,8 +314,8 @@ def test_who_serves_another_model_is_never_asked(
             assert texts(engine) == {"fine"} and engine.capacity == 16
     assert not a.tries and not c.tries
     said = told(capsys)
-    for replica, models in ((a, "other"), (c, "org/x")):
-        assert said.count(f"{replica.url} serves {models}, but {b.url} m: it is left out") == 1
+    for replica, served in ((a, "other"), (c, "org/x")):
+        assert said.count(f"{replica.url} serves {served}, but {b.url} m: it is left out") == 1
 
 
 @pytest.mark.parametrize("stays_listed", [True, False])
@@ -333,8 +333,8 @@ def test_another_model_does_not_take_over_from_replicas_that_are_gone(
             listing(tmp_path, *([a, b] if stays_listed else [b]))
             if stays_listed:
                 engine.submit([chat("later")])
-                said = f"{b.url} serves other, but {a.url} m"
-                wait_until(lambda: log.exists() and said in log.read_text())
+                shown = f"{b.url} serves other, but {a.url} m"
+                wait_until(lambda: log.exists() and shown in log.read_text())
                 a.start()
                 assert [c.text for c in engine.collect()] == ["fine"]
             else:
