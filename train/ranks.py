@@ -32,6 +32,11 @@ _SEE_SECONDS = 30.0
 _LAST_WORDS_SECONDS = 10.0
 _CLOCK_SECONDS = 60.0
 _FOREVER = timedelta(days=30)
+_SILENT = (
+    *("gloo/transport", "connection closed by peer"),
+    *("distbackenderror:", "distnetworkerror:", "diststoreerror:", "disterror:"),
+)
+"""In the words of who misses another rank, as an error of gloo or as what `_text` makes of one."""
 _PACKAGES = ("torch", "deepspeed", "accelerate", "transformers")
 
 
@@ -309,4 +314,4 @@ def _is_silence(error: RuntimeError | str) -> bool:
     if isinstance(error, DistError):
         return True
     text = str(error).lower()
-    return any(word in text for word in ("gloo/transport", "connection closed by peer"))
+    return any(word in text for word in _SILENT)

@@ -160,10 +160,16 @@ def test_a_machine_that_is_lost_in_a_step_is_named(monkeypatch: pytest.MonkeyPat
         assert text.startswith("lost in a step: machine 1: its processes ended")
         assert "the same command continues from the last checkpoint" in text
 
+    def nccl(one: Ranks) -> None:
+        one.explain(DistBackendError("NCCL timeout"))
+
+    ended = together(nccl, lambda one: None, nccl)
+    assert ended[0].startswith("lost in a step: machine 1:") and ended[0] == ended[2]
+
     def fail(one: Ranks) -> None:
         one.say_last(RuntimeError("CUDA out of memory"))
 
-    ended = together(silence, fail, lambda one: one.explain(DistBackendError("NCCL timeout")))
+    ended = together(nccl, fail, silence)
     assert ended == ["machine 1: RuntimeError: CUDA out of memory"] * 3 or ended == [
         "machine 1: RuntimeError: CUDA out of memory",
         "",

@@ -259,7 +259,7 @@ class EndpointEngine:
             raise PassingError(str(error)) from error
         except (_MovedError, PassingError):
             raise
-        except Exception as error:
+        except Exception as error:  # text that cannot be sent stops only itself
             if replica.left.is_set():  # aiohttp asserts that nobody closes what it opens
                 raise _MovedError from error
             return failed(request.id, named(error))
