@@ -23,9 +23,10 @@ from eval.compare.conclusion import (
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
-from eval.deltas import Comparison, Contamination, Delta, DeltaRow, DeltaTable, Gap, TaskSetup
+from eval.deltas import Comparison, Contamination, DeltaRow, DeltaTable, Gap, TaskSetup
 from eval.statistics import stats
-from eval.statistics.paired import Chances, compare_models
+from eval.statistics.joint import adjust
+from eval.statistics.paired import Chances, Tested, compare_models
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
@@ -82,7 +83,7 @@ def compare(
     if control not in conditions:
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
-    spreads = spreads_of(conditions, averages, seed_spread, by_documents)
+    spreads = spreads_of(conditions, control, averages, seed_spread, by_documents)
     rows = _compare_pairs(
         pairs,
         spreads,
@@ -129,11 +130,11 @@ def _compare_pairs(
     by_documents: bool,
 ) -> list[DeltaRow]:
     """The rows of every pair, their verdicts corrected over all of them."""
-    found: list[tuple[Comparison, Delta]] = []
+    found: list[tuple[Comparison, Tested]] = []
     tasks = len(pairs[0].after[0].tasks)
     chances = Chances(0.5 / tasks / len(pairs), 0.5 / (1 + len(macros)) / len(pairs))
     for pair in pairs:
-        deltas = compare_models(
+        tested = compare_models(
             [model.scores for model in pair.before],
             [model.scores for model in pair.after],
             label=pair.name.comparison,
@@ -141,12 +142,12 @@ def _compare_pairs(
             confidence=confidence,
             seed=seed,
             macros=macros,
-            pooled=spreads.alone if pair.name.against == BASE else spreads.paired,
+            pooled=spreads.of(pair.name.arm, pair.name.against),
             by_documents=by_documents,
             chances=chances,
         )
-        found += [(pair.name, delta) for delta in deltas]
-    return _with_verdicts(found, confidence)
+        found += [(pair.name, row) for row in tested]
+    return _with_verdicts(found, confidence, seed)
 
 
 def _notes(
@@ -319,10 +320,14 @@ def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
     )
 
 
-def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float) -> list[DeltaRow]:
+def _with_verdicts(
+    found: Sequence[tuple[Comparison, Tested]], confidence: float, seed: int
+) -> list[DeltaRow]:
     """The rows, their p-values corrected over the whole table."""
-    weights = stats.table_weights([stats.is_macro(delta.task) for _, delta in found])
-    corrected = stats.holm([delta.p for _, delta in found], weights)
+    deltas = [row.delta for _, row in found]
+    weights = stats.table_weights([stats.is_macro(delta.task) for delta in deltas])
+    noise = [row.noise for _, row in found]
+    corrected = adjust([delta.p for delta in deltas], weights, noise, seed)
     return [
         DeltaRow(
             **vars(name),
@@ -332,7 +337,7 @@ def _with_verdicts(found: Sequence[tuple[Comparison, Delta]], confidence: float)
                 delta.low, delta.high, p, confidence, covers_seeds=delta.covers_seeds
             ),
         )
-        for (name, delta), p in zip(found, corrected, strict=True)
+        for (name, _), delta, p in zip(found, deltas, corrected, strict=True)
     ]
 
 

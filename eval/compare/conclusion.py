@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from eval.compare.scores import Conditions, task_scores
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
 from eval.statistics.paired import weights_of
+from eval.statistics.spreads import noisy_arms, pool_tasks, repeated_noise
+from tsqa.store.roles import BASE
 
 _ONE_SEED = (
     "Intervals cover the sampling of evaluated documents, not the spread between training seeds: "
@@ -25,8 +27,6 @@ _ONE_SEED = (
 _SEVERAL_SEEDS = (
     "Intervals cover the sampling of evaluated documents and the spread between training seeds."
 )
-_MANY = 1e6
-"""Degrees of freedom of a spread that is stated, not measured."""
 _MOST_OF_MACRO = 0.5
 _SEVERAL_ARMS, _WORTH_SAYING = 3, 0.001
 
@@ -41,10 +41,19 @@ class Spreads:
     """Of one arm's score."""
     stated: float | None
     """`eval.seed_spread`, where it is used."""
+    noisy: dict[str, dict[str, crossed.Spread]] = field(default_factory=dict)
+    """Arm whose difference from the control has a spread of its own, because the seeds of one of
+    them differ more than the others' do -> that spread."""
+    noisy_arms: Sequence[str] = ()
+
+    def of(self, arm: str, against: str) -> Mapping[str, crossed.Spread]:
+        """For the rows of a comparison."""
+        return self.alone if against == BASE else self.noisy.get(arm, self.paired)
 
 
 def spreads_of(
     conditions: Conditions,
+    control: str,
     macros: Mapping[str, Sequence[str]],
     stated: float | None,
     by_documents: bool,
@@ -56,20 +65,67 @@ def spreads_of(
     }
     every = sorted({seed for seeds_of in conditions.values() for seed in seeds_of})
     tasks = set.intersection(*(set(one) for row in scores.values() for one in row.values()))
-    paired, alone = {}, {}
-    for task in sorted(tasks):
-        means = np.array(
+    means = {
+        task: np.array(
             [[row[s][task] if s in row else math.nan for s in every] for row in scores.values()]
         )
-        if spread := crossed.pool(means):
-            paired[task] = spread
-        if spread := crossed.pool_alone(means):
+        for task in sorted(tasks)
+    }
+    names = list(conditions)
+    average = weights_of(
+        {task: one.n for task, one in next(iter(conditions[control].values())).tasks.items()},
+        by_documents,
+    )
+    noisy = noisy_arms({task: means[task] for task in average}, average)
+    quiet = [arm for arm in range(len(names)) if arm not in noisy]
+    floors = {task: _repeated_noise(conditions, task) for task in average}
+    here = names.index(control)
+    paired = _paired(means, quiet, average, floors)
+    apart = {
+        name: _paired(means, [here, arm], average, floors)
+        for arm, name in enumerate(names)
+        if arm != here and noisy & {arm, here}
+    }
+    alone = {}
+    for task, scores_of in means.items():
+        if spread := crossed.pool_alone(scores_of[[here] if here in noisy else quiet]):
             alone[task] = spread
-    if stated is None or alone:
-        return Spreads(paired, alone, None)
-    one = crossed.Spread(stated**2, _MANY)
-    two = crossed.Spread(2 * stated**2, _MANY)
-    return Spreads(dict.fromkeys(tasks, two), dict.fromkeys(tasks, one), stated)
+    if stated is not None and not alone:
+        one = crossed.Spread(stated**2, crossed.MANY)
+        two = crossed.Spread(2 * stated**2, crossed.MANY)
+        return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
+    return Spreads(paired, alone, None, apart, [names[arm] for arm in sorted(noisy)])
+
+
+def _paired(
+    means: Mapping[str, crossed.Floats],
+    arms: Sequence[int],
+    average: Mapping[str, float],
+    floors: Mapping[str, float],
+) -> dict[str, crossed.Spread]:
+    """The spread of a difference of two of these arms, per row's task."""
+    chosen = {task: scores[list(arms)] for task, scores in means.items()}
+    name = " ".join(map(str, arms))
+    macro, found = pool_tasks(chosen, average, floors, name)
+    if macro is not None:
+        found[stats.MACRO] = macro
+    for task in chosen.keys() - {*average, stats.MACRO}:
+        if spread := crossed.pool(chosen[task]):
+            found[task] = replace(spread, name=f"{name} {task}")
+    return found
+
+
+def _repeated_noise(conditions: Conditions, task: str) -> float:
+    """The mean over arms with several seeds."""
+    found = []
+    for seeds_of in conditions.values():
+        scored = [model.scores[task] for model in seeds_of.values()]
+        if len(scored) > 1 and all(one.keys == scored[0].keys for one in scored):
+            values = np.array([one.values for one in scored])
+            if (groups := scored[0].groups) is not None:
+                values = stats.group_units(values, groups)
+            found.append(repeated_noise(values))
+    return math.fsum(found) / len(found) if found else 0.0
 
 
 def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
@@ -95,6 +151,11 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
         yield (
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
             "the arms that have several."
+        )
+    if spreads.noisy_arms:
+        yield (
+            f"{', '.join(spreads.noisy_arms)}: seeds differ more than the other arms' do, so their "
+            "rows know only their own seeds, and lend them to no other."
         )
     if spreads.alone:
         macro = spreads.alone.get(stats.MACRO)
