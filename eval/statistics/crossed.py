@@ -14,20 +14,14 @@ Weerahandi, Generalized confidence intervals (1993)), and the interval holds the
 p-value is above 1 - confidence, so word and interval agree.
 
 Why not a hierarchical bootstrap (resample seeds, then documents)? A few seeds are too few to
-resample. Nor Satterthwaite's single t, which errs where seeds differ little. Lowest coverage of 95%
-intervals over the designs of tests/benchmarks/coverage.py (no true effect, binary scores, 100 and
-400 documents, no to large differences between seeds; standard error of an entry 0.01):
-
-    seeds   hierarchical bootstrap   crossed, Satterthwaite   this one
-    2       0.65                     0.83                     @2@
-    3       0.75                     0.90                     @3@
-    5       0.88                     0.93                     @5@
+resample. Nor Satterthwaite's single t, which errs where seeds differ little: with 2, 3 and 5 seeds
+the lowest coverage of 95% intervals over the designs of tests/benchmarks/coverage.py is 0.65, 0.75
+and 0.88 for the former, 0.83, 0.90 and 0.93 for the latter.
 
 Two or three seeds make wide intervals. Where a table has several arms with the same seeds, their
-spread is pooled (analysis of variance of arms x seeds; the larger of pooled and own counts); the
+spread is pooled (analysis of variance of arms x seeds); the
 degrees of freedom shrink as the arms' spreads differ (Box, Some theorems on quadratic forms
-(1954)). An arm whose seeds differ three times as much as the others' is then covered in about
-90%, not 95%, of the cases; false findings per table stay within 5%.
+(1954)). See spreads.py for arms and tasks that differ.
 
 An arm that lost seeds, down to one, takes the pooled spread of the arms that kept two or more.
 """

@@ -36,9 +36,7 @@ def rows_of(*sides: Any, **options: Any) -> list[Delta]:
 def compare(
     before: Sequence[float], after: Sequence[float], groups: Sequence[str] | None = None
 ) -> list[Delta]:
-    return rows_of(
-        [{"t": scores(before, groups)}], [{"t": scores(after, groups)}], **OPTIONS
-    )
+    return rows_of([{"t": scores(before, groups)}], [{"t": scores(after, groups)}], **OPTIONS)
 
 
 def test_the_interval_is_that_of_scipy_and_hardly_moved_by_two_imaginary_documents() -> None:
@@ -160,8 +158,7 @@ def test_averages_weigh_tasks_alike_or_by_their_documents() -> None:
     before = {"a": scores([0] * 10), "b": scores([0] * 30)}
     after = {"a": scores([1] * 10), "b": scores([0] * 30)}
     alike, weighed = (
-        rows_of([before], [after], by_documents=flag, **OPTIONS)[-1]
-        for flag in (False, True)
+        rows_of([before], [after], by_documents=flag, **OPTIONS)[-1] for flag in (False, True)
     )
     assert (alike.delta, weighed.delta) == (0.5, 0.25)
     several = rows_of([before] * 2, [after] * 2, by_documents=True, **OPTIONS)[-1]
