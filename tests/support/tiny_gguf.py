@@ -65,6 +65,7 @@ def write_tiny_gguf(
     merges: Sequence[str],
     splitting: str = "smollm",
     eos: int = 2,
+    adds_bos: bool = False,
 ) -> Path:
     import gguf
     import numpy as np
@@ -88,7 +89,7 @@ def write_tiny_gguf(
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(eos)
     writer.add_pad_token_id(2)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(adds_bos)
     writer.add_chat_template(TEMPLATE)
     random = np.random.default_rng(0)
     square, wide, tall = (_SIZE, _SIZE), (_INNER, _SIZE), (_SIZE, _INNER)

@@ -55,7 +55,7 @@ def tokenize_stage(source: str) -> Stage:
     """The stage that makes the token rows of a source."""
     return Stage(
         "tokenize",
-        5,
+        6,
         partial(_tokens_config, source),
         "train.tokens.tokenize",
         sections=(f"mixture.sources.{source}", "train", "filter"),

@@ -1,4 +1,8 @@
-"""Texts -> tokens, each document closed by the end-of-sequence token."""
+"""Texts -> tokens of documents.
+
+Guarantee: a document begins as the tokenizer begins a prompt (with Llama's and Gemma's token for
+the beginning, with nothing of most others) and is closed by the end-of-sequence token.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import numpy as np
 from train.data.megatron import Tokens, token_dtype
 from train.data.word_cache import WordEncoder
 from tsqa.errors import RecipeError
-from tsqa.hub.model_folder import vocabulary_size
+from tsqa.hub.model_folder import beginning, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,6 +27,8 @@ class TokenEncoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.eos: int = tokenizer.eos_token_id
+        # Nothing is predicted from an end, so a beginning that is also the end would say nothing.
+        self.begin = [token for token in beginning(tokenizer) if token != self.eos]
         self.dtype = token_dtype(vocabulary_size(tokenizer))
         self._typecode = "H" if self.dtype == np.uint16 else "i"
         self._slow = None if tokenizer.is_fast else tokenizer
@@ -38,8 +44,8 @@ class TokenEncoder:
             assert self._slow is not None
             encoded = self._slow(list(texts), add_special_tokens=False, split_special_tokens=True)
             return [self._close(ids) for ids in encoded["input_ids"]]
-        end = self._close([]).tobytes()
-        found = [self._words.encode(text, end) if self._words else None for text in texts]
+        around = self._array(self.begin).tobytes(), self._array([self.eos]).tobytes()
+        found = [self._words.encode(text, *around) if self._words else None for text in texts]
         others = [text for text, ids in zip(texts, found, strict=True) if ids is None]
         self._fast.encode_special_tokens = True  # pickling forgets it
         encodings = iter(self._fast.encode_batch_fast(others, add_special_tokens=False))
@@ -59,12 +65,14 @@ class TokenEncoder:
         return [
             (
                 self._close(encoding.ids),
-                bisect_left(encoding.offsets, begin, key=lambda span: span[0]),
+                len(self.begin) + bisect_left(encoding.offsets, begin, key=lambda span: span[0]),
             )
             for encoding, begin in zip(encodings, begins, strict=True)
         ]
 
     def _close(self, ids: list[int]) -> Tokens:
-        ids.append(self.eos)
+        return self._array([*self.begin, *ids, self.eos])
+
+    def _array(self, ids: list[int]) -> Tokens:
         # array reads a list three times as fast as numpy does.
         return np.frombuffer(array(self._typecode, ids), self.dtype)

@@ -137,7 +137,7 @@ class _ShardWriter:
         before = self._lines
         for documents in _batches(self._with_text(piece)):
             for encoded in self._encode(self._allowed(documents, before), before):
-                if len(encoded.tokens) == 1:
+                if len(encoded.tokens) == len(self._encoder.begin) + 1:
                     self._counts["empty"] += 1
                 elif self._encoder.eos in encoded.tokens[:-1]:
                     self._drop(encoded.document, encoded.line, ENDS_EARLY)

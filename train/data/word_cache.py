@@ -78,12 +78,12 @@ class WordEncoder:
         words._ids.clear()
         return words
 
-    def encode(self, text: str, end: bytes = b"") -> Tokens | None:
-        """Return the ids of a text and those in `end`; None where `tokenizers` must encode it."""
+    def encode(self, text: str, begin: bytes = b"", end: bytes = b"") -> Tokens | None:
+        """Return the ids of `begin`, a text and `end`; None where `tokenizers` must encode it."""
         if not self._plain.fullmatch(text) or (self._added and self._added.search(text)):
             return None
         words = self._split.findall(text)
-        return np.frombuffer(b"".join(map(self._ids.__getitem__, words)) + end, self._dtype)
+        return np.frombuffer(begin + b"".join(map(self._ids.__getitem__, words)) + end, self._dtype)
 
 
 class _Ids(dict[str, bytes]):

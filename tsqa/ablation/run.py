@@ -51,6 +51,7 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     """
     works = arm_works(pipeline)
     pipeline.check()
+    pipeline.refuse_missing_models(pipeline.nodes)
     outcome = Outcome()
     broken = _build_shared(pipeline, works)
     pipeline.record([node for node in pipeline.nodes if pipeline.find(node)])

@@ -94,6 +94,8 @@ def load_gguf_tokenizer(file: Path, header: GgufHeader) -> PreTrainedTokenizerBa
         ) from error
     if header.tokenizer_model == _BYTE_PAIRS:
         tokenizer.backend_tokenizer.pre_tokenizer = _SPLITTINGS[header.splitting]()
+    if header.adds_bos is not None:
+        tokenizer.add_bos_token = header.adds_bos  # transformers passes over it as well
     return tokenizer
 
 

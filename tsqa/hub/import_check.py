@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tsqa.errors import CheckpointError
+from tsqa.hub.model_folder import beginning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,20 +64,19 @@ def count_round_trips(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
 
 def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a prompt begins with the token for the beginning of a sequence."""
-    bos = tokenizer.bos_token_id
-    return bos is not None and tokenizer.encode("a")[:1] == [bos]
+    return tokenizer.bos_token_id is not None and tokenizer.bos_token_id in beginning(tokenizer)
 
 
 def score_texts(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> Tensor:
-    """The log-probability of every token of each text but the first, in nats, in one row."""
+    """The log-probability of every token of each prompt but the first, in nats, in one row."""
     import torch
 
     rows = []
     with torch.inference_mode():
         for text in texts:
-            ids = torch.tensor([tokenizer.encode(text, add_special_tokens=False)])
+            ids = torch.tensor([tokenizer.encode(text)])
             if ids.shape[1] > 1:
                 scores = model(ids, use_cache=False).logits.float().log_softmax(-1)[0, :-1]
                 rows.append(scores.gather(1, ids[0, 1:, None])[:, 0])

@@ -154,6 +154,14 @@ def vocabulary_size(tokenizer: Any) -> int:
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
 
 
+def beginning(tokenizer: Any) -> list[int]:
+    """The tokens that a tokenizer writes before every text, such as `<bos>`."""
+    text: list[int] = tokenizer.encode(_PLAIN_TEXT, add_special_tokens=False)
+    prompt: list[int] = tokenizer.encode(_PLAIN_TEXT)
+    ends = range(len(prompt) - len(text) + 1)
+    return next((prompt[:end] for end in ends if prompt[end : end + len(text)] == text), [])
+
+
 def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
     """Refuse a tokenizer that has no end, makes nothing of text, or knows more than the model."""
     if tokenizer.eos_token_id is None:

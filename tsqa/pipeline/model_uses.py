@@ -1,10 +1,11 @@
-"""The local models that a stage will load, and what it asks of them, checked before any work."""
+"""The models that a stage will load, and what it asks of them, checked before any work."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from tsqa.errors import RecipeError
 from tsqa.hub.model_folder import (
     check_positions,
     check_vocabulary,
@@ -13,6 +14,7 @@ from tsqa.hub.model_folder import (
     load_config,
     load_tokenizer,
 )
+from tsqa.hub.pins import PINS
 from tsqa.pipeline.node import Node
 from tsqa.recipe import ModelSection, Recipe, needed
 from tsqa.store.roles import trained_model
@@ -21,7 +23,7 @@ from tsqa.teachers.config import teacher_key, teachers_of
 
 @dataclass(frozen=True)
 class ModelUse:
-    """A model folder and the length of what it will be given."""
+    """A model (a folder, or an ID of the hub) and the length of what it will be given."""
 
     path: str
     key: str
@@ -34,7 +36,7 @@ class ModelUse:
 
 
 def model_uses(node: Node) -> list[ModelUse]:
-    """What a stage loads from folders of this machine; models of the hub and of recipes are not."""
+    """What a stage loads; not the models that recipes train."""
     recipe = node.recipe
     if node.stage in ("train", "evaluate"):
         return _student(node, recipe)
@@ -44,7 +46,7 @@ def model_uses(node: Node) -> list[ModelUse]:
     uses = []
     for role, teacher in teachers_of(section).items():
         key = teacher_key(role)
-        if teacher.loads_model and is_folder(teacher.model.path):
+        if teacher.loads_model and _is_given(teacher.model):
             uses.append(
                 _use(
                     teacher.model,
@@ -56,8 +58,25 @@ def model_uses(node: Node) -> list[ModelUse]:
     return uses
 
 
+def is_missing(use: ModelUse) -> bool:
+    """Whether a model is neither on this machine nor, as far as can be asked, on the hub."""
+    return not is_folder(use.path) and PINS.pin("model", use.path) is None
+
+
+def refuse_missing(use: ModelUse) -> None:
+    """Raise RecipeError where there is no such model, as far as can be asked."""
+    if is_missing(use):
+        raise RecipeError(
+            f"{use.key} = {use.path}: no such folder, and not to be had from the hub",
+            "correct the path, make or fetch the model first, or check the network and "
+            "HF_HUB_OFFLINE",
+        )
+
+
 def check_use(use: ModelUse) -> None:
     """Raise CheckpointError, DataError or RecipeError where the model cannot be used as asked."""
+    if not is_folder(use.path):
+        return  # its files are read when they have been fetched
     config = load_config(use.path, use.key, use.trust_remote_code)
     check_weights(use.path, use.key, use.trust_remote_code)
     if use.length is not None:
@@ -69,7 +88,7 @@ def check_use(use: ModelUse) -> None:
 
 def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
     model = recipe.model
-    if model is None or not is_folder(model.path):
+    if model is None or not _is_given(model):
         return []
     if node.stage == "train":
         length = needed(recipe.train, "train").sequence_length
@@ -79,6 +98,10 @@ def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
     if trained_model(node.inputs):
         return []  # it scores what the recipe trains
     return [_use(model, "model.path", needed(recipe.eval, "eval").max_length, "eval.max_length")]
+
+
+def _is_given(model: ModelSection) -> bool:
+    return model.path is not None and not model.path.startswith("{data}")
 
 
 def _use(

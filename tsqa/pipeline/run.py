@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from tsqa.console import console
 from tsqa.errors import DataError, TsqaError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
-from tsqa.pipeline.model_uses import check_use, model_uses
+from tsqa.pipeline.model_uses import ModelUse, check_use, is_missing, model_uses, refuse_missing
 from tsqa.pipeline.node import (
     Node,
     alike_but_for_more,
@@ -111,12 +111,24 @@ class Pipeline:
 
     def check_models(self) -> None:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""
-        checked = set()
-        for node in self.nodes:
-            for use in () if self.find(node) else model_uses(node):
-                if use not in checked:
-                    checked.add(use)
-                    check_use(use)
+        uses = self._models_to_load(self.nodes)
+        for use in uses:
+            check_use(use)
+        # Perhaps the recipe is for another machine.
+        for key, path in dict.fromkeys((use.key, use.path) for use in uses if is_missing(use)):
+            console.print(
+                f"  {key} = {path}: not on this machine, nor to be had from the hub",
+                style="yellow",
+            )
+
+    def refuse_missing_models(self, nodes: Sequence[Node]) -> None:
+        """Refuse models that these stages load and that are neither here nor on the hub."""
+        for use in self._models_to_load(nodes):
+            refuse_missing(use)
+
+    def _models_to_load(self, nodes: Sequence[Node]) -> dict[ModelUse, None]:
+        """What the stages that are not done load, each once."""
+        return {use: None for node in nodes if not self.find(node) for use in model_uses(node)}
 
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.
@@ -143,6 +155,7 @@ class Pipeline:
         self.check()
         artifacts: dict[str, Artifact] = {}
         nodes = self.nodes if until is None else self._needed_for(until)
+        self.refuse_missing_models(nodes)
         for node in nodes:
             artifacts[self.label(node)] = self.ensure(node)
             self.record([node])

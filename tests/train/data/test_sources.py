@@ -428,6 +428,9 @@ class WideTokenizer:
     def get_vocab(self) -> dict[str, int]:
         return {"x": 79_999}
 
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return self([text])["input_ids"][0]
+
     def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
         return {"input_ids": [[70_000 + ord(letter) for letter in text] for text in texts]}
 

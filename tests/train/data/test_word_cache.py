@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
 
 from train.data import word_cache as words
 from train.data.encoder import TokenEncoder
@@ -131,15 +132,28 @@ def test_words_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> 
     assert set(encoder._ids) == {"one", " two"}
 
 
-def test_both_ways_mix_in_one_batch() -> None:
+@pytest.mark.parametrize("template", ["", "$A", "<|start|> $A", "<|start|> $A <|end|>"])
+def test_both_ways_mix_in_one_batch(template: str) -> None:
     from transformers import PreTrainedTokenizerFast
 
-    core = TOKENIZERS["digits"]
-    fast = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>")
+    core = Tokenizer.from_str(TOKENIZERS["digits"].to_str())
+    core.add_special_tokens(["<|start|>"])
+    core.encode_special_tokens = True  # one written in a text is text
+    start, end = (core.token_to_id(name) for name in ("<|start|>", "<|end|>"))
     batch = ["plain 1", "漢字 <|end|>", "", "plain <|end|> 2"]
-    end = core.token_to_id("<|end|>")
-    expected = [[*core.encode(text).ids, end] for text in batch]
+    expected = [
+        [*[start] * ("<|start|>" in template), *core.encode(text).ids, end] for text in batch
+    ]
+    if template:
+        core.post_processor = TemplateProcessing(
+            single=template, special_tokens=[("<|start|>", start), ("<|end|>", end)]
+        )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<|start|>", eos_token="<|end|>"
+    )
     encoder = TokenEncoder(fast)
     assert [ids.tolist() for ids in encoder.encode(batch)] == expected
+    answers = encoder.encode_answers(["Q 1 A"], [2])
+    assert answers[0][0].tolist()[answers[0][1]] == core.token_to_id("1")
     assert encoder._words is not None
     assert set(encoder._words._ids) >= {"plain", " "}

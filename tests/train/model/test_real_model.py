@@ -42,11 +42,10 @@ def model() -> Any:
     return AutoModelForCausalLM.from_pretrained(REAL, dtype=torch.float32).eval()
 
 
-def test_texts_become_the_tokenizers_own_ids_with_one_end_and_no_beginning(tokenizer: Any) -> None:
+def test_texts_become_the_prompts_own_ids_with_one_end(tokenizer: Any) -> None:
     encoder = TokenEncoder(tokenizer)
     for text, ids in zip(TEXTS, encoder.encode(TEXTS), strict=True):
-        own = tokenizer.encode(text, add_special_tokens=False)
-        assert ids.tolist() == [*own, tokenizer.eos_token_id], text
+        assert ids.tolist() == [*tokenizer.encode(text), tokenizer.eos_token_id], text
 
 
 def test_packed_documents_score_as_if_alone(model: Any, tokenizer: Any) -> None:

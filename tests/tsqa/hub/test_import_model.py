@@ -131,6 +131,16 @@ def test_a_gguf_splits_text_as_it_says_and_as_no_other_does(pairs: Pairs, tmp_pa
     assert alone.encode("a  1") != tokenizer.encode("a  1")
 
 
+def test_a_gguf_whose_prompts_begin_with_a_token_keeps_it(pairs: Pairs, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    from transformers import AutoTokenizer
+
+    file = write_tiny_gguf(tmp_path / "tiny.gguf", *pairs, adds_bos=True)
+    assert import_model(str(file), tmp_path / "new").adds_bos
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "new")
+    assert tokenizer.encode("a 1") == [1, *encode_by_hand("a 1", *pairs)]
+
+
 def test_a_gguf_whose_tokenizer_is_not_known_needs_the_original(
     pairs: Pairs, tmp_path: Path
 ) -> None:

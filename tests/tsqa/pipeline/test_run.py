@@ -11,7 +11,7 @@ import pytest
 
 import tsqa.pipeline.run as pipeline_module
 from tests.support.paths import REPOSITORY
-from tsqa.errors import DataError, EngineError, TsqaError
+from tsqa.errors import DataError, EngineError, RecipeError, TsqaError
 from tsqa.pipeline import training_job
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
@@ -48,6 +48,24 @@ def test_a_second_run_makes_nothing(tmp_path: Path, calls: list[str]) -> None:
     assert calls == ["tsqa.tasks.toy", "train.data.tokenizer", "train.tokens.tokenize"]
     open_pipeline(tmp_path).run(until="tokenize")
     assert len(calls) == 3
+
+
+def test_a_model_that_is_nowhere_is_said_by_a_dry_run_and_refused_by_a_run(
+    tmp_path: Path,
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pipeline = open_pipeline(
+        tmp_path, "model={path: models/not-made-yet, config: null}", "tokenizer=null"
+    )
+    pipeline.check()
+    said = "model.path = models/not-made-yet"
+    assert capsys.readouterr().err.count(said) == 1
+    with pytest.raises(RecipeError, match=f"{said}: no such folder, and not to be had"):
+        pipeline.run()
+    assert not calls
 
 
 def test_a_changed_setting_is_named_and_the_old_artifact_stays(
