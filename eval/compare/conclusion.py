@@ -80,9 +80,9 @@ def spreads_of(
     quiet = [arm for arm in range(len(names)) if arm not in noisy]
     floors = {task: _repeated_noise(conditions, task) for task in average}
     here = names.index(control)
-    paired = _paired(means, quiet, average, floors)
+    paired = _paired(means, quiet, average, floors, macros)
     apart = {
-        name: _paired(means, [here, arm], average, floors)
+        name: _paired(means, [here, arm], average, floors, macros)
         for arm, name in enumerate(names)
         if arm != here and noisy & {arm, here}
     }
@@ -102,6 +102,7 @@ def _paired(
     arms: Sequence[int],
     average: Mapping[str, float],
     floors: Mapping[str, float],
+    macros: Mapping[str, Sequence[str]],
 ) -> dict[str, crossed.Spread]:
     """The spread of a difference of two of these arms, per row's task."""
     chosen = {task: scores[list(arms)] for task, scores in means.items()}
@@ -112,6 +113,9 @@ def _paired(
     for task in chosen.keys() - {*average, stats.MACRO}:
         if spread := crossed.pool(chosen[task]):
             found[task] = replace(spread, name=f"{name} {task}")
+    for suite, (first, *others) in macros.items():
+        if first in found and not others:
+            found[stats.macro_name(suite)] = found[first]
     return found
 
 

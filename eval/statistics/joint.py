@@ -63,7 +63,7 @@ def adjust(
         # Never above Holm's bound, which says more beyond the last flip.
         stepped = min((1 + exceeded[row]) / (1 + FLIPS), bounds[row])
         last = max(last, stepped, p_values[row])
-        adjusted[row] = min(1.0, last)
+        adjusted[row] = float(min(1.0, last))
     return adjusted
 
 

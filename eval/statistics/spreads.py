@@ -99,7 +99,7 @@ def _alike(
 
 
 def _variances(scores: Floats, arm: int, arms: Sequence[int]) -> tuple[float, float]:
-    """Between seeds: of this arm against the mean of the others, and of the others; alike, equal."""
+    """Between seeds: of this arm against the mean of the others, and of the others."""
     others = scores[[one for one in arms if one != arm]]
     count = len(others)
     own = float(np.var(scores[arm] - others.mean(axis=0), ddof=1)) * count / (count + 1)

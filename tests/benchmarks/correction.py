@@ -3,7 +3,7 @@
     python -m tests.benchmarks.correction --rounds 400
 
 Six tasks of 100 documents; runs, noise and documents as in tests/benchmarks/verdicts.py. `noisy` is
-how many times as much the runs of one arm move. Power is that of all rows, at an effect on all arms.
+how many times as much the runs of one arm move. Power is that of all rows; all arms have the effect.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ REGIMES = (
 
 @dataclass(frozen=True)
 class Found:
-    """Shares: of tables with a finding, of rows found, alone or corrected, of intervals that hold."""
+    """Shares: of tables with a finding, rows found (alone, by Holm), intervals that hold."""
 
     tables: float
     macro: float
