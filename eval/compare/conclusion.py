@@ -113,9 +113,9 @@ def _paired(
     for task in chosen.keys() - {*average, stats.MACRO}:
         if spread := crossed.pool(chosen[task]):
             found[task] = replace(spread, name=f"{name} {task}")
-    for suite, (first, *others) in macros.items():
-        if first in found and not others:
-            found[stats.macro_name(suite)] = found[first]
+    for suite, tasks in macros.items():
+        if len(tasks) == 1 and tasks[0] in found:
+            found[stats.macro_name(suite)] = found[tasks[0]]
     return found
 
 

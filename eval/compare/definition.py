@@ -19,4 +19,4 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     }
 
 
-COMPARE = Stage("compare", 4, _config, "eval.compare.stage", sections=("eval",))
+COMPARE = Stage("compare", 5, _config, "eval.compare.stage", sections=("eval",))

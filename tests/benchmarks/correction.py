@@ -3,7 +3,8 @@
     python -m tests.benchmarks.correction --rounds 400
 
 Six tasks of 100 documents; runs, noise and documents as in tests/benchmarks/verdicts.py. `noisy` is
-how many times as much the runs of one arm move. Power is that of all rows; all arms have the effect.
+how many times as much the runs of one arm move. Power is
+that of all rows; all arms have the effect.
 """
 
 from __future__ import annotations
