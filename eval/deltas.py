@@ -5,7 +5,7 @@ Guarantee: a record holds the keys of the file in their order, so reading and wr
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from pydantic import FiniteFloat, JsonValue
@@ -161,6 +161,24 @@ class Contamination:
 
 
 @dataclass(frozen=True)
+class NearRow(Comparison):
+    """A comparison on the documents whose nearest training document is `distance`.
+
+    It is outside the correction: an interval alone, and no verdict.
+    """
+
+    task: str
+    """A task, or `macro`: every document of all tasks counts alike."""
+    distance: Literal["far", "near", "very near"]
+    n: int
+    reference: float
+    score: float
+    delta: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+
+
+@dataclass(frozen=True)
 class DeltaTable:
     """deltas.json."""
 
@@ -187,6 +205,17 @@ class DeltaTable:
     conclusion: str
     contamination: dict[str, Contamination]
     """By task."""
+    split: list[DeltaRow] = field(default_factory=list)
+    """Parts of the macro average by what was seeded from, then arms minus their placebo."""
+    by_documents: bool = False
+    """Whether macro averages weigh tasks by their documents."""
+    nearness: list[NearRow] = field(default_factory=list)
+    """Deltas by how near the nearest training document is to the evaluated one."""
+
+    @property
+    def all_rows(self) -> list[DeltaRow]:
+        """The table, then what it is split into."""
+        return [*self.rows, *self.split]
 
     def to_json(self) -> dict[str, JsonValue]:
         """The content of the file."""

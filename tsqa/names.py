@@ -24,6 +24,14 @@ _OURS = frozenset(
 """Names that stages use for files next to those of sources and tasks (and Windows devices)."""
 _LONGEST_MADE = 10_000
 """Characters of a name composed of settings; it is never cut."""
+PARTS = (
+    "seeded families",
+    "same capability",
+    "other capabilities",
+    "other families",
+    "unknown family",
+)
+"""Rows into which a table splits its macro average, by what was seeded from."""
 _ROW = re.compile(r"macro(:.*)?", re.DOTALL)
 _SEED = re.compile(r",seed=-?\d+$")
 _TYPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -88,6 +96,8 @@ def task_problem(name: str) -> str:
     """Why a task, or a named macro average, cannot have this name: it is a row of the table."""
     if _ROW.fullmatch(name):
         return "`macro` and what begins with `macro:` are reserved for rows of the table"
+    if name in PARTS:
+        return f"`{name}` is the name of a part of the macro average: choose another"
     return name_problem(name)
 
 

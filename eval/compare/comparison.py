@@ -2,7 +2,8 @@
 
 Guarantees: a comparison of different task versions, few-shot counts, metrics or documents is
 refused by name; arms are paired seed by seed; the chance of any false finding in a table is at
-most 1 - confidence (Holm over all its rows, macro rows weighing one half).
+most 1 - confidence (Holm over all its rows, macro rows weighing one half; the parts of macro
+averages and the differences from placebos a quarter, where there are any).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +25,25 @@ from eval.compare.conclusion import (
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
-from eval.deltas import Comparison, Contamination, DeltaRow, DeltaTable, Gap, TaskSetup
+from eval.compare.splits import (
+    DISTANCES,
+    all_parts,
+    at_distance,
+    near_row,
+    placebos_of,
+    tested_parts,
+)
+from eval.deltas import (
+    Comparison,
+    Contamination,
+    DeltaRow,
+    DeltaTable,
+    Gap,
+    NearRow,
+    TaskSetup,
+)
+from eval.lineage.families import Kinship
+from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.joint import adjust
 from eval.statistics.paired import Chances, Tested, compare_models
@@ -46,7 +66,7 @@ _PER_ROW = "An interval is its row's alone; a verdict is corrected for all rows 
 _MUST_MATCH = ("metric", "version", "num_fewshot", "kind", "n")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Pair:
     """An arm and its reference, seed by seed; `notes` belong in the caveat."""
 
@@ -72,27 +92,24 @@ def compare(
     seed_spread: float | None = None,
     by_documents: bool = False,
     notes: Sequence[str] = (),
+    kinship: Kinship | None = None,
+    near: Nearness | None = None,
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
     `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
     deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
+    `kinship` splits the macro average by seeded families, `near` by the nearest document.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
-    spreads = spreads_of(conditions, control, averages, seed_spread, by_documents)
-    rows = _compare_pairs(
-        pairs,
-        spreads,
-        bootstrap=bootstrap,
-        confidence=confidence,
-        seed=seed,
-        macros=averages,
-        by_documents=by_documents,
-    )
+    spreads = spreads_of(conditions, averages, seed_spread, by_documents)
+    rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
+    beside = _placebo_pairs(conditions, control, allow)
+    rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
     told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
     told += best_notes(conditions, control, spreads, by_documents)
     fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
@@ -115,39 +132,108 @@ def compare(
         caveat=" ".join(dict.fromkeys(told)),
         conclusion="",
         contamination=dict(contamination or {}),
+        split=split,
+        by_documents=by_documents,
+        nearness=_near(pairs, conditions, near or Nearness(), rules),
     )
     return replace(table, conclusion=conclude(table))
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """By which every pair is compared."""
+
+    bootstrap: int
+    confidence: float
+    seed: int
+    macros: Mapping[str, Sequence[str]]
+    by_documents: bool
+    spreads: Spreads
+
+
 def _compare_pairs(
     pairs: Sequence[_Pair],
-    spreads: Spreads,
-    *,
-    bootstrap: int,
-    confidence: float,
-    seed: int,
-    macros: Mapping[str, Sequence[str]],
-    by_documents: bool,
-) -> list[DeltaRow]:
-    """The rows of every pair, their verdicts corrected over all of them."""
+    placebos: Sequence[_Pair],
+    conditions: Conditions,
+    kinship: Kinship | None,
+    rules: _Rules,
+) -> tuple[list[DeltaRow], list[DeltaRow]]:
+    """The rows of every pair, and its parts; their verdicts are corrected over all of them."""
+    tasks, macros = list(pairs[0].after[0].tasks), rules.macros
+    averages = {stats.MACRO: tasks, **{stats.macro_name(n): m for n, m in macros.items()}}
+    known = [*averages.values(), *([task] for task in tasks)]
+    splits, tested = {}, {}
+    for pair in (*pairs, *placebos):
+        split = kinship.split(pair.name.arm, pair.name.against) if kinship else {}
+        splits[pair.name.comparison] = split
+        tested[pair.name.comparison] = tested_parts(split, known if pair in pairs else known[:1])
+    parts = sum(map(len, tested.values())) + len(placebos)
+    share, half = 1 / len(pairs), stats.task_half(parts)
+    of_part = (0.5 - half) / parts if parts else 1.0
+    chances = Chances(half / len(tasks) * share, 0.5 / (1 + len(macros)) * share, of_part)
     found: list[tuple[Comparison, Tested]] = []
-    tasks = len(pairs[0].after[0].tasks)
-    chances = Chances(0.5 / tasks / len(pairs), 0.5 / (1 + len(macros)) / len(pairs))
+    extra: list[tuple[Comparison, Tested]] = []
     for pair in pairs:
-        tested = compare_models(
-            [model.scores for model in pair.before],
-            [model.scores for model in pair.after],
-            label=pair.name.comparison,
-            bootstrap=bootstrap,
-            confidence=confidence,
-            seed=seed,
-            macros=macros,
-            pooled=spreads.of(pair.name.arm, pair.name.against),
-            by_documents=by_documents,
-            chances=chances,
-        )
-        found += [(pair.name, row) for row in tested]
-    return _with_verdicts(found, confidence, seed)
+        for one in _tested(pair, tested[pair.name.comparison], conditions, rules, chances):
+            (extra if stats.is_part(one.delta.task) else found).append((pair.name, one))
+    for pair in placebos:
+        own = replace(chances, macro=of_part)
+        for one in _tested(pair, tested[pair.name.comparison], conditions, rules, own):
+            if one.delta.task == stats.MACRO or stats.is_part(one.delta.task):
+                extra.append((pair.name, one))
+    rows = _with_verdicts([*found, *extra], rules, len(extra))
+    main = rows[: len(found)]
+    return main, all_parts(rows[len(found) :], main, splits, averages)
+
+
+def _near(
+    pairs: Sequence[_Pair], conditions: Conditions, near: Nearness, rules: _Rules
+) -> list[NearRow]:
+    """Every pair on the documents at each distance; their mean weighs documents alike."""
+    found = []
+    for pair in pairs:
+        distances = near.between(pair.name.arm, pair.name.against)
+        for distance in DISTANCES if distances else ():
+            keep = partial(at_distance, distances=distances, distance=distance)
+            before, after = [*map(keep, pair.before)], [*map(keep, pair.after)]
+            if not before[0].tasks:
+                continue
+            # Seeds differ more on fewer documents, so the spread is not that of all of them.
+            own = {
+                name: {s: keep(m) for s, m in seeds.items()} for name, seeds in conditions.items()
+            }
+            spreads = spreads_of(own, {}, rules.spreads.stated, by_documents=True)
+            there = replace(rules, macros={}, by_documents=True, spreads=spreads)
+            label = replace(pair.name, comparison=f"{pair.name.comparison}, {distance}")
+            kept = replace(pair, name=label, before=before, after=after)
+            rows = _tested(kept, {}, own, there, Chances())
+            found += [near_row(pair.name, distance, row.delta) for row in rows]
+    return found
+
+
+def _tested(
+    pair: _Pair,
+    parts: Mapping[str, Sequence[str]],
+    conditions: Conditions,
+    rules: _Rules,
+    chances: Chances,
+) -> list[Tested]:
+    """The rows of one pair, `parts` of its macro average among them."""
+    macros, spreads = {**rules.macros, **parts}, rules.spreads
+    if parts:
+        spreads = spreads_of(conditions, macros, spreads.stated, rules.by_documents)
+    return compare_models(
+        [model.scores for model in pair.before],
+        [model.scores for model in pair.after],
+        label=pair.name.comparison,
+        bootstrap=rules.bootstrap,
+        confidence=rules.confidence,
+        seed=rules.seed,
+        macros=macros,
+        pooled=spreads.of(pair.name.arm, pair.name.against),
+        by_documents=rules.by_documents,
+        chances=chances,
+    )
 
 
 def _notes(
@@ -220,6 +306,15 @@ def _pairs(
             "add an `ablation`, or start from a model that can be evaluated",
         )
     return pairs
+
+
+def _placebo_pairs(conditions: Conditions, control: str, allow: frozenset[str]) -> list[_Pair]:
+    """Arms against their placebos: the difference of the two differences from the control."""
+    return [
+        _pair(arm, placebo, conditions[arm], conditions[placebo], allow)
+        for arm, placebo in placebos_of(list(conditions), control)
+        if conditions[arm].keys() & conditions[placebo].keys()
+    ]
 
 
 def _pair(
@@ -321,20 +416,20 @@ def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
 
 
 def _with_verdicts(
-    found: Sequence[tuple[Comparison, Tested]], confidence: float, seed: int
+    found: Sequence[tuple[Comparison, Tested]], rules: _Rules, parts: int
 ) -> list[DeltaRow]:
-    """The rows, their p-values corrected over the whole table."""
+    """The rows, their p-values corrected over the whole table; the last ones are its `parts`."""
     deltas = [row.delta for _, row in found]
-    weights = stats.table_weights([stats.is_macro(delta.task) for delta in deltas])
+    weights = stats.table_weights([stats.is_macro(delta.task) for delta in deltas], parts)
     noise = [row.noise for _, row in found]
-    corrected = adjust([delta.p for delta in deltas], weights, noise, seed)
+    corrected = adjust([delta.p for delta in deltas], weights, noise, rules.seed)
     return [
         DeltaRow(
             **vars(name),
             **vars(delta),
             p_holm=p,
             verdict=stats.verdict(
-                delta.low, delta.high, p, confidence, covers_seeds=delta.covers_seeds
+                delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
             ),
         )
         for (name, _), delta, p in zip(found, deltas, corrected, strict=True)

@@ -6,6 +6,7 @@ name; where no spread is known that is said, and no row of the arm is called bet
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import numpy as np
 
 from eval.compare.ratio_axis import macro_scores
 from eval.compare.scores import Conditions, task_scores
+from eval.compare.splits import split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
 from eval.statistics.paired import weights_of
@@ -41,19 +43,21 @@ class Spreads:
     """Of one arm's score."""
     stated: float | None
     """`eval.seed_spread`, where it is used."""
-    noisy: dict[str, dict[str, crossed.Spread]] = field(default_factory=dict)
-    """Arm whose difference from the control has a spread of its own, because the seeds of one of
-    them differ more than the others' do -> that spread."""
-    noisy_arms: Sequence[str] = ()
+    apart: dict[frozenset[str], dict[str, crossed.Spread]] = field(default_factory=dict)
+    """One arm, or two, with a spread of their own, because the seeds of one of them differ more
+    than the others' do -> that spread."""
+    noisy: Sequence[str] = ()
+    """Those arms."""
 
     def of(self, arm: str, against: str) -> Mapping[str, crossed.Spread]:
         """For the rows of a comparison."""
-        return self.alone if against == BASE else self.noisy.get(arm, self.paired)
+        if against == BASE:
+            return self.apart.get(frozenset({arm}), self.alone)
+        return self.apart.get(frozenset({arm, against}), self.paired)
 
 
 def spreads_of(
     conditions: Conditions,
-    control: str,
     macros: Mapping[str, Sequence[str]],
     stated: float | None,
     by_documents: bool,
@@ -72,29 +76,29 @@ def spreads_of(
         for task in sorted(tasks)
     }
     names = list(conditions)
-    average = weights_of(
-        {task: one.n for task, one in next(iter(conditions[control].values())).tasks.items()},
-        by_documents,
-    )
+    first = next(iter(next(iter(conditions.values())).values()))
+    average = weights_of({task: one.n for task, one in first.tasks.items()}, by_documents)
     noisy = noisy_arms({task: means[task] for task in average}, average)
     quiet = [arm for arm in range(len(names)) if arm not in noisy]
     floors = {task: _repeated_noise(conditions, task) for task in average}
-    here = names.index(control)
-    paired = _paired(means, quiet, average, floors, macros)
-    apart = {
-        name: _paired(means, [here, arm], average, floors, macros)
-        for arm, name in enumerate(names)
-        if arm != here and noisy & {arm, here}
-    }
-    alone = {}
-    for task, scores_of in means.items():
-        if spread := crossed.pool_alone(scores_of[[here] if here in noisy else quiet]):
-            alone[task] = spread
+    alone = _alone(means, quiet)
     if stated is not None and not alone:
         one = crossed.Spread(stated**2, crossed.MANY)
         two = crossed.Spread(2 * stated**2, crossed.MANY)
         return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
+    apart = {frozenset({names[arm]}): _alone(means, [arm]) for arm in noisy}
+    for pair in itertools.combinations(range(len(names)), 2):
+        if noisy.intersection(pair):
+            own = _paired(means, pair, average, floors, macros)
+            apart[frozenset(names[arm] for arm in pair)] = own
+    paired = _paired(means, quiet, average, floors, macros)
     return Spreads(paired, alone, None, apart, [names[arm] for arm in sorted(noisy)])
+
+
+def _alone(means: Mapping[str, crossed.Floats], arms: Sequence[int]) -> dict[str, crossed.Spread]:
+    """The spread of the score of one of these arms, per row's task."""
+    pooled = {task: crossed.pool_alone(scores[list(arms)]) for task, scores in means.items()}
+    return {task: spread for task, spread in pooled.items() if spread}
 
 
 def _paired(
@@ -112,7 +116,8 @@ def _paired(
         found[stats.MACRO] = macro
     for task in chosen.keys() - {*average, stats.MACRO}:
         if spread := crossed.pool(chosen[task]):
-            found[task] = replace(spread, name=f"{name} {task}")
+            members = " ".join(sorted(macros[stats.part_name(task)]))
+            found[task] = replace(spread, name=f"{name} {members}")
     for suite, tasks in macros.items():
         if len(tasks) == 1 and tasks[0] in found:
             found[stats.macro_name(suite)] = found[tasks[0]]
@@ -156,9 +161,9 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
             "the arms that have several."
         )
-    if spreads.noisy_arms:
+    if spreads.noisy:
         yield (
-            f"{', '.join(spreads.noisy_arms)}: seeds differ more than the other arms' do, so their "
+            f"{', '.join(spreads.noisy)}: seeds differ more than the other arms' do, so their "
             "rows know only their own seeds, and lend them to no other."
         )
     if spreads.alone:
@@ -246,6 +251,7 @@ def _sentences(deltas: DeltaTable) -> Iterator[str]:
             if arms:
                 yield f"Macro average, {phrase} {deltas.control}: {'; '.join(arms)}."
         yield _gains(deltas)
+    yield from split_sentences(deltas)
     if deltas.has_base:
         row = macro[deltas.control]
         yield (

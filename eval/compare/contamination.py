@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
-from eval.compare.lineage import Checks, TokenSource, dropped_by, sources_of, tasks_of
 from eval.deltas import Contamination
+from eval.lineage.sources import Checks, TokenSource, dropped_by, sources_of, tasks_of
 from eval.results import DOCUMENTS, columns_of
 from tsqa.curated.files import REJECTED, read_rows
 from tsqa.recipe import Recipe, arms_of
@@ -41,14 +41,19 @@ _MOST_NAMED = 3
 
 def of_recipe(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, Contamination]:
     """The status of each task; `inputs` are those of the stage compare."""
+    checks = [artifact for role, artifact in inputs.items() if isinstance(role, CheckedRole)]
+    return contamination(conditions_of(recipe, inputs), checks)
+
+
+def conditions_of(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, list[Artifact]]:
+    """Condition -> its evaluations; `inputs` are those of the stage compare."""
     conditions: dict[str, list[Artifact]] = defaultdict(list)
     if BASE in inputs:
         conditions[BASE].append(inputs[BASE])
     for name, arm in arms_of(recipe).items():
         if ArmRole(name) in inputs:
             conditions[arm.condition].append(inputs[ArmRole(name)])
-    checks = [artifact for role, artifact in inputs.items() if isinstance(role, CheckedRole)]
-    return contamination(conditions, checks)
+    return conditions
 
 
 def contamination(

@@ -9,14 +9,16 @@ from tsqa.store.stage import Stage
 
 def _config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.eval, "eval")
+    families = recipe.seeds.families if recipe.seeds else {}
     return {
         "bootstrap": section.bootstrap,
         "confidence": section.confidence,
         "macros": {name: [*tasks] for name, tasks in section.macros.items()},
         "ablation": recipe.ablation.data_config() if recipe.ablation else None,
         **({"macro": section.macro} if section.macro != "tasks" else {}),
+        **({"families": {**families}} if families else {}),
         **({"seed_spread": section.seed_spread} if section.seed_spread is not None else {}),
     }
 
 
-COMPARE = Stage("compare", 5, _config, "eval.compare.stage", sections=("eval",))
+COMPARE = Stage("compare", 6, _config, "eval.compare.stage", sections=("eval", "seeds"))

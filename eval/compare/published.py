@@ -148,6 +148,9 @@ def _delta_table(
                 cells += [Text("not evaluated"), Text("")]
                 continue
             cells.append(Text(f"{row.task}: {stats.change(row)} {row.verdict}"))
+            if stats.is_macro(row.task) and deltas.by_documents and not any_protocol:
+                cells.append(Text("other average: eval.macro is documents", style="dim"))
+                continue
             unlike = sorted(task for task in _tasks_of(row, deltas) if differing[task])
             cells.append(_minus(row, entry["points"], [] if any_protocol else unlike))
         table.add_row(entry["name"], theirs, *cells)

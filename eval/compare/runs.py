@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from eval.compare.comparison import ALLOWABLE, ASKED_BY, TASK_FILES, compare
 from eval.compare.contamination import contamination
-from eval.compare.lineage import store_of
 from eval.compare.scores import Evaluated, read
 from eval.compare.stage import read_deltas
 from eval.deltas import Contamination, DeltaTable, Gap
 from eval.harness.groups import stems_notes
+from eval.harness.stage import expand_macros
+from eval.lineage.families import kinship
+from eval.lineage.nearest import nearness
+from eval.lineage.sources import store_of
 from tsqa.errors import DataError
+from tsqa.names import task_problem
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
@@ -55,12 +60,11 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
     """
     found: list[Found] = []
     for argument in arguments:
-        name, equals, rest = argument.partition("=")
-        renamed = bool(equals) and not Path(argument).exists() and "/" not in name
-        some = list(_find(rest if renamed else argument, runs))
-        if renamed and len(some) == 1:
+        name, run = _split(argument)
+        some = list(_find(run, runs))
+        if name and len(some) == 1:
             some = [_named(some[0], name)]
-        elif renamed:
+        elif name:
             raise DataError(f"{argument}: {len(some)} runs cannot all be called {name}")
         found += some
     taken = {(one.condition, one.seed) for one in found}
@@ -71,6 +75,13 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
             f"compare: two runs are called {twice}", "name one of them: NAME=RUN, such as new=PATH"
         )
     return found
+
+
+def _split(argument: str) -> tuple[str, str]:
+    """The new name, if one is given, and the run."""
+    name, equals, run = argument.partition("=")
+    is_renamed = bool(equals) and not Path(argument).exists() and "/" not in name
+    return (name, run) if is_renamed else ("", argument)
 
 
 def compare_runs(
@@ -85,8 +96,9 @@ def compare_runs(
 ) -> DeltaTable:
     """Compare runs named one by one.
 
-    The control is `control`, or that of a recipe's folder, or the first run. `suite`: its macro
-    averages are added where all their tasks were evaluated.
+    The control is `control`, or that of a recipe's folder, or the first run. Macro averages, their
+    weights and `eval.seed_spread` are those of the first recipe's folder, as it compared last.
+    `suite`: its macro averages are added. Only those of which all tasks were evaluated are shown.
     """
     unknown = sorted(allow - ALLOWABLE)
     if unknown:
@@ -97,26 +109,71 @@ def compare_runs(
     conditions = [one.condition for one in found if one.condition != BASE]
     if not conditions:
         raise DataError("compare: no run but the base was named", "name at least one arm")
+    compared = _compared(arguments)
+    rules, notes = _rules_of(compared)
+    evaluations = [one.artifact for one in found if one.artifact is not None]
+    named = {**rules.get("macros", {}), **(_suite_macros(suite) if suite else {})}
+    spread = rules.get("seed_spread")
+    by_condition = _by_condition(found)
+    tasks = {task for model in models for task in model.tasks}
     return compare(
         models,
-        control=control or _control_of(arguments) or conditions[0],
+        control=control or _control_of(compared) or conditions[0],
         bootstrap=bootstrap,
         confidence=confidence,
         seed=0,
-        macros=_macros(suite, models) if suite else None,
+        macros=_evaluated(expand_macros(named, evaluations), models),
         gaps=gaps,
         allow=allow,
-        contamination=_contamination(found),
-        notes=stems_notes(one.artifact for one in found if one.artifact is not None),
+        contamination=_contamination(by_condition),
+        seed_spread=None if spread is None else spread / 100,
+        by_documents=rules.get("macro") == "documents",
+        notes=[*notes, *stems_notes(evaluations)],
+        kinship=kinship(by_condition, tasks, rules.get("families", {})),
+        near=nearness(by_condition),
     )
 
 
-def _contamination(found: Sequence[Found]) -> dict[str, Contamination]:
-    """From the lineage of the runs, and every check that their stores hold."""
+def _compared(arguments: Sequence[str]) -> dict[str, Artifact]:
+    """Folder of a recipe -> its comparison, of those that have compared."""
+    found = {}
+    for argument in arguments:
+        folder = Path(_split(argument)[1])
+        if (folder / "stages.json").is_file() and (made := _stages(folder).get("compare")):
+            compared = Store(folder.parent / "artifacts").find("compare", made)
+            if compared is not None:
+                found[argument] = compared
+    return found
+
+
+_RULES = ("macros", "macro", "seed_spread", "families")
+
+
+def _rules_of(compared: Mapping[str, Artifact]) -> tuple[dict[str, Any], list[str]]:
+    """How the first recipe among the runs compares, and notes on others that differ."""
+    all_rules = {
+        name: {key: value for key in _RULES if (value := one.manifest.config.get(key))}
+        for name, one in compared.items()
+    }
+    (first, rules), *others = all_rules.items() or [("", {})]
+    notes = []
+    for name, own in others:
+        if differing := [key for key in _RULES if own.get(key) != rules.get(key)]:
+            keys = ", ".join(f"seeds.{k}" if k == "families" else f"eval.{k}" for k in differing)
+            notes.append(f"{first} and {name} differ in {keys}: compared as {first}.")
+    return rules, notes
+
+
+def _by_condition(found: Sequence[Found]) -> dict[str, list[Artifact]]:
     conditions: dict[str, list[Artifact]] = {}
     for one in found:
         if one.artifact is not None:
             conditions.setdefault(one.condition, []).append(one.artifact)
+    return conditions
+
+
+def _contamination(conditions: Mapping[str, Sequence[Artifact]]) -> dict[str, Contamination]:
+    """From the lineage of the runs, and every check that their stores hold."""
     stores = {a.path.parent.parent: store_of(a) for several in conditions.values() for a in several}
     checks = [
         check
@@ -166,10 +223,20 @@ def _refuse_other_prompts(
             )
 
 
-def _macros(suite: str, models: Sequence[Evaluated]) -> dict[str, list[str]]:
-    evaluated = set.intersection(*(set(model.tasks) for model in models)) if models else set()
+def _suite_macros(suite: str) -> dict[str, list[str]]:
     macros: dict[str, list[str]] = read_suite(suite).get("macros", {})
-    return {name: tasks for name, tasks in macros.items() if set(tasks) <= evaluated}
+    for name in macros:
+        if problem := task_problem(name):
+            raise DataError(f"suite {suite}: macros.{name}: {problem}")
+    return macros
+
+
+def _evaluated(
+    macros: Mapping[str, Sequence[str]], models: Sequence[Evaluated]
+) -> dict[str, list[str]]:
+    """The macro averages of which every run has every task."""
+    tasks = set.intersection(*(set(model.tasks) for model in models)) if models else set()
+    return {name: [*own] for name, own in macros.items() if set(own) <= tasks}
 
 
 def _renumbered(models: Sequence[Evaluated]) -> list[Evaluated]:
@@ -233,19 +300,9 @@ def _stages(folder: Path) -> dict[str, str]:
     return read_own(folder / "stages.json", Stages)
 
 
-def _control_of(arguments: Sequence[str]) -> str | None:
-    """The control of the first recipe's folder among the arguments that has compared."""
-    for argument in arguments:
-        folder = Path(argument)
-        if not (folder / "stages.json").is_file():
-            continue
-        fingerprint = _stages(folder).get("compare")
-        if fingerprint is None:
-            continue
-        compared = Store(folder.parent / "artifacts").find("compare", fingerprint)
-        if compared is not None:
-            return read_deltas(compared).control
-    return None
+def _control_of(compared: Mapping[str, Artifact]) -> str | None:
+    """The control of the first recipe that has compared."""
+    return next((read_deltas(one).control for one in compared.values()), None)
 
 
 def _of_artifact(store: Store, stage: str, fingerprint: str, where: str) -> Found:

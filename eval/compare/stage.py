@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.compare.comparison import compare
-from eval.compare.contamination import of_recipe
+from eval.compare.contamination import conditions_of, of_recipe
 from eval.compare.ratio_axis import RatioAxis, ratio_axis
 from eval.compare.scores import Evaluated, read
 from eval.compare.tables import write_csv
 from eval.deltas import DELTAS, Contamination, DeltaTable, Gap
 from eval.harness.groups import stems_notes
 from eval.harness.stage import expand_macros
+from eval.lineage.families import Kinship, kinship
+from eval.lineage.nearest import Nearness, nearness
 from eval.statistics import stats
 from tsqa.recipe import Recipe, arms_of, control_of, needed
 from tsqa.store.artifact import Artifact
@@ -32,6 +34,7 @@ def run(context: StageContext) -> dict[str, object]:
         if name not in missing:
             artifact = context.inputs[ArmRole(name)]
             models.append(read(name, artifact, arm.condition, arm.seed))
+    conditions = conditions_of(recipe, context.inputs)
     deltas = compare_arms(
         recipe,
         models,
@@ -39,11 +42,13 @@ def run(context: StageContext) -> dict[str, object]:
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
         contamination=of_recipe(recipe, context.inputs),
+        kin=kinship(conditions, models[0].tasks, recipe.seeds.families if recipe.seeds else {}),
+        near=nearness(conditions),
     )
     write_json(context.out / DELTAS, deltas.to_json())
-    write_csv(context.out / "deltas.csv", deltas.rows)
+    write_csv(context.out / "deltas.csv", deltas.all_rows)
     columns = list(vars(deltas.rows[0]))
-    context.tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.rows])
+    context.tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
     verdicts = [row.verdict for row in deltas.rows]
     return {
         "comparisons": len(deltas.comparisons),
@@ -61,6 +66,8 @@ def compare_arms(
     gaps: Mapping[str, Gap] | None = None,
     axis: RatioAxis | None = None,
     contamination: Mapping[str, Contamination] | None = None,
+    kin: Kinship | None = None,
+    near: Nearness | None = None,
 ) -> DeltaTable:
     """Compare arms by the rules of the recipe; `evaluations` are what `models` were read from."""
     section = needed(recipe.eval, "eval")
@@ -77,6 +84,8 @@ def compare_arms(
         seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
         by_documents=section.macro == "documents",
         notes=stems_notes(evaluations),
+        kinship=kin,
+        near=near,
     )
 
 

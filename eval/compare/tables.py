@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eval.compare.splits import near_lines
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import stats
 from tsqa.printable import neutral_cell, printable
@@ -48,7 +49,11 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
             columns = []
         columns.append(condition)
     console.print(_table(deltas, columns))
+    if deltas.split:
+        console.print(_split_table(deltas))
     console.print(Text(deltas.conclusion))
+    for line in near_lines(deltas):
+        console.print(Text(line))
     for line in contamination_lines(deltas):
         alarming = any(word in line for word in ("allowed leak", "trained on"))
         console.print(Text(line, style="bold red" if alarming else ""))
@@ -76,7 +81,7 @@ def write_all(
 ) -> None:
     """Write the deltas in the formats that have a path."""
     if csv:
-        write_csv(csv, deltas.rows)
+        write_csv(csv, deltas.all_rows)
     if markdown_file:
         write_text(markdown_file, markdown(deltas))
     if json_file:
@@ -88,7 +93,7 @@ def markdown(deltas: DeltaTable) -> str:
     head = ("comparison", "task", "n", "seeds", "reference", "score", "delta (points)", "interval")
     columns = [*head, "p (Holm)", "MDE", "verdict"]
     lines = [_line(columns), _rule(len(columns))]
-    for row in deltas.rows:
+    for row in deltas.all_rows:
         numbers = [
             f"{row.n:,}",
             str(row.seeds),
@@ -103,7 +108,8 @@ def markdown(deltas: DeltaTable) -> str:
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    for text in (deltas.conclusion, *contamination_lines(deltas), deltas.caveat):
+    told = [*near_lines(deltas), *contamination_lines(deltas)]
+    for text in (deltas.conclusion, *told, deltas.caveat):
         lines += ["", printable(text)]
     return "\n".join([*lines, ""])
 
@@ -140,6 +146,27 @@ def _table(deltas: DeltaTable, conditions: Sequence[str]) -> Table:
             else:
                 cells.append(Text("no result", style="dim"))
         table.add_row(*cells)
+    return table
+
+
+def _split_table(deltas: DeltaTable) -> Table:
+    """The macro average by what was seeded from, and what an arm gains beyond its placebo."""
+    table = Table(
+        title="Macro average by what was seeded from",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for column in ("comparison", "tasks", "delta", "verdict"):
+        table.add_column(column, overflow="fold")
+    before = ""
+    for row in deltas.split:
+        part = stats.part_name(row.task) if stats.is_part(row.task) else "all"
+        name = row.comparison if row.comparison != before else ""
+        before = row.comparison
+        style = STYLES[row.verdict]
+        table.add_row(Text(name), Text(part), stats.change(row), Text(row.verdict, style=style))
     return table
 
 

@@ -57,7 +57,7 @@ def page_plots(
                 (task, score_by_ratio(deltas, ratios, task, title)) for task in rows[::-1]
             ]
     for name, title in _HISTOGRAMS.items():
-        if filtered is not None and name in filtered.summary:
+        if filtered is not None and any(filtered.summary.get(name, ())):
             plots[name] = [("", histogram(filtered.summary[name], title))]
     return {name: found for name, found in plots.items() if found}
 

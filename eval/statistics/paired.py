@@ -33,6 +33,7 @@ from eval.statistics.stats import (
     group_sums,
     group_units,
     is_macro,
+    is_part,
     macro_name,
     mcnemar,
     minimum_detectable_effect,
@@ -121,10 +122,13 @@ class Chances:
 
     task: float = 1.0
     macro: float = 1.0
+    part: float = 1.0
+    """Of a part of the macro average (`stats.PARTS`)."""
 
     def confidence(self, task: str, confidence: float) -> float:
         """At which a row is tested, at Holm's first step."""
-        return 1 - (1 - confidence) * (self.macro if is_macro(task) else self.task)
+        share = self.macro if is_macro(task) else self.task
+        return 1 - (1 - confidence) * (self.part if is_part(task) else share)
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,27 @@ def _samples(
             is_grouped=first.groups is not None,
             clusters=first.clusters,
         )
-    return samples
+    shared = _shared_clusters({task: reference[0][task] for task in samples})
+    return {task: replace(sample, clusters=shared[task]) for task, sample in samples.items()}
+
+
+def _shared_clusters(tasks: Mapping[str, Scored]) -> dict[str, list[str]]:
+    """Task -> what each document shares with others of any task.
+
+    One document may have a group in one task and none in another: all that it links are one.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    clusters = {task: one.clusters for task, one in tasks.items()}
+    for task, one in tasks.items():
+        for (_, doc_hash), cluster in zip(one.keys, clusters[task], strict=True):
+            parent[root(doc_hash)] = root(cluster)
+    return {task: [root(cluster) for cluster in own] for task, own in clusters.items()}
 
 
 def _blocks(samples: Mapping[str, _Sample], tasks: Sequence[str]) -> list[list[str]]:

@@ -87,7 +87,7 @@ def planned_table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
         pad_edge=False,
-        caption=_assumptions(plan, comparisons, counts),
+        caption=_assumptions(plan, comparisons, counts, recipe.seeds is not None),
         caption_justify="left",
     )
     table.add_column("task", no_wrap=True)
@@ -98,8 +98,9 @@ def planned_table(
         sizes = [n for n in known if n]
         cells = ["unknown"] * 2
         if sizes and len(sizes) == len(known):
-            family = macro_rows if stats.is_macro(name) else len(counts)
-            tail = (1 - section.confidence) / 2 / max(1, family * comparisons)
+            of_task = len(counts), stats.task_half(1 if recipe.seeds else 0)
+            family, half = (macro_rows, 0.5) if stats.is_macro(name) else of_task
+            tail = (1 - section.confidence) * half / max(1, family * comparisons)
             cells = [
                 f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
                 for level in (section.confidence, 1 - tail)
@@ -160,7 +161,9 @@ def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
     return {task: median(values) for task, values in found.items()}
 
 
-def _assumptions(plan: _Plan, comparisons: int, counts: Mapping[str, int | None]) -> str:
+def _assumptions(
+    plan: _Plan, comparisons: int, counts: Mapping[str, int | None], may_split: bool
+) -> str:
     changed = f"{stats.DISCORDANCE:.0%} of the documents change (assumed)"
     if plan.shares:
         changed = f"documents change as in the last run ({changed} where it has none)"
@@ -177,8 +180,10 @@ def _assumptions(plan: _Plan, comparisons: int, counts: Mapping[str, int | None]
             "; nothing is known about the spread between seeds, so no row will be called better or "
             "worse: add ablation.seeds, or state eval.seed_spread"
         )
+    room = ", task rows with room for parts of the macro average" if may_split else ""
     return (
-        f"{assumed}. `in this table`: after the Holm correction's first step.{_more(plan, counts)}"
+        f"{assumed}. `in this table`: after the Holm correction's first step{room}."
+        f"{_more(plan, counts)}"
     )
 
 

@@ -22,8 +22,11 @@ from scipy.stats import binomtest, norm
 from eval.deltas import Delta
 from eval.statistics import crossed
 from eval.statistics.crossed import Floats
+from tsqa import names
 
 MACRO = "macro"
+PARTS = SEEDED, SAME_CAPABILITY, OTHER_CAPABILITIES, OTHER_FAMILIES, UNKNOWN_FAMILY = names.PARTS
+"""Of a macro average, by what was seeded from; no task or macro can have such a name."""
 VERDICTS = BETTER, WORSE, DIFFERS, UNCHANGED = (
     "better",
     "worse",
@@ -203,15 +206,25 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
     return [float(max(a, p)) for a, p in zip(adjusted, p_values, strict=True)]
 
 
-def table_weights(is_macro: Sequence[bool]) -> list[float]:
+def table_weights(is_macro: Sequence[bool], parts: int = 0) -> list[float]:
     """Weights for `holm` over one table: its macro rows share one half, its task rows the other.
+
+    The last `parts` rows, parts of a macro average and differences from a placebo, take half of the
+    task rows' half: what the macro rows have does not depend on how they are split.
 
     The macro rows are few and are the question; were all rows weighed alike, 30 tasks would drown
     them. One family keeps the table at alpha: with a family each, 7.5% of simulated
     tables of one comparison held a false finding, with this one 3.0%.
     """
-    macro, tasks = sum(is_macro), len(is_macro) - sum(is_macro)
-    return [0.5 / macro if flag else 0.5 / tasks for flag in is_macro]
+    flags = is_macro[: len(is_macro) - parts]
+    macro, tasks, half = sum(flags), len(flags) - sum(flags), task_half(parts)
+    weights = [0.5 / macro if flag else half / tasks for flag in flags]
+    return weights + [(0.5 - half) / max(1, parts)] * parts
+
+
+def task_half(parts: int) -> float:
+    """The weight of all task rows in a table with so many parts of macro averages."""
+    return 0.25 if parts else 0.5
 
 
 def verdict(
@@ -258,6 +271,16 @@ def macro_name(name: str) -> str:
 def is_macro(task: str) -> bool:
     """Whether a row is a mean over tasks: `macro`, or `macro:NAME` of a suite."""
     return task == MACRO or task.startswith(f"{MACRO}:")
+
+
+def part_name(task: str) -> str:
+    """The name in `PARTS` of a row that is a part of the macro average."""
+    return task.removeprefix(f"{MACRO}:")
+
+
+def is_part(task: str) -> bool:
+    """Whether a row is a part of the macro average, by what was seeded from."""
+    return is_macro(task) and part_name(task) in PARTS
 
 
 def _chunks(count: int, width: int) -> list[int]:

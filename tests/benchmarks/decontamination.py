@@ -4,9 +4,9 @@
 
 Both check the same texts (training questions with passage, options, answer and solution) against
 the same evaluated documents, one process each, from memory: those of four real benchmarks, then
-those of invented reading benchmarks (see `tests.benchmarks.reading`). datatrove's index is built
-from passage + question + options as the query and the answer as the label, the very text of a
-verbatim leak.
+those of invented ones, of reading and of templates (`reading.py`, `template_tasks.py`).
+datatrove's index is built from passage + question + options as the query and the answer as the
+label, the very text of a verbatim leak.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.disguises import DISGUISES
 from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions, stream_candidates
 from tests.benchmarks.reading import CORPUS, load_reading
+from tests.benchmarks.template_tasks import load_templates
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.recipe import DecontaminateSection
@@ -55,6 +58,12 @@ def main() -> None:
         {name: list(stream_candidates(found, len(found))) for name, found in training.items()},
         arguments.peer_python,
     )
+    slotted, others = load_templates("test"), load_templates("train")
+    _compare(
+        list(chain.from_iterable(slotted.values())),
+        {name: list(stream_candidates(found, len(found))) for name, found in others.items()},
+        arguments.peer_python,
+    )
     _print_memory(arguments.documents, arguments.evaluated)
 
 
@@ -62,8 +71,9 @@ def _compare(
     evaluated: list[Seed], training: dict[str, list[Candidate]], peer_python: Path | None
 ) -> None:
     """`training`: documents that are no leaks, by the name under which they are counted."""
-    plants = {kind: [p for p in (plant_leak(d, kind) for d in evaluated) if p] for kind in KINDS}
-    plants = {kind: found for kind, found in plants.items() if found}
+    disguises = {kind: partial(plant_leak, kind=kind) for kind in KINDS} | DISGUISES
+    planted = {k: [p for p in map(plant, evaluated) if p] for k, plant in disguises.items()}
+    plants = {kind: found for kind, found in planted.items() if found}
     with tempfile.TemporaryDirectory() as folder:
         _write_for_peer(Path(folder), evaluated, training, plants)
         peer = run_peer(peer_python, "decontaminate", Path(folder))

@@ -18,8 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
@@ -28,6 +27,7 @@ import pytest
 
 from tests.benchmarks.kill_pipeline import compare_runs
 from tests.faults.table import End, Try
+from tests.support.forks import start_fork
 from tsqa.cli import app as cli
 from tsqa.errors import TsqaError
 
@@ -49,18 +49,6 @@ tracking: {{mode: disabled}}
 """
 COMMANDS = ("seeds", "tokenize")
 _SECONDS = 90.0
-_LOADED = (
-    *(
-        "tsqa.pipeline.run",
-        "tsqa.seeds.stage",
-        "train.tokens.tokenize",
-        "tsqa.store.tracking",
-        "eval.harness.metrics",
-    ),
-    *("transformers.models.auto.tokenization_auto", "transformers.tokenization_utils_tokenizers"),
-    *("datasets", "pyarrow.parquet", "tokenizers"),
-)
-"""What the stages import, before a child is made: it then takes a second, not ten."""
 
 
 @cache
@@ -91,39 +79,21 @@ def run_log(runs: Path) -> str:
 def start(runs: Path, largest_file: int | None = None, recipe: Path | None = None) -> BaseProcess:
     """Both commands in a child of a clean process: this one has threads, which no fork keeps."""
     path, log = recipe or recipe_for(runs), runs.parent / f"{runs.name}.log"
-    context = get_context("forkserver")
-    context.set_forkserver_preload(list(_LOADED))
-    child = context.Process(target=_run_commands, args=(path, log, largest_file))
-    child.start()
-    return child
+    log.unlink(missing_ok=True)
+    return start_fork(partial(_run_commands, path, largest_file), ["tsqa"], log)
 
 
-def _run_commands(path: Path, log: Path, largest_file: int | None) -> None:
-    code = 99
-    try:
-        handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells take it from background
-        sys.stdout = sys.stderr = os.fdopen(handle, "w", buffering=1)
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-        code = 0
-        for command in COMMANDS:
-            with mock.patch.object(sys, "argv", ["tsqa", command, str(path)]):
-                try:
-                    cli.main()
-                except SystemExit as end:
-                    code = int(end.code or 0)
-            if code:
-                break
-    except BaseException:  # noqa: BLE001 - whatever it is, its code must say so
-        import traceback
-
-        code = 98
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+def _run_commands(path: Path, largest_file: int | None) -> int:
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    for command in COMMANDS:
+        with mock.patch.object(sys, "argv", ["tsqa", command, str(path)]):
+            try:
+                cli.main()
+            except SystemExit as end:
+                if end.code:
+                    raise
+    return 0
 
 
 def wait(child: BaseProcess) -> int:

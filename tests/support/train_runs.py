@@ -6,15 +6,20 @@ import json
 import os
 import random
 import shutil
-import subprocess
+import socket
 import sys
 import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.support.forks import start_fork
 from tests.support.paths import REPOSITORY
+from train.__main__ import main
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.shipped import LAUNCH_CONFIG
@@ -111,37 +116,70 @@ def prepare(path: Path, runs: Path) -> None:
 
 def train(path: Path, runs: Path, *overrides: str, processes: int = 0) -> Artifact:
     """Train to the end in a fresh process; return the artifact."""
-    prepare(path, runs)
-    values = (*overrides, f"runs={runs}")
-    subprocess.run(command(path, *values, processes=processes), env=ENVIRONMENT, check=True)
+    assert _wait(_start(path, runs, overrides, processes)) == 0, _log(runs).read_text()[-4000:]
     return finished(runs)
 
 
 def stop_after(path: Path, runs: Path, step: int, *overrides: str, processes: int = 0) -> Path:
     """Kill a run once the checkpoint of `step` is there; return its `.partial` folder."""
-    prepare(path, runs)
-    values = (*overrides, f"runs={runs}", f"train.checkpoint_every={step}")
-    process = subprocess.Popen(command(path, *values, processes=processes), env=ENVIRONMENT)
+    ranks = _start(path, runs, (*overrides, f"train.checkpoint_every={step}"), processes)
     try:
-        found = wait_for(runs, f"*.partial/checkpoints/step-{step:08d}", process)
+        found = wait_for(runs, f"*.partial/checkpoints/step-{step:08d}", ranks[0].is_alive)
     finally:
-        process.kill()
-        process.wait()
+        _kill(ranks)
     return found.parent.parent
 
 
 def fail(path: Path, runs: Path, *overrides: str, processes: int = 0) -> str:
     """What a run that must fail prints, on one line."""
+    ranks = _start(path, runs, overrides, processes)
+    assert _wait(ranks) == 1, _log(runs).read_text()[-4000:]
+    return " ".join(_log(runs).read_text().split())
+
+
+def _log(runs: Path) -> Path:
+    return runs.parent / f"{runs.name}.log"
+
+
+def _start(path: Path, runs: Path, overrides: Sequence[str], processes: int) -> list[BaseProcess]:
+    """`python -m train`, or with `processes` so many ranks, as `accelerate launch` starts them."""
     prepare(path, runs)
-    done = subprocess.run(
-        command(path, *overrides, f"runs={runs}", processes=processes),
-        env={**ENVIRONMENT, "COLUMNS": "1000"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    return " ".join((done.stdout + done.stderr).split())
+    _log(runs).unlink(missing_ok=True)
+    port = str(free_port())
+    ranks = [
+        {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
+         "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        for rank in range(processes)
+    ]  # fmt: skip
+    argv = ["train", str(path), *overrides, f"runs={runs}"]
+    return [start_fork(main, argv, _log(runs), rank) for rank in ranks or [{}]]
+
+
+def _wait(ranks: Sequence[BaseProcess]) -> int:
+    """The exit code of the first that fails, which ends the others, or 0."""
+    waiting = {rank.sentinel: rank for rank in ranks}
+    try:
+        while waiting:
+            for sentinel in wait(list(waiting)):
+                rank = waiting.pop(int(sentinel))  # type: ignore[call-overload]
+                rank.join()
+                if rank.exitcode:
+                    return rank.exitcode
+    finally:
+        _kill(ranks)
+    return 0
+
+
+def _kill(ranks: Sequence[BaseProcess]) -> None:
+    for rank in ranks:
+        rank.kill()
+    for rank in ranks:
+        rank.join()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def finished(runs: Path) -> Artifact:
@@ -160,11 +198,11 @@ def records(artifact: Artifact, name: str = "metrics.jsonl") -> list[dict[str, A
     return [json.loads(line) for line in lines]
 
 
-def wait_for(runs: Path, pattern: str, process: subprocess.Popen[bytes]) -> Path:
+def wait_for(runs: Path, pattern: str, is_alive: Callable[[], bool]) -> Path:
     """The first path like this that a training process writes, however busy the machine is."""
     folder = runs / "artifacts" / "train"
     while True:
-        ended = process.poll() is not None
+        ended = not is_alive()
         if folder.is_dir() and (found := next(folder.glob(pattern), None)):
             return found
         assert not ended, f"the run ended before {folder}/{pattern} was there"

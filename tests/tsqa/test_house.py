@@ -41,6 +41,7 @@ LAYERS = (
     "eval",
     "eval/statistics",
     "eval/harness",
+    "eval/lineage",
     "eval/compare",
     "eval/report",
     "tsqa/pipeline",

@@ -49,6 +49,8 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
 def _use_plain_gloo() -> None:
     """Keep DeepSpeed on CPU from compiling its shared-memory reduction (25 s at first use)."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # Its first step imports Muon, which no recipe has: 4 s of each rank for torch's compiler.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     from deepspeed import ops
     from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 

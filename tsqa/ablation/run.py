@@ -50,8 +50,8 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     SpentError where that could pass the pipeline's limit of dollars: what is finished is kept.
     """
     works = arm_works(pipeline)
-    pipeline.check()
     pipeline.refuse_missing_models(pipeline.nodes)
+    pipeline.check()
     outcome = Outcome()
     broken = _build_shared(pipeline, works)
     pipeline.record([node for node in pipeline.nodes if pipeline.find(node)])

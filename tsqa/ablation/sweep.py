@@ -142,6 +142,7 @@ def _build(pipeline: Pipeline, work: ArmWork) -> Node:
     if not evaluation:
         raise RecipeError("a sweep needs scores, and the recipe has no `eval`", "add the section")
     upstream = upstream_of(evaluation[-1])
+    pipeline.refuse_missing_models([n for n in pipeline.nodes if n.fingerprint in upstream])
     for node in pipeline.nodes:
         if node.fingerprint in upstream:
             pipeline.ensure(node)

@@ -68,7 +68,7 @@ def log_ablation(
     rows = list(result_rows(deltas))
     tracker.table("results", ["condition", "seed", "task", "score"], rows)
     columns = list(vars(deltas.rows[0]))
-    tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.rows])
+    tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
     tracker.intervals("change", list(shown_intervals(deltas)))
     tracker.plot("forest", figures.forest(deltas))
     varied = ratio_axis(recipe)
@@ -87,9 +87,9 @@ def shown_intervals(deltas: DeltaTable) -> Iterator[Interval]:
     """Every row as a line of the chart; the macro averages alone where there are many."""
     from eval.statistics import stats
 
-    rows = deltas.rows
+    rows = deltas.all_rows
     if len(rows) > MOST_LINES:
-        rows = [row for row in rows if row.task == stats.MACRO]
+        rows = [row for row in rows if row.task == stats.MACRO or stats.is_part(row.task)]
     for row in rows[:MOST_LINES]:
         label = f"{row.task}, {row.comparison}: {stats.change(row)}"
         yield Interval(label, 100 * row.low, 100 * row.delta, 100 * row.high)
@@ -105,7 +105,7 @@ def result_rows(deltas: DeltaTable) -> Iterator[list[object]]:
 
 
 def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str, object]:
-    """`macro/<condition>`, `delta/<condition>`, `contamination/<task>` and the words."""
+    """`macro/<condition>`, `delta/<condition>`, its parts, `contamination/<task>`, the words."""
     from eval.statistics import stats
 
     values: dict[str, object] = {
@@ -114,6 +114,12 @@ def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str,
     for row in deltas.rows:
         if row.task == stats.MACRO and row.against == deltas.control:
             values |= {f"delta/{row.arm}": row.delta, f"verdict/{row.arm}": row.verdict}
+    for row in deltas.split:
+        if row.against == deltas.control and stats.is_part(row.task):
+            name = f"{row.arm}/{stats.part_name(row.task).replace(' ', '_')}"
+            values |= {f"delta/{name}": row.delta, f"verdict/{name}": row.verdict}
+        elif not stats.is_part(row.task):
+            values[f"delta/{row.comparison}"] = row.delta
     values |= {f"contamination/{task}": one.told for task, one in deltas.contamination.items()}
     return {
         **values,

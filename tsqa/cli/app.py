@@ -7,6 +7,8 @@ import re
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -63,6 +65,12 @@ def _options(
     """
 
 
+@cache
+def _command(of: typer.Typer) -> Callable[[list[str]], object]:
+    """All commands of an app, built once; calling the app builds them at each call."""
+    return typer.main.get_command(of)
+
+
 def main() -> None:
     """Run the app; what goes wrong is a message and an exit code, not a traceback."""
     from tsqa.errors import RecipeError, TsqaError, os_error_cause
@@ -75,7 +83,7 @@ def main() -> None:
         _say(f"error: {dashed}: a key of the recipe is no option\n  fix: {fix}", fg="red")
         sys.exit(USER_ERROR)
     try:
-        app(arguments)
+        _command(app)(arguments)
     except SystemExit as end:  # of typer, which ends so on Ctrl-C
         if end.code == INTERRUPTED:
             _say(f"interrupted; {_AGAIN}")

@@ -19,12 +19,14 @@ SETS = {
     "smoke": "every stage as small as it gets, to check an installation: 2 minutes",
     "dataset": "a dataset from nine benchmarks with a 30B teacher: 1 GPU, or an endpoint",
     "local": "real benchmarks and books from a folder `benchmarks`, toy models: 4 minutes",
+    "documents": "questions about passages of documents, or the facts in them: an endpoint",
     "real": "a real 135M model as teacher and student, on real benchmarks: 2 CPU cores",
     "ablations": "six experiments on the quickstart: ratio, votes, filters and others",
 }
 """Folder of recipes -> its purpose."""
-_MAIN = {"ablations": "quickstart_ratio.yaml"}
+_MAIN = {"ablations": "quickstart_ratio.yaml", "documents": "rqa.yaml"}
 _EXTENDS = re.compile(r"^extends: \.\./(\w+)/", re.MULTILINE)
+_TASKS = re.compile(r"recipes/(\w+)/tasks")
 
 
 def copy_recipes(name: str, target: Path) -> Path:
@@ -43,13 +45,16 @@ def copy_recipes(name: str, target: Path) -> Path:
     for file in (SCHEMA, *_files(name)):
         copy = target / file.relative_to(RECIPES)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        tasks = json.dumps(str(copy.parent / "tasks"))  # in quotes, which YAML reads alike
-        text = file.read_text(encoding="utf-8").replace(f"recipes/{name}/tasks", tasks)
+        text = file.read_text(encoding="utf-8")
+        for other in set(_TASKS.findall(text)):
+            tasks = json.dumps(str(target / other / "tasks"))  # in quotes, which YAML reads alike
+            text = text.replace(f"recipes/{other}/tasks", tasks)
         copy.write_text(text, encoding="utf-8")
     return target / name / _MAIN.get(name, "recipe.yaml")
 
 
 def _files(name: str) -> list[Path]:
     files = sorted([*(RECIPES / name).rglob("*.yaml"), *(RECIPES / name).rglob("*.py")])
-    extended = {found[1] for file in files for found in _EXTENDS.finditer(file.read_text())}
-    return files + [file for other in sorted(extended) for file in _files(other)]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    others = {other for text in texts for how in (_EXTENDS, _TASKS) for other in how.findall(text)}
+    return files + [file for other in sorted(others - {name}) for file in _files(other)]

@@ -45,7 +45,10 @@ _RESTRICTIONS = {
         "what is derived must be shared under the same licence",
     ),
 }
-_PERMISSIVE = r"apache|mit\b|bsd|cc0|cc-by\b|odc-by|cdla-permissive|pddl|unlicense|isc\b|wtfpl|zlib"
+_PERMISSIVE = (
+    r"apache|mit\b|bsd|cc0|cc-by\b|odc-by|cdla-permissive|pddl|unlicense|isc\b|wtfpl|zlib"
+    "|public-domain"
+)
 _TASK_CATEGORIES = {
     "choice": ("question-answering", "multiple-choice"),
     "code": ("text-generation",),
@@ -64,6 +67,7 @@ class _Counted:
     dataset: str
     revision: str
     split: str
+    context: str
     lineage: str
 
 
@@ -81,6 +85,8 @@ class Census:
     """(dataset, revision, split, licence)."""
     prompts: Counter[tuple[str, str, int, str]] = field(default_factory=Counter)
     """(role, id, version, sha256)."""
+    quoting: int = 0
+    """Rows whose context is a passage of a document."""
 
 
 def write_card(
@@ -126,7 +132,9 @@ def count_rows(folder: Path) -> Census:
         census.kinds[row.kind] += 1
         census.licences[row.licence] += 1
         census.sources[row.dataset, row.revision, row.split, row.licence] += 1
-        for role, prompt in read_lineage(row.lineage).prompts.items():
+        prompts = read_lineage(row.lineage).prompts
+        census.quoting += bool(row.context) and "passage" in prompts
+        for role, prompt in prompts.items():
             census.prompts[role, prompt.id, prompt.version, prompt.sha256] += 1
     return census
 

@@ -32,7 +32,7 @@ from tsqa.curated.lineage import (
 )
 from tsqa.errors import DataError
 from tsqa.records.candidate_file import CandidateRecord, as_json, parse_record
-from tsqa.records.rows import CuratedRow, RejectedRow
+from tsqa.records.rows import CuratedRow, RejectedRow, read_lineage
 from tsqa.records.seed import Seed
 from tsqa.store.artifact import Artifact
 
@@ -175,6 +175,7 @@ def _print_seed(
         ("licence", candidate.licence or "not stated"),
         ("content hash", candidate.seed_hash),
         ("shown with", ", ".join(n for n in candidate.seed_ids if n != candidate.seed_id)),
+        ("asked to be", candidate.attributes),
     ]
     if seed is not None:
         pairs += [
@@ -229,6 +230,7 @@ def _print_question(console: Console, candidate: CandidateRecord) -> None:
     console.print(Rule("question"))
     pairs = [
         ("context", candidate.context),
+        ("ground", candidate.ground),
         ("question", candidate.question),
         ("choices", candidate.choices),
         ("tests", candidate.tests),
@@ -289,8 +291,11 @@ def _print_answer(console: Console, row: CuratedRow) -> None:
 
 
 def _print_curated(console: Console, row: CuratedRow) -> None:
-    agreement = Text(f"  agreement {row.agreement:.3g}", style="dim")
-    console.print(_about(row), agreement, "\n", Text(row.text), "\n", sep="")
+    scores = json.loads(row.scores)
+    told = [f"agreement {row.agreement:.3g}", str(scores.get("difficulty") or "")]
+    told.append(_inline(read_lineage(row.lineage).attributes))
+    line = Text("".join(f"  {part}" for part in told if part), style="dim")
+    console.print(_about(row), line, "\n", Text(row.text), "\n", sep="")
 
 
 def _print_rejected(console: Console, row: RejectedRow) -> None:
@@ -299,6 +304,7 @@ def _print_rejected(console: Console, row: RejectedRow) -> None:
         ("question", row.question),
         ("answer", row.answer),
         ("votes", _tally(row.record)),
+        ("asked to be", _asked_to_be(row.record)),
     ]
     console.print(_about(row), _fields(pairs), "")
 
@@ -314,3 +320,11 @@ def _tally(record: str) -> str:
     except ValueError:
         return ""
     return ", ".join(f"{answer} x {count}" for answer, count in answers.most_common())
+
+
+def _asked_to_be(record: str) -> Mapping[str, str]:
+    """The attributes of a record; none where it is not a candidate's."""
+    try:
+        return parse_record(record).attributes
+    except ValueError:
+        return {}

@@ -18,7 +18,7 @@ from typing import Literal
 from tsqa.curated.files import CURATED, REJECTED, find_curated, find_rejected, read_rows
 from tsqa.errors import DataError
 from tsqa.prompts import Prompt, load_prompts, shipped_prompts
-from tsqa.prompts.variables import AnswerVariables, QuestionVariables
+from tsqa.prompts.variables import AnswerVariables, PassageVariables, QuestionVariables
 from tsqa.recipe import Enrichment
 from tsqa.records.candidate_file import CandidateRecord, Vote, parse_record
 from tsqa.records.rows import CuratedRow, RejectedRow
@@ -133,11 +133,16 @@ def rebuild_prompts(
     if not all(name in shots for name in candidate.seed_ids):
         return dict.fromkeys(candidate.prompts)
     shown = [shots[name] for name in candidate.seed_ids]
-    asked = asdict(QuestionVariables(shown, candidate.kind))
+    asked = asdict(
+        PassageVariables(shown[-1].context, candidate.kind)
+        if "passage" in candidate.prompts
+        else QuestionVariables(shown, candidate.kind, candidate.attributes)
+    )
     texts: dict[str, str | None] = {}
     for role, used in candidate.prompts.items():
-        if role == "question":
-            prompt = _shipped_prompt("question", used.sha256)
+        if role in ("question", "passage"):
+            asker: Literal["question", "passage"] = "passage" if role == "passage" else "question"
+            prompt = _shipped_prompt(asker, used.sha256)
             texts[role] = _filled(prompt, candidate.form, asked) if prompt else None
             continue
         prompt = _shipped_prompt("answer", used.sha256)
@@ -147,9 +152,9 @@ def rebuild_prompts(
             continue
         answered = AnswerVariables(
             question=candidate.question,
-            context=candidate.context,
+            context=candidate.passage,
             choices=[candidate.choices[n] for n in vote.order or range(len(candidate.choices))],
-            shots=shown,
+            shots=[shot for shot in shown if not shot.is_passage],
             kind=candidate.kind,
             enrichment=enrichment,
         )
@@ -160,7 +165,7 @@ def rebuild_prompts(
 
 def _first_vote(candidate: CandidateRecord, role: str) -> Vote | None:
     """That was asked for by the prompt of a role: a solver's own, or the one of all others."""
-    own = candidate.prompts.keys() - {"question", "answer"}
+    own = candidate.prompts.keys() - {"question", "passage", "answer"}
     found = (
         vote
         for vote in candidate.votes
@@ -182,7 +187,7 @@ def _filled(prompt: Prompt, form: str, variables: Mapping[str, object]) -> str:
     )
 
 
-def _shipped_prompt(role: Literal["question", "answer"], sha256: str) -> Prompt | None:
+def _shipped_prompt(role: Literal["question", "passage", "answer"], sha256: str) -> Prompt | None:
     for name in shipped_prompts(role):
         for prompt in load_prompts(name, role, role).prompts.values():
             if prompt.sha256 == sha256:

@@ -1,7 +1,7 @@
 """The seeds as documents: what a model sees that is trained on the training splits themselves.
 
-Guarantees: one document a seed, in their order, in the templates of the generated items; nothing is
-asked of a model, and the same seeds give the same bytes.
+Guarantees: one document a seed, in their order, in the templates of the generated items, a passage
+as it is; nothing is asked of a model, and the same seeds give the same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tsqa.curated.render import Renderer
 from tsqa.recipe import Recipe, needed
-from tsqa.records.candidate import Candidate
+from tsqa.records.candidate import seed_as_candidate
 from tsqa.records.seed import Seed, read_seed
 from tsqa.store.jsonl import write_jsonl
 
@@ -28,7 +28,7 @@ def write_seed_texts(
     write_jsonl(
         path,
         (
-            {"id": seed.id, "text": renderer.render(_item(seed))[1]}
+            {"id": seed.id, "text": _text(seed, renderer)}
             for seed in _read(seeds / "seeds.jsonl")
             if seed.id not in dropped
         ),
@@ -36,18 +36,8 @@ def write_seed_texts(
     return path
 
 
-def _item(seed: Seed) -> Candidate:
-    return Candidate(
-        id=seed.id,
-        task=seed.task,
-        kind=seed.kind,
-        question=seed.question,
-        context=seed.context,
-        choices=seed.choices,
-        answer=seed.answer,
-        answer_index=seed.answer_index,
-        reasoning=seed.explanation,
-    )
+def _text(seed: Seed, renderer: Renderer) -> str:
+    return seed.context if seed.is_passage else renderer.render(seed_as_candidate(seed))[1]
 
 
 def _read(path: Path) -> Iterator[Seed]:

@@ -253,8 +253,19 @@ class EvaluatedTexts:
         bounds = np.array(self._pieces, dtype=np.int64)
         shared = np.isin(np.array(self._first_of), list(self._shared))
         lengths = np.where(shared, 0, bounds[begins + 1] - bounds[begins])
+        return self._stretches(bounds[begins], lengths)
+
+    def whole_documents(self) -> Questions:
+        """Collect questions with their options, or the answer where there are none."""
+        pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
+        starts, ends = bounds[pieces[:-1]], bounds[pieces[1:] - 1]
+        ends = np.where(np.diff(pieces) > 3, bounds[pieces[1:] - 2], ends)
+        return self._stretches(starts, ends - starts)
+
+    def _stretches(self, starts: Numbers, lengths: Numbers) -> Questions:
+        """One stretch of `words` of each document."""
         return Questions(
-            words=self.words[expand_ranges(bounds[begins], lengths)],
+            words=self.words[expand_ranges(starts, lengths)],
             starts=np.concatenate(([0], np.cumsum(lengths))),
             tasks=self.tasks,
         )

@@ -17,7 +17,7 @@ from typing import Any
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import LeakError
 from tsqa.recipe import DecontaminateSection, needed
-from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
 from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.seed import Seed, read_seed
 from tsqa.records.training_keys import read_training_keys
@@ -109,7 +109,10 @@ def _find_disguised(
     that the rules for candidates catch share a template or a passage with one: they are counted.
     """
     index = EvaluatedIndex(read_evaluated(context), DecontaminateSection())
-    candidates = [_as_candidate(seed) for seed in seeds]
+    passages = [seed for seed in seeds if seed.is_passage]
+    held = _find_held(index, passages)
+    seeds = [seed for seed in seeds if not seed.is_passage]
+    candidates = [seed_as_candidate(seed) for seed in seeds]
     caught = [
         candidate
         for candidate, verdict in zip(candidates, index.check(candidates), strict=True)
@@ -121,21 +124,15 @@ def _find_disguised(
         if verdict is not None and (verdict.score or 0) >= _NEARLY_WHOLE
     }
     others = Counter(candidate.task for candidate in caught if candidate.id not in disguised)
-    return others, disguised
+    return others, disguised | held
 
 
-def _as_candidate(seed: Seed) -> Candidate:
-    return Candidate(
-        id=seed.id,
-        task=seed.task,
-        kind=seed.kind,
-        question=seed.question,
-        context=seed.context,
-        choices=seed.choices,
-        answer=seed.answer,
-        reasoning=seed.explanation,
-        tests=seed.tests,
-    )
+def _find_held(index: EvaluatedIndex, seeds: Sequence[Seed]) -> dict[str, str]:
+    """Passage -> the evaluated document that it holds, or in whose passage it stands."""
+    texts = [seed.context for seed in seeds]
+    verdicts = zip(index.check_texts(texts), index.find_passages(texts), strict=True)
+    found = ((seed.id, item or of) for seed, (item, of) in zip(seeds, verdicts, strict=True))
+    return {name: verdict.match for name, verdict in found if verdict is not None}
 
 
 def read_dropped_seeds(folder: Path) -> dict[str, str]:

@@ -1,15 +1,17 @@
-"""No evaluated document may reach the student: five rules against every one of them.
+"""No evaluated document may reach the student: six rules against every one of them.
 
 - `question`: the candidate asks an evaluated question (the same by `tsqa.text.sameness`).
 - `item`: a short evaluated question stands whole in the candidate's text, and its answer as well.
 - `ngram`: a run of n words of an evaluated passage, or question with options and answer, stands in
   the candidate's text.
 - `options`: the candidate has the options of an evaluated question, in any order, and its question
-  is half as similar as the last rule asks.
+  is half as similar as the next rule asks.
 - `similarity`: the candidate's question holds too much of an evaluated question's words, in order,
   within a window of twice its length. A word counts by its rarity among the task's evaluated
   questions, so that a template they all share weighs almost nothing; numbers and names, which a
   disguise swaps, do not count where the other words identify the question.
+- `retold`: a part of the text holds enough of an evaluated document's words, each beside one that
+  stands beside it there, by rarity: with synonyms or in another order (`retold.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
 with its passage and options, and a run that more than ten hold is a template.
@@ -36,27 +38,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
-from tsqa.decontaminate.passages import RUN, Passages
+from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
+from tsqa.decontaminate.retold import Retelling, RetoldDocuments
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
-from tsqa.text.hashing import Hashes, Numbers, RunTable, expand_ranges, hash_runs
+from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 from tsqa.text.normalise import words
 
-_TEMPLATE = 10
-"""A run that more documents of a task than this hold is a template."""
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
+_HALF = 0.5
+"""Share of a passage that makes another one a version or a part of it."""
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
 
@@ -99,7 +100,7 @@ class _Text:
 
 
 class EvaluatedIndex:
-    """Every evaluated document, indexed for the five rules."""
+    """Every evaluated document, indexed for the six rules."""
 
     def __init__(self, documents: Iterable[Seed], section: DecontaminateSection) -> None:
         self._section = section
@@ -107,9 +108,9 @@ class EvaluatedIndex:
         rng = np.random.default_rng(0)
         self._word_hashes = rng.integers(2**64, size=texts.vocabulary_size, dtype=np.uint64)
         self._tables = self._index_runs()
-        self._similar = SimilarQuestions(
-            texts.own_questions(), texts.swappable(), section.similarity
-        )
+        swappable = texts.swappable()
+        self._similar = SimilarQuestions(texts.own_questions(), swappable, section.similarity)
+        self._retold = RetoldDocuments(texts.whole_documents(), swappable, self._word_hashes)
         runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
         self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
 
@@ -140,7 +141,7 @@ class EvaluatedIndex:
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
-        """Check any text by the rules `item` and `ngram` alone.
+        """Check any text by the rules `item`, `ngram` and `retold` alone.
 
         The answer of a short item must be near its question: a long text holds most words.
         """
@@ -150,7 +151,25 @@ class EvaluatedIndex:
                 _Text(self._texts.number(words(text)), [text], None)
                 for text in map(self._texts.undress, texts[start : start + _BATCH])
             ]
-            verdicts += self._check_runs(batch, near=_NEAR)
+            retold = self._check_retold(batch)
+            in_text = self._check_runs(batch, near=_NEAR)
+            verdicts += [one or retold[number] for number, one in enumerate(in_text)]
+        return verdicts
+
+    def find_passages(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """Find, per text, a document of whose passage it holds half, or that holds half of it."""
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        if self._passages is None:
+            return verdicts
+        for start in range(0, len(texts), _BATCH):
+            numbered = [
+                self._word_hashes[self._texts.number(words(self._texts.undress(text)))]
+                for text in texts[start : start + _BATCH]
+            ]
+            for place, passages in enumerate(self._passages.find_parts(numbered, _HALF), start):
+                if passages:
+                    document = next(iter(self._texts.documents_of(passages[0])))
+                    verdicts[place] = self._reject("passage", _HALF, document)
         return verdicts
 
     def undress(self, text: str) -> str:
@@ -179,6 +198,10 @@ class EvaluatedIndex:
                     end = place + self._common(batch[owner].numbers[place:], size, entry)
                     run = tuple(found[owner][place:end])
                     of_batch[owner][match.match] = Leak(match.reason, match.match, run)
+            for one in self._find_retold(batch):
+                name = self._texts.ids[one.document]
+                run = tuple(found[one.text][one.start : one.end])
+                of_batch[one.text].setdefault(name, Leak("retold", name, run))
             leaks += [list(one.values()) for one in of_batch]
         return leaks
 
@@ -210,7 +233,7 @@ class EvaluatedIndex:
 
     def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         texts = self._read(candidates)
-        in_text = self._check_runs(texts)
+        in_text, retold = self._check_runs(texts), self._check_retold(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)
         return [
@@ -219,6 +242,7 @@ class EvaluatedIndex:
             or self._check_options(candidate, texts[number])
             or similar[number]
             or with_passage[number]
+            or retold[number]
             for number, candidate in enumerate(candidates)
         ]
 
@@ -258,6 +282,21 @@ class EvaluatedIndex:
                 best[number] = score
                 verdicts[number] = self._reject("similarity", score, item)
         return verdicts
+
+    def _check_retold(self, texts: Sequence[_Text]) -> list[Rejection | None]:
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        for one in self._find_retold(texts):
+            if verdicts[one.text] is None:
+                verdicts[one.text] = self._reject("retold", one.score, one.document)
+        return verdicts
+
+    def _find_retold(self, texts: Sequence[_Text]) -> Iterator[Retelling]:
+        for one in self._retold.find([text.numbers for text in texts]):
+            text = texts[one.text]
+            if not self._may_be(one.document, text):
+                continue
+            if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
+                yield one
 
     def _check_passages(
         self, texts: Sequence[_Text], candidates: Sequence[Candidate]
@@ -402,7 +441,7 @@ class EvaluatedIndex:
         order = np.lexsort((places, general, signs, runs[places]))
         signs, places = signs[order], places[order]
         hashes = runs[places]
-        chosen = (_changes(hashes) | _changes(signs)) & ~np.isin(hashes, templates)
+        chosen = (changes(hashes) | changes(signs)) & ~np.isin(hashes, templates)
         return RunTable(hashes[chosen], places[chosen])
 
     def _sign_runs(self, places: Numbers) -> Hashes:
@@ -444,14 +483,9 @@ def _find_templates(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Hashes:
     """The runs that too many stretches of one task hold; holders are in order."""
     order = np.lexsort((holders, tasks, hashes))
     hashes, holders, tasks = (array[order] for array in (hashes, holders, tasks))
-    of_task = _changes(hashes) | _changes(tasks)
-    held_by = np.add.reduceat(_changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
-    return hashes[of_task][held_by > _TEMPLATE]
-
-
-def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a value differs from the one before it; the first does."""
-    return np.concatenate(([True], values[1:] != values[:-1]))[: len(values)]
+    of_task = changes(hashes) | changes(tasks)
+    held_by = np.add.reduceat(changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
+    return hashes[of_task][held_by > TEMPLATE]
 
 
 def _holds(text: Numbers, run: Numbers) -> bool:

@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsqa.text.hashing import Hashes, Numbers, RunTable, expand_ranges, hash_runs
 
 RUN = 3
 """Words in a run: with one word in four changed, two fifths of them are left."""
+TEMPLATE = 10
+"""A run of words that more documents of a task than this hold is a template and identifies none."""
+_FEWEST = 10
+"""Runs that are more than a common phrase."""
 
 
 class Passages:
@@ -36,13 +41,28 @@ class Passages:
 
     def find(self, texts: Sequence[Hashes], share: float) -> list[list[int]]:
         """Find, per text, the passages of whose runs it holds at least this share."""
-        found: list[list[int]] = [[] for _ in texts]
+        rows, passages, counts = self._common_runs(texts)
+        return _by_text(len(texts), rows, passages, counts >= share * self._sizes[passages])
+
+    def find_parts(self, texts: Sequence[Hashes], share: float) -> list[list[int]]:
+        """Find, per text, the passages with which it has this share of the shorter one's runs.
+
+        So a part of a long passage is found too; a few common words are none.
+        """
+        rows, passages, counts = self._common_runs(texts)
+        own = np.array([max(1, len(text) - RUN + 1) for text in texts])
+        least = np.maximum(_FEWEST, share * np.minimum(own[rows], self._sizes[passages]))
+        return _by_text(len(texts), rows, passages, counts >= least)
+
+    def _common_runs(self, texts: Sequence[Hashes]) -> tuple[Numbers, Numbers, Numbers]:
+        """(text, passage, how many distinct runs of the passage the text holds), where any."""
+        none: Numbers = np.zeros(0, dtype=np.int64)
         bounds = np.cumsum([0, *map(len, texts)])
         if not len(self._owners) or not bounds[-1]:
-            return found
+            return none, none, none
         *_, runs = hash_runs(np.concatenate(texts), RUN)
         if bounds[-1] < RUN:
-            return found
+            return none, none, none
         rows = np.repeat(np.arange(len(texts)), np.diff(bounds))
         positions, entries = self._table.find(runs)
         inside = rows[positions] == rows[positions + RUN - 1]
@@ -50,7 +70,13 @@ class Passages:
         rows, entries = np.divmod(pairs, len(self._owners))
         keys, counts = np.unique(rows * len(self) + self._owners[entries], return_counts=True)
         rows, passages = np.divmod(keys, len(self))
-        enough = counts >= share * self._sizes[passages]
-        for row, passage in zip(rows[enough].tolist(), passages[enough].tolist(), strict=True):
-            found[row].append(passage)
-        return found
+        return rows, passages, counts
+
+
+def _by_text(
+    count: int, rows: Numbers, passages: Numbers, enough: NDArray[np.bool_]
+) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in range(count)]
+    for row, passage in zip(rows[enough].tolist(), passages[enough].tolist(), strict=True):
+        found[row].append(passage)
+    return found

@@ -34,19 +34,19 @@ def plant_leak(document: Seed, kind: str) -> Candidate | None:
 
 
 def _verbatim(document: Seed) -> Candidate:
-    return _candidate(document)
+    return as_candidate(document)
 
 
 def _recased(document: Seed) -> Candidate:
     question, answer = (
         re.sub(r"[^\w\s]", " ", text).upper() for text in (document.question, document.answer)
     )
-    return _candidate(document, question, [choice.upper() for choice in document.choices], answer)
+    return as_candidate(document, question, [choice.upper() for choice in document.choices], answer)
 
 
 def _reordered(document: Seed) -> Candidate | None:
     choices = [*document.choices[1:], *document.choices[:1]]
-    return _candidate(document, choices=choices) if len(set(choices)) > 1 else None
+    return as_candidate(document, choices=choices) if len(set(choices)) > 1 else None
 
 
 def _numbers_swapped(document: Seed) -> Candidate | None:
@@ -54,7 +54,9 @@ def _numbers_swapped(document: Seed) -> Candidate | None:
         re.sub(r"\d+", lambda match: str(int(match[0]) + 7), text)
         for text in (document.question, document.answer)
     )
-    return _candidate(document, question, answer=answer) if question != document.question else None
+    return (
+        as_candidate(document, question, answer=answer) if question != document.question else None
+    )
 
 
 def _names_swapped(document: Seed) -> Candidate | None:
@@ -63,7 +65,9 @@ def _names_swapped(document: Seed) -> Candidate | None:
         other = _NAMES[number % len(_NAMES)]
         question = re.sub(rf"\b{name}\b", other, question)
         answer = re.sub(rf"\b{name}\b", other, answer)
-    return _candidate(document, question, answer=answer) if question != document.question else None
+    return (
+        as_candidate(document, question, answer=answer) if question != document.question else None
+    )
 
 
 def _signs_respelled(document: Seed) -> Candidate | None:
@@ -72,7 +76,7 @@ def _signs_respelled(document: Seed) -> Candidate | None:
         text.translate(_RESPELLED)
         for text in (document.question, document.answer, *document.choices)
     )
-    changed = _candidate(document, question, choices, answer)
+    changed = as_candidate(document, question, choices, answer)
     return changed if question != document.question else None
 
 
@@ -107,7 +111,7 @@ def _spelled(document: Seed, write: Callable[[str], str]) -> Candidate:
     question, answer, context, *choices = map(
         write, (document.question, document.answer, document.context, *document.choices)
     )
-    return replace(_candidate(document, question, choices, answer), context=context)
+    return replace(as_candidate(document, question, choices, answer), context=context)
 
 
 def _passage_edited(document: Seed) -> Candidate | None:
@@ -116,7 +120,7 @@ def _passage_edited(document: Seed) -> Candidate | None:
     if len(found) < _EDITED_EVERY // 2:
         return None
     kept = (word for n, word in enumerate(found, start=_EDITED_EVERY // 2 + 1) if n % _EDITED_EVERY)
-    return replace(_candidate(document), context=" ".join(kept))
+    return replace(as_candidate(document), context=" ".join(kept))
 
 
 def _embedded(document: Seed) -> Candidate:
@@ -135,12 +139,13 @@ def _short(document: Seed) -> Candidate | None:
     return _embedded(document) if count < SHORT else None
 
 
-def _candidate(
+def as_candidate(
     document: Seed,
     question: str | None = None,
     choices: list[str] | None = None,
     answer: str | None = None,
 ) -> Candidate:
+    """A document as an item, with other parts where they are given."""
     return Candidate(
         id=document.id,
         task=document.task,

@@ -46,7 +46,7 @@ class SimilarQuestions:
         self.threshold = threshold - 1e-9
         """Below what was asked for by less than any two coverages differ, for sums in floats."""
         self._spans = 2 * np.diff(questions.starts)
-        weights, totals = _weigh(questions, swappable)
+        weights, totals = weigh(questions, swappable)
         self.is_light = totals < _IDENTIFYING
         """Of each item: too few rare words to identify it."""
         counted = weights > 0
@@ -125,7 +125,7 @@ def common_weight(item: Numbers, weights: Weights, question: Numbers) -> float:
     return float(heaviest[-1])
 
 
-def _weigh(questions: Questions, swappable: NDArray[np.bool_]) -> tuple[Weights, Weights]:
+def weigh(questions: Questions, swappable: NDArray[np.bool_]) -> tuple[Weights, Weights]:
     """(weight of every word in its question, summing to 1 there; what each question weighs).
 
     A word weighs log((questions + 1) / questions that hold it), counted within the task; a

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from tsqa.teachers import TEACHER_KEY
+from typing import NamedTuple
+
+from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.candidate_file import CandidateRecord
+from tsqa.teachers.config import teacher_key
 from tsqa.teachers.failures import likely_fix
+
+_FAILED = "error: "
 
 _ADVICE = (
     ("cut off while thinking", "raise thinking_tokens or max_tokens, or make the model think less"),
@@ -16,7 +22,6 @@ _ADVICE = (
     ("unreadable record", "generate again: the candidates are damaged"),
     ("code is not verified", "add the section filter.code, so that tests are run"),
     ("no judgement", "look at the judge's replies, then adapt filter.judge.prompt"),
-    ("not tried", "see to the model of filter.triviality, then run the same command again"),
     ("no options", "for a small teacher set `form: completion`: it follows examples"),
     ("options are equal", "lower generate.question.temperature, or use a stronger teacher"),
     ("format:", "look at the replies, then adapt generate.prompts to the teacher"),
@@ -30,15 +35,41 @@ _ADVICE = (
     ("judge:", "use a stronger teacher, or lower filter.judge.min_score"),
     ("reward:", "use a stronger teacher, or lower filter.reward.min_score"),
     ("dedup:", "raise generate.question.temperature, or filter.dedup.threshold"),
+    ("difficulty:", "lower the share of the rarest label in filter.difficulty: it bounds all"),
     ("decontamination:", "use other seeds: these are too near to what recipe.eval evaluates"),
 )
 
 
-def advise(rejected: str) -> str:
-    """What to change, for a `step: reason` of a summary."""
+class Failure(NamedTuple):
+    """Why a model did not answer, and where the recipe names it."""
+
+    reason: str
+    key: str
+
+
+def find_failure(
+    candidate: Candidate, rejection: Rejection, writer: str, weak: str
+) -> Failure | None:
+    """The request without an answer behind a rejection; `writer` and `weak`: the roles of the
+    models that ask questions and that try answers."""
+    if rejection.reason == "not tried":
+        return Failure(rejection.match, teacher_key(weak))
+    if rejection.reason == "no judgement" and rejection.match.startswith(_FAILED):
+        return Failure(rejection.match.removeprefix(_FAILED), teacher_key("judge"))
+    if candidate.parse_error.startswith(_FAILED):
+        return Failure(candidate.parse_error.removeprefix(_FAILED), teacher_key(writer))
+    votes = candidate.source.votes if isinstance(candidate.source, CandidateRecord) else []
+    failed = [vote for vote in votes if vote.error.startswith(_FAILED)]
+    if failed and not candidate.winning_vote:
+        return Failure(failed[0].error.removeprefix(_FAILED), teacher_key(failed[0].teacher))
+    return None
+
+
+def advise(rejected: str, failure: Failure | None = None) -> str:
+    """What to change, for a `step: reason` of a summary, and the failure behind it."""
+    if failure is not None:
+        return likely_fix(failure.reason, failure.key)
     step, _, reason = rejected.partition(": ")
-    if reason.startswith("error: "):
-        return likely_fix(reason.removeprefix("error: "), TEACHER_KEY)
     for mark, advice in _ADVICE:
         if mark in f"{step}: {reason.lower()}":
             return advice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.pointing import points_at_passage
 from tsqa.records.votes import is_number
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.text.forbidden import find_unfit
@@ -39,6 +40,8 @@ def check_format(candidate: Candidate) -> Rejection | None:
     rejection = _check_choices(candidate.choices) if candidate.choices else None
     if rejection:
         return rejection
+    if candidate.ground and points_at_passage(candidate.question):
+        return Rejection("points at a passage that is not shown")
     if not candidate.winning_vote:
         errors = {vote.error for vote in candidate.record.votes}
         return Rejection(CUT_THOUGHTS if errors == {CUT_THOUGHTS} else "no readable answer")

@@ -31,12 +31,17 @@ class CopyCheck:
         self._shot = lru_cache(maxsize=1024)(self._read_shot)
 
     def check(self, candidate: Candidate) -> Verdict:
-        """Adds the score `seed_similarity`: Jaccard of word shingles with the nearest shot."""
+        """Adds the score `seed_similarity`: Jaccard of word shingles with the nearest shot.
+
+        None where the seed is a passage: it asks nothing that could be copied.
+        """
         known = self._known.find(
             content_key(candidate.context, candidate.question, candidate.choices)
         )
         if known is not None:
             return candidate, Rejection("copy of a seed", 1.0, known)
+        if candidate.is_of_document:
+            return candidate, None
         asked = question_key(f"{candidate.context}\n{candidate.question}")
         own = shingles(asked.bare.split())
         near = [(jaccard(own, self._shot(seed)[1]), seed) for seed in candidate.record.seed_ids]

@@ -74,7 +74,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 FILTER = Stage(
     "filter",
-    5,
+    6,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),

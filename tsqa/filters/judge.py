@@ -24,10 +24,11 @@ def judge(
 
 
 def _judge(candidate: Candidate, asker: Asker, prompts: PromptSet, min_score: int) -> Job[Verdict]:
-    prompt = prompts.of(candidate.kind, bool(candidate.context))
+    passage = candidate.context or candidate.ground
+    prompt = prompts.of(candidate.kind, bool(passage))
     variables = JudgeVariables(
         question=candidate.question,
-        context=candidate.context,
+        context=passage,
         choices=candidate.choices,
         answer=candidate.answer,
         reasoning=candidate.reasoning,

@@ -1,7 +1,7 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
-one candidate at a time; triviality, judge, reward, which ask a model; then dedup, and
+one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty, and
 decontamination last. A step that the recipe leaves out does not appear in the funnel. A model is
 not asked again what it was asked for another artifact.
 
@@ -31,9 +31,10 @@ from tsqa.dedup.minhash import find_duplicates
 from tsqa.dedup.semantic import load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
 from tsqa.filters import checks
-from tsqa.filters.advice import advise
+from tsqa.filters.advice import advise, find_failure
 from tsqa.filters.code import verify_code
 from tsqa.filters.copies import CopyCheck
+from tsqa.filters.difficulty import label_difficulty
 from tsqa.filters.funnel import Funnel, Step, Survivors, check_each, read_candidates
 from tsqa.filters.judge import judge
 from tsqa.filters.language import check_codes, check_language
@@ -42,7 +43,7 @@ from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.hub.identify import identify_model
 from tsqa.prompts import load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
-from tsqa.records.candidate import Candidate, Verdict
+from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.rows import CuratedRow, Lineage
 from tsqa.records.seed import SeedIndex
@@ -96,7 +97,7 @@ def run(context: StageContext) -> dict[str, object]:
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"))
-    _refuse_empty(counts, funnel.measures.examples, context.out)
+    _refuse_empty(context, counts, funnel.measures.examples)
     _refuse_thoughtless(counts, renderer, traces)
     log_examples(context.out, context.tracker)
     summary = FilterSummary(
@@ -152,7 +153,8 @@ def waiting_steps(
     scratch: Path,
     ledger: list[LedgerRow],
 ) -> list[Step]:
-    """The steps that ask a model, which get candidates one step after the other, and dedup.
+    """The steps that ask a model, which get candidates one step after the other; and those that
+    must see all candidates.
 
     Raises RecipeError when a model or a prompt is not fit, before any candidate is read.
     """
@@ -185,7 +187,11 @@ def waiting_steps(
         asked = ((candidate.id, candidate.asked) for candidate in candidates)
         return zip(candidates, find_duplicates(asked, section.dedup, scratch), strict=True)
 
-    return [*steps, Step("dedup", deduplicate)]
+    steps.append(Step("dedup", deduplicate))
+    if section.difficulty:
+        wanted = section.difficulty
+        steps.append(Step("difficulty", lambda c: label_difficulty(c, wanted)))
+    return steps
 
 
 def _open_trial(
@@ -246,7 +252,11 @@ def _show_funnel(context: StageContext, rows: Sequence[FunnelRow]) -> None:
     context.tracker.table("filter/funnel", list(vars(rows[0])), values)
 
 
-def _refuse_empty(counts: FilterCounts, examples: Mapping[str, Candidate], out: Path) -> None:
+def _refuse_empty(
+    context: StageContext,
+    counts: FilterCounts,
+    examples: Mapping[str, tuple[Candidate, Rejection]],
+) -> None:
     """Raise TsqaError, with the most frequent reason, where nothing passed."""
     if counts.curated:
         return
@@ -254,12 +264,20 @@ def _refuse_empty(counts: FilterCounts, examples: Mapping[str, Candidate], out: 
     listed = ", ".join(f"{number:,} x {reason}" for reason, number in reasons[:3])
     most = reasons[0][0]
     example = examples.get(most)
-    shown = "" if example is None else f"; an example: {_shown_example(example)}"
+    shown = "" if example is None else f"; an example: {_shown_example(example[0])}"
+    failure = None if example is None else find_failure(*example, *_roles(context))
     raise TsqaError(
         f"none of the {counts.candidates:,} candidates passed the filters: "
-        f"{listed}{shown} (all are in {out / 'rejected'})",
-        advise(most),
+        f"{listed}{shown} (all are in {context.out / 'rejected'})",
+        advise(most, failure),
     )
+
+
+def _roles(context: StageContext) -> tuple[str, str]:
+    """Of the models that ask questions, and that `filter.triviality` tries."""
+    writer = needed(context.recipe.generate, "generate").writing[0]
+    trial = needed(context.recipe.filter, "filter").triviality
+    return writer, "weak" if trial and trial.teacher else "teacher"
 
 
 def _refuse_thoughtless(counts: FilterCounts, renderer: Renderer, traces: int) -> None:
@@ -294,6 +312,7 @@ def _curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         cascade=record.cascade,
         solvers=record.solvers,
         usage=record.usage,
+        attributes=record.attributes,
     )
     return CuratedRow(
         id=candidate.id,

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from tsqa.records.candidate import Candidate, Rejection
-from tsqa.records.summaries import FilterCounts
+from tsqa.records.summaries import AttributeRow, FilterCounts
 from tsqa.records.votes import same_answer
 from tsqa.tasks.oracle import Oracle
 from tsqa.text.normalise import words
@@ -28,8 +28,10 @@ class Measures:
         self.rejected = 0
         self._tasks: dict[str, Counter[str]] = defaultdict(Counter)
         self._capabilities: dict[str, Counter[str]] = defaultdict(Counter)
+        self._attributes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        self._difficulties: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
-        self.examples: dict[str, Candidate] = {}
+        self.examples: dict[str, tuple[Candidate, Rejection]] = {}
         """The first candidate that was rejected, by step and reason."""
         self._leaks: dict[str, Counter[str]] = defaultdict(Counter)
         self._near_duplicates = 0
@@ -42,13 +44,15 @@ class Measures:
         self.entered += 1
         self._tasks[candidate.task]["candidates"] += 1
         self._capabilities[candidate.capability]["candidates"] += 1
+        for drawn in candidate.attributes.items():
+            self._attributes[drawn]["candidates"] += 1
 
     def reject(self, candidate: Candidate, step: str, rejection: Rejection) -> None:
         self.rejected += 1
         named = f"{step}: {rejection.reason}"
         self._reasons[named] += 1
         if named in self.examples or len(self.examples) < _EXAMPLES:
-            self.examples.setdefault(named, candidate)
+            self.examples.setdefault(named, (candidate, rejection))
         if step == "decontamination":
             self._leaks[candidate.task][rejection.reason] += 1
         if step == "dedup" and rejection.reason != _EXACT_DUPLICATE:
@@ -58,8 +62,13 @@ class Measures:
         self.curated += 1
         self._tasks[candidate.task]["curated"] += 1
         self._capabilities[candidate.capability]["curated"] += 1
+        for drawn in candidate.attributes.items():
+            self._attributes[drawn]["curated"] += 1
+        if "difficulty" in candidate.scores:
+            self._difficulties[str(candidate.scores["difficulty"])] += 1
         self._agreement[_bin(candidate.agreement)] += 1
-        self._distance[_bin(1 - _similarity(candidate))] += 1
+        if not candidate.is_of_document:
+            self._distance[_bin(1 - _similarity(candidate))] += 1
         self._ngrams.add(words(candidate.question))
         revision = candidate.record.revision if candidate.record else ""
         if self._oracle and self._oracle.knows(candidate.task, revision):
@@ -84,6 +93,12 @@ class Measures:
             distance_to_seed=self._distance,
             distinct_n=self._ngrams.shares(),
             near_duplicate_rate=round(self._near_duplicates / max(1, deduplicated), 4),
+            by_attribute=[
+                AttributeRow(name, value, found["candidates"], found["curated"])
+                for (name, value), found in sorted(self._attributes.items())
+            ]
+            or None,
+            by_difficulty=dict(sorted(self._difficulties.items())) or None,
         )
 
     def _compare_with_truth(self, candidate: Candidate, oracle: Oracle) -> None:
@@ -119,7 +134,7 @@ class DistinctNgrams:
 
 
 def _similarity(candidate: Candidate) -> float:
-    """To the nearest seed it was shown; the step `copy` measures it for every candidate."""
+    """To the nearest seed it was shown; the step `copy` measures it, of a passage's seed aside."""
     found = candidate.scores["seed_similarity"]
     assert isinstance(found, float), candidate.id
     return found

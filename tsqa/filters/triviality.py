@@ -48,7 +48,7 @@ def _try(candidate: Candidate, trial: Trial) -> Job[Verdict]:
     context = "" if trial.hides_context else candidate.context
     prompt = trial.prompts.of(candidate.kind, bool(context))
     found = [trial.seeds.find(seed_id) for seed_id in candidate.record.seed_ids]
-    shots = [seed for seed in found if seed]
+    shots = [seed for seed in found if seed and not seed.is_passage]
     names = [f"{candidate.id}.{number}" for number in range(trial.tries)]
     orders = [_shuffled(len(candidate.choices), name) for name in names]
     requests = []

@@ -17,11 +17,14 @@ from tsqa.teachers.failures import refuse_unanswered
 def _config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.generate, "generate")
     question = load_prompts(section.prompts.question, "question", "generate.prompts.question")
+    if section.attributes:
+        question.check_attributes()
     answer = load_prompts(section.prompts.answer, "answer", "generate.prompts.answer")
-    config: dict[str, Json] = {
-        **section.data_config(),
-        "prompts": {"question": [*question.identity], "answer": [*answer.identity]},
-    }
+    prompts: dict[str, Json] = {"question": [*question.identity], "answer": [*answer.identity]}
+    if recipe.seeds and recipe.seeds.documents:
+        passage = load_prompts(section.prompts.passage, "passage", "generate.prompts.passage")
+        prompts["passage"] = [*passage.identity]
+    config: dict[str, Json] = {**section.data_config(), "prompts": prompts}
     for name in ("teacher", "writer"):
         if model := getattr(section, name):
             config[name] = teacher_config(model)

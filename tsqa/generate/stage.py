@@ -23,8 +23,9 @@ from pathlib import Path
 from rich.text import Text
 
 from tsqa.console import console, progress_bar
+from tsqa.generate.attributes import draw_attributes, draw_sampling
 from tsqa.prompts import PromptSet, load_prompts
-from tsqa.prompts.variables import AnswerVariables, QuestionVariables
+from tsqa.prompts.variables import AnswerVariables, PassageVariables, QuestionVariables
 from tsqa.recipe import GenerateSection, SamplingSection, Solving, TeacherSection, needed
 from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import (
@@ -122,7 +123,9 @@ class SeedFile:
                 yield read_seed(self._path, number, line)
 
     def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
-        """Up to `count` distinct seeds of the task, `seed` last."""
+        """Up to `count` distinct seeds of the task, `seed` last; a passage stands alone."""
+        if seed.is_passage:
+            return [seed]
         offsets = self._offsets[seed.task]
         drawn = random.Random(key).sample(range(len(offsets)), min(count, len(offsets)))
         others = [self._read(offsets[place]) for place in drawn]
@@ -150,6 +153,8 @@ class Writer:
     asker: Asker
     section: GenerateSection
     prompts: PromptSet
+    passages: PromptSet
+    """Of questions about passages of documents."""
     solver: Solver | None = None
     """The same model, where it answers each question at once."""
 
@@ -176,6 +181,10 @@ def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
     asker = opened(model, role)
     questions = load_prompts(section.prompts.question, "question", "generate.prompts.question")
     questions.check_form(asker.form)
+    if section.attributes:
+        questions.check_attributes()
+    passages = load_prompts(section.prompts.passage, "passage", "generate.prompts.passage")
+    passages.check_form(asker.form)
     own, later = None, []
     for how in section.solving:
         is_own = how.role == role
@@ -187,7 +196,7 @@ def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
             own = solver
         else:
             later.append(solver)
-    return Team(Writer(asker, section, questions, own), later)
+    return Team(Writer(asker, section, questions, passages, own), later)
 
 
 def write_candidate(
@@ -197,13 +206,25 @@ def write_candidate(
     section, asker = writer.section, writer.asker
     name = f"{seed.id}.q{number}"
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{name}")
-    prompt = writer.prompts.of(seed.kind, bool(seed.context))
+    prompt = (
+        writer.passages.of(seed.kind, has_context=False)  # all have one: no kind of its own
+        if seed.is_passage
+        else writer.prompts.of(seed.kind, bool(seed.context))
+    )
     kind = prompt.asked_kind(seed.kind)
-    variables = asdict(QuestionVariables(shots=shots, kind=kind))
-    (completion,) = yield [asker.request(name, prompt, variables, section.question, prompt.schema)]
+    attributes = draw_attributes(section, seed.id, number)
+    sampling = draw_sampling(section, seed.id, number)
+    variables = asdict(
+        PassageVariables(seed.context, kind)
+        if seed.is_passage
+        else QuestionVariables(shots, kind, attributes)
+    )
+    (completion,) = yield [asker.request(name, prompt, variables, sampling, prompt.schema)]
     form, is_reading = asker.form, prompt.kind == "reading"
-    text = readable_text(completion, section.question)
+    text = readable_text(completion, sampling)
     parsed = parse_question(text, completion.finish_reason, kind, form, is_reading)
+    if seed.is_passage:
+        parsed = replace(parsed, context="" if prompt.alone else seed.context)
     record = CandidateRecord(
         id=name,
         task=seed.task,
@@ -226,11 +247,13 @@ def write_candidate(
         tests=parsed.tests,
         parse_error=parsed.error,
         votes=[],
-        prompts={"question": prompt.lineage},
-        sampling={"question": _sampling_of(section.question)},
+        ground=seed.context if prompt.alone and seed.is_passage else "",
+        prompts={"passage" if seed.is_passage else "question": prompt.lineage},
+        sampling={"question": _sampling_of(sampling)},
         form=form,
         teacher=asker.lineage,
         usage={asker.role: _sum_tokens([completion])},
+        attributes=attributes,
     )
     if parsed.error or writer.solver is None:
         return record
@@ -258,7 +281,7 @@ def solve(
 def _vote(solver: Solver, record: CandidateRecord, shots: Sequence[Seed]) -> Job[CandidateRecord]:
     """Add k votes to a candidate; the options of a choice come in another order in each."""
     section, how = solver.section, solver.how
-    prompt = solver.prompts.of(record.kind, bool(record.context))
+    prompt = solver.prompts.of(record.kind, bool(record.passage))
     schema = prompt.schema_for(section.enrichment)
     prefix = _PREFIXES.get(how.role) or f"{how.role.replace('solver', 's')}a"
     orders, requests = [], []
@@ -267,9 +290,9 @@ def _vote(solver: Solver, record: CandidateRecord, shots: Sequence[Seed]) -> Job
         order = list(range(len(record.choices)))
         random.Random(f"{section.seed}:{name}").shuffle(order)
         variables = AnswerVariables(
-            shots=shots,
+            shots=[shot for shot in shots if not shot.is_passage],
             question=record.question,
-            context=record.context,
+            context=record.passage,
             choices=[record.choices[place] for place in order],
             kind=record.kind,
             enrichment=section.enrichment,
@@ -299,7 +322,7 @@ def _read_vote(
 ) -> Vote:
     """The vote in a reply; `order` is that of the options as the teacher saw them."""
     shown = [record.choices[place] for place in order]
-    asked = f"{record.context}\n{record.question}"
+    asked = f"{record.passage}\n{record.question}"
     text, reason = readable_text(completion, how.sampling), completion.finish_reason
     parsed = parse_answer(text, reason, record.kind, shown, asked, completion.thoughts)
     return Vote(

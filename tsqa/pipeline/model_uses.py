@@ -34,6 +34,11 @@ class ModelUse:
     own_tokenizer: bool
     """Whether it reads text by the tokenizer in its folder."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a folder; the files of a model of the hub are not here before its stage."""
+        return is_folder(self.path)
+
 
 def model_uses(node: Node) -> list[ModelUse]:
     """What a stage loads; not the models that recipes train."""
@@ -60,7 +65,7 @@ def model_uses(node: Node) -> list[ModelUse]:
 
 def is_missing(use: ModelUse) -> bool:
     """Whether a model is neither on this machine nor, as far as can be asked, on the hub."""
-    return not is_folder(use.path) and PINS.pin("model", use.path) is None
+    return not use.is_here and PINS.pin("model", use.path) is None
 
 
 def refuse_missing(use: ModelUse) -> None:
@@ -74,9 +79,7 @@ def refuse_missing(use: ModelUse) -> None:
 
 
 def check_use(use: ModelUse) -> None:
-    """Raise CheckpointError, DataError or RecipeError where the model cannot be used as asked."""
-    if not is_folder(use.path):
-        return  # its files are read when they have been fetched
+    """Raise CheckpointError, DataError or RecipeError where a folder cannot be used as asked."""
     config = load_config(use.path, use.key, use.trust_remote_code)
     check_weights(use.path, use.key, use.trust_remote_code)
     if use.length is not None:

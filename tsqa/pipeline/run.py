@@ -82,7 +82,7 @@ class Pipeline:
         """Refuse, before any work, what could only fail after it."""
         self.say_removed()
         self.check_tasks()
-        self.check_budgets()
+        self.check_seeds()
         self.check_models()
         self.check_guards()
 
@@ -101,19 +101,20 @@ class Pipeline:
             if (made := self.find(node)) is not None:
                 self._recheck(node, made)
 
-    def check_budgets(self) -> None:
-        """Refuse seeds for capabilities that no source has."""
-        from tsqa.seeds.sources import check_capabilities
+    def check_seeds(self) -> None:
+        """Refuse families to hold out, and capabilities to seed, that no source has."""
+        from tsqa.seeds.sources import check_sources
 
         for node in self.nodes:
             if node.stage == "seeds" and self.find(node) is None:
-                check_capabilities(needed(node.recipe.seeds, "seeds"))
+                check_sources(needed(node.recipe.seeds, "seeds"))
 
     def check_models(self) -> None:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""
         uses = self._models_to_load(self.nodes)
         for use in uses:
-            check_use(use)
+            if use.is_here:
+                check_use(use)
         # Perhaps the recipe is for another machine.
         for key, path in dict.fromkeys((use.key, use.path) for use in uses if is_missing(use)):
             console.print(
@@ -152,10 +153,10 @@ class Pipeline:
 
     def run(self, until: str | None = None) -> dict[str, Artifact]:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
-        self.check()
-        artifacts: dict[str, Artifact] = {}
         nodes = self.nodes if until is None else self._needed_for(until)
         self.refuse_missing_models(nodes)
+        self.check()
+        artifacts: dict[str, Artifact] = {}
         for node in nodes:
             artifacts[self.label(node)] = self.ensure(node)
             self.record([node])

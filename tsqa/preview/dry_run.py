@@ -100,6 +100,8 @@ def print_detectable(pipeline: Pipeline) -> None:
     if done is not None:
         previous = read_deltas(done)
     folder = Path(include) if include else None
+    if pipeline.recipe.seeds and (held := pipeline.recipe.seeds.hold_out):
+        console.print(f"seeds.hold_out: {', '.join(held)}: evaluated, never a seed")
     console.print(planned_table(pipeline.recipe, include=folder, previous=previous))
 
 

@@ -69,7 +69,7 @@ class Estimates:
             count = float(made.summary["seeds"])
             return Range(count, count), f"{count:,.0f} seeds"
         section = needed(node.recipe.seeds, "seeds")
-        sources = len(section.tasks) + len(section.datasets)
+        sources = len(section.tasks) + len(section.own)
         most = float(sources * section.max_per_task)
         if section.budget and section.budget.total:
             most = float(section.budget.total)

@@ -30,7 +30,7 @@ from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.borrowed import OneEngine, Overlay
 from tsqa.preview.measured import PreviewRecord, RoleUse, key_of
-from tsqa.recipe import needed
+from tsqa.recipe import DifficultySection, needed
 from tsqa.records.candidate import Candidate, read_candidate
 from tsqa.records.candidate_file import CandidateRecord
 from tsqa.records.seed import Seed, SeedIndex
@@ -183,6 +183,8 @@ class Preview:
     def _judge(self, node: Node, items: Sequence[PreviewedItem]) -> None:
         context = self._context(node)
         section = needed(context.recipe.filter, "filter")
+        if section.difficulty:  # a few items are no distribution: labels alone
+            section = section.model_copy(update={"difficulty": DifficultySection()})
         evaluated = EvaluatedIndex(list(read_evaluated(context)), section.decontaminate)
         with (
             SeedIndex(context.inputs["seeds"].path / "seeds.jsonl") as seeds,

@@ -34,7 +34,11 @@ def print_items(items: Sequence[PreviewedItem], console: Console) -> None:
     """Each item: what was sent, what came back, what was taken; votes; filters."""
     for number, item in enumerate(items, 1):
         console.print(Rule(Text(f"{number} of {len(items)}  {item.record.id}"), align="left"))
-        console.print(Text(f"seed of {item.seed.task}: {item.seed.question}", "dim"))
+        console.print(
+            Text(f"seed of {item.seed.task}: {item.seed.question or item.seed.context}", "dim")
+        )
+        if item.record.attributes:
+            console.print(Text(f"asked to be: {attributes_of(item)}", "dim"))
         question = item.exchanges[0]
         console.print(_side_by_side(question, taken_question(item)))
         votes = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=False)
@@ -63,6 +67,7 @@ def write_page(items: Sequence[PreviewedItem], title: str, path: Path) -> None:
         "reply": reply_of,
         "vote": taken_vote,
         "question": taken_question,
+        "attributes": attributes_of,
         "scores": scores_of,
     }
     template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
@@ -87,6 +92,11 @@ def reply_of(completion: Completion) -> str:
     ended = "" if completion.finish_reason == "stop" else f"\n({completion.finish_reason})"
     thoughts = f"(thoughts: {completion.thoughts})\n" if completion.thoughts else ""
     return f"{thoughts}{completion.text}{ended}"
+
+
+def attributes_of(item: PreviewedItem) -> str:
+    """What `generate.attributes` drew for the question."""
+    return ", ".join(f"{name} {value}" for name, value in item.record.attributes.items())
 
 
 def taken_question(item: PreviewedItem) -> str:

@@ -16,6 +16,7 @@ CRITERIA = ("correct", "complete", "unambiguous", "unbiased", "grounded")
 """The judge's rubric; each is graded from 1 to 5."""
 _NEEDED: dict[Role, tuple[str, ...]] = {
     "question": ("question",),
+    "passage": ("question",),
     "answer": ("answer",),
     "judge": CRITERIA,
     "document": (),
@@ -31,6 +32,7 @@ class FrontMatter(BaseModel):
     version: int = Field(ge=1)
     kind: PromptKind
     open: bool = False
+    alone: bool = False
     stop: list[Annotated[str, Field(min_length=1)]] = []
     schema_: dict[str, JsonValue] | None = Field(None, alias="schema")
 
@@ -56,7 +58,7 @@ def split_front_matter(path: Path, source: str, role: Role) -> tuple[FrontMatter
         )
         raise DataError(
             f"{path}: front matter: {problems}",
-            "the keys are id, version and kind, and optionally stop, schema and open",
+            "the keys are id, version and kind, and optionally stop, schema, open and alone",
         ) from error
     _check_schema(path, header.schema_, role)
     return header, body, text.count("\n") + 4

@@ -88,11 +88,13 @@ def _load(path: Path, role: Role, library: TemplateLibrary) -> tuple[Prompt, lis
         version=header.version,
         kind=header.kind,
         open=header.open,
+        alone=header.alone,
         stop=tuple(header.stop),
         schema=header.schema_,
         sha256=digest.hexdigest(),
         path=path,
         template=template,
+        shows_attributes="attributes" in library.variables_of(body),
     )
     _check_blocks(prompt)
     _try_out(prompt, role)

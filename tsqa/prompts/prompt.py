@@ -33,12 +33,16 @@ class Prompt:
     kind: PromptKind
     open: bool
     """Question prompts: asks for no options, whatever the seed has."""
+    alone: bool
+    """Passage prompts: the question is clear without the passage; only who answers it sees that."""
     stop: tuple[str, ...]
     schema: Mapping[str, JsonValue] | None
     """JSON schema of the chat form's reply, with every enrichment; see `schema_for`."""
     sha256: str
     path: Path
     template: jinja2.Template = field(repr=False, compare=False)
+    shows_attributes: bool = False
+    """Question prompts: names the variable `attributes`."""
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -122,3 +126,12 @@ class PromptSet:
         """Raise RecipeError, naming the file, unless every prompt has the form."""
         for prompt in self.prompts.values():
             prompt.check_form(form)
+
+    def check_attributes(self) -> None:
+        """Raise RecipeError, naming the file, unless every prompt shows `generate.attributes`."""
+        for prompt in self.prompts.values():
+            if not prompt.shows_attributes:
+                raise RecipeError(
+                    f"{prompt.path}: this prompt does not show generate.attributes",
+                    "set generate.prompts.question to varied, or write {{ attributes }} into it",
+                )

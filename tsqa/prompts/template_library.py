@@ -56,6 +56,10 @@ class TemplateLibrary:
             found.update(dict.fromkeys([files[0], *self._imports_of(files[0])]))
         return list(found)
 
+    def variables_of(self, body: str) -> set[str]:
+        """The variables that a checked template names."""
+        return jinja2.meta.find_undeclared_variables(self.environment.parse(body))
+
     def _imports_of(self, file: Path) -> list[Path]:
         if file not in self._imports:
             self._imports[file] = []  # ends a circle of imports

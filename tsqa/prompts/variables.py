@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
 
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
 
-Role = Literal["question", "answer", "judge", "document"]
+Role = Literal["question", "passage", "answer", "judge", "document"]
 
 
 @dataclass(frozen=True)
 class QuestionVariables:
     shots: Sequence[Seed]
     """The last is the one that the new question is to be modelled on."""
+    kind: AnswerKind
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What `generate.attributes` drew for the new question."""
+
+
+@dataclass(frozen=True)
+class PassageVariables:
+    """Of a question about a passage."""
+
+    passage: str
     kind: AnswerKind
 
 
@@ -55,9 +65,12 @@ class DocumentVariables:
     """What the teacher thought before it answered."""
 
 
-_Variables = QuestionVariables | AnswerVariables | JudgeVariables | DocumentVariables
+_Variables = (
+    QuestionVariables | PassageVariables | AnswerVariables | JudgeVariables | DocumentVariables
+)
 _BY_ROLE: dict[Role, type[_Variables]] = {
     "question": QuestionVariables,
+    "passage": PassageVariables,
     "answer": AnswerVariables,
     "judge": JudgeVariables,
     "document": DocumentVariables,
@@ -66,7 +79,7 @@ _BY_ROLE: dict[Role, type[_Variables]] = {
 
 def names_of(role: Role) -> list[str]:
     """The variables of a role's templates."""
-    return [field.name for field in fields(_BY_ROLE[role])]
+    return [each.name for each in fields(_BY_ROLE[role])]
 
 
 def sample(role: Role, kind: AnswerKind, full: bool) -> dict[str, object]:
@@ -103,7 +116,10 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
     shots = [seed, seed] if full else [seed]
     match role:
         case "question":
-            return QuestionVariables(shots, kind)
+            names = ("persona", "difficulty", "subtopic", "opening", "other") if full else ()
+            return QuestionVariables(shots, kind, dict.fromkeys(names, text))
+        case "passage":
+            return PassageVariables("made up", kind)
         case "answer":
             return AnswerVariables(
                 question="Which?",

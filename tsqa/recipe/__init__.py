@@ -15,13 +15,14 @@ from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
 from tsqa.recipe.load import load_recipe
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
-from tsqa.recipe.sections.ablation import key_tails, named_values
+from tsqa.recipe.sections.ablation import Control, key_tails, named_values
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
 from tsqa.recipe.sections.filter import (
     CodeSection,
     DecontaminateSection,
     DedupSection,
+    DifficultySection,
     FilterSection,
     RewardSection,
     SemanticSection,
@@ -40,6 +41,7 @@ from tsqa.recipe.sections.models import (
     ModelSection,
     RequestSection,
     SamplingSection,
+    SentField,
     TeacherSection,
 )
 from tsqa.recipe.sections.seeds import (
@@ -48,6 +50,8 @@ from tsqa.recipe.sections.seeds import (
     ColumnsSection,
     DataSection,
     DatasetSection,
+    DocumentsSection,
+    OwnSection,
     SeedsSection,
 )
 from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSection, check_divisible
@@ -60,16 +64,20 @@ __all__ = [
     "CascadeSection",
     "CodeSection",
     "ColumnsSection",
+    "Control",
     "DataSection",
     "DatasetSection",
     "DecontaminateSection",
     "DedupSection",
+    "DifficultySection",
+    "DocumentsSection",
     "Enrichment",
     "EvalSection",
     "FilterSection",
     "GenerateSection",
     "MixtureSection",
     "ModelSection",
+    "OwnSection",
     "PromptsSection",
     "ProtocolSection",
     "Recipe",
@@ -80,6 +88,7 @@ __all__ = [
     "ScheduleSection",
     "SeedsSection",
     "SemanticSection",
+    "SentField",
     "SolverSection",
     "Solving",
     "SourceSection",

@@ -139,6 +139,7 @@ class Recipe(Section):
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
         self._check_roles()
+        self._check_difficulty()
         if self.model and self.model.config is not None and self.tokenizer is None:
             raise ValueError("a model from scratch (model.config) needs a `tokenizer`")
         positions = (self.model.config or {}).get("max_position_embeddings") if self.model else None
@@ -155,7 +156,12 @@ class Recipe(Section):
         return self
 
     def _check_roles(self) -> None:
-        """Raise ValueError where the filters need models that `generate` does not name."""
+        """Raise ValueError where `generate` does not serve its seeds or the filters."""
+        if self.generate and self.generate.attributes and self.seeds and self.seeds.documents:
+            raise ValueError(
+                "generate.attributes: questions about passages (seeds.documents) show none; "
+                "leave one of them out"
+            )
         if self.generate is None or self.filter is None:
             return
         trial, least = self.filter.triviality, self.filter.model_agreement
@@ -172,13 +178,31 @@ class Recipe(Section):
                 "filter.model_agreement: where generate.cascade answers, its votes count alone; "
                 "leave one of them out"
             )
-        models = {str(each.teacher.model) for each in self.generate.solving}
+        origins = [each.teacher.model for each in self.generate.solving]
+        models = {(model.path, model.recipe) for model in origins}
         if len(models) < least:
             raise ValueError(
                 f"filter.model_agreement is {least}, but {len(models)} "
                 f"{'model answers' if len(models) == 1 else 'models answer'}; "
                 "name more in generate.solvers, or lower it"
             )
+
+    def _check_difficulty(self) -> None:
+        """Raise ValueError where no item that passes `filter.agreement` can have a wanted label."""
+        wanted, generate = self.filter.difficulty if self.filter else None, self.generate
+        if self.filter is None or wanted is None or generate is None:
+            return
+        if generate.cascade or len(generate.solving) > 1:
+            return
+        agreement = 1.0 if generate.solving[0].votes == 1 else self.filter.agreement
+        for label, beyond in (("hard", 0.5), ("medium", 0.75)):
+            if wanted.target.get(label) and agreement >= beyond:
+                raise ValueError(
+                    f"filter.difficulty.{label}: where one model answers, no item that passes "
+                    f"filter.agreement {agreement:g} is {label}, so that the shares would reject "
+                    "all: name more models in generate.solvers, or lower filter.agreement below "
+                    f"{beyond:g}"
+                )
 
 
 def curve_points(recipe: Recipe) -> list[int]:

@@ -6,14 +6,20 @@ Guarantees: the same record always gives the same candidate.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pydantic import JsonValue
 
 from tsqa.recipe import AnswerKind
 from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
+from tsqa.records.pointing import points_at_passage
+from tsqa.records.seed import Seed
 from tsqa.records.votes import agreeing_models, classify_answers, count_votes
+from tsqa.text.refusals import explains_refusal
 
 _SHORT_QUESTION_CHARS = 40
+_HEAD_WORDS = 12
+"""Of a document's passage, enough to tell it from others and too few to hide a question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,10 @@ class Candidate:
     language: str = "en"
     context: str = ""
     """The passage the question is about."""
+    ground: str = ""
+    """The passage behind a question that is clear without it; never in a document."""
+    is_of_document: bool = False
+    """Whether its context or ground is a seed's, word for word."""
     choices: list[str] = field(default_factory=list)
     tests: str = ""
     """Code that fails unless a code answer is right."""
@@ -62,6 +72,11 @@ class Candidate:
         return self.source
 
     @property
+    def attributes(self) -> dict[str, str]:
+        """What its question was asked to be."""
+        return self.source.attributes if isinstance(self.source, CandidateRecord) else {}
+
+    @property
     def full_text(self) -> str:
         """All that can end in the document the student reads, in reading order."""
         return "\n".join(self.parts)
@@ -92,7 +107,10 @@ class Candidate:
         """
         is_short = len(self.question) < _SHORT_QUESTION_CHARS
         options = sorted(self.choices) if is_short else []
-        return "\n".join(part for part in (self.context, self.question, *options) if part)
+        context = self.context
+        if self.is_of_document:  # whole, it would make all questions about it near duplicates
+            context = " ".join(context.split()[:_HEAD_WORDS])
+        return "\n".join(part for part in (context, self.question, *options) if part)
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,8 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
         capability=record.capability,
         language=record.language,
         context=record.context,
+        ground=record.ground,
+        is_of_document="passage" in record.prompts,
         choices=record.choices,
         tests=record.tests,
         parse_error=record.parse_error,
@@ -133,22 +153,47 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
     )
     if result.winner is None:
         return candidate
-    models = [record.model_of(vote.teacher).model for vote in votes]
+    models = [record.model_of(vote.teacher).identity for vote in votes]
     candidate = replace(candidate, models=agreeing_models(classes, models, classes[result.winner]))
     return with_winner(candidate, votes[result.winner], result.agreement)
 
 
+def seed_as_candidate(seed: Seed) -> Candidate:
+    """A seed with a question, to be compared or rendered as what is made from seeds."""
+    return Candidate(
+        id=seed.id,
+        task=seed.task,
+        kind=seed.kind,
+        question=seed.question,
+        context=seed.context,
+        choices=seed.choices,
+        answer=seed.answer,
+        answer_index=seed.answer_index,
+        reasoning=seed.explanation,
+        tests=seed.tests,
+    )
+
+
 def with_winner(candidate: Candidate, vote: Vote, agreement: float) -> Candidate:
-    """The candidate with the answer of one of its votes, and all that the vote carries."""
+    """The candidate with the answer of one of its votes, and all that the vote carries.
+
+    Where its document has no passage, without the explanations that point at one.
+    """
+    shown = partial(_shown_without, candidate.question) if candidate.ground else str
     return replace(
         candidate,
         answer=vote.answer or "",
         answer_index=vote.index,
-        reasoning=vote.reasoning,
-        knowledge=vote.knowledge,
-        item_context=vote.context,
-        distractors=vote.distractors,
-        trace=vote.trace if candidate.shows_trace else "",
+        reasoning=shown(vote.reasoning),
+        knowledge=shown(vote.knowledge),
+        item_context=shown(vote.context),
+        distractors=shown(vote.distractors),
+        trace=shown(vote.trace) if candidate.shows_trace else "",
         winning_vote=vote.id,
         agreement=agreement,
     )
+
+
+def _shown_without(question: str, text: str) -> str:
+    """An explanation that is to be read without the passage; what refuses stays to be rejected."""
+    return "" if points_at_passage(text) and not explains_refusal(text, question) else text

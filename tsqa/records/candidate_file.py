@@ -7,6 +7,7 @@ line and written again is the same line.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,11 @@ class TeacherRef:
     request: dict[str, JsonValue] | None = None
     """The settings of the recipe's `request` that are not the defaults."""
     engine_args: dict[str, JsonValue] | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal for one model of the hub, whether it is loaded here (`id@commit`) or served."""
+        return re.sub(r"@[0-9a-f]{40}$", "", self.model)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ class Provenance:
     cascade: TeacherRef | None = None
     solvers: dict[str, TeacherRef] = field(default_factory=dict)
     """Who answered, where the teacher did not."""
+    attributes: dict[str, str] = field(default_factory=dict)
+    """What the question was asked to be: name -> value of `generate.attributes`."""
 
     def model_of(self, role: str) -> TeacherRef:
         """The model behind a vote."""
@@ -138,6 +146,8 @@ class CandidateRecord(Provenance):
     parse_error: str
     """Empty when the question can be used."""
     votes: list[Vote]
+    ground: str = ""
+    """The passage that those who answer see, where the question is clear without it."""
 
     def __post_init__(self) -> None:
         for vote in self.votes:
@@ -150,6 +160,11 @@ class CandidateRecord(Provenance):
                 raise ValueError(f"vote {vote.id}: index {vote.index} is not a choice")
             if vote.answer != self.choices[vote.index]:
                 raise ValueError(f"vote {vote.id}: the answer is not choice {vote.index}")
+
+    @property
+    def passage(self) -> str:
+        """What those who answer are shown with the question."""
+        return self.context or self.ground
 
     @property
     def deciding_votes(self) -> list[Vote]:

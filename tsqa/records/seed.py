@@ -27,9 +27,11 @@ class Seed:
     language: str
     """ISO 639-1."""
     kind: AnswerKind
+    """That of its answer; of a passage, that of the answers to ask for."""
     question: str
+    """Empty where the seed is a passage of a document."""
     context: str
-    """The passage the question is about."""
+    """The passage the question is about, or the seed itself."""
     choices: list[str]
     answer_index: int | None
     answer: str
@@ -45,6 +47,11 @@ class Seed:
     doc_id: int
     content_hash: str
     """sha256 of normalised context, question and answer, 16 hex digits."""
+
+    @property
+    def is_passage(self) -> bool:
+        """Whether it has no question, but is the text about which to ask one."""
+        return not self.question
 
 
 def read_seed(path: Path, number: int, line: bytes) -> Seed:

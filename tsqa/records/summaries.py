@@ -59,6 +59,16 @@ class FunnelRow:
     rejected: int
 
 
+@dataclass(frozen=True)
+class AttributeRow:
+    """What became of the questions for which a value of an attribute was drawn."""
+
+    name: str
+    value: str
+    candidates: int
+    curated: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class FilterCounts:
     """Counts and distributions of a filter run. Histograms: the curated, ten bins from 0 to 1."""
@@ -78,6 +88,10 @@ class FilterCounts:
     distinct_n: dict[str, float]
     near_duplicate_rate: float
     """Share of the candidates in the step dedup that repeat another in other words."""
+    by_attribute: list[AttributeRow] | None = None
+    """With `generate.attributes` only."""
+    by_difficulty: dict[str, int] | None = None
+    """Label -> curated items; with `filter.difficulty` only."""
 
 
 @dataclass(frozen=True, kw_only=True)

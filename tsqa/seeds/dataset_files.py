@@ -1,4 +1,4 @@
-"""An own dataset as a source of seeds: local JSONL(.gz), JSON, parquet or CSV, or a hub id.
+"""Own datasets and documents as sources of seeds: JSONL(.gz), JSON, parquet or CSV, or hub ids.
 
 Guarantees: local files are streamed (a JSON list is the exception: the format allows no less); a
 record that cannot be decoded is an Unusable, counted; a broken file is an error with its line.
@@ -10,18 +10,19 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
 from tsqa.plain_json import RepeatedKey
 from tsqa.readers import hub
 from tsqa.readers.json_files import BadLine, BlankLine, read_lines, read_list
+from tsqa.readers.passages import cut_passages
 from tsqa.readers.tables import BadRow, parquet_columns, read_csv, read_parquet
-from tsqa.recipe import DatasetSection
+from tsqa.recipe import DatasetSection, DocumentsSection, OwnSection
 from tsqa.records.seed import Seed
 from tsqa.seeds.columns import check_columns, read_record, record_id
-from tsqa.seeds.document import Origin, Rejected, Unusable, make_seed
+from tsqa.seeds.document import Origin, Rejected, Unusable, make_passage, make_seed
 from tsqa.seeds.leaks import looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.digests import DIGESTS
@@ -30,6 +31,7 @@ from tsqa.tasks.identity import dataset_identity, revision_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
+OwnKind = TypeVar("OwnKind", bound=OwnSection)
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
 _SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
 _PROBED = 100
@@ -63,34 +65,45 @@ class Files:
         for path in self.paths:
             yield from self.records(path)
 
+    def placed(self) -> Iterator[tuple[str, object]]:
+        """Records with their places, such as `web.jsonl:17`: the line, else the record, from 1."""
+        for path in self.paths:
+            yield from ((f"{path.name}:{number}", one) for number, one in self._numbered(path))
+
     def records(self, path: Path) -> Iterator[object]:
         """Yield the records of one file."""
+        return (record for _, record in self._numbered(path))
+
+    def _numbered(self, path: Path) -> Iterator[tuple[int, object]]:
         match self.suffix:
             case ".parquet":
-                yield from read_parquet(path)
+                yield from enumerate(read_parquet(path), 1)
             case ".csv":
-                for row in read_csv(path):
-                    yield Unusable(row.reason, row.detail) if isinstance(row, BadRow) else row
+                for number, row in enumerate(read_csv(path), 1):
+                    if isinstance(row, BadRow):
+                        yield number, Unusable(row.reason, row.detail)
+                    else:
+                        yield number, row
             case ".json":
-                yield from read_list(path)
+                yield from enumerate(read_list(path), 1)
             case _:
                 for number, value in read_lines(path):
                     if not isinstance(value, BlankLine):
-                        yield _of_line(path, number, value)
+                        yield number, _of_line(path, number, value)
 
 
-class DatasetSource:
-    """An own dataset with a column mapping."""
+class _OwnSource(Generic[OwnKind]):
+    """What own datasets and own documents share."""
 
     def __init__(
         self,
-        section: DatasetSection,
+        section: OwnKind,
         path: Path,
         taxonomy: Taxonomy,
         siblings: dict[tuple[str, ...], str],
     ) -> None:
         self.name = section.name
-        self._section = section
+        self._section: OwnKind = section
         self._files = find_files(section, path)
         self._siblings = siblings
         self._taxonomy = taxonomy
@@ -114,19 +127,17 @@ class DatasetSource:
         test = next((name for name in names if looks_evaluated(name)), None)
         return f"{test} is a test set by its name" if test else None
 
-    def check(self) -> None:
-        if self._files is not None:
-            check_columns(self._section, self._files.columns())
-        else:
-            check_columns(self._section, load_hub(self._section).column_names)
+    def columns(self) -> list[str]:
+        files = self._files
+        return files.columns() if files is not None else load_hub(self._section).column_names
 
-    def documents(self) -> Iterator[Seed | Rejected]:
+    def origin(self, records: object) -> Origin:
+        """What all its documents share."""
         section = self._section
-        records: Any = self._files if self._files is not None else load_hub(section)
         info = getattr(records, "info", None)
         revision = self._files.revision if self._files else revision_of(info) or section.revision
         where = Path(section.path).name if self._files else section.path
-        origin = Origin(
+        return Origin(
             task=self.name,
             family=self.name,
             capability=self.capability,
@@ -137,6 +148,18 @@ class DatasetSource:
             split=section.split,
             licence=section.licence or str(getattr(info, "license", "") or ""),
         )
+
+
+class DatasetSource(_OwnSource[DatasetSection]):
+    """An own dataset with a column mapping."""
+
+    def check(self) -> None:
+        check_columns(self._section, self.columns())
+
+    def documents(self) -> Iterator[Seed | Rejected]:
+        section = self._section
+        records: Any = self._files if self._files is not None else load_hub(section)
+        origin = self.origin(records)
         seen: set[int] = set()
         for number, record in enumerate(records):
             identifier = f"{self.name}-{number}"
@@ -158,12 +181,71 @@ class DatasetSource:
                 yield Rejected(identifier, self.name, number, error.reason, error.detail)
 
 
-def find_files(section: DatasetSection, path: Path) -> Files | None:
+class DocumentSource(_OwnSource[DocumentsSection]):
+    """Own documents, cut into passages; the id of a seed names file, line and passage."""
+
+    def check(self) -> None:
+        section, columns = self._section, self.columns()
+        if not columns:
+            raise DataError(f"{section.place}: no document in {section.path}", "correct the path")
+        if section.text_field not in columns:
+            raise DataError(
+                f"{section.place}: {section.path} has no field {section.text_field}",
+                f"set text_field to one of {', '.join(sorted(columns))}",
+            )
+
+    def documents(self) -> Iterator[Seed | Rejected]:
+        """One seed a passage, the first of those with the same words."""
+        files = self._files
+        records: Any = load_hub(self._section) if files is None else None
+        origin = self.origin(records)
+        numbered = ((str(number), row) for number, row in enumerate(records or [], 1))
+        seen: set[str] = set()
+        for number, (place, record) in enumerate(numbered if files is None else files.placed()):
+            identifier = f"{self.name}-{place}"
+            try:
+                passages = self._passages(record)
+            except Unusable as error:
+                yield Rejected(identifier, self.name, number, error.reason, error.detail)
+                continue
+            for part, passage in enumerate(passages):
+                yield self._seed(passage, origin, f"{identifier}.{part}", number, seen)
+
+    def _passages(self, record: object) -> list[str]:
+        if isinstance(record, Unusable):
+            raise record
+        text = record.get(self._section.text_field) if isinstance(record, dict) else None
+        if not isinstance(text, str):
+            raise Unusable("no text", f"{self._section.text_field} is {type(text).__name__}")
+        passages = cut_passages(text, self._section.max_words)
+        if not passages:
+            raise Unusable("no text", "it is empty")
+        return passages
+
+    def _seed(
+        self, passage: str, origin: Origin, identifier: str, number: int, seen: set[str]
+    ) -> Seed | Rejected:
+        try:
+            count = len(passage.split())
+            if count < self._section.min_words:
+                raise Unusable("short passage", f"{count} words: {passage[:80]}")
+            if count > self._section.max_words:
+                raise Unusable("no end of a sentence", f"for {count} words: {passage[:80]}")
+            seed = make_passage(passage, self._section.kind, origin, identifier, number)
+            if seed.content_hash in seen:
+                raise Unusable("passage again", passage[:80])
+        except Unusable as error:
+            return Rejected(identifier, self.name, number, error.reason, error.detail)
+        seen.add(seed.content_hash)
+        return seed
+
+
+def find_files(section: OwnSection, path: Path) -> Files | None:
     """Find the local files of a dataset section; None when its path is a hub id.
 
     In a folder whose files are named after splits, only those of the section's split are taken.
     """
-    key = f"seeds.datasets: {section.name}: path"
+    key = f"{section.place}: path"
     if path.is_file():
         suffix = _suffix(path)
         if suffix is None:
@@ -176,7 +258,7 @@ def find_files(section: DatasetSection, path: Path) -> Files | None:
     return None
 
 
-def load_hub(section: DatasetSection) -> Dataset:
+def load_hub(section: OwnSection) -> Dataset:
     """Load the split of a hub dataset, memory-mapped."""
     return hub.load_hub(
         section.path,
@@ -184,7 +266,7 @@ def load_hub(section: DatasetSection) -> Dataset:
         section.split,
         PINS.commit("dataset", section.path, section.revision) or section.revision,
         streaming=False,
-        key=f"seeds.datasets: {section.name}: ",
+        key=f"{section.place}: ",
     )
 
 
@@ -204,7 +286,7 @@ def _of_line(path: Path, number: int, value: object) -> object:
     return value
 
 
-def _files_of_folder(section: DatasetSection, folder: Path, key: str) -> Files:
+def _files_of_folder(section: OwnSection, folder: Path, key: str) -> Files:
     files = {path: s for path in sorted(folder.iterdir()) if (s := _suffix(path))}
     links = (path for path in files if not path.exists() and path.name[0] != ".")
     broken = next(links, None)
@@ -227,8 +309,7 @@ def _files_of_folder(section: DatasetSection, folder: Path, key: str) -> Files:
         chosen = [path for path, name in splits.items() if name == section.split]
         if not chosen:
             raise DataError(
-                f"seeds.datasets: {section.name}: {folder} has no file of the split "
-                f"{section.split}",
+                f"{section.place}: {folder} has no file of the split {section.split}",
                 f"there are: {', '.join(sorted(set(splits.values())))}",
             )
         unnamed = next((path for path in files if path not in splits), None)

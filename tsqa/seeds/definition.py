@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tsqa.hub.identify import identify
 from tsqa.hub.pins import PINS
-from tsqa.recipe import DatasetSection, Recipe, is_hub_id, needed, stream_check
+from tsqa.recipe import OwnSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.store.identity import Json, file_identity
 from tsqa.store.stage import Stage
 from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_datasets
@@ -17,8 +17,12 @@ _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
 
 def _seeds_config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.seeds, "seeds")
+    documents: list[Json] = [
+        {**each.data_config(), "path": _identify_dataset(each)} for each in section.documents
+    ]
     return {
         **section.data_config(),
+        **({"documents": documents} if documents else {}),
         "include": identify_tasks(section.include),
         **pinned_datasets("seeds.tasks", section.include, tuple(section.tasks)),
         "datasets": [
@@ -35,7 +39,7 @@ def _guard_config(recipe: Recipe) -> dict[str, Json]:
     return {"allow_leaks": sorted(section.allow_leaks), "evaluated": evaluated_config(recipe)}
 
 
-def _identify_dataset(section: DatasetSection) -> Json:
+def _identify_dataset(section: OwnSection) -> Json:
     found = identify(section.path)
     if found == section.path and is_hub_id(section.path):
         return {**PINS.identify("dataset", section.path, section.revision)}
@@ -68,7 +72,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    2,
+    3,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds",),

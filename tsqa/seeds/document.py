@@ -25,6 +25,7 @@ from tsqa.seeds.prompt_fields import (
     split_prompt,
     tidy,
 )
+from tsqa.text.forbidden import find_unfit
 from tsqa.text.latex import has_remains
 from tsqa.text.normalise import normalise, seen
 from tsqa.text.numbers import parse_number
@@ -158,12 +159,7 @@ def read_target(target: str) -> tuple[str, str]:
 def make_seed(reading: RawDocument, origin: Origin, identifier: str, number: int) -> Seed:
     """Check a reading and make the seed of it; raise Unusable."""
     parts = (reading.question, reading.context, *reading.choices, reading.answer)
-    if sum(map(len, parts)) > MAX_CHARS:
-        raise Unusable("too long", f"{sum(map(len, parts)):,} characters, at most {MAX_CHARS:,}")
-    if any(_BROKEN.search(part) for part in (*parts, reading.explanation, reading.tests)):
-        raise Unusable("broken unicode", "a lone surrogate, NUL or replacement character")
-    if any(_CONTROL.search(one) or has_remains(one) for one in (*parts, reading.explanation)):
-        raise Unusable("control character", "such as a tab in place of the \\t of \\times")
+    _refuse_unfit(parts, (reading.explanation,), reading.tests)
     if not re.search(r"\w", reading.question):
         raise Unusable("empty question")
     if not reading.answer.strip():
@@ -171,6 +167,26 @@ def make_seed(reading: RawDocument, origin: Origin, identifier: str, number: int
     _check_choices(reading)
     kind = _kind(reading)
     return _seed(reading, origin, identifier, number, kind)
+
+
+def make_passage(
+    passage: str, kind: AnswerKind, origin: Origin, identifier: str, number: int
+) -> Seed:
+    """A seed without a question, of which new ones are to have answers of a kind; or Unusable."""
+    _refuse_unfit((passage,))
+    if unfit := find_unfit(passage):
+        raise Unusable(unfit, passage[:80])
+    reading = RawDocument("", passage, [], None, "")
+    return _seed(reading, origin, identifier, number, kind)
+
+
+def _refuse_unfit(parts: Sequence[str], explanations: Sequence[str] = (), tests: str = "") -> None:
+    if sum(map(len, parts)) > MAX_CHARS:
+        raise Unusable("too long", f"{sum(map(len, parts)):,} characters, at most {MAX_CHARS:,}")
+    if any(_BROKEN.search(part) for part in (*parts, *explanations, tests)):
+        raise Unusable("broken unicode", "a lone surrogate, NUL or replacement character")
+    if any(_CONTROL.search(one) or has_remains(one) for one in (*parts, *explanations)):
+        raise Unusable("control character", "such as a tab in place of the \\t of \\times")
 
 
 def make_evaluated(reading: RawDocument, origin: Origin, identifier: str, number: int) -> Seed:

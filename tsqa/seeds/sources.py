@@ -16,7 +16,7 @@ from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import SeedsSection, needed
 from tsqa.records.seed import Seed
 from tsqa.seeds.budget import check_shares
-from tsqa.seeds.dataset_files import DatasetSource
+from tsqa.seeds.dataset_files import DatasetSource, DocumentSource
 from tsqa.seeds.document import (
     Origin,
     RawDocument,
@@ -27,7 +27,7 @@ from tsqa.seeds.document import (
     read_rendering,
 )
 from tsqa.seeds.leaks import find_leak, find_obstacle
-from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy
+from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy, stated_family
 from tsqa.store.digests import DIGESTS
 from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, split_files
@@ -105,32 +105,72 @@ def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) ->
     section = needed(context.recipe.seeds, "seeds")
     taxonomy = load_taxonomy(context.resolve(section.taxonomy) if section.taxonomy else None)
     sources: list[Source] = []
+    left_out = held_out(section, context.task_folder(section) if section.tasks else None)
     for name in task_names(context, section):
-        sources.append(TaskSource(name, context.task_folder(section), taxonomy, siblings))
+        if name not in left_out:
+            sources.append(TaskSource(name, context.task_folder(section), taxonomy, siblings))
     for dataset in section.datasets:
-        sources.append(DatasetSource(dataset, context.resolve(dataset.path), taxonomy, siblings))
+        if dataset.name not in left_out:
+            path = context.resolve(dataset.path)
+            sources.append(DatasetSource(dataset, path, taxonomy, siblings))
+    for documents in section.documents:
+        if documents.name not in left_out:
+            path = context.resolve(documents.path)
+            sources.append(DocumentSource(documents, path, taxonomy, siblings))
     names = Counter(source.name for source in sources)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise RecipeError(
-            f"seeds.datasets: {', '.join(twice)}: a task behind seeds.tasks has the same name",
-            "give the dataset another name",
+            f"seeds: {', '.join(twice)}: a task behind seeds.tasks has the same name",
+            "give the dataset or the documents another name",
         )
     return sources
 
 
-def check_capabilities(section: SeedsSection) -> None:
-    """Refuse, before any work, a budget for capabilities that no source has.
+def held_out(section: SeedsSection, include: Path | None) -> dict[str, str]:
+    """Leaf task or dataset of a family in `seeds.hold_out` -> its family.
+
+    Raise RecipeError where a family is none of theirs, or nothing is left to seed from.
+    """
+    if not section.hold_out:
+        return {}
+    families = {dataset.name: dataset.name for dataset in section.own}
+    if section.tasks:
+        library = task_library(include)
+        families |= {name: library.family(name) for name in library.expand(section.tasks)}
+    families = {n: stated_family(n, section.families) or f for n, f in families.items()}
+    known = sorted(set(families.values()))
+    if unknown := sorted(set(section.hold_out) - set(known)):
+        raise RecipeError(
+            f"seeds.hold_out names {', '.join(unknown)}, which is no family of a source of seeds",
+            f"take it out: it gives no seed; or use one of: {', '.join(known)}",
+        )
+    found = {name: family for name, family in families.items() if family in section.hold_out}
+    if len(found) == len(families):
+        raise RecipeError(
+            "seeds.hold_out names the family of every source of seeds", "leave one to seed from"
+        )
+    return found
+
+
+def check_sources(section: SeedsSection) -> None:
+    """Refuse, before any work, to hold out families, or to want capabilities, that no source has.
 
     Tasks that the data stage builds are not known before it.
     """
-    if not (section.budget and section.budget.capabilities) or "{data}" in (section.include or ""):
+    if "{data}" in (section.include or ""):
+        return
+    include = Path(section.include) if section.include else None
+    left_out = held_out(section, include)
+    if not (section.budget and section.budget.capabilities):
         return
     taxonomy = load_taxonomy(Path(section.taxonomy) if section.taxonomy else None)
-    library = task_library(Path(section.include) if section.include else None)
-    found = {_labels(name, library, taxonomy)[1] for name in library.expand(section.tasks)}
-    for dataset in section.datasets:
-        found.add(dataset.capability or taxonomy.capability(dataset.name, [], dataset.path))
+    library = task_library(include)
+    names = [name for name in library.expand(section.tasks) if name not in left_out]
+    found = {_labels(name, library, taxonomy)[1] for name in names}
+    for own in section.own:
+        if own.name not in left_out:
+            found.add(own.capability or taxonomy.capability(own.name, [], own.path))
     check_shares(found, section.budget)
 
 

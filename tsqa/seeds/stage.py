@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tsqa.console import progress_bar
+from tsqa.console import console, progress_bar
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import SeedsSection, needed
 from tsqa.records.seed import Seed
@@ -33,7 +33,7 @@ from tsqa.seeds.leaks import (
     refuse_shared,
     training_keys,
 )
-from tsqa.seeds.sources import Source, load_evaluated, open_sources, task_names
+from tsqa.seeds.sources import Source, held_out, load_evaluated, open_sources, task_names
 from tsqa.store.jsonl import write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, is_local, split_identity
@@ -67,6 +67,9 @@ def run(context: StageContext) -> dict[str, Any]:
     """Write seeds.jsonl, rejected_seeds.jsonl and training_keys.jsonl."""
     section = needed(context.recipe.seeds, "seeds")
     sources = open_sources(context, _identities(context, section))
+    left_out = held_out(section, context.task_folder(section) if section.tasks else None)
+    for name, family in left_out.items():
+        console.print(f"seeds: {name} gives no seed: seeds.hold_out has its family {family}")
     allowed = refuse_leaks(sources, section.allow_leaks)
     for source in sources:
         source.check()
@@ -114,6 +117,7 @@ def run(context: StageContext) -> dict[str, Any]:
         ],
         "allowed_leaks": [{"task": name, "reason": allowed[name]} for name in sorted(allowed)],
         "siblings_not_compared": unread,
+        **({"held_out": left_out} if left_out else {}),
     }
 
 
@@ -147,7 +151,7 @@ def _identities(context: StageContext, section: SeedsSection) -> dict[tuple[str,
     """
     include = context.task_folder(section)
     found: dict[tuple[str, ...], str] = {}
-    on_hub = any(find_files(d, context.resolve(d.path)) is None for d in section.datasets)
+    on_hub = any(find_files(d, context.resolve(d.path)) is None for d in section.own)
     if section.tasks:
         library = task_library(include)
         found |= evaluated_identities(include)
@@ -242,7 +246,7 @@ def _read_sources(
 def _offer(seed: Seed, number: int, pool: _Pool, section: SeedsSection, chosen: IO[bytes]) -> None:
     """Spool a document whose hash is among the smallest so far."""
     if pool.available == 0:
-        pool.answer = seed.answer
+        pool.answer = seed.answer or None  # a passage has none
     elif seed.answer != pool.answer:
         pool.answer = None
     pool.available += 1
@@ -260,7 +264,9 @@ def _offer(seed: Seed, number: int, pool: _Pool, section: SeedsSection, chosen: 
 
 
 def _leaked(seed: Seed) -> Rejected:
-    return Rejected(seed.id, seed.task, seed.doc_id, LEAKED, "", seed.question[:200])
+    return Rejected(
+        seed.id, seed.task, seed.doc_id, LEAKED, "", (seed.question or seed.context)[:200]
+    )
 
 
 def _refuse_poor(name: str, pool: _Pool, is_allowed: bool, rejected: Path) -> None:

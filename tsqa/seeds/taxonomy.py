@@ -75,6 +75,12 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
     return Taxonomy(tuple(maps))
 
 
+def stated_family(task: str, families: Mapping[str, str]) -> str | None:
+    """What `seeds.families` says of a task or dataset: under its name, else the longest glob."""
+    fits = [name for name in families if fnmatchcase(task, name)]
+    return families[max(fits, key=lambda name: (name == task, len(name)))] if fits else None
+
+
 def _read(path: Path) -> Mapping[str, object]:
     form = "use `capabilities: {group: {capability: [pattern, ...]}}`"
     try:

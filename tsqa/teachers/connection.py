@@ -120,9 +120,11 @@ class Connection:
         }
         if request.stop:
             body["stop"] = list(request.stop)
+        more: dict[str, Any] = dict(request.more_sampling)
         for name in how.omit:
             body.pop(name, None)
-        extra = {**request.more_sampling, **how.extra_body}
+            more.pop(name, None)
+        extra = {**more, **how.extra_body}
         if not request.messages:
             reply = await self.client.completions.with_raw_response.create(
                 model=model, prompt=request.prompt, **body, extra_body=extra

@@ -10,7 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
+from tsqa.recipe import SentField
 from tsqa.records.summaries import read_ledger
 from tsqa.secrets import redact
 from tsqa.store.artifact import Artifact
@@ -43,12 +45,18 @@ _NO_SYSTEM = re.compile(
     r"|developer instruction is not enabled|only user and assistant roles"
     r"|roles must alternate"
 )
-_FIELDS = ("temperature", "top_p", "seed", "stop")
+_FIELDS = get_args(SentField)
 _REFUSED_FIELD = re.compile(
     r"unsupported|n[o']t (?:be )?(?:support|allow|permit)|does not support|unrecognized|unknown"
     r"|extra (?:inputs|fields)|deprecated|only the default|not permitted|unexpected"
+    r"|no such (?:field|parameter|argument)"
 )
 _FIXES = (
+    (
+        r"reasoning_config|reasoning-parser",
+        "start vllm serve with --reasoning-parser, or set {key}.request.omit to "
+        "[thinking_token_budget]",
+    ),
     (
         r"max_completion_tokens|(?:unsupported|unknown|not support).{0,30}\bmax_tokens",
         "set {key}.request.token_limit to max_completion_tokens",

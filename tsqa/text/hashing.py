@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,11 @@ def expand_ranges(starts: Numbers, counts: Numbers) -> Numbers:
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + counts, counts)
+
+
+def changes(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a value differs from the one before it; the first does."""
+    return np.concatenate(([True], values[1:] != values[:-1]))[: len(values)]
 
 
 class RunTable:

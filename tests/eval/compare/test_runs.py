@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,53 @@ def test_a_folder_that_has_compared_gives_those_arms_and_that_control(tmp_path: 
     assert deltas.control == "high" and deltas.arms == ["low"]
 
 
+def compared_recipe(root: Path, name: str, numbers: Sequence[int], **config: object) -> Path:
+    """A recipe whose first arm is the control, and its comparison."""
+    arms = {f"{name}{i}": number for i, number in enumerate(numbers)}
+    for number in numbers:
+        add_evaluation(root, number, 0.1 * number)
+    folder = add_recipe(root, name, arms)
+    compared = root / "artifacts" / "compare" / fingerprint(90 + numbers[0])
+    compared.mkdir(parents=True)
+    deltas = compare_runs(root, folder)
+    write_json(compared / "deltas.json", deltas.to_json())
+    inputs = {f"arm:{arm}": fingerprint(number) for arm, number in arms.items()}
+    seal_artifact(compared, inputs=inputs, config=config)
+    stages = json.loads((folder / "stages.json").read_text())
+    write_json(folder / "stages.json", {**stages, "compare": compared.name})
+    return folder
+
+
+def test_runs_are_compared_by_the_rules_of_the_first_recipe(tmp_path: Path) -> None:
+    rules = {"macros": {"one": ["day"], "absent": ["night"]}, "macro": "documents"}
+    one = compared_recipe(tmp_path, "a", [1, 2], **rules, seed_spread=1.5)
+    two = compared_recipe(tmp_path, "b", [3, 4], **rules)
+    deltas = compare_runs(tmp_path, one, two)
+    assert (deltas.control, deltas.by_documents, deltas.macros) == ("a0", True, {"one": ["day"]})
+    assert all(row.covers_seeds for row in deltas.rows)
+    assert "varies by 1.5 points" in deltas.caveat
+    assert f"{one} and {two} differ in eval.seed_spread: compared as {one}." in deltas.caveat
+    deltas = compare_runs(tmp_path, two, one)
+    assert deltas.control == "b0" and not any(row.covers_seeds for row in deltas.rows)
+    (tmp_path / "x=1").mkdir()  # part of a path, and not a new name
+    assert runs._split(str(tmp_path / "x=1" / "a")) == ("", str(tmp_path / "x=1" / "a"))
+    assert runs._split(f"new={one}") == ("new", str(one))
+
+
+def test_a_suite_gives_macro_averages_but_not_under_the_names_of_other_rows(
+    tmp_path: Path,
+) -> None:
+    one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.3)
+    suite = tmp_path / "suite.yaml"
+    for name in ("mine", "macro", "seeded families"):
+        suite.write_text(f"eval: {{tasks: [day], macros: {{{name}: [day]}}}}\n")
+        if name == "mine":
+            assert compare_runs(tmp_path, one, two, suite=str(suite)).macros == {"mine": ["day"]}
+            continue
+        with pytest.raises(DataError, match=f"macros.{name}: `{name}`"):
+            compare_runs(tmp_path, one, two, suite=str(suite))
+
+
 def test_artifacts_are_called_by_their_recipe_and_can_be_renamed(tmp_path: Path) -> None:
     one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6)
     add_recipe(tmp_path, "recipe", {"synthetic=0.5": 2})
@@ -138,6 +185,8 @@ def test_a_run_without_an_evaluation_is_a_marked_gap(tmp_path: Path) -> None:
     assert "no result (trained, but not evaluated)" in deltas.caveat
     with pytest.raises(DataError, match=r"no evaluation \(trained, but not evaluated\)"):
         compare_runs(tmp_path, lost, one)
+    with pytest.raises(DataError, match="has no evaluation"):
+        compare_runs(tmp_path, lost)
 
 
 @pytest.mark.parametrize(

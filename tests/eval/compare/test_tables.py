@@ -81,3 +81,15 @@ def test_published_deltas_are_subtracted_only_under_one_protocol() -> None:
     assert lines["MBPP"].rstrip().endswith("other protocol: mbpp")
     assert "other protocol" not in shown(any_protocol=True).replace("--", "")
     assert "arXiv 2606.15007" in refused and "arXiv 2604.12374" in refused
+
+
+def test_a_published_mean_of_tasks_is_not_subtracted_from_one_over_documents() -> None:
+    rates = {"humaneval": 0.3, "mbpp": 0.4}
+    models = [evaluated("c", rates), evaluated("x", rates)]
+    deltas = deltas_of(*models, macros={"code": [*rates]}, by_documents=True)
+    for any_protocol in (False, True):
+        console = Console(file=io.StringIO(), width=400)
+        for table in published_tables(deltas, {}, any_protocol):
+            console.print(table)
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("other average: eval.macro is documents" in shown) is not any_protocol

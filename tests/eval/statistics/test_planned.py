@@ -15,7 +15,7 @@ from eval.statistics import crossed, planned, stats
 from tests.benchmarks.coverage import Design, simulate
 from tests.support.invented_arms import deltas_of, evaluated
 from tests.support.tiny_eval import make_tasks
-from tsqa.recipe import Recipe
+from tsqa.recipe import Recipe, SeedsSection
 
 
 def test_the_planned_effect_is_found_with_the_stated_power_by_one_seed() -> None:
@@ -166,3 +166,19 @@ def test_a_group_counts_as_the_rows_that_its_tasks_are(tmp_path: Path) -> None:
     (folder / "both.yaml").write_text("group: both\ntask: [tiny_choice, tiny_number]\n")
     one = shown(recipe_of(folder, ["tiny_choice", "tiny_number"]), folder)
     assert shown(recipe_of(folder, ["both"]), folder) == one
+
+
+def test_task_rows_leave_room_for_the_parts_of_a_macro_average(tmp_path: Path) -> None:
+    folder = make_tasks(tmp_path / "tasks", count=40)
+    plain = recipe_of(folder, ["tiny_choice", "tiny_number"])
+    text = shown(plain, folder)
+    seeded = plain.model_copy(update={"seeds": SeedsSection(tasks=["tiny_choice"])})
+    split = shown(seeded, folder)
+    rows, others = (
+        {line.split()[0]: line.split() for line in told.splitlines() if line.strip()}
+        for told in (text, split)
+    )
+    assert rows["macro"] == others["macro"] and rows["tiny_choice"][:3] == others["tiny_choice"][:3]
+    assert float(rows["tiny_choice"][3]) < float(others["tiny_choice"][3])
+    assert "with room for parts" in " ".join(split.split())
+    assert "with room for parts" not in " ".join(text.split())

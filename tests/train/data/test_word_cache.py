@@ -132,7 +132,10 @@ def test_words_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> 
     assert set(encoder._ids) == {"one", " two"}
 
 
-@pytest.mark.parametrize("template", ["", "$A", "<|start|> $A", "<|start|> $A <|end|>"])
+@pytest.mark.parametrize(
+    "template",
+    ["", "$A", "<|start|> $A", "<|start|> $A <|end|>", "<|end|> $A", "<|end|> <|start|> $A"],
+)
 def test_both_ways_mix_in_one_batch(template: str) -> None:
     from transformers import PreTrainedTokenizerFast
 

@@ -167,7 +167,8 @@ def test_a_killed_run_and_one_that_became_too_dear_end_bit_for_bit_the_same(
     values = (f"runs={runs}", "train.checkpoint_every=2")
     process = subprocess.Popen(command(recipe_path, *values), env=ENVIRONMENT)
     try:
-        found = wait_for(runs, "*.partial/checkpoints/step-00000002", process)
+        saved = "*.partial/checkpoints/step-00000002"
+        found = wait_for(runs, saved, lambda: process.poll() is None)
     finally:
         process.kill()
     process.wait()

@@ -101,7 +101,8 @@ def test_a_bug_is_called_one(
 def test_sigterm_is_told_and_ends_the_process() -> None:
     script = (
         "import os, signal, sys\nfrom tsqa.cli import app as cli\n"
-        "cli.app = lambda arguments: os.kill(os.getpid(), signal.SIGTERM)\ncli.main()\n"
+        "cli._command = lambda app: lambda arguments: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "cli.main()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY

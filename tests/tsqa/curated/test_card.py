@@ -15,7 +15,7 @@ from tests.support.curated_rows import curated_row, lineage
 from tsqa.curated import card
 from tsqa.curated.files import DatasetWriter
 from tsqa.recipe import Recipe
-from tsqa.records.summaries import FilterSummary, FunnelRow, LedgerRow
+from tsqa.records.summaries import AttributeRow, FilterSummary, FunnelRow, LedgerRow
 
 PROMPTS = {
     "question": {"id": "similar-choice", "version": 3, "sha256": "ab" * 32},
@@ -109,6 +109,16 @@ def test_the_front_matter_is_what_the_hub_and_datasets_read(tmp_path: Path) -> N
     assert data.size_categories == "n<1K"
     loaded = load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "c"))
     assert list(loaded) == ["train"] and loaded["train"].num_rows == 5
+
+
+def test_attributes_and_difficulty_are_on_the_card_where_there_are_any(tmp_path: Path) -> None:
+    rows = [AttributeRow("persona", "a | cook", 9, 3), AttributeRow("persona", "a nurse", 3, 2)]
+    summaries = make_summaries(by_attribute=rows, by_difficulty={"easy": 4, "hard": 1})
+    text = make_card(tmp_path / "with", summaries)
+    assert "| persona | a \\| cook | 9 | 3 | 6 |\n| persona | a nurse | 3 | 2 | 1 |\n" in text
+    assert "winning answer: easy 4, hard 1." in text
+    text = make_card(tmp_path / "without", make_summaries())
+    assert "| attribute |" not in text and "Difficulty" not in text
 
 
 def test_counts_prompts_teachers_and_cost_are_on_the_card(tmp_path: Path) -> None:
@@ -231,3 +241,7 @@ def test_requests_without_an_answer_are_on_the_card(tmp_path: Path) -> None:
     summaries["generate_ledger"][0] = replace(LEDGER[0], unanswered=unanswered)
     card = make_card(tmp_path / "part", summaries)
     assert "| teacher | 60 | 4 | 3 x 503 down; 1 x a\\|b [/INST] |" in card
+
+
+def test_a_licence_of_the_public_domain_is_permissive() -> None:
+    assert card.describe_licence("public domain")[0] == "permissive"

@@ -149,3 +149,38 @@ def test_a_seed_that_quotes_a_benchmark_in_another_question_is_counted_and_kept(
     start = "Before dawn she carries a wicker basket to the harbour and counts all the boats. "
     summary = mix(tmp_path, lambda text: start + " ".join(text.split()[:15]) + ". Who pays?", 2)
     assert (summary["dropped"], summary["resembling_by_task"]) == (0, {"seeded": 2})
+
+
+def test_a_passage_that_a_benchmark_reads_is_no_seed(tmp_path: Path) -> None:
+    """Whole, a part of it, lightly edited, or around a question; not one that shares a phrase."""
+    passage = " ".join(f"river{n} flows by town{n} in spring." for n in range(40))
+    parts = [
+        {"text": f"Before it. {passage} After it."},
+        {"text": " ".join(passage.split()[60:120])},
+        {"text": re.sub("town(.)5", r"village\g<1>5", passage)},
+        {"text": f"{_filler('a')} Which {_phrase()} is the longest of all? {_filler('b')}"},
+        {"text": f"{_filler('c')} river3 flows by town3 in spring. {_filler('d')}"},
+        *({"text": _filler(f"e{n}")} for n in range(100)),
+    ]
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+    write_jsonl(tmp_path / "web.jsonl", parts)
+    write_task(tmp_path / "other", "bench", doc_to_text="Passage: {{context}}\nQ: {{question}}\nA:")
+    rows = [
+        {"context": passage, "question": "What flows by the fourth of the towns?", "answer": "it"},
+        {"context": "", "question": f"Which {_phrase()} is the longest of all?", "answer": "it"},
+    ]
+    write_jsonl(tmp_path / "other" / "bench.test.jsonl", rows)
+    documents = {"name": "web", "path": str(tmp_path / "web.jsonl"), "max_words": 2000}
+    summary = compare(tmp_path, tasks=[], include=None, documents=[documents])
+    dropped = read_dropped_seeds(tmp_path / "out")
+    assert set(dropped) == {f"web-web.jsonl:{line}.0" for line in (1, 2, 3, 4)}
+    assert summary["by_task"] == {"web": 4}
+
+
+def _phrase() -> str:
+    return " ".join(f"p{n}" for n in range(14))
+
+
+def _filler(mark: str) -> str:
+    return " ".join(f"{mark}{n}" for n in range(50)) + "."

@@ -325,6 +325,28 @@ def test_scripts_without_spaces_are_matched() -> None:
     assert [verdict and verdict.reason for verdict in found] == ["item", None]
 
 
+HERON = (
+    "A grey heron waits near the weir. It spears a trout at dawn. Later an otter steals half of "
+    "the catch, and the bird flies to another pond. How many fish remain there?"
+)
+
+
+def test_a_document_told_in_another_order_is_a_leak_and_its_subject_is_not() -> None:
+    index = EvaluatedIndex([*EVALUATED, evaluated(99, HERON, "3")], SECTION)
+    told = (
+        "Later an otter steals half of the catch, and the crane flies to another pond. A grey "
+        "heron waits by the weir. It spears one trout at dawn. What remains?"
+    )
+    alike = "Herons fish at dawn. At the weir the otter ate half of a trout, as a bird looked on."
+    texts = [f"It is known: {told} Yes.", alike]
+    found = [verdict and (verdict.reason, verdict.match) for verdict in index.check_texts(texts)]
+    assert found == [("retold", "exam-99"), None]
+    [leaks, none] = index.find_leaks(texts)
+    assert [(one.rule, one.document) for one in leaks] == [("retold", "exam-99")] and not none
+    [verdict] = index.check([ask("Why?", trace=told)])
+    assert verdict is not None and verdict.reason == "retold"
+
+
 def test_any_text_can_be_checked() -> None:
     texts = ["Q: Is ice cold? A: yes", "Is ice cold? I do not know", "", "?"]
     assert [v and v.reason for v in INDEX.check_texts(texts)] == ["item", None, None, None]

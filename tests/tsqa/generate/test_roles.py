@@ -178,6 +178,8 @@ def test_one_model_twice_is_one_model() -> None:
     assert check_models(read(line("other")), 2) is None
     rejection = check_models(read(line("m")), 2)
     assert rejection is not None and rejection.score == 1
+    served_and_loaded = check_models(read(line(f"m@{'0123456789abcdef0123' * 2}")), 2)
+    assert served_and_loaded == rejection
 
 
 @pytest.mark.parametrize("weight", [0, -1])

@@ -63,6 +63,7 @@ TEACHER: dict[str, Any] = {
 }
 """Key of a teacher -> its new value, or several keys that change together."""
 MORE_SAMPLING = {"thinking_tokens": 5, "top_k": 5, "min_p": 0.5, "repetition_penalty": 1.5}
+LABELS = dict.fromkeys(("easy", "medium", "hard"), 0.3)
 SERVED: dict[str, Any] = {
     "engine": "openai",
     "model": {"path": "m"},
@@ -131,7 +132,29 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.budget.temperature": 2.0,
             "seeds.budget.capabilities": {"math": 0.25},
             "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
+            "seeds.families": {"own": "mine"},
+            "seeds.hold_out": ["own"],
             "seeds.seed": 1,
+            "seeds.documents.<n>.name": "other",
+            "seeds.documents.<n>.path": "{folder}/own.jsonl",
+            "seeds.documents.<n>.subset": "main",
+            "seeds.documents.<n>.split": "validation",
+            "seeds.documents.<n>.revision": "f00",
+            "seeds.documents.<n>.text_field": "content",
+            "seeds.documents.<n>.min_words": 5,
+            "seeds.documents.<n>.max_words": 100,
+            "seeds.documents.<n>.kind": "number",
+            "seeds.documents.<n>.capability": "reading comprehension",
+            "seeds.documents.<n>.language": "de",
+            "seeds.documents.<n>.licence": "mit",
+            # Questions about passages show no attributes: one excludes the other.
+            "generate.attributes": Together(
+                {
+                    "generate.attributes": {"difficulty": {"easy": 0.5, "hard": 0.5}},
+                    "generate.prompts.question": "varied",
+                    "seeds.documents": [],
+                }
+            ),
         },
     ),
     (
@@ -173,6 +196,8 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "generate.solvers.<n>.answer.max_tokens": 5,
             **{f"generate.solvers.<n>.answer.{k}": v for k, v in MORE_SAMPLING.items()},
             "generate.prompts.question": "plain",
+            "generate.prompts.passage": "fact_seeking",
+            "generate.temperatures": [0.5, 1.0],
             "generate.prompts.answer": "plain",
             "generate.seed": 1,
         },
@@ -197,6 +222,10 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "filter.dedup.threshold": 0.5,
             "filter.dedup.semantic.model": "org/another",
             "filter.dedup.semantic.threshold": 0.5,
+            **{
+                f"filter.difficulty.{label}": Together({"filter.difficulty": LABELS | {label: 0.4}})
+                for label in LABELS
+            },
         },
     ),
     (
@@ -487,7 +516,7 @@ def test_keys_of_the_runtime_rerun_nothing(
 def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> None:
     """Artifacts from before these keys came are those of their defaults."""
     tree = full_recipe(folder)
-    del tree["generate"]["solvers"]
+    del tree["generate"]["solvers"], tree["filter"]["difficulty"]
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(tree))
     recipe = load_recipe(path)
@@ -495,6 +524,7 @@ def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> N
         assert section is not None
         written = json.dumps(section.data_config())
         added = ("writer", "solvers", "model_agreement", "engine_args", *MORE_SAMPLING)
+        added += ("attributes", "temperatures", "difficulty")
         assert not [key for key in added if f'"{key}"' in written]
 
 

@@ -83,6 +83,7 @@ def test_a_suite_gives_tasks_and_macros_and_own_keys_win(tmp_path: Path) -> None
         ({"macros": {"m": ["c"]}}, "macros.m names `c`, which is not in eval.tasks"),
         ({"macros": {"a": ["b"]}}, "macros.a has the name of another row"),
         ({"macros": {"m": []}}, "macros.m has no tasks"),
+        ({"macros": {"seeded families": ["a"]}}, "is the name of a part of the macro average"),
         ({"system_instruction": "Be brief."}, "system_instruction needs eval.chat_template"),
     ],
 )

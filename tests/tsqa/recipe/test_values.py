@@ -206,9 +206,9 @@ TREES = "b0: {x: 1}\n" + "".join(
     ids=range(22),
 )
 def test_yaml_that_runs_away_or_runs_code_is_refused_at_once(tmp_path: Path, text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()  # of the CPU, so that a busy machine is not taken for a slow one
     assert "recipe.yaml" in refusal(write(tmp_path, text + "\n" + BASE))
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_anchors_and_merged_keys_are_no_duplicates(tmp_path: Path) -> None:
@@ -297,12 +297,12 @@ def test_ten_thousand_arms_are_refused_by_number_and_a_thousand_are_read(tmp_pat
         listed = ",".join(f"{{name: a{n}, train.lr: {n + 1}e-6}}" for n in range(count))
         return f"{BASE}ablation: {{control: a0, arms: [{listed}]}}\n"
 
-    started = time.monotonic()
+    started = time.process_time()
     assert "10,000 arms; 1,000 at most" in refusal(write(tmp_path, arms(10_000)))
     axes = ", ".join(f"k{n}: [{', '.join(map(str, range(100)))}]" for n in range(60))
     huge = f"{BASE}ablation: {{control: {{k0: 1}}, axes: {{{axes}}}}}\n"
     assert "1,000 at most" in refusal(write(tmp_path, huge))
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
     assert load_recipe(write(tmp_path, arms(1_000))).ablation is not None
 
 

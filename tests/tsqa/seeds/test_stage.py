@@ -20,7 +20,7 @@ from tests.support.generation import (
     with_benchmarks,
 )
 from tests.support.paths import SHARED
-from tsqa.errors import DataError, LeakError
+from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import EvalSection, SeedsSection
 from tsqa.seeds import stage as seeds
 from tsqa.seeds.prompt_fields import (
@@ -112,6 +112,23 @@ def test_the_choice_of_seeds_repeats_byte_for_byte(data: Artifact, tmp_path: Pat
         seeds.run(make_context(tmp_path / name, inputs, **sections))
     first, second = ((tmp_path / n / "seeds.jsonl").read_bytes() for n in ("a", "b"))
     assert first == second
+
+
+def test_a_family_that_is_held_out_gives_no_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("own", "more", "other"):
+        write_task(tmp_path, name)
+    families = {"more": "own"}
+    names = ["own", "more", "other"]
+    found = run_seeds(tmp_path, names, [], hold_out=["own"], families=families)
+    assert set(found["by_task"]) == {"other"}
+    assert found["held_out"] == {"own": "own", "more": "own"}
+    assert "more gives no seed: seeds.hold_out has its family own" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match="hold_out names oven, which is no family"):
+        run_seeds(tmp_path, names, [], hold_out=["oven"])
+    with pytest.raises(RecipeError, match="every source"):
+        run_seeds(tmp_path, names, [], hold_out=["own", "other"], families=families)
 
 
 def test_the_bar_ends_with_what_was_read(

@@ -20,6 +20,7 @@ from tsqa.teachers.client import open_engine, readable_text
 from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.config import hourly
 from tsqa.teachers.content import read_reply
+from tsqa.teachers.failures import likely_fix
 from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.teachers.replies.question_reply import parse_question
@@ -198,6 +199,33 @@ def test_sampling_is_sent_as_vllm_names_it(tmp_path: Path) -> None:
     sent = {"thinking_token_budget": 500, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1}
     assert {key: first[key] for key in sent} == sent
     assert not sent.keys() & second.keys()
+
+
+def test_an_endpoint_that_knows_no_budget_is_named_the_key_and_then_gets_none(
+    tmp_path: Path,
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def answer(sent: dict[str, Any], attempt: int) -> Reply:
+        bodies.append(sent)
+        if "thinking_token_budget" in sent:
+            words = "Unknown parameter: 'thinking_token_budget'."
+            return 400, {}, json.dumps({"error": {"message": words, "code": "unknown_parameter"}})
+        return ok("fine")
+
+    request = chat("a", thinking_tokens=500, top_k=20)
+    with served(answer) as server:
+        with open_engine(section(server.url), "m", tmp_path / "log", 0) as engine:
+            refused = ask(engine, [request])[request.id]
+        fix = likely_fix(refused.failure, "generate.solvers.1.teacher")
+        assert fix == "set generate.solvers.1.teacher.request.omit to [thinking_token_budget]"
+        omits = section(server.url, request={"omit": ["thinking_token_budget"]})
+        with open_engine(omits, "m", tmp_path / "log", 0) as engine:
+            answered = ask(engine, [request])[request.id]
+    assert answered.text == "fine"
+    assert bodies[-1]["top_k"] == 20 and "thinking_token_budget" not in bodies[-1]
+    served_plainly = "thinking_token_budget is set but reasoning_config is not configured"
+    assert "--reasoning-parser" in likely_fix(served_plainly, "generate.teacher")
 
 
 def test_what_is_not_set_is_no_part_of_a_request() -> None:

@@ -89,6 +89,30 @@ class CodeSection(Section):
     """Run programs even if this machine has no sandbox (`tsqa doctor` says); risky."""
 
 
+class DifficultySection(Section):
+    """Label each item by the share of a model's votes that gave the winning answer, averaged over
+    the models that voted: easy from 0.75, hard below 0.5. A weak and a strong model tell most."""
+
+    easy: Share | None = None
+    """Share of the dataset that is easy, with `medium` and `hard`; null: keep what there is."""
+    medium: Share | None = None
+    """Share of the dataset that is medium."""
+    hard: Share | None = None
+    """Share of the dataset that is hard."""
+
+    @property
+    def target(self) -> dict[str, float]:
+        """Label -> its share of the dataset; empty: keep what there is."""
+        given = {"easy": self.easy, "medium": self.medium, "hard": self.hard}
+        return {label: share for label, share in given.items() if share is not None}
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.target and (len(self.target) < 3 or abs(sum(self.target.values()) - 1) > 1e-6):
+            raise ValueError("give easy, medium and hard, which sum to 1; or none of them")
+        return self
+
+
 class FilterSection(Section):
     """The filters, from cheap to expensive; the first that fails is an item's reason."""
 
@@ -118,6 +142,8 @@ class FilterSection(Section):
     """Document templates, shipped or Jinja files; each item gets one of them, by its ID."""
     dedup: DedupSection = DedupSection()
     """Removal of duplicates."""
+    difficulty: DifficultySection | None = Field(None, json_schema_extra=ADDED)
+    """Label items by difficulty, and keep a share of each label; null: no labels."""
     decontaminate: DecontaminateSection = DecontaminateSection()
     """Removal of what resembles an evaluated document."""
 

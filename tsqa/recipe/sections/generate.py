@@ -5,24 +5,32 @@ Guarantees: every field decides the data, except those that are `RUNTIME`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tsqa.names import PlainName
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share
 from tsqa.recipe.sections.models import SamplingSection, TeacherSection
 
 Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
+Temperature = Annotated[float, Field(ge=0)]
 
 
 class PromptsSection(Section):
     """Prompts: the name of a shipped set, a folder of Jinja files, or one file for all kinds."""
 
     question: str = "similar"
-    """How a new question is asked for. similar: with instructions; plain: for base models."""
+    """How a new question is asked for. similar: with instructions; varied: the same with
+    `generate.attributes`; plain: for base models."""
     answer: str = "enrich"
-    """How an answer is asked for. enrich: with its reasoning and more; plain: the answer alone."""
+    """How an answer is asked for. enrich: with its reasoning and more; plain: the answer alone;
+    grounded: from the passage alone."""
+    passage: str = Field("rqa", json_schema_extra=ADDED)
+    """How a question about a passage of `seeds.documents` is asked for. rqa: one that is answered
+    with the passage; fact_seeking: one that is clear without it, which the student does not see."""
 
 
 class CascadeSection(Section):
@@ -87,6 +95,12 @@ class GenerateSection(Section):
     """What to write with an answer; an empty list: the answer alone."""
     question: SamplingSection = SamplingSection(temperature=1.0)
     """Sampling of questions."""
+    attributes: dict[PlainName, list[str] | dict[str, Share]] = Field({}, json_schema_extra=ADDED)
+    """What each new question is asked to be, such as {persona: [a nurse, a cook], difficulty:
+    {easy: 0.3, hard: 0.7}}: names with values, all equally often or by share. One value of each is
+    drawn per question, by seed and number; `prompts.question: varied` shows them."""
+    temperatures: list[Temperature] = Field([], json_schema_extra=ADDED)
+    """Sampling temperatures of questions, drawn like an attribute; none: `question.temperature`."""
     answer: SamplingSection = SamplingSection(temperature=0.8, max_tokens=1024)
     """Sampling of answers."""
     prompts: PromptsSection = PromptsSection()
@@ -127,6 +141,30 @@ class GenerateSection(Section):
             found.append(Solving("cascade", strong.teacher, *shared, below=strong.agreement))
         return found
 
+    @field_validator("attributes", mode="after")
+    @classmethod
+    def _values_can_be_drawn(
+        cls, given: dict[str, list[str] | dict[str, float]]
+    ) -> dict[str, list[str] | dict[str, float]]:
+        for name, values in given.items():
+            if not values:
+                raise ValueError(f"{name} has no values")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} has a value twice")
+            if any(len(value.splitlines()) > 1 for value in values):
+                raise ValueError(f"{name}: a value is one line")
+            total = math.fsum(values.values()) if isinstance(values, dict) else 1.0
+            if not math.isclose(total, 1.0, abs_tol=1e-6):
+                raise ValueError(f"the shares of {name} sum to {total:g}; make them sum to 1")
+        return given
+
+    @field_validator("temperatures", mode="after")
+    @classmethod
+    def _no_value_twice(cls, given: list[float]) -> list[float]:
+        if len(set(given)) < len(given):
+            raise ValueError("holds a value twice")
+        return given
+
     @model_validator(mode="after")
     def _roles_are_filled(self) -> Self:
         named = [name for name in ("writer", "solvers") if getattr(self, name)]
@@ -140,6 +178,12 @@ class GenerateSection(Section):
         for name, teacher, sampling in asked:
             if problem := teacher.misfit(sampling, name):
                 raise ValueError(problem)
+        role, writer = self.writing
+        if self.temperatures and "temperature" in writer.request.omit:
+            raise ValueError(
+                f"temperatures would not be sent: {role}.request.omit holds temperature; "
+                "leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,17 @@ _TEMPLATE_FIELDS = {
     *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message"),
     *("return_tensors", "return_dict", "padding", "truncation", "max_length"),
 }
+SentField = Literal[
+    "temperature",
+    "top_p",
+    "seed",
+    "stop",
+    "thinking_token_budget",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+]
+"""Of a request's body: what a model or an endpoint may refuse."""
 _GREEDY = 0.01
 """Temperatures and top_p below this take the likeliest token in practice."""
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
@@ -126,8 +137,9 @@ class RequestSection(Section):
 
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """openai: name of the field with the token limit; reasoning models need the second."""
-    omit: list[Literal["temperature", "top_p", "seed", "stop"]] = []
-    """openai: fields not to send, because the model refuses them."""
+    omit: list[SentField] = []
+    """openai: fields not to send, because the model or the endpoint refuses them, such as
+    thinking_token_budget, which vLLM alone knows."""
     system: Literal["auto", "send", "merge"] = "auto"
     """merge: put the system message at the start of the user message. auto: merge where the chat
     template or endpoint refuses a system message."""
@@ -204,9 +216,10 @@ class TeacherSection(Section):
             value = getattr(sampling, key)
             if value < _GREEDY and key not in self.request.omit:
                 return f"{key} {value:g}"
-        if 1 in (sampling.top_k, self.request.extra_body.get("top_k")):
+        top_k = None if "top_k" in self.request.omit else sampling.top_k
+        if 1 in (top_k, self.request.extra_body.get("top_k")):
             return "top_k 1"
-        if (sampling.min_p or 0) > 1 - _GREEDY:
+        if (sampling.min_p or 0) > 1 - _GREEDY and "min_p" not in self.request.omit:
             return f"min_p {sampling.min_p:g}"
         return ""
 

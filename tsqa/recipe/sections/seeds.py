@@ -5,12 +5,12 @@ Guarantees: seeds come from somewhere, and no own dataset takes the name of anot
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tsqa.names import PlainName, TaskName
-from tsqa.recipe.sections.base import Section, Seed, Share
+from tsqa.recipe.sections.base import ADDED, Section, Seed, Share
 
 AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
 
@@ -51,19 +51,39 @@ class ColumnsSection(Section):
     """Column of the document's ID; null: its row number."""
 
 
-class DatasetSection(Section):
-    """Seeds from a dataset of your own: a hub ID, or local JSONL(.gz), JSON, parquet or CSV."""
+class OwnSection(Section):
+    """A source of seeds of your own."""
 
     name: PlainName
     """Name of its seeds' task."""
     path: str
-    """A file, a folder of files in one format, or a hub ID."""
+    """A file (JSONL(.gz), JSON, parquet, CSV), a folder of files in one format, or a hub ID."""
     subset: str | None = None
     """Subset (configuration) of a hub dataset."""
     split: str = "train"
     """Split of a hub dataset."""
     revision: str | None = None
     """Branch, tag or commit of a hub dataset; give a commit for a result that can be repeated."""
+    capability: str | None = None
+    """Capability that the seeds count as in `budget`, such as math; null: from the taxonomy."""
+    language: str = "en"
+    """ISO 639-1 code of the texts."""
+    licence: str | None = None
+    """Licence of the data, recorded on the dataset card."""
+
+    LISTED_IN: ClassVar[str]
+    """The key of `seeds` that lists such sources."""
+
+    @property
+    def place(self) -> str:
+        """Where it stands in a recipe."""
+        return f"seeds.{self.LISTED_IN}: {self.name}"
+
+
+class DatasetSection(OwnSection):
+    """Seeds from a dataset of your own: a hub ID, or local JSONL(.gz), JSON, parquet or CSV."""
+
+    LISTED_IN: ClassVar[str] = "datasets"
     columns: ColumnsSection
     """Which column holds what."""
     answer: Literal["auto", "index", "letter", "text"] = "auto"
@@ -72,12 +92,30 @@ class DatasetSection(Section):
     several fit."""
     kind: AnswerKind | None = None
     """Kind of the answers; null: detected for each document."""
-    capability: str | None = None
-    """Capability that the seeds count as in `budget`, such as math; null: from the taxonomy."""
-    language: str = "en"
-    """ISO 639-1 code of the questions."""
-    licence: str | None = None
-    """Licence of the data, recorded on the dataset card."""
+
+
+class DocumentsSection(OwnSection):
+    """Documents without questions, such as web pages, whose passages are seeds."""
+
+    LISTED_IN: ClassVar[str] = "documents"
+    text_field: str = "text"
+    """Field of a record that holds its text."""
+    min_words: int = Field(30, ge=1)
+    """Fewest words of a passage; shorter ones are counted and left out."""
+    max_words: int = Field(200, ge=1)
+    """Most words of a passage. A longer document is cut at ends of sentences into passages of
+    about equal length."""
+    kind: Literal["short_text", "number", "choice", "boolean", "long_text"] = "short_text"
+    """Kind of the answers to ask for."""
+
+    @model_validator(mode="after")
+    def _words_fit(self) -> Self:
+        if self.max_words < 2 * self.min_words:
+            raise ValueError(
+                f"max_words {self.max_words:,} is below twice min_words ({self.min_words:,}), so "
+                "that cutting would leave passages too short: raise it"
+            )
+        return self
 
 
 class BudgetSection(Section):
@@ -100,7 +138,7 @@ class BudgetSection(Section):
 
 
 class SeedsSection(Section):
-    """Training splits of lm-eval tasks, and datasets of your own."""
+    """Training splits of lm-eval tasks, datasets of your own, and passages of documents."""
 
     tasks: list[TaskName] = []
     """lm-eval tasks whose training split gives seeds; `tsqa seeds list` lists them."""
@@ -108,10 +146,17 @@ class SeedsSection(Section):
     """Folder of lm-eval task YAMLs, in place of lm-eval's own tasks."""
     datasets: list[DatasetSection] = []
     """Datasets of your own to seed from."""
+    documents: list[DocumentsSection] = Field([], json_schema_extra=ADDED)
+    """Documents to seed from; `generate.prompts.passage` is how their passages are asked about."""
     taxonomy: str | None = None
     """YAML that maps tasks to capabilities; its entries win over the shipped ones."""
+    families: dict[str, str] = Field({}, json_schema_extra=ADDED)
+    """Task or dataset, evaluated ones too (globs allowed) -> its family, where no tag of its YAML
+    says it. The table splits its macro average by the families that were seeded from."""
+    hold_out: list[str] = Field([], json_schema_extra=ADDED)
+    """Families that give no seed, while their tasks are evaluated, such as [arc]."""
     max_per_task: int = Field(1000, ge=1)
-    """Most seeds of one task or dataset, also with a `budget`."""
+    """Most seeds of one task or source, also with a `budget`."""
     budget: BudgetSection | None = None
     """Total number of seeds and how tasks share it; null: all up to `max_per_task` of each."""
     allow_leaks: list[str] = []
@@ -120,11 +165,16 @@ class SeedsSection(Section):
     seed: Seed = 0
     """Random seed of the choice of documents."""
 
+    @property
+    def own(self) -> list[OwnSection]:
+        """Your own sources."""
+        return [*self.datasets, *self.documents]
+
     @model_validator(mode="after")
     def _some_source(self) -> Self:
-        if not self.tasks and not self.datasets:
-            raise ValueError("give tasks, datasets, or both")
-        names = [dataset.name for dataset in self.datasets]
+        if not self.tasks and not self.datasets and not self.documents:
+            raise ValueError("give tasks, datasets or documents")
+        names = [source.name for source in self.own]
         twice = sorted({name for name in names if names.count(name) > 1 or name in self.tasks})
         if twice:
             raise ValueError(f"two sources have the name {', '.join(twice)}")

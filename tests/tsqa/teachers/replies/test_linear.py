@@ -121,6 +121,8 @@ def test_no_reader_is_slow_on_runaways(name: str) -> None:
     for piece in PIECES:
         for number, text in enumerate(_shapes(piece, LENGTH)):
             seconds = _seconds(read, text)
+            if seconds > SECONDS:  # the first text of its kind may import a parser
+                seconds = _seconds(read, text)
             if seconds > SECONDS:
                 slow[f"{piece!r} {number}"] = round(seconds, 2)
     assert not slow

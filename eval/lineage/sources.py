@@ -8,7 +8,7 @@ documents that were evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,22 +107,90 @@ def dropped_by(tokens: Artifact) -> Artifact | None:
 
 def tasks_of(check: Artifact, evaluation: Artifact) -> frozenset[str]:
     """The tasks for whose documents it looked, where they are the documents that were evaluated."""
-    found: set[str] = set()
-    wanted, fingerprint = evaluation.manifest, check.manifest.inputs.get("benchmarks")
-    for benchmarks in _benchmarks(store_of(check)):
+    fingerprint = check.manifest.inputs.get("benchmarks")
+    return frozenset(
+        task
+        for benchmarks in benchmarks_of(store_of(check), evaluation)
+        if fingerprint in (benchmarks.identity, benchmarks.fingerprint)
+        for task in benchmarks.summary["by_task"]
+    )
+
+
+def benchmarks_of(store: Store, evaluation: Artifact) -> Iterator[Artifact]:
+    """The artifacts of the store whose documents are those that were evaluated."""
+    wanted = evaluation.manifest
+    for benchmarks in store.finished("benchmarks"):
         config = benchmarks.manifest.config
         if (
-            fingerprint in (benchmarks.identity, benchmarks.fingerprint)
-            and config.get("include") == wanted.config.get("include")
+            config.get("include") == wanted.config.get("include")
             and benchmarks.manifest.inputs.get("data") == wanted.inputs.get("data")
             and _agree(config.get("hub"), wanted.config.get("hub"))
         ):
-            found |= set(benchmarks.summary["by_task"])
-    return frozenset(found)
+            yield benchmarks
 
 
-def _benchmarks(store: Store) -> list[Artifact]:
-    return store.finished("benchmarks")
+def evaluated_benchmarks(evaluations: Iterable[Artifact]) -> list[Artifact]:
+    """The artifacts with the documents of these evaluations, each once."""
+    made = {
+        benchmarks.fingerprint: benchmarks
+        for evaluation in evaluations
+        for benchmarks in benchmarks_of(store_of(evaluation), evaluation)
+    }
+    return [*made.values()]
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What the synthetic data in a model's own mixture was made from; a base's is not."""
+
+    seeds: list[Artifact]
+    filtered: list[Artifact]
+    is_whole: bool
+    """Whether all of it is in the store."""
+
+
+def own_data(evaluation: Artifact) -> OwnData:
+    """Of the evaluated model."""
+    store, is_whole = store_of(evaluation), True
+    found: dict[str, dict[str, Artifact]] = {"seeds": {}, "filter": {}}
+    trained = [v for k, v in evaluation.manifest.inputs.items() if _stage(k) == "train"]
+    todo, seen = [("train", fingerprint) for fingerprint in trained], set[tuple[str, str]]()
+    while todo:
+        stage, fingerprint = key = todo.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        made = store.find(stage, fingerprint)
+        if made is None:
+            is_whole = False
+            continue
+        if stage in found:
+            found[stage][made.fingerprint] = made
+        undrawn = _undrawn(made)
+        inner = [(_stage(t), v) for t, v in made.manifest.inputs.items() if t not in undrawn]
+        todo += [(one, value) for one, value in inner if one not in ("", "train")]
+    return OwnData([*found["seeds"].values()], [*found["filter"].values()], is_whole)
+
+
+def _undrawn(made: Artifact) -> set[str]:
+    """The tokens that a training read but did not train on: to measure, or to count their rows."""
+    mixture = made.manifest.config.get("mixture") if made.manifest.stage == "train" else None
+    if mixture is None:
+        return set()
+    subsets = {name: of for name, (of, _) in mixture["subsets"].items()}
+    drawn = {subsets.get(n, n) for phase in mixture["phases"] for n in phase["ratios"]}
+    roles = {text: parse_role(text) for text in made.manifest.inputs}
+    return {t for t, r in roles.items() if isinstance(r, SourceRole) and r.source not in drawn}
+
+
+def _stage(text: str) -> str:
+    """The stage behind an input's role; none for one that teaches nothing."""
+    role = parse_role(text)
+    if isinstance(role, SourceRole):
+        return "tokenize"
+    if role in _TEACH_NOTHING:
+        return ""
+    return text if text in _SAME_STAGE else "train"
 
 
 def _agree(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> bool:

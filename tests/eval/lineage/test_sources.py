@@ -1,0 +1,43 @@
+"""What a model was trained on is what its training drew, not all that it read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eval.lineage.sources import own_data
+from tests.support.sealed import seal_artifact
+from tsqa.store.artifact import Store
+
+
+@pytest.mark.parametrize(
+    ("ratios", "subsets", "is_seeded"),
+    [
+        ({"docs": 0.5, "made": 0.5}, {}, True),
+        ({"docs": 1.0}, {}, False),  # read for its held-out loss
+        ({"docs": 0.5, "made_as_docs": 0.5}, {"made_as_docs": ["docs", "made"]}, False),
+        ({"some": 1.0}, {"some": ["made", "docs"]}, True),
+    ],
+)
+def test_a_source_that_was_read_but_not_drawn_taught_nothing(
+    ratios: dict[str, float], subsets: dict[str, list[str]], is_seeded: bool, tmp_path: Path
+) -> None:
+    inputs: dict[str, dict[str, str]] = {
+        "seeds": {},
+        "generate": {"seeds": "1"},
+        "filter": {"generate": "1", "seeds": "1"},
+        "tokenize": {"filter": "1"},
+        "train": {"tokens:made": "1", "tokens:docs": "2"},
+        "evaluate": {"model": "1"},
+    }
+    config = {"mixture": {"phases": [{"tokens": 8, "ratios": ratios}], "subsets": subsets}}
+    for stage, own in inputs.items():
+        named = {role: number.zfill(16) for role, number in own.items()}
+        seal_artifact(tmp_path / stage / "1".zfill(16), config=config, inputs=named)
+    seal_artifact(tmp_path / "tokenize" / "2".zfill(16))
+    evaluation = Store(tmp_path).find("evaluate", "1".zfill(16))
+    assert evaluation is not None
+    data = own_data(evaluation)
+    assert data.is_whole
+    assert [bool(data.seeds), bool(data.filtered)] == [is_seeded, is_seeded]
