@@ -16,6 +16,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         "macros": {name: [*tasks] for name, tasks in section.macros.items()},
         "ablation": recipe.ablation.data_config() if recipe.ablation else None,
         **({"macro": section.macro} if section.macro != "tasks" else {}),
+        **({"every_tokens": section.every_tokens} if section.every_tokens else {}),
         **({"families": {**families}} if families else {}),
         **({"seed_spread": section.seed_spread} if section.seed_spread is not None else {}),
     }

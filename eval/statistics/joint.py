@@ -76,7 +76,7 @@ def _null(rows: Sequence[Noise], rng: np.random.Generator) -> Floats:
         count = min(size, FLIPS - start)
         signs = np.empty((len(counts), count), dtype=np.float32)
         alone = counts == 1
-        signs[alone] = rng.integers(0, 2, (int(alone.sum()), count), dtype=np.int8)
+        signs[alone] = _coins(int(alone.sum()), count, rng)
         several = counts[~alone, None]
         signs[~alone] = rng.binomial(several, 0.5, (len(several), count))
         null[:, start : start + count] = columns @ (2 * signs - counts[:, None].astype(np.float32))
@@ -85,6 +85,11 @@ def _null(rows: Sequence[Noise], rng: np.random.Generator) -> Floats:
         if row.estimate is not None:
             null[number] *= _scales(row.estimate, number, drawn, rng)
     return null
+
+
+def _coins(rows: int, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    drawn = rng.integers(0, 256, (rows, -(-count // 8)), dtype=np.uint8)
+    return np.unpackbits(drawn, axis=1)[:, :count]
 
 
 def _alike(rows: Sequence[Noise]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
