@@ -19,7 +19,7 @@ from eval.compare.splits import split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
 from eval.statistics.paired import weights_of
-from eval.statistics.spreads import noisy_arms, pool_tasks, repeated_noise
+from eval.statistics.spreads import at_least_own, noisy_arms, pool_tasks, repeated_noise
 from tsqa.store.roles import BASE
 
 _ONE_SEED = (
@@ -48,12 +48,17 @@ class Spreads:
     than the others' do -> that spread."""
     noisy: Sequence[str] = ()
     """Those arms."""
+    means: Mapping[str, Mapping[str, crossed.Floats]] = field(default_factory=dict)
+    """Row's task -> arm -> its scores by seed."""
 
     def of(self, arm: str, against: str) -> Mapping[str, crossed.Spread]:
         """For the rows of a comparison."""
         if against == BASE:
             return self.apart.get(frozenset({arm}), self.alone)
-        return self.apart.get(frozenset({arm, against}), self.paired)
+        if own := self.apart.get(frozenset({arm, against})):
+            return own
+        pairs = {t: np.array([of[arm], of[against]]) for t, of in self.means.items()}
+        return at_least_own(self.paired, pairs)
 
 
 def spreads_of(
@@ -92,7 +97,8 @@ def spreads_of(
             own = _paired(means, pair, average, floors, macros)
             apart[frozenset(names[arm] for arm in pair)] = own
     paired = _paired(means, quiet, average, floors, macros)
-    return Spreads(paired, alone, None, apart, [names[arm] for arm in sorted(noisy)])
+    by_arm = {task: dict(zip(names, scores, strict=True)) for task, scores in means.items()}
+    return Spreads(paired, alone, None, apart, [names[arm] for arm in sorted(noisy)], by_arm)
 
 
 def _alone(means: Mapping[str, crossed.Floats], arms: Sequence[int]) -> dict[str, crossed.Spread]:

@@ -8,8 +8,9 @@ times as well, so the spread of a task is
     what the macro average varies by  +  what the task varies by apart from it
 
 An arm whose seeds differ more than the others' do (an F-test at 3% on the macro average, 1% on the
-deviations) is noisy: it lends nothing, and its rows know only their own seeds. A task that varies
-more than the sum says (5%) knows only its own spread over all arms.
+deviations) is noisy: it lends nothing, and its rows know only their own seeds. Two arms that vary
+more than all do together count with what they vary by. A task that varies more than the sum says
+(5%) knows only its own spread over all arms.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from scipy.special import chdtrc, fdtrc
 
 from eval.statistics.crossed import Floats, Spread, pool, residuals_of
+from eval.statistics.stats import MACRO
 
 _NOISY_MACRO, _NOISY_TASKS, _UNEVEN = 0.03, 0.01, 0.05
 Means = Mapping[str, Floats]
@@ -64,6 +66,20 @@ def pool_tasks(
             together = replace(alone, name=f"{name} {task}")
         tasks[task] = together
     return macro, tasks
+
+
+def at_least_own(spreads: Mapping[str, Spread], pair: Means) -> dict[str, Spread]:
+    """Where the two arms of a pair vary more than all arms do together, what they vary by.
+
+    An arm that is too noisy, but not so much that a test says so, would else be found too often.
+    """
+    found = dict(spreads)
+    macro = spreads.get(MACRO)
+    for task, spread in spreads.items():
+        same = MACRO if macro and spread.name == macro.name else task
+        if (own := pool(pair[same])) and own.variance > spread.variance:
+            found[task] = replace(spread, variance=own.variance)
+    return found
 
 
 def noisy_arms(means: Means, average: Mapping[str, float]) -> set[int]:
