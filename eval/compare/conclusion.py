@@ -170,7 +170,8 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
     if spreads.noisy:
         yield (
             f"{', '.join(spreads.noisy)}: seeds differ more than the other arms' do, so their "
-            "rows know only their own seeds, and lend them to no other."
+            "rows know only their own seeds, and lend them to no other; the table is corrected by "
+            "Holm's rule alone."
         )
     if spreads.alone:
         macro = spreads.alone.get(stats.MACRO)
