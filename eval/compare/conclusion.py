@@ -6,7 +6,6 @@ name; where no spread is known that is said, and no row of the arm is called bet
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,22 +42,20 @@ class Spreads:
     """Of one arm's score."""
     stated: float | None
     """`eval.seed_spread`, where it is used."""
-    apart: dict[frozenset[str], dict[str, crossed.Spread]] = field(default_factory=dict)
-    """One arm, or two, with a spread of their own, because the seeds of one of them differ more
-    than the others' do -> that spread."""
-    noisy: Sequence[str] = ()
-    """Those arms."""
+    noisy: dict[str, dict[str, crossed.Spread]] = field(default_factory=dict)
+    """Arm whose seeds differ more than the others' do -> of its own score."""
+    uneven: dict[str, crossed.Spread] = field(default_factory=dict)
+    """Of a difference of which one is such an arm: of all arms, at the degrees of freedom of arms
+    that differ so much."""
     means: Mapping[str, Mapping[str, crossed.Floats]] = field(default_factory=dict)
     """Row's task -> arm -> its scores by seed."""
 
     def of(self, arm: str, against: str) -> Mapping[str, crossed.Spread]:
         """For the rows of a comparison."""
         if against == BASE:
-            return self.apart.get(frozenset({arm}), self.alone)
-        if own := self.apart.get(frozenset({arm, against})):
-            return own
+            return self.noisy.get(arm, self.alone)
         pairs = {t: np.array([of[arm], of[against]]) for t, of in self.means.items()}
-        return at_least_own(self.paired, pairs)
+        return at_least_own(self.uneven if {arm, against} & {*self.noisy} else self.paired, pairs)
 
 
 def spreads_of(
@@ -91,14 +88,11 @@ def spreads_of(
         one = crossed.Spread(stated**2, crossed.MANY)
         two = crossed.Spread(2 * stated**2, crossed.MANY)
         return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
-    apart = {frozenset({names[arm]}): _alone(means, [arm]) for arm in noisy}
-    for pair in itertools.combinations(range(len(names)), 2):
-        if noisy.intersection(pair):
-            own = _paired(means, pair, average, floors, macros)
-            apart[frozenset(names[arm] for arm in pair)] = own
+    own = {names[arm]: _alone(means, [arm]) for arm in sorted(noisy)}
+    uneven = _paired(means, range(len(names)), average, floors, macros) if noisy else {}
     paired = _paired(means, quiet, average, floors, macros)
     by_arm = {task: dict(zip(names, scores, strict=True)) for task, scores in means.items()}
-    return Spreads(paired, alone, None, apart, [names[arm] for arm in sorted(noisy)], by_arm)
+    return Spreads(paired, alone, None, own, uneven, by_arm)
 
 
 def _alone(means: Mapping[str, crossed.Floats], arms: Sequence[int]) -> dict[str, crossed.Spread]:
@@ -169,9 +163,8 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
         )
     if spreads.noisy:
         yield (
-            f"{', '.join(spreads.noisy)}: seeds differ more than the other arms' do, so their "
-            "rows know only their own seeds, and lend them to no other; the table is corrected by "
-            "Holm's rule alone."
+            f"{', '.join(spreads.noisy)}: seeds differ more than the other arms' do, so they "
+            "lend them to no other arm, and the table is corrected by Holm's rule alone."
         )
     if spreads.alone:
         macro = spreads.alone.get(stats.MACRO)

@@ -8,9 +8,9 @@ times as well, so the spread of a task is
     what the macro average varies by  +  what the task varies by apart from it
 
 An arm whose seeds differ more than the others' do (an F-test at 3% on the macro average, 1% on the
-deviations) is noisy: it lends nothing, and its rows know only their own seeds. Two arms that vary
-more than all do together count with what they vary by. A task that varies more than the sum says
-(5%) knows only its own spread over all arms.
+deviations) is noisy: it lends nothing to the others' rows, and its own rows pool all arms at the
+degrees of freedom of arms so uneven. Two arms that vary more than all do together count with what
+they vary by. A task that varies more than the sum says (5%) has its own spread over all arms.
 """
 
 from __future__ import annotations
