@@ -41,8 +41,9 @@ def repeated_noise(units: Floats) -> float:
     seeds, n = units.shape
     if seeds < 2 or n < 2:
         return 0.0
-    rest: Floats = units - units.mean(0) - units.mean(1, keepdims=True) + units.mean()
-    return float(np.sum(rest**2)) / ((seeds - 1) * (n - 1) * n)
+    rest = units - units.mean(0) - units.mean(1, keepdims=True) + units.mean()
+    variance: float = float(np.sum(rest**2)) / ((seeds - 1) * (n - 1) * n)
+    return variance
 
 
 def pool_tasks(
