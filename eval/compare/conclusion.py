@@ -54,6 +54,8 @@ class Spreads:
         """For the rows of a comparison."""
         if against == BASE:
             return self.noisy.get(arm, self.alone)
+        if self.stated is not None:
+            return self.paired
         pairs = {t: np.array([of[arm], of[against]]) for t, of in self.means.items()}
         return at_least_own(self.uneven if {arm, against} & {*self.noisy} else self.paired, pairs)
 
@@ -163,8 +165,9 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
         )
     if spreads.noisy:
         yield (
-            f"{', '.join(spreads.noisy)}: seeds differ more than the other arms' do, so they "
-            "lend them to no other arm, and the table is corrected by Holm's rule alone."
+            f"{', '.join(spreads.noisy)}: seeds may differ more than the other arms' do (a check "
+            "that often names an arm by chance), so they lend them to no other arm, and the table "
+            "is corrected by Holm's rule alone."
         )
     if spreads.alone:
         macro = spreads.alone.get(stats.MACRO)

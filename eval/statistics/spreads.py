@@ -7,10 +7,13 @@ times as well, so the spread of a task is
 
     what the macro average varies by  +  what the task varies by apart from it
 
-An arm whose seeds differ more than the others' do (an F-test at 3% on the macro average, 1% on the
-deviations) is noisy: it lends nothing to the others' rows, and its own rows pool all arms at the
-degrees of freedom of arms so uneven. Two arms that vary more than all do together count with what
-they vary by. A task that varies more than the sum says (5%) has its own spread over all arms.
+An arm whose seeds seem to differ more than the others' do is called noisy: by an F-test of the
+macro average (3%), or by a looser check of the deviations (the mean of the tasks' ratios has a
+heavier tail than F: of alike arms with three seeds and six tasks it names 12%, and together some
+arm in half of the tables of four). Such an arm lends nothing to the others' rows, and its own rows
+pool all arms at the degrees of freedom of arms so uneven. Two arms that vary more than all do
+together count with what they vary by. A task that varies more than the sum says (5%) has its own
+spread over all arms.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ def at_least_own(spreads: Mapping[str, Spread], pair: Means) -> dict[str, Spread
 
 
 def noisy_arms(means: Means, average: Mapping[str, float]) -> set[int]:
-    """Arms whose seeds differ more than the others' do; an arm that lost a seed cannot be told."""
+    """Arms whose seeds seem to differ more; an arm that lost a seed cannot be told."""
     macro = average_of(means, average)
     left = [int(arm) for arm in np.flatnonzero(np.isfinite(macro).all(axis=1))]
     noisy: set[int] = set()
@@ -101,7 +104,7 @@ def noisy_arms(means: Means, average: Mapping[str, float]) -> set[int]:
 def _alike(
     arm: int, arms: Sequence[int], means: Means, average: Mapping[str, float], macro: Floats
 ) -> float:
-    """Chance of such an arm among alike ones, in units of what is called noisy."""
+    """At 1 or above not noisy: chance of such a macro average, or the check of the deviations."""
     own, others = _variances(macro, arm, arms)
     seeds = macro.shape[1] - 1
     rest = seeds * (len(arms) - 2)
