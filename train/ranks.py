@@ -14,6 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -127,7 +128,8 @@ class Ranks:
             self.agree("seen", lambda: self._look_for(folder, there, nonce))
         finally:
             if self.is_first:
-                written.unlink(missing_ok=True)
+                with suppress(OSError):  # what the write says counts
+                    written.unlink()
 
     def say_last(self, error: BaseException) -> None:
         """Leave word of why this rank ends, for those that will miss it."""

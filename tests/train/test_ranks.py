@@ -147,6 +147,17 @@ def test_a_machine_that_sees_another_folder_is_refused_before_the_start(
     assert [*shared.iterdir()] == []
     assert together(*[lambda one: one.check_folder(shared)] * 2) == ["", ""]
     assert [*shared.iterdir()] == []
+    (file := tmp_path / "file").touch()
+    problem: list[OSError] = []
+
+    def act(one: Ranks) -> None:
+        try:
+            one.check_folder(file / "below")
+        except OSError as error:
+            problem.append(error)
+
+    [_, told] = together(act, act)
+    assert told == f"machine 0: NotADirectoryError: {problem[0]}" and "below'" in told
 
 
 def test_a_machine_that_is_lost_in_a_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
