@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _TRAINING = 3
 """Forward once, backward twice."""
+FUSED = ("qkv_proj", "query_key_value", "c_attn")
+"""Names of a layer that makes queries, keys and values at once."""
 
 
 def flops_per_token(model: PreTrainedModel, sequence_length: int) -> float:
@@ -27,13 +29,23 @@ def flops_per_token(model: PreTrainedModel, sequence_length: int) -> float:
     forward = 0.0
     for module in model.modules():
         forward += 2 * active_weights(module, config)
-        if hasattr(module, "q_proj") and hasattr(module, "k_proj"):
-            heads = config.num_attention_heads
-            width = getattr(config, "head_dim", None) or config.hidden_size // heads
-            forward += 4 * heads * width * sequence_length
+        forward += 4 * attention_width(module, config) * sequence_length
         if hasattr(module, "A_log") and hasattr(module, "ssm_state_size"):
             forward += 7 * module.intermediate_size * module.ssm_state_size
     return _TRAINING * forward
+
+
+def attention_width(module: torch.nn.Module, config: PreTrainedConfig) -> float:
+    """Heads x width of an attention layer; 0 for another module."""
+    if hasattr(module, "kv_b_proj"):  # latent attention: keys are wider than values
+        each = config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim
+        return float(config.num_attention_heads * each / 2)
+    if not (hasattr(module, "q_proj") and hasattr(module, "k_proj")) and not any(
+        hasattr(module, name) for name in FUSED
+    ):
+        return 0.0
+    heads = config.num_attention_heads
+    return float(heads * (getattr(config, "head_dim", None) or config.hidden_size // heads))
 
 
 def active_weights(module: torch.nn.Module, config: PreTrainedConfig) -> float:

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
-from train.model.flops import active_weights, flops_per_token
+from train.model.flops import FUSED, active_weights, attention_width, flops_per_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _BUCKET = 500_000_000
 """Elements of DeepSpeed's `reduce_bucket_size`; on a GPU there are two (`overlap_comm`)."""
+_UP = ("up_proj", "gate_up_proj", "dense_h_to_4h", "c_fc", "fc1")
 _OFFLOAD_BUFFERS = 1.5
 """DeepSpeed's `additional_buffer_factor` of offloaded states."""
 
@@ -129,7 +131,9 @@ def training_memory(shape: ModelShape, run: MemorySettings) -> Memory:
     else:
         each = sum(kept)
     buffers = 0.0
-    if run.on_gpu and run.zero_stage:
+    if not run.on_gpu:
+        buffers, host = host, 0.0  # offloaded to the memory that the process has anyway
+    elif run.zero_stage:
         buffers = 2.0 * run.element_bytes * min(_BUCKET, shape.total)
     logits = logits_bytes(shape, tokens, run.loss_chunk, run.element_bytes)
     return Memory(states, gradients, tokens * each, logits, buffers, host)
@@ -183,29 +187,43 @@ def _kept_by(block: torch.nn.Module, config: PreTrainedConfig) -> Kept:
     elements = kept_bytes = 0.0
     for module in block.modules():
         own = {name: tuple(p.shape) for name, p in module.named_parameters(recurse=False)}
-        if "norm" in type(module).__name__.lower() and "weight" in own:
+        if isinstance(module, torch.nn.LayerNorm):
+            elements += 2 * own.get("weight", (0,))[0]  # input and result
+        elif "norm" in type(module).__name__.lower() and "weight" in own:
             # Input in fp32 and normalised in fp32; the result is the input of what comes next.
             kept_bytes += 8 * own["weight"][0]
             elements += own["weight"][0]
-        if hasattr(module, "q_proj") and hasattr(module, "k_proj"):
-            elements += 2 * _outputs(module.q_proj) + 2 * _outputs(module.k_proj)
+        elements += _kept_by_attention(module, config)
         if hasattr(module, "A_log") and hasattr(module, "ssm_state_size"):
             inner, state = _number(module, "intermediate_size"), _number(module, "ssm_state_size")
             elements += _outputs(module.in_proj) + _outputs(module.conv1d) + inner
-            kept_bytes += 4 * inner * state / _number(module, "chunk_size")
+            if hasattr(module, "chunk_size"):  # Mamba-1 has none
+                kept_bytes += 4 * inner * state / _number(module, "chunk_size")
         if hasattr(module, "e_score_correction_bias"):
             kept_bytes += 4 * config.hidden_size  # the router reads its input in fp32
         elements += _kept_by_mlp(module, own, config)
     return Kept(elements, kept_bytes)
 
 
+def _kept_by_attention(module: torch.nn.Module, config: PreTrainedConfig) -> float:
+    """Elements per token: queries, keys, values and what is attended."""
+    width = attention_width(module, config)
+    if not width:
+        return 0.0
+    if hasattr(module, "kv_b_proj"):
+        return 4 * width
+    if hasattr(module, "q_proj"):
+        return 2 * _outputs(module.q_proj) + 2 * _outputs(module.k_proj)
+    return width + _outputs(next(getattr(module, name) for name in FUSED if hasattr(module, name)))
+
+
 def _kept_by_mlp(
     module: torch.nn.Module, own: dict[str, tuple[int, ...]], config: PreTrainedConfig
 ) -> float:
     """Elements per token: a gate keeps 4 x its width, squared ReLU 2; experts also their tokens."""
-    up = getattr(module, "up_proj", None)
-    if isinstance(up, torch.nn.Linear):
-        return up.out_features * (4 if hasattr(module, "gate_proj") else 2)
+    up = _up_layer(module)
+    if up is not None:
+        return _outputs(up) * (4 if hasattr(module, "gate_proj") else 2)
     experts = [shape for name, shape in own.items() if len(shape) == 3 and "down" in name]
     if experts:
         _, out, inner = experts[0]
@@ -214,13 +232,21 @@ def _kept_by_mlp(
     return 0.0
 
 
+def _up_layer(module: torch.nn.Module) -> torch.nn.Module | None:
+    """The layer that widens, in an MLP; with its gate, where both are one."""
+    named = (getattr(module, name, None) for name in _UP)
+    return next((up for up in named if isinstance(up, torch.nn.Linear | Conv1D)), None)
+
+
 def _number(module: torch.nn.Module, name: str) -> int:
     return int(getattr(module, name))
 
 
 def _outputs(layer: object) -> int:
-    """Of a linear layer or a convolution: the rows of its weight."""
+    """Of a linear layer or a convolution: the rows of its weight, of GPT-2's the columns."""
     assert isinstance(layer, torch.nn.Module)
+    if isinstance(layer, Conv1D):
+        return int(layer.nf)
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     return weight.shape[0]
@@ -237,12 +263,12 @@ def _count_kinds(model: PreTrainedModel) -> dict[str, int]:
     seen: set[int] = set()
     marks = {
         "Mamba-2": lambda m: hasattr(m, "A_log"),
-        "attention": lambda m: hasattr(m, "q_proj"),
+        "attention": lambda m: attention_width(m, model.config) > 0,
         "experts": lambda m: (
             any(p.dim() == 3 for p in m.parameters(recurse=False))
             and not isinstance(m, torch.nn.Conv1d)
         ),
-        "MLP": lambda m: isinstance(getattr(m, "up_proj", None), torch.nn.Linear),
+        "MLP": lambda m: _up_layer(m) is not None,
         "embeddings": lambda m: m in (model.get_input_embeddings(), model.get_output_embeddings()),
     }
     for kind, is_kind in marks.items():

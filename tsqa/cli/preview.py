@@ -64,7 +64,11 @@ def plan(
     ] = None,
     mfu: Annotated[
         float | None,
-        typer.Option(min=0.001, max=1, help="Share of the peak; else measured here, else 0.3."),
+        typer.Option(
+            min=0.001,
+            max=1,
+            help="As logged; else measured here, else 0.3 (0.225 with checkpointing).",
+        ),
     ] = None,
     dollars: Annotated[
         float | None,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.statistics.planned import document_counts
-from tsqa.errors import RecipeError
+from tsqa.errors import DataError, RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.asking import NOTHING, START, StageEstimate, ask, plus, times
@@ -162,7 +162,10 @@ class Estimates:
         tokens = needed(node.recipe.mixture, "mixture").tokens
         model = needed(node.recipe.model, "model")
         size = size_of_model(self._pipeline, node, "model", model)
-        shape = shape_of_student(self._pipeline, node)
+        try:
+            shape = shape_of_student(self._pipeline, node)
+        except DataError:  # a config that transformers refuses: by the model's name
+            shape = None
         finished = self.latest(node, "model")
         each = 6.0
         if shape is not None:
@@ -177,7 +180,10 @@ class Estimates:
             before = int(finished.summary["tokens"])
             scale = float(finished.summary["seconds"]) * tokens / before
             seconds, basis = _AROUND * scale + START, f"measured here on {before:,} tokens"
-        memory = None if size is None else training_gib(node.recipe, size, shape)
+        memory, offloaded = None, 0.0
+        if size is not None:
+            memory, offloaded = training_gib(node.recipe, size, shape)
+        host = Range(4, 16) + Range(1, 1) * offloaded if on_gpu else plus(memory, Range(1, 2))
         hours = times(seconds, train.processes / 3600 if on_gpu else 0)
         state = 16 if train.precision == "fp32" else 14
         kept = train.keep_checkpoints * state + 4 * (1 + len(curve_points(node.recipe)))
@@ -187,7 +193,7 @@ class Estimates:
             gpu_hours=hours,
             dollars=times(hours, node.recipe.dollars_per_gpu_hour),
             device_gib=memory if on_gpu else NOTHING,
-            host_gib=Range(4, 16) * train.processes if on_gpu else plus(memory, Range(1, 2)),
+            host_gib=times(host, train.processes),
             disk_gib=times(Range(0.8, 1.5), size.total * kept / GIB) if size else None,
             basis=(basis,),
         )

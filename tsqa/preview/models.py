@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsqa.errors import DataError, first_line
+from tsqa.errors import DataError, RecipeError, first_line
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.measured import Range
@@ -79,7 +79,10 @@ def shape_of_student(
         raise DataError(f"{file}: no config of a model: {first_line(error)}") from error
     if not isinstance(values, dict) or "model_type" not in values:
         raise DataError(f"{file}: no config of a model: it names no model_type")
-    return shape_of_config(json.dumps(values, sort_keys=True))
+    try:
+        return shape_of_config(json.dumps(values, sort_keys=True))
+    except RecipeError as error:
+        raise DataError(f"{file}: {first_line(error).removeprefix('model.config: ')}") from error
 
 
 def count_parameters(recipe: Recipe) -> int:
@@ -97,7 +100,12 @@ def shape_of_config(settings: str) -> ModelShape:
 
     with torch.device("meta"):
         model = new_model(json.loads(settings))
-    return shape_of(model)
+    try:
+        return shape_of(model)
+    except AttributeError as error:  # a config that names its parts in another way
+        raise RecipeError(
+            f"model.config: the shape of a {model.config.model_type} cannot be told: {error}"
+        ) from error
 
 
 def _origin(
@@ -183,19 +191,26 @@ def runs_on_gpu(total: float) -> bool:
     return has_gpu() or total > _ON_A_CPU
 
 
-def training_gib(recipe: Recipe, size: ModelSize, shape: ModelShape | None) -> Range:
-    """Memory of one process: by the shape of the model, else by its size and usual proportions."""
+def training_gib(recipe: Recipe, size: ModelSize, shape: ModelShape | None) -> tuple[Range, float]:
+    """Memory of one process, and what it offloads from a GPU.
+
+    By the shape of the model, else by its size and usual proportions.
+    """
     from train.model.memory import model_states, training_memory
 
     train = needed(recipe.train, "train")
     run = memory_settings(train, runs_on_gpu(size.total))
     if shape is not None:
-        return Range(0.85, 1.15) * (training_memory(shape, run).total / GIB)
-    states, gradients, _ = model_states(size.total, 0, run)
+        memory = training_memory(shape, run)
+        return Range(0.85, 1.15) * (memory.total / GIB), memory.host / GIB
+    states, gradients, host = model_states(size.total, 0, run)
+    if not run.on_gpu:
+        states, host = states + host, 0.0
     rows = train.micro_batch_size * train.sequence_length
     width, layers = 1.5 * float(size.active ** (1 / 3)), 48
     kept = Range(2, 6) if train.gradient_checkpointing else Range(16, 60)
     vocabulary = 128_000 if runs_on_gpu(size.total) else 1024
     logits = Range(6, 12) * (min(rows, train.loss_chunk or rows) * vocabulary)
     activations = kept * (rows * width * layers) + logits
-    return (Range(1, 1.1) * (states + gradients) + activations) * (1 / GIB)
+    whole = Range(1, 1.1) * (states + gradients) + activations
+    return whole * (1 / GIB), host / GIB

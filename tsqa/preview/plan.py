@@ -39,17 +39,16 @@ class Hardware:
     """Bytes a second of a device, one way, while parameters are gathered."""
 
 
-_GB = 1e9 / GIB
-# Memory and dense bf16 peaks from NVIDIA's datasheets; the memory of the host and 0.8 of NVLink's
-# rate are assumed.
+# Memory as CUDA reports it ("80 GB" are 79 GiB); dense bf16 peaks from NVIDIA's datasheets; the
+# memory of the host and about 0.8 of NVLink's rate are assumed.
 HARDWARE = {
     each.name: each
     for each in (
-        Hardware("a100", 80 * _GB, 312, 8, 1024, 240e9),
-        Hardware("h100", 80 * _GB, 989, 8, 2048, 372e9),
-        Hardware("h200", 141 * _GB, 989, 8, 2048, 372e9),
-        Hardware("b200", 180 * _GB, 2250, 8, 2048, 720e9),
-        Hardware("gb200", 186 * _GB, 2500, 4, 960, 720e9),
+        Hardware("a100", 79.1, 312, 8, 1024, 240e9),
+        Hardware("h100", 79.1, 989, 8, 2048, 372e9),
+        Hardware("h200", 139.7, 989, 8, 2048, 372e9),
+        Hardware("b200", 178.3, 2250, 8, 2048, 720e9),
+        Hardware("gb200", 184.3, 2500, 4, 960, 720e9),
     )
 }
 
@@ -59,7 +58,7 @@ class Assumptions:
     """What no file says."""
 
     mfu: float = 0.3
-    """Share of the peak, without the work that checkpointing repeats."""
+    """As a run logs it: the work that checkpointing repeats is not counted as use of the peak."""
     dollars: float = 2.5
     """Of a GPU-hour."""
     reserve_gib: float = 2.0
@@ -106,6 +105,11 @@ class Speed:
     is_bound_by_link: bool
 
 
+def usual_mfu(train: TrainSection) -> float:
+    """The assumed MFU: with checkpointing a quarter of the work is a repeated forward pass."""
+    return Assumptions.mfu * (0.75 if train.gradient_checkpointing else 1.0)
+
+
 def read_hardware(text: str) -> tuple[Hardware, int]:
     """`h100x8` -> the device and how many; `cpux2`: processes that share this machine."""
     found = re.fullmatch(r"([a-z0-9]+?)(?:x(\d+))?", text.lower())
@@ -125,7 +129,9 @@ def read_hardware(text: str) -> tuple[Hardware, int]:
 def ways(job: Job, world: int, assumed: Assumptions) -> list[Placement]:
     """The recipe's own way first, then each ZeRO stage and offload of the optimizer."""
     train = job.train
-    others = [(1, "none"), (2, "none"), (3, "none"), (3, "optimizer")]
+    others = [(1, "none"), (2, "none"), (3, "none")]
+    if job.on_gpu:  # else the host's memory is the device's
+        others.append((3, "optimizer"))
     own = (int(train.zero_stage), str(train.offload))
     return [fit(job, world, *way, assumed) for way in dict.fromkeys([own, *others])]
 
@@ -161,7 +167,7 @@ def choose(fits: list[Placement]) -> Placement | None:
 
 
 def smallest_world(job: Job, assumed: Assumptions) -> int | None:
-    """The fewest devices, doubling from one, on which some way fits; None: on none."""
+    """The fewest GPUs, doubling from one, on which some way fits; None: on none."""
     worlds = [2**power for power in range(_MOST_GPUS.bit_length())]
     return next((world for world in worlds if choose(ways(job, world, assumed))), None)
 
@@ -169,15 +175,13 @@ def smallest_world(job: Job, assumed: Assumptions) -> int | None:
 def speed(job: Job, way: Placement, assumed: Assumptions) -> Speed:
     """Tokens a second at the assumed MFU, time and money.
 
-    Work: tokens x FLOPs per token, a third more with checkpointing, which runs each forward pass
-    twice. ZeRO-3 gathers its parameters in the forward and the backward pass and scatters the
-    gradients (1910.02054, section 7.2): 3 x 2P bytes a micro-batch, whatever is active; the link
-    bounds the speed where that takes longer.
+    Work: tokens x FLOPs per token. ZeRO-3 gathers its parameters in the forward and the backward
+    pass and scatters the gradients (1910.02054, section 7.2): 3 x 2P bytes a micro-batch, whatever
+    is active; the link bounds the speed where that takes longer.
     """
     train, shape = job.train, job.shape
     flops = shape.flops_per_token(train.sequence_length)
-    again = 4 / 3 if train.gradient_checkpointing else 1.0
-    each = job.hardware.tflops * 1e12 * assumed.mfu / (flops * again)
+    each = job.hardware.tflops * 1e12 * assumed.mfu / flops
     most = float("inf")
     if way.zero_stage == 3 and way.world > 1:
         element = 4 if train.precision == "fp32" else 2
@@ -191,11 +195,10 @@ def speed(job: Job, way: Placement, assumed: Assumptions) -> Speed:
 
 def mfu_of(job: Job, tokens_per_second: float, processes: int) -> float:
     """The MFU of a finished run, as `speed` counts it."""
-    again = 4 / 3 if job.train.gradient_checkpointing else 1.0
-    flops = job.shape.flops_per_token(job.train.sequence_length) * again
+    flops = job.shape.flops_per_token(job.train.sequence_length)
     return tokens_per_second / processes * flops / (job.hardware.tflops * 1e12)
 
 
 def checkpoint_gib(job: Job) -> float:
-    """A checkpoint: weights in fp32 or bf16, master copy and moments (14 or 16 bytes each)."""
+    """A checkpoint: weights in fp32 or bf16, master copy and moments (16 or 14 bytes each)."""
     return job.shape.total * (16 if job.train.precision == "fp32" else 14) / GIB

@@ -36,6 +36,7 @@ from tsqa.preview.plan import (
     read_hardware,
     smallest_world,
     speed,
+    usual_mfu,
     ways,
 )
 from tsqa.recipe import needed
@@ -62,25 +63,32 @@ def print_hardware_plan(pipeline: Pipeline, asked: PlanOptions) -> bool:
     for node in pipeline.nodes:
         if node.stage == "train":
             train, mixture = node.recipe.train, needed(node.recipe.mixture, "mixture")
-            key = f"{node.recipe.model!r} {train!r} {mixture.tokens}"
+            key = f"{node.recipe.model!r} {node.recipe.tokenizer!r} {train!r} {mixture.tokens}"
             jobs.setdefault(key, (node, []))[1].append(pipeline.label(node))
     totals = []
     fits_all = True
+    left = {pipeline.label(node) for node in pipeline.nodes if _is_left(pipeline, node)}
     for node, labels in jobs.values():
         taken = _print_job(pipeline, estimates, node, labels, asked)
         fits_all = fits_all and taken is not None
-        totals.append((labels, taken))
+        totals.append(([label for label in labels if label in left], taken))
     dollars = _dollars(pipeline, asked)
     made = _print_asking(pipeline, estimates, dollars)
     _print_sum(totals, made)
     return fits_all
 
 
+def _is_left(pipeline: Pipeline, node: Node) -> bool:
+    """Whether a node is still to be paid for."""
+    return pipeline.find(node) is None and not pipeline.kept_exports(node)
+
+
 def _print_job(
     pipeline: Pipeline, estimates: Estimates, node: Node, labels: list[str], asked: PlanOptions
 ) -> Speed | None:
     """Print one training run; None where it does not fit."""
-    shape = shape_of_student(pipeline, node, asked.architecture)
+    here = shape_of_student(pipeline, node)
+    shape = here or shape_of_student(pipeline, node, asked.architecture)
     train = needed(node.recipe.train, "train")
     if shape is None:
         model = needed(node.recipe.model, "model")
@@ -92,12 +100,15 @@ def _print_job(
     hardware, world = read_hardware(asked.hardware or f"{default}x{train.processes}")
     tokens = needed(node.recipe.mixture, "mixture").tokens
     job = Job(shape, train, tokens, hardware)
-    usual = Assumptions()
     mfu, basis = asked.mfu, "--mfu"
     if mfu is None:
-        mfu, basis = _measured_mfu(estimates, node, job) or (usual.mfu, "assumed; --mfu")
-    assumed = replace(usual, mfu=mfu, dollars=_dollars(pipeline, asked))
+        usual = usual_mfu(train)
+        mfu, basis = _measured_mfu(estimates, node, job) or (usual, "assumed; --mfu")
+    assumed = Assumptions(mfu=mfu, dollars=_dollars(pipeline, asked))
     console.print(Text(", ".join(labels), "bold"))
+    if asked.architecture is not None:
+        how = "not read, as the model's own config is here" if here else "taken for the model's"
+        console.print(f"{asked.architecture}: {how}")
     _print_model(job)
     prices = ""
     if job.on_gpu:
@@ -138,7 +149,9 @@ def _print_worlds(job: Job, asked: int, assumed: Assumptions) -> None:
     worlds = sorted({*_WORLDS, asked}) if job.on_gpu else [asked]
     shown = ways(job, asked, assumed)
     table = new_table(
-        f"GiB of one {job.hardware.name}, of {job.hardware.gib:.1f} (x: does not fit)", "devices"
+        f"GiB of one {job.hardware.name}, of {job.hardware.gib:.1f} "
+        "(x: does not fit, or cannot divide the batch)",
+        "devices",
     )
     paid = ("GPU-h", "$") if job.on_gpu else ()
     for name in (*(each.label for each in shown), "tokens/s", "time", *paid):
@@ -167,13 +180,14 @@ def _print_worlds(job: Job, asked: int, assumed: Assumptions) -> None:
 def _print_refusal(job: Job, world: int, assumed: Assumptions) -> None:
     why = "; ".join(f"{each.label}: {each.problem}" for each in ways(job, world, assumed))
     console.print(f"does not fit on {job.hardware.name}x{world}: {why}")
-    least = smallest_world(job, assumed)
+    least = smallest_world(job, assumed) if job.on_gpu else None
     if least is not None:
         console.print(f"the smallest that does: {job.hardware.name}x{least}")
     else:
+        none = "no number of them does: " if job.on_gpu else ""
         console.print(
-            "no number of them does: lower train.micro_batch_size, or set "
-            "train.gradient_checkpointing and train.loss_chunk"
+            f"{none}lower train.micro_batch_size, or set train.gradient_checkpointing and "
+            "train.loss_chunk"
         )
 
 
@@ -226,7 +240,7 @@ def _print_notes(job: Job, chosen: Placement, assumed: Assumptions) -> None:
     tokens = job.tokens * (2 if job.shape.vocabulary <= 2**16 else 4) / GIB
     console.print(
         f"disk, in GiB: a checkpoint {each:,.2f}, {kept} at once {kept * each:,.2f}; the exported "
-        f"model {weights:,.2f}; tokens {tokens:,.2f} at most"
+        f"model {weights:,.2f}; the tokens of the mixture {tokens:,.2f}"
     )
 
 
@@ -269,7 +283,8 @@ def _print_sum(
     left = f"; without {', '.join(unknown)}, which cannot be told" if unknown else ""
     count = sum(len(labels) for labels, _ in totals)
     console.print(
-        f"in sum, {count} training runs and generation, not evaluation: "
+        f"in sum, {count} training runs and generation, as far as they are not finished, without "
+        "evaluation: "
         f"{_both(hours, shown_count)} GPU-hours, {_both(dollars, shown_money)}{left}"
     )
 
@@ -289,12 +304,15 @@ def _measured_mfu(estimates: Estimates, node: Node, job: Job) -> tuple[float, st
     if not is_same_device(job.hardware, str(execution.get("device", ""))):
         return None
     processes, tokens = int(execution.get("processes", 1)), int(made.summary["tokens"])
+    if not job.on_gpu:  # what a process has of this machine, as it was measured
+        job = replace(job, hardware=read_hardware(f"cpux{processes}")[0])
     found = mfu_of(job, tokens / float(made.summary["seconds"]), processes)
     return found, f"measured here on {tokens:,} tokens"
 
 
 def is_same_device(hardware: Hardware, device: str) -> bool:
-    return hardware.name.upper() in device.upper().split() or hardware.name == device.lower()
+    """`device`: as CUDA names it, such as `NVIDIA A100-SXM4-80GB`; `cpu`."""
+    return hardware.name in device.lower().replace("-", " ").split()
 
 
 def _is_priced(pipeline: Pipeline, asked: PlanOptions) -> bool:

@@ -116,11 +116,13 @@ DENSE = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "h
     [
         {"model_type": "llama", **DENSE},
         {"model_type": "qwen3", **DENSE},
+        {"model_type": "phi3", **DENSE, "pad_token_id": 0},
+        {"model_type": "gpt_neox", **DENSE},
         {**EXPERTS, "hidden_size": 256, "moe_intermediate_size": 192, "vocab_size": 128,
          "moe_shared_expert_intermediate_size": 384, "intermediate_size": 512,
          "layers_block_type": ["full_attention", "mlp", "full_attention", "moe"]},
     ],
-    ids=["llama", "qwen3", "experts"],
+    ids=["llama", "qwen3", "phi3", "gpt_neox", "experts"],
 )  # fmt: skip
 def test_activations_are_what_the_blocks_keep(values: dict[str, Any], dtype: torch.dtype) -> None:
     """Against the tensors that autograd saves in a forward pass, parameters excepted."""
@@ -142,7 +144,7 @@ def test_activations_are_what_the_blocks_keep(values: dict[str, Any], dtype: tor
     alive: list[torch.Tensor] = []
     keep: Callable[[torch.Tensor], torch.Tensor] = save
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.model(input_ids=torch.arange(length)[None] % 128, use_cache=False)
+        model.base_model(input_ids=torch.arange(length)[None] % 128, use_cache=False)
     size = torch.finfo(dtype).bits // 8
     last_norm = (8 + size) * config.hidden_size
     predicted = length * (last_norm + sum(block.of(size) for block in shape.blocks))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.support.paths import REPOSITORY
 from train.model.memory import ModelShape
 from tsqa.cli.app import app
-from tsqa.errors import RecipeError
+from tsqa.errors import DataError, RecipeError
 from tsqa.preview.models import shape_of_config
 from tsqa.preview.plan import (
     Assumptions,
@@ -23,8 +23,10 @@ from tsqa.preview.plan import (
     read_hardware,
     smallest_world,
     speed,
+    usual_mfu,
     ways,
 )
+from tsqa.preview.show_plan import is_same_device
 from tsqa.recipe import TrainSection
 
 NANO = REPOSITORY / "recipes" / "nemotron3_nano"
@@ -46,7 +48,7 @@ def job(shape: ModelShape, hardware: str = "h100", **train: object) -> Job:
 
 def test_a_device_and_a_number_are_read_and_others_refused() -> None:
     device, count = read_hardware("H200x16")
-    assert (device.name, count, round(device.gib)) == ("h200", 16, 131)
+    assert (device.name, count, round(device.gib)) == ("h200", 16, 140)
     assert read_hardware("cpux2")[0].gib == pytest.approx(read_hardware("cpu")[0].gib / 2)
     for wrong in ("h100x0", "tpu", "h100 x8", "x8", ""):
         with pytest.raises(RecipeError, match="--hardware"):
@@ -63,7 +65,7 @@ def test_what_does_not_fit_says_why_and_how_many_would(shape: ModelShape) -> Non
     assert fit(job(shape, "h200"), 8, 3, "none", ASSUMED).problem == ""
     whole = job(shape, gradient_checkpointing=False, micro_batch_size=8)
     assert smallest_world(whole, ASSUMED) is None
-    assert smallest_world(wide, ASSUMED) == 2  # with the optimizer on the host
+    assert smallest_world(wide, ASSUMED) == 1  # with the optimizer on the host
 
 
 def test_time_and_money_follow_from_the_mfu(shape: ModelShape) -> None:
@@ -91,6 +93,34 @@ def test_a_measured_run_is_predicted_by_its_own_mfu(shape: ModelShape) -> None:
     assert again.tokens_per_second == pytest.approx(64_000)
 
 
+def test_an_mfu_is_that_of_the_log_with_and_without_checkpointing(shape: ModelShape) -> None:
+    """What the log counts as use of the peak leaves out the repeated forward pass."""
+    for repeats in (False, True):
+        run = job(shape, gradient_checkpointing=repeats)
+        found = speed(run, fit(run, 16, 2, "none", ASSUMED), replace(ASSUMED, mfu=0.2))
+        logged = found.tokens_per_second / 16 * shape.flops_per_token(8192) / 989e12
+        assert logged == pytest.approx(0.2) == mfu_of(run, found.tokens_per_second, 16)
+        assert usual_mfu(run.train) == pytest.approx(0.225 if repeats else 0.3)
+
+
+def test_offloading_on_a_cpu_saves_nothing(shape: ModelShape) -> None:
+    small = job(shape, "cpu")
+    assert all("+CPU" not in way.label for way in ways(small, 1, ASSUMED))
+    plain, offloaded = (fit(small, 1, 3, how, ASSUMED).memory for how in ("none", "optimizer"))
+    assert offloaded.total > plain.total and offloaded.host == 0
+
+
+@pytest.mark.parametrize(
+    "device, name",
+    [("NVIDIA A100-SXM4-80GB", "a100"), ("NVIDIA H100 80GB HBM3", "h100"), ("cpu", "cpu"),
+     ("NVIDIA GB200", "gb200")],
+)  # fmt: skip
+def test_devices_are_known_by_the_name_that_cuda_gives(device: str, name: str) -> None:
+    same = [each for each in ("a100", "h100", "b200", "gb200", "cpu")
+            if is_same_device(read_hardware(each)[0], device)]  # fmt: skip
+    assert same == [name]
+
+
 def plan(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["plan", *arguments], catch_exceptions=False)
     return result.exit_code, " ".join(result.output.split())
@@ -104,11 +134,12 @@ def test_the_published_run_is_planned_offline_and_one_gpu_is_refused(
     code, shown = plan(
         str(NANO / "recipe.yaml"), f"runs={tmp_path}", "eval.suite=null", "eval.tasks=[piqa]",
         "eval.protocols={}", "eval.macros={}", "--architecture", config, "--hardware", "h100x1",
+        "train.gradient_checkpointing=false",
     )  # fmt: skip
     assert "parameters 31,577,937,344" in shown and "3,974 steps" in shown
     assert "MFU 0.3 (assumed; --mfu)" in shown and "$2.5 a GPU-hour (assumed; --dollars)" in shown
     assert code == 1 and "does not fit on h100x1" in shown
-    assert "the smallest that does: h100x2" in shown
+    assert "the smallest that does: h100x8" in shown
 
 
 def test_a_model_that_is_not_here_needs_its_config(tmp_path: Path) -> None:
@@ -120,3 +151,16 @@ def test_a_model_that_is_not_here_needs_its_config(tmp_path: Path) -> None:
     )
     with pytest.raises(RecipeError, match=r"the config of nobody/knows is not on this machine"):
         plan(str(file), f"runs={tmp_path}")
+
+
+def test_a_config_that_is_not_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    config = str(NANO / "architecture.json")
+    code, shown = plan("recipes/smoke/base.yaml", f"runs={tmp_path}", "--architecture", config)
+    assert code == 0 and "not read, as the model's own config is here" in shown
+    broken = tmp_path / "config.json"
+    broken.write_text('{"model_type": "nosuch"}')
+    with pytest.raises(DataError, match=r"config.json: transformers refuses nosuch"):
+        plan(str(NANO / "recipe.yaml"), f"runs={tmp_path}", "--architecture", str(broken))
