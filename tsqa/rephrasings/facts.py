@@ -17,6 +17,8 @@ from tsqa.text.normalise import compose, find_words
 from tsqa.text.numbers import NUMBER_WORDS, take_numeral
 
 _LONGEST_NUMERAL = 60
+_MOST_DIGITS = 400
+"""Of a longer number only these are read: Python refuses to read 4,300."""
 _SMALL = 2
 """`one` and `two` say too often something else than a number."""
 _NINE = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
@@ -44,11 +46,14 @@ _COUNTED = re.compile(
 )
 """The number of a step or a question: it counts what is written, and says nothing."""
 
-_TERM = r"\$?\d[\d,]*(?:\.\d+)?%?(?: ?[^\W\d_]+){0,2}"
-_CALCULATION = re.compile(rf"({_TERM}(?: ?[-+*/] ?{_TERM}){{1,8}}) ?= ?\$?(\d[\d,]*(?:\.\d+)?)(%?)")
-_PART = re.compile(r"[-+*/]|\d[\d,]*(?:\.\d+)?%?")
+_AMOUNT = r"\d[\d,]{0,40}(?:\.\d{1,40})?"
+_TERM = rf"\$?{_AMOUNT}%?(?: ?[^\W\d_]+){{0,2}}"
+_CALCULATION = re.compile(
+    rf"(?<![\w,.])({_TERM}(?: ?[-+*/] ?{_TERM}){{1,8}}) ?= ?\$?({_AMOUNT})(?!\d)(%?)"
+)
+_PART = re.compile(rf"[-+*/]|{_AMOUNT}%?")
 _PERCENT = re.compile(r"(?<=\d)(?:\\%| ?per ?cent\b)", re.IGNORECASE)
-_PERCENTAGE = re.compile(r"(?<![\w.,])(\d+(?:\.\d+)?)%")
+_PERCENTAGE = re.compile(r"(?<![\w.,])(\d{1,40}(?:\.\d{1,40})?)%")
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 _CAPITAL = re.compile(r"[^\W\d_]+")
@@ -176,7 +181,7 @@ def _plain_values(digits: str) -> list[Fraction]:
     """The number that digits with points and commas are; its parts, as of 192.168.0.1, if none."""
     plain = re.sub(r",(?=\d{3}(?!\d))", "", digits)
     parts = [plain] if re.fullmatch(r"\d+(?:\.\d+)?|\.\d+", plain) else re.findall(r"\d+", plain)
-    return [Fraction(part) for part in parts]
+    return [Fraction(part[:_MOST_DIGITS].rstrip(".")) for part in parts]
 
 
 def _prose_lines(text: str) -> Iterator[str]:

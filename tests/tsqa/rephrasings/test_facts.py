@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -62,6 +63,13 @@ def test_only_right_calculations_of_what_is_given_give_a_number(
 ) -> None:
     given = {Fraction(3), Fraction(4), Fraction(0)}
     assert (Fraction(value) in calculated_values(text, given)) == is_given
+
+
+def test_numbers_of_any_length_are_read_in_linear_time() -> None:
+    started = time.process_time()
+    for text in ("1" * 9000, "1," * 9000, f"1 + 2 = {'3' * 9000}", f"{'1' * 9000}% * 2 = 2"):
+        assert find_numbers(text).keys() <= calculated_values(text, stated_values(text))
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize(
