@@ -74,6 +74,7 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
         try:
             accelerator = build_accelerator(training.node.recipe)
             summary = loop.run(context, accelerator)
+            accelerator.wait_for_everyone()
         except loop.Preempted:
             return PREEMPTED
         except RuntimeError as error:
@@ -81,7 +82,6 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
         except BaseException as error:
             ranks.say_last(error)
             raise
-        accelerator.wait_for_everyone()
         training.commit(summary)
     return 0
 

@@ -14,6 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +33,11 @@ _SEE_SECONDS = 30.0
 _LAST_WORDS_SECONDS = 10.0
 _CLOCK_SECONDS = 60.0
 _FOREVER = timedelta(days=30)
+_SILENT = (
+    *("gloo/transport", "connection closed by peer"),
+    *("distbackenderror:", "distnetworkerror:", "diststoreerror:", "disterror:"),
+)
+"""In the words of who misses another rank, as an error of gloo or as what `_text` makes of one."""
 _PACKAGES = ("torch", "deepspeed", "accelerate", "transformers")
 
 
@@ -122,7 +128,8 @@ class Ranks:
             self.agree("seen", lambda: self._look_for(folder, there, nonce))
         finally:
             if self.is_first:
-                written.unlink(missing_ok=True)
+                with suppress(OSError):  # what the write says counts
+                    written.unlink()
 
     def say_last(self, error: BaseException) -> None:
         """Leave word of why this rank ends, for those that will miss it."""
@@ -134,9 +141,9 @@ class Ranks:
 
     def explain(self, error: RuntimeError) -> NoReturn:
         """Raise what ended another rank, where all that is wrong here is its silence."""
+        self.say_last(error)
         if self._store is None or not _is_silence(error):
             raise error
-        self.say_last(error)
         lost, reasons = self._missing()
         if reasons:
             raise EngineError(reasons[0]) from error
@@ -309,4 +316,4 @@ def _is_silence(error: RuntimeError | str) -> bool:
     if isinstance(error, DistError):
         return True
     text = str(error).lower()
-    return any(word in text for word in ("gloo/transport", "connection closed by peer"))
+    return any(word in text for word in _SILENT)

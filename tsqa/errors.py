@@ -38,6 +38,8 @@ _CAUSES = {
 
 PREEMPTED = 75
 """Exit code of a training that SIGTERM ended after it saved: the same command continues."""
+TERMINATED = 143
+"""Of one that SIGTERM ended before it had anything to save; as shells have it, 128 + SIGTERM."""
 
 
 class TsqaError(Exception):
@@ -65,7 +67,7 @@ class EngineError(TsqaError):
 
 
 class PreemptedError(TsqaError):
-    """Training was asked to end (SIGTERM), and has saved: the exit code is PREEMPTED."""
+    """Training was asked to end (SIGTERM), and lost nothing: the exit code is PREEMPTED."""
 
 
 class CheckpointError(TsqaError):

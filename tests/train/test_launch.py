@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,21 +18,30 @@ from tsqa.shipped import LAUNCH_CONFIG
 
 
 @pytest.mark.parametrize(
-    ("codes", "asked", "preempted"),
+    ("codes", "asked", "code"),
     [
-        ([75, 75], False, True),  # another machine was asked
-        ([75, -signal.SIGTERM], True, True),  # one had not begun
-        ([-signal.SIGTERM], False, False),
-        ([75, 1], True, False),
-        ([], True, False),
+        ({75}, False, 75),  # another machine was asked
+        ({75, -signal.SIGTERM}, True, 75),  # one had not begun
+        ({-signal.SIGTERM}, True, 143),  # none had
+        ({-signal.SIGTERM}, False, None),
+        ({75, 1}, True, None),
+        (set(), True, None),
     ],
 )
 def test_a_job_is_to_be_continued_where_its_ranks_saved(
-    monkeypatch: pytest.MonkeyPatch, codes: list[int], asked: bool, preempted: bool
+    monkeypatch: pytest.MonkeyPatch, codes: set[int], asked: bool, code: int | None
 ) -> None:
     monkeypatch.setattr(launch, "_asked", [signal.SIGTERM] if asked else [])
-    assert launch._is_preempted(codes) is preempted
+    assert launch._code_of(codes) == code
     assert PREEMPTED == 75
+
+
+def test_a_signal_from_before_the_ranks_reaches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_asked", [])
+    launch._pass_on(signal.SIGTERM, None)
+    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(sleeps, env={**os.environ, "RANK": "0"}) as rank:
+        assert rank.wait(30) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("flags", [[], ["--deepspeed_multinode_launcher", "pdsh"]])

@@ -147,6 +147,17 @@ def test_a_machine_that_sees_another_folder_is_refused_before_the_start(
     assert [*shared.iterdir()] == []
     assert together(*[lambda one: one.check_folder(shared)] * 2) == ["", ""]
     assert [*shared.iterdir()] == []
+    (file := tmp_path / "file").touch()
+    problem: list[OSError] = []
+
+    def act(one: Ranks) -> None:
+        try:
+            one.check_folder(file / "below")
+        except OSError as error:
+            problem.append(error)
+
+    [_, told] = together(act, act)
+    assert told == f"machine 0: NotADirectoryError: {problem[0]}" and "below'" in told
 
 
 def test_a_machine_that_is_lost_in_a_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,17 +171,23 @@ def test_a_machine_that_is_lost_in_a_step_is_named(monkeypatch: pytest.MonkeyPat
         assert text.startswith("lost in a step: machine 1: its processes ended")
         assert "the same command continues from the last checkpoint" in text
 
+    def nccl(one: Ranks) -> None:
+        one.explain(DistBackendError("NCCL timeout"))
+
+    ended = together(nccl, lambda one: None, nccl)
+    assert ended[0].startswith("lost in a step: machine 1:") and ended[0] == ended[2]
+
     def fail(one: Ranks) -> None:
         one.say_last(RuntimeError("CUDA out of memory"))
 
-    ended = together(silence, fail, lambda one: one.explain(DistBackendError("NCCL timeout")))
+    ended = together(nccl, fail, silence)
     assert ended == ["machine 1: RuntimeError: CUDA out of memory"] * 3 or ended == [
         "machine 1: RuntimeError: CUDA out of memory",
         "",
         "machine 1: RuntimeError: CUDA out of memory",
     ]
-    own = together(lambda one: one.explain(RuntimeError("shapes differ")), lambda one: None)
-    assert own == ["shapes differ", ""]
+    own = together(lambda one: one.explain(RuntimeError("shapes differ")), silence)
+    assert own == ["shapes differ", "machine 0: RuntimeError: shapes differ"]
 
 
 def test_the_loss_of_the_machine_that_keeps_the_store_is_named() -> None:

@@ -26,7 +26,7 @@ from rich.text import Text
 from tsqa.ablation.plan import ArmWork, arm_works, own_nodes
 from tsqa.ablation.worker import ArmOrder, ArmResult, ArmWorker
 from tsqa.console import console, progress_bar
-from tsqa.errors import TsqaError
+from tsqa.errors import PreemptedError, TsqaError
 from tsqa.pipeline.node import forget_identities, guards_of, reached_from
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import arms_of, control_of, needed
@@ -47,7 +47,8 @@ class Outcome:
 def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     """Run what is missing of every arm, compare those that finished, and report.
 
-    SpentError where that could pass the pipeline's limit of dollars: what is finished is kept.
+    SpentError where that could pass the pipeline's limit of dollars, and PreemptedError on SIGTERM
+    while what they share is trained: what is finished is kept.
     """
     works = arm_works(pipeline)
     pipeline.refuse_missing_models(pipeline.nodes)
@@ -99,7 +100,7 @@ def _build_shared(pipeline: Pipeline, works: Sequence[ArmWork]) -> dict[int, str
             continue
         try:
             pipeline.ensure(node)
-        except SpentError:
+        except (SpentError, PreemptedError):
             raise
         except (TsqaError, OSError) as error:
             broken[id(node)] = f"{pipeline.label(node)}: {error}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tsqa.console import console, progress_bar
-from tsqa.errors import PREEMPTED, EngineError, PreemptedError
+from tsqa.errors import PREEMPTED, TERMINATED, EngineError, PreemptedError
 from tsqa.pipeline.node import Node
 from tsqa.recipe import Recipe, needed
 from tsqa.shipped import LAUNCH_CONFIG
@@ -47,7 +47,7 @@ class TrainingJob:
         """Run the job to its end; EngineError with the last lines of its log where it fails.
 
         SpentError where another second would pass the limit of dollars, and PreemptedError on
-        SIGTERM; a checkpoint is saved then.
+        SIGTERM; a checkpoint is saved then, if there was anything to save.
         """
         processes = needed(self.node.recipe.train, "train").processes
         command = [
@@ -67,14 +67,18 @@ class TrainingJob:
                 env={"OMP_NUM_THREADS": threads, **os.environ},
                 preexec_fn=die_with_parent,
             )
-            with _passing_on_sigterm(process):
+            with _passing_on_sigterm(process) as asked:
                 is_spent = self._follow(process)
                 code = process.wait()
         if code and is_spent:
             raise SpentError(self.spending, f"going on with {self.title}")
-        if code == PREEMPTED:
+        ends = {PREEMPTED: "a checkpoint is saved"}
+        if asked:
+            early = "it had not begun to train"
+            ends |= {0: "it is trained", TERMINATED: early, -signal.SIGTERM: early}
+        if code in ends:
             raise PreemptedError(
-                f"{self.node.label}: asked to end by SIGTERM; a checkpoint is saved",
+                f"{self.node.label}: asked to end by SIGTERM; {ends[code]}",
                 f"run the same command again to continue (exit code {PREEMPTED})",
             )
         if code:
@@ -120,14 +124,23 @@ def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
 
 
 @contextlib.contextmanager
-def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let SIGTERM end the job, which saves, and not this command while the job still runs."""
+def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Let SIGTERM end the job, which saves, and not this command while the job still runs.
+
+    Yields a list to which each such signal is added.
+    """
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+
+    def pass_on(number: int, _: object) -> None:
+        asked.append(number)
+        process.terminate()
+
+    before = signal.signal(signal.SIGTERM, pass_on)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -82,8 +82,8 @@ class KnownCompletion:
     seconds: float
     is_reused: bool
     """Whether another artifact of the stage asked, and paid, for it."""
-    engines: float = 1.0
-    """That served meanwhile, where their number varies."""
+    engines: float | None = None
+    """That served meanwhile; lines from before this was kept do not say."""
 
 
 class CompletionLog:
@@ -99,14 +99,14 @@ class CompletionLog:
         names = [field.name for field in fields(Completion)]
         values = {name: record[name] for name in names if name in record}
         is_reused = bool(record.get("reused"))
-        engines = float(record.get("engines", 1.0))
+        engines = record.get("engines")
         return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused, engines)
 
-    def append(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
+    def append(self, completion: Completion, seconds: float, engines: float | None = None) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
         if not completion.thoughts:
             del record["thoughts"]  # so are the lines from before there were any
-        if engines != 1:
+        if engines is not None:
             record["engines"] = engines
         self._records.append(record)
 

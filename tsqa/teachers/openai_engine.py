@@ -209,7 +209,9 @@ class EndpointEngine:
                 now = time.monotonic()
                 first = now if first is None else first
                 left = self._note_failure(request, replica, failure, tries, first)
-                wait = max(failure.retry_after, backoff(request.id, tries - 1, _FIRST_WAIT))
+                wait = backoff(request.id, tries - 1, _FIRST_WAIT)
+                if not self._roster.has_better(replica):
+                    wait = max(failure.retry_after, wait)
                 if tries > self._section.retries:
                     if left <= 0:
                         self._results.put(failed(request.id, str(failure)))
@@ -257,7 +259,9 @@ class EndpointEngine:
             raise PassingError(str(error)) from error
         except (_MovedError, PassingError):
             raise
-        except Exception as error:  # noqa: BLE001 - text that cannot be sent stops only itself
+        except Exception as error:  # text that cannot be sent stops only itself
+            if replica.left.is_set():  # aiohttp asserts that nobody closes what it opens
+                raise _MovedError from error
             return failed(request.id, named(error))
         if self._roster.is_refused(replica):
             raise _MovedError

@@ -53,6 +53,8 @@ class Roster:
         self._replicas: list[Connection] = []
         self._refused: dict[str, RefusedError] = {}
         """By URL, as long as it is listed."""
+        self._standard: tuple[str, str] | None = None
+        """A URL and the model that it lists, which the others must serve; also once it is gone."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.up = 0
 
@@ -169,16 +171,24 @@ class Roster:
         known = [replica for replica in self._replicas if replica.is_up and replica.models]
         right = next((r for r in known if self._lists(r)), None)
         first = right or next((r for r in known if len(r.models) == 1), None)
+        if right is not None:
+            self._standard = right.url, self._model
+        elif self._standard is None and first is not None:
+            self._standard = first.url, first.models[0]
+        if self._standard is None:
+            return
+        url, serves = self._standard
         for replica in known:
-            if first is None or replica is first or self._lists(replica):
+            if self._lists(replica):
                 continue
-            if right is not None or (len(replica.models) == 1 and replica.models != first.models):
-                serves = self._model if right is not None else first.models[0]
+            is_other = len(replica.models) == 1 and replica.models != (serves,)
+            if serves == self._model or (is_other and replica.url != url):
+                replica.is_up = False  # also where all others are down: they are waited for
                 shown = one_line(", ".join(replica.models))
                 self.refuse(
                     replica,
                     RefusedError(
-                        f"{replica.url} serves {shown}, but {first.url} {one_line(serves)}",
+                        f"{replica.url} serves {shown}, but {url} {one_line(serves)}",
                         f"correct {self._refusals.key}.model.path or {self._refusals.key}.urls",
                     ),
                 )

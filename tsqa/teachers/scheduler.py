@@ -55,7 +55,7 @@ class Usage:
     seconds: float = 0.0
     """Wall time in which the engine had work."""
     engine_seconds: float = 0.0
-    """The same, times the replicas where their number varies."""
+    """The same, times the replicas that served meanwhile."""
 
     def add(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         self.requests += 1
@@ -65,10 +65,8 @@ class Usage:
         self.engine_seconds += seconds * engines
 
     def dollars(self, section: TeacherSection) -> float:
-        varies = isinstance(section.urls, str)
-        engines = 1 if varies else max(section.replicas, len(section.urls))
         return (
-            self.engine_seconds / 3600 * section.dollars_per_hour * engines
+            self.engine_seconds / 3600 * section.dollars_per_hour
             + self.prompt_tokens / 1e6 * section.dollars_per_million_prompt_tokens
             + self.output_tokens / 1e6 * section.dollars_per_million_output_tokens
         )
@@ -106,9 +104,10 @@ class Meter:
         return self.spending.affords(self.dollars + longest.dollars(self.section))
 
     def engines(self, capacity: int) -> float:
-        """The replicas that serve, where their number varies; else 1, as the section has it."""
-        varies = isinstance(self.section.urls, str)
-        return capacity / self.section.max_num_seqs if varies else 1.0
+        """What is paid for: the replicas of a file that serve, else all that are listed."""
+        if isinstance(self.section.urls, str):
+            return capacity / self.section.max_num_seqs
+        return float(max(self.section.replicas, len(self.section.urls)))
 
     def add(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         """Count what was paid; RefusedError where a limit cannot be held for want of counts."""
@@ -241,9 +240,10 @@ class Window:
                 found = self._log.find(request.id)
                 if found is not None:
                     self.unanswered.count(found.completion, found=True)
-                    self.usage.add(found.completion, found.seconds, found.engines)
+                    engines = self._engines_now() if found.engines is None else found.engines
+                    self.usage.add(found.completion, found.seconds, engines)
                     if found.is_reused:
-                        self.reused.add(found.completion, found.seconds, found.engines)
+                        self.reused.add(found.completion, found.seconds, engines)
                     opened.done[request.id] = found.completion
         return True
 
@@ -300,9 +300,7 @@ class Window:
             self._deaths = 0
         now = time.monotonic()
         seconds, self._mark = (now - self._mark) / max(1, len(done)), now
-        engines = 1.0
-        if self._meter and self._engine:
-            engines = self._meter.engines(self._engine.capacity)
+        engines = self._engines_now()
         for completion in done:
             del self._running[completion.id]
             # An error is not kept, so that a run started again asks once more.
@@ -314,6 +312,12 @@ class Window:
                 self._meter.add(completion, seconds, engines)
             self._judge(completion)
         return done
+
+    def _engines_now(self) -> float:
+        if self._meter is None:
+            return 1.0
+        one = self._meter.section.max_num_seqs
+        return self._meter.engines(self._engine.capacity if self._engine else one)
 
     def _judge(self, completion: Completion) -> Completion:
         """Count a completion; stop the run when nobody is answered any more."""

@@ -25,11 +25,11 @@ from tests.support.wandb_records import OfflineRun, read_runs
 from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
 from tsqa.ablation.worker import ArmOrder, ArmResult, ArmWorker, run_worker
-from tsqa.errors import EngineError, RecipeError, TsqaError
+from tsqa.errors import EngineError, PreemptedError, RecipeError, TsqaError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
-from tsqa.spending import SpentError
+from tsqa.spending import Spending, SpentError
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
@@ -218,16 +218,17 @@ def test_a_limit_holds_for_all_arms_and_a_rerun_goes_on(
     assert len(trained) == len(set(trained)) == 4
 
 
-def test_a_limit_ends_an_ablation_before_its_arms(
-    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [SpentError(Spending(5), "another"), PreemptedError("another")])
+def test_a_limit_or_sigterm_ends_an_ablation_before_its_arms(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, error: TsqaError
 ) -> None:
     def ensure(self: Pipeline, node: Node) -> Artifact:
-        raise SpentError(self.spending, "another request to the teacher")
+        raise error
 
     monkeypatch.setattr(Pipeline, "ensure", ensure)
     pipeline = open_pipeline(tmp_path)
     pipeline.spending.limit = 5
-    with pytest.raises(SpentError, match="another request"):
+    with pytest.raises(type(error), match="another"):
         ablate(pipeline, parallel=1)
 
 

@@ -29,6 +29,8 @@ def launch_command_parser():
 def launch_command(arguments):
     worker = Path(__file__).parent / "worker.py"
     code = subprocess.Popen([sys.executable, str(worker)], env={**os.environ, "RANK": "0"}).wait()
+    if not code:
+        return
     error = RuntimeError("a rank failed")
     error.failures = {0: SimpleNamespace(exitcode=code)}
     raise error
@@ -93,7 +95,19 @@ def test_a_training_without_a_price_is_not_stopped(launcher: Path, tmp_path: Pat
     assert spending.dollars == 0
 
 
-def test_a_command_that_is_asked_to_end_lets_the_job_save(launcher: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("sys.exit(75)", "a checkpoint is saved"),
+        ("sys.exit(0)", "it is trained"),
+        ("signal.signal(15, signal.SIG_DFL); signal.raise_signal(15)", "it had not begun to train"),
+    ],
+)
+def test_a_command_that_is_asked_to_end_lets_the_job_save(
+    launcher: Path, tmp_path: Path, end: str, said: str
+) -> None:
+    (launcher / "worker.py").write_text(WORKER.replace("sys.exit(75)", end))
+
     def ask() -> None:
         while not (launcher / "ready").exists():
             time.sleep(0.05)
@@ -101,7 +115,7 @@ def test_a_command_that_is_asked_to_end_lets_the_job_save(launcher: Path, tmp_pa
 
     before = signal.getsignal(signal.SIGTERM)
     threading.Thread(target=ask, daemon=True).start()
-    with pytest.raises(PreemptedError, match=r"asked to end by SIGTERM; a checkpoint is saved"):
+    with pytest.raises(PreemptedError, match=f"asked to end by SIGTERM; {said}"):
         job(tmp_path, Spending(), price=0).run()
     assert (launcher / "saved").is_file()
     assert signal.getsignal(signal.SIGTERM) is before

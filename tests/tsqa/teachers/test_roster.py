@@ -144,8 +144,9 @@ def test_a_replica_that_asks_for_a_rest_is_not_waited_for(tmp_path: Path, status
             engine.submit([chat(f"b{n}") for n in range(20)])
             done: set[str] = set()
             end = time.monotonic() + 30
-            while len(done) < 38 and time.monotonic() < end:
+            while len(done) < 40 and time.monotonic() < end:
                 done |= {c.id for c in engine.collect()}
+            assert len(done) == 40, "nor by those that it sent away"
             assert sum(b.tries.values()) <= 2, "its queue goes to the other"
             assert engine.capacity == 4, "who is busy is not down"
 
@@ -313,8 +314,33 @@ def test_who_serves_another_model_is_never_asked(
             assert texts(engine) == {"fine"} and engine.capacity == 16
     assert not a.tries and not c.tries
     said = told(capsys)
-    for replica, models in ((a, "other"), (c, "org/x")):
-        assert said.count(f"{replica.url} serves {models}, but {b.url} m: it is left out") == 1
+    for replica, served in ((a, "other"), (c, "org/x")):
+        assert said.count(f"{replica.url} serves {served}, but {b.url} m: it is left out") == 1
+
+
+@pytest.mark.parametrize("stays_listed", [True, False])
+def test_another_model_does_not_take_over_from_replicas_that_are_gone(
+    tmp_path: Path, stays_listed: bool
+) -> None:
+    with replicas(2) as (a, b):
+        a.start()
+        b.models = ["other"]
+        b.start()
+        path, log = listing(tmp_path, a), tmp_path / "log"
+        with open_engine(by_file(path, outage_minutes=1), "m", log, 0) as engine:
+            assert texts(engine) == {"fine"}
+            a.kill()
+            listing(tmp_path, *([a, b] if stays_listed else [b]))
+            if stays_listed:
+                engine.submit([chat("later")])
+                shown = f"{b.url} serves other, but {a.url} m"
+                wait_until(lambda: log.exists() and shown in log.read_text())
+                a.start()
+                assert [c.text for c in engine.collect()] == ["fine"]
+            else:
+                with pytest.raises(RefusedError, match=f"{b.url} serves other, but {a.url} m"):
+                    engine.collect()
+    assert not b.tries
 
 
 def test_replicas_of_two_unnamed_models_are_not_mixed(tmp_path: Path) -> None:
@@ -414,7 +440,16 @@ def test_a_file_of_replicas_costs_what_serves(tmp_path: Path) -> None:
                     assert list(window.run([job()])) == [True]
                     seconds = window.usage.seconds
                     paid.append(window.dollars(each) / seconds)
-    assert paid == pytest.approx([2, 2, 1, 1])
+        # What was paid stays, wherever the servers are said to be afterwards.
+        later = (
+            ("two", section(a.url, b.url, c.url, dollars_per_hour=3600.0)), ("one", settings),
+        )  # fmt: skip
+        for name, each in later:
+            log = tmp_path / name / "log.jsonl"
+            with Window(opener, log, meter=Meter(each, Spending(), "teacher")) as window:
+                assert list(window.run([job()])) == [True]
+                paid.append(window.dollars(each) / window.usage.seconds)
+    assert paid == pytest.approx([2, 2, 1, 1, 2, 1])
     assert count_engines(settings) == 3 and count_engines(alone) == 1
     assert count_engines(by_file(tmp_path / "none")) == 1
 
