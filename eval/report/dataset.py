@@ -162,9 +162,9 @@ def draw_items(filtered: Artifact | None, generate: Artifact | None, seed: int) 
             ItemSample(
                 id=row.id,
                 task=row.task,
-                question=row.question,
+                question=row.question or row.answer,  # a rephrasing has none
                 answer=row.answer,
-                agreement=row.agreement,
+                agreement=row.agreement if lineage.get("votes") else None,
                 text=shorten(row.text, _LONGEST_TEXT),
                 accepted=True,
                 lineage=lineage_tree(lineage),
@@ -177,13 +177,13 @@ def draw_items(filtered: Artifact | None, generate: Artifact | None, seed: int) 
             ItemSample(
                 id=loser.id,
                 task=loser.task,
-                question=loser.question,
+                question=loser.question or loser.answer,
                 answer=loser.answer,
                 step=loser.step,
                 reason=loser.reason,
                 score=loser.score,
                 match=loser.match,
-                text=shorten(loser.question, _LONGEST_TEXT),
+                text=shorten(loser.question or loser.answer, _LONGEST_TEXT),
                 accepted=False,
                 lineage=lineage_tree(_origin(record)),
                 votes=_votes(record),

@@ -208,6 +208,7 @@ def _front_matter(recipe: Recipe, census: Census) -> str:
         category
         for kind in census.kinds
         for category in _TASK_CATEGORIES.get(kind, ("question-answering",))
+        if not (recipe.generate and recipe.generate.rephrase)
     }
     data = DatasetCardData(
         pretty_name=recipe.name,

@@ -10,21 +10,25 @@ from tsqa.teachers.config import teacher_key
 from tsqa.teachers.failures import likely_fix
 
 _FAILED = "error: "
+_RAISE_TOKENS = "raise max_tokens of generate.question, and of generate.answer where one answers"
 
 _ADVICE = (
     ("cut off while thinking", "raise thinking_tokens or max_tokens, or make the model think less"),
-    ("cut off at", "raise generate.question.max_tokens and generate.answer.max_tokens"),
-    ("prompt longer than", "raise max_model_len of the teacher, or lower generate.shots"),
+    ("cut off at", _RAISE_TOKENS),
+    (
+        "prompt longer than",
+        "raise max_model_len of the teacher, or show it less",
+    ),
     ("content filter", "use another teacher or other seeds: the endpoint withholds its texts"),
-    ("refus", "use another teacher or other prompts (generate.prompts): this one refuses"),
+    ("refus", "use another teacher or other prompts: this one refuses"),
     ("no readable answer", "look at the votes, then adapt generate.prompts.answer to the teacher"),
-    ("thoughts without", "raise max_tokens of generate.question and generate.answer"),
+    ("thoughts without", _RAISE_TOKENS),
     ("unreadable record", "generate again: the candidates are damaged"),
     ("code is not verified", "add the section filter.code, so that tests are run"),
     ("no judgement", "look at the judge's replies, then adapt filter.judge.prompt"),
     ("no options", "for a small teacher set `form: completion`: it follows examples"),
     ("options are equal", "lower generate.question.temperature, or use a stronger teacher"),
-    ("format:", "look at the replies, then adapt generate.prompts to the teacher"),
+    ("format:", "look at the replies, then adapt the prompts to the teacher"),
     ("length:", "change filter.min_words or filter.max_words"),
     ("language:", "change filter.languages, or use a teacher that writes them"),
     ("agreement:", "use a stronger teacher, or lower filter.agreement"),

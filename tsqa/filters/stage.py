@@ -315,9 +315,10 @@ def _refuse_thoughtless(counts: FilterCounts, renderer: Renderer, traces: int) -
 
 
 def _shown_example(candidate: Candidate) -> str:
-    """The question and the first reply to it, on one line."""
+    """The question and the first reply to it, on one line; of a rephrasing itself."""
     votes = [] if isinstance(candidate.source, UnreadableLine) else candidate.record.votes
     said = (votes[0].error or votes[0].text if votes else "") or candidate.parse_error
+    said = said or candidate.answer
     asked = f" {one_line(candidate.question)!r}" if candidate.question else ""
     return f"{candidate.id}{asked}: {one_line(said)!r}"
 

@@ -104,7 +104,7 @@ class Estimates:
         replies = (section.question.longest + answers) / (1 + own)
         made = ask(
             *(self._pipeline, node, role, writer, questions),
-            *(Range(1, 1) * (1 + own), replies, 0 if section.rephrase else section.shots),
+            *(Range(1, 1) * (1 + own), replies, 1 if section.rephrase else section.shots),
         )
         for each in section.solving:
             if each.role != role:

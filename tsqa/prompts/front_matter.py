@@ -68,6 +68,11 @@ def split_front_matter(path: Path, source: str, role: Role) -> tuple[FrontMatter
 def _check_schema(path: Path, schema: dict[str, JsonValue] | None, role: Role) -> None:
     if schema is None:
         return
+    if role == "rephrase":
+        raise DataError(
+            f"{path}: front matter: a rephrasing is plain text, whole as it comes",
+            "leave out `schema`",
+        )
     properties = schema.get("properties")
     found = properties if isinstance(properties, dict) else {}
     missing = [name for name in _NEEDED[role] if name not in found]

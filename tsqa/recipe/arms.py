@@ -220,4 +220,5 @@ def _validated(tree: Mapping[str, object], name: str) -> Recipe:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         message = str(problem["msg"]).removeprefix("Value error, ")
-        raise RecipeError(f"arm {name}: {where}: {message}") from error
+        told = f"{where}: {message}" if where else message  # of several sections: none
+        raise RecipeError(f"arm {name}: {told}") from error

@@ -193,6 +193,9 @@ class Recipe(Section):
             fields = type(section).model_fields
             changed = (k for k in _OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
             given += [f"{name}.{key}" for key in changed]
+        checked = self.filter.decontaminate if self.filter else DecontaminateSection()
+        if checked.similarity != DecontaminateSection().similarity:  # of questions
+            given.append("filter.decontaminate.similarity")
         sources = self.mixture.sources if self.mixture else {}
         given += [f"mixture.sources.{n}.permute" for n, one in sources.items() if one.permute]
         if given:

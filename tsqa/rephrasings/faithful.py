@@ -1,8 +1,8 @@
 """Whether a rephrasing keeps to its passage: its length, numbers and names, and its own words.
 
 Guarantees: the first check that fails is the reason, with what it found as the match; no model is
-asked. What it does not see: facts told wrongly with the right numbers and names, names that only
-begin sentences, number words of other languages than English.
+asked. What it does not see: facts told wrongly with the right numbers and names (a sign, a unit or
+a `not` among them), names that only begin sentences, number words of other languages than English.
 """
 
 from __future__ import annotations

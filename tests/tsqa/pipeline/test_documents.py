@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from eval.report.dataset import draw_items
 from tests.support.paths import REPOSITORY
 from tests.tsqa.preview.test_preview import TASK
 from tests.tsqa.teachers.test_openai_engine import Reply, ok, served
@@ -133,6 +134,7 @@ def preview_rephrasings(pipeline: Pipeline) -> None:
     estimates = Estimates(pipeline)
     (node,) = (node for node in pipeline.nodes if node.stage == "generate")
     assert estimates.of(node).requests.high == 100, "max_per_task, asked once"
+    assert estimates.of(node).prompt_tokens.high == 100 * 700, "each prompt holds a passage"
     with Preview(pipeline) as preview:
         items = preview.run(preview.seeds(25, None))
     console = make_console(width=80, record=True)
@@ -170,6 +172,10 @@ def test_passages_are_rephrased_compared_and_traced(tmp_path: Path) -> None:
     assert made["generate"].summary["ledger"][0]["requests"] == count
     card = (dataset.path / "dataset" / "README.md").read_text()
     assert f"{len(rows)} rephrasings of passages of the documents books" in card
+    assert "question-answering" not in card
+    items = draw_items(dataset, made["generate"], 0)
+    assert {item.agreement for item in items} == {None}, "nobody voted"
+    assert all(item.text and item.question for item in items if item.answer)
     assert "vote" not in card.partition("## Teachers")[0].replace("questions and votes", "")
     (record,) = find_candidates(made["generate"], [rows[0].id]).values()
     seeds = find_seeds(made["seeds"], record.seed_ids)

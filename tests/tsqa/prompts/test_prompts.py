@@ -159,6 +159,14 @@ def test_a_teacher_reasons_before_it_answers() -> None:
                 ]
 
 
+def test_a_rephrasing_has_no_schema(tmp_path: Path) -> None:
+    own = tmp_path / "own.jinja"
+    header = HEADER.replace("kind: any", "kind: any\nschema: {properties: {text: {}}}")
+    own.write_text(header + "{{ passage }}")
+    with pytest.raises(DataError, match="a rephrasing is plain text"):
+        load(own, "rephrase")
+
+
 def test_a_schema_restricted_leaves_the_prompt_as_it_is() -> None:
     prompt = load("enrich", "answer").of("choice", False)
     assert prompt.schema_for([])["required"] == ["answer"]  # type: ignore[index]

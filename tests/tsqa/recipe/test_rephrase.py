@@ -35,6 +35,7 @@ SERVED = "{engine: openai, model: {path: m}, urls: [http://localhost:9]}"
         ("filter.code", "{}"),
         ("filter.difficulty", "{}"),
         ("filter.renderings", "[lesson]"),
+        ("filter.decontaminate", "{similarity: 0.7}"),
     ],
 )
 def test_a_key_of_questions_is_refused_by_name(key: str, value: str) -> None:

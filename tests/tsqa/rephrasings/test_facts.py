@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -19,7 +20,9 @@ from tsqa.rephrasings.facts import calculated_values, find_names, find_numbers, 
         ("1. Begin with 4 eggs.\n2) Add 7.\nStep 3: Eat.\nQ4: Why?", [4, 7]),
         ("The address 192.168.0.1 of H2O", [192, 168, 0, 1]),
         ("| 12 | Smith |", [12]),
-        ("3/4 of it", ["3/4", 4]),
+        ("3/4 of it, .300 and 1 1/2", ["3/4", "0.3", "3/2"]),
+        ("Two thirds, one half and two and a half", ["2/3", "5/2"]),
+        ("In the eighteenth or twenty-first century, the third time", [18, 21]),
     ],
 )
 def test_numbers_of_a_text_by_value(text: str, values: list[int | str]) -> None:
@@ -30,6 +33,9 @@ def test_a_text_holds_its_numbers_in_every_scale_and_its_ordinals() -> None:
     held = stated_values("In the nineteenth century 2.5 million came by one road.")
     assert {Fraction(5, 2), Fraction(2_500_000), Fraction(19), Fraction(1)} <= held
     assert Fraction(3) not in held
+    assert stated_values("Twenty-five") == {Fraction(25)}, "it says neither 20 nor 5"
+    assert {Fraction(3), Fraction(3_000_000)} <= stated_values("three million")
+    assert {Fraction(75), Fraction(3, 4)} <= stated_values("75 percent")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,13 @@ def test_a_text_holds_its_numbers_in_every_scale_and_its_ordinals() -> None:
         ("3 chambers + 4 chambers = 7 chambers", 7, True),
         ("3 + 4 x 4 = 19, and 19 - 3 = 16.", 16, True),
         ("4 / 3 = 1.33", "1.33", True),
+        ("4 / 3 = 1.33", "4/3", True),
+        (r"3 \times 4 = 12", 12, True),
+        ("3% * 4 = 0.12", "0.12", True),
+        ("3 percent * 4 = 12", 12, False),
+        ("3 / 4 = 75%", 75, True),
+        ("3% + 4% = 7%", 7, True),
+        ("3 million + 4 = 7", 7, False),
         ("3 + 4 = 8", 8, False),
         ("3 + 5 = 8", 8, False),
         ("4 / 3 = 1", 1, False),
@@ -50,6 +63,13 @@ def test_only_right_calculations_of_what_is_given_give_a_number(
 ) -> None:
     given = {Fraction(3), Fraction(4), Fraction(0)}
     assert (Fraction(value) in calculated_values(text, given)) == is_given
+
+
+def test_numbers_of_any_length_are_read_in_linear_time() -> None:
+    started = time.process_time()
+    for text in ("1" * 9000, "1," * 9000, f"1 + 2 = {'3' * 9000}", f"{'1' * 9000}% * 2 = 2"):
+        assert find_numbers(text).keys() <= calculated_values(text, stated_values(text))
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize(

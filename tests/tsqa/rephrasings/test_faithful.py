@@ -62,6 +62,8 @@ def test_a_rephrasing_is_rejected_by_what_it_adds_or_loses(
 def test_a_number_may_come_out_of_a_calculation_that_is_right() -> None:
     section = FaithfulnessSection()
     assert check_faithful(rephrased(f"{GOOD}\n1871 - 1802 = 69 years of oil."), section) is None
+    split = check_faithful(rephrased(f"{GOOD}\n1802 / 14 = 128.7 each."), section)
+    assert split is None
     wrong = check_faithful(rephrased(f"{GOOD}\n1871 - 1802 = 68 years of oil."), section)
     assert wrong and wrong.match == "68"
 
