@@ -339,8 +339,16 @@ class EvaluatedIndex:
         for number, task in self._slots.propose([text.numbers for text in texts]):
             text = texts[number]
             for one in self._slots.find(task, text.slots):
+                if not one.is_enough and not self._asks_whole(text, one.document):
+                    continue
                 if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
                     yield number, one
+
+    def _asks_whole(self, text: _Text, document: int) -> bool:
+        """Whether the question stands in the text, with its options where others ask it too."""
+        question, _, *options = self._texts.item(document)
+        parts = [question, *options]
+        return all(self._stands(text, *part, 0, len(text.numbers)) for part in parts)
 
     def _check_passages(
         self, texts: Sequence[_Text], candidates: Sequence[Candidate]

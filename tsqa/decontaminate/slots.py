@@ -31,10 +31,10 @@ _MISSING = 0.35
 _RUN = 4
 """Words in a row without which a text is not read as one of a template."""
 _FLOOR = 0.6
-_MARGIN = 0.03
+_MARGIN = 0.06
 _WHOLE = 1 - 1e-9
-_QUANTILE = 0.985
-_SAMPLE = 150
+_QUANTILE = 0.99
+_SAMPLE = 100
 _MOST = 4
 """Documents that are compared with one window in full."""
 
@@ -48,10 +48,12 @@ class SlotText(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A document that a text is."""
+    """A document that a text is, or may be."""
 
     document: int
     score: float
+    is_enough: bool
+    """Whether this score identifies it; else the text must have the whole question."""
     start: int
     end: int
 
@@ -118,9 +120,10 @@ class SlotDocuments:
         return [divmod(pair, max(1, len(self._tasks))) for pair in pairs.tolist()]
 
     def find(self, task: int, text: SlotText) -> list[Filled]:
-        """Find the documents of a task that the text is, the most alike first."""
+        """Find the documents of a task that the text may be, the most alike first."""
         least = self._least[task]
-        return [one for one in _read(self._tasks[task], text, least) if one.score >= least]
+        found = _read(self._tasks[task], text, least)
+        return [one for one in found if one.score >= min(least, _WHOLE)]
 
 
 def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Task:
@@ -185,9 +188,10 @@ def _weigh(
     return weights / np.log((alike.shape[1] + 1) / 0.5), alike
 
 
-def _read(task: _Task, text: SlotText, least: float, without: int = -1) -> list[Filled]:
+def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list[Filled]:
     """Score the documents that a window of the text may be."""
     found: dict[int, Filled] = {}
+    least = min(enough, _WHOLE)
     longest = int(np.diff(task.starts).max())
     for start, end in _windows(text, longest):
         held = np.zeros(len(task.rarity), dtype=bool)
@@ -206,7 +210,7 @@ def _read(task: _Task, text: SlotText, least: float, without: int = -1) -> list[
             document = int(task.documents[place])
             known = found.get(document)
             if score > 0 and (known is None or score > known.score):
-                found[document] = Filled(document, score, start + first, start + last)
+                found[document] = Filled(document, score, score >= enough, start + first, start + last)
     return sorted(found.values(), key=lambda one: (-one.score, one.document))
 
 
@@ -305,11 +309,14 @@ def _common(
 
 
 def _measure_least(task: _Task, readers: Questions) -> float:
-    """The score of its task that all but 1.5% of the other documents do not reach."""
+    """The score of its task that all but 1% of the other documents do not reach."""
     best = []
     for document in task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist():
         start, end = readers.starts[document : document + 2]
         text = SlotText(readers.words[start:end], readers.sentences[start:end])
         scores = [one.score for one in _read(task, text, _FLOOR, without=document)]
         best.append(scores[0] if scores else 0.0)
-    return min(_WHOLE, max(_FLOOR, float(np.quantile(best, _QUANTILE)) + _MARGIN))
+    least = float(np.quantile(best, _QUANTILE))
+    if least >= _WHOLE:  # documents fill their slots alike: only a whole question is one
+        return 2.0
+    return min(_WHOLE, max(_FLOOR, least + _MARGIN))
