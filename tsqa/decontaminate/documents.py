@@ -199,6 +199,11 @@ class EvaluatedTexts:
         start, end = self._question(document)
         return self.words[start:end]
 
+    def whole(self, document: int) -> Numbers:
+        """The words of the question, the options and the answer."""
+        start, end = self._pieces_of[document], self._pieces_of[document + 1] - 1
+        return self.words[self._pieces[start] : self._pieces[end]]
+
     def general_length(self, document: int) -> int:
         """Count the words of what may be asked of another passage too; 0 where nothing may."""
         start, end = self._question(document)

@@ -1,4 +1,4 @@
-"""No evaluated document may reach the student: six rules against every one of them.
+"""No evaluated document may reach the student: seven rules against every one of them.
 
 - `question`: the candidate asks an evaluated question (the same by `tsqa.text.sameness`).
 - `item`: a short evaluated question stands whole in the candidate's text, and its answer as well.
@@ -12,9 +12,12 @@
   disguise swaps, do not count where the other words identify the question.
 - `retold`: a part of the text holds enough of an evaluated document's words, each beside one that
   stands beside it there, by rarity: with synonyms or in another order (`retold.py`).
+- `slots`: the text fills the slots of a template as an evaluated document does (`slots.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
-with its passage and options, and a run that more than ten hold is a template.
+with its passage and options, and a run that more than ten hold is a template. Where over 4% of a task's documents would be taken for one
+another, it is a task of templates: there `options`, `similarity` and `retold` do not apply, and
+`ngram` asks for the whole question.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
@@ -58,11 +61,11 @@ from tsqa.text.normalise import words
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
-_TEMPLATES = 0.02
+_TEMPLATES = 0.04
 """Share of a task's documents that are taken for others, above which it is one of templates."""
 _LEAST_TASK = 50
 """Documents from which on a task shows whether it is one."""
-_SAMPLE = 100
+_SAMPLE = 200
 _HALF = 0.5
 """Share of a passage that makes another one a version or a part of it."""
 _NEAR = 100
@@ -116,7 +119,7 @@ class _Text:
 
 
 class EvaluatedIndex:
-    """Every evaluated document, indexed for the six rules."""
+    """Every evaluated document, indexed for the seven rules."""
 
     def __init__(self, documents: Iterable[Seed], section: DecontaminateSection) -> None:
         self._section = section
@@ -141,7 +144,7 @@ class EvaluatedIndex:
         return verdicts
 
     def check_questions(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
-        """Check by the rules that compare whole questions alone, `question` and `similarity`.
+        """Check by the rules that compare whole questions alone: `question`, `similarity`, `slots`.
 
         A question that was disguised scores high; one that shares a template does not.
         """
@@ -162,7 +165,7 @@ class EvaluatedIndex:
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
-        """Check any text by the rules `item`, `ngram` and `retold` alone.
+        """Check any text by the rules `item`, `ngram`, `slots` and `retold` alone.
 
         The answer of a short item must be near its question: a long text holds most words.
         """
@@ -430,6 +433,8 @@ class EvaluatedIndex:
                 return None
             if not self._texts.agree_in_signs(start, text.signs[place + 1 : place + size]):
                 return None
+            if self._slotted[document] and not self._asks_whole(text, document):
+                return None
             score = float(size)
         else:
             document, start = entry, self._texts.item_bounds(entry)[0]
@@ -493,9 +498,7 @@ class EvaluatedIndex:
         shares[documents[holders][(held_by > 1) & (held_by <= TEMPLATE)]] = True
         self._slotted = self._find_slotted(shares)
         signs, general = self._sign_runs(places), general[holders]
-        kept = ~self._slotted[documents[holders]]
-        signs, general, places = signs[kept], general[kept], places[kept]
-        del holders, held_by, kept
+        del holders, held_by
         order = np.lexsort((places, general, signs, runs[places]))
         signs, places = signs[order], places[order]
         hashes = runs[places]
@@ -508,7 +511,9 @@ class EvaluatedIndex:
         `shares`: whether a document has a run of n words that another of its task has too.
         """
         slotted = np.zeros(len(self._texts), dtype=bool)
-        alone = np.array([not self._texts.is_of_passage(n) for n in range(len(slotted))], dtype=bool)
+        alone = np.array(
+            [not self._texts.is_of_passage(n) for n in range(len(slotted))], dtype=bool
+        )
         for task in np.unique(self._texts.tasks):
             own = np.flatnonzero((self._texts.tasks == task) & alone)
             if len(own) < _LEAST_TASK:
@@ -526,6 +531,9 @@ class EvaluatedIndex:
         for number, item in self._similar.suspects(questions) if questions else ():
             document = int(documents[number])
             if number in found or not self._texts.are_rivals(document, item):
+                continue
+            whole, answer = self._texts.whole(document), self._texts.answer(item)
+            if self._similar.is_light[item] and not _holds(whole, answer):
                 continue
             if self._similar.coverage(item, questions[number]) >= self._similar.threshold:
                 found.add(number)

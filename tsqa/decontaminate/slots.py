@@ -148,7 +148,20 @@ def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Ta
     if is_number[words].any():
         rarity[-1] = 1.0
     totals = np.maximum(np.add.reduceat(weights, starts[:-1]), 1e-9)
-    return _Task(own, words, sentences, starts, weights, totals, rarity, holds, alike, distinct, numbered, pair_weights)
+    return _Task(
+        own,
+        words,
+        sentences,
+        starts,
+        weights,
+        totals,
+        rarity,
+        holds,
+        alike,
+        distinct,
+        numbered,
+        pair_weights,
+    )
 
 
 def _pairs(words: Numbers, sentences: Numbers, owners: Numbers, vocabulary: int) -> Numbers:
@@ -210,7 +223,9 @@ def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list
             document = int(task.documents[place])
             known = found.get(document)
             if score > 0 and (known is None or score > known.score):
-                found[document] = Filled(document, score, score >= enough, start + first, start + last)
+                found[document] = Filled(
+                    document, score, score >= enough, start + first, start + last
+                )
     return sorted(found.values(), key=lambda one: (-one.score, one.document))
 
 
@@ -277,9 +292,7 @@ def _score(task: _Task, place: int, text: SlotText) -> tuple[float, int, int]:
     # The sentences that are the document's, whole: what they add makes another document.
     held_in = np.flatnonzero(np.isin(text.sentences, text.sentences[sorted(used)]))
     first, last = int(held_in[0]), int(held_in[-1]) + 1
-    others = sum(
-        against[position] for position in range(first, last) if position not in used
-    )
+    others = sum(against[position] for position in range(first, last) if position not in used)
     missing = max(0.0, float(weights[chosen].sum()) - held)
     return held / (held + _MISSING * missing + float(others)), first, last
 

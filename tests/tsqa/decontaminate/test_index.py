@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.benchmarks.questions import REAL, load_real
+from tests.benchmarks.template_tasks import load_templates
 from tests.support.generation import make_seed
 from tsqa.decontaminate import index as decontaminate
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
-from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
+from tsqa.decontaminate.planted_leaks import KINDS, as_candidate, plant_leak
 from tsqa.decontaminate.similarity import common_weight
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
@@ -173,6 +174,20 @@ def test_prompt_variants_of_one_task_do_not_hide_its_documents() -> None:
     index = EvaluatedIndex(documents, SECTION)
     asked = [ask(question), ask("Why so?", context=f"He asked me: {question} I laughed.")]
     assert [v and v.reason for v in index.check(asked)] == ["question", "ngram"]
+
+
+def test_in_a_task_of_templates_the_slots_are_the_document() -> None:
+    """Its training documents are left; its own documents are found disguised, in any text too."""
+    documents, others = (load_templates(split, 100)["as SVAMP"] for split in ("test", "train"))
+    index = EvaluatedIndex(documents, SECTION)
+    rejected = index.check([as_candidate(other) for other in others])
+    assert sum(verdict is not None for verdict in rejected) <= 2
+    for kind in ("names_swapped", "embedded", "accented"):
+        planted = [leak for leak in (plant_leak(one, kind) for one in documents[::5]) if leak]
+        in_text = index.check_texts([leak.full_text for leak in planted])
+        for verdicts in (index.check(planted), in_text):
+            found = [verdict.match for verdict in verdicts if verdict is not None]
+            assert found == [leak.id for leak in planted], kind
 
 
 def test_a_passage_is_matched_whichever_question_is_asked() -> None:
