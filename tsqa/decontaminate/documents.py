@@ -22,8 +22,8 @@ from tsqa.decontaminate.keys import (
     content_key,
     has_passage,
     last_sentence,
-    option_hash,
     number_sentences,
+    option_hash,
     option_words,
     stripped_key,
 )

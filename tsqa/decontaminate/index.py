@@ -15,9 +15,9 @@
 - `slots`: the text fills the slots of a template as an evaluated document does (`slots.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
-with its passage and options, and a run that more than ten hold is a template. Where over 4% of a task's documents would be taken for one
-another, it is a task of templates: there `options`, `similarity` and `retold` do not apply, and
-`ngram` asks for the whole question.
+with its passage and options, and a run that more than ten hold is a template. Where over 4% of a
+task's documents would be taken for one another, it is a task of templates: there `options`,
+`similarity` and `retold` do not apply, and `ngram` asks for the whole question.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
