@@ -8,10 +8,14 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tsqa.store.process import die_with_parent
+
+if TYPE_CHECKING:
+    from tsqa.recipe import Recipe
 
 
 def main() -> int:
@@ -46,6 +50,43 @@ def main() -> int:
 
 
 def _train(path: Path, overrides: list[str], arm: str) -> int:
+    from train.ranks import join_ranks
+    from tsqa.console import console
+    from tsqa.errors import PREEMPTED
+    from tsqa.pipeline.run import Training
+
+    ranks = join_ranks()
+    recipe = ranks.agree("recipe", partial(_load, path, overrides, arm))
+    ranks.check_alike(recipe.model_dump(mode="json", exclude={"runs"}))
+    ranks.check_folder(Path(recipe.runs) / "artifacts" / "train")
+    training = ranks.agree("stages", partial(Training, recipe, path, arm))
+    ranks.check_same("inputs", {"fingerprint of the training": training.node.fingerprint})
+    with contextlib.ExitStack() as stack:
+        if ranks.from_first("open", partial(training.open, stack)) == training.DONE:
+            if ranks.is_first:
+                console.print(f"train:{arm} is already there")
+            return 0
+        context = ranks.agree("join", training.join)
+
+        from train.trainer import loop
+        from train.trainer.engine import build_accelerator
+
+        try:
+            accelerator = build_accelerator(training.node.recipe)
+            summary = loop.run(context, accelerator)
+        except loop.Preempted:
+            return PREEMPTED
+        except RuntimeError as error:
+            ranks.explain(error)
+        except BaseException as error:
+            ranks.say_last(error)
+            raise
+        accelerator.wait_for_everyone()
+        training.commit(summary)
+    return 0
+
+
+def _load(path: Path, overrides: list[str], arm: str) -> Recipe:
     from tsqa.errors import RecipeError
     from tsqa.recipe import arms_of, load_recipe
 
@@ -53,32 +94,7 @@ def _train(path: Path, overrides: list[str], arm: str) -> int:
     arms = arms_of(recipe)
     if arm not in arms:
         raise RecipeError(f"no arm `{arm}`", f"use one of: {', '.join(arms)}")
-
-    from train.trainer import loop
-    from train.trainer.engine import build_accelerator
-    from tsqa.console import console
-    from tsqa.pipeline.run import train_context
-
-    accelerator = build_accelerator(arms[arm].recipe)
-    with contextlib.ExitStack() as stack:
-        if not accelerator.is_main_process:
-            accelerator.wait_for_everyone()
-        context, commit = stack.enter_context(
-            train_context(recipe, path, arm, accelerator.is_main_process)
-        )
-        if accelerator.is_main_process:
-            accelerator.wait_for_everyone()
-        if context is None:
-            if accelerator.is_main_process:
-                console.print(f"train:{arm} is already there")
-            return 0
-        try:
-            summary = loop.run(context, accelerator)
-        except loop.Preempted:
-            return loop.PREEMPTED
-        accelerator.wait_for_everyone()
-        commit(summary)
-    return 0
+    return recipe
 
 
 def _tell_launcher(message: str) -> None:

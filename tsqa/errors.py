@@ -36,6 +36,10 @@ _CAUSES = {
 }
 
 
+PREEMPTED = 75
+"""Exit code of a training that SIGTERM ended after it saved: the same command continues."""
+
+
 class TsqaError(Exception):
     """Anything a user can cause and fix. `fix` is one sentence that says how."""
 
@@ -58,6 +62,10 @@ class LeakError(TsqaError):
 
 class EngineError(TsqaError):
     """vLLM, DeepSpeed or accelerate did not start or died; the message holds its last log lines."""
+
+
+class PreemptedError(TsqaError):
+    """Training was asked to end (SIGTERM), and has saved: the exit code is PREEMPTED."""
 
 
 class CheckpointError(TsqaError):

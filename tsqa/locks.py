@@ -91,7 +91,7 @@ def try_lock(path: Path) -> IO[str] | None:
     """Lock a file, which is made where it is not; None where another process holds it."""
     while True:
         handle = path.open("a", encoding="utf-8")  # not "w": its holder's name is in it
-        if not _flock(handle.fileno(), path):
+        if not flock(handle.fileno(), path):
             handle.close()
             return None
         if _is_at(handle.fileno(), path):
@@ -107,7 +107,7 @@ def _try_hold(folder: Path, path: Path) -> HeldFolder | None:
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     is_locked, is_free = True, True
     try:
-        is_free = _flock(opened, folder)
+        is_free = flock(opened, folder)
     except TsqaError:  # NFS locks no folders
         is_locked = False
     held = HeldFolder(folder, lock, opened, is_locked)
@@ -117,15 +117,20 @@ def _try_hold(folder: Path, path: Path) -> HeldFolder | None:
     return None
 
 
-def _flock(descriptor: int, path: Path) -> bool:
+def flock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool:
+    """Lock an open file; False where another process holds it, and `kind` does not wait for it.
+
+    TsqaError where the file system has no locks, which is nobody's holding it.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind)
     except BlockingIOError:
         return False
     except OSError as error:
         raise TsqaError(
             f"{path}: this file system gives no locks: {error.strerror}",
-            "choose another folder for `runs`, or mount it with locks",
+            "choose another folder for `runs`, or mount it with locks (Lustre: `-o flock`; NFS: "
+            "version 4, or 3 with its lock service)",
         ) from error
     return True
 

@@ -34,6 +34,8 @@ PARTS = (
 """Rows into which a table splits its macro average, by what was seeded from."""
 _ROW = re.compile(r"macro(:.*)?", re.DOTALL)
 _SEED = re.compile(r",seed=-?\d+$")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+"""One slash: `Path` makes `s3:/bucket` of `s3://bucket`, which is then a folder of that name."""
 _TYPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 _LONGEST_FILE = 120
@@ -64,6 +66,16 @@ def file_name(name: str) -> str:
         return text
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{text[: _LONGEST_FILE // 2]}%-{digest[:48]}"
+
+
+def path_problem(path: str) -> str:
+    """Why a text is no path of this machine; empty if it is one."""
+    if _ADDRESS.match(path):
+        return (
+            "an address, where a path of this machine is taken: copy the data to a disk and give "
+            "their path (a hub ID is written ORG/NAME)"
+        )
+    return ""
 
 
 def name_problem(name: str, banned: Collection[str] = (), longest: int = LONGEST) -> str:
@@ -147,6 +159,8 @@ def _wandb_problem(name: str) -> str:
     return name_problem(name, ("/", "\\", "#", "?", "%", ":"))
 
 
+LocalPath = Annotated[str, _refuse(path_problem)]
+"""A folder or file of this machine, or a hub ID where one is taken."""
 PlainName = Annotated[str, _refuse(_plain_problem)]
 """Of an own dataset: a part of ids that a person types."""
 RecipeName = Annotated[str, _refuse(_recipe_problem)]

@@ -46,9 +46,10 @@ def sources_of(evaluation: Artifact) -> list[TokenSource]:
 
 def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[TokenSource]:
     """The sources that reach an artifact of `owner`."""
+    undrawn = _undrawn(artifact)
     for text, fingerprint in artifact.manifest.inputs.items():
         role = parse_role(text)
-        if role in _TEACH_NOTHING:
+        if role in _TEACH_NOTHING or text in undrawn:
             continue
         if isinstance(role, SourceRole):
             tokens = store.find("tokenize", fingerprint)
@@ -178,7 +179,9 @@ def _undrawn(made: Artifact) -> set[str]:
     if mixture is None:
         return set()
     subsets = {name: of for name, (of, _) in mixture["subsets"].items()}
-    drawn = {subsets.get(n, n) for phase in mixture["phases"] for n in phase["ratios"]}
+    drawn = {
+        subsets.get(n, n) for phase in mixture["phases"] for n, r in phase["ratios"].items() if r
+    }
     roles = {text: parse_role(text) for text in made.manifest.inputs}
     return {t for t, r in roles.items() if isinstance(r, SourceRole) and r.source not in drawn}
 

@@ -30,6 +30,7 @@ from tsqa.generate import stage as generate
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store.jsonl import write_jsonl
 from tsqa.teachers import openai_engine as endpoint
+from tsqa.teachers import roster
 
 SEEDS = [make_seed(number) for number in range(4)]
 SECRET = "sk-planted-0123456789"
@@ -67,7 +68,7 @@ def generate_from(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
     context = make_context(folder / "out", {"seeds": artifact(source)}, generate=section)
     with (
         mock.patch.object(endpoint, "_FIRST_WAIT", 0.01),
-        mock.patch.object(endpoint, "_START_SECONDS", 2.0),
+        mock.patch.object(roster, "START_SECONDS", 2.0),
     ):
         return generate.run(context)
 

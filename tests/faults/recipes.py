@@ -87,6 +87,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "code": {},
             "dedup": {"semantic": {"model": "org/embedding"}},
             "decontaminate": {},
+            "faithfulness": {},
             "difficulty": {"easy": 0.2, "medium": 0.5, "hard": 0.3},
         },
         "model": {"config": {"model_type": "nemotron"}},
@@ -329,6 +330,8 @@ def key_tries() -> Iterator[Try]:
             yield Try("recipe", key, how, End.BEFORE, with_value(path, value), names)
         if kind == "text" and path[-1] in PATHS:
             yield Try("recipe", key, "NUL", End.BEFORE, with_value(path, "a\x00b"), (path[-1],))
+            act = with_value(path, "s3://bucket/x")
+            yield Try("recipe", key, "an address", End.BEFORE, act, (path[-1],))
 
 
 def section_tries() -> Iterator[Try]:

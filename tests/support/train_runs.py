@@ -97,11 +97,11 @@ def write_recipe(folder: Path, model: dict[str, Any]) -> Path:
 
 
 def command(path: Path, *overrides: str, processes: int = 0) -> list[str]:
-    """`python -m train`, or with `processes` the same under `accelerate launch`."""
+    """`python -m train`, or with `processes` the same under our launcher."""
     launcher: list[str] = ["-m", "train"]
     if processes:
         config = str(LAUNCH_CONFIG)
-        launcher = ["-m", "accelerate.commands.launch", "--config_file", config,
+        launcher = ["-m", "train.launch", "--config_file", config,
                     "--num_processes", str(processes), "-m", "train"]  # fmt: skip
     return [sys.executable, *launcher, str(path), *overrides]
 

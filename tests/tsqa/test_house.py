@@ -26,6 +26,8 @@ LAYERS = (
     "tsqa/tasks",
     "tsqa/prompts",
     "tsqa/teachers/replies",
+    "tsqa/teachers/http",
+    "tsqa/rephrasings",
     "tsqa/teachers",
     "tsqa/seeds",
     "tsqa/generate",

@@ -68,9 +68,9 @@ class Checkpoints:
         accelerator.wait_for_everyone()
         engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
         accelerator.wait_for_everyone()
-        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = _files_of_all(temporary)
         mine = files[accelerator.process_index :: accelerator.num_processes]
-        listed = gather_object([(str(f.relative_to(temporary)), *_digest(f)) for f in mine])
+        listed = gather_object([(name, *_digest(temporary / name)) for name in mine])
         if accelerator.is_main_process:
             manifest: CheckpointManifest = {
                 "step": step,
@@ -233,6 +233,22 @@ def _load_universal(engine: DeepSpeedEngine, folder: Path) -> None:
     for state in optimizer.state.values():
         if torch.is_tensor(state.get("step")):
             state["step"] = state["step"].clone()
+
+
+def _files_of_all(folder: Path) -> list[str]:
+    """The files that all ranks wrote: a network file system may list another machine's later.
+
+    CheckpointError on every rank where one does not see what another wrote.
+    """
+    here = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    names = sorted({*gather_object(here)})
+    unseen: list[str] = gather_object([n for n in names if not (folder / n).is_file()])
+    if unseen:
+        raise CheckpointError(
+            f"{folder}: {unseen[0]} was written, but not every machine sees it",
+            "mount one shared folder on all machines; the same command continues from before",
+        )
+    return names
 
 
 def _digest(path: Path, sync: bool = True) -> tuple[int, str]:

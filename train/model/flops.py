@@ -26,7 +26,7 @@ def flops_per_token(model: PreTrainedModel, sequence_length: int) -> float:
     config = model.config
     forward = 0.0
     for module in model.modules():
-        forward += 2 * _active_weights(module, config)
+        forward += 2 * active_weights(module, config)
         if hasattr(module, "q_proj") and hasattr(module, "k_proj"):
             heads = config.num_attention_heads
             width = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -36,7 +36,7 @@ def flops_per_token(model: PreTrainedModel, sequence_length: int) -> float:
     return _TRAINING * forward
 
 
-def _active_weights(module: torch.nn.Module, config: PreTrainedConfig) -> float:
+def active_weights(module: torch.nn.Module, config: PreTrainedConfig) -> float:
     """A module's weights that multiply one token, without those of its children."""
     if isinstance(module, torch.nn.Embedding):
         return 0.0

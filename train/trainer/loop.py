@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.export import export_model
@@ -44,8 +45,6 @@ from tsqa.store.stage import StageContext
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PREEMPTED = 75
-"""Exit code after SIGTERM: saved, run again to continue."""
 _TAIL_SHARE = 20
 """The final loss is the mean over the last 1/20 of the steps."""
 
@@ -65,23 +64,23 @@ def run(context: StageContext, accelerator: Accelerator) -> TrainSummary:
     tokenizer = AutoTokenizer.from_pretrained(context.inputs["tokenizer"].path / TOKENIZER_FOLDER)
     store = TokenStore(*token_folders(context.inputs))
     plan = plan_of(context.recipe, store.rows)
-    summary = context.out / "trained.json"
-    if not summary.exists():
-        if accelerator.is_main_process:
+    summary, is_first = context.out / "trained.json", accelerator.is_main_process
+    # Rank 0 alone looks: network file systems show a new file to others later.
+    made = [read_own(summary, TrainSummary) if is_first and summary.exists() else None]
+    broadcast_object_list(made)
+    (result,) = made
+    if result is None:
+        if is_first:
             console.print(plan_table(plan, store.padding))
             names = [field.name for field in fields(SourceDraw)]
             context.tracker.table("mixture", names, [astuple(draw) for draw in plan.describe()])
         trainer = Trainer(context, accelerator, tokenizer, store, plan)
         result = trainer.train()
         export_model(accelerator, trainer.engine, tokenizer, context.out / "hf")
-        if accelerator.is_main_process:
+        if is_first:
             fsync_all(context.out / "hf")  # the summary says that it is whole
             write_json(summary, result)
-    # All ranks read the summary before the first one goes on and moves its folder away.
-    accelerator.wait_for_everyone()
-    result = read_own(summary, TrainSummary)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
+    if is_first:
         _checkpoints(context, plan).finish()
     return result
 

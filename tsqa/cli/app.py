@@ -73,7 +73,7 @@ def _command(of: typer.Typer) -> Callable[[list[str]], object]:
 
 def main() -> None:
     """Run the app; what goes wrong is a message and an exit code, not a traceback."""
-    from tsqa.errors import RecipeError, TsqaError, os_error_cause
+    from tsqa.errors import PREEMPTED, PreemptedError, RecipeError, TsqaError, os_error_cause
 
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -82,6 +82,7 @@ def main() -> None:
         fix = f"drop the dashes: {dashed.lstrip('-')}"
         _say(f"error: {dashed}: a key of the recipe is no option\n  fix: {fix}", fg="red")
         sys.exit(USER_ERROR)
+    _refuse_addresses(arguments)
     try:
         _command(app)(arguments)
     except SystemExit as end:  # of typer, which ends so on Ctrl-C
@@ -91,6 +92,9 @@ def main() -> None:
     except KeyboardInterrupt:
         _say(f"interrupted; {_AGAIN}")
         sys.exit(INTERRUPTED)
+    except PreemptedError as error:
+        _say(str(error))
+        sys.exit(PREEMPTED)
     except TsqaError as error:
         is_users = isinstance(error, RecipeError)
         _fail(f"{'recipe error' if is_users else 'error'}: {error}", debug, is_users)
@@ -100,6 +104,19 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last resort
         message = f"error: {type(error).__name__}: {error}"
         _fail(f"{message}\n  fix: this is a bug in tsqa; --debug shows the traceback", debug)
+
+
+def _refuse_addresses(arguments: list[str]) -> None:
+    """End where an argument, or the value of an option, is `s3://bucket`: no command takes one."""
+    if not any(":/" in argument for argument in arguments):
+        return
+    from tsqa.names import path_problem
+
+    for argument in arguments:
+        given = argument.partition("=")[2] if argument.startswith("--") else argument
+        if problem := path_problem(given):
+            _say(f"error: {given}: {problem}", fg="red")
+            sys.exit(USER_ERROR)
 
 
 def _fail(message: str, debug: bool, is_users: bool = False) -> NoReturn:

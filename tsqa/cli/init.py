@@ -19,7 +19,7 @@ SETS = {
     "smoke": "every stage as small as it gets, to check an installation: 2 minutes",
     "dataset": "a dataset from nine benchmarks with a 30B teacher: 1 GPU, or an endpoint",
     "local": "real benchmarks and books from a folder `benchmarks`, toy models: 4 minutes",
-    "documents": "questions about passages of documents, or the facts in them: an endpoint",
+    "documents": "questions about passages of documents, their facts, rephrasings: an endpoint",
     "real": "a real 135M model as teacher and student, on real benchmarks: 2 CPU cores",
     "ablations": "six experiments on the quickstart: ratio, votes, filters and others",
 }

@@ -1,4 +1,4 @@
-"""`tsqa preview`: a few items before paying for all of them."""
+"""`tsqa preview` and `tsqa plan`: a few items, and the machines, before paying for all of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tsqa.cli.common import EXPERIMENTS, Force, Overrides, RecipePath, open_pipeline
+from tsqa.cli.common import (
+    EXPERIMENTS,
+    RUN_ERROR,
+    Force,
+    Overrides,
+    RecipePath,
+    open_pipeline,
+)
 
 
 def preview(
@@ -48,6 +55,40 @@ def preview(
             watch_prompts(opened, seeds[0], html)
 
 
+def plan(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="Devices and their number, such as h100x8 or cpux2; else the recipe's."),
+    ] = None,
+    mfu: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1, help="Share of the peak; else measured here, else 0.3."),
+    ] = None,
+    dollars: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of a GPU-hour; else dollars_per_gpu_hour, else 2.5."),
+    ] = None,
+    architecture: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="config.json of a model that is not here."),
+    ] = None,
+) -> None:
+    """Say on which machines training fits, how fast it would be, and what all would cost.
+
+    Ends with an error where it does not fit on the hardware. Loads no weights.
+
+    Example: tsqa plan recipes/quickstart/recipe.yaml --hardware h100x8
+    """
+    from tsqa.preview.show_plan import Asked, print_hardware_plan
+
+    pipeline = open_pipeline(recipe, overrides)
+    if not print_hardware_plan(pipeline, Asked(hardware, mfu, dollars, architecture)):
+        raise typer.Exit(RUN_ERROR)
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command(rich_help_panel=EXPERIMENTS)(preview)
+    """Add the commands to the app."""
+    for command in (preview, plan):
+        app.command(rich_help_panel=EXPERIMENTS)(command)

@@ -234,6 +234,7 @@ def _print_question(console: Console, candidate: CandidateRecord) -> None:
         ("question", candidate.question),
         ("choices", candidate.choices),
         ("tests", candidate.tests),
+        ("rephrasing", candidate.rephrasing),
         ("parse error", candidate.parse_error),
     ]
     console.print(_fields(pairs))

@@ -13,12 +13,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from tsqa.curated.files import CURATED, REJECTED, find_curated, find_rejected, read_rows
 from tsqa.errors import DataError
-from tsqa.prompts import Prompt, load_prompts, shipped_prompts
-from tsqa.prompts.variables import AnswerVariables, PassageVariables, QuestionVariables
+from tsqa.prompts import Prompt, Role, load_prompts, shipped_prompts
+from tsqa.prompts.variables import (
+    AnswerVariables,
+    PassageVariables,
+    QuestionVariables,
+    RephraseVariables,
+)
 from tsqa.recipe import Enrichment
 from tsqa.records.candidate_file import CandidateRecord, Vote, parse_record
 from tsqa.records.rows import CuratedRow, RejectedRow
@@ -133,17 +137,17 @@ def rebuild_prompts(
     if not all(name in shots for name in candidate.seed_ids):
         return dict.fromkeys(candidate.prompts)
     shown = [shots[name] for name in candidate.seed_ids]
-    asked = asdict(
-        PassageVariables(shown[-1].context, candidate.kind)
-        if "passage" in candidate.prompts
-        else QuestionVariables(shown, candidate.kind, candidate.attributes)
-    )
+    asked: dict[Role, dict[str, object]] = {
+        "question": asdict(QuestionVariables(shown, candidate.kind, candidate.attributes)),
+        "passage": asdict(PassageVariables(shown[-1].context, candidate.kind)),
+        "rephrase": asdict(RephraseVariables(shown[-1].context)),
+    }
     texts: dict[str, str | None] = {}
     for role, used in candidate.prompts.items():
-        if role in ("question", "passage"):
-            asker: Literal["question", "passage"] = "passage" if role == "passage" else "question"
+        asker = next((each for each in asked if each == role), None)
+        if asker is not None:
             prompt = _shipped_prompt(asker, used.sha256)
-            texts[role] = _filled(prompt, candidate.form, asked) if prompt else None
+            texts[role] = _filled(prompt, candidate.form, asked[asker]) if prompt else None
             continue
         prompt = _shipped_prompt("answer", used.sha256)
         vote = _first_vote(candidate, role)
@@ -165,7 +169,7 @@ def rebuild_prompts(
 
 def _first_vote(candidate: CandidateRecord, role: str) -> Vote | None:
     """That was asked for by the prompt of a role: a solver's own, or the one of all others."""
-    own = candidate.prompts.keys() - {"question", "passage", "answer"}
+    own = candidate.prompts.keys() - {"question", "passage", "rephrase", "answer"}
     found = (
         vote
         for vote in candidate.votes
@@ -187,7 +191,7 @@ def _filled(prompt: Prompt, form: str, variables: Mapping[str, object]) -> str:
     )
 
 
-def _shipped_prompt(role: Literal["question", "passage", "answer"], sha256: str) -> Prompt | None:
+def _shipped_prompt(role: Role, sha256: str) -> Prompt | None:
     for name in shipped_prompts(role):
         for prompt in load_prompts(name, role, role).prompts.values():
             if prompt.sha256 == sha256:

@@ -40,7 +40,9 @@ class Renderer:
         )
 
     def render(self, item: Candidate | CuratedRow) -> tuple[str, str]:
-        """(name of the template, text)."""
+        """(name of the template, text); of a rephrasing its style, and itself."""
+        if isinstance(item, Candidate) and item.is_rephrasing:
+            return item.attributes["style"], item.answer
         digest = hashlib.sha256(item.id.encode()).digest()
         place = int.from_bytes(digest[:8], "big") % len(self._templates)
         name, templates = self._templates[place]

@@ -35,6 +35,9 @@ def check_format(candidate: Candidate) -> Rejection | None:
     """A question that could be read, distinct options, at least one answer that could be read."""
     if candidate.parse_error:
         return Rejection(candidate.parse_error)
+    if candidate.is_rephrasing:
+        unfit = _find_unfit(candidate)
+        return Rejection(unfit) if unfit else None
     if not words(candidate.question):
         return Rejection("empty question")
     rejection = _check_choices(candidate.choices) if candidate.choices else None

@@ -2,8 +2,9 @@
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
 one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty, and
-decontamination last. A step that the recipe leaves out does not appear in the funnel. A model is
-not asked again what it was asked for another artifact.
+decontamination last. Of rephrasings, `faithful` takes the place of agreement, models and code. A
+step that the recipe leaves out does not appear in the funnel. A model is not asked again what it
+was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
@@ -49,6 +50,7 @@ from tsqa.records.rows import CuratedRow, Lineage
 from tsqa.records.seed import SeedIndex
 from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
 from tsqa.records.training_keys import read_training_keys
+from tsqa.rephrasings.faithful import check_copied, check_faithful
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
@@ -105,7 +107,7 @@ def run(context: StageContext) -> dict[str, object]:
         funnel=funnel.rows(),
         ledger=ledger,
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
-        planted_leak_recall=measure_recall(index, evaluated),
+        planted_leak_recall=measure_recall(index, evaluated, as_texts=_rephrases(context)),
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
     )
@@ -121,29 +123,41 @@ def run(context: StageContext) -> dict[str, object]:
 
 def passing_steps(context: StageContext, section: FilterSection, seeds: SeedIndex) -> list[Step]:
     """The steps that look at one candidate at a time, in their order."""
-    training = read_training_keys(context.inputs["seeds"].path)
-    copies = CopyCheck(training, seeds, section.copy_similarity)
     steps = [
         check_each("refusal", checks.check_refusal),
         check_each("format", checks.check_format),
-        check_each(
-            "length", lambda c: checks.check_length(c, section.min_words, section.max_words)
-        ),
-        check_each("agreement", lambda c: checks.check_agreement(c, section.agreement)),
-        Step("copy", lambda candidates: map(copies.check, candidates)),
-        Step("code", lambda candidates: verify_code(candidates, section.code)),
     ]
     if "guard" in context.inputs:
         dropped = read_dropped_seeds(context.inputs["guard"].path)
-        steps.insert(2, check_each("guard", lambda c: check_seeds(c, dropped)))
-    least = section.model_agreement
-    if least is not None:
-        steps.insert(-2, check_each("models", lambda c: checks.check_models(c, least)))
+        steps.append(check_each("guard", lambda c: check_seeds(c, dropped)))
+    steps.append(
+        check_each("length", lambda c: checks.check_length(c, section.min_words, section.max_words))
+    )
     if section.languages is not None:
         languages = check_codes(section.languages)
-        place = [step.name for step in steps].index("agreement")
-        steps.insert(place, check_each("language", lambda c: check_language(c, languages)))
-    return steps
+        steps.append(check_each("language", lambda c: check_language(c, languages)))
+    if _rephrases(context):
+        wanted = section.faithfulness
+        return [
+            *steps,
+            check_each("faithful", lambda c: check_faithful(c, wanted)),
+            check_each("copy", lambda c: check_copied(c, wanted.copied)),
+        ]
+    steps.append(check_each("agreement", lambda c: checks.check_agreement(c, section.agreement)))
+    least = section.model_agreement
+    if least is not None:
+        steps.append(check_each("models", lambda c: checks.check_models(c, least)))
+    training = read_training_keys(context.inputs["seeds"].path)
+    copies = CopyCheck(training, seeds, section.copy_similarity)
+    return [
+        *steps,
+        Step("copy", lambda candidates: map(copies.check, candidates)),
+        Step("code", lambda candidates: verify_code(candidates, section.code)),
+    ]
+
+
+def _rephrases(context: StageContext) -> bool:
+    return needed(context.recipe.generate, "generate").rephrase is not None
 
 
 def waiting_steps(
@@ -231,19 +245,30 @@ def decontamination_step(index: EvaluatedIndex) -> Step:
 def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> Iterator[Verdict]:
     source = iter(candidates)
     while batch := list(islice(source, _BATCH)):
-        yield from zip(batch, index.check(batch), strict=True)
+        if batch[0].is_rephrasing:  # then all are: a text, not a question
+            yield from zip(batch, _check_texts([each.answer for each in batch], index), strict=True)
+        else:
+            yield from zip(batch, index.check(batch), strict=True)
+
+
+def _check_texts(texts: Sequence[str], index: EvaluatedIndex) -> list[Rejection | None]:
+    """As documents of the stream are checked, and by the passages that benchmarks read."""
+    found = zip(index.check_texts(texts), index.find_passages(texts), strict=True)
+    return [item or passage for item, passage in found]
 
 
 @dataclass(frozen=True)
-class _Question:
+class _Said:
     question: str
+    answer: str
 
 
 def _measure_spread(out: Path, section: FilterSection) -> float | None:
-    """Mean distance between two curated questions, where the recipe names a model for it."""
+    """Mean distance between two curated questions, or rephrasings, where the recipe names a model
+    for it."""
     if section.dedup.semantic is None:
         return None
-    questions = (row.question for row in read_rows(out / CURATED, _Question))
+    questions = (row.question or row.answer for row in read_rows(out / CURATED, _Said))
     return round(measure_spread(load_model(section.dedup.semantic), questions), 4)
 
 

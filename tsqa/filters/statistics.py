@@ -66,10 +66,11 @@ class Measures:
             self._attributes[drawn]["curated"] += 1
         if "difficulty" in candidate.scores:
             self._difficulties[str(candidate.scores["difficulty"])] += 1
-        self._agreement[_bin(candidate.agreement)] += 1
+        if not candidate.is_rephrasing:
+            self._agreement[_bin(candidate.agreement)] += 1
         if not candidate.is_of_document:
             self._distance[_bin(1 - _similarity(candidate))] += 1
-        self._ngrams.add(words(candidate.question))
+        self._ngrams.add(words(candidate.question or candidate.answer))
         revision = candidate.record.revision if candidate.record else ""
         if self._oracle and self._oracle.knows(candidate.task, revision):
             self._compare_with_truth(candidate, self._oracle)

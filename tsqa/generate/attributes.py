@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from tsqa.recipe import GenerateSection, SamplingSection
+from tsqa.recipe import GenerateSection, RephraseSection, SamplingSection
 
 _GOLDEN = (5**0.5 - 1) / 2
 """Steps of this size around a circle of length 1 leave no large gap, however many there are."""
@@ -23,6 +23,11 @@ def draw_attributes(section: GenerateSection, seed_id: str, number: int) -> dict
         shares = values if isinstance(values, Mapping) else dict.fromkeys(values, 1 / len(values))
         drawn[name] = _draw(shares, f"{section.seed}:{seed_id}:{name}", number)
     return drawn
+
+
+def draw_style(section: RephraseSection, seed: int, seed_id: str, number: int) -> str:
+    """The style of one rephrasing of a seed, as the recipe names it."""
+    return _draw(section.shares, f"{seed}:{seed_id}:style", number)
 
 
 def draw_sampling(section: GenerateSection, seed_id: str, number: int) -> SamplingSection:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from tsqa.prompts import load_prompts
-from tsqa.recipe import ModelSection, Recipe, SolverSection, needed
+from tsqa.recipe import GenerateSection, ModelSection, Recipe, SolverSection, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role
@@ -13,18 +14,15 @@ from tsqa.store.stage import Stage
 from tsqa.teachers.config import teacher_config, teachers_of
 from tsqa.teachers.failures import refuse_unanswered
 
+STYLES = "generate.rephrase.styles"
+
 
 def _config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.generate, "generate")
-    question = load_prompts(section.prompts.question, "question", "generate.prompts.question")
-    if section.attributes:
-        question.check_attributes()
-    answer = load_prompts(section.prompts.answer, "answer", "generate.prompts.answer")
-    prompts: dict[str, Json] = {"question": [*question.identity], "answer": [*answer.identity]}
-    if recipe.seeds and recipe.seeds.documents:
-        passage = load_prompts(section.prompts.passage, "passage", "generate.prompts.passage")
-        prompts["passage"] = [*passage.identity]
-    config: dict[str, Json] = {**section.data_config(), "prompts": prompts}
+    config: dict[str, Json] = {**section.data_config(), "prompts": _prompts(recipe, section)}
+    if section.rephrase:  # a path is none of the data: its name and its file are
+        shares = section.rephrase.shares.items()
+        config["rephrase"] = {Path(style).stem: share for style, share in shares}
     for name in ("teacher", "writer"):
         if model := getattr(section, name):
             config[name] = teacher_config(model)
@@ -34,6 +32,23 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         teacher = teacher_config(section.cascade.teacher)
         config["cascade"] = {**section.cascade.data_config(), "teacher": teacher}
     return config
+
+
+def _prompts(recipe: Recipe, section: GenerateSection) -> dict[str, Json]:
+    if section.rephrase:
+        return {
+            Path(style).stem: [*load_prompts(style, "rephrase", STYLES).identity]
+            for style in section.rephrase.shares
+        }
+    question = load_prompts(section.prompts.question, "question", "generate.prompts.question")
+    if section.attributes:
+        question.check_attributes()
+    answer = load_prompts(section.prompts.answer, "answer", "generate.prompts.answer")
+    prompts: dict[str, Json] = {"question": [*question.identity], "answer": [*answer.identity]}
+    if recipe.seeds and recipe.seeds.documents:
+        passage = load_prompts(section.prompts.passage, "passage", "generate.prompts.passage")
+        prompts["passage"] = [*passage.identity]
+    return prompts
 
 
 def _solver_config(number: int, solver: SolverSection) -> dict[str, Json]:

@@ -1,5 +1,6 @@
 """Seed -> new questions by a writer -> k enriched answers each, by one or several solvers. One
 teacher may be both; a cascade is a solver that answers only where the votes before it disagree.
+With `generate.rephrase` the writer tells passages again, and nobody answers.
 
 Guarantees: every request is a pure function of the recipe, the seeds and the teacher, and is
 identified by its hash; a finished request is one line of `<role>-completions.jsonl`, so that a run
@@ -16,17 +17,31 @@ import random
 import time
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.text import Text
 
 from tsqa.console import console, progress_bar
-from tsqa.generate.attributes import draw_attributes, draw_sampling
-from tsqa.prompts import PromptSet, load_prompts
-from tsqa.prompts.variables import AnswerVariables, PassageVariables, QuestionVariables
-from tsqa.recipe import GenerateSection, SamplingSection, Solving, TeacherSection, needed
+from tsqa.generate.attributes import draw_attributes, draw_sampling, draw_style
+from tsqa.generate.definition import STYLES
+from tsqa.prompts import Prompt, PromptSet, load_prompts
+from tsqa.prompts.variables import (
+    AnswerVariables,
+    PassageVariables,
+    QuestionVariables,
+    RephraseVariables,
+)
+from tsqa.recipe import (
+    AnswerKind,
+    GenerateSection,
+    SamplingSection,
+    Solving,
+    TeacherSection,
+    needed,
+)
 from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import (
     CandidateRecord,
@@ -38,6 +53,7 @@ from tsqa.records.candidate_file import (
 )
 from tsqa.records.seed import Seed, read_seed
 from tsqa.records.summaries import GenerateSummary, LedgerRow
+from tsqa.rephrasings.reply import parse_rephrasing
 from tsqa.sandbox.code import code_boundary
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
@@ -45,7 +61,7 @@ from tsqa.teachers import Completion
 from tsqa.teachers.client import Asker, open_asker, readable_text
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
-from tsqa.teachers.replies.question_reply import parse_question
+from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
 from tsqa.teachers.scheduler import Job, Window
 
 _LOG_EVERY_SECONDS = 5.0
@@ -155,6 +171,8 @@ class Writer:
     prompts: PromptSet
     passages: PromptSet
     """Of questions about passages of documents."""
+    styles: Mapping[str, PromptSet]
+    """Of rephrasings: style as the recipe names it -> its prompts."""
     solver: Solver | None = None
     """The same model, where it answers each question at once."""
 
@@ -185,6 +203,10 @@ def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
         questions.check_attributes()
     passages = load_prompts(section.prompts.passage, "passage", "generate.prompts.passage")
     passages.check_form(asker.form)
+    names = section.rephrase.shares if section.rephrase else ()
+    styles = {name: load_prompts(name, "rephrase", STYLES) for name in names}
+    for style in styles.values():
+        style.check_form(asker.form)
     own, later = None, []
     for how in section.solving:
         is_own = how.role == role
@@ -196,35 +218,68 @@ def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
             own = solver
         else:
             later.append(solver)
-    return Team(Writer(asker, section, questions, passages, own), later)
+    return Team(Writer(asker, section, questions, passages, styles, own), later)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a writer is asked for: one question, or one rephrasing."""
+
+    role: Literal["question", "passage", "rephrase"]
+    prompt: Prompt
+    kind: AnswerKind
+    variables: QuestionVariables | PassageVariables | RephraseVariables
+    attributes: dict[str, str]
+
+
+def _wanted(writer: Writer, shots: Sequence[Seed], number: int) -> _Wanted:
+    seed, section = shots[-1], writer.section
+    if section.rephrase:
+        style = draw_style(section.rephrase, section.seed, seed.id, number)
+        told = RephraseVariables(seed.context)
+        prompt = writer.styles[style].of("long_text", has_context=False)
+        return _Wanted("rephrase", prompt, "long_text", told, {"style": Path(style).stem})
+    if seed.is_passage:
+        prompt = writer.passages.of(seed.kind, has_context=False)  # all have one: not its own kind
+        kind = prompt.asked_kind(seed.kind)
+        return _Wanted("passage", prompt, kind, PassageVariables(seed.context, kind), {})
+    prompt = writer.prompts.of(seed.kind, bool(seed.context))
+    kind = prompt.asked_kind(seed.kind)
+    attributes = draw_attributes(section, seed.id, number)
+    asked = QuestionVariables(shots, kind, attributes)
+    return _Wanted("question", prompt, kind, asked, attributes)
+
+
+def _read_reply(
+    wanted: _Wanted, seed: Seed, text: str, reason: str, form: str
+) -> tuple[ParsedQuestion, str]:
+    """The question, or one without words that says why there is no rephrasing; the rephrasing."""
+    if wanted.role == "rephrase":
+        told = parse_rephrasing(text, reason, seed.context)
+        return ParsedQuestion("", "", [], "", told.error), told.text
+    is_reading = wanted.prompt.kind == "reading"
+    parsed = parse_question(text, reason, wanted.kind, form, is_reading)
+    if wanted.role == "passage":
+        parsed = replace(parsed, context="" if wanted.prompt.alone else seed.context)
+    return parsed, ""
 
 
 def write_candidate(
     writer: Writer, seeds: SeedFile, seed: Seed, number: int
 ) -> Job[CandidateRecord]:
-    """One new question in the manner of a seed; with its votes, where the writer answers too."""
+    """One new question in the manner of a seed, with its votes, where the writer answers too; or
+    one rephrasing of it."""
     section, asker = writer.section, writer.asker
     name = f"{seed.id}.q{number}"
     shots = seeds.shots(seed, section.shots, f"{section.seed}:{name}")
-    prompt = (
-        writer.passages.of(seed.kind, has_context=False)  # all have one: no kind of its own
-        if seed.is_passage
-        else writer.prompts.of(seed.kind, bool(seed.context))
-    )
-    kind = prompt.asked_kind(seed.kind)
-    attributes = draw_attributes(section, seed.id, number)
+    wanted = _wanted(writer, shots, number)
+    prompt, kind = wanted.prompt, wanted.kind
     sampling = draw_sampling(section, seed.id, number)
-    variables = asdict(
-        PassageVariables(seed.context, kind)
-        if seed.is_passage
-        else QuestionVariables(shots, kind, attributes)
-    )
+    variables = asdict(wanted.variables)
     (completion,) = yield [asker.request(name, prompt, variables, sampling, prompt.schema)]
-    form, is_reading = asker.form, prompt.kind == "reading"
-    text = readable_text(completion, sampling)
-    parsed = parse_question(text, completion.finish_reason, kind, form, is_reading)
-    if seed.is_passage:
-        parsed = replace(parsed, context="" if prompt.alone else seed.context)
+    text, reason = readable_text(completion, sampling), completion.finish_reason
+    parsed, told = _read_reply(wanted, seed, text, reason, asker.form)
+    hides = seed.is_passage and (prompt.alone or wanted.role == "rephrase")
     record = CandidateRecord(
         id=name,
         task=seed.task,
@@ -247,15 +302,16 @@ def write_candidate(
         tests=parsed.tests,
         parse_error=parsed.error,
         votes=[],
-        ground=seed.context if prompt.alone and seed.is_passage else "",
-        prompts={"passage" if seed.is_passage else "question": prompt.lineage},
+        ground=seed.context if hides else "",
+        rephrasing=told,
+        prompts={wanted.role: prompt.lineage},
         sampling={"question": _sampling_of(sampling)},
-        form=form,
+        form=asker.form,
         teacher=asker.lineage,
         usage={asker.role: _sum_tokens([completion])},
-        attributes=attributes,
+        attributes=wanted.attributes,
     )
-    if parsed.error or writer.solver is None:
+    if parsed.error or writer.solver is None:  # nobody answers a rephrasing
         return record
     return (yield from _vote(writer.solver, record, shots))
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from tsqa.errors import CheckpointError, first_line
 from tsqa.hub.model_folder import refuse_foreign_code
+from tsqa.locks import flock
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 
@@ -82,8 +83,9 @@ class Pins:
     def _write(self, file: Path) -> None:
         """Add what is known to the file; what another process wrote there first stays."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        path = file.with_suffix(".lock")
+        with path.open("w") as lock:
+            flock(lock.fileno(), path, fcntl.LOCK_EX)
             if file.is_file():
                 self._known |= read_own(file, dict[str, str])
             write_json(file, self._known)

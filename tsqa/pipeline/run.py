@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -439,28 +439,38 @@ class Pipeline:
         self._history.add({self.label(node): node.fingerprint for node in nodes})
 
 
-@contextmanager
-def train_context(
-    recipe: Recipe, origin: Path, arm: str, main_process: bool
-) -> Iterator[tuple[StageContext | None, Commit]]:
-    """What `-m train` needs: the stage context of one arm, and how to commit it.
+class Training:
+    """One arm's training as the ranks of its job share it: the first locks, tracks, commits."""
 
-    Every rank gets the context; only the main process locks, tracks and commits. The context is
-    None when the artifact is already there.
-    """
-    pipeline = Pipeline(recipe, origin, [])
-    node = trained_node(pipeline.nodes, arm)
-    if pipeline.find(node) is not None:
-        yield None, lambda summary: None
-        return
-    if main_process:
-        with pipeline.open_stage(node) as (context, commit):
-            yield context, commit
-        return
-    partial = pipeline.store.partial_path_of(node.stage, node.fingerprint)
-    inputs = pipeline.inputs_of(node, check="cheap")  # the main process reads them whole
-    context = StageContext(node.recipe, inputs, partial, Tracker.silent())
-    yield context, lambda summary: None
+    DONE, OPEN = "done", "open"
+
+    def __init__(self, recipe: Recipe, origin: Path, arm: str) -> None:
+        self._pipeline = Pipeline(recipe, origin, [])
+        self.node = trained_node(self._pipeline.nodes, arm)
+        self._opened: tuple[StageContext, Commit] | None = None
+
+    def open(self, scope: ExitStack) -> str:
+        """On the first rank: hold the artifact's folder in `scope`; DONE where it is made."""
+        if self._pipeline.find(self.node) is None:
+            context, commit = scope.enter_context(self._pipeline.open_stage(self.node))
+            if context is not None:
+                self._opened = context, commit
+                return self.OPEN
+        return self.DONE
+
+    def join(self) -> StageContext:
+        """What the loop needs, on every rank once the first has opened it."""
+        if self._opened is not None:
+            return self._opened[0]
+        node = self.node
+        partial = self._pipeline.store.partial_path_of(node.stage, node.fingerprint)
+        inputs = self._pipeline.inputs_of(node, check="cheap")  # the first rank reads them whole
+        return StageContext(node.recipe, inputs, partial, Tracker.silent())
+
+    def commit(self, summary: Mapping[str, object]) -> None:
+        """On the first rank: make the artifact; on the others nothing."""
+        if self._opened is not None:
+            self._opened[1](summary)
 
 
 def _allowed_leaks(summary: Mapping[str, Any], inputs: Iterable[Artifact]) -> list[dict[str, str]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from tsqa.console import console, progress_bar
-from tsqa.errors import EngineError
+from tsqa.errors import PREEMPTED, EngineError, PreemptedError
 from tsqa.pipeline.node import Node
 from tsqa.recipe import Recipe, needed
 from tsqa.shipped import LAUNCH_CONFIG
@@ -46,11 +46,12 @@ class TrainingJob:
     def run(self) -> None:
         """Run the job to its end; EngineError with the last lines of its log where it fails.
 
-        SpentError where another second would pass the limit of dollars; a checkpoint is saved then.
+        SpentError where another second would pass the limit of dollars, and PreemptedError on
+        SIGTERM; a checkpoint is saved then.
         """
         processes = needed(self.node.recipe.train, "train").processes
         command = [
-            *(sys.executable, "-m", "accelerate.commands.launch"),
+            *(sys.executable, "-m", "train.launch"),
             *("--config_file", str(LAUNCH_CONFIG)),
             *("--num_processes", str(processes)),
             *("-m", "train", str(self.node.origin), *self.overrides),
@@ -66,10 +67,16 @@ class TrainingJob:
                 env={"OMP_NUM_THREADS": threads, **os.environ},
                 preexec_fn=die_with_parent,
             )
-            is_spent = self._follow(process)
-        code = process.wait()
+            with _passing_on_sigterm(process):
+                is_spent = self._follow(process)
+                code = process.wait()
         if code and is_spent:
             raise SpentError(self.spending, f"going on with {self.title}")
+        if code == PREEMPTED:
+            raise PreemptedError(
+                f"{self.node.label}: asked to end by SIGTERM; a checkpoint is saved",
+                f"run the same command again to continue (exit code {PREEMPTED})",
+            )
         if code:
             shown = "\n    ".join(_own_lines(self.log)[-_TAIL:])
             raise EngineError(
@@ -93,7 +100,7 @@ class TrainingJob:
                 next_look = _LOOK_SECONDS / 3600 * self.dollars_per_hour
                 if not is_spent and not self.spending.affords(next_look):
                     is_spent = True
-                    _save_and_end(process.pid)
+                    process.terminate()  # the ranks save
                 last = _last_metrics(self.metrics)
                 if last:
                     note = f"loss {last['train/loss']:.3f}"
@@ -112,12 +119,17 @@ def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
     console.print(plan_table(plan, padding))
 
 
-def _save_and_end(launcher: int) -> None:
-    """Ask the processes that train to save and end; the launcher itself would just kill them."""
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process(launcher).children():
-            if "--arm" in process.cmdline():
-                process.terminate()
+@contextlib.contextmanager
+def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let SIGTERM end the job, which saves, and not this command while the job still runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _own_lines(log: Path) -> list[str]:

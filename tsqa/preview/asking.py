@@ -13,7 +13,7 @@ from tsqa.pipeline.run import Pipeline
 from tsqa.preview.measured import Lengths, Range, lengths_of
 from tsqa.preview.models import GIB, ModelSize, compute_seconds, size_of_model
 from tsqa.recipe import TeacherSection
-from tsqa.teachers.config import hourly
+from tsqa.teachers.config import count_engines, hourly
 
 NOTHING = Range(0, 0)
 LITTLE = Range(0.5, 2)
@@ -66,7 +66,7 @@ def ask(
 ) -> StageEstimate:
     """What requests to a model take. `each`: requests for an item; `longest`: tokens of a
     reply, on average over the requests."""
-    engines = max(teacher.replicas, len(teacher.urls))
+    engines = count_engines(teacher)
     at_once = teacher.max_num_seqs * engines
     lengths = lengths_of(pipeline, node, role, at_once)
     if lengths is None:
@@ -122,7 +122,7 @@ def _answering(
         return plus(seconds, START), on_gpu, basis
     if lengths.seconds_per_token is not None:
         return tokens * lengths.seconds_per_token, False, ""
-    streams = max(1, len(teacher.urls)) * teacher.max_num_seqs
+    streams = count_engines(teacher) * teacher.max_num_seqs
     seconds = Range(output.low / (100 * streams), output.high / (20 * streams))
     basis = "assumed 20 to 100 tokens/s of each request in flight"
     if teacher.requests_per_minute:

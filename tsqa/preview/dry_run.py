@@ -24,7 +24,7 @@ from tsqa.recipe import needed
 
 def print_plan(pipeline: Pipeline) -> None:
     """Print the stages, then what those that are not finished would take."""
-    table = _table(f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages", "stage", "state")
+    table = new_table(f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages", "stage", "state")
     for column in ("tokens", "steps", "parameters"):
         table.add_column(column, no_wrap=True, justify="right")
     for node in pipeline.nodes:
@@ -55,7 +55,7 @@ def print_estimates(pipeline: Pipeline) -> None:
     estimates = Estimates(pipeline)
     rows = [(pipeline.label(node), estimates.of(node)) for node in missing]
     whole = [*rows, ("sum", estimates.total(missing))]
-    _print_columns("What it would take", whole, _PAID)
+    print_paid("What it would take", whole)
     _print_columns("Time, memory and disk, in GiB", whole, _TAKEN)
     bases: dict[str, list[str]] = {}
     for label, estimate in rows:
@@ -64,12 +64,17 @@ def print_estimates(pipeline: Pipeline) -> None:
         console.print(Text.assemble((", ".join(labels), "bold"), f": {basis}"))
 
 
+def print_paid(title: str, rows: Sequence[tuple[str, StageEstimate]]) -> None:
+    """Requests, tokens, GPU-hours and dollars of each row."""
+    _print_columns(title, rows, _PAID)
+
+
 def shown_seconds(seconds: Range | None) -> str:
-    return _range(seconds, _seconds)
+    return _range(seconds, shown_time)
 
 
 def shown_dollars(dollars: Range | None) -> str:
-    return _range(dollars, _dollars)
+    return _range(dollars, shown_money)
 
 
 def print_reasons(pipeline: Pipeline) -> None:
@@ -105,7 +110,7 @@ def print_detectable(pipeline: Pipeline) -> None:
     console.print(planned_table(pipeline.recipe, include=folder, previous=previous))
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column != "stage")
@@ -120,7 +125,7 @@ def _print_columns(
     """Leave out the rows and columns that hold nothing."""
     cells = {name: [show(estimate) for _, estimate in rows] for name, show in columns.items()}
     kept = [name for name, values in cells.items() if any(values)]
-    table = _table(title, "stage")
+    table = new_table(title, "stage")
     for name in kept:
         table.add_column(name, no_wrap=True, justify="right")
     for number, (label, _) in enumerate(rows):
@@ -141,14 +146,14 @@ def _range(value: Range | None, show: Callable[[float], str]) -> str:
     return low if low == high else f"{low}-{high}"
 
 
-def _count(value: float) -> str:
+def shown_count(value: float) -> str:
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if value >= 0.9995 * size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
 
 
-def _seconds(value: float) -> str:
+def shown_time(value: float) -> str:
     for size, unit in ((172_800, " d"), (7_200, " h"), (120, " min")):
         if value >= size:
             number = value / {" d": 86_400, " h": 3_600, " min": 60}[unit]
@@ -156,7 +161,7 @@ def _seconds(value: float) -> str:
     return f"{value:.0f} s"
 
 
-def _dollars(value: float) -> str:
+def shown_money(value: float) -> str:
     return f"${value:,.0f}" if value >= 100 else f"${value:.2f}"
 
 
@@ -165,14 +170,14 @@ def _small(value: float) -> str:
 
 
 _PAID: dict[str, Callable[[StageEstimate], str]] = {
-    "requests": lambda estimate: _range(estimate.requests, _count),
-    "tokens in": lambda estimate: _range(estimate.prompt_tokens, _count),
-    "tokens out": lambda estimate: _range(estimate.output_tokens, _count),
+    "requests": lambda estimate: _range(estimate.requests, shown_count),
+    "tokens in": lambda estimate: _range(estimate.prompt_tokens, shown_count),
+    "tokens out": lambda estimate: _range(estimate.output_tokens, shown_count),
     "GPU-hours": lambda estimate: _range(estimate.gpu_hours, _small),
-    "$": lambda estimate: _range(estimate.dollars, _dollars),
+    "$": lambda estimate: _range(estimate.dollars, shown_money),
 }
 _TAKEN: dict[str, Callable[[StageEstimate], str]] = {
-    "time": lambda estimate: _range(estimate.seconds, _seconds),
+    "time": lambda estimate: _range(estimate.seconds, shown_time),
     "GPU": lambda estimate: _range(estimate.device_gib, _small),
     "host": lambda estimate: _range(estimate.host_gib, _small),
     "disk": lambda estimate: _range(estimate.disk_gib, _small),

@@ -16,8 +16,16 @@ from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.asking import NOTHING, START, StageEstimate, ask, plus, times
 from tsqa.preview.measured import Range
-from tsqa.preview.models import GIB, compute_seconds, size_of_model, training_gib
-from tsqa.recipe import curve_points, needed
+from tsqa.preview.models import (
+    GIB,
+    ModelSize,
+    compute_seconds,
+    shape_of_student,
+    size_of_model,
+    training_gib,
+)
+from tsqa.recipe import SeedsSection, curve_points, needed
+from tsqa.seeds.sources import source_names
 from tsqa.store.artifact import Artifact
 from tsqa.teachers.config import teachers_of
 
@@ -69,12 +77,22 @@ class Estimates:
             count = float(made.summary["seeds"])
             return Range(count, count), f"{count:,.0f} seeds"
         section = needed(node.recipe.seeds, "seeds")
-        sources = len(section.tasks) + len(section.own)
-        most = float(sources * section.max_per_task)
+        most = float(self._sources(node, section) * section.max_per_task)
         if section.budget and section.budget.total:
             most = float(section.budget.total)
             return Range(most, most), "seeds from seeds.budget.total"
         return Range(most / 4, most), "seeds from seeds.max_per_task (a quarter to all)"
+
+    def _sources(self, node: Node, section: SeedsSection) -> int:
+        """The tasks and datasets that give seeds; of tasks yet to be built, their names."""
+        include = section.include
+        if include and "{data}" in include:
+            data = node.inputs.get("data")
+            made = self._pipeline.find(data) if data else None
+            if made is None:
+                return len(section.tasks) + len(section.own)
+            include = include.replace("{data}", str(made.path))
+        return len(source_names(section, Path(include) if include else None))
 
     def _generate(self, node: Node) -> StageEstimate:
         section = needed(node.recipe.generate, "generate")
@@ -86,7 +104,7 @@ class Estimates:
         replies = (section.question.longest + answers) / (1 + own)
         made = ask(
             *(self._pipeline, node, role, writer, questions),
-            *(Range(1, 1) * (1 + own), replies, section.shots),
+            *(Range(1, 1) * (1 + own), replies, 0 if section.rephrase else section.shots),
         )
         for each in section.solving:
             if each.role != role:
@@ -106,7 +124,7 @@ class Estimates:
         generate = needed(node.recipe.generate, "generate")
         seeds, known = self.seeds(node.inputs["seeds"])
         items = seeds * generate.per_seed
-        finished = self._latest(node)
+        finished = self.latest(node)
         if finished is not None and finished.summary.get("candidates"):
             asking = sum(row.get("engine_seconds", 0) for row in finished.summary.get("ledger", []))
             count = int(finished.summary["candidates"])
@@ -144,9 +162,14 @@ class Estimates:
         tokens = needed(node.recipe.mixture, "mixture").tokens
         model = needed(node.recipe.model, "model")
         size = size_of_model(self._pipeline, node, "model", model)
-        finished = self._latest(node, "model")
+        shape = shape_of_student(self._pipeline, node)
+        finished = self.latest(node, "model")
+        each = 6.0
+        if shape is not None:
+            each = shape.flops_per_token(train.sequence_length) / shape.active
+            size = ModelSize(shape.total, shape.active)
         seconds, on_gpu, basis = compute_seconds(
-            size, 6.0 * tokens, train.processes, Range(0.15, 0.45), train.peak_tflops
+            size, each * tokens, train.processes, Range(0.15, 0.45), train.peak_tflops
         )
         if seconds is not None:
             seconds = seconds * (4 / 3 if train.gradient_checkpointing else 1) + START
@@ -154,7 +177,7 @@ class Estimates:
             before = int(finished.summary["tokens"])
             scale = float(finished.summary["seconds"]) * tokens / before
             seconds, basis = _AROUND * scale + START, f"measured here on {before:,} tokens"
-        memory = None if size is None else training_gib(node.recipe, size)
+        memory = None if size is None else training_gib(node.recipe, size, shape)
         hours = times(seconds, train.processes / 3600 if on_gpu else 0)
         state = 16 if train.precision == "fp32" else 14
         kept = train.keep_checkpoints * state + 4 * (1 + len(curve_points(node.recipe)))
@@ -174,7 +197,7 @@ class Estimates:
         documents = self._documents(node)
         model = needed(node.recipe.model, "model")
         size = size_of_model(self._pipeline, node, "model", model)
-        finished = self._latest(node)
+        finished = self.latest(node)
         if documents is None:
             seconds, on_gpu, basis = None, False, "unknown: sizes of some tasks are not known"
         else:
@@ -207,7 +230,7 @@ class Estimates:
         drawn = sum(phase.tokens * phase.ratios.get(part, 0.0) for phase in mixture.phases)
         tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * (drawn or mixture.tokens)
         speed, basis = Range(2e4, 1e6), "sizes from mixture.phases (to 4 times), speed assumed"
-        finished = self._latest(node)
+        finished = self.latest(node)
         if finished is not None and finished.summary.get("tokens"):
             speed = Range(0.5, 2) * (finished.summary["tokens"] / finished.summary["seconds"])
             basis = "sizes from mixture.phases (to 4 times), speed measured here"
@@ -217,7 +240,7 @@ class Estimates:
         )
 
     def _other(self, node: Node) -> StageEstimate:
-        made = self._latest(node)
+        made = self.latest(node)
         size = self._size(node)
         if made is None or not (before := _size_made(made)) or size is None:
             return StageEstimate(seconds=_ASSUMED_SECONDS[node.stage], basis=("assumed",))
@@ -257,7 +280,7 @@ class Estimates:
         known = [count * samples.get(name, 1) for name, count in counts.items() if count]
         return sum(known) if len(known) == len(section.tasks) else None
 
-    def _latest(self, node: Node, role: str | None = None) -> Artifact | None:
+    def latest(self, node: Node, role: str | None = None) -> Artifact | None:
         """The last finished artifact of the stage; with the same model, where a role is given."""
 
         def model_of(config: object, inputs: object) -> object:

@@ -8,12 +8,17 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tsqa.errors import DataError, first_line
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.measured import Range
-from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.recipe import ModelSection, Recipe, TrainSection, is_hub_id, needed
 from tsqa.spending import has_gpu
+
+if TYPE_CHECKING:
+    from train.model.memory import MemorySettings, ModelShape
 
 GIB = 2**30
 _TFLOPS = 989.0
@@ -35,19 +40,13 @@ def size_of_model(
     pipeline: Pipeline, node: Node, role: str, model: ModelSection
 ) -> ModelSize | None:
     """By its config, the recipe that trains it, its files, or its name; None: it cannot be told."""
-    if model.recipe is not None:
-        trained = [n for r, n in node.inputs.items() if r == role or n.stage == "train"]
-        trained = trained or [
-            n for n in pipeline.nodes if n.stage == "train" and n.origin == Path(model.recipe)
-        ]
-        if not trained or trained[-1] is node:
-            return None
-        return size_of_model(
-            pipeline, trained[-1], "model", needed(trained[-1].recipe.model, "model")
-        )
+    origin = _origin(pipeline, node, role, model)
+    if origin is None:
+        return None
+    recipe, model = origin
     if model.config is not None:
-        count = float(count_parameters(node.recipe))
-        return ModelSize(count, count)
+        shape = shape_of_config(_settings(recipe))
+        return ModelSize(shape.total, shape.active)
     path = str(model.path)
     named = _IN_NAME.findall(path)
     if named:
@@ -58,24 +57,83 @@ def size_of_model(
     return ModelSize(sum(weights) / 2, sum(weights) / 2) if weights else None
 
 
+def shape_of_student(
+    pipeline: Pipeline, node: Node, architecture: Path | None = None
+) -> ModelShape | None:
+    """The shape of the model that a node trains, by its config; None where that is not here.
+
+    `architecture`: a config.json that stands for a model whose files are not here.
+    """
+    origin = _origin(pipeline, node, "model", needed(node.recipe.model, "model"))
+    if origin is None:
+        return None
+    recipe, model = origin
+    if model.config is not None:
+        return shape_of_config(_settings(recipe))
+    file = _config_file(str(model.path)) or architecture
+    if file is None:
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: no config of a model: {first_line(error)}") from error
+    if not isinstance(values, dict) or "model_type" not in values:
+        raise DataError(f"{file}: no config of a model: it names no model_type")
+    return shape_of_config(json.dumps(values, sort_keys=True))
+
+
 def count_parameters(recipe: Recipe) -> int:
     """Of a recipe with a model from scratch."""
-    settings = dict(needed(recipe.model, "model").config or {})
-    if recipe.tokenizer and recipe.tokenizer.train_on:
-        settings.setdefault("vocab_size", recipe.tokenizer.vocab_size)
-    return _count_parameters(json.dumps(settings, sort_keys=True))
+    return shape_of_config(_settings(recipe)).total
 
 
 @cache
-def _count_parameters(settings: str) -> int:
-    """Of a transformers config as JSON; counted on the meta device, so nothing is allocated."""
+def shape_of_config(settings: str) -> ModelShape:
+    """Of a transformers config as JSON; built on the meta device, so nothing is allocated."""
     import torch
 
     from train.model.build import new_model
+    from train.model.memory import shape_of
 
     with torch.device("meta"):
         model = new_model(json.loads(settings))
-    return sum(parameter.numel() for parameter in model.parameters())
+    return shape_of(model)
+
+
+def _origin(
+    pipeline: Pipeline, node: Node, role: str, model: ModelSection
+) -> tuple[Recipe, ModelSection] | None:
+    """The section that says what a model is, through the recipes that train it, and its recipe."""
+    if model.recipe is None:
+        return node.recipe, model
+    trained = [n for r, n in node.inputs.items() if r == role or n.stage == "train"]
+    trained = trained or [
+        n for n in pipeline.nodes if n.stage == "train" and n.origin == Path(model.recipe)
+    ]
+    if not trained or trained[-1] is node:
+        return None
+    return _origin(pipeline, trained[-1], "model", needed(trained[-1].recipe.model, "model"))
+
+
+def _settings(recipe: Recipe) -> str:
+    """The config of a model from scratch, as JSON."""
+    settings = dict(needed(recipe.model, "model").config or {})
+    if recipe.tokenizer and recipe.tokenizer.train_on:
+        settings.setdefault("vocab_size", recipe.tokenizer.vocab_size)
+    return json.dumps(settings, sort_keys=True)
+
+
+def _config_file(path: str) -> Path | None:
+    """Of a model folder, or of a hub model that the hub's client keeps here."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = Path(path) / "config.json"
+    if file.is_file():
+        return file
+    if not is_hub_id(path):
+        return None
+    found = try_to_load_from_cache(path, "config.json")
+    return Path(found) if isinstance(found, str) else None
 
 
 def compute_seconds(
@@ -92,7 +150,7 @@ def compute_seconds(
     if size is None:
         return None, has_gpu(), "unknown: the size of the model is not known"
     operations = Range(1, 1) * per_parameter * size.active
-    on_gpu = has_gpu() or size.total > _ON_A_CPU
+    on_gpu = runs_on_gpu(size.total)
     if on_gpu:
         peak = tflops or _TFLOPS
         speed = share * (devices * peak * 1e12)
@@ -103,19 +161,41 @@ def compute_seconds(
     return Range(operations.low / speed.high, operations.high / speed.low), on_gpu, basis
 
 
-def training_gib(recipe: Recipe, size: ModelSize) -> Range:
-    """Memory of one process: weights, gradients, optimizer, activations."""
+def memory_settings(train: TrainSection, on_gpu: bool) -> MemorySettings:
+    """What of a section `train` decides the memory of a process."""
+    from train.model.memory import MemorySettings
+
+    return MemorySettings(
+        world=train.processes,
+        zero_stage=train.zero_stage,
+        micro_batch_size=train.micro_batch_size,
+        sequence_length=train.sequence_length,
+        element_bytes=4 if train.precision == "fp32" else 2,
+        offload=train.offload,
+        gradient_checkpointing=train.gradient_checkpointing,
+        loss_chunk=train.loss_chunk,
+        on_gpu=on_gpu,
+    )
+
+
+def runs_on_gpu(total: float) -> bool:
+    """Whether a model of that many parameters is taken to run on a GPU."""
+    return has_gpu() or total > _ON_A_CPU
+
+
+def training_gib(recipe: Recipe, size: ModelSize, shape: ModelShape | None) -> Range:
+    """Memory of one process: by the shape of the model, else by its size and usual proportions."""
+    from train.model.memory import model_states, training_memory
+
     train = needed(recipe.train, "train")
-    parts = (4, 4, 8) if train.precision == "fp32" else (2, 4, 12)
-    ranks = [train.processes if train.zero_stage >= stage else 1 for stage in (3, 2, 1)]
-    offloaded = {"none": 3, "optimizer": 2, "parameters": 1}[train.offload]
-    each = [part / rank for part, rank in zip(parts, ranks, strict=True)][:offloaded]
+    run = memory_settings(train, runs_on_gpu(size.total))
+    if shape is not None:
+        return Range(0.85, 1.15) * (training_memory(shape, run).total / GIB)
+    states, gradients, _ = model_states(size.total, 0, run)
     rows = train.micro_batch_size * train.sequence_length
-    config = needed(recipe.model, "model").config or {}
-    width = float(config.get("hidden_size", 1.5 * size.active ** (1 / 3)))
-    layers = float(config.get("num_hidden_layers", 48))
+    width, layers = 1.5 * float(size.active ** (1 / 3)), 48
     kept = Range(2, 6) if train.gradient_checkpointing else Range(16, 60)
-    vocabulary = float(config.get("vocab_size", 128_000 if size.total > _ON_A_CPU else 1024))
+    vocabulary = 128_000 if runs_on_gpu(size.total) else 1024
     logits = Range(6, 12) * (min(rows, train.loss_chunk or rows) * vocabulary)
     activations = kept * (rows * width * layers) + logits
-    return (Range(1, 1.1) * (size.total * sum(each)) + activations) * (1 / GIB)
+    return (Range(1, 1.1) * (states + gradients) + activations) * (1 / GIB)

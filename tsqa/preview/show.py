@@ -95,7 +95,7 @@ def reply_of(completion: Completion) -> str:
 
 
 def attributes_of(item: PreviewedItem) -> str:
-    """What `generate.attributes` drew for the question."""
+    """What `generate.attributes` drew for the question; the style of a rephrasing."""
     return ", ".join(f"{name} {value}" for name, value in item.record.attributes.items())
 
 
@@ -105,7 +105,8 @@ def taken_question(item: PreviewedItem) -> str:
     if record.parse_error:
         return f"refused: {record.parse_error}"
     options = [f"{chr(ord('A') + n)}. {text}" for n, text in enumerate(record.choices)]
-    return "\n".join(part for part in (record.context, record.question, *options) if part)
+    taken = (record.context, record.question, *options, record.rephrasing)
+    return "\n".join(part for part in taken if part)
 
 
 def taken_vote(vote: Vote) -> str:

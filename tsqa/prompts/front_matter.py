@@ -17,6 +17,7 @@ CRITERIA = ("correct", "complete", "unambiguous", "unbiased", "grounded")
 _NEEDED: dict[Role, tuple[str, ...]] = {
     "question": ("question",),
     "passage": ("question",),
+    "rephrase": (),
     "answer": ("answer",),
     "judge": CRITERIA,
     "document": (),

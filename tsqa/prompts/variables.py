@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
 
-Role = Literal["question", "passage", "answer", "judge", "document"]
+Role = Literal["question", "passage", "rephrase", "answer", "judge", "document"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class PassageVariables:
 
     passage: str
     kind: AnswerKind
+
+
+@dataclass(frozen=True)
+class RephraseVariables:
+    """Of a passage to be told again."""
+
+    passage: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +73,17 @@ class DocumentVariables:
 
 
 _Variables = (
-    QuestionVariables | PassageVariables | AnswerVariables | JudgeVariables | DocumentVariables
+    QuestionVariables
+    | PassageVariables
+    | RephraseVariables
+    | AnswerVariables
+    | JudgeVariables
+    | DocumentVariables
 )
 _BY_ROLE: dict[Role, type[_Variables]] = {
     "question": QuestionVariables,
     "passage": PassageVariables,
+    "rephrase": RephraseVariables,
     "answer": AnswerVariables,
     "judge": JudgeVariables,
     "document": DocumentVariables,
@@ -91,28 +104,7 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
     text = "made up" if full else ""
     choices = ["one", "two", "three"] if kind == "choice" else []
     index = 0 if choices else None
-    seed = Seed(
-        id="task-0",
-        task="task",
-        family="task",
-        capability=text,
-        subject=text,
-        language="en",
-        kind=kind,
-        question="Which?",
-        context=text,
-        choices=choices,
-        answer_index=index,
-        answer="one",
-        explanation=text,
-        tests=text,
-        dataset="json",
-        revision=text,
-        split="train",
-        licence=text,
-        doc_id=0,
-        content_hash="0",
-    )
+    seed = _invented_seed(kind, text, choices)
     shots = [seed, seed] if full else [seed]
     match role:
         case "question":
@@ -120,6 +112,8 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
             return QuestionVariables(shots, kind, dict.fromkeys(names, text))
         case "passage":
             return PassageVariables("made up", kind)
+        case "rephrase":
+            return RephraseVariables("made up")
         case "answer":
             return AnswerVariables(
                 question="Which?",
@@ -147,3 +141,28 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
                 distractors=text,
                 trace=text,
             )
+
+
+def _invented_seed(kind: AnswerKind, text: str, choices: list[str]) -> Seed:
+    return Seed(
+        id="task-0",
+        task="task",
+        family="task",
+        capability=text,
+        subject=text,
+        language="en",
+        kind=kind,
+        question="Which?",
+        context=text,
+        choices=choices,
+        answer_index=0 if choices else None,
+        answer="one",
+        explanation=text,
+        tests=text,
+        dataset="json",
+        revision=text,
+        split="train",
+        licence=text,
+        doc_id=0,
+        content_hash="0",
+    )

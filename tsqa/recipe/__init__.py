@@ -23,6 +23,7 @@ from tsqa.recipe.sections.filter import (
     DecontaminateSection,
     DedupSection,
     DifficultySection,
+    FaithfulnessSection,
     FilterSection,
     RewardSection,
     SemanticSection,
@@ -33,6 +34,7 @@ from tsqa.recipe.sections.generate import (
     Enrichment,
     GenerateSection,
     PromptsSection,
+    RephraseSection,
     SolverSection,
     Solving,
 )
@@ -43,6 +45,7 @@ from tsqa.recipe.sections.models import (
     SamplingSection,
     SentField,
     TeacherSection,
+    check_base_url,
 )
 from tsqa.recipe.sections.seeds import (
     AnswerKind,
@@ -73,6 +76,7 @@ __all__ = [
     "DocumentsSection",
     "Enrichment",
     "EvalSection",
+    "FaithfulnessSection",
     "FilterSection",
     "GenerateSection",
     "MixtureSection",
@@ -81,6 +85,7 @@ __all__ = [
     "PromptsSection",
     "ProtocolSection",
     "Recipe",
+    "RephraseSection",
     "RequestSection",
     "RewardSection",
     "RouterSection",
@@ -98,6 +103,7 @@ __all__ = [
     "TrivialitySection",
     "arm_config",
     "arms_of",
+    "check_base_url",
     "check_divisible",
     "control_of",
     "curve_points",

@@ -13,16 +13,32 @@ from typing import Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from tsqa.errors import RecipeError
-from tsqa.names import RecipeName, WandbName
+from tsqa.names import LocalPath, RecipeName, WandbName
 from tsqa.recipe.sections.ablation import AblationSection
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed
 from tsqa.recipe.sections.evaluate import EvalSection
-from tsqa.recipe.sections.filter import DecontaminateSection, FilterSection
+from tsqa.recipe.sections.filter import (
+    DecontaminateSection,
+    FaithfulnessSection,
+    FilterSection,
+)
 from tsqa.recipe.sections.generate import GenerateSection
 from tsqa.recipe.sections.mixture import MixtureSection
 from tsqa.recipe.sections.models import ModelSection, TokenizerSection
 from tsqa.recipe.sections.seeds import DataSection, SeedsSection
 from tsqa.recipe.sections.train import TrainSection
+
+_OF_QUESTIONS = {
+    "generate": (
+        *("writer", "solvers", "cascade", "shots", "votes", "enrichment", "attributes"),
+        *("answer", "prompts"),
+    ),
+    "filter": (
+        *("agreement", "model_agreement", "copy_similarity", "triviality", "judge", "reward"),
+        *("code", "difficulty", "renderings"),
+    ),
+}
+"""Section -> its keys that mean nothing to rephrasings."""
 
 
 class TrackingSection(Section):
@@ -58,7 +74,7 @@ class Recipe(Section):
 
     name: RecipeName
     """Name of the experiment, and of its folder in `runs`."""
-    runs: str = Field("runs", json_schema_extra=RUNTIME)
+    runs: LocalPath = Field("runs", json_schema_extra=RUNTIME)
     """Folder of artifacts, logs and reports; recipes that share it share finished stages."""
     seed: Seed = 0
     """Random seed of the training run: initialization and order of the data."""
@@ -138,6 +154,7 @@ class Recipe(Section):
                 )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
+        self._check_rephrase()
         self._check_roles()
         self._check_difficulty()
         if self.model and self.model.config is not None and self.tokenizer is None:
@@ -154,6 +171,36 @@ class Recipe(Section):
                 "trained already (model.path, model.recipe); leave the section `tokenizer` out"
             )
         return self
+
+    def _check_rephrase(self) -> None:
+        """Raise ValueError where a key is set that means nothing, with rephrasings or without."""
+        if self.generate is None or self.generate.rephrase is None:
+            if self.filter and self.filter.faithfulness != FaithfulnessSection():
+                raise ValueError("filter.faithfulness is of rephrasings: give generate.rephrase")
+            return
+        if self.seeds and (self.seeds.tasks or self.seeds.datasets or not self.seeds.documents):
+            raise ValueError(
+                "generate.rephrase: only passages of seeds.documents are rephrased; leave "
+                "seeds.tasks and seeds.datasets to a recipe of their own"
+            )
+        given = [
+            f"seeds.documents.{number}.kind"
+            for number, source in enumerate(self.seeds.documents if self.seeds else ())
+            if source.kind != type(source).model_fields["kind"].default
+        ]
+        sections = [section for section in (self.generate, self.filter) if section]
+        for name, section in zip(_OF_QUESTIONS, sections, strict=False):
+            fields = type(section).model_fields
+            changed = (k for k in _OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
+            given += [f"{name}.{key}" for key in changed]
+        sources = self.mixture.sources if self.mixture else {}
+        given += [f"mixture.sources.{n}.permute" for n, one in sources.items() if one.permute]
+        if given:
+            raise ValueError(
+                f"generate.rephrase: a rephrasing has no question, answer or vote, of which "
+                f"{', '.join(given)} {'is' if len(given) == 1 else 'are'}: leave out one or the "
+                "other"
+            )
 
     def _check_roles(self) -> None:
         """Raise ValueError where `generate` does not serve its seeds or the filters."""

@@ -34,15 +34,18 @@ class Candidate:
     context: str = ""
     """The passage the question is about."""
     ground: str = ""
-    """The passage behind a question that is clear without it; never in a document."""
+    """The passage behind a rephrasing, or a question that is clear without it; never in a
+    document."""
     is_of_document: bool = False
     """Whether its context or ground is a seed's, word for word."""
+    is_rephrasing: bool = False
+    """Whether it tells its ground again, as `answer`, and has no question."""
     choices: list[str] = field(default_factory=list)
     tests: str = ""
     """Code that fails unless a code answer is right."""
     parse_error: str = ""
     answer: str = ""
-    """Of the first vote for the winning answer; empty when no vote is readable."""
+    """Of the first vote for the winning answer, empty when no vote is readable; or a rephrasing."""
     answer_index: int | None = None
     reasoning: str = ""
     knowledge: str = ""
@@ -103,8 +106,11 @@ class Candidate:
     def asked(self) -> str:
         """Equal for two candidates that ask the same.
 
-        A short question counts with its options: `Which is a mammal?` alone asks nothing.
+        A short question counts with its options: `Which is a mammal?` alone asks nothing. Two
+        rephrasings ask the same where they say the same.
         """
+        if self.is_rephrasing:
+            return self.answer
         is_short = len(self.question) < _SHORT_QUESTION_CHARS
         options = sorted(self.choices) if is_short else []
         context = self.context
@@ -143,7 +149,9 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
         language=record.language,
         context=record.context,
         ground=record.ground,
-        is_of_document="passage" in record.prompts,
+        is_of_document=not record.prompts.keys().isdisjoint(("passage", "rephrase")),
+        is_rephrasing="rephrase" in record.prompts,
+        answer=record.rephrasing,
         choices=record.choices,
         tests=record.tests,
         parse_error=record.parse_error,

@@ -147,7 +147,10 @@ class CandidateRecord(Provenance):
     """Empty when the question can be used."""
     votes: list[Vote]
     ground: str = ""
-    """The passage that those who answer see, where the question is clear without it."""
+    """The passage that those who answer see, where the question is clear without it; and the one
+    that is rephrased."""
+    rephrasing: str = ""
+    """Instead of a question with votes."""
 
     def __post_init__(self) -> None:
         for vote in self.votes:

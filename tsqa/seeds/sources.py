@@ -174,6 +174,13 @@ def check_sources(section: SeedsSection) -> None:
     check_shares(found, section.budget)
 
 
+def source_names(section: SeedsSection, include: Path | None) -> list[str]:
+    """The leaf tasks and own datasets that seeds are drawn from."""
+    tasks = task_library(include).expand(section.tasks) if section.tasks else []
+    left_out = held_out(section, include)
+    return [n for n in (*tasks, *(own.name for own in section.own)) if n not in left_out]
+
+
 def task_names(context: StageContext, section: SeedsSection) -> list[str]:
     """List the leaf tasks behind `seeds.tasks`."""
     if not section.tasks:

@@ -15,3 +15,4 @@ RECIPES = _FOLDER / "recipes"
 SUITES = RECIPES / "suites"
 SCHEMA = RECIPES / "recipe.schema.json"
 LAUNCH_CONFIG = _FOLDER / "launch" / "accelerate" / "deepspeed.yaml"
+MULTI_CONFIG = LAUNCH_CONFIG.with_name("multi.yaml")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tsqa.errors import DataError
-from tsqa.locks import HeldFolder, hold_folder
+from tsqa.locks import HeldFolder, flock, hold_folder
 from tsqa.store.atomic import fsync, fsync_all
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import (
@@ -144,7 +144,7 @@ class Store:
             for stage, fingerprint in artifacts:
                 path = self.root / stage / f"{fingerprint}{READ_LOCK}"
                 path.parent.mkdir(parents=True, exist_ok=True)  # a preview reads another store's
-                fcntl.flock(held.enter_context(path.open("w")), fcntl.LOCK_SH)
+                flock(held.enter_context(path.open("w")).fileno(), path, fcntl.LOCK_SH)
             yield
 
     def commit(

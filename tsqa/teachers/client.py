@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple, TypeVar
 
 from rich.text import Text
 
-from tsqa import secrets
 from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.prompts import Prompt
@@ -78,8 +77,7 @@ class Asker:
     @property
     def _name(self) -> str:
         name = f"{self.role} {self.section.model.path or self.fingerprint}"
-        urls = ", ".join(secrets.split_url(url).url for url in self.section.urls)
-        return f"{name} at {urls}" if urls else name
+        return f"{name} at {self.section.place}" if self.section.place else name
 
     @property
     def lineage(self) -> TeacherRef:

@@ -82,6 +82,8 @@ class KnownCompletion:
     seconds: float
     is_reused: bool
     """Whether another artifact of the stage asked, and paid, for it."""
+    engines: float = 1.0
+    """That served meanwhile, where their number varies."""
 
 
 class CompletionLog:
@@ -97,12 +99,15 @@ class CompletionLog:
         names = [field.name for field in fields(Completion)]
         values = {name: record[name] for name in names if name in record}
         is_reused = bool(record.get("reused"))
-        return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused)
+        engines = float(record.get("engines", 1.0))
+        return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused, engines)
 
-    def append(self, completion: Completion, seconds: float) -> None:
+    def append(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
         if not completion.thoughts:
             del record["thoughts"]  # so are the lines from before there were any
+        if engines != 1:
+            record["engines"] = engines
         self._records.append(record)
 
     def close(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from tsqa.errors import DataError
 from tsqa.hub.identify import model_config
 from tsqa.recipe import FilterSection, GenerateSection, TeacherSection
 from tsqa.store.identity import Json
+from tsqa.teachers.http.url_file import read_urls
 
 _KEYS = {
     "teacher": "generate.teacher",
@@ -45,6 +48,16 @@ def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
         return teacher
     price = gpu_hour * teacher.gpus
     return teacher.model_copy(update={"dollars_per_hour": price})
+
+
+def count_engines(teacher: TeacherSection) -> int:
+    """Copies of the model that are asked side by side; with a file, those that it lists now."""
+    if not isinstance(teacher.urls, str):
+        return max(teacher.replicas, len(teacher.urls))
+    try:
+        return len(read_urls(Path(teacher.urls)))
+    except DataError:
+        return 1
 
 
 def teacher_config(teacher: TeacherSection) -> dict[str, Json]:

@@ -1,20 +1,17 @@
-"""The connection to one base URL of an endpoint: its client and load; and the endpoint's outages.
+"""A replica of the model at an endpoint: how requests are put to it, its load and its state; and
+the outages of the endpoint as a whole.
 
-Guarantees: a URL is shown without its login and parameters, which are sent all the same; a redirect
-is not followed; a key is checked before it is sent, and never shown; no reply takes more memory
-than `LONGEST_REPLY` allows, however it is compressed.
+Guarantees: a key is checked before it is sent, and never shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
+import json
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import openai
 from rich.text import Text
 
 from tsqa import secrets
@@ -22,40 +19,9 @@ from tsqa.console import console
 from tsqa.recipe import TeacherSection
 from tsqa.teachers import RefusedError, Request
 from tsqa.teachers.chat_form import merge_system
+from tsqa.teachers.http.server import Server
 
-LONGEST_REPLY = 8 << 20
-"""Bytes of a body; a hundred times what the longest answers take."""
 _SAID_AFTER_SECONDS = 3.0
-
-
-class ReplyTooLongError(Exception):
-    def __init__(self) -> None:
-        super().__init__(f"the reply is longer than {LONGEST_REPLY >> 20} MiB")
-
-
-class _Client(openai.DefaultAsyncHttpxClient):
-    """Reads each body as it comes, and no more of it than is allowed."""
-
-    async def send(self, *arguments: Any, **options: Any) -> Any:
-        reply = await super().send(*arguments, **{**options, "stream": True})
-        body = bytearray()
-        try:
-            async for part in reply.aiter_bytes():
-                body += part
-                if len(body) > LONGEST_REPLY:
-                    raise ReplyTooLongError
-        finally:
-            await reply.aclose()
-        # Versions of openai differ in the package that their responses come from.
-        whole = type(reply)(
-            reply.status_code,
-            headers=[(k, v) for k, v in reply.headers.multi_items() if k != "content-encoding"],
-            content=bytes(body),
-            request=reply.request,
-            extensions=reply.extensions,
-        )
-        whole.encoding = "utf-8"  # JSON always is; a server may name a charset that is no text
-        return whole
 
 
 def read_key(section: TeacherSection, key: str) -> str:
@@ -74,35 +40,45 @@ def read_key(section: TeacherSection, key: str) -> str:
 
 
 class Connection:
-    """A base URL with its connections, and how many requests it has."""
+    """A base URL, how many requests it has, and whether it serves."""
 
     def __init__(self, url: str, section: TeacherSection, key: str) -> None:
-        split = secrets.split_url(url)
-        secrets.register_url(url)
-        self.url = split.url
-        headers = {}
-        if split.login is not None:
-            login = base64.b64encode(":".join(split.login).encode()).decode()
-            headers["Authorization"] = f"Basic {login}"
-        self.client = openai.AsyncOpenAI(
-            base_url=split.url,
-            api_key=key or "none",  # the client insists on one
-            timeout=section.timeout_seconds,
-            max_retries=0,
-            default_headers=headers,
-            default_query=dict(split.query),
-            http_client=_Client(follow_redirects=False),
-        )
+        self.listed = url
+        self.server = Server(url, key, section.timeout_seconds)
+        self.url = self.server.url
+        """Without login and parameters."""
         self.slots = asyncio.Semaphore(section.max_num_seqs)
         self.load = 0
         self.rests_until = 0.0
         """Monotonic time; nothing is sent before it."""
-        self._how = section.request
+        self.is_up = False
+        self.was_up = False
+        """Whether it ever was: until then nobody knows what it serves."""
+        self.left = asyncio.Event()
+        """Set for good when it is to be asked no more."""
+        self.failures = 0
+        """Since its last answer."""
+        self.deaths = 0
+        """How often it went down or was looked at in vain, since its last answer."""
+        self.problem = ""
+        """Why it is not up."""
+        self.answers = False
+        """Whether the last look at it had a reply, even one that is of no use."""
+        self.models: tuple[str, ...] = ()
+        """That it lists; none if it lists nothing that can be read."""
         self.merges_system = False
         """Set when the endpoint turns out to take no system turn."""
+        self._how = section.request
+
+    @property
+    def is_resting(self) -> bool:
+        return self.rests_until > time.monotonic()
 
     def rest(self, seconds: float) -> None:
         self.rests_until = max(self.rests_until, time.monotonic() + seconds)
+
+    def note_answer(self) -> None:
+        self.failures = self.deaths = 0
 
     def sends_system(self, request: Request) -> bool:
         """Whether a request is put with a system turn that the user's could begin with instead."""
@@ -111,37 +87,36 @@ class Connection:
 
     async def post(self, model: str, request: Request) -> str:
         """The body of the answer."""
+        path = "/chat/completions" if request.messages else "/completions"
+        body = json.dumps(
+            self._body(model, request), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+        return await self.server.post(path, body.encode())
+
+    def _body(self, model: str, request: Request) -> Mapping[str, object]:
         how = self._how
-        body: dict[str, Any] = {
+        body: dict[str, object] = {
             how.token_limit: request.max_tokens,
             "temperature": request.temperature,
             "top_p": request.top_p,
             "seed": request.seed,
+            **request.more_sampling,
         }
         if request.stop:
             body["stop"] = list(request.stop)
-        more: dict[str, Any] = dict(request.more_sampling)
         for name in how.omit:
             body.pop(name, None)
-            more.pop(name, None)
-        extra = {**more, **how.extra_body}
+        body |= how.extra_body
+        body["model"] = model
         if not request.messages:
-            reply = await self.client.completions.with_raw_response.create(
-                model=model, prompt=request.prompt, **body, extra_body=extra
-            )
-            return str(reply.text)
+            return {**body, "prompt": request.prompt}
         if request.schema is not None:
             schema = {"name": "item", "schema": request.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if how.chat_template_kwargs:
-            extra["chat_template_kwargs"] = dict(how.chat_template_kwargs)
-        messages: Any = list(request.messages)
-        if self.merges_system:
-            messages = list(merge_system(request.messages))
-        answer = await self.client.chat.completions.with_raw_response.create(
-            model=model, messages=messages, **body, extra_body=extra
-        )
-        return str(answer.text)
+            body["chat_template_kwargs"] = dict(how.chat_template_kwargs)
+        turns = merge_system(request.messages) if self.merges_system else request.messages
+        return {**body, "messages": list(turns)}
 
 
 class Outage:

@@ -13,8 +13,7 @@ from typing import Any
 
 from tsqa.plain_json import RepeatedKey, parse_json
 from tsqa.teachers import Completion, Request, failed
-from tsqa.teachers.endpoint_errors import PassingError
-from tsqa.teachers.failures import one_line
+from tsqa.teachers.failures import PassingError, one_line
 from tsqa.teachers.replies.fields import as_text
 from tsqa.text.refusals import REFUSAL
 

@@ -1,4 +1,5 @@
-"""Requests without an answer: when they end the stage, and what the user can change.
+"""Requests without an answer: what an endpoint's errors mean, when they end the stage, and what the
+user can change.
 
 Guarantees: an endpoint's message comes on one line, short, printable and without secrets; the fix
 is read from its words, and names a key of the recipe.
@@ -7,16 +8,21 @@ is read from its words, and names a key of the recipe.
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import get_args
 
-from tsqa.recipe import SentField
+from tsqa.recipe import SentField, TeacherSection
 from tsqa.records.summaries import read_ledger
-from tsqa.secrets import redact
+from tsqa.secrets import redact, split_url
 from tsqa.store.artifact import Artifact
 from tsqa.teachers import TEACHER_KEY, Completion, RefusedError
+from tsqa.teachers.http.server import StatusError
 
 IN_A_ROW = 20
 """Failures without an answer between them after which nobody is answered."""
@@ -77,6 +83,85 @@ _FIXES = (
     (r"^no answer in", "raise {key}.timeout_seconds, or lower {key}.max_num_seqs"),
     (r"^40[0-9]|^422", "see what is refused; {key}.request says how requests are put"),
 )
+
+
+class PassingError(Exception):
+    """A try failed in a way that may pass; `retry_after` in seconds, as the endpoint asked."""
+
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float = 0.0,
+        is_outage: bool = False,
+        is_refused: bool = False,
+        is_busy: bool = False,
+    ) -> None:
+        """`is_refused`: there was not even a connection; `is_busy`: it says that it works."""
+        super().__init__(reason)
+        self.retry_after, self.is_outage = retry_after, is_outage
+        self.is_refused, self.is_busy = is_refused, is_busy
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Explains why an endpoint will answer nobody; `key`: where the recipe names the model."""
+
+    section: TeacherSection
+    model: str
+    key: str
+    has_secret: bool
+
+    def quota(self, url: str, message: str) -> RefusedError:
+        return RefusedError(
+            f"{url}: the quota of the account is used up: {message}",
+            "top the account up, or raise its quota; what was answered is kept, and the same "
+            "command then asks only for what is missing",
+        )
+
+    def redirect(self, url: str, error: StatusError) -> RefusedError:
+        location = error.location
+        with suppress(ValueError):
+            location = split_url(location).url
+        return RefusedError(
+            f"{url} redirects to {one_line(location)} ({error.status}): prompts and "
+            "keys are sent nowhere but where the recipe says",
+            f"if that is the right place, put it into {self.key}.urls",
+        )
+
+    def access(self, url: str, error: StatusError) -> RefusedError:
+        message = f"{url}: {status_line(error)}"
+        if error.status == 404:
+            return RefusedError(
+                f"{message} (model {self.model})",
+                f"correct {self.key}.model.path or {self.key}.urls",
+            )
+        variable = self.section.api_key_env
+        state = "holds a key that is refused" if self.has_secret else "is not set"
+        return RefusedError(
+            f"{message} (the environment variable {variable} {state})",
+            f"put the key into {variable}, or name another variable in {self.key}.api_key_env",
+        )
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds, from a number or a date; 0 where the header is absent or unreadable."""
+    value = headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(0.0, seconds)
+
+
+def named(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+def status_line(error: StatusError) -> str:
+    return f"{error.status} {one_line(error.message)}"
 
 
 def one_line(text: str) -> str:

@@ -54,17 +54,21 @@ class Usage:
     output_tokens: int = 0
     seconds: float = 0.0
     """Wall time in which the engine had work."""
+    engine_seconds: float = 0.0
+    """The same, times the replicas where their number varies."""
 
-    def add(self, completion: Completion, seconds: float) -> None:
+    def add(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         self.requests += 1
         self.prompt_tokens += completion.prompt_tokens
         self.output_tokens += completion.output_tokens
         self.seconds += seconds
+        self.engine_seconds += seconds * engines
 
     def dollars(self, section: TeacherSection) -> float:
-        engines = max(section.replicas, len(section.urls))
+        varies = isinstance(section.urls, str)
+        engines = 1 if varies else max(section.replicas, len(section.urls))
         return (
-            self.seconds / 3600 * section.dollars_per_hour * engines
+            self.engine_seconds / 3600 * section.dollars_per_hour * engines
             + self.prompt_tokens / 1e6 * section.dollars_per_million_prompt_tokens
             + self.output_tokens / 1e6 * section.dollars_per_million_output_tokens
         )
@@ -101,9 +105,14 @@ class Meter:
         )
         return self.spending.affords(self.dollars + longest.dollars(self.section))
 
-    def add(self, completion: Completion, seconds: float) -> None:
+    def engines(self, capacity: int) -> float:
+        """The replicas that serve, where their number varies; else 1, as the section has it."""
+        varies = isinstance(self.section.urls, str)
+        return capacity / self.section.max_num_seqs if varies else 1.0
+
+    def add(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         """Count what was paid; RefusedError where a limit cannot be held for want of counts."""
-        self.paid.add(completion, seconds)
+        self.paid.add(completion, seconds, engines)
         price = Usage(1, 1, 1).dollars(self.section)
         if not completion.is_answer or completion.prompt_tokens or not price:
             return
@@ -232,9 +241,9 @@ class Window:
                 found = self._log.find(request.id)
                 if found is not None:
                     self.unanswered.count(found.completion, found=True)
-                    self.usage.add(found.completion, found.seconds)
+                    self.usage.add(found.completion, found.seconds, found.engines)
                     if found.is_reused:
-                        self.reused.add(found.completion, found.seconds)
+                        self.reused.add(found.completion, found.seconds, found.engines)
                     opened.done[request.id] = found.completion
         return True
 
@@ -291,15 +300,18 @@ class Window:
             self._deaths = 0
         now = time.monotonic()
         seconds, self._mark = (now - self._mark) / max(1, len(done)), now
+        engines = 1.0
+        if self._meter and self._engine:
+            engines = self._meter.engines(self._engine.capacity)
         for completion in done:
             del self._running[completion.id]
             # An error is not kept, so that a run started again asks once more.
             if completion.is_answer:
-                self._log.append(completion, seconds)
+                self._log.append(completion, seconds, engines)
         for completion in done:
-            self.usage.add(completion, seconds)
+            self.usage.add(completion, seconds, engines)
             if self._meter:
-                self._meter.add(completion, seconds)
+                self._meter.add(completion, seconds, engines)
             self._judge(completion)
         return done
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.lineage.sources import own_data
+from eval.lineage.sources import own_data, sources_of
 from tests.support.sealed import seal_artifact
 from tsqa.store.artifact import Store
 
@@ -16,6 +16,7 @@ from tsqa.store.artifact import Store
     [
         ({"docs": 0.5, "made": 0.5}, {}, True),
         ({"docs": 1.0}, {}, False),  # read for its held-out loss
+        ({"docs": 1.0, "made": 0.0}, {}, False),
         ({"docs": 0.5, "made_as_docs": 0.5}, {"made_as_docs": ["docs", "made"]}, False),
         ({"some": 1.0}, {"some": ["made", "docs"]}, True),
     ],
@@ -41,3 +42,4 @@ def test_a_source_that_was_read_but_not_drawn_taught_nothing(
     data = own_data(evaluation)
     assert data.is_whole
     assert [bool(data.seeds), bool(data.filtered)] == [is_seeded, is_seeded]
+    assert ("made" in {source.name for source in sources_of(evaluation)}) is is_seeded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.curated_rows import curated_row
+from tests.support.generation import make_seed
 from tests.support.sealed import invented_artifact
 from tests.support.token_context import read_origins, token_context
 from train.data.shards import ENDS_EARLY
@@ -20,8 +21,8 @@ from train.data.stream import IGNORED, TokenStore, collate
 from train.tokens import tokenize
 from tsqa.curated.files import DatasetWriter
 from tsqa.errors import DataError
-from tsqa.recipe import Recipe
-from tsqa.store.jsonl import read_jsonl
+from tsqa.recipe import FilterSection, Recipe, SourceSection, needed
+from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.store.stage import StageContext
 
 TEXTS = ["one 12 two", "", "three <|endoftext|> four", "Question: 3 + 4? Answer: 7"] * 5
@@ -171,3 +172,30 @@ def test_a_document_with_the_end_token_in_it_is_dropped_and_counted(tmp_path: Pa
     assert [row["line"] for row in read_origins(context.out, "web")] == [1, 3]
     (dropped,) = read_jsonl(context.out / "web.dropped.jsonl")
     assert (dropped["line"], dropped["reason"]) == (2, ENDS_EARLY)
+
+
+def test_the_seeds_themselves_are_a_source_each_traced_to_its_seed(tmp_path: Path) -> None:
+    """What the control `seeds_repeated` trains on; the recipe of an ablation makes the source."""
+    asked = [make_seed(n, task="t") for n in range(3)]
+    passage = replace(asked[0], id="t-p", question="", answer="", context="A passage as it is.")
+    for name, rows in (
+        ("seeds", [asdict(seed) for seed in (*asked, passage)]),
+        ("dropped", [{"id": "t-1", "match": "an evaluated document"}]),
+    ):
+        (tmp_path / name).mkdir()
+        write_jsonl(tmp_path / name / f"{name}.jsonl", rows)
+    text = tmp_path / "words.txt"
+    text.write_text("Question: What is thing 1? Answer: thing")
+    words = token_context(tmp_path, {"s": {"path": str(text)}}, train_on=text)
+    mixture = needed(words.recipe.mixture, "mixture")
+    source = SourceSection.model_validate({"from": "seeds"})
+    changed = {"mixture": mixture.model_copy(update={"sources": {"s": source}})}
+    recipe = words.recipe.model_copy(update=changed | {"filter": FilterSection()})
+    made = {"seeds": invented_artifact(tmp_path / "seeds")}
+    inputs = words.inputs | made | {"guard": invented_artifact(tmp_path / "dropped")}
+    context = replace(words, recipe=recipe, inputs=inputs)
+    summary = tokenize.run(context)
+    assert summary["sources"]["s"]["documents"] == 3
+    origins = read_origins(context.out, "s")
+    assert [row["id"] for row in origins] == ["t-0", "t-2", "t-p"]
+    assert {row["file"] for row in origins} == {"seeds.jsonl"}

@@ -19,7 +19,7 @@ import typer
 from tests.support.paths import REPOSITORY
 from tests.support.recipe_files import BASE, write
 from tsqa.cli import app as cli
-from tsqa.errors import TsqaError, os_error_cause
+from tsqa.errors import PreemptedError, TsqaError, os_error_cause
 from tsqa.outputs import check_outputs
 
 AGAIN = "run the same command again to continue"
@@ -225,3 +225,20 @@ def test_a_damaged_recipe_is_exit_code_2_for_every_command(
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 2
+
+
+def test_a_training_that_was_asked_to_end_ends_with_its_own_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, raiser(PreemptedError("saved", "run it again"))) == 75
+    assert capsys.readouterr().err == "saved\n  fix: run it again\n"
+
+
+@pytest.mark.parametrize("argument", ["s3://bucket/runs", "--out=gs://bucket/x", "s3:/bucket"])
+def test_an_address_is_no_path(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    assert run_main(monkeypatch, lambda: None, argument) == 2
+    said = capsys.readouterr().err
+    assert argument.removeprefix("--out=") in said
+    assert "an address, where a path of this machine is taken" in said

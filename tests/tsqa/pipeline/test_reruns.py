@@ -63,6 +63,7 @@ TEACHER: dict[str, Any] = {
 }
 """Key of a teacher -> its new value, or several keys that change together."""
 MORE_SAMPLING = {"thinking_tokens": 5, "top_k": 5, "min_p": 0.5, "repetition_penalty": 1.5}
+FAITHFULNESS = {"kept": 0.25, "shortest": 0.25, "longest": 2.0, "copied": 0.25}
 LABELS = dict.fromkeys(("easy", "medium", "hard"), 0.3)
 SERVED: dict[str, Any] = {
     "engine": "openai",
@@ -75,6 +76,17 @@ NO_VALUE = {f"{teacher}.model.config" for teacher in TEACHERS}
 
 class Together(dict[str, Any]):
     """Several keys that only change together."""
+
+
+def rephrasing(faithfulness: dict[str, float]) -> Together:
+    """Passages alone are rephrased, without what questions and votes have."""
+    return Together(
+        {
+            "seeds.datasets": [],
+            "generate": {"teacher": SERVED, "rephrase": {"styles": {"faq": 0.5, "table": 0.5}}},
+            "filter": {"faithfulness": faithfulness},
+        }
+    )
 
 
 PROTOCOL: dict[str, dict[str, Any]] = {
@@ -155,6 +167,12 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
                     "seeds.documents": [],
                 }
             ),
+            # Of passages alone; that the filter alone runs again, its own test shows.
+            "generate.rephrase.styles": rephrasing({}),
+            **{
+                f"filter.faithfulness.{key}": rephrasing({key: value})
+                for key, value in FAITHFULNESS.items()
+            },
         },
     ),
     (
@@ -504,6 +522,14 @@ def test_a_changed_key_reruns_its_stages_and_no_other(
     assert {after[new] for new in after.keys() - before[has_writer].keys()} == stages
 
 
+def test_what_a_rephrasing_must_keep_reruns_the_filter_alone(folder: Path) -> None:
+    before = fingerprints(folder, rephrasing({}))
+    for key, value in FAITHFULNESS.items():
+        after = fingerprints(folder, rephrasing({key: value}))
+        assert {after[new] for new in after.keys() - before.keys()} == FILTER
+    assert fingerprints(folder, rephrasing({"kept": 0.5})) == before, "the default"
+
+
 @pytest.mark.parametrize("has_writer", [False, True])
 def test_keys_of_the_runtime_rerun_nothing(
     has_writer: bool, folder: Path, before: dict[bool, dict[str, str]]
@@ -524,7 +550,7 @@ def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> N
         assert section is not None
         written = json.dumps(section.data_config())
         added = ("writer", "solvers", "model_agreement", "engine_args", *MORE_SAMPLING)
-        added += ("attributes", "temperatures", "difficulty")
+        added += ("attributes", "temperatures", "difficulty", "rephrase", "faithfulness")
         assert not [key for key in added if f'"{key}"' in written]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,11 +108,11 @@ def test_a_training_job_that_dies_shows_its_last_lines(
 
 def test_training_without_its_tokens_names_the_command_to_run(tmp_path: Path) -> None:
     recipe = load_recipe(SMOKE, [f"runs={tmp_path}"])
-    with (
-        pytest.raises(TsqaError, match="tsqa tokenizer"),
-        pipeline_module.train_context(recipe, SMOKE, "main", main_process=True),
-    ):
-        pass
+    training = pipeline_module.Training(recipe, SMOKE, "main")
+    with pytest.raises(TsqaError, match="tsqa tokenizer"), ExitStack() as scope:
+        training.open(scope)
+    with pytest.raises(TsqaError, match="tsqa tokenizer"):
+        training.join()
 
 
 def test_a_damaged_artifact_is_an_error_and_neither_used_nor_made_again(

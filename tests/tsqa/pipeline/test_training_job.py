@@ -1,25 +1,37 @@
-"""A training job that becomes too dear saves a checkpoint and ends, as it does on SIGTERM."""
+"""A training job that becomes too dear, or is asked to end, saves a checkpoint and ends."""
 
 from __future__ import annotations
 
+import os
+import signal
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.paths import REPOSITORY
-from tsqa.errors import EngineError
+from tsqa.errors import EngineError, PreemptedError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.training_job import TrainingJob
 from tsqa.recipe import load_recipe
 from tsqa.spending import Spending, SpentError
 
 LAUNCHER = """\
-import subprocess, sys
+import os, subprocess, sys
 from pathlib import Path
-worker = Path(__file__).parent / "worker.py"
-done = subprocess.run([sys.executable, str(worker), "--arm", "x"])
-sys.exit(1 if done.returncode else 0)
+from types import SimpleNamespace
+
+def launch_command_parser():
+    return SimpleNamespace(parse_args=lambda arguments: SimpleNamespace())
+
+def launch_command(arguments):
+    worker = Path(__file__).parent / "worker.py"
+    code = subprocess.Popen([sys.executable, str(worker)], env={**os.environ, "RANK": "0"}).wait()
+    error = RuntimeError("a rank failed")
+    error.failures = {0: SimpleNamespace(exitcode=code)}
+    raise error
 """
 WORKER = """\
 import signal, sys, time
@@ -79,3 +91,17 @@ def test_a_training_without_a_price_is_not_stopped(launcher: Path, tmp_path: Pat
     with pytest.raises(EngineError, match="ended with code 1"):
         job(tmp_path, spending, price=0).run()
     assert spending.dollars == 0
+
+
+def test_a_command_that_is_asked_to_end_lets_the_job_save(launcher: Path, tmp_path: Path) -> None:
+    def ask() -> None:
+        while not (launcher / "ready").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=ask, daemon=True).start()
+    with pytest.raises(PreemptedError, match=r"asked to end by SIGTERM; a checkpoint is saved"):
+        job(tmp_path, Spending(), price=0).run()
+    assert (launcher / "saved").is_file()
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -92,6 +92,22 @@ def test_a_preview_gives_the_lengths_and_other_prompts_forget_them(
     assert not any("measured" in basis for basis in found.basis)
 
 
+def test_seeds_are_counted_for_each_task_of_a_group_that_is_not_held_out(tmp_path: Path) -> None:
+    first = open_pipeline(tmp_path)
+    assert Estimates(first).seeds(node_of(first, "seeds"))[0].high == 3 * 1000
+    held = open_pipeline(tmp_path, "seeds.hold_out=[beta]")
+    assert Estimates(held).seeds(node_of(held, "seeds"))[0].high == 2 * 1000
+    own = (tmp_path / "tasks" / "own.yaml").read_text()
+    for name in ("one", "two"):
+        text = own.replace("task: own_task", f"task: own_{name}")
+        (tmp_path / "tasks" / f"{name}.yaml").write_text(text)
+    (tmp_path / "tasks" / "both.yaml").write_text("group: own_both\ntask: [own_one, own_two]\n")
+    grouped = open_pipeline(
+        tmp_path, "seeds.tasks=[own_both]", f"seeds.include={tmp_path / 'tasks'}"
+    )
+    assert Estimates(grouped).seeds(node_of(grouped, "seeds"))[0].high == 5 * 1000
+
+
 def test_time_is_scaled_by_size_not_copied(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = open_pipeline(prepared)
     seeds = node_of(pipeline, "seeds")

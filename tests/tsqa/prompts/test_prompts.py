@@ -123,6 +123,13 @@ def test_only_the_enrichment_asked_for_is_asked_for(
     assert '"answer":' in text or "\nanswer:\n```python\n(" in text
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_are_spoken_of_only_where_there_are_some(kind: AnswerKind) -> None:
+    for has_context in (False, True):
+        assert "Those were examples" in rendered("answer", "enrich", kind, has_context)
+        assert "examples" not in rendered("answer", "enrich", kind, has_context, shots=[])
+
+
 def test_a_teacher_reasons_before_it_answers() -> None:
     for kind in KINDS:
         for has_context in (False, True):

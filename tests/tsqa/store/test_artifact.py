@@ -319,18 +319,18 @@ def test_a_file_system_that_syncs_no_folders_is_none_the_worse(
         store.commit(out, "seeds", "g", {}, {}, {})
 
 
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
 def test_a_file_system_without_locks_is_named_and_no_other_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with (
-        pytest.raises(TsqaError, match="gives no locks"),
-        Store(tmp_path).working_directory("seeds", "f"),
-    ):
-        pass
+    store = Store(tmp_path)
+    for use in (store.working_directory("seeds", "f"), store.reading([("seeds", "f")])):
+        with pytest.raises(TsqaError, match=r"(?s)gives no locks.*mount it with locks"), use:
+            pass
 
 
 def test_a_remade_artifact_is_never_the_same_as_itself(tmp_path: Path) -> None:

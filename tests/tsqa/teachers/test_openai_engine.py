@@ -25,11 +25,10 @@ from pydantic import ValidationError
 from tests.support.tiny_teacher import make_tiny_teacher
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
-from tsqa.teachers import Completion, Engine, RefusedError, Request, connection
+from tsqa.teachers import Completion, Engine, RefusedError, Request, connection, roster
 from tsqa.teachers import openai_engine as endpoint
 from tsqa.teachers.client import open_engine
-from tsqa.teachers.endpoint_errors import retry_after
-from tsqa.teachers.failures import Unanswered
+from tsqa.teachers.failures import Unanswered, retry_after
 from tsqa.teachers.scheduler import Job, Window
 
 Reply = tuple[int, dict[str, str], str]
@@ -153,6 +152,7 @@ def ask(engine: Engine, requests: Sequence[Request]) -> dict[str, Completion]:
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.02)
+    monkeypatch.setattr(roster, "_FIRST_WAIT", 0.02)
     monkeypatch.delenv("TSQA_TEST_KEY", raising=False)
 
 
@@ -751,7 +751,7 @@ def test_what_ends_the_thread_of_connections_is_raised(
     settings = section("http://127.0.0.1:9/v1")
     for target, name in (
         (asyncio, "run"),
-        (endpoint, "Connection"),
+        (roster, "Connection"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, refuse)

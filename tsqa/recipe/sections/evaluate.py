@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tsqa.errors import RecipeError
-from tsqa.names import TaskName
+from tsqa.names import LocalPath, TaskName
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens
 from tsqa.shipped import SUITES
@@ -63,7 +63,7 @@ class EvalSection(Section):
     """A shipped suite, such as published, or the path of a YAML; keys set here win over it."""
     tasks: list[TaskName] = Field(min_length=1)
     """lm-eval tasks to evaluate, each once."""
-    include: str | None = None
+    include: LocalPath | None = None
     """Folder of lm-eval task YAMLs, in place of lm-eval's own tasks."""
     check_removed: bool = Field(True, json_schema_extra=RUNTIME)
     """Keep out what a task had dropped that is evaluated no more; false brings it back."""

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tsqa.names import LocalPath
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share
 from tsqa.recipe.sections.models import TeacherSection
 
@@ -17,7 +18,7 @@ from tsqa.recipe.sections.models import TeacherSection
 class SemanticSection(Section):
     """Remove questions that mean the same in other words; needs the extra `semantic`."""
 
-    model: str
+    model: LocalPath
     """A sentence-transformers model: a folder or a hub ID."""
     threshold: float = Field(0.92, gt=0, le=1)
     """Cosine similarity from which two questions are duplicates."""
@@ -41,6 +42,26 @@ class DecontaminateSection(Section):
     """Length in words of a shared run that counts as a match; shorter items are matched whole."""
     similarity: Share = 0.8
     """Share of an evaluated item's words, in order, from which a candidate counts as a copy."""
+
+
+class FaithfulnessSection(Section):
+    """What a rephrasing must keep of its passage. Numbers and names that the passage lacks are
+    never allowed, but for numbers that a calculation in the text gives."""
+
+    kept: Share = 0.5
+    """Share of the passage's numbers and names that must stand in the rephrasing."""
+    shortest: float = Field(0.3, gt=0)
+    """Fewest words, as a multiple of the passage's."""
+    longest: float = Field(3.0, gt=0)
+    """Most words, as a multiple of the passage's."""
+    copied: Share = 0.5
+    """Largest share of its words that may stand in runs of 8 words of the passage."""
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        if self.longest <= self.shortest:
+            raise ValueError(f"longest {self.longest:g} is not above shortest {self.shortest:g}")
+        return self
 
 
 class TrivialitySection(Section):
@@ -70,7 +91,7 @@ class JudgeSection(Section):
 class RewardSection(Section):
     """A reward model (a sequence-classification checkpoint) scores question and answer."""
 
-    model: str
+    model: LocalPath
     """A model folder or a hub ID."""
     min_score: float
     """Lowest score that passes, on the model's scale."""
@@ -128,6 +149,8 @@ class FilterSection(Section):
     model_agreement: int | None = Field(None, ge=2, json_schema_extra=ADDED)
     """Models of `generate.solvers` whose own most frequent answer must be the winning one; null:
     not checked."""
+    faithfulness: FaithfulnessSection = Field(FaithfulnessSection(), json_schema_extra=ADDED)
+    """Of `generate.rephrase`: what a rephrasing must keep of its passage."""
     copy_similarity: float = Field(0.9, gt=0, le=1)
     """Jaccard similarity of word shingles from which a question is a copy of its seed."""
     triviality: TrivialitySection | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -31,6 +32,37 @@ class PromptsSection(Section):
     passage: str = Field("rqa", json_schema_extra=ADDED)
     """How a question about a passage of `seeds.documents` is asked for. rqa: one that is answered
     with the passage; fact_seeking: one that is clear without it, which the student does not see."""
+
+
+class RephraseSection(Section):
+    """Passages of `seeds.documents` are told again in other forms, in place of questions about
+    them. Nobody votes: `filter.faithfulness` compares each rephrasing with its passage."""
+
+    styles: list[str] | dict[str, Share] = ["faq", "table", "tutorial", "math"]
+    """Forms, all equally often or by share: shipped prompts, or Jinja files of your own. One is
+    drawn per rephrasing, by seed and number."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Style as given -> its share."""
+        if isinstance(self.styles, dict):
+            return self.styles
+        return dict.fromkeys(self.styles, 1 / len(self.styles))
+
+    @field_validator("styles", mode="after")
+    @classmethod
+    def _styles_can_be_drawn(
+        cls, given: list[str] | dict[str, float]
+    ) -> list[str] | dict[str, float]:
+        if not given:
+            raise ValueError("name a style")
+        names = [PurePath(style).stem for style in given]
+        if len(set(names)) < len(names):
+            raise ValueError("two styles have one name: a file's is its name without the ending")
+        total = math.fsum(given.values()) if isinstance(given, dict) else 1.0
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"the shares sum to {total:g}; make them sum to 1")
+        return given
 
 
 class CascadeSection(Section):
@@ -85,8 +117,11 @@ class GenerateSection(Section):
     """The models that answer; none: `teacher` does."""
     cascade: CascadeSection | None = None
     """A stronger teacher for the questions on which the votes disagree; null: none."""
+    rephrase: RephraseSection | None = Field(None, json_schema_extra=ADDED)
+    """Have `teacher` rephrase passages of `seeds.documents`; null: have it ask about them."""
     per_seed: int = Field(4, ge=1)
-    """Questions to ask for per seed; the dataset and its cost grow in proportion."""
+    """Questions, or rephrasings, to ask for per seed; the dataset and its cost grow in
+    proportion."""
     shots: int = Field(2, ge=1)
     """Seeds of the same task shown as examples in a prompt."""
     votes: int = Field(5, ge=1)
@@ -94,7 +129,7 @@ class GenerateSection(Section):
     enrichment: list[Enrichment] = ["reasoning", "knowledge", "context", "distractors"]
     """What to write with an answer; an empty list: the answer alone."""
     question: SamplingSection = SamplingSection(temperature=1.0)
-    """Sampling of questions."""
+    """Sampling of questions, or of rephrasings."""
     attributes: dict[PlainName, list[str] | dict[str, Share]] = Field({}, json_schema_extra=ADDED)
     """What each new question is asked to be, such as {persona: [a nurse, a cook], difficulty:
     {easy: 0.3, hard: 0.7}}: names with values, all equally often or by share. One value of each is
@@ -121,6 +156,8 @@ class GenerateSection(Section):
     @property
     def solving(self) -> list[Solving]:
         """Those who answer, in the order in which they are asked."""
+        if self.rephrase is not None:
+            return []
         shared = (self.votes, 1.0, self.answer, self.prompts.answer)
         found = [
             Solving(

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tsqa.names import SourceName
+from tsqa.names import LocalPath, SourceName
 from tsqa.recipe.sections.base import RUNTIME, Section, Share, Tokens
 
 BASIS_POINTS = 10_000
@@ -22,7 +22,7 @@ class SourceSection(Section):
     """One source: files, a Hugging Face dataset, the generated dataset, or part of a source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-    path: str | None = None
+    path: LocalPath | None = None
     """A file or a folder of JSONL(.gz, .zst), parquet or text (.txt, .md), a dataset that
     `datasets` saved to disk, or a hub ID, which is streamed."""
     stage: Literal["filter", "seeds"] | None = Field(None, alias="from")

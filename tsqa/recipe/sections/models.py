@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tsqa import secrets
+from tsqa.names import LocalPath
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section
 from tsqa.recipe.sections.engine_args import check_engine_args
 
@@ -70,7 +71,7 @@ def _check_json(name: str, given: dict[str, Any]) -> None:
 class ModelSection(Section):
     """A model: `path` (folder or hub ID), `recipe` (trained on demand), or `config` (scratch)."""
 
-    path: str | None = None
+    path: LocalPath | None = None
     """A model folder or a hub ID."""
     recipe: str | None = None
     """Path of a recipe, relative to this file: its model is trained first if it does not exist."""
@@ -93,9 +94,9 @@ class ModelSection(Section):
 class TokenizerSection(Section):
     """A tokenizer: `path`, or byte-level BPE trained on text files. Null: the model's tokenizer."""
 
-    path: str | None = None
+    path: LocalPath | None = None
     """A tokenizer folder or a hub ID."""
-    train_on: list[str] = []
+    train_on: list[LocalPath] = []
     """Files or folders with a `text` field, to train a tokenizer on; for models from scratch."""
     vocab_size: int = Field(1024, ge=257)
     """Tokens in the trained vocabulary."""
@@ -161,6 +162,13 @@ class RequestSection(Section):
         return self
 
 
+def check_base_url(url: str) -> None:
+    """ValueError where a text is no base URL of an endpoint; the message does not repeat it."""
+    secrets.register_url(url)
+    if not re.match(r"https?://[^/?#]", secrets.split_url(url).url):
+        raise ValueError("expected base URLs, such as http://localhost:8000/v1")
+
+
 class TeacherSection(Section):
     """A model that writes or judges: vLLM in its own process, or an OpenAI-compatible endpoint."""
 
@@ -188,8 +196,9 @@ class TeacherSection(Section):
     """vllm: GPUs that share one copy of the model; raise it if the model does not fit on one."""
     kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
     """vllm on a CPU: GiB of memory for the KV cache (VLLM_CPU_KVCACHE_SPACE)."""
-    urls: list[str] = Field([], json_schema_extra=RUNTIME)
-    """openai: base URLs, such as [http://localhost:8000/v1]; requests are spread over several."""
+    urls: list[str] | str = Field([], json_schema_extra=RUNTIME)
+    """openai: base URLs, such as [http://localhost:8000/v1]; requests are spread over several. Or a
+    file with one a line, which is read again while the stage runs: servers may join and leave."""
     api_key_env: str = Field("OPENAI_API_KEY", json_schema_extra=RUNTIME)
     """openai: name of the environment variable with the API key; if it is unset, no key is sent."""
     request: RequestSection = RequestSection()
@@ -204,7 +213,7 @@ class TeacherSection(Section):
     """openai: keep trying for at least this many minutes after a 429, 502, 503, 504 or a lost
     connection."""
     dollars_per_hour: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
-    """Price of one replica or endpoint, for cost estimates."""
+    """Price of one replica or endpoint, for cost estimates; of those in a file, while it serves."""
     dollars_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
     """Price of input tokens, for cost estimates."""
     dollars_per_million_output_tokens: float = Field(0.0, ge=0, json_schema_extra=RUNTIME)
@@ -241,6 +250,15 @@ class TeacherSection(Section):
         return self.engine == "vllm"
 
     @property
+    def place(self) -> str:
+        """Where the endpoints are, for messages; empty where the model is loaded here."""
+        if isinstance(self.urls, str):
+            return self.urls
+        shown = [secrets.split_url(url).url for url in self.urls]
+        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+        return ", ".join(shown[:3]) + more
+
+    @property
     def gpus(self) -> int:
         """GPUs that share one copy of the model."""
         stages = self.engine_args.get("pipeline_parallel_size")
@@ -254,11 +272,14 @@ class TeacherSection(Section):
     @field_validator("urls", mode="before")
     @classmethod
     def _urls_are_urls(cls, urls: object) -> object:
-        given = urls if isinstance(urls, list) else [urls]
-        for url in filter(lambda each: isinstance(each, str), given):
-            secrets.register_url(url)
-            if not re.match(r"https?://[^/?#]", secrets.split_url(url).url):
-                raise ValueError("expected base URLs, such as http://localhost:8000/v1")
+        if isinstance(urls, str) and re.match(r"\w+://", urls):
+            secrets.register_url(urls)
+            raise ValueError("expected a list, such as [http://localhost:8000/v1], or a file")
+        given = [url for url in urls if isinstance(url, str)] if isinstance(urls, list) else []
+        for url in given:
+            check_base_url(url)
+        if len({url.rstrip("/") for url in given}) < len(given):
+            raise ValueError("a URL comes twice; `max_num_seqs` says how many requests one serves")
         return urls
 
     @field_validator("api_key_env", mode="after")

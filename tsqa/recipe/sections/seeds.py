@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsqa.names import PlainName, TaskName
+from tsqa.names import LocalPath, PlainName, TaskName
 from tsqa.recipe.sections.base import ADDED, Section, Seed, Share
 
 AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
@@ -56,7 +56,7 @@ class OwnSection(Section):
 
     name: PlainName
     """Name of its seeds' task."""
-    path: str
+    path: LocalPath
     """A file (JSONL(.gz), JSON, parquet, CSV), a folder of files in one format, or a hub ID."""
     subset: str | None = None
     """Subset (configuration) of a hub dataset."""
@@ -142,13 +142,13 @@ class SeedsSection(Section):
 
     tasks: list[TaskName] = []
     """lm-eval tasks whose training split gives seeds; `tsqa seeds list` lists them."""
-    include: str | None = None
+    include: LocalPath | None = None
     """Folder of lm-eval task YAMLs, in place of lm-eval's own tasks."""
     datasets: list[DatasetSection] = []
     """Datasets of your own to seed from."""
     documents: list[DocumentsSection] = Field([], json_schema_extra=ADDED)
     """Documents to seed from; `generate.prompts.passage` is how their passages are asked about."""
-    taxonomy: str | None = None
+    taxonomy: LocalPath | None = None
     """YAML that maps tasks to capabilities; its entries win over the shipped ones."""
     families: dict[str, str] = Field({}, json_schema_extra=ADDED)
     """Task or dataset, evaluated ones too (globs allowed) -> its family, where no tag of its YAML
