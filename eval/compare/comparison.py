@@ -2,8 +2,8 @@
 
 Guarantees: a comparison of different task versions, few-shot counts, metrics or documents is
 refused by name; arms are paired seed by seed; the chance of any false finding in a table is at
-most 1 - confidence (Holm over all its rows, macro rows weighing one half; the parts of macro
-averages and the differences from placebos a quarter, where there are any).
+most 1 - confidence (one step-down correction over all its rows, macro rows weighing one half; the
+parts of macro averages and the differences from placebos a quarter, where there are any).
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from eval.compare.splits import (
 from eval.deltas import (
     Comparison,
     Contamination,
-    Delta,
     DeltaRow,
     DeltaTable,
     Gap,
@@ -46,7 +45,8 @@ from eval.deltas import (
 from eval.lineage.families import Kinship
 from eval.lineage.nearest import Nearness
 from eval.statistics import stats
-from eval.statistics.paired import Chances, compare_models
+from eval.statistics.joint import adjust
+from eval.statistics.paired import Chances, Tested, compare_models
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
@@ -171,17 +171,17 @@ def _compare_pairs(
     share, half = 1 / len(pairs), stats.task_half(parts)
     of_part = (0.5 - half) / parts if parts else 1.0
     chances = Chances(half / len(tasks) * share, 0.5 / (1 + len(macros)) * share, of_part)
-    found: list[tuple[Comparison, Delta]] = []
-    extra: list[tuple[Comparison, Delta]] = []
+    found: list[tuple[Comparison, Tested]] = []
+    extra: list[tuple[Comparison, Tested]] = []
     for pair in pairs:
-        for delta in _deltas_of(pair, tested[pair.name.comparison], conditions, rules, chances):
-            (extra if stats.is_part(delta.task) else found).append((pair.name, delta))
+        for one in _tested(pair, tested[pair.name.comparison], conditions, rules, chances):
+            (extra if stats.is_part(one.delta.task) else found).append((pair.name, one))
     for pair in placebos:
         own = replace(chances, macro=of_part)
-        for delta in _deltas_of(pair, tested[pair.name.comparison], conditions, rules, own):
-            if delta.task == stats.MACRO or stats.is_part(delta.task):
-                extra.append((pair.name, delta))
-    rows = _with_verdicts([*found, *extra], rules.confidence, len(extra))
+        for one in _tested(pair, tested[pair.name.comparison], conditions, rules, own):
+            if one.delta.task == stats.MACRO or stats.is_part(one.delta.task):
+                extra.append((pair.name, one))
+    rows = _with_verdicts([*found, *extra], rules, len(extra))
     main = rows[: len(found)]
     return main, all_parts(rows[len(found) :], main, splits, averages)
 
@@ -206,18 +206,18 @@ def _near(
             there = replace(rules, macros={}, by_documents=True, spreads=spreads)
             label = replace(pair.name, comparison=f"{pair.name.comparison}, {distance}")
             kept = replace(pair, name=label, before=before, after=after)
-            deltas = _deltas_of(kept, {}, own, there, Chances())
-            found += [near_row(pair.name, distance, delta) for delta in deltas]
+            rows = _tested(kept, {}, own, there, Chances())
+            found += [near_row(pair.name, distance, row.delta) for row in rows]
     return found
 
 
-def _deltas_of(
+def _tested(
     pair: _Pair,
     parts: Mapping[str, Sequence[str]],
     conditions: Conditions,
     rules: _Rules,
     chances: Chances,
-) -> list[Delta]:
+) -> list[Tested]:
     """The rows of one pair, `parts` of its macro average among them."""
     macros, spreads = {**rules.macros, **parts}, rules.spreads
     if parts:
@@ -230,7 +230,7 @@ def _deltas_of(
         confidence=rules.confidence,
         seed=rules.seed,
         macros=macros,
-        pooled=spreads.alone if pair.name.against == BASE else spreads.paired,
+        pooled=spreads.of(pair.name.arm, pair.name.against),
         by_documents=rules.by_documents,
         chances=chances,
     )
@@ -416,21 +416,27 @@ def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
 
 
 def _with_verdicts(
-    found: Sequence[tuple[Comparison, Delta]], confidence: float, parts: int
+    found: Sequence[tuple[Comparison, Tested]], rules: _Rules, parts: int
 ) -> list[DeltaRow]:
     """The rows, their p-values corrected over the whole table; the last ones are its `parts`."""
-    weights = stats.table_weights([stats.is_macro(delta.task) for _, delta in found], parts)
-    corrected = stats.holm([delta.p for _, delta in found], weights)
+    deltas = [row.delta for _, row in found]
+    weights = stats.table_weights([stats.is_macro(delta.task) for delta in deltas], parts)
+    p_values = [delta.p for delta in deltas]
+    if rules.spreads.noisy:
+        # Such an arm is not always told: by what rows share, 6% of tables held a false finding.
+        corrected = stats.holm(p_values, weights)
+    else:
+        corrected = adjust(p_values, weights, [row.noise for _, row in found], rules.seed)
     return [
         DeltaRow(
             **vars(name),
             **vars(delta),
             p_holm=p,
             verdict=stats.verdict(
-                delta.low, delta.high, p, confidence, covers_seeds=delta.covers_seeds
+                delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
             ),
         )
-        for (name, delta), p in zip(found, corrected, strict=True)
+        for (name, _), delta, p in zip(found, deltas, corrected, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from eval.compare.splits import split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
 from eval.statistics.paired import weights_of
+from eval.statistics.spreads import at_least_own, noisy_arms, pool_tasks, repeated_noise
+from tsqa.store.roles import BASE
 
 _ONE_SEED = (
     "Intervals cover the sampling of evaluated documents, not the spread between training seeds: "
@@ -26,8 +28,6 @@ _ONE_SEED = (
 _SEVERAL_SEEDS = (
     "Intervals cover the sampling of evaluated documents and the spread between training seeds."
 )
-_MANY = 1e6
-"""Degrees of freedom of a spread that is stated, not measured."""
 _MOST_OF_MACRO = 0.5
 _SEVERAL_ARMS, _WORTH_SAYING = 3, 0.001
 
@@ -42,6 +42,22 @@ class Spreads:
     """Of one arm's score."""
     stated: float | None
     """`eval.seed_spread`, where it is used."""
+    noisy: dict[str, dict[str, crossed.Spread]] = field(default_factory=dict)
+    """Arm whose seeds differ more than the others' do -> of its own score."""
+    uneven: dict[str, crossed.Spread] = field(default_factory=dict)
+    """Of a difference of which one is such an arm: of all arms, at the degrees of freedom of arms
+    that differ so much."""
+    means: Mapping[str, Mapping[str, crossed.Floats]] = field(default_factory=dict)
+    """Row's task -> arm -> its scores by seed."""
+
+    def of(self, arm: str, against: str) -> Mapping[str, crossed.Spread]:
+        """For the rows of a comparison."""
+        if against == BASE:
+            return self.noisy.get(arm, self.alone)
+        if self.stated is not None:
+            return self.paired
+        pairs = {t: np.array([of[arm], of[against]]) for t, of in self.means.items()}
+        return at_least_own(self.uneven if {arm, against} & {*self.noisy} else self.paired, pairs)
 
 
 def spreads_of(
@@ -57,20 +73,70 @@ def spreads_of(
     }
     every = sorted({seed for seeds_of in conditions.values() for seed in seeds_of})
     tasks = set.intersection(*(set(one) for row in scores.values() for one in row.values()))
-    paired, alone = {}, {}
-    for task in sorted(tasks):
-        means = np.array(
+    means = {
+        task: np.array(
             [[row[s][task] if s in row else math.nan for s in every] for row in scores.values()]
         )
-        if spread := crossed.pool(means):
-            paired[task] = spread
-        if spread := crossed.pool_alone(means):
-            alone[task] = spread
-    if stated is None or alone:
-        return Spreads(paired, alone, None)
-    one = crossed.Spread(stated**2, _MANY)
-    two = crossed.Spread(2 * stated**2, _MANY)
-    return Spreads(dict.fromkeys(tasks, two), dict.fromkeys(tasks, one), stated)
+        for task in sorted(tasks)
+    }
+    names = list(conditions)
+    first = next(iter(next(iter(conditions.values())).values()))
+    average = weights_of({task: one.n for task, one in first.tasks.items()}, by_documents)
+    noisy = noisy_arms({task: means[task] for task in average}, average)
+    quiet = [arm for arm in range(len(names)) if arm not in noisy]
+    floors = {task: _repeated_noise(conditions, task) for task in average}
+    alone = _alone(means, quiet)
+    if stated is not None and not alone:
+        one = crossed.Spread(stated**2, crossed.MANY)
+        two = crossed.Spread(2 * stated**2, crossed.MANY)
+        return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
+    own = {names[arm]: _alone(means, [arm]) for arm in sorted(noisy)}
+    uneven = _paired(means, range(len(names)), average, floors, macros) if noisy else {}
+    paired = _paired(means, quiet, average, floors, macros)
+    by_arm = {task: dict(zip(names, scores, strict=True)) for task, scores in means.items()}
+    return Spreads(paired, alone, None, own, uneven, by_arm)
+
+
+def _alone(means: Mapping[str, crossed.Floats], arms: Sequence[int]) -> dict[str, crossed.Spread]:
+    """The spread of the score of one of these arms, per row's task."""
+    pooled = {task: crossed.pool_alone(scores[list(arms)]) for task, scores in means.items()}
+    return {task: spread for task, spread in pooled.items() if spread}
+
+
+def _paired(
+    means: Mapping[str, crossed.Floats],
+    arms: Sequence[int],
+    average: Mapping[str, float],
+    floors: Mapping[str, float],
+    macros: Mapping[str, Sequence[str]],
+) -> dict[str, crossed.Spread]:
+    """The spread of a difference of two of these arms, per row's task."""
+    chosen = {task: scores[list(arms)] for task, scores in means.items()}
+    name = " ".join(map(str, arms))
+    macro, found = pool_tasks(chosen, average, floors, name)
+    if macro is not None:
+        found[stats.MACRO] = macro
+    for task in chosen.keys() - {*average, stats.MACRO}:
+        if spread := crossed.pool(chosen[task]):
+            members = " ".join(sorted(macros[stats.part_name(task)]))
+            found[task] = replace(spread, name=f"{name} {members}")
+    for suite, tasks in macros.items():
+        if len(tasks) == 1 and tasks[0] in found:
+            found[stats.macro_name(suite)] = found[tasks[0]]
+    return found
+
+
+def _repeated_noise(conditions: Conditions, task: str) -> float:
+    """The mean over arms with several seeds."""
+    found = []
+    for seeds_of in conditions.values():
+        scored = [model.scores[task] for model in seeds_of.values()]
+        if len(scored) > 1 and all(one.keys == scored[0].keys for one in scored):
+            values = np.array([one.values for one in scored])
+            if (groups := scored[0].groups) is not None:
+                values = stats.group_units(values, groups)
+            found.append(repeated_noise(values))
+    return math.fsum(found) / len(found) if found else 0.0
 
 
 def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
@@ -96,6 +162,12 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
         yield (
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
             "the arms that have several."
+        )
+    if spreads.noisy:
+        yield (
+            f"{', '.join(spreads.noisy)}: seeds may differ more than the other arms' do (a check "
+            "that often names an arm by chance), so they lend them to no other arm, and the table "
+            "is corrected by Holm's rule alone."
         )
     if spreads.alone:
         macro = spreads.alone.get(stats.MACRO)

@@ -16,9 +16,10 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         "macros": {name: [*tasks] for name, tasks in section.macros.items()},
         "ablation": recipe.ablation.data_config() if recipe.ablation else None,
         **({"macro": section.macro} if section.macro != "tasks" else {}),
+        **({"every_tokens": section.every_tokens} if section.every_tokens else {}),
         **({"families": {**families}} if families else {}),
         **({"seed_spread": section.seed_spread} if section.seed_spread is not None else {}),
     }
 
 
-COMPARE = Stage("compare", 5, _config, "eval.compare.stage", sections=("eval", "seeds"))
+COMPARE = Stage("compare", 6, _config, "eval.compare.stage", sections=("eval", "seeds"))

@@ -15,7 +15,8 @@ from eval.harness.stage import expand_macros
 from eval.lineage.families import Kinship, kinship
 from eval.lineage.nearest import Nearness, nearness
 from eval.statistics import stats
-from tsqa.recipe import Recipe, arms_of, control_of, needed
+from eval.statistics.looks import looks_note
+from tsqa.recipe import Recipe, arms_of, control_of, curve_points, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
@@ -83,10 +84,17 @@ def compare_arms(
         contamination=contamination,
         seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
         by_documents=section.macro == "documents",
-        notes=stems_notes(evaluations),
+        notes=[*looks_notes(recipe), *stems_notes(evaluations)],
         kinship=kin,
         near=near,
     )
+
+
+def looks_notes(recipe: Recipe) -> list[str]:
+    """What the points of the curves along the training cost, where there are some."""
+    section = needed(recipe.eval, "eval")
+    points = max((len(curve_points(arm.recipe)) for arm in arms_of(recipe).values()), default=0)
+    return [looks_note(points + 1, section.confidence)] if points else []
 
 
 def read_deltas(artifact: Artifact) -> DeltaTable:

@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from eval.compare.stage import looks_notes
 from eval.deltas import DeltaTable
 from eval.report import about, comparison, dataset, mixture
 from eval.report.about import PageOrigin
@@ -123,6 +124,7 @@ def _of_recipe(
         "setup": list(about.setup_facts(recipe, origin, finished, deltas, train)),
         "varied": list(recipe.ablation.axes) if recipe.ablation else [],
         "terms": about.TERMS,
+        "looks": looks_notes(recipe) if recipe.eval and recipe.train else [],
         "stages": stages,
         "seconds": sum(row.seconds for row in stages),
     }

@@ -7,26 +7,21 @@ fallacy (1973)). With D[s, d] the difference of seed s on document d, the varian
     seeds:     var(mean over d of D) / S          = (sigma_s^2 + sigma_sd^2 / n) / S
     documents: (MS_d - MS_sd) / (n S)             =  sigma_d^2 / n
 
-(Cornfield and Tukey, Average values of mean squares in factorials (1956)). The half-width is
-sqrt(t_seeds^2 x seeds + t_documents^2 x documents): each part with the t quantile of its
-degrees of freedom (Howe, Approximate confidence limits on the mean of X + Y (1974)). The p-value
-is 1 - the confidence at which this very interval reaches 0, so word and interval agree.
+(Cornfield and Tukey, Average values of mean squares in factorials (1956)). Each part is known as
+far as its degrees of freedom say: the true one is the estimate x df / chi-squared. The p-value is
+the chance of a difference as large, averaged over what the parts may be (a generalized p-value:
+Weerahandi, Generalized confidence intervals (1993)), and the interval holds the differences whose
+p-value is above 1 - confidence, so word and interval agree.
 
 Why not a hierarchical bootstrap (resample seeds, then documents)? A few seeds are too few to
-resample. Nor Satterthwaite's single t, which errs where seeds differ little. Lowest coverage of 95%
-intervals over the designs of tests/benchmarks/coverage.py (no true effect, binary scores, 100 and
-400 documents, no to large differences between seeds; standard error of an entry 0.01):
-
-    seeds   hierarchical bootstrap   crossed, Satterthwaite   this one
-    2       0.65                     0.83                     0.95
-    3       0.75                     0.90                     0.95
-    5       0.88                     0.93                     0.96
+resample. Nor Satterthwaite's single t, which errs where seeds differ little: with 2, 3 and 5 seeds
+the lowest coverage of 95% intervals over the designs of tests/benchmarks/coverage.py is 0.65, 0.75
+and 0.88 for the former, 0.83, 0.90 and 0.93 for the latter.
 
 Two or three seeds make wide intervals. Where a table has several arms with the same seeds, their
-spread is pooled (analysis of variance of arms x seeds; the larger of pooled and own counts); the
+spread is pooled (analysis of variance of arms x seeds); the
 degrees of freedom shrink as the arms' spreads differ (Box, Some theorems on quadratic forms
-(1954)). An arm whose seeds differ three times as much as the others' is then covered in about
-90%, not 95%, of the cases; false findings per table stay within 5%.
+(1954)). See spreads.py for arms and tasks that differ.
 
 An arm that lost seeds, down to one, takes the pooled spread of the arms that kept two or more.
 """
@@ -41,11 +36,17 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import chdtri, ndtr, stdtrit
+from scipy.special import chdtri, gammaincinv, ndtr
 
 Floats = NDArray[np.float64]
 SMALLEST_P = 1e-12
-_CHANCES = (np.arange(500) + 0.5) / 500
+MANY = 1e6
+"""Degrees of freedom of what is known."""
+_FEW_CHANCES = (np.arange(25) + 0.5) / 25
+_EDGES = np.concatenate([[0.0], np.geomspace(1e-15, 1e-3, 73), np.linspace(1e-3, 1, 1000)[1:]])
+_MASSES: Floats = np.diff(_EDGES)
+_CHANCES: Floats = (_EDGES[1:] + _EDGES[:-1]) / 2
+_ORDERS = (1.0, math.sqrt(5) / 2 - 0.5, math.sqrt(2) - 1)
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,16 @@ class Spread:
 
     variance: float
     df: float
+    apart: float = 0.0
+    """Variance of what a task adds to what the tasks of a run share; known far better."""
+    apart_df: float = MANY
+    name: str = ""
+    """Rows under the same name share the error of `variance`."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean difference, the two parts of its variance, and their degrees of freedom."""
+    """A mean difference, the parts of its variance, and their degrees of freedom."""
 
     delta: float
     seeds: float
@@ -66,14 +72,16 @@ class Estimate:
     documents: float
     documents_df: float
     method: str
+    apart: float = 0.0
+    apart_df: float = MANY
+    name: str = ""
 
     @property
     def stderr(self) -> float:
-        return math.sqrt(self.seeds + self.documents)
+        return math.sqrt(self.seeds + self.apart + self.documents)
 
     def half_width(self, confidence: float) -> float:
-        by_seeds, by_documents = (_quantile(df, 0.5 + confidence / 2) for df in self._dfs)
-        return math.sqrt(by_seeds**2 * self.seeds + by_documents**2 * self.documents)
+        return self._half_width(confidence, self._deviations())
 
     def interval(self, confidence: float) -> tuple[float, float]:
         width = self.half_width(confidence)
@@ -81,15 +89,7 @@ class Estimate:
 
     def p_value(self) -> float:
         """1 - the confidence at which the interval just reaches 0; never below 1e-12."""
-        if self.half_width(1 - SMALLEST_P) <= abs(self.delta):
-            return SMALLEST_P
-        if self.delta == 0:
-            return 1.0
-
-        def excess(log_p: float) -> float:
-            return self.half_width(-math.expm1(log_p)) - abs(self.delta)
-
-        return math.exp(float(brentq(excess, math.log(SMALLEST_P), 0.0)))
+        return max(SMALLEST_P, _chance(abs(self.delta), self._deviations()))
 
     def detectable(self, confidence: float, power: float) -> float:
         """The true difference whose interval excludes 0 with this probability.
@@ -97,9 +97,10 @@ class Estimate:
         The chance is averaged over what the estimate of the seeds' part may turn out to be,
         variance x chi-squared / df; Bloom's sum of quantiles is short with few seeds.
         """
-        by_seeds, by_documents = (_quantile(df, 0.5 + confidence / 2) for df in self._dfs)
-        scale = chdtri(self.seeds_df, _CHANCES) / self.seeds_df
-        widths = np.sqrt(by_seeds**2 * self.seeds * scale + by_documents**2 * self.documents)
+        scales = chdtri(self.seeds_df, _FEW_CHANCES) / self.seeds_df
+        known = np.quantile(scales, [0, 0.25, 0.5, 0.75, 1])
+        widths = [self._half_width(confidence, self._deviations(scale)) for scale in known.tolist()]
+        widths = np.interp(scales, known, widths)
         spread = max(self.stderr, 1e-12)
 
         def excess(delta: float) -> float:
@@ -107,9 +108,29 @@ class Estimate:
 
         return float(brentq(excess, 0.0, float(widths.max()) + 10 * spread))
 
-    @property
-    def _dfs(self) -> tuple[float, float]:
-        return self.seeds_df, self.documents_df
+    def _deviations(self, scale: float = 1.0) -> Floats:
+        """Standard deviations that the difference may have, as likely as `_MASSES` says."""
+        shared, apart, documents = (
+            part / one
+            for part, one in (
+                (self.seeds * scale, _scales(0, self.seeds_df)),
+                (self.apart, _scales(1, self.apart_df)),
+                (self.documents, _scales(2, self.documents_df)),
+            )
+        )
+        found: Floats = np.sqrt(shared + apart + documents)
+        return np.maximum(found, 1e-300)
+
+    def _half_width(self, confidence: float, deviations: Floats) -> float:
+        if not self.stderr:
+            return 0.0
+        log_p = math.log(max(SMALLEST_P, 1 - confidence))
+
+        def excess(log_width: float) -> float:
+            return math.log(_chance(math.exp(log_width), deviations) or 1e-300) - log_p
+
+        low, high = math.log(self.stderr) - 40, math.log(float(deviations.max())) + 4
+        return math.exp(float(brentq(excess, low, high, rtol=1e-10)))
 
 
 @dataclass(frozen=True)
@@ -125,15 +146,16 @@ class DocumentPart:
 def of_documents(units: Floats, at_least: float = 0.0) -> DocumentPart:
     """(MS_d - MS_sd) / (n S) of a task's differences, seeds x units (documents or groups).
 
-    To it comes the variance of one document more for and one against, so that no sample is certain
-    (as `stats.with_imaginary`).
+    To it comes the variance of one document more for and one against, each of the usual size of
+    those that changed, so that no sample is certain (as `stats.with_imaginary`).
     """
     seeds, n = units.shape
     by_document = units.mean(axis=0)
-    largest = max(float(np.abs(by_document).max()) or 1.0, at_least)
-    imaginary = 2 * largest**2 / (n + 2) ** 2
+    changed = by_document[by_document != 0]
+    usual = max(float(np.mean(changed**2)) if changed.size else 1.0, at_least**2)
+    imaginary = 2 * usual / (n + 2) ** 2
     if n < 2:
-        return DocumentPart(largest**2, 1.0)
+        return DocumentPart(usual, 1.0)
     by_seed = units.mean(axis=1, keepdims=True)
     ms_documents = seeds * float(np.var(by_document, ddof=1))
     residuals = units - by_seed - by_document + units.mean()
@@ -150,19 +172,22 @@ def estimate(
     One seed alone needs a `pooled` spread.
     """
     seeds = len(means)
-    own = float(np.var(means, ddof=1)) if seeds > 1 else 0.0
-    by_seeds, df, method = own, float(seeds - 1), "crossed t"
-    if pooled is not None and pooled.df > df:
-        by_seeds, df, method = max(own, pooled.variance), pooled.df, "crossed t, pooled"
+    spread = Spread(float(np.var(means, ddof=1)) if seeds > 1 else 0.0, float(seeds - 1))
+    method = "crossed t"
+    if pooled is not None:
+        spread, method = pooled, "crossed t, pooled"
     weight = math.fsum(part.weight for part in documents)
     by_documents = max(0.0, sum(part.weight**2 * part.variance for part in documents)) / weight**2
     return Estimate(
         delta=float(means.mean()),
-        seeds=by_seeds / seeds,
-        seeds_df=df,
+        seeds=spread.variance / seeds,
+        seeds_df=spread.df,
         documents=by_documents,
         documents_df=float(sum(part.df for part in documents)),
         method=method,
+        apart=spread.apart / seeds,
+        apart_df=spread.apart_df,
+        name=spread.name,
     )
 
 
@@ -172,8 +197,26 @@ def pool(means: Floats) -> Spread | None:
     The residual variance of arms x seeds, twice; its df x Box's epsilon, the evenness of the arms'
     own variances. NaN where an arm lost a seed. None where nothing can be pooled.
     """
-    kept = means[np.isfinite(means).sum(axis=1) > 1]
-    kept = kept[:, np.isfinite(kept).sum(axis=0) > 1]
+    found = residuals_of(means)
+    if found is None:
+        return None
+    residuals, df = found
+    by_arm = np.sum(residuals**2, axis=1)
+    total = float(by_arm.sum())
+    if total <= 0:
+        return None
+    seeds = np.isfinite(means).sum(axis=1)
+    arms = seeds > 1
+    evenness = total**2 / (int(arms.sum()) * float(np.sum(by_arm**2)))
+    return Spread(2 * total / df, max(float(seeds[arms].min() - 1), df * evenness))
+
+
+def residuals_of(means: Floats) -> tuple[Floats, int] | None:
+    """What arm and seed do not explain, 0 where an arm has fewer than two seeds; and its df."""
+    rows = np.isfinite(means).sum(axis=1) > 1
+    kept = means[rows]
+    columns = np.isfinite(kept).sum(axis=0) > 1
+    kept = kept[:, columns]
     there = np.isfinite(kept)
     arms, seeds = kept.shape
     if arms < 2 or seeds < 2 or there.sum(axis=1).min() < 2:
@@ -184,12 +227,11 @@ def pool(means: Floats) -> Spread | None:
         df = (arms - 1) * (seeds - 1)
     else:
         residuals, df = _additive_residuals(kept, there)
-    by_arm = np.sum(residuals**2, axis=1)
-    total = float(by_arm.sum())
-    if total <= 0 or df < 1:
+    if df < 1:
         return None
-    evenness = total**2 / (arms * float(np.sum(by_arm**2)))
-    return Spread(2 * total / df, max(float(there.sum(axis=1).min() - 1), df * evenness))
+    whole: Floats = np.zeros(means.shape)
+    whole[np.ix_(rows, columns)] = residuals
+    return whole, df
 
 
 def pool_alone(means: Floats) -> Spread | None:
@@ -224,6 +266,14 @@ def planned_df(arms: int, seeds: int) -> float:
     return float(np.quantile([spread.df if spread else seeds - 1 for spread in pooled], 0.25))
 
 
-def _quantile(df: float, probability: float) -> float:
-    """Of Student's t."""
-    return float(stdtrit(df, probability))
+@cache
+def _scales(part: int, df: float) -> Floats:
+    """Chi-squared / df at chances as likely as `_MASSES`; each part in an order of its own."""
+    chances = _CHANCES if part == 0 else np.arange(1, len(_CHANCES) + 1) * _ORDERS[part] % 1
+    found: Floats = 2 * gammaincinv(df / 2, chances) / df
+    return np.maximum(found, 1e-300)
+
+
+def _chance(delta: float, deviations: Floats) -> float:
+    """Of a difference as large either way."""
+    return float(2 * (_MASSES @ ndtr(-delta / deviations)))

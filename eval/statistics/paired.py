@@ -25,6 +25,7 @@ from eval.deltas import Delta
 from eval.statistics import crossed
 from eval.statistics.blocks import block_sums, block_units, blocks_of, imaginary_size
 from eval.statistics.crossed import Floats
+from eval.statistics.joint import Noise
 from eval.statistics.stats import (
     MACRO,
     POWER,
@@ -130,6 +131,14 @@ class Chances:
         return 1 - (1 - confidence) * (self.part if is_part(task) else share)
 
 
+@dataclass(frozen=True)
+class Tested:
+    """A row, and what it shares with other rows of its table."""
+
+    delta: Delta
+    noise: Noise
+
+
 def compare_models(
     reference: Sequence[Mapping[str, Scored]],
     model: Sequence[Mapping[str, Scored]],
@@ -142,7 +151,7 @@ def compare_models(
     pooled: Mapping[str, crossed.Spread] | None = None,
     by_documents: bool = False,
     chances: Chances | None = None,
-) -> list[Delta]:
+) -> list[Tested]:
     """One row per task, then `macro` over all tasks and one row per entry of `macros`.
 
     `reference` and `model` hold the tasks' scores per training seed, in the same order of seeds.
@@ -289,7 +298,7 @@ def _rows_of_one_seed(
     confidence: float,
     seed: int,
     chances: Chances,
-) -> list[Delta]:
+) -> list[Tested]:
     rows: dict[str, Delta] = {}
 
     @cache
@@ -331,7 +340,8 @@ def _rows_of_one_seed(
         rows[name] = _bootstrapped(
             name, samples, average, resampled, confidence, chances, "bootstrap"
         )
-    return list(rows.values())
+    own_and = {**{task: {task: 1.0} for task in samples}, **averages}
+    return [Tested(row, _noise(samples, own_and[task])) for task, row in rows.items()]
 
 
 def _bootstrapped(
@@ -370,7 +380,7 @@ def _rows_of_seeds(
     confidence: float,
     pooled: Mapping[str, crossed.Spread],
     chances: Chances,
-) -> list[Delta]:
+) -> list[Tested]:
     @cache
     def part(block: tuple[str, ...], weights: tuple[float, ...]) -> crossed.DocumentPart:
         units, _, at_least = _joined(samples, block, weights)
@@ -386,21 +396,33 @@ def _rows_of_seeds(
         estimate = crossed.estimate(means, parts, pooled.get(task))
         low, high = estimate.interval(confidence)
         grouped = ", groups" if samples[next(iter(average))].is_grouped else ""
-        rows.append(
-            _delta(
-                task,
-                samples,
-                average,
-                low=low,
-                high=high,
-                p=estimate.p_value(),
-                mde=estimate.detectable(chances.confidence(task, confidence), POWER),
-                stderr=estimate.stderr,
-                covers_seeds=True,
-                method=estimate.method + grouped,
-            )
+        row = _delta(
+            task,
+            samples,
+            average,
+            low=low,
+            high=high,
+            p=estimate.p_value(),
+            mde=estimate.detectable(chances.confidence(task, confidence), POWER),
+            stderr=estimate.stderr,
+            covers_seeds=True,
+            method=estimate.method + grouped,
         )
+        rows.append(Tested(row, _noise(samples, average, estimate)))
     return rows
+
+
+def _noise(
+    samples: Mapping[str, _Sample], average: Average, estimate: crossed.Estimate | None = None
+) -> Noise:
+    """What each document adds to a row; with an estimate, to its distance from the delta."""
+    clusters, shares = [], []
+    for task, weight in average.items():
+        own = samples[task].differences.mean(axis=0)
+        centre = 0.0 if estimate is None else own.mean()
+        clusters += samples[task].clusters
+        shares.append(weight * (own - centre) / len(own))
+    return Noise(clusters, np.concatenate(shares), estimate)
 
 
 def _delta(

@@ -15,11 +15,13 @@ import asyncio
 import json
 import multiprocessing
 import os
+import ssl
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from functools import cache
 from importlib.util import find_spec
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -96,6 +98,12 @@ def endpoints(count: int) -> Iterator[list[str]]:
             process.join()
 
 
+@cache
+def _context() -> ssl.SSLContext:
+    """One for all, as making it takes longer than many requests."""
+    return ssl.create_default_context()
+
+
 class OpenAiConnection(Connection):
     """The client of before."""
 
@@ -108,7 +116,7 @@ class OpenAiConnection(Connection):
             api_key="none",
             timeout=section.timeout_seconds,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, verify=_context()),
         )
 
     async def post(self, model: str, request: Request) -> str:

@@ -184,11 +184,11 @@ def _try_tree(folder: Path, tree: dict[str, Any]) -> int:
     return 0
 
 
-Leaf = tuple[tuple[str | int, ...], Any]
+Leaf = tuple[tuple[str | int, ...], type[BaseModel], Any]
 
 
 def leaves(model: type[BaseModel], tree: Any, prefix: tuple[str | int, ...] = ()) -> Iterator[Leaf]:
-    """Every key of the schema below a tree that names every section, with its annotation."""
+    """Every key of the schema below a tree that names every section: its section and annotation."""
     for name, declared in model.model_fields.items():
         key = declared.alias or name
         path = (*prefix, key)
@@ -196,7 +196,7 @@ def leaves(model: type[BaseModel], tree: Any, prefix: tuple[str | int, ...] = ()
         inner = _section_in(declared.annotation)
         if inner is None or value is None:
             if inner is None:
-                yield path, declared.annotation
+                yield path, model, declared.annotation
         elif isinstance(value, list):
             for number, one in enumerate(value[:1]):
                 yield from leaves(inner, one, (*path, number))
@@ -306,13 +306,20 @@ REFERENCES = ("the environment", "another key", "nowhere")
 
 
 def key_tries() -> Iterator[Try]:
-    """Every key of the schema x the values that keys of its kind must not have."""
+    """Every key of the schema x the values that keys of its kind must not have.
+
+    A section that stands in several places (a teacher, a sampling) is one class: its keys get all
+    values in the first place, and in the others one, which shows that they are checked there.
+    """
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         tree = full_recipe(Path(folder))
-    for path, annotation in leaves(Recipe, tree):
+    tried: set[tuple[type[BaseModel], str | int]] = set()
+    for path, model, annotation in leaves(Recipe, tree):
         key, kind = _shown(path), _kind_of(annotation)
+        again = (model, path[-1]) in tried
+        tried.add((model, path[-1]))
         values = {"number": NUMBERS, "switch": SWITCHES, "choice": CHOICES, "text": TEXTS}.get(kind)
         for how, value in (values or {}).items():
             if value is None and _may_be_null(annotation):
@@ -328,6 +335,8 @@ def key_tries() -> Iterator[Try]:
             # A reference is named itself, and what is no YAML by its line.
             names = () if how in ("a surrogate", *REFERENCES) else (str(path[-1]),)
             yield Try("recipe", key, how, End.BEFORE, with_value(path, value), names)
+            if again:
+                break
         if kind == "text" and path[-1] in PATHS:
             yield Try("recipe", key, "NUL", End.BEFORE, with_value(path, "a\x00b"), (path[-1],))
             act = with_value(path, "s3://bucket/x")

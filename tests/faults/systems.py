@@ -58,8 +58,9 @@ def data() -> Path:
     rng = random.Random(0)
     rows = [{"q": f"What is {n} and {rng.random()}?", "a": str(n)} for n in range(400)]
     (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = [" ".join(str(rng.randint(0, 9999)) for _ in range(60)) for _ in range(1500)]
-    (folder / "web.jsonl").write_text("".join(json.dumps({"text": w}) + "\n" for w in words))
+    words = [str(rng.randint(0, 9999)) for _ in range(200)]  # few: soon learnt
+    texts = [" ".join(rng.choices(words, k=60)) for _ in range(1500)]
+    (folder / "web.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
     assert run(folder / "alone") == (0, run_log(folder / "alone"))
     return folder
 

@@ -81,10 +81,10 @@ def plan(
 
     Example: tsqa plan recipes/quickstart/recipe.yaml --hardware h100x8
     """
-    from tsqa.preview.show_plan import Asked, print_hardware_plan
+    from tsqa.preview.show_plan import PlanOptions, print_hardware_plan
 
     pipeline = open_pipeline(recipe, overrides)
-    if not print_hardware_plan(pipeline, Asked(hardware, mfu, dollars, architecture)):
+    if not print_hardware_plan(pipeline, PlanOptions(hardware, mfu, dollars, architecture)):
         raise typer.Exit(RUN_ERROR)
 
 

@@ -81,7 +81,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Placement:
     """A way to run a job, its memory, and why it cannot be so: empty where it can."""
 
     world: int
@@ -122,7 +122,7 @@ def read_hardware(text: str) -> tuple[Hardware, int]:
     return Hardware("cpu", memory / count, peak, count, memory, float("inf")), count
 
 
-def ways(job: Job, world: int, assumed: Assumptions) -> list[Fit]:
+def ways(job: Job, world: int, assumed: Assumptions) -> list[Placement]:
     """The recipe's own way first, then each ZeRO stage and offload of the optimizer."""
     train = job.train
     others = [(1, "none"), (2, "none"), (3, "none"), (3, "optimizer")]
@@ -130,7 +130,7 @@ def ways(job: Job, world: int, assumed: Assumptions) -> list[Fit]:
     return [fit(job, world, *way, assumed) for way in dict.fromkeys([own, *others])]
 
 
-def fit(job: Job, world: int, zero_stage: int, offload: str, assumed: Assumptions) -> Fit:
+def fit(job: Job, world: int, zero_stage: int, offload: str, assumed: Assumptions) -> Placement:
     """Whether a job fits on `world` devices in that way."""
     from train.model.memory import training_memory
 
@@ -138,7 +138,7 @@ def fit(job: Job, world: int, zero_stage: int, offload: str, assumed: Assumption
         memory_settings(job.train, job.on_gpu), world=world, zero_stage=zero_stage, offload=offload
     )
     memory = training_memory(job.shape, run)
-    return Fit(world, zero_stage, offload, memory, _problem(job, run.world, memory, assumed))
+    return Placement(world, zero_stage, offload, memory, _problem(job, run.world, memory, assumed))
 
 
 def _problem(job: Job, world: int, memory: Memory, assumed: Assumptions) -> str:
@@ -155,7 +155,7 @@ def _problem(job: Job, world: int, memory: Memory, assumed: Assumptions) -> str:
     return ""
 
 
-def choose(fits: list[Fit]) -> Fit | None:
+def choose(fits: list[Placement]) -> Placement | None:
     """The first that fits: the recipe's own way, else the least sharded."""
     return next((each for each in fits if not each.problem), None)
 
@@ -166,7 +166,7 @@ def smallest_world(job: Job, assumed: Assumptions) -> int | None:
     return next((world for world in worlds if choose(ways(job, world, assumed))), None)
 
 
-def speed(job: Job, way: Fit, assumed: Assumptions) -> Speed:
+def speed(job: Job, way: Placement, assumed: Assumptions) -> Speed:
     """Tokens a second at the assumed MFU, time and money.
 
     Work: tokens x FLOPs per token, a third more with checkpointing, which runs each forward pass

@@ -25,9 +25,9 @@ from tsqa.preview.measured import Range
 from tsqa.preview.models import GIB, runs_on_gpu, shape_of_student
 from tsqa.preview.plan import (
     Assumptions,
-    Fit,
     Hardware,
     Job,
+    Placement,
     Speed,
     checkpoint_gib,
     choose,
@@ -46,7 +46,7 @@ _EXPERTS_ON_DEEPSPEED = 5e9
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlanOptions:
     """What the command line says; None: as the recipe has it, else as assumed."""
 
     hardware: str | None = None
@@ -55,7 +55,7 @@ class Asked:
     architecture: Path | None = None
 
 
-def print_hardware_plan(pipeline: Pipeline, asked: Asked) -> bool:
+def print_hardware_plan(pipeline: Pipeline, asked: PlanOptions) -> bool:
     """Print the plan; False where a training run fits on no machine that was asked for."""
     estimates = Estimates(pipeline)
     jobs: dict[str, tuple[Node, list[str]]] = {}
@@ -77,7 +77,7 @@ def print_hardware_plan(pipeline: Pipeline, asked: Asked) -> bool:
 
 
 def _print_job(
-    pipeline: Pipeline, estimates: Estimates, node: Node, labels: list[str], asked: Asked
+    pipeline: Pipeline, estimates: Estimates, node: Node, labels: list[str], asked: PlanOptions
 ) -> Speed | None:
     """Print one training run; None where it does not fit."""
     shape = shape_of_student(pipeline, node, asked.architecture)
@@ -177,7 +177,7 @@ def _print_refusal(job: Job, world: int, assumed: Assumptions) -> None:
         )
 
 
-def _print_micro_batches(job: Job, chosen: Fit, assumed: Assumptions) -> None:
+def _print_micro_batches(job: Job, chosen: Placement, assumed: Assumptions) -> None:
     """The memory of the way taken, part by part, for other micro-batches and checkpointing."""
     title = f"{chosen.label} on {chosen.world}, GiB of one"
     table = new_table(title, "rows", "recompute")
@@ -202,7 +202,7 @@ def _print_micro_batches(job: Job, chosen: Fit, assumed: Assumptions) -> None:
     console.print(table)
 
 
-def _print_notes(job: Job, chosen: Fit, assumed: Assumptions) -> None:
+def _print_notes(job: Job, chosen: Placement, assumed: Assumptions) -> None:
     train = job.train
     own = (train.zero_stage, train.offload)
     if (chosen.zero_stage, chosen.offload) != own:
@@ -297,11 +297,11 @@ def is_same_device(hardware: Hardware, device: str) -> bool:
     return hardware.name.upper() in device.upper().split() or hardware.name == device.lower()
 
 
-def _is_priced(pipeline: Pipeline, asked: Asked) -> bool:
+def _is_priced(pipeline: Pipeline, asked: PlanOptions) -> bool:
     return asked.dollars is not None or bool(pipeline.recipe.dollars_per_gpu_hour)
 
 
-def _dollars(pipeline: Pipeline, asked: Asked) -> float:
+def _dollars(pipeline: Pipeline, asked: PlanOptions) -> float:
     if asked.dollars is not None:
         return asked.dollars
     return pipeline.recipe.dollars_per_gpu_hour or Assumptions().dollars

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import itertools
+from functools import lru_cache
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,7 @@ from tsqa.prompts.template_library import SHIPPED, TemplateLibrary, read_text
 from tsqa.prompts.variables import Role, sample
 from tsqa.recipe import AnswerKind
 from tsqa.store.identity import file_identity
+from tsqa.user_cache import state_of_files
 
 
 def load_prompts(name: str, role: Role, key: str) -> PromptSet:
@@ -26,6 +28,17 @@ def load_prompts(name: str, role: Role, key: str) -> PromptSet:
     leaves a kind out, DataError when one of its files is broken.
     """
     path = _locate(name, role, key)
+    if path.is_relative_to(SHIPPED):  # every node and every arm of a recipe asks for the same few
+        return _load_shipped(path, name, role, key, state_of_files(SHIPPED))
+    return _load_set(path, name, role, key)
+
+
+@lru_cache(maxsize=64)
+def _load_shipped(path: Path, name: str, role: Role, key: str, state: str) -> PromptSet:
+    return _load_set(path, name, role, key)
+
+
+def _load_set(path: Path, name: str, role: Role, key: str) -> PromptSet:
     files = [path] if path.is_file() else sorted(path.glob("[!_]*.jinja"))
     library = TemplateLibrary(files[0].parent, role)
     loaded = [_load(file, role, library) for file in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def test_the_control_that_lost_seeds_is_judged_with_the_spread_of_the_arms() -> 
     rng = np.random.default_rng(1)
     found = lost_seeds("c", 1, 0.04, 25, rng)
     assert found["tables with a false finding"] <= 0.05
-    assert found["coverage of its macro rows"] >= 0.9
+    # The three rows of a table share the control's one run: 25 draws.
+    assert found["coverage of its macro rows"] >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 25)
 
 
 def test_the_best_of_several_arms_is_said_to_be_too_high() -> None:
@@ -149,11 +151,13 @@ def test_a_missing_control_and_a_lonely_control_are_refused() -> None:
         deltas_of(evaluated("c", {"day": 0.3}))
 
 
-def test_holm_is_applied_over_the_whole_table_macro_rows_weighing_half() -> None:
+def test_the_whole_table_is_corrected_and_never_more_than_by_holm() -> None:
     models = [evaluated(name, {"day": 0.2 + 0.05 * i, "unit": 0.3}) for i, name in enumerate("cxy")]
     rows = deltas_of(*models).rows
     weights = [1 / 4 if r.task == stats.MACRO else 1 / 8 for r in rows]
-    assert [r.p_holm for r in rows] == stats.holm([r.p for r in rows], weights)
+    holm = stats.holm([r.p for r in rows], weights)
+    assert all(r.p <= r.p_holm <= h for r, h in zip(rows, holm, strict=True))
+    assert sum(r.p_holm for r in rows) < sum(holm)
 
 
 def test_arms_are_paired_seed_by_seed() -> None:

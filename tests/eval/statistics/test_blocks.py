@@ -20,7 +20,8 @@ def scored(values: Iterable[float], first: int = 0, group: str | None = None) ->
 
 
 def macro(before: list[dict[str, Scored]], after: list[dict[str, Scored]]) -> Delta:
-    rows = compare_models(before, after, label="x", bootstrap=1000, confidence=0.95, seed=0)
+    tested = compare_models(before, after, label="x", bootstrap=1000, confidence=0.95, seed=0)
+    rows = [row.delta for row in tested]
     return next(row for row in rows if row.task == stats.MACRO)
 
 

@@ -22,9 +22,9 @@ def bound(rate: float, rounds: int) -> float:
     return 3 * math.sqrt(rate * (1 - rate) / rounds)
 
 
-def scored(values: NDArray[np.float64], group_size: int) -> Scored:
+def scored(values: NDArray[np.float64], group_size: int, task: str) -> Scored:
     rows = [
-        ((i, ""), float(v), f"g{i // group_size:04d}" if group_size > 1 else None)
+        ((i, f"{task} {i}"), float(v), f"{task} g{i // group_size:04d}" if group_size > 1 else None)
         for i, v in enumerate(values)
     ]
     return Scored.of(rows, "t")
@@ -51,7 +51,7 @@ def table(design: Design, rng: np.random.Generator) -> DeltaTable:
                 for name, v in scores.items()
             }
             macro = float(np.mean([task.score for task in tasks.values()]))
-            lined = {name: scored(v, design.group_size) for name, v in scores.items()}
+            lined = {name: scored(v, design.group_size, name) for name, v in scores.items()}
             name = f"arm{arm}"
             models.append(Evaluated(f"{name},{seed}", name, seed, tasks, macro, lined))
     return comparison.compare(

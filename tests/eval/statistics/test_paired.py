@@ -29,12 +29,14 @@ def scores(values: Sequence[float], groups: Sequence[str] | None = None) -> Scor
 OPTIONS: dict[str, Any] = {"label": "x - y", "bootstrap": 1000, "confidence": 0.95, "seed": 0}
 
 
+def rows_of(*sides: Any, **options: Any) -> list[Delta]:
+    return [row.delta for row in compare_models(*sides, **options)]
+
+
 def compare(
     before: Sequence[float], after: Sequence[float], groups: Sequence[str] | None = None
 ) -> list[Delta]:
-    return compare_models(
-        [{"t": scores(before, groups)}], [{"t": scores(after, groups)}], **OPTIONS
-    )
+    return rows_of([{"t": scores(before, groups)}], [{"t": scores(after, groups)}], **OPTIONS)
 
 
 def test_the_interval_is_that_of_scipy_and_hardly_moved_by_two_imaginary_documents() -> None:
@@ -87,9 +89,9 @@ def test_equal_inputs_give_equal_numbers_whatever_the_order(
     shuffled = list(rows)
     rnd.shuffle(shuffled)  # type: ignore[attr-defined]
     before, after = Scored.of(rows, "t"), scores(values[::-1])
-    one = compare_models([{"a": before, "b": after}], [{"a": after, "b": before}], **OPTIONS)
+    one = rows_of([{"a": before, "b": after}], [{"a": after, "b": before}], **OPTIONS)
     again = Scored.of(shuffled, "t")
-    two = compare_models([{"b": after, "a": again}], [{"b": again, "a": after}], **OPTIONS)
+    two = rows_of([{"b": after, "a": again}], [{"b": again, "a": after}], **OPTIONS)
     assert one == two
 
 
@@ -98,14 +100,14 @@ def test_different_documents_are_refused_and_never_dropped() -> None:
         compare([0, 1, 1], [0, 1])
     same_id_other_text = Scored.of([((0, "other"), 1.0, None)], "t")
     with pytest.raises(DataError, match="not scored on the same documents"):
-        compare_models([{"t": scores([1])}], [{"t": same_id_other_text}], **OPTIONS)
+        rows_of([{"t": scores([1])}], [{"t": same_id_other_text}], **OPTIONS)
     with pytest.raises(DataError, match="doc_id 0 appears twice"):
         Scored.of([((0, "h"), 1.0, None), ((0, "h"), 0.0, None)], "t")
 
 
 def test_tasks_of_one_side_only_are_refused() -> None:
     with pytest.raises(DataError, match="one side only: b"):
-        compare_models([{"a": scores([1])}], [{"a": scores([1]), "b": scores([1])}], **OPTIONS)
+        rows_of([{"a": scores([1])}], [{"a": scores([1]), "b": scores([1])}], **OPTIONS)
 
 
 def test_nan_is_refused() -> None:
@@ -125,7 +127,7 @@ def test_no_change_still_has_a_detectable_effect_above_zero() -> None:
 
 
 def test_each_task_weighs_the_same_in_the_macro_average() -> None:
-    rows = compare_models(
+    rows = rows_of(
         [{"a": scores([0] * 10), "b": scores([0] * 1000)}],
         [{"a": scores([1] * 10), "b": scores([0] * 1000)}],
         **OPTIONS,
@@ -156,18 +158,17 @@ def test_averages_weigh_tasks_alike_or_by_their_documents() -> None:
     before = {"a": scores([0] * 10), "b": scores([0] * 30)}
     after = {"a": scores([1] * 10), "b": scores([0] * 30)}
     alike, weighed = (
-        compare_models([before], [after], by_documents=flag, **OPTIONS)[-1]
-        for flag in (False, True)
+        rows_of([before], [after], by_documents=flag, **OPTIONS)[-1] for flag in (False, True)
     )
     assert (alike.delta, weighed.delta) == (0.5, 0.25)
-    several = compare_models([before] * 2, [after] * 2, by_documents=True, **OPTIONS)[-1]
+    several = rows_of([before] * 2, [after] * 2, by_documents=True, **OPTIONS)[-1]
     assert several.delta == 0.25 and several.covers_seeds
 
 
 def test_the_detectable_effect_is_that_of_the_table() -> None:
     before, after = [{"t": scores([0, 1] * 50)}], [{"t": scores([0, 1] * 40 + [1, 0] * 10)}]
-    alone = compare_models(before, after, **OPTIONS)
-    rows = compare_models(before, after, chances=Chances(0.05, 0.1), **OPTIONS)
+    alone = rows_of(before, after, **OPTIONS)
+    rows = rows_of(before, after, chances=Chances(0.05, 0.1), **OPTIONS)
     z = norm.ppf(0.975) + norm.ppf(0.8)
     for row, single, share in zip(rows, alone, (0.05, 0.1), strict=True):
         assert row.mde == pytest.approx(row.stderr * (norm.ppf(1 - 0.025 * share) + norm.ppf(0.8)))

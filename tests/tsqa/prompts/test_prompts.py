@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from dataclasses import fields
 from itertools import pairwise
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tsqa.prompts.load as load_module
 from tsqa.errors import DataError, RecipeError, TsqaError
-from tsqa.prompts import CRITERIA, PromptSet, load_prompts, shipped_prompts
+from tsqa.prompts import CRITERIA, PromptSet, load_prompts, shipped_prompts, template_library
 from tsqa.prompts.variables import Role, sample
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
@@ -26,18 +28,13 @@ HEADER = "---\nid: mine\nversion: 1\nkind: any\n---\n"
 SHOT = sample("question", "short_text", full=True)["shots"][0]  # type: ignore[index]
 
 
-LOADED: dict[tuple[Role, str], PromptSet] = {
-    (role, name): load_prompts(name, role, role) for role, name in SHIPPED
-}
-
-
 def load(name: str | Path, role: Role) -> PromptSet:
     return load_prompts(str(name), role, f"generate.prompts.{role}")
 
 
 def rendered(role: Role, name: str, kind: AnswerKind, has_context: bool, **changes: Any) -> str:
     """Both forms of the prompt for a made-up item, one below the other."""
-    prompt = LOADED[role, name].of(kind, has_context)
+    prompt = load(name, role).of(kind, has_context)
     variables = sample(role, kind, full=True) | changes
     return "\n".join(
         [
@@ -57,6 +54,20 @@ def test_shipped_prompts_serve_every_kind(role: Role, name: str) -> None:
         assert prompts.of(kind, False).kind in (kind, "any")
         assert prompts.of(kind, True).kind in (kind, "any", "reading")
     assert all(set(file) == {"name", "bytes", "blake3"} for file in prompts.identity)
+
+
+def test_a_shipped_prompt_is_loaded_once_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(template_library.SHIPPED, tmp_path / "prompts")
+    for module in (load_module, template_library):
+        monkeypatch.setattr(module, "SHIPPED", tmp_path / "prompts")
+    first = load("plain", "answer")
+    assert load("plain", "answer") is first
+    file = first.of("short_text", False).path
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    changed = load("plain", "answer")
+    assert changed.of("short_text", False).sha256 != first.of("short_text", False).sha256
 
 
 def test_shipped_sets_are_those_that_recipes_name() -> None:
@@ -113,7 +124,7 @@ def test_only_the_enrichment_asked_for_is_asked_for(
     kind: AnswerKind, has_context: bool, asked: tuple[Enrichment, ...]
 ) -> None:
     text = rendered("answer", "enrich", kind, has_context, enrichment=list(asked)).lower()
-    schema = LOADED["answer", "enrich"].of(kind, has_context).schema_for(asked)
+    schema = load("enrich", "answer").of(kind, has_context).schema_for(asked)
     for name in ENRICHMENT:
         wanted = name in asked and (name != "distractors" or kind == "choice")
         assert (f'"{name}":' in text or f"\n{name}: (" in text) == wanted
@@ -133,7 +144,7 @@ def test_examples_are_spoken_of_only_where_there_are_some(kind: AnswerKind) -> N
 def test_a_teacher_reasons_before_it_answers() -> None:
     for kind in KINDS:
         for has_context in (False, True):
-            prompt = LOADED["answer", "enrich"].of(kind, has_context)
+            prompt = load("enrich", "answer").of(kind, has_context)
             if prompt.schema is not None:
                 names = list(prompt.schema["properties"])
                 assert names.index("reasoning") < names.index("answer")
@@ -215,7 +226,7 @@ def test_a_rendering_holds_what_there_is_and_no_gap(
 ) -> None:
     choices = {"choices": ["iron", "copper"], "answer_index": 1} if kind == "choice" else {}
     variables = DOCUMENT | {key: FILLED[key] for key in present} | choices | {"kind": kind}
-    text = LOADED["document", name].of(kind, "context" in present).completion(**variables)
+    text = load(name, "document").of(kind, "context" in present).completion(**variables)
     for key, value in FILLED.items():
         assert (value in text) == (key in present)
     assert text.rfind("copper") > text.find("Which?") >= 0
@@ -236,7 +247,7 @@ def test_a_rendering_holds_what_there_is_and_no_gap(
 def test_a_trace_stands_before_the_answer(kind: AnswerKind, trace: str, reasoning: str) -> None:
     choices = {"choices": ["iron", "copper"], "answer_index": 1} if kind == "choice" else {}
     said = {"kind": kind, "trace": trace, "reasoning": reasoning}
-    text = LOADED["document", "trace"].of(kind, False).completion(**DOCUMENT | choices | said)
+    text = load("trace", "document").of(kind, False).completion(**DOCUMENT | choices | said)
     shown = trace or reasoning
     middle = text[text.index("Which?") : text.rindex("Answer:")]
     assert shown in middle and "copper" in text[text.rindex("Answer:") :]

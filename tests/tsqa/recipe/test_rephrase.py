@@ -88,6 +88,10 @@ def test_styles_come_with_their_shares_and_two_of_a_passage_differ() -> None:
     drawn = [draw_style(section, 0, f"s{n}", 0) for n in range(2000)]
     for style, share in section.shares.items():
         assert abs(drawn.count(style) / 2000 - share) < 0.04
+    here, there = (RephraseSection(styles=[f"{at}/own.jinja", "faq"]) for at in ("a", "z"))
+    for n in range(20):
+        first, second = (draw_style(each, 0, f"s{n}", 0) for each in (here, there))
+        assert first.removeprefix("a/") == second.removeprefix("z/")
     even = RephraseSection()
     pairs = [[draw_style(even, 0, f"s{n}", number) for number in (0, 1)] for n in range(200)]
     assert all(first != second for first, second in pairs)

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,13 @@ def sections_of(annotation: Any, seen: set[type[Section]]) -> Iterator[type[Sect
 
 
 def schema_of(section: type[Section], name: str) -> dict[str, Any]:
-    whole = section.model_json_schema(by_alias=False)
-    found: dict[str, Any] = whole["properties"][name]
+    found: dict[str, Any] = schemas_of(section)[name]
+    return found
+
+
+@cache
+def schemas_of(section: type[Section]) -> dict[str, Any]:
+    found: dict[str, Any] = section.model_json_schema(by_alias=False)["properties"]
     return found
 
 

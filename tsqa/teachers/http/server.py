@@ -15,6 +15,7 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ CONNECT_SECONDS = 30.0
 _IDLE_SECONDS = 4.0
 """Of a connection that is kept: servers end theirs after 5 and more."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -107,7 +109,9 @@ class Server:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
-                ssl=_trusted() if split.url.startswith("https:") else True,
+                ssl=_trusted(*map(os.environ.get, _TRUST))
+                if split.url.startswith("https:")
+                else True,
                 keepalive_timeout=_IDLE_SECONDS,
                 socket_factory=_socket_that_notices,
             ),
@@ -202,11 +206,12 @@ def _proxy_for(url: str) -> str | None:
     return proxy
 
 
-def _trusted() -> ssl.SSLContext:
-    """The certificates of SSL_CERT_FILE or SSL_CERT_DIR, else of the system."""
+@cache
+def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """The certificates of the file or folder of the environment, else of the system."""
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
-    if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ or paths.cafile:
+    if file or folder or paths.cafile:
         return context
     if not paths.capath or not any(Path(paths.capath).glob("*.0")):
         for place in filter(os.path.isfile, _CERTIFICATES):

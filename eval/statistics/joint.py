@@ -1,0 +1,141 @@
+"""One correction of a whole table by what its rows share: step-down resampling.
+
+Guarantees: the chance of any false finding is at most 1 - confidence, also where some rows have an
+effect; no corrected p-value is below the row's own.
+
+Westfall and Young, Resampling-Based Multiple Testing (1993), their step-down minP; Romano and Wolf,
+Exact and approximate stepdown methods for multiple hypothesis testing (2005). Under the null
+hypothesis a document's differences change sign in all arms and tasks at once (arms share their
+control, tasks may share documents, a group flips whole). Several seeds: what the seeds' variance
+may be (as in crossed.py) multiplies the flips, one draw for all rows that rest on the same
+estimate: a variance that is taken for too small misleads all of its rows together, once. Each row
+is judged by its own p-value, so exact ones stay exact; the flips say how rows go together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.statistics.crossed import MANY, Estimate, Floats
+from eval.statistics.stats import holm
+
+FLIPS = 20_000
+_CELLS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What a row's delta is made of: what each cluster of documents adds, and its estimate."""
+
+    clusters: Sequence[str]
+    shares: Floats
+    estimate: Estimate | None = None
+    """None: one seed, whose spread is not part of the row."""
+
+
+def adjust(
+    p_values: Sequence[float], weights: Sequence[float], rows: Sequence[Noise], seed: int
+) -> list[float]:
+    """Step-down adjusted p-values, in their order; a larger weight asks for less evidence."""
+    bounds = holm(p_values, weights)
+    if len(rows) < 2:
+        return bounds
+    rng = np.random.default_rng([seed, len(rows)])
+    null = _null(rows, rng)
+    shares = np.asarray(weights, dtype=np.float64)
+    ratios = np.maximum(p_values, [_reached(*one) for one in zip(rows, null, strict=True)]) / shares
+    smallest = np.full(FLIPS, np.inf)
+    exceeded = np.empty(len(rows))
+    order = np.argsort(ratios, kind="stable")
+    for row in order[::-1]:
+        chances = _chances(null[row])
+        if rows[row].estimate is None:
+            # Few values occur, each with a chance of its own: counted, one may seem rarer than p.
+            chances -= 2 * np.sqrt(chances / FLIPS)
+        smallest = np.minimum(smallest, chances / shares[row])
+        exceeded[row] = np.count_nonzero(smallest <= ratios[row] * (1 + 1e-9))
+    adjusted, last = list(bounds), 0.0
+    for row in order:
+        # Never above Holm's bound, which says more beyond the last flip.
+        stepped = min((1 + exceeded[row]) / (1 + FLIPS), bounds[row])
+        last = max(last, stepped, p_values[row])
+        adjusted[row] = float(min(1.0, last))
+    return adjusted
+
+
+def _null(rows: Sequence[Noise], rng: np.random.Generator) -> Floats:
+    """Rows x flips: what the deltas would be if nothing differed."""
+    columns, counts = _alike(rows)
+    null: Floats = np.empty((len(rows), FLIPS))
+    size = max(1, _CELLS // len(counts))
+    for start in range(0, FLIPS, size):
+        count = min(size, FLIPS - start)
+        signs = np.empty((len(counts), count), dtype=np.float32)
+        alone = counts == 1
+        signs[alone] = _coins(int(alone.sum()), count, rng)
+        several = counts[~alone, None]
+        signs[~alone] = rng.binomial(several, 0.5, (len(several), count))
+        null[:, start : start + count] = columns @ (2 * signs - counts[:, None].astype(np.float32))
+    drawn: dict[tuple[str, float], Floats] = {}
+    for number, row in enumerate(rows):
+        if row.estimate is not None:
+            null[number] *= _scales(row.estimate, number, drawn, rng)
+    return null
+
+
+def _coins(rows: int, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    drawn = rng.integers(0, 256, (rows, -(-count // 8)), dtype=np.uint8)
+    return np.unpackbits(drawn, axis=1)[:, :count]
+
+
+def _alike(rows: Sequence[Noise]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows x clusters, those that add alike to all rows as one, and how many each one is."""
+    names = sorted({name for row in rows for name in row.clusters})
+    place = {name: number for number, name in enumerate(names)}
+    shares: Floats = np.zeros((len(names), len(rows)))
+    for number, row in enumerate(rows):
+        np.add.at(shares[:, number], [place[name] for name in row.clusters], row.shares)
+    # Of one row all in its own unit: rounding must not tell equal documents apart.
+    units = np.abs(shares).max(axis=0)
+    units[units == 0] = 1.0
+    alike, counts = np.unique(np.round(shares / units, 6), axis=0, return_counts=True)
+    return (alike * units).T.astype(np.float32), counts
+
+
+def _scales(
+    one: Estimate, number: int, drawn: dict[tuple[str, float], Floats], rng: np.random.Generator
+) -> Floats:
+    """How much more than estimated the difference may vary, per flip."""
+
+    def draw(name: str, df: float) -> Floats:
+        if (name, df) not in drawn:
+            drawn[name, df] = rng.chisquare(df, FLIPS) / df if df < MANY else np.ones(FLIPS)
+        return drawn[name, df]
+
+    shared = one.seeds / draw(one.name or f"row {number}", one.seeds_df)
+    apart = one.apart / draw(f"{one.name or number} apart", one.apart_df)
+    found: Floats = np.sqrt((shared + apart + one.documents) / max(one.stderr**2, 1e-300))
+    return found
+
+
+def _reached(row: Noise, null: Floats) -> float:
+    """Share of flips as extreme as the row, which its exact p-value may miss by chance."""
+    if row.estimate is not None:
+        return 0.0
+    delta = abs(float(np.sum(row.shares)))
+    return float(np.mean(np.abs(null) >= delta * (1 - 1e-5)))
+
+
+def _chances(null: Floats) -> Floats:
+    """Of each flip, the share of flips that are as extreme."""
+    sizes = np.abs(null)
+    order = np.argsort(sizes)
+    ordered = sizes[order]
+    found: Floats = np.empty(len(null))
+    below = np.searchsorted(ordered, ordered * (1 - 1e-5))
+    found[order] = (len(null) - below) / len(null)
+    return found

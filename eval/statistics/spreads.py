@@ -1,0 +1,160 @@
+"""How far training seeds move scores, from all arms and tasks of a table together.
+
+A run moves its tasks together, and each of them apart: with y[a, s, t] the score of a run on a
+task, less what its arm and its seed explain, the mean over tasks varies by what is shared, and the
+deviations from it by what is apart. What is shared is known as far as runs go, what is apart tasks
+times as well, so the spread of a task is
+
+    what the macro average varies by  +  what the task varies by apart from it
+
+An arm whose seeds seem to differ more than the others' do is called noisy: by an F-test of the
+macro average (3%), or by a looser check of the deviations (the mean of the tasks' ratios has a
+heavier tail than F: of alike arms with three seeds and six tasks it names 12%, and together some
+arm in half of the tables of four). Such an arm lends nothing to the others' rows, and its own rows
+pool all arms at the degrees of freedom of arms so uneven. Two arms that vary more than all do
+together count with what they vary by. A task that varies more than the sum says (5%) has its own
+spread over all arms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import chdtrc, fdtrc
+
+from eval.statistics.crossed import Floats, Spread, pool, residuals_of
+from eval.statistics.stats import MACRO
+
+_NOISY_MACRO, _NOISY_TASKS, _UNEVEN = 0.03, 0.01, 0.05
+Means = Mapping[str, Floats]
+"""Task -> scores, arms x seeds; NaN where an arm lost a seed."""
+
+
+def average_of(means: Means, average: Mapping[str, float]) -> Floats:
+    """The macro average, arms x seeds."""
+    found: Floats = np.sum([weight * means[task] for task, weight in average.items()], axis=0)
+    return found
+
+
+def repeated_noise(units: Floats) -> float:
+    """Variance of a run's score by what neither run nor document explains: seeds x units."""
+    seeds, n = units.shape
+    if seeds < 2 or n < 2:
+        return 0.0
+    rest = units - units.mean(0) - units.mean(1, keepdims=True) + units.mean()
+    variance: float = float(np.sum(rest**2)) / ((seeds - 1) * (n - 1) * n)
+    return variance
+
+
+def pool_tasks(
+    means: Means, average: Mapping[str, float], floors: Mapping[str, float], name: str
+) -> tuple[Spread | None, dict[str, Spread]]:
+    """The spread of a difference of two of these arms: of the macro average, and per task.
+
+    `floors`: per task the variance of one arm's score that `repeated_noise` finds.
+    """
+    shared = pool(average_of(means, average))
+    if shared is None:
+        return None, {}
+    macro = replace(shared, name=name)
+    own = {task: pool(means[task]) for task in average}
+    apart, df = _apart(means, average, floors)
+    tasks = {}
+    for task, alone in own.items():
+        together = replace(macro, apart=apart[task], apart_df=df)
+        predicted = together.variance + together.apart
+        if alone and chdtrc(alone.df, alone.df * alone.variance / predicted) < _UNEVEN:
+            together = replace(alone, name=f"{name} {task}")
+        tasks[task] = together
+    return macro, tasks
+
+
+def at_least_own(spreads: Mapping[str, Spread], pair: Means) -> dict[str, Spread]:
+    """Where the two arms of a pair vary more than all arms do together, what they vary by.
+
+    An arm that is too noisy, but not so much that a test says so, would else be found too often.
+    """
+    found = dict(spreads)
+    macro = spreads.get(MACRO)
+    for task, spread in spreads.items():
+        same = MACRO if macro and spread.name == macro.name else task
+        if (own := pool(pair[same])) and own.variance > spread.variance:
+            found[task] = replace(spread, variance=own.variance)
+    return found
+
+
+def noisy_arms(means: Means, average: Mapping[str, float]) -> set[int]:
+    """Arms whose seeds seem to differ more; an arm that lost a seed cannot be told."""
+    macro = average_of(means, average)
+    left = [int(arm) for arm in np.flatnonzero(np.isfinite(macro).all(axis=1))]
+    noisy: set[int] = set()
+    while len(left) > 2 and macro.shape[1] > 1:
+        chances = {arm: _alike(arm, left, means, average, macro) for arm in left}
+        worst = min(left, key=lambda arm: chances[arm])
+        if chances[worst] >= 1:
+            break
+        noisy.add(worst)
+        left.remove(worst)
+    return noisy
+
+
+def _alike(
+    arm: int, arms: Sequence[int], means: Means, average: Mapping[str, float], macro: Floats
+) -> float:
+    """At 1 or above not noisy: chance of such a macro average, or the check of the deviations."""
+    own, others = _variances(macro, arm, arms)
+    seeds = macro.shape[1] - 1
+    rest = seeds * (len(arms) - 2)
+    chance = _above(own, others, seeds, rest) / _NOISY_MACRO
+    tasks = len(average) - 1
+    if not tasks:
+        return chance
+    pairs = [_variances(means[task] - macro, arm, arms) for task in average]
+    usual = [pair for pair in pairs if pair[1] > 0]
+    own = float(np.mean([one / other for one, other in usual])) if usual else 0.0
+    return min(chance, _above(own, 1.0, seeds * tasks, rest * tasks) / _NOISY_TASKS)
+
+
+def _variances(scores: Floats, arm: int, arms: Sequence[int]) -> tuple[float, float]:
+    """Between seeds: of this arm against the mean of the others, and of the others."""
+    others = scores[[one for one in arms if one != arm]]
+    count = len(others)
+    own = float(np.var(scores[arm] - others.mean(axis=0), ddof=1)) * count / (count + 1)
+    rest = others - others.mean(0) - others.mean(1, keepdims=True) + others.mean()
+    return own, float(np.sum(rest**2)) / ((count - 1) * (scores.shape[1] - 1))
+
+
+def _above(own: float, others: float, own_df: int, others_df: int) -> float:
+    if others <= 0:
+        return 0.0 if own > 0 else 1.0
+    return float(fdtrc(own_df, others_df, own / others))
+
+
+def _apart(
+    means: Means, average: Mapping[str, float], floors: Mapping[str, float]
+) -> tuple[dict[str, float], float]:
+    """Per task what its spread exceeds the macro average's by, and the degrees of freedom.
+
+    With v the variance that seeds add to each task, a task's own is v + its floor; the mean square
+    of its deviations from the macro average is own (1 - 2 w) + sum of w^2 own, w its weight.
+    """
+    found = residuals_of(average_of(means, average))
+    if found is None or len(average) < 2:
+        return dict.fromkeys(average, 0.0), 1.0
+    macro, df = found
+    squares = 0.0
+    for task in average:
+        one = residuals_of(means[task])
+        squares += 2 * float(np.sum((one[0] - macro) ** 2)) / df if one else 0.0
+    weights = np.array(list(average.values()))
+    floor = 2 * np.array([floors.get(task, 0.0) for task in average])
+    per_task = (1 - 2 * weights) + float(np.sum(weights**2))
+    known = float(np.dot(1 - 2 * weights, floor)) + len(weights) * float(np.dot(weights**2, floor))
+    added = max(0.0, (squares - known) / math.fsum(per_task))
+    own = added + floor
+    beyond = np.maximum(0.0, own - float(np.dot(weights**2, own)))
+    degrees = float(df * (len(average) - 1))
+    return dict(zip(average, beyond.tolist(), strict=True)), degrees

@@ -1,0 +1,71 @@
+"""One correction of a table: what its rows share is used, and false findings stay within 5%."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from eval.statistics import joint
+from eval.statistics.joint import Noise, adjust
+from eval.statistics.spreads import noisy_arms, pool_tasks
+from eval.statistics.stats import holm, mcnemar
+
+NAMES = [f"d{i}" for i in range(60)]
+
+
+def noise_of(differences: np.ndarray) -> Noise:
+    return Noise(NAMES, differences / len(differences))
+
+
+def test_equal_rows_cost_nothing_and_rows_apart_what_holm_asks_for() -> None:
+    gain = np.array([1.0] * 18 + [-1.0] * 5 + [0.0] * 37)
+    p = mcnemar(gain)
+    assert p is not None
+    assert adjust([p] * 4, [0.25] * 4, [noise_of(gain)] * 4, 0) == pytest.approx([p] * 4, rel=0.5)
+    apart = [Noise([f"{k} {name}" for name in NAMES], gain / 60) for k in range(4)]
+    assert adjust([p] * 4, [0.25] * 4, apart, 0) == pytest.approx([4 * p] * 4, rel=0.2)
+
+
+def test_beyond_the_last_flip_holm_says_more() -> None:
+    gain = np.array([1.0] * 50 + [0.0] * 10)
+    p = [1e-12, 0.5]
+    found = adjust(p, [0.5, 0.5], [noise_of(gain), noise_of(-gain)], 0)
+    assert found[0] == holm(p, [0.5, 0.5])[0] and found[1] >= 0.5
+
+
+def test_tables_without_an_effect_hold_a_finding_in_at_most_five_percent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joint, "FLIPS", 500)
+    rng, rounds, false = np.random.default_rng(0), 300, 0
+    for number in range(rounds):
+        scores = rng.integers(0, 2, (4, 60)).astype(float)
+        rows = [one - scores[0] for one in scores[1:]]
+        p_values = [mcnemar(row) or 1.0 for row in rows]
+        false += min(adjust(p_values, [1 / 3] * 3, [noise_of(row) for row in rows], number)) <= 0.05
+    assert false / rounds <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
+
+
+def test_the_spread_of_tasks_is_that_of_runs_and_what_is_apart() -> None:
+    rng = np.random.default_rng(1)
+    average = {f"t{k}": 0.25 for k in range(4)}
+    found = []
+    for _ in range(200):
+        shared = rng.normal(0, 1, (5, 3))
+        means = {task: shared + rng.normal(0, 2, (5, 3)) for task in average}
+        macro, tasks = pool_tasks(means, average, {}, "")
+        assert macro is not None
+        found.append((macro.variance, np.mean([s.variance + s.apart for s in tasks.values()])))
+    assert np.mean(found, axis=0) == pytest.approx([2 * (1 + 4 / 4), 2 * (1 + 4)], rel=0.15)
+
+
+def test_an_arm_ten_times_as_noisy_is_told_and_alike_arms_seldom_are() -> None:
+    rng = np.random.default_rng(2)
+    found = alike = 0
+    for _ in range(100):
+        means = rng.normal(0, 1, (5, 3))
+        alike += bool(noisy_arms({"t": means}, {"t": 1.0}))
+        found += 1 in noisy_arms({"t": means * [[1], [10], [1], [1], [1]]}, {"t": 1.0})
+    assert found >= 85 and alike <= 30
