@@ -5,8 +5,9 @@ less, the more of them hold it beside the same neighbour. What is left fills the
 the document as far as it holds these words, sentence by sentence and in their order, and no other
 fillers between them; a word that no document has, such as a synonym or a slip, is no filler.
 
-Guarantees: what a task asks for is measured on its documents, each read as a text against the
-others; nothing depends on the batch.
+Guarantees: what a task asks for is measured on at most 100 of its documents, each read as a text
+against the others; nothing depends on the batch, nor on other tasks; memory is linear in the words
+of the documents, and in the vocabulary for each task.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tsqa.decontaminate.similarity import Questions, Weights
-from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, hash_runs
+from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 
 _POOL = 300
 """Documents of a task among which the most alike are looked for."""
+_BLOCK = 1000
+"""Documents that are compared with these at once."""
 _ALIKE = 20
 _PART = 5
 _SLOT = 0.05
@@ -58,6 +62,24 @@ class Filled(NamedTuple):
     end: int
 
 
+class _Held(NamedTuple):
+    """The distinct words, or pairs of them, of each document, end to end."""
+
+    starts: Numbers
+    things: Numbers
+
+    def count(self, documents: Numbers, asked: Numbers) -> Numbers:
+        """Count for each thing that is asked for how many of the documents hold it."""
+        starts = self.starts[documents]
+        places = expand_ranges(starts, self.starts[documents + 1] - starts)
+        distinct, numbers = np.unique(asked, return_inverse=True)
+        found = self.things[places]
+        at = np.minimum(np.searchsorted(distinct, found), len(distinct) - 1)
+        at = at[distinct[at] == found]
+        counts: Numbers = np.bincount(at, minlength=len(distinct))[numbers]
+        return counts
+
+
 class _Task(NamedTuple):
     """The documents of one task, end to end."""
 
@@ -69,8 +91,7 @@ class _Task(NamedTuple):
     totals: Weights
     rarity: Weights
     """Of each word of the vocabulary; the last, of an unknown number."""
-    holds: NDArray[np.bool_]
-    """Of each document and word."""
+    holds: _Held
     alike: Numbers
     distinct: Numbers
     """The pairs of neighbouring words, in order."""
@@ -138,15 +159,14 @@ def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Ta
     weights, alike = _weigh(pairs, begins, owners, len(own))
     distinct, numbered = np.unique(pairs, return_inverse=True)
     pair_weights = np.log((len(own) + 1) / np.bincount(numbered))[numbered]
-    pairs = np.unique(owners * len(is_number) + words)
-    holds = np.zeros((len(own), len(is_number) + 1), dtype=bool)
-    holds[owners, words] = True
-    spread = np.bincount(pairs % len(is_number), minlength=len(is_number))
+    holds = _hold(owners, words, len(own))
+    spread = np.bincount(holds.things, minlength=len(is_number))
     rarity = np.zeros(len(is_number) + 1)
     known = spread > 0
     rarity[:-1][known] = np.log((len(own) + 1) / spread[known]) / np.log(len(own) + 1)
     if is_number[words].any():
         rarity[-1] = 1.0
+        rarity[:-1][is_number & ~known] = 1.0  # unknown to this task, whatever others hold
     totals = np.maximum(np.add.reduceat(weights, starts[:-1]), 1e-9)
     return _Task(
         own,
@@ -164,6 +184,13 @@ def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Ta
     )
 
 
+def _hold(owners: Numbers, things: Numbers, count: int) -> _Held:
+    size = int(things.max()) + 1
+    distinct = np.unique(owners * size + things)
+    starts = np.concatenate(([0], np.cumsum(np.bincount(distinct // size, minlength=count))))
+    return _Held(starts, distinct % size)
+
+
 def _pairs(words: Numbers, sentences: Numbers, owners: Numbers, vocabulary: int) -> Numbers:
     """For each word, it and the next one of its sentence, or its end, as a number."""
     following = np.append(words[1:], 0)
@@ -179,26 +206,37 @@ def _weigh(
 
     A word tells the less, the more of these hold it beside the same neighbour.
     """
-    distinct, numbers = np.unique(pairs, return_inverse=True)
-    held = np.zeros((count, len(distinct)), dtype=bool)
-    held[owners, numbers] = True
-    spread = held.sum(axis=0)
-    rare = np.where(spread > 1, np.log((count + 1) / np.maximum(1, spread)), 0.0).astype(np.float32)
-    pool = np.arange(count)[:: -(-count // _POOL)]
-    useful = spread > 1
-    shared = (held[:, useful] * rare[useful]) @ held[np.ix_(pool, useful)].T.astype(np.float32)
-    shared[pool, np.arange(len(pool))] = -1
-    most = min(max(_ALIKE, len(pool) // _PART), max(1, len(pool) - 1))
-    alike = pool[np.argsort(-shared, axis=1, kind="stable")[:, :most]]
+    _, numbers = np.unique(pairs, return_inverse=True)
+    held = _hold(owners, numbers, count)
+    alike = _find_alike(held)
     weights = np.zeros(len(pairs))
     bounds = np.flatnonzero(np.diff(owners, prepend=-1, append=count))
     for document in range(count):
         start, end = bounds[document], bounds[document + 1]
-        counts = held[np.ix_(alike[document], numbers[start:end])].sum(axis=0)
+        counts = held.count(alike[document], numbers[start:end])
         before = np.where(begins[start:end], 0, np.append(0, counts[:-1]))
         counts = np.maximum(counts, before)
         weights[start:end] = np.log((alike.shape[1] + 1) / (counts + 0.5))
     return weights / np.log((alike.shape[1] + 1) / 0.5), alike
+
+
+def _find_alike(held: _Held) -> Numbers:
+    """Find the documents of a sample that share most with each, by rarity."""
+    count = len(held.starts) - 1
+    spread = np.bincount(held.things)
+    rare = np.where(spread > 1, np.log((count + 1) / np.maximum(1, spread)), 0.0)
+    shape = (count, len(spread))
+    weighted = csr_array((rare[held.things], held.things, held.starts), shape=shape)
+    pool = np.arange(count)[:: -(-count // _POOL)]
+    sample = csr_array((np.ones(len(held.things)), held.things, held.starts), shape=shape)[pool].T
+    most = min(max(_ALIKE, len(pool) // _PART), max(1, len(pool) - 1))
+    found = []
+    for start in range(0, count, _BLOCK):
+        shared = (weighted[start : start + _BLOCK] @ sample).toarray()
+        own = (pool >= start) & (pool < start + _BLOCK)
+        shared[pool[own] - start, np.flatnonzero(own)] = -1
+        found.append(pool[np.argsort(-shared, axis=1, kind="stable")[:, :most]])
+    return np.concatenate(found)
 
 
 def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list[Filled]:
@@ -266,7 +304,7 @@ def _score(task: _Task, place: int, text: SlotText) -> tuple[float, int, int]:
     ):
         sentences.setdefault(sentence, []).append((word, weight))
     theirs: dict[int, list[tuple[int, int]]] = {}
-    counts = task.holds[np.ix_(task.alike[place], text.words)].sum(axis=0)
+    counts = task.holds.count(task.alike[place], text.words)
     most = task.alike.shape[1]
     against = np.log((most + 1) / (counts + 0.5)) / np.log(2 * (most + 1))
     against = np.minimum(against, task.rarity[text.words])
