@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.benchmarks.disguises import DISGUISES
 from tests.benchmarks.questions import REAL, load_real
+from tests.benchmarks.reading import load_reading
 from tests.benchmarks.template_tasks import load_templates
 from tests.support.generation import make_seed
 from tsqa.decontaminate import index as decontaminate
@@ -188,6 +192,26 @@ def test_in_a_task_of_templates_the_slots_are_the_document() -> None:
         for verdicts in (index.check(planted), in_text):
             found = [verdict.match for verdict in verdicts if verdict is not None]
             assert found == [leak.id for leak in planted], kind
+
+
+def test_what_other_tasks_hold_changes_nothing_in_a_task_of_templates() -> None:
+    documents = load_templates("test", 100)["as SVAMP"]
+    other = evaluated(0, " ".join(map(str, range(2000))) + "?", "none")
+    alone, together = (EvaluatedIndex(all_, SECTION) for all_ in (documents, [*documents, other]))
+    changed = [re.sub(r"\d+", r"30\g<0>", one.question, count=1) for one in documents]
+    asked = [ask(question) for question in changed]
+    verdicts = alone.check(asked)
+    assert any(verdicts)
+    assert together.check(asked) == verdicts
+
+
+def test_stories_that_end_in_one_question_are_no_templates() -> None:
+    documents = load_reading("test", 60, Path("none"))["as LogiQA, in one text"]
+    leaks = [leak for leak in map(DISGUISES["first_half"], documents) if leak]
+    assert len(leaks) > 50
+    found = EvaluatedIndex(documents, SECTION).check_texts([leak.full_text for leak in leaks])
+    assert [one and one.match for one in found] == [leak.id for leak in leaks]
+    assert all(one and one.reason != "slots" for one in found)
 
 
 def test_a_passage_is_matched_whichever_question_is_asked() -> None:
