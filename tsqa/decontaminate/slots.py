@@ -68,7 +68,7 @@ class _Held(NamedTuple):
     starts: Numbers
     things: Numbers
 
-    def count(self, documents: Numbers, asked: Numbers) -> Numbers:
+    def count_holders(self, documents: Numbers, asked: Numbers) -> Numbers:
         """Count for each thing that is asked for how many of the documents hold it."""
         starts = self.starts[documents]
         places = expand_ranges(starts, self.starts[documents + 1] - starts)
@@ -213,7 +213,7 @@ def _weigh(
     bounds = np.flatnonzero(np.diff(owners, prepend=-1, append=count))
     for document in range(count):
         start, end = bounds[document], bounds[document + 1]
-        counts = held.count(alike[document], numbers[start:end])
+        counts = held.count_holders(alike[document], numbers[start:end])
         before = np.where(begins[start:end], 0, np.append(0, counts[:-1]))
         counts = np.maximum(counts, before)
         weights[start:end] = np.log((alike.shape[1] + 1) / (counts + 0.5))
@@ -304,7 +304,7 @@ def _score(task: _Task, place: int, text: SlotText) -> tuple[float, int, int]:
     ):
         sentences.setdefault(sentence, []).append((word, weight))
     theirs: dict[int, list[tuple[int, int]]] = {}
-    counts = task.holds.count(task.alike[place], text.words)
+    counts = task.holds.count_holders(task.alike[place], text.words)
     most = task.alike.shape[1]
     against = np.log((most + 1) / (counts + 0.5)) / np.log(2 * (most + 1))
     against = np.minimum(against, task.rarity[text.words])

@@ -65,7 +65,7 @@ def leak(question: str, answer: str = "x", **more: Any) -> Rejection | None:
 
 def rule(question: str, answer: str = "x", **more: Any) -> str | None:
     verdict = leak(question, answer, **more)
-    return verdict and verdict.reason
+    return verdict.reason if verdict else None
 
 
 WORN = ("accented", "look_alikes", "invisible_characters", "html", "hyphenated")
