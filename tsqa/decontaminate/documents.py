@@ -22,6 +22,7 @@ from tsqa.decontaminate.keys import (
     content_key,
     has_passage,
     last_sentence,
+    number_sentences,
     option_hash,
     option_words,
     stripped_key,
@@ -71,6 +72,7 @@ class EvaluatedTexts:
         self._last_sentences = array("q")
         self._sign_numbers: dict[str, int] = {"": 0}
         self._before, self._after = array("i"), array("i")
+        self._sentences = array("q")
         flat, sequences = array("q"), array("q")
         seen: set[int] = set()
         for document in documents:
@@ -82,6 +84,8 @@ class EvaluatedTexts:
         General is what may be asked of another passage as well: the question, where the document
         has a passage; its last sentence, where the question itself tells a story.
         """
+        self.sentences: Numbers = np.array(self._sentences, dtype=np.int64)
+        """For each word, the number of its sentence."""
         self.tasks: Numbers = np.array(self._task_of, dtype=np.int64)
         """The task number of each document."""
         self.passages: Numbers = np.array(self._passages, dtype=np.int64).reshape(-1, 2)
@@ -195,6 +199,11 @@ class EvaluatedTexts:
         start, end = self._question(document)
         return self.words[start:end]
 
+    def whole(self, document: int) -> Numbers:
+        """The words of the question, the options and the answer."""
+        start, end = self._pieces_of[document], self._pieces_of[document + 1] - 1
+        return self.words[self._pieces[start] : self._pieces[end]]
+
     def general_length(self, document: int) -> int:
         """Count the words of what may be asked of another passage too; 0 where nothing may."""
         start, end = self._question(document)
@@ -255,6 +264,27 @@ class EvaluatedTexts:
         lengths = np.where(shared, 0, bounds[begins + 1] - bounds[begins])
         return self._stretches(bounds[begins], lengths)
 
+    def own_options(self) -> Questions:
+        """Collect the options."""
+        begins, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
+        starts, ends = bounds[begins[:-1] + 1], bounds[begins[1:] - 2]
+        return self._stretches(starts, ends - starts)
+
+    def are_rivals(self, document: int, other: int) -> bool:
+        """Whether they are of one task and ask unequal questions."""
+        is_other = self._first_of[document] != self._first_of[other]
+        return is_other and self._task_of[document] == self._task_of[other]
+
+    def readers(self) -> Questions:
+        """Collect the documents whole, but for passages."""
+        pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
+        starts, ends = bounds[pieces[:-1]], bounds[pieces[1:] - 1]
+        return self._stretches(starts, ends - starts)
+
+    def numbers(self) -> NDArray[np.bool_]:
+        """Mark each word number that has a digit."""
+        return np.array([False, *(any(map(str.isdigit, word)) for word in self._vocabulary)])
+
     def whole_documents(self) -> Questions:
         """Collect questions with their options, or the answer where there are none."""
         pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
@@ -268,6 +298,7 @@ class EvaluatedTexts:
             words=self.words[expand_ranges(starts, lengths)],
             starts=np.concatenate(([0], np.cumsum(lengths))),
             tasks=self.tasks,
+            sentences=self.sentences[expand_ranges(starts, lengths)],
         )
 
     def swappable(self) -> NDArray[np.bool_]:
@@ -385,4 +416,6 @@ class EvaluatedTexts:
         found = [signs.setdefault(sign, len(signs)) for sign in spoken.signs]
         self._before.extend(found[:-1])
         self._after.extend(found[1:])
+        first = self._sentences[-1] + 1 if self._sentences else 0
+        self._sentences.extend(first + number for number in number_sentences(text, spoken.words))
         self._lower.update(word for word in _LETTERS.findall(text) if word == word.lower())

@@ -1,4 +1,4 @@
-"""No evaluated document may reach the student: six rules against every one of them.
+"""No evaluated document may reach the student: seven rules against every one of them.
 
 - `question`: the candidate asks an evaluated question (the same by `tsqa.text.sameness`).
 - `item`: a short evaluated question stands whole in the candidate's text, and its answer as well.
@@ -12,9 +12,13 @@
   disguise swaps, do not count where the other words identify the question.
 - `retold`: a part of the text holds enough of an evaluated document's words, each beside one that
   stands beside it there, by rarity: with synonyms or in another order (`retold.py`).
+- `slots`: the text fills the slots of a template as an evaluated document does (`slots.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
-with its passage and options, and a run that more than ten hold is a template.
+with its passage and options, and a run that more than ten hold is a template. Where over 4% of a
+task's documents would be taken for one another, and the questions share two thirds of their pairs
+of words, it is a task of templates: there `options`, `similarity` and `retold` do not apply, and
+`ngram` asks for the whole question.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
@@ -40,13 +44,15 @@ from functools import cached_property
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
-from tsqa.decontaminate.keys import Asked, Sign, has_passage, signs_of
+from tsqa.decontaminate.keys import Asked, Sign, has_passage, number_sentences, signs_of
 from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.retold import Retelling, RetoldDocuments
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
+from tsqa.decontaminate.slots import Filled, SlotDocuments, SlotText
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
@@ -56,6 +62,17 @@ from tsqa.text.normalise import words
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
+_TEMPLATES = 0.04
+"""Share of a task's documents that are taken for others, above which it is one of templates."""
+_TEMPLATE_WORDS = 2 / 3
+"""Share of the questions' pairs of neighbouring words that another question has too, likewise.
+
+Documents may be taken for one another by a last sentence that they share after stories of their
+own. Measured on 50 to 200 documents: tasks of templates have 77 to 100%, others 7 to 50%.
+"""
+_LEAST_TASK = 50
+"""Documents from which on a task shows whether it is one."""
+_SAMPLE = 200
 _HALF = 0.5
 """Share of a passage that makes another one a version or a part of it."""
 _NEAR = 100
@@ -91,6 +108,15 @@ class _Text:
             found[-1:] = [None if found else first, *others]
         return found or [None]
 
+    @cached_property
+    def slots(self) -> SlotText:
+        """The text as documents of templates are compared with it."""
+        joined = "\n".join(self._parts)
+        found = words(joined)
+        is_number = np.array([any(map(str.isdigit, word)) for word in found], dtype=bool)
+        numbers = np.where((self.numbers == 0) & is_number, -1, self.numbers)
+        return SlotText(numbers, np.array(number_sentences(joined, found), dtype=np.int64))
+
     def is_alone(self, texts: EvaluatedTexts, document: int) -> bool:
         """Whether there is no room for another passage next to what the document asks."""
         room = texts.general_length(document) + _LABELS
@@ -100,16 +126,19 @@ class _Text:
 
 
 class EvaluatedIndex:
-    """Every evaluated document, indexed for the six rules."""
+    """Every evaluated document, indexed for the seven rules."""
 
     def __init__(self, documents: Iterable[Seed], section: DecontaminateSection) -> None:
         self._section = section
         self._texts = texts = EvaluatedTexts(documents)
         rng = np.random.default_rng(0)
         self._word_hashes = rng.integers(2**64, size=texts.vocabulary_size, dtype=np.uint64)
-        self._tables = self._index_runs()
         swappable = texts.swappable()
         self._similar = SimilarQuestions(texts.own_questions(), swappable, section.similarity)
+        self._slotted = np.zeros(len(texts), dtype=bool)
+        """The documents of template tasks; for them only `question`, `item` and `slots` count."""
+        self._tables = self._index_runs()
+        self._slots = self._index_slots()
         self._retold = RetoldDocuments(texts.whole_documents(), swappable, self._word_hashes)
         runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
         self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
@@ -122,7 +151,7 @@ class EvaluatedIndex:
         return verdicts
 
     def check_questions(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
-        """Check by the rules that compare whole questions alone, `question` and `similarity`.
+        """Check by the rules that compare whole questions alone: `question`, `similarity`, `slots`.
 
         A question that was disguised scores high; one that shares a template does not.
         """
@@ -132,16 +161,18 @@ class EvaluatedIndex:
             texts = self._read(batch)
             similar = self._check_similarity(texts)
             with_passage = self._check_passages(texts, batch)
+            slots = self._check_slots(texts)
             verdicts += [
                 self._check_question(candidate, texts[number])
                 or similar[number]
+                or slots[number]
                 or with_passage[number]
                 for number, candidate in enumerate(batch)
             ]
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
-        """Check any text by the rules `item`, `ngram` and `retold` alone.
+        """Check any text by the rules `item`, `ngram`, `slots` and `retold` alone.
 
         The answer of a short item must be near its question: a long text holds most words.
         """
@@ -151,9 +182,11 @@ class EvaluatedIndex:
                 _Text(self._texts.number(words(text)), [text], None)
                 for text in map(self._texts.undress, texts[start : start + _BATCH])
             ]
-            retold = self._check_retold(batch)
+            retold, slots = self._check_retold(batch), self._check_slots(batch)
             in_text = self._check_runs(batch, near=_NEAR)
-            verdicts += [one or retold[number] for number, one in enumerate(in_text)]
+            verdicts += [
+                one or slots[number] or retold[number] for number, one in enumerate(in_text)
+            ]
         return verdicts
 
     def find_passages(self, texts: Sequence[str]) -> list[Rejection | None]:
@@ -198,6 +231,10 @@ class EvaluatedIndex:
                     end = place + self._common(batch[owner].numbers[place:], size, entry)
                     run = tuple(found[owner][place:end])
                     of_batch[owner][match.match] = Leak(match.reason, match.match, run)
+            for owner, filled in self._find_slots(batch):
+                name = self._texts.ids[filled.document]
+                run = tuple(found[owner][filled.start : filled.end])
+                of_batch[owner].setdefault(name, Leak("slots", name, run))
             for one in self._find_retold(batch):
                 name = self._texts.ids[one.document]
                 run = tuple(found[one.text][one.start : one.end])
@@ -234,6 +271,7 @@ class EvaluatedIndex:
     def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         texts = self._read(candidates)
         in_text, retold = self._check_runs(texts), self._check_retold(texts)
+        slots = self._check_slots(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)
         return [
@@ -242,6 +280,7 @@ class EvaluatedIndex:
             or self._check_options(candidate, texts[number])
             or similar[number]
             or with_passage[number]
+            or slots[number]
             or retold[number]
             for number, candidate in enumerate(candidates)
         ]
@@ -256,7 +295,7 @@ class EvaluatedIndex:
     def _check_options(self, candidate: Candidate, text: _Text) -> Rejection | None:
         assert text.asked
         found = self._texts.find_options(candidate.choices)
-        if found is None or not self._may_be(found, text):
+        if found is None or self._slotted[found] or not self._may_be(found, text):
             return None
         score = self._similar.coverage(found, text.asked.numbers)
         if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
@@ -269,7 +308,7 @@ class EvaluatedIndex:
         questions = [text.asked.numbers for text in texts if text.asked]
         for number, item in self._similar.suspects(questions):
             text = texts[number]
-            if not self._may_be(item, text):
+            if self._slotted[item] or not self._may_be(item, text):
                 continue
             # Any text on its subject resembles a question of few rare words: ask for the answer.
             light = self._similar.is_light[item]
@@ -293,10 +332,33 @@ class EvaluatedIndex:
     def _find_retold(self, texts: Sequence[_Text]) -> Iterator[Retelling]:
         for one in self._retold.find([text.numbers for text in texts]):
             text = texts[one.text]
-            if not self._may_be(one.document, text):
+            if self._slotted[one.document] or not self._may_be(one.document, text):
                 continue
             if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
                 yield one
+
+    def _check_slots(self, texts: Sequence[_Text]) -> list[Rejection | None]:
+        verdicts: list[Rejection | None] = [None] * len(texts)
+        for number, one in self._find_slots(texts):
+            known = verdicts[number]
+            if known is None or one.score > (known.score or 0):
+                verdicts[number] = self._reject("slots", one.score, one.document)
+        return verdicts
+
+    def _find_slots(self, texts: Sequence[_Text]) -> Iterator[tuple[int, Filled]]:
+        for number, task in self._slots.propose([text.numbers for text in texts]):
+            text = texts[number]
+            for one in self._slots.find(task, text.slots):
+                if not one.is_enough and not self._asks_whole(text, one.document):
+                    continue
+                if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
+                    yield number, one
+
+    def _asks_whole(self, text: _Text, document: int) -> bool:
+        """Whether the question stands in the text, with its options where others ask it too."""
+        question, _, *options = self._texts.item(document)
+        parts = [question, *options]
+        return all(self._stands(text, *part, 0, len(text.numbers)) for part in parts)
 
     def _check_passages(
         self, texts: Sequence[_Text], candidates: Sequence[Candidate]
@@ -378,6 +440,8 @@ class EvaluatedIndex:
                 return None
             if not self._texts.agree_in_signs(start, text.signs[place + 1 : place + size]):
                 return None
+            if self._slotted[document] and not self._asks_whole(text, document):
+                return None
             score = float(size)
         else:
             document, start = entry, self._texts.item_bounds(entry)[0]
@@ -435,14 +499,73 @@ class EvaluatedIndex:
         counts = np.maximum(0, ends - starts - self._section.ngram + 1)
         places = expand_ranges(starts, counts)
         holders = np.repeat(np.arange(len(starts)), counts)
-        templates = _find_templates(runs[places], holders, self._texts.tasks[documents[holders]])
+        held_by = _count_holders(runs[places], holders, self._texts.tasks[documents[holders]])
+        templates = np.unique(runs[places][held_by > TEMPLATE])
+        shares = np.zeros(len(self._texts), dtype=bool)
+        shares[documents[holders][(held_by > 1) & (held_by <= TEMPLATE)]] = True
+        self._slotted = self._find_slotted(shares)
         signs, general = self._sign_runs(places), general[holders]
-        del holders
+        del holders, held_by
         order = np.lexsort((places, general, signs, runs[places]))
         signs, places = signs[order], places[order]
         hashes = runs[places]
         chosen = (changes(hashes) | changes(signs)) & ~np.isin(hashes, templates)
         return RunTable(hashes[chosen], places[chosen])
+
+    def _find_slotted(self, shares: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Mark the documents of template tasks.
+
+        `shares`: whether a document has a run of n words that another of its task has too.
+        """
+        slotted = np.zeros(len(self._texts), dtype=bool)
+        alone = np.array(
+            [not self._texts.is_of_passage(n) for n in range(len(slotted))], dtype=bool
+        )
+        for task in np.unique(self._texts.tasks):
+            own = np.flatnonzero((self._texts.tasks == task) & alone)
+            if len(own) < _LEAST_TASK:
+                continue
+            sample = own[:: -(-len(own) // _SAMPLE)]
+            if self._share_of_common_pairs(sample) < _TEMPLATE_WORDS:
+                continue
+            similar = self._similar_to_others(sample[~shares[sample]])
+            taken = float(shares[own].mean()) + similar / len(sample)
+            slotted[own] = taken > _TEMPLATES
+        return slotted
+
+    def _share_of_common_pairs(self, documents: Numbers) -> float:
+        """Measure the share of pairs of neighbouring words that several of these questions have."""
+        questions = [self._texts.question(document) for document in documents.tolist()]
+        owners = np.repeat(np.arange(len(questions)), [max(0, len(one) - 1) for one in questions])
+        size = self._texts.vocabulary_size
+        pairs = [one[:-1] * size + one[1:] for one in questions if len(one) > 1]
+        if not pairs:
+            return 0.0
+        distinct, numbers = np.unique(np.concatenate(pairs), return_inverse=True)
+        once_each = np.unique(numbers * len(questions) + owners) // len(questions)
+        held_by = np.bincount(once_each, minlength=len(distinct))
+        return float((held_by[numbers] > 1).mean())
+
+    def _similar_to_others(self, documents: Numbers) -> int:
+        """Count the documents whose question is similar to another one of their task."""
+        found: set[int] = set()
+        questions = [self._texts.question(document) for document in documents.tolist()]
+        for number, item in self._similar.suspects(questions) if questions else ():
+            document = int(documents[number])
+            if number in found or not self._texts.are_rivals(document, item):
+                continue
+            whole, answer = self._texts.whole(document), self._texts.answer(item)
+            if self._similar.is_light[item] and not _holds(whole, answer):
+                continue
+            if self._similar.coverage(item, questions[number]) >= self._similar.threshold:
+                found.add(number)
+        return len(found)
+
+    def _index_slots(self) -> SlotDocuments:
+        texts = self._texts
+        parts = [part.of(self._slotted) for part in (texts.own_questions(), texts.own_options())]
+        is_number = texts.numbers()
+        return SlotDocuments(parts, texts.readers(), is_number, self._word_hashes)
 
     def _sign_runs(self, places: Numbers) -> Hashes:
         """A hash of the signs inside each of the runs of n words."""
@@ -479,13 +602,17 @@ def measure_recall(
     return shares
 
 
-def _find_templates(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Hashes:
-    """The runs that too many stretches of one task hold; holders are in order."""
+def _count_holders(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Numbers:
+    """Count, for each run, the stretches of its task that hold it; holders are in order."""
     order = np.lexsort((holders, tasks, hashes))
     hashes, holders, tasks = (array[order] for array in (hashes, holders, tasks))
     of_task = changes(hashes) | changes(tasks)
-    held_by = np.add.reduceat(changes(holders) | of_task, np.flatnonzero(of_task), dtype=int)
-    return hashes[of_task][held_by > TEMPLATE]
+    starts = np.flatnonzero(of_task)
+    held_by = np.zeros(len(order), dtype=np.int64)
+    if len(starts):
+        counts = np.add.reduceat(changes(holders) | of_task, starts, dtype=int)
+        held_by[order] = np.repeat(counts, np.diff(starts, append=len(order)))
+    return held_by
 
 
 def _holds(text: Numbers, run: Numbers) -> bool:

@@ -14,6 +14,7 @@ from tsqa.text.signs import read
 _LAST_SENTENCE = re.compile(
     r".*(?:[.!?\u2026][\"')\]\u201d]*\s+|\n\s*|[\u3002\uff01\uff1f]\s*)(?=\S)", re.DOTALL
 )
+_SENTENCE_END = re.compile(r"[.,;:!?][\"')\]\u201d]*\s+|\n")
 _LEAST_PASSAGE = 3
 """Words; less is a label."""
 _ENOUGH = 80
@@ -56,6 +57,14 @@ def signs_of(text: str) -> list[Sign]:
     if len(spoken.words) > 1 and is_stripped(text):
         return [None] * len(spoken.signs)
     return list(spoken.signs)
+
+
+def number_sentences(text: str, found: Sequence[str]) -> list[int]:
+    """Number the sentence, or clause, of each word of a text, from 0."""
+    numbers: list[int] = []
+    for number, sentence in enumerate(_SENTENCE_END.split(text)):
+        numbers += [number] * len(words(sentence))
+    return numbers if len(numbers) == len(found) else [0] * len(found)
 
 
 def last_sentence(question: str, count: int) -> int:

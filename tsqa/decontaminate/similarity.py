@@ -29,11 +29,19 @@ class Questions:
     starts: Numbers
     tasks: Numbers
     """Of each question: its rarities are counted within its task."""
+    sentences: Numbers
+    """Of each word: the number of its sentence."""
 
     @property
     def owners(self) -> Numbers:
         """Of each word: the number of its question."""
         return np.repeat(np.arange(len(self.tasks)), np.diff(self.starts))
+
+    def of(self, chosen: NDArray[np.bool_]) -> Questions:
+        """The same, where those that are not chosen have no words."""
+        kept, counts = chosen[self.owners], np.diff(self.starts) * chosen
+        starts = np.concatenate(([0], np.cumsum(counts)))
+        return Questions(self.words[kept], starts, self.tasks, self.sentences[kept])
 
 
 class SimilarQuestions:

@@ -74,7 +74,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 FILTER = Stage(
     "filter",
-    6,
+    7,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),

@@ -72,7 +72,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    3,
+    4,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds",),

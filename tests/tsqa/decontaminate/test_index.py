@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.benchmarks.disguises import DISGUISES
 from tests.benchmarks.questions import REAL, load_real
+from tests.benchmarks.reading import load_reading
+from tests.benchmarks.template_tasks import load_templates
 from tests.support.generation import make_seed
 from tsqa.decontaminate import index as decontaminate
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
-from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
+from tsqa.decontaminate.planted_leaks import KINDS, as_candidate, plant_leak
 from tsqa.decontaminate.similarity import common_weight
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
@@ -60,7 +65,7 @@ def leak(question: str, answer: str = "x", **more: Any) -> Rejection | None:
 
 def rule(question: str, answer: str = "x", **more: Any) -> str | None:
     verdict = leak(question, answer, **more)
-    return verdict and verdict.reason
+    return verdict.reason if verdict else None
 
 
 WORN = ("accented", "look_alikes", "invisible_characters", "html", "hyphenated")
@@ -173,6 +178,40 @@ def test_prompt_variants_of_one_task_do_not_hide_its_documents() -> None:
     index = EvaluatedIndex(documents, SECTION)
     asked = [ask(question), ask("Why so?", context=f"He asked me: {question} I laughed.")]
     assert [v and v.reason for v in index.check(asked)] == ["question", "ngram"]
+
+
+def test_in_a_task_of_templates_the_slots_are_the_document() -> None:
+    """Its training documents are left; its own documents are found disguised, in any text too."""
+    documents, others = (load_templates(split, 100)["as SVAMP"] for split in ("test", "train"))
+    index = EvaluatedIndex(documents, SECTION)
+    rejected = index.check([as_candidate(other) for other in others])
+    assert sum(verdict is not None for verdict in rejected) <= 2
+    for kind in ("names_swapped", "embedded", "accented"):
+        planted = [leak for leak in (plant_leak(one, kind) for one in documents[::5]) if leak]
+        in_text = index.check_texts([leak.full_text for leak in planted])
+        for verdicts in (index.check(planted), in_text):
+            found = [verdict.match for verdict in verdicts if verdict is not None]
+            assert found == [leak.id for leak in planted], kind
+
+
+def test_what_other_tasks_hold_changes_nothing_in_a_task_of_templates() -> None:
+    documents = load_templates("test", 100)["as SVAMP"]
+    other = evaluated(0, " ".join(map(str, range(2000))) + "?", "none")
+    alone, together = (EvaluatedIndex(all_, SECTION) for all_ in (documents, [*documents, other]))
+    changed = [re.sub(r"\d+", r"30\g<0>", one.question, count=1) for one in documents]
+    asked = [ask(question) for question in changed]
+    verdicts = alone.check(asked)
+    assert any(verdicts)
+    assert together.check(asked) == verdicts
+
+
+def test_stories_that_end_in_one_question_are_no_templates() -> None:
+    documents = load_reading("test", 60, Path("none"))["as LogiQA, in one text"]
+    leaks = [leak for leak in map(DISGUISES["first_half"], documents) if leak]
+    assert len(leaks) > 50
+    found = EvaluatedIndex(documents, SECTION).check_texts([leak.full_text for leak in leaks])
+    assert [one and one.match for one in found] == [leak.id for leak in leaks]
+    assert all(one and one.reason != "slots" for one in found)
 
 
 def test_a_passage_is_matched_whichever_question_is_asked() -> None:

@@ -1,0 +1,373 @@
+"""Which documents of a template task a text is: those that fill the template's slots alike.
+
+The template of a document is learnt from those of its task that are most like it: a word counts the
+less, the more of them hold it beside the same neighbour. What is left fills the slots. A text is
+the document as far as it holds these words, sentence by sentence and in their order, and no other
+fillers between them; a word that no document has, such as a synonym or a slip, is no filler.
+
+Guarantees: what a task asks for is measured on at most 100 of its documents, each read as a text
+against the others; nothing depends on the batch, nor on other tasks; memory is linear in the words
+of the documents, and in the vocabulary for each task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tsqa.decontaminate.similarity import Questions, Weights
+from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
+
+_POOL = 300
+"""Documents of a task among which the most alike are looked for."""
+_BLOCK = 1000
+"""Documents that are compared with these at once."""
+_ALIKE = 20
+_PART = 5
+_SLOT = 0.05
+"""Weight below which a word belongs to the template."""
+_MISSING = 0.35
+"""How much a word counts against a document that the text lacks; another filler counts whole."""
+_RUN = 4
+"""Words in a row without which a text is not read as one of a template."""
+_FLOOR = 0.6
+_MARGIN = 0.06
+_WHOLE = 1 - 1e-9
+_QUANTILE = 0.99
+_SAMPLE = 100
+_MOST = 4
+"""Documents that are compared with one window in full."""
+
+
+class SlotText(NamedTuple):
+    """A text to be read: its words, 0 for unknown ones and -1 for unknown numbers."""
+
+    words: Numbers
+    sentences: Numbers
+    """The number of the sentence of each word."""
+
+
+class Filled(NamedTuple):
+    """A document that a text is, or may be."""
+
+    document: int
+    score: float
+    is_enough: bool
+    """Whether this score identifies it; else the text must have the whole question."""
+    start: int
+    end: int
+
+
+class _Held(NamedTuple):
+    """The distinct words, or pairs of them, of each document, end to end."""
+
+    starts: Numbers
+    things: Numbers
+
+    def count_holders(self, documents: Numbers, asked: Numbers) -> Numbers:
+        """Count for each thing that is asked for how many of the documents hold it."""
+        starts = self.starts[documents]
+        places = expand_ranges(starts, self.starts[documents + 1] - starts)
+        distinct, numbers = np.unique(asked, return_inverse=True)
+        found = self.things[places]
+        at = np.minimum(np.searchsorted(distinct, found), len(distinct) - 1)
+        at = at[distinct[at] == found]
+        counts: Numbers = np.bincount(at, minlength=len(distinct))[numbers]
+        return counts
+
+
+class _Task(NamedTuple):
+    """The documents of one task, end to end."""
+
+    documents: Numbers
+    words: Numbers
+    sentences: Numbers
+    starts: Numbers
+    weights: Weights
+    totals: Weights
+    rarity: Weights
+    """Of each word of the vocabulary; the last, of an unknown number."""
+    holds: _Held
+    alike: Numbers
+    distinct: Numbers
+    """The pairs of neighbouring words, in order."""
+    pairs: Numbers
+    """Of each word: the place in `distinct` of it and the next."""
+    pair_weights: Weights
+
+
+class SlotDocuments:
+    """The documents of template tasks, by what fills their slots."""
+
+    def __init__(
+        self,
+        parts: Sequence[Questions],
+        readers: Questions,
+        is_number: NDArray[np.bool_],
+        word_hashes: Hashes,
+    ) -> None:
+        """`parts`: their questions, and their options, without words for all other documents.
+
+        `readers`: all documents, whole.
+        """
+        self._word_hashes = word_hashes
+        self._tasks = [
+            _learn(part, is_number, task)
+            for part in parts
+            for task in np.unique(part.tasks[np.diff(part.starts) > 0]).tolist()
+        ]
+        self._least = [_measure_least(task, readers) for task in self._tasks]
+        runs, tasks = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+        for number, task in enumerate(self._tasks):
+            found = list(hash_runs(word_hashes[task.words], _RUN))
+            own = np.unique(found[-1]) if len(found) == _RUN else found[0][:0]
+            runs.append(own)
+            tasks.append(np.full(len(own), number))
+        self._table = RunTable(np.concatenate(runs), np.concatenate(tasks))
+
+    def propose(self, texts: Sequence[Numbers]) -> list[tuple[int, int]]:
+        """(text, task) where the text has four words in a row of a document of the task."""
+        flat = np.concatenate([*texts, np.zeros(_RUN, dtype=np.int64)])
+        bounds = np.cumsum([0, *map(len, texts)])
+        *_, runs = hash_runs(self._word_hashes[flat], _RUN)
+        positions, tasks = self._table.find(runs)
+        rows = np.searchsorted(bounds, positions, side="right") - 1
+        inside = positions + _RUN <= bounds[np.minimum(rows + 1, len(texts))]
+        pairs = np.unique(rows[inside] * max(1, len(self._tasks)) + tasks[inside])
+        return [divmod(pair, max(1, len(self._tasks))) for pair in pairs.tolist()]
+
+    def find(self, task: int, text: SlotText) -> list[Filled]:
+        """Find the documents of a task that the text may be, the most alike first."""
+        least = self._least[task]
+        found = _read(self._tasks[task], text, least)
+        return [one for one in found if one.score >= min(least, _WHOLE)]
+
+
+def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Task:
+    own = np.flatnonzero((documents.tasks == task) & (np.diff(documents.starts) > 0))
+    counts = np.diff(documents.starts)[own]
+    kept = np.isin(documents.owners, own)
+    words, sentences = documents.words[kept], documents.sentences[kept]
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    owners = np.repeat(np.arange(len(own)), counts)
+    pairs = _pairs(words, sentences, owners, len(is_number))
+    begins = changes(sentences) | changes(owners)
+    weights, alike = _weigh(pairs, begins, owners, len(own))
+    distinct, numbered = np.unique(pairs, return_inverse=True)
+    pair_weights = np.log((len(own) + 1) / np.bincount(numbered))[numbered]
+    holds = _hold(owners, words, len(own))
+    spread = np.bincount(holds.things, minlength=len(is_number))
+    rarity = np.zeros(len(is_number) + 1)
+    known = spread > 0
+    rarity[:-1][known] = np.log((len(own) + 1) / spread[known]) / np.log(len(own) + 1)
+    if is_number[words].any():
+        rarity[-1] = 1.0
+        rarity[:-1][is_number & ~known] = 1.0  # unknown to this task, whatever others hold
+    totals = np.maximum(np.add.reduceat(weights, starts[:-1]), 1e-9)
+    return _Task(
+        own,
+        words,
+        sentences,
+        starts,
+        weights,
+        totals,
+        rarity,
+        holds,
+        alike,
+        distinct,
+        numbered,
+        pair_weights,
+    )
+
+
+def _hold(owners: Numbers, things: Numbers, count: int) -> _Held:
+    size = int(things.max()) + 1
+    distinct = np.unique(owners * size + things)
+    starts = np.concatenate(([0], np.cumsum(np.bincount(distinct // size, minlength=count))))
+    return _Held(starts, distinct % size)
+
+
+def _pairs(words: Numbers, sentences: Numbers, owners: Numbers, vocabulary: int) -> Numbers:
+    """For each word, it and the next one of its sentence, or its end, as a number."""
+    following = np.append(words[1:], 0)
+    ends = np.append((sentences[1:] != sentences[:-1]) | (owners[1:] != owners[:-1]), True)
+    pairs: Numbers = words * vocabulary + np.where(ends, 0, following)
+    return pairs
+
+
+def _weigh(
+    pairs: Numbers, begins: NDArray[np.bool_], owners: Numbers, count: int
+) -> tuple[Weights, Numbers]:
+    """(how much each word tells, the documents that are most like each).
+
+    A word tells the less, the more of these hold it beside the same neighbour.
+    """
+    _, numbers = np.unique(pairs, return_inverse=True)
+    held = _hold(owners, numbers, count)
+    alike = _find_alike(held)
+    weights = np.zeros(len(pairs))
+    bounds = np.flatnonzero(np.diff(owners, prepend=-1, append=count))
+    for document in range(count):
+        start, end = bounds[document], bounds[document + 1]
+        counts = held.count_holders(alike[document], numbers[start:end])
+        before = np.where(begins[start:end], 0, np.append(0, counts[:-1]))
+        counts = np.maximum(counts, before)
+        weights[start:end] = np.log((alike.shape[1] + 1) / (counts + 0.5))
+    return weights / np.log((alike.shape[1] + 1) / 0.5), alike
+
+
+def _find_alike(held: _Held) -> Numbers:
+    """Find the documents of a sample that share most with each, by rarity."""
+    count = len(held.starts) - 1
+    spread = np.bincount(held.things)
+    rare = np.where(spread > 1, np.log((count + 1) / np.maximum(1, spread)), 0.0)
+    shape = (count, len(spread))
+    weighted = csr_array((rare[held.things], held.things, held.starts), shape=shape)
+    pool = np.arange(count)[:: -(-count // _POOL)]
+    sample = csr_array((np.ones(len(held.things)), held.things, held.starts), shape=shape)[pool].T
+    most = min(max(_ALIKE, len(pool) // _PART), max(1, len(pool) - 1))
+    found = []
+    for start in range(0, count, _BLOCK):
+        shared = (weighted[start : start + _BLOCK] @ sample).toarray()
+        own = (pool >= start) & (pool < start + _BLOCK)
+        shared[pool[own] - start, np.flatnonzero(own)] = -1
+        found.append(pool[np.argsort(-shared, axis=1, kind="stable")[:, :most]])
+    return np.concatenate(found)
+
+
+def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list[Filled]:
+    """Score the documents that a window of the text may be."""
+    found: dict[int, Filled] = {}
+    least = min(enough, _WHOLE)
+    longest = int(np.diff(task.starts).max())
+    for start, end in _windows(text, longest):
+        held = np.zeros(len(task.rarity), dtype=bool)
+        held[text.words[start:end]] = True
+        held[0] = False
+        hits = np.add.reduceat(np.where(held[task.words], task.weights, 0.0), task.starts[:-1])
+        bound = hits / (hits + _MISSING * (task.totals - hits) + 1e-12)
+        likely = np.flatnonzero((bound >= least) & (task.documents != without))
+        if not len(likely):
+            continue
+        part = SlotText(text.words[start:end], text.sentences[start:end])
+        told = _told_pairs(task, part)[likely]
+        likely = likely[np.argsort(-told, kind="stable")[:_MOST]]
+        for place in likely.tolist():
+            score, first, last = _score(task, place, part)
+            document = int(task.documents[place])
+            known = found.get(document)
+            if score > 0 and (known is None or score > known.score):
+                found[document] = Filled(
+                    document, score, score >= enough, start + first, start + last
+                )
+    return sorted(found.values(), key=lambda one: (-one.score, one.document))
+
+
+def _told_pairs(task: _Task, text: SlotText) -> Weights:
+    """How much of each document stands in the text as pairs of neighbouring words."""
+    asked = _pairs(text.words, text.sentences, np.zeros_like(text.words), len(task.rarity) - 1)
+    held = np.zeros(len(task.distinct), dtype=bool)
+    places = np.minimum(np.searchsorted(task.distinct, asked), len(held) - 1)
+    held[places[task.distinct[places] == asked]] = True
+    told: Weights = np.add.reduceat(
+        np.where(held[task.pairs], task.pair_weights, 0.0), task.starts[:-1]
+    )
+    return told
+
+
+def _windows(text: SlotText, longest: int) -> list[tuple[int, int]]:
+    size = longest + longest // 2
+    step = max(1, longest // 2)
+    return [
+        (start, min(len(text.words), start + size))
+        for start in range(0, max(1, len(text.words) - size + step), step)
+    ]
+
+
+def _score(task: _Task, place: int, text: SlotText) -> tuple[float, int, int]:
+    """(how much of the document the text is, its first word, the one after its last)."""
+    begin, end = task.starts[place : place + 2]
+    weights, words = task.weights[begin:end], task.words[begin:end]
+    fillers = words[weights >= _SLOT]
+    chosen = np.flatnonzero(np.isin(words, fillers))
+    own = set(fillers.tolist())
+    sentences: dict[int, list[tuple[int, float]]] = {}
+    for word, weight, sentence in zip(
+        task.words[begin:end][chosen].tolist(),
+        weights[chosen].tolist(),
+        task.sentences[begin:end][chosen].tolist(),
+        strict=True,
+    ):
+        sentences.setdefault(sentence, []).append((word, weight))
+    theirs: dict[int, list[tuple[int, int]]] = {}
+    counts = task.holds.count_holders(task.alike[place], text.words)
+    most = task.alike.shape[1]
+    against = np.log((most + 1) / (counts + 0.5)) / np.log(2 * (most + 1))
+    against = np.minimum(against, task.rarity[text.words])
+    against[np.isin(text.words, words[~np.isin(words, fillers)])] = 0.0
+    for position, (word, sentence) in enumerate(
+        zip(text.words.tolist(), text.sentences.tolist(), strict=True)
+    ):
+        if word in own:
+            theirs.setdefault(sentence, []).append((word, position))
+    used: set[int] = set()
+    held = 0.0
+    for sentence in sorted(sentences.values(), key=lambda one: -sum(w for _, w in one)):
+        best: tuple[float, list[int]] = (0.0, [])
+        for there in theirs.values():
+            free = [one for one in there if one[1] not in used]
+            match = _common(sentence, free)
+            if match[0] > best[0] + 1e-9:
+                best = match
+        held += best[0]
+        used.update(best[1])
+    if not used:
+        return 0.0, 0, 0
+    # The sentences that are the document's, whole: what they add makes another document.
+    held_in = np.flatnonzero(np.isin(text.sentences, text.sentences[sorted(used)]))
+    first, last = int(held_in[0]), int(held_in[-1]) + 1
+    others = sum(against[position] for position in range(first, last) if position not in used)
+    missing = max(0.0, float(weights[chosen].sum()) - held)
+    return held / (held + _MISSING * missing + float(others)), first, last
+
+
+def _common(
+    own: Sequence[tuple[int, float]], theirs: Sequence[tuple[int, int]]
+) -> tuple[float, list[int]]:
+    """The heaviest common subsequence: its weight and its positions in the text."""
+    rows: list[list[float]] = [[0.0] * (len(theirs) + 1)]
+    for word, weight in own:
+        above, row = rows[-1], [0.0]
+        for column, (other, _) in enumerate(theirs):
+            best = above[column] + weight if other == word else 0.0
+            row.append(max(best, above[column + 1], row[column]))
+        rows.append(row)
+    found: list[int] = []
+    line, column = len(own), len(theirs)
+    while line and column and rows[line][column] > 0:
+        if rows[line][column] == rows[line - 1][column]:
+            line -= 1
+        elif rows[line][column] == rows[line][column - 1]:
+            column -= 1
+        else:
+            line, column = line - 1, column - 1
+            found.append(theirs[column][1])
+    return rows[-1][-1], found
+
+
+def _measure_least(task: _Task, readers: Questions) -> float:
+    """The score of its task that all but 1% of the other documents do not reach."""
+    best = []
+    for document in task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist():
+        start, end = readers.starts[document : document + 2]
+        text = SlotText(readers.words[start:end], readers.sentences[start:end])
+        scores = [one.score for one in _read(task, text, _FLOOR, without=document)]
+        best.append(scores[0] if scores else 0.0)
+    least = float(np.quantile(best, _QUANTILE))
+    if least >= _WHOLE:  # documents fill their slots alike: only a whole question is one
+        return 2.0
+    return min(_WHOLE, max(_FLOOR, least + _MARGIN))
