@@ -155,7 +155,7 @@ def _print_worlds(job: Job, asked: int, assumed: Assumptions) -> None:
     )
     paid = ("GPU-h", "$") if job.on_gpu else ()
     for name in (*(each.label for each in shown), "tokens/s", "time", *paid):
-        table.add_column(name, no_wrap=True, justify="right")
+        table.add_column(name, no_wrap=name != "$", overflow="fold", justify="right")
     for world in worlds:
         fits = ways(job, world, assumed)
         chosen = choose(fits)
