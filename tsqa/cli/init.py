@@ -22,6 +22,7 @@ SETS = {
     "documents": "questions about passages of documents, their facts, rephrasings: an endpoint",
     "real": "a real 135M model as teacher and student, on real benchmarks: 2 CPU cores",
     "ablations": "six experiments on the quickstart: ratio, votes, filters and others",
+    "nemotron3_nano": "the published run, for a cluster, and its rehearsal on 2 CPU cores",
 }
 """Folder of recipes -> its purpose."""
 _MAIN = {"ablations": "quickstart_ratio.yaml", "documents": "rqa.yaml"}
@@ -54,7 +55,7 @@ def copy_recipes(name: str, target: Path) -> Path:
 
 
 def _files(name: str) -> list[Path]:
-    files = sorted([*(RECIPES / name).rglob("*.yaml"), *(RECIPES / name).rglob("*.py")])
+    files = sorted(f for end in ("yaml", "py", "json") for f in (RECIPES / name).rglob(f"*.{end}"))
     texts = [file.read_text(encoding="utf-8") for file in files]
     others = {other for text in texts for how in (_EXTENDS, _TASKS) for other in how.findall(text)}
     return files + [file for other in sorted(others - {name}) for file in _files(other)]
