@@ -20,6 +20,7 @@ from tsqa.recipe import EvalSection, load_recipe, read_suite
 from tsqa.records.seed import Seed, read_seed
 from tsqa.seeds.sources import load_evaluated
 from tsqa.store.atomic import atomic_writer
+from tsqa.store.stage import resolve_path
 from tsqa.tasks.library import task_library
 
 
@@ -71,8 +72,7 @@ def _open_eval(name: str) -> tuple[EvalSection, Path | None]:
     recipe = load_recipe(path)
     if recipe.eval is None:
         raise RecipeError(f"{path}: evaluates nothing: it has no section `eval`", "name another")
-    include = recipe.eval.include
+    include, made = recipe.eval.include, None
     if include and include.startswith("{data}"):
         made = Pipeline(recipe, path, []).run(until="data")["data"]
-        include = str(made.path) + include.removeprefix("{data}")
-    return recipe.eval, Path(include) if include else None
+    return recipe.eval, resolve_path(include, made) if include else None

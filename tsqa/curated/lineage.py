@@ -13,12 +13,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 from tsqa.curated.files import CURATED, REJECTED, find_curated, find_rejected, read_rows
 from tsqa.errors import DataError
 from tsqa.prompts import Prompt, Role, load_prompts, shipped_prompts
 from tsqa.prompts.variables import (
     AnswerVariables,
+    Asking,
     PassageVariables,
     QuestionVariables,
     RephraseVariables,
@@ -137,7 +139,7 @@ def rebuild_prompts(
     if not all(name in shots for name in candidate.seed_ids):
         return dict.fromkeys(candidate.prompts)
     shown = [shots[name] for name in candidate.seed_ids]
-    asked: dict[Role, dict[str, object]] = {
+    asked: dict[Asking, dict[str, object]] = {
         "question": asdict(QuestionVariables(shown, candidate.kind, candidate.attributes)),
         "passage": asdict(PassageVariables(shown[-1].context, candidate.kind)),
         "rephrase": asdict(RephraseVariables(shown[-1].context)),
@@ -169,7 +171,7 @@ def rebuild_prompts(
 
 def _first_vote(candidate: CandidateRecord, role: str) -> Vote | None:
     """That was asked for by the prompt of a role: a solver's own, or the one of all others."""
-    own = candidate.prompts.keys() - {"question", "passage", "rephrase", "answer"}
+    own = candidate.prompts.keys() - {*get_args(Asking), "answer"}
     found = (
         vote
         for vote in candidate.votes

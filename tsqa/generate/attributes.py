@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from pathlib import PurePath
 
 from tsqa.recipe import GenerateSection, RephraseSection, SamplingSection
 
@@ -27,10 +26,8 @@ def draw_attributes(section: GenerateSection, seed_id: str, number: int) -> dict
 
 
 def draw_style(section: RephraseSection, seed: int, seed_id: str, number: int) -> str:
-    """The style of one rephrasing of a seed, as the recipe names it."""
-    given = {PurePath(style).stem: style for style in section.shares}  # a folder decides nothing
-    shares = {name: section.shares[style] for name, style in given.items()}
-    return given[_draw(shares, f"{seed}:{seed_id}:style", number)]
+    """The name of the style of one rephrasing of a seed."""
+    return _draw(section.shares, f"{seed}:{seed_id}:style", number)
 
 
 def draw_sampling(section: GenerateSection, seed_id: str, number: int) -> SamplingSection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from tsqa.prompts import load_prompts
 from tsqa.recipe import GenerateSection, ModelSection, Recipe, SolverSection, needed
@@ -21,8 +20,7 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.generate, "generate")
     config: dict[str, Json] = {**section.data_config(), "prompts": _prompts(recipe, section)}
     if section.rephrase:  # a path is none of the data: its name and its file are
-        shares = section.rephrase.shares.items()
-        config["rephrase"] = {Path(style).stem: share for style, share in shares}
+        config["rephrase"] = {**section.rephrase.shares}
     for name in ("teacher", "writer"):
         if model := getattr(section, name):
             config[name] = teacher_config(model)
@@ -37,8 +35,8 @@ def _config(recipe: Recipe) -> dict[str, Json]:
 def _prompts(recipe: Recipe, section: GenerateSection) -> dict[str, Json]:
     if section.rephrase:
         return {
-            Path(style).stem: [*load_prompts(style, "rephrase", STYLES).identity]
-            for style in section.rephrase.shares
+            name: [*load_prompts(style, "rephrase", STYLES).identity]
+            for name, style in section.rephrase.files.items()
         }
     question = load_prompts(section.prompts.question, "question", "generate.prompts.question")
     if section.attributes:

@@ -20,7 +20,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from rich.text import Text
 
@@ -30,6 +29,7 @@ from tsqa.generate.definition import STYLES
 from tsqa.prompts import Prompt, PromptSet, load_prompts
 from tsqa.prompts.variables import (
     AnswerVariables,
+    Asking,
     PassageVariables,
     QuestionVariables,
     RephraseVariables,
@@ -172,7 +172,7 @@ class Writer:
     passages: PromptSet
     """Of questions about passages of documents."""
     styles: Mapping[str, PromptSet]
-    """Of rephrasings: style as the recipe names it -> its prompts."""
+    """Of rephrasings: name of a style -> its prompts."""
     solver: Solver | None = None
     """The same model, where it answers each question at once."""
 
@@ -203,8 +203,8 @@ def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
         questions.check_attributes()
     passages = load_prompts(section.prompts.passage, "passage", "generate.prompts.passage")
     passages.check_form(asker.form)
-    names = section.rephrase.shares if section.rephrase else ()
-    styles = {name: load_prompts(name, "rephrase", STYLES) for name in names}
+    files = section.rephrase.files if section.rephrase else {}
+    styles = {name: load_prompts(file, "rephrase", STYLES) for name, file in files.items()}
     for style in styles.values():
         style.check_form(asker.form)
     own, later = None, []
@@ -225,7 +225,7 @@ def open_team(context: StageContext, ledger: list[LedgerRow]) -> Team:
 class _Wanted:
     """What a writer is asked for: one question, or one rephrasing."""
 
-    role: Literal["question", "passage", "rephrase"]
+    role: Asking
     prompt: Prompt
     kind: AnswerKind
     variables: QuestionVariables | PassageVariables | RephraseVariables
@@ -238,7 +238,7 @@ def _wanted(writer: Writer, shots: Sequence[Seed], number: int) -> _Wanted:
         style = draw_style(section.rephrase, section.seed, seed.id, number)
         told = RephraseVariables(seed.context)
         prompt = writer.styles[style].of("long_text", has_context=False)
-        return _Wanted("rephrase", prompt, "long_text", told, {"style": Path(style).stem})
+        return _Wanted("rephrase", prompt, "long_text", told, {"style": style})
     if seed.is_passage:
         prompt = writer.passages.of(seed.kind, has_context=False)  # all have one: not its own kind
         kind = prompt.asked_kind(seed.kind)

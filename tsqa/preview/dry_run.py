@@ -20,6 +20,7 @@ from tsqa.preview.estimate import Estimates
 from tsqa.preview.measured import Range
 from tsqa.preview.models import count_parameters
 from tsqa.recipe import needed
+from tsqa.store.stage import resolve_path
 
 
 def print_plan(pipeline: Pipeline) -> None:
@@ -97,14 +98,12 @@ def print_detectable(pipeline: Pipeline) -> None:
     include = needed(pipeline.recipe.eval, "eval").include
     data = [node for node in pipeline.nodes if node.stage == "data"]
     made = pipeline.find(data[-1]) if data else None
-    if include and made:
-        include = include.replace("{data}", str(made.path))
     compared = [node for node in pipeline.nodes if node.stage == "compare"][-1]
     done = pipeline.find(compared)
     previous = None
     if done is not None:
         previous = read_deltas(done)
-    folder = Path(include) if include else None
+    folder = resolve_path(include, made) if include else None
     if pipeline.recipe.seeds and (held := pipeline.recipe.seeds.hold_out):
         console.print(f"seeds.hold_out: {', '.join(held)}: evaluated, never a seed")
     console.print(planned_table(pipeline.recipe, include=folder, previous=previous))

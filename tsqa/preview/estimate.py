@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from eval.statistics.planned import document_counts
 from tsqa.errors import DataError, RecipeError
@@ -19,6 +18,7 @@ from tsqa.preview.measured import Range
 from tsqa.preview.models import (
     GIB,
     ModelSize,
+    checkpoint_bytes,
     compute_seconds,
     shape_of_student,
     size_of_model,
@@ -27,6 +27,7 @@ from tsqa.preview.models import (
 from tsqa.recipe import SeedsSection, curve_points, needed
 from tsqa.seeds.sources import source_names
 from tsqa.store.artifact import Artifact
+from tsqa.store.stage import resolve_path
 from tsqa.teachers.config import teachers_of
 
 _ASSUMED_SECONDS = {
@@ -85,14 +86,15 @@ class Estimates:
 
     def _sources(self, node: Node, section: SeedsSection) -> int:
         """The tasks and datasets that give seeds; of tasks yet to be built, their names."""
-        include = section.include
-        if include and "{data}" in include:
-            data = node.inputs.get("data")
-            made = self._pipeline.find(data) if data else None
-            if made is None:
-                return len(section.tasks) + len(section.own)
-            include = include.replace("{data}", str(made.path))
-        return len(source_names(section, Path(include) if include else None))
+        include, made = section.include, self._data_of(node)
+        if include and include.startswith("{data}") and made is None:
+            return len(section.tasks) + len(section.own)
+        return len(source_names(section, resolve_path(include, made) if include else None))
+
+    def _data_of(self, node: Node) -> Artifact | None:
+        """What the data stage made for a node, where it has."""
+        data = node.inputs.get("data")
+        return self._pipeline.find(data) if data is not None else None
 
     def _generate(self, node: Node) -> StageEstimate:
         section = needed(node.recipe.generate, "generate")
@@ -185,8 +187,8 @@ class Estimates:
             memory, offloaded = training_gib(node.recipe, size, shape)
         host = Range(4, 16) + Range(1, 1) * offloaded if on_gpu else plus(memory, Range(1, 2))
         hours = times(seconds, train.processes / 3600 if on_gpu else 0)
-        state = 16 if train.precision == "fp32" else 14
-        kept = train.keep_checkpoints * state + 4 * (1 + len(curve_points(node.recipe)))
+        exported = 4 * (1 + len(curve_points(node.recipe)))
+        kept = train.keep_checkpoints * checkpoint_bytes(train) + exported
         return StageEstimate(
             prompt_tokens=Range(tokens, tokens),
             seconds=seconds,
@@ -270,17 +272,13 @@ class Estimates:
     def _documents(self, node: Node, per_sample: bool = False) -> int | None:
         """Documents of all tasks; `per_sample`: each as often as it is answered."""
         section = needed(node.recipe.eval, "eval")
-        include = section.include
-        data = node.inputs.get("data")
-        made = self._pipeline.find(data) if data is not None else None
-        if include and made is not None:
-            include = include.replace("{data}", str(made.path))
+        include, made = section.include, self._data_of(node)
         if made is None and node.recipe.data is not None:
             counts: dict[str, int | None] = dict.fromkeys(
                 section.tasks, node.recipe.data.test_per_family
             )
         else:
-            folder = Path(include) if include else None
+            folder = resolve_path(include, made) if include else None
             counts = document_counts(section.tasks, folder, section.limit)
         samples = {name: one.samples or 1 for name, one in section.protocols.items() if per_sample}
         known = [count * samples.get(name, 1) for name, count in counts.items() if count]

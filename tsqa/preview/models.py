@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 _TFLOPS = 989.0
 """Dense bf16 of an H100 or H200."""
-_CORE_FLOPS = Range(5e9, 30e9)
+CORE_FLOPS = Range(5e9, 30e9)
+"""Of a CPU core in fp32, assumed."""
 _ON_A_CPU = 2e8
 """Parameters up to which a machine without a GPU is taken for the one that runs it."""
 _IN_NAME = re.compile(r"(\d+(?:\.\d+)?)([BM])(?:-A(\d+(?:\.\d+)?)B)?(?![A-Za-z0-9])", re.IGNORECASE)
@@ -164,7 +165,7 @@ def compute_seconds(
         speed = share * (devices * peak * 1e12)
         basis = f"speed assumed: {share.low:.0%} to {share.high:.0%} of {peak:g} TFLOPS a GPU"
     else:
-        speed = _CORE_FLOPS * len(os.sched_getaffinity(0))
+        speed = CORE_FLOPS * len(os.sched_getaffinity(0))
         basis = "speed assumed: 5 to 30 GFLOPS a CPU core"
     return Range(operations.low / speed.high, operations.high / speed.low), on_gpu, basis
 
@@ -184,6 +185,11 @@ def memory_settings(train: TrainSection, on_gpu: bool) -> MemorySettings:
         loss_chunk=train.loss_chunk,
         on_gpu=on_gpu,
     )
+
+
+def checkpoint_bytes(train: TrainSection) -> int:
+    """Of each parameter in a checkpoint: weights, master copy and moments."""
+    return 16 if train.precision == "fp32" else 14
 
 
 def runs_on_gpu(total: float) -> bool:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tsqa.errors import RecipeError
-from tsqa.preview.models import GIB, memory_settings
+from tsqa.preview.models import CORE_FLOPS, GIB, checkpoint_bytes, memory_settings
 from tsqa.recipe import TrainSection
 
 if TYPE_CHECKING:
     from train.model.memory import Memory, ModelShape
 
-_CORE_TFLOPS = 0.03
-"""Of a CPU core in fp32: the most that the dry run assumes."""
 _MOST_GPUS = 4096
 _OFFLOADED = {"none": "", "optimizer": "+CPU", "parameters": "+all"}
 
@@ -122,7 +120,7 @@ def read_hardware(text: str) -> tuple[Hardware, int]:
     if name != "cpu":
         return HARDWARE[name], count
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    peak = _CORE_TFLOPS * len(os.sched_getaffinity(0)) / count
+    peak = CORE_FLOPS.high / 1e12 * len(os.sched_getaffinity(0)) / count
     return Hardware("cpu", memory / count, peak, count, memory, float("inf")), count
 
 
@@ -200,5 +198,5 @@ def mfu_of(job: Job, tokens_per_second: float, processes: int) -> float:
 
 
 def checkpoint_gib(job: Job) -> float:
-    """A checkpoint: weights in fp32 or bf16, master copy and moments (16 or 14 bytes each)."""
-    return job.shape.total * (16 if job.train.precision == "fp32" else 14) / GIB
+    """Of one checkpoint."""
+    return job.shape.total * checkpoint_bytes(job.train) / GIB

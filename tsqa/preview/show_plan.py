@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -289,10 +289,9 @@ def _print_sum(
     )
 
 
-def _both(value: Range, show: object) -> str:
-    assert callable(show)
+def _both(value: Range, show: Callable[[float], str]) -> str:
     low, high = show(value.low), show(value.high)
-    return str(low) if low == high else f"{low} to {high}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _measured_mfu(estimates: Estimates, node: Node, job: Job) -> tuple[float, str] | None:

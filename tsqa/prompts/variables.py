@@ -9,7 +9,9 @@ from typing import Literal, get_args
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
 
-Role = Literal["question", "passage", "rephrase", "answer", "judge", "document"]
+Asking = Literal["question", "passage", "rephrase"]
+"""What a writer is asked for."""
+Role = Literal[Asking, "answer", "judge", "document"]
 
 
 @dataclass(frozen=True)

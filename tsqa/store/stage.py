@@ -86,11 +86,9 @@ class StageContext:
 
     def resolve(self, path: str) -> Path:
         """Turn a recipe path into a real one; `{data}` is the folder the data stage made."""
-        if path.startswith("{data}"):
-            if "data" not in self.inputs:
-                raise DataError(f"{path}: the recipe has no `data` section", "add one")
-            return Path(str(self.inputs["data"].path) + path.removeprefix("{data}"))
-        return Path(path)
+        if path.startswith("{data}") and "data" not in self.inputs:
+            raise DataError(f"{path}: the recipe has no `data` section", "add one")
+        return resolve_path(path, self.inputs.get("data"))
 
     def task_folder(self, section: SeedsSection | EvalSection) -> Path | None:
         """The folder of task YAMLs that a section names; None means lm-eval's own tasks."""
@@ -99,6 +97,13 @@ class StageContext:
         if section.include.startswith("{data}") and "data" in self.inputs:
             _refuse_moved(self.inputs["data"])
         return self.resolve(section.include)
+
+
+def resolve_path(path: str, data: Artifact | None) -> Path:
+    """Turn a recipe path into a real one; one below `{data}` stays where that is not made."""
+    if data is None or not path.startswith("{data}"):
+        return Path(path)
+    return Path(str(data.path) + path.removeprefix("{data}"))
 
 
 def _refuse_moved(data: Artifact) -> None:

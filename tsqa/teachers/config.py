@@ -52,10 +52,10 @@ def hourly(teacher: TeacherSection, gpu_hour: float) -> TeacherSection:
 
 def count_engines(teacher: TeacherSection) -> int:
     """Copies of the model that are asked side by side; with a file, those that it lists now."""
-    if not isinstance(teacher.urls, str):
-        return max(teacher.replicas, len(teacher.urls))
+    if teacher.engines is not None:
+        return teacher.engines
     try:
-        return len(read_urls(Path(teacher.urls)))
+        return len(read_urls(Path(str(teacher.urls))))
     except DataError:
         return 1
 

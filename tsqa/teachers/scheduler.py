@@ -105,9 +105,8 @@ class Meter:
 
     def engines(self, capacity: int) -> float:
         """What is paid for: the replicas of a file that serve, else all that are listed."""
-        if isinstance(self.section.urls, str):
-            return capacity / self.section.max_num_seqs
-        return float(max(self.section.replicas, len(self.section.urls)))
+        listed = self.section.engines
+        return capacity / self.section.max_num_seqs if listed is None else float(listed)
 
     def add(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         """Count what was paid; RefusedError where a limit cannot be held for want of counts."""

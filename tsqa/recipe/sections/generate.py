@@ -43,11 +43,16 @@ class RephraseSection(Section):
     drawn per rephrasing, by seed and number."""
 
     @property
+    def files(self) -> dict[str, str]:
+        """Name of a style, which is that of a file without its folder and ending -> as given."""
+        return {PurePath(style).stem: style for style in self.styles}
+
+    @property
     def shares(self) -> dict[str, float]:
-        """Style as given -> its share."""
+        """Name of a style -> its share."""
         if isinstance(self.styles, dict):
-            return self.styles
-        return dict.fromkeys(self.styles, 1 / len(self.styles))
+            return dict(zip(self.files, self.styles.values(), strict=True))
+        return dict.fromkeys(self.files, 1 / len(self.styles))
 
     @field_validator("styles", mode="after")
     @classmethod

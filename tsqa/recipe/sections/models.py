@@ -250,6 +250,11 @@ class TeacherSection(Section):
         return self.engine == "vllm"
 
     @property
+    def engines(self) -> int | None:
+        """Copies of the model that are asked side by side; None: as many as a file lists."""
+        return None if isinstance(self.urls, str) else max(self.replicas, len(self.urls))
+
+    @property
     def place(self) -> str:
         """Where the endpoints are, for messages; empty where the model is loaded here."""
         if isinstance(self.urls, str):
