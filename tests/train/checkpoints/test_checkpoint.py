@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from train.checkpoints import checkpoint
 from train.checkpoints.checkpoint import MANIFEST, Checkpoints, verify
 from train.data.mixture import plan
 from train.data.plan import MixturePlan
@@ -104,3 +105,17 @@ def test_permanent_checkpoints_outlive_the_run(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == kept
     checkpoints(tmp_path).finish()
     assert not tmp_path.exists()
+
+
+def test_what_another_machine_wrote_must_be_seen_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "zero").mkdir()
+    for name in ("rank-0", "zero/rank-1"):
+        (tmp_path / name).write_bytes(b"w")
+    monkeypatch.setattr(checkpoint, "gather_object", lambda own: own)
+    assert checkpoint._files_of_all(tmp_path) == ["rank-0", "zero/rank-1"]
+    theirs = iter([["rank-2"], []])
+    monkeypatch.setattr(checkpoint, "gather_object", lambda own: [*own, *next(theirs)])
+    with pytest.raises(CheckpointError, match="rank-2 was written, but not every machine sees it"):
+        checkpoint._files_of_all(tmp_path)
