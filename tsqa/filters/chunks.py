@@ -21,7 +21,7 @@ from tsqa.dedup.minhash import find_duplicates
 from tsqa.filters import checks
 from tsqa.filters.code import verify_code
 from tsqa.filters.difficulty import find_limits, label_difficulty, place_of
-from tsqa.filters.funnel import ChunkFunnel, Funnel, Part, Step, check_each, read_line
+from tsqa.filters.funnel import ChunkFunnel, Funnel, ChunkOutcome, Step, check_each, read_line
 from tsqa.filters.language import check_codes, check_language
 from tsqa.recipe import FilterSection, needed
 from tsqa.records.candidate import Candidate, Rejection, Verdict
@@ -49,12 +49,12 @@ class PassingSteps:
     seeds: SeedIndex
     shows_trace: bool
 
-    def __call__(self, chunk: Chunk) -> Part:
+    def __call__(self, chunk: Chunk) -> ChunkOutcome:
         funnel = ChunkFunnel()
         stream = self._read(chunk, funnel)
         for step in self._steps:
             stream = funnel.apply(step, stream)
-        return funnel.part(stream)
+        return funnel.outcome(stream)
 
     @cached_property
     def _steps(self) -> list[Step]:
@@ -76,12 +76,12 @@ class LastSteps:
     limits: Mapping[str, int] | None = None
     """Of `difficulty`; then the duplicates are left out already."""
 
-    def __call__(self, group: list[Judged]) -> Part:
+    def __call__(self, group: list[Judged]) -> ChunkOutcome:
         funnel = ChunkFunnel(self.oracle)
         stream = _candidates_of(group)
         for step in (self._before(group), decontamination_step(self.index)):
             stream = funnel.apply(step, stream)
-        return funnel.part((), self._curate(stream, funnel))
+        return funnel.outcome((), self._curate(stream, funnel))
 
     def _before(self, group: list[Judged]) -> Step:
         limits = self.limits
@@ -196,9 +196,9 @@ def places_of(chunk: Chunk) -> list[tuple[str, int]]:
     return [place_of(read_line(line)) for line in chunk.lines()]
 
 
-def drop_duplicates(group: list[Judged]) -> Part:
+def drop_duplicates(group: list[Judged]) -> ChunkOutcome:
     funnel = ChunkFunnel()
-    return funnel.part(funnel.apply(_dedup_step(group), _candidates_of(group)))
+    return funnel.outcome(funnel.apply(_dedup_step(group), _candidates_of(group)))
 
 
 def _dedup_step(group: list[Judged]) -> Step:

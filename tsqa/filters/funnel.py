@@ -42,7 +42,7 @@ def check_each(name: str, check: Callable[[Candidate], Rejection | None]) -> Ste
 
 
 @dataclass(frozen=True)
-class Part:
+class ChunkOutcome:
     """What became of a chunk of candidates."""
 
     counts: list[FunnelRow]
@@ -100,10 +100,10 @@ class ChunkFunnel(Funnel):
         self._rows: list[RejectedRow] = []
         super().__init__(self._rows.append, oracle)
 
-    def part(self, survivors: Iterable[Candidate], curated: Iterable[CuratedRow] = ()) -> Part:
+    def outcome(self, survivors: Iterable[Candidate], curated: Iterable[CuratedRow] = ()) -> ChunkOutcome:
         """What became of the chunk, once all of it has passed."""
         lines, kept = [*map(as_line, survivors)], [*curated]
-        return Part(
+        return ChunkOutcome(
             self.rows(),
             self.measures,
             pack_rows(self._rows, RejectedRow),
@@ -127,7 +127,7 @@ class ShownFunnel(Funnel):
         self._begin(step.name, total)
         return self._show_each(step, super().apply(step, candidates))
 
-    def add(self, part: Part, total: int | None = None) -> None:
+    def add(self, part: ChunkOutcome, total: int | None = None) -> None:
         """Count and write what became of the next chunk; `total`: candidates of all chunks."""
         self.measures.add(part.measures)
         for row in part.counts:

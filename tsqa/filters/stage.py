@@ -44,7 +44,7 @@ from tsqa.filters.chunks import (
     rephrases,
 )
 from tsqa.filters.difficulty import find_limits
-from tsqa.filters.funnel import Part, ShownFunnel, Survivors
+from tsqa.filters.funnel import ChunkOutcome, ShownFunnel, Survivors
 from tsqa.filters.statistics import DistinctNgrams
 from tsqa.parallel import Workers, own_cores
 from tsqa.recipe import FilterSection, needed
@@ -135,7 +135,7 @@ def _oracle(context: StageContext) -> Oracle | None:
 
 
 def _surviving(
-    parts: Iterable[Part], funnel: ShownFunnel, total: int | None = None
+    parts: Iterable[ChunkOutcome], funnel: ShownFunnel, total: int | None = None
 ) -> Iterator[bytes]:
     for part in parts:
         funnel.add(part, total)

@@ -24,7 +24,7 @@ from tsqa.store.process import die_with_parent
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 4
+AHEAD = 4
 """Chunks per process that are worked on, or done, before the one that is waited for."""
 _CORES = "TSQA_CORES"
 """Environment of a worker: the cores of this machine that are its own."""
@@ -71,7 +71,7 @@ class Workers:
         if self.count <= 1:
             return map(function, chunks)
         rest, path = iter(chunks), self._keep(function)
-        begun = deque(self._submit(path, chunk) for chunk in islice(rest, _AHEAD * self.count))
+        begun = deque(self._submit(path, chunk) for chunk in islice(rest, AHEAD * self.count))
         return cast(Iterator[R], self._results(path, begun, rest))
 
     def _results(
@@ -126,16 +126,21 @@ def own_cores() -> int:
     return int(os.environ.get(_CORES) or len(os.sched_getaffinity(0)))
 
 
-def _start_child(cores: int) -> None:
-    """Before anything else: numpy reads the number of threads when it is imported."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its children
-    os.environ |= {
+def worker_environment(cores: int) -> dict[str, str]:
+    """Of a worker that has so many cores of its own."""
+    return {
         _CORES: str(cores),
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "true" if cores > 1 else "false",
         "RAYON_NUM_THREADS": str(cores),
     }
+
+
+def _start_child(cores: int) -> None:
+    """Before anything else: numpy reads the number of threads when it is imported."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its children
+    os.environ |= worker_environment(cores)
 
 
 def _work(path: str, chunk: object) -> object:

@@ -319,7 +319,7 @@ def read_all(path: Path) -> list[Candidate]:
     return [one for chunk in chunks_of(path) for one in read_candidates(chunk)]
 
 
-@pytest.mark.parametrize("difficulty", [None, DifficultySection(easy=0.5, medium=0.3, hard=0.2)])
+@pytest.mark.parametrize("difficulty", [None, DifficultySection(easy=0.7, medium=0.3, hard=0)])
 def test_the_number_of_processes_changes_no_byte(
     tmp_path: Path,
     inputs: dict[str, Any],
@@ -330,9 +330,8 @@ def test_the_number_of_processes_changes_no_byte(
     monkeypatch.setattr(stage, "_BYTES_PER_PROCESS", 1000)
     lines: list[Any] = items(150, revision=read_oracle(inputs["data"].path).revisions["mini_day"])
     for number, line in enumerate(lines[:40]):
-        name, votes = f"v{number}", [vote(f"v{number}.{n}", "x") for n in range(4)]
-        odd = {"votes": [*votes, vote(f"{name}.4", "y")]} if number % 2 else {}
-        lines.append(record(name, f"{line['question']} And who has {number} red hats?") | odd)
+        question = f"{line['question']} And who has {number} red hats?"
+        lines.append(record(f"v{number}", question, "xxxyy" if number % 2 else "xxx"))
     lines += [record(f"copy{n}", line["question"].upper()) for n, line in enumerate(lines[:30])]
     lines += [
         record("leak", split(inputs, "test")["question"]),
