@@ -21,7 +21,7 @@ from tsqa.dedup.minhash import find_duplicates
 from tsqa.filters import checks
 from tsqa.filters.code import verify_code
 from tsqa.filters.difficulty import find_limits, label_difficulty, place_of
-from tsqa.filters.funnel import ChunkFunnel, Funnel, ChunkOutcome, Step, check_each, read_line
+from tsqa.filters.funnel import ChunkFunnel, ChunkOutcome, Funnel, Step, check_each, read_line
 from tsqa.filters.language import check_codes, check_language
 from tsqa.recipe import FilterSection, needed
 from tsqa.records.candidate import Candidate, Rejection, Verdict

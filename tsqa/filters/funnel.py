@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import TypeAdapter
 from rich.progress import Progress, TaskID
@@ -21,7 +21,9 @@ from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.rows import CuratedRow, RejectedRow
 from tsqa.records.summaries import FunnelRow
 from tsqa.tasks.oracle import Oracle
-from tsqa.teachers.client import Asker
+
+if TYPE_CHECKING:
+    from tsqa.teachers.client import Asker
 
 _SHOW_EVERY = 64
 _CANDIDATE: TypeAdapter[Candidate] = TypeAdapter(Candidate)
@@ -100,7 +102,9 @@ class ChunkFunnel(Funnel):
         self._rows: list[RejectedRow] = []
         super().__init__(self._rows.append, oracle)
 
-    def outcome(self, survivors: Iterable[Candidate], curated: Iterable[CuratedRow] = ()) -> ChunkOutcome:
+    def outcome(
+        self, survivors: Iterable[Candidate], curated: Iterable[CuratedRow] = ()
+    ) -> ChunkOutcome:
         """What became of the chunk, once all of it has passed."""
         lines, kept = [*map(as_line, survivors)], [*curated]
         return ChunkOutcome(
