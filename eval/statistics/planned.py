@@ -140,7 +140,7 @@ def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
 
 
 def leaf_tasks(names: Sequence[str], include: Path | None) -> dict[str, list[str]]:
-    """Name in `eval.tasks` -> its tasks, each a row of the comparison; itself where not yet known."""
+    """Name in `eval.tasks` -> its tasks, each a row of the table; itself where not yet known."""
     if include is not None and not include.is_dir():
         return {name: [name] for name in names}
     library = task_library(include)
