@@ -92,6 +92,8 @@ def run(context: StageContext) -> dict[str, object]:
         )
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
+        if asking:
+            workers.close()  # the engines need the memory
         for number, step in enumerate(asking, 1):
             stream = funnel.apply(step, survivors, survivors.count)
             survivors = Survivors.of(scratch / f"{number}.jsonl", stream)

@@ -52,12 +52,16 @@ class Workers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._pool is not None:
-            # A chunk may take minutes: where something failed, nobody waits for it. The executor
-            # has no public way to end a busy process before Python 3.14.
-            busy = list((self._pool._processes or {}).values()) if error is not None else []
-            for process in busy:
+        # A chunk may take minutes: where something failed, nobody waits for it. The executor has no
+        # public way to end a busy process before Python 3.14.
+        if self._pool is not None and error is not None:
+            for process in list((self._pool._processes or {}).values()):
                 process.kill()
+        self.close()
+
+    def close(self) -> None:
+        """End the processes, once they are done; the next `map_ordered` starts others."""
+        if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
         self._functions.close()
