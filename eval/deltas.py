@@ -211,6 +211,11 @@ class DeltaTable:
     """Whether macro averages weigh tasks by their documents."""
     nearness: list[NearRow] = field(default_factory=list)
     """Deltas by how near the nearest training document is to the evaluated one."""
+    bits: list[DeltaRow] = field(default_factory=list)
+    """Bits per byte of the right answers, in place of scores: fewer is `better`. A table of its
+    own, corrected over its own rows."""
+    no_bits: list[str] = field(default_factory=list)
+    """Tasks that are not in it."""
 
     @property
     def all_rows(self) -> list[DeltaRow]:

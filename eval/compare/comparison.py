@@ -24,7 +24,7 @@ from eval.compare.conclusion import (
     spreads_of,
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
+from eval.compare.scores import Conditions, Evaluated, by_bits, task_scores, weigh_macro
 from eval.compare.splits import (
     DISTANCES,
     all_parts,
@@ -113,6 +113,7 @@ def compare(
     told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
     told += best_notes(conditions, control, spreads, by_documents)
     fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
+    bits, no_bits = _compare_bits(models, control, rules, allow)
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -135,6 +136,8 @@ def compare(
         split=split,
         by_documents=by_documents,
         nearness=_near(pairs, conditions, near or Nearness(), rules),
+        bits=bits,
+        no_bits=no_bits,
     )
     return replace(table, conclusion=conclude(table))
 
@@ -184,6 +187,45 @@ def _compare_pairs(
     rows = _with_verdicts([*found, *extra], rules, len(extra))
     main = rows[: len(found)]
     return main, all_parts(rows[len(found) :], main, splits, averages)
+
+
+def _compare_bits(
+    models: Sequence[Evaluated], control: str, rules: _Rules, allow: frozenset[str]
+) -> tuple[list[DeltaRow], list[str]]:
+    """The same by bits per byte of the right answers, on tasks that every model has them of.
+
+    Also the other tasks. A stated spread is one of scores, and says nothing of bits.
+    """
+    every = sorted(models[0].tasks)
+    tasks = [task for task in every if _all_have_bits(models, task)]
+    if not tasks:
+        return [], every
+    macros = {name: own for name, own in rules.macros.items() if {*own} <= {*tasks}}
+    chosen = [by_bits(model, tasks) for model in models]
+    base, conditions = _by_condition(chosen, rules.by_documents)
+    pairs = _pairs(conditions, control, base, allow)
+    spreads = spreads_of(conditions, macros, None, rules.by_documents)
+    own = replace(rules, macros=macros, spreads=spreads)
+    rows, _ = _compare_pairs(pairs, (), conditions, None, own)
+    return [_as_bits(row) for row in rows], [task for task in every if task not in tasks]
+
+
+def _all_have_bits(models: Sequence[Evaluated], task: str) -> bool:
+    """Whether every model has them, of the same documents."""
+    first, *others = (model.bits.get(task) for model in models)
+    return first is not None and all(one is not None and one.keys == first.keys for one in others)
+
+
+def _as_bits(row: DeltaRow) -> DeltaRow:
+    """Of what a model saves, what it costs; the verdict stays."""
+    return replace(
+        row,
+        reference=-row.reference,
+        score=-row.score,
+        delta=-row.delta,
+        low=-row.high,
+        high=-row.low,
+    )
 
 
 def _near(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of
+from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of, read_documents
 from eval.statistics import stats
 from eval.statistics.paired import DocumentKey, Scored, weights_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.own_files import damaged, read_own
-from tsqa.store.own_tables import read_own_table
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,11 @@ class Evaluated:
     tasks: dict[str, TaskResult]
     macro: float
     scores: dict[str, Scored]
+    bits: dict[str, Scored] = field(default_factory=dict)
+    """Task -> bits per byte of the right answers, of the documents that have them."""
 
 
+_Row = tuple[DocumentKey, float, str | None]
 Conditions = Mapping[str, Mapping[int, Evaluated]]
 """Condition -> seed -> model, seeds ascending, without the base."""
 
@@ -41,16 +43,17 @@ def read(
     """Load one evaluate artifact; a document that appears twice is a DataError."""
     results = read_own(artifact.path / RESULTS, Results)
     path = artifact.path / DOCUMENTS
-    columns = columns_of("task", "doc_id", "doc_hash", "score", "group")
-    table = read_own_table(path, columns).to_pydict()
-    documents: dict[str, list[tuple[DocumentKey, float, str | None]]] = {
-        task: [] for task in results.tasks
-    }
-    for task, doc_id, doc_hash, score, group in zip(
+    columns = columns_of("task", "doc_id", "doc_hash", "score", "group", "bits")
+    table = read_documents(path, columns).to_pydict()
+    documents: dict[str, list[_Row]] = {task: [] for task in results.tasks}
+    bits: dict[str, list[_Row]] = {}
+    for task, doc_id, doc_hash, score, group, cost in zip(
         *(table[c] for c in columns.names), strict=True
     ):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
+        if cost is not None:
+            bits.setdefault(task, []).append(((doc_id, doc_hash), cost, group))
     for task, result in results.tasks.items():
         if len(documents[task]) != result.n:
             raise damaged(
@@ -63,7 +66,24 @@ def read(
         tasks=results.tasks,
         macro=results.macro,
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
+        bits={t: Scored.of(d, f"{path}: {t}") for t, d in bits.items()},
     )
+
+
+def by_bits(model: Evaluated, tasks: Sequence[str]) -> Evaluated:
+    """The model, scored on these tasks by the bits that it saves: more is better."""
+    scores = {task: replace(model.bits[task], values=-model.bits[task].values) for task in tasks}
+    results = {
+        task: replace(
+            model.tasks[task],
+            metric="bits per byte",
+            n=len(one.keys),
+            score=float(one.values.mean()),
+        )
+        for task, one in scores.items()
+    }
+    macro = math.fsum(one.score for one in results.values()) / len(results)
+    return replace(model, tasks=results, scores=scores, macro=macro, bits={})
 
 
 def weigh_macro(model: Evaluated) -> Evaluated:

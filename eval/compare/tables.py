@@ -25,6 +25,8 @@ from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
+BITS_TITLE = "Bits per byte of the right answer (fewer is better)"
+NO_BITS = "no one stated answer, or evaluated before they were kept"
 STYLES = {
     stats.BETTER: "green",
     stats.WORSE: "red",
@@ -51,13 +53,23 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
     console.print(_table(deltas, columns))
     if deltas.split:
         console.print(_split_table(deltas))
+    if deltas.bits:
+        console.print(_bits_table(deltas))
     console.print(Text(deltas.conclusion))
-    for line in near_lines(deltas):
+    for line in (*near_lines(deltas), *bits_lines(deltas)):
         console.print(Text(line))
     for line in contamination_lines(deltas):
         alarming = any(word in line for word in ("allowed leak", "trained on"))
         console.print(Text(line, style="bold red" if alarming else ""))
     console.print(Text(deltas.caveat, style="dim"))
+
+
+def bits_lines(deltas: DeltaTable) -> list[str]:
+    """What the table of bits per byte lacks."""
+    if not deltas.bits or not deltas.no_bits:
+        return []
+    tasks = ", ".join(deltas.no_bits)
+    return [f"Bits per byte: none of {tasks}: {NO_BITS}."]
 
 
 def contamination_lines(deltas: DeltaTable) -> list[str]:
@@ -105,13 +117,31 @@ def markdown(deltas: DeltaTable) -> str:
             f"{100 * row.mde:.1f}",
         ]
         lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
+    if deltas.bits:
+        lines += ["", BITS_TITLE, "", *_bits_markdown(deltas.bits)]
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    told = [*near_lines(deltas), *contamination_lines(deltas)]
+    told = [*near_lines(deltas), *bits_lines(deltas), *contamination_lines(deltas)]
     for text in (deltas.conclusion, *told, deltas.caveat):
         lines += ["", printable(text)]
     return "\n".join([*lines, ""])
+
+
+def _bits_markdown(rows: Sequence[DeltaRow]) -> list[str]:
+    columns = ["comparison", "task", "n", "reference", "bits", "change", "p (Holm)", "MDE"]
+    lines = [_line([*columns, "verdict"]), _rule(len(columns) + 1)]
+    for row in rows:
+        numbers = [
+            f"{row.n:,}",
+            f"{row.reference:.3f}",
+            f"{row.score:.3f}",
+            stats.bits_change(row),
+            f"{row.p_holm:.3g}",
+            f"{row.mde:.3f}",
+        ]
+        lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
+    return lines
 
 
 def write_csv(path: Path, rows: Sequence[DeltaRow]) -> None:
@@ -167,6 +197,34 @@ def _split_table(deltas: DeltaTable) -> Table:
         before = row.comparison
         style = STYLES[row.verdict]
         table.add_row(Text(name), Text(part), stats.change(row), Text(row.verdict, style=style))
+    return table
+
+
+def _bits_table(deltas: DeltaTable) -> Table:
+    """Per comparison the macro average of bits per byte, and how many tasks moved."""
+    table = Table(
+        title=f"{BITS_TITLE}, macro average",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for column in ("comparison", "bits", "change", "verdict", "tasks"):
+        table.add_column(column, overflow="fold")
+    for row in (one for one in deltas.bits if one.task == stats.MACRO):
+        own = [
+            one.verdict
+            for one in deltas.bits
+            if one.comparison == row.comparison and not stats.is_macro(one.task)
+        ]
+        counts = [f"{own.count(word)} {word}" for word in stats.VERDICTS if word in own]
+        table.add_row(
+            Text(row.comparison),
+            f"{row.reference:.2f} to {row.score:.2f}",
+            Text(stats.bits_change(row)),
+            Text(row.verdict, style=STYLES[row.verdict]),
+            ", ".join(counts),
+        )
     return table
 
 
