@@ -151,7 +151,9 @@ def _training(context: StageContext) -> Results:
     artifact = context.inputs[role]
     if role == "model":
         summary = artifact.summary
-        return replace(nothing, tokens=summary.get("tokens"), heldout=summary.get("heldout"))
+        # Of a mean of models no held-out loss was measured.
+        heldout = None if "averaged" in summary else summary.get("heldout")
+        return replace(nothing, tokens=summary.get("tokens"), heldout=heldout)
     exported = read_own(Path(find_checkpoint(context)) / EXPORTED, Exported)
     return replace(nothing, **vars(exported))
 
