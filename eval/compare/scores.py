@@ -30,6 +30,8 @@ class Evaluated:
     scores: dict[str, Scored]
     bits: dict[str, Scored] = field(default_factory=dict)
     """Task -> bits per byte of the right answers, of the documents that have them."""
+    margins: dict[str, Scored] = field(default_factory=dict)
+    """The same, less the mean of the document's wrong choices."""
 
 
 _Row = tuple[DocumentKey, float, str | None]
@@ -43,17 +45,21 @@ def read(
     """Load one evaluate artifact; a document that appears twice is a DataError."""
     results = read_own(artifact.path / RESULTS, Results)
     path = artifact.path / DOCUMENTS
-    columns = columns_of("task", "doc_id", "doc_hash", "score", "group", "bits")
+    columns = columns_of("task", "doc_id", "doc_hash", "score", "group", "bits", "option_bits")
     table = read_documents(path, columns).to_pydict()
     documents: dict[str, list[_Row]] = {task: [] for task in results.tasks}
     bits: dict[str, list[_Row]] = {}
-    for task, doc_id, doc_hash, score, group, cost in zip(
+    margins: dict[str, list[_Row]] = {}
+    for task, doc_id, doc_hash, score, group, cost, options in zip(
         *(table[c] for c in columns.names), strict=True
     ):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
         if cost is not None:
             bits.setdefault(task, []).append(((doc_id, doc_hash), cost, group))
+            if options and len(options) > 1:
+                wrong = (math.fsum(options) - cost) / (len(options) - 1)
+                margins.setdefault(task, []).append(((doc_id, doc_hash), cost - wrong, group))
     for task, result in results.tasks.items():
         if len(documents[task]) != result.n:
             raise damaged(
@@ -67,12 +73,13 @@ def read(
         macro=results.macro,
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
         bits={t: Scored.of(d, f"{path}: {t}") for t, d in bits.items()},
+        margins={t: Scored.of(d, f"{path}: {t}") for t, d in margins.items()},
     )
 
 
-def by_bits(model: Evaluated, tasks: Sequence[str]) -> Evaluated:
-    """The model, scored on these tasks by the bits that it saves: more is better."""
-    scores = {task: replace(model.bits[task], values=-model.bits[task].values) for task in tasks}
+def by_bits(model: Evaluated, costs: Mapping[str, Scored]) -> Evaluated:
+    """The model, scored on some tasks by the bits that it saves: more is better."""
+    scores = {task: replace(one, values=-one.values) for task, one in costs.items()}
     results = {
         task: replace(
             model.tasks[task],
@@ -83,7 +90,7 @@ def by_bits(model: Evaluated, tasks: Sequence[str]) -> Evaluated:
         for task, one in scores.items()
     }
     macro = math.fsum(one.score for one in results.values()) / len(results)
-    return replace(model, tasks=results, scores=scores, macro=macro, bits={})
+    return replace(model, tasks=results, scores=scores, macro=macro)
 
 
 def weigh_macro(model: Evaluated) -> Evaluated:

@@ -26,6 +26,10 @@ from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
 BITS_TITLE = "Bits per byte of the right answer (fewer is better)"
+BITS_CAPTION = (
+    "Fewer bits alone may be the form of answers, which makes wrong choices likelier too. Less "
+    "wrong choices: the right one less their mean, on tasks with choices."
+)
 NO_BITS = "no one stated answer, or evaluated before they were kept"
 STYLES = {
     stats.BETTER: "green",
@@ -119,6 +123,9 @@ def markdown(deltas: DeltaTable) -> str:
         lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
     if deltas.bits:
         lines += ["", BITS_TITLE, "", *_bits_markdown(deltas.bits)]
+    if deltas.margins:
+        lines += ["", f"The same less wrong choices. {BITS_CAPTION}", ""]
+        lines += _bits_markdown(deltas.margins)
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
@@ -201,30 +208,28 @@ def _split_table(deltas: DeltaTable) -> Table:
 
 
 def _bits_table(deltas: DeltaTable) -> Table:
-    """Per comparison the macro average of bits per byte, and how many tasks moved."""
+    """Per comparison the macro average of bits per byte: their change, and beside wrong choices."""
     table = Table(
         title=f"{BITS_TITLE}, macro average",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
+        caption=BITS_CAPTION if deltas.margins else None,
+        caption_justify="left",
     )
-    for column in ("comparison", "bits", "change", "verdict", "tasks"):
+    beyond = {row.comparison: row for row in deltas.margins if row.task == stats.MACRO}
+    columns = ["comparison", "bits", "change", *(["less wrong choices"] if beyond else [])]
+    for column in columns:
         table.add_column(column, overflow="fold")
     for row in (one for one in deltas.bits if one.task == stats.MACRO):
-        own = [
-            one.verdict
-            for one in deltas.bits
-            if one.comparison == row.comparison and not stats.is_macro(one.task)
-        ]
-        counts = [f"{own.count(word)} {word}" for word in stats.VERDICTS if word in own]
-        table.add_row(
-            Text(row.comparison),
-            f"{row.reference:.2f} to {row.score:.2f}",
-            Text(stats.bits_change(row)),
-            Text(row.verdict, style=STYLES[row.verdict]),
-            ", ".join(counts),
-        )
+        cells = [Text(row.comparison), Text(f"{row.reference:.2f} to {row.score:.2f}")]
+        for one in (row, beyond.get(row.comparison)):
+            if one is None:
+                continue
+            text = Text(stats.bits_change(one))
+            cells.append(text.append(f"\n{one.verdict}", style=STYLES[one.verdict]))
+        table.add_row(*cells)
     return table
 
 

@@ -319,8 +319,8 @@ def _assumptions(plan: _Plan) -> str:
     room = ", task rows with room for parts of the macro average" if plan.may_split else ""
     return (
         f"{assumed}. `in this table`: after the Holm correction's first step{room}; the "
-        "comparison's own correction finds macro rows as often and task rows more often (in simulated tables of "
-        f"four arms 98% and 71%, by Holm's rule 99% and 14%).{_more(plan)}"
+        "comparison's own correction finds macro rows as often and task rows more often (in "
+        f"simulated tables of four arms 98% and 71%, by Holm's rule 99% and 14%).{_more(plan)}"
     )
 
 

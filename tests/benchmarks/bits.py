@@ -38,7 +38,9 @@ def changed(models: Sequence[Evaluated], change: Change) -> list[Evaluated]:
             for task, one in scores.items()
         }
         macro = float(np.mean([one.score for one in tasks.values()]))
-        found.append(replace(model, tasks=tasks, scores=scores, bits=bits, macro=macro))
+        margins = {task: change(task, one, number) for task, one in model.margins.items()}
+        own = replace(model, scores=scores, bits=bits, margins=margins)
+        found.append(replace(own, tasks=tasks, macro=macro))
     return found
 
 
@@ -63,24 +65,27 @@ def shuffled(models: Sequence[Evaluated], rng: np.random.Generator) -> list[Eval
     }
     values = [
         {task: np.array([own[number][task].values for number in every]) for task in own[0]}
-        for own in ([m.scores for m in models], [m.bits for m in models])
+        for own in (
+            [m.scores for m in models],
+            [m.bits for m in models],
+            [m.margins for m in models],
+        )
     ]
 
     def move(task: str, one: Scored, number: int) -> Scored:
-        kind = int(one is models[number].bits.get(task))
+        model = models[number]
+        kind = (one is model.bits.get(task)) + 2 * (one is model.margins.get(task))
         columns = np.arange(len(one.keys))
         return replace(one, values=values[kind][task][places[task][number], columns])
 
     return changed(models, move)
 
 
-def compared(models: Sequence[Evaluated], control: str) -> tuple[list[DeltaRow], list[DeltaRow]]:
-    """Rows of scores and of bits, of arms against the control."""
+def compared(models: Sequence[Evaluated], control: str) -> list[list[DeltaRow]]:
+    """Rows of scores, bits and bits less wrong choices, of arms against the control."""
     table = compare(models, control=control, bootstrap=400, confidence=0.95, seed=0)
-    scores, bits = (
-        [row for row in rows if row.against == control] for rows in (table.rows, table.bits)
-    )
-    return scores, bits
+    kinds = (table.rows, table.bits, table.margins)
+    return [[row for row in rows if row.against == control] for rows in kinds]
 
 
 def found(rows: Sequence[DeltaRow], *, macro: bool) -> float:
@@ -97,12 +102,13 @@ def main() -> None:
     given = parser.parse_args()
     runs = find_runs([str(given.run)], given.run.parent)
     models, _ = load(runs, frozenset())
-    tasks = [task for task in models[0].tasks if all(task in model.bits for model in models)]
+    tasks = [task for task in models[0].tasks if all(task in model.margins for model in models)]
     models = [
         replace(
             model,
             tasks={task: model.tasks[task] for task in tasks},
             scores={task: model.scores[task] for task in tasks},
+            bits={task: model.bits[task] for task in tasks},
         )
         for model in models
     ]
@@ -114,7 +120,7 @@ def main() -> None:
         empty = [
             compared(drawn(shuffled(models, rng), n, rng), control) for _ in range(given.rounds)
         ]
-        for kind, name in enumerate(("accuracy", "bits")):
+        for kind, name in enumerate(("accuracy", "bits", "bits less wrong choices")):
             macro, task = (
                 float(np.mean([found(pair[kind], macro=one) for pair in tables]))
                 for one in (True, False)

@@ -69,8 +69,9 @@ def log_ablation(
     tracker.table("results", ["condition", "seed", "task", "score"], rows)
     columns = list(vars(deltas.rows[0]))
     tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
-    if deltas.bits:
-        tracker.table("bits", columns, [list(vars(row).values()) for row in deltas.bits])
+    for name, rows in (("bits", deltas.bits), ("margins", deltas.margins)):
+        if rows:
+            tracker.table(name, columns, [list(vars(row).values()) for row in rows])
     tracker.intervals("change", list(shown_intervals(deltas)))
     tracker.plot("forest", figures.forest(deltas))
     varied = ratio_axis(recipe)
@@ -122,9 +123,10 @@ def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str,
             values |= {f"delta/{name}": row.delta, f"verdict/{name}": row.verdict}
         elif not stats.is_part(row.task):
             values[f"delta/{row.comparison}"] = row.delta
-    for row in deltas.bits:
-        if row.task == stats.MACRO and row.against == deltas.control:
-            values |= {f"bits/{row.arm}": row.delta, f"bits_verdict/{row.arm}": row.verdict}
+    for name, rows in (("bits", deltas.bits), ("margin", deltas.margins)):
+        for row in rows:
+            if row.task == stats.MACRO and row.against == deltas.control:
+                values |= {f"{name}/{row.arm}": row.delta, f"{name}_verdict/{row.arm}": row.verdict}
     values |= {f"contamination/{task}": one.told for task, one in deltas.contamination.items()}
     return {
         **values,

@@ -16,6 +16,7 @@ from eval.compare.published import published_tables
 from eval.compare.scores import Evaluated
 from eval.deltas import TaskSetup
 from eval.statistics import stats
+from eval.statistics.paired import Scored
 from tests.support.invented_arms import deltas_of, evaluated, of_scores
 
 
@@ -99,12 +100,32 @@ def test_the_table_of_bits_is_short_and_says_which_tasks_it_lacks() -> None:
     assert table.no_bits == ["unit"]
     console = Console(file=io.StringIO(), width=120)
     tables.print_table(table, console)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert shown.count("fewer is better") == 1 and "1 differs in this run" in shown
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert shown.count("fewer is better") == 1 and "less wrong choices" not in shown
     assert "Bits per byte: none of unit" in shown
     assert f"| x - c | day | 80 | {table.bits[0].reference:.3f} |" in tables.markdown(table)
     plain = deltas_of(evaluated("c", {"day": 0.2}), evaluated("x", {"day": 0.2}))
     assert plain.bits == [] and "per byte" not in tables.markdown(plain)
+
+
+def test_what_makes_every_choice_likelier_is_no_gain_beside_the_wrong_ones() -> None:
+    models = [
+        replace(model, margins={task: flat(one) for task, one in model.bits.items()})
+        for model in arms_with_bits(0.3)
+    ]
+    table = deltas_of(*models)
+    assert {row.verdict for row in table.bits} == {stats.DIFFERS}
+    assert {row.verdict for row in table.margins} == {stats.UNCHANGED}
+    console = Console(file=io.StringIO(), width=120)
+    tables.print_table(table, console)
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "less wrong choices" in shown and "form of answers" in tables.markdown(table)
+
+
+def flat(one: Scored) -> Scored:
+    """Noise around 0."""
+    rng = np.random.default_rng(int(1e6 * one.values.sum()))
+    return replace(one, values=rng.normal(0, 0.1, len(one.keys)))
 
 
 def test_published_deltas_are_subtracted_only_under_one_protocol() -> None:
