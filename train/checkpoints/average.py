@@ -50,10 +50,11 @@ def _home_of_tensors(folder: Path) -> dict[str, Path]:
 
 
 def _mean(name: str, files: Sequence[Path]) -> torch.Tensor:
-    total = first = None
+    first: torch.Tensor | None = None
+    total: torch.Tensor | None = None
     for file in files:
         with safe_open(file, "pt") as opened:
-            one = opened.get_tensor(name)
+            one: torch.Tensor = opened.get_tensor(name)
         if first is None or total is None:
             first, total = one, one.float()
         elif (one.shape, one.dtype) != (first.shape, first.dtype):

@@ -69,9 +69,9 @@ def log_ablation(
     tracker.table("results", ["condition", "seed", "task", "score"], rows)
     columns = list(vars(deltas.rows[0]))
     tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
-    for name, rows in (("bits", deltas.bits), ("margins", deltas.margins)):
-        if rows:
-            tracker.table(name, columns, [list(vars(row).values()) for row in rows])
+    for name, found in (("bits", deltas.bits), ("margins", deltas.margins)):
+        if found:
+            tracker.table(name, columns, [list(vars(row).values()) for row in found])
     tracker.intervals("change", list(shown_intervals(deltas)))
     tracker.plot("forest", figures.forest(deltas))
     varied = ratio_axis(recipe)
