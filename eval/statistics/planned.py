@@ -130,7 +130,7 @@ def planned_table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
         pad_edge=False,
-        caption=_assumptions(plan),
+        caption=f"{_assumptions(plan)}{_bits_note(previous)}",
         caption_justify="left",
     )
     table.add_column("task", no_wrap=True)
@@ -322,6 +322,17 @@ def _assumptions(plan: _Plan) -> str:
         "comparison's own correction finds macro rows as often and task rows more often (in "
         f"simulated tables of four arms 98% and 71%, by Holm's rule 99% and 14%).{_more(plan)}"
     )
+
+
+def _bits_note(previous: DeltaTable | None) -> str:
+    """What the last run's tables of bits could find; before a first run nothing is known of it."""
+    tables = (previous.bits, previous.margins) if previous else ()
+    names = ("the right answer", "the right choice less the wrong ones")
+    told = []
+    for name, rows in zip(names, tables, strict=False):
+        if found := [row.mde for row in rows if row.task == stats.MACRO]:
+            told.append(f"{median(found):.2f} of {name}")
+    return f" Bits per byte, macro average, in the last run: {', '.join(told)}." if told else ""
 
 
 def _more(plan: _Plan) -> str:

@@ -224,3 +224,12 @@ def test_the_last_run_shows_how_far_seeds_differ_beside_what_documents_do() -> N
     assert np.mean(found) == pytest.approx(math.sqrt(2 * (0.04**2 + 0.25 / 200)), rel=0.35)
     one_seed = planned._noise_of(deltas_of(*models[::5]))
     assert one_seed.seed_sd is None and set(one_seed.shares) == {"s", "t"}
+
+
+def test_what_the_last_run_could_find_in_bits_is_said() -> None:
+    previous = deltas_of(evaluated("c", {"day": 0.3}), evaluated("x", {"day": 0.3}))
+    assert planned._bits_note(previous) == planned._bits_note(None) == ""
+    row = next(row for row in previous.rows if row.task == stats.MACRO)
+    previous = replace(previous, bits=[replace(row, mde=0.125)], margins=[replace(row, mde=0.5)])
+    note = planned._bits_note(previous)
+    assert "0.12 of the right answer, 0.50 of the right choice less the wrong ones" in note
