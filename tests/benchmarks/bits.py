@@ -10,6 +10,7 @@ change places at random.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from eval.deltas import DeltaRow
 from eval.statistics import stats
 from eval.statistics.paired import Scored
 
+KINDS = ("accuracy", "bits", "bits less wrong choices")
 Change = Callable[[str, Scored, int], Scored]
 """Task, scores of the model of this number -> other scores."""
 
@@ -94,6 +96,20 @@ def found(rows: Sequence[DeltaRow], *, macro: bool) -> float:
     return float(np.mean([row.verdict != stats.UNCHANGED for row in chosen]))
 
 
+def ratios(one: Evaluated, other: Evaluated) -> list[float]:
+    """Mean difference by its standard error, over the documents of all tasks: of scores, bits and
+    bits less wrong choices; better is above 0. Documents needed go with 1 / its square."""
+    found = []
+    for sign, own, theirs in (
+        (1, one.scores, other.scores),
+        (-1, one.bits, other.bits),
+        (-1, one.margins, other.margins),
+    ):
+        moved = np.concatenate([own[task].values - theirs[task].values for task in one.margins])
+        found.append(sign * float(moved.mean() / moved.std(ddof=1)) * len(moved) ** 0.5)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
@@ -113,6 +129,11 @@ def main() -> None:
         for model in models
     ]
     control = next(model.condition for model in models if model.seed is not None)
+    for other, one in itertools.combinations(models, 2):
+        shown = ", ".join(
+            f"{kind} {ratio:.1f}" for kind, ratio in zip(KINDS, ratios(one, other), strict=True)
+        )
+        print(f"{one.name} - {other.name}, mean / standard error: {shown}", flush=True)
     rng = np.random.default_rng(0)
     for n in given.documents:
         rounds = 1 if n >= min(len(one.keys) for one in models[0].scores.values()) else given.rounds
@@ -120,7 +141,7 @@ def main() -> None:
         empty = [
             compared(drawn(shuffled(models, rng), n, rng), control) for _ in range(given.rounds)
         ]
-        for kind, name in enumerate(("accuracy", "bits", "bits less wrong choices")):
+        for kind, name in enumerate(KINDS):
             macro, task = (
                 float(np.mean([found(pair[kind], macro=one) for pair in tables]))
                 for one in (True, False)
