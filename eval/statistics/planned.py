@@ -88,7 +88,7 @@ def _plan_of(recipe: Recipe, include: Path | None, previous: DeltaTable | None) 
     arms = list(arms_of(recipe).values())
     conditions = {arm.condition for arm in arms}
     has_base = recipe.model is not None and recipe.model.config is None
-    leaves = _leaves(section.tasks, include)
+    leaves = leaf_tasks(section.tasks, include)
     evaluated = list(dict.fromkeys(task for name in section.tasks for task in leaves[name]))
     return _Plan(
         section,
@@ -247,8 +247,8 @@ def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
     return found
 
 
-def _leaves(names: Sequence[str], include: Path | None) -> dict[str, list[str]]:
-    """Name in `eval.tasks` -> its tasks, which are the rows of the comparison; if known, as yet."""
+def leaf_tasks(names: Sequence[str], include: Path | None) -> dict[str, list[str]]:
+    """Name in `eval.tasks` -> its tasks, each a row of the table; itself where not yet known."""
     if include is not None and not include.is_dir():
         return {name: [name] for name in names}
     library = task_library(include)
