@@ -80,7 +80,7 @@ def run(context: StageContext) -> dict[str, float]:
     section = mixture.sources[name]
     near = needed(section.nearest, f"mixture.sources.{name}.nearest")
     length = needed(context.recipe.train, "train").sequence_length
-    seeds = _seeds(context)
+    seeds, wanted = _seeds(context), _wanted(context, section)
     check = context.inputs.get("decontaminate")
     dropped = read_dropped(check.path) if check else {}
     task = _ScoreTask(
@@ -97,7 +97,7 @@ def run(context: StageContext) -> dict[str, float]:
     counts = [read_own(with_suffix(shard.stem, ".json"), _ShardCounts) for shard in shards]
     parts = [np.load(with_suffix(shard.stem, ".npy")) for shard in shards]
     scored = np.concatenate([np.empty(0, _SCORED), *parts])
-    chosen, different = _choose(scored, _wanted(context, section), name, section)
+    chosen, different = _choose(scored, wanted, name, section)
     ends = [int(end) for end in np.cumsum([len(part) for part in parts])]
     _Reader(near.pool, shards, counts, ends, scored, seeds).write(chosen, context.out)
     write_jsonl(
