@@ -520,7 +520,9 @@ def fingerprints(
     tree = full_recipe(folder)
     if has_writer:
         tree["generate"]["writer"] = tree["generate"].pop("teacher")
-    del tree["ablation"]["seeds"]
+    # Without what is near the seeds, which nearly all keys of the data decide.
+    del tree["ablation"]["seeds"], tree["ablation"]["controls"], tree["ablation"]["nearest_human"]
+    del tree["mixture"]["sources"]["near"]
     tree["mixture"]["sources"]["books"] = {"path": str(folder / "web.jsonl")}
     tree["mixture"]["phases"][0]["ratios"] = {"web": 0.4, "books": 0.1, "synthetic": 0.5}
     for key, value in changes.items():
