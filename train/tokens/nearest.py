@@ -20,6 +20,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,8 @@ from tsqa.store.stage import StageContext
 
 _SCORED = np.dtype([("score", "f4"), ("seed", "i4"), ("tokens", "i4"), ("text", "u8")])
 """A document; 0 tokens where it cannot be chosen. `text` is the begin of its hash."""
+_SAMPLE = 10_000
+"""Documents whose words are weighed."""
 _Scored = NDArray[np.void]
 
 
@@ -83,8 +86,9 @@ def run(context: StageContext) -> dict[str, float]:
     seeds, wanted = _seeds(context), _wanted(context, section)
     check = context.inputs.get("decontaminate")
     dropped = read_dropped(check.path) if check else {}
+    shards = shards_of(context, near.pool)
     task = _ScoreTask(
-        compare_with(seeds, near.model, f"mixture.sources.{name}.nearest"),
+        compare_with(seeds, _sample(shards), near.model, f"mixture.sources.{name}.nearest"),
         TokenEncoder(
             AutoTokenizer.from_pretrained(context.inputs["tokenizer"].path / TOKENIZER_FOLDER)
         ),
@@ -92,7 +96,6 @@ def run(context: StageContext) -> dict[str, float]:
         length,
         frozenset(dropped),
     )
-    shards = shards_of(context, near.pool)
     work_on_shards(shards, mixture.tokenize_processes, task)
     counts = [read_own(with_suffix(shard.stem, ".json"), _ShardCounts) for shard in shards]
     parts = [np.load(with_suffix(shard.stem, ".npy")) for shard in shards]
@@ -121,6 +124,13 @@ def _seeds(context: StageContext) -> list[Seed]:
     guard = context.inputs.get("guard")
     evaluated = read_dropped_seeds(guard.path) if guard else {}
     return [s for s in read_seeds(context.inputs["seeds"].path) if s.id not in evaluated]
+
+
+def _sample(shards: Sequence[Shard]) -> Iterator[str]:
+    """The first documents of each shard."""
+    for shard in shards:
+        documents = _documents(shard, 0, [0])
+        yield from (one.text for one in islice(documents, -(-_SAMPLE // len(shards))))
 
 
 def _wanted(context: StageContext, section: SourceSection) -> int:

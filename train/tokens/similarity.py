@@ -6,7 +6,7 @@ exactly; memory does not grow with their number; both ways can be pickled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -36,18 +36,23 @@ class Similarity(Protocol):
     def __call__(self, texts: Sequence[str]) -> Near: ...
 
 
-def compare_with(seeds: Sequence[Seed], model: str | None, key: str) -> Similarity:
-    """By the words that they share, or by meaning with a model; `key` names its section."""
+def compare_with(
+    seeds: Sequence[Seed], sample: Iterable[str], model: str | None, key: str
+) -> Similarity:
+    """By the words that they share, or by meaning with a model; `key` names its section.
+
+    `sample`: texts whose words are weighed, by how few texts hold each.
+    """
     texts = [_text_of(seed) for seed in seeds]
     if model is None:
-        return _by_words(texts)
+        return _by_words(texts, sample)
     vectors = _encoder(model, key).encode(texts, normalize_embeddings=True)
     return ByMeaning(model, key, vectors.astype(np.float32))
 
 
 @dataclass(frozen=True)
 class ByWords:
-    """TF-IDF, words weighted by how few seeds hold them."""
+    """TF-IDF."""
 
     weights: TfidfTransformer
     seeds: csr_matrix
@@ -89,15 +94,14 @@ def _text_of(seed: Seed) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _by_words(texts: Sequence[str]) -> ByWords:
+def _by_words(texts: Sequence[str], sample: Iterable[str]) -> ByWords:
     from sklearn.feature_extraction.text import TfidfTransformer
 
-    counts = _count_words(texts)
-    weights = TfidfTransformer(sublinear_tf=True).fit(counts)
-    return ByWords(weights, weights.transform(counts).T.tocsr())
+    weights = TfidfTransformer(sublinear_tf=True).fit(_count_words(sample))
+    return ByWords(weights, weights.transform(_count_words(texts)).T.tocsr())
 
 
-def _count_words(texts: Sequence[str]) -> csr_matrix:
+def _count_words(texts: Iterable[str]) -> csr_matrix:
     from sklearn.feature_extraction.text import HashingVectorizer
 
     words = HashingVectorizer(
