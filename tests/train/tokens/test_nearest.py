@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.generation import make_seed
+from tests.support.generation import make_seed, with_benchmarks
 from tests.support.sealed import invented_artifact
+from tests.support.tiny_eval import make_tasks
 from tests.support.token_context import token_context
 from train.data import sources
 from train.data.mixture import chosen_twice, plan_of
 from train.tokens import decontaminate, nearest, shard_work, similarity, tokenize
 from train.tokens.shard_work import CHOSEN
 from tsqa.errors import DataError
-from tsqa.recipe import Recipe, needed
+from tsqa.recipe import EvalSection, Recipe, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.store.roles import Role, SourceRole
@@ -136,6 +137,23 @@ def test_leaks_copies_and_evaluated_seeds_choose_nothing(tmp_path: Path) -> None
     assert summary["unlike_any_seed"] == sum(one["score"] == 0 for one in found) > 0
     (note,) = read_jsonl(context.out / decontaminate.DROPPED)
     assert note["reason"] == "item of the evaluated t-0"
+
+
+def test_what_was_found_in_the_pool_counts_as_touched_and_stays_out(tmp_path: Path) -> None:
+    context = world(tmp_path / "one", rows=4)
+    nearest.run(context)
+    evaluated = EvalSection(tasks=["tiny_choice"], include=str(make_tasks(tmp_path / "tasks")))
+    inputs = with_benchmarks(tmp_path / "benchmarks", {}, evaluated)
+    recipe = context.recipe.model_copy(update={"eval": evaluated})
+    (tmp_path / "checked").mkdir()
+    chosen = invented_artifact(context.out)
+    checking = replace(
+        context, recipe=recipe, inputs={**inputs, "nearest": chosen}, out=tmp_path / "checked"
+    )
+    assert decontaminate.run(checking)["dropped"] == 1
+    assert decontaminate.read_dropped(checking.out) == {
+        decontaminate.hash_of(LEAK): "item of the evaluated t-0"
+    }
 
 
 def test_too_small_a_source_is_refused_with_the_numbers(tmp_path: Path) -> None:
