@@ -100,6 +100,7 @@ def build(
             **_of_recipe(recipe, origin, stages, deltas, train),
             mixture=list(mixture.mixture_rows(arms, train)),
             training={arm: artifact.summary for arm, artifact in train.items()},
+            twice_drawn=mixture.twice_drawn(arms),
             at_hand=list(mixture.tokenized_sources(tokenized)),
             **_of_table(deltas),
             **_of_seeds(seeds, filtered),

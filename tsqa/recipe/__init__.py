@@ -45,7 +45,13 @@ from tsqa.recipe.sections.generate import (
     SolverSection,
     Solving,
 )
-from tsqa.recipe.sections.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
+from tsqa.recipe.sections.mixture import (
+    BASIS_POINTS,
+    MixtureSection,
+    NearestSection,
+    SourceSection,
+    is_hub_id,
+)
 from tsqa.recipe.sections.models import (
     ModelSection,
     RequestSection,
@@ -88,6 +94,7 @@ __all__ = [
     "GenerateSection",
     "MixtureSection",
     "ModelSection",
+    "NearestSection",
     "OwnSection",
     "PromptsSection",
     "ProtocolSection",

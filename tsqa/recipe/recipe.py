@@ -28,7 +28,7 @@ from tsqa.recipe.sections.models import ModelSection, TokenizerSection
 from tsqa.recipe.sections.seeds import DataSection, SeedsSection
 from tsqa.recipe.sections.train import TrainSection
 
-_OF_QUESTIONS = {
+OF_QUESTIONS = {
     "generate": (
         *("writer", "solvers", "cascade", "shots", "votes", "enrichment", "attributes"),
         *("answer", "prompts"),
@@ -148,6 +148,9 @@ class Recipe(Section):
                         f"mixture.sources.{name} is `from: {source.stage}`, but there is no "
                         "`filter`"
                     )
+        for name, source in (self.mixture.sources if self.mixture else {}).items():
+            if source.nearest and self.seeds is None:
+                raise ValueError(f"mixture.sources.{name}.nearest needs `seeds`: nearest to what?")
         every = self.eval.every_tokens if self.eval else None
         if every and self.train and every < self.train.global_batch_tokens:
             raise ValueError(
@@ -199,9 +202,9 @@ class Recipe(Section):
             if source.kind != type(source).model_fields["kind"].default
         ]
         sections = [section for section in (self.generate, self.filter) if section]
-        for name, section in zip(_OF_QUESTIONS, sections, strict=False):
+        for name, section in zip(OF_QUESTIONS, sections, strict=False):
             fields = type(section).model_fields
-            changed = (k for k in _OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
+            changed = (k for k in OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
             given += [f"{name}.{key}" for key in changed]
         checked = self.filter.decontaminate if self.filter else DecontaminateSection()
         if checked.similarity != DecontaminateSection().similarity:  # of questions
