@@ -94,7 +94,11 @@ def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
     if model is None or not _is_given(model):
         return []
     if node.stage == "train":
-        length = needed(recipe.train, "train").sequence_length
+        train = needed(recipe.train, "train")
+        length = train.sequence_length
+        if train.elsewhere is not None:
+            trusts = model.trust_remote_code
+            return [ModelUse(train.elsewhere, "train.elsewhere", None, "", trusts, False)]
         return [
             _use(model, "model.path", length, "train.sequence_length", recipe.tokenizer is None)
         ]
