@@ -255,6 +255,7 @@ class Pipeline:
             if not self._add_exports(node):
                 self._launch_training(node)
         else:
+            assert node.definition.module is not None
             module = importlib.import_module(node.definition.module)
             with self.open_stage(node) as (context, commit):
                 if context is not None:
