@@ -78,8 +78,8 @@ class SubmittedJob:
                         return
                     in_vain = 0 if self._job.trained_tokens > before else in_vain + 1
                     self._refuse_end(slurm_job, in_vain)
-                    console.print(f"  job {slurm_job.number} ended {slurm_job.state}, and is "
-                                  "submitted again")  # fmt: skip
+                    said = f"job {slurm_job.number} ended {slurm_job.state}"
+                    console.print(f"  {said}, and is submitted again")
         except KeyboardInterrupt:
             if slurm_job is not None:
                 console.print(_goes_on(slurm_job), style="yellow", markup=False)
@@ -107,8 +107,8 @@ class SubmittedJob:
             while not self._job.is_done():
                 try:
                     if found := active_job(self.name):
-                        console.print(f"  job {found.number} is there already ({found.state}); its "
-                                      f"log: {log}", markup=False)  # fmt: skip
+                        said = f"job {found.number} is there already ({found.state})"
+                        console.print(f"  {said}; its log: {log}", markup=False)
                         return found
                     self._log_begins = log.stat().st_size if log.exists() else 0
                     number = submit(self.arguments(), self._environment())
@@ -151,11 +151,8 @@ class SubmittedJob:
                 _say_change(shown, found)
                 if not found.is_active:
                     return found
-                note, number, shown = (
-                    f"job {found.number} waits {found.reason}",
-                    found.number,
-                    found,
-                )
+                number, shown = found.number, found
+                note = f"job {number} waits {found.reason}"
                 if found.state == "RUNNING":
                     last = last_metrics(self._job.metrics)
                     note = f"loss {last['train/loss']:.3f}" if last else "running"
@@ -214,8 +211,8 @@ class SubmittedJob:
         now, minutes = time.monotonic(), self._launch.patience_minutes
         if self._silent_since is None:
             self._silent_since = now
-            console.print(f"  Slurm does not answer ({error}); it is asked again for {minutes:g} "
-                          "minutes", style="yellow", markup=False)  # fmt: skip
+            said = f"Slurm does not answer ({error}); it is asked again for {minutes:g} minutes"
+            console.print(f"  {said}", style="yellow", markup=False)
         elif now - self._silent_since > 60 * minutes:
             raise EngineError(
                 f"{self._job.node.label}: Slurm did not answer for {minutes:g} minutes: {error}",
