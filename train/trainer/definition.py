@@ -69,7 +69,9 @@ TRAIN = Stage(
     content=("hf/*",),
     more="exports",
 )
-TRAIN_ELSEWHERE = replace(TRAIN, module="train.checkpoints.elsewhere", reads_throughout=True, more="")
+TRAIN_ELSEWHERE = replace(
+    TRAIN, module="train.checkpoints.elsewhere", reads_throughout=True, more=""
+)
 """Of an arm that was trained elsewhere."""
 
 
