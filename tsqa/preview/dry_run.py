@@ -31,7 +31,7 @@ def print_plan(pipeline: Pipeline, wanted: float | None = None) -> None:
         table.add_column(column, no_wrap=True, justify="right")
     for node in pipeline.nodes:
         train, mixture = node.recipe.train, node.recipe.mixture
-        is_train = node.stage == "train"
+        is_train = node.trains
         tokens = mixture.tokens if is_train and mixture else 0
         steps = tokens // train.global_batch_tokens if train else 0
         table.add_row(

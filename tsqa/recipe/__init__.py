@@ -5,8 +5,8 @@ key, value and fix; a field marked `RUNTIME` never changes the data, and so no f
 
 Its modules, each importing only from those before it: `names` and `plain_yaml`; `base`; one per
 section in the order of the stages, `seeds`, `models`, `generate`, `filter`, `mixture`, `train`,
-`evaluate`, `ablation`; `recipe`, which joins them; `ratios`, `references`, `load` and `arms`, which
-make recipes. All other code imports what they offer from here.
+`evaluate`, `ablation`, `launch`; `recipe`, which joins them; `ratios`, `references`, `load` and
+`arms`, which make recipes. All other code imports what they offer from here.
 """
 
 from tsqa.names import file_name, task_problem

@@ -360,6 +360,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "train.router.bias_rate": 0.1,
             "train.router.loss": 0.1,
             "train.heldout_rows": 1,
+            "train.elsewhere": "another",
             "eval.every_tokens": 100_000,  # a run exports the models that it is asked for
             "ablation.axes": {"mixture.synthetic": [0, 0.25]},
             "ablation.arms": [{"train.lr": 1e-4}],
@@ -406,6 +407,16 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "tracking.backend": "trackio",
             "tracking.entity": "another",
             "tracking.mode": "offline",
+            "launch.kind": "slurm",
+            "launch.machines": Together(
+                {"launch.kind": "slurm", "launch.machines": 2, "train.processes": 2}
+            ),
+            "launch.options": Together({"launch.kind": "slurm", "launch.options": ["--mem=1G"]}),
+            "launch.command": Together(
+                {"launch.kind": "command", "launch.command": "ssh a {training}"}
+            ),
+            "launch.at_once": 2,
+            "launch.patience_minutes": 2,
             "eval.suite": None,  # reruns what the keys in it rerun
         },
     ),
