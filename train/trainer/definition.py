@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from train.data.definition import data_of, read_sources, student_of
 from tsqa.hub.identify import identify_model, model_config
-from tsqa.recipe import Recipe, curve_points, needed
+from tsqa.recipe import Recipe, averaged_points, curve_points, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role, SourceRole
@@ -31,12 +31,15 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     }
     train = needed(recipe.train, "train")
     elsewhere = {"elsewhere": identify_model(train.elsewhere)} if train.elsewhere else {}
+    averaged = averaged_points(recipe)
     return {
         "model": model_config(needed(recipe.model, "model")),
         "mixture": {"phases": phases, "subsets": subsets},
         "train": {**train.data_config(), **elsewhere},
         "seed": recipe.seed,
         "exports": [*curve_points(recipe)],
+        # Not by `exports`: models that are added later do not change what was averaged.
+        **({"averaged": [*averaged]} if averaged else {}),
     }
 
 
