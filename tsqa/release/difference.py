@@ -22,8 +22,9 @@ from rich.markup import escape
 
 from tsqa.console import console
 from tsqa.curated.files import CURATED, read_rows
+from tsqa.records.kept_seeds import SeedLine, read_seed_lines
 from tsqa.release.outcomes import Behind, candidate_lines, seed_lines
-from tsqa.release.records import CANDIDATES, SEEDS, CandidateLine, SeedLine, read_lines
+from tsqa.release.records import CANDIDATES, SEEDS, CandidateLine, read_lines
 from tsqa.store.atomic import write_text
 
 CHANGES = "CHANGES.md"
@@ -54,8 +55,8 @@ class Side:
         return cls(
             title,
             folder,
-            lambda: read_lines(folder / SEEDS, SeedLine),
-            lambda: read_lines(folder / CANDIDATES, CandidateLine),
+            lambda: read_seed_lines(folder / SEEDS),
+            lambda: read_lines(folder / CANDIDATES),
         )
 
     @classmethod
@@ -99,7 +100,7 @@ class SeedChanges:
 
 
 @dataclass(frozen=True)
-class Difference:
+class VersionDifference:
     old: str
     new: str
     seeds: list[SeedChanges]
@@ -113,11 +114,11 @@ class Difference:
         return sum(cause.items for cause in self.causes if cause.kind == kind)
 
 
-def compare_sides(old: Side, new: Side, seeds_only: bool = False) -> Difference:
+def compare_sides(old: Side, new: Side, seeds_only: bool = False) -> VersionDifference:
     """What changed from one to the other."""
     seeds, old_seeds, new_seeds = _compare_seeds(old.seeds(), new.seeds())
     if seeds_only:
-        return Difference(old.title, new.title, seeds, 0, 0, [])
+        return VersionDifference(old.title, new.title, seeds, 0, 0, [])
     pairs, gone, came, moved = _match(old.candidates(), new.candidates())
     found: dict[tuple[Kind, str], list[CandidateLine]] = defaultdict(list)
     same = 0
@@ -134,10 +135,10 @@ def compare_sides(old: Side, new: Side, seeds_only: bool = False) -> Difference:
         cause = "no longer asked of its seed" if _seed_of(line) in new_seeds else "seed gone"
         if not line.step:
             found["out", cause].append(line)
-    return Difference(old.title, new.title, seeds, same, moved, _causes(found, old, new))
+    return VersionDifference(old.title, new.title, seeds, same, moved, _causes(found, old, new))
 
 
-def print_difference(found: Difference, as_json: bool) -> None:
+def print_difference(found: VersionDifference, as_json: bool) -> None:
     """The report as text, or as one JSON object."""
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False))
@@ -146,14 +147,14 @@ def print_difference(found: Difference, as_json: bool) -> None:
         console.print(escape(line), highlight=False)
 
 
-def write_changes(path: Path, found: Difference) -> None:
+def write_changes(path: Path, found: VersionDifference) -> None:
     """The report as Markdown."""
     lines = [f"# {found.new}: what changed since {found.old}", ""]
     lines += [f"    {line}" for line in _lines(found)]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _lines(found: Difference) -> Iterator[str]:
+def _lines(found: VersionDifference) -> Iterator[str]:
     totals = Counter[str]()
     for task in found.seeds:
         for key in ("new", "gone", "kept"):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -26,6 +27,7 @@ from tsqa.locks import hold_folder
 from tsqa.names import version_problem
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Recipe, needed, origins_of
+from tsqa.records.kept_seeds import KEPT, LINEAGE
 from tsqa.release.check import hash_files
 from tsqa.release.data_sheet import DATA_SHEET, write_data_sheet
 from tsqa.release.difference import CHANGES, Side, compare_sides, write_changes
@@ -50,7 +52,7 @@ from tsqa.teachers.config import teachers_of
 from tsqa.trackers import TrackedRun, tags_of
 
 RECIPE, PACKAGES, LICENCES = "recipe.yaml", "packages.txt", "licences.json"
-_DATA = (f"{CURATED}/", "lineage/", LICENCES)
+_DATA = (f"{CURATED}/", f"{LINEAGE}/", LICENCES)
 """What a version is: the rest describes how and when it was made."""
 
 
@@ -121,7 +123,9 @@ def _write(
 ) -> Release:
     recipe = pipeline.recipe
     shutil.copytree(behind.filter.path / DATASET, out / DATASET)
-    (out / "lineage").mkdir()
+    (out / LINEAGE).mkdir()
+    if (kept := behind.seeds.path / KEPT).is_file():
+        shutil.copyfile(kept, out / LINEAGE / KEPT)
     seeds = write_jsonl(out / SEEDS, map(asdict, seed_lines(behind.seeds)))
     write_jsonl(out / CANDIDATES, map(asdict, candidate_lines(behind.filter)))
     shown = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -220,14 +224,15 @@ def _gaps(recipe: Recipe, parts: Iterable[LicensedPart], undeclared: list[str]) 
     return gaps
 
 
-def _packages() -> Iterator[str]:
+@cache
+def _packages() -> list[str]:
     """`name==version` of what is installed, as pip writes it."""
     found = {
         (name.lower(), distribution.version)
         for distribution in importlib.metadata.distributions()
         if (name := distribution.metadata["Name"])
     }
-    return (f"{name}=={version}" for name, version in sorted(found))
+    return [f"{name}=={version}" for name, version in sorted(found)]
 
 
 def _track(pipeline: Pipeline, folder: Path, release: Release) -> None:

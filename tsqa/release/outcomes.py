@@ -16,9 +16,10 @@ from tsqa.curated.lineage import find_upstream
 from tsqa.errors import DataError
 from tsqa.pipeline.run import Pipeline
 from tsqa.records.candidate_file import parse_record
+from tsqa.records.kept_seeds import SeedLine
 from tsqa.records.rows import CuratedRow, RejectedRow, read_lineage
 from tsqa.records.seed import read_seed
-from tsqa.release.records import CandidateLine, SeedLine, hash_parts
+from tsqa.release.records import CandidateLine, hash_parts
 from tsqa.store.artifact import Artifact
 
 _NUMBER = re.compile(r"\.q(\d+)$")

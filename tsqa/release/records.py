@@ -10,20 +10,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from tsqa.errors import DataError
 from tsqa.plain_json import parse_json
+from tsqa.records.kept_seeds import LINEAGE
 from tsqa.release.licences import LicensedPart
 from tsqa.store.manifest import MANIFEST
 
 RELEASES = "releases"
 """Folder of the runs: `releases/<recipe>/<version>`."""
-CANDIDATES, SEEDS = "lineage/candidates.jsonl", "lineage/seeds.jsonl"
+CANDIDATES, SEEDS = f"{LINEAGE}/candidates.jsonl", f"{LINEAGE}/seeds.jsonl"
 _KEEP = "keep the folder for evidence, and take the release again from a copy of it"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,19 +86,6 @@ class Release:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedLine:
-    """A seed, without its text."""
-
-    id: str
-    task: str
-    content_hash: str
-    dataset: str
-    revision: str
-    split: str
-    licence: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class CandidateLine:
     """What became of a candidate."""
 
@@ -146,9 +132,9 @@ def seal_of(release: Release) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def read_lines(path: Path, shape: type[T]) -> Iterator[T]:
-    """The lines of a file of the release, as they were written."""
-    adapter = TypeAdapter(shape)
+def read_lines(path: Path) -> Iterator[CandidateLine]:
+    """The candidates of a release, as they were written."""
+    adapter = TypeAdapter(CandidateLine)
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.released import accepted, build, rejected, seed, write_recipe
-from tsqa.release.difference import Difference, Side, compare_sides, print_difference
+from tsqa.release.difference import VersionDifference, Side, compare_sides, print_difference
 from tsqa.release.make import make_release
 from tsqa.release.sides import open_side
 
@@ -19,7 +19,7 @@ def recipe(tmp_path: Path) -> Path:
     return write_recipe(tmp_path)
 
 
-def causes(found: Difference) -> dict[tuple[str, str], int]:
+def causes(found: VersionDifference) -> dict[tuple[str, str], int]:
     return {(cause.kind, cause.cause): cause.items for cause in found.causes}
 
 

@@ -162,6 +162,9 @@ class SeedsSection(Section):
     allow_leaks: list[str] = []
     """Tasks to seed from although they share documents with an evaluated split; every later
     artifact records them."""
+    refresh: LocalPath | None = Field(None, json_schema_extra=ADDED)
+    """Folder of an earlier release whose seeds are taken first and keep what was asked of them, so
+    that only new seeds are paid for."""
     seed: Seed = 0
     """Random seed of the choice of documents."""
 
