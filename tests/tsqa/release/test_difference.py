@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.released import accepted, build, rejected, seed, write_recipe
-from tsqa.release.difference import VersionDifference, Side, compare_sides, print_difference
+from tsqa.release.difference import Side, VersionDifference, compare_sides, print_difference
 from tsqa.release.make import make_release
 from tsqa.release.sides import open_side
 
