@@ -88,7 +88,8 @@ def check_floors(recipe: Recipe, arm: str = "") -> None:
         total = sum(origin.share for origin in members)
         human = sum(origin.share for origin in members if origin.generation == 0)
         if total and human / total < floor - _SLACK:
-            parts = ", ".join(f"{o.source} {o.share / total:.2%} ({o.made_by})" for o in members)
+            ranked = sorted(members, key=lambda o: (-o.share, o.source))
+            parts = ", ".join(f"{o.source} {o.share / total:.2%} ({o.made_by})" for o in ranked)
             raise RecipeError(
                 f"{of}{key} is {floor:.2%}, but people wrote {human / total:.2%} of its tokens: "
                 f"{parts}",

@@ -1,0 +1,129 @@
+"""Nothing counts as people's text unless it is said; a mixture below a floor is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tsqa.errors import RecipeError
+from tsqa.pipeline.run import Pipeline
+from tsqa.recipe import check_floors, generation_shares, load_recipe, origins_of
+
+HUMAN = {"path": "web.jsonl", "made_by": "people", "family": "web"}
+THEIRS = {"path": "math.jsonl", "made_by": "big-70b", "generation": 2, "family": "math"}
+
+
+def write_recipe(folder: Path, name: str, teacher: dict[str, Any], **mixture: Any) -> Path:
+    served = {"engine": "openai", "urls": ["http://127.0.0.1:9"]} if "path" in teacher else {}
+    sources = mixture.pop("sources", {"web": HUMAN, "own": {"from": "filter", "family": "math"}})
+    ratios = mixture.pop("ratios", {"web": 0.75, "own": 0.25})
+    (folder / "web.jsonl").write_text('{"text": "one"}\n')
+    (folder / "math.jsonl").write_text('{"text": "two"}\n')
+    tree = {
+        "name": name,
+        "runs": str(folder / "runs"),
+        "seeds": {"tasks": ["gsm8k"]},
+        "generate": {"teacher": {"model": teacher, **served}},
+        "filter": {},
+        "model": {"config": {"model_type": "nemotron"}},
+        "tokenizer": {"train_on": [str(folder / "web.jsonl")]},
+        "mixture": {
+            "sources": {
+                key: {**value, **({"path": str(folder / value["path"])} if "path" in value else {})}
+                for key, value in sources.items()
+            },
+            "phases": [{"tokens": "1M", "ratios": ratios}],
+            **mixture,
+        },
+        "train": {"sequence_length": 8, "global_batch_tokens": 64, "lr": 1e-3},
+        "eval": {"tasks": ["gsm8k"]},
+        "tracking": {"mode": "disabled"},
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_each_generation_is_one_more_than_what_its_teacher_was_trained_on(tmp_path: Path) -> None:
+    made_by, found = "outside", []
+    path = write_recipe(tmp_path, "first", {"path": "outside"})
+    for name in ("second", "third"):
+        own = {origin.source: origin for origin in origins_of(load_recipe(path))}["own"]
+        found.append((own.generation, own.made_by))
+        path = write_recipe(tmp_path, name, {"recipe": str(path)})
+    own = {origin.source: origin for origin in origins_of(load_recipe(path))}["own"]
+    found.append((own.generation, own.made_by))
+    assert found == [(1, made_by), (2, "first"), (3, "second")]
+
+
+def test_a_model_from_elsewhere_may_say_what_it_was_trained_on(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "first", {"path": "outside", "generation": 3})
+    found = {origin.source: origin.generation for origin in origins_of(load_recipe(path))}
+    assert found == {"web": 0, "own": 4}
+
+
+def test_shares_are_by_generation_over_all_phases(tmp_path: Path) -> None:
+    sources = {"web": HUMAN, "math": THEIRS, "own": {"from": "filter"}, "x": {"path": "web.jsonl"}}
+    ratios = {"web": 0.4, "math": 0.3, "own": 0.2, "x": 0.1}
+    path = write_recipe(tmp_path, "mixed", {"path": "t"}, sources=sources, ratios=ratios)
+    shares = generation_shares(origins_of(load_recipe(path)))
+    assert list(shares) == ["people", "generation 1", "generation 2", "not declared"]
+    assert list(shares.values()) == pytest.approx([0.4, 0.2, 0.3, 0.1])
+
+
+def test_a_mixture_below_its_floor_is_refused_with_its_numbers(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "low", {"path": "t"}, human_floor=0.8)
+    with pytest.raises(
+        RecipeError,
+        match=r"human_floor is 80\.00%, but people wrote 75\.00% of its tokens: web 75\.00% "
+        r"\(people\), own 25\.00% \(t\)",
+    ):
+        check_floors(load_recipe(path))
+    check_floors(load_recipe(path, ["mixture.human_floor=0.75"]))
+
+
+def test_a_family_has_a_floor_of_its_own(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "math", {"path": "t"}, human_floors={"math": 0.1, "web": 1.0})
+    with pytest.raises(RecipeError, match=r"floors\.math is 10\.00%, but people wrote 0\.00%"):
+        check_floors(load_recipe(path))
+
+
+def test_what_is_not_declared_cannot_pass_a_floor(tmp_path: Path) -> None:
+    sources = {"web": {"path": "web.jsonl"}, "own": {"from": "filter"}}
+    path = write_recipe(tmp_path, "silent", {"path": "t"}, sources=sources, human_floor=0.1)
+    with pytest.raises(RecipeError, match=r"who made web is not declared\n.*made_by: people"):
+        check_floors(load_recipe(path))
+
+
+def test_every_arm_is_held_to_the_floor(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "arms", {"path": "t"}, human_floor=0.6)
+    ablation = "ablation={axes: {mixture.own: [0, 0.5]}, control: {mixture.own: 0}}"
+    pipeline = Pipeline(load_recipe(path, [ablation]), path, [ablation])
+    with pytest.raises(RecipeError, match=r"arm own=0\.5: mixture\.human_floor is 60\.00%"):
+        pipeline.check_floors()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"path": "web.jsonl", "made_by": "people", "generation": 1}, "go together"),
+        ({"path": "web.jsonl", "made_by": "m"}, "go together"),
+        ({"path": "web.jsonl", "generation": 1}, "go together"),
+        ({"from": "filter", "made_by": "people"}, "is known of a source with `from: filter`"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    tmp_path: Path, source: dict[str, Any], said: str
+) -> None:
+    path = write_recipe(tmp_path, "wrong", {"path": "t"}, sources={"a": source}, ratios={"a": 1.0})
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(path)
+
+
+def test_a_floor_of_a_family_that_no_source_has_is_refused(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "typo", {"path": "t"}, human_floors={"maths": 0.1})
+    with pytest.raises(RecipeError, match=r"maths, which is the `family` of no source \(math"):
+        load_recipe(path)
