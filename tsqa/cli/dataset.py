@@ -148,8 +148,8 @@ def diff(
     from tsqa.release.difference import compare_sides, print_difference
     from tsqa.release.sides import open_side
 
-    sides = (open_side(named, runs, seeds) for named in (old, new))
-    print_difference(compare_sides(*sides, seeds_only=seeds), as_json)
+    before, after = (open_side(named, runs, seeds) for named in (old, new))
+    print_difference(compare_sides(before, after, seeds_only=seeds), as_json)
 
 
 def register(app: typer.Typer) -> None:

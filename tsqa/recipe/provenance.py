@@ -82,14 +82,14 @@ def check_floors(recipe: Recipe, arm: str = "") -> None:
     if mixture.human_floor is not None:
         floors["mixture.human_floor"] = (mixture.human_floor, drawn)
     for family, floor in mixture.human_floors.items():
-        members = [origin for origin in drawn if origin.family == family]
-        floors[f"mixture.human_floors.{family}"] = (floor, members)
+        own = [origin for origin in drawn if origin.family == family]
+        floors[f"mixture.human_floors.{family}"] = (floor, own)
     for key, (floor, members) in floors.items():
         total = sum(origin.share for origin in members)
         human = sum(origin.share for origin in members if origin.generation == 0)
         if total and human / total < floor - _SLACK:
-            ranked = sorted(members, key=lambda o: (-o.share, o.source))
-            parts = ", ".join(f"{o.source} {o.share / total:.2%} ({o.made_by})" for o in ranked)
+            most_first = sorted(members, key=lambda o: (-o.share, o.source))
+            parts = ", ".join(f"{o.source} {o.share / total:.2%} ({o.made_by})" for o in most_first)
             raise RecipeError(
                 f"{of}{key} is {floor:.2%}, but people wrote {human / total:.2%} of its tokens: "
                 f"{parts}",
