@@ -40,11 +40,15 @@ def hash_files(folder: Path) -> dict[str, ReleasedFile]:
 def check_release(folder: Path) -> CheckedRelease:
     """Read every file of a release, and compare it with the manifest."""
     try:
-        wanted = read_release(folder).files
+        release = read_release(folder)
     except DataError as error:
         reason = str(error).splitlines()[0].removeprefix(f"{folder / MANIFEST}: ")
         return CheckedRelease(folder, [Damage(MANIFEST, "damaged", reason)])
-    found = hash_files(folder)
+    wanted, found = release.files, hash_files(folder)
+    place = folder.resolve()
+    if place.parent.parent.name == RELEASES and place.parts[-2:] != (release.name, release.version):
+        reason = f"of another release: {release.name} {release.version}"
+        return CheckedRelease(folder, [Damage(MANIFEST, "damaged", reason)])
     damage = [Damage(name, "missing", "missing") for name in wanted if name not in found]
     for name, file in found.items():
         if name not in wanted and not Path(name).name.startswith("."):

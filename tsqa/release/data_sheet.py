@@ -42,14 +42,15 @@ class _Measured:
 
     words: int = 0
     characters: int = 0
+    bytes: int = 0
     languages: Counter[str] = field(default_factory=Counter)
     sources: Counter[tuple[str, str, str, str, str]] = field(default_factory=Counter)
     """(task, dataset, revision, split, licence) -> items."""
 
     @property
     def size(self) -> str:
-        """The template's range of tokens, of which each has a character at least."""
-        if self.characters < _BILLION:
+        """The template's range of tokens, of which each has a byte at least."""
+        if self.bytes < _BILLION:
             return "less than 1 billion tokens"
         return "not known: tsqa counts words and characters here, and no tokens"
 
@@ -60,6 +61,7 @@ def write_data_sheet(path: Path, release: Release, recipe: Recipe, behind: Behin
     for row in read_rows(path.parent / CURATED, _Row):
         measured.words += len(row.text.split())
         measured.characters += len(row.text)
+        measured.bytes += len(row.text.encode())
         measured.languages[row.language] += 1
         measured.sources[row.task, row.dataset, row.revision, row.split, row.licence] += 1
     text = (

@@ -24,7 +24,7 @@ from tsqa.console import console
 from tsqa.curated.files import CURATED, read_rows
 from tsqa.records.kept_seeds import SeedLine, read_seed_lines
 from tsqa.release.outcomes import Behind, candidate_lines, seed_lines
-from tsqa.release.records import CANDIDATES, SEEDS, CandidateLine, read_lines
+from tsqa.release.records import CANDIDATES, SEEDS, CandidateLine, read_lines, read_release
 from tsqa.store.atomic import write_text
 
 CHANGES = "CHANGES.md"
@@ -47,7 +47,8 @@ class Side:
 
     @classmethod
     def of_release(cls, folder: Path) -> Self:
-        return cls.of_folder(folder, f"{folder.parent.name} {folder.name}")
+        release = read_release(folder)
+        return cls.of_folder(folder, f"{release.name} {release.version}")
 
     @classmethod
     def of_folder(cls, folder: Path, title: str) -> Self:

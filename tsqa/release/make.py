@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -191,10 +192,12 @@ def _licensed_parts(recipe: Recipe, behind: Behind) -> list[LicensedPart]:
     for seed in seed_lines(behind.seeds):
         key = (seed.task, seed.licence)
         sources[key] = sources.get(key, 0) + items.get(seed.id, 0)
-    parts = [
-        licensed("seeds", task, stated, "the seeds" if stated else "", count)
-        for (task, stated), count in sources.items()
-    ]
+    given = recipe.seeds.licences if recipe.seeds else {}
+    parts = []
+    for (task, stated), count in sources.items():
+        said = stated or next((given[name] for name in given if fnmatch(task, name)), "")
+        said_by = "the dataset" if stated else "the recipe" if said else ""
+        parts.append(licensed("seeds", task, said, said_by, count))
     total = sum(sources.values())
     section = needed(recipe.generate, "generate")
     teachers = {each.model.called: each.model for each in teachers_of(section).values()}
@@ -209,8 +212,8 @@ def _gaps(recipe: Recipe, parts: Iterable[LicensedPart], undeclared: list[str]) 
     gaps = []
     if unknown:
         gaps.append(
-            f"the licence of {', '.join(unknown)}: state it in the recipe (`licence` of a model or "
-            "an own source), or look it up"
+            f"the licence of {', '.join(unknown)}: state it in the recipe (seeds.licences, "
+            "`licence` of a model or an own source), or look it up"
         )
     if undeclared:
         gaps.append(

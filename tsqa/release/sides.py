@@ -10,7 +10,7 @@ from tsqa.recipe import load_recipe
 from tsqa.release.check import releases_below
 from tsqa.release.difference import Side
 from tsqa.release.outcomes import artifacts_behind, seed_lines
-from tsqa.release.records import RELEASES, read_release
+from tsqa.release.records import RELEASES
 from tsqa.store.manifest import MANIFEST
 
 
@@ -18,9 +18,7 @@ def open_side(named: str, runs: Path, seeds_only: bool = False) -> Side:
     """TsqaError where there is no such release or recipe, or where it has built no dataset."""
     path = Path(named)
     if path.suffix not in (".yaml", ".yml"):
-        folder = find_release(runs, named)
-        read_release(folder)
-        return Side.of_release(folder)
+        return Side.of_release(find_release(runs, named))
     pipeline = Pipeline(load_recipe(path), path, [])
     title = f"{pipeline.recipe.name}, as it is now"
     if not seeds_only:

@@ -388,6 +388,7 @@ RUNTIME: dict[str, Any] = {
     "filter.code.unguarded": True,
     "mixture.sources.<name>.max_repetition": 2.0,
     "mixture.max_repetition": 2.0,
+    "seeds.licences": {"own": "mit"},
     "mixture.sources.<name>.made_by": "m",
     "mixture.sources.<name>.generation": 1,
     "mixture.sources.<name>.family": "web",

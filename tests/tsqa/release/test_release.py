@@ -100,6 +100,17 @@ def test_a_damaged_release_is_named_file_by_file(recipe: Path, damage: str) -> N
         require_good(folder)
 
 
+def test_a_release_under_another_name_is_no_version_of_that_name(recipe: Path) -> None:
+    import shutil
+
+    folder = make_release(build(recipe, [seed(0)], [accepted(0)]), "v1").folder
+    shutil.copytree(folder, folder.with_name("v2"))
+    shutil.copytree(folder, recipe.parent / "elsewhere")
+    (found,) = check_release(folder.with_name("v2")).damage
+    assert found.reason == "of another release: toyset v1"
+    assert check_release(recipe.parent / "elsewhere").damage == []
+
+
 def test_verify_reads_releases_beside_artifacts_and_alone(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +141,17 @@ def test_the_licences_of_seeds_and_teachers_are_stated_with_what_they_imply(reci
     }
     assert "not stated" in release.implied[0] and "Terms of X" in release.implied[0]
     assert any("the licence of toy (not stated), toy (Terms of X)" in gap for gap in release.gaps)
+
+
+def test_the_recipe_states_a_licence_where_the_dataset_does_not(recipe: Path) -> None:
+    seeds = [seed(0, licence=""), seed(1)]
+    given = ["seeds.licences={'to*': mit}"]
+    release = make_release(build(recipe, seeds, [accepted(0)], overrides=given), "v1").release
+    assert [(part.id, part.said_by) for part in release.licences] == [
+        ("MIT", "the recipe"),
+        ("CC-BY-SA-4.0", "the dataset"),
+        ("Apache-2.0", "the recipe"),
+    ]
 
 
 def test_the_data_sheet_says_what_is_known_and_what_is_missing(recipe: Path) -> None:
