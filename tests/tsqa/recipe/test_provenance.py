@@ -127,3 +127,17 @@ def test_a_floor_of_a_family_that_no_source_has_is_refused(tmp_path: Path) -> No
     path = write_recipe(tmp_path, "typo", {"path": "t"}, human_floors={"maths": 0.1})
     with pytest.raises(RecipeError, match=r"maths, which is the `family` of no source \(math"):
         load_recipe(path)
+
+
+def test_the_dry_run_shows_who_made_what_and_every_generation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tsqa.preview.dry_run import print_provenance
+
+    sources = {"web": HUMAN, "math": THEIRS, "own": {"from": "filter"}}
+    ratios = {"web": 0.5, "math": 0.25, "own": 0.25}
+    path = write_recipe(tmp_path, "shown", {"path": "t"}, sources=sources, ratios=ratios)
+    print_provenance(load_recipe(path))
+    shown = capsys.readouterr().err
+    assert "in the stream: people 50.00%, generation 1 25.00%, generation 2 25.00%" in shown
+    assert [word for word in ("big-70b", "people", "web", "math") if word not in shown] == []

@@ -163,7 +163,7 @@ class SeedsSection(Section):
     """Tasks to seed from although they share documents with an evaluated split; every later
     artifact records them."""
     licences: dict[str, str] = Field({}, json_schema_extra=RUNTIME)
-    """For `tsqa release`: task (globs allowed) -> licence of its dataset, where that states none."""
+    """For `tsqa release`: task (globs allowed) -> licence, where its dataset states none."""
     refresh: LocalPath | None = Field(None, json_schema_extra=ADDED)
     """Folder of an earlier release whose seeds are taken first and keep what was asked of them, so
     that only new seeds are paid for."""
