@@ -74,11 +74,11 @@ def verify(runs: RunsFolder = Path("runs")) -> None:
 
     Example: tsqa verify runs
     """
+    from tsqa.records.kept_seeds import LINEAGE
     from tsqa.release.check import check_release, print_checked, releases_below
-    from tsqa.store.manifest import MANIFEST
     from tsqa.store.verify import print_verdicts, verify_runs
 
-    is_release = (runs / MANIFEST).is_file()
+    is_release = (runs / LINEAGE).is_dir()
     folders = [runs] if is_release else releases_below(runs)
     only_releases = is_release or (folders and not (runs / "artifacts").is_dir())
     good = only_releases or print_verdicts(verify_runs(runs))

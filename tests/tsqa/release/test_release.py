@@ -224,3 +224,18 @@ def test_a_resolved_recipe_holds_no_secret(recipe: Path, monkeypatch: pytest.Mon
         if file.is_file():
             assert b"sk-verysecretvalue1" not in file.read_bytes(), file
     assert replace(made.release, seal="") != made.release
+
+
+def test_a_release_is_pushed_as_it_was_made(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tsqa.cli import dataset
+    from tsqa.curated import push
+
+    pushed: list[object] = []
+    monkeypatch.setattr(push, "push", lambda *arguments: pushed.append(arguments) or "url")
+    folder = make_release(build(recipe, [seed(0)], [accepted(0)]), "v1").folder
+    dataset.push(recipe, "me/toyset", private=True, version="v1")
+    assert pushed == [(folder, "me/toyset", True)]
+    (folder / "recipe.yaml").unlink()
+    with pytest.raises(DataError, match=r"recipe\.yaml: missing"):
+        dataset.push(recipe, "me/toyset", private=True, version="v1")
+    assert len(pushed) == 1
