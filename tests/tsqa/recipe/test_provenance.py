@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.sealed import seal_artifact
 from tsqa.errors import RecipeError
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import check_floors, generation_shares, load_recipe, origins_of
@@ -141,3 +142,20 @@ def test_the_dry_run_shows_who_made_what_and_every_generation(
     shown = capsys.readouterr().err
     assert "in the stream: people 50.00%, generation 1 25.00%, generation 2 25.00%" in shown
     assert [word for word in ("big-70b", "people", "web", "math") if word not in shown] == []
+
+
+def test_the_manifest_of_a_training_says_who_made_its_stream(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "trained", {"path": "t"})
+    pipeline = Pipeline(load_recipe(path), path, [])
+    for node in pipeline.nodes:
+        if node.stage == "train":
+            break
+        seal_artifact(pipeline.store.path_of(node.stage, node.fingerprint))
+    with pipeline.open_stage(node) as (context, commit):
+        assert context is not None
+        commit({"tokens": 1_000_000})
+    made = pipeline.find(node)
+    assert made is not None
+    told = {each["source"]: each for each in made.summary["provenance"]}
+    assert (told["own"]["made_by"], told["own"]["generation"]) == ("t", 1)
+    assert (told["web"]["made_by"], told["web"]["share"]) == ("people", 0.75)
