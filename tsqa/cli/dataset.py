@@ -135,6 +135,7 @@ def diff(
     new: Annotated[
         str, typer.Argument(metavar="NEW", help="Another; or a recipe: what it has built now.")
     ],
+    overrides: Overrides = None,
     runs: Annotated[Path, typer.Option(help="Folder of the runs, `runs` in a recipe.")] = Path(
         "runs"
     ),
@@ -148,7 +149,7 @@ def diff(
     from tsqa.release.difference import compare_sides, print_difference
     from tsqa.release.sides import open_side
 
-    before, after = (open_side(named, runs, seeds) for named in (old, new))
+    before, after = (open_side(named, runs, seeds, overrides or ()) for named in (old, new))
     print_difference(compare_sides(before, after, seeds_only=seeds), as_json)
 
 

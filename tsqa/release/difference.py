@@ -105,8 +105,8 @@ class VersionDifference:
     old: str
     new: str
     seeds: list[SeedChanges]
-    same: int
-    """Items that are in both, word for word."""
+    same: int | None
+    """Items that are in both, word for word; None where seeds alone were compared."""
     moved: int
     """Items whose id is another, since their seed has moved."""
     causes: list[Cause]
@@ -119,7 +119,7 @@ def compare_sides(old: Side, new: Side, seeds_only: bool = False) -> VersionDiff
     """What changed from one to the other."""
     seeds, old_seeds, new_seeds = _compare_seeds(old.seeds(), new.seeds())
     if seeds_only:
-        return VersionDifference(old.title, new.title, seeds, 0, 0, [])
+        return VersionDifference(old.title, new.title, seeds, None, 0, [])
     pairs, gone, came, moved = _match(old.candidates(), new.candidates())
     found: dict[tuple[Kind, str], list[CandidateLine]] = defaultdict(list)
     same = 0
@@ -166,6 +166,8 @@ def _lines(found: VersionDifference) -> Iterator[str]:
         if task.new or task.gone:
             such = f", such as {', '.join(task.examples)}" if task.examples else ""
             yield f"  {task.task}: {task.new:,} new, {task.gone:,} gone{such}"
+    if found.same is None:
+        return
     counts = ", ".join(f"{found.count(kind):,} {kind}" for kind in ("in", "out", "changed"))
     yield f"items: {counts}, {found.same:,} the same"
     for cause in found.causes:

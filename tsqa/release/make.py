@@ -158,7 +158,9 @@ def _write(
         files={},
     )
     if since is not None:
-        changes = compare_sides(Side.of_release(since), Side.of_folder(out, version))
+        changes = compare_sides(
+            Side.of_release(since), Side.of_folder(out, f"{recipe.name} {version}")
+        )
         write_changes(out / CHANGES, changes)
     write_data_sheet(out / DATA_SHEET, release, recipe, behind)
     whole = replace(release, files=hash_files(out))

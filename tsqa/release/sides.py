@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tsqa.errors import TsqaError
@@ -14,12 +15,17 @@ from tsqa.release.records import RELEASES
 from tsqa.store.manifest import MANIFEST
 
 
-def open_side(named: str, runs: Path, seeds_only: bool = False) -> Side:
-    """TsqaError where there is no such release or recipe, or where it has built no dataset."""
+def open_side(
+    named: str, runs: Path, seeds_only: bool = False, overrides: Sequence[str] = ()
+) -> Side:
+    """TsqaError where there is no such release or recipe, or where it has built no dataset.
+
+    `overrides`: of a recipe.
+    """
     path = Path(named)
     if path.suffix not in (".yaml", ".yml"):
         return Side.of_release(find_release(runs, named))
-    pipeline = Pipeline(load_recipe(path), path, [])
+    pipeline = Pipeline(load_recipe(path, overrides), path, [*overrides])
     title = f"{pipeline.recipe.name}, as it is now"
     if not seeds_only:
         return Side.of_artifacts(artifacts_behind(pipeline), title)

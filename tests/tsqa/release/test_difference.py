@@ -108,14 +108,19 @@ def test_a_recipe_stands_for_what_it_has_built(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_release(build(recipe, [seed(0)], [accepted(0)]), "v1")
-    (recipe.parent / "own.jsonl").write_text('{"q": "Why?", "a": "so"}\n{"q": "How?", "a": "so"}\n')
-    build(recipe, [seed(0), seed(1)], [accepted(0), accepted(1)])
+    grown = ["seeds.seed=1"]
+    build(recipe, [seed(0), seed(1)], [accepted(0), accepted(1)], overrides=grown)
     runs = recipe.parent / "runs"
-    found = compare_sides(open_side("v1", runs), open_side(str(recipe), runs))
+    found = compare_sides(open_side("v1", runs), open_side(str(recipe), runs, overrides=grown))
     assert causes(found) == {("in", "new seed"): 1}
-    sides = [open_side(named, runs, True) for named in ("v1", str(recipe))]
+    unchanged = compare_sides(open_side("v1", runs), open_side(str(recipe), runs))
+    assert not unchanged.causes and unchanged.same == 1
+    sides = [open_side(named, runs, True, grown) for named in ("v1", str(recipe))]
     seeds = compare_sides(*sides, seeds_only=True)
     assert [(task.task, task.new) for task in seeds.seeds] == [("toy", 1)] and not seeds.causes
+    print_difference(seeds, as_json=False)
+    told = capsys.readouterr().err
+    assert "toy: 1 new, 0 gone, such as toy:1" in told and "items" not in told
     print_difference(found, as_json=True)
     assert json.loads(capsys.readouterr().out)["causes"][0]["items"] == 1
 
