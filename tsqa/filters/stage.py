@@ -29,7 +29,7 @@ from tsqa.curated.render import Renderer
 from tsqa.decontaminate.guard import check_seeds, read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_duplicates
-from tsqa.dedup.semantic import load_model, measure_spread
+from tsqa.dedup.semantic import KEY, load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
 from tsqa.filters import checks
 from tsqa.filters.advice import advise, find_failure
@@ -269,7 +269,7 @@ def _measure_spread(out: Path, section: FilterSection) -> float | None:
     if section.dedup.semantic is None:
         return None
     questions = (row.question or row.answer for row in read_rows(out / CURATED, _Said))
-    return round(measure_spread(load_model(section.dedup.semantic), questions), 4)
+    return round(measure_spread(load_model(section.dedup.semantic.model, KEY), questions), 4)
 
 
 def _show_funnel(context: StageContext, rows: Sequence[FunnelRow]) -> None:

@@ -15,7 +15,14 @@ from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
 from tsqa.recipe.load import load_recipe
 from tsqa.recipe.provenance import SourceOrigin, check_floors, generation_shares, origins_of
 from tsqa.recipe.ratios import rescale_ratios
-from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
+from tsqa.recipe.recipe import (
+    Recipe,
+    TrackingSection,
+    averaged_points,
+    curve_points,
+    needed,
+    stream_check,
+)
 from tsqa.recipe.sections.ablation import Control, key_tails, named_values
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
@@ -43,6 +50,7 @@ from tsqa.recipe.sections.mixture import (
     BASIS_POINTS,
     PEOPLE,
     MixtureSection,
+    NearestSection,
     SourceSection,
     is_hub_id,
 )
@@ -89,6 +97,7 @@ __all__ = [
     "GenerateSection",
     "MixtureSection",
     "ModelSection",
+    "NearestSection",
     "OwnSection",
     "PromptsSection",
     "ProtocolSection",
@@ -112,6 +121,7 @@ __all__ = [
     "TrivialitySection",
     "arm_config",
     "arms_of",
+    "averaged_points",
     "check_base_url",
     "check_divisible",
     "check_floors",

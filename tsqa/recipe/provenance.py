@@ -47,7 +47,7 @@ def origins_of(recipe: Recipe) -> list[SourceOrigin]:
         return []
     found = []
     for name, source in mixture.sources.items():
-        text = mixture.sources[source.subset_of] if source.subset_of else source
+        text = _drawn_from(mixture, source)
         made_by, generation = _made_by(recipe, text, ())
         drawn = sum(phase.tokens * phase.ratios.get(name, 0.0) for phase in mixture.phases)
         family = source.family or text.family or ""
@@ -97,6 +97,13 @@ def check_floors(recipe: Recipe, arm: str = "") -> None:
             )
 
 
+def _drawn_from(mixture: MixtureSection, source: SourceSection) -> SourceSection:
+    """The source whose text it is, where it is a part of another."""
+    while name := source.subset_of or (source.nearest.pool if source.nearest else None):
+        source = mixture.sources[name]
+    return source
+
+
 def _made_by(
     recipe: Recipe, source: SourceSection, above: tuple[Path, ...]
 ) -> tuple[str, int | None]:
@@ -122,7 +129,7 @@ def _trained_on(model: ModelSection, above: tuple[Path, ...]) -> int:
     recipe = load_recipe(path)
     mixture: MixtureSection | None = recipe.mixture
     drawn = [mixture.sources[name] for name in mixture.drawn] if mixture else []
-    texts = [mixture.sources[s.subset_of] if mixture and s.subset_of else s for s in drawn]
+    texts = [_drawn_from(mixture, source) for source in drawn] if mixture else []
     newest = [_made_by(recipe, text, (*above, path))[1] or 0 for text in texts]
     base = [_trained_on(recipe.model, (*above, path))] if recipe.model else []
     return max([*newest, *base], default=0)

@@ -75,6 +75,18 @@ def test_shares_are_by_generation_over_all_phases(tmp_path: Path) -> None:
     assert list(shares.values()) == pytest.approx([0.4, 0.2, 0.3, 0.1])
 
 
+def test_a_part_of_a_source_was_made_by_whoever_made_the_source(tmp_path: Path) -> None:
+    parts: dict[str, Any] = {
+        "near": {"nearest": {"pool": "math"}, "size_of": "own"},
+        "some": {"subset_of": "math", "size_of": "own"},
+    }
+    sources = {"math": THEIRS, "own": {"from": "filter"}, **parts}
+    ratios = {"near": 0.5, "some": 0.25, "own": 0.25}
+    path = write_recipe(tmp_path, "parts", {"path": "t"}, sources=sources, ratios=ratios)
+    found = {o.source: (o.made_by, o.generation, o.family) for o in origins_of(load_recipe(path))}
+    assert found["near"] == found["some"] == found["math"] == ("big-70b", 2, "math")
+
+
 def test_a_mixture_below_its_floor_is_refused_with_its_numbers(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "low", {"path": "t"}, human_floor=0.8)
     with pytest.raises(
