@@ -47,6 +47,7 @@ LAYERS = (
     "eval/compare",
     "eval/report",
     "tsqa/pipeline",
+    "tsqa/release",
     "tsqa/audit",
     "tsqa/preview",
     "train",

@@ -167,6 +167,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.budget.capabilities": {"math": 0.25},
             "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
             "seeds.families": {"own": "mine"},
+            "seeds.refresh": "{folder}/release",
             "seeds.hold_out": ["own"],
             "seeds.seed": 1,
             "seeds.documents.<n>.name": "other",
@@ -431,6 +432,14 @@ RUNTIME: dict[str, Any] = {
     "filter.code.unguarded": True,
     "mixture.sources.<name>.max_repetition": 2.0,
     "mixture.max_repetition": 2.0,
+    "seeds.licences": {"own": "mit"},
+    "mixture.sources.<name>.made_by": "m",
+    "mixture.sources.<name>.generation": 1,
+    "mixture.sources.<name>.family": "web",
+    "mixture.human_floor": 0.0,
+    "mixture.human_floors": {"web": 0.0},
+    "model.licence": "mit",
+    "model.generation": 1,
     "mixture.tokenize_processes": 2,
     "train.micro_batch_size": 2,
     "train.zero_stage": 2,
@@ -457,6 +466,8 @@ RUNTIME: dict[str, Any] = {
     "eval.kv_cache_gib": 3,
 }
 TEACHER_RUNTIME: dict[str, Any] = {
+    "model.licence": "mit",
+    "model.generation": 1,
     "max_num_seqs": 2,
     "replicas": 2,
     "tensor_parallel": 2,
@@ -509,6 +520,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("reruns")
     (made / "more").mkdir()
     (made / "more" / "utils.py").write_text("")
+    (made / "release" / "lineage").mkdir(parents=True)
+    (made / "release" / "lineage" / "seeds.jsonl").write_text("")
     shipped = next((REPOSITORY / "tsqa" / "prompts").rglob("judge*.jinja")).read_text()
     (made / "judge.jinja").write_text(shipped.replace("\n---\n", "\n---\nPlease: ", 1))
     return made
