@@ -18,6 +18,7 @@ LAYERS = (
     "tsqa/recipe",
     "tsqa/trackers",
     "tsqa/store",
+    "tsqa/parallel",
     "tsqa/hub",
     "tsqa/readers",
     "tsqa/sandbox/inside",

@@ -430,6 +430,7 @@ RUNTIME: dict[str, Any] = {
     "filter.judge.allow_failed": 0.5,
     "filter.reward.batch_size": 2,
     "filter.code.unguarded": True,
+    "filter.processes": 2,
     "mixture.sources.<name>.max_repetition": 2.0,
     "mixture.max_repetition": 2.0,
     "seeds.licences": {"own": "mit"},
