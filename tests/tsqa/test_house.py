@@ -48,6 +48,7 @@ LAYERS = (
     "eval/compare",
     "eval/report",
     "tsqa/pipeline",
+    "tsqa/release",
     "tsqa/audit",
     "tsqa/preview",
     "train",

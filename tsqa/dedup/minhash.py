@@ -30,7 +30,7 @@ from tsqa.dedup.disk import (
     StoredQuestion,
     pack_questions,
 )
-from tsqa.dedup.semantic import SemanticSearch, load_model
+from tsqa.dedup.semantic import KEY, SemanticSearch, load_model
 from tsqa.parallel import ALONE, Workers
 from tsqa.recipe import DedupSection
 from tsqa.records.candidate import Rejection
@@ -69,7 +69,7 @@ def find_packed(
     questions: Iterable[PackedQuestions], section: DedupSection, scratch: Path, workers: Workers
 ) -> Iterator[Rejection | None]:
     """As `find_duplicates`, of questions in packs of any size; `workers` hash and pair them."""
-    model = load_model(section.semantic) if section.semantic else None
+    model = load_model(section.semantic.model, KEY) if section.semantic else None
     folder = scratch / "dedup"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

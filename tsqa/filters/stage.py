@@ -29,7 +29,7 @@ from tsqa.curated.files import CURATED, DatasetWriter, read_rows
 from tsqa.curated.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_packed
-from tsqa.dedup.semantic import load_model, measure_spread
+from tsqa.dedup.semantic import KEY, load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
 from tsqa.filters.advice import advise, find_failure
 from tsqa.filters.asking import asking_steps
@@ -192,7 +192,7 @@ def _measure_spread(out: Path, section: FilterSection) -> float | None:
     """Mean distance between two texts, where the recipe names a model for it."""
     if section.dedup.semantic is None:
         return None
-    return round(measure_spread(load_model(section.dedup.semantic), _said(out)), 4)
+    return round(measure_spread(load_model(section.dedup.semantic.model, KEY), _said(out)), 4)
 
 
 def _show_funnel(context: StageContext, rows: Sequence[FunnelRow]) -> None:

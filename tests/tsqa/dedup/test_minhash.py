@@ -234,7 +234,7 @@ class BagOfWords:
 def test_semantic_search_is_that_of_all_pairs(
     judge: Callable[..., list[Rejection | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dedup, "load_model", lambda section: BagOfWords())
+    monkeypatch.setattr(dedup, "load_model", lambda *_: BagOfWords())
     rng = random.Random(2)
     questions = [" ".join(rng.choices("abcdefghijklmnop", k=6)) for _ in range(150)]
     found = judge(questions, method="exact", semantic={"model": "x", "threshold": 0.87})
