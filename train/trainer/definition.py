@@ -29,12 +29,17 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         for name, source in mixture.sources.items()
         if source.subset_of and name in mixture.drawn
     }
+    averaged = averaged_points(recipe)
+    sizes: dict[str, Json] = {
+        name: source.size_of
+        for name, source in mixture.sources.items()
+        if source.nearest and name in mixture.drawn
+    }
     train = needed(recipe.train, "train")
     elsewhere = {"elsewhere": identify_model(train.elsewhere)} if train.elsewhere else {}
-    averaged = averaged_points(recipe)
     return {
         "model": model_config(needed(recipe.model, "model")),
-        "mixture": {"phases": phases, "subsets": subsets},
+        "mixture": {"phases": phases, "subsets": subsets, **({"sizes": sizes} if sizes else {})},
         "train": {**train.data_config(), **elsewhere},
         "seed": recipe.seed,
         "exports": [*curve_points(recipe)],

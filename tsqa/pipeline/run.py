@@ -10,6 +10,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from tsqa.pipeline.node import (
 from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.submitted_job import SubmittedJob
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
-from tsqa.recipe import Recipe, arm_config, arms_of, needed
+from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
@@ -85,6 +86,7 @@ class Pipeline:
         self.check_tasks()
         self.check_seeds()
         self.check_models()
+        self.check_floors()
         self.check_guards()
 
     def say_removed(self) -> None:
@@ -101,6 +103,12 @@ class Pipeline:
         for node in self.nodes:
             if (made := self.find(node)) is not None:
                 self._recheck(node, made)
+
+    def check_floors(self) -> None:
+        """Refuse a mixture, of any arm, in which people wrote too little."""
+        for node in self.nodes:
+            if node.stage == "train":
+                check_floors(node.recipe, node.arm or "")
 
     def check_seeds(self) -> None:
         """Refuse families to hold out, and capabilities to seed, that no source has."""
@@ -318,6 +326,8 @@ class Pipeline:
                     if node.definition.reads_throughout:
                         self._discard_changed(node)
                     timed = {"seconds": round(time.monotonic() - started, 2), **summary}
+                    if node.stage == "train":
+                        timed["provenance"] = [asdict(each) for each in origins_of(node.recipe)]
                     leaks = _allowed_leaks(summary, inputs.values())
                     if leaks:
                         timed["allowed_leaks"] = leaks
@@ -457,6 +467,7 @@ class Training:
         self.node = trained_node(self._pipeline.nodes, arm)
         if not self.node.trains:
             raise RecipeError(f"the arm {arm} is trained elsewhere", "`tsqa run` takes it in")
+        check_floors(self.node.recipe, arm)
         self._opened: tuple[StageContext, Commit] | None = None
 
     def open(self, scope: ExitStack) -> str:

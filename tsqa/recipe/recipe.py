@@ -29,7 +29,7 @@ from tsqa.recipe.sections.models import ModelSection, TokenizerSection
 from tsqa.recipe.sections.seeds import DataSection, SeedsSection
 from tsqa.recipe.sections.train import TrainSection
 
-_OF_QUESTIONS = {
+OF_QUESTIONS = {
     "generate": (
         *("writer", "solvers", "cascade", "shots", "votes", "enrichment", "attributes"),
         *("answer", "prompts"),
@@ -151,6 +151,9 @@ class Recipe(Section):
                         f"mixture.sources.{name} is `from: {source.stage}`, but there is no "
                         "`filter`"
                     )
+        for name, source in (self.mixture.sources if self.mixture else {}).items():
+            if source.nearest and self.seeds is None:
+                raise ValueError(f"mixture.sources.{name}.nearest needs `seeds`: nearest to what?")
         if self.train and self.train.processes % self.launch.machines:
             raise ValueError(
                 f"train.processes {self.train.processes} cannot be spread evenly over "
@@ -207,9 +210,9 @@ class Recipe(Section):
             if source.kind != type(source).model_fields["kind"].default
         ]
         sections = [section for section in (self.generate, self.filter) if section]
-        for name, section in zip(_OF_QUESTIONS, sections, strict=False):
+        for name, section in zip(OF_QUESTIONS, sections, strict=False):
             fields = type(section).model_fields
-            changed = (k for k in _OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
+            changed = (k for k in OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
             given += [f"{name}.{key}" for key in changed]
         checked = self.filter.decontaminate if self.filter else DecontaminateSection()
         if checked.similarity != DecontaminateSection().similarity:  # of questions
