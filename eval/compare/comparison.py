@@ -24,7 +24,7 @@ from eval.compare.conclusion import (
     spreads_of,
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
+from eval.compare.scores import Conditions, Evaluated, by_bits, task_scores, weigh_macro
 from eval.compare.splits import (
     DISTANCES,
     all_parts,
@@ -46,7 +46,7 @@ from eval.lineage.families import Kinship
 from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.joint import adjust
-from eval.statistics.paired import Chances, Tested, compare_models
+from eval.statistics.paired import Chances, Scored, Tested, compare_models
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
@@ -136,7 +136,7 @@ def compare(
         by_documents=by_documents,
         nearness=_near(pairs, conditions, near or Nearness(), rules),
     )
-    return replace(table, conclusion=conclude(table))
+    return _with_bits(replace(table, conclusion=conclude(table)), models, rules, allow)
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,61 @@ def _compare_pairs(
     rows = _with_verdicts([*found, *extra], rules, len(extra))
     main = rows[: len(found)]
     return main, all_parts(rows[len(found) :], main, splits, averages)
+
+
+def _with_bits(
+    table: DeltaTable, models: Sequence[Evaluated], rules: _Rules, allow: frozenset[str]
+) -> DeltaTable:
+    """The table and, beside it, the same of bits per byte."""
+    bits, margins = (
+        _compare_bits(models, costs, table.control, rules, allow)
+        for costs in ([one.bits for one in models], [one.margins for one in models])
+    )
+    return replace(table, bits=bits, margins=margins)
+
+
+def _compare_bits(
+    models: Sequence[Evaluated],
+    costs: Sequence[Mapping[str, Scored]],
+    control: str,
+    rules: _Rules,
+    allow: frozenset[str],
+) -> list[DeltaRow]:
+    """The same by the bits of each model, on tasks where all have them of the same documents.
+
+    A stated spread is one of scores, and says nothing of bits.
+    """
+    tasks = [task for task in sorted(models[0].tasks) if _all_have(costs, task)]
+    if not tasks:
+        return []
+    macros = {name: own for name, own in rules.macros.items() if {*own} <= {*tasks}}
+    chosen = [
+        by_bits(model, {task: own[task] for task in tasks})
+        for model, own in zip(models, costs, strict=True)
+    ]
+    base, conditions = _by_condition(chosen, rules.by_documents)
+    pairs = _pairs(conditions, control, base, allow)
+    spreads = spreads_of(conditions, macros, None, rules.by_documents)
+    own = replace(rules, macros=macros, spreads=spreads)
+    rows, _ = _compare_pairs(pairs, (), conditions, None, own)
+    return [_as_bits(row) for row in rows]
+
+
+def _all_have(costs: Sequence[Mapping[str, Scored]], task: str) -> bool:
+    first, *others = (one.get(task) for one in costs)
+    return first is not None and all(one is not None and one.keys == first.keys for one in others)
+
+
+def _as_bits(row: DeltaRow) -> DeltaRow:
+    """Of what a model saves, what it costs; the verdict stays."""
+    return replace(
+        row,
+        reference=-row.reference,
+        score=-row.score,
+        delta=-row.delta,
+        low=-row.high,
+        high=-row.low,
+    )
 
 
 def _near(
