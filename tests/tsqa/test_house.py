@@ -34,6 +34,7 @@ LAYERS = (
     "tsqa/curated",
     "tsqa/dedup",
     "tsqa/decontaminate",
+    "tsqa/review",
     "tsqa/filters",
     "train/data",
     "train/tokens",

@@ -1,10 +1,10 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
-one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty, and
-decontamination last. Of rephrasings, `faithful` takes the place of agreement, models and code. A
-step that the recipe leaves out does not appear in the funnel. A model is not asked again what it
-was asked for another artifact.
+one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty,
+review, and decontamination last. Of rephrasings, `faithful` takes the place of agreement, models
+and code. A step that the recipe leaves out does not appear in the funnel. A model is not asked
+again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random; candidates pass as a
@@ -48,9 +48,17 @@ from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.rows import CuratedRow, Lineage
 from tsqa.records.seed import SeedIndex
-from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
+from tsqa.records.summaries import (
+    FilterCounts,
+    FilterSummary,
+    FunnelRow,
+    LedgerRow,
+    ReviewSummary,
+    read_ledger,
+)
 from tsqa.records.training_keys import read_training_keys
 from tsqa.rephrasings.faithful import check_copied, check_faithful
+from tsqa.review.apply import REVIEW, ReviewStep, review_folder
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
@@ -91,10 +99,15 @@ def run(context: StageContext) -> dict[str, object]:
         for number, step in enumerate(waiting):
             survivors = Survivors(scratch / f"{number}.jsonl", stream)
             stream = funnel.apply(step, survivors, survivors.count)
+        review = _open_review(context)
+        if review:
+            stream = funnel.apply(Step(REVIEW, review.decide), stream)
         last = decontamination_step(index)
         for candidate in funnel.apply(last, stream):
             funnel.measures.accept(candidate)
             traces += bool(candidate.trace)
+            if review and not candidate.edit:
+                review.count_accepted(candidate)
             writer.curated(_curated_row(candidate, renderer))
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
@@ -110,6 +123,7 @@ def run(context: StageContext) -> dict[str, object]:
         planted_leak_recall=measure_recall(index, evaluated, as_texts=_rephrases(context)),
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
+        review=_sum_up(review, last, funnel) if review else None,
     )
     write_card(
         context.out,
@@ -119,6 +133,22 @@ def run(context: StageContext) -> dict[str, object]:
         filter_summary=summary,
     )
     return {key: value for key, value in asdict(summary).items() if value is not None}
+
+
+def _open_review(context: StageContext) -> ReviewStep | None:
+    """The step of the reviewers' decisions; None where there are none."""
+    if "review" not in context.config:
+        return None
+    return ReviewStep(review_folder(context.recipe), checks.check_format)
+
+
+def _sum_up(review: ReviewStep, last: Step, funnel: Funnel) -> ReviewSummary:
+    """What the review did; what it set aside is compared with what would have been accepted."""
+    for candidate, rejection in last.decide(review.set_aside):
+        if rejection is None:
+            review.count_accepted(candidate)
+    (row,) = (row for row in funnel.rows() if row.step == REVIEW)
+    return review.summary(row.rejected)
 
 
 def passing_steps(context: StageContext, section: FilterSection, seeds: SeedIndex) -> list[Step]:
@@ -339,6 +369,7 @@ def _curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         solvers=record.solvers,
         usage=record.usage,
         attributes=record.attributes,
+        edit=candidate.edit,
     )
     return CuratedRow(
         id=candidate.id,

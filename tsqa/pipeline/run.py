@@ -32,6 +32,7 @@ from tsqa.pipeline.node import (
 from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, needed
+from tsqa.review.apply import refuse_errors
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
@@ -245,6 +246,7 @@ class Pipeline:
             path = (str(cached.path), "dim")
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
+        self._refuse_unreviewed(node)
         self._refuse_changed(node, "since this command began")
         if not self.spending.affords(self.least_dollars(node)):
             raise SpentError(self.spending, self.label(node))
@@ -295,6 +297,15 @@ class Pipeline:
         found = {role: self.find(upstream) for role, upstream in node.inputs.items()}
         there = {role: artifact for role, artifact in found.items() if artifact is not None}
         node.definition.recheck(node.recipe, made, there)
+
+    def _refuse_unreviewed(self, node: Node) -> None:
+        """Refuse to train on a dataset that reviewers did not find as good as the recipe asks."""
+        if node.stage != "train":
+            return
+        for upstream in reached_from([node]):
+            section = upstream.recipe.filter.review if upstream.recipe.filter else None
+            if upstream.stage == "filter" and section and (made := self.find(upstream)):
+                refuse_errors(section, made, upstream.origin)
 
     @contextmanager
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:
