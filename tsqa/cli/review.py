@@ -53,28 +53,30 @@ def review(
 
     Example: tsqa review recipes/quickstart/recipe.yaml --width 0.05
     """
+    from tsqa.outputs import check_outputs
+    from tsqa.review.exchange import read, write
+
+    check_outputs([export], force)
     if report or import_ is not None:
         folder = _find(recipe, overrides)
     else:
         folder = _draw(recipe, overrides, (width, assume, per_filter, finite))
     if export is not None:
-        from tsqa.outputs import check_outputs
-        from tsqa.review.exchange import write
-
-        check_outputs([export], force)
         typer.echo(f"{export}: {write(folder, export, format_):,} items", err=True)
     if import_ is not None:
-        from tsqa.review.exchange import read
-
         typer.echo(f"{import_}: {read(folder, import_, format_):,} new decisions", err=True)
     if report:
-        from tsqa.review.show import print_report, write_report
-
-        path, found = write_report(folder, max_error)
-        print_report(found)
-        typer.echo(path)
+        _report(folder, max_error)
     if not (report or export or import_):
         _serve(folder, port)
+
+
+def _report(folder: Path, wanted: float) -> None:
+    from tsqa.review.show import print_report, write_report
+
+    path, found = write_report(folder, wanted)
+    print_report(found)
+    typer.echo(path)
 
 
 def _find(recipe: Path, overrides: list[str] | None) -> Path:

@@ -100,14 +100,10 @@ def run(context: StageContext) -> dict[str, object]:
             survivors = Survivors(scratch / f"{number}.jsonl", stream)
             stream = funnel.apply(step, survivors, survivors.count)
         review = _open_review(context)
-        if review:
-            stream = funnel.apply(Step(REVIEW, review.decide), stream)
+        stream = funnel.apply(Step(REVIEW, review.decide), stream) if review else stream
         last = decontamination_step(index)
-        for candidate in funnel.apply(last, stream):
-            funnel.measures.accept(candidate)
+        for candidate in _accepted(funnel.apply(last, stream), funnel, review):
             traces += bool(candidate.trace)
-            if review and not candidate.edit:
-                review.count_accepted(candidate)
             writer.curated(_curated_row(candidate, renderer))
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
@@ -133,6 +129,17 @@ def run(context: StageContext) -> dict[str, object]:
         filter_summary=summary,
     )
     return {key: value for key, value in asdict(summary).items() if value is not None}
+
+
+def _accepted(
+    candidates: Iterable[Candidate], funnel: Funnel, review: ReviewStep | None
+) -> Iterator[Candidate]:
+    """Count what passed all steps."""
+    for candidate in candidates:
+        funnel.measures.accept(candidate)
+        if review and not candidate.edit:
+            review.count_accepted(candidate)
+        yield candidate
 
 
 def _open_review(context: StageContext) -> ReviewStep | None:
