@@ -46,8 +46,8 @@ def make_filtered(
             step = ("agreement", "judge", "copy")[number % 3]
             reason = {"agreement": "no majority", "judge": "not clear", "copy": "copy"}[step]
             score = {"agreement": 2 / 3, "judge": 3.0, "copy": 0.95}[step]
-            row = rejected_row(number, record=json.dumps(made), step=step, reason=reason)
-            writer.rejected(replace(row, score=score, match="toy:7" if step == "copy" else ""))
+            reject = rejected_row(number, record=json.dumps(made), step=step, reason=reason)
+            writer.rejected(replace(reject, score=score, match="toy:7" if step == "copy" else ""))
         broken = candidate(accepted + rejected, parse_error="no question", votes=[])
         writer.rejected(rejected_row(9999, record=json.dumps(broken), step="format"))
     (generated / "candidates.jsonl").write_text("\n".join(lines))

@@ -19,7 +19,7 @@ from tsqa.records.candidate_file import ReviewEdit
 from tsqa.records.summaries import ReviewSummary
 from tsqa.review.decisions import (
     REASONS,
-    Decision,
+    ReviewDecision,
     by_item,
     edited_choices,
     read_decisions,
@@ -127,7 +127,7 @@ class ReviewStep:
         return edited, Rejection(f"edited: {unfit.reason}") if unfit else None
 
 
-def apply_edit(candidate: Candidate, decision: Decision) -> Candidate:
+def apply_edit(candidate: Candidate, decision: ReviewDecision) -> Candidate:
     """The candidate with the texts of an edit; without the thoughts behind the old ones."""
     edits = decision.edits
     texts = {name: text.strip() for name, text in edits.items() if name != "choices"}

@@ -28,7 +28,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class ThresholdCurve:
     measure: Measure
     points: list[Point]
     line: str
@@ -36,13 +36,13 @@ class Curve:
     where there is none."""
 
 
-def calibrate(reviewed: Reviewed, wanted: float) -> list[Curve]:
+def calibrate(reviewed: Reviewed, wanted: float) -> list[ThresholdCurve]:
     """A curve for each of agreement and the judge, where items have one."""
     curves = []
     for measure in KEYS:
         points = _points(reviewed, measure)
         if points:
-            curves.append(Curve(measure, points, _line(measure, points, wanted)))
+            curves.append(ThresholdCurve(measure, points, _line(measure, points, wanted)))
     return curves
 
 

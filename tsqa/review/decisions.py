@@ -43,7 +43,7 @@ Choice = Literal["accept", "reject", "edit", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class ReviewDecision:
     item: str
     hash: str
     """Of the texts that were looked at."""
@@ -56,17 +56,17 @@ class Decision:
     """UTC."""
 
 
-_DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
+_DECISION: TypeAdapter[ReviewDecision] = TypeAdapter(ReviewDecision)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReviewVerdict:
     """What the reviewers of an item say together: at least half of them decide against it."""
 
     is_fit: bool
     """As it is; neither rejected nor in need of an edit."""
     is_kept: bool
-    edit: Decision | None
+    edit: ReviewDecision | None
     """The last one, of an item that is kept."""
     reasons: list[str]
 
@@ -81,7 +81,7 @@ class Log:
         for path in self._folder.glob("*.jsonl"):
             drop_torn_tail(path)
 
-    def add(self, decision: Decision) -> None:
+    def add(self, decision: ReviewDecision) -> None:
         path = self._folder / f"{file_name(decision.reviewer)}.jsonl"
         line = json.dumps(asdict(decision), ensure_ascii=True, sort_keys=True) + "\n"
         with self._lock:
@@ -94,14 +94,14 @@ class Log:
                 fsync(self._folder)
 
 
-def read_decisions(folder: Path) -> list[Decision]:
+def read_decisions(folder: Path) -> list[ReviewDecision]:
     """The last decision of each reviewer on each text of an item, skips left out, sorted."""
     return [decision for decision in read_last(folder) if decision.choice != "skip"]
 
 
-def read_last(folder: Path) -> list[Decision]:
+def read_last(folder: Path) -> list[ReviewDecision]:
     """The same with skips."""
-    last: dict[tuple[str, str, str], Decision] = {}
+    last: dict[tuple[str, str, str], ReviewDecision] = {}
     for path in sorted((folder / FOLDER).glob("*.jsonl")):
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -115,20 +115,20 @@ def read_last(folder: Path) -> list[Decision]:
     return [last[key] for key in sorted(last)]
 
 
-def by_item(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decision]]:
+def by_item(decisions: Iterable[ReviewDecision]) -> dict[tuple[str, str], list[ReviewDecision]]:
     """(id, hash) -> its decisions."""
-    found: dict[tuple[str, str], list[Decision]] = defaultdict(list)
+    found: dict[tuple[str, str], list[ReviewDecision]] = defaultdict(list)
     for decision in decisions:
         found[decision.item, decision.hash].append(decision)
     return dict(found)
 
 
-def settle(decisions: Sequence[Decision]) -> Outcome:
+def settle(decisions: Sequence[ReviewDecision]) -> ReviewVerdict:
     """What several reviewers say together; a tie is against the item."""
     rejects = [decision for decision in decisions if decision.choice == "reject"]
     edits = [decision for decision in decisions if decision.choice == "edit"]
     is_kept = 2 * len(rejects) < len(decisions)
-    return Outcome(
+    return ReviewVerdict(
         is_fit=2 * (len(rejects) + len(edits)) < len(decisions),
         is_kept=is_kept,
         edit=max(edits, key=lambda e: (e.when, e.reviewer)) if is_kept and edits else None,
@@ -143,7 +143,7 @@ def make_decision(
     reason: str = "",
     edits: Mapping[str, str] | None = None,
     when: str = "",
-) -> Decision:
+) -> ReviewDecision:
     """A decision on an item; DataError where it says what cannot be."""
     if choice not in ("accept", "reject", "edit", "skip"):
         raise DataError(f"{item.id}: {choice!r} is no decision", "accept, reject, edit or skip")
@@ -155,7 +155,7 @@ def make_decision(
         changed = {}
     elif problem := _edit_problem(item, changed):
         raise DataError(f"{item.id}: {problem}", "correct the edit, or reject the item")
-    return Decision(
+    return ReviewDecision(
         item=item.id,
         hash=item.hash,
         reviewer=reviewer,

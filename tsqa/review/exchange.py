@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tsqa.errors import DataError
-from tsqa.review.decisions import Decision, Log, make_decision, read_last
+from tsqa.review.decisions import Log, ReviewDecision, make_decision, read_last
 from tsqa.review.items import EDITABLE, ReviewItem
 from tsqa.review.sample import read_sample
 from tsqa.store.atomic import write_text
@@ -38,7 +38,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class DecisionRow:
     """A decision as a file states it."""
 
     id: str
@@ -85,7 +85,7 @@ def read(folder: Path, path: Path, format: str) -> int:
     return new
 
 
-def _said(decision: Decision) -> tuple[object, ...]:
+def _said(decision: ReviewDecision) -> tuple[object, ...]:
     return decision.choice, decision.reason, sorted(decision.edits.items())
 
 
@@ -96,7 +96,7 @@ def _known(format: str) -> Format:
     raise DataError(f"--format {format}: unknown", f"one of {', '.join(FORMATS)}")
 
 
-def _take(path: Path, items: Mapping[str, ReviewItem], row: Row) -> Decision:
+def _take(path: Path, items: Mapping[str, ReviewItem], row: DecisionRow) -> ReviewDecision:
     item = items.get(row.id)
     if item is None:
         raise DataError(f"{path}: {row.id!r}: no item of the sample", "export the sample again")
@@ -144,7 +144,7 @@ def _unguarded(value: str) -> str:
     return value[1:] if value.startswith("'") and _FORMULA.match(value) else value
 
 
-def _read_csv(text: str) -> Iterator[Row]:
+def _read_csv(text: str) -> Iterator[DecisionRow]:
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     needed = {"id", "hash", "reviewer", "choice"}
     if missing := needed - {*(rows.fieldnames or ())}:
@@ -162,10 +162,10 @@ def _row(
     choice: str,
     said: Mapping[str, str],
     when: str = "",
-) -> Row:
+) -> DecisionRow:
     """`named`: id, hash and texts; `said`: the reason, and the new texts."""
     new = {name: said.get(_NEW + name, "") for name in EDITABLE}
-    return Row(
+    return DecisionRow(
         id=named.get("id", ""),
         hash=named.get("hash", ""),
         texts={name: named[name] for name in _TEXTS if name in named},
@@ -228,7 +228,7 @@ def _as_argilla(item: ReviewItem) -> dict[str, object]:
     }
 
 
-def _read_argilla(text: str) -> Iterator[Row]:
+def _read_argilla(text: str) -> Iterator[DecisionRow]:
     for record in _ARGILLA.validate_json(text):
         texts = {name: value or "" for name, value in record.fields.items()}
         named = {**texts, "id": record.id, "hash": str(record.metadata.get("hash", ""))}
@@ -240,7 +240,7 @@ def _read_argilla(text: str) -> Iterator[Row]:
             yield _row(named, reviewer, answered.get("choice", ""), answered)
 
 
-def _read_studio(text: str) -> Iterator[Row]:
+def _read_studio(text: str) -> Iterator[DecisionRow]:
     for task in _STUDIO.validate_json(text):
         named = {name: str(value) for name, value in task.data.items()}
         for annotation in task.annotations:
@@ -266,7 +266,7 @@ def _utc(stamp: str) -> str:
         return ""
 
 
-_READERS: dict[Format, Callable[[str], Iterator[Row]]] = {
+_READERS: dict[Format, Callable[[str], Iterator[DecisionRow]]] = {
     "csv": _read_csv,
     "argilla": _read_argilla,
     "label-studio": _read_studio,

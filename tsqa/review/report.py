@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tsqa.review.decisions import Decision, Outcome, by_item, read_decisions, settle
+from tsqa.review.decisions import ReviewDecision, ReviewVerdict, by_item, read_decisions, settle
 from tsqa.review.estimate import (
     Alpha,
     Drawn,
@@ -24,7 +24,7 @@ from tsqa.review.estimate import (
     krippendorff,
 )
 from tsqa.review.items import ACCEPTED, ReviewItem
-from tsqa.review.sample import Sample, Stratum, read_sample
+from tsqa.review.sample import ReviewSample, Stratum, read_sample
 
 COMPARING = frozenset({"guard", "copy", "dedup", "decontamination"})
 """Steps that compare an item with others: what they miss, a reader of the item cannot see."""
@@ -34,9 +34,9 @@ COMPARING = frozenset({"guard", "copy", "dedup", "decontamination"})
 class Reviewed:
     """The items of a sample that somebody decided on, side by side."""
 
-    sample: Sample
+    sample: ReviewSample
     items: list[ReviewItem]
-    outcomes: list[Outcome]
+    outcomes: list[ReviewVerdict]
     drawn: Drawn
 
     @property
@@ -70,7 +70,7 @@ class FilterRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    sample: Sample
+    sample: ReviewSample
     items: int
     """Drawn."""
     reviewers: dict[str, int]
@@ -100,7 +100,7 @@ class Report:
         return self.error.reviewed
 
 
-def read_reviewed(folder: Path) -> tuple[Reviewed, list[Decision], int]:
+def read_reviewed(folder: Path) -> tuple[Reviewed, list[ReviewDecision], int]:
     """The reviewed items of a folder, all decisions, and how many items were drawn."""
     sample, items = read_sample(folder)
     decisions = read_decisions(folder)
@@ -108,7 +108,7 @@ def read_reviewed(folder: Path) -> tuple[Reviewed, list[Decision], int]:
 
 
 def select_reviewed(
-    sample: Sample, items: Sequence[ReviewItem], decisions: Sequence[Decision]
+    sample: ReviewSample, items: Sequence[ReviewItem], decisions: Sequence[ReviewDecision]
 ) -> Reviewed:
     """The items of a sample that have a decision."""
     found = by_item(decisions)

@@ -80,7 +80,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class ReviewSample:
     recipe: str
     fingerprint: str
     """Of the filter artifact."""
@@ -103,7 +103,7 @@ class Sample:
 
 def draw(
     artifact: Artifact, generate: Artifact | None, recipe: str, seed: int, wanted: Wanted
-) -> tuple[Sample, list[ReviewItem]]:
+) -> tuple[ReviewSample, list[ReviewItem]]:
     """Draw from a filter artifact; the items in the order in which everybody reviews them."""
     sizes, census = _count(artifact.path)
     if not any(cell.outcome == ACCEPTED for cell in sizes):
@@ -120,7 +120,7 @@ def draw(
     records = _read_records(generate, [row.id for _, row in rows if isinstance(row, CuratedRow)])
     items = [_show(row, records, place) for place, row in rows]
     items.sort(key=lambda item: _rank(seed, f"order/{item.id}"))
-    sample = Sample(
+    sample = ReviewSample(
         recipe=recipe,
         fingerprint=artifact.fingerprint,
         dataset=f"{census.dataset:x}",
@@ -134,16 +134,16 @@ def draw(
     return sample, items
 
 
-def write_sample(folder: Path, sample: Sample, items: Iterable[ReviewItem]) -> None:
+def write_sample(folder: Path, sample: ReviewSample, items: Iterable[ReviewItem]) -> None:
     """The items first: a sample without them is none."""
     folder.mkdir(parents=True, exist_ok=True)
     write_jsonl(folder / ITEMS, map(asdict, items))
     write_json(folder / SAMPLE, asdict(sample))
 
 
-def read_sample(folder: Path) -> tuple[Sample, list[ReviewItem]]:
+def read_sample(folder: Path) -> tuple[ReviewSample, list[ReviewItem]]:
     """The sample of a folder of reviews; DataError where there is none or it is damaged."""
-    sample, path = read_own(folder / SAMPLE, Sample), folder / ITEMS
+    sample, path = read_own(folder / SAMPLE, ReviewSample), folder / ITEMS
     items = []
     try:
         with path.open("rb") as lines:

@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tsqa.errors import DataError, TsqaError
 from tsqa.review.decisions import (
     REASONS,
-    Decision,
     Log,
+    ReviewDecision,
     check_reviewer,
     make_decision,
     read_last,
@@ -42,7 +42,7 @@ _HIDDEN = ("outcome", "reason", "match", "stratum", "grade")
 """What a reviewer is told after their own decision only."""
 
 
-class Asked(BaseModel):
+class DecisionRequest(BaseModel):
     """What the page sends."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -61,7 +61,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.sample, self.items = read_sample(folder)
         self._log = Log(folder)
-        self._last: dict[tuple[str, str, str], Decision] = {
+        self._last: dict[tuple[str, str, str], ReviewDecision] = {
             (d.reviewer, d.item, d.hash): d for d in read_last(folder)
         }
 
@@ -87,7 +87,7 @@ class Desk:
         shown["filters"] = _told(item) if decision and decision.choice != "skip" else ""
         return shown
 
-    def decide(self, asked: Asked) -> dict[str, object]:
+    def decide(self, asked: DecisionRequest) -> dict[str, object]:
         """Save a decision; DataError where it cannot be."""
         item = self._item(asked.place)
         if item.hash != asked.hash:
@@ -102,7 +102,7 @@ class Desk:
             raise DataError(f"no item at place {place}")
         return self.items[place]
 
-    def _decided(self, reviewer: str, item: ReviewItem) -> Decision | None:
+    def _decided(self, reviewer: str, item: ReviewItem) -> ReviewDecision | None:
         return self._last.get((reviewer, item.id, item.hash))
 
 
@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, "expected JSON of at most 1 MiB")
             return
         try:
-            asked = Asked.model_validate_json(self.rfile.read(int(length)))
+            asked = DecisionRequest.model_validate_json(self.rfile.read(int(length)))
             self._send_json(HTTPStatus.OK, self.server.desk.decide(asked))
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 
 from tsqa.console import console
-from tsqa.review.calibrate import Curve, calibrate
+from tsqa.review.calibrate import ThresholdCurve, calibrate
 from tsqa.review.estimate import Rate
 from tsqa.review.report import COMPARING, Report, make_report, read_reviewed, reviews_missing
 from tsqa.store.atomic import write_text
@@ -33,7 +33,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Plot:
-    curve: Curve
+    curve: ThresholdCurve
     dots: list[Dot]
     most_kept: float
     most_error: float
@@ -95,7 +95,7 @@ def shown(rate: Rate) -> str:
     return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"
 
 
-def _plot(curve: Curve) -> Plot:
+def _plot(curve: ThresholdCurve) -> Plot:
     kept = max(point.kept for point in curve.points)
     highs = [point.error.high or 0.0 for point in curve.points]
     top = max([*highs, 0.01])

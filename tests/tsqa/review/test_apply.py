@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,7 +79,7 @@ def filter_all(folder: Path, inputs: dict[str, Artifact], out: str) -> tuple[Pat
     )
     context.recipe.runs, context.recipe.name = str(folder), "r"  # type: ignore[misc]
     config = FILTER.config(context.recipe)
-    summary = run(type(context)(context.recipe, inputs, context.out, context.tracker, config))
+    summary = run(replace(context, config=config))
     return context.out, summary
 
 

@@ -78,7 +78,7 @@ def decide_studio(path: Path, items: list[ReviewItem]) -> None:
         ]
         chosen = {"choices": [choice]}
         result.append({"from_name": "choice", "to_name": "q", "type": "choices", "value": chosen})
-        made = {"completed_by": {"id": 1, "email": "ann"}, "result": result}
+        made: dict[str, Any] = {"completed_by": {"id": 1, "email": "ann"}, "result": result}
         made |= {"created_at": "2030-01-01T01:00:00.5+01:00", "was_cancelled": number == 1}
         task |= {"id": number, "annotations": [made], "predictions": []}
     path.write_text(json.dumps(tasks))

@@ -19,13 +19,13 @@ from tsqa.errors import DataError
 from tsqa.review.decisions import FOLDER, Log, make_decision, read_decisions
 from tsqa.review.items import ReviewItem
 from tsqa.review.report import make_report
-from tsqa.review.sample import Sample, Wanted, draw, write_sample
+from tsqa.review.sample import ReviewSample, Wanted, draw, write_sample
 from tsqa.review.serve import ReviewServer
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
-def drawn(folder: Path, wanted: Wanted, **world: Any) -> tuple[Sample, list[ReviewItem]]:
+def drawn(folder: Path, wanted: Wanted, **world: Any) -> tuple[ReviewSample, list[ReviewItem]]:
     filtered, generated = make_filtered(folder, **world)
     sample, items = draw(filtered, generated, f"r {EVIL}", 3, wanted)
     write_sample(folder, sample, items)
