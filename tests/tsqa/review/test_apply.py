@@ -14,12 +14,11 @@ import pytest
 from tests.support.filter_records import record
 from tests.support.generation import (
     artifact,
-    data_section,
     eval_section,
     generate_section,
     make_context,
+    make_seed,
     seeds_section,
-    with_benchmarks,
 )
 from tests.support.sealed import invented_artifact
 from tsqa.curated.card import CARD
@@ -33,22 +32,28 @@ from tsqa.records.summaries import ReviewSummary
 from tsqa.review.apply import identify_decisions, refuse_errors
 from tsqa.review.decisions import FOLDER, Log, make_decision
 from tsqa.review.sample import Wanted, draw, write_sample
-from tsqa.seeds import stage as seeds
 from tsqa.store.artifact import Artifact
-from tsqa.tasks import toy
+from tsqa.store.jsonl import write_jsonl
 
 ANIMALS = ["otter", "heron", "lynx", "mole", "toad", "wasp", "newt", "crab", "hare", "swan"]
+
+LEAK = {
+    "question": "Which river flows past the old mill below the castle of the count?",
+    "answer": "the Severn",
+}
+"""An evaluated document."""
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     folder = tmp_path_factory.mktemp("inputs")
-    partial = folder / "data.partial"
-    toy.run(make_context(partial, {}, data=data_section(train_per_family=20)))
-    partial.rename(folder / "data")
-    data = {"data": artifact(folder / "data")}
-    found = with_benchmarks(folder / "benchmarks", data, eval_section())
-    seeds.run(make_context(folder / "seeds", found, seeds=seeds_section(), eval=eval_section()))
+    for name in ("seeds", "benchmarks"):
+        (folder / name).mkdir()
+    shots = [asdict(make_seed(number, task="mini_day")) for number in range(2)]
+    write_jsonl(folder / "seeds" / "seeds.jsonl", shots)
+    (folder / "seeds" / "training_keys.jsonl").touch()
+    evaluated = make_seed(7, LEAK["question"], LEAK["answer"], task="exam")
+    write_jsonl(folder / "benchmarks" / "documents.jsonl", [asdict(evaluated)])
     generated = folder / "generate"
     generated.mkdir()
     lines = [
@@ -57,7 +62,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     ]
     lines.append(record("odd", "What do the badger and the stoat share?", ["a", "b", "c"]))
     (generated / "candidates.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    return found | {"seeds": artifact(folder / "seeds"), "generate": artifact(generated)}
+    return {name: artifact(folder / name) for name in ("benchmarks", "seeds", "generate")}
 
 
 def recipe(folder: Path, **section: Any) -> Any:
@@ -107,8 +112,7 @@ def test_rejected_items_go_and_edited_ones_carry_who_and_when(
     decide(tmp_path, [items["c0"]], "reject")
     edits = {"question": "Where does the tawny owl sleep?", "answer": "in a hollow tree"}
     decide(tmp_path, [items["c1"]], "edit", edits=edits, when="2030-01-01T00:00:00Z")
-    leak = first_evaluated(inputs)
-    decide(tmp_path, [items["c2"]], "edit", edits=leak)
+    decide(tmp_path, [items["c2"]], "edit", edits=LEAK)
     out, summary = filter_all(tmp_path, inputs, "after")
     rows = {row.id: row for row in read_curated(out)}
     assert {*rows} == {f"c{n}" for n in (1, *range(3, 10))}
@@ -130,15 +134,6 @@ def test_rejected_items_go_and_edited_ones_carry_who_and_when(
     assert "review" in [row["step"] for row in summary["funnel"]]
     card = (out / DATASET / CARD).read_text()
     assert "30.0%" in card and "No person" not in card
-
-
-def first_evaluated(inputs: dict[str, Artifact]) -> dict[str, str]:
-    """An edit that makes an evaluated document of an item."""
-    from tsqa.seeds.benchmarks import read_evaluated
-
-    context = make_context(inputs["data"].path.parent / "look", inputs, eval=eval_section())
-    document = next(d for d in read_evaluated(context) if len(d.question.split()) > 4)
-    return {"question": document.question, "answer": document.answer}
 
 
 def test_the_decisions_decide_the_fingerprint_and_nothing_else_does(
