@@ -239,6 +239,7 @@ class Pipeline:
 
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
+        self._refuse_unreviewed(node)
         cached = self.find(node)
         name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
@@ -246,7 +247,6 @@ class Pipeline:
             path = (str(cached.path), "dim")
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
             return cached
-        self._refuse_unreviewed(node)
         self._refuse_changed(node, "since this command began")
         if not self.spending.affords(self.least_dollars(node)):
             raise SpentError(self.spending, self.label(node))

@@ -26,6 +26,7 @@ from tsqa.curated.files import DATASET, read_curated, read_rejected
 from tsqa.errors import RecipeError, TsqaError
 from tsqa.filters.definition import FILTER
 from tsqa.filters.stage import run
+from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import FilterSection, ModelSection, ReviewSection, TeacherSection
 from tsqa.records.rows import read_lineage
 from tsqa.records.summaries import ReviewSummary
@@ -201,3 +202,21 @@ def test_training_is_refused_with_what_is_missing() -> None:
     ):
         with pytest.raises(TsqaError, match=f"(?s)max_error 0.05: .*{said}"):
             refuse_errors(asked, made, Path("r.yaml"))
+
+
+def test_the_pipeline_asks_before_each_training_and_of_its_own_data() -> None:
+    """Also of a training that is done, as other guards do."""
+
+    def node(stage: str, *inputs: Any, most: float | None = None) -> Any:
+        review = ReviewSection(max_error=most) if most else None
+        section = SimpleNamespace(filter=FilterSection(review=review))
+        named = dict(enumerate(inputs))
+        return SimpleNamespace(stage=stage, inputs=named, recipe=section, origin=Path("r.yaml"))
+
+    pipeline: Any = SimpleNamespace(find=lambda upstream: reviewed())
+    strict = node("train", node("tokenize", node("filter", most=0.05)))
+    with pytest.raises(TsqaError, match="max_error 0.05"):
+        Pipeline._refuse_unreviewed(pipeline, strict)
+    Pipeline._refuse_unreviewed(pipeline, strict.inputs[0])
+    Pipeline._refuse_unreviewed(pipeline, node("train", node("filter", most=0.06)))
+    Pipeline._refuse_unreviewed(pipeline, node("train", node("filter")))
