@@ -14,7 +14,14 @@ from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
 from tsqa.recipe.load import load_recipe
 from tsqa.recipe.ratios import rescale_ratios
-from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
+from tsqa.recipe.recipe import (
+    Recipe,
+    TrackingSection,
+    averaged_points,
+    curve_points,
+    needed,
+    stream_check,
+)
 from tsqa.recipe.sections.ablation import Control, key_tails, named_values
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
@@ -105,6 +112,7 @@ __all__ = [
     "TrivialitySection",
     "arm_config",
     "arms_of",
+    "averaged_points",
     "check_base_url",
     "check_divisible",
     "control_of",

@@ -120,6 +120,16 @@ class Recipe(Section):
         return runs
 
     @model_validator(mode="after")
+    def _enough_to_average(self) -> Self:
+        last = self.train.average_last if self.train else None
+        if last and self.mixture and (models := len(curve_points(self)) + 1) < last:
+            raise ValueError(
+                f"train.average_last: {last} models, but eval.every_tokens makes {models} with the "
+                "final one: lower either"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sections_fit(self) -> Self:
         chain = ("seeds", "generate", "filter")
         for earlier, later in itertools.pairwise(chain):
@@ -262,6 +272,12 @@ def curve_points(recipe: Recipe) -> list[int]:
     # A run may end up to one batch below its budget, so that it has only whole ones.
     last = needed(recipe.mixture, "mixture").tokens - recipe.train.global_batch_tokens
     return list(range(recipe.eval.every_tokens, last + 1, recipe.eval.every_tokens))
+
+
+def averaged_points(recipe: Recipe) -> list[int]:
+    """The points before the end whose models `train.average_last` averages with the final one."""
+    last = recipe.train.average_last if recipe.train else None
+    return curve_points(recipe)[1 - last :] if last else []
 
 
 def stream_check(recipe: Recipe) -> DecontaminateSection | None:

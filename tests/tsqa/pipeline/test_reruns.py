@@ -314,6 +314,8 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "train.schedule.start_lr_ratio": 0.25,
             "train.schedule.decay": 0.25,
             "train.schedule.min_lr_ratio": 0.25,
+            "train.schedule.decay_shape": "sqrt",
+            "train.average_last": Together({"train.average_last": 2, "eval.every_tokens": 100_000}),
             "train.batch_ramp.<n>.until": 0.25,
             "train.batch_ramp.<n>.global_batch_tokens": 16,
             "train.weight_decay": 0.2,
