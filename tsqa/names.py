@@ -140,17 +140,29 @@ def _refuse(problem: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def plain_name(name: str) -> str:
+    """A name as like this one as can be typed; empty where nothing of it can."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:LONGEST]
+
+
 def _plain_problem(name: str) -> str:
     if not _TYPED.fullmatch(name):
-        like = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:LONGEST]
+        like = plain_name(name)
         return "use only letters (a to z), digits and `._-`, starting with a letter or a digit" + (
             f", such as {like}" if like else ""
         )
     return name_problem(name)
 
 
+def version_problem(name: str) -> str:
+    """Why a version of a dataset cannot have this name, which a folder has."""
+    if name.endswith((".lock", ".partial", ".yaml", ".yml")):
+        return "a version does not end like a file of ours"
+    return _plain_problem(name)
+
+
 def _recipe_problem(name: str) -> str:
-    if name.casefold() in ("artifacts", "wandb"):
+    if name.casefold() in ("artifacts", "releases", "wandb"):
         return f"the folder `{name}` next to the runs is reserved; choose another name"
     return _plain_problem(name)
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from eval.report.style import escape
-from tsqa.recipe import Arm, Recipe, needed
+from train.data.mixture import chosen_twice
+from tsqa.recipe import Arm, Recipe, SourceOrigin, generation_shares, needed
 from tsqa.store.artifact import Artifact
 
 
@@ -25,6 +26,8 @@ class MixtureRow:
     padded: int | None
     loss: float | None
     epochs: float | None
+    made_by: str | None = None
+    generation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def mixture_rows(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iter
         total = sum(source.get("drawn", 0) for source in sources.values())
         planned = _planned(arms[arm]) if arm in arms else {}
         heldout = artifact.summary.get("heldout") or {}
+        origins = {each["source"]: each for each in artifact.summary.get("provenance", [])}
         for name in sorted(sources):
             source = sources[name]
             yield MixtureRow(
@@ -58,7 +62,29 @@ def mixture_rows(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iter
                 padded=source.get("padded"),
                 loss=source.get("loss"),
                 epochs=source.get("epochs"),
+                made_by=(origin := origins.get(name, {})).get("made_by"),
+                generation=origin.get("generation"),
             )
+
+
+def generation_rows(train: Mapping[str, Artifact]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Arm, and the share of every generation in its stream; of trainings that say it."""
+    for arm, artifact in train.items():
+        told = artifact.summary.get("provenance")
+        if told:
+            yield arm, generation_shares([SourceOrigin(**each) for each in told])
+
+
+def twice_drawn(arms: Mapping[str, Arm]) -> list[str]:
+    """Which documents near the seeds an arm also reads as part of another source, in words."""
+    found: dict[str, None] = {}
+    for arm in arms.values():
+        for name, others in (chosen_twice(arm.recipe) if arm.recipe.mixture else {}).items():
+            found[
+                f"{name} of {arm.condition}: its documents were chosen from text that is also "
+                f"drawn as {', '.join(others)}, so that the arm reads them in both."
+            ] = None
+    return [*found]
 
 
 def tokenized_sources(tokenized: Mapping[str, Artifact]) -> Iterator[TokenizedSource]:

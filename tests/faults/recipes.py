@@ -36,7 +36,8 @@ metadata: {{version: 1}}
 """
 SIGNED = {"seed", "min_score"}
 """Keys that may be below zero."""
-PATHS = {"path", "include", "recipe", "taxonomy", "runs", "train_on", "decisions"}
+PATHS = {"path", "include", "recipe", "refresh", "taxonomy", "runs", "train_on", "elsewhere"}
+PATHS |= {"decisions"}
 
 
 def full_recipe(folder: Path) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "sources": {
                 "web": {"path": str(folder / "web.jsonl")},
                 "synthetic": {"from": "filter"},
+                "near": {"nearest": {"pool": "web"}, "size_of": "synthetic"},
             },
             "phases": [{"tokens": "1M", "ratios": {"web": 0.5, "synthetic": 0.5}}],
         },
@@ -117,9 +119,12 @@ def full_recipe(folder: Path) -> dict[str, Any]:
         "ablation": {
             "axes": {"mixture.synthetic": [0, 0.5]},
             "control": {"mixture.synthetic": 0},
+            "controls": ["nearest_human"],
+            "nearest_human": {"pool": "web"},
             "seeds": [1, 2],
         },
         "tracking": {"mode": "disabled"},
+        "launch": {},
     }
 
 

@@ -23,8 +23,9 @@ from pydantic import JsonValue
 from tsqa.curated.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import TsqaError
+from tsqa.filters.asking import asking_steps
+from tsqa.filters.chunks import comparing_steps, decontamination_step, passing_steps
 from tsqa.filters.funnel import Step
-from tsqa.filters.stage import decontamination_step, passing_steps, waiting_steps
 from tsqa.generate.stage import SeedFile, open_team, solve, write_candidate
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
@@ -192,7 +193,8 @@ class Preview:
         ):
             steps = [
                 *passing_steps(context, section, seeds),
-                *waiting_steps(context, section, seeds, Path(scratch), []),
+                *asking_steps(context, section, seeds, []),
+                *comparing_steps(section, Path(scratch)),
                 decontamination_step(evaluated),
             ]
             for step in steps:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from tsqa.curated.files import read_curated, read_rejected
 from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.recipe import Recipe, ReviewSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.candidate_file import ReviewEdit
+from tsqa.records.rows import RejectedRow, read_lineage
 from tsqa.records.summaries import ReviewSummary
 from tsqa.review.decisions import (
     REASONS,
@@ -25,13 +27,15 @@ from tsqa.review.decisions import (
     read_decisions,
     settle,
 )
-from tsqa.review.items import hash_texts
+from tsqa.review.items import ACCEPTED, hash_texts, read_rejected_candidate
 from tsqa.review.report import make_report, reviews_missing
 from tsqa.review.sample import add_terms, dataset_term, read_sample
 from tsqa.store.artifact import Artifact
 
 REVIEW = "review"
 """The folder in that of a run; and the step."""
+_EDITED = "edited: "
+"""How the reason of an edit that is unfit begins."""
 Check = Callable[[Candidate], Rejection | None]
 
 
@@ -71,34 +75,41 @@ class ReviewStep:
         self._outcomes = {key: settle(found) for key, found in by_item(decisions).items()}
         self._ids = {decision.item for decision in decisions}
         self._check = check
-        self._terms: list[int] = []
-        self._accepted = 0
-        self._stale = self._edited = 0
-        self.set_aside: list[Candidate] = []
-        """As they were: the dropped and the edited."""
+        items = read_sample(folder)[1]
+        self._drawn = {item.id: item for item in items}
 
     def decide(self, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
         """One verdict per candidate, in order."""
         return map(self._decide, candidates)
 
-    def count_accepted(self, candidate: Candidate) -> None:
-        """Of those that the dataset without the review holds too."""
-        self._accepted += 1
-        self._terms.append(dataset_term(candidate.id, hash_texts(candidate)))
-        if len(self._terms) > 1000:
-            self._terms = [add_terms(self._terms)]
-
-    def summary(self, dropped: int) -> ReviewSummary:
-        """After all candidates, and `count_accepted` of all that would have been accepted."""
+    def sum_up(self, folder: Path) -> ReviewSummary:
+        """After all candidates, by the rows that were written."""
+        terms = stale = 0
+        edited: list[str] = []
+        dropped: list[str] = []
+        for row in read_curated(folder):
+            if read_lineage(row.lineage).edit:
+                edited.append(row.id)
+                continue
+            key = row.id, hash_texts(row)
+            terms = add_terms((terms, dataset_term(*key)))
+            stale += row.id in self._ids and key not in self._outcomes
+        for reject in read_rejected(folder):
+            if reject.step == REVIEW:
+                (edited if reject.reason.startswith(_EDITED) else dropped).append(reject.id)
+            elif reject.step == "decontamination" and self._was_edited(reject):
+                edited.append(reject.id)
+        before = filter(None, map(self._accepted_as, (*edited, *dropped)))
         report = self._report
+        terms = add_terms((terms, *(dataset_term(*known) for known in before)))
         return ReviewSummary(
             reviewers=len(report.reviewers),
             reviewed=report.reviewed,
-            accepted=self._accepted,
-            dropped=dropped,
-            edited=self._edited,
-            stale=self._stale,
-            is_of_this=f"{add_terms(self._terms):x}" == report.sample.dataset,
+            accepted=report.sample.accepted,
+            dropped=len(dropped),
+            edited=len(edited),
+            stale=stale,
+            is_of_this=f"{terms:x}" == report.sample.dataset,
             covered=report.covered,
             error=report.error.value,
             error_low=report.error.low,
@@ -108,23 +119,32 @@ class ReviewStep:
             alpha=report.alpha.value,
         )
 
+    def _was_edited(self, reject: RejectedRow) -> bool:
+        candidate = read_rejected_candidate(reject) if reject.id in self._ids else None
+        key = (reject.id, hash_texts(candidate)) if candidate else ("", "")
+        return key in self._outcomes and self._outcomes[key].edit is not None
+
+    def _accepted_as(self, name: str) -> tuple[str, str] | None:
+        """The text with which the dataset without the review holds an item that was set aside; None
+        where that lacks it. Of one that is in an older sample, it is taken to hold it."""
+        item = self._drawn.get(name)
+        if item and (name, item.hash) in self._outcomes:
+            return (name, item.hash) if item.outcome == ACCEPTED else None
+        return next(key for key in self._outcomes if key[0] == name)
+
     def _decide(self, candidate: Candidate) -> Verdict:
         outcome = self._outcomes.get((candidate.id, hash_texts(candidate)))
         if outcome is None:
-            self._stale += candidate.id in self._ids
             return candidate, None
         if not outcome.is_kept:
-            self.set_aside.append(candidate)
             listed = [reason for reason in outcome.reasons if reason in REASONS]
             reason = listed[0] if listed else "another reason"
             return candidate, Rejection(reason, match="; ".join(outcome.reasons))
         if outcome.edit is None:
             return candidate, None
-        self.set_aside.append(candidate)
-        self._edited += 1
         edited = apply_edit(candidate, outcome.edit)
         unfit = self._check(edited)
-        return edited, Rejection(f"edited: {unfit.reason}") if unfit else None
+        return edited, Rejection(f"{_EDITED}{unfit.reason}") if unfit else None
 
 
 def apply_edit(candidate: Candidate, decision: ReviewDecision) -> Candidate:

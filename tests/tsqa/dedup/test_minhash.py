@@ -31,6 +31,8 @@ LONG = "the quick brown fox jumps over the lazy dog and then runs home to sleep 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches and blocks so small that a few hundred items cross many of them."""
     monkeypatch.setattr(spill, "_BATCH", 64)
+    monkeypatch.setattr(spill, "_RANGE", 32)
+    monkeypatch.setattr(dedup, "_PACK", 48)
     monkeypatch.setattr(dedup, "_BLOCK", 50)
     monkeypatch.setattr(semantic, "_BLOCK", 16)
 
@@ -232,7 +234,7 @@ class BagOfWords:
 def test_semantic_search_is_that_of_all_pairs(
     judge: Callable[..., list[Rejection | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dedup, "load_model", lambda section: BagOfWords())
+    monkeypatch.setattr(dedup, "load_model", lambda *_: BagOfWords())
     rng = random.Random(2)
     questions = [" ".join(rng.choices("abcdefghijklmnop", k=6)) for _ in range(150)]
     found = judge(questions, method="exact", semantic={"model": "x", "threshold": 0.87})

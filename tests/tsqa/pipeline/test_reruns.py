@@ -31,6 +31,7 @@ TRAIN = {"train", *EVALUATE}
 TOKENIZE = {"tokenize", *TRAIN}
 TOKENIZER = {"tokenizer", *TOKENIZE}
 SOURCE = {"decontaminate", *TOKENIZE}
+NEAREST = {"nearest", *SOURCE}
 FILTER = {"filter", *TOKENIZE}
 GENERATE = {"generate", *FILTER}
 GUARD = {"guard", *FILTER}
@@ -85,6 +86,27 @@ def rephrasing(faithfulness: dict[str, float]) -> Together:
             "seeds.datasets": [],
             "generate": {"teacher": SERVED, "rephrase": {"styles": {"faq": 0.5, "table": 0.5}}},
             "filter": {"faithfulness": faithfulness},
+        }
+    )
+
+
+def near(**changes: str) -> Together:
+    """A source of documents near the seeds, in place of `books`."""
+    chosen = {"nearest": {"pool": "web", **changes}, "size_of": "synthetic"}
+    return Together(
+        {
+            "mixture.sources.near": chosen,
+            "mixture.phases.0.ratios": {"web": 0.4, "near": 0.1, "synthetic": 0.5},
+        }
+    )
+
+
+def near_human(**changes: str) -> Together:
+    """The control that makes such a source."""
+    return Together(
+        {
+            "ablation.controls": ["nearest_human"],
+            "ablation.nearest_human": {"pool": "web", **changes},
         }
     )
 
@@ -145,6 +167,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.budget.capabilities": {"math": 0.25},
             "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
             "seeds.families": {"own": "mine"},
+            "seeds.refresh": "{folder}/release",
             "seeds.hold_out": ["own"],
             "seeds.seed": 1,
             "seeds.documents.<n>.name": "other",
@@ -275,6 +298,15 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
         },
     ),
     (
+        NEAREST,
+        {
+            "mixture.sources.<name>.nearest.pool": near(pool="books"),
+            "mixture.sources.<name>.nearest.model": near(model="org/embedding"),
+            "ablation.nearest_human.pool": near_human(pool="books"),
+            "ablation.nearest_human.model": near_human(model="org/embedding"),
+        },
+    ),
+    (
         TOKENIZE,
         {
             "mixture.sources.<name>.revision": "f00",  # of files on this machine
@@ -329,6 +361,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "train.router.bias_rate": 0.1,
             "train.router.loss": 0.1,
             "train.heldout_rows": 1,
+            "train.elsewhere": "another",
             "eval.every_tokens": 100_000,  # a run exports the models that it is asked for
             "ablation.axes": {"mixture.synthetic": [0, 0.25]},
             "ablation.arms": [{"train.lr": 1e-4}],
@@ -375,6 +408,16 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "tracking.backend": "trackio",
             "tracking.entity": "another",
             "tracking.mode": "offline",
+            "launch.kind": "slurm",
+            "launch.machines": Together(
+                {"launch.kind": "slurm", "launch.machines": 2, "train.processes": 2}
+            ),
+            "launch.options": Together({"launch.kind": "slurm", "launch.options": ["--mem=1G"]}),
+            "launch.command": Together(
+                {"launch.kind": "command", "launch.command": "ssh a {training}"}
+            ),
+            "launch.at_once": 2,
+            "launch.patience_minutes": 2,
             "eval.suite": None,  # reruns what the keys in it rerun
         },
     ),
@@ -389,8 +432,17 @@ RUNTIME: dict[str, Any] = {
     "filter.code.unguarded": True,
     "filter.review.decisions": "{folder}/more",  # their content reruns, tests/tsqa/review
     "filter.review.max_error": 0.5,
+    "filter.processes": 2,
     "mixture.sources.<name>.max_repetition": 2.0,
     "mixture.max_repetition": 2.0,
+    "seeds.licences": {"own": "mit"},
+    "mixture.sources.<name>.made_by": "m",
+    "mixture.sources.<name>.generation": 1,
+    "mixture.sources.<name>.family": "web",
+    "mixture.human_floor": 0.0,
+    "mixture.human_floors": {"web": 0.0},
+    "model.licence": "mit",
+    "model.generation": 1,
     "mixture.tokenize_processes": 2,
     "train.micro_batch_size": 2,
     "train.zero_stage": 2,
@@ -417,6 +469,8 @@ RUNTIME: dict[str, Any] = {
     "eval.kv_cache_gib": 3,
 }
 TEACHER_RUNTIME: dict[str, Any] = {
+    "model.licence": "mit",
+    "model.generation": 1,
     "max_num_seqs": 2,
     "replicas": 2,
     "tensor_parallel": 2,
@@ -469,6 +523,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("reruns")
     (made / "more").mkdir()
     (made / "more" / "utils.py").write_text("")
+    (made / "release" / "lineage").mkdir(parents=True)
+    (made / "release" / "lineage" / "seeds.jsonl").write_text("")
     shipped = next((REPOSITORY / "tsqa" / "prompts").rglob("judge*.jinja")).read_text()
     (made / "judge.jinja").write_text(shipped.replace("\n---\n", "\n---\nPlease: ", 1))
     return made
@@ -493,7 +549,9 @@ def fingerprints(
     tree = full_recipe(folder)
     if has_writer:
         tree["generate"]["writer"] = tree["generate"].pop("teacher")
-    del tree["ablation"]["seeds"]
+    # Without what is near the seeds, which nearly all keys of the data decide.
+    del tree["ablation"]["seeds"], tree["ablation"]["controls"], tree["ablation"]["nearest_human"]
+    del tree["mixture"]["sources"]["near"]
     tree["mixture"]["sources"]["books"] = {"path": str(folder / "web.jsonl")}
     tree["mixture"]["phases"][0]["ratios"] = {"web": 0.4, "books": 0.1, "synthetic": 0.5}
     for key, value in changes.items():

@@ -181,6 +181,9 @@ class FilterSection(Section):
     """Use the decisions of reviewers; null: do not look for them."""
     decontaminate: DecontaminateSection = DecontaminateSection()
     """Removal of what resembles an evaluated document."""
+    processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    """Processes that filter, each with a copy of what candidates are compared with; null: one per
+    core, fewer where there is little to do."""
 
     @model_validator(mode="after")
     def _words_fit(self) -> Self:

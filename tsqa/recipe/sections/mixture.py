@@ -12,10 +12,22 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tsqa.names import LocalPath, SourceName
-from tsqa.recipe.sections.base import RUNTIME, Section, Share, Tokens
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
 
 BASIS_POINTS = 10_000
+PEOPLE = "people"
 _DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".txt", ".md")
+
+
+class NearestSection(Section):
+    """The documents of a source that are nearest to the seeds, each scored by its similarity to the
+    seed nearest to it, after BETR (arXiv 2507.12466). No teacher is asked."""
+
+    pool: str
+    """The source of the mixture to choose from, one with a `path`."""
+    model: LocalPath | None = None
+    """A sentence-transformers model, which compares meaning as far as it reads a document; null:
+    TF-IDF, the words that document and seed share."""
 
 
 class SourceSection(Section):
@@ -46,6 +58,9 @@ class SourceSection(Section):
     that keeps the format and teaches nothing true."""
     subset_of: str | None = None
     """Draw the rows at random from this source of the mixture, as many as `size_of` has."""
+    nearest: NearestSection | None = Field(None, json_schema_extra=ADDED)
+    """Choose whole documents of another source, the nearest to the seeds first, until they hold as
+    many rows as `size_of`."""
     size_of: str | None = None
     """The source whose number of rows to draw, so that both repeat equally often."""
     answer_marker: str | None = None
@@ -53,14 +68,35 @@ class SourceSection(Section):
     "Answer:"; null: on whole documents."""
     max_repetition: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
     """Refuse to train for more epochs than this over the source; null: as for the mixture."""
+    made_by: str | None = Field(None, json_schema_extra=RUNTIME)
+    """Who wrote the text: `people`, or the name of a model. Known where it is `from: filter`; null:
+    not declared, which `mixture.human_floor` refuses."""
+    generation: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    """Of text that a model wrote: 1 where the model was trained on people's text alone, else one
+    more than the newest text that it was trained on."""
+    family: str | None = Field(None, json_schema_extra=RUNTIME)
+    """What kind of text it is, such as web or math, for `mixture.human_floors`."""
+
+    @model_validator(mode="after")
+    def _says_who_made_it(self) -> Self:
+        known = "from: filter" if self.stage == "filter" else ""
+        known = "subset_of" if self.subset_of else "nearest" if self.nearest else known
+        if known and (self.made_by is not None or self.generation is not None):
+            raise ValueError(f"who made it is known of a source with `{known}`: leave made_by out")
+        by_model = self.made_by not in (None, PEOPLE)
+        if by_model != (self.generation is not None):
+            raise ValueError(
+                "made_by (a model) and generation go together; people's text has no generation"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        origins = (self.path, self.stage, self.subset_of)
+        origins = (self.path, self.stage, self.subset_of, self.nearest)
         if sum(origin is not None for origin in origins) != 1:
-            raise ValueError("give exactly one of path, from, subset_of")
-        if (self.subset_of is None) != (self.size_of is None):
-            raise ValueError("subset_of and size_of go together")
+            raise ValueError("give exactly one of path, from, subset_of, nearest")
+        if (self.subset_of is None and self.nearest is None) != (self.size_of is None):
+            raise ValueError("subset_of and nearest each go together with size_of")
         if self.permute and self.stage != "filter":
             raise ValueError("permute needs `from: filter`: only its items have answers")
         if self.answer_marker == "":
@@ -102,6 +138,10 @@ class MixtureSection(Section):
     """Leave out documents that contain one of `eval.tasks`, in every source."""
     tokenize_processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     """Processes that tokenize; null: one per core."""
+    human_floor: Share | None = Field(None, json_schema_extra=RUNTIME)
+    """Refuse to train where people wrote less than this share of the stream's tokens."""
+    human_floors: dict[str, Share] = Field({}, json_schema_extra=RUNTIME)
+    """The same within a family of sources, such as {math: 0.3}."""
 
     @property
     def tokens(self) -> int:
@@ -128,6 +168,16 @@ class MixtureSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _known_families(self) -> Self:
+        families = {source.family for source in self.sources.values() if source.family}
+        if unknown := sorted(self.human_floors.keys() - families):
+            raise ValueError(
+                f"human_floors names {', '.join(unknown)}, which is the `family` of no source "
+                f"({', '.join(sorted(families)) or 'none has one'})"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _known_subsets(self) -> Self:
         for name, source in self.sources.items():
             for key in ("subset_of", "size_of"):
@@ -137,6 +187,24 @@ class MixtureSection(Section):
                         f"sources.{name}.{key} = {other!r} is no source with rows of its own; "
                         f"use one of {', '.join(self.tokenized)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _nearest_of_files(self) -> Self:
+        """Chosen from files, at the size of what is not chosen itself: nothing goes in a circle."""
+        files = [name for name, source in self.sources.items() if source.path]
+        for name, source in self.sources.items():
+            if source.nearest and source.nearest.pool not in files:
+                raise ValueError(
+                    f"sources.{name}.nearest.pool = {source.nearest.pool!r} is no source with a "
+                    f"`path`; use one of {', '.join(files) or 'such, which there is none of'}"
+                )
+            of = self.sources[source.size_of] if source.size_of else None
+            if of and of.nearest:
+                raise ValueError(
+                    f"sources.{name}.size_of = {source.size_of!r} is sized by another itself: name "
+                    f"that one, {of.size_of!r}"
+                )
         return self
 
     @model_validator(mode="after")
