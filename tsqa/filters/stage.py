@@ -1,10 +1,10 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
-one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty, and
-decontamination last. Of rephrasings, `faithful` takes the place of agreement, models and code. A
-step that the recipe leaves out does not appear in the funnel. A model is not asked again what it
-was asked for another artifact.
+one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty,
+review, and decontamination last. Of rephrasings, `faithful` takes the place of agreement, models
+and code. A step that the recipe leaves out does not appear in the funnel. A model is not asked
+again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random, and nothing depends on
@@ -31,6 +31,7 @@ from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_packed
 from tsqa.dedup.semantic import KEY, load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
+from tsqa.filters import checks
 from tsqa.filters.advice import advise, find_failure
 from tsqa.filters.asking import asking_steps
 from tsqa.filters.chunks import (
@@ -53,6 +54,7 @@ from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.candidate_lines import chunks_of
 from tsqa.records.seed import SeedIndex
 from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
+from tsqa.review.apply import ReviewStep, review_folder
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
@@ -87,9 +89,8 @@ def run(context: StageContext) -> dict[str, object]:
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
         parts = workers.map_ordered(first, chunks_of(candidates))
-        last = LastSteps(
-            EvaluatedIndex(evaluated, section.decontaminate), section.renderings, _oracle(context)
-        )
+        index, review = EvaluatedIndex(evaluated, section.decontaminate), _open_review(context)
+        last = LastSteps(index, section.renderings, _oracle(context), review=review)
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
         if asking:
@@ -114,6 +115,7 @@ def run(context: StageContext) -> dict[str, object]:
         planted_leak_recall=recall,
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
+        review=review.sum_up(context.out) if review else None,
     )
     write_card(
         context.out,
@@ -134,6 +136,13 @@ def _workers(candidates: Path, section: FilterSection) -> Workers:
 
 def _oracle(context: StageContext) -> Oracle | None:
     return read_oracle(context.inputs["data"].path) if "data" in context.inputs else None
+
+
+def _open_review(context: StageContext) -> ReviewStep | None:
+    """The step of the reviewers' decisions; None where there are none."""
+    if "review" not in context.config:
+        return None
+    return ReviewStep(review_folder(context.recipe), checks.check_format)
 
 
 def _surviving(
