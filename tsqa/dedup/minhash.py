@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tsqa.dedup.disk import PairFiles, QuestionFile, StoredQuestion, batches
-from tsqa.dedup.semantic import SemanticSearch, load_model
+from tsqa.dedup.semantic import KEY, SemanticSearch, load_model
 from tsqa.recipe import DedupSection
 from tsqa.records.candidate import Rejection
 from tsqa.text.hashing import Hashes, Numbers, expand_ranges, hash_runs, hash_text
@@ -53,7 +53,7 @@ def find_duplicates(
 
     Raises EngineError when the model of `section.semantic` cannot be loaded.
     """
-    model = load_model(section.semantic) if section.semantic else None
+    model = load_model(section.semantic.model, KEY) if section.semantic else None
     folder = scratch / "dedup"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tsqa.dedup.disk import QuestionFile, batches
 from tsqa.errors import EngineError
 from tsqa.hub.pins import pinned_folder
-from tsqa.recipe import SemanticSection
 
+KEY = "filter.dedup.semantic"
 _BLOCK = 2048
 
 
@@ -30,17 +30,17 @@ class SentenceEncoder(Protocol):
         ...
 
 
-def load_model(section: SemanticSection) -> SentenceEncoder:
-    """A sentence-transformers model; raise EngineError when there is none."""
+def load_model(model: str, key: str) -> SentenceEncoder:
+    """A sentence-transformers model; raise EngineError when there is none. `key`: its section."""
     try:
         from sentence_transformers import SentenceTransformer
 
-        return cast(SentenceEncoder, SentenceTransformer(pinned_folder(section.model)))
+        return cast(SentenceEncoder, SentenceTransformer(pinned_folder(model)))
     except Exception as error:
         raise EngineError(
-            f"filter.dedup.semantic.model = {section.model!r}: cannot be loaded: {error}",
+            f"{key}.model = {model!r}: cannot be loaded: {error}",
             "give a sentence-transformers model (pip install 'tsqa[semantic]'), or leave out "
-            "filter.dedup.semantic",
+            f"{key}",
         ) from error
 
 

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -28,7 +29,10 @@ from tsqa.curated.files import CURATED, DatasetWriter, read_rows
 from tsqa.curated.render import Renderer
 from tsqa.decontaminate.guard import check_seeds, read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
+from tsqa.decontaminate.semantic import KEY as LEAKS_KEY
+from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
 from tsqa.dedup.minhash import find_duplicates
+from tsqa.dedup.semantic import KEY as DEDUP_KEY
 from tsqa.dedup.semantic import load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
 from tsqa.filters import checks
@@ -44,10 +48,10 @@ from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.hub.identify import identify_model
 from tsqa.prompts import load_prompts
 from tsqa.recipe import FilterSection, TrivialitySection, needed
-from tsqa.records.candidate import Candidate, Rejection, Verdict
+from tsqa.records.candidate import Candidate, Rejection, Verdict, seed_as_candidate
 from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.rows import CuratedRow, Lineage
-from tsqa.records.seed import SeedIndex
+from tsqa.records.seed import Seed, SeedIndex
 from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
 from tsqa.records.training_keys import read_training_keys
 from tsqa.rephrasings.faithful import check_copied, check_faithful
@@ -67,8 +71,7 @@ def run(context: StageContext) -> dict[str, object]:
     if section.code:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
     renderer = Renderer(section.renderings)
-    evaluated = list(read_evaluated(context))
-    index = EvaluatedIndex(evaluated, section.decontaminate)
+    leaks = Leaks(context, section, list(read_evaluated(context)))
     ledger: list[LedgerRow] = []
     scratch = context.out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -91,8 +94,7 @@ def run(context: StageContext) -> dict[str, object]:
         for number, step in enumerate(waiting):
             survivors = Survivors(scratch / f"{number}.jsonl", stream)
             stream = funnel.apply(step, survivors, survivors.count)
-        last = decontamination_step(index)
-        for candidate in funnel.apply(last, stream):
+        for candidate in funnel.apply(decontamination_step(leaks), stream):
             funnel.measures.accept(candidate)
             traces += bool(candidate.trace)
             writer.curated(_curated_row(candidate, renderer))
@@ -107,7 +109,8 @@ def run(context: StageContext) -> dict[str, object]:
         funnel=funnel.rows(),
         ledger=ledger,
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
-        planted_leak_recall=measure_recall(index, evaluated, as_texts=_rephrases(context)),
+        planted_leak_recall=leaks.recall(),
+        semantic_leaks=leaks.semantic.tasks if leaks.semantic else None,
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
     )
@@ -237,24 +240,71 @@ def _counted(path: Path, funnel: Funnel, shows_trace: bool) -> Iterator[Candidat
         yield candidate
 
 
-def decontamination_step(index: EvaluatedIndex) -> Step:
+class Leaks:
+    """The evaluated documents, by their words and, where a model is given, by their meaning."""
+
+    def __init__(
+        self, context: StageContext, section: FilterSection, evaluated: Sequence[Seed]
+    ) -> None:
+        self._context, self._section, self._evaluated = context, section, evaluated
+        self._index = EvaluatedIndex(evaluated, section.decontaminate)
+
+    @cached_property
+    def semantic(self) -> SemanticDocuments | None:
+        """Opened when it is first asked: until then engines may need the GPU.
+
+        Raises EngineError when the model cannot be loaded.
+        """
+        wanted = self._section.semantic_leaks
+        if wanted is None or _rephrases(self._context):  # a rephrasing asks nothing
+            return None
+        is_own = self._section.decontaminate.semantic is not None
+        model = load_model(wanted.model, LEAKS_KEY if is_own else DEDUP_KEY)
+        training = sample_training(self._context.inputs["seeds"].path / "seeds.jsonl")
+        known = zip(training, self._index.check(training), strict=True)
+        return SemanticDocuments(
+            Embedder(model, identify_model(wanted.model), self._context.out),
+            [seed_as_candidate(document) for document in self._evaluated],
+            [document for document, leak in known if leak is None],
+            wanted.false_positives,
+        )
+
+    def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        verdicts = self._index.check(candidates)
+        left = [number for number, verdict in enumerate(verdicts) if verdict is None]
+        if left and self.semantic:
+            found = self.semantic.check([candidates[number] for number in left])
+            for number, verdict in zip(left, found, strict=True):
+                verdicts[number] = verdict
+        return verdicts
+
+    def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """As documents of the stream are checked, and by the passages that benchmarks read."""
+        found = zip(self._index.check_texts(texts), self._index.find_passages(texts), strict=True)
+        return [item or passage for item, passage in found]
+
+    def recall(self) -> dict[str, float]:
+        """Measure the share that is found of leaks planted from the evaluated documents."""
+        if not _rephrases(self._context):
+            return measure_recall(self.check, self._evaluated)
+        return measure_recall(
+            lambda planted: self._index.check_texts([leak.full_text for leak in planted]),
+            self._evaluated,
+        )
+
+
+def decontamination_step(leaks: Leaks) -> Step:
     """The last step: what resembles an evaluated document."""
-    return Step("decontamination", lambda candidates: _decontaminate(candidates, index))
+    return Step("decontamination", lambda candidates: _decontaminate(candidates, leaks))
 
 
-def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> Iterator[Verdict]:
+def _decontaminate(candidates: Iterable[Candidate], leaks: Leaks) -> Iterator[Verdict]:
     source = iter(candidates)
     while batch := list(islice(source, _BATCH)):
         if batch[0].is_rephrasing:  # then all are: a text, not a question
-            yield from zip(batch, _check_texts([each.answer for each in batch], index), strict=True)
+            yield from zip(batch, leaks.check_texts([each.answer for each in batch]), strict=True)
         else:
-            yield from zip(batch, index.check(batch), strict=True)
-
-
-def _check_texts(texts: Sequence[str], index: EvaluatedIndex) -> list[Rejection | None]:
-    """As documents of the stream are checked, and by the passages that benchmarks read."""
-    found = zip(index.check_texts(texts), index.find_passages(texts), strict=True)
-    return [item or passage for item, passage in found]
+            yield from zip(batch, leaks.check(batch), strict=True)
 
 
 @dataclass(frozen=True)
@@ -269,7 +319,7 @@ def _measure_spread(out: Path, section: FilterSection) -> float | None:
     if section.dedup.semantic is None:
         return None
     questions = (row.question or row.answer for row in read_rows(out / CURATED, _Said))
-    return round(measure_spread(load_model(section.dedup.semantic), questions), 4)
+    return round(measure_spread(load_model(section.dedup.semantic.model, DEDUP_KEY), questions), 4)
 
 
 def _show_funnel(context: StageContext, rows: Sequence[FunnelRow]) -> None:

@@ -21,10 +21,9 @@ from typing import Self
 from pydantic import JsonValue
 
 from tsqa.curated.render import Renderer
-from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import TsqaError
 from tsqa.filters.funnel import Step
-from tsqa.filters.stage import decontamination_step, passing_steps, waiting_steps
+from tsqa.filters.stage import Leaks, decontamination_step, passing_steps, waiting_steps
 from tsqa.generate.stage import SeedFile, open_team, solve, write_candidate
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
@@ -185,7 +184,7 @@ class Preview:
         section = needed(context.recipe.filter, "filter")
         if section.difficulty:  # a few items are no distribution: labels alone
             section = section.model_copy(update={"difficulty": DifficultySection()})
-        evaluated = EvaluatedIndex(list(read_evaluated(context)), section.decontaminate)
+        leaks = Leaks(context, section, list(read_evaluated(context)))
         with (
             SeedIndex(context.inputs["seeds"].path / "seeds.jsonl") as seeds,
             TemporaryDirectory(dir=context.out) as scratch,
@@ -193,7 +192,7 @@ class Preview:
             steps = [
                 *passing_steps(context, section, seeds),
                 *waiting_steps(context, section, seeds, Path(scratch), []),
-                decontamination_step(evaluated),
+                decontamination_step(leaks),
             ]
             for step in steps:
                 left = [item for item in items if not item.is_rejected]

@@ -26,6 +26,7 @@ from tsqa.recipe.sections.filter import (
     FaithfulnessSection,
     FilterSection,
     RewardSection,
+    SemanticLeakSection,
     SemanticSection,
     TrivialitySection,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "SamplingSection",
     "ScheduleSection",
     "SeedsSection",
+    "SemanticLeakSection",
     "SemanticSection",
     "SentField",
     "SolverSection",

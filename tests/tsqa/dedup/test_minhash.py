@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from tests.support.embedding import BagOfWords
 from tsqa.dedup import disk as spill
 from tsqa.dedup import minhash as dedup
 from tsqa.dedup import semantic
@@ -217,22 +217,11 @@ def test_ranges_expand_end_to_end(ranges: list[tuple[int, int]]) -> None:
     assert expand_ranges(starts, counts).tolist() == expected
 
 
-class BagOfWords:
-    """A stand-in for a sentence-transformers model: unit vectors of word counts."""
-
-    def encode(self, texts: Sequence[str], normalize_embeddings: bool) -> NDArray[np.float32]:
-        vectors = np.zeros((len(texts), 64), dtype=np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            for word in text.split():
-                row[hash_text(word) % 64] += 1
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 @pytest.mark.usefixtures("small")
 def test_semantic_search_is_that_of_all_pairs(
     judge: Callable[..., list[Rejection | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dedup, "load_model", lambda section: BagOfWords())
+    monkeypatch.setattr(dedup, "load_model", lambda *_: BagOfWords())
     rng = random.Random(2)
     questions = [" ".join(rng.choices("abcdefghijklmnop", k=6)) for _ in range(150)]
     found = judge(questions, method="exact", semantic={"model": "x", "threshold": 0.87})

@@ -1,0 +1,222 @@
+"""Which evaluated documents a candidate asks in other words: cosine of sentence embeddings.
+
+It stands beside the rules that compare words, for what they lose: synonyms and cut questions. The
+question is compared with evaluated questions, and the item (question, options and passage) with
+evaluated items, each with a threshold of its own.
+
+A threshold is set for each task, at a stated share of false positives: so many of its training
+documents may be above it, and of all training documents too. Those that the other rules reject do
+not count, for they may be leaks. A task with too few training documents to show that share is
+measured on its evaluated documents among each other; one with few of these has a default.
+
+Where a task's documents are so alike that nothing above the threshold is left, as in a template,
+the rule cannot tell, and says so.
+
+Guarantees: the search is exact; verdicts do not depend on order, nor on batches but for what a
+model's rounding moves (similarities count to 4 digits); memory is linear in the evaluated
+documents and independent of the candidates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsqa.decontaminate.undress import undress
+from tsqa.dedup.semantic import SentenceEncoder
+from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
+from tsqa.records.seed import read_seed
+from tsqa.records.summaries import SemanticTask
+from tsqa.store.digests import hash_bytes
+from tsqa.store.identity import Json
+
+Vectors = NDArray[np.float32]
+Scores = NDArray[np.float64]
+
+KEY = "filter.decontaminate.semantic"
+_DEFAULT = 0.8
+"""Threshold where nothing was measured: that of published work."""
+_FLOOR = 0.6
+"""Lowest threshold: what is less alike shares a subject."""
+_CEILING = 0.97
+"""From here on nothing is left: a document with one word in ten changed is less alike."""
+_SAMPLE = 2000
+"""Training documents of a task that set its threshold."""
+_BATCH = 512
+
+
+class Embedder:
+    """A model's unit vectors of texts; those that are kept lie in files named by their content."""
+
+    def __init__(self, model: SentenceEncoder, identity: Json, folder: Path) -> None:
+        """`identity`: of the model; `folder`: of the stage's artifact, beside earlier ones."""
+        self._model, self._identity, self._folder = model, identity, folder
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = self._model.encode(list(texts), normalize_embeddings=True)
+        return np.asarray(vectors, dtype=np.float32)
+
+    def keep(self, texts: Sequence[str]) -> Vectors:
+        """The same, from the file of an earlier artifact where there is one."""
+        key = hash_bytes(json.dumps([self._identity, list(texts)]).encode())[:24]
+        name = f"vectors-{key}.npy"
+        for known in sorted(self._folder.parent.glob(f"*/{name}")):
+            with suppress(OSError, ValueError, EOFError):  # deleted meanwhile, or damaged
+                vectors: Vectors = np.load(known)
+                if len(vectors) == len(texts):
+                    return vectors
+        vectors = self.embed(texts)
+        unfinished = self._folder / f"{name}.tmp"
+        with unfinished.open("wb") as file:
+            np.save(file, vectors)
+        unfinished.replace(self._folder / name)
+        return vectors
+
+
+def _question(candidate: Candidate) -> str:
+    return undress(candidate.question)
+
+
+def _item(candidate: Candidate) -> str:
+    """The passage is last, for a model reads the beginning of a long text."""
+    parts = (candidate.question, *candidate.choices, candidate.context)
+    return undress("\n".join(part for part in parts if part))
+
+
+_VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
+
+
+class SemanticDocuments:
+    """Every evaluated document by its meaning."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        documents: Sequence[Candidate],
+        training: Sequence[Candidate],
+        false_positives: float,
+    ) -> None:
+        """`training`: documents of training splits that no other rule rejects."""
+        self._embedder = embedder
+        self._ids = [document.id for document in documents]
+        names = [document.task for document in documents]
+        self._tasks = {task: np.flatnonzero(np.array(names) == task) for task in sorted({*names})}
+        self._vectors = [embedder.keep([*map(view, documents)]) for view in _VIEWS]
+        allowed = false_positives / len(_VIEWS)
+        owners = np.array([one.task for one in training])
+        nearest = [
+            self._nearest_by_task(vectors, embedder.keep([*map(view, training)]))
+            for view, vectors in zip(_VIEWS, self._vectors, strict=True)
+        ]
+        self.tasks = [
+            self._measure(task, [own[:, n] for own in nearest], owners == task, allowed)
+            for n, task in enumerate(self._tasks)
+        ]
+        """How each task is decided."""
+        self._thresholds = [self._per_document(view) for view in range(len(_VIEWS))]
+        """Per view and document; 2, which nothing reaches, where the rule cannot tell."""
+
+    def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        """Find, per candidate, the document that is farthest above its task's threshold."""
+        verdicts: list[Rejection | None] = []
+        if not self._ids:
+            return [None] * len(candidates)
+        for start in range(0, len(candidates), _BATCH):
+            verdicts += self._check(candidates[start : start + _BATCH])
+        return verdicts
+
+    def _check(self, candidates: Sequence[Candidate]) -> Iterator[Rejection | None]:
+        best = np.zeros(len(candidates))
+        found = np.full(len(candidates), -1)
+        scores = np.zeros(len(candidates))
+        for view, vectors, thresholds in zip(_VIEWS, self._vectors, self._thresholds, strict=True):
+            similar = _compare(self._embedder.embed([*map(view, candidates)]), vectors)
+            above = similar - thresholds
+            nearest = np.argmax(above, axis=1)
+            rows = np.arange(len(candidates))
+            better = above[rows, nearest] > best
+            best[better] = above[rows, nearest][better]
+            scores[better] = similar[rows, nearest][better]
+            found[better] = nearest[better]
+        for score, document in zip(scores.tolist(), found.tolist(), strict=True):
+            yield Rejection("semantic", score, self._ids[document]) if document >= 0 else None
+
+    def _nearest_by_task(self, vectors: Vectors, others: Vectors) -> Scores:
+        """(others, tasks): the similarity of each to the nearest document of each task."""
+        found = np.zeros((len(others), len(self._tasks)))
+        for start in range(0, len(others), _BATCH):
+            similar = _compare(others[start : start + _BATCH], vectors)
+            for number, own in enumerate(self._tasks.values()):
+                found[start : start + _BATCH, number] = similar[:, own].max(axis=1)
+        return found
+
+    def _measure(
+        self, task: str, nearest: Sequence[Scores], is_own: NDArray[np.bool_], allowed: float
+    ) -> SemanticTask:
+        """`nearest`: per view, the similarity of each training document to the task."""
+        documents = self._tasks[task]
+        set_on, count, least = "training documents", int(is_own.sum()), _FLOOR
+        measured = [own[is_own] for own in nearest]
+        if count * allowed < 1:
+            set_on, count = "evaluated documents", len(documents)
+            measured = [_among_each_other(vectors[documents]) for vectors in self._vectors]
+        if count * allowed < 1:
+            set_on, count, least = "default", 0, _DEFAULT
+        thresholds = [
+            max(least, _quantile(own, allowed), _quantile(every, allowed))
+            for own, every in zip(measured, nearest, strict=True)
+        ]
+        return SemanticTask(
+            task=task,
+            documents=len(documents),
+            set_on=set_on,
+            compared=count,
+            question=thresholds[0] if thresholds[0] < _CEILING else None,
+            item=thresholds[1] if thresholds[1] < _CEILING else None,
+        )
+
+    def _per_document(self, view: int) -> Scores:
+        thresholds = np.full(len(self._ids), 2.0)
+        for measured, own in zip(self.tasks, self._tasks.values(), strict=True):
+            threshold = (measured.question, measured.item)[view]
+            if threshold is not None:
+                thresholds[own] = threshold
+        return thresholds
+
+
+def sample_training(path: Path) -> list[Candidate]:
+    """Choose documents of each task, evenly from all of a `seeds.jsonl`, to set thresholds on."""
+    by_task: dict[str, list[Candidate]] = {}
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            seed = read_seed(path, number, line)
+            if not seed.is_passage:
+                by_task.setdefault(seed.task, []).append(seed_as_candidate(seed))
+    return [one for own in by_task.values() for one in own[:: -(-len(own) // _SAMPLE)]]
+
+
+def _compare(vectors: Vectors, others: Vectors) -> Scores:
+    if not len(vectors):
+        return np.zeros((0, len(others)))
+    return np.round((vectors @ others.T).astype(np.float64), 4)
+
+
+def _among_each_other(vectors: Vectors) -> Scores:
+    """The similarity of each to the nearest other one."""
+    nearest = np.zeros(len(vectors))
+    for start in range(0, len(vectors), _BATCH):
+        similar = _compare(vectors[start : start + _BATCH], vectors)
+        similar[np.arange(len(similar)), start + np.arange(len(similar))] = -1
+        nearest[start : start + len(similar)] = similar.max(axis=1)
+    return nearest
+
+
+def _quantile(scores: Scores, allowed: float) -> float:
+    """The lowest similarity that at most this share of them is above; 0 of none."""
+    ordered = np.sort(scores)[::-1]
+    return float(ordered[int(allowed * len(ordered))]) if len(ordered) else 0.0
