@@ -58,8 +58,9 @@ class Embedder:
         self._model, self._identity, self._folder = model, identity, folder
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        vectors = self._model.encode(list(texts), normalize_embeddings=True)
-        return np.asarray(vectors, dtype=np.float32)
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        vectors = self._model.encode([*places], normalize_embeddings=True)
+        return np.asarray(vectors, dtype=np.float32)[[places[text] for text in texts]]
 
     def keep(self, texts: Sequence[str]) -> Vectors:
         """The same, from the file of an earlier artifact where there is one."""
@@ -91,6 +92,14 @@ def _item(candidate: Candidate) -> str:
 _VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
 
 
+def _views_of(candidates: Sequence[Candidate]) -> list[str]:
+    return [view(one) for view in _VIEWS for one in candidates]
+
+
+def _split(vectors: Vectors) -> list[Vectors]:
+    return np.split(vectors, len(_VIEWS))
+
+
 class SemanticDocuments:
     """Every evaluated document by its meaning."""
 
@@ -106,13 +115,11 @@ class SemanticDocuments:
         self._ids = [document.id for document in documents]
         names = [document.task for document in documents]
         self._tasks = {task: np.flatnonzero(np.array(names) == task) for task in sorted({*names})}
-        self._vectors = [embedder.keep([*map(view, documents)]) for view in _VIEWS]
+        self._vectors = _split(embedder.keep(_views_of(documents)))
         allowed = false_positives / len(_VIEWS)
         owners = np.array([one.task for one in training])
-        nearest = [
-            self._nearest_by_task(vectors, embedder.keep([*map(view, training)]))
-            for view, vectors in zip(_VIEWS, self._vectors, strict=True)
-        ]
+        found = zip(self._vectors, _split(embedder.keep(_views_of(training))), strict=True)
+        nearest = [self._nearest_by_task(vectors, others) for vectors, others in found]
         self.tasks = [
             self._measure(task, [own[:, n] for own in nearest], owners == task, allowed)
             for n, task in enumerate(self._tasks)
@@ -134,8 +141,9 @@ class SemanticDocuments:
         best = np.zeros(len(candidates))
         found = np.full(len(candidates), -1)
         scores = np.zeros(len(candidates))
-        for view, vectors, thresholds in zip(_VIEWS, self._vectors, self._thresholds, strict=True):
-            similar = _compare(self._embedder.embed([*map(view, candidates)]), vectors)
+        asked = _split(self._embedder.embed(_views_of(candidates)))
+        for own, vectors, thresholds in zip(asked, self._vectors, self._thresholds, strict=True):
+            similar = _compare(own, vectors)
             above = similar - thresholds
             nearest = np.argmax(above, axis=1)
             rows = np.arange(len(candidates))
