@@ -9,7 +9,7 @@ from tsqa.text.hashing import hash_text
 
 
 class BagOfWords:
-    """Counts the texts that it is asked for."""
+    """Counts the texts that it is asked for; none of them is without length."""
 
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions, self.asked = dimensions, 0
@@ -17,8 +17,9 @@ class BagOfWords:
     def encode(self, texts: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
         assert normalize_embeddings
         self.asked += len(texts)
-        vectors = np.full((len(texts), self.dimensions), 1e-3, np.float32)
+        vectors: NDArray[np.float32] = np.full((len(texts), self.dimensions), 1e-3, np.float32)
         for row, text in zip(vectors, texts, strict=True):
             for word in text.split():
                 row[hash_text(word) % self.dimensions] += 1
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors

@@ -211,7 +211,8 @@ def sample_training(path: Path) -> list[Candidate]:
 def _compare(vectors: Vectors, others: Vectors) -> Scores:
     if not len(vectors):
         return np.zeros((0, len(others)))
-    return np.round((vectors @ others.T).astype(np.float64), 4)
+    similar: Scores = (vectors @ others.T).astype(np.float64)
+    return similar.round(4)
 
 
 def _among_each_other(vectors: Vectors) -> Scores:

@@ -118,7 +118,8 @@ def test_verdicts_depend_on_no_other_candidate(tmp_path: Path) -> None:
 def test_vectors_are_kept_by_content_and_model(tmp_path: Path) -> None:
     model, texts = BagOfWords(), ["one two", "three"]
     first, second = tmp_path / "a", tmp_path / "b.partial"
-    first.mkdir(), second.mkdir()
+    first.mkdir()
+    second.mkdir()
     made = Embedder(model, {"hub": "m", "commit": "1"}, first).keep(texts)
     again = Embedder(model, {"hub": "m", "commit": "1"}, second).keep(texts)
     assert np.array_equal(made, again) and model.asked == 2 and not list(second.iterdir())
