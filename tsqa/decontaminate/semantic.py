@@ -5,9 +5,10 @@ question is compared with evaluated questions, and the item (question, options a
 evaluated items, each with a threshold of its own.
 
 A threshold is set for each task, at a stated share of false positives: so many of its training
-documents may be above it, and of all training documents too. Those that the other rules reject do
-not count, for they may be leaks. A task with too few training documents to show that share is
-measured on its evaluated documents among each other; one with few of these has a default.
+documents are expected above it, and as many of all training documents above that of any task. Those
+that the other rules reject do not count, for they may be leaks. A task with too few training
+documents to show that share is measured on its evaluated documents among each other; one with few
+of these has a default.
 
 Where a task's documents are so alike that nothing above the threshold is left, as in a template,
 the rule cannot tell, and says so.
@@ -45,7 +46,7 @@ _FLOOR = 0.6
 """Lowest threshold: what is less alike shares a subject."""
 _CEILING = 0.97
 """From here on nothing is left: a document with one word in ten changed is less alike."""
-_SAMPLE = 2000
+_SAMPLE = 1000
 """Training documents of a task that set its threshold."""
 _BATCH = 512
 
@@ -170,13 +171,13 @@ class SemanticDocuments:
         documents = self._tasks[task]
         set_on, count, least = "training documents", int(is_own.sum()), _FLOOR
         measured = [own[is_own] for own in nearest]
-        if count * allowed < 1:
+        if (count + 1) * allowed < 1:
             set_on, count = "evaluated documents", len(documents)
             measured = [_among_each_other(vectors[documents]) for vectors in self._vectors]
-        if count * allowed < 1:
+        if (count + 1) * allowed < 1:
             set_on, count, least = "default", 0, _DEFAULT
         thresholds = [
-            max(least, _quantile(own, allowed), _quantile(every, allowed))
+            max(least, _quantile(own, allowed), _quantile(every, allowed / len(self._tasks)))
             for own, every in zip(measured, nearest, strict=True)
         ]
         return SemanticTask(
@@ -226,6 +227,11 @@ def _among_each_other(vectors: Vectors) -> Scores:
 
 
 def _quantile(scores: Scores, allowed: float) -> float:
-    """The lowest similarity that at most this share of them is above; 0 of none."""
-    ordered = np.sort(scores)[::-1]
-    return float(ordered[int(allowed * len(ordered))]) if len(ordered) else 0.0
+    """The similarity above which another one like them is with this chance at most; 0 of none.
+
+    The chance to be above the k-th largest of n is k / (n + 1); above the largest where n is small.
+    """
+    if not len(scores):
+        return 0.0
+    rank = max(1, int(allowed * (len(scores) + 1)))
+    return float(np.sort(scores)[-rank])
