@@ -72,8 +72,8 @@ def path_problem(path: str) -> str:
     """Why a text is no path of this machine; empty if it is one."""
     if _ADDRESS.match(path):
         return (
-            "an address, where a path of this machine is taken: copy the data to a disk and give "
-            "their path (a hub ID is written ORG/NAME)"
+            "an address, where a path of this machine is taken: give one on a disk (a hub ID is "
+            "written ORG/NAME)"
         )
     return ""
 

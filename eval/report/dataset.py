@@ -164,7 +164,7 @@ def draw_items(filtered: Artifact | None, generate: Artifact | None, seed: int) 
                 task=row.task,
                 question=row.question or row.answer,  # a rephrasing has none
                 answer=row.answer,
-                agreement=row.agreement if lineage.get("votes") else None,
+                agreement=row.agreement,
                 text=shorten(row.text, _LONGEST_TEXT),
                 accepted=True,
                 lineage=lineage_tree(lineage),

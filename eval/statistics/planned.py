@@ -66,7 +66,7 @@ def planned_table(
     seeds = len({arm.seed for arm in arms if arm.condition == control_of(recipe)})
     has_base = recipe.model is not None and recipe.model.config is None
     comparisons = len(conditions) - 1 + has_base
-    leaves = _leaves(section.tasks, include)
+    leaves = leaf_tasks(section.tasks, include)
     evaluated = list(dict.fromkeys(task for name in section.tasks for task in leaves[name]))
     counts = document_counts(evaluated, include, section.limit)
     shares = discordance_of(previous)
@@ -139,8 +139,8 @@ def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
     return found
 
 
-def _leaves(names: Sequence[str], include: Path | None) -> dict[str, list[str]]:
-    """Name in `eval.tasks` -> its tasks, which are the rows of the comparison; if known, as yet."""
+def leaf_tasks(names: Sequence[str], include: Path | None) -> dict[str, list[str]]:
+    """Name in `eval.tasks` -> its tasks, each a row of the table; itself where not yet known."""
     if include is not None and not include.is_dir():
         return {name: [name] for name in names}
     library = task_library(include)

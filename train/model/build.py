@@ -17,6 +17,7 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.hub.model_folder import (
     check_files,
     check_positions,
+    check_text_only,
     check_vocabulary,
     is_folder,
     refuse_differences,
@@ -56,9 +57,11 @@ def new_model(values: Mapping[str, object], **options: object) -> PreTrainedMode
     kind = values["model_type"]
     try:
         config = AutoConfig.for_model(kind, **rest)
-        return AutoModelForCausalLM.from_config(config, **options)
+        model = AutoModelForCausalLM.from_config(config, **options)
     except Exception as error:  # each model class raises other ones
         raise RecipeError(f"model.config: transformers refuses {kind}: {error}") from error
+    check_text_only(model.config, "model.config")
+    return model
 
 
 def _from_config(
@@ -102,6 +105,7 @@ def _from_folder(
         )
     except (OSError, ValueError, ImportError) as error:
         raise RecipeError(f"{key} = {origin}: cannot be loaded: {error}") from error
+    check_text_only(model.config, f"{key} = {origin}")
     refuse_differences(found, f"{key} = {origin}")
     check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, f"{key} = {origin}")
     return _to_precision(model, train)

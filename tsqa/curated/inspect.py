@@ -270,7 +270,7 @@ def _print_filters(console: Console, found: FoundItem) -> None:
             table.add_row(step, Text("passed", "green") if reached else Text("not reached", "dim"))
     console.print(table)
     if isinstance(row, CuratedRow):
-        voted = {"agreement": row.agreement} if read_lineage(row.lineage).votes else {}
+        voted = {} if row.agreement is None else {"agreement": row.agreement}
         scores = voted | json.loads(row.scores)
         console.print(_fields([("scores", scores)]))
 
@@ -295,7 +295,7 @@ def _print_answer(console: Console, row: CuratedRow) -> None:
 def _print_curated(console: Console, row: CuratedRow) -> None:
     scores = json.loads(row.scores)
     lineage = read_lineage(row.lineage)
-    told = [f"agreement {row.agreement:.3g}" if lineage.votes else ""]
+    told = [f"agreement {row.agreement:.3g}" if row.agreement is not None else ""]
     told += [str(scores.get("difficulty") or ""), _inline(lineage.attributes)]
     line = Text("".join(f"  {part}" for part in told if part), style="dim")
     console.print(_about(row), line, "\n", Text(row.text), "\n", sep="")

@@ -415,7 +415,7 @@ def _curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         tests=candidate.tests,
         text=text,
         rendering=rendering,
-        agreement=candidate.agreement,
+        agreement=candidate.agreement if record.votes else None,
         scores=json.dumps(candidate.scores, sort_keys=True),
         lineage=lineage.to_json(),
     )

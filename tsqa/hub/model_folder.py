@@ -184,12 +184,21 @@ def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
 
 def check_positions(config: Any, length: int, key: str) -> None:
     """Refuse rows or prompts longer than the positions of a model."""
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if isinstance(positions, int) and length > positions:
         raise RecipeError(
             f"{key} = {length:,} is beyond the model's {positions:,} positions "
             "(max_position_embeddings)",
             f"lower {key}, or extend the model's positions in its config first",
+        )
+
+
+def check_text_only(config: Any, key: str) -> None:
+    """Refuse to train a model with parts for images or sound, which text does not reach."""
+    if config.get_text_config() is not config:
+        raise RecipeError(
+            f"{key}: {config.model_type} has parts for images or sound, which text does not train",
+            "save its language model alone, with transformers' class for text, and train that",
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsqa.errors import RecipeError
 from tsqa.hub.model_folder import (
     check_positions,
+    check_text_only,
     check_vocabulary,
     check_weights,
     is_folder,
@@ -33,6 +34,7 @@ class ModelUse:
     trust_remote_code: bool
     own_tokenizer: bool
     """Whether it reads text by the tokenizer in its folder."""
+    is_trained: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -81,6 +83,8 @@ def refuse_missing(use: ModelUse) -> None:
 def check_use(use: ModelUse) -> None:
     """Raise CheckpointError, DataError or RecipeError where a folder cannot be used as asked."""
     config = load_config(use.path, use.key, use.trust_remote_code)
+    if use.is_trained:
+        check_text_only(config, f"{use.key} = {use.path}")
     check_weights(use.path, use.key, use.trust_remote_code)
     if use.length is not None:
         check_positions(config, use.length, use.length_key)
@@ -95,9 +99,9 @@ def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
         return []
     if node.stage == "train":
         length = needed(recipe.train, "train").sequence_length
-        return [
-            _use(model, "model.path", length, "train.sequence_length", recipe.tokenizer is None)
-        ]
+        own_tokenizer = recipe.tokenizer is None
+        use = _use(model, "model.path", length, "train.sequence_length", own_tokenizer)
+        return [replace(use, is_trained=True)]
     if trained_model(node.inputs):
         return []  # it scores what the recipe trains
     return [_use(model, "model.path", needed(recipe.eval, "eval").max_length, "eval.max_length")]

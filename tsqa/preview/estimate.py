@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from eval.statistics.planned import document_counts
+from eval.statistics.planned import document_counts, leaf_tasks
 from tsqa.errors import DataError, RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
@@ -274,15 +274,20 @@ class Estimates:
         section = needed(node.recipe.eval, "eval")
         include, made = section.include, self._data_of(node)
         if made is None and node.recipe.data is not None:
+            leaves = {name: [name] for name in section.tasks}
             counts: dict[str, int | None] = dict.fromkeys(
                 section.tasks, node.recipe.data.test_per_family
             )
         else:
             folder = resolve_path(include, made) if include else None
-            counts = document_counts(section.tasks, folder, section.limit)
-        samples = {name: one.samples or 1 for name, one in section.protocols.items() if per_sample}
-        known = [count * samples.get(name, 1) for name, count in counts.items() if count]
-        return sum(known) if len(known) == len(section.tasks) else None
+            leaves = leaf_tasks(section.tasks, folder)
+            names = {task for members in leaves.values() for task in members}
+            counts = document_counts(sorted(names), folder, section.limit)
+        samples = dict.fromkeys(counts, 1)
+        for name, protocol in section.protocols.items() if per_sample else ():
+            samples |= dict.fromkeys(leaves[name], protocol.samples or 1)
+        known = [count * samples[name] for name, count in counts.items() if count]
+        return sum(known) if len(known) == len(counts) else None
 
     def latest(self, node: Node, role: str | None = None) -> Artifact | None:
         """The last finished artifact of the stage; with the same model, where a role is given."""

@@ -42,7 +42,8 @@ class CuratedRow:
     """The document to train on."""
     rendering: str
     """Name of the template of `text`."""
-    agreement: float
+    agreement: float | None
+    """Share of the votes for the answer; None where there is no vote, as of a rephrasing."""
     scores: str
     """JSON: what the filters measured."""
     lineage: str

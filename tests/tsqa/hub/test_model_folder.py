@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from tests.support.tiny_teacher import make_tiny_teacher
+from train.model.build import new_model
 from tsqa.errors import TsqaError
 from tsqa.hub.model_folder import load_config
 from tsqa.pipeline.model_uses import ModelUse, check_use
@@ -153,6 +156,26 @@ def test_a_whole_folder_passes_up_to_its_positions(whole: Path) -> None:
     check_use(use(whole, 512))
     with pytest.raises(TsqaError, match="513 is beyond the model's 512 positions"):
         check_use(use(whole, 513))
+
+
+def test_a_model_of_images_and_text_is_a_teacher_but_not_a_student(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 64}
+    text = {**sizes, **heads, "max_position_embeddings": 32}
+    vision = {**sizes, "num_attention_heads": 1, "image_size": 16, "patch_size": 16}
+    values = {"model_type": "gemma3", "text_config": text, "vision_config": vision}
+    with torch.device("meta"), pytest.raises(TsqaError, match="gemma3 has parts for images"):
+        new_model(values)
+    with torch.device("meta"):
+        new_model({"model_type": "gemma3_text", **text})
+    model = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
+    model.save_pretrained(tmp_path / "seeing")
+    seeing = replace(use(tmp_path / "seeing", 32), own_tokenizer=False)
+    check_use(seeing)
+    with pytest.raises(TsqaError, match="gemma3 has parts for images"):
+        check_use(replace(seeing, is_trained=True))
+    with pytest.raises(TsqaError, match="33 is beyond the model's 32 positions"):
+        check_use(replace(seeing, length=33))
 
 
 def recipe(**changes: Any) -> dict[str, Any]:

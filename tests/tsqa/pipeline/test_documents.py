@@ -160,7 +160,8 @@ def test_passages_are_rephrased_compared_and_traced(tmp_path: Path) -> None:
     assert len(rows) == count - len(lost) == count - 5
     for row in rows:
         assert row.text == row.answer and row.text.startswith("After a war")
-        assert not row.question and not row.context and row.licence == "public domain"
+        assert not row.question and not row.context and row.agreement is None
+        assert row.licence == "public domain"
         lineage = read_lineage(row.lineage)
         assert lineage.votes == [] and lineage.attributes == {"style": row.rendering}
         assert lineage.seed_ids == [row.seed_id] and "books.jsonl:" in row.seed_id

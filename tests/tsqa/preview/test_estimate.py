@@ -108,6 +108,21 @@ def test_seeds_are_counted_for_each_task_of_a_group_that_is_not_held_out(tmp_pat
     assert Estimates(grouped).seeds(node_of(grouped, "seeds"))[0].high == 5 * 1000
 
 
+def test_documents_are_counted_for_each_task_of_a_group(prepared: Path) -> None:
+    own = (prepared / "tasks" / "own.yaml").read_text()
+    (prepared / "groups").mkdir()
+    for name in ("one", "two"):
+        text = own.replace("task: own_task", f"task: own_{name}")
+        (prepared / "groups" / f"{name}.yaml").write_text(text)
+    (prepared / "groups" / "both.yaml").write_text("group: own_both\ntask: [own_one, own_two]\n")
+    grouped = open_pipeline(
+        prepared, "eval.tasks=[own_both]", f"eval.include={prepared / 'groups'}"
+    )
+    found = Estimates(grouped).of(node_of(grouped, "benchmarks"))
+    assert found.seconds is not None
+    assert found.basis == ("measured here on 1 items",)
+
+
 def test_time_is_scaled_by_size_not_copied(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = open_pipeline(prepared)
     seeds = node_of(pipeline, "seeds")

@@ -41,8 +41,8 @@ class SemanticLeakSection(Section):
     model: LocalPath
     """A sentence-transformers model: a folder or a hub ID."""
     false_positives: float = Field(0.01, gt=0, lt=0.5)
-    """Share of a task's training documents that may be rejected besides; it sets the cosine
-    similarity from which an item is a leak."""
+    """Share of a task's training documents that is expected to be rejected besides; it sets the
+    cosine similarity above which an item is a leak."""
 
 
 class DecontaminateSection(Section):
