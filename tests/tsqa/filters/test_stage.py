@@ -285,9 +285,14 @@ def test_an_embedding_model_finds_an_evaluated_question_in_other_words(
     tmp_path: Path, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     model = Paraphrases(split(inputs, "test")["question"])
-    loaded = []
+    loaded: list[tuple[str, str]] = []
+
+    def load(name: str, key: str) -> Paraphrases:
+        loaded.append((name, key))
+        return model
+
     for room in ("filters.stage", "dedup.minhash"):
-        monkeypatch.setattr(f"tsqa.{room}.load_model", lambda *of: loaded.append(of) or model)
+        monkeypatch.setattr(f"tsqa.{room}.load_model", load)
     monkeypatch.setattr("tsqa.decontaminate.semantic._CEILING", 1.0)  # toy tasks are templates
     lines = [record("told", "zebra"), record("other", "Why do rivers never flow uphill?")]
     section = FilterSection.model_validate({key: {"semantic": {"model": "org/embedding"}}})
