@@ -5,10 +5,10 @@ question is compared with evaluated questions, and the item (question, options a
 evaluated items, each with a threshold of its own.
 
 A threshold is set for each task, at a stated share of false positives: so many of its training
-documents are expected above it, and as many of all training documents above that of any task. Those
-that the other rules reject do not count, for they may be leaks. A task with too few training
-documents to show that share is measured on its evaluated documents among each other; one with few
-of these has a default.
+documents are expected above it. Then all are raised until no more than that share of all training
+documents is above that of any task. Those that the other rules reject do not count, for they may be
+leaks. A task with too few training documents to show that share is measured on its evaluated
+documents among each other; one with few of these has a default.
 
 Where a task's documents are so alike that nothing above the threshold is left, as in a template,
 the rule cannot tell, and says so.
@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from tsqa.records.seed import read_seed
 from tsqa.records.summaries import SemanticTask
 from tsqa.store.digests import hash_bytes
 from tsqa.store.identity import Json
+from tsqa.text.hashing import Numbers
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -101,6 +103,16 @@ def _split(vectors: Vectors) -> list[Vectors]:
     return np.split(vectors, len(_VIEWS))
 
 
+@dataclass(frozen=True)
+class _Level:
+    """What the documents of a task, or those of its training split, tell about it."""
+
+    set_on: str
+    compared: int
+    thresholds: list[float]
+    """One per view."""
+
+
 class SemanticDocuments:
     """Every evaluated document by its meaning."""
 
@@ -121,9 +133,21 @@ class SemanticDocuments:
         owners = np.array([one.task for one in training])
         found = zip(self._vectors, _split(embedder.keep(_views_of(training))), strict=True)
         nearest = [self._nearest_by_task(vectors, others) for vectors, others in found]
+        levels = [
+            self._measure(own, [each[:, n][owners == task] for each in nearest], allowed)
+            for n, (task, own) in enumerate(self._tasks.items())
+        ]
+        margin = _margin(nearest, [level.thresholds for level in levels], false_positives)
         self.tasks = [
-            self._measure(task, [own[:, n] for own in nearest], owners == task, allowed)
-            for n, task in enumerate(self._tasks)
+            SemanticTask(
+                task=task,
+                documents=len(own),
+                set_on=level.set_on,
+                compared=level.compared,
+                question=_raise(level.thresholds[0], margin),
+                item=_raise(level.thresholds[1], margin),
+            )
+            for (task, own), level in zip(self._tasks.items(), levels, strict=True)
         ]
         """How each task is decided."""
         self._thresholds = [self._per_document(view) for view in range(len(_VIEWS))]
@@ -164,30 +188,15 @@ class SemanticDocuments:
                 found[start : start + _BATCH, number] = similar[:, own].max(axis=1)
         return found
 
-    def _measure(
-        self, task: str, nearest: Sequence[Scores], is_own: NDArray[np.bool_], allowed: float
-    ) -> SemanticTask:
-        """`nearest`: per view, the similarity of each training document to the task."""
-        documents = self._tasks[task]
-        set_on, count, least = "training documents", int(is_own.sum()), _FLOOR
-        measured = [own[is_own] for own in nearest]
+    def _measure(self, documents: Numbers, nearest: Sequence[Scores], allowed: float) -> _Level:
+        """`nearest`: per view, the similarity of each training document of the task to it."""
+        set_on, count, least = "training documents", len(nearest[0]), _FLOOR
         if (count + 1) * allowed < 1:
             set_on, count = "evaluated documents", len(documents)
-            measured = [_among_each_other(vectors[documents]) for vectors in self._vectors]
+            nearest = [_among_each_other(vectors[documents]) for vectors in self._vectors]
         if (count + 1) * allowed < 1:
             set_on, count, least = "default", 0, _DEFAULT
-        thresholds = [
-            max(least, _quantile(own, allowed), _quantile(every, allowed / len(self._tasks)))
-            for own, every in zip(measured, nearest, strict=True)
-        ]
-        return SemanticTask(
-            task=task,
-            documents=len(documents),
-            set_on=set_on,
-            compared=count,
-            question=thresholds[0] if thresholds[0] < _CEILING else None,
-            item=thresholds[1] if thresholds[1] < _CEILING else None,
-        )
+        return _Level(set_on, count, [max(least, _quantile(own, allowed)) for own in nearest])
 
     def _per_document(self, view: int) -> Scores:
         thresholds = np.full(len(self._ids), 2.0)
@@ -207,6 +216,24 @@ def sample_training(path: Path) -> list[Candidate]:
             if not seed.is_passage:
                 by_task.setdefault(seed.task, []).append(seed_as_candidate(seed))
     return [one for own in by_task.values() for one in own[:: -(-len(own) // _SAMPLE)]]
+
+
+def _margin(nearest: Sequence[Scores], levels: Sequence[Sequence[float]], allowed: float) -> float:
+    """By how much to raise all thresholds, so that this share of all training documents is above.
+
+    `nearest`: per view, (documents, tasks); `levels`: the thresholds of each task.
+    """
+    above = np.full(len(nearest[0]), -1.0)
+    for view, similar in enumerate(nearest):
+        for task, thresholds in enumerate(levels):
+            if thresholds[view] < _CEILING:
+                above = np.maximum(above, similar[:, task] - thresholds[view])
+    return max(0.0, _quantile(above, allowed))
+
+
+def _raise(threshold: float, margin: float) -> float | None:
+    raised = round(threshold + margin, 4)
+    return raised if raised < _CEILING else None
 
 
 def _compare(vectors: Vectors, others: Vectors) -> Scores:
