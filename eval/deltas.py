@@ -211,6 +211,17 @@ class DeltaTable:
     """Whether macro averages weigh tasks by their documents."""
     nearness: list[NearRow] = field(default_factory=list)
     """Deltas by how near the nearest training document is to the evaluated one."""
+    bits: list[DeltaRow] = field(default_factory=list)
+    """Bits per byte of the right answers, in place of scores: fewer is `better`. A table of its
+    own, corrected over its own rows."""
+    margins: list[DeltaRow] = field(default_factory=list)
+    """The same of the right choice less the mean of the wrong ones, which a model that only learnt
+    the form of answers does not change."""
+
+    @property
+    def no_bits(self) -> list[str]:
+        """Tasks of which some model has no bits."""
+        return [task for task in self.tasks if task not in {row.task for row in self.bits}]
 
     @property
     def all_rows(self) -> list[DeltaRow]:

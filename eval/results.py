@@ -5,13 +5,17 @@ Guarantee: a record holds the keys of its file in their order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import FiniteFloat, JsonValue, NonNegativeInt
 
-from tsqa.store.own_tables import schema_of
+from tsqa.store.own_tables import read_own_table, schema_of
 
+_LATER = ("bits", "option_bits")
 DOCUMENTS, RESULTS = "documents.parquet", "results.json"
 
 
@@ -34,6 +38,10 @@ class Document:
     """Of each choice, in nats; None for generated text."""
     group: str | None = None
     """What it shares with other documents of the task, such as a passage."""
+    bits: float | None = None
+    """Bits per byte of the right answer; None where there is none, or more than one."""
+    option_bits: list[float] | None = None
+    """The same of each choice."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,21 @@ def read_metric_name(name: str) -> tuple[str, int]:
     """The metric alone, and over how many samples of each document it is a mean."""
     metric, _, over = name.partition(" over ")
     return metric.partition(",")[0], int(over.partition(" ")[0]) if over else 1
+
+
+def read_documents(path: Path, columns: pa.Schema, tasks: Sequence[str] | None = None) -> pa.Table:
+    """Columns of a documents.parquet; those that an earlier version did not write are empty."""
+    try:
+        there = pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        there = columns.names  # what is wrong with the file is said below
+    later = [field for field in columns if field.name in _LATER and field.name not in there]
+    kept = pa.schema([field for field in columns if field not in later])
+    filters = None if tasks is None else [("task", "in", tasks)]
+    table = read_own_table(path, kept, filters=filters)
+    for field in later:
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(columns.names)
 
 
 def columns_of(*names: str) -> pa.Schema:

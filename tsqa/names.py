@@ -140,9 +140,14 @@ def _refuse(problem: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def plain_name(name: str) -> str:
+    """A name as like this one as can be typed; empty where nothing of it can."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:LONGEST]
+
+
 def _plain_problem(name: str) -> str:
     if not _TYPED.fullmatch(name):
-        like = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:LONGEST]
+        like = plain_name(name)
         return "use only letters (a to z), digits and `._-`, starting with a letter or a digit" + (
             f", such as {like}" if like else ""
         )

@@ -24,7 +24,7 @@ from eval.compare.conclusion import (
     spreads_of,
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import Conditions, Evaluated, task_scores, weigh_macro
+from eval.compare.scores import Conditions, Evaluated, by_bits, task_scores, weigh_macro
 from eval.compare.splits import (
     DISTANCES,
     all_parts,
@@ -46,7 +46,7 @@ from eval.lineage.families import Kinship
 from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.joint import adjust
-from eval.statistics.paired import Chances, Tested, compare_models
+from eval.statistics.paired import Chances, Scored, Tested, compare_models
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
@@ -113,6 +113,10 @@ def compare(
     told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
     told += best_notes(conditions, control, spreads, by_documents)
     fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
+    bits, margins = (
+        _compare_bits(models, [one.bits for one in models], control, rules, allow),
+        _compare_bits(models, [one.margins for one in models], control, rules, allow),
+    )
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -135,6 +139,8 @@ def compare(
         split=split,
         by_documents=by_documents,
         nearness=_near(pairs, conditions, near or Nearness(), rules),
+        bits=bits,
+        margins=margins,
     )
     return replace(table, conclusion=conclude(table))
 
@@ -184,6 +190,50 @@ def _compare_pairs(
     rows = _with_verdicts([*found, *extra], rules, len(extra))
     main = rows[: len(found)]
     return main, all_parts(rows[len(found) :], main, splits, averages)
+
+
+def _compare_bits(
+    models: Sequence[Evaluated],
+    costs: Sequence[Mapping[str, Scored]],
+    control: str,
+    rules: _Rules,
+    allow: frozenset[str],
+) -> list[DeltaRow]:
+    """The same by the bits of each model, on tasks where all have them of the same documents.
+
+    A stated spread is one of scores, and says nothing of bits.
+    """
+    tasks = [task for task in sorted(models[0].tasks) if _all_have(costs, task)]
+    if not tasks:
+        return []
+    macros = {name: own for name, own in rules.macros.items() if {*own} <= {*tasks}}
+    chosen = [
+        by_bits(model, {task: own[task] for task in tasks})
+        for model, own in zip(models, costs, strict=True)
+    ]
+    base, conditions = _by_condition(chosen, rules.by_documents)
+    pairs = _pairs(conditions, control, base, allow)
+    spreads = spreads_of(conditions, macros, None, rules.by_documents)
+    own = replace(rules, macros=macros, spreads=spreads)
+    rows, _ = _compare_pairs(pairs, (), conditions, None, own)
+    return [_as_bits(row) for row in rows]
+
+
+def _all_have(costs: Sequence[Mapping[str, Scored]], task: str) -> bool:
+    first, *others = (one.get(task) for one in costs)
+    return first is not None and all(one is not None and one.keys == first.keys for one in others)
+
+
+def _as_bits(row: DeltaRow) -> DeltaRow:
+    """Of what a model saves, what it costs; the verdict stays."""
+    return replace(
+        row,
+        reference=-row.reference,
+        score=-row.score,
+        delta=-row.delta,
+        low=-row.high,
+        high=-row.low,
+    )
 
 
 def _near(

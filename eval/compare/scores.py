@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of
+from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of, read_documents
 from eval.statistics import stats
 from eval.statistics.paired import DocumentKey, Scored, weights_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.own_files import damaged, read_own
-from tsqa.store.own_tables import read_own_table
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,13 @@ class Evaluated:
     tasks: dict[str, TaskResult]
     macro: float
     scores: dict[str, Scored]
+    bits: dict[str, Scored] = field(default_factory=dict)
+    """Task -> bits per byte of the right answers, of the documents that have them."""
+    margins: dict[str, Scored] = field(default_factory=dict)
+    """The same, less the mean of the document's wrong choices."""
 
 
+_Row = tuple[DocumentKey, float, str | None]
 Conditions = Mapping[str, Mapping[int, Evaluated]]
 """Condition -> seed -> model, seeds ascending, without the base."""
 
@@ -41,16 +45,21 @@ def read(
     """Load one evaluate artifact; a document that appears twice is a DataError."""
     results = read_own(artifact.path / RESULTS, Results)
     path = artifact.path / DOCUMENTS
-    columns = columns_of("task", "doc_id", "doc_hash", "score", "group")
-    table = read_own_table(path, columns).to_pydict()
-    documents: dict[str, list[tuple[DocumentKey, float, str | None]]] = {
-        task: [] for task in results.tasks
-    }
-    for task, doc_id, doc_hash, score, group in zip(
+    columns = columns_of("task", "doc_id", "doc_hash", "score", "group", "bits", "option_bits")
+    table = read_documents(path, columns).to_pydict()
+    documents: dict[str, list[_Row]] = {task: [] for task in results.tasks}
+    bits: dict[str, list[_Row]] = {}
+    margins: dict[str, list[_Row]] = {}
+    for task, doc_id, doc_hash, score, group, cost, options in zip(
         *(table[c] for c in columns.names), strict=True
     ):
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
+        if cost is not None:
+            bits.setdefault(task, []).append(((doc_id, doc_hash), cost, group))
+            if options and len(options) > 1:
+                wrong = (math.fsum(options) - cost) / (len(options) - 1)
+                margins.setdefault(task, []).append(((doc_id, doc_hash), cost - wrong, group))
     for task, result in results.tasks.items():
         if len(documents[task]) != result.n:
             raise damaged(
@@ -63,7 +72,25 @@ def read(
         tasks=results.tasks,
         macro=results.macro,
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
+        bits={t: Scored.of(d, f"{path}: {t}") for t, d in bits.items()},
+        margins={t: Scored.of(d, f"{path}: {t}") for t, d in margins.items()},
     )
+
+
+def by_bits(model: Evaluated, costs: Mapping[str, Scored]) -> Evaluated:
+    """The model, scored on some tasks by the bits that it saves: more is better."""
+    scores = {task: replace(one, values=-one.values) for task, one in costs.items()}
+    results = {
+        task: replace(
+            model.tasks[task],
+            metric="bits per byte",
+            n=len(one.keys),
+            score=float(one.values.mean()),
+        )
+        for task, one in scores.items()
+    }
+    macro = math.fsum(one.score for one in results.values()) / len(results)
+    return replace(model, tasks=results, scores=scores, macro=macro)
 
 
 def weigh_macro(model: Evaluated) -> Evaluated:

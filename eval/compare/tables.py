@@ -25,6 +25,12 @@ from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
+BITS_TITLE = "Bits per byte of the right answer (fewer is better)"
+BITS_CAPTION = (
+    "Fewer bits alone may be the form of answers, which makes wrong choices likelier too. Less "
+    "wrong choices: the right one less their mean, on tasks with choices."
+)
+NO_BITS = "no one stated answer, or evaluated before they were kept"
 STYLES = {
     stats.BETTER: "green",
     stats.WORSE: "red",
@@ -51,13 +57,23 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
     console.print(_table(deltas, columns))
     if deltas.split:
         console.print(_split_table(deltas))
+    if deltas.bits:
+        console.print(_bits_table(deltas))
     console.print(Text(deltas.conclusion))
-    for line in near_lines(deltas):
+    for line in (*near_lines(deltas), *bits_lines(deltas)):
         console.print(Text(line))
     for line in contamination_lines(deltas):
         alarming = any(word in line for word in ("allowed leak", "trained on"))
         console.print(Text(line, style="bold red" if alarming else ""))
     console.print(Text(deltas.caveat, style="dim"))
+
+
+def bits_lines(deltas: DeltaTable) -> list[str]:
+    """What the table of bits per byte lacks."""
+    if not deltas.bits or not deltas.no_bits:
+        return []
+    tasks = ", ".join(deltas.no_bits)
+    return [f"Bits per byte: none of {tasks}: {NO_BITS}."]
 
 
 def contamination_lines(deltas: DeltaTable) -> list[str]:
@@ -105,13 +121,34 @@ def markdown(deltas: DeltaTable) -> str:
             f"{100 * row.mde:.1f}",
         ]
         lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
+    if deltas.bits:
+        lines += ["", BITS_TITLE, "", *_bits_markdown(deltas.bits)]
+    if deltas.margins:
+        lines += ["", f"The same less wrong choices. {BITS_CAPTION}", ""]
+        lines += _bits_markdown(deltas.margins)
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    told = [*near_lines(deltas), *contamination_lines(deltas)]
+    told = [*near_lines(deltas), *bits_lines(deltas), *contamination_lines(deltas)]
     for text in (deltas.conclusion, *told, deltas.caveat):
         lines += ["", printable(text)]
     return "\n".join([*lines, ""])
+
+
+def _bits_markdown(rows: Sequence[DeltaRow]) -> list[str]:
+    columns = ["comparison", "task", "n", "reference", "bits", "change", "p (Holm)", "MDE"]
+    lines = [_line([*columns, "verdict"]), _rule(len(columns) + 1)]
+    for row in rows:
+        numbers = [
+            f"{row.n:,}",
+            f"{row.reference:.3f}",
+            f"{row.score:.3f}",
+            stats.bits_change(row),
+            f"{row.p_holm:.3g}",
+            f"{row.mde:.3f}",
+        ]
+        lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
+    return lines
 
 
 def write_csv(path: Path, rows: Sequence[DeltaRow]) -> None:
@@ -167,6 +204,32 @@ def _split_table(deltas: DeltaTable) -> Table:
         before = row.comparison
         style = STYLES[row.verdict]
         table.add_row(Text(name), Text(part), stats.change(row), Text(row.verdict, style=style))
+    return table
+
+
+def _bits_table(deltas: DeltaTable) -> Table:
+    """Per comparison the macro average of bits per byte: their change, and beside wrong choices."""
+    table = Table(
+        title=f"{BITS_TITLE}, macro average",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption=BITS_CAPTION if deltas.margins else None,
+        caption_justify="left",
+    )
+    beyond = {row.comparison: row for row in deltas.margins if row.task == stats.MACRO}
+    columns = ["comparison", "bits", "change", *(["less wrong choices"] if beyond else [])]
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in (one for one in deltas.bits if one.task == stats.MACRO):
+        cells = [Text(row.comparison), Text(f"{row.reference:.2f} to {row.score:.2f}")]
+        for one in (row, beyond.get(row.comparison)):
+            if one is None:
+                continue
+            text = Text(stats.bits_change(one))
+            cells.append(text.append(f"\n{one.verdict}", style=STYLES[one.verdict]))
+        table.add_row(*cells)
     return table
 
 

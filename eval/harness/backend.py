@@ -22,6 +22,7 @@ from lm_eval.api.task import Task
 from eval.harness.code_metric import bounded_metric, is_bounded
 from eval.harness.documents import RawResult
 from eval.harness.engines import ModelSettings, Progress, load_model
+from eval.harness.gold import score_answers, stated_answers
 from eval.harness.protocol import apply_protocol
 from eval.harness.remote import RemoteModel
 from tsqa.console import console
@@ -86,7 +87,7 @@ def evaluate_task(
     section: EvalSection,
     protocol: ProtocolSection | None = None,
 ) -> RawResult:
-    """lm-eval's raw result for one loaded task."""
+    """lm-eval's raw result for one loaded task, with the bits of the answers that it states."""
     shots = section.num_fewshot
     if protocol is not None:
         apply_protocol(task, protocol)
@@ -108,6 +109,10 @@ def evaluate_task(
             torch_random_seed=section.seed,
             fewshot_random_seed=section.seed,
         )
+        if task.OUTPUT_TYPE == "generate_until":
+            delimiter = "" if section.chat_template else task.config.target_delimiter
+            answers = stated_answers(raw["samples"].get(task.task_name) or [], delimiter)
+            raw["gold"] = score_answers(model, task.task_name, answers)
     except (TsqaError, MemoryError):
         raise
     except Exception as error:

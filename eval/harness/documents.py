@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TypedDict, cast
+from dataclasses import dataclass, replace
+from typing import NotRequired, TypedDict, cast
 
 from pydantic import JsonValue
 
+from eval.harness.gold import bits_per_byte, right_choice
 from eval.harness.groups import group_of, propose_rule
 from eval.harness.metrics import Logged, pick_metric
 from eval.results import Document, Part, TaskResult, metric_name
@@ -39,9 +40,12 @@ RawResult = TypedDict(
         "results": dict[str, dict[str, float]],
         "versions": dict[str, JsonValue],
         "n-shot": dict[str, JsonValue],
+        "gold": NotRequired[dict[int, float]],
     },
 )
-"""What lm-eval's `simple_evaluate` returns, as far as it is read; by task."""
+"""What lm-eval's `simple_evaluate` returns, as far as it is read; by task.
+
+`gold`: doc_id -> bits per byte of the right answer, of generated text."""
 
 
 def read_result(
@@ -63,8 +67,15 @@ def read_result(
     metric, chosen = pick_metric(task, kind, samples, protocol)
     ordered = sorted((s for s in samples if s["filter"] == chosen), key=lambda s: int(s["doc_id"]))
     delimiter = str(config.get("target_delimiter", " "))
+    gold = raw.get("gold", {})
     documents = _mark_groups(
-        [_document(task, kind, metric, sample, delimiter, rule) for sample in ordered]
+        [
+            replace(
+                _document(task, kind, metric, sample, delimiter, rule),
+                **vars(_bits(kind, sample, delimiter, gold.get(sample["doc_id"]))),
+            )
+            for sample in ordered
+        ]
     )
     shared = ""
     if documents[0].group is None and rule is None:
@@ -124,6 +135,24 @@ def _document(
         loglikelihoods=likelihoods or None,
         group=group_of(sample["doc"], question, rule),
     )
+
+
+@dataclass(frozen=True)
+class _Bits:
+    """The fields of `Document` with bits per byte."""
+
+    bits: float | None
+    option_bits: list[float] | None = None
+
+
+def _bits(kind: str, sample: Sample, delimiter: str, gold: float | None) -> _Bits:
+    likelihoods = _likelihoods(kind, sample)
+    if not likelihoods:
+        return _Bits(gold if gold is not None and math.isfinite(gold) else None)
+    texts = [str(pair[1]) for pair in sample["arguments"]]
+    each = [bits_per_byte(one, text) for one, text in zip(likelihoods, texts, strict=False)]
+    right = 0 if kind == "loglikelihood" else right_choice(sample["target"], texts, delimiter)
+    return _Bits(None if right is None else each[right], each)
 
 
 def _has_right_choice(sample: Sample, delimiter: str) -> bool:

@@ -30,6 +30,7 @@ from eval.results import (
     Exported,
     Part,
     Results,
+    read_documents,
 )
 from tsqa.console import console, progress_bar
 from tsqa.errors import CheckpointError, DataError
@@ -38,7 +39,7 @@ from tsqa.recipe import EvalSection, file_name, needed
 from tsqa.store.artifact import EXPORTED, Artifact, Store
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
-from tsqa.store.own_tables import read_own_table, schema_of
+from tsqa.store.own_tables import schema_of
 from tsqa.store.roles import PointRole, format_role, is_exact, trained_model
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
@@ -47,7 +48,7 @@ from tsqa.tasks.library import task_library
 ENGINE_LOG = "engine.log"
 TRACKED_DOCUMENTS = 10_000
 """Rows that W&B shows of one table."""
-_TRACKED = ("task", "doc_id", "score", "question", "answer", "prediction")
+_TRACKED = ("task", "doc_id", "score", "bits", "question", "answer", "prediction")
 
 
 def run(context: StageContext) -> dict[str, object]:
@@ -150,7 +151,9 @@ def _training(context: StageContext) -> Results:
     artifact = context.inputs[role]
     if role == "model":
         summary = artifact.summary
-        return replace(nothing, tokens=summary.get("tokens"), heldout=summary.get("heldout"))
+        # Of a mean of models no held-out loss was measured.
+        heldout = None if "averaged" in summary else summary.get("heldout")
+        return replace(nothing, tokens=summary.get("tokens"), heldout=heldout)
     exported = read_own(Path(find_checkpoint(context)) / EXPORTED, Exported)
     return replace(nothing, **vars(exported))
 
@@ -248,9 +251,8 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
         shared = [name for name in names if name in results.tasks]
         if results.backend != backend or not shared:
             continue
-        rows = read_own_table(
-            artifact.path / DOCUMENTS, schema_of(Document), filters=[("task", "in", shared)]
-        ).to_pylist()
+        path = artifact.path / DOCUMENTS
+        rows = read_documents(path, schema_of(Document), shared).to_pylist()
         documents = [Document(**row) for row in rows]
         for name in shared:
             own = [document for document in documents if document.task == name]

@@ -17,9 +17,9 @@ from tsqa.store.roles import BASE, SourceRole, parse_role
 
 _TEACH_NOTHING = frozenset({"tokenizer", "data", "benchmarks", "guard", "decontaminate"})
 """Inputs through which no document reaches a model's weights."""
-_SAME_STAGE = frozenset({"filter", "generate", "seeds"})
+_SAME_STAGE = frozenset({"filter", "generate", "seeds", "nearest"})
 _DATA_KEYS = ("path", "subset", "split", "text_field", "renderings")
-_DATA_INPUTS = ("data", "seeds", "guard")
+_DATA_INPUTS = ("data", "seeds", "guard", "nearest")
 """What the documents of a source are read from, beside its files."""
 
 
@@ -174,7 +174,11 @@ def own_data(evaluation: Artifact) -> OwnData:
 
 
 def _undrawn(made: Artifact) -> set[str]:
-    """The tokens that a training read but did not train on: to measure, or to count their rows."""
+    """The tokens that a stage read and no model learns from: to measure, or to count their rows."""
+    roles = {text: parse_role(text) for text in made.manifest.inputs}
+    read = {text: role.source for text, role in roles.items() if isinstance(role, SourceRole)}
+    if made.manifest.stage == "nearest":
+        return {*read}
     mixture = made.manifest.config.get("mixture") if made.manifest.stage == "train" else None
     if mixture is None:
         return set()
@@ -182,8 +186,7 @@ def _undrawn(made: Artifact) -> set[str]:
     drawn = {
         subsets.get(n, n) for phase in mixture["phases"] for n, r in phase["ratios"].items() if r
     }
-    roles = {text: parse_role(text) for text in made.manifest.inputs}
-    return {t for t, r in roles.items() if isinstance(r, SourceRole) and r.source not in drawn}
+    return {text for text, source in read.items() if source not in drawn}
 
 
 def _stage(text: str) -> str:

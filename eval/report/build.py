@@ -19,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from eval.compare.stage import looks_notes
+from eval.compare.tables import BITS_CAPTION, NO_BITS
 from eval.deltas import DeltaTable
 from eval.report import about, comparison, dataset, mixture
 from eval.report.about import PageOrigin
@@ -99,6 +100,7 @@ def build(
             **_of_recipe(recipe, origin, stages, deltas, train),
             mixture=list(mixture.mixture_rows(arms, train)),
             training={arm: artifact.summary for arm, artifact in train.items()},
+            twice_drawn=mixture.twice_drawn(arms),
             at_hand=list(mixture.tokenized_sources(tokenized)),
             **_of_table(deltas),
             **_of_seeds(seeds, filtered),
@@ -158,6 +160,8 @@ def _of_table(deltas: DeltaTable | None) -> dict[str, object]:
             stats.UNCHANGED: "same",
         },
         "verdicts": stats.VERDICTS,
+        "no_bits": NO_BITS,
+        "bits_caption": BITS_CAPTION,
     }
 
 
@@ -209,6 +213,7 @@ def _environment(share: Share | None) -> jinja2.Environment:
     )
     environment.filters["points"] = stats.points
     environment.filters["interval"] = lambda row: stats.interval(row.low, row.high)
+    environment.filters["bits"] = stats.bits_change
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}%"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration

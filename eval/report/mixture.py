@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from eval.report.style import escape
+from train.data.mixture import chosen_twice
 from tsqa.recipe import Arm, Recipe, needed
 from tsqa.store.artifact import Artifact
 
@@ -59,6 +60,18 @@ def mixture_rows(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iter
                 loss=source.get("loss"),
                 epochs=source.get("epochs"),
             )
+
+
+def twice_drawn(arms: Mapping[str, Arm]) -> list[str]:
+    """Which documents near the seeds an arm also reads as part of another source, in words."""
+    found: dict[str, None] = {}
+    for arm in arms.values():
+        for name, others in (chosen_twice(arm.recipe) if arm.recipe.mixture else {}).items():
+            found[
+                f"{name} of {arm.condition}: its documents were chosen from text that is also "
+                f"drawn as {', '.join(others)}, so that the arm reads them in both."
+            ] = None
+    return [*found]
 
 
 def tokenized_sources(tokenized: Mapping[str, Artifact]) -> Iterator[TokenizedSource]:

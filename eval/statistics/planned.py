@@ -8,16 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from eval.deltas import DeltaTable
-from eval.statistics import stats
+from eval.statistics import crossed, stats
 from tsqa.recipe import EvalSection, Recipe, arms_of, control_of, needed
 from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import task_library
 from tsqa.tasks.sizes import known_documents
+
+MOST_SEEDS = 20
+_EVERY_DOCUMENT = 10**9
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """What moves a difference, where the last run shows it."""
+
+    shares: Mapping[str, float]
+    """Task -> variance of a document's difference."""
+    seed_sd: float | None
+    """Between seeds, of a difference of macro averages, however many documents; a deviation."""
 
 
 @dataclass(frozen=True)
@@ -25,28 +39,68 @@ class _Plan:
     """What decides how small a difference is found."""
 
     section: EvalSection
-    shares: Mapping[str, float]
-    """Task -> variance of a document's difference, where it was measured."""
+    noise: _Noise
     samples: Mapping[str, str]
     """Task -> the sample that its documents are."""
     seeds: int
     arms: int
+    comparisons: int
+    leaves: Mapping[str, Sequence[str]]
+    """Name in `eval.tasks` -> its tasks."""
+    counts: Mapping[str, int | None]
+    """Task -> its documents."""
+    may_split: bool
+    """Whether the macro average may have parts."""
+
+    @property
+    def seed_sd(self) -> float | None:
+        """Of a difference, as measured, else as the recipe states; None: to be assumed."""
+        spread = self.section.seed_spread
+        stated = None if spread is None else math.sqrt(2) * spread / 100
+        return stated if self.noise.seed_sd is None else self.noise.seed_sd
 
     def detectable(
         self, documents: Mapping[str, int], confidence: float, seeds: int | None = None
     ) -> float:
         """On the mean of these tasks; a share."""
-        spread = self.section.seed_spread
         return stats.planned_mde(
             list(documents.values()),
             seeds or self.seeds,
-            discordance=[self.shares.get(task, stats.DISCORDANCE) for task in documents],
+            discordance=[self.noise.shares.get(task, stats.DISCORDANCE) for task in documents],
             confidence=confidence,
             arms=self.arms,
             samples=[self.samples[task] for task in documents],
-            seed_sd=None if spread is None else math.sqrt(2) * spread / 100,
+            seed_sd=self.seed_sd,
             by_documents=self.section.macro == "documents",
         )
+
+    def level(self, name: str) -> float:
+        """The confidence at which a row is tested in its table, at Holm's first step."""
+        family, half = len(self.counts), stats.task_half(1 if self.may_split else 0)
+        if stats.is_macro(name):
+            family, half = 1 + len(self.section.macros), 0.5
+        tail = (1 - self.section.confidence) * half / max(1, family * self.comparisons)
+        return 1 - tail
+
+
+def _plan_of(recipe: Recipe, include: Path | None, previous: DeltaTable | None) -> _Plan:
+    section = needed(recipe.eval, "eval")
+    arms = list(arms_of(recipe).values())
+    conditions = {arm.condition for arm in arms}
+    has_base = recipe.model is not None and recipe.model.config is None
+    leaves = leaf_tasks(section.tasks, include)
+    evaluated = list(dict.fromkeys(task for name in section.tasks for task in leaves[name]))
+    return _Plan(
+        section,
+        _noise_of(previous),
+        samples_of(evaluated, include),
+        seeds=len({arm.seed for arm in arms if arm.condition == control_of(recipe)}),
+        arms=len(conditions),
+        comparisons=len(conditions) - 1 + has_base,
+        leaves=leaves,
+        counts=document_counts(evaluated, include, section.limit),
+        may_split=recipe.seeds is not None,
+    )
 
 
 def planned_table(
@@ -58,36 +112,25 @@ def planned_table(
     """Per task: documents, and the smallest difference found with 80% power.
 
     `include` is the folder of task YAMLs where it exists; `previous` an earlier comparison of the
-    recipe, whose discordance (share of documents that change) replaces the assumed one.
+    recipe, whose noise (share of documents that change, spread of seeds) replaces the assumed one.
     """
-    section = needed(recipe.eval, "eval")
-    arms = list(arms_of(recipe).values())
-    conditions = {arm.condition for arm in arms}
-    seeds = len({arm.seed for arm in arms if arm.condition == control_of(recipe)})
-    has_base = recipe.model is not None and recipe.model.config is None
-    comparisons = len(conditions) - 1 + has_base
-    leaves = leaf_tasks(section.tasks, include)
-    evaluated = list(dict.fromkeys(task for name in section.tasks for task in leaves[name]))
-    counts = document_counts(evaluated, include, section.limit)
-    shares = discordance_of(previous)
-    samples = samples_of(evaluated, include)
-    plan = _Plan(section, shares, samples, seeds, len(conditions))
+    plan = _plan_of(recipe, include, previous)
+    counts, samples = plan.counts, plan.samples
     rows: dict[str, list[str]] = {}
-    for name, members in leaves.items():
+    for name, members in plan.leaves.items():
         is_known = any(counts[task] for task in members)
-        rows |= {task: [task] for task in members} if is_known else {name: members}
+        rows |= {task: [task] for task in members} if is_known else {name: [*members]}
     rows[stats.MACRO] = list(counts)
-    for name, members in section.macros.items():
-        averaged = dict.fromkeys(task for member in members for task in leaves[member])
+    for name, members in plan.section.macros.items():
+        averaged = dict.fromkeys(task for member in members for task in plan.leaves[member])
         rows[stats.macro_name(name)] = list(averaged)
-    macro_rows = 1 + len(section.macros)
     table = Table(
         title=f"Smallest difference found with {stats.POWER:.0%} power, in points",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
         pad_edge=False,
-        caption=_assumptions(plan, comparisons, counts, recipe.seeds is not None),
+        caption=f"{_assumptions(plan)}{_bits_note(previous)}",
         caption_justify="left",
     )
     table.add_column("task", no_wrap=True)
@@ -98,17 +141,82 @@ def planned_table(
         sizes = [n for n in known if n]
         cells = ["unknown"] * 2
         if sizes and len(sizes) == len(known):
-            of_task = len(counts), stats.task_half(1 if recipe.seeds else 0)
-            family, half = (macro_rows, 0.5) if stats.is_macro(name) else of_task
-            tail = (1 - section.confidence) * half / max(1, family * comparisons)
             cells = [
                 f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
-                for level in (section.confidence, 1 - tail)
+                for level in (plan.section.confidence, plan.level(name))
             ]
         distinct = {samples[task]: n or 0 for task, n in zip(tasks, known, strict=True)}
         shown = f"{sum(distinct.values()):,}" if sizes and len(sizes) == len(known) else "unknown"
         table.add_row(Text(name), shown, *cells)
     return table
+
+
+@dataclass(frozen=True)
+class Way:
+    """So many seeds an arm, and so many times the documents of each task."""
+
+    seeds: int
+    documents: float
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a difference on the macro average becomes detectable in its table; shares."""
+
+    now: float
+    """The smallest one as planned."""
+    planned: Way
+    documents: Mapping[str, int]
+    """Of each task, as planned."""
+    found: list[Way]
+    """For every number of seeds that can, with as few documents as it takes, none fewer."""
+    least: float
+    """The smallest one by the planned seeds, however many documents."""
+    most_seeds: int
+    """Up to which `found` was looked for."""
+    measured: bool
+    """Whether the last run shows how far seeds differ."""
+
+
+def ways_to_detect(
+    wanted: float, recipe: Recipe, include: Path | None, previous: DeltaTable | None
+) -> Ways | None:
+    """None where the documents of some task are not known."""
+    plan = _plan_of(recipe, include, previous)
+    known = {task: n for task, n in plan.counts.items() if n}
+    if not known or len(known) < len(plan.counts):
+        return None
+    level = plan.level(stats.MACRO)
+
+    def smallest(seeds: int, times: float) -> float:
+        documents = {task: math.ceil(n * times) for task, n in known.items()}
+        return plan.detectable(documents, level, seeds)
+
+    found = []
+    for seeds in range(plan.seeds, MOST_SEEDS + 1):
+        if seeds == 1 and plan.seed_sd is None:
+            continue  # one seed gives no verdict
+        if smallest(seeds, 1) <= wanted:
+            found.append(Way(seeds, 1))
+            break
+        if smallest(seeds, _EVERY_DOCUMENT) < wanted:
+            top = 2.0
+            while smallest(seeds, top) > wanted:
+                top *= 2
+            low = 1.0
+            while top / low > 1.01:
+                middle = math.sqrt(low * top)
+                low, top = (middle, top) if smallest(seeds, middle) > wanted else (low, middle)
+            found.append(Way(seeds, top))
+    return Ways(
+        now=smallest(plan.seeds, 1),
+        planned=Way(plan.seeds, 1),
+        documents=known,
+        found=found,
+        least=smallest(plan.seeds, _EVERY_DOCUMENT),
+        most_seeds=MOST_SEEDS,
+        measured=plan.noise.seed_sd is not None,
+    )
 
 
 def document_counts(
@@ -147,6 +255,34 @@ def leaf_tasks(names: Sequence[str], include: Path | None) -> dict[str, list[str
     return {name: library.expand([name]) if name in library.index else [name] for name in names}
 
 
+def _noise_of(previous: DeltaTable | None) -> _Noise:
+    """Of one seed, what documents change; of several, the macro rows' two parts.
+
+    A row's variance is the pooled spread of seeds by their number, and what documents repeat in
+    every seed; what they add anew in each is taken for as much (`stats.REPEATED`).
+    """
+    shares = discordance_of(previous)
+    rows = [r for r in (previous.rows if previous else ()) if r.task == stats.MACRO and r.seeds > 1]
+    if previous is None or not rows:
+        return _Noise(shares, None)
+    seeds = sorted({seed for own in previous.scores_by_seed.values() for seed in own})
+    pooled = crossed.pool(
+        np.array(
+            [
+                [own[seed][stats.MACRO] if seed in own else math.nan for seed in seeds]
+                for own in previous.scores_by_seed.values()
+            ]
+        )
+    )
+    if pooled is None:
+        return _Noise(shares, None)
+    repeated = median(max(0.0, row.stderr**2 - pooled.variance / row.seeds) for row in rows)
+    spread = math.sqrt(max(0.0, pooled.variance - repeated))
+    sizes = [one.n for one in previous.tasks.values()]
+    each = 2 * repeated * len(sizes) ** 2 / math.fsum(1 / n for n in sizes)
+    return _Noise({**dict.fromkeys(previous.tasks, each), **shares}, spread)
+
+
 def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
     """Task -> variance of a document's difference, over the one-seed rows of a deltas.json."""
     found: dict[str, list[float]] = {}
@@ -161,17 +297,17 @@ def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
     return {task: median(values) for task, values in found.items()}
 
 
-def _assumptions(
-    plan: _Plan, comparisons: int, counts: Mapping[str, int | None], may_split: bool
-) -> str:
+def _assumptions(plan: _Plan) -> str:
     changed = f"{stats.DISCORDANCE:.0%} of the documents change (assumed)"
-    if plan.shares:
+    if plan.noise.shares:
         changed = f"documents change as in the last run ({changed} where it has none)"
-    assumed = f"{plan.seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
+    assumed = f"{plan.seeds} seed(s), {plan.comparisons} comparison(s). Binary scores, {changed}"
     if plan.seeds > 1:
         assumed += f"; {stats.REPEATED:.0%} of that repeats in every seed"
     spread = plan.section.seed_spread
-    if spread is not None:
+    if plan.noise.seed_sd is not None:
+        assumed += f"; seeds differ by {100 * plan.noise.seed_sd:.1f} points, as in the last run"
+    elif spread is not None:
         assumed += f"; a score varies by {spread:g} points between seeds (eval.seed_spread)"
     elif plan.seeds > 1:
         assumed += f"; seeds differ by {100 * stats.SEED_SD:.1f} points (assumed)"
@@ -180,16 +316,28 @@ def _assumptions(
             "; nothing is known about the spread between seeds, so no row will be called better or "
             "worse: add ablation.seeds, or state eval.seed_spread"
         )
-    room = ", task rows with room for parts of the macro average" if may_split else ""
+    room = ", task rows with room for parts of the macro average" if plan.may_split else ""
     return (
-        f"{assumed}. `in this table`: after the Holm correction's first step{room}."
-        f"{_more(plan, counts)}"
+        f"{assumed}. `in this table`: after the Holm correction's first step{room}; the "
+        "comparison's own correction finds macro rows as often and task rows more often (in "
+        f"simulated tables of four arms 98% and 71%, by Holm's rule 99% and 14%).{_more(plan)}"
     )
 
 
-def _more(plan: _Plan, counts: Mapping[str, int | None]) -> str:
+def _bits_note(previous: DeltaTable | None) -> str:
+    """What the last run's tables of bits could find; before a first run nothing is known of it."""
+    tables = (previous.bits, previous.margins) if previous else ()
+    names = ("the right answer", "the right choice less the wrong ones")
+    told = []
+    for name, rows in zip(names, tables, strict=False):
+        if found := [row.mde for row in rows if row.task == stats.MACRO]:
+            told.append(f"{median(found):.2f} of {name}")
+    return f" Bits per byte, macro average, in the last run: {', '.join(told)}." if told else ""
+
+
+def _more(plan: _Plan) -> str:
     """What a third seed, or half as many documents more, would buy where two seeds are planned."""
-    known = {task: n for task, n in counts.items() if n}
+    known = {task: n for task, n in plan.counts.items() if n}
     if plan.seeds != 2 or not known:
         return ""
     level = plan.section.confidence

@@ -263,6 +263,12 @@ def change(row: Delta) -> str:
     return f"{points(row.delta)} {interval(row.low, row.high)}"
 
 
+def bits_change(row: Delta) -> str:
+    """`-0.21 [-0.25, -0.18]`: the same of a row in bits per byte."""
+    low, delta, high = (f"{round(one, 2) + 0.0:+.2f}" for one in (row.low, row.delta, row.high))
+    return f"{delta} [{low}, {high}]"
+
+
 def macro_name(name: str) -> str:
     """The task name of a macro row: `macro` for all tasks, `macro:NAME` for one of a suite."""
     return name if name == MACRO else f"{MACRO}:{name}"

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,37 @@ def run_decontaminate(inside: Path) -> None:
         assert decontaminate.run(checking)["documents"] == 30
 
 
+def run_nearest(inside: Path) -> None:
+    from tests.support.generation import make_seed
+    from tests.support.sealed import invented_artifact
+    from tests.support.token_context import token_context
+    from train.tokens import nearest
+    from tsqa.recipe import Recipe
+    from tsqa.store.jsonl import write_jsonl
+    from tsqa.store.roles import SourceRole
+
+    data = inside / "data.jsonl"
+    data.write_text("".join(f'{{"text": "document {n} of words"}}\n' for n in range(30)))
+    sized = {name: {"path": str(data)} for name in SOURCES}
+    context = token_context(inside, sized, train_on=data)
+    tree = context.recipe.model_dump(mode="json", by_alias=True)
+    (inside / "seeds").mkdir()
+    write_jsonl(inside / "seeds" / "seeds.jsonl", [asdict(make_seed(0, "Which words?"))])
+    for number, name in enumerate(SOURCES):
+        near = {"nearest": {"pool": name}, "size_of": name}
+        tree["mixture"]["sources"] = {**sized, f"{name}/near": near}
+        recipe = Recipe.model_validate(tree | {"seeds": {"tasks": TASKS}})
+        counted = {"sources": {name: {"rows": 2}}}
+        inputs = context.inputs | {
+            "seeds": invented_artifact(inside / "seeds"),
+            SourceRole(name): invented_artifact(inside / "tokens", summary=counted),
+        }
+        out = context.out / str(number)
+        out.mkdir()
+        asked = replace(context, recipe=recipe, inputs=inputs, part=f"{name}/near", out=out)
+        assert nearest.run(asked)["documents"] > 0
+
+
 def run_tokenize(inside: Path) -> None:
     from tests.support.token_context import token_context, tokenize_all
 
@@ -253,6 +284,7 @@ STAGES: dict[str, Callable[[Path], None]] = {
     "filter": run_filter,
     "tokenizer": run_tokenizer,
     "decontaminate": run_decontaminate,
+    "nearest": run_nearest,
     "tokenize": run_tokenize,
     "train": run_train,
     "evaluate": run_evaluate,

@@ -96,6 +96,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "sources": {
                 "web": {"path": str(folder / "web.jsonl")},
                 "synthetic": {"from": "filter"},
+                "near": {"nearest": {"pool": "web"}, "size_of": "synthetic"},
             },
             "phases": [{"tokens": "1M", "ratios": {"web": 0.5, "synthetic": 0.5}}],
         },
@@ -116,6 +117,8 @@ def full_recipe(folder: Path) -> dict[str, Any]:
         "ablation": {
             "axes": {"mixture.synthetic": [0, 0.5]},
             "control": {"mixture.synthetic": 0},
+            "controls": ["nearest_human"],
+            "nearest_human": {"pool": "web"},
             "seeds": [1, 2],
         },
         "tracking": {"mode": "disabled"},

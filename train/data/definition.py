@@ -1,5 +1,6 @@
 """The stages before training: the tokenizer; for each source of the mixture, `decontaminate`, which
-finds its documents that hold evaluated ones, and `tokenize`, documents -> rows of tokens."""
+finds its documents that hold evaluated ones, and `tokenize`, documents -> rows of tokens; before
+both, for a source with `nearest`, the stage of that name, which chooses its documents."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from functools import partial
 from tsqa.hub.identify import identify_data, identify_model, model_config
 from tsqa.recipe import ModelSection, Recipe, SourceSection, needed, stream_check
 from tsqa.store.identity import Json
-from tsqa.store.roles import Role
+from tsqa.store.roles import Role, SourceRole
 from tsqa.store.stage import Stage
 
 
@@ -26,7 +27,7 @@ def read_sources(recipe: Recipe) -> list[str]:
     read: set[str | None] = set()
     for name in mixture.drawn:
         source = mixture.sources[name]
-        read |= {source.subset_of, source.size_of} if source.subset_of else {name}
+        read |= {source.subset_of or name, source.size_of}
     return [name for name in mixture.tokenized if name in read]
 
 
@@ -47,6 +48,20 @@ def decontaminate_stage(source: str) -> Stage:
         inputs=partial(_checked_inputs, source),
         reads_throughout=True,
         content=("dropped.txt",),
+        part=source,
+    )
+
+
+def nearest_stage(source: str) -> Stage:
+    """The stage that chooses the documents of a source with `nearest`."""
+    return Stage(
+        "nearest",
+        1,
+        partial(_nearest_config, source),
+        "train.tokens.nearest",
+        sections=(f"mixture.sources.{source}",),
+        inputs=partial(_nearest_inputs, source),
+        reads_throughout=True,
         part=source,
     )
 
@@ -86,6 +101,27 @@ def _check_config(name: str, recipe: Recipe) -> dict[str, Json]:
     }
 
 
+def _nearest_config(name: str, recipe: Recipe) -> dict[str, Json]:
+    source = _source(recipe, name)
+    near = needed(source.nearest, f"mixture.sources.{name}.nearest")
+    pool = _source(recipe, near.pool)
+    return {
+        **{key: getattr(pool, key) for key in ("subset", "split", "text_field", "on_bad")},
+        "path": identify_data(pool.path, f"mixture.sources.{near.pool}.path", pool.revision),
+        "model": identify_model(near.model),
+        "packing": source.packing,
+    }
+
+
+def _nearest_inputs(name: str, recipe: Recipe) -> Sequence[Role]:
+    """`decontaminate` is that of the pool: what holds an evaluated document is never chosen."""
+    source = _source(recipe, name)
+    near = needed(source.nearest, f"mixture.sources.{name}.nearest")
+    data = data_of(_source(recipe, near.pool).path)
+    sized = SourceRole(str(source.size_of))
+    return (*data, "seeds", "guard", "decontaminate", "tokenizer", sized)
+
+
 def _tokens_config(name: str, recipe: Recipe) -> dict[str, Json]:
     source = _source(recipe, name)
     config = source.data_config()
@@ -109,6 +145,8 @@ def _inputs(name: str, recipe: Recipe) -> Sequence[Role]:
 def _stage_of(source: SourceSection) -> Sequence[Role]:
     if source.stage == "seeds":
         return ("seeds", "guard")  # which names those that are evaluated documents
+    if source.nearest:
+        return ("nearest",)
     return () if source.stage is None else (source.stage,)
 
 

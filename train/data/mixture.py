@@ -87,17 +87,19 @@ def _with_subsets(
     counts, subsets = dict(rows), []
     for name in mixture.drawn:
         source = mixture.sources[name]
-        if source.subset_of is None or source.size_of is None:
+        if source.size_of is None:
             continue
-        have, wanted = rows[source.subset_of], rows[source.size_of]
+        of = source.subset_of or name
+        have, wanted = rows[of], rows[source.size_of]
         if wanted > have:
             raise RecipeError(
-                f"mixture.sources.{name}: {source.size_of} has {wanted:,} rows, {source.subset_of} "
+                f"mixture.sources.{name}: {source.size_of} has {wanted:,} rows, {of} "
                 f"only {have:,}: no choice of its rows repeats as rarely",
-                f"give {source.subset_of} more text, or leave this source out",
+                f"give {of} more text, or leave this source out",
             )
-        counts[name] = wanted
-        subsets.append((name, source.subset_of, have))
+        counts[name] = wanted  # of a source with `nearest` the first, which are the nearest
+        if source.subset_of:
+            subsets.append((name, source.subset_of, have))
     return counts, tuple(subsets)
 
 
@@ -111,7 +113,8 @@ def check_repeats(recipe: Recipe, rows: Mapping[str, int]) -> MixturePlan:
     """As `plan_of`; refused too where files that several sources hold, or one holds twice, are
     repeated beyond the largest `max_repetition` of these sources.
 
-    Files are the same by their bytes. Subsets of a source repeat it by intention.
+    Files are the same by their bytes. What is drawn or chosen from a source repeats it by
+    intention; `chosen_twice` says so.
     """
     result, mixture = plan_of(recipe, rows), needed(recipe.mixture, "mixture")
     epochs = {draw.source: draw.epochs for draw in result.describe()}
@@ -141,9 +144,24 @@ def check_repeats(recipe: Recipe, rows: Mapping[str, int]) -> MixturePlan:
     return result
 
 
+def chosen_twice(recipe: Recipe) -> dict[str, list[str]]:
+    """Drawn source with `nearest` -> the drawn sources that hold files that it chooses from."""
+    mixture = needed(recipe.mixture, "mixture")
+    held = {
+        name: {text.content for text in _texts_of(mixture.sources[name])} for name in mixture.drawn
+    }
+    found = {}
+    for name in mixture.drawn:
+        near = mixture.sources[name].nearest
+        pool = {text.content for text in _texts_of(mixture.sources[near.pool])} if near else set()
+        if also := [other for other, texts in held.items() if texts & pool]:
+            found[name] = also
+    return found
+
+
 def _texts_of(source: SourceSection) -> list[_Text]:
     """What a source reads by itself; a dataset of the hub, and the filter's, as one text."""
-    if source.subset_of is not None:
+    if source.subset_of or source.nearest:
         return []
     read_as = (source.text_field, source.subset or "", source.split)
     path = Path(str(source.path))

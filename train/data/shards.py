@@ -39,6 +39,7 @@ DOCUMENTS = pa.schema(
     + [(name, pa.int64()) for name in ("line", "start", "end")]
 )
 """Origins: `start` and `end` are tokens of the .bin."""
+EMPTY = "without a token"
 TOO_LONG = "longer than a row"
 ENDS_EARLY = "holds the end-of-sequence token"
 """A tokenizer whose end is an ordinary word: the document would be cut in two, unseen."""
@@ -88,6 +89,17 @@ def write_shard(shard: Shard, encoder: TokenEncoder, length: int, check: Check |
     write_json(with_suffix(shard.stem, ".json"), counts)
 
 
+def problem_of(
+    tokens: Tokens, encoder: TokenEncoder, section: SourceSection, length: int
+) -> str | None:
+    """Why a document of these tokens is left out of a source; None where it is not."""
+    if len(tokens) == len(encoder.begin) + 1:
+        return EMPTY
+    if encoder.eos in tokens[:-1]:
+        return ENDS_EARLY
+    return TOO_LONG if section.packing == "whole" and len(tokens) > length else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Encoded:
     document: SourceDocument
@@ -135,14 +147,13 @@ class _ShardWriter:
         if piece.file != self._file:
             self._file, self._lines = piece.file, 0
         before = self._lines
-        for documents in _batches(self._with_text(piece)):
+        for documents in in_batches(self._with_text(piece)):
             for encoded in self._encode(self._allowed(documents, before), before):
-                if len(encoded.tokens) == len(self._encoder.begin) + 1:
+                problem = problem_of(encoded.tokens, self._encoder, self._section, self._length)
+                if problem == EMPTY:
                     self._counts["empty"] += 1
-                elif self._encoder.eos in encoded.tokens[:-1]:
-                    self._drop(encoded.document, encoded.line, ENDS_EARLY)
-                elif self._section.packing == "whole" and len(encoded.tokens) > self._length:
-                    self._drop(encoded.document, encoded.line, TOO_LONG)
+                elif problem is not None:
+                    self._drop(encoded.document, encoded.line, problem)
                 else:
                     self._held.append(encoded)
                     self._held_tokens += len(encoded.tokens)
@@ -264,7 +275,7 @@ def _loss_flags(starts: Sequence[int], documents: Sequence[_Encoded], end: int) 
     return flags.tobytes()
 
 
-def _batches(documents: Iterator[SourceDocument]) -> Iterator[list[SourceDocument]]:
+def in_batches(documents: Iterator[SourceDocument]) -> Iterator[list[SourceDocument]]:
     """Some hundred documents, or about a million characters, at a time."""
     batch: list[SourceDocument] = []
     characters = 0

@@ -38,7 +38,9 @@ def run(context: StageContext) -> dict[str, int]:
     task = _CheckTask(EvaluatedIndex(read_evaluated(context), section))
     processes = needed(context.recipe.mixture, "mixture").tokenize_processes
     work_on_shards(shards, processes, task)
-    found: dict[str, dict[str, str]] = {}
+    near = context.inputs.get("nearest")
+    # What was found where the documents were chosen from was touched, and is not here.
+    found = {str(r["text"]): r for r in read_jsonl(near.path / DROPPED)} if near else {}
     documents = 0
     for shard in shards:
         counted: dict[str, int] = json.loads(with_suffix(shard.stem, ".json").read_text("ascii"))
@@ -66,7 +68,7 @@ class DroppedCheck:
     def __call__(self, texts: Sequence[str]) -> list[str | None]:
         if not self.dropped:
             return [None] * len(texts)
-        return [self.dropped.get(_hash(text)) for text in texts]
+        return [self.dropped.get(hash_of(text)) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class _CheckTask:
                 for text, match in zip(batch, self.index.check_texts(batch), strict=True):
                     if match is not None:
                         reason = f"{match.reason} of the evaluated {match.match}"
-                        out.write(json.dumps({"text": _hash(text), "reason": reason}) + "\n")
+                        out.write(json.dumps({"text": hash_of(text), "reason": reason}) + "\n")
         write_json(with_suffix(shard.stem, ".json"), {"documents": documents})
 
 
@@ -93,5 +95,6 @@ def _texts(shard: Shard) -> Iterator[str]:
                 yield document.text
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """By which a document is known."""
     return hash_bytes(text.encode())

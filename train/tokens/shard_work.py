@@ -24,6 +24,8 @@ from tsqa.recipe import needed
 from tsqa.store.process import die_with_parent
 from tsqa.store.stage import StageContext
 
+CHOSEN = "nearest.jsonl"
+"""In the artifact of the stage `nearest`."""
 _MOST_NAMED = 8
 
 
@@ -42,6 +44,8 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
         guard = context.inputs.get("guard")
         dropped = read_dropped_seeds(guard.path) if guard else {}
         path = write_seed_texts(context.inputs["seeds"].path, folder, context.recipe, dropped)
+    elif section.nearest:
+        path = context.inputs["nearest"].path / CHOSEN
     elif section.stage is not None:
         path = context.inputs[section.stage].path / CURATED
         if not path.is_dir():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from train.data.definition import data_of, read_sources, student_of
 from tsqa.hub.identify import model_config
-from tsqa.recipe import Recipe, curve_points, needed
+from tsqa.recipe import Recipe, averaged_points, curve_points, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role, SourceRole
@@ -28,12 +28,20 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         for name, source in mixture.sources.items()
         if source.subset_of and name in mixture.drawn
     }
+    averaged = averaged_points(recipe)
+    sizes: dict[str, Json] = {
+        name: source.size_of
+        for name, source in mixture.sources.items()
+        if source.nearest and name in mixture.drawn
+    }
     return {
         "model": model_config(needed(recipe.model, "model")),
-        "mixture": {"phases": phases, "subsets": subsets},
+        "mixture": {"phases": phases, "subsets": subsets, **({"sizes": sizes} if sizes else {})},
         "train": needed(recipe.train, "train").data_config(),
         "seed": recipe.seed,
         "exports": [*curve_points(recipe)],
+        # Not by `exports`: models that are added later do not change what was averaged.
+        **({"averaged": [*averaged]} if averaged else {}),
     }
 
 

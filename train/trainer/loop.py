@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from train.checkpoints.average import average_exports
 from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.export import export_model
 from train.checkpoints.manifest import RunState
@@ -35,7 +36,7 @@ from train.trainer.student import prepare_student
 from train.trainer.summary import TrainSummary, summarise
 from train.trainer.throughput import Meters
 from tsqa.console import console, progress_bar
-from tsqa.recipe import needed
+from tsqa.recipe import averaged_points, needed
 from tsqa.store.artifact import EXPORTED
 from tsqa.store.atomic import fsync_all
 from tsqa.store.jsonl import write_json
@@ -78,6 +79,10 @@ def run(context: StageContext, accelerator: Accelerator) -> TrainSummary:
         result = trainer.train()
         export_model(accelerator, trainer.engine, tokenizer, context.out / "hf")
         if is_first:
+            if averaged := averaged_points(context.recipe):
+                folders = [context.out / folder_of(point) for point in averaged]
+                average_exports(folders, context.out / "hf")
+                result["averaged"] = [*averaged, result["tokens"]]
             fsync_all(context.out / "hf")  # the summary says that it is whole
             write_json(summary, result)
     if is_first:

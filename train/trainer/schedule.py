@@ -77,6 +77,10 @@ def learning_rate(train: TrainSection, batch: range, total_rows: int) -> float:
     if schedule.kind == "wsd":
         begin = 1 - schedule.decay
         fallen = max(0.0, (progress - begin) / schedule.decay) if schedule.decay else 0.0
+        if schedule.decay_shape == "sqrt":
+            # Haegele et al., Scaling laws and compute-optimal training beyond fixed training
+            # durations (2024).
+            fallen = math.sqrt(fallen)
         return train.lr * (1 - (1 - low) * fallen)
     fallen = (progress - schedule.warmup) / (1 - schedule.warmup)
     if schedule.kind == "cosine":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -37,6 +38,8 @@ class TrainSummary(TypedDict):
     heldout: dict[str, float]
     execution: dict[str, int | str | bool]
     """Settings that are in no fingerprint, and change the result by rounding alone."""
+    averaged: NotRequired[list[int]]
+    """Tokens of the models whose mean is the run's; losses are those of the last of them."""
 
 
 def summarise(

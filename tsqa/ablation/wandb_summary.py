@@ -69,6 +69,9 @@ def log_ablation(
     tracker.table("results", ["condition", "seed", "task", "score"], rows)
     columns = list(vars(deltas.rows[0]))
     tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
+    for name, found in (("bits", deltas.bits), ("margins", deltas.margins)):
+        if found:
+            tracker.table(name, columns, [list(vars(row).values()) for row in found])
     tracker.intervals("change", list(shown_intervals(deltas)))
     tracker.plot("forest", figures.forest(deltas))
     varied = ratio_axis(recipe)
@@ -105,7 +108,7 @@ def result_rows(deltas: DeltaTable) -> Iterator[list[object]]:
 
 
 def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str, object]:
-    """`macro/<condition>`, `delta/<condition>`, its parts, `contamination/<task>`, the words."""
+    """`macro/<condition>`, `delta/<condition>`, its parts, `bits/<condition>`, the words."""
     from eval.statistics import stats
 
     values: dict[str, object] = {
@@ -120,6 +123,10 @@ def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str,
             values |= {f"delta/{name}": row.delta, f"verdict/{name}": row.verdict}
         elif not stats.is_part(row.task):
             values[f"delta/{row.comparison}"] = row.delta
+    for name, rows in (("bits", deltas.bits), ("margin", deltas.margins)):
+        for row in rows:
+            if row.task == stats.MACRO and row.against == deltas.control:
+                values |= {f"{name}/{row.arm}": row.delta, f"{name}_verdict/{row.arm}": row.verdict}
     values |= {f"contamination/{task}": one.told for task, one in deltas.contamination.items()}
     return {
         **values,

@@ -28,6 +28,13 @@ MaxDollars = Annotated[
     float | None,
     typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
 ]
+Detect = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        help="With --dry-run: what finds so many points on the macro average, at least cost.",
+    ),
+]
 Compared = Annotated[
     list[str],
     typer.Argument(
@@ -67,6 +74,7 @@ def run(
     recipe: RecipePath,
     overrides: Overrides = None,
     dry_run: DryRun = False,
+    detect: Detect = None,
     max_dollars: MaxDollars = None,
 ) -> None:
     """Run every stage that is not yet done, then report.
@@ -75,12 +83,13 @@ def run(
 
     Example: tsqa run recipes/quickstart/recipe.yaml train.lr=1e-3 --dry-run
     """
+    _check_detect(detect, dry_run)
     pipeline = open_pipeline(recipe, overrides)
     if dry_run:
         from tsqa.preview.dry_run import print_plan
 
         pipeline.check()
-        print_plan(pipeline)
+        print_plan(pipeline, detect)
         return
     from tsqa.ablation.wandb_summary import report_run
 
@@ -101,6 +110,7 @@ def ablate(
     sweep: Annotated[
         Path | None, typer.Option("--write-sweep", help="Only write this YAML for `wandb sweep`.")
     ] = None,
+    detect: Detect = None,
     max_dollars: MaxDollars = None,
     force: Force = False,
 ) -> None:
@@ -115,6 +125,7 @@ def ablate(
     from tsqa.outputs import check_outputs
 
     check_outputs([sweep], force)
+    _check_detect(detect, dry_run)
     pipeline = open_pipeline(recipe, overrides)
     if sweep is not None:
         from tsqa.ablation.sweep import write_sweep
@@ -128,7 +139,7 @@ def ablate(
         pipeline.check()
         print_ablation(pipeline, parallel)
         print_reasons(pipeline)
-        print_detectable(pipeline)
+        print_detectable(pipeline, detect)
         return
     _limit(pipeline, max_dollars)
     if run_ablation(pipeline, parallel).failed:
@@ -260,6 +271,11 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel=EXPERIMENTS)(command)
     app.command("sweep-run", hidden=True)(sweep_run)
     app.command("ablate-worker", hidden=True)(ablate_worker)
+
+
+def _check_detect(detect: float | None, dry_run: bool) -> None:
+    if detect is not None and not dry_run:
+        raise typer.BadParameter("add --dry-run: it only says what to buy", param_hint="--detect")
 
 
 def _limit(pipeline: Pipeline, dollars: float | None) -> None:

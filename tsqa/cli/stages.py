@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
     _add(app, "filter", "filter", "Verify, deduplicate and decontaminate the candidates.")
     _add(app, "tokenizer", "tokenizer", "Train the tokenizer, or take it from the model.")
     _add(app, "decontaminate", "decontaminate", "Find evaluated documents in the sources.")
+    _add(app, "nearest", "nearest", "Choose the documents that are nearest to the seeds.")
     _add(app, "tokenize", "tokenize", "Turn every source of the mixture into token rows.")
     _add(app, "train", "train", "Train every arm under accelerate and DeepSpeed.")
     _add(app, "eval", "evaluate", "Evaluate the base model and every arm with lm-eval.")

@@ -29,7 +29,7 @@ def write_seed_texts(
         path,
         (
             {"id": seed.id, "text": _text(seed, renderer)}
-            for seed in _read(seeds / "seeds.jsonl")
+            for seed in read_seeds(seeds)
             if seed.id not in dropped
         ),
     )
@@ -40,7 +40,9 @@ def _text(seed: Seed, renderer: Renderer) -> str:
     return seed.context if seed.is_passage else renderer.render(seed_as_candidate(seed))[1]
 
 
-def _read(path: Path) -> Iterator[Seed]:
+def read_seeds(seeds: Path) -> Iterator[Seed]:
+    """The seeds of an artifact, in order."""
+    path = seeds / "seeds.jsonl"
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             yield read_seed(path, number, line)

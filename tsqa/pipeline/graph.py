@@ -15,6 +15,7 @@ from train.data.definition import (
     TOKENIZER,
     decontaminate_stage,
     is_checked,
+    nearest_stage,
     read_sources,
     tokenize_stage,
 )
@@ -43,7 +44,7 @@ _AFTER_DATASET = frozenset(
     {"name", "model", "tokenizer", "mixture", "train", "ablation", "tracking", "seed"}
 )
 """Sections that no stage of a dataset reads."""
-_READ_FROM = frozenset({"data", "seeds", "guard"})
+_READ_FROM = frozenset({"data", "seeds", "guard", "nearest"})
 """Roles of what a source is read from."""
 
 
@@ -131,12 +132,29 @@ class _Graph:
         """Role -> node, of the tokenizer and of the tokens of each source that training reads."""
         tokenizer = self.add_declared(TOKENIZER, recipe, made)
         tokens: dict[Role, Node] = {"tokenizer": tokenizer}
-        for name in read_sources(recipe):
-            ready = {**made, "tokenizer": tokenizer}
-            if is_checked(recipe, name):
-                ready["decontaminate"] = self.add_declared(decontaminate_stage(name), recipe, made)
+        sources = needed(recipe.mixture, "mixture").sources
+        # What is chosen from a source has the size of another, whose tokens come first.
+        for name in sorted(
+            read_sources(recipe), key=lambda name: sources[name].nearest is not None
+        ):
+            ready, near = {**made, **tokens}, sources[name].nearest
+            if near:
+                found = self._add_check(near.pool, recipe, ready)
+                ready["nearest"] = self.add_declared(nearest_stage(name), recipe, found)
+            ready = self._add_check(name, recipe, ready)
             tokens[SourceRole(name)] = self.add_declared(tokenize_stage(name), recipe, ready)
         return tokens
+
+    def _add_check(
+        self, source: str, recipe: Recipe, made: Mapping[Role, Node]
+    ) -> dict[Role, Node]:
+        """These nodes, with the check of a source where it is checked."""
+        if not is_checked(recipe, source):
+            return {**made}
+        return {
+            **made,
+            "decontaminate": self.add_declared(decontaminate_stage(source), recipe, made),
+        }
 
     def add_ancestor_checks(
         self, recipe: Recipe, made: Mapping[Role, Node], results: Sequence[Node]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.compare.definition import COMPARE
 from eval.harness.definition import EVALUATE
-from train.data.definition import TOKENIZER, decontaminate_stage, tokenize_stage
+from train.data.definition import TOKENIZER, decontaminate_stage, nearest_stage, tokenize_stage
 from train.trainer.definition import TRAIN
 from tsqa.filters.definition import FILTER
 from tsqa.generate.definition import GENERATE
@@ -17,6 +17,7 @@ STAGES = (
     *DATASET_STAGES,
     TOKENIZER,
     decontaminate_stage("docs"),
+    nearest_stage("docs"),
     tokenize_stage("docs"),
     TRAIN,
     EVALUATE,

@@ -22,7 +22,7 @@ from tsqa.shipped import LAUNCH_CONFIG
 from tsqa.spending import Spending, SpentError
 from tsqa.store.artifact import Artifact
 from tsqa.store.process import die_with_parent
-from tsqa.store.roles import Role
+from tsqa.store.roles import Role, SourceRole
 
 _TAIL = 25
 _LOOK_SECONDS = 0.3
@@ -114,13 +114,17 @@ class TrainingJob:
 
 def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
     """Print what a training run will draw; too little data is refused before it starts."""
-    from train.data.mixture import check_repeats, plan_table
+    from train.data.mixture import check_repeats, chosen_twice, plan_table
     from train.data.token_files import read_token_sources, token_folders
 
     sources = read_token_sources(token_folders(inputs))["sources"]
     plan = check_repeats(recipe, {name: source["rows"] for name, source in sources.items()})
     padding = {name: source["padding"] for name, source in sources.items()}
     console.print(plan_table(plan, padding))
+    for name, others in chosen_twice(recipe).items():
+        count = inputs[SourceRole(name)].summary["sources"][name]["documents"]
+        told = f"its {count:,} documents were chosen from text that is also drawn as"
+        console.print(f"  {name}: {told} {', '.join(others)}", markup=False)
 
 
 @contextlib.contextmanager

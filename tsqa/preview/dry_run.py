@@ -16,6 +16,7 @@ from tsqa.console import console
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.asking import StageEstimate
+from tsqa.preview.buy import what_to_buy
 from tsqa.preview.estimate import Estimates
 from tsqa.preview.measured import Range
 from tsqa.preview.models import count_parameters
@@ -23,8 +24,8 @@ from tsqa.recipe import needed
 from tsqa.store.stage import resolve_path
 
 
-def print_plan(pipeline: Pipeline) -> None:
-    """Print the stages, then what those that are not finished would take."""
+def print_plan(pipeline: Pipeline, wanted: float | None = None) -> None:
+    """Print the stages, what those that are not finished would take, what could be found."""
     table = new_table(f"{pipeline.recipe.name}: {len(pipeline.nodes)} stages", "stage", "state")
     for column in ("tokens", "steps", "parameters"):
         table.add_column(column, no_wrap=True, justify="right")
@@ -44,8 +45,7 @@ def print_plan(pipeline: Pipeline) -> None:
     print_estimates(pipeline)
     pipeline.say_removed()
     print_reasons(pipeline)
-    if any(node.stage == "compare" for node in pipeline.nodes):
-        print_detectable(pipeline)
+    print_detectable(pipeline, wanted)
 
 
 def print_estimates(pipeline: Pipeline) -> None:
@@ -90,23 +90,27 @@ def print_reasons(pipeline: Pipeline) -> None:
         console.print(Text.assemble((", ".join(labels), "bold"), f": {reason}"))
 
 
-def print_detectable(pipeline: Pipeline) -> None:
-    """What the comparison at the end could find, by the sizes of its tasks."""
+def print_detectable(pipeline: Pipeline, wanted: float | None = None) -> None:
+    """What the comparison at the end could find, and what would buy `wanted` points."""
     from eval.compare.stage import read_deltas
-    from eval.statistics.planned import planned_table
+    from eval.statistics.planned import planned_table, ways_to_detect
 
-    include = needed(pipeline.recipe.eval, "eval").include
+    recipe = pipeline.recipe
+    compared = [node for node in pipeline.nodes if node.stage == "compare"]
+    if not compared:
+        return
+    include = needed(recipe.eval, "eval").include
     data = [node for node in pipeline.nodes if node.stage == "data"]
     made = pipeline.find(data[-1]) if data else None
-    compared = [node for node in pipeline.nodes if node.stage == "compare"][-1]
-    done = pipeline.find(compared)
-    previous = None
-    if done is not None:
-        previous = read_deltas(done)
+    done = pipeline.find(compared[-1])
+    previous = None if done is None else read_deltas(done)
     folder = resolve_path(include, made) if include else None
-    if pipeline.recipe.seeds and (held := pipeline.recipe.seeds.hold_out):
+    if recipe.seeds and (held := recipe.seeds.hold_out):
         console.print(f"seeds.hold_out: {', '.join(held)}: evaluated, never a seed")
-    console.print(planned_table(pipeline.recipe, include=folder, previous=previous))
+    console.print(planned_table(recipe, include=folder, previous=previous))
+    if wanted is not None:
+        ways = ways_to_detect(wanted / 100, recipe, folder, previous)
+        console.print(Text(what_to_buy(pipeline, wanted, ways)))
 
 
 def new_table(title: str, *columns: str) -> Table:

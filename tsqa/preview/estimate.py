@@ -58,6 +58,7 @@ class Estimates:
                 "train": self._train,
                 "evaluate": self._evaluate,
                 "decontaminate": self._tokenize,
+                "nearest": self._tokenize,
                 "tokenize": self._tokenize,
             }
             self._known[node.fingerprint] = makers.get(node.stage, self._other)(node)
@@ -235,6 +236,9 @@ class Estimates:
     def _tokenize(self, node: Node) -> StageEstimate:
         mixture = needed(node.recipe.mixture, "mixture")
         part = node.definition.part
+        near = mixture.sources[part].nearest
+        if near and node.stage == "nearest":  # which reads all that it chooses from
+            part = near.pool
         drawn = sum(phase.tokens * phase.ratios.get(part, 0.0) for phase in mixture.phases)
         tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * (drawn or mixture.tokens)
         speed, basis = Range(2e4, 1e6), "sizes from mixture.phases (to 4 times), speed assumed"

@@ -14,7 +14,14 @@ from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
 from tsqa.recipe.load import load_recipe
 from tsqa.recipe.ratios import rescale_ratios
-from tsqa.recipe.recipe import Recipe, TrackingSection, curve_points, needed, stream_check
+from tsqa.recipe.recipe import (
+    Recipe,
+    TrackingSection,
+    averaged_points,
+    curve_points,
+    needed,
+    stream_check,
+)
 from tsqa.recipe.sections.ablation import Control, key_tails, named_values
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
@@ -39,7 +46,13 @@ from tsqa.recipe.sections.generate import (
     SolverSection,
     Solving,
 )
-from tsqa.recipe.sections.mixture import BASIS_POINTS, MixtureSection, SourceSection, is_hub_id
+from tsqa.recipe.sections.mixture import (
+    BASIS_POINTS,
+    MixtureSection,
+    NearestSection,
+    SourceSection,
+    is_hub_id,
+)
 from tsqa.recipe.sections.models import (
     ModelSection,
     RequestSection,
@@ -82,6 +95,7 @@ __all__ = [
     "GenerateSection",
     "MixtureSection",
     "ModelSection",
+    "NearestSection",
     "OwnSection",
     "PromptsSection",
     "ProtocolSection",
@@ -105,6 +119,7 @@ __all__ = [
     "TrivialitySection",
     "arm_config",
     "arms_of",
+    "averaged_points",
     "check_base_url",
     "check_divisible",
     "control_of",

@@ -15,9 +15,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from tsqa.errors import RecipeError
+from tsqa.names import plain_name
 from tsqa.recipe.ratios import is_ratio, set_ratio
-from tsqa.recipe.recipe import Recipe, needed
-from tsqa.recipe.sections.ablation import Control, condition_names, settings_of
+from tsqa.recipe.recipe import OF_QUESTIONS, Recipe, needed
+from tsqa.recipe.sections.ablation import (
+    AblationSection,
+    Control,
+    condition_names,
+    settings_of,
+)
+from tsqa.recipe.sections.mixture import NearestSection
 
 _ANY_REPETITION = 1e9
 """Of seeds: few texts for many tokens is what their control is about."""
@@ -55,7 +62,7 @@ def arms_of(recipe: Recipe) -> dict[str, Arm]:
         values = settings_of(combination)
         conditions.append(_Condition(name, values, _with_values(recipe, values, name)))
     for control in section.controls:
-        conditions.append(_matched(conditions[: len(names)], control))
+        conditions.append(_matched(section, conditions[: len(names)], control))
     _refuse_duplicates(conditions)
     several = len(seeds) > 1
     arms = [
@@ -123,55 +130,124 @@ def _unknown_key(key: str, node: object, parts: Sequence[str], depth: int) -> Re
     return RecipeError(f"ablation: {key}: no such key: `{parts[depth]}`", fix)
 
 
-def _matched(conditions: Sequence[_Condition], control: Control) -> _Condition:
+def _matched(
+    section: AblationSection, conditions: Sequence[_Condition], kind: Control
+) -> _Condition:
     """The control of that kind to the condition that draws most from the synthetic source."""
     shares = [_synthetic_tokens(condition.recipe) for condition in conditions]
     richest = conditions[shares.index(max(shares))]
     if not max(shares):
         raise RecipeError(
-            f"ablation.controls: {control}: no condition draws from a source `from: filter`",
+            f"ablation.controls: {kind}: no condition draws from a source `from: filter`",
             "give one a ratio above 0, or leave the control out",
         )
     tree = richest.recipe.model_dump(mode="json", by_alias=True)
-    mixture = tree["mixture"]
-    synthetic = [n for n, s in mixture["sources"].items() if s["from"] == "filter"]
-    if control == "format_matched":
-        for source in synthetic:
-            mixture["sources"][source]["permute"] = "answers"
-    elif control == "seeds_repeated":
-        for source in synthetic:
-            mixture["sources"][source] |= {
-                "from": "seeds",
-                "permute": None,
-                "max_repetition": _ANY_REPETITION,
-            }
-    else:
-        human = [n for n, s in mixture["sources"].items() if s["path"] is not None]
-        if not human:
+    sources = tree["mixture"]["sources"]
+    synthetic = [n for n, s in sources.items() if s["from"] == "filter"]
+    match kind:
+        case "format_matched":
+            for source in synthetic:
+                sources[source]["permute"] = "answers"
+        case "seeds_repeated":
+            own = {"from": "seeds", "permute": None, "max_repetition": _ANY_REPETITION}
+            for source in synthetic:
+                sources[source] |= own
+        case "repeat_matched":
+            _put_in_place(tree["mixture"], synthetic, kind, _human(richest.recipe, kind), {})
+        case "nearest_human":
+            near = section.nearest_human or NearestSection(pool=_human(richest.recipe, kind))
+            _put_in_place(tree["mixture"], synthetic, kind, near.pool, near.model_dump())
+        case "human_rephrased":
+            own_choice = section.nearest_human and section.nearest_human.pool
+            human = own_choice or _human(richest.recipe, kind)
+            tree |= _rephrasing(richest.recipe, human)
+    name = f"{richest.name},{kind}"
+    return _Condition(name, {**richest.values, "control": kind}, _validated(tree, name))
+
+
+def _human(recipe: Recipe, kind: Control) -> str:
+    """The source of human text that the first phase draws most from."""
+    mixture = needed(recipe.mixture, "mixture")
+    human = [name for name, source in mixture.sources.items() if source.path is not None]
+    if not human:
+        raise RecipeError(
+            f"ablation.controls: {kind} needs a source with a `path`",
+            "add human text to mixture.sources",
+        )
+    return max(human, key=lambda source: mixture.phases[0].ratios.get(source, 0.0))
+
+
+def _put_in_place(
+    mixture: dict[str, Any],
+    synthetic: Sequence[str],
+    kind: Control,
+    human: str,
+    nearest: Mapping[str, object],
+) -> None:
+    """Draw text of a human source in place of the synthetic ones, as many rows: at random, or
+    what is nearest to the seeds."""
+    drawn = [n for n in synthetic if any(phase["ratios"].get(n) for phase in mixture["phases"])]
+    if nearest and len(drawn) > 1:
+        raise RecipeError(
+            f"ablation.controls: {kind}: {' and '.join(drawn)} are `from: filter`, and would give "
+            "way to the same documents",
+            "draw from one of them",
+        )
+    for source in drawn if nearest else synthetic:
+        name = f"{source}_nearest" if nearest else f"{source}_as_{human}"
+        if name in mixture["sources"]:
             raise RecipeError(
-                "ablation.controls: repeat_matched needs a source with a `path`",
-                "add human text to mixture.sources",
+                f"ablation.controls: {kind} makes a source {name}, and mixture.sources has one",
+                "give it another name",
             )
-        ratios = mixture["phases"][0]["ratios"]
-        largest = max(human, key=lambda source: ratios.get(source, 0.0))
-        for source in synthetic:
-            if f"{source}_as_{largest}" in mixture["sources"]:
-                raise RecipeError(
-                    f"ablation.controls: repeat_matched makes a source {source}_as_{largest}, and "
-                    "mixture.sources has one",
-                    "give it another name",
-                )
-            mixture["sources"][f"{source}_as_{largest}"] = {
-                "subset_of": largest,
-                "size_of": source,
-                "max_repetition": mixture["sources"][source]["max_repetition"],
-            }
-            for phase in mixture["phases"]:
-                if source in phase["ratios"]:
-                    phase["ratios"][f"{source}_as_{largest}"] = phase["ratios"].pop(source)
-    name = f"{richest.name},{control}"
-    values = {**richest.values, "control": control}
-    return _Condition(name, values, _validated(tree, name))
+        pool = mixture["sources"].get(human, {})
+        read_as = {key: pool[key] for key in ("packing", "answer_marker") if key in pool}
+        mixture["sources"][name] = {
+            **({"nearest": nearest, **read_as} if nearest else {"subset_of": human}),
+            "size_of": source,
+            "max_repetition": mixture["sources"][source]["max_repetition"],
+        }
+        for phase in mixture["phases"]:
+            if source in phase["ratios"]:
+                phase["ratios"][name] = phase["ratios"].pop(source)
+
+
+def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
+    """The sections of data of an arm whose teacher tells passages of a human source again.
+
+    All else stays: as many passages as there are seeds at most, sampling, checks of texts.
+    """
+    source = needed(recipe.mixture, "mixture").sources.get(human)
+    seeds, generate = needed(recipe.seeds, "seeds"), needed(recipe.generate, "generate")
+    chosen = needed(recipe.filter, "filter")
+    if source is None or source.path is None:
+        raise RecipeError(
+            f"ablation.nearest_human.pool = {human!r} is no source with a `path`",
+            "name one of mixture.sources",
+        )
+    if generate.rephrase:
+        raise RecipeError(
+            "ablation.controls: human_rephrased: the recipe's own data are rephrasings",
+            "leave the control out",
+        )
+    read_as = source.model_dump(include={"path", "subset", "split", "revision", "text_field"})
+    tasks = len(seeds.tasks) + len(seeds.own)
+    most = seeds.budget.total if seeds.budget else seeds.max_per_task * tasks
+    kept = {
+        name: section.model_dump(mode="json", by_alias=True, exclude={*OF_QUESTIONS[name]})
+        for name, section in (("generate", generate), ("filter", chosen))
+    }
+    kept["filter"]["decontaminate"].pop("similarity")
+    return {
+        "seeds": {
+            "documents": [{"name": plain_name(human) or "human", **read_as}],
+            "max_per_task": most,
+            "seed": seeds.seed,
+            "families": seeds.families,
+        },
+        "generate": kept["generate"] | {"teacher": generate.writing[1], "rephrase": {}},
+        "filter": kept["filter"],
+    }
 
 
 def _synthetic_tokens(recipe: Recipe) -> float:

@@ -28,7 +28,7 @@ from tsqa.recipe.sections.models import ModelSection, TokenizerSection
 from tsqa.recipe.sections.seeds import DataSection, SeedsSection
 from tsqa.recipe.sections.train import TrainSection
 
-_OF_QUESTIONS = {
+OF_QUESTIONS = {
     "generate": (
         *("writer", "solvers", "cascade", "shots", "votes", "enrichment", "attributes"),
         *("answer", "prompts"),
@@ -120,6 +120,16 @@ class Recipe(Section):
         return runs
 
     @model_validator(mode="after")
+    def _enough_to_average(self) -> Self:
+        last = self.train.average_last if self.train else None
+        if last and self.mixture and (models := len(curve_points(self)) + 1) < last:
+            raise ValueError(
+                f"train.average_last: {last} models, but eval.every_tokens makes {models} with the "
+                "final one: lower either"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sections_fit(self) -> Self:
         chain = ("seeds", "generate", "filter")
         for earlier, later in itertools.pairwise(chain):
@@ -138,6 +148,9 @@ class Recipe(Section):
                         f"mixture.sources.{name} is `from: {source.stage}`, but there is no "
                         "`filter`"
                     )
+        for name, source in (self.mixture.sources if self.mixture else {}).items():
+            if source.nearest and self.seeds is None:
+                raise ValueError(f"mixture.sources.{name}.nearest needs `seeds`: nearest to what?")
         every = self.eval.every_tokens if self.eval else None
         if every and self.train and every < self.train.global_batch_tokens:
             raise ValueError(
@@ -189,9 +202,9 @@ class Recipe(Section):
             if source.kind != type(source).model_fields["kind"].default
         ]
         sections = [section for section in (self.generate, self.filter) if section]
-        for name, section in zip(_OF_QUESTIONS, sections, strict=False):
+        for name, section in zip(OF_QUESTIONS, sections, strict=False):
             fields = type(section).model_fields
-            changed = (k for k in _OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
+            changed = (k for k in OF_QUESTIONS[name] if getattr(section, k) != fields[k].default)
             given += [f"{name}.{key}" for key in changed]
         checked = self.filter.decontaminate if self.filter else DecontaminateSection()
         if checked.similarity != DecontaminateSection().similarity:  # of questions
@@ -264,6 +277,12 @@ def curve_points(recipe: Recipe) -> list[int]:
     # A run may end up to one batch below its budget, so that it has only whole ones.
     last = needed(recipe.mixture, "mixture").tokens - recipe.train.global_batch_tokens
     return list(range(recipe.eval.every_tokens, last + 1, recipe.eval.every_tokens))
+
+
+def averaged_points(recipe: Recipe) -> list[int]:
+    """The points before the end whose models `train.average_last` averages with the final one."""
+    last = recipe.train.average_last if recipe.train else None
+    return curve_points(recipe)[1 - last :] if last else []
 
 
 def stream_check(recipe: Recipe) -> DecontaminateSection | None:

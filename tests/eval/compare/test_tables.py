@@ -7,13 +7,17 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 from rich.console import Console
 
 from eval.compare import tables
 from eval.compare.published import published_tables
+from eval.compare.scores import Evaluated
 from eval.deltas import TaskSetup
 from eval.statistics import stats
-from tests.support.invented_arms import deltas_of, evaluated
+from eval.statistics.paired import Scored
+from tests.support.invented_arms import deltas_of, evaluated, of_scores
 
 
 def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
@@ -53,6 +57,75 @@ def test_no_cell_of_a_narrow_table_wraps_and_no_arm_is_lost() -> None:
     for row in deltas.rows:
         interval = stats.interval(row.low, row.high)
         assert shown[60].count(interval) == shown[200].count(interval)
+
+
+def arms_with_bits(falls: float, lacks: str = "") -> list[Evaluated]:
+    """A control and an arm of equal scores, whose bits fall by so much, but of one task."""
+    rng = np.random.default_rng(0)
+    models = []
+    cost = {task: rng.normal(2, 0.5, 80) for task in ("day", "unit")}
+    for arm in ("c", "x"):
+        model = of_scores(arm, 0, {task: np.ones(80) for task in cost})
+        bits = {
+            task: replace(
+                model.scores[task],
+                values=values - (falls if arm == "x" else 0.0) + rng.normal(0, 0.1, 80),
+            )
+            for task, values in cost.items()
+            if (arm, task) != ("x", lacks)
+        }
+        models.append(replace(model, bits=bits))
+    return models
+
+
+def test_fewer_bits_are_better_in_words_and_more_are_worse() -> None:
+    with_seeds = [
+        replace(model, seed=seed, name=f"{model.name}{seed}")
+        for seed in (1, 2, 3)
+        for model in arms_with_bits(0.3)
+    ]
+    rows = deltas_of(*with_seeds).bits
+    assert [row.task for row in rows] == ["day", "unit", stats.MACRO]
+    for row in rows:
+        assert row.delta == pytest.approx(row.score - row.reference)
+        assert row.low <= row.delta <= row.high < 0 and row.verdict == stats.BETTER
+    for falls, verdict in ((-0.3, stats.DIFFERS), (0.0, stats.UNCHANGED)):
+        table = deltas_of(*arms_with_bits(falls), seed_spread=0.01)  # one of scores: not of bits
+        assert {row.verdict for row in table.bits} == {verdict}
+        assert {row.verdict for row in table.rows} == {stats.UNCHANGED}
+
+
+def test_the_table_of_bits_is_short_and_says_which_tasks_it_lacks() -> None:
+    table = deltas_of(*arms_with_bits(0.3, lacks="unit"))
+    assert table.no_bits == ["unit"]
+    console = Console(file=io.StringIO(), width=120)
+    tables.print_table(table, console)
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert shown.count("fewer is better") == 1 and "less wrong choices" not in shown
+    assert "Bits per byte: none of unit" in shown
+    assert f"| x - c | day | 80 | {table.bits[0].reference:.3f} |" in tables.markdown(table)
+    plain = deltas_of(evaluated("c", {"day": 0.2}), evaluated("x", {"day": 0.2}))
+    assert plain.bits == [] and "per byte" not in tables.markdown(plain)
+
+
+def test_what_makes_every_choice_likelier_is_no_gain_beside_the_wrong_ones() -> None:
+    models = [
+        replace(model, margins={task: flat(one) for task, one in model.bits.items()})
+        for model in arms_with_bits(0.3)
+    ]
+    table = deltas_of(*models)
+    assert {row.verdict for row in table.bits} == {stats.DIFFERS}
+    assert {row.verdict for row in table.margins} == {stats.UNCHANGED}
+    console = Console(file=io.StringIO(), width=120)
+    tables.print_table(table, console)
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "less wrong choices" in shown and "form of answers" in tables.markdown(table)
+
+
+def flat(one: Scored) -> Scored:
+    """Noise around 0."""
+    rng = np.random.default_rng(int(1e6 * one.values.sum()))
+    return replace(one, values=rng.normal(0, 0.1, len(one.keys)))
 
 
 def test_published_deltas_are_subtracted_only_under_one_protocol() -> None:

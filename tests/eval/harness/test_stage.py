@@ -15,8 +15,9 @@ import pytest
 
 from eval.harness import stage as harness
 from eval.harness.documents import read_result
+from eval.harness.gold import right_choice, stated_answers
 from eval.harness.metrics import check_metrics, metric_problem, pick_metric
-from eval.results import DOCUMENTS, RESULTS
+from eval.results import DOCUMENTS, RESULTS, read_documents
 from tests.support.paths import REPOSITORY
 from tests.support.sealed import invented_artifact, seal_artifact
 from tests.support.tiny_eval import make_model, make_tasks
@@ -86,6 +87,14 @@ def test_a_hybrid_is_scored_document_by_document_and_a_resume_changes_nothing(
 
     assert all(len(row["loglikelihoods"]) == 3 for row in choice)
     assert all(row["loglikelihoods"] is None for row in rows if row["task"] == "tiny_number")
+    for row in choice:
+        texts = [f" {text}" for text in ("cold", "hot", "day")]
+        each = [
+            -v / math.log(2) / len(t) for v, t in zip(row["loglikelihoods"], texts, strict=True)
+        ]
+        assert row["option_bits"] == pytest.approx(each)
+        assert row["bits"] == pytest.approx(each[row["doc_id"] % 3])
+    assert all(row["bits"] > 0 for row in rows if row["task"] == "tiny_number")
     assert results["groups"] == {name: [name] for name in tasks}
     assert (results["backend"], results["tokens"], results["heldout"]) == ("hf", 640, {"a": 5.5})
 
@@ -313,6 +322,47 @@ def raw_of(samples: list[dict[str, Any]], value: float, name: str = "exact_match
         "versions": {"t": 1},
         "n-shot": {"t": 0},
     }
+
+
+def test_only_one_stated_answer_of_a_prompt_is_scored() -> None:
+    asked = sample(arguments=[["2 + 2 =", {}]])
+    assert stated_answers([asked], " ") == {0: ("2 + 2 =", " 4")}
+    assert stated_answers([asked | {"target": ["4"]}], " ") == {0: ("2 + 2 =", " 4")}
+    assert stated_answers([asked | {"arguments": [["2 + 2 = ", {}]]}], " ") == {
+        0: ("2 + 2 = ", "4")
+    }
+    for none in (
+        {"target": ["4", "four"]},
+        {"target": " "},
+        {"target": "4" * 1000},
+        {"arguments": [["", {}]]},
+        {"metrics": ["pass@1"]},
+    ):
+        assert stated_answers([asked | none], " ") == {}
+
+
+@pytest.mark.parametrize(
+    ("target", "right"),
+    [(1, 1), ([1], 1), ("b", 1), (" b", 1), ([0, 1], None), (-1, None), (2, None), ("c", None)],
+)
+def test_the_bits_of_a_choice_are_those_of_the_one_that_is_right(
+    target: Any, right: int | None
+) -> None:
+    assert right_choice(target, [" a", " b"], " ") == right
+    assert (
+        right_choice("x", ["x", "x"], " ") is None
+    )  # choices in the prompts: which one is not said
+
+
+def test_documents_from_before_their_bits_were_kept_are_read(world: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    harness.run(context_of(world, tmp_path / "now", ["tiny_choice"]))
+    path = tmp_path / "now" / DOCUMENTS
+    whole = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(whole.drop_columns(["bits", "option_bits"]), path)
+    found = read_documents(path, whole.schema)
+    assert found.schema == whole.schema and found["bits"].null_count == len(found) == 6
 
 
 def test_flexible_extract_is_preferred_to_the_first_filter() -> None:

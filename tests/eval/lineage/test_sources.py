@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.lineage.sources import own_data, sources_of
+from eval.lineage.sources import Checks, own_data, sources_of
 from tests.support.sealed import seal_artifact
 from tsqa.store.artifact import Store
 
@@ -43,3 +43,34 @@ def test_a_source_that_was_read_but_not_drawn_taught_nothing(
     assert data.is_whole
     assert [bool(data.seeds), bool(data.filtered)] == [is_seeded, is_seeded]
     assert ("made" in {source.name for source in sources_of(evaluation)}) is is_seeded
+
+
+def test_documents_near_the_seeds_are_seeded_though_no_teacher_was_asked(tmp_path: Path) -> None:
+    inputs: dict[str, dict[str, str]] = {
+        "seeds": {},
+        "generate": {"seeds": "1"},
+        "filter": {"generate": "1", "seeds": "1"},
+        "tokenize": {"filter": "1"},
+        "nearest": {"seeds": "1", "tokens:made": "1"},
+        "train": {"tokens:made": "1", "tokens:near": "2"},
+        "evaluate": {"model": "1"},
+    }
+    phases = [{"tokens": 8, "ratios": {"near": 1.0}}]
+    config = {"mixture": {"phases": phases, "subsets": {}, "sizes": {"near": "made"}}}
+    for stage, own in inputs.items():
+        named = {role: number.zfill(16) for role, number in own.items()}
+        seal_artifact(tmp_path / stage / "1".zfill(16), config=config, inputs=named)
+    chosen = {"nearest": "1".zfill(16), "decontaminate": "3".zfill(16)}
+    seal_artifact(tmp_path / "tokenize" / "2".zfill(16), inputs=chosen)
+    for number, role in ("3", "nearest"), ("4", "other"):
+        inputs_of = {role: "1".zfill(16)}
+        seal_artifact(tmp_path / "decontaminate" / number.zfill(16), inputs=inputs_of)
+    store = Store(tmp_path)
+    evaluation = store.find("evaluate", "1".zfill(16))
+    assert evaluation is not None
+    data = own_data(evaluation)
+    assert (data.is_whole, len(data.seeds), data.filtered) == (True, 1, [])
+    (source,) = sources_of(evaluation)
+    assert source.name == "near" and source.tokens
+    checks = Checks([*store.finished("decontaminate")])
+    assert [check.fingerprint for check in checks.of(source.tokens)] == ["3".zfill(16)]

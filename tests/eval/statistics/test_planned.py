@@ -13,7 +13,7 @@ from rich.console import Console
 
 from eval.statistics import crossed, planned, stats
 from tests.benchmarks.coverage import Design, simulate
-from tests.support.invented_arms import deltas_of, evaluated
+from tests.support.invented_arms import deltas_of, evaluated, of_scores
 from tests.support.tiny_eval import make_tasks
 from tsqa.recipe import Recipe, SeedsSection
 
@@ -182,3 +182,54 @@ def test_task_rows_leave_room_for_the_parts_of_a_macro_average(tmp_path: Path) -
     assert float(rows["tiny_choice"][3]) < float(others["tiny_choice"][3])
     assert "with room for parts" in " ".join(split.split())
     assert "with room for parts" not in " ".join(text.split())
+
+
+def test_what_to_buy_is_enough_and_no_number_of_documents_is_where_seeds_differ() -> None:
+    recipe = recipe_of(None, ["gsm8k"])
+    wanted = 0.035
+    ways = planned.ways_to_detect(wanted, recipe, None, None)
+    assert ways is not None and ways.planned == planned.Way(3, 1) and ways.now > wanted
+    assert ways.found[-1].documents == 1 and not ways.measured
+    counts = [way.documents for way in ways.found]
+    assert counts == sorted(counts, reverse=True)
+    for way in ways.found:
+        level = planned._plan_of(recipe, None, None).level(stats.MACRO)
+        n = math.ceil(1319 * way.documents)
+        mde = stats.planned_mde([n], way.seeds, discordance=[0.2], confidence=level)
+        assert 0.97 * wanted < mde <= wanted or way.documents == 1
+    assert planned.ways_to_detect(0.5, recipe, None, None).found == [ways.planned]  # type: ignore[union-attr]
+    assert ways.least <= ways.now
+    tight = planned.ways_to_detect(0.9 * ways.least, recipe, None, None)
+    assert tight is not None and all(way.seeds > 3 for way in tight.found)
+    assert planned.ways_to_detect(wanted, recipe_of(None, ["never_heard_of"]), None, None) is None
+
+
+def test_the_last_run_shows_how_far_seeds_differ_beside_what_documents_do() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(5):
+        ability = rng.normal(0, 0.04, (4, 5))
+        models = [
+            of_scores(
+                "c" if arm == 0 else f"a{arm}",
+                seed,
+                {task: (rng.random(100) < 0.5 + ability[arm, seed]) * 1.0 for task in ("s", "t")},
+            )
+            for arm in range(4)
+            for seed in range(5)
+        ]
+        noise = planned._noise_of(deltas_of(*models))
+        assert noise.seed_sd is not None
+        found.append(noise.seed_sd)
+    assert np.mean(found) == pytest.approx(math.sqrt(2 * (0.04**2 + 0.25 / 200)), rel=0.35)
+    one_seed = planned._noise_of(deltas_of(*models[::5]))
+    assert one_seed.seed_sd is None and set(one_seed.shares) == {"s", "t"}
+
+
+def test_what_the_last_run_could_find_in_bits_is_said() -> None:
+    previous = deltas_of(evaluated("c", {"day": 0.3}), evaluated("x", {"day": 0.3}))
+    assert planned._bits_note(previous) == planned._bits_note(None) == ""
+    row = next(row for row in previous.rows if row.task == stats.MACRO)
+    previous = replace(previous, bits=[replace(row, mde=0.125)], margins=[replace(row, mde=0.5)])
+    note = planned._bits_note(previous)
+    assert "0.12 of the right answer, 0.50 of the right choice less the wrong ones" in note

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support.train_runs import HYBRID, metrics, stop_after, train, write_recipe
+from train.checkpoints.average import average_exports
+from train.checkpoints.verify import verify_export
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.store.artifact import Artifact
@@ -36,6 +39,14 @@ def test_exports_along_a_run_change_nothing_and_survive_a_kill(tmp_path: Path) -
     ]
     assert weights[:3] == weights[3:]
     assert len(set(weights)) == 3
+    stop_after(recipe, tmp_path / "mean", 9, *CURVE, "train.average_last=3")
+    mean = train(recipe, tmp_path / "mean", *CURVE, "train.average_last=3")
+    assert metrics(mean) == metrics(whole) and mean.summary["averaged"] == [1000, 2000, 3072]
+    last = Path(shutil.copytree(whole.path / "hf", tmp_path / "last"))
+    average_exports([whole.path / "hf-1000", whole.path / "hf-2000"], last)
+    expected = (last / "model.safetensors").read_bytes()
+    assert (mean.path / "hf" / "model.safetensors").read_bytes() == expected
+    assert verify_export(mean.path / "hf", with_vllm=False).tensors > 0
     added = add_exports(recipe, tmp_path / "plain")
     assert added.fingerprint == whole.fingerprint and added.identity == plain.fingerprint
     assert metrics(added) == metrics(plain) and not (added.path / "checkpoints").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.train_runs import HYBRID, write_recipe
+from tsqa.errors import RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.estimate import Estimates
@@ -96,3 +97,16 @@ def test_without_the_checkpoint_of_each_it_trains_again_and_the_plan_says_why(
     with pytest.raises(Exception, match="without its artifact"):
         pipeline.ensure(node)
     assert launched == [node]
+
+
+def test_a_mean_needs_its_models_and_is_another_model(
+    ask: Callable[..., tuple[Pipeline, Node]],
+) -> None:
+    plain = ask(POINTS)[1].fingerprint
+    two, three = (ask(POINTS, f"train.average_last={n}")[1] for n in (2, 3))
+    assert len({plain, two.fingerprint, three.fingerprint}) == 3
+    assert (two.config["averaged"], three.config["averaged"]) == ([2000], [1000, 2000])
+    with pytest.raises(RecipeError, match=r"average_last: 4 .*every_tokens makes 3 with the"):
+        ask(POINTS, "train.average_last=4")
+    with pytest.raises(RecipeError, match="every_tokens makes 1"):
+        ask("train.average_last=2")

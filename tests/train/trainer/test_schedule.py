@@ -37,6 +37,18 @@ def test_wsd_rises_holds_and_falls_to_its_floor() -> None:
     assert found[800:] == sorted(found[800:], reverse=True)
 
 
+def test_a_decay_by_the_square_root_is_fast_at_first_and_ends_where_the_linear_one_does() -> None:
+    plain = rates(train(kind="wsd", warmup=0.1, decay=0.2, min_lr_ratio=0.1), 1000)
+    falling = train(kind="wsd", warmup=0.1, decay=0.2, min_lr_ratio=0.1, decay_shape="sqrt")
+    found = rates(falling, 1000)
+    assert found[:800] == plain[:800]
+    assert found[850] == pytest.approx(2.0 * (1 - 0.9 * 0.2525**0.5))
+    assert found[-1] == pytest.approx(plain[-1], rel=0.03)
+    assert all(one < other for one, other in zip(found[800:], plain[800:], strict=True))
+    with pytest.raises(ValueError, match="decay_shape is of kind: wsd, not cosine"):
+        train(kind="cosine", decay_shape="sqrt")
+
+
 @pytest.mark.parametrize("kind", ["cosine", "linear"])
 def test_smooth_kinds_are_halfway_down_at_half_of_the_decay(kind: str) -> None:
     section = train(kind=kind, warmup=0.0, min_lr_ratio=0.0)

@@ -31,6 +31,7 @@ TRAIN = {"train", *EVALUATE}
 TOKENIZE = {"tokenize", *TRAIN}
 TOKENIZER = {"tokenizer", *TOKENIZE}
 SOURCE = {"decontaminate", *TOKENIZE}
+NEAREST = {"nearest", *SOURCE}
 FILTER = {"filter", *TOKENIZE}
 GENERATE = {"generate", *FILTER}
 GUARD = {"guard", *FILTER}
@@ -85,6 +86,27 @@ def rephrasing(faithfulness: dict[str, float]) -> Together:
             "seeds.datasets": [],
             "generate": {"teacher": SERVED, "rephrase": {"styles": {"faq": 0.5, "table": 0.5}}},
             "filter": {"faithfulness": faithfulness},
+        }
+    )
+
+
+def near(**changes: str) -> Together:
+    """A source of documents near the seeds, in place of `books`."""
+    chosen = {"nearest": {"pool": "web", **changes}, "size_of": "synthetic"}
+    return Together(
+        {
+            "mixture.sources.near": chosen,
+            "mixture.phases.0.ratios": {"web": 0.4, "near": 0.1, "synthetic": 0.5},
+        }
+    )
+
+
+def near_human(**changes: str) -> Together:
+    """The control that makes such a source."""
+    return Together(
+        {
+            "ablation.controls": ["nearest_human"],
+            "ablation.nearest_human": {"pool": "web", **changes},
         }
     )
 
@@ -277,6 +299,15 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
         },
     ),
     (
+        NEAREST,
+        {
+            "mixture.sources.<name>.nearest.pool": near(pool="books"),
+            "mixture.sources.<name>.nearest.model": near(model="org/embedding"),
+            "ablation.nearest_human.pool": near_human(pool="books"),
+            "ablation.nearest_human.model": near_human(model="org/embedding"),
+        },
+    ),
+    (
         TOKENIZE,
         {
             "mixture.sources.<name>.revision": "f00",  # of files on this machine
@@ -316,6 +347,8 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "train.schedule.start_lr_ratio": 0.25,
             "train.schedule.decay": 0.25,
             "train.schedule.min_lr_ratio": 0.25,
+            "train.schedule.decay_shape": "sqrt",
+            "train.average_last": Together({"train.average_last": 2, "eval.every_tokens": 100_000}),
             "train.batch_ramp.<n>.until": 0.25,
             "train.batch_ramp.<n>.global_batch_tokens": 16,
             "train.weight_decay": 0.2,
@@ -491,7 +524,9 @@ def fingerprints(
     tree = full_recipe(folder)
     if has_writer:
         tree["generate"]["writer"] = tree["generate"].pop("teacher")
-    del tree["ablation"]["seeds"]
+    # Without what is near the seeds, which nearly all keys of the data decide.
+    del tree["ablation"]["seeds"], tree["ablation"]["controls"], tree["ablation"]["nearest_human"]
+    del tree["mixture"]["sources"]["near"]
     tree["mixture"]["sources"]["books"] = {"path": str(folder / "web.jsonl")}
     tree["mixture"]["phases"][0]["ratios"] = {"web": 0.4, "books": 0.1, "synthetic": 0.5}
     for key, value in changes.items():

@@ -13,8 +13,8 @@ from tests.support.paths import REPOSITORY
 from tsqa.errors import RecipeError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.node import Node
-from tsqa.recipe import Recipe, arms_of, control_of, load_recipe
-from tsqa.store.roles import format_role
+from tsqa.recipe import FilterSection, NearestSection, Recipe, arms_of, control_of, load_recipe
+from tsqa.store.roles import SourceRole, format_role
 
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
 
@@ -160,6 +160,85 @@ def test_made_controls_follow_the_condition_with_most_synthetic_data(tmp_path: P
     assert (count["generate"], count["filter"], count["tokenize"]) == (1, 1, 4)
     reading = [n for n in build_graph(recipe, path) if "seeds" in n.inputs and "guard" in n.inputs]
     assert {node.stage for node in reading} == {"filter", "decontaminate", "tokenize"}
+
+
+def test_human_text_near_the_seeds_takes_the_place_and_the_size_of_the_items(
+    tmp_path: Path,
+) -> None:
+    ablation = {
+        "axes": {"mixture.synthetic": [0, 0.5]},
+        "control": {"mixture.synthetic": 0},
+        "controls": ["nearest_human"],
+    }
+    recipe, path = ablated(tmp_path, **ablation)
+    mixture = arms_of(recipe)["synthetic=0.5,nearest_human"].recipe.mixture
+    assert mixture and mixture.phases[0].ratios == {"docs": 0.5, "synthetic_nearest": 0.5}
+    near = mixture.sources["synthetic_nearest"]
+    assert near.nearest == NearestSection(pool="docs") and near.size_of == "synthetic"
+    own = [node for node in build_graph(recipe, path) if node.recipe.name == recipe.name]
+    assert Counter(node.stage for node in own)["nearest"] == 1
+    roles = {node.label: {*map(format_role, node.inputs)} for node in own}
+    (chosen,) = (node for node in own if node.stage == "nearest")
+    assert {"seeds", "guard", "decontaminate", "tokens:synthetic"} <= roles[chosen.label]
+    pool = chosen.inputs["decontaminate"]
+    assert pool.definition.part == "docs"
+    trained = next(n for n in own if n.label == "train:synthetic=0.5,nearest_human")
+    assert {"tokens:docs", "tokens:synthetic", "tokens:synthetic_nearest"} <= roles[trained.label]
+    tokens = trained.inputs[SourceRole("synthetic_nearest")]
+    assert tokens.inputs["nearest"] is chosen or tokens.inputs["nearest"].key == chosen.key
+    assert tokens.inputs["decontaminate"].definition.part == "synthetic_nearest"
+    looked = [node for node in own[-1].inputs.values() if node.recipe.name == recipe.name]
+    checked = {node.definition.part for node in looked if node.definition.part}
+    assert checked == {"docs", "synthetic_nearest"}
+    recipe, _ = ablated(tmp_path, **ablation, nearest_human={"pool": "docs", "model": "org/m"})
+    mixture = arms_of(recipe)["synthetic=0.5,nearest_human"].recipe.mixture
+    assert mixture and mixture.sources["synthetic_nearest"].nearest == NearestSection(
+        pool="docs", model="org/m"
+    )
+
+
+def test_the_same_teacher_tells_human_passages_again_as_an_arm_of_the_same_recipe(
+    tmp_path: Path,
+) -> None:
+    recipe, path = ablated(
+        tmp_path,
+        axes={"mixture.synthetic": [0, 0.5]},
+        control={"mixture.synthetic": 0},
+        controls=["human_rephrased"],
+    )
+    arm = arms_of(recipe)["synthetic=0.5,human_rephrased"].recipe
+    assert arm.seeds and arm.generate and arm.filter and recipe.generate and arm.mixture
+    (source,) = arm.seeds.documents
+    assert (source.name, source.path) == ("docs", "{data}/docs.jsonl")
+    assert arm.seeds.max_per_task == 6 * 200 and not arm.seeds.tasks
+    assert arm.generate.rephrase and arm.generate.teacher == recipe.generate.teacher
+    assert arm.generate.per_seed == 2 and arm.filter.agreement == FilterSection().agreement
+    assert arm.mixture.phases[0].ratios == {"docs": 0.5, "synthetic": 0.5}
+    count = Counter(n.stage for n in build_graph(recipe, path) if n.recipe.name == recipe.name)
+    assert (count["seeds"], count["generate"], count["filter"], count["tokenize"]) == (2, 2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"nearest_human": {"pool": "docs"}, "controls": []}, "list it in controls"),
+        ({"nearest_human": {"pool": "synthetic"}}, r"nearest\.pool = 'synthetic' is no source"),
+        (
+            {"nearest_human": {"pool": "x"}, "controls": ["human_rephrased"]},
+            r"pool = 'x' is no source with a `path`",
+        ),
+    ],
+)
+def test_what_cannot_be_chosen_from_is_refused(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    ablation = {
+        "axes": {"mixture.synthetic": [0, 0.5]},
+        "control": {"mixture.synthetic": 0},
+        "controls": ["nearest_human"],
+    }
+    with pytest.raises(RecipeError, match=expected):
+        arms_of(ablated(tmp_path, **ablation | changes)[0])
 
 
 @pytest.mark.parametrize(

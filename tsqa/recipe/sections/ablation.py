@@ -12,12 +12,15 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tsqa.names import arm_problem, is_nameable
-from tsqa.recipe.sections.base import Section, Seed
+from tsqa.recipe.sections.base import ADDED, Section, Seed
+from tsqa.recipe.sections.mixture import NearestSection
 
-Control = Literal["format_matched", "repeat_matched", "seeds_repeated"]
+Control = Literal[
+    "format_matched", "repeat_matched", "seeds_repeated", "nearest_human", "human_rephrased"
+]
 MOST_ARMS = 1_000
 """Conditions times seeds: each is a training run."""
 _LONGEST_VALUE = 40
@@ -44,7 +47,12 @@ class AblationSection(Section):
     """Controls to add, derived from the condition with most synthetic tokens. format_matched: its
     items with exchanged answers. repeat_matched: human text instead, cut to as many rows, so that
     it repeats equally often. seeds_repeated: the seeds' own text instead, repeated to as many
-    tokens, which is training on the training split."""
+    tokens, which is training on the training split. nearest_human: the human documents nearest to
+    the seeds instead, as many rows. human_rephrased: passages of the human text instead, told again
+    by the same teacher (`generate.rephrase`), in as many tokens."""
+    nearest_human: NearestSection | None = Field(None, json_schema_extra=ADDED)
+    """What nearest_human chooses from, and how; null: the source with a `path` that the first phase
+    draws most from, by TF-IDF. human_rephrased tells passages of the same source."""
 
     @property
     def combinations(self) -> list[dict[str, object]]:
@@ -75,6 +83,12 @@ class AblationSection(Section):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} {values} holds one twice")
+        return self
+
+    @model_validator(mode="after")
+    def _nearest_is_asked_for(self) -> Self:
+        if self.nearest_human and not {"nearest_human", "human_rephrased"} & {*self.controls}:
+            raise ValueError("nearest_human is of a control of that name: list it in controls")
         return self
 
     @model_validator(mode="after")

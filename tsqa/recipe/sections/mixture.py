@@ -12,10 +12,21 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tsqa.names import LocalPath, SourceName
-from tsqa.recipe.sections.base import RUNTIME, Section, Share, Tokens
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
 
 BASIS_POINTS = 10_000
 _DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".txt", ".md")
+
+
+class NearestSection(Section):
+    """The documents of a source that are nearest to the seeds, each scored by its similarity to the
+    seed nearest to it, after BETR (arXiv 2507.12466). No teacher is asked."""
+
+    pool: str
+    """The source of the mixture to choose from, one with a `path`."""
+    model: LocalPath | None = None
+    """A sentence-transformers model, which compares meaning as far as it reads a document; null:
+    TF-IDF, the words that document and seed share."""
 
 
 class SourceSection(Section):
@@ -46,6 +57,9 @@ class SourceSection(Section):
     that keeps the format and teaches nothing true."""
     subset_of: str | None = None
     """Draw the rows at random from this source of the mixture, as many as `size_of` has."""
+    nearest: NearestSection | None = Field(None, json_schema_extra=ADDED)
+    """Choose whole documents of another source, the nearest to the seeds first, until they hold as
+    many rows as `size_of`."""
     size_of: str | None = None
     """The source whose number of rows to draw, so that both repeat equally often."""
     answer_marker: str | None = None
@@ -56,11 +70,11 @@ class SourceSection(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        origins = (self.path, self.stage, self.subset_of)
+        origins = (self.path, self.stage, self.subset_of, self.nearest)
         if sum(origin is not None for origin in origins) != 1:
-            raise ValueError("give exactly one of path, from, subset_of")
-        if (self.subset_of is None) != (self.size_of is None):
-            raise ValueError("subset_of and size_of go together")
+            raise ValueError("give exactly one of path, from, subset_of, nearest")
+        if (self.subset_of is None and self.nearest is None) != (self.size_of is None):
+            raise ValueError("subset_of and nearest each go together with size_of")
         if self.permute and self.stage != "filter":
             raise ValueError("permute needs `from: filter`: only its items have answers")
         if self.answer_marker == "":
@@ -137,6 +151,24 @@ class MixtureSection(Section):
                         f"sources.{name}.{key} = {other!r} is no source with rows of its own; "
                         f"use one of {', '.join(self.tokenized)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _nearest_of_files(self) -> Self:
+        """Chosen from files, at the size of what is not chosen itself: nothing goes in a circle."""
+        files = [name for name, source in self.sources.items() if source.path]
+        for name, source in self.sources.items():
+            if source.nearest and source.nearest.pool not in files:
+                raise ValueError(
+                    f"sources.{name}.nearest.pool = {source.nearest.pool!r} is no source with a "
+                    f"`path`; use one of {', '.join(files) or 'such, which there is none of'}"
+                )
+            of = self.sources[source.size_of] if source.size_of else None
+            if of and of.nearest:
+                raise ValueError(
+                    f"sources.{name}.size_of = {source.size_of!r} is sized by another itself: name "
+                    f"that one, {of.size_of!r}"
+                )
         return self
 
     @model_validator(mode="after")

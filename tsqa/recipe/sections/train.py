@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsqa.recipe.sections.base import RUNTIME, Section, Share, Tokens
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -19,15 +19,17 @@ class ScheduleSection(Section):
     """Warmup, a plateau, then decay; shares of the token budget, in closed form."""
 
     kind: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
-    """wsd: warmup, constant rate, linear decay. The others decay from the end of the warmup on,
-    or never."""
+    """wsd: warmup, constant rate, decay. The others decay from the end of the warmup on, or
+    never."""
     warmup: Share = 0.01
     """Share of the tokens over which the learning rate rises to `lr`."""
     start_lr_ratio: Share = 0.0
     """Learning rate at the first step, as a share of `lr`; for a model whose earlier training
     ended at a rate above 0."""
     decay: Share = 0.2
-    """wsd only: share of the tokens at the end over which the rate falls linearly."""
+    """wsd only: share of the tokens at the end over which the rate falls."""
+    decay_shape: Literal["linear", "sqrt"] = Field("linear", json_schema_extra=ADDED)
+    """wsd only: sqrt falls as 1 - sqrt(share of the decay that is over), fast at first."""
     min_lr_ratio: Share = 0.0
     """Learning rate at the end, as a share of `lr`."""
 
@@ -35,6 +37,8 @@ class ScheduleSection(Section):
     def _fits(self) -> Self:
         if self.warmup + (self.decay if self.kind == "wsd" else 0) > 1:
             raise ValueError("warmup + decay must not exceed 1")
+        if self.decay_shape != "linear" and self.kind != "wsd":
+            raise ValueError(f"decay_shape is of kind: wsd, not {self.kind}: remove it")
         return self
 
 
@@ -101,6 +105,9 @@ class TrainSection(Section):
     for all at once."""
     z_loss: float = Field(0.0, ge=0)
     """Weight of the z-loss (the squared log-partition of the output logits)."""
+    average_last: int | None = Field(None, ge=2, json_schema_extra=ADDED)
+    """The run's model is the mean of its last so many models along the training, the final one
+    among them (needs `eval.every_tokens`); null: the final one."""
     router: RouterSection | None = None
     """Balances the experts of a mixture-of-experts model; null: as the model does itself."""
     heldout_rows: int = Field(0, ge=0)

@@ -1,0 +1,161 @@
+"""Accuracy or bits per byte: which finds a known effect with fewer documents; prints a table.
+
+    python -m tests.benchmarks.bits runs/quickstart --rounds 60
+
+Draws documents of each task of a finished run, and compares its arms on them, by both. Found is a
+row whose word is not `no detectable change`. Without an effect: of each document the conditions
+change places at random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eval.compare.comparison import compare
+from eval.compare.runs import find_runs, load
+from eval.compare.scores import Evaluated
+from eval.deltas import DeltaRow
+from eval.statistics import stats
+from eval.statistics.paired import Scored
+
+KINDS = ("accuracy", "bits", "bits less wrong choices")
+Change = Callable[[str, Scored, int], Scored]
+"""Task, scores of the model of this number -> other scores."""
+
+
+def changed(models: Sequence[Evaluated], change: Change) -> list[Evaluated]:
+    """Every model with other scores, and the same change of its bits."""
+    found = []
+    for number, model in enumerate(models):
+        scores = {task: change(task, one, number) for task, one in model.scores.items()}
+        bits = {task: change(task, one, number) for task, one in model.bits.items()}
+        tasks = {
+            task: replace(model.tasks[task], n=len(one.keys), score=float(one.values.mean()))
+            for task, one in scores.items()
+        }
+        macro = float(np.mean([one.score for one in tasks.values()]))
+        margins = {task: change(task, one, number) for task, one in model.margins.items()}
+        own = replace(model, scores=scores, bits=bits, margins=margins)
+        found.append(replace(own, tasks=tasks, macro=macro))
+    return found
+
+
+def drawn(models: Sequence[Evaluated], n: int, rng: np.random.Generator) -> list[Evaluated]:
+    """The models on `n` documents of each task, drawn without replacement."""
+    kept = {
+        task: np.sort(rng.permutation(len(one.keys))[:n]) for task, one in models[0].scores.items()
+    }
+
+    def keep(task: str, one: Scored, number: int) -> Scored:
+        return Scored([one.keys[i] for i in kept[task]], one.values[kept[task]])
+
+    return changed(models, keep)
+
+
+def shuffled(models: Sequence[Evaluated], rng: np.random.Generator) -> list[Evaluated]:
+    """The models, their conditions changing places from document to document: no effect."""
+    every = range(len(models))
+    places = {
+        task: np.array([rng.permutation(len(models)) for _ in one.keys]).T
+        for task, one in models[0].scores.items()
+    }
+    values = [
+        {task: np.array([own[number][task].values for number in every]) for task in own[0]}
+        for own in (
+            [m.scores for m in models],
+            [m.bits for m in models],
+            [m.margins for m in models],
+        )
+    ]
+
+    def move(task: str, one: Scored, number: int) -> Scored:
+        model = models[number]
+        kind = (one is model.bits.get(task)) + 2 * (one is model.margins.get(task))
+        columns = np.arange(len(one.keys))
+        return replace(one, values=values[kind][task][places[task][number], columns])
+
+    return changed(models, move)
+
+
+def compared(models: Sequence[Evaluated], control: str) -> list[list[DeltaRow]]:
+    """Rows of scores, bits and bits less wrong choices, of arms against the control."""
+    table = compare(models, control=control, bootstrap=400, confidence=0.95, seed=0)
+    kinds = (table.rows, table.bits, table.margins)
+    return [[row for row in rows if row.against == control] for rows in kinds]
+
+
+def found(rows: Sequence[DeltaRow], *, macro: bool) -> float:
+    """The share of the macro rows, or of the task rows, with a finding."""
+    chosen = [row for row in rows if stats.is_macro(row.task) == macro]
+    return float(np.mean([row.verdict != stats.UNCHANGED for row in chosen]))
+
+
+def ratios(one: Evaluated, other: Evaluated) -> list[float]:
+    """Mean difference by its standard error, over the documents of all tasks: of scores, bits and
+    bits less wrong choices; better is above 0. Documents needed go with 1 / its square."""
+    found = []
+    for sign, own, theirs in (
+        (1, one.scores, other.scores),
+        (-1, one.bits, other.bits),
+        (-1, one.margins, other.margins),
+    ):
+        moved = np.concatenate([own[task].values - theirs[task].values for task in one.margins])
+        found.append(sign * float(moved.mean() / moved.std(ddof=1)) * len(moved) ** 0.5)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--documents", nargs="*", type=int, default=[12, 25, 50, 100])
+    given = parser.parse_args()
+    runs = find_runs([str(given.run)], given.run.parent)
+    models, _ = load(runs, frozenset())
+    tasks = [task for task in models[0].tasks if all(task in model.margins for model in models)]
+    models = [
+        replace(
+            model,
+            tasks={task: model.tasks[task] for task in tasks},
+            scores={task: model.scores[task] for task in tasks},
+            bits={task: model.bits[task] for task in tasks},
+        )
+        for model in models
+    ]
+    control = next(model.condition for model in models if model.seed is not None)
+    for other, one in itertools.combinations(models, 2):
+        shown = ", ".join(
+            f"{kind} {ratio:.1f}" for kind, ratio in zip(KINDS, ratios(one, other), strict=True)
+        )
+        print(f"{one.name} - {other.name}, mean / standard error: {shown}", flush=True)
+    rng = np.random.default_rng(0)
+    for n in given.documents:
+        rounds = 1 if n >= min(len(one.keys) for one in models[0].scores.values()) else given.rounds
+        tables = [compared(drawn(models, n, rng), control) for _ in range(rounds)]
+        empty = [
+            compared(drawn(shuffled(models, rng), n, rng), control) for _ in range(given.rounds)
+        ]
+        for kind, name in enumerate(KINDS):
+            macro, task = (
+                float(np.mean([found(pair[kind], macro=one) for pair in tables]))
+                for one in (True, False)
+            )
+            false = np.mean([any(r.verdict != stats.UNCHANGED for r in p[kind]) for p in empty])
+            rows = [row for pair in tables for row in pair[kind] if row.task == stats.MACRO]
+            reach = np.mean([abs(row.delta) for row in rows]) / np.mean([row.mde for row in rows])
+            print(
+                f"{n} documents, {name}: macro rows found {macro:.2f}, task rows {task:.2f}, "
+                f"delta / MDE of the macro {reach:.2f}, tables with a false finding "
+                f"{false:.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
