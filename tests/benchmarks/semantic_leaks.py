@@ -3,7 +3,8 @@
     python -m tests.benchmarks.semantic_leaks --model FOLDER [--benchmarks real templates reading]
 
 `paraphrased` are forty documents of the real benchmarks that were told again by hand
-(`paraphrases.jsonl`), before anything was measured on them. Thresholds are set on every second
+(`paraphrases.jsonl`), before anything was measured on them; the rule for thresholds was changed
+after they had been. Thresholds are set on every second
 training document; what is rejected without being a leak is counted on the others. Intervals are
 Wilson's, at 95%.
 """
