@@ -154,8 +154,15 @@ def _plain_problem(name: str) -> str:
     return name_problem(name)
 
 
+def version_problem(name: str) -> str:
+    """Why a version of a dataset cannot have this name, which a folder has."""
+    if name.endswith((".lock", ".partial", ".yaml", ".yml")):
+        return "a version does not end like a file of ours"
+    return _plain_problem(name)
+
+
 def _recipe_problem(name: str) -> str:
-    if name.casefold() in ("artifacts", "wandb"):
+    if name.casefold() in ("artifacts", "releases", "wandb"):
         return f"the folder `{name}` next to the runs is reserved; choose another name"
     return _plain_problem(name)
 

@@ -113,10 +113,6 @@ def compare(
     told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
     told += best_notes(conditions, control, spreads, by_documents)
     fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
-    bits, margins = (
-        _compare_bits(models, [one.bits for one in models], control, rules, allow),
-        _compare_bits(models, [one.margins for one in models], control, rules, allow),
-    )
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -139,10 +135,8 @@ def compare(
         split=split,
         by_documents=by_documents,
         nearness=_near(pairs, conditions, near or Nearness(), rules),
-        bits=bits,
-        margins=margins,
     )
-    return replace(table, conclusion=conclude(table))
+    return _with_bits(replace(table, conclusion=conclude(table)), models, rules, allow)
 
 
 @dataclass(frozen=True)
@@ -190,6 +184,17 @@ def _compare_pairs(
     rows = _with_verdicts([*found, *extra], rules, len(extra))
     main = rows[: len(found)]
     return main, all_parts(rows[len(found) :], main, splits, averages)
+
+
+def _with_bits(
+    table: DeltaTable, models: Sequence[Evaluated], rules: _Rules, allow: frozenset[str]
+) -> DeltaTable:
+    """The table and, beside it, the same of bits per byte."""
+    bits, margins = (
+        _compare_bits(models, costs, table.control, rules, allow)
+        for costs in ([one.bits for one in models], [one.margins for one in models])
+    )
+    return replace(table, bits=bits, margins=margins)
 
 
 def _compare_bits(

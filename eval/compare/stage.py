@@ -87,7 +87,7 @@ def compare_arms(
         contamination=contamination,
         seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
         by_documents=section.macro == "documents",
-        notes=[*looks_notes(recipe), *stems_notes(evaluations)],
+        notes=[*looks_notes(recipe), *stems_notes(evaluations), *declared_notes(recipe)],
         kinship=kin,
         near=near,
     )
@@ -98,6 +98,19 @@ def looks_notes(recipe: Recipe) -> list[str]:
     section = needed(recipe.eval, "eval")
     points = max((len(curve_points(arm.recipe)) for arm in arms_of(recipe).values()), default=0)
     return [looks_note(points + 1, section.confidence)] if points else []
+
+
+def declared_notes(recipe: Recipe) -> list[str]:
+    """Which arms were trained elsewhere, and what that leaves unseen."""
+    trained = [(a.name, a.recipe.train) for a in arms_of(recipe).values()] if recipe.train else []
+    named = [name for name, train in trained if train and train.elsewhere]
+    if not named:
+        return []
+    return [
+        f"Trained elsewhere: {', '.join(named)}. What {'they' if len(named) > 1 else 'it'} read is "
+        "declared by the recipe, not seen here; so is what contamination says of "
+        f"{'them' if len(named) > 1 else 'it'}."
+    ]
 
 
 def read_deltas(artifact: Artifact) -> DeltaTable:

@@ -10,13 +10,13 @@ Guarantee: a task with another metric is recognised, as nothing is known about w
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypedDict
 
+from tsqa.parallel import own_cores
 from tsqa.sandbox import Boundary, run_program
 from tsqa.tasks.patches import metric_replaced
 
@@ -60,7 +60,7 @@ class CodeMetric:
         def run(job: tuple[int, int, str, str]) -> str:
             return run_program(self._boundary, job[2], job[3], timeout, _MEMORY)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(own_cores()) as pool:
             reasons = list(pool.map(run, jobs))
         results: dict[int, list[tuple[int, _Run]]] = defaultdict(list)
         for (task, number, _, _), reason in zip(jobs, reasons, strict=True):

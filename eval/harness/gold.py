@@ -17,7 +17,7 @@ LONGEST = 500
 """Bytes of a stated answer that is scored; no model's window is shorter in tokens."""
 
 
-class Asked(TypedDict):
+class AskedSample(TypedDict):
     """What lm-eval logs of one document, as far as its right answer depends on it."""
 
     doc_id: int
@@ -26,7 +26,7 @@ class Asked(TypedDict):
     metrics: list[str]
 
 
-def stated_answers(samples: Sequence[Asked], delimiter: str) -> dict[int, tuple[str, str]]:
+def stated_answers(samples: Sequence[AskedSample], delimiter: str) -> dict[int, tuple[str, str]]:
     """doc_id -> prompt and right answer, of generated text that is compared with one answer."""
     found = {}
     for sample in samples:

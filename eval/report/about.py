@@ -51,6 +51,8 @@ TERMS = {
     "distinct-n": "Different runs of n words, as a share of all runs of n words in the questions. "
     "Low means repetitive; it falls as a dataset grows.",
     "embedding spread": "Mean cosine distance between two questions; 0 means all the same.",
+    "generation": "0: people's text; what a model wrote: one more than the newest text that it was "
+    "trained on, as the recipes say.",
     "held-out loss": "Loss on rows of a source that are never trained on.",
     "epochs": "How often each row of a source was drawn.",
     "padded": "Positions without a token at the end of a row; they carry no loss.",

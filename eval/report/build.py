@@ -99,6 +99,7 @@ def build(
             items=items,
             **_of_recipe(recipe, origin, stages, deltas, train),
             mixture=list(mixture.mixture_rows(arms, train)),
+            generations=list(mixture.generation_rows(train)),
             training={arm: artifact.summary for arm, artifact in train.items()},
             twice_drawn=mixture.twice_drawn(arms),
             at_hand=list(mixture.tokenized_sources(tokenized)),

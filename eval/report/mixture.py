@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eval.report.style import escape
 from train.data.mixture import chosen_twice
-from tsqa.recipe import Arm, Recipe, needed
+from tsqa.recipe import Arm, Recipe, SourceOrigin, generation_shares, needed
 from tsqa.store.artifact import Artifact
 
 
@@ -26,6 +26,8 @@ class MixtureRow:
     padded: int | None
     loss: float | None
     epochs: float | None
+    made_by: str | None = None
+    generation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def mixture_rows(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iter
         total = sum(source.get("drawn", 0) for source in sources.values())
         planned = _planned(arms[arm]) if arm in arms else {}
         heldout = artifact.summary.get("heldout") or {}
+        origins = {each["source"]: each for each in artifact.summary.get("provenance", [])}
         for name in sorted(sources):
             source = sources[name]
             yield MixtureRow(
@@ -59,7 +62,17 @@ def mixture_rows(arms: Mapping[str, Arm], train: Mapping[str, Artifact]) -> Iter
                 padded=source.get("padded"),
                 loss=source.get("loss"),
                 epochs=source.get("epochs"),
+                made_by=(origin := origins.get(name, {})).get("made_by"),
+                generation=origin.get("generation"),
             )
+
+
+def generation_rows(train: Mapping[str, Artifact]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Arm, and the share of every generation in its stream; of trainings that say it."""
+    for arm, artifact in train.items():
+        told = artifact.summary.get("provenance")
+        if told:
+            yield arm, generation_shares([SourceOrigin(**each) for each in told])
 
 
 def twice_drawn(arms: Mapping[str, Arm]) -> list[str]:

@@ -81,7 +81,9 @@ def prepare(folder: Path, count: int) -> None:
     miniature.run(make_context(folder / "data", {}, data=section))
 
 
-def run_stage(stage: str, folder: Path, count: int, pipe: Any) -> None:
+def run_stage(
+    stage: str, folder: Path, count: int, pipe: Any, processes: int | None = None
+) -> None:
     started = time.monotonic()
     columns = ColumnsSection(question="question", answer="answer")
     source = DatasetSection(
@@ -102,7 +104,7 @@ def run_stage(stage: str, folder: Path, count: int, pipe: Any) -> None:
             votes=3,
             prompts=PromptsSection(question="plain", answer="plain"),
         ),
-        filter=FilterSection(agreement=0.6),
+        filter=FilterSection(agreement=0.6, processes=processes),
         eval=EvalSection(tasks=tasks, include="{data}/tasks"),
     )
     summary = _function(stage)(context)

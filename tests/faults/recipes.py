@@ -36,7 +36,7 @@ metadata: {{version: 1}}
 """
 SIGNED = {"seed", "min_score"}
 """Keys that may be below zero."""
-PATHS = {"path", "include", "recipe", "taxonomy", "runs", "train_on"}
+PATHS = {"path", "include", "recipe", "refresh", "taxonomy", "runs", "train_on", "elsewhere"}
 
 
 def full_recipe(folder: Path) -> dict[str, Any]:
@@ -122,6 +122,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "seeds": [1, 2],
         },
         "tracking": {"mode": "disabled"},
+        "launch": {},
     }
 
 

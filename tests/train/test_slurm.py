@@ -21,7 +21,11 @@ for node in 0 1; do SLURM_NODEID=$node "$@" || code=$?; done
 exit $code
 """
 SCONTROL = """#!/bin/bash
-if [ "$1" = show ]; then printf 'node7\\nnode8\\n'; else echo "scontrol $*" >> "$NOTES"; fi
+case "$1 $2" in
+"show hostnames") printf 'node7\\nnode8\\n';;
+"show job") echo "JobId=$3 JobState=$STATE Reason=None";;
+*) echo "scontrol $*" >> "$NOTES";;
+esac
 """
 PYTHON = """#!/bin/bash
 printf '%q ' "$@" >> "$NOTES"; echo >> "$NOTES"
@@ -29,13 +33,16 @@ exit "$CODE"
 """
 
 
-def submit(folder: Path, code: int, *arguments: str) -> tuple[int, list[str]]:
+def submit(
+    folder: Path, code: int, *arguments: str, state: str = "RUNNING"
+) -> tuple[int, list[str]]:
     """Run the script as Slurm does on the first machine of two; its exit code and what it ran."""
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("python", PYTHON)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     environment = {
         "PATH": f"{folder}:{os.environ['PATH']}", "NOTES": str(folder / "notes"), "CODE": str(code),
+        "STATE": state,
         "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "123456",
         "SLURM_GPUS_ON_NODE": "8",
     }  # fmt: skip
@@ -58,11 +65,18 @@ def test_each_machine_gets_its_rank_and_the_first_ones_address(tmp_path: Path) -
         assert asked.training_script_args == ["my recipe.yaml", "--arm", "a=0.5", "train.lr=1e-4"]
 
 
-@pytest.mark.parametrize(("code", "again"), [(75, ["scontrol requeue 123456"]), (1, [])])
-def test_a_job_that_saved_is_queued_again_and_one_that_failed_is_not(
-    tmp_path: Path, code: int, again: list[str]
+@pytest.mark.parametrize(
+    ("code", "state", "again"),
+    [
+        (75, "RUNNING", ["scontrol requeue 123456"]),
+        (75, "COMPLETING", []),  # by scancel
+        (1, "RUNNING", []),
+    ],
+)
+def test_a_job_that_saved_is_queued_again_and_one_that_failed_or_is_cancelled_is_not(
+    tmp_path: Path, code: int, state: str, again: list[str]
 ) -> None:
-    ended, notes = submit(tmp_path, code, "recipe.yaml")
+    ended, notes = submit(tmp_path, code, "recipe.yaml", state=state)
     assert (ended, notes[3:]) == (code, again)
 
 

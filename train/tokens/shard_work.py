@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
@@ -19,9 +15,9 @@ from tsqa.curated.answer_shuffle import write_permuted
 from tsqa.curated.files import CURATED
 from tsqa.curated.seed_texts import write_seed_texts
 from tsqa.decontaminate.guard import read_dropped_seeds
-from tsqa.errors import DataError, EngineError
+from tsqa.errors import DataError
+from tsqa.parallel import Workers, own_cores
 from tsqa.recipe import needed
-from tsqa.store.process import die_with_parent
 from tsqa.store.stage import StageContext
 
 CHOSEN = "nearest.jsonl"
@@ -74,31 +70,12 @@ def work_on_shards(
     `setting` names the number of processes in errors.
     """
     todo = [shard for shard in shards if not shard.done]
-    cores = len(os.sched_getaffinity(0))
     total = sum(shard.size for shard in todo)
-    count = min(processes or cores, len(todo), -(-total // SHARD_BYTES))
-    with progress_bar() as bar:
+    count = min(processes or own_cores(), len(todo), -(-total // SHARD_BYTES))
+    with progress_bar() as bar, Workers(count, setting) as workers:
         shown = bar.add_task("shards", total=len(todo), note="")
-        if count <= 1:
-            for shard in todo:
-                task.write(shard)
-                bar.update(shown, advance=1)
-            return
-        # Not forked: torch and tokenizers hold threads.
-        pool = ProcessPoolExecutor(
-            count, get_context("spawn"), _start_child, (task, max(1, cores // count))
-        )
-        try:
-            for done in as_completed([pool.submit(_write_in_child, shard) for shard in todo]):
-                done.result()
-                bar.update(shown, advance=1)
-        except BrokenProcessPool as error:
-            raise EngineError(
-                "a process that reads the data died; the kernel may have ended it for its memory",
-                f"lower {setting} and run it again: finished shards are kept",
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for _ in workers.map_ordered(task.write, todo):
+            bar.update(shown, advance=1)
 
 
 def name_unread(source: str, path: Path) -> None:
@@ -110,21 +87,3 @@ def name_unread(source: str, path: Path) -> None:
         shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
         text = f" {len(unread):,} files of {path} are not read: {shown}"
         console.print(Text.assemble((f"  {source}:", "yellow"), text))
-
-
-_task: ShardTask | None = None
-"""Set in child processes only."""
-
-
-def _start_child(task: ShardTask, threads: int) -> None:
-    global _task
-    die_with_parent()
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
-    _task = task
-
-
-def _write_in_child(shard: Shard) -> Shard:
-    assert _task is not None
-    _task.write(shard)
-    return shard

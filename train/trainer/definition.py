@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from train.data.definition import data_of, read_sources, student_of
-from tsqa.hub.identify import model_config
+from tsqa.hub.identify import identify_model, model_config
 from tsqa.recipe import Recipe, averaged_points, curve_points, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
@@ -34,10 +35,12 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         for name, source in mixture.sources.items()
         if source.nearest and name in mixture.drawn
     }
+    train = needed(recipe.train, "train")
+    elsewhere = {"elsewhere": identify_model(train.elsewhere)} if train.elsewhere else {}
     return {
         "model": model_config(needed(recipe.model, "model")),
         "mixture": {"phases": phases, "subsets": subsets, **({"sizes": sizes} if sizes else {})},
-        "train": needed(recipe.train, "train").data_config(),
+        "train": {**train.data_config(), **elsewhere},
         "seed": recipe.seed,
         "exports": [*curve_points(recipe)],
         # Not by `exports`: models that are added later do not change what was averaged.
@@ -74,3 +77,12 @@ TRAIN = Stage(
     content=("hf/*",),
     more="exports",
 )
+TRAIN_ELSEWHERE = replace(
+    TRAIN, module="train.checkpoints.elsewhere", reads_throughout=True, more=""
+)
+"""Of an arm that was trained elsewhere."""
+
+
+def train_stage(recipe: Recipe) -> Stage:
+    """How the recipe's model comes to be."""
+    return TRAIN_ELSEWHERE if needed(recipe.train, "train").elsewhere else TRAIN

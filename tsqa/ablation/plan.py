@@ -121,4 +121,4 @@ def _upstream(nodes: Sequence[Node]) -> dict[str, Node]:
 
 
 def _trained_tokens(nodes: Sequence[Node]) -> int:
-    return sum(needed(n.recipe.mixture, "mixture").tokens for n in nodes if n.stage == "train")
+    return sum(needed(n.recipe.mixture, "mixture").tokens for n in nodes if n.trains)

@@ -2,7 +2,8 @@
 
 Guarantees: only what is missing runs; an arm that fails stops no other, and is named at the end
 with the last lines of its log; the comparison covers the arms that finished; a kill at any moment
-loses the work in flight, and the same command continues; a limit of dollars holds for all arms.
+loses the work in flight, SIGTERM what a stage cannot save, and the same command continues; a limit
+of dollars holds for all arms.
 
 Arms run on the cores of this machine, each in a separate process with an equal share of them. On a
 CPU another number of threads rounds otherwise: the manifest says how many (`execution.threads`).
@@ -26,12 +27,13 @@ from rich.text import Text
 from tsqa.ablation.plan import ArmWork, arm_works, own_nodes
 from tsqa.ablation.worker import ArmOrder, ArmResult, ArmWorker
 from tsqa.console import console, progress_bar
-from tsqa.errors import PreemptedError, TsqaError
+from tsqa.errors import PREEMPTED, PreemptedError, TsqaError
 from tsqa.pipeline.node import forget_identities, guards_of, reached_from
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import arms_of, control_of, needed
 from tsqa.spending import SpentError
 from tsqa.store.artifact import Artifact
+from tsqa.store.process import on_sigterm
 from tsqa.store.roles import BASE, ArmRole
 
 
@@ -47,8 +49,8 @@ class Outcome:
 def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     """Run what is missing of every arm, compare those that finished, and report.
 
-    SpentError where that could pass the pipeline's limit of dollars, and PreemptedError on SIGTERM
-    while what they share is trained: what is finished is kept.
+    SpentError where that could pass the pipeline's limit of dollars, and PreemptedError on SIGTERM:
+    what is finished is kept, and arms in training are saved.
     """
     works = arm_works(pipeline)
     pipeline.refuse_missing_models(pipeline.nodes)
@@ -72,6 +74,12 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
         arms = _Arms(pipeline, waiting, parallel)
         arms.run()
         outcome.failed |= arms.failed
+        if arms.is_asked:
+            _say_failed(outcome)
+            raise PreemptedError(
+                f"asked to end by SIGTERM; {arms.unfinished} of {len(waiting)} arms are left",
+                f"run the same command again to continue (exit code {PREEMPTED})",
+            )
         if arms.stopped:
             _say_failed(outcome)
             raise SpentError(pipeline.spending, arms.stopped[0])
@@ -120,20 +128,34 @@ class _Arms:
         self._waiting = [*names]
         self._running: set[str] = set()
         self._parallel = min(parallel, len(names))
+        self._workers: list[ArmWorker] = []
+        self._preempted = 0
+        self.is_asked = False
+        """By SIGTERM, to end."""
         self._lock = Lock()
+
+    @property
+    def unfinished(self) -> int:
+        return len(self._waiting) + self._preempted
+
+    def _end_all(self) -> None:
+        self.is_asked = True
+        for worker in self._workers:
+            worker.end()
 
     def run(self) -> None:
         processes = needed(self._pipeline.recipe.train, "train").processes
         cores = len(os.sched_getaffinity(0))
         threads = max(1, cores // self._parallel // processes)
         started, total = time.monotonic(), len(self._waiting)
-        with progress_bar() as bar, ThreadPoolExecutor(self._parallel, "arm") as pool:
+        pool = ThreadPoolExecutor(self._parallel, "arm")
+        with on_sigterm(self._end_all), progress_bar() as bar, pool:
             task = bar.add_task("arms", total=total, note="")
             show = partial(self._show, bar, task)
             numbers = range(self._parallel)
             for future in [pool.submit(self._work, n, threads, show) for n in numbers]:
                 future.result()
-        done = total - len(self.failed) - len(self.stopped) - len(self._waiting)
+        done = total - len(self.failed) - len(self.stopped) - self.unfinished
         console.print(
             f"{done} arms run in {time.monotonic() - started:.0f} s, "
             f"{self._parallel} at a time on {threads} threads each"
@@ -141,6 +163,7 @@ class _Arms:
 
     def _work(self, number: int, threads: int, show: Callable[[int], None]) -> None:
         with closing(ArmWorker(self._pipeline, number, threads)) as worker:
+            self._workers.append(worker)
             while (order := self._begin()) is not None:
                 show(0)
                 begun = time.monotonic()
@@ -148,7 +171,7 @@ class _Arms:
                 self._end(order, result)
                 show(1)
                 state = ("failed", "red") if result.error else ("done  ", "")
-                if result.stopped:
+                if result.stopped or result.preempted:
                     state = ("stopped", "yellow")
                 seconds = time.monotonic() - begun
                 console.print(Text.assemble(state, f" {order.arm} in {seconds:.0f} s"))
@@ -156,7 +179,7 @@ class _Arms:
     def _begin(self) -> ArmOrder | None:
         """The next arm, with an equal part of the dollars that nobody has spent or may spend."""
         with self._lock:
-            if not self._waiting or self.stopped:
+            if not self._waiting or self.stopped or self.is_asked:
                 return None
             spending = self._pipeline.spending
             idle = min(self._parallel - len(self._running), len(self._waiting))
@@ -171,6 +194,9 @@ class _Arms:
             self._pipeline.spending.add(result.dollars - (order.dollars or 0.0))
             if result.stopped:
                 self.stopped.append(result.stopped)
+            elif result.preempted:
+                self._preempted += 1
+                self.is_asked = True  # another than this command may have asked
             elif result.error is not None:
                 self.failed[order.arm] = result.error
 

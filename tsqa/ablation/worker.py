@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import IO
 
 from tsqa.ablation.plan import arm_works
-from tsqa.errors import TsqaError
+from tsqa.errors import PreemptedError, TsqaError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.estimate import limit_dollars
@@ -39,6 +39,8 @@ class ArmResult:
     dollars: float
     stopped: str = ""
     """What its limit of dollars did not allow."""
+    preempted: bool = False
+    """SIGTERM ended it, and nothing is lost."""
 
 
 class ArmWorker:
@@ -53,6 +55,13 @@ class ArmWorker:
         ]
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self._process: subprocess.Popen[str] | None = None
+        self._is_asked = False
+
+    def end(self) -> None:
+        """Have the arm save and end; a stage that cannot save ends at once."""
+        self._is_asked = True
+        if self._process is not None:
+            self._process.terminate()
 
     def build(self, order: ArmOrder) -> ArmResult:
         """Build an arm; if its process dies, count all that it was allowed as spent."""
@@ -71,7 +80,7 @@ class ArmWorker:
         code = self._process.wait()
         tail = "\n    ".join(log_tail(self._log, _TAIL, begun))
         error = f"its process ended with code {code}; last lines of {self._log}:\n    {tail}"
-        return ArmResult(order.arm, error, order.dollars or 0.0)
+        return ArmResult(order.arm, error, order.dollars or 0.0, preempted=self._is_asked)
 
     def close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
@@ -88,6 +97,8 @@ class ArmWorker:
                 env=self._environment,
                 text=True,
             )
+        if self._is_asked:  # while it was started
+            self._process.terminate()
 
 
 def run_worker(pipeline: Pipeline, orders: IO[str], answers: IO[str]) -> None:
@@ -104,7 +115,7 @@ def run_worker(pipeline: Pipeline, orders: IO[str], answers: IO[str]) -> None:
 
 
 def _obey(pipeline: Pipeline, nodes: Sequence[Node], order: ArmOrder) -> ArmResult:
-    error, stopped = None, ""
+    error, stopped, preempted = None, "", False
     pipeline.spending.dollars = 0.0
     try:
         if order.dollars is not None:
@@ -113,11 +124,13 @@ def _obey(pipeline: Pipeline, nodes: Sequence[Node], order: ArmOrder) -> ArmResu
             pipeline.ensure(node)
     except SpentError as problem:
         error, stopped = str(problem), problem.stopped
+    except PreemptedError as problem:
+        error, preempted = str(problem), True
     except (TsqaError, OSError) as problem:
         error = str(problem)
     except Exception as problem:  # noqa: BLE001 - an arm that fails stops no other
         error = f"{type(problem).__name__}: {problem}"
-    return ArmResult(order.arm, error, pipeline.spending.dollars, stopped)
+    return ArmResult(order.arm, error, pipeline.spending.dollars, stopped, preempted)
 
 
 def worker_main(pipeline: Pipeline) -> None:

@@ -70,13 +70,21 @@ def doctor() -> None:
 
 
 def verify(runs: RunsFolder = Path("runs")) -> None:
-    """Read every artifact and list those that are damaged or changed.
+    """Read every artifact and release, or one release, and list what is damaged or changed.
 
     Example: tsqa verify runs
     """
+    from tsqa.records.kept_seeds import LINEAGE
+    from tsqa.release.check import check_release, print_checked, releases_below
     from tsqa.store.verify import print_verdicts, verify_runs
 
-    if not print_verdicts(verify_runs(runs)):
+    is_release = (runs / LINEAGE).is_dir()
+    folders = [runs] if is_release else releases_below(runs)
+    only_releases = is_release or (folders and not (runs / "artifacts").is_dir())
+    good = only_releases or print_verdicts(verify_runs(runs))
+    if folders:
+        good = print_checked([check_release(folder) for folder in folders]) and good
+    if not good:
         raise typer.Exit(RUN_ERROR)
 
 

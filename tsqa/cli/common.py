@@ -45,3 +45,12 @@ def open_pipeline(recipe: Path, overrides: list[str] | None) -> Pipeline:
 def filtered_folder(recipe: Path, overrides: list[str] | None) -> Path:
     """Return the folder of the recipe's filter artifact; TsqaError when it is not built."""
     return open_pipeline(recipe, overrides).finished("filter").path
+
+
+def released_folder(recipe: Path, overrides: list[str] | None, version: str) -> Path:
+    """Return the folder of a release of the recipe; TsqaError where there is none, or damaged."""
+    from tsqa.release.check import require_good
+    from tsqa.release.sides import find_release
+
+    opened = open_pipeline(recipe, overrides).recipe
+    return require_good(find_release(Path(opened.runs), f"{opened.name}/{version}"))

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from tsqa.cli.common import DATASET, Force, Overrides, RecipePath, filtered_folder
+from tsqa.cli.common import (
+    DATASET,
+    Force,
+    Overrides,
+    RecipePath,
+    filtered_folder,
+    open_pipeline,
+    released_folder,
+)
 
 
 def inspect(
@@ -73,6 +81,9 @@ def push(
         bool | None,
         typer.Option("--private/--public", help="Who may see it. Without: ask; default private."),
     ] = None,
+    version: Annotated[
+        str | None, typer.Option("--release", help="Push this release, not what is built now.")
+    ] = None,
 ) -> None:
     """Push the curated dataset and its card to the Hugging Face hub.
 
@@ -83,14 +94,66 @@ def push(
 
     if private is None and not sys.stdin.isatty():
         raise TsqaError(f"push to {repo}: who may see it?", "add --private, or --public")
-    folder = filtered_folder(recipe, overrides)
+    if version is None:
+        folder = filtered_folder(recipe, overrides)
+    else:
+        folder = released_folder(recipe, overrides, version)
     if private is None:
         question = f"Upload {folder} to {repo}, which only you can see? (--public: anybody)"
         typer.confirm(question, abort=True)
     typer.echo(push_dataset(folder, repo, private is not False))
 
 
+def release(
+    recipe: RecipePath,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its name, such as v1.")],
+    overrides: Overrides = None,
+    since: Annotated[
+        str | None, typer.Option(help="Say in CHANGES.md what changed since this release.")
+    ] = None,
+) -> None:
+    """Keep the dataset as a named version that never changes, in RUNS/releases/NAME/VERSION.
+
+    With it: hashes of all files, the recipe, licences of seeds and teachers, a data sheet.
+
+    Example: tsqa release recipes/quickstart/recipe.yaml v1
+    """
+    from tsqa.release.check import require_good
+    from tsqa.release.make import make_release, print_release
+    from tsqa.release.sides import find_release
+
+    pipeline = open_pipeline(recipe, overrides)
+    earlier = None
+    if since is not None:
+        own = since if "/" in since else f"{pipeline.recipe.name}/{since}"
+        earlier = require_good(find_release(Path(pipeline.recipe.runs), own))
+    print_release(make_release(pipeline, version, earlier))
+
+
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A release: folder, or NAME/VERSION.")],
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="Another; or a recipe: what it has built now.")
+    ],
+    overrides: Overrides = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the runs, `runs` in a recipe.")] = Path(
+        "runs"
+    ),
+    seeds: Annotated[bool, typer.Option("--seeds", help="Compare the seeds alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say which items came in, went out or changed between two versions, by cause.
+
+    Example: tsqa diff quickstart/v1 quickstart/v2
+    """
+    from tsqa.release.difference import compare_sides, print_difference
+    from tsqa.release.sides import open_side
+
+    before, after = (open_side(named, runs, seeds, overrides or ()) for named in (old, new))
+    print_difference(compare_sides(before, after, seeds_only=seeds), as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the app."""
-    for command in (inspect, show, export, push):
+    for command in (inspect, show, export, push, release, diff):
         app.command(rich_help_panel=DATASET)(command)

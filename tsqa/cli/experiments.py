@@ -105,8 +105,13 @@ def ablate(
         bool, typer.Option("--dry-run", help="Print arms, what they share, tokens, cost and time.")
     ] = False,
     parallel: Annotated[
-        int, typer.Option(min=1, help="Arms trained at a time; they share the cores.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Arms trained at a time; they share the cores. The default is 1; with launch.kind "
+            "slurm or command launch.at_once.",
+        ),
+    ] = None,
     sweep: Annotated[
         Path | None, typer.Option("--write-sweep", help="Only write this YAML for `wandb sweep`.")
     ] = None,
@@ -133,16 +138,18 @@ def ablate(
         write_sweep(pipeline.recipe, recipe, sweep)
         typer.echo(f"{sweep}: now `wandb sweep {sweep}`", err=True)
         return
+    launch = pipeline.recipe.launch
+    at_once = parallel or (1 if launch.kind == "local" else launch.at_once)
     if dry_run:
         from tsqa.preview.dry_run import print_detectable, print_reasons
 
         pipeline.check()
-        print_ablation(pipeline, parallel)
+        print_ablation(pipeline, at_once)
         print_reasons(pipeline)
         print_detectable(pipeline, detect)
         return
     _limit(pipeline, max_dollars)
-    if run_ablation(pipeline, parallel).failed:
+    if run_ablation(pipeline, at_once).failed:
         raise typer.Exit(RUN_ERROR)
 
 

@@ -1,13 +1,13 @@
-"""Commands for models: import one."""
+"""Commands for models: import one, and hand its training over."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from tsqa.cli.common import CHECKS
+from tsqa.cli.common import CHECKS, EXPERIMENTS, Overrides, RecipePath, open_pipeline
 
 model_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -58,7 +58,49 @@ def import_(
     typer.echo(f"{printable(str(folder))}: imported; name it as `model: {{path: ...}}`", err=True)
 
 
+def export_tokens(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    to: Annotated[Literal["megatron"], typer.Option(help="Who trains.")] = "megatron",
+    arm: Annotated[str, typer.Option(help="An arm of the ablation.")] = "main",
+    bridge_recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe of Megatron-Bridge; default: of Nemotron 3 Nano."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to write; the default is runs/RECIPE/megatron/ARM.")
+    ] = None,
+) -> None:
+    """Write what Megatron-Bridge needs to train an arm: its blend of tokens and the command.
+
+    The tokens stay where they are: Megatron reads them as they are. Several GPUs and machines are
+    its business. The result comes back as an arm with `model: {path: DIR, trained: true}`.
+
+    Example: tsqa export-tokens recipes/nemotron3_nano/recipe.yaml --arm control --to megatron
+    """
+    from train.data.handover import BRIDGE_RECIPE, SCRIPT, hand_over
+    from tsqa.console import console
+    from tsqa.names import file_name
+    from tsqa.pipeline.node import trained_node
+
+    pipeline = open_pipeline(recipe, overrides)
+    node = trained_node(pipeline.nodes, arm)
+    out = folder or pipeline.folder / to / file_name(arm)
+    made = hand_over(node.recipe, pipeline.inputs_of(node), out, bridge_recipe or BRIDGE_RECIPE)
+    rows = float(made.strays)
+    console.print(
+        f"Megatron's sampler is at most {rows:.3f} rows off the planned share of a source, at any "
+        "row of the stream" + (": more than the one row that holds here" if rows > 1 else ""),
+        style="yellow" if rows > 1 else None,
+    )
+    for note in made.notes:
+        console.print(f"note: {note}")
+    typer.echo(made.command)
+    typer.echo(f"{out / SCRIPT}: run it in a checkout of Megatron-Bridge", err=True)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the app."""
     text = "Import a pretrained model.\n\nExample: tsqa model import MODEL.gguf models/NAME"
     app.add_typer(model_app, name="model", help=text, rich_help_panel=CHECKS)
+    app.command("export-tokens", rich_help_panel=EXPERIMENTS)(export_tokens)

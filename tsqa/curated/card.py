@@ -101,7 +101,7 @@ def write_card(
     census = count_rows(folder)
     ledger = [*generate_ledger, *filter_summary.ledger]
     text = (
-        _environment()
+        markdown_environment(Path(__file__).parent)
         .get_template(_TEMPLATE)
         .render(
             front=_front_matter(recipe, census),
@@ -249,9 +249,10 @@ def size_category(rows: int) -> str:
     return f"{names[step]}<n<{names[step + 1]}"
 
 
-def _environment() -> jinja2.Environment:
+def markdown_environment(folder: Path) -> jinja2.Environment:
+    """Templates of Markdown in a folder, with filters for counts, shares and table cells."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

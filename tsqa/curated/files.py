@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
@@ -31,6 +32,21 @@ CURATED = f"{DATASET}/data"
 REJECTED = "rejected"
 _ROWS_PER_GROUP = 1000
 _CHARACTERS_PER_GROUP = 8 << 20
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows as a table, which is most of the work of writing them."""
+
+    table: pa.Table
+    characters: list[int]
+    """Of each row, in its columns of text."""
+
+
+def pack_rows(rows: Sequence[CuratedRow] | Sequence[RejectedRow], shape: type) -> PackedRows:
+    """`shape`: the class of the rows."""
+    values = [vars(row) for row in rows]
+    return PackedRows(_table(values, schema_of(shape)), [*map(_count_characters, values)])
 
 
 class DatasetWriter:
@@ -54,6 +70,11 @@ class DatasetWriter:
 
     def rejected(self, row: RejectedRow) -> None:
         self._rejected.add(row)
+
+    def add_packed(self, curated: PackedRows, rejected: PackedRows) -> None:
+        """Rows that another process packed."""
+        self._curated.extend(curated)
+        self._rejected.extend(rejected)
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         for shards in (self._curated, self._rejected):
@@ -115,6 +136,9 @@ class _Shards(Generic[T]):
         self._folder, self._stem, self._schema = folder, stem, schema_of(shape)
         self._rows_per_shard = rows_per_shard
         self._rows: list[dict[str, object]] = []
+        self._tables: list[pa.Table] = []
+        """What came before these rows in their group."""
+        self._rows_in_group = 0
         self._characters = 0
         self._rows_in_shard = 0
         self._number = 0
@@ -127,15 +151,44 @@ class _Shards(Generic[T]):
     def add(self, row: T) -> None:
         values = vars(row)
         self._rows.append(values)
-        self._characters += sum(len(value) for value in values.values() if isinstance(value, str))
-        full = self._rows_in_shard + len(self._rows) == self._rows_per_shard
-        if full or len(self._rows) == _ROWS_PER_GROUP or self._characters >= _CHARACTERS_PER_GROUP:
-            self._flush()
-        if full:
+        if self._grow(_count_characters(values)):
+            self._end_group()
+
+    def extend(self, packed: PackedRows) -> None:
+        self._pack()
+        start = 0
+        for stop, characters in enumerate(packed.characters, 1):
+            is_full = self._grow(characters)
+            if is_full or stop == len(packed.characters):
+                self._tables.append(packed.table.slice(start, stop - start))
+                start = stop
+            if is_full:
+                self._end_group()
+
+    def _grow(self, characters: int) -> bool:
+        """Count a row; return whether its group is full."""
+        self._rows_in_group += 1
+        self._characters += characters
+        is_full = self._rows_in_group == _ROWS_PER_GROUP
+        return is_full or self._is_full_shard or self._characters >= _CHARACTERS_PER_GROUP
+
+    @property
+    def _is_full_shard(self) -> bool:
+        return self._rows_in_shard + self._rows_in_group == self._rows_per_shard
+
+    def _end_group(self) -> None:
+        is_full = self._is_full_shard
+        self._flush()
+        if is_full:
             self._publish()
 
+    def _pack(self) -> None:
+        if self._rows:
+            self._tables.append(_table(self._rows, self._schema))
+            self._rows = []
+
     def finish(self) -> None:
-        if self._rows or not self._number:
+        if self._rows_in_group or not self._number:
             self._flush()
         if self._writer:
             self._publish()
@@ -152,10 +205,11 @@ class _Shards(Generic[T]):
     def _flush(self) -> None:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
-        if self._rows:  # `datasets` cannot read an empty row group; no group at all it can
-            self._writer.write_table(_table(self._rows, self._schema))
-        self._rows_in_shard += len(self._rows)
-        self._rows, self._characters = [], 0
+        self._pack()
+        if self._tables:  # `datasets` cannot read an empty row group; no group at all it can
+            self._writer.write_table(pa.concat_tables(self._tables).combine_chunks())
+        self._rows_in_shard += self._rows_in_group
+        self._tables, self._rows_in_group, self._characters = [], 0, 0
 
     def _publish(self) -> None:
         assert self._writer
@@ -166,6 +220,10 @@ class _Shards(Generic[T]):
         self._writer = None
         self._number += 1
         self._rows_in_shard = 0
+
+
+def _count_characters(values: Mapping[str, object]) -> int:
+    return sum(len(value) for value in values.values() if isinstance(value, str))
 
 
 def _table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:

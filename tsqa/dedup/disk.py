@@ -5,19 +5,24 @@ Guarantees: memory holds one batch of items or one partition of pairs, however m
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from tsqa.text.hashing import Hashes, Numbers
+from tsqa.text.hashing import Hashes, Numbers, hash_text
+from tsqa.text.signs import tokens
 
 _PAIR = np.dtype([("key", "<u8"), ("item", "<u8")])
 _BATCH = 8192
 _BATCH_CHARACTERS = 1 << 23
+_RANGE = 2048
+_RANGE_BYTES = 1 << 22
 
 
 class StoredQuestion(NamedTuple):
@@ -27,11 +32,51 @@ class StoredQuestion(NamedTuple):
     """Its words and signs."""
 
 
+@dataclass(frozen=True)
+class PackedQuestions:
+    """Questions as the file holds them, packed by any process."""
+
+    lines: bytes
+    sizes: Numbers
+    """Bytes of each line."""
+    keys: Hashes
+    """Equal for questions of the same words and signs."""
+
+
+def pack_questions(items: Iterable[tuple[str, str]]) -> PackedQuestions:
+    """`items`: (id, question)"""
+    read = [StoredQuestion(name, asked, " ".join(tokens(asked))) for name, asked in items]
+    lines = [json.dumps(item).encode() + b"\n" for item in read]
+    return PackedQuestions(
+        b"".join(lines),
+        np.array([len(line) for line in lines], dtype=np.int64),
+        np.array([hash_text(item.text) for item in read], dtype=np.uint64),
+    )
+
+
+@dataclass(frozen=True)
+class QuestionRange:
+    """Some of the questions of a file that no longer grows, for any process."""
+
+    path: Path
+    start: int
+    size: int
+    first: int
+    """The number of the first."""
+
+    def read(self) -> list[StoredQuestion]:
+        with self.path.open("rb") as handle:
+            handle.seek(self.start)
+            lines = io.BytesIO(handle.read(self.size))
+        return [StoredQuestion(*json.loads(line)) for line in lines]
+
+
 class QuestionFile:
     """Questions on disk, in order and by number."""
 
     def __init__(self, folder: Path) -> None:
-        self._lines: BinaryIO = (folder / "items.jsonl").open("w+b")
+        self._path = folder / "items.jsonl"
+        self._lines: BinaryIO = self._path.open("w+b")
         self._offsets: BinaryIO = (folder / "offsets").open("w+b")
         self._count = 0
         self._end = 0
@@ -39,13 +84,28 @@ class QuestionFile:
     def __len__(self) -> int:
         return self._count
 
-    def extend(self, items: Sequence[StoredQuestion]) -> None:
-        lines = [json.dumps(item).encode() + b"\n" for item in items]
-        sizes = np.array([len(line) for line in lines], dtype=np.uint64)
-        self._offsets.write((np.cumsum(sizes) - sizes + np.uint64(self._end)).tobytes())
-        self._lines.write(b"".join(lines))
-        self._count += len(items)
-        self._end += int(sizes.sum())
+    def extend(self, packed: PackedQuestions) -> None:
+        starts = np.cumsum(packed.sizes) - packed.sizes + self._end
+        self._offsets.write(starts.astype("<u8").tobytes())
+        self._lines.write(packed.lines)
+        self._count += len(packed.sizes)
+        self._end += len(packed.lines)
+
+    def ranges(self) -> Iterator[QuestionRange]:
+        """All questions, bounded by count and by bytes."""
+        if not self._count:
+            return
+        self._lines.flush()
+        self._offsets.flush()
+        starts = np.memmap(self._offsets, dtype="<u8", mode="r", shape=(self._count,))
+        first = 0
+        while first < self._count:
+            start = int(starts[first])
+            full = int(np.searchsorted(starts, start + _RANGE_BYTES))
+            last = min(self._count, first + _RANGE, max(first + 1, full))
+            end = self._end if last == self._count else int(starts[last])
+            yield QuestionRange(self._path, start, end - start, first)
+            first = last
 
     def __iter__(self) -> Iterator[StoredQuestion]:
         self._lines.seek(0)

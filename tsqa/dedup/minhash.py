@@ -15,19 +15,27 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
-from tsqa.dedup.disk import PairFiles, QuestionFile, StoredQuestion, batches
+from tsqa.dedup.disk import (
+    PackedQuestions,
+    PairFiles,
+    QuestionFile,
+    QuestionRange,
+    StoredQuestion,
+    pack_questions,
+)
 from tsqa.dedup.semantic import KEY, SemanticSearch, load_model
+from tsqa.parallel import ALONE, Workers
 from tsqa.recipe import DedupSection
 from tsqa.records.candidate import Rejection
 from tsqa.text.hashing import Hashes, Numbers, expand_ranges, hash_runs, hash_text
 from tsqa.text.sameness import agree_in_case, case_of, words_of
-from tsqa.text.signs import tokens
 
 _SHINGLE = 3
 _PERMUTATIONS = 128
@@ -38,6 +46,7 @@ _BUCKET = 32
 _BLOCK = 8192
 """Items whose pairs are in memory at once."""
 _PARTITION_BITS = 8
+_PACK = 8192
 
 _VERDICT = np.dtype([("reason", "u1"), ("match", "<i8"), ("score", "<f8")])
 _REASONS = ("", "exact duplicate", "near duplicate", "semantic duplicate")
@@ -53,6 +62,13 @@ def find_duplicates(
 
     Raises EngineError when the model of `section.semantic` cannot be loaded.
     """
+    return find_packed(map(pack_questions, _split(items)), section, scratch, ALONE)
+
+
+def find_packed(
+    questions: Iterable[PackedQuestions], section: DedupSection, scratch: Path, workers: Workers
+) -> Iterator[Rejection | None]:
+    """As `find_duplicates`, of questions in packs of any size; `workers` hash and pair them."""
     model = load_model(section.semantic.model, KEY) if section.semantic else None
     folder = scratch / "dedup"
     shutil.rmtree(folder, ignore_errors=True)
@@ -62,11 +78,11 @@ def find_duplicates(
         PairFiles(folder / name) for name in ("exact", "bands", "copies", "near")
     )
     try:
-        _store(items, stored, exact)
-        _propose(exact, copies, 1)
+        _store(questions, stored, exact)
+        _propose(exact, copies, 1, workers)
         if section.method == "minhash" and section.threshold < 1:
-            _band(stored, copies, bands, section.threshold)
-            _propose(bands, near, _BUCKET)
+            _band(stored, copies, bands, section.threshold, workers)
+            _propose(bands, near, _BUCKET, workers)
         semantic = SemanticSearch(model, stored, folder) if model and len(stored) else None
         yield from _Judge(stored, copies, near, semantic, section, folder).verdicts()
     finally:
@@ -97,41 +113,71 @@ def choose_bands(threshold: float) -> tuple[int, int]:
     return _PERMUTATIONS, 1
 
 
-def _store(items: Iterable[tuple[str, str]], stored: QuestionFile, exact: PairFiles) -> None:
-    """Write the items, and the hash of the words and signs of each question."""
-    read = (StoredQuestion(name, question, " ".join(tokens(question))) for name, question in items)
-    for first, batch in batches(read):
-        keys = np.array([hash_text(item.text) for item in batch], dtype=np.uint64)
-        exact.add(_partition(keys), keys, np.arange(first, first + len(batch)))
-        stored.extend(batch)
+def _split(items: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    source = iter(items)
+    while batch := list(islice(source, _PACK)):
+        yield batch
 
 
-def _propose(buckets: PairFiles, pairs: PairFiles, partners: int) -> None:
+def _store(questions: Iterable[PackedQuestions], stored: QuestionFile, exact: PairFiles) -> None:
+    """Write the questions, and the hash of the words and signs of each."""
+    for packed in questions:
+        numbers = np.arange(len(stored), len(stored) + len(packed.keys))
+        exact.add(_partition(packed.keys), packed.keys, numbers)
+        stored.extend(packed)
+
+
+def _propose(buckets: PairFiles, pairs: PairFiles, partners: int, workers: Workers) -> None:
     """Pair each item with the first `partners` in its bucket; later item first, in blocks of it."""
-    for partition in buckets.partitions():
-        keys, items = buckets.load(partition)
-        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-        sizes = np.diff(np.append(starts, len(keys)))
-        bucket_starts = np.repeat(starts, sizes)
-        counts = np.minimum(np.arange(len(keys)) - bucket_starts, partners)
-        later = np.repeat(items, counts)
-        earlier = items[expand_ranges(bucket_starts, counts)]
+    pairing = _Pairing(buckets, partners)
+    for later, earlier in workers.map_ordered(pairing, buckets.partitions()):
         pairs.add(later // _BLOCK, later.astype(np.uint64), earlier)
 
 
-def _band(stored: QuestionFile, copies: PairFiles, bands: PairFiles, threshold: float) -> None:
+@dataclass(frozen=True)
+class _Pairing:
+    buckets: PairFiles
+    partners: int
+
+    def __call__(self, partition: int) -> tuple[Numbers, Numbers]:
+        """(later items, earlier ones) of a partition"""
+        keys, items = self.buckets.load(partition)
+        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+        sizes = np.diff(np.append(starts, len(keys)))
+        bucket_starts = np.repeat(starts, sizes)
+        counts = np.minimum(np.arange(len(keys)) - bucket_starts, self.partners)
+        return np.repeat(items, counts), items[expand_ranges(bucket_starts, counts)]
+
+
+def _band(
+    stored: QuestionFile, copies: PairFiles, bands: PairFiles, threshold: float, workers: Workers
+) -> None:
     """The band keys of every item, but for those of equal words and signs as an earlier one."""
-    count, rows = choose_bands(threshold)
-    for first, batch in batches(stored):
+    banding = _Banding(*choose_bands(threshold), copies, _BLOCK)
+    for numbers, keys in workers.map_ordered(banding, stored.ranges()):
+        bands.add(_partition(keys), keys, np.tile(numbers, banding.bands))
+
+
+@dataclass(frozen=True)
+class _Banding:
+    bands: int
+    rows: int
+    copies: PairFiles
+    block: int
+    """Items in a block of the copies."""
+
+    def __call__(self, questions: QuestionRange) -> tuple[Numbers, Hashes]:
+        """(items, their band keys: band by band)"""
+        batch, first = questions.read(), questions.first
         last = first + len(batch) - 1
-        blocks = range(first // _BLOCK, last // _BLOCK + 1)
-        copied = np.concatenate([copies.load(block)[0] for block in blocks])
+        blocks = range(first // self.block, last // self.block + 1)
+        copied = np.concatenate([self.copies.load(block)[0] for block in blocks])
         numbers = np.arange(first, last + 1)
         numbers = numbers[~np.isin(numbers, copied.astype(np.int64))]
-        if len(numbers):
-            texts = [batch[number - first].text.split() for number in numbers]
-            keys = _band_keys(texts, count, rows)
-            bands.add(_partition(keys), keys, np.tile(numbers, count))
+        if not len(numbers):
+            return numbers, np.empty(0, dtype=np.uint64)
+        texts = [batch[number - first].text.split() for number in numbers]
+        return numbers, _band_keys(texts, self.bands, self.rows)
 
 
 def _band_keys(texts: Sequence[Sequence[str]], bands: int, rows: int) -> Hashes:

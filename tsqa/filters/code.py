@@ -7,12 +7,12 @@ the standard library can be imported.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
+from tsqa.parallel import own_cores
 from tsqa.recipe import CodeSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict, with_winner
 from tsqa.sandbox.code import run_tests
@@ -23,7 +23,7 @@ _BATCH = 128
 def verify_code(candidates: Iterable[Candidate], section: CodeSection | None) -> Iterator[Verdict]:
     """Pass on what is not code; give code the first vote that its tests accept."""
     source = iter(candidates)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(own_cores()) as pool:
         while batch := list(islice(source, _BATCH)):
             if any(candidate.kind == "code" for candidate in batch):
                 yield from pool.map(partial(_verify, section=section), batch)

@@ -24,13 +24,12 @@ _UNLABELLED = "unlabelled"
 
 
 def label_difficulty(
-    candidates: Iterable[Candidate], section: DifficultySection
+    candidates: Iterable[Candidate], limits: Mapping[str, int]
 ) -> Iterator[Verdict]:
-    """Adds the scores `difficulty` and `found_by`: model -> share of its votes; then the target.
+    """Adds the scores `difficulty` and `found_by`: model -> share of its votes.
 
-    `candidates` is read twice where there is a target.
+    `limits`: label -> the last place that is kept; a label without one is kept.
     """
-    limits = _limits(candidates, section.target) if section.target else {}
     for candidate in candidates:
         shares = found_by(candidate)
         label = label_of(shares)
@@ -70,16 +69,24 @@ def label_of(shares: Mapping[str, Fraction]) -> str:
     return "easy" if mean >= _EASY else "hard" if mean < _HARD else "medium"
 
 
-def _limits(candidates: Iterable[Candidate], target: Mapping[str, float]) -> dict[str, int]:
-    """Label -> the last place that is kept."""
-    places = {label: array("Q") for label in target}
-    for candidate in candidates:
-        label = label_of(found_by(candidate))
+def place_of(candidate: Candidate) -> tuple[str, int]:
+    """The label of a candidate, and its place among those of the label."""
+    return label_of(found_by(candidate)), _place(candidate)
+
+
+def find_limits(
+    candidates: Iterable[tuple[str, int]], section: DifficultySection
+) -> dict[str, int]:
+    """The limits with which all candidates, as `place_of` has them, meet the target."""
+    if not section.target:
+        return {}
+    places = {label: array("Q") for label in section.target}
+    for label, place in candidates:
         if label in places:
-            places[label].append(_place(candidate))
-    total = min(len(places[label]) / share for label, share in target.items() if share)
+            places[label].append(place)
+    total = min(len(places[label]) / share for label, share in section.target.items() if share)
     limits = {}
-    for label, share in target.items():
+    for label, share in section.target.items():
         kept = min(len(places[label]), int(total * share + 1e-9))
         limits[label] = sorted(places[label])[kept - 1] if kept else -1
     return limits

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.summaries import AttributeRow, FilterCounts
 from tsqa.records.votes import same_answer
 from tsqa.tasks.oracle import Oracle
-from tsqa.text.normalise import words
+
+K = TypeVar("K", bound=Hashable)
 
 _BINS = 10
 _NGRAMS_COUNTED = 1_000_000
@@ -26,6 +28,8 @@ class Measures:
         self.entered = 0
         self.curated = 0
         self.rejected = 0
+        self.traces = 0
+        """Curated items with thoughts."""
         self._tasks: dict[str, Counter[str]] = defaultdict(Counter)
         self._capabilities: dict[str, Counter[str]] = defaultdict(Counter)
         self._attributes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -38,7 +42,26 @@ class Measures:
         self._agreement = [0] * _BINS
         self._distance = [0] * _BINS
         self._truth: dict[str, Counter[str]] = defaultdict(Counter)
-        self._ngrams = DistinctNgrams()
+
+    def add(self, later: Measures) -> None:
+        """Count also what these, of later candidates, have counted."""
+        self.entered += later.entered
+        self.curated += later.curated
+        self.rejected += later.rejected
+        self.traces += later.traces
+        self._near_duplicates += later._near_duplicates
+        for counts, more in (
+            *((self._tasks, later._tasks), (self._capabilities, later._capabilities)),
+            *((self._leaks, later._leaks), (self._truth, later._truth)),
+        ):
+            _add_each(counts, more)
+        _add_each(self._attributes, later._attributes)
+        self._difficulties.update(later._difficulties)
+        self._reasons.update(later._reasons)
+        for named, example in later.examples.items():
+            self._keep_example(named, example)
+        self._agreement = _sum(self._agreement, later._agreement)
+        self._distance = _sum(self._distance, later._distance)
 
     def enter(self, candidate: Candidate) -> None:
         self.entered += 1
@@ -51,15 +74,15 @@ class Measures:
         self.rejected += 1
         named = f"{step}: {rejection.reason}"
         self._reasons[named] += 1
-        if named in self.examples or len(self.examples) < _EXAMPLES:
-            self.examples.setdefault(named, (candidate, rejection))
-        if step == "decontamination":
+        self._keep_example(named, (candidate, rejection))
+        if step in ("decontamination", "meaning"):
             self._leaks[candidate.task][rejection.reason] += 1
         if step == "dedup" and rejection.reason != _EXACT_DUPLICATE:
             self._near_duplicates += 1
 
     def accept(self, candidate: Candidate) -> None:
         self.curated += 1
+        self.traces += bool(candidate.trace)
         self._tasks[candidate.task]["curated"] += 1
         self._capabilities[candidate.capability]["curated"] += 1
         for drawn in candidate.attributes.items():
@@ -70,12 +93,11 @@ class Measures:
             self._agreement[_bin(candidate.agreement)] += 1
         if not candidate.is_of_document:
             self._distance[_bin(1 - _similarity(candidate))] += 1
-        self._ngrams.add(words(candidate.question or candidate.answer))
         revision = candidate.record.revision if candidate.record else ""
         if self._oracle and self._oracle.knows(candidate.task, revision):
             self._compare_with_truth(candidate, self._oracle)
 
-    def counts(self, deduplicated: int) -> FilterCounts:
+    def counts(self, deduplicated: int, distinct_n: dict[str, float]) -> FilterCounts:
         """`deduplicated`: how many candidates entered the step `dedup`."""
         assert self.entered == self.curated + self.rejected, "a candidate was lost"
         return FilterCounts(
@@ -92,7 +114,7 @@ class Measures:
             },
             agreement_histogram=self._agreement,
             distance_to_seed=self._distance,
-            distinct_n=self._ngrams.shares(),
+            distinct_n=distinct_n,
             near_duplicate_rate=round(self._near_duplicates / max(1, deduplicated), 4),
             by_attribute=[
                 AttributeRow(name, value, found["candidates"], found["curated"])
@@ -101,6 +123,10 @@ class Measures:
             or None,
             by_difficulty=dict(sorted(self._difficulties.items())) or None,
         )
+
+    def _keep_example(self, named: str, example: tuple[Candidate, Rejection]) -> None:
+        if len(self.examples) < _EXAMPLES:
+            self.examples.setdefault(named, example)
 
     def _compare_with_truth(self, candidate: Candidate, oracle: Oracle) -> None:
         truth = oracle.answer(candidate.task, candidate.question)
@@ -121,7 +147,12 @@ class DistinctNgrams:
     def __init__(self) -> None:
         self._hashes = {size: array("q") for size in (1, 2, 3)}
 
+    @property
+    def is_full(self) -> bool:
+        return all(len(hashes) == _NGRAMS_COUNTED for hashes in self._hashes.values())
+
     def add(self, text: Sequence[str]) -> None:
+        """Count those of a text, given as its words."""
         for size, hashes in self._hashes.items():
             room = _NGRAMS_COUNTED - len(hashes)
             starts = range(min(room, len(text) - size + 1))
@@ -139,6 +170,15 @@ def _similarity(candidate: Candidate) -> float:
     found = candidate.scores["seed_similarity"]
     assert isinstance(found, float), candidate.id
     return found
+
+
+def _add_each(counts: dict[K, Counter[str]], more: Mapping[K, Counter[str]]) -> None:
+    for key, found in more.items():
+        counts[key].update(found)
+
+
+def _sum(counts: list[int], more: list[int]) -> list[int]:
+    return [one + other for one, other in zip(counts, more, strict=True)]
 
 
 def _bin(share: float) -> int:

@@ -51,6 +51,7 @@ from tsqa.records.candidate_file import (
     read_records,
     write_records,
 )
+from tsqa.records.kept_seeds import read_levels
 from tsqa.records.seed import Seed, read_seed
 from tsqa.records.summaries import GenerateSummary, LedgerRow
 from tsqa.rephrasings.reply import parse_rephrasing
@@ -118,15 +119,24 @@ def run(context: StageContext) -> dict[str, object]:
 
 
 class SeedFile:
-    """Seeds on disk, one in memory at a time; the others of a task are found by byte offset."""
+    """Seeds on disk, one in memory at a time; the others of a task are found by byte offset.
+
+    A seed that was taken over from a release draws from those that were there with it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offsets: dict[str, array[int]] = defaultdict(lambda: array("q"))
-        offset = 0
+        self._drawn_from: dict[str, int] = {}
+        levels, offset = read_levels(path), 0
         with path.open("rb") as handle:
             for number, line in enumerate(handle, 1):
-                self._offsets[read_seed(path, number, line).task].append(offset)
+                seed = read_seed(path, number, line)
+                place = len(self._offsets[seed.task])
+                with_it = next((n for n in levels.get(seed.task, []) if place < n), None)
+                if with_it is not None:
+                    self._drawn_from[seed.id] = with_it
+                self._offsets[seed.task].append(offset)
                 offset += len(line)
         self._handle = path.open("rb")
 
@@ -143,7 +153,8 @@ class SeedFile:
         if seed.is_passage:
             return [seed]
         offsets = self._offsets[seed.task]
-        drawn = random.Random(key).sample(range(len(offsets)), min(count, len(offsets)))
+        there = self._drawn_from.get(seed.id, len(offsets))
+        drawn = random.Random(key).sample(range(there), min(count, there))
         others = [self._read(offsets[place]) for place in drawn]
         return [*[other for other in others if other.id != seed.id][: count - 1], seed]
 

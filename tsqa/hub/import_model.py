@@ -7,7 +7,6 @@ printed and stands beside the model in `import.json`; the same origin gives the 
 from __future__ import annotations
 
 import gc
-import re
 import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from tsqa.hub.import_check import (
     largest_difference,
     score_texts,
 )
+from tsqa.hub.licence import REPORT, licence_of_folder
 from tsqa.hub.model_folder import (
     check_files,
     check_vocabulary,
@@ -44,10 +44,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-REPORT = "import.json"
 _KEPT = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 """Files of a folder that a copy of its weights must come with."""
-_LICENCE = re.compile(r"\A---\n.*?^license(?:_name)?: *([\w.-]+)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,8 @@ def _report(
     embeddings = saved.get_input_embeddings()
     output = saved.get_output_embeddings()
     prose = -float(score_texts(saved, tokenizer, PROSE).mean())
-    licence = origin.header.licence if origin.header else _licence_of(origin.folder)
+    said = origin.header.licence if origin.header else licence_of_folder(origin.folder)[0]
+    licence = said or "unknown"
     vocabulary = vocabulary_size(tokenizer)
     facts = {
         "licence unknown: look it up before you publish what the model writes": (
@@ -314,9 +313,3 @@ def _tensor_types(folder: Path) -> dict[str, int]:
         with safe_open(file, "pt") as tensors:
             types.update(tensors.get_slice(name).get_dtype() for name in tensors.keys())  # noqa: SIM118
     return dict(sorted(types.items()))
-
-
-def _licence_of(folder: Path) -> str:
-    card = folder / "README.md"
-    found = _LICENCE.search(card.read_text(encoding="utf-8")) if card.is_file() else None
-    return found[1] if found else "unknown"

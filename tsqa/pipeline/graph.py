@@ -19,7 +19,7 @@ from train.data.definition import (
     read_sources,
     tokenize_stage,
 )
-from train.trainer.definition import TRAIN
+from train.trainer.definition import TRAIN, train_stage
 from tsqa.errors import RecipeError
 from tsqa.hub.pins import PINS
 from tsqa.pipeline.node import Node, forget_files, reached_from
@@ -41,7 +41,7 @@ from tsqa.store.roles import BASE, ArmRole, CheckedRole, PointRole, Role, Source
 from tsqa.store.stage import Stage
 
 _AFTER_DATASET = frozenset(
-    {"name", "model", "tokenizer", "mixture", "train", "ablation", "tracking", "seed"}
+    {"name", "model", "tokenizer", "mixture", "train", "ablation", "tracking", "seed", "launch"}
 )
 """Sections that no stage of a dataset reads."""
 _READ_FROM = frozenset({"data", "seeds", "guard", "nearest"})
@@ -77,7 +77,8 @@ def build_graph(recipe: Recipe, origin: Path, ancestors: tuple[Path, ...] = ()) 
         for node in (made.get("filter"), *(n.inputs.get("decontaminate") for n in tokens.values())):
             if node is not None:
                 checked.setdefault(node.key, node)
-        trained = graph.add_declared(TRAIN, arm.recipe, {**made, **tokens}, arm.name)
+        stage = train_stage(arm.recipe)
+        trained = graph.add_declared(stage, arm.recipe, {**made, **tokens}, arm.name)
         if recipe.eval:
             inputs = _evaluated(made, "model", trained)
             results[ArmRole(arm.name)] = graph.add(EVALUATE, arm.recipe, inputs, arm.name)

@@ -95,6 +95,10 @@ def check_use(use: ModelUse) -> None:
 
 def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
     model = recipe.model
+    elsewhere = recipe.train.elsewhere if recipe.train else None
+    if node.stage == "train" and model and elsewhere:
+        trusts = model.trust_remote_code
+        return [ModelUse(elsewhere, "train.elsewhere", None, "", trusts, own_tokenizer=False)]
     if model is None or not _is_given(model):
         return []
     if node.stage == "train":

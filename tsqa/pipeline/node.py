@@ -41,6 +41,11 @@ class Node:
         return self.definition.name
 
     @property
+    def trains(self) -> bool:
+        """Whether it is a training job; not where a model that was trained elsewhere is taken."""
+        return self.stage == "train" and self.definition.module is None
+
+    @property
     def labelled(self) -> Label:
         part = self.definition.part
         shared = f"{part} {self.variant}".strip() if part else self.variant

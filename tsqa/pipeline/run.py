@@ -10,13 +10,14 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from tsqa.console import console
-from tsqa.errors import DataError, TsqaError
+from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import ModelUse, check_use, is_missing, model_uses, refuse_missing
@@ -30,8 +31,9 @@ from tsqa.pipeline.node import (
     trained_node,
 )
 from tsqa.pipeline.stages import command_of
+from tsqa.pipeline.submitted_job import SubmittedJob
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
-from tsqa.recipe import Recipe, arm_config, arms_of, needed
+from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
@@ -84,6 +86,7 @@ class Pipeline:
         self.check_tasks()
         self.check_seeds()
         self.check_models()
+        self.check_floors()
         self.check_guards()
 
     def say_removed(self) -> None:
@@ -100,6 +103,12 @@ class Pipeline:
         for node in self.nodes:
             if (made := self.find(node)) is not None:
                 self._recheck(node, made)
+
+    def check_floors(self) -> None:
+        """Refuse a mixture, of any arm, in which people wrote too little."""
+        for node in self.nodes:
+            if node.stage == "train":
+                check_floors(node.recipe, node.arm or "")
 
     def check_seeds(self) -> None:
         """Refuse families to hold out, and capabilities to seed, that no source has."""
@@ -250,10 +259,11 @@ class Pipeline:
             raise SpentError(self.spending, self.label(node))
         started = time.monotonic()
         console.print(Text.assemble(name, f" running: {self.why(node)}"))
-        if node.definition.module is None:
+        if node.trains:
             if not self._add_exports(node):
                 self._launch_training(node)
         else:
+            assert node.definition.module is not None
             module = importlib.import_module(node.definition.module)
             with self.open_stage(node) as (context, commit):
                 if context is not None:
@@ -316,6 +326,8 @@ class Pipeline:
                     if node.definition.reads_throughout:
                         self._discard_changed(node)
                     timed = {"seconds": round(time.monotonic() - started, 2), **summary}
+                    if node.stage == "train":
+                        timed["provenance"] = [asdict(each) for each in origins_of(node.recipe)]
                     leaks = _allowed_leaks(summary, inputs.values())
                     if leaks:
                         timed["allowed_leaks"] = leaks
@@ -369,7 +381,7 @@ class Pipeline:
         print_mixture_plan(node.recipe, self.inputs_of(node))
         own = node.origin == self.origin
         overrides = self.overrides if own else [f"tracking.mode={self.recipe.tracking.mode}"]
-        TrainingJob(
+        job = TrainingJob(
             node,
             overrides=[*overrides, f"runs={self.recipe.runs}"],
             log=self.folder / "logs" / f"{node.stage}-{node.fingerprint}.log",
@@ -377,7 +389,12 @@ class Pipeline:
             title=self.label(node),
             spending=self.spending,
             dollars_per_hour=self._hourly(node),
-        ).run()
+            is_done=lambda: self.find(node) is not None,
+        )
+        if node.recipe.launch.kind == "slurm":
+            SubmittedJob(job).run()
+        else:
+            job.run()
 
     def _add_exports(self, node: Node) -> bool:
         """Make models along a finished training from checkpoints that it kept, if it did."""
@@ -415,7 +432,8 @@ class Pipeline:
             gpus = recipe.train.processes
         elif recipe.eval:
             gpus = recipe.eval.processes * recipe.eval.tensor_parallel
-        return recipe.dollars_per_gpu_hour * gpus if has_gpu() else 0.0
+        elsewhere = node.stage == "train" and recipe.launch.kind != "local"
+        return recipe.dollars_per_gpu_hour * gpus if elsewhere or has_gpu() else 0.0
 
     def _needed_for(self, stage: str) -> list[Node]:
         wanted = [node for node in self.nodes if node.stage == stage]
@@ -447,6 +465,9 @@ class Training:
     def __init__(self, recipe: Recipe, origin: Path, arm: str) -> None:
         self._pipeline = Pipeline(recipe, origin, [])
         self.node = trained_node(self._pipeline.nodes, arm)
+        if not self.node.trains:
+            raise RecipeError(f"the arm {arm} is trained elsewhere", "`tsqa run` takes it in")
+        check_floors(self.node.recipe, arm)
         self._opened: tuple[StageContext, Commit] | None = None
 
     def open(self, scope: ExitStack) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import psutil
 
 from tsqa.console import console, progress_bar
 from tsqa.errors import PREEMPTED, TERMINATED, EngineError, PreemptedError
@@ -21,7 +24,7 @@ from tsqa.recipe import Recipe, needed
 from tsqa.shipped import LAUNCH_CONFIG
 from tsqa.spending import Spending, SpentError
 from tsqa.store.artifact import Artifact
-from tsqa.store.process import die_with_parent
+from tsqa.store.process import die_with_parent, on_sigterm
 from tsqa.store.roles import Role, SourceRole
 
 _TAIL = 25
@@ -42,21 +45,47 @@ class TrainingJob:
     spending: Spending = field(default_factory=Spending)
     dollars_per_hour: float = 0.0
     """Of all its processes."""
+    is_done: Callable[[], bool] = lambda: False
+    """Whether the artifact is there; of jobs that end where this command does not see it."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """What follows `-m train`."""
+        return [str(self.node.origin), *self.overrides, "--arm", str(self.node.arm)]
+
+    @property
+    def trained_tokens(self) -> float:
+        """As far as the job has come."""
+        last = last_metrics(self.metrics)
+        return last["train/tokens"] if last else 0.0
 
     def run(self) -> None:
         """Run the job to its end; EngineError with the last lines of its log where it fails.
 
         SpentError where another second would pass the limit of dollars, and PreemptedError on
-        SIGTERM; a checkpoint is saved then, if there was anything to save.
+        SIGTERM; a checkpoint is saved then, if there was anything to save. Your own command is
+        run again where its job was ended elsewhere, and had come further.
         """
+        while True:
+            before = self.trained_tokens
+            try:
+                return self._run_once()
+            except _SavedElsewhereError as error:
+                if self.node.recipe.launch.kind == "local" or self.trained_tokens <= before:
+                    raise
+                console.print(f"{error.args[0]}: it is started again", style="yellow", markup=False)
+
+    def _run_once(self) -> None:
+        launch = self.node.recipe.launch
         processes = needed(self.node.recipe.train, "train").processes
-        command = [
+        training = [
             *(sys.executable, "-m", "train.launch"),
             *("--config_file", str(LAUNCH_CONFIG)),
             *("--num_processes", str(processes)),
-            *("-m", "train", str(self.node.origin), *self.overrides),
-            *("--arm", str(self.node.arm)),
+            *("-m", "train", *self.arguments),
         ]
+        own = launch.command
+        command = ["bash", "-c", self._filled(own, training)] if own else training
         self.log.parent.mkdir(parents=True, exist_ok=True)
         threads = str(max(1, (os.cpu_count() or 1) // processes))
         with self.log.open("wb") as log:
@@ -64,32 +93,44 @@ class TrainingJob:
                 command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={"OMP_NUM_THREADS": threads, **os.environ},
+                env={**os.environ} if own else {"OMP_NUM_THREADS": threads, **os.environ},
                 preexec_fn=die_with_parent,
             )
-            with _passing_on_sigterm(process) as asked:
-                is_spent = self._follow(process)
+            end = partial(_end_running, process) if own else process.terminate
+            with on_sigterm(end) as asked:
+                is_spent = self._follow(process, end)
                 code = process.wait()
         if code and is_spent:
             raise SpentError(self.spending, f"going on with {self.title}")
+        self._check_end(code, bool(asked), "your launch.command" if own else "")
+
+    def _filled(self, template: str, training: Sequence[str]) -> str:
+        """Your own command, its placeholders as words of a shell."""
+        words = {"training": training, "arguments": self.arguments, "log": [str(self.log)]}
+        for name, values in words.items():
+            template = template.replace(f"{{{name}}}", shlex.join(values))
+        return template
+
+    def _check_end(self, code: int, is_asked: bool, what: str) -> None:
         ends = {PREEMPTED: "a checkpoint is saved"}
-        if asked:
+        if is_asked:
             early = "it had not begun to train"
             ends |= {0: "it is trained", TERMINATED: early, -signal.SIGTERM: early}
         if code in ends:
-            raise PreemptedError(
+            kind = PreemptedError if is_asked else _SavedElsewhereError
+            raise kind(
                 f"{self.node.label}: asked to end by SIGTERM; {ends[code]}",
                 f"run the same command again to continue (exit code {PREEMPTED})",
             )
         if code:
-            shown = "\n    ".join(_own_lines(self.log)[-_TAIL:])
+            shown = "\n    ".join(tail_of(self.log))
             raise EngineError(
-                f"{self.node.label}: `accelerate launch -m train` ended with code {code}; "
-                f"last lines of {self.log}:\n    {shown}",
+                f"{self.node.label}: {what or '`accelerate launch -m train`'} ended with code "
+                f"{code}; last lines of {self.log}:\n    {shown}",
                 "see these lines; a rerun continues from the last checkpoint",
             )
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> bool:
+    def _follow(self, process: subprocess.Popen[bytes], end: Callable[[], object]) -> bool:
         """Show a bar from the metrics that the job writes, until it ends; whether it was stopped
         because of its price."""
         before, is_spent, begun = self.spending.dollars, False, time.monotonic()
@@ -104,8 +145,8 @@ class TrainingJob:
                 next_look = _LOOK_SECONDS / 3600 * self.dollars_per_hour
                 if not is_spent and not self.spending.affords(next_look):
                     is_spent = True
-                    process.terminate()  # the ranks save
-                last = _last_metrics(self.metrics)
+                    end()  # the ranks save
+                last = last_metrics(self.metrics)
                 if last:
                     note = f"loss {last['train/loss']:.3f}"
                     bar.update(task, completed=last["train/tokens"], note=note)
@@ -127,36 +168,33 @@ def print_mixture_plan(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> None:
         console.print(f"  {name}: {told} {', '.join(others)}", markup=False)
 
 
-@contextlib.contextmanager
-def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Let SIGTERM end the job, which saves, and not this command while the job still runs.
+class _SavedElsewhereError(PreemptedError):
+    """The job was asked to end, and not by this command."""
 
-    Yields a list to which each such signal is added.
+
+def _end_running(shell: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to what a shell runs, not to the shell, which would end and leave that alone."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(shell.pid)
+        for running in process.children() or [process]:  # for its last command it becomes that
+            running.terminate()
+
+
+def tail_of(log: Path, begin: int = 0) -> list[str]:
+    """The job's own last lines: what torchrun adds about its failed child says nothing new.
+
+    `begin`: bytes of the log that are of earlier jobs.
     """
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def pass_on(number: int, _: object) -> None:
-        asked.append(number)
-        process.terminate()
-
-    before = signal.signal(signal.SIGTERM, pass_on)
     try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _own_lines(log: Path) -> list[str]:
-    """The job's own lines: what torchrun adds about its failed child says nothing new."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = log.read_bytes()[begin:].decode("utf-8", "replace")
+    except OSError as error:
+        return [f"(it cannot be read: {error.strerror})"]
+    lines = text.splitlines()
     ends = [number for number, line in enumerate(lines) if "multiprocessing/api.py" in line]
-    return lines[: ends[0]] if ends else lines
+    return (lines[: ends[0]] if ends else lines)[-_TAIL:]
 
 
-def _last_metrics(path: Path) -> dict[str, float] | None:
+def last_metrics(path: Path) -> dict[str, float] | None:
     """The last whole line of a growing JSONL file."""
     try:
         with path.open("rb") as handle:

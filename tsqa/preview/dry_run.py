@@ -20,7 +20,7 @@ from tsqa.preview.buy import what_to_buy
 from tsqa.preview.estimate import Estimates
 from tsqa.preview.measured import Range
 from tsqa.preview.models import count_parameters
-from tsqa.recipe import needed
+from tsqa.recipe import Recipe, generation_shares, needed, origins_of
 from tsqa.store.stage import resolve_path
 
 
@@ -31,7 +31,7 @@ def print_plan(pipeline: Pipeline, wanted: float | None = None) -> None:
         table.add_column(column, no_wrap=True, justify="right")
     for node in pipeline.nodes:
         train, mixture = node.recipe.train, node.recipe.mixture
-        is_train = node.stage == "train"
+        is_train = node.trains
         tokens = mixture.tokens if is_train and mixture else 0
         steps = tokens // train.global_batch_tokens if train else 0
         table.add_row(
@@ -42,10 +42,28 @@ def print_plan(pipeline: Pipeline, wanted: float | None = None) -> None:
             _shown_parameters(node) if is_train else "",
         )
     console.print(table)
+    print_provenance(pipeline.recipe)
     print_estimates(pipeline)
     pipeline.say_removed()
     print_reasons(pipeline)
     print_detectable(pipeline, wanted)
+
+
+def print_provenance(recipe: Recipe) -> None:
+    """Who made each source of the mixture, and the share of every generation in the stream."""
+    origins = origins_of(recipe)
+    if not origins:
+        return
+    table = new_table("Mixture", "source", "made by", "family")
+    for column in ("generation", "share"):
+        table.add_column(column, no_wrap=True, justify="right")
+    for each in origins:
+        generation = "" if each.generation is None else str(each.generation)
+        cells = (each.source, each.shown, each.family, generation, f"{each.share:.2%}")
+        table.add_row(*map(Text, cells))
+    console.print(table)
+    shares = generation_shares(origins).items()
+    console.print(f"in the stream: {', '.join(f'{name} {share:.2%}' for name, share in shares)}")
 
 
 def print_estimates(pipeline: Pipeline) -> None:

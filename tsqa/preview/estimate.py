@@ -161,6 +161,8 @@ class Estimates:
         if self._pipeline.kept_exports(node):
             basis = "models along the training, from its checkpoints: assumed"
             return StageEstimate(seconds=Range(10, 600), basis=(basis,))
+        if not node.trains:
+            return StageEstimate(seconds=Range(10, 600), basis=("a copy of the model: assumed",))
         train = needed(node.recipe.train, "train")
         tokens = needed(node.recipe.mixture, "mixture").tokens
         model = needed(node.recipe.model, "model")

@@ -21,9 +21,11 @@ from typing import Self
 from pydantic import JsonValue
 
 from tsqa.curated.render import Renderer
+from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import TsqaError
+from tsqa.filters.asking import Meaning, asking_steps
+from tsqa.filters.chunks import comparing_steps, decontamination_step, passing_steps
 from tsqa.filters.funnel import Step
-from tsqa.filters.stage import Leaks, decontamination_step, passing_steps, waiting_steps
 from tsqa.generate.stage import SeedFile, open_team, solve, write_candidate
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
@@ -184,15 +186,18 @@ class Preview:
         section = needed(context.recipe.filter, "filter")
         if section.difficulty:  # a few items are no distribution: labels alone
             section = section.model_copy(update={"difficulty": DifficultySection()})
-        leaks = Leaks(context, section, list(read_evaluated(context)))
+        evaluated = list(read_evaluated(context))
+        index = EvaluatedIndex(evaluated, section.decontaminate)
         with (
             SeedIndex(context.inputs["seeds"].path / "seeds.jsonl") as seeds,
             TemporaryDirectory(dir=context.out) as scratch,
         ):
             steps = [
                 *passing_steps(context, section, seeds),
-                *waiting_steps(context, section, seeds, Path(scratch), []),
-                decontamination_step(leaks),
+                *asking_steps(context, section, seeds, []),
+                *Meaning(context, section, index, evaluated).steps,
+                *comparing_steps(section, Path(scratch)),
+                decontamination_step(index),
             ]
             for step in steps:
                 left = [item for item in items if not item.is_rejected]

@@ -61,7 +61,7 @@ def print_hardware_plan(pipeline: Pipeline, asked: PlanOptions) -> bool:
     estimates = Estimates(pipeline)
     jobs: dict[str, tuple[Node, list[str]]] = {}
     for node in pipeline.nodes:
-        if node.stage == "train":
+        if node.trains:
             train, mixture = node.recipe.train, needed(node.recipe.mixture, "mixture")
             key = f"{node.recipe.model!r} {node.recipe.tokenizer!r} {train!r} {mixture.tokens}"
             jobs.setdefault(key, (node, []))[1].append(pipeline.label(node))

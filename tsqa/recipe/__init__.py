@@ -5,14 +5,16 @@ key, value and fix; a field marked `RUNTIME` never changes the data, and so no f
 
 Its modules, each importing only from those before it: `names` and `plain_yaml`; `base`; one per
 section in the order of the stages, `seeds`, `models`, `generate`, `filter`, `mixture`, `train`,
-`evaluate`, `ablation`; `recipe`, which joins them; `ratios`, `references`, `load` and `arms`, which
-make recipes. All other code imports what they offer from here.
+`evaluate`, `ablation`, `launch`; `recipe`, which joins them; `ratios`, `references`, `load` and
+`arms`, which make recipes; `provenance`, which reads them. All other code imports what they offer
+from here.
 """
 
 from tsqa.names import file_name, task_problem
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.arms import Arm, arm_config, arms_of, control_of
 from tsqa.recipe.load import load_recipe
+from tsqa.recipe.provenance import SourceOrigin, check_floors, generation_shares, origins_of
 from tsqa.recipe.ratios import rescale_ratios
 from tsqa.recipe.recipe import (
     Recipe,
@@ -48,6 +50,7 @@ from tsqa.recipe.sections.generate import (
 )
 from tsqa.recipe.sections.mixture import (
     BASIS_POINTS,
+    PEOPLE,
     MixtureSection,
     NearestSection,
     SourceSection,
@@ -75,6 +78,7 @@ from tsqa.recipe.sections.train import RouterSection, ScheduleSection, TrainSect
 
 __all__ = [
     "BASIS_POINTS",
+    "PEOPLE",
     "AnswerKind",
     "Arm",
     "BudgetSection",
@@ -112,6 +116,7 @@ __all__ = [
     "SentField",
     "SolverSection",
     "Solving",
+    "SourceOrigin",
     "SourceSection",
     "TeacherSection",
     "TrackingSection",
@@ -122,14 +127,17 @@ __all__ = [
     "averaged_points",
     "check_base_url",
     "check_divisible",
+    "check_floors",
     "control_of",
     "curve_points",
     "file_name",
+    "generation_shares",
     "is_hub_id",
     "key_tails",
     "load_recipe",
     "named_values",
     "needed",
+    "origins_of",
     "parse_count",
     "read_suite",
     "read_yaml",

@@ -23,6 +23,7 @@ from tsqa.recipe.sections.filter import (
     FilterSection,
 )
 from tsqa.recipe.sections.generate import GenerateSection
+from tsqa.recipe.sections.launch import LaunchSection
 from tsqa.recipe.sections.mixture import MixtureSection
 from tsqa.recipe.sections.models import ModelSection, TokenizerSection
 from tsqa.recipe.sections.seeds import DataSection, SeedsSection
@@ -103,6 +104,8 @@ class Recipe(Section):
     """Conditions to train and compare; null: one run of the recipe."""
     tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
     """Where runs are logged."""
+    launch: LaunchSection = Field(LaunchSection(), json_schema_extra=RUNTIME)
+    """Where the jobs that train run."""
 
     @classmethod
     def load(cls, path: str | Path, *overrides: str) -> Recipe:
@@ -151,6 +154,11 @@ class Recipe(Section):
         for name, source in (self.mixture.sources if self.mixture else {}).items():
             if source.nearest and self.seeds is None:
                 raise ValueError(f"mixture.sources.{name}.nearest needs `seeds`: nearest to what?")
+        if self.train and self.train.processes % self.launch.machines:
+            raise ValueError(
+                f"train.processes {self.train.processes} cannot be spread evenly over "
+                f"launch.machines {self.launch.machines}"
+            )
         every = self.eval.every_tokens if self.eval else None
         if every and self.train and every < self.train.global_batch_tokens:
             raise ValueError(
@@ -273,6 +281,8 @@ class Recipe(Section):
 def curve_points(recipe: Recipe) -> list[int]:
     """Training tokens, before the end, at which a run is also exported and evaluated."""
     if recipe.eval is None or recipe.eval.every_tokens is None or recipe.train is None:
+        return []
+    if recipe.train.elsewhere is not None:
         return []
     # A run may end up to one batch below its budget, so that it has only whole ones.
     last = needed(recipe.mixture, "mixture").tokens - recipe.train.global_batch_tokens

@@ -63,7 +63,10 @@ def read_seed(path: Path, number: int, line: bytes) -> Seed:
 
 
 class SeedIndex:
-    """Finds seeds of a seeds.jsonl by id; a context manager, since it keeps the file open."""
+    """Finds seeds of a seeds.jsonl by id; a context manager, since it keeps the file open.
+
+    A copy in another process opens the file again.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -78,6 +81,9 @@ class SeedIndex:
 
     def __exit__(self, *_: object) -> None:
         self._seeds.close()
+
+    def __reduce__(self) -> tuple[type[SeedIndex], tuple[Path]]:
+        return SeedIndex, (self._path,)
 
     def _find(self, seed_id: str) -> Seed | None:
         record = self._seeds.find(seed_id)

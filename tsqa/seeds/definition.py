@@ -8,6 +8,7 @@ from pathlib import Path
 from tsqa.hub.identify import identify
 from tsqa.hub.pins import PINS
 from tsqa.recipe import OwnSection, Recipe, is_hub_id, needed, stream_check
+from tsqa.records.kept_seeds import lineage_of
 from tsqa.store.identity import Json, file_identity
 from tsqa.store.stage import Stage
 from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_datasets
@@ -23,6 +24,7 @@ def _seeds_config(recipe: Recipe) -> dict[str, Json]:
     return {
         **section.data_config(),
         **({"documents": documents} if documents else {}),
+        **({"refresh": identify(str(lineage_of(section.refresh)))} if section.refresh else {}),
         "include": identify_tasks(section.include),
         **pinned_datasets("seeds.tasks", section.include, tuple(section.tasks)),
         "datasets": [

@@ -21,6 +21,7 @@ from typing import IO, Any
 from tsqa.console import console, progress_bar
 from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import SeedsSection, needed
+from tsqa.records.kept_seeds import KeptSeeds, read_kept, write_levels
 from tsqa.records.seed import Seed
 from tsqa.records.training_keys import TRAINING_KEYS
 from tsqa.seeds.budget import Pool, check_shares, plan_seeds
@@ -43,6 +44,8 @@ from tsqa.text.sameness import SameTexts
 
 LEAKED = "document of an evaluated split"
 _NOTED = 1000
+_TAKEN = 1
+"""Above every negated hash."""
 _SUSPICIOUS = 20
 """Documents of which not all can have one and the same answer."""
 
@@ -57,10 +60,13 @@ class _Pool:
     answer: str | None = None
     """The answer of the first document, until another has another."""
     heap: list[tuple[int, int, int]] = field(default_factory=list)
-    """(-hash, document number, offset in the spool); the first has the largest hash."""
+    """(-hash, document number, offset in the spool); the first has the largest hash. A seed of the
+    release has `_TAKEN` and its place there instead of the first two."""
     worst: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     """Reason -> the detail of its first document."""
+    kept: KeptSeeds | None = None
+    """Seeds of the release that is refreshed; they are taken first, in its order."""
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -97,6 +103,7 @@ def run(context: StageContext) -> dict[str, Any]:
     }
     written = write_jsonl(context.out / "seeds.jsonl", _chosen(spool, pools, planned, counts))
     spool.unlink()
+    taken = _write_taken(context.out, pools, planned) if section.refresh else {}
     return {
         "seeds": written,
         "rejected_seeds": sum(reasons.values()),
@@ -118,7 +125,31 @@ def run(context: StageContext) -> dict[str, Any]:
         "allowed_leaks": [{"task": name, "reason": allowed[name]} for name in sorted(allowed)],
         "siblings_not_compared": unread,
         **({"held_out": left_out} if left_out else {}),
+        **({"taken_from_release": taken} if section.refresh else {}),
     }
+
+
+def _write_taken(
+    out: Path, pools: Mapping[str, _Pool], planned: Mapping[str, int]
+) -> dict[str, int]:
+    """Write which seeds the release had; task -> how many. What is lost of it is said."""
+    levels: dict[str, list[int]] = {}
+    for name, pool in pools.items():
+        if pool.kept is None:
+            continue
+        best = heapq.nlargest(planned[name], pool.heap)
+        places = sorted(place for rank, place, _ in best if rank == _TAKEN)
+        levels[name] = pool.kept.now(places)
+        lost = len(pool.kept.places) - len(places)
+        if lost:
+            console.print(
+                f"  seeds.refresh: {lost:,} of {len(pool.kept.places):,} seeds of {name} in the "
+                "release are gone, changed, or beyond max_per_task or budget: other items of this "
+                "task may be asked for again, as they showed these",
+                style="yellow",
+            )
+    write_levels(out, levels)
+    return {name: found[-1] if found else 0 for name, found in levels.items()}
 
 
 def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, str]:
@@ -208,6 +239,7 @@ def _read_sources(
 ) -> dict[str, _Pool]:
     """Read every source once: likely seeds into the spool, rejections into their file."""
     pools: dict[str, _Pool] = {}
+    kept = read_kept(section.refresh) if section.refresh else {}
     rejected = out / "rejected_seeds.jsonl"
     with (
         progress_bar() as bar,
@@ -217,7 +249,7 @@ def _read_sources(
     ):
         row = bar.add_task("seeds", total=len(sources), note="")
         for source in sources:
-            pool = pools[source.name] = _Pool()
+            pool = pools[source.name] = _Pool(kept=kept.get(source.name))
             is_allowed = source.name in section.allow_leaks
             for number, document in enumerate(source.documents()):
                 if number % _NOTED == 0:
@@ -252,6 +284,9 @@ def _offer(seed: Seed, number: int, pool: _Pool, section: SeedsSection, chosen: 
     pool.available += 1
     digest = hashlib.blake2b(f"{section.seed}:{seed.task}:{seed.id}".encode(), digest_size=8)
     rank = -int.from_bytes(digest.digest(), "big")
+    place = pool.kept.places.get((seed.id, seed.content_hash)) if pool.kept else None
+    if place is not None:
+        rank, number = _TAKEN, place
     is_full = len(pool.heap) == section.max_per_task
     if is_full and rank <= pool.heap[0][0]:
         return
@@ -297,12 +332,13 @@ def _chosen(
     planned: Mapping[str, int],
     counts: Mapping[str, Counter[str]],
 ) -> Iterator[dict[str, Any]]:
-    """The planned number of each pool with the smallest hashes, in the order of the data."""
+    """The planned number of each pool with the smallest hashes, in the order of the data; those of
+    the release that is refreshed before them."""
     ids: set[int] = set()
     with spool.open("rb") as handle:
         for name, pool in pools.items():
             best = heapq.nlargest(planned[name], pool.heap)
-            for _, _, offset in sorted(best, key=lambda entry: entry[1]):
+            for _, _, offset in sorted(best, key=lambda entry: (entry[0] != _TAKEN, entry[1])):
                 handle.seek(offset)
                 row: dict[str, Any] = json.loads(handle.readline())
                 # `b-1` of a dataset `a` would be `1` of `a-b`, and lineage goes by ids.

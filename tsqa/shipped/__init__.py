@@ -16,3 +16,4 @@ SUITES = RECIPES / "suites"
 SCHEMA = RECIPES / "recipe.schema.json"
 LAUNCH_CONFIG = _FOLDER / "launch" / "accelerate" / "deepspeed.yaml"
 MULTI_CONFIG = LAUNCH_CONFIG.with_name("multi.yaml")
+SLURM_SCRIPT = _FOLDER / "launch" / "slurm" / "train.sbatch"

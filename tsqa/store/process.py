@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -39,6 +41,28 @@ def die_with_parent() -> None:
         return
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def on_sigterm(action: Callable[[], object]) -> Iterator[list[int]]:
+    """Have SIGTERM do this within the block, and not end the process.
+
+    Yields a list to which each such signal is added; outside of the main thread none is.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def act(number: int, _: object) -> None:
+        asked.append(number)
+        action()
+
+    before = signal.signal(signal.SIGTERM, act)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def child_environment(*changes: Mapping[str, str]) -> dict[str, str]:

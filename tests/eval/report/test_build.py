@@ -122,6 +122,10 @@ def make_artifacts(root: Path) -> dict[str, Any]:
         }
         summary = {"tokens": 1_000_000, "steps": 500, "final_loss": 2.04, "seconds": 412.0}
         summary |= {"tokens_per_second": 2427.2, "sources": sources}  # type: ignore[dict-item]
+        origin = {"source": "synthetic", "made_by": EVIL, "generation": 3, "family": ""}
+        other = {"source": "human", "made_by": "", "generation": None, "family": ""}
+        told = [{**origin, "share": 0.25}, {**other, "share": 0.75}]
+        summary |= {"provenance": told}  # type: ignore[dict-item]
         train[arm] = invented_artifact(folder, fingerprint=f"t{number}", summary=summary)
     filtered, generate = root / "filter", root / "generate"
     generate.mkdir()
@@ -286,6 +290,7 @@ def test_mixture_funnel_and_samples_are_shown(html: str) -> None:
         "toy:7.q0",
         "reordered 97.5%, verbatim 100.0%.",
         "unit 13 words 3",
+        "generation 3 25.0%, not declared 75.0%",
     ):
         assert shown in text
     assert html.count("Lineage: id") == 50 + 30

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -248,6 +249,50 @@ def test_a_worker_that_dies_fails_its_arm_with_the_tail_of_its_log(tmp_path: Pat
         error = result.error
         assert error and "ended with code 3" in error and error.endswith("killed by me")
         assert result.dollars == 7 and not result.stopped  # what it spent is not known
+    worker.close()
+
+
+WAITING = """
+import json, signal, sys, time
+order = json.loads(sys.stdin.readline())
+def save(number, frame):
+    answer = {"arm": order["arm"], "error": "saved", "dollars": 0, "preempted": True}
+    print(json.dumps(answer), flush=True)
+signal.signal(signal.SIGTERM, save)
+sys.stderr.write("trains"); sys.stderr.flush()
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("script", [WAITING, "import sys; sys.stderr.write('trains');"
+                                    "sys.stderr.flush(); import time; time.sleep(60)"])  # fmt: skip
+def test_sigterm_lets_the_arms_save_and_ends_the_ablation(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    class Waiting(ArmWorker):
+        def __init__(self, pipeline: Pipeline, number: int, threads: int) -> None:
+            super().__init__(pipeline, number, threads)
+            self._command = [sys.executable, "-c", script]
+
+    def ask() -> None:
+        while len(["" for log in tmp_path.rglob("arms-*.log") if log.stat().st_size]) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ablate_module, "ArmWorker", Waiting)
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=ask, daemon=True).start()
+    with pytest.raises(PreemptedError, match=r"by SIGTERM; 4 of 4 arms are left\n  fix: run the"):
+        ablate(open_pipeline(tmp_path, "ablation.seeds=[1,2]"), parallel=2)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not world.reports
+
+
+def test_a_worker_that_is_asked_to_end_while_it_starts_ends(tmp_path: Path) -> None:
+    worker = ArmWorker(open_pipeline(tmp_path), 0, 1)
+    worker._command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    worker.end()
+    assert worker.build(ArmOrder("synthetic=0", None)).preempted
     worker.close()
 
 

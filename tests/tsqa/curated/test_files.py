@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.curated_rows import curated_row, rejected_row
+from tsqa.curated import files
 from tsqa.curated.files import (
     CURATED,
     DatasetWriter,
     draw_rows,
     find_curated,
     find_rejected,
+    pack_rows,
     read_curated,
     read_rejected,
     read_rows,
@@ -231,3 +233,24 @@ def test_absent_and_broken_shards_are_named(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:50])
     with pytest.raises(DataError, match=r"train-00000\.parquet: unreadable"):
         list(read_curated(tmp_path))
+
+
+def test_rows_that_others_packed_give_the_bytes_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_ROWS_PER_GROUP", 7)
+    monkeypatch.setattr(files, "_CHARACTERS_PER_GROUP", 4000)
+    curated = [curated_row(n, question="Why? " * (n % 11)) for n in range(50)]
+    rejected = [rejected_row(n) for n in range(23)]
+    one_by_one = files_of(write(tmp_path / "rows", curated, rejected, 20))
+    for size in (1, 9, 50):
+        folder = tmp_path / str(size)
+        with DatasetWriter(folder, 20) as writer:
+            writer.rejected(rejected[0])  # then packs, as a step that asks a model does it
+            for start in range(0, 50, size):
+                stop = start + size
+                writer.add_packed(
+                    pack_rows(curated[start:stop], CuratedRow),
+                    pack_rows(rejected[1 + start : 1 + stop], RejectedRow),
+                )
+        assert files_of(folder) == one_by_one

@@ -31,6 +31,8 @@ LONG = "the quick brown fox jumps over the lazy dog and then runs home to sleep 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches and blocks so small that a few hundred items cross many of them."""
     monkeypatch.setattr(spill, "_BATCH", 64)
+    monkeypatch.setattr(spill, "_RANGE", 32)
+    monkeypatch.setattr(dedup, "_PACK", 48)
     monkeypatch.setattr(dedup, "_BLOCK", 50)
     monkeypatch.setattr(semantic, "_BLOCK", 16)
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.support.filter_records import candidate, read, record, vote
 from tests.support.generation import make_seed
 from tests.support.paths import SHARED
+from tsqa.dedup.copies import CopyCheck
 from tsqa.filters.checks import check_agreement, check_format, check_length
-from tsqa.filters.copies import CopyCheck
 from tsqa.filters.language import check_language
 from tsqa.records.candidate import Rejection
 from tsqa.records.seed import SeedIndex

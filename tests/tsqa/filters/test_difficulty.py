@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from fractions import Fraction
 
@@ -13,9 +13,15 @@ from pydantic import ValidationError
 
 from tests.support.filter_records import read, record, vote
 from tsqa.filters.advice import Failure, advise, find_failure
-from tsqa.filters.difficulty import found_by, label_difficulty, label_of
+from tsqa.filters.difficulty import (
+    find_limits,
+    found_by,
+    label_difficulty,
+    label_of,
+    place_of,
+)
 from tsqa.recipe import DifficultySection, Recipe
-from tsqa.records.candidate import Candidate, Rejection
+from tsqa.records.candidate import Candidate, Rejection, Verdict
 
 COMMIT = "@" + "0123456789abcdef0123" * 2
 
@@ -56,8 +62,12 @@ def test_options_are_compared_by_place_and_code_has_no_label() -> None:
     choice = read(record("c", "Which?", ["red", "red", "blue"], choices=["red", "blue"]))
     assert found_by(choice) == {"m": Fraction(2, 3)}
     code = read(record("p", "Write f", ["def f(): 1", "def f(): 2"], kind="code", tests="assert f"))
-    (labelled, rejection), *_ = label_difficulty([code], DifficultySection())
+    (labelled, rejection), *_ = label_all([code], DifficultySection())
     assert labelled.scores["difficulty"] == "unlabelled" and rejection is None
+
+
+def label_all(candidates: list[Candidate], section: DifficultySection) -> Iterator[Verdict]:
+    return label_difficulty(candidates, find_limits(map(place_of, candidates), section))
 
 
 def mixed() -> list[Candidate]:
@@ -68,7 +78,7 @@ def mixed() -> list[Candidate]:
 
 
 def test_without_a_target_all_stay_with_their_labels() -> None:
-    verdicts = list(label_difficulty(mixed(), DifficultySection()))
+    verdicts = list(label_all(mixed(), DifficultySection()))
     assert all(rejection is None for _, rejection in verdicts)
     labels = Counter(each.scores["difficulty"] for each, _ in verdicts)
     assert labels == {"easy": 40, "medium": 20, "hard": 6}
@@ -77,18 +87,18 @@ def test_without_a_target_all_stay_with_their_labels() -> None:
 
 def test_the_rarest_label_bounds_the_others_and_ids_decide() -> None:
     target = DifficultySection(easy=0.2, medium=0.5, hard=0.3)
-    verdicts = list(label_difficulty(mixed(), target))
+    verdicts = list(label_all(mixed(), target))
     kept = {each.id: each.scores["difficulty"] for each, rejection in verdicts if rejection is None}
     assert Counter(kept.values()) == {"easy": 4, "medium": 10, "hard": 6}
     reasons = Counter(rejection.reason for _, rejection in verdicts if rejection)
     assert reasons == {"more easy items than wanted": 36, "more medium items than wanted": 10}
-    backwards = label_difficulty(mixed()[::-1], target)
+    backwards = label_all(mixed()[::-1], target)
     assert {each.id for each, rejection in backwards if rejection is None} == kept.keys()
 
 
 def test_a_label_that_nobody_has_rejects_all_with_the_advice() -> None:
     easy = [each for each in mixed() if each.id[0] == "e"]
-    verdicts = list(label_difficulty(easy, DifficultySection(easy=0.5, medium=0.5, hard=0.0)))
+    verdicts = list(label_all(easy, DifficultySection(easy=0.5, medium=0.5, hard=0.0)))
     reasons = {rejection.reason for _, rejection in verdicts if rejection}
     assert len(verdicts) == 40 and reasons == {"more easy items than wanted"}
     assert "filter.difficulty" in advise("difficulty: more easy items than wanted")

@@ -15,7 +15,7 @@ import pytest
 from tests.support.filter_records import candidate
 from tests.support.generation import FakeEngine, make_seed
 from tsqa.errors import EngineError
-from tsqa.filters.judge import judge
+from tsqa.filters.asking import judge
 from tsqa.filters.reward import score_reward
 from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.prompts import CRITERIA, load_prompts

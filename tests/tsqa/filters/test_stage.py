@@ -7,6 +7,7 @@ import random
 import tracemalloc
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,15 @@ from tests.support.generation import (
 from tsqa.curated.files import read_curated, read_rejected
 from tsqa.curated.render import Renderer
 from tsqa.errors import DataError, RecipeError, TsqaError
-from tsqa.filters.funnel import Survivors, read_candidates
+from tsqa.filters import stage
+from tsqa.filters.funnel import Survivors
 from tsqa.filters.stage import run
 from tsqa.filters.statistics import DistinctNgrams, Measures
 from tsqa.prompts import CRITERIA
-from tsqa.recipe import FilterSection, ModelSection, TeacherSection
+from tsqa.recipe import DifficultySection, FilterSection, ModelSection, TeacherSection
+from tsqa.records import candidate_lines
+from tsqa.records.candidate import Candidate
+from tsqa.records.candidate_lines import chunks_of, read_candidates
 from tsqa.seeds import stage as seeds
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
@@ -291,14 +296,14 @@ def test_an_embedding_model_finds_an_evaluated_question_in_other_words(
         loaded.append((name, key))
         return model
 
-    for room in ("filters.stage", "dedup.minhash"):
+    for room in ("filters.asking", "filters.stage", "dedup.minhash"):
         monkeypatch.setattr(f"tsqa.{room}.load_model", load)
     monkeypatch.setattr("tsqa.decontaminate.semantic._CEILING", 1.0)  # toy tasks are templates
     lines = [record("told", "zebra"), record("other", "Why do rivers never flow uphill?")]
     section = FilterSection.model_validate({key: {"semantic": {"model": "org/embedding"}}})
     summary = filter_candidates(tmp_path, inputs, lines, section)
     [rejected] = read_rejected(tmp_path / "out")
-    assert (rejected.id, rejected.step, rejected.reason) == ("told", "decontamination", "semantic")
+    assert (rejected.id, rejected.step, rejected.reason) == ("told", "meaning", "semantic")
     assert rejected.score == 1.0 and rejected.match.startswith("mini_day")
     assert summary["planted_leak_recall"]["verbatim"] == 1.0
     tasks = {one["task"]: one for one in summary["semantic_leaks"]}
@@ -348,7 +353,47 @@ def test_each_item_takes_one_rendering_by_its_id(tmp_path: Path) -> None:
 
 def _candidates(folder: Path, records: list[dict[str, Any]]) -> list[Any]:
     write_jsonl(folder / "some.jsonl", records)
-    return list(read_candidates(folder / "some.jsonl"))
+    return read_all(folder / "some.jsonl")
+
+
+def read_all(path: Path) -> list[Candidate]:
+    return [one for chunk in chunks_of(path) for one in read_candidates(chunk)]
+
+
+@pytest.mark.parametrize("difficulty", [None, DifficultySection(easy=0.7, medium=0.3, hard=0)])
+def test_the_number_of_processes_changes_no_byte(
+    tmp_path: Path,
+    inputs: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    difficulty: DifficultySection | None,
+) -> None:
+    monkeypatch.setattr(candidate_lines, "_CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(stage, "_BYTES_PER_PROCESS", 1000)
+    lines: list[Any] = items(150, revision=read_oracle(inputs["data"].path).revisions["mini_day"])
+    for number, line in enumerate(lines[:40]):
+        question = f"{line['question']} And who has {number} red hats?"
+        lines.append(record(f"v{number}", question, "xxxyy" if number % 2 else "xxx"))
+    lines += [record(f"copy{n}", line["question"].upper()) for n, line in enumerate(lines[:30])]
+    lines += [
+        record("leak", split(inputs, "test")["question"]),
+        "torn",
+        record("tie", "Why?", "ab"),
+    ]
+    summaries = []
+    for processes in (1, 2):
+        section = FilterSection(processes=processes, difficulty=difficulty)
+        out = f"out{processes}"
+        summaries.append(filter_candidates(tmp_path, inputs, lines, section, out))
+    files = [
+        {
+            path.relative_to(folder): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in (tmp_path / "out1", tmp_path / "out2")
+    ]
+    assert files[0] == files[1] and summaries[0] == summaries[1]
+    assert summaries[0]["curated"] and {row["step"] for row in summaries[0]["funnel"]} >= {"dedup"}
 
 
 def test_an_own_task_named_like_a_toy_task_is_not_measured(
@@ -368,8 +413,8 @@ def test_survivors_come_back_as_they_were(tmp_path: Path) -> None:
         record("d", "Why?"),
     ]
     (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    found = list(read_candidates(tmp_path / "some.jsonl"))
-    survivors = Survivors(tmp_path / "survivors.jsonl", found)
+    found = read_all(tmp_path / "some.jsonl")
+    survivors = Survivors.of(tmp_path / "survivors.jsonl", found)
     assert list(survivors) == list(survivors) == found
     assert survivors.count == 2
 
@@ -380,7 +425,8 @@ def test_memory_does_not_grow_with_the_number_of_candidates(tmp_path: Path) -> N
         (tmp_path / "many.jsonl").write_text("\n".join(lines), encoding="utf-8")
         measures = Measures()
         tracemalloc.start()
-        survivors = Survivors(tmp_path / "s.jsonl", read_candidates(tmp_path / "many.jsonl"))
+        found_in = map(read_candidates, chunks_of(tmp_path / "many.jsonl"))
+        survivors = Survivors.of(tmp_path / "s.jsonl", chain.from_iterable(found_in))
         for candidate in survivors:
             measures.enter(candidate)
         found = tracemalloc.get_traced_memory()[1]

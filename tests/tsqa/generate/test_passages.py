@@ -11,9 +11,9 @@ from tests.support.generation import FakeEngine, make_seed
 from tests.support.paths import REPOSITORY
 from tests.tsqa.generate.test_stage import run_generate
 from tsqa.curated.lineage import rebuild_prompts
+from tsqa.dedup.copies import CopyCheck
 from tsqa.dedup.minhash import find_duplicates
 from tsqa.filters.checks import check_format
-from tsqa.filters.copies import CopyCheck
 from tsqa.prompts import load_prompts
 from tsqa.prompts.variables import sample
 from tsqa.recipe import DedupSection, PromptsSection

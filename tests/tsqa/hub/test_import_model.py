@@ -15,7 +15,8 @@ from tests.support.tiny_teacher import make_tiny_teacher
 from tsqa.errors import CheckpointError, RecipeError, TsqaError
 from tsqa.hub import import_model as module
 from tsqa.hub.import_check import PROSE, ROUNDED, TEXTS
-from tsqa.hub.import_model import REPORT, import_model
+from tsqa.hub.import_model import import_model
+from tsqa.hub.licence import REPORT
 from tsqa.store.identity import folder_identity
 
 Pairs = tuple[list[str], list[str]]

@@ -167,6 +167,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.budget.capabilities": {"math": 0.25},
             "seeds.allow_leaks": ["own"],  # keeps documents that are dropped otherwise
             "seeds.families": {"own": "mine"},
+            "seeds.refresh": "{folder}/release",
             "seeds.hold_out": ["own"],
             "seeds.seed": 1,
             "seeds.documents.<n>.name": "other",
@@ -362,6 +363,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "train.router.bias_rate": 0.1,
             "train.router.loss": 0.1,
             "train.heldout_rows": 1,
+            "train.elsewhere": "another",
             "eval.every_tokens": 100_000,  # a run exports the models that it is asked for
             "ablation.axes": {"mixture.synthetic": [0, 0.25]},
             "ablation.arms": [{"train.lr": 1e-4}],
@@ -408,6 +410,16 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "tracking.backend": "trackio",
             "tracking.entity": "another",
             "tracking.mode": "offline",
+            "launch.kind": "slurm",
+            "launch.machines": Together(
+                {"launch.kind": "slurm", "launch.machines": 2, "train.processes": 2}
+            ),
+            "launch.options": Together({"launch.kind": "slurm", "launch.options": ["--mem=1G"]}),
+            "launch.command": Together(
+                {"launch.kind": "command", "launch.command": "ssh a {training}"}
+            ),
+            "launch.at_once": 2,
+            "launch.patience_minutes": 2,
             "eval.suite": None,  # reruns what the keys in it rerun
         },
     ),
@@ -420,8 +432,17 @@ RUNTIME: dict[str, Any] = {
     "filter.judge.allow_failed": 0.5,
     "filter.reward.batch_size": 2,
     "filter.code.unguarded": True,
+    "filter.processes": 2,
     "mixture.sources.<name>.max_repetition": 2.0,
     "mixture.max_repetition": 2.0,
+    "seeds.licences": {"own": "mit"},
+    "mixture.sources.<name>.made_by": "m",
+    "mixture.sources.<name>.generation": 1,
+    "mixture.sources.<name>.family": "web",
+    "mixture.human_floor": 0.0,
+    "mixture.human_floors": {"web": 0.0},
+    "model.licence": "mit",
+    "model.generation": 1,
     "mixture.tokenize_processes": 2,
     "train.micro_batch_size": 2,
     "train.zero_stage": 2,
@@ -448,6 +469,8 @@ RUNTIME: dict[str, Any] = {
     "eval.kv_cache_gib": 3,
 }
 TEACHER_RUNTIME: dict[str, Any] = {
+    "model.licence": "mit",
+    "model.generation": 1,
     "max_num_seqs": 2,
     "replicas": 2,
     "tensor_parallel": 2,
@@ -500,6 +523,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("reruns")
     (made / "more").mkdir()
     (made / "more" / "utils.py").write_text("")
+    (made / "release" / "lineage").mkdir(parents=True)
+    (made / "release" / "lineage" / "seeds.jsonl").write_text("")
     shipped = next((REPOSITORY / "tsqa" / "prompts").rglob("judge*.jinja")).read_text()
     (made / "judge.jinja").write_text(shipped.replace("\n---\n", "\n---\nPlease: ", 1))
     return made

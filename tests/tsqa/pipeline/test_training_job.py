@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,9 +67,13 @@ def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def job(tmp_path: Path, spending: Spending, price: float) -> TrainingJob:
+def job(
+    tmp_path: Path, spending: Spending, price: float, command: str | None = None
+) -> TrainingJob:
     recipe = REPOSITORY / "recipes" / "smoke" / "base.yaml"
-    nodes = build_graph(load_recipe(recipe, [f"runs={tmp_path / 'runs'}"]), recipe)
+    launch = json.dumps({"kind": "command", "command": command}) if command else "{}"
+    given = [f"runs={tmp_path / 'runs'}", f"launch={launch}"]
+    nodes = build_graph(load_recipe(recipe, given), recipe)
     [node] = [node for node in nodes if node.stage == "train"]
     return TrainingJob(
         node,
@@ -77,6 +84,12 @@ def job(tmp_path: Path, spending: Spending, price: float) -> TrainingJob:
         spending=spending,
         dollars_per_hour=price,
     )
+
+
+def ask_when_ready(launcher: Path) -> None:
+    while not (launcher / "ready").exists():
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_training_that_reaches_the_limit_saves_and_ends(launcher: Path, tmp_path: Path) -> None:
@@ -107,15 +120,42 @@ def test_a_command_that_is_asked_to_end_lets_the_job_save(
     launcher: Path, tmp_path: Path, end: str, said: str
 ) -> None:
     (launcher / "worker.py").write_text(WORKER.replace("sys.exit(75)", end))
-
-    def ask() -> None:
-        while not (launcher / "ready").exists():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
     before = signal.getsignal(signal.SIGTERM)
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=ask_when_ready, args=(launcher,), daemon=True).start()
     with pytest.raises(PreemptedError, match=f"asked to end by SIGTERM; {said}"):
         job(tmp_path, Spending(), price=0).run()
     assert (launcher / "saved").is_file()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_your_own_command_gets_ours_as_words_of_a_shell(launcher: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    run = job(tmp_path, Spending(), 0, f"printf '%s\\n' {{arguments}} {{training}} > {said}")
+    run = replace(run, overrides=["name=it's $HOME"])
+    run.run()
+    lines = said.read_text().splitlines()
+    assert lines[:4] == [str(run.node.origin), "name=it's $HOME", "--arm", "main"]
+    assert lines[4:7] == [sys.executable, "-m", "train.launch"] and lines[-4:] == lines[:4]
+
+
+def test_what_your_own_command_says_is_shown_where_it_fails(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"launch\.command ended with code 3.*\n    no such host"):
+        job(tmp_path, Spending(), 0, "echo no such host; : {training}; exit 3").run()
+
+
+def test_your_own_command_is_run_again_while_its_job_gets_further(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    line = '{"train/tokens": %s, "train/loss": 1.0}'
+    further = f"n=$(cat {metrics} 2>/dev/null | wc -l); printf '{line}\\n' $((n + 1)) >> {metrics}"
+    job(tmp_path, Spending(), 0, f": {{training}}; {further}; [ $n -ge 3 ] || exit 75").run()
+    assert len(metrics.read_text().splitlines()) == 4
+    with pytest.raises(PreemptedError):
+        job(tmp_path, Spending(), 0, ": {training}; exit 75").run()
+
+
+def test_sigterm_reaches_what_your_own_command_started(launcher: Path, tmp_path: Path) -> None:
+    asking = threading.Thread(target=ask_when_ready, args=(launcher,), daemon=True)
+    asking.start()
+    with pytest.raises(PreemptedError, match="a checkpoint is saved"):
+        job(tmp_path, Spending(), 0, "{training}; exit $?").run()
+    assert (launcher / "saved").is_file()

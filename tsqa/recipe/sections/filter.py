@@ -182,6 +182,9 @@ class FilterSection(Section):
     """Label items by difficulty, and keep a share of each label; null: no labels."""
     decontaminate: DecontaminateSection = DecontaminateSection()
     """Removal of what resembles an evaluated document."""
+    processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    """Processes that filter, each with a copy of what candidates are compared with; null: one per
+    core, fewer where there is little to do."""
 
     @property
     def semantic_leaks(self) -> SemanticLeakSection | None:

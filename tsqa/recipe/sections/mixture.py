@@ -15,6 +15,7 @@ from tsqa.names import LocalPath, SourceName
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
 
 BASIS_POINTS = 10_000
+PEOPLE = "people"
 _DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".txt", ".md")
 
 
@@ -67,6 +68,27 @@ class SourceSection(Section):
     "Answer:"; null: on whole documents."""
     max_repetition: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
     """Refuse to train for more epochs than this over the source; null: as for the mixture."""
+    made_by: str | None = Field(None, json_schema_extra=RUNTIME)
+    """Who wrote the text: `people`, or the name of a model. Known where it is `from: filter`; null:
+    not declared, which `mixture.human_floor` refuses."""
+    generation: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
+    """Of text that a model wrote: 1 where the model was trained on people's text alone, else one
+    more than the newest text that it was trained on."""
+    family: str | None = Field(None, json_schema_extra=RUNTIME)
+    """What kind of text it is, such as web or math, for `mixture.human_floors`."""
+
+    @model_validator(mode="after")
+    def _says_who_made_it(self) -> Self:
+        known = "from: filter" if self.stage == "filter" else ""
+        known = "subset_of" if self.subset_of else "nearest" if self.nearest else known
+        if known and (self.made_by is not None or self.generation is not None):
+            raise ValueError(f"who made it is known of a source with `{known}`: leave made_by out")
+        by_model = self.made_by not in (None, PEOPLE)
+        if by_model != (self.generation is not None):
+            raise ValueError(
+                "made_by (a model) and generation go together; people's text has no generation"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -116,6 +138,10 @@ class MixtureSection(Section):
     """Leave out documents that contain one of `eval.tasks`, in every source."""
     tokenize_processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     """Processes that tokenize; null: one per core."""
+    human_floor: Share | None = Field(None, json_schema_extra=RUNTIME)
+    """Refuse to train where people wrote less than this share of the stream's tokens."""
+    human_floors: dict[str, Share] = Field({}, json_schema_extra=RUNTIME)
+    """The same within a family of sources, such as {math: 0.3}."""
 
     @property
     def tokens(self) -> int:
@@ -138,6 +164,16 @@ class MixtureSection(Section):
             raise ValueError(
                 f"sources.{name}: `mixture.{name}` would be the key of this source's ratio, but "
                 "is a key already; choose another name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _known_families(self) -> Self:
+        families = {source.family for source in self.sources.values() if source.family}
+        if unknown := sorted(self.human_floors.keys() - families):
+            raise ValueError(
+                f"human_floors names {', '.join(unknown)}, which is the `family` of no source "
+                f"({', '.join(sorted(families)) or 'none has one'})"
             )
         return self
 

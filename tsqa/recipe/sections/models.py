@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -79,6 +80,19 @@ class ModelSection(Section):
     """A transformers config with `model_type`, for a model from scratch."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the model; only for models that you trust."""
+    licence: str | None = Field(None, json_schema_extra=RUNTIME)
+    """Its licence, for `tsqa release`; null: what its folder or its card says."""
+    generation: int | None = Field(None, ge=0, json_schema_extra=RUNTIME)
+    """Generation of the newest text that it was trained on: 0 is people's, 1 what a model trained
+    on that wrote. Null: that of the sources of its `recipe`; 0 for a model from elsewhere."""
+
+    @property
+    def called(self) -> str:
+        """Its name without the folders of this machine; a hub ID whole."""
+        if self.path is None:
+            return Path(self.recipe).stem if self.recipe else "a model from scratch"
+        is_path = self.path.startswith(("/", ".", "~", "{"))
+        return Path(self.path).name if is_path else self.path
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from tsqa.names import LocalPath, PlainName, TaskName
-from tsqa.recipe.sections.base import ADDED, Section, Seed, Share
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share
 
 AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
 
@@ -162,6 +162,11 @@ class SeedsSection(Section):
     allow_leaks: list[str] = []
     """Tasks to seed from although they share documents with an evaluated split; every later
     artifact records them."""
+    licences: dict[str, str] = Field({}, json_schema_extra=RUNTIME)
+    """For `tsqa release`: task (globs allowed) -> licence, where its dataset states none."""
+    refresh: LocalPath | None = Field(None, json_schema_extra=ADDED)
+    """Folder of an earlier release whose seeds are taken first and keep what was asked of them, so
+    that only new seeds are paid for."""
     seed: Seed = 0
     """Random seed of the choice of documents."""
 

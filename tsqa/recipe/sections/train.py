@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tsqa.names import LocalPath
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -133,6 +134,9 @@ class TrainSection(Section):
     MFU; null: no MFU."""
     log_every: int = Field(10, ge=1, json_schema_extra=RUNTIME)
     """Optimizer steps between logged points."""
+    elsewhere: LocalPath | None = Field(None, json_schema_extra=ADDED)
+    """Folder of the model that this training came to elsewhere (`tsqa export-tokens`): it is
+    evaluated and compared, and not trained here. Its tokens are declared, not seen."""
 
     @model_validator(mode="after")
     def _whole_rows(self) -> Self:

@@ -1,0 +1,1 @@
+"""Versions of a dataset: named, immutable, with hashes, licences and lineage; see the README."""
