@@ -91,8 +91,9 @@ def _checked_inputs(name: str, recipe: Recipe) -> Sequence[Role]:
 
 def _check_config(name: str, recipe: Recipe) -> dict[str, Json]:
     source, check = _source(recipe, name), needed(stream_check(recipe), "eval")
+    by_words = check.model_copy(update={"semantic": None})
     return {
-        **check.data_config(),
+        **by_words.data_config(),
         **_renderings(recipe, source),
         "source": name,
         **{key: getattr(source, key) for key in ("subset", "split", "text_field", "on_bad")},

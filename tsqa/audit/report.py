@@ -162,7 +162,9 @@ def write_report(
         ngram=DecontaminateSection().ngram,
         rows=RowCounts(documents, empty, bad, tally.leaking, _share(tally.leaking, documents)),
         benchmarks=_of_benchmarks(tally, against.members, evaluated, benchmarks, documents),
-        planted_leak_recall=measure_recall(benchmarks.all, evaluated, as_texts=True),
+        planted_leak_recall=measure_recall(
+            lambda leaks: benchmarks.all.check_texts([leak.full_text for leak in leaks]), evaluated
+        ),
     )
     write_text(folder / "report.html", _page(report))
     write_json(folder / "report.json", asdict(report))

@@ -38,7 +38,7 @@ memory is linear in the evaluated documents and independent of the candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -580,11 +580,13 @@ class EvaluatedIndex:
 
 
 def measure_recall(
-    index: EvaluatedIndex, documents: Sequence[Seed], sample: int = 200, as_texts: bool = False
+    check: Callable[[Sequence[Candidate]], Sequence[Rejection | None]],
+    documents: Sequence[Seed],
+    sample: int = 200,
 ) -> dict[str, float]:
     """Measure disguise -> share caught of leaks planted from about `sample` documents.
 
-    A disguise that fits none of them is left out. `as_texts`: by the rules for any text.
+    A disguise that fits none of them is left out.
     """
     step = max(1, len(documents) // sample)
     shares = {}
@@ -592,12 +594,7 @@ def measure_recall(
         leaks = (plant_leak(document, kind) for document in documents[::step])
         planted = [leak for leak in leaks if leak]
         if planted:
-            verdicts = (
-                index.check_texts([leak.full_text for leak in planted])
-                if as_texts
-                else index.check(planted)
-            )
-            caught = sum(verdict is not None for verdict in verdicts)
+            caught = sum(verdict is not None for verdict in check(planted))
             shares[kind] = round(caught / len(planted), 4)
     return shares
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
+from itertools import islice
 
+from tsqa.decontaminate.index import EvaluatedIndex
+from tsqa.decontaminate.semantic import KEY as LEAKS_KEY
+from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
+from tsqa.dedup.semantic import KEY as DEDUP_KEY
+from tsqa.dedup.semantic import load_model
 from tsqa.filters.funnel import Step
 from tsqa.filters.reward import score_reward
 from tsqa.filters.triviality import Trial, find_trivial
@@ -12,14 +19,15 @@ from tsqa.hub.identify import identify_model
 from tsqa.prompts import PromptSet, load_prompts
 from tsqa.prompts.variables import JudgeVariables
 from tsqa.recipe import FilterSection, SamplingSection, TrivialitySection, needed
-from tsqa.records.candidate import Candidate, Rejection, Verdict
-from tsqa.records.seed import SeedIndex
+from tsqa.records.candidate import Candidate, Rejection, Verdict, seed_as_candidate
+from tsqa.records.seed import Seed, SeedIndex
 from tsqa.records.summaries import LedgerRow
 from tsqa.store.stage import StageContext
 from tsqa.teachers.client import Asker, open_asker
 from tsqa.teachers.replies.judgement_reply import parse_judgement
 from tsqa.teachers.scheduler import Job
 
+_BATCH = 256
 SAMPLING = SamplingSection(temperature=0.0, max_tokens=1024)
 
 
@@ -55,6 +63,62 @@ def asking_steps(
             Step("reward", lambda c: score_reward(c, reward, model, scored_by, context.out))
         )
     return steps
+
+
+class Meaning:
+    """The evaluated documents by their meaning, beside `index`, which knows their words.
+
+    The model is loaded when it is first asked: until then engines may need the GPU.
+    """
+
+    def __init__(
+        self,
+        context: StageContext,
+        section: FilterSection,
+        index: EvaluatedIndex,
+        evaluated: Sequence[Seed],
+    ) -> None:
+        self._context, self._section = context, section
+        self._index, self._evaluated = index, evaluated
+
+    @property
+    def is_wanted(self) -> bool:
+        """A rephrasing asks nothing."""
+        generate = needed(self._context.recipe.generate, "generate")
+        return self._section.semantic_leaks is not None and generate.rephrase is None
+
+    @property
+    def steps(self) -> list[Step]:
+        return [Step("meaning", self._decide)] if self.is_wanted else []
+
+    @cached_property
+    def documents(self) -> SemanticDocuments:
+        """Raises EngineError when the model cannot be loaded."""
+        wanted = self._section.semantic_leaks
+        assert wanted is not None
+        is_own = self._section.decontaminate.semantic is not None
+        model = load_model(wanted.model, LEAKS_KEY if is_own else DEDUP_KEY)
+        training = sample_training(self._context.inputs["seeds"].path / "seeds.jsonl")
+        known = zip(training, self._index.check(training), strict=True)
+        return SemanticDocuments(
+            Embedder(model, identify_model(wanted.model), self._context.out),
+            [seed_as_candidate(document) for document in self._evaluated],
+            [document for document, leak in known if leak is None],
+            wanted.false_positives,
+        )
+
+    def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        """Find what each repeats, by words or by meaning."""
+        by_words = self._index.check(candidates)
+        if not self.is_wanted:
+            return by_words
+        by_meaning = self.documents.check(candidates)
+        return [word or other for word, other in zip(by_words, by_meaning, strict=True)]
+
+    def _decide(self, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
+        source = iter(candidates)
+        while batch := list(islice(source, _BATCH)):
+            yield from zip(batch, self.documents.check(batch), strict=True)
 
 
 def _open_trial(

@@ -50,6 +50,12 @@ def _config(recipe: Recipe) -> dict[str, Json]:
             **section.dedup.data_config(),
             "semantic": {**semantic.data_config(), "model": identify_model(semantic.model)},
         }
+    leaks = section.semantic_leaks
+    if leaks and not needed(recipe.generate, "generate").rephrase:
+        config["decontaminate"] = {
+            **section.decontaminate.data_config(),
+            "semantic": {**leaks.data_config(), "model": identify_model(leaks.model)},
+        }
     return config
 
 

@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from tsqa.dedup.semantic import KEY, load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
 from tsqa.filters import checks
 from tsqa.filters.advice import advise, find_failure
-from tsqa.filters.asking import asking_steps
+from tsqa.filters.asking import Meaning, asking_steps
 from tsqa.filters.chunks import (
     Judged,
     LastSteps,
@@ -81,7 +82,9 @@ def run(context: StageContext) -> dict[str, object]:
     scratch.mkdir()
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
-        asking = asking_steps(context, section, seeds, ledger)
+        index = EvaluatedIndex(evaluated, section.decontaminate)
+        meaning = Meaning(context, section, index, evaluated)
+        asking = [*asking_steps(context, section, seeds, ledger), *meaning.steps]
         writer = stack.enter_context(DatasetWriter(context.out))
         funnel = ShownFunnel(writer, stack.enter_context(progress_bar()))
         workers = stack.enter_context(_workers(candidates, section))
@@ -89,7 +92,7 @@ def run(context: StageContext) -> dict[str, object]:
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
         parts = workers.map_ordered(first, chunks_of(candidates))
-        index, review = EvaluatedIndex(evaluated, section.decontaminate), _open_review(context)
+        review = _open_review(context)
         last = LastSteps(index, section.renderings, _oracle(context), review=review)
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
@@ -99,7 +102,8 @@ def run(context: StageContext) -> dict[str, object]:
             stream = funnel.apply(step, survivors, survivors.count)
             survivors = Survivors.of(scratch / f"{number}.jsonl", stream)
         _compare_all(survivors, section, scratch, last, funnel, workers)
-        recall = measure_recall(last.index, evaluated, as_texts=rephrases(context))
+        check = partial(_check_texts, index) if rephrases(context) else meaning.check
+        recall = measure_recall(check, evaluated)
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"), _distinct_n(context.out))
@@ -113,6 +117,7 @@ def run(context: StageContext) -> dict[str, object]:
         ledger=ledger,
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
         planted_leak_recall=recall,
+        semantic_leaks=meaning.documents.tasks if meaning.is_wanted else None,
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
         review=review.sum_up(context.out) if review else None,
@@ -132,6 +137,10 @@ def _workers(candidates: Path, section: FilterSection) -> Workers:
         raise DataError(f"{candidates}: no candidates", "look at the log of the generate stage")
     useful = -(-candidates.stat().st_size // _BYTES_PER_PROCESS)
     return Workers(min(section.processes or own_cores(), useful), "filter.processes")
+
+
+def _check_texts(index: EvaluatedIndex, planted: Sequence[Candidate]) -> Sequence[Rejection | None]:
+    return index.check_texts([leak.full_text for leak in planted])
 
 
 def _oracle(context: StageContext) -> Oracle | None:

@@ -75,7 +75,7 @@ class Measures:
         named = f"{step}: {rejection.reason}"
         self._reasons[named] += 1
         self._keep_example(named, (candidate, rejection))
-        if step == "decontamination":
+        if step in ("decontamination", "meaning"):
             self._leaks[candidate.task][rejection.reason] += 1
         if step == "dedup" and rejection.reason != _EXACT_DUPLICATE:
             self._near_duplicates += 1

@@ -23,7 +23,7 @@ from pydantic import JsonValue
 from tsqa.curated.render import Renderer
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import TsqaError
-from tsqa.filters.asking import asking_steps
+from tsqa.filters.asking import Meaning, asking_steps
 from tsqa.filters.chunks import comparing_steps, decontamination_step, passing_steps
 from tsqa.filters.funnel import Step
 from tsqa.generate.stage import SeedFile, open_team, solve, write_candidate
@@ -186,7 +186,8 @@ class Preview:
         section = needed(context.recipe.filter, "filter")
         if section.difficulty:  # a few items are no distribution: labels alone
             section = section.model_copy(update={"difficulty": DifficultySection()})
-        evaluated = EvaluatedIndex(list(read_evaluated(context)), section.decontaminate)
+        evaluated = list(read_evaluated(context))
+        index = EvaluatedIndex(evaluated, section.decontaminate)
         with (
             SeedIndex(context.inputs["seeds"].path / "seeds.jsonl") as seeds,
             TemporaryDirectory(dir=context.out) as scratch,
@@ -194,8 +195,9 @@ class Preview:
             steps = [
                 *passing_steps(context, section, seeds),
                 *asking_steps(context, section, seeds, []),
+                *Meaning(context, section, index, evaluated).steps,
                 *comparing_steps(section, Path(scratch)),
-                decontamination_step(evaluated),
+                decontamination_step(index),
             ]
             for step in steps:
                 left = [item for item in items if not item.is_rejected]

@@ -36,6 +36,7 @@ from tsqa.recipe.sections.filter import (
     FilterSection,
     ReviewSection,
     RewardSection,
+    SemanticLeakSection,
     SemanticSection,
     TrivialitySection,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "SamplingSection",
     "ScheduleSection",
     "SeedsSection",
+    "SemanticLeakSection",
     "SemanticSection",
     "SentField",
     "SolverSection",

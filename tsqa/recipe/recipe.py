@@ -217,6 +217,8 @@ class Recipe(Section):
         checked = self.filter.decontaminate if self.filter else DecontaminateSection()
         if checked.similarity != DecontaminateSection().similarity:  # of questions
             given.append("filter.decontaminate.similarity")
+        if checked.semantic:
+            given.append("filter.decontaminate.semantic")
         sources = self.mixture.sources if self.mixture else {}
         given += [f"mixture.sources.{n}.permute" for n, one in sources.items() if one.permute]
         if given:

@@ -70,6 +70,22 @@ class AttributeRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SemanticTask:
+    """How the meaning of candidates is compared with that of a task's documents."""
+
+    task: str
+    documents: int
+    set_on: str
+    """What the thresholds were measured on: training documents, evaluated documents, or nothing."""
+    compared: int
+    """How many of these."""
+    question: float | None
+    """Cosine similarity above which a question is an evaluated one; None: the rule cannot tell."""
+    item: float | None
+    """The same of question, options and passage together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterCounts:
     """Counts and distributions of a filter run. Histograms: the curated, ten bins from 0 to 1."""
 
@@ -129,6 +145,8 @@ class FilterSummary(FilterCounts):
     unanswered: int
     planted_leak_recall: Mapping[str, float]
     """Kind of planted leak -> share that decontamination found."""
+    semantic_leaks: list[SemanticTask] | None = None
+    """Where a recipe names an embedding model only."""
     embedding_spread: float | None = None
     """Mean distance between two curated questions; with `filter.dedup.semantic` only."""
     traces: int | None = None

@@ -15,7 +15,7 @@ from tests.support.curated_rows import curated_row, lineage
 from tsqa.curated import card
 from tsqa.curated.files import DatasetWriter
 from tsqa.recipe import Recipe
-from tsqa.records.summaries import AttributeRow, FilterSummary, FunnelRow, LedgerRow
+from tsqa.records.summaries import AttributeRow, FilterSummary, FunnelRow, LedgerRow, SemanticTask
 
 PROMPTS = {
     "question": {"id": "similar-choice", "version": 3, "sha256": "ab" * 32},
@@ -119,6 +119,22 @@ def test_attributes_and_difficulty_are_on_the_card_where_there_are_any(tmp_path:
     assert "winning answer: easy 4, hard 1." in text
     text = make_card(tmp_path / "without", make_summaries())
     assert "| attribute |" not in text and "Difficulty" not in text
+
+
+def test_the_thresholds_of_meaning_are_on_the_card(tmp_path: Path) -> None:
+    tasks = [
+        SemanticTask(
+            task="arc_easy", documents=2376, set_on="training documents", compared=1500,
+            question=0.8421, item=0.9,
+        ),
+        SemanticTask(
+            task="toy_test", documents=9, set_on="default", compared=0, question=None, item=0.8
+        ),
+    ]  # fmt: skip
+    text = make_card(tmp_path / "with", make_summaries(semantic_leaks=tasks))
+    assert "| arc_easy | 2,376 | 0.8421 | 0.9 | 1,500 training documents |\n" in text
+    assert "| toy_test | 9 | - | 0.8 | default |\n" in text
+    assert "by meaning" not in make_card(tmp_path / "without", make_summaries())
 
 
 def test_counts_prompts_teachers_and_cost_are_on_the_card(tmp_path: Path) -> None:

@@ -398,10 +398,10 @@ def test_in_a_long_text_the_answer_must_stand_near_its_question() -> None:
 
 
 def test_recall_is_measured_per_disguise_that_fits() -> None:
-    recall = measure_recall(INDEX, EVALUATED)
+    recall = measure_recall(INDEX.check, EVALUATED)
     assert set(recall) == set(KINDS) - {"names_swapped"}
     assert min(recall[kind] for kind in recall if kind != "numbers_swapped") == 1.0
-    assert measure_recall(INDEX, []) == {}
+    assert measure_recall(INDEX.check, []) == {}
 
 
 def test_without_evaluated_documents_nothing_is_a_leak() -> None:
@@ -511,7 +511,7 @@ def test_memory_does_not_grow_with_the_candidates() -> None:
 def test_real_benchmarks_are_found_and_their_training_splits_left(task: str) -> None:
     documents = load_real(task, "test")
     index = EvaluatedIndex(documents, SECTION)
-    for kind, share in measure_recall(index, documents, 100).items():
+    for kind, share in measure_recall(index.check, documents, 100).items():
         assert share >= (0.95 if "swapped" in kind else 1.0), kind
     train = [
         ask(seed.question, seed.answer, choices=seed.choices) for seed in load_real(task, "train")

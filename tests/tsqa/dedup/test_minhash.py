@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from tests.support.embedding import BagOfWords
 from tsqa.dedup import disk as spill
 from tsqa.dedup import minhash as dedup
 from tsqa.dedup import semantic
@@ -217,17 +217,6 @@ def test_ranges_expand_end_to_end(ranges: list[tuple[int, int]]) -> None:
     starts, counts = np.array(ranges, dtype=np.int64).reshape(-1, 2).T
     expected = [n for start, count in ranges for n in range(start, start + count)]
     assert expand_ranges(starts, counts).tolist() == expected
-
-
-class BagOfWords:
-    """A stand-in for a sentence-transformers model: unit vectors of word counts."""
-
-    def encode(self, texts: Sequence[str], normalize_embeddings: bool) -> NDArray[np.float32]:
-        vectors = np.zeros((len(texts), 64), dtype=np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            for word in text.split():
-                row[hash_text(word) % 64] += 1
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.mark.usefixtures("small")

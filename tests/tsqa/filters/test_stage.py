@@ -11,8 +11,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tests.support.embedding import BagOfWords
 from tests.support.filter_records import record, vote
 from tests.support.generation import (
     FakeEngine,
@@ -268,6 +271,44 @@ def test_steps_that_ask_a_model_run_in_order_and_their_cost_is_told(
     assert judged["output_tokens"] == 9 * judged["requests"] > 0
     for row in read_curated(tmp_path / "out"):
         assert json.loads(row.scores)["judge"]["correct"] == 5
+
+
+class Paraphrases(BagOfWords):
+    """Knows what one word stands for."""
+
+    def __init__(self, meaning: str) -> None:
+        super().__init__(512)
+        self.meaning = meaning
+
+    def encode(self, texts: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
+        told = [text.replace("zebra", self.meaning) for text in texts]
+        return super().encode(told, normalize_embeddings=normalize_embeddings)
+
+
+@pytest.mark.parametrize("key", ["decontaminate", "dedup"])
+def test_an_embedding_model_finds_an_evaluated_question_in_other_words(
+    tmp_path: Path, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    model = Paraphrases(split(inputs, "test")["question"])
+    loaded: list[tuple[str, str]] = []
+
+    def load(name: str, key: str) -> Paraphrases:
+        loaded.append((name, key))
+        return model
+
+    for room in ("filters.asking", "filters.stage", "dedup.minhash"):
+        monkeypatch.setattr(f"tsqa.{room}.load_model", load)
+    monkeypatch.setattr("tsqa.decontaminate.semantic._CEILING", 1.0)  # toy tasks are templates
+    lines = [record("told", "zebra"), record("other", "Why do rivers never flow uphill?")]
+    section = FilterSection.model_validate({key: {"semantic": {"model": "org/embedding"}}})
+    summary = filter_candidates(tmp_path, inputs, lines, section)
+    [rejected] = read_rejected(tmp_path / "out")
+    assert (rejected.id, rejected.step, rejected.reason) == ("told", "meaning", "semantic")
+    assert rejected.score == 1.0 and rejected.match.startswith("mini_day")
+    assert summary["planted_leak_recall"]["verbatim"] == 1.0
+    tasks = {one["task"]: one for one in summary["semantic_leaks"]}
+    assert tasks["mini_day"]["documents"] == 6
+    assert ("org/embedding", f"filter.{key}.semantic") in loaded
 
 
 def test_nothing_left_says_the_most_frequent_reason_with_an_example(

@@ -263,6 +263,8 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "filter.dedup.threshold": 0.5,
             "filter.dedup.semantic.model": "org/another",
             "filter.dedup.semantic.threshold": 0.5,
+            "filter.decontaminate.semantic.model": "org/another",
+            "filter.decontaminate.semantic.false_positives": 0.02,
             **{
                 f"filter.difficulty.{label}": Together({"filter.difficulty": LABELS | {label: 0.4}})
                 for label in LABELS

@@ -35,6 +35,16 @@ class DedupSection(Section):
     """Compare the meaning of questions too; null: do not."""
 
 
+class SemanticLeakSection(Section):
+    """Reject items that ask an evaluated question in other words; needs the extra `semantic`."""
+
+    model: LocalPath
+    """A sentence-transformers model: a folder or a hub ID."""
+    false_positives: float = Field(0.01, gt=0, lt=0.5)
+    """Share of a task's training documents that is expected to be rejected besides; it sets the
+    cosine similarity above which an item is a leak."""
+
+
 class DecontaminateSection(Section):
     """Reject items that contain a document of `eval.tasks`. It cannot be turned off."""
 
@@ -42,6 +52,9 @@ class DecontaminateSection(Section):
     """Length in words of a shared run that counts as a match; shorter items are matched whole."""
     similarity: Share = 0.8
     """Share of an evaluated item's words, in order, from which a candidate counts as a copy."""
+    semantic: SemanticLeakSection | None = Field(None, json_schema_extra=ADDED)
+    """Compare the meaning of candidates too, not of other sources; null: with the model of
+    `filter.dedup.semantic`, where there is one."""
 
 
 class FaithfulnessSection(Section):
@@ -184,6 +197,12 @@ class FilterSection(Section):
     processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     """Processes that filter, each with a copy of what candidates are compared with; null: one per
     core, fewer where there is little to do."""
+
+    @property
+    def semantic_leaks(self) -> SemanticLeakSection | None:
+        """How candidates are compared with evaluated documents by meaning; None: they are not."""
+        own, near = self.decontaminate.semantic, self.dedup.semantic
+        return own or (SemanticLeakSection(model=near.model) if near else None)
 
     @model_validator(mode="after")
     def _words_fit(self) -> Self:

@@ -1,0 +1,264 @@
+"""Which evaluated documents a candidate asks in other words: cosine of sentence embeddings.
+
+It stands beside the rules that compare words, for what they lose: synonyms and cut questions. The
+question is compared with evaluated questions, and the item (question, options and passage) with
+evaluated items, each with a threshold of its own.
+
+A threshold is set for each task, at a stated share of false positives: so many of its training
+documents are expected above it. Then all are raised until no more than that share of all training
+documents is above that of any task. Those that the other rules reject do not count, for they may be
+leaks. A task with too few training documents to show that share is measured on its evaluated
+documents among each other; one with few of these has a default.
+
+Where a task's documents are so alike that nothing above the threshold is left, as in a template,
+the rule cannot tell, and says so.
+
+Guarantees: the search is exact; verdicts do not depend on order, nor on batches but for what a
+model's rounding moves (similarities count to 4 digits); memory is linear in the evaluated
+documents and independent of the candidates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsqa.decontaminate.undress import undress
+from tsqa.dedup.semantic import SentenceEncoder
+from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
+from tsqa.records.seed import read_seed
+from tsqa.records.summaries import SemanticTask
+from tsqa.store.digests import hash_bytes
+from tsqa.store.identity import Json
+from tsqa.text.hashing import Numbers
+
+Vectors = NDArray[np.float32]
+Scores = NDArray[np.float64]
+
+KEY = "filter.decontaminate.semantic"
+_DEFAULT = 0.8
+"""Threshold where nothing was measured: that of published work."""
+_FLOOR = 0.6
+"""Lowest threshold: what is less alike shares a subject."""
+_CEILING = 0.97
+"""From here on nothing is left: a document with one word in ten changed is less alike."""
+_SAMPLE = 1000
+"""Training documents of a task that set its threshold."""
+_BATCH = 512
+
+
+class Embedder:
+    """A model's unit vectors of texts; those that are kept lie in files named by their content."""
+
+    def __init__(self, model: SentenceEncoder, identity: Json, folder: Path) -> None:
+        """`identity`: of the model; `folder`: of the stage's artifact, beside earlier ones."""
+        self._model, self._identity, self._folder = model, identity, folder
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        vectors = self._model.encode([*places], normalize_embeddings=True)
+        return np.asarray(vectors, dtype=np.float32)[[places[text] for text in texts]]
+
+    def keep(self, texts: Sequence[str]) -> Vectors:
+        """The same, from the file of an earlier artifact where there is one."""
+        key = hash_bytes(json.dumps([self._identity, list(texts)]).encode())[:24]
+        name = f"vectors-{key}.npy"
+        for known in sorted(self._folder.parent.glob(f"*/{name}")):
+            with suppress(OSError, ValueError, EOFError):  # deleted meanwhile, or damaged
+                vectors: Vectors = np.load(known)
+                if len(vectors) == len(texts):
+                    return vectors
+        vectors = self.embed(texts)
+        unfinished = self._folder / f"{name}.tmp"
+        with unfinished.open("wb") as file:
+            np.save(file, vectors)
+        unfinished.replace(self._folder / name)
+        return vectors
+
+
+def _question(candidate: Candidate) -> str:
+    return undress(candidate.question)
+
+
+def _item(candidate: Candidate) -> str:
+    """The passage is last, for a model reads the beginning of a long text."""
+    parts = (candidate.question, *candidate.choices, candidate.context)
+    return undress("\n".join(part for part in parts if part))
+
+
+_VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
+
+
+def _views_of(candidates: Sequence[Candidate]) -> list[str]:
+    return [view(one) for view in _VIEWS for one in candidates]
+
+
+def _split(vectors: Vectors) -> list[Vectors]:
+    return np.split(vectors, len(_VIEWS))
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What the documents of a task, or those of its training split, tell about it."""
+
+    set_on: str
+    compared: int
+    thresholds: list[float]
+    """One per view."""
+
+
+class SemanticDocuments:
+    """Every evaluated document by its meaning."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        documents: Sequence[Candidate],
+        training: Sequence[Candidate],
+        false_positives: float,
+    ) -> None:
+        """`training`: documents of training splits that no other rule rejects."""
+        self._embedder = embedder
+        self._ids = [document.id for document in documents]
+        names = [document.task for document in documents]
+        self._tasks = {task: np.flatnonzero(np.array(names) == task) for task in sorted({*names})}
+        self._vectors = _split(embedder.keep(_views_of(documents)))
+        allowed = false_positives / len(_VIEWS)
+        owners = np.array([one.task for one in training])
+        found = zip(self._vectors, _split(embedder.keep(_views_of(training))), strict=True)
+        nearest = [self._nearest_by_task(vectors, others) for vectors, others in found]
+        levels = [
+            self._measure(own, [each[:, n][owners == task] for each in nearest], allowed)
+            for n, (task, own) in enumerate(self._tasks.items())
+        ]
+        margin = _margin(nearest, [level.thresholds for level in levels], false_positives)
+        self.tasks = [
+            SemanticTask(
+                task=task,
+                documents=len(own),
+                set_on=level.set_on,
+                compared=level.compared,
+                question=_raise(level.thresholds[0], margin),
+                item=_raise(level.thresholds[1], margin),
+            )
+            for (task, own), level in zip(self._tasks.items(), levels, strict=True)
+        ]
+        """How each task is decided."""
+        self._thresholds = [self._per_document(view) for view in range(len(_VIEWS))]
+        """Per view and document; 2, which nothing reaches, where the rule cannot tell."""
+
+    def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
+        """Find, per candidate, the document that is farthest above its task's threshold."""
+        verdicts: list[Rejection | None] = []
+        if not self._ids:
+            return [None] * len(candidates)
+        for start in range(0, len(candidates), _BATCH):
+            verdicts += self._check(candidates[start : start + _BATCH])
+        return verdicts
+
+    def _check(self, candidates: Sequence[Candidate]) -> Iterator[Rejection | None]:
+        best = np.zeros(len(candidates))
+        found = np.full(len(candidates), -1)
+        scores = np.zeros(len(candidates))
+        asked = _split(self._embedder.embed(_views_of(candidates)))
+        for own, vectors, thresholds in zip(asked, self._vectors, self._thresholds, strict=True):
+            similar = _compare(own, vectors)
+            above = similar - thresholds
+            nearest = np.argmax(above, axis=1)
+            rows = np.arange(len(candidates))
+            better = above[rows, nearest] > best
+            best[better] = above[rows, nearest][better]
+            scores[better] = similar[rows, nearest][better]
+            found[better] = nearest[better]
+        for score, document in zip(scores.tolist(), found.tolist(), strict=True):
+            yield Rejection("semantic", score, self._ids[document]) if document >= 0 else None
+
+    def _nearest_by_task(self, vectors: Vectors, others: Vectors) -> Scores:
+        """(others, tasks): the similarity of each to the nearest document of each task."""
+        found = np.zeros((len(others), len(self._tasks)))
+        for start in range(0, len(others), _BATCH):
+            similar = _compare(others[start : start + _BATCH], vectors)
+            for number, own in enumerate(self._tasks.values()):
+                found[start : start + _BATCH, number] = similar[:, own].max(axis=1)
+        return found
+
+    def _measure(self, documents: Numbers, nearest: Sequence[Scores], allowed: float) -> _Level:
+        """`nearest`: per view, the similarity of each training document of the task to it."""
+        set_on, count, least = "training documents", len(nearest[0]), _FLOOR
+        if (count + 1) * allowed < 1:
+            set_on, count = "evaluated documents", len(documents)
+            nearest = [_among_each_other(vectors[documents]) for vectors in self._vectors]
+        if (count + 1) * allowed < 1:
+            set_on, count, least = "default", 0, _DEFAULT
+        return _Level(set_on, count, [max(least, _quantile(own, allowed)) for own in nearest])
+
+    def _per_document(self, view: int) -> Scores:
+        thresholds = np.full(len(self._ids), 2.0)
+        for measured, own in zip(self.tasks, self._tasks.values(), strict=True):
+            threshold = (measured.question, measured.item)[view]
+            if threshold is not None:
+                thresholds[own] = threshold
+        return thresholds
+
+
+def sample_training(path: Path) -> list[Candidate]:
+    """Choose documents of each task, evenly from all of a `seeds.jsonl`, to set thresholds on."""
+    by_task: dict[str, list[Candidate]] = {}
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            seed = read_seed(path, number, line)
+            if not seed.is_passage:
+                by_task.setdefault(seed.task, []).append(seed_as_candidate(seed))
+    return [one for own in by_task.values() for one in own[:: -(-len(own) // _SAMPLE)]]
+
+
+def _margin(nearest: Sequence[Scores], levels: Sequence[Sequence[float]], allowed: float) -> float:
+    """By how much to raise all thresholds, so that this share of all training documents is above.
+
+    `nearest`: per view, (documents, tasks); `levels`: the thresholds of each task.
+    """
+    above = np.full(len(nearest[0]), -1.0)
+    for view, similar in enumerate(nearest):
+        for task, thresholds in enumerate(levels):
+            if thresholds[view] < _CEILING:
+                above = np.maximum(above, similar[:, task] - thresholds[view])
+    return max(0.0, _quantile(above, allowed))
+
+
+def _raise(threshold: float, margin: float) -> float | None:
+    raised = round(threshold + margin, 4)
+    return raised if raised < _CEILING else None
+
+
+def _compare(vectors: Vectors, others: Vectors) -> Scores:
+    if not len(vectors):
+        return np.zeros((0, len(others)))
+    similar: Scores = (vectors @ others.T).astype(np.float64)
+    return similar.round(4)
+
+
+def _among_each_other(vectors: Vectors) -> Scores:
+    """The similarity of each to the nearest other one."""
+    nearest = np.zeros(len(vectors))
+    for start in range(0, len(vectors), _BATCH):
+        similar = _compare(vectors[start : start + _BATCH], vectors)
+        similar[np.arange(len(similar)), start + np.arange(len(similar))] = -1
+        nearest[start : start + len(similar)] = similar.max(axis=1)
+    return nearest
+
+
+def _quantile(scores: Scores, allowed: float) -> float:
+    """The similarity above which another one like them is with this chance at most; 0 of none.
+
+    The chance to be above the k-th largest of n is k / (n + 1); above the largest where n is small.
+    """
+    if not len(scores):
+        return 0.0
+    rank = max(1, int(allowed * (len(scores) + 1)))
+    return float(np.sort(scores)[-rank])
