@@ -77,9 +77,7 @@ def run(context: StageContext) -> dict[str, object]:
     renderer = Renderer(section.renderings)
     evaluated = list(read_evaluated(context))
     ledger: list[LedgerRow] = []
-    scratch = context.out / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    scratch = _empty(context.out / "scratch")
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
         index = EvaluatedIndex(evaluated, section.decontaminate)
@@ -92,8 +90,7 @@ def run(context: StageContext) -> dict[str, object]:
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
         parts = workers.map_ordered(first, chunks_of(candidates))
-        review = _open_review(context)
-        last = LastSteps(index, section.renderings, _oracle(context), review=review)
+        last = LastSteps(index, section.renderings, _oracle(context), review=_open_review(context))
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
         if asking:
@@ -120,7 +117,7 @@ def run(context: StageContext) -> dict[str, object]:
         semantic_leaks=meaning.documents.tasks if meaning.is_wanted else None,
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
-        review=review.sum_up(context.out) if review else None,
+        review=last.review.sum_up(context.out) if last.review else None,
     )
     write_card(
         context.out,
@@ -141,6 +138,12 @@ def _workers(candidates: Path, section: FilterSection) -> Workers:
 
 def _check_texts(index: EvaluatedIndex, planted: Sequence[Candidate]) -> Sequence[Rejection | None]:
     return index.check_texts([leak.full_text for leak in planted])
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
 def _oracle(context: StageContext) -> Oracle | None:
