@@ -1,10 +1,13 @@
 # Every target installs what it needs by itself (launch/setup.sh; nothing when it is up to date).
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart real test lint unit clean
+.PHONY: help setup quickstart real test every-test lint style types unit clean
 VENV := .venv/bin
 SMOLLM2 := models/smollm2-135m
 # make real REAL=recipes/real/local.yaml reads benchmarks and books from a folder benchmarks/.
 REAL ?= recipes/real/recipe.yaml
+# Of pytest, on two cores: tests that wait for files, sockets and engines leave room for a third.
+WORKERS ?= 3
+PYTEST := $(VENV)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -27,16 +30,23 @@ $(SMOLLM2): | setup
 
 # Where bytecode is switched off, each child that a test starts compiles all of ours anew.
 test unit: export PYTHONDONTWRITEBYTECODE =
-test: lint ## ruff, mypy and every test
-	$(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: style ## ruff, mypy and every test
+	@$(MAKE) --no-print-directory -j2 types every-test
 
-lint: setup ## ruff and mypy
+every-test:
+	$(PYTEST)
+
+lint: style types ## ruff and mypy
+
+style: setup
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
+
+types: setup
 	$(VENV)/mypy
 
 unit: setup ## the tests that start no engine
-	$(VENV)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not engine"
+	$(PYTEST) -m "not engine"
 
 clean: ## remove .venv, with CONFIRM=1; runs/ is yours and stays
 ifeq ($(CONFIRM),1)

@@ -68,6 +68,7 @@ def generate_from(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
     context = make_context(folder / "out", {"seeds": artifact(source)}, generate=section)
     with (
         mock.patch.object(endpoint, "_FIRST_WAIT", 0.01),
+        mock.patch.object(roster, "_FIRST_WAIT", 0.01),
         mock.patch.object(roster, "START_SECONDS", 2.0),
     ):
         return generate.run(context)

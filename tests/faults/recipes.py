@@ -37,6 +37,7 @@ metadata: {{version: 1}}
 SIGNED = {"seed", "min_score"}
 """Keys that may be below zero."""
 PATHS = {"path", "include", "recipe", "refresh", "taxonomy", "runs", "train_on", "elsewhere"}
+PATHS |= {"decisions"}
 
 
 def full_recipe(folder: Path) -> dict[str, Any]:
@@ -89,6 +90,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "decontaminate": {"semantic": {"model": "org/embedding"}},
             "faithfulness": {},
             "difficulty": {"easy": 0.2, "medium": 0.5, "hard": 0.3},
+            "review": {},
         },
         "model": {"config": {"model_type": "nemotron"}},
         "tokenizer": {"train_on": [str(folder / "web.jsonl")]},

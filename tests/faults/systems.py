@@ -56,10 +56,10 @@ def data() -> Path:
     """The inputs, and an undisturbed run over them."""
     folder = Path(tempfile.mkdtemp(prefix="tsqa-system-"))
     rng = random.Random(0)
-    rows = [{"q": f"What is {n} and {rng.random()}?", "a": str(n)} for n in range(400)]
+    rows = [{"q": f"What is {n} and {rng.random()}?", "a": str(n)} for n in range(100)]
     (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = [str(rng.randint(0, 9999)) for _ in range(200)]  # few: soon learnt
-    texts = [" ".join(rng.choices(words, k=60)) for _ in range(1500)]
+    texts = [" ".join(rng.choices(words, k=60)) for _ in range(375)]
     (folder / "web.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
     assert run(folder / "alone") == (0, run_log(folder / "alone"))
     return folder
@@ -152,7 +152,7 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
 
 def room_tries() -> Iterator[Try]:
     rng = random.Random(7)
-    sizes = [4096, 16_384, *(rng.randint(20_000, 1_200_000) for _ in range(10))]
+    sizes = [4096, 16_384, *(rng.randint(20_000, 300_000) for _ in range(10))]
     for size in sizes:
 
         def full(folder: Path, size: int = size) -> int:
@@ -249,7 +249,7 @@ def place_tries() -> Iterator[Try]:
 def signal_tries() -> Iterator[Try]:
     rng = random.Random(3)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP):
-        for after in sorted(rng.uniform(0.0, 1.5) for _ in range(5)):
+        for after in sorted(rng.uniform(0.0, 0.75) for _ in range(5)):
 
             def act(folder: Path, number: int = number, after: float = after) -> int:
                 runs = folder / "runs"

@@ -28,7 +28,9 @@ _LOADED = (
     *("transformers.models.nemotron_h.modeling_nemotron_h", "transformers.trainer_utils"),
     *("transformers.tokenization_utils_tokenizers", "datasets", "pyarrow.parquet", "tokenizers"),
 )
-"""What the stages import; without DeepSpeed, which looks for GPUs: no fork keeps them."""
+"""What the stages import."""
+if not Path("/dev/nvidiactl").exists():  # it looks for GPUs, which no fork keeps
+    _LOADED = (*_LOADED, "tests.support.loaded_deepspeed")
 
 
 def start_fork(

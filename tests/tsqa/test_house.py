@@ -35,6 +35,7 @@ LAYERS = (
     "tsqa/curated",
     "tsqa/dedup",
     "tsqa/decontaminate",
+    "tsqa/review",
     "tsqa/filters",
     "train/data",
     "train/tokens",

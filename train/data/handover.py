@@ -150,31 +150,40 @@ def _command(
     """The lines of the training command, each quoted for a shell."""
     train = needed(recipe.train, "train")
     schedule, steps = train.schedule, plan.steps
-    keys: dict[str, object] = {
-        "dataset.data_path": f'"{" ".join(blend)}"',
-        "dataset.split": '"100,0,0"',  # bare, hydra takes it for three runs
-        "dataset.path_to_cache": "/tmp/megatron-index",
-        "dataset.random_seed": recipe.seed,
-        "rng.seed": recipe.seed,
-        "tokenizer.tokenizer_type": "HuggingFaceTokenizer",
-        "tokenizer.tokenizer_model": f'"{tokenizer}"',
-        "scheduler.lr_decay_style": _STYLES[schedule.kind],
-        "scheduler.lr_decay_iters": steps,
-        "scheduler.lr_warmup_init": train.lr * schedule.start_lr_ratio,
-        "scheduler.start_weight_decay": train.weight_decay,
-        "scheduler.end_weight_decay": train.weight_decay,
-        "optimizer.weight_decay": train.weight_decay,
-        "optimizer.adam_beta1": train.betas[0],
-        "optimizer.adam_beta2": train.betas[1],
-        "optimizer.adam_eps": train.eps,
-        "optimizer.clip_grad": train.clip,
+    keys: dict[str, dict[str, object]] = {
+        "dataset": {
+            "data_path": f'"{" ".join(blend)}"',
+            "split": '"100,0,0"',  # bare, hydra takes it for three runs
+            "path_to_cache": "/tmp/megatron-index",
+            "random_seed": recipe.seed,
+        },
+        "rng": {"seed": recipe.seed},
+        "tokenizer": {
+            "tokenizer_type": "HuggingFaceTokenizer",
+            "tokenizer_model": f'"{tokenizer}"',
+        },
+        "scheduler": {
+            "lr_decay_style": _STYLES[schedule.kind],
+            "lr_decay_iters": steps,
+            "lr_warmup_init": train.lr * schedule.start_lr_ratio,
+            "start_weight_decay": train.weight_decay,
+            "end_weight_decay": train.weight_decay,
+        },
+        "optimizer": {
+            "weight_decay": train.weight_decay,
+            "adam_beta1": train.betas[0],
+            "adam_beta2": train.betas[1],
+            "adam_eps": train.eps,
+            "clip_grad": train.clip,
+        },
+        "model": {},
     }
     if schedule.kind == "wsd":
-        keys["scheduler.lr_wsd_decay_style"] = "linear"
-        keys["scheduler.lr_wsd_decay_iters"] = round(schedule.decay * steps)
+        keys["scheduler"]["lr_wsd_decay_style"] = "linear"
+        keys["scheduler"]["lr_wsd_decay_iters"] = round(schedule.decay * steps)
     if train.router:
-        keys["model.moe_router_bias_update_rate"] = train.router.bias_rate
-        keys["model.moe_aux_loss_coeff"] = train.router.loss
+        keys["model"]["moe_router_bias_update_rate"] = train.router.bias_rate
+        keys["model"]["moe_aux_loss_coeff"] = train.router.loss
     return [
         "torchrun --nproc_per_node=8 scripts/training/run_recipe.py",
         f"--recipe {shlex.quote(bridge_recipe)} --mode pretrain --dataset megatron-indexed",
@@ -184,7 +193,11 @@ def _command(
         f"--warmup_iters {round(schedule.warmup * steps)}",
         "--save_dir checkpoints --save_interval 500",
         *(["--pretrained_checkpoint pretrained"] if is_continued else []),
-        *(shlex.quote(f"{key}={value}") for key, value in keys.items()),
+        *(
+            shlex.quote(f"{section}.{key}={value}")
+            for section, values in keys.items()
+            for key, value in values.items()
+        ),
     ]
 
 

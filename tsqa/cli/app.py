@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from tsqa import __version__
-from tsqa.cli import audit, checks, dataset, experiments, models, preview, stages
+from tsqa.cli import audit, checks, dataset, experiments, models, preview, review, stages
 from tsqa.cli.common import RUN_ERROR
 
 USER_ERROR = 2
@@ -38,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for _group in (stages, experiments, preview, dataset, checks, audit, models):
+for _group in (stages, experiments, preview, dataset, review, checks, audit, models):
     _group.register(app)
 
 

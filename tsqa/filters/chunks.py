@@ -30,6 +30,7 @@ from tsqa.records.rows import CuratedRow
 from tsqa.records.seed import SeedIndex
 from tsqa.records.training_keys import read_training_keys
 from tsqa.rephrasings.faithful import check_copied, check_faithful
+from tsqa.review.apply import REVIEW, ReviewStep
 from tsqa.store.stage import StageContext
 from tsqa.tasks.oracle import Oracle
 
@@ -75,11 +76,14 @@ class LastSteps:
     oracle: Oracle | None
     limits: Mapping[str, int] | None = None
     """Of `difficulty`; then the duplicates are left out already."""
+    review: ReviewStep | None = None
+    """With decisions of reviewers only."""
 
     def __call__(self, group: list[Judged]) -> ChunkOutcome:
         funnel = ChunkFunnel(self.oracle)
         stream = _candidates_of(group)
-        for step in (self._before(group), decontamination_step(self.index)):
+        review = [Step(REVIEW, self.review.decide)] if self.review else []
+        for step in (self._before(group), *review, decontamination_step(self.index)):
             stream = funnel.apply(step, stream)
         return funnel.outcome((), self._curate(stream, funnel))
 

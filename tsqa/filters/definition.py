@@ -9,6 +9,7 @@ from tsqa.hub.identify import identify_model
 from tsqa.prompts import Role as PromptRole
 from tsqa.prompts import load_prompts
 from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.review.apply import identify_decisions
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role
@@ -39,6 +40,10 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     if section.reward:
         reward = identify_model(section.reward.model)
         config["reward"] = {**section.reward.data_config(), "model": reward}
+    if section.review:
+        config["review"] = identify_decisions(recipe)
+        if config["review"] is None:  # as without the key
+            del config["review"]
     if section.dedup.semantic:
         semantic = section.dedup.semantic
         config["dedup"] = {

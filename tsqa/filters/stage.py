@@ -1,10 +1,10 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
-one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty, and
-decontamination last. Of rephrasings, `faithful` takes the place of agreement, models and code. A
-step that the recipe leaves out does not appear in the funnel. A model is not asked again what it
-was asked for another artifact.
+one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty,
+review, and decontamination last. Of rephrasings, `faithful` takes the place of agreement, models
+and code. A step that the recipe leaves out does not appear in the funnel. A model is not asked
+again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random, and nothing depends on
@@ -19,7 +19,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
 
@@ -28,10 +27,10 @@ from tsqa.curated.card import write_card
 from tsqa.curated.examples import log_examples
 from tsqa.curated.files import CURATED, DatasetWriter, read_rows
 from tsqa.curated.render import Renderer
-from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_packed
 from tsqa.dedup.semantic import KEY, load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
+from tsqa.filters import checks
 from tsqa.filters.advice import advise, find_failure
 from tsqa.filters.asking import Meaning, asking_steps
 from tsqa.filters.chunks import (
@@ -42,7 +41,6 @@ from tsqa.filters.chunks import (
     in_groups,
     pack_asked,
     places_of,
-    rephrases,
 )
 from tsqa.filters.difficulty import find_limits
 from tsqa.filters.funnel import ChunkOutcome, ShownFunnel, Survivors
@@ -54,6 +52,7 @@ from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.candidate_lines import chunks_of
 from tsqa.records.seed import SeedIndex
 from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
+from tsqa.review.apply import ReviewStep, review_folder
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
@@ -80,8 +79,7 @@ def run(context: StageContext) -> dict[str, object]:
     scratch.mkdir()
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
-        index = EvaluatedIndex(evaluated, section.decontaminate)
-        meaning = Meaning(context, section, index, evaluated)
+        meaning = Meaning(context, section, evaluated)
         asking = [*asking_steps(context, section, seeds, ledger), *meaning.steps]
         writer = stack.enter_context(DatasetWriter(context.out))
         funnel = ShownFunnel(writer, stack.enter_context(progress_bar()))
@@ -90,7 +88,8 @@ def run(context: StageContext) -> dict[str, object]:
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
         parts = workers.map_ordered(first, chunks_of(candidates))
-        last = LastSteps(index, section.renderings, _oracle(context))
+        review = _open_review(context)
+        last = LastSteps(meaning.index, section.renderings, _oracle(context), review=review)
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
         if asking:
@@ -99,8 +98,7 @@ def run(context: StageContext) -> dict[str, object]:
             stream = funnel.apply(step, survivors, survivors.count)
             survivors = Survivors.of(scratch / f"{number}.jsonl", stream)
         _compare_all(survivors, section, scratch, last, funnel, workers)
-        check = partial(_check_texts, index) if rephrases(context) else meaning.check
-        recall = measure_recall(check, evaluated)
+        recall = meaning.recall()
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"), _distinct_n(context.out))
@@ -117,6 +115,7 @@ def run(context: StageContext) -> dict[str, object]:
         semantic_leaks=meaning.documents.tasks if meaning.is_wanted else None,
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
+        review=review.sum_up(context.out) if review else None,
     )
     write_card(
         context.out,
@@ -135,12 +134,15 @@ def _workers(candidates: Path, section: FilterSection) -> Workers:
     return Workers(min(section.processes or own_cores(), useful), "filter.processes")
 
 
-def _check_texts(index: EvaluatedIndex, planted: Sequence[Candidate]) -> Sequence[Rejection | None]:
-    return index.check_texts([leak.full_text for leak in planted])
-
-
 def _oracle(context: StageContext) -> Oracle | None:
     return read_oracle(context.inputs["data"].path) if "data" in context.inputs else None
+
+
+def _open_review(context: StageContext) -> ReviewStep | None:
+    """The step of the reviewers' decisions; None where there are none."""
+    if "review" not in context.config:
+        return None
+    return ReviewStep(review_folder(context.recipe), checks.check_format)
 
 
 def _surviving(

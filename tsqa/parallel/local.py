@@ -106,7 +106,7 @@ class Workers:
             share = max(1, own_cores() // self.count)
             # Not forked: torch and tokenizers hold threads.
             self._pool = ProcessPoolExecutor(
-                self.count, get_context("spawn"), _start_child, (share,)
+                self.count, get_context("spawn"), _start_child, (share, os.getpid())
             )
         return self._pool
 
@@ -140,9 +140,11 @@ def worker_environment(cores: int) -> dict[str, str]:
     }
 
 
-def _start_child(cores: int) -> None:
+def _start_child(cores: int, parent: int) -> None:
     """Before anything else: numpy reads the number of threads when it is imported."""
     die_with_parent()
+    if os.getppid() != parent:  # it died before that: nobody will ever send work
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its children
     os.environ |= worker_environment(cores)
 

@@ -34,6 +34,7 @@ from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.submitted_job import SubmittedJob
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
+from tsqa.review.apply import refuse_errors
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
@@ -247,6 +248,7 @@ class Pipeline:
 
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
+        self._refuse_unreviewed(node)
         cached = self.find(node)
         name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
@@ -305,6 +307,15 @@ class Pipeline:
         found = {role: self.find(upstream) for role, upstream in node.inputs.items()}
         there = {role: artifact for role, artifact in found.items() if artifact is not None}
         node.definition.recheck(node.recipe, made, there)
+
+    def _refuse_unreviewed(self, node: Node) -> None:
+        """Refuse to train on a dataset that reviewers did not find as good as the recipe asks."""
+        if node.stage != "train":
+            return
+        for upstream in reached_from([node]):
+            section = upstream.recipe.filter.review if upstream.recipe.filter else None
+            if upstream.stage == "filter" and section and (made := self.find(upstream)):
+                refuse_errors(section, made, upstream.origin)
 
     @contextmanager
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:

@@ -11,7 +11,7 @@ from functools import partial
 from pydantic import JsonValue
 
 from tsqa.recipe import AnswerKind
-from tsqa.records.candidate_file import CandidateRecord, UnreadableLine, Vote
+from tsqa.records.candidate_file import CandidateRecord, ReviewEdit, UnreadableLine, Vote
 from tsqa.records.pointing import points_at_passage
 from tsqa.records.seed import Seed
 from tsqa.records.votes import agreeing_models, classify_answers, count_votes
@@ -65,6 +65,8 @@ class Candidate:
     """Whether a document may show it."""
     scores: dict[str, JsonValue] = field(default_factory=dict)
     """What filters measured: similarity to its seeds, the judge's grades, the reward ..."""
+    edit: ReviewEdit | None = None
+    """What a reviewer changed in it."""
     source: CandidateRecord | UnreadableLine | None = field(default=None, repr=False)
     """The line of candidates.jsonl behind it."""
 

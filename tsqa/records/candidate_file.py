@@ -176,6 +176,16 @@ class CandidateRecord(Provenance):
 
 
 @dataclass(frozen=True)
+class ReviewEdit:
+    """What a person changed in an item."""
+
+    fields: list[str]
+    by: str
+    when: str
+    """UTC."""
+
+
+@dataclass(frozen=True)
 class UnreadableLine:
     """A line of candidates.jsonl that is not a candidate."""
 

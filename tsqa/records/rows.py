@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from tsqa.recipe import AnswerKind
-from tsqa.records.candidate_file import Provenance
+from tsqa.records.candidate_file import Provenance, ReviewEdit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,8 @@ class Lineage(Provenance):
     """Ids."""
     permuted_from: str | None = None
     """The item whose answer it takes, in a format-matched control."""
+    edit: ReviewEdit | None = None
+    """What a reviewer changed."""
 
     def to_json(self) -> str:
         values = _LINEAGE.dump_python(self, exclude_defaults=True)

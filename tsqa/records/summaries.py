@@ -111,6 +111,34 @@ class FilterCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReviewSummary:
+    """What people found in a sample, and what became of it. Rates are None where nobody looked."""
+
+    reviewers: int
+    reviewed: int
+    """Accepted items of the sample with a decision."""
+    accepted: int
+    """Items without the review."""
+    dropped: int
+    edited: int
+    stale: int
+    """Reviewed items that are here with another text; those decisions are not used."""
+    is_of_this: bool
+    """Whether the sample was drawn from this very dataset; if not, the rates are of another."""
+    covered: float
+    """Share of the accepted items whose stratum has a decision."""
+    error: float | None
+    """Share of the accepted items that is unfit as it was."""
+    error_low: float | None
+    error_high: float | None
+    remaining: float | None
+    """The same without what was dropped and edited."""
+    remaining_high: float | None
+    alpha: float | None
+    """Krippendorff's, between reviewers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterSummary(FilterCounts):
     funnel: list[FunnelRow]
     ledger: list[LedgerRow]
@@ -123,3 +151,5 @@ class FilterSummary(FilterCounts):
     """Mean distance between two curated questions; with `filter.dedup.semantic` only."""
     traces: int | None = None
     """Curated items with thoughts; where a rendering shows them only."""
+    review: ReviewSummary | None = None
+    """With decisions of reviewers only."""

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.support.train_runs import EXPERTS, HYBRID
+from tests.support.train_runs import EXPERTS, HYBRID, train, write_recipe
 from train.checkpoints.verify import TOLERANCE, verify_export
 from tsqa.errors import CheckpointError, EngineError
 
@@ -77,8 +77,10 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
-def test_vllm_scores_a_bf16_hybrid_as_transformers_does(tmp_path: Path) -> None:
-    report = verify_export(save(tmp_path, HYBRID))
+def test_vllm_scores_a_trained_bf16_hybrid_as_transformers_does(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, HYBRID)
+    report = verify_export(train(recipe, tmp_path / "runs", "train.precision=bf16").path)
+    assert report.dtypes["bfloat16"] > 10
     assert report.scored_tokens == 4 * 47
     assert report.largest_difference <= TOLERANCE
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,9 @@ from tests.support.train_runs import (
     ENVIRONMENT,
     HYBRID,
     STEPS,
-    command,
     metrics,
-    prepare,
+    stop_after,
     train,
-    wait_for,
     write_recipe,
 )
 from train.checkpoints.export import export_checkpoint
@@ -163,21 +158,14 @@ def test_a_killed_run_and_one_that_became_too_dear_end_bit_for_bit_the_same(
     recipe_path: Path, reference: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = tmp_path / "runs"
-    prepare(recipe_path, runs)
     values = (f"runs={runs}", "train.checkpoint_every=2")
-    process = subprocess.Popen(command(recipe_path, *values), env=ENVIRONMENT)
-    try:
-        saved = "*.partial/checkpoints/step-00000002"
-        found = wait_for(runs, saved, lambda: process.poll() is None)
-    finally:
-        process.kill()
-    process.wait()
+    partial = stop_after(recipe_path, runs, 2)
     [node] = [
         node
         for node in Pipeline(load_recipe(recipe_path, [*values]), recipe_path, [*values]).nodes
         if node.stage == "train"
     ]
-    log, partial = tmp_path / "train.log", found.parent.parent
+    log = tmp_path / "train.log"
     monkeypatch.setattr("os.environ", ENVIRONMENT)
     monkeypatch.setattr("tsqa.pipeline.training_job._LOOK_SECONDS", 0.01)
     spending = SpentWhen(limit=1, file=partial / "checkpoints" / "step-00000004")
@@ -190,39 +178,3 @@ def test_a_killed_run_and_one_that_became_too_dear_end_bit_for_bit_the_same(
     weights = [artifact.path / "hf" / "model.safetensors" for artifact in (resumed, reference)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert not (resumed.path / "checkpoints").exists()
-
-
-SERVE = """
-import json, os, sys
-from vllm import LLM, SamplingParams
-if __name__ == "__main__":
-    folder, target = sys.argv[1:]
-    llm = LLM(folder, dtype="float32", max_model_len=64, enforce_eager=True)
-    prompt = {"prompt_token_ids": list(range(5, 45))}
-    (out,) = llm.generate([prompt], SamplingParams(max_tokens=1, prompt_logprobs=1))
-    scores = [entry[token].logprob
-              for token, entry in zip(out.prompt_token_ids[1:], out.prompt_logprobs[1:])]
-    with open(target, "w") as handle:
-        json.dump(scores, handle)
-    os._exit(0)  # vLLM's own shutdown can fail; the scores are written
-"""
-
-
-def test_vllm_scores_the_hybrid_export_as_transformers_does(
-    reference: Artifact, tmp_path: Path
-) -> None:
-    from transformers import AutoModelForCausalLM
-
-    script, target = tmp_path / "serve.py", tmp_path / "scores.json"
-    script.write_text(SERVE)
-    environment = {
-        **ENVIRONMENT,
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # as the teacher's worker: nothing to shut down
-    }
-    folder = str(reference.path / "hf")
-    subprocess.run([sys.executable, str(script), folder, str(target)], env=environment, check=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokens = torch.arange(5, 45)[None]
-    scores = model(tokens).logits.log_softmax(-1)[0, :-1].gather(1, tokens[0, 1:, None])[:, 0]
-    assert json.loads(target.read_text()) == pytest.approx(scores.tolist(), abs=1e-3)

@@ -432,6 +432,8 @@ RUNTIME: dict[str, Any] = {
     "filter.judge.allow_failed": 0.5,
     "filter.reward.batch_size": 2,
     "filter.code.unguarded": True,
+    "filter.review.decisions": "{folder}/more",  # their content reruns, tests/tsqa/review
+    "filter.review.max_error": 0.5,
     "filter.processes": 2,
     "mixture.sources.<name>.max_repetition": 2.0,
     "mixture.max_repetition": 2.0,

@@ -21,7 +21,7 @@ TOP = sorted(set(Recipe.model_fields) - {"name", "runs", "seed"})
 BELOW = ["budget", "cascade", "dedup", "judge", "reward", "schedule", "teacher", "triviality"]
 """Sections below the top: their keys must be given in full."""
 KEY = re.compile(rf"(?<![\w./*{{}}>-])({'|'.join(TOP + BELOW)})((?:\.[a-z_]+(?![\w(]))+)")
-FILE = re.compile(r".*\.(jsonl?|html|yaml|tmp|parquet|safetensors)")
+FILE = re.compile(r".*\.(jsonl?|html|yaml|tmp|parquet|safetensors|sbatch|py)")
 COMMAND = re.compile(r"(?:`|Example: |^)tsqa ([a-z][a-z-]*)")
 RECIPE = re.compile(r"\brecipes/[\w/]+\.yaml")
 PROSE = (

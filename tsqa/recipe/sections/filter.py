@@ -147,6 +147,16 @@ class DifficultySection(Section):
         return self
 
 
+class ReviewSection(Section):
+    """Use what people decided in `tsqa review`: drop what they rejected, take what they edited."""
+
+    decisions: LocalPath | None = Field(None, json_schema_extra=RUNTIME)
+    """Folder of the review; null: `review` in the run's folder. Its content decides the data."""
+    max_error: float | None = Field(None, gt=0, lt=1, json_schema_extra=RUNTIME)
+    """Refuse to train unless the share of unfit items is at most this, by the upper bound of its
+    95% interval; null: do not ask."""
+
+
 class FilterSection(Section):
     """The filters, from cheap to expensive; the first that fails is an item's reason."""
 
@@ -180,6 +190,8 @@ class FilterSection(Section):
     """Removal of duplicates."""
     difficulty: DifficultySection | None = Field(None, json_schema_extra=ADDED)
     """Label items by difficulty, and keep a share of each label; null: no labels."""
+    review: ReviewSection | None = Field(None, json_schema_extra=ADDED)
+    """Use the decisions of reviewers; null: do not look for them."""
     decontaminate: DecontaminateSection = DecontaminateSection()
     """Removal of what resembles an evaluated document."""
     processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)

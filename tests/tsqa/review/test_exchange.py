@@ -1,0 +1,155 @@
+"""A sample goes out and comes back as decisions, or is refused by name."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.review_world import is_wrong, make_filtered
+from tsqa.errors import DataError
+from tsqa.review import exchange
+from tsqa.review.decisions import read_decisions
+from tsqa.review.items import ReviewItem
+from tsqa.review.sample import Wanted, draw, write_sample
+
+HOSTILE = '\n=1+1,"quoted"; <b>\u00e9\U0001f600'
+NEW = "=SUM(A1) of a rope?"
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[ReviewItem]:
+    filtered, generated = make_filtered(tmp_path, accepted=40, rejected=9, text=HOSTILE)
+    sample, found = draw(filtered, generated, "r", 3, Wanted(0.5, 0.1, 2))
+    write_sample(tmp_path, sample, found)
+    return found
+
+
+def rewrite_csv(path: Path, change: Callable[[int, dict[str, str]], None]) -> None:
+    with path.open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    for number, row in enumerate(rows):
+        change(number, row)
+    with path.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0])  # with \\r\\n, as spreadsheets write
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def decide_csv(path: Path, items: list[ReviewItem]) -> None:
+    def change(number: int, row: dict[str, str]) -> None:
+        row |= {"reviewer": "ann", "choice": "reject" if is_wrong(items[number]) else "Accept"}
+        row["reason"] = "wrong answer"
+        if number == 0:
+            row |= {"choice": "edit", "new_question": "'" + NEW}
+        if number == 1:
+            row["choice"] = ""
+
+    rewrite_csv(path, change)
+
+
+def decide_argilla(path: Path, items: list[ReviewItem]) -> None:
+    records = json.loads(path.read_text())
+    for number, record in enumerate(records):
+        record["_server_id"] = "x"
+        choice = "reject" if is_wrong(items[number]) else "accept"
+        said = {"choice": choice, "reason": "wrong answer"}
+        if number == 0:
+            said |= {"choice": "edit", "new_question": NEW}
+        if number != 1:
+            record["responses"] = {q: [{"value": v, "user_id": "ann"}] for q, v in said.items()}
+    path.write_text(json.dumps(records))
+
+
+def decide_studio(path: Path, items: list[ReviewItem]) -> None:
+    tasks = json.loads(path.read_text())
+    for number, task in enumerate(tasks):
+        choice = "reject" if is_wrong(items[number]) else "accept"
+        texts = {"reason": "wrong answer"}
+        if number == 0:
+            choice, texts["new_question"] = "edit", NEW
+        result: list[dict[str, Any]] = [
+            {"from_name": n, "to_name": "q", "type": "textarea", "value": {"text": [text]}}
+            for n, text in texts.items()
+        ]
+        chosen = {"choices": [choice]}
+        result.append({"from_name": "choice", "to_name": "q", "type": "choices", "value": chosen})
+        made: dict[str, Any] = {"completed_by": {"id": 1, "email": "ann"}, "result": result}
+        made |= {"created_at": "2030-01-01T01:00:00.5+01:00", "was_cancelled": number == 1}
+        task |= {"id": number, "annotations": [made], "predictions": []}
+    path.write_text(json.dumps(tasks))
+
+
+DECIDE = {"csv": decide_csv, "argilla": decide_argilla, "label-studio": decide_studio}
+
+
+@pytest.mark.parametrize("format", exchange.FORMATS)
+def test_decisions_come_back(format: str, tmp_path: Path, items: list[ReviewItem]) -> None:
+    path = tmp_path / "out"
+    assert exchange.write(tmp_path, path, format) == len(items)
+    DECIDE[format](path, items)
+    read = exchange.read(tmp_path, path, format)
+    assert read == len(items) - (format != "label-studio"), "an empty choice is none"
+    found = {decision.item: decision for decision in read_decisions(tmp_path)}
+    assert len(found) == len(items) - 1 and {d.reviewer for d in found.values()} == {"ann"}
+    assert found[items[0].id].edits == {"question": NEW}
+    for item in items[2:]:
+        assert found[item.id].choice == ("reject" if is_wrong(item) else "accept")
+        assert found[item.id].reason == "wrong answer"
+    if format == "label-studio":
+        assert found[items[2].id].when == "2030-01-01T00:00:00Z"
+    assert exchange.read(tmp_path, path, format) == 0, "read twice, counted once"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"id": "toy:no.q0"}, "'toy:no.q0': no item of the sample"),
+        ({"hash": "0"}, "of another text"),
+        ({"question": "Which?"}, "the text of question was changed"),
+        ({"votes": "", "passage": "more"}, "the text of passage was changed"),
+        ({"choice": "perhaps"}, "'perhaps' is no decision"),
+        ({"choice": "reject", "reason": ""}, "rejected without a reason"),
+        ({"reviewer": ""}, "give a name"),
+    ],
+)
+def test_what_does_not_fit_is_refused_whole(
+    tmp_path: Path, items: list[ReviewItem], change: dict[str, str], problem: str
+) -> None:
+    path = tmp_path / "out.csv"
+    exchange.write(tmp_path, path, "csv")
+
+    def last(number: int, row: dict[str, str]) -> None:
+        row |= {"reviewer": "ann", "choice": "accept"}
+        if number == len(items) - 1:
+            row |= change
+
+    rewrite_csv(path, last)
+    with pytest.raises(DataError, match=problem):
+        exchange.read(tmp_path, path, "csv")
+    assert read_decisions(tmp_path) == []
+
+
+def test_no_cell_is_a_formula(tmp_path: Path, items: list[ReviewItem]) -> None:
+    path = tmp_path / "out.csv"
+    exchange.write(tmp_path, path, "csv")
+    rewrite_csv(path, lambda number, row: None)
+    with path.open(newline="") as handle:
+        cells = [cell for row in csv.DictReader(handle) for cell in row.values()]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@")]
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [("csv", "id,hash\na,b\n"), ("argilla", "{}"), ("label-studio", '[{"id": 1}]'), ("xml", "")],
+)
+def test_another_format_is_named(
+    tmp_path: Path, items: list[ReviewItem], format: str, text: str
+) -> None:
+    (tmp_path / "in").write_text(text)
+    with pytest.raises(DataError, match=format):
+        exchange.read(tmp_path, tmp_path / "in", format)

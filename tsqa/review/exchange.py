@@ -1,0 +1,273 @@
+"""The sample as a file for other tools, and decisions back from it: CSV, Argilla, Label Studio.
+
+Guarantees: a file is taken whole or not at all; an unknown item, and an item whose text was changed
+in the file, are refused by name; what is read twice counts once.
+
+Argilla (version 2): the list of records that `dataset.records.from_json` and `to_json` know.
+Label Studio: its JSON format of tasks and annotations.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from tsqa.errors import DataError
+from tsqa.review.decisions import Log, ReviewDecision, make_decision, read_last
+from tsqa.review.items import EDITABLE, ReviewItem
+from tsqa.review.sample import read_sample
+from tsqa.store.atomic import write_text
+from tsqa.store.jsonl import write_json
+
+Format = Literal["csv", "argilla", "label-studio"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_NAMED = ("task", "capability", "kind")
+_TEXTS = ("passage", *EDITABLE, "tests")
+_NEW = "new_"
+"""Before the name of a field: its text after an edit."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""What a spreadsheet runs; such a cell gets an apostrophe before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionRow:
+    """A decision as a file states it."""
+
+    id: str
+    hash: str
+    texts: Mapping[str, str]
+    reviewer: str
+    choice: str
+    reason: str = ""
+    edits: Mapping[str, str] = field(default_factory=dict)
+    when: str = ""
+
+
+def write(folder: Path, path: Path, format: str) -> int:
+    """Write the items of a sample, without decisions; return how many."""
+    items = read_sample(folder)[1]
+    if _known(format) == "csv":
+        write_text(path, _as_csv(items))
+    elif format == "argilla":
+        write_json(path, [_as_argilla(item) for item in items])
+    else:
+        write_json(path, [{"data": _columns(item)} for item in items])
+    return len(items)
+
+
+def read(folder: Path, path: Path, format: str) -> int:
+    """Add the decisions of a file; return how many are new. DataError where one cannot be taken."""
+    items = {item.id: item for item in read_sample(folder)[1]}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = [*_READERS[_known(format)](text)]
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except (ValidationError, csv.Error) as error:
+        raise DataError(f"{path}: not of the format {format}: {error}") from error
+    decisions = [_take(path, items, row) for row in rows if row.choice]
+    last = {(d.item, d.hash, d.reviewer): _said(d) for d in read_last(folder)}
+    log, new = Log(folder), 0
+    for decision in decisions:
+        key = decision.item, decision.hash, decision.reviewer
+        if last.get(key) != _said(decision):
+            log.add(decision)
+            last[key] = _said(decision)
+            new += 1
+    return new
+
+
+def _said(decision: ReviewDecision) -> tuple[object, ...]:
+    return decision.choice, decision.reason, sorted(decision.edits.items())
+
+
+def _known(format: str) -> Format:
+    for name in FORMATS:
+        if name == format:
+            return name
+    raise DataError(f"--format {format}: unknown", f"one of {', '.join(FORMATS)}")
+
+
+def _take(path: Path, items: Mapping[str, ReviewItem], row: DecisionRow) -> ReviewDecision:
+    item = items.get(row.id)
+    if item is None:
+        raise DataError(f"{path}: {row.id!r}: no item of the sample", "export the sample again")
+    if item.hash != row.hash:
+        raise DataError(f"{path}: {row.id}: of another text (hash)", "export the sample again")
+    own = _columns(item)
+    for name, value in row.texts.items():
+        if _plain(value) != _plain(own[name]):
+            fix = f"put the new text into {_NEW}{name}" if name in EDITABLE else "restore it"
+            raise DataError(f"{path}: {row.id}: the text of {name} was changed", fix)
+    try:
+        return make_decision(item, row.reviewer, row.choice, row.reason, row.edits, row.when)
+    except DataError as error:
+        raise DataError(f"{path}: {row.id}: {error}") from error
+
+
+def _plain(text: str) -> str:
+    """As tools leave it: their ends of lines differ."""
+    return "\n".join(text.splitlines()).strip()
+
+
+def _columns(item: ReviewItem) -> dict[str, str]:
+    votes = "\n".join(f"{vote.by}: {vote.answer or 'none'}" for vote in item.votes)
+    named = {"id": item.id, "hash": item.hash} | {name: getattr(item, name) for name in _NAMED}
+    texts = {name: item.value(name) for name in _TEXTS}
+    return named | texts | {"votes": votes}
+
+
+def _as_csv(items: Iterable[ReviewItem]) -> str:
+    rows = [_columns(item) for item in items]
+    out = io.StringIO()
+    columns = [*rows[0], "reviewer", "choice", "reason", *(_NEW + name for name in EDITABLE)]
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _guarded(value) for name, value in row.items()})
+    return out.getvalue()
+
+
+def _guarded(value: str) -> str:
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def _unguarded(value: str) -> str:
+    return value[1:] if value.startswith("'") and _FORMULA.match(value) else value
+
+
+def _read_csv(text: str) -> Iterator[DecisionRow]:
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    needed = {"id", "hash", "reviewer", "choice"}
+    if missing := needed - {*(rows.fieldnames or ())}:
+        raise csv.Error(f"lacks the columns {', '.join(sorted(missing))}")
+    for row in rows:
+        if None in row or None in row.values():
+            raise csv.Error(f"line {rows.line_num}: another number of cells than the header")
+        cells = {name: _unguarded(value) for name, value in row.items()}
+        yield _row(cells, cells["reviewer"].strip(), cells["choice"].strip().lower(), cells)
+
+
+def _row(
+    named: Mapping[str, str],
+    reviewer: str,
+    choice: str,
+    said: Mapping[str, str],
+    when: str = "",
+) -> DecisionRow:
+    """`named`: id, hash and texts; `said`: the reason, and the new texts."""
+    new = {name: said.get(_NEW + name, "") for name in EDITABLE}
+    return DecisionRow(
+        id=named.get("id", ""),
+        hash=named.get("hash", ""),
+        texts={name: named[name] for name in _TEXTS if name in named},
+        reviewer=reviewer,
+        choice=choice,
+        reason=said.get("reason", ""),
+        edits={name: text for name, text in new.items() if text.strip()},
+        when=when,
+    )
+
+
+class _Loose(BaseModel):
+    """Other tools add keys of their own."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _ArgillaAnswer(_Loose):
+    value: str | None = None
+    user_id: str
+
+
+class _ArgillaRecord(_Loose):
+    id: str
+    fields: dict[str, str | None]
+    metadata: dict[str, Any]
+    responses: dict[str, list[_ArgillaAnswer]] = {}
+
+
+class _StudioRegion(_Loose):
+    from_name: str
+    value: dict[str, Any]
+
+
+class _StudioAnnotation(_Loose):
+    completed_by: int | str | dict[str, Any] | None = None
+    result: list[_StudioRegion] = []
+    was_cancelled: bool = False
+    created_at: str = ""
+
+
+class _StudioTask(_Loose):
+    data: dict[str, Any]
+    annotations: list[_StudioAnnotation] = []
+
+
+_ARGILLA: TypeAdapter[list[_ArgillaRecord]] = TypeAdapter(list[_ArgillaRecord])
+_STUDIO: TypeAdapter[list[_StudioTask]] = TypeAdapter(list[_StudioTask])
+
+
+def _as_argilla(item: ReviewItem) -> dict[str, object]:
+    columns = _columns(item)
+    return {
+        "id": item.id,
+        "fields": {name: columns[name] for name in (*_TEXTS, "votes")},
+        "metadata": {name: columns[name] for name in ("hash", *_NAMED)},
+        "suggestions": {},
+        "responses": {},
+        "vectors": {},
+    }
+
+
+def _read_argilla(text: str) -> Iterator[DecisionRow]:
+    for record in _ARGILLA.validate_json(text):
+        texts = {name: value or "" for name, value in record.fields.items()}
+        named = {**texts, "id": record.id, "hash": str(record.metadata.get("hash", ""))}
+        said: dict[str, dict[str, str]] = {}
+        for question, answers in record.responses.items():
+            for answer in answers:
+                said.setdefault(answer.user_id, {})[question] = answer.value or ""
+        for reviewer, answered in said.items():
+            yield _row(named, reviewer, answered.get("choice", ""), answered)
+
+
+def _read_studio(text: str) -> Iterator[DecisionRow]:
+    for task in _STUDIO.validate_json(text):
+        named = {name: str(value) for name, value in task.data.items()}
+        for annotation in task.annotations:
+            said = {region.from_name: _region_text(region.value) for region in annotation.result}
+            by = annotation.completed_by
+            who = str(by.get("email") or by.get("id")) if isinstance(by, dict) else str(by)
+            choice = "skip" if annotation.was_cancelled else said.get("choice", "")
+            yield _row(named, who, choice, said, _utc(annotation.created_at))
+
+
+def _region_text(value: Mapping[str, Any]) -> str:
+    """Of choices the one chosen, of a text area its text."""
+    found = value.get("choices", value.get("text", ""))
+    if isinstance(found, Sequence) and not isinstance(found, str):
+        return "\n".join(map(str, found))
+    return str(found)
+
+
+def _utc(stamp: str) -> str:
+    try:
+        return datetime.fromisoformat(stamp).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return ""
+
+
+_READERS: dict[Format, Callable[[str], Iterator[DecisionRow]]] = {
+    "csv": _read_csv,
+    "argilla": _read_argilla,
+    "label-studio": _read_studio,
+}
