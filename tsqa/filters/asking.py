@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 
-from tsqa.decontaminate.index import EvaluatedIndex
+from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.decontaminate.semantic import KEY as LEAKS_KEY
 from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
 from tsqa.dedup.semantic import KEY as DEDUP_KEY
@@ -66,7 +66,7 @@ def asking_steps(
 
 
 class Meaning:
-    """The evaluated documents by their meaning, beside `index`, which knows their words.
+    """The evaluated documents by their meaning, beside an index of their words.
 
     The model is loaded when it is first asked: until then engines may need the GPU.
     """
@@ -75,17 +75,15 @@ class Meaning:
         self,
         context: StageContext,
         section: FilterSection,
-        index: EvaluatedIndex,
         evaluated: Sequence[Seed],
     ) -> None:
-        self._context, self._section = context, section
-        self._index, self._evaluated = index, evaluated
+        self._context, self._section, self._evaluated = context, section, evaluated
+        self.index = EvaluatedIndex(evaluated, section.decontaminate)
 
     @property
     def is_wanted(self) -> bool:
         """A rephrasing asks nothing."""
-        generate = needed(self._context.recipe.generate, "generate")
-        return self._section.semantic_leaks is not None and generate.rephrase is None
+        return self._section.semantic_leaks is not None and not self._rephrases
 
     @property
     def steps(self) -> list[Step]:
@@ -99,7 +97,7 @@ class Meaning:
         is_own = self._section.decontaminate.semantic is not None
         model = load_model(wanted.model, LEAKS_KEY if is_own else DEDUP_KEY)
         training = sample_training(self._context.inputs["seeds"].path / "seeds.jsonl")
-        known = zip(training, self._index.check(training), strict=True)
+        known = zip(training, self.index.check(training), strict=True)
         return SemanticDocuments(
             Embedder(model, identify_model(wanted.model), self._context.out),
             [seed_as_candidate(document) for document in self._evaluated],
@@ -109,11 +107,24 @@ class Meaning:
 
     def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         """Find what each repeats, by words or by meaning."""
-        by_words = self._index.check(candidates)
+        by_words = self.index.check(candidates)
         if not self.is_wanted:
             return by_words
         by_meaning = self.documents.check(candidates)
         return [word or other for word, other in zip(by_words, by_meaning, strict=True)]
+
+    def recall(self) -> dict[str, float]:
+        """Measure the share that is found of leaks planted from the evaluated documents."""
+        if not self._rephrases:
+            return measure_recall(self.check, self._evaluated)
+        return measure_recall(
+            lambda planted: self.index.check_texts([leak.full_text for leak in planted]),
+            self._evaluated,
+        )
+
+    @property
+    def _rephrases(self) -> bool:
+        return needed(self._context.recipe.generate, "generate").rephrase is not None
 
     def _decide(self, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
         source = iter(candidates)

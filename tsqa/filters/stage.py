@@ -19,7 +19,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from tsqa.curated.card import write_card
 from tsqa.curated.examples import log_examples
 from tsqa.curated.files import CURATED, DatasetWriter, read_rows
 from tsqa.curated.render import Renderer
-from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.dedup.minhash import find_packed
 from tsqa.dedup.semantic import KEY, load_model, measure_spread
 from tsqa.errors import DataError, TsqaError
@@ -43,7 +41,6 @@ from tsqa.filters.chunks import (
     in_groups,
     pack_asked,
     places_of,
-    rephrases,
 )
 from tsqa.filters.difficulty import find_limits
 from tsqa.filters.funnel import ChunkOutcome, ShownFunnel, Survivors
@@ -77,11 +74,12 @@ def run(context: StageContext) -> dict[str, object]:
     renderer = Renderer(section.renderings)
     evaluated = list(read_evaluated(context))
     ledger: list[LedgerRow] = []
-    scratch = _empty(context.out / "scratch")
+    scratch = context.out / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
-        index = EvaluatedIndex(evaluated, section.decontaminate)
-        meaning = Meaning(context, section, index, evaluated)
+        meaning = Meaning(context, section, evaluated)
         asking = [*asking_steps(context, section, seeds, ledger), *meaning.steps]
         writer = stack.enter_context(DatasetWriter(context.out))
         funnel = ShownFunnel(writer, stack.enter_context(progress_bar()))
@@ -90,7 +88,8 @@ def run(context: StageContext) -> dict[str, object]:
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
         parts = workers.map_ordered(first, chunks_of(candidates))
-        last = LastSteps(index, section.renderings, _oracle(context), review=_open_review(context))
+        review = _open_review(context)
+        last = LastSteps(meaning.index, section.renderings, _oracle(context), review=review)
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
         if asking:
@@ -99,8 +98,7 @@ def run(context: StageContext) -> dict[str, object]:
             stream = funnel.apply(step, survivors, survivors.count)
             survivors = Survivors.of(scratch / f"{number}.jsonl", stream)
         _compare_all(survivors, section, scratch, last, funnel, workers)
-        check = partial(_check_texts, index) if rephrases(context) else meaning.check
-        recall = measure_recall(check, evaluated)
+        recall = meaning.recall()
     shutil.rmtree(scratch)
     _show_funnel(context, funnel.rows())
     counts = funnel.measures.counts(funnel.entered("dedup"), _distinct_n(context.out))
@@ -117,7 +115,7 @@ def run(context: StageContext) -> dict[str, object]:
         semantic_leaks=meaning.documents.tasks if meaning.is_wanted else None,
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
-        review=last.review.sum_up(context.out) if last.review else None,
+        review=review.sum_up(context.out) if review else None,
     )
     write_card(
         context.out,
@@ -134,16 +132,6 @@ def _workers(candidates: Path, section: FilterSection) -> Workers:
         raise DataError(f"{candidates}: no candidates", "look at the log of the generate stage")
     useful = -(-candidates.stat().st_size // _BYTES_PER_PROCESS)
     return Workers(min(section.processes or own_cores(), useful), "filter.processes")
-
-
-def _check_texts(index: EvaluatedIndex, planted: Sequence[Candidate]) -> Sequence[Rejection | None]:
-    return index.check_texts([leak.full_text for leak in planted])
-
-
-def _empty(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
 
 
 def _oracle(context: StageContext) -> Oracle | None:

@@ -21,7 +21,6 @@ from typing import Self
 from pydantic import JsonValue
 
 from tsqa.curated.render import Renderer
-from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.errors import TsqaError
 from tsqa.filters.asking import Meaning, asking_steps
 from tsqa.filters.chunks import comparing_steps, decontamination_step, passing_steps
@@ -186,8 +185,7 @@ class Preview:
         section = needed(context.recipe.filter, "filter")
         if section.difficulty:  # a few items are no distribution: labels alone
             section = section.model_copy(update={"difficulty": DifficultySection()})
-        evaluated = list(read_evaluated(context))
-        index = EvaluatedIndex(evaluated, section.decontaminate)
+        meaning = Meaning(context, section, list(read_evaluated(context)))
         with (
             SeedIndex(context.inputs["seeds"].path / "seeds.jsonl") as seeds,
             TemporaryDirectory(dir=context.out) as scratch,
@@ -195,9 +193,9 @@ class Preview:
             steps = [
                 *passing_steps(context, section, seeds),
                 *asking_steps(context, section, seeds, []),
-                *Meaning(context, section, index, evaluated).steps,
+                *meaning.steps,
                 *comparing_steps(section, Path(scratch)),
-                decontamination_step(index),
+                decontamination_step(meaning.index),
             ]
             for step in steps:
                 left = [item for item in items if not item.is_rejected]
