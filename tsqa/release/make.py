@@ -92,7 +92,7 @@ def make_release(pipeline: Pipeline, version: str, since: Path | None = None) ->
         if folder.is_dir():
             shutil.rmtree(partial)
             return Released(folder, _same_or_refused(folder, release), is_new=False)
-        for file in release.files:
+        for file in (*release.files, MANIFEST):
             (partial / file).chmod(0o444)
         fsync_all(partial)
         held.check()
