@@ -67,9 +67,8 @@ def _licence_in(card: str) -> str:
     if found in (None, "other") and said.get("license_name"):
         found = said["license_name"]
     listed = found if isinstance(found, list) else [found]
-    if not all(isinstance(each, str) for each in listed):
-        return ""
-    return ", ".join(" ".join(each.split()) for each in listed)
+    texts = [" ".join(each.split()) for each in listed if isinstance(each, str)]
+    return ", ".join(texts) if len(texts) == len(listed) else ""
 
 
 def _text_of(file: Path) -> str:

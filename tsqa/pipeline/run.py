@@ -189,8 +189,8 @@ class Pipeline:
         node = own[-1]
         artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
-            command = shlex.join(["tsqa", command_of(stage), str(self.origin), *map(redact, self.overrides)])
-            raise TsqaError(f"{self.origin}: {stage} is not built", command)
+            words = [command_of(stage), str(self.origin), *map(redact, self.overrides)]
+            raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {shlex.join(words)}")
         return artifact
 
     def label(self, node: Node) -> str:

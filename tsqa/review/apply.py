@@ -1,7 +1,8 @@
 """The filter step `review`: drops what people rejected, takes what they edited; and the guard.
 
 Guarantees: only a decision on the very text of an item is used; an edited item passes the checks of
-format again, and decontamination after it; the decisions' content alone decides what comes out.
+format again, and decontamination (by words) after it; the decisions' content alone decides what
+comes out.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def print_report(report: Report) -> None:
         f"of {report.covered:.0%} of {report.sample.accepted:,} items",
         f"of what remains: {shown(report.remaining)}; {report.dropped:,} dropped, "
         f"{report.edited:,} edited"
-        + f", {report.skipped:,} skipped count as unfit" * bool(report.skipped),
+        + f", {report.skipped:,} skipped count as unfit"
+        * bool(report.skipped),
         f"false rejections: {shown(report.false_rejections)} of the rejected, "
         f"{shown(report.lost)} of all that is fit",
     ]
