@@ -27,7 +27,8 @@ def read_sources(recipe: Recipe) -> list[str]:
     read: set[str | None] = set()
     for name in mixture.drawn:
         source = mixture.sources[name]
-        read |= {source.subset_of or name, source.size_of}
+        of = source.subset_of or name
+        read |= {of, source.size_of, mixture.sources[of].size_of}
     return [name for name in mixture.tokenized if name in read]
 
 

@@ -35,6 +35,7 @@ from tsqa.store.roles import Role
 BRIDGE_RECIPE = "nemotron_3_nano_pretrain_8gpu_h100_bf16_config"
 BLEND, SCRIPT = "blend.json", "run.sh"
 _STYLES = {"wsd": "WSD", "cosine": "cosine", "linear": "linear", "constant": "constant"}
+_DECAYS = {"linear": "linear", "sqrt": "minus_sqrt"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _command(
         "model": {},
     }
     if schedule.kind == "wsd":
-        keys["scheduler"]["lr_wsd_decay_style"] = "linear"
+        keys["scheduler"]["lr_wsd_decay_style"] = _DECAYS[schedule.decay_shape]
         keys["scheduler"]["lr_wsd_decay_iters"] = round(schedule.decay * steps)
     if train.router:
         keys["model"]["moe_router_bias_update_rate"] = train.router.bias_rate
@@ -228,4 +229,8 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         )
     if train.z_loss:
         notes.append("train.z_loss is not handed over")
+    if train.average_last:
+        notes.append(
+            f"train.average_last: the mean of the last {train.average_last} models is not taken there"
+        )
     return tuple(notes)

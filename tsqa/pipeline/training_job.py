@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -29,6 +30,13 @@ from tsqa.store.roles import Role, SourceRole
 
 _TAIL = 25
 _LOOK_SECONDS = 0.3
+_PARTS = re.compile(r"\{[a-z]+\}|\\.|.", re.DOTALL)
+_ESCAPES: Mapping[str, Callable[[str], str]] = {
+    "": str,
+    "'": lambda text: text.replace("'", "'\\''"),
+    '"': lambda text: re.sub(r'([\\"$`])', r"\\\1", text),
+}
+"""Quote around it in a shell's command -> text such that the shell reads it as it was."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,18 @@ class TrainingJob:
         self._check_end(code, bool(asked), "your launch.command" if own else "")
 
     def _filled(self, template: str, training: Sequence[str]) -> str:
-        """Your own command, its placeholders as words of a shell."""
+        """Your own command, its placeholders as words of a shell, within its quotes as well."""
         words = {"training": training, "arguments": self.arguments, "log": [str(self.log)]}
-        for name, values in words.items():
-            template = template.replace(f"{{{name}}}", shlex.join(values))
-        return template
+        filled, quote = "", ""
+        for part in _PARTS.findall(template):
+            if part[1:-1] in words:
+                filled += _ESCAPES[quote](shlex.join(words[part[1:-1]]))
+                continue
+            filled += part
+            mark = part[-1] if quote == "'" else part  # in these a backslash is one
+            if mark in ("'", '"'):
+                quote = {"": mark, mark: ""}.get(quote, quote)
+        return filled
 
     def _check_end(self, code: int, is_asked: bool, what: str) -> None:
         ends = {PREEMPTED: "a checkpoint is saved"}

@@ -247,6 +247,8 @@ def test_a_machine_without_slurm_says_so(slurm: FakeSlurm, monkeypatch: pytest.M
         (["launch.kind=command", "launch.command='ssh a {trainning}'"], "stands for nothing"),
         (["launch.kind=command", "launch.command='true'"], "it trains no arm"),
         (["launch.kind=slurm", "launch.options=[--job-name=x]"], "by this a job is found again"),
+        (["launch.kind=slurm", "launch.options=[--clusters=x]"], "by this a job is found again"),
+        (["launch.kind=slurm", "launch.options=[-N2]"], "give launch.machines instead"),
         (["launch.kind=slurm", "launch.options=[partition]"], "is no option"),
     ],
 )
