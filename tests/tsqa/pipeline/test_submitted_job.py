@@ -232,6 +232,20 @@ def test_a_job_that_becomes_too_dear_saves_and_is_not_queued_again(slurm: FakeSl
     assert len(slurm.lines("submitted")) == 1
 
 
+def test_a_job_that_is_too_dear_is_ended_although_slurm_does_not_answer_at_once(
+    slurm: FakeSlurm,
+) -> None:
+    silent = slurm.folder / "bin" / "scancel"
+    answers = silent.read_text()
+    silent.write_text(f"{answers}[ $(grep -c scancel $F/said) -gt 1 ]\n")
+    slurm.plan(*["RUNNING|None"] * 6, "end FAILED 75:0")
+    with pytest.raises(SpentError):
+        SubmittedJob(training(slurm, spending=Spending(limit=0.001))).run()
+    assert [said for said in slurm.lines("said") if "TERM" in said] == [
+        "scancel --signal=TERM 100"
+    ] * 2
+
+
 def test_a_machine_without_slurm_says_so(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(slurm.folder))
     with pytest.raises(EngineError, match="squeue: no such command here"):
