@@ -217,11 +217,14 @@ def _script(command: str, trained: str | None) -> str:
 
 
 def _notes(recipe: Recipe) -> tuple[str, ...]:
-    train = needed(recipe.train, "train")
+    train, mixture = needed(recipe.train, "train"), needed(recipe.mixture, "mixture")
     notes = [
         "documents in a row see each other there; here they do not",
         "its order within a source is its own, by dataset.random_seed",
     ]
+    whole = [name for name in mixture.drawn if mixture.sources[name].packing == "whole"]
+    if whole:
+        notes.append(f"packing: whole ({', '.join(whole)}): documents are cut at row ends there")
     if train.heldout_rows:
         notes.append(
             f"train.heldout_rows: the last {train.heldout_rows} rows of each source are trained on "
@@ -231,6 +234,7 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         notes.append("train.z_loss is not handed over")
     if train.average_last:
         notes.append(
-            f"train.average_last: the mean of the last {train.average_last} models is not taken there"
+            f"train.average_last: the mean of the last {train.average_last} models is not taken "
+            "there"
         )
     return tuple(notes)

@@ -101,7 +101,7 @@ def find_job(number: str) -> SlurmJob:
 
 
 def end_job(job: SlurmJob) -> bool:
-    """Have a running job save and end, and not be queued again; False where Slurm did not answer."""
+    """Have a running job save and end, and not be queued again; whether it was told."""
     _run(["scontrol", "update", f"JobId={job.number}", "Requeue=0"])
     signalled = _run(["scancel", "--signal=TERM", job.number])  # to the ranks, not the script
     return not signalled.returncode

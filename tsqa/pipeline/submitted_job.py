@@ -123,8 +123,10 @@ class SubmittedJob:
 
     def _environment(self) -> dict[str, str]:
         train = needed(self._job.node.recipe.train, "train")
+        # An ablation's worker has threads for its share of this machine's cores.
+        kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
         return {
-            **os.environ,
+            **kept,
             "TSQA_PROCESSES": str(train.processes // self._launch.machines),
             "TSQA_CONFIG": str(MULTI_CONFIG.resolve()),
             "TSQA_PYTHON": sys.executable,

@@ -20,7 +20,7 @@ from tests.support.token_context import read_megatron, token_context, tokenize_a
 from train.data.handover import hand_over, sampler_strays
 from train.data.plan import period_table
 from tsqa.errors import RecipeError, TsqaError
-from tsqa.recipe import Recipe
+from tsqa.recipe import Recipe, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import Role, SourceRole
 
@@ -146,6 +146,9 @@ def test_the_command_says_what_the_recipe_says(
     script = tmp_path / "handed" / "run.sh"
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     assert made.command in script.read_text()
+    averaged = needed(recipe.train, "train").model_copy(update={"average_last": 3})
+    found = hand_over(recipe.model_copy(update={"train": averaged}), inputs, tmp_path / "mean")
+    assert [note for note in found.notes if "the mean of the last 3 models is not taken" in note]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_a_job_is_submitted_and_waited_for(
     slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "7")  # of the job that this command runs in
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of this machine
     submit(slurm, "train.processes=2", "launch.machines=2", "launch.options=[--partition=a]")
     words = slurm.lines("arguments")
     assert words[:4] == ["--parsable", "--nodes=2", "--gpus-per-node=1", "--partition=a"]
@@ -73,7 +74,7 @@ def test_a_job_is_submitted_and_waited_for(
     assert SLURM_SCRIPT.is_file()
     given = dict(line.partition("=")[::2] for line in slurm.lines("environment"))
     assert given["TSQA_PROCESSES"] == "1" and Path(given["TSQA_CONFIG"]).is_file()
-    assert "SLURM_NTASKS" not in given
+    assert not {"SLURM_NTASKS", "OMP_NUM_THREADS"} & given.keys()
     assert len(slurm.lines("submitted")) == 1
 
 
