@@ -147,7 +147,7 @@ def test_in_quotes_of_your_command_ours_is_one_text_for_another_shell(
     launcher: Path, tmp_path: Path, quoted: str
 ) -> None:
     said = tmp_path / "said"
-    run = job(tmp_path, Spending(), 0, rf"printf '%s\n' {quoted} > {said}")
+    run = job(tmp_path, Spending(), 0, f"# It's\nprintf '%s\\n' {quoted} > {said}")
     run = replace(run, overrides=['name=it\'s "1" `a` \\ $HOME'])
     run.run()
     assert shlex.split(said.read_text().splitlines()[-1]) == run.arguments
