@@ -127,6 +127,7 @@ def _tokens_config(name: str, recipe: Recipe) -> dict[str, Json]:
     source = _source(recipe, name)
     config = source.data_config()
     config["path"] = identify_data(source.path, f"mixture.sources.{name}.path", source.revision)
+    config.pop("nearest", None)  # its artifact is an input, whatever the folder of its model
     for later in ("permute", "subset_of", "size_of"):
         if config[later] is None:
             del config[later]
