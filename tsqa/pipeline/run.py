@@ -248,7 +248,7 @@ class Pipeline:
 
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
-        self._refuse_unreviewed(node)
+        self.refuse_unreviewed(node)
         cached = self.find(node)
         name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
@@ -308,7 +308,7 @@ class Pipeline:
         there = {role: artifact for role, artifact in found.items() if artifact is not None}
         node.definition.recheck(node.recipe, made, there)
 
-    def _refuse_unreviewed(self, node: Node) -> None:
+    def refuse_unreviewed(self, node: Node) -> None:
         """Refuse to train on a dataset that reviewers did not find as good as the recipe asks."""
         if node.stage != "train":
             return
@@ -484,6 +484,7 @@ class Training:
     def open(self, scope: ExitStack) -> str:
         """On the first rank: hold the artifact's folder in `scope`; DONE where it is made."""
         if self._pipeline.find(self.node) is None:
+            self._pipeline.refuse_unreviewed(self.node)
             context, commit = scope.enter_context(self._pipeline.open_stage(self.node))
             if context is not None:
                 self._opened = context, commit

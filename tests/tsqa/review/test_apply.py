@@ -216,7 +216,7 @@ def test_the_pipeline_asks_before_each_training_and_of_its_own_data() -> None:
     pipeline: Any = SimpleNamespace(find=lambda upstream: reviewed())
     strict = node("train", node("tokenize", node("filter", most=0.05)))
     with pytest.raises(TsqaError, match=r"max_error 0\.05"):
-        Pipeline._refuse_unreviewed(pipeline, strict)
-    Pipeline._refuse_unreviewed(pipeline, strict.inputs[0])
-    Pipeline._refuse_unreviewed(pipeline, node("train", node("filter", most=0.06)))
-    Pipeline._refuse_unreviewed(pipeline, node("train", node("filter")))
+        Pipeline.refuse_unreviewed(pipeline, strict)
+    Pipeline.refuse_unreviewed(pipeline, strict.inputs[0])
+    Pipeline.refuse_unreviewed(pipeline, node("train", node("filter", most=0.06)))
+    Pipeline.refuse_unreviewed(pipeline, node("train", node("filter")))
