@@ -491,6 +491,7 @@ class Training:
     def open(self, scope: ExitStack) -> str:
         """On the first rank: hold the artifact's folder in `scope`; DONE where it is made."""
         if self._pipeline.find(self.node) is None:
+            self._pipeline.refuse_unreviewed(self.node)
             context, commit = scope.enter_context(self._pipeline.open_stage(self.node))
             if context is not None:
                 self._opened = context, commit
