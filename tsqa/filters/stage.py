@@ -52,7 +52,7 @@ from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.candidate_lines import chunks_of
 from tsqa.records.seed import SeedIndex
 from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
-from tsqa.review.apply import ReviewStep, review_folder
+from tsqa.review.apply import ReviewStep, identify_decisions, review_folder
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
@@ -142,7 +142,13 @@ def _open_review(context: StageContext) -> ReviewStep | None:
     """The step of the reviewers' decisions; None where there are none."""
     if "review" not in context.config:
         return None
-    return ReviewStep(review_folder(context.recipe), checks.check_format)
+    step = ReviewStep(review_folder(context.recipe), checks.check_format)
+    if identify_decisions(context.recipe) != context.config["review"]:
+        raise DataError(
+            f"{review_folder(context.recipe)}: somebody decided since this command began",
+            "run the same command again",
+        )
+    return step
 
 
 def _surviving(

@@ -7,6 +7,7 @@ a kill at any moment loses at most the work in flight.
 from __future__ import annotations
 
 import importlib
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ from tsqa.pipeline.submitted_job import SubmittedJob
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
 from tsqa.review.apply import refuse_errors
+from tsqa.secrets import redact
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
@@ -187,9 +189,8 @@ class Pipeline:
         node = own[-1]
         artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
-            raise TsqaError(
-                f"{self.origin}: {stage} is not built", f"tsqa {command_of(stage)} {self.origin}"
-            )
+            words = [command_of(stage), str(self.origin), *map(redact, self.overrides)]
+            raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {shlex.join(words)}")
         return artifact
 
     def label(self, node: Node) -> str:
@@ -314,7 +315,13 @@ class Pipeline:
             return
         for upstream in reached_from([node]):
             section = upstream.recipe.filter.review if upstream.recipe.filter else None
-            if upstream.stage == "filter" and section and (made := self.find(upstream)):
+            if upstream.stage == "filter" and section and section.max_error is not None:
+                made = self.find(upstream)
+                if made is None:
+                    raise TsqaError(
+                        f"filter.review.max_error: {upstream.label} is not built",
+                        f"tsqa filter {upstream.origin}",
+                    )
                 refuse_errors(section, made, upstream.origin)
 
     @contextmanager

@@ -23,7 +23,7 @@ from tests.support.generation import (
 from tests.support.sealed import invented_artifact
 from tsqa.curated.card import CARD
 from tsqa.curated.files import DATASET, read_curated, read_rejected
-from tsqa.errors import RecipeError, TsqaError
+from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.filters.definition import FILTER
 from tsqa.filters.stage import run
 from tsqa.pipeline.run import Pipeline
@@ -164,6 +164,18 @@ def test_the_decisions_decide_the_fingerprint_and_nothing_else_does(
         identify_decisions(recipe(tmp_path, decisions=str(tmp_path / "none")))
 
 
+def test_a_decision_after_the_command_began_is_not_used_under_the_older_name(
+    tmp_path: Path, inputs: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = sampled(tmp_path, inputs)
+    decide(tmp_path, [items["c0"]], "accept")
+    monkeypatch.setattr(
+        "tsqa.filters.stage.ReviewStep", lambda *_: decide(tmp_path, [items["c1"]], "reject")
+    )
+    with pytest.raises(DataError, match="somebody decided since"):
+        filter_all(tmp_path, inputs, "after")
+
+
 def test_decisions_on_another_text_change_nothing_and_are_counted(
     tmp_path: Path, inputs: dict[str, Artifact]
 ) -> None:
@@ -220,3 +232,7 @@ def test_the_pipeline_asks_before_each_training_and_of_its_own_data() -> None:
     Pipeline.refuse_unreviewed(pipeline, strict.inputs[0])
     Pipeline.refuse_unreviewed(pipeline, node("train", node("filter", most=0.06)))
     Pipeline.refuse_unreviewed(pipeline, node("train", node("filter")))
+    gone: Any = SimpleNamespace(find=lambda upstream: None)
+    strict.inputs[0].inputs[0].label = "filter"
+    with pytest.raises(TsqaError, match="filter is not built"):
+        Pipeline.refuse_unreviewed(gone, strict)
