@@ -22,6 +22,7 @@ from tsqa.recipe import FilterSection, SamplingSection, TrivialitySection, neede
 from tsqa.records.candidate import Candidate, Rejection, Verdict, seed_as_candidate
 from tsqa.records.seed import Seed, SeedIndex
 from tsqa.records.summaries import LedgerRow
+from tsqa.review.apply import ReviewStep
 from tsqa.store.stage import StageContext
 from tsqa.teachers.client import Asker, open_asker
 from tsqa.teachers.replies.judgement_reply import parse_judgement
@@ -76,9 +77,13 @@ class Meaning:
         context: StageContext,
         section: FilterSection,
         evaluated: Sequence[Seed],
+        review: ReviewStep | None = None,
     ) -> None:
         self._context, self._section, self._evaluated = context, section, evaluated
+        self._review = review
         self.index = EvaluatedIndex(evaluated, section.decontaminate)
+        self.edited: dict[str, Rejection] = {}
+        """Id of an item -> what it repeats once its reviewers' edit is made, as `steps` find it."""
 
     @property
     def is_wanted(self) -> bool:
@@ -129,6 +134,10 @@ class Meaning:
     def _decide(self, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
         source = iter(candidates)
         while batch := list(islice(source, _BATCH)):
+            if self._review:
+                edited = [*filter(None, map(self._review.edited, batch))]
+                found = zip(edited, self.documents.check(edited), strict=True)
+                self.edited |= {each.id: leak for each, leak in found if leak}
             yield from zip(batch, self.documents.check(batch), strict=True)
 
 

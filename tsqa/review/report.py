@@ -26,7 +26,7 @@ from tsqa.review.estimate import (
 from tsqa.review.items import ACCEPTED, ReviewItem
 from tsqa.review.sample import ReviewSample, Stratum, read_sample
 
-COMPARING = frozenset({"guard", "copy", "dedup", "decontamination"})
+COMPARING = frozenset({"guard", "copy", "meaning", "dedup", "decontamination"})
 """Steps that compare an item with others: what they miss, a reader of the item cannot see."""
 
 
