@@ -134,6 +134,7 @@ def test_rejected_items_go_and_edited_ones_carry_who_and_when(
     edited = rows["c1"]
     assert (edited.question, edited.answer) == (edits["question"], edits["answer"])
     assert edits["answer"] in edited.text
+    assert edited.agreement is None and rows["c3"].agreement == 1, "nobody voted for it"
     lineage = read_lineage(edited.lineage)
     assert lineage.edit is not None and vars(lineage.edit) == {
         "fields": ["answer", "question"],
