@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 
+from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.decontaminate.semantic import KEY as LEAKS_KEY
 from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
@@ -101,7 +102,10 @@ class Meaning:
         assert wanted is not None
         is_own = self._section.decontaminate.semantic is not None
         model = load_model(wanted.model, LEAKS_KEY if is_own else DEDUP_KEY)
-        training = sample_training(self._context.inputs["seeds"].path / "seeds.jsonl")
+        inputs = self._context.inputs
+        evaluated = read_dropped_seeds(inputs["guard"].path) if "guard" in inputs else {}
+        sample = sample_training(inputs["seeds"].path / "seeds.jsonl")
+        training = [document for document in sample if document.id not in evaluated]
         known = zip(training, self.index.check(training), strict=True)
         return SemanticDocuments(
             Embedder(model, identify_model(wanted.model), self._context.out),
