@@ -72,14 +72,14 @@ def run(context: StageContext) -> dict[str, object]:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
     candidates = context.inputs["generate"].path / "candidates.jsonl"
     renderer = Renderer(section.renderings)
-    evaluated = list(read_evaluated(context))
     ledger: list[LedgerRow] = []
     scratch = context.out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
-        meaning = Meaning(context, section, evaluated)
+        review = _open_review(context)
+        meaning = Meaning(context, section, list(read_evaluated(context)), review)
         asking = [*asking_steps(context, section, seeds, ledger), *meaning.steps]
         writer = stack.enter_context(DatasetWriter(context.out))
         funnel = ShownFunnel(writer, stack.enter_context(progress_bar()))
@@ -88,8 +88,8 @@ def run(context: StageContext) -> dict[str, object]:
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
         parts = workers.map_ordered(first, chunks_of(candidates))
-        review = _open_review(context)
-        last = LastSteps(meaning.index, section.renderings, _oracle(context), review=review)
+        oracle = _oracle(context)
+        last = LastSteps(meaning.index, section.renderings, oracle, review, meaning.edited)
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
         if asking:

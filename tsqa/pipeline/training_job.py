@@ -105,7 +105,7 @@ class TrainingJob:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ} if own else {"OMP_NUM_THREADS": threads, **os.environ},
-                preexec_fn=die_with_parent,
+                preexec_fn=partial(die_with_parent, os.getpid()),
             )
             end = partial(_end_running, process) if own else process.terminate
             with on_sigterm(end) as asked:

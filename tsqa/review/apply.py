@@ -1,8 +1,8 @@
 """The filter step `review`: drops what people rejected, takes what they edited; and the guard.
 
 Guarantees: only a decision on the very text of an item is used; an edited item passes the checks of
-format again, and decontamination (by words) after it; the decisions' content alone decides what
-comes out.
+format again, and decontamination after it, by meaning too where a model is given; the decisions'
+content alone decides what comes out.
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ class ReviewStep:
         """One verdict per candidate, in order."""
         return map(self._decide, candidates)
 
+    def edited(self, candidate: Candidate) -> Candidate | None:
+        """What the reviewers made of it; None where it is dropped, or stays as it is."""
+        outcome = self._outcomes.get((candidate.id, hash_texts(candidate)))
+        return apply_edit(candidate, outcome.edit) if outcome and outcome.edit else None
+
     def sum_up(self, folder: Path) -> ReviewSummary:
         """After all candidates, by the rows that were written."""
         terms = stale = 0
@@ -145,9 +150,9 @@ class ReviewStep:
             listed = [reason for reason in outcome.reasons if reason in REASONS]
             reason = listed[0] if listed else "another reason"
             return candidate, Rejection(reason, match="; ".join(outcome.reasons))
-        if outcome.edit is None:
+        edited = self.edited(candidate)
+        if edited is None:
             return candidate, None
-        edited = apply_edit(candidate, outcome.edit)
         unfit = self._check(edited)
         return edited, Rejection(f"{_EDITED}{unfit.reason}") if unfit else None
 
