@@ -32,7 +32,8 @@ from tsqa.store.jsonl import read_jsonl
 from tsqa.store.own_tables import read_own_table
 from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 
-_STEP = "decontamination"
+_STEPS = frozenset({"meaning", "decontamination"})
+"""Of the filter, that name the evaluated document that a candidate repeats."""
 _MARK = " of the evaluated "
 """Precedes the document in the reason for which a source's document was dropped."""
 _MOST_NAMED = 3
@@ -221,7 +222,7 @@ class _Match:
 def _of_filter(artifact: Artifact) -> Iterator[tuple[str, str]]:
     """Evaluated documents that candidates matched."""
     for row in read_rows(artifact.path / REJECTED, _Match):
-        if row.step == _STEP:
+        if row.step in _STEPS:
             yield "", row.match
 
 
