@@ -57,6 +57,24 @@ def conditions_of(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, 
     return conditions
 
 
+def declared_notes(conditions: Mapping[str, Sequence[Artifact]]) -> list[str]:
+    """Which of the compared models and their ancestors were trained elsewhere, unseen."""
+    named = {
+        source.owner or condition: None
+        for condition, evaluations in conditions.items()
+        for evaluation in evaluations
+        for source in sources_of(evaluation)
+        if source.is_declared
+    }
+    if not named:
+        return []
+    they, them = ("they", "them") if len(named) > 1 else ("it", "it")
+    return [
+        f"Trained elsewhere: {', '.join(named)}. What {they} read is declared by the recipe, not "
+        f"seen here; so is what contamination says of {them}."
+    ]
+
+
 def contamination(
     conditions: Mapping[str, Sequence[Artifact]], checks: Sequence[Artifact]
 ) -> dict[str, Contamination]:
