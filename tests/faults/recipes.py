@@ -447,6 +447,7 @@ def _renamed_source(name: str) -> Callable[[Path], int]:
         tree = full_recipe(folder)
         mixture = tree["mixture"]
         mixture["sources"][name] = mixture["sources"].pop("web")
+        mixture["sources"]["near"]["nearest"]["pool"] = name
         mixture["phases"][0]["ratios"] = {name: 0.5, "synthetic": 0.5}
         return _try_tree(folder, tree)
 
