@@ -448,6 +448,7 @@ def _renamed_source(name: str) -> Callable[[Path], int]:
         mixture = tree["mixture"]
         mixture["sources"][name] = mixture["sources"].pop("web")
         mixture["sources"]["near"]["nearest"]["pool"] = name
+        tree["ablation"]["nearest_human"]["pool"] = name
         mixture["phases"][0]["ratios"] = {name: 0.5, "synthetic": 0.5}
         return _try_tree(folder, tree)
 
