@@ -133,7 +133,7 @@ def _distinct(pairs: Sequence[QualityPair], seed: int) -> list[QualityMeasure]:
 
 
 def distinct_n(texts: Iterable[Sequence[str]], bound: int) -> list[float]:
-    """Distinct n-grams over all n-grams of the first so many words (Li et al., arXiv:1510.03055)."""
+    """Distinct n-grams over all of the first so many words (Li et al., arXiv:1510.03055)."""
     seen: list[list[tuple[str, ...]]] = [[] for _ in _SIZES]
     left = bound
     for text in texts:

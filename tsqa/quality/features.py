@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import regex
@@ -47,4 +48,4 @@ def _words(text: str) -> list[str]:
 
 def _style(text: str) -> list[str]:
     tokens = _TOKEN.findall(text)
-    return [*tokens, *map(" ".join, zip(tokens, tokens[1:], strict=False))] or ["(nothing)"]
+    return [*tokens, *map(" ".join, pairwise(tokens))] or ["(nothing)"]

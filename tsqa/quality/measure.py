@@ -73,8 +73,8 @@ def rng_of(seed: int, name: str) -> np.random.Generator:
 def weighted_auc(
     scores: Floats, positive: NDArray[np.bool_], strata: NDArray[np.int64], weights: Floats
 ) -> Floats:
-    """How often a positive scores above a negative of its stratum, ties by half; one for each row of
-    weights. 0.5 where there is no such pair."""
+    """How often a positive scores above a negative of its stratum, ties by half; one for each row
+    of weights. 0.5 where there is no such pair."""
     won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
     for stratum in np.unique(strata):
         chosen = np.flatnonzero(strata == stratum)
@@ -109,7 +109,7 @@ _TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 def jackknife(
     measure: Callable[[NDArray[np.int64]], Floats], count: int, rng: np.random.Generator
 ) -> list[Spanned]:
-    """Values of a measure of rows, with intervals by leaving out one of 20 blocks of them at a time.
+    """Values of a measure of rows, with intervals by leaving out one of 20 blocks at a time.
 
     Shao and Wu (1989): holds for statistics that are not means, such as shares of distinct words,
     which resampling with replacement biases, as it repeats rows.

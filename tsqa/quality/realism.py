@@ -299,7 +299,7 @@ def _labels(pairs: Sequence[QualityPair]) -> list[QualityMeasure]:
             low=low,
             high=high,
             reference=float(real / total),
-            reference_is=f"share of {label!r:.40} in seeds of {task}, the farthest off of {len(rows)}",
+            reference_is=f"share of {label!r:.40} in seeds of {task}, farthest off of {len(rows)}",
             p=adjusted[place],
             apart=adjusted[place] < 0.05,
             n=total,

@@ -135,7 +135,7 @@ def rank(seed: int, name: str) -> int:
 
 
 def halves(texts: Sequence[AuditedText], paired: Iterable[str]) -> Iterator[QualityPair]:
-    """Pairs of seeds of one task, which play seed and item: what chance alone makes of real ones."""
+    """Pairs of seeds of one task, which play seed and item: what chance makes of real ones."""
     wanted, waiting = set(paired), dict[str, AuditedText]()
     for each in texts:
         if each.id not in wanted:
