@@ -11,6 +11,8 @@ from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
 
 _WORDS = np.array([f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"])
 _SHARES = 1 / np.arange(3, len(_WORDS) + 3)
+Change = Callable[[AuditedText, AuditedText, np.random.Generator], AuditedText]
+"""(item, its seed, what draws) -> another item."""
 OPTIONS = ("red stone", "green hill", "blue lake", "dry sand")
 
 
@@ -37,12 +39,12 @@ def real_text(
 
 
 def sample_of(
-    change: Callable[[AuditedText, AuditedText, np.random.Generator], AuditedText] | None = None,
+    change: Change | None = None,
     count: int = 120,
     seed: int = 0,
     tasks: tuple[str, ...] = ("toy", "own"),
 ) -> QualitySample:
-    """Items are drawn as their seeds are; `change` gets (item, seed) and gives another item."""
+    """Items are drawn as their seeds are; `change` makes others of them."""
     rng = np.random.default_rng(seed)
     pairs = []
     for number in range(count):

@@ -77,8 +77,7 @@ def _mentions(pairs: Sequence[QualityPair]) -> list[QualityMeasure]:
     for kind, listed in group_lists().items():
         for group, pattern in listed.patterns().items():
             ours, theirs = (
-                np.array([bool(pattern.search(getattr(p, side).text)) for p in pairs])
-                for side in ("item", "seed")
+                np.array([bool(pattern.search(p.texts[side])) for p in pairs]) for side in (0, 1)
             )
             if ours.any() or theirs.any():
                 name = f"{kind}: {group} (log-odds)"

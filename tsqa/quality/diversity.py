@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
@@ -94,14 +95,16 @@ def _hits(
     hitting: Sequence[QualityPair], space: Sequence[AuditedText]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """Places in the space that items and seeds hit; how near each place is to its neighbours."""
-    texts = [each.text for each in space]
+    texts = [each.asked for each in space]
     ours, theirs = np.zeros((2, len(hitting)), np.int64)
     density = np.zeros(len(space))
     for task in sorted({each.task for each in space}):
         there = np.flatnonzero([each.task == task for each in space])
         here = np.flatnonzero([pair.seed.task == task for pair in hitting])
         centres = [texts[i] for i in there]
-        items, seeds = ([getattr(hitting[i], side).text for i in here] for side in ("item", "seed"))
+        items, seeds = (
+            [getattr(hitting[i], side).asked for i in here] for side in ("item", "seed")
+        )
         matrix = weigh([*centres, *items, *seeds], fitted_on=centres)
         middle, end = len(centres), len(centres) + len(items)
         ours[here] = there[nearest(matrix[middle:end], matrix[:middle])[0]]
@@ -112,7 +115,7 @@ def _hits(
 
 
 def _distinct(pairs: Sequence[QualityPair], seed: int) -> list[QualityMeasure]:
-    ours, theirs = ([words(getattr(p, side).text) for p in pairs] for side in ("item", "seed"))
+    ours, theirs = ([words(p.texts[side]) for p in pairs] for side in (0, 1))
 
     def shares(rows: NDArray[np.int64]) -> Floats:
         bound = min(sum(len(texts[i]) for i in rows) for texts in (ours, theirs))
@@ -147,11 +150,11 @@ def distinct_n(texts: Iterable[Sequence[str]], bound: int) -> list[float]:
 def _vendi(pairs: Sequence[QualityPair], seed: int) -> QualityMeasure:
     chosen = pairs[:MOST_VENDI]
     count = len(chosen)
-    matrix = weigh([p.item.text for p in chosen] + [p.seed.text for p in chosen])
-    kernels = [(part @ part.T).toarray() for part in (matrix[:count], matrix[count:])]
+    matrix = weigh([p.texts[0] for p in chosen] + [p.texts[1] for p in chosen])
+    sides = (matrix[:count], matrix[count:])
 
     def scores(rows: NDArray[np.int64]) -> Floats:
-        ours, theirs = (vendi_score(kernel[np.ix_(rows, rows)]) / len(rows) for kernel in kernels)
+        ours, theirs = (vendi_score(side[rows]) / len(rows) for side in sides)
         return np.array([ours, theirs, ours - theirs])
 
     spans = jackknife(scores, count, rng_of(seed, "vendi"))
@@ -164,10 +167,15 @@ def _vendi(pairs: Sequence[QualityPair], seed: int) -> QualityMeasure:
     )
 
 
-def vendi_score(kernel: Floats) -> float:
+def vendi_score(vectors: csr_matrix) -> float:
     """exp of the entropy of the eigenvalues of K/n, K(x, x) = 1 (Friedman and Dieng,
-    arXiv:2210.02410): n where all differ, 1 where all are one."""
-    values = np.linalg.eigvalsh(kernel / len(kernel))
+    arXiv:2210.02410): n where all differ, 1 where all are one.
+
+    The matrix of words by words has the same eigenvalues as K, and may be the smaller one.
+    """
+    rows, columns = vectors.shape
+    product = vectors @ vectors.T if rows <= columns else vectors.T @ vectors
+    values = np.linalg.eigvalsh(product.toarray() / rows)
     positive = values[values > 1e-12]
     return float(np.exp(-(positive * np.log(positive)).sum()))
 

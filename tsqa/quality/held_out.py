@@ -45,9 +45,7 @@ def read_held_out(context: StageContext, seeds: Path, sample: QualitySample, see
     missing = (
         ""
         if found
-        else (
-            "every usable document is a seed: audit a recipe with seeds.max_per_task or seeds.budget"
-        )
+        else ("every usable document is a seed; with seeds.budget or max_per_task some are not")
     )
     return HeldOut([*map(of_seed, found)], missing)
 

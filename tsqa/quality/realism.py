@@ -70,13 +70,14 @@ def measure_realism(sample: QualitySample, seed: int, permutations: int) -> list
 def two_sample_test(pairs: Sequence[QualityPair], seed: int, permutations: int) -> TwoSample:
     """Pairs stand whole in a fold, and swapping within pairs gives the chance of such an AUC."""
     rng = rng_of(seed, "realism")
-    matrix = weigh([p.item.text for p in pairs] + [p.seed.text for p in pairs], style=True)
     count = len(pairs)
+    matrix = weigh([p.texts[0] for p in pairs] + [p.texts[1] for p in pairs], style=True)
     _, tasks = np.unique([p.item.task for p in pairs], return_inverse=True)
     folds = rng.permutation(count) % _FOLDS
     strata = np.tile(tasks * _FOLDS + folds, 2).astype(np.int64)
     swapped = [np.zeros(count, bool)] + [rng.random(count) < 0.5 for _ in range(permutations)]
-    found, own = [], np.zeros(2 * count)
+    found: list[float] = []
+    own = np.zeros(2 * count)
     for swap in swapped:
         is_item = np.concatenate([~swap, swap])
         scores = _scores(matrix, is_item, np.tile(folds, 2))
@@ -162,7 +163,8 @@ def _lengths(pairs: Sequence[QualityPair]) -> list[QualityMeasure]:
             *found,
             QualityMeasure(dimension=DIMENSION, name=name, limits=limits, missing=missing),
         ]
-    return [*found, _mean(name, *np.array(known).T, limits)]
+    ours, theirs = np.array(known).T
+    return [*found, _mean(name, ours, theirs, limits)]
 
 
 def _mean(name: str, ours: Floats, theirs: Floats, limits: str) -> QualityMeasure:

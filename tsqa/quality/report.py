@@ -77,9 +77,9 @@ def print_report(report: QualityReport) -> None:
     for each in report.measures:
         if each.dimension != before:
             table.add_section()
-            table.add_row(f"[bold]{each.dimension}[/]")
+            table.add_row(each.dimension, style="bold")
         before = each.dimension
-        mark = "[bold yellow]*[/] " if each.apart else "  "
+        mark = "* " if each.apart else "  "
         p = "" if each.p is None else f"{each.p:.3f}"
         limits = each.limits if each.value is not None else ""
         table.add_row(f"{mark}{each.name}", shown_value(each), shown_reference(each), p, limits)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsqa.curated.files import read_curated
@@ -58,6 +58,13 @@ class QualityPair:
 
     seed: AuditedText
     item: AuditedText
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Of the item and of its seed, in one form: with options where both have them."""
+        if bool(self.item.choices) == bool(self.seed.choices):
+            return self.item.text, self.seed.text
+        return replace(self.item, choices=()).text, replace(self.seed, choices=()).text
 
 
 @dataclass(frozen=True)

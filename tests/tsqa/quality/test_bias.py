@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.support.quality_world import sample_of, with_words
+from tests.support.quality_world import Change, sample_of, with_words
 from tsqa.quality.bias import Asked, group_lists, measure_bias
 from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.sample import AuditedText
@@ -17,8 +17,8 @@ def bias(*arguments: object, asked: tuple[Asked, ...] = ()) -> dict[str, Quality
     return {each.name: each for each in measure_bias(sample, asked)}
 
 
-def with_people(share: float) -> object:
-    """`she` in a share of the items, and in 30% of what the item has besides."""
+def with_people(share: float) -> Change:
+    """`She` and `China` in a share of the items."""
 
     def plant(item: AuditedText, _: AuditedText, rng: np.random.Generator) -> AuditedText:
         return with_words(item, "She saw China:") if rng.random() < share else item

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from tests.support.quality_world import real_text, sample_of, with_words
 from tsqa.quality.diversity import distinct_n, measure_diversity, vendi_score
@@ -33,7 +34,8 @@ def test_a_collapsed_set_is_less_diverse_by_every_measure() -> None:
     for name in ("neighbourhoods of seeds hit", "of those in the tail", "distinct-1", "distinct-3"):
         each = found[name]
         assert each.value is not None and each.reference is not None, name
-        assert each.value < each.reference and each.apart, name
+        assert each.value < 0.7 * each.reference, name
+        assert each.apart or name == "of those in the tail", "12 seeds are too few"
     vendi = found["Vendi score, per item"]
     assert vendi.apart and vendi.value is not None and vendi.value < 6 / 120
     assert found["most frequent opening"].apart
@@ -46,11 +48,16 @@ def test_openings_move_with_what_a_teacher_begins_with() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "score"),
-    [(np.eye(4), 4.0), (np.ones((4, 4)), 1.0), (np.kron(np.eye(2), np.ones((2, 2))), 2.0)],
+    ("vectors", "score"),
+    [
+        (np.eye(4), 4.0),
+        (np.ones((4, 1)), 1.0),
+        (np.kron(np.eye(2), np.ones((2, 1))), 2.0),
+        (np.kron(np.eye(2, 9), np.ones((2, 1))), 2.0),
+    ],
 )
-def test_the_vendi_score_counts_what_differs(kernel: np.ndarray, score: float) -> None:
-    assert vendi_score(kernel) == pytest.approx(score)
+def test_the_vendi_score_counts_what_differs(vectors: np.ndarray, score: float) -> None:
+    assert vendi_score(csr_matrix(vectors)) == pytest.approx(score)
 
 
 def test_distinct_n_stops_at_the_bound() -> None:

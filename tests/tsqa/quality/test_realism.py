@@ -44,6 +44,11 @@ def test_copies_of_the_seeds_are_as_real_as_can_be() -> None:
     assert auc.value == 0.5 and not auc.apart
 
 
+def test_options_that_only_seeds_have_are_not_what_tells_them_apart() -> None:
+    auc = realism(lambda item, seed, rng: replace(item, choices=()))["told from seeds (AUC)"]
+    assert not auc.apart and auc.value is not None and auc.value < 0.6
+
+
 def test_length_and_grade_move_with_longer_questions() -> None:
     found = realism(
         lambda item, seed, rng: with_words(item, "considerable verbosity"), permutations=1
