@@ -21,7 +21,7 @@ from tsqa.quality.sample import draw_sample
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
-_PERMUTATIONS = 99
+PERMUTATIONS = 99
 
 
 def audit(
@@ -29,13 +29,12 @@ def audit(
     seeds: Artifact,
     filtered: Artifact,
     seed: int,
-    permutations: int = _PERMUTATIONS,
 ) -> QualityReport:
     """`context`: of the stage `seeds`, with its inputs."""
     sample = draw_sample(filtered.path, seeds.path, seed)
     held_out = read_held_out(context, seeds.path, sample, seed)
     measures = [
-        *measure_realism(sample, seed, permutations),
+        *measure_realism(sample, seed, PERMUTATIONS),
         *measure_diversity(sample, seed),
         QualityMeasure(
             dimension="training effectiveness",

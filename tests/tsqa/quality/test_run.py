@@ -59,7 +59,7 @@ def audit(path: Path) -> dict[str, dict[str, object]]:
 def test_an_audit_writes_the_same_page_and_figures_again(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tsqa.quality.run._PERMUTATIONS", 3)
+    monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 3)
     folder = recipe.parent / "runs" / "toyset" / "audit"
     found = audit(recipe)
     before = [(folder / name).read_bytes() for name in ("quality.json", "quality.html")]
