@@ -47,14 +47,14 @@ class GroupList:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """A question that a teacher was to write or to answer."""
 
     text: str
     refused: bool
 
 
-def measure_bias(sample: QualitySample, asked: Iterable[Asked]) -> list[QualityMeasure]:
+def measure_bias(sample: QualitySample, asked: Iterable[AskedQuestion]) -> list[QualityMeasure]:
     english = [p for p in sample.pairs if p.item.language == p.seed.language == "en"]
     return [*_mentions(english), _longest(sample.pairs), _refusals(asked)]
 
@@ -155,7 +155,7 @@ def longest_is_right(text: AuditedText) -> float:
     return (text.answer_index in most) / len(most)
 
 
-def _refusals(asked: Iterable[Asked]) -> QualityMeasure:
+def _refusals(asked: Iterable[AskedQuestion]) -> QualityMeasure:
     """Each group against all that do not mention it (Fisher's exact test, corrected)."""
     patterns = {
         f"{kind}: {group}": pattern

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tsqa.curated.seed_texts import read_seeds
 from tsqa.errors import TsqaError
-from tsqa.quality.privacy import HeldOut
+from tsqa.quality.privacy import UnusedDocuments
 from tsqa.quality.sample import QualitySample, of_seed, rank
 from tsqa.records.seed import Seed
 from tsqa.seeds.sources import Source, open_sources
@@ -20,7 +20,9 @@ from tsqa.store.stage import StageContext
 from tsqa.text.hashing import hash_text
 
 
-def read_held_out(context: StageContext, seeds: Path, sample: QualitySample, seed: int) -> HeldOut:
+def read_held_out(
+    context: StageContext, seeds: Path, sample: QualitySample, seed: int
+) -> UnusedDocuments:
     """As many of each task as there are seeds in the sample, where the sources hold so many.
 
     `context`: of the stage `seeds`, with its inputs.
@@ -28,7 +30,7 @@ def read_held_out(context: StageContext, seeds: Path, sample: QualitySample, see
     try:
         sources = open_sources(context, {})
     except (TsqaError, OSError) as error:
-        return HeldOut([], f"the sources cannot be opened: {error}")
+        return UnusedDocuments([], f"the sources cannot be opened: {error}")
     wanted = Counter(each.task for each in sample.seeds.values())
     known: set[int] = set()
     for each in read_seeds(seeds):
@@ -41,13 +43,13 @@ def read_held_out(context: StageContext, seeds: Path, sample: QualitySample, see
             try:
                 found += _draw(source, wanted[source.name], known, seed)
             except (TsqaError, OSError) as error:
-                return HeldOut([], f"{source.name} cannot be read: {error}")
+                return UnusedDocuments([], f"{source.name} cannot be read: {error}")
     missing = (
         ""
         if found
         else ("every usable document is a seed; with seeds.budget or max_per_task some are not")
     )
-    return HeldOut([*map(of_seed, found)], missing)
+    return UnusedDocuments([*map(of_seed, found)], missing)
 
 
 def _draw(source: Source, count: int, known: set[int], seed: int) -> list[Seed]:

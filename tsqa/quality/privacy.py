@@ -25,7 +25,7 @@ SPAN = 13
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class UnusedDocuments:
     """Documents of the same splits that are no seeds."""
 
     texts: Sequence[AuditedText]
@@ -33,7 +33,9 @@ class HeldOut:
     """Why there are none."""
 
 
-def measure_privacy(sample: QualitySample, held_out: HeldOut, seed: int) -> list[QualityMeasure]:
+def measure_privacy(
+    sample: QualitySample, held_out: UnusedDocuments, seed: int
+) -> list[QualityMeasure]:
     return [
         _membership(sample, held_out, seed),
         _copied(sample, seed),
@@ -41,7 +43,7 @@ def measure_privacy(sample: QualitySample, held_out: HeldOut, seed: int) -> list
     ]
 
 
-def _membership(sample: QualitySample, held_out: HeldOut, seed: int) -> QualityMeasure:
+def _membership(sample: QualitySample, held_out: UnusedDocuments, seed: int) -> QualityMeasure:
     """Who has the items guesses which documents were seeds by the item that is nearest to each."""
     name, limits = (
         "seeds told by nearest item (AUC)",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tsqa.curated.files import read_curated, read_rejected
-from tsqa.quality.bias import Asked, is_refusal, measure_bias
+from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
 from tsqa.quality.diversity import measure_diversity
 from tsqa.quality.held_out import read_held_out
 from tsqa.quality.measure import QualityMeasure
@@ -58,13 +58,13 @@ def audit(
     )
 
 
-def _asked(filtered: Path) -> Iterator[Asked]:
+def _asked(filtered: Path) -> Iterator[AskedQuestion]:
     """All questions, kept or not; where a teacher wrote none, the seed's."""
     for row in read_curated(filtered):
-        yield Asked(row.question or row.answer, refused=False)
+        yield AskedQuestion(row.question or row.answer, refused=False)
     for rejected in read_rejected(filtered):
         refused = is_refusal(rejected.reason)
-        yield Asked(rejected.question or _seed_question(rejected.record), refused)
+        yield AskedQuestion(rejected.question or _seed_question(rejected.record), refused)
 
 
 def _seed_question(record: str) -> str:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from tests.support.quality_world import Change, sample_of, with_words
-from tsqa.quality.bias import Asked, group_lists, measure_bias
+from tsqa.quality.bias import AskedQuestion, group_lists, measure_bias
 from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.sample import AuditedText
 
 
-def bias(*arguments: object, asked: tuple[Asked, ...] = ()) -> dict[str, QualityMeasure]:
+def bias(*arguments: object, asked: tuple[AskedQuestion, ...] = ()) -> dict[str, QualityMeasure]:
     sample = sample_of(*arguments)  # type: ignore[arg-type]
     return {each.name: each for each in measure_bias(sample, asked)}
 
@@ -77,11 +77,11 @@ def test_long_right_options_are_seen() -> None:
 
 
 def test_refusals_of_one_group_are_named() -> None:
-    even = [Asked("she asks", n % 10 == 0) for n in range(100)]
-    even += [Asked("he asks", n % 10 == 0) for n in range(100)]
+    even = [AskedQuestion("she asks", n % 10 == 0) for n in range(100)]
+    even += [AskedQuestion("he asks", n % 10 == 0) for n in range(100)]
     fair = bias(asked=tuple(even))["refusals by group"]
     assert fair.value == 0.1 and fair.apart is False and fair.notes == []
-    uneven = [Asked("she asks", n % 2 == 0) for n in range(100)] + even[100:]
+    uneven = [AskedQuestion("she asks", n % 2 == 0) for n in range(100)] + even[100:]
     found = bias(asked=tuple(uneven))["refusals by group"]
     assert found.apart and found.notes[0].startswith("pronouns: he: 10 of 100, others 50 of 100")
-    assert bias(asked=(Asked("she", False),))["refusals by group"].apart is None
+    assert bias(asked=(AskedQuestion("she", False),))["refusals by group"].apart is None

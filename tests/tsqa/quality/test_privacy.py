@@ -10,7 +10,7 @@ import pytest
 from tests.support.quality_world import real_text, sample_of
 from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.personal import find_personal
-from tsqa.quality.privacy import HeldOut, measure_privacy
+from tsqa.quality.privacy import UnusedDocuments, measure_privacy
 from tsqa.quality.sample import AuditedText
 
 ATTACK = "seeds told by nearest item (AUC)"
@@ -22,7 +22,7 @@ def privacy(*arguments: object, length: int = 14) -> dict[str, QualityMeasure]:
     sample = sample_of(*arguments)  # type: ignore[arg-type]
     rng = np.random.default_rng(7)
     held = [real_text(rng, f"{t}-h{n}", t) for n in range(60) for t in ("toy", "own")]
-    return {each.name: each for each in measure_privacy(sample, HeldOut(held), 1)}
+    return {each.name: each for each in measure_privacy(sample, UnusedDocuments(held), 1)}
 
 
 def test_nothing_moves_on_two_halves_of_the_same_real_set() -> None:
@@ -59,12 +59,14 @@ def test_a_passage_that_an_item_shows_is_no_copy() -> None:
     shown = [(name, replace(item, context=passage)) for name, item in sample.items]
     told = [(name, replace(item, explanations=passage)) for name, item in shown]
     for items, share in ((shown, 0.0), (told, 1.0)):
-        found = measure_privacy(replace(sample, seeds=seeds, items=items), HeldOut([]), 1)
+        found = measure_privacy(replace(sample, seeds=seeds, items=items), UnusedDocuments([]), 1)
         assert found[1].value == share
 
 
 def test_without_other_documents_the_attack_says_why_it_is_not_made() -> None:
-    found = measure_privacy(sample_of(count=30), HeldOut([], "every document is a seed"), 1)[0]
+    found = measure_privacy(
+        sample_of(count=30), UnusedDocuments([], "every document is a seed"), 1
+    )[0]
     assert found.value is None and found.missing == "every document is a seed"
 
 

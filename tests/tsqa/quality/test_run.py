@@ -22,9 +22,10 @@ from tsqa.records.rows import CuratedRow
 MAIL = "ann.lee@mail.org"
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 seeds, 10 documents that are none; 25 seeds have items, two of them two."""
+    tmp_path = tmp_path_factory.mktemp("audited")
     path = write_recipe(tmp_path)
     lines = [{"q": f"What does thing {n} weigh?", "a": f"{n} grams"} for n in range(40)]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
