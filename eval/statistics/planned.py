@@ -88,17 +88,16 @@ def _plan_of(recipe: Recipe, include: Path | None, previous: DeltaTable | None) 
     arms = list(arms_of(recipe).values())
     conditions = {arm.condition for arm in arms}
     has_base = recipe.model is not None and recipe.model.config is None
-    leaves = leaf_tasks(section.tasks, include)
-    evaluated = list(dict.fromkeys(task for name in section.tasks for task in leaves[name]))
+    leaves, counts = planned_documents(recipe, include)
     return _Plan(
         section,
         _noise_of(previous),
-        samples_of(evaluated, include),
+        samples_of(list(counts), include),
         seeds=len({arm.seed for arm in arms if arm.condition == control_of(recipe)}),
         arms=len(conditions),
         comparisons=len(conditions) - 1 + has_base,
         leaves=leaves,
-        counts=document_counts(evaluated, include, section.limit),
+        counts=counts,
         may_split=recipe.seeds is not None,
     )
 
@@ -219,19 +218,31 @@ def ways_to_detect(
     )
 
 
-def document_counts(
-    tasks: Sequence[str], include: Path | None, limit: int | None
-) -> dict[str, int | None]:
-    """Documents per task: of its local files, else as recorded, else None."""
+def planned_documents(
+    recipe: Recipe, include: Path | None
+) -> tuple[dict[str, list[str]], dict[str, int | None]]:
+    """Name in `eval.tasks` -> its tasks, and task -> its documents.
+
+    Counted in local files, else as recorded; of a task that the data stage will build, as the
+    recipe's section `data` says; else None. `include` need not be there yet.
+    """
+    section = needed(recipe.eval, "eval")
+
+    def limited(count: int | None) -> int | None:
+        return min(count, section.limit or count) if count else None
+
     if include is not None and not include.is_dir():
-        return dict.fromkeys(tasks)
+        built = limited(recipe.data.test_per_family) if recipe.data else None
+        return {name: [name] for name in section.tasks}, dict.fromkeys(section.tasks, built)
     library = task_library(include)
-    counts: dict[str, int | None] = {}
-    for task in tasks:
+    leaves = {
+        name: library.expand([name]) if name in library.index else [name] for name in section.tasks
+    }
+    counts = {}
+    for task in dict.fromkeys(task for members in leaves.values() for task in members):
         config = library.config(task) if task in library.index else {}
-        count = known_documents(config, evaluated_split(config))
-        counts[task] = min(count, limit or count) if count else None
-    return counts
+        counts[task] = limited(known_documents(config, evaluated_split(config)))
+    return leaves, counts
 
 
 def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
@@ -245,14 +256,6 @@ def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
         split = evaluated_split(config)
         found[task] = "/".join(split_identity(config, split)) if split else task
     return found
-
-
-def leaf_tasks(names: Sequence[str], include: Path | None) -> dict[str, list[str]]:
-    """Name in `eval.tasks` -> its tasks, each a row of the table; itself where not yet known."""
-    if include is not None and not include.is_dir():
-        return {name: [name] for name in names}
-    library = task_library(include)
-    return {name: library.expand([name]) if name in library.index else [name] for name in names}
 
 
 def _noise_of(previous: DeltaTable | None) -> _Noise:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from eval.statistics.planned import document_counts, leaf_tasks
+from eval.statistics.planned import planned_documents
 from tsqa.errors import DataError, RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
@@ -278,17 +278,9 @@ class Estimates:
     def _documents(self, node: Node, per_sample: bool = False) -> int | None:
         """Documents of all tasks; `per_sample`: each as often as it is answered."""
         section = needed(node.recipe.eval, "eval")
-        include, made = section.include, self._data_of(node)
-        if made is None and node.recipe.data is not None:
-            leaves = {name: [name] for name in section.tasks}
-            counts: dict[str, int | None] = dict.fromkeys(
-                section.tasks, node.recipe.data.test_per_family
-            )
-        else:
-            folder = resolve_path(include, made) if include else None
-            leaves = leaf_tasks(section.tasks, folder)
-            names = {task for members in leaves.values() for task in members}
-            counts = document_counts(sorted(names), folder, section.limit)
+        include = section.include
+        folder = resolve_path(include, self._data_of(node)) if include else None
+        leaves, counts = planned_documents(node.recipe, folder)
         samples = dict.fromkeys(counts, 1)
         for name, protocol in section.protocols.items() if per_sample else ():
             samples |= dict.fromkeys(leaves[name], protocol.samples or 1)

@@ -15,7 +15,7 @@ from eval.statistics import crossed, planned, stats
 from tests.benchmarks.coverage import Design, simulate
 from tests.support.invented_arms import deltas_of, evaluated, of_scores
 from tests.support.tiny_eval import make_tasks
-from tsqa.recipe import Recipe, SeedsSection
+from tsqa.recipe import DataSection, Recipe, SeedsSection
 
 
 def test_the_planned_effect_is_found_with_the_stated_power_by_one_seed() -> None:
@@ -110,14 +110,23 @@ def shown(recipe: Recipe, include: Path | None) -> str:
 
 def test_documents_are_counted_from_local_data_and_limited(tmp_path: Path) -> None:
     folder = make_tasks(tmp_path / "tasks", count=6)
-    tasks = ["tiny_choice", "tiny_number", "absent"]
-    assert planned.document_counts(tasks, folder, None) == {
-        "tiny_choice": 6,
-        "tiny_number": 6,
-        "absent": None,
-    }
-    assert planned.document_counts(["tiny_choice"], folder, 4) == {"tiny_choice": 4}
-    assert planned.document_counts(["gsm8k"], None, None) == {"gsm8k": 1319}
+
+    def counts(*tasks: str, limit: int | None = None) -> dict[str, int | None]:
+        return planned.planned_documents(recipe_of(folder, list(tasks), limit), folder)[1]
+
+    known: dict[str, int | None] = {"tiny_choice": 6, "tiny_number": 6}
+    assert counts("tiny_choice", "tiny_number", "absent") == {**known, "absent": None}
+    assert counts("tiny_choice", limit=4) == {"tiny_choice": 4}
+    assert planned.planned_documents(recipe_of(None, ["gsm8k"]), None)[1] == {"gsm8k": 1319}
+    folder = tmp_path / "not yet there"
+    assert counts("tiny_choice") == {"tiny_choice": None}
+
+
+def test_documents_of_tasks_that_the_data_stage_will_build_are_those_of_the_recipe() -> None:
+    built = DataSection(builder="miniature", test_per_family=40)
+    recipe = recipe_of(None, ["mini_day", "mini_unit"]).model_copy(update={"data": built})
+    found = planned.planned_documents(recipe, Path("{data}/tasks"))[1]
+    assert found == {"mini_day": 40, "mini_unit": 40}
 
 
 def test_the_table_says_unknown_and_states_its_assumptions(tmp_path: Path) -> None:
