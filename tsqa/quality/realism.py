@@ -102,7 +102,7 @@ def _scores(matrix: csr_matrix, is_item: NDArray[np.bool_], folds: NDArray[np.in
 def _two_sample(sample: QualitySample, seed: int, permutations: int) -> QualityMeasure:
     pairs = sample.pairs[:_MOST_PAIRS]
     test = two_sample_test(pairs, seed, permutations)
-    real = [*halves(sample.others, (p.seed.id for p in sample.pairs))][:_MOST_PAIRS]
+    real = [*halves(pair.seed for pair in sample.pairs)][:_MOST_PAIRS]
     has_reference = len(real) >= LEAST
     reference = two_sample_test(real, seed, 0).auc if has_reference else None
     shown = (

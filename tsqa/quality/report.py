@@ -111,5 +111,5 @@ def shown_reference(measure: QualityMeasure) -> str:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return "?"
+        return "open"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

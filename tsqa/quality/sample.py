@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -141,12 +141,10 @@ def rank(seed: int, name: str) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def halves(texts: Sequence[AuditedText], paired: Iterable[str]) -> Iterator[QualityPair]:
+def halves(texts: Iterable[AuditedText]) -> Iterator[QualityPair]:
     """Pairs of seeds of one task, which play seed and item: what chance makes of real ones."""
-    wanted, waiting = set(paired), dict[str, AuditedText]()
+    waiting: dict[str, AuditedText] = {}
     for each in texts:
-        if each.id not in wanted:
-            continue
         if first := waiting.pop(each.task, None):
             yield QualityPair(first, each)
         else:

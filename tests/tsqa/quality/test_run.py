@@ -89,7 +89,7 @@ def test_a_draw_depends_on_ids_and_not_on_the_order_or_the_size(recipe: Path) ->
     assert {name for name, _ in small.items} == small.seeds.keys()
     assert draw_sample(filtered, seeds, 2, 5).pairs != small.pairs
     assert all(pair.item.id.startswith(pair.seed.id) for pair in large.pairs)
-    ids = [each.id for pair in halves(large.others, large.seeds) for each in (pair.seed, pair.item)]
+    ids = [each.id for pair in halves(large.seeds.values()) for each in (pair.seed, pair.item)]
     assert len(ids) == len(set(ids)) == 24
 
 
