@@ -57,7 +57,10 @@ def write_report(folder: Path, report: QualityReport) -> Path:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    shown = [(each, shown_value(each), shown_reference(each)) for each in report.measures]
+    shown: dict[str, list[tuple[QualityMeasure, str, str]]] = {}
+    for each in report.measures:
+        line = each, shown_value(each), shown_reference(each)
+        shown.setdefault(each.dimension, []).append(line)
     examples = [example for each in plain["measures"] for example in each["examples"]]
     write_text(folder / PAGE, page.render(report=report, shown=shown, examples=examples))
     return folder / PAGE
