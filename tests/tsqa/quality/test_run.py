@@ -24,10 +24,10 @@ MAIL = "ann.lee@mail.org"
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 seeds, 10 documents that are none; 25 seeds have items, two of them two."""
+    """30 seeds, 25 documents that are none; 25 seeds have items, two of them two."""
     tmp_path = tmp_path_factory.mktemp("audited")
     path = write_recipe(tmp_path)
-    lines = [{"q": f"What does thing {n} weigh?", "a": f"{n} grams"} for n in range(40)]
+    lines = [{"q": f"What does thing {n} weigh?", "a": f"{n} grams"} for n in range(55)]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     seeds = [
         replace(seed(n), id=f"toy-{n}", question=lines[n]["q"], answer=lines[n]["a"])
@@ -66,9 +66,8 @@ def test_an_audit_writes_the_same_page_and_figures_again(
     before = [(folder / name).read_bytes() for name in ("quality.json", "quality.html")]
     assert found["seeds with an item"]["value"] == 25 / 30
     attack = found["seeds told by nearest item (AUC)"]
-    assert attack["value"] is None and attack["missing"] == (
-        "9 documents that are no seeds; 20 are needed"
-    ), "40 documents, 30 seeds, one that was rejected"
+    assert "24 documents" in str(attack["reference_is"]), "one of the 25 was rejected as a seed"
+    assert attack["apart"] is True, "an item names the number of its seed"
     assert found["refusals by group"]["value"] == 1 / 28
     assert found["items with personal data"]["value"] == pytest.approx(1 / 27)
     assert not any(MAIL.encode() in each for each in before), "the report gives none of it away"
