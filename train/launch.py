@@ -20,6 +20,7 @@ from threading import Thread
 import psutil
 
 from tsqa.errors import PREEMPTED, TERMINATED
+from tsqa.store.process import name_parent
 
 _asked: list[int] = []
 """The signals that asked this process to end."""
@@ -30,6 +31,7 @@ def main() -> int:
     """Run the job; return 0, or 75 or 143 where SIGTERM ended it. What fails is raised."""
     # torchrun would end the ranks by itself on SIGTERM, and hide their exit code.
     os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
+    os.environ |= name_parent()
     signal.signal(signal.SIGTERM, _pass_on)
 
     from accelerate.commands.launch import launch_command, launch_command_parser

@@ -32,7 +32,8 @@ from tsqa.store.jsonl import read_jsonl
 from tsqa.store.own_tables import read_own_table
 from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 
-_STEP = "decontamination"
+_STEPS = frozenset({"meaning", "decontamination"})
+"""Of the filter, that name the evaluated document that a candidate repeats."""
 _MARK = " of the evaluated "
 """Precedes the document in the reason for which a source's document was dropped."""
 _MOST_NAMED = 3
@@ -54,6 +55,24 @@ def conditions_of(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, 
         if ArmRole(name) in inputs:
             conditions[arm.condition].append(inputs[ArmRole(name)])
     return conditions
+
+
+def declared_notes(conditions: Mapping[str, Sequence[Artifact]]) -> list[str]:
+    """Which of the compared models and their ancestors were trained elsewhere, unseen."""
+    named = {
+        source.owner or condition: None
+        for condition, evaluations in conditions.items()
+        for evaluation in evaluations
+        for source in sources_of(evaluation)
+        if source.is_declared
+    }
+    if not named:
+        return []
+    they, them = ("they", "them") if len(named) > 1 else ("it", "it")
+    return [
+        f"Trained elsewhere: {', '.join(named)}. What {they} read is declared by the recipe, not "
+        f"seen here; so is what contamination says of {them}."
+    ]
 
 
 def contamination(
@@ -203,7 +222,7 @@ class _Match:
 def _of_filter(artifact: Artifact) -> Iterator[tuple[str, str]]:
     """Evaluated documents that candidates matched."""
     for row in read_rows(artifact.path / REJECTED, _Match):
-        if row.step == _STEP:
+        if row.step in _STEPS:
             yield "", row.match
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.compare.comparison import compare
-from eval.compare.contamination import conditions_of, of_recipe
+from eval.compare.contamination import conditions_of, declared_notes, of_recipe
 from eval.compare.ratio_axis import RatioAxis, ratio_axis
 from eval.compare.scores import Evaluated, read
 from eval.compare.tables import write_csv
@@ -43,6 +43,7 @@ def run(context: StageContext) -> dict[str, object]:
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
         contamination=of_recipe(recipe, context.inputs),
+        notes=declared_notes(conditions),
         kin=kinship(conditions, models[0].tasks, recipe.seeds.families if recipe.seeds else {}),
         near=nearness(conditions),
     )
@@ -70,6 +71,7 @@ def compare_arms(
     gaps: Mapping[str, Gap] | None = None,
     axis: RatioAxis | None = None,
     contamination: Mapping[str, Contamination] | None = None,
+    notes: Sequence[str] = (),
     kin: Kinship | None = None,
     near: Nearness | None = None,
 ) -> DeltaTable:
@@ -87,7 +89,7 @@ def compare_arms(
         contamination=contamination,
         seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
         by_documents=section.macro == "documents",
-        notes=[*looks_notes(recipe), *stems_notes(evaluations), *declared_notes(recipe)],
+        notes=[*looks_notes(recipe), *stems_notes(evaluations), *notes],
         kinship=kin,
         near=near,
     )
@@ -98,19 +100,6 @@ def looks_notes(recipe: Recipe) -> list[str]:
     section = needed(recipe.eval, "eval")
     points = max((len(curve_points(arm.recipe)) for arm in arms_of(recipe).values()), default=0)
     return [looks_note(points + 1, section.confidence)] if points else []
-
-
-def declared_notes(recipe: Recipe) -> list[str]:
-    """Which arms were trained elsewhere, and what that leaves unseen."""
-    trained = [(a.name, a.recipe.train) for a in arms_of(recipe).values()] if recipe.train else []
-    named = [name for name, train in trained if train and train.elsewhere]
-    if not named:
-        return []
-    return [
-        f"Trained elsewhere: {', '.join(named)}. What {'they' if len(named) > 1 else 'it'} read is "
-        "declared by the recipe, not seen here; so is what contamination says of "
-        f"{'them' if len(named) > 1 else 'it'}."
-    ]
 
 
 def read_deltas(artifact: Artifact) -> DeltaTable:

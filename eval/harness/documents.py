@@ -72,7 +72,7 @@ def read_result(
         [
             replace(
                 _document(task, kind, metric, sample, delimiter, rule),
-                **vars(_bits(kind, sample, delimiter, gold.get(sample["doc_id"]))),
+                **vars(_bits(config, sample, gold.get(sample["doc_id"]))),
             )
             for sample in ordered
         ]
@@ -145,13 +145,18 @@ class _Bits:
     option_bits: list[float] | None = None
 
 
-def _bits(kind: str, sample: Sample, delimiter: str, gold: float | None) -> _Bits:
+def _bits(config: Mapping[str, JsonValue], sample: Sample, gold: float | None) -> _Bits:
+    kind, delimiter = str(config.get("output_type")), str(config.get("target_delimiter", " "))
     likelihoods = _likelihoods(kind, sample)
     if not likelihoods:
         return _Bits(gold if gold is not None and math.isfinite(gold) else None)
-    texts = [str(pair[1]) for pair in sample["arguments"]]
-    each = [bits_per_byte(one, text) for one, text in zip(likelihoods, texts, strict=False)]
-    right = 0 if kind == "loglikelihood" else right_choice(sample["target"], texts, delimiter)
+    asked = [(str(pair[0]), str(pair[1])) for pair in sample["arguments"]][: len(likelihoods)]
+    each = [bits_per_byte(one, *pair) for one, pair in zip(likelihoods, asked, strict=False)]
+    right = right_choice(sample["target"], [text for _, text in asked], delimiter)
+    if kind == "loglikelihood":
+        right = 0
+    elif config.get("process_results") and len(each) > 1:
+        right = None  # it judges by its own rule: truthfulqa_mc2 has several right ones, and says 0
     return _Bits(None if right is None else each[right], each)
 
 
@@ -185,6 +190,8 @@ def _likelihoods(kind: str, sample: Sample) -> list[float]:
     if kind not in ("multiple_choice", "loglikelihood"):
         return []
     responses = cast(list[tuple[float, bool]], sample["filtered_resps"])
+    if "acc_mutual_info" in sample["metrics"]:  # asked once more without the prompt
+        responses = responses[: len(responses) // 2]
     return [float(response[0]) for response in responses]
 
 
@@ -202,7 +209,7 @@ def _answers(kind: str, metric: str, sample: Sample) -> tuple[str, str]:
     scores = _likelihoods(kind, sample)
     if metric == "acc_norm":
         scores = [s / max(len(c), 1) for s, c in zip(scores, choices, strict=False)]
-    best = choices[max(range(len(choices)), key=lambda i: scores[i])]
+    best = choices[max(range(len(scores)), key=lambda i: scores[i])]
     if isinstance(target, int) and 0 <= target < len(choices):
         return choices[target], best
     return str(target), best

@@ -52,14 +52,15 @@ def score_answers(model: LM, task: str, answers: dict[int, tuple[str, str]]) -> 
     ]
     replies = model.loglikelihood(requests) if requests else []
     return {
-        doc_id: bits_per_byte(float(reply[0]), answer)
-        for (doc_id, (_, answer)), reply in zip(answers.items(), replies, strict=True)
+        doc_id: bits_per_byte(float(reply[0]), *pair)
+        for (doc_id, pair), reply in zip(answers.items(), replies, strict=True)
     }
 
 
-def bits_per_byte(loglikelihood: float, continuation: str) -> float:
-    """Of a continuation with what stands before it, such as a space."""
-    return -loglikelihood / math.log(2) / max(1, len(continuation.encode()))
+def bits_per_byte(loglikelihood: float, prompt: str, continuation: str) -> float:
+    """Of a continuation with the space before it, which lm-eval takes from a prompt's end too."""
+    scored = prompt[len(prompt.rstrip()) :] + continuation
+    return -loglikelihood / math.log(2) / max(1, len(scored.encode()))
 
 
 def right_choice(target: object, continuations: Sequence[str], delimiter: str) -> int | None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tsqa.store.process import child_environment, die_with_parent
+from tsqa.store.process import child_environment, die_with_parent, name_parent
 
 if TYPE_CHECKING:
     from eval.harness.engines import ModelSettings
@@ -114,7 +114,7 @@ def start(settings: ModelSettings, environment: dict[str, str], log: Path, inbox
             stdout=handle,
             stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
-            env=child_environment(environment),
+            env=child_environment(environment, name_parent()),
         )
     theirs.close()
     worker = Worker(process, ours, log)

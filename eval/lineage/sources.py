@@ -32,6 +32,8 @@ class TokenSource:
     name: str
     tokens: Artifact | None
     """None: it is not in the store."""
+    is_declared: bool = False
+    """Whether the model was trained elsewhere, so that nobody saw it read them."""
 
 
 def store_of(artifact: Artifact) -> Store:
@@ -47,13 +49,14 @@ def sources_of(evaluation: Artifact) -> list[TokenSource]:
 def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[TokenSource]:
     """The sources that reach an artifact of `owner`."""
     undrawn = _undrawn(artifact)
+    is_declared = "elsewhere" in (artifact.manifest.config.get("train") or ())
     for text, fingerprint in artifact.manifest.inputs.items():
         role = parse_role(text)
         if role in _TEACH_NOTHING or text in undrawn:
             continue
         if isinstance(role, SourceRole):
             tokens = store.find("tokenize", fingerprint)
-            yield TokenSource(owner, role.source, tokens)
+            yield TokenSource(owner, role.source, tokens, is_declared)
             if tokens:
                 yield from _walk(store, tokens, owner)
             continue

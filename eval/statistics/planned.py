@@ -16,6 +16,7 @@ from rich.text import Text
 from eval.deltas import DeltaTable
 from eval.statistics import crossed, stats
 from tsqa.recipe import EvalSection, Recipe, arms_of, control_of, needed
+from tsqa.store.roles import BASE
 from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import task_library
 from tsqa.tasks.sizes import known_documents
@@ -59,6 +60,10 @@ class _Plan:
         stated = None if spread is None else math.sqrt(2) * spread / 100
         return stated if self.noise.seed_sd is None else self.noise.seed_sd
 
+    def distinct(self, documents: Mapping[str, int | None]) -> int:
+        """How many documents these tasks have, those of one sample once."""
+        return sum({self.samples[task]: n or 0 for task, n in documents.items()}.values())
+
     def detectable(
         self, documents: Mapping[str, int], confidence: float, seeds: int | None = None
     ) -> float:
@@ -89,10 +94,11 @@ def _plan_of(recipe: Recipe, include: Path | None, previous: DeltaTable | None) 
     conditions = {arm.condition for arm in arms}
     has_base = recipe.model is not None and recipe.model.config is None
     leaves, counts = planned_documents(recipe, include)
+    samples = samples_of(list(counts), include)
     return _Plan(
         section,
-        _noise_of(previous),
-        samples_of(list(counts), include),
+        _noise_of(previous, samples),
+        samples,
         seeds=len({arm.seed for arm in arms if arm.condition == control_of(recipe)}),
         arms=len(conditions),
         comparisons=len(conditions) - 1 + has_base,
@@ -114,7 +120,7 @@ def planned_table(
     recipe, whose noise (share of documents that change, spread of seeds) replaces the assumed one.
     """
     plan = _plan_of(recipe, include, previous)
-    counts, samples = plan.counts, plan.samples
+    counts = plan.counts
     rows: dict[str, list[str]] = {}
     for name, members in plan.leaves.items():
         is_known = any(counts[task] for task in members)
@@ -138,15 +144,14 @@ def planned_table(
     for name, tasks in rows.items():
         known = [counts.get(task) for task in tasks]
         sizes = [n for n in known if n]
-        cells = ["unknown"] * 2
+        documents, *cells = ["unknown"] * 3
         if sizes and len(sizes) == len(known):
             cells = [
                 f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
                 for level in (plan.section.confidence, plan.level(name))
             ]
-        distinct = {samples[task]: n or 0 for task, n in zip(tasks, known, strict=True)}
-        shown = f"{sum(distinct.values()):,}" if sizes and len(sizes) == len(known) else "unknown"
-        table.add_row(Text(name), shown, *cells)
+            documents = f"{plan.distinct(dict(zip(tasks, known, strict=True))):,}"
+        table.add_row(Text(name), documents, *cells)
     return table
 
 
@@ -165,16 +170,16 @@ class Ways:
     now: float
     """The smallest one as planned."""
     planned: Way
-    documents: Mapping[str, int]
-    """Of each task, as planned."""
+    documents: int
+    """Of all tasks, as planned."""
     found: list[Way]
     """For every number of seeds that can, with as few documents as it takes, none fewer."""
-    least: float
-    """The smallest one by the planned seeds, however many documents."""
+    least: float | None
+    """The smallest one by the planned seeds, however many documents; None: no verdict."""
     most_seeds: int
     """Up to which `found` was looked for."""
-    measured: bool
-    """Whether the last run shows how far seeds differ."""
+    spread: str
+    """How it is known how far seeds differ."""
 
 
 def ways_to_detect(
@@ -185,16 +190,16 @@ def ways_to_detect(
     known = {task: n for task, n in plan.counts.items() if n}
     if not known or len(known) < len(plan.counts):
         return None
-    level = plan.level(stats.MACRO)
+    level, most = plan.level(stats.MACRO), max(MOST_SEEDS, plan.seeds)
+    spread = "assumed" if plan.seed_sd is None else "stated (eval.seed_spread)"
+    has_verdict = plan.seeds > 1 or plan.seed_sd is not None
 
     def smallest(seeds: int, times: float) -> float:
         documents = {task: math.ceil(n * times) for task, n in known.items()}
         return plan.detectable(documents, level, seeds)
 
     found = []
-    for seeds in range(plan.seeds, MOST_SEEDS + 1):
-        if seeds == 1 and plan.seed_sd is None:
-            continue  # one seed gives no verdict
+    for seeds in range(plan.seeds + (not has_verdict), most + 1):
         if smallest(seeds, 1) <= wanted:
             found.append(Way(seeds, 1))
             break
@@ -210,11 +215,11 @@ def ways_to_detect(
     return Ways(
         now=smallest(plan.seeds, 1),
         planned=Way(plan.seeds, 1),
-        documents=known,
+        documents=plan.distinct(known),
         found=found,
-        least=smallest(plan.seeds, _EVERY_DOCUMENT),
-        most_seeds=MOST_SEEDS,
-        measured=plan.noise.seed_sd is not None,
+        least=smallest(plan.seeds, _EVERY_DOCUMENT) if has_verdict else None,
+        most_seeds=most,
+        spread=spread if plan.noise.seed_sd is None else "measured in the last run",
     )
 
 
@@ -258,14 +263,20 @@ def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
     return found
 
 
-def _noise_of(previous: DeltaTable | None) -> _Noise:
+def _noise_of(previous: DeltaTable | None, samples: Mapping[str, str]) -> _Noise:
     """Of one seed, what documents change; of several, the macro rows' two parts.
+
+    `samples` as in `_Plan`.
 
     A row's variance is the pooled spread of seeds by their number, and what documents repeat in
     every seed; what they add anew in each is taken for as much (`stats.REPEATED`).
     """
     shares = discordance_of(previous)
-    rows = [r for r in (previous.rows if previous else ()) if r.task == stats.MACRO and r.seeds > 1]
+    rows = [  # the base has no seeds, so what it differs by is of another kind
+        row
+        for row in (previous.rows if previous else ())
+        if row.task == stats.MACRO and row.seeds > 1 and row.against != BASE
+    ]
     if previous is None or not rows:
         return _Noise(shares, None)
     seeds = sorted({seed for own in previous.scores_by_seed.values() for seed in own})
@@ -281,8 +292,13 @@ def _noise_of(previous: DeltaTable | None) -> _Noise:
         return _Noise(shares, None)
     repeated = median(max(0.0, row.stderr**2 - pooled.variance / row.seeds) for row in rows)
     spread = math.sqrt(max(0.0, pooled.variance - repeated))
-    sizes = [one.n for one in previous.tasks.values()]
-    each = 2 * repeated * len(sizes) ** 2 / math.fsum(1 / n for n in sizes)
+    one = stats.documents_variance(
+        [task.n for task in previous.tasks.values()],
+        [1.0] * len(previous.tasks),
+        [samples.get(task, task) for task in previous.tasks],
+        previous.by_documents,
+    )
+    each = 2 * repeated / one
     return _Noise({**dict.fromkeys(previous.tasks, each), **shares}, spread)
 
 

@@ -165,15 +165,11 @@ def planned_mde(
     `arms`, the control among them, lend each other degrees of freedom; by simulation the power
     at 0.8 is then 0.70 to 0.83, for one seed or one comparison 0.76 to 0.82.
     """
-    tasks = len(n)
-    shares = [count / sum(n) if by_documents else 1 / tasks for count in n]
-    spreads: dict[str, list[float]] = {}
+    documents = documents_variance(n, discordance, samples, by_documents)
+    names = samples or [str(number) for number in range(len(n))]
     sizes: dict[str, int] = {}
-    names = samples or [str(number) for number in range(tasks)]
-    for name, weight, share, count in zip(names, shares, discordance, n, strict=True):
-        spreads.setdefault(name, []).append(weight * math.sqrt(share / count))
+    for name, count in zip(names, n, strict=True):
         sizes[name] = max(count, sizes.get(name, 0))
-    documents = math.fsum(math.fsum(spread) ** 2 for spread in spreads.values())
     if seeds == 1:
         variance = documents + (seed_sd or 0.0) ** 2
         return minimum_detectable_effect(math.sqrt(variance), confidence)
@@ -187,6 +183,18 @@ def planned_mde(
         method="planned",
     )
     return planned.detectable(confidence, POWER)
+
+
+def documents_variance(
+    n: Sequence[int], discordance: Sequence[float], samples: Sequence[str], by_documents: bool
+) -> float:
+    """Of the mean difference of tasks in one seed, from its documents: see `planned_mde`."""
+    shares = [count / sum(n) if by_documents else 1 / len(n) for count in n]
+    names = samples or [str(number) for number in range(len(n))]
+    spreads: dict[str, list[float]] = {}
+    for name, weight, share, count in zip(names, shares, discordance, n, strict=True):
+        spreads.setdefault(name, []).append(weight * math.sqrt(share / count))
+    return math.fsum(math.fsum(spread) ** 2 for spread in spreads.values())
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:

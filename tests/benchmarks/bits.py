@@ -125,6 +125,7 @@ def main() -> None:
             tasks={task: model.tasks[task] for task in tasks},
             scores={task: model.scores[task] for task in tasks},
             bits={task: model.bits[task] for task in tasks},
+            margins={task: model.margins[task] for task in tasks},
         )
         for model in models
     ]

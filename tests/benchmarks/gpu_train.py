@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import multiprocessing
 import statistics
 import tempfile
 from pathlib import Path
@@ -85,11 +86,15 @@ def main() -> None:
             model = dict(MODELS[name][arguments.small])
             if arguments.vocabulary:
                 model["vocab_size"] = arguments.vocabulary
-            found = measure(
-                model, length, arguments.rows, arguments.steps, micro_batch_size=arguments.micro,
-                peak_tflops=arguments.peak, gradient_checkpointing=arguments.checkpointing,
-                attention=arguments.attention, loss_chunk=arguments.chunk,
-            )  # fmt: skip
+            train = {
+                "micro_batch_size": arguments.micro, "peak_tflops": arguments.peak,
+                "gradient_checkpointing": arguments.checkpointing,
+                "attention": arguments.attention, "loss_chunk": arguments.chunk,
+            }  # fmt: skip
+            # A process has one Accelerator, and one peak of memory.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                asked = (model, length, arguments.rows, arguments.steps)
+                found = pool.apply(measure, asked, train)
             table.add_row(
                 name, f"{found['parameters']:,}", str(length), f"{found['tokens_per_second']:,.0f}",
                 f"{found['mfu']:.2%}", f"{found['data_loading_share']:.2%}", f"{found['gib']:.2f}",

@@ -27,7 +27,8 @@ def read_sources(recipe: Recipe) -> list[str]:
     read: set[str | None] = set()
     for name in mixture.drawn:
         source = mixture.sources[name]
-        read |= {source.subset_of or name, source.size_of}
+        of = source.subset_of or name
+        read |= {of, source.size_of, mixture.sources[of].size_of}
     return [name for name in mixture.tokenized if name in read]
 
 
@@ -126,6 +127,7 @@ def _tokens_config(name: str, recipe: Recipe) -> dict[str, Json]:
     source = _source(recipe, name)
     config = source.data_config()
     config["path"] = identify_data(source.path, f"mixture.sources.{name}.path", source.revision)
+    config.pop("nearest", None)  # its artifact is an input, whatever the folder of its model
     for later in ("permute", "subset_of", "size_of"):
         if config[later] is None:
             del config[later]

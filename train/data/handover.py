@@ -35,6 +35,7 @@ from tsqa.store.roles import Role
 BRIDGE_RECIPE = "nemotron_3_nano_pretrain_8gpu_h100_bf16_config"
 BLEND, SCRIPT = "blend.json", "run.sh"
 _STYLES = {"wsd": "WSD", "cosine": "cosine", "linear": "linear", "constant": "constant"}
+_DECAYS = {"linear": "linear", "sqrt": "minus_sqrt"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _command(
         "model": {},
     }
     if schedule.kind == "wsd":
-        keys["scheduler"]["lr_wsd_decay_style"] = "linear"
+        keys["scheduler"]["lr_wsd_decay_style"] = _DECAYS[schedule.decay_shape]
         keys["scheduler"]["lr_wsd_decay_iters"] = round(schedule.decay * steps)
     if train.router:
         keys["model"]["moe_router_bias_update_rate"] = train.router.bias_rate
@@ -216,11 +217,14 @@ def _script(command: str, trained: str | None) -> str:
 
 
 def _notes(recipe: Recipe) -> tuple[str, ...]:
-    train = needed(recipe.train, "train")
+    train, mixture = needed(recipe.train, "train"), needed(recipe.mixture, "mixture")
     notes = [
         "documents in a row see each other there; here they do not",
         "its order within a source is its own, by dataset.random_seed",
     ]
+    whole = [name for name in mixture.drawn if mixture.sources[name].packing == "whole"]
+    if whole:
+        notes.append(f"packing: whole ({', '.join(whole)}): documents are cut at row ends there")
     if train.heldout_rows:
         notes.append(
             f"train.heldout_rows: the last {train.heldout_rows} rows of each source are trained on "
@@ -228,4 +232,9 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         )
     if train.z_loss:
         notes.append("train.z_loss is not handed over")
+    if train.average_last:
+        notes.append(
+            f"train.average_last: the mean of the last {train.average_last} models is not taken "
+            "there"
+        )
     return tuple(notes)

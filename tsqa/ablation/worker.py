@@ -16,7 +16,7 @@ from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.estimate import limit_dollars
 from tsqa.spending import SpentError
-from tsqa.store.process import die_with_parent, log_tail
+from tsqa.store.process import die_with_parent, log_tail, name_parent
 
 _TAIL = 15
 
@@ -53,7 +53,7 @@ class ArmWorker:
             *(sys.executable, "-m", "tsqa.cli.app", "ablate-worker", str(pipeline.origin)),
             *pipeline.overrides,
         ]
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._environment = {**os.environ, **name_parent(), "OMP_NUM_THREADS": str(threads)}
         self._process: subprocess.Popen[str] | None = None
         self._is_asked = False
 

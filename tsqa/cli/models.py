@@ -74,7 +74,7 @@ def export_tokens(
     """Write what Megatron-Bridge needs to train an arm: its blend of tokens and the command.
 
     The tokens stay where they are: Megatron reads them as they are. Several GPUs and machines are
-    its business. The result comes back as an arm with `model: {path: DIR, trained: true}`.
+    its business. The result comes back as an arm with `train.elsewhere: DIR`.
 
     Example: tsqa export-tokens recipes/nemotron3_nano/recipe.yaml --arm control --to megatron
     """
@@ -82,9 +82,12 @@ def export_tokens(
     from tsqa.console import console
     from tsqa.names import file_name
     from tsqa.pipeline.node import trained_node
+    from tsqa.recipe import check_floors
 
     pipeline = open_pipeline(recipe, overrides)
     node = trained_node(pipeline.nodes, arm)
+    check_floors(node.recipe, arm)
+    pipeline.refuse_unreviewed(node)
     out = folder or pipeline.folder / to / file_name(arm)
     made = hand_over(node.recipe, pipeline.inputs_of(node), out, bridge_recipe or BRIDGE_RECIPE)
     rows = float(made.strays)

@@ -53,7 +53,7 @@ def curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         tests=candidate.tests,
         text=text,
         rendering=rendering,
-        agreement=candidate.agreement if record.votes else None,
+        agreement=candidate.voted,
         scores=json.dumps(candidate.scores, sort_keys=True),
         lineage=lineage.to_json(),
     )

@@ -192,11 +192,16 @@ class SemanticDocuments:
         """`nearest`: per view, the similarity of each training document of the task to it."""
         set_on, count, least = "training documents", len(nearest[0]), _FLOOR
         if (count + 1) * allowed < 1:
+            documents = self._distinct(documents)
             set_on, count = "evaluated documents", len(documents)
             nearest = [_among_each_other(vectors[documents]) for vectors in self._vectors]
         if (count + 1) * allowed < 1:
             set_on, count, least = "default", 0, _DEFAULT
         return _Level(set_on, count, [max(least, _quantile(own, allowed)) for own in nearest])
+
+    def _distinct(self, documents: Numbers) -> Numbers:
+        """The first of each item: a repeated one does not tell how alike different ones are."""
+        return documents[np.unique(self._vectors[-1][documents], axis=0, return_index=True)[1]]
 
     def _per_document(self, view: int) -> Scores:
         thresholds = np.full(len(self._ids), 2.0)
@@ -237,8 +242,8 @@ def _raise(threshold: float, margin: float) -> float | None:
 
 
 def _compare(vectors: Vectors, others: Vectors) -> Scores:
-    if not len(vectors):
-        return np.zeros((0, len(others)))
+    if not len(vectors) or not len(others):  # a model gives no dimensions of no texts
+        return np.zeros((len(vectors), len(others)))
     similar: Scores = (vectors @ others.T).astype(np.float64)
     return similar.round(4)
 

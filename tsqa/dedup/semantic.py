@@ -31,17 +31,39 @@ class SentenceEncoder(Protocol):
 
 
 def load_model(model: str, key: str) -> SentenceEncoder:
-    """A sentence-transformers model; raise EngineError when there is none. `key`: its section."""
+    """A sentence-transformers model; raise EngineError when there is none. `key`: its section.
+
+    So does a vector that holds no number: it would be unlike all, and hide what is alike.
+    """
     try:
         from sentence_transformers import SentenceTransformer
 
-        return cast(SentenceEncoder, SentenceTransformer(pinned_folder(model)))
+        found = cast(SentenceEncoder, SentenceTransformer(pinned_folder(model)))
+        return FiniteEncoder(found, f"{key}.model = {model!r}")
     except Exception as error:
         raise EngineError(
             f"{key}.model = {model!r}: cannot be loaded: {error}",
             "give a sentence-transformers model (pip install 'tsqa[semantic]'), or leave out "
             f"{key}",
         ) from error
+
+
+class FiniteEncoder:
+    """A model all of whose vectors hold numbers; else it raises EngineError, with its `name`."""
+
+    def __init__(self, model: SentenceEncoder, name: str) -> None:
+        self._model, self._name = model, name
+
+    def encode(self, sentences: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
+        vectors = self._model.encode(sentences, normalize_embeddings=normalize_embeddings)
+        is_finite = np.isfinite(vectors)
+        if not is_finite.all():
+            text = sentences[int(np.argmin(is_finite.all(axis=1)))]
+            raise EngineError(
+                f"{self._name}: its vector of {text!r:.80} holds no number (NaN or infinity)",
+                "use another model",
+            )
+        return vectors
 
 
 def measure_spread(model: SentenceEncoder, questions: Iterable[str]) -> float:

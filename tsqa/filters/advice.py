@@ -43,8 +43,10 @@ _ADVICE = (
     ("triviality:", "use harder seeds, or another model in filter.triviality"),
     ("judge:", "use a stronger teacher, or lower filter.judge.min_score"),
     ("reward:", "use a stronger teacher, or lower filter.reward.min_score"),
+    ("meaning:", "use other seeds, or lower filter.decontaminate.semantic.false_positives"),
     ("dedup:", "raise generate.question.temperature, or filter.dedup.threshold"),
     ("difficulty:", "lower the share of the rarest label in filter.difficulty: it bounds all"),
+    ("review:", "look at the reasons: tsqa review RECIPE --report"),
     ("decontamination:", "use other seeds: these are too near to what recipe.eval evaluates"),
 )
 

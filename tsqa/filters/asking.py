@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 
+from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.decontaminate.semantic import KEY as LEAKS_KEY
 from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
@@ -22,6 +23,7 @@ from tsqa.recipe import FilterSection, SamplingSection, TrivialitySection, neede
 from tsqa.records.candidate import Candidate, Rejection, Verdict, seed_as_candidate
 from tsqa.records.seed import Seed, SeedIndex
 from tsqa.records.summaries import LedgerRow
+from tsqa.review.apply import ReviewStep
 from tsqa.store.stage import StageContext
 from tsqa.teachers.client import Asker, open_asker
 from tsqa.teachers.replies.judgement_reply import parse_judgement
@@ -76,9 +78,13 @@ class Meaning:
         context: StageContext,
         section: FilterSection,
         evaluated: Sequence[Seed],
+        review: ReviewStep | None = None,
     ) -> None:
         self._context, self._section, self._evaluated = context, section, evaluated
+        self._review = review
         self.index = EvaluatedIndex(evaluated, section.decontaminate)
+        self.edited: dict[str, Rejection] = {}
+        """Id of an item -> what it repeats once its reviewers' edit is made, as `steps` find it."""
 
     @property
     def is_wanted(self) -> bool:
@@ -96,7 +102,10 @@ class Meaning:
         assert wanted is not None
         is_own = self._section.decontaminate.semantic is not None
         model = load_model(wanted.model, LEAKS_KEY if is_own else DEDUP_KEY)
-        training = sample_training(self._context.inputs["seeds"].path / "seeds.jsonl")
+        inputs = self._context.inputs
+        evaluated = read_dropped_seeds(inputs["guard"].path) if "guard" in inputs else {}
+        sample = sample_training(inputs["seeds"].path / "seeds.jsonl")
+        training = [document for document in sample if document.id not in evaluated]
         known = zip(training, self.index.check(training), strict=True)
         return SemanticDocuments(
             Embedder(model, identify_model(wanted.model), self._context.out),
@@ -129,6 +138,10 @@ class Meaning:
     def _decide(self, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
         source = iter(candidates)
         while batch := list(islice(source, _BATCH)):
+            if self._review:
+                edited = [*filter(None, map(self._review.edited, batch))]
+                found = zip(edited, self.documents.check(edited), strict=True)
+                self.edited |= {each.id: leak for each, leak in found if leak}
             yield from zip(batch, self.documents.check(batch), strict=True)
 
 

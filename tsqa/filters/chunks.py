@@ -36,6 +36,7 @@ from tsqa.tasks.oracle import Oracle
 
 _BATCH = 256
 _GROUP = 2 * _BATCH
+_GROUP_BYTES = 4 << 20
 
 Judged = tuple[bytes, Rejection | None]
 """A line of `Survivors`, and why it is a duplicate."""
@@ -74,16 +75,18 @@ class LastSteps:
     index: EvaluatedIndex
     renderings: list[str]
     oracle: Oracle | None
+    review: ReviewStep | None
+    """With decisions of reviewers only."""
+    edited: Mapping[str, Rejection]
+    """Id of an edited item -> the evaluated document that it asks in other words."""
     limits: Mapping[str, int] | None = None
     """Of `difficulty`; then the duplicates are left out already."""
-    review: ReviewStep | None = None
-    """With decisions of reviewers only."""
 
     def __call__(self, group: list[Judged]) -> ChunkOutcome:
         funnel = ChunkFunnel(self.oracle)
         stream = _candidates_of(group)
         review = [Step(REVIEW, self.review.decide)] if self.review else []
-        for step in (self._before(group), *review, decontamination_step(self.index)):
+        for step in (self._before(group), *review, decontamination_step(self.index, self.edited)):
             stream = funnel.apply(step, stream)
         return funnel.outcome((), self._curate(stream, funnel))
 
@@ -158,9 +161,14 @@ def comparing_steps(section: FilterSection, scratch: Path) -> list[Step]:
     return steps
 
 
-def decontamination_step(index: EvaluatedIndex) -> Step:
-    """The last step: what resembles an evaluated document."""
-    return Step("decontamination", lambda candidates: _decontaminate(candidates, index))
+def decontamination_step(index: EvaluatedIndex, edited: Mapping[str, Rejection]) -> Step:
+    """The last step: what resembles an evaluated document; `edited`: see `LastSteps`."""
+
+    def decide(candidates: Iterable[Candidate]) -> Iterator[Verdict]:
+        for candidate, leak in _decontaminate(candidates, index):
+            yield candidate, leak or (edited.get(candidate.id) if candidate.edit else None)
+
+    return Step("decontamination", decide)
 
 
 def _decontaminate(candidates: Iterable[Candidate], index: EvaluatedIndex) -> Iterator[Verdict]:
@@ -179,15 +187,16 @@ def _check_texts(texts: Sequence[str], index: EvaluatedIndex) -> list[Rejection 
 
 
 def in_groups(judged: Iterator[Judged]) -> Iterator[list[Judged]]:
-    """At least one, each with as many candidates that are no duplicates."""
+    """At least one, each with as many candidates that are no duplicates, or fewer long ones."""
     group: list[Judged] = []
-    kept = 0
+    kept = size = 0
     for one in judged:
         group.append(one)
         kept += one[1] is None
-        if kept == _GROUP:
+        size += len(one[0])
+        if kept == _GROUP or size >= _GROUP_BYTES:
             yield group
-            group, kept = [], 0
+            group, kept, size = [], 0, 0
     yield group
 
 

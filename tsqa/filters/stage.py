@@ -52,7 +52,7 @@ from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.candidate_lines import chunks_of
 from tsqa.records.seed import SeedIndex
 from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
-from tsqa.review.apply import ReviewStep, review_folder
+from tsqa.review.apply import ReviewStep, identify_decisions, review_folder
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
 from tsqa.store.stage import StageContext
@@ -72,14 +72,14 @@ def run(context: StageContext) -> dict[str, object]:
         console.print(f"  programs run within {code_boundary(section.code).described}", style="dim")
     candidates = context.inputs["generate"].path / "candidates.jsonl"
     renderer = Renderer(section.renderings)
-    evaluated = list(read_evaluated(context))
     ledger: list[LedgerRow] = []
     scratch = context.out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
-        meaning = Meaning(context, section, evaluated)
+        review = _open_review(context)
+        meaning = Meaning(context, section, list(read_evaluated(context)), review)
         asking = [*asking_steps(context, section, seeds, ledger), *meaning.steps]
         writer = stack.enter_context(DatasetWriter(context.out))
         funnel = ShownFunnel(writer, stack.enter_context(progress_bar()))
@@ -88,8 +88,8 @@ def run(context: StageContext) -> dict[str, object]:
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
         parts = workers.map_ordered(first, chunks_of(candidates))
-        review = _open_review(context)
-        last = LastSteps(meaning.index, section.renderings, _oracle(context), review=review)
+        oracle = _oracle(context)
+        last = LastSteps(meaning.index, section.renderings, oracle, review, meaning.edited)
         total = context.inputs["generate"].summary.get("candidates")
         survivors = Survivors(scratch / "0.jsonl", _surviving(parts, funnel, total))
         if asking:
@@ -142,7 +142,13 @@ def _open_review(context: StageContext) -> ReviewStep | None:
     """The step of the reviewers' decisions; None where there are none."""
     if "review" not in context.config:
         return None
-    return ReviewStep(review_folder(context.recipe), checks.check_format)
+    step = ReviewStep(review_folder(context.recipe), checks.check_format)
+    if identify_decisions(context.recipe) != context.config["review"]:
+        raise DataError(
+            f"{review_folder(context.recipe)}: somebody decided since this command began",
+            "run the same command again",
+        )
+    return step
 
 
 def _surviving(

@@ -89,8 +89,8 @@ class Measures:
             self._attributes[drawn]["curated"] += 1
         if "difficulty" in candidate.scores:
             self._difficulties[str(candidate.scores["difficulty"])] += 1
-        if not candidate.is_rephrasing:
-            self._agreement[_bin(candidate.agreement)] += 1
+        if candidate.voted is not None:
+            self._agreement[_bin(candidate.voted)] += 1
         if not candidate.is_of_document:
             self._distance[_bin(1 - _similarity(candidate))] += 1
         revision = candidate.record.revision if candidate.record else ""

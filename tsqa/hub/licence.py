@@ -9,20 +9,22 @@ import json
 import re
 from pathlib import Path
 
+import yaml
+
 from tsqa.hub.pins import PINS
 from tsqa.recipe import ModelSection, is_hub_id
 
 REPORT = "import.json"
 """What `tsqa model import` writes beside a model."""
-_IN_CARD = re.compile(r"\A---\n.*?^license(?:_name)?: *([\w.+-]+)", re.MULTILINE | re.DOTALL)
+_HEAD = re.compile(r"\A---\r?\n(.*?)^---\s*$", re.MULTILINE | re.DOTALL)
 
 
 def licence_of_folder(folder: Path) -> tuple[str, str]:
     """(licence, the file that says so): of its card, its import, its config; empty where none."""
     card = folder / "README.md"
-    found = _IN_CARD.search(_text_of(card))
+    found = _licence_in(_text_of(card))
     if found:
-        return found[1], card.name
+        return found, card.name
     for name, key in ((REPORT, "licence"), ("config.json", "license")):
         try:
             said = json.loads(_text_of(folder / name)).get(key)
@@ -48,8 +50,25 @@ def licence_of_model(model: ModelSection) -> tuple[str, str]:
     from huggingface_hub import try_to_load_from_cache
 
     card = try_to_load_from_cache(model.path, "README.md", revision=commit or "main")
-    found = _IN_CARD.search(_text_of(Path(card))) if isinstance(card, str) else None
-    return (found[1], "its card on the hub") if found else ("", "")
+    found = _licence_in(_text_of(Path(card))) if isinstance(card, str) else ""
+    return (found, "its card on the hub") if found else ("", "")
+
+
+def _licence_in(card: str) -> str:
+    """What the head of a card says, whole: a part of it may be a more permissive licence."""
+    head = _HEAD.match(card)
+    try:
+        said = yaml.safe_load(head[1]) if head else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return ""
+    if not isinstance(said, dict):
+        return ""
+    found = said.get("license")
+    if found in (None, "other") and said.get("license_name"):
+        found = said["license_name"]
+    listed = found if isinstance(found, list) else [found]
+    texts = [" ".join(each.split()) for each in listed if isinstance(each, str)]
+    return ", ".join(texts) if len(texts) == len(listed) else ""
 
 
 def _text_of(file: Path) -> str:

@@ -90,10 +90,15 @@ class Workers:
             yield result
 
     def _submit(self, path: str, chunk: object) -> Future[object]:
+        pool = self._start()
+        # This may begin a process, which gets no Ctrl-C until it ignores that.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return self._start().submit(_work, path, chunk)
+            return pool.submit(_work, path, chunk)
         except BrokenProcessPool as error:
             raise self._died() from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _died(self) -> EngineError:
         return EngineError(
@@ -142,15 +147,27 @@ def worker_environment(cores: int) -> dict[str, str]:
 
 def _start_child(cores: int, parent: int) -> None:
     """Before anything else: numpy reads the number of threads when it is imported."""
-    die_with_parent()
-    if os.getppid() != parent:  # it died before that: nobody will ever send work
-        os._exit(1)
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its children
     os.environ |= worker_environment(cores)
 
 
 def _work(path: str, chunk: object) -> object:
-    return _function(path)(chunk)
+    try:
+        return _function(path)(chunk)
+    except Exception as error:
+        if _can_travel(error):
+            raise
+        # The parent would take this process for dead.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _can_travel(error: Exception) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - its class decides what fails
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ a kill at any moment loses at most the work in flight.
 from __future__ import annotations
 
 import importlib
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ from tsqa.pipeline.submitted_job import SubmittedJob
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
 from tsqa.review.apply import refuse_errors
+from tsqa.secrets import redact
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import Check
@@ -187,9 +189,8 @@ class Pipeline:
         node = own[-1]
         artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
-            raise TsqaError(
-                f"{self.origin}: {stage} is not built", f"tsqa {command_of(stage)} {self.origin}"
-            )
+            words = [command_of(stage), str(self.origin), *map(redact, self.overrides)]
+            raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {shlex.join(words)}")
         return artifact
 
     def label(self, node: Node) -> str:
@@ -248,7 +249,7 @@ class Pipeline:
 
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
-        self._refuse_unreviewed(node)
+        self.refuse_unreviewed(node)
         cached = self.find(node)
         name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
@@ -308,13 +309,19 @@ class Pipeline:
         there = {role: artifact for role, artifact in found.items() if artifact is not None}
         node.definition.recheck(node.recipe, made, there)
 
-    def _refuse_unreviewed(self, node: Node) -> None:
+    def refuse_unreviewed(self, node: Node) -> None:
         """Refuse to train on a dataset that reviewers did not find as good as the recipe asks."""
         if node.stage != "train":
             return
         for upstream in reached_from([node]):
             section = upstream.recipe.filter.review if upstream.recipe.filter else None
-            if upstream.stage == "filter" and section and (made := self.find(upstream)):
+            if upstream.stage == "filter" and section and section.max_error is not None:
+                made = self.find(upstream)
+                if made is None:
+                    raise TsqaError(
+                        f"filter.review.max_error: {upstream.label} is not built",
+                        f"tsqa filter {upstream.origin}",
+                    )
                 refuse_errors(section, made, upstream.origin)
 
     @contextmanager
@@ -484,6 +491,7 @@ class Training:
     def open(self, scope: ExitStack) -> str:
         """On the first rank: hold the artifact's folder in `scope`; DONE where it is made."""
         if self._pipeline.find(self.node) is None:
+            self._pipeline.refuse_unreviewed(self.node)
             context, commit = scope.enter_context(self._pipeline.open_stage(self.node))
             if context is not None:
                 self._opened = context, commit

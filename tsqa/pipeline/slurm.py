@@ -100,11 +100,11 @@ def find_job(number: str) -> SlurmJob:
     return _ended(number, state.split()[0].rstrip("+"), code)  # `CANCELLED by 1000`
 
 
-def end_job(job: SlurmJob) -> None:
-    """Have a running job save and end, and not be queued again; cancel one that waits."""
+def end_job(job: SlurmJob) -> bool:
+    """Have a running job save and end, and not be queued again; whether it was told."""
     _run(["scontrol", "update", f"JobId={job.number}", "Requeue=0"])
-    signal = ["--signal=TERM"] if job.state == "RUNNING" else []  # to the ranks, not the script
-    _run(["scancel", *signal, job.number])
+    signalled = _run(["scancel", "--signal=TERM", job.number])  # to the ranks, not the script
+    return not signalled.returncode
 
 
 def _ended(number: str, state: str, exit_code: str) -> SlurmJob:

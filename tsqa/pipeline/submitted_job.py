@@ -58,7 +58,7 @@ class SubmittedJob:
         self._asked = Event()
         self._log_begins = 0
         self._silent_since: float | None = None
-        self._is_spent = False
+        self._is_spent = self._is_ending = False
 
     def run(self) -> None:
         """See that the artifact gets made; EngineError, SpentError or PreemptedError else.
@@ -123,8 +123,10 @@ class SubmittedJob:
 
     def _environment(self) -> dict[str, str]:
         train = needed(self._job.node.recipe.train, "train")
+        # An ablation's worker has threads for its share of this machine's cores.
+        kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
         return {
-            **os.environ,
+            **kept,
             "TSQA_PROCESSES": str(train.processes // self._launch.machines),
             "TSQA_CONFIG": str(MULTI_CONFIG.resolve()),
             "TSQA_PYTHON": sys.executable,
@@ -147,6 +149,8 @@ class SubmittedJob:
                 now = time.monotonic()
                 if found.state == "RUNNING":
                     self._count((now - at) / 3600, found)
+                else:
+                    self._is_ending = False  # queued again, it is asked again
                 at = now
                 _say_change(shown, found)
                 if not found.is_active:
@@ -162,9 +166,9 @@ class SubmittedJob:
     def _count(self, hours: float, job: SlurmJob) -> None:
         spending, price = self._job.spending, self._job.dollars_per_hour
         spending.add(hours * price)
-        if not self._is_spent and not spending.affords(_POLL_SECONDS / 3600 * price):
+        if self._is_spent or not spending.affords(_POLL_SECONDS / 3600 * price):
             self._is_spent = True
-            end_job(job)  # it saves
+            self._is_ending = self._is_ending or end_job(job)  # it saves
 
     def _is_made(self, ended: SlurmJob) -> bool:
         """Whether the artifact is there; of a job that seems to have succeeded, wait to see it."""

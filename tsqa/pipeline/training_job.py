@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -29,6 +30,16 @@ from tsqa.store.roles import Role, SourceRole
 
 _TAIL = 25
 _LOOK_SECONDS = 0.3
+_PIECE = re.compile(
+    r"""(?<!\S)\#[^\n]* | '[^']*' | "(?:\\.|[^"\\])*" | \\. | \{(?:training|arguments|log)\}""",
+    re.DOTALL | re.VERBOSE,
+)
+"""Of a shell's command: a comment, text in quotes, an escaped character, a placeholder."""
+_ESCAPES: Mapping[str, Callable[[str], str]] = {
+    "'": lambda text: text.replace("'", "'\\''"),
+    '"': lambda text: re.sub(r'([\\"$`])', r"\\\1", text),
+}
+"""Quote around it -> text such that a shell reads it as it was."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ class TrainingJob:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ} if own else {"OMP_NUM_THREADS": threads, **os.environ},
-                preexec_fn=die_with_parent,
+                preexec_fn=partial(die_with_parent, os.getpid()),
             )
             end = partial(_end_running, process) if own else process.terminate
             with on_sigterm(end) as asked:
@@ -105,11 +116,10 @@ class TrainingJob:
         self._check_end(code, bool(asked), "your launch.command" if own else "")
 
     def _filled(self, template: str, training: Sequence[str]) -> str:
-        """Your own command, its placeholders as words of a shell."""
+        """Your own command, its placeholders as words of a shell, within its quotes as well."""
         words = {"training": training, "arguments": self.arguments, "log": [str(self.log)]}
-        for name, values in words.items():
-            template = template.replace(f"{{{name}}}", shlex.join(values))
-        return template
+        told = {name: shlex.join(values) for name, values in words.items()}
+        return _PIECE.sub(partial(_fill, told), template)
 
     def _check_end(self, code: int, is_asked: bool, what: str) -> None:
         ends = {PREEMPTED: "a checkpoint is saved"}
@@ -178,6 +188,15 @@ def _end_running(shell: subprocess.Popen[bytes]) -> None:
         process = psutil.Process(shell.pid)
         for running in process.children() or [process]:  # for its last command it becomes that
             running.terminate()
+
+
+def _fill(told: Mapping[str, str], piece: re.Match[str]) -> str:
+    """The piece of a shell's command with the placeholders in it filled."""
+    begin = piece[0][0]
+    if begin in "#\\":
+        return piece[0]
+    escape = _ESCAPES.get(begin, str)
+    return re.sub(rf"\{{({'|'.join(told)})\}}", lambda name: escape(told[name[1]]), piece[0])
 
 
 def tail_of(log: Path, begin: int = 0) -> list[str]:

@@ -44,7 +44,7 @@ def what_to_buy(pipeline: Pipeline, wanted: float, ways: Ways | None) -> str:
     planned = ways.planned
     if planned in ways.found:
         return f"{head}as planned ({100 * ways.now:.1f} are found)."
-    spread = f"Spread between seeds {'measured in the last run' if ways.measured else 'assumed'}."
+    spread = f"Spread between seeds {ways.spread}."
     if not ways.found:
         return f"{head}not with {ways.most_seeds} seeds, nor with any number of documents. {spread}"
     prices = _prices(pipeline, planned.seeds)
@@ -54,9 +54,9 @@ def what_to_buy(pipeline: Pipeline, wanted: float, ways: Ways | None) -> str:
     if seeds is None:
         told.append(f"seeds alone: more than {ways.most_seeds}")
     if documents is None:
-        limit = f"with any number of them {100 * ways.least:.1f} points are found"
-        if planned.seeds == 1:
-            limit = "one seed gives no verdict"
+        limit = "one seed gives no verdict"
+        if ways.least is not None:
+            limit = f"with any number of them {100 * ways.least:.1f} points are found"
         told.append(f"documents alone cannot: {limit}")
     best = _cheapest(ways, prices)
     if best is not None:
@@ -70,8 +70,8 @@ def _told(way: Way, ways: Ways, prices: _Prices) -> str:
     if way.seeds != planned.seeds:
         parts.append(f"{way.seeds} seeds an arm instead of {planned.seeds}")
     if way.documents > 1:
-        now = sum(ways.documents.values())
-        parts.append(f"{round(now * way.documents):,} documents instead of {now:,}")
+        more = round(ways.documents * way.documents)
+        parts.append(f"{more:,} documents instead of {ways.documents:,}")
     cost = prices.of(way, planned)
     if cost is None:
         return f"{' and '.join(parts)} (cost not known)"
@@ -86,12 +86,13 @@ def _cheapest(ways: Ways, prices: _Prices) -> Way | None:
 
 
 def _prices(pipeline: Pipeline, seeds: int) -> _Prices:
-    """From the arms as planned, finished or not."""
+    """From the arms as planned, finished or not, with their points along the training."""
     estimates = Estimates(pipeline)
     whole = {"train": StageEstimate(), "evaluate": StageEstimate()}
-    for node in pipeline.nodes:
-        if node.arm in pipeline.arms and node.point is None and node.stage in whole:
-            whole[node.stage] = whole[node.stage].then(estimates.of(node))
+    own = [n for n in pipeline.nodes if n.arm in pipeline.arms and n.stage in whole]
+    for node in {node.fingerprint: node for node in own}.values():
+        made = estimates.training(node) if node.stage == "train" else estimates.of(node)
+        whole[node.stage] = whole[node.stage].then(made)
     train, evaluate = whole.values()
     if train.gpu_hours == NOTHING:
         by_second = 1 / seeds / 3600

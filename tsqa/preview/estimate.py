@@ -163,6 +163,13 @@ class Estimates:
             return StageEstimate(seconds=Range(10, 600), basis=(basis,))
         if not node.trains:
             return StageEstimate(seconds=Range(10, 600), basis=("a copy of the model: assumed",))
+        return self.training(node)
+
+    def training(self, node: Node) -> StageEstimate:
+        """Of a training from its start, whatever is there of it."""
+        if not node.trains:
+            unknown = ("trained elsewhere",)
+            return StageEstimate(seconds=None, gpu_hours=None, dollars=None, basis=unknown)
         train = needed(node.recipe.train, "train")
         tokens = needed(node.recipe.mixture, "mixture").tokens
         model = needed(node.recipe.model, "model")

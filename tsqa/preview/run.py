@@ -195,7 +195,7 @@ class Preview:
                 *asking_steps(context, section, seeds, []),
                 *meaning.steps,
                 *comparing_steps(section, Path(scratch)),
-                decontamination_step(meaning.index),
+                decontamination_step(meaning.index, meaning.edited),
             ]
             for step in steps:
                 left = [item for item in items if not item.is_rejected]

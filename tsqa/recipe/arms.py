@@ -237,7 +237,9 @@ def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
         name: section.model_dump(mode="json", by_alias=True, exclude={*OF_QUESTIONS[name]})
         for name, section in (("generate", generate), ("filter", chosen))
     }
-    kept["filter"]["decontaminate"].pop("similarity")
+    for key in ("similarity", "semantic"):
+        kept["filter"]["decontaminate"].pop(key)
+    kept["filter"].pop("review")  # of the recipe's own items
     return {
         "seeds": {
             "documents": [{"name": plain_name(human) or "human", **read_as}],

@@ -7,7 +7,7 @@ floor is refused with its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,13 +71,15 @@ def check_floors(recipe: Recipe, arm: str = "") -> None:
         return
     drawn = [origin for origin in origins_of(recipe) if origin.share]
     unsaid = [origin.source for origin in drawn if not origin.made_by]
-    if unsaid:
-        raise RecipeError(
-            f"mixture.human_floor: who made {', '.join(unsaid)} is not declared",
-            f"say it: mixture.sources.{unsaid[0]}.made_by: {PEOPLE}, or the name of a model with "
-            "its `generation`",
-        )
     of = f"arm {arm}: " if arm and arm != "main" else ""
+    if unsaid:
+        key = "human_floors" if mixture.human_floor is None else "human_floor"
+        of_seeds = "; the control seeds_repeated cannot: leave it out"
+        raise RecipeError(
+            f"{of}mixture.{key}: who made {', '.join(unsaid)} is not declared",
+            f"say it: mixture.sources.{unsaid[0]}.made_by: {PEOPLE}, or the name of a model with "
+            f"its `generation`{of_seeds if mixture.sources[unsaid[0]].stage == 'seeds' else ''}",
+        )
     floors: dict[str, tuple[float, Sequence[SourceOrigin]]] = {}
     if mixture.human_floor is not None:
         floors["mixture.human_floor"] = (mixture.human_floor, drawn)
@@ -110,14 +112,13 @@ def _made_by(
     if source.stage != "filter":
         return source.made_by or "", 0 if source.made_by == PEOPLE else source.generation
     models = _writers(needed(recipe.generate, "generate"))
-    newest = max((_trained_on(model, above) for model in models.values()), default=0)
-    return ", ".join(models), newest + 1
+    newest = max(_trained_on(model, above) for model in models)
+    return ", ".join(dict.fromkeys(model.called for model in models)), newest + 1
 
 
-def _writers(section: GenerateSection) -> Mapping[str, ModelSection]:
-    """Name -> model, of all whose text an item may hold."""
-    models = [section.writing[1].model, *(each.teacher.model for each in section.solving)]
-    return {model.called: model for model in models}
+def _writers(section: GenerateSection) -> Sequence[ModelSection]:
+    """The models whose text an item may hold; two may have one name."""
+    return [section.writing[1].model, *(each.teacher.model for each in section.solving)]
 
 
 def _trained_on(model: ModelSection, above: tuple[Path, ...]) -> int:

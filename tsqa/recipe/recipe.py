@@ -125,6 +125,11 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _enough_to_average(self) -> Self:
         last = self.train.average_last if self.train else None
+        if last and self.train and self.train.elsewhere:
+            raise ValueError(
+                "train.average_last: a model from train.elsewhere is taken as it is; say "
+                "train.average_last: null beside it"
+            )
         if last and self.mixture and (models := len(curve_points(self)) + 1) < last:
             raise ValueError(
                 f"train.average_last: {last} models, but eval.every_tokens makes {models} with the "

@@ -82,6 +82,12 @@ class Candidate:
         return self.source.attributes if isinstance(self.source, CandidateRecord) else {}
 
     @property
+    def voted(self) -> float | None:
+        """Its agreement; None of an answer that no vote gave: a rephrasing, or a reviewer's own."""
+        is_own = self.edit is not None and "answer" in self.edit.fields
+        return None if self.is_rephrasing or is_own else self.agreement
+
+    @property
     def full_text(self) -> str:
         """All that can end in the document the student reads, in reading order."""
         return "\n".join(self.parts)

@@ -43,7 +43,7 @@ class CuratedRow:
     rendering: str
     """Name of the template of `text`."""
     agreement: float | None
-    """Share of the votes for the answer; None where there is no vote, as of a rephrasing."""
+    """Share of the votes for the answer; None of a rephrasing, or of what a reviewer wrote."""
     scores: str
     """JSON: what the filters measured."""
     lineage: str

@@ -136,6 +136,8 @@ class ReviewSummary:
     remaining_high: float | None
     alpha: float | None
     """Krippendorff's, between reviewers."""
+    skipped: int = 0
+    """Accepted items that were only skipped: they count as unfit in what remains."""
 
 
 @dataclass(frozen=True, kw_only=True)

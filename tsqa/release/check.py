@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.text import Text
 
 from tsqa.console import console
+from tsqa.curated.files import DATASET
 from tsqa.errors import DataError
 from tsqa.release.records import RELEASES, ReleasedFile, read_release
 from tsqa.store.identity import files_below
@@ -51,7 +52,8 @@ def check_release(folder: Path) -> CheckedRelease:
         return CheckedRelease(folder, [Damage(MANIFEST, "damaged", reason)])
     damage = [Damage(name, "missing", "missing") for name in wanted if name not in found]
     for name, file in found.items():
-        if name not in wanted and not Path(name).name.startswith("."):
+        is_hidden = Path(name).name.startswith(".") and not name.startswith(f"{DATASET}/")
+        if name not in wanted and not is_hidden:  # all below `dataset` would be pushed
             damage.append(Damage(name, "extra", "no release wrote this file"))
         elif name in wanted and file.bytes != wanted[name].bytes:
             reason = f"{file.bytes:,} bytes, {wanted[name].bytes:,} were written"

@@ -75,6 +75,7 @@ def write_data_sheet(path: Path, release: Release, recipe: Recipe, behind: Behin
             read=behind.seeds.manifest.created,
             written=behind.generate.manifest.created,
             funnel=behind.filter.summary["funnel"],
+            edited=behind.filter.summary.get("review", {}).get("edited", 0),
             teachers=[part for part in release.licences if part.kind == "teacher"],
         )
     )

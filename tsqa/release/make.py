@@ -92,7 +92,7 @@ def make_release(pipeline: Pipeline, version: str, since: Path | None = None) ->
         if folder.is_dir():
             shutil.rmtree(partial)
             return Released(folder, _same_or_refused(folder, release), is_new=False)
-        for file in release.files:
+        for file in (*release.files, MANIFEST):
             (partial / file).chmod(0o444)
         fsync_all(partial)
         held.check()
@@ -195,16 +195,21 @@ def _licensed_parts(recipe: Recipe, behind: Behind) -> list[LicensedPart]:
         key = (seed.task, seed.licence)
         sources[key] = sources.get(key, 0) + items.get(seed.id, 0)
     given = recipe.seeds.licences if recipe.seeds else {}
+    own = [*recipe.seeds.datasets, *recipe.seeds.documents] if recipe.seeds else []
+    by_recipe = {each.name for each in own if each.licence}
     parts = []
     for (task, stated), count in sources.items():
         said = stated or next((given[name] for name in given if fnmatch(task, name)), "")
-        said_by = "the dataset" if stated else "the recipe" if said else ""
+        said_by = (
+            "the dataset" if stated and task not in by_recipe else "the recipe" if said else ""
+        )
         parts.append(licensed("seeds", task, said, said_by, count))
     total = sum(sources.values())
     section = needed(recipe.generate, "generate")
-    teachers = {each.model.called: each.model for each in teachers_of(section).values()}
-    for name, model in teachers.items():
-        parts.append(licensed("teacher", name, *licence_of_model(model), total))
+    for model in (each.model for each in teachers_of(section).values()):
+        part = licensed("teacher", model.called, *licence_of_model(model), total)
+        if part not in parts:  # two folders of one name may hold different licences
+            parts.append(part)
     return parts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tsqa.errors import TsqaError
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
-from tsqa.release.check import releases_below
+from tsqa.release.check import releases_below, require_good
 from tsqa.release.difference import Side
 from tsqa.release.outcomes import artifacts_behind, seed_lines
 from tsqa.release.records import RELEASES
@@ -24,7 +24,7 @@ def open_side(
     """
     path = Path(named)
     if path.suffix not in (".yaml", ".yml"):
-        return Side.of_release(find_release(runs, named))
+        return Side.of_release(require_good(find_release(runs, named)))
     pipeline = Pipeline(load_recipe(path, overrides), path, [*overrides])
     title = f"{pipeline.recipe.name}, as it is now"
     if not seeds_only:

@@ -1,7 +1,8 @@
 """The filter step `review`: drops what people rejected, takes what they edited; and the guard.
 
 Guarantees: only a decision on the very text of an item is used; an edited item passes the checks of
-format again, and decontamination after it; the decisions' content alone decides what comes out.
+format again, and decontamination after it, by meaning too where a model is given; the decisions'
+content alone decides what comes out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tsqa.review.decisions import (
     by_item,
     edited_choices,
     read_decisions,
+    read_last,
     settle,
 )
 from tsqa.review.items import ACCEPTED, hash_texts, read_rejected_candidate
@@ -34,6 +36,8 @@ from tsqa.store.artifact import Artifact
 
 REVIEW = "review"
 """The folder in that of a run; and the step."""
+_FIGURES = 2
+"""Changes with the formulas of the figures, which the summary keeps."""
 _EDITED = "edited: "
 """How the reason of an edit that is unfit begins."""
 Check = Callable[[Candidate], Rejection | None]
@@ -57,11 +61,11 @@ def identify_decisions(recipe: Recipe) -> str | None:
             f"filter.review.decisions: {folder}: no such folder",
             "make it with `tsqa review`, or leave the key out",
         )
-    decisions = read_decisions(folder)
-    if not decisions:
+    if not read_decisions(folder):
         return None
+    decisions = read_last(folder)  # what is only skipped counts in the figures
     sample, items = read_sample(folder)
-    read = [asdict(sample), [asdict(item) for item in items], [asdict(d) for d in decisions]]
+    read = [_FIGURES, asdict(sample), [*map(asdict, items)], [*map(asdict, decisions)]]
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
 
 
@@ -81,6 +85,11 @@ class ReviewStep:
     def decide(self, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
         """One verdict per candidate, in order."""
         return map(self._decide, candidates)
+
+    def edited(self, candidate: Candidate) -> Candidate | None:
+        """What the reviewers made of it; None where it is dropped, or stays as it is."""
+        outcome = self._outcomes.get((candidate.id, hash_texts(candidate)))
+        return apply_edit(candidate, outcome.edit) if outcome and outcome.edit else None
 
     def sum_up(self, folder: Path) -> ReviewSummary:
         """After all candidates, by the rows that were written."""
@@ -117,6 +126,7 @@ class ReviewStep:
             remaining=report.remaining.value,
             remaining_high=report.remaining.high,
             alpha=report.alpha.value,
+            skipped=report.skipped,
         )
 
     def _was_edited(self, reject: RejectedRow) -> bool:
@@ -140,9 +150,9 @@ class ReviewStep:
             listed = [reason for reason in outcome.reasons if reason in REASONS]
             reason = listed[0] if listed else "another reason"
             return candidate, Rejection(reason, match="; ".join(outcome.reasons))
-        if outcome.edit is None:
+        edited = self.edited(candidate)
+        if edited is None:
             return candidate, None
-        edited = apply_edit(candidate, outcome.edit)
         unfit = self._check(edited)
         return edited, Rejection(f"{_EDITED}{unfit.reason}") if unfit else None
 
@@ -202,6 +212,8 @@ def refuse_errors(section: ReviewSection, made: Artifact, origin: Path) -> None:
     rate = review.error or 0.0
     missing = max(1, reviews_missing(review.accepted, review.reviewed, rate, most))
     shown = "not known" if high is None else f"at most {high:.4f}"
+    if review.skipped:
+        shown += f", with {review.skipped:,} skipped that count as unfit until somebody decides,"
     raise TsqaError(
         f"{key}: the error rate is {shown} after {review.reviewed:,} reviews, of which {rate:.1%} "
         "are unfit",

@@ -6,6 +6,7 @@ last decision of a reviewer on an item counts; one on another text than the item
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -83,13 +84,18 @@ class Log:
 
     def add(self, decision: ReviewDecision) -> None:
         path = self._folder / f"{file_name(decision.reviewer)}.jsonl"
-        line = json.dumps(asdict(decision), ensure_ascii=True, sort_keys=True) + "\n"
+        line = (json.dumps(asdict(decision), ensure_ascii=True, sort_keys=True) + "\n").encode()
         with self._lock:
             is_new = not path.exists()
-            with path.open("ab") as handle:
-                handle.write(line.encode())
-                handle.flush()
-                os.fsync(handle.fileno())
+            with path.open("ab", buffering=0) as handle:
+                size = handle.tell()
+                try:
+                    if handle.write(line) < len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(handle.fileno())
+                except OSError:  # a full disk: the next line is not to follow half a one
+                    os.truncate(path, size)
+                    raise
             if is_new:
                 fsync(self._folder)
 

@@ -3,15 +3,16 @@
 A rate is a ratio of two totals, each item weighted by what it stands for (size of its stratum over
 those reviewed in it). Its variance is the linearised one of a stratified sample (Sarndal, Swensson
 and Wretman 1992, section 5.6), its interval that of Korn and Graubard (1998, Survey Methodology 24,
-193-201): Clopper-Pearson's with the effective sample size R(1-R)/var(R), never above the number
-reviewed, and by Kish's (sum w)^2 / sum w^2 where nothing varies.
+193-201): Clopper-Pearson's with the effective sample size R(1-R)/var(R), corrected for few items.
+It is never above Kish's (sum w)^2 / sum w^2 (finite: with each stratum's correction), nor so where
+nothing varies.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,29 +60,62 @@ def estimate_rate(
     `finite`: for the population itself, so that a stratum reviewed whole adds no doubt; without,
     for what the same process would make.
     """
+    share = drawn.reviewed / drawn.sizes if finite else np.zeros(len(drawn.sizes))
+    return _estimate(drawn, hits, among, 1 - share)
+
+
+def predict_rate(drawn: Drawn, hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Rate:
+    """The same of the items that nobody reviewed, by those of their strata that were: how many of
+    just these are hits is in doubt beside the rate itself (Cochran 1977, section 2.12)."""
+    left = drawn.sizes - drawn.reviewed
+    more = np.divide(drawn.reviewed, left, out=np.zeros(len(left)), where=left > 0)
+    unseen, among = Drawn(drawn.stratum, left), among & (left > 0)[drawn.stratum]
+    found = _estimate(unseen, hits, among, 1 + more)
+    if not found.low:
+        return found
+    count = float((unseen.weights * among).sum())
+    return replace(found, low=math.floor(found.low * count) / count)  # they are whole items
+
+
+def _estimate(
+    drawn: Drawn,
+    hits: NDArray[np.bool_],
+    among: NDArray[np.bool_],
+    factor: NDArray[np.float64],
+) -> Rate:
+    """`factor`: what the variance of each stratum is multiplied by."""
     count = int(among.sum())
     if not count:
         return Rate(None, None, None, 0)
     weights = drawn.weights
-    total = float((weights * among).sum())
+    used = weights[among]
+    total = float(used.sum())
     rate = float((weights * (hits & among)).sum() / total)
-    variance = _variance(drawn, (hits & among) - rate * among, total, finite)
-    if variance > 0:
-        effective = rate * (1 - rate) / variance
-    elif finite and bool((drawn.sizes[drawn.stratum[among]] <= _of_each(drawn, among)).all()):
+    if not (equal := float((used**2 * factor[drawn.stratum[among]]).sum())):
         return Rate(rate, rate, rate, count)
+    variance = _variance(drawn, (hits & among) - rate * among, total, factor)
+    # What the weights alone leave: few large strata with one item each say little of their spread.
+    most = total**2 / equal
+    if variance > 0:
+        effective = min(rate * (1 - rate) / variance * _small(drawn, among), most)
     else:
-        used = weights[among]
-        effective = float(used.sum() ** 2 / (used**2).sum())
-    low, high = interval(rate, effective if finite else min(effective, count))
+        effective = min(total**2 / float((used**2).sum()), most)
+    low, high = interval(rate, effective)
     return Rate(rate, low, high, count)
 
 
-def _of_each(drawn: Drawn, among: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return drawn.reviewed[drawn.stratum[among]]
+def _small(drawn: Drawn, among: NDArray[np.bool_]) -> float:
+    """Korn and Graubard's correction where the variance itself rests on few items; strata with one
+    are one together."""
+    of_each = drawn.reviewed[np.unique(drawn.stratum[among])]
+    items, groups = of_each.sum(), (of_each > 1).sum() + bool((of_each == 1).any())
+    tail = (1 - CONFIDENCE) / 2
+    return float((stats.t.ppf(tail, items - 1) / stats.t.ppf(tail, items - groups)) ** 2)
 
 
-def _variance(drawn: Drawn, residuals: NDArray[np.float64], total: float, finite: bool) -> float:
+def _variance(
+    drawn: Drawn, residuals: NDArray[np.float64], total: float, factor: NDArray[np.float64]
+) -> float:
     """Of a ratio, by its residuals. A stratum with one item is centred at the mean of all, which is
     0 (`survey.lonely.psu="adjust"` of R's package survey)."""
     reviewed, sizes = drawn.reviewed, drawn.sizes
@@ -93,8 +127,7 @@ def _variance(drawn: Drawn, residuals: NDArray[np.float64], total: float, finite
     within = squares[many] - reviewed[many] * means**2
     spread[many] = np.maximum(within, 0) / (reviewed[many] - 1)
     used = reviewed > 0
-    left = 1 - reviewed[used] / sizes[used] if finite else np.ones(int(used.sum()))
-    parts = sizes[used] ** 2 / reviewed[used] * spread[used] * left
+    parts = sizes[used] ** 2 / reviewed[used] * spread[used] * factor[used]
     return float(parts.sum()) / total**2
 
 

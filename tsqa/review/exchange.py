@@ -246,7 +246,8 @@ def _read_studio(text: str) -> Iterator[DecisionRow]:
         for annotation in task.annotations:
             said = {region.from_name: _region_text(region.value) for region in annotation.result}
             by = annotation.completed_by
-            who = str(by.get("email") or by.get("id")) if isinstance(by, dict) else str(by)
+            found = by.get("email") or by.get("id") if isinstance(by, dict) else by
+            who = "" if found is None else str(found)  # without a name it is refused
             choice = "skip" if annotation.was_cancelled else said.get("choice", "")
             yield _row(named, who, choice, said, _utc(annotation.created_at))
 

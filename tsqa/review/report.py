@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tsqa.review.decisions import ReviewDecision, ReviewVerdict, by_item, read_decisions, settle
+from tsqa.review.decisions import (
+    ReviewDecision,
+    ReviewVerdict,
+    by_item,
+    read_decisions,
+    read_last,
+    settle,
+)
 from tsqa.review.estimate import (
     Alpha,
     Drawn,
@@ -22,11 +29,12 @@ from tsqa.review.estimate import (
     estimate_rate,
     interval,
     krippendorff,
+    predict_rate,
 )
 from tsqa.review.items import ACCEPTED, ReviewItem
 from tsqa.review.sample import ReviewSample, Stratum, read_sample
 
-COMPARING = frozenset({"guard", "copy", "dedup", "decontamination"})
+COMPARING = frozenset({"guard", "copy", "meaning", "dedup", "decontamination"})
 """Steps that compare an item with others: what they miss, a reader of the item cannot see."""
 
 
@@ -82,8 +90,11 @@ class Report:
     """Of the accepted items."""
     covered: float
     """Share of the accepted items whose stratum has a decision."""
+    skipped: int
+    """Accepted items that somebody skipped and nobody decided on."""
     remaining: Rate
-    """Of the dataset without what was rejected and with what was edited."""
+    """Of the dataset without what was rejected and with what was edited; what was skipped counts as
+    unfit, since doubtful items are skipped first."""
     dropped: int
     edited: int
     strata: list[StratumRow]
@@ -134,6 +145,7 @@ def make_report(folder: Path) -> Report:
     rejected = ~accepted
     unfit = reviewed.is_unfit
     kept = np.array([outcome.is_kept for outcome in reviewed.outcomes], bool)
+    skipped = _skipped(folder, reviewed)
     edits = np.array([outcome.edit is not None for outcome in reviewed.outcomes], bool)
     verdicts: dict[tuple[str, str], list[str]] = {}
     for decision in counted:
@@ -148,13 +160,14 @@ def make_report(folder: Path) -> Report:
         alpha=krippendorff([*verdicts.values()], sample.seed),
         error=reviewed.rate(unfit, accepted),
         covered=_covered(reviewed),
-        remaining=_remaining(reviewed, dropped),
+        skipped=skipped,
+        remaining=_remaining(reviewed, dropped, skipped),
         dropped=dropped,
         edited=int((accepted & edits).sum()),
         strata=_strata(reviewed),
         filters=_filters(reviewed),
         false_rejections=reviewed.rate(~unfit, rejected),
-        lost=reviewed.rate(rejected, ~unfit),
+        lost=_if_both(rejected, reviewed.rate(rejected, ~unfit)),
         reasons=dict(Counter(r for o in reviewed.outcomes for r in o.reasons).most_common()),
     )
 
@@ -166,7 +179,8 @@ def reviews_missing(accepted: int, done: int, rate: float, most: float) -> int:
     while end - low > 1:
         middle = (low + end) // 2
         left = (accepted - middle) / (accepted - rate * middle)
-        low, end = (low, middle) if interval(rate, middle)[1] * left <= most else (middle, end)
+        high = interval(rate, middle * (1 - middle / accepted))[1]  # as `predict_rate`
+        low, end = (low, middle) if high * left <= most else (middle, end)
     return end - done
 
 
@@ -179,24 +193,32 @@ def _covered(reviewed: Reviewed) -> float:
     return found / reviewed.sample.accepted
 
 
-def _remaining(reviewed: Reviewed, dropped: int) -> Rate:
-    """The error rate of what nobody looked at, spread over all that remains: what was looked at is
-    dropped or right."""
+def _skipped(folder: Path, reviewed: Reviewed) -> int:
+    items = read_sample(folder)[1]
+    skips = {(d.item, d.hash) for d in read_last(folder) if d.choice == "skip"}
+    skips -= {(item.id, item.hash) for item in reviewed.items}
+    return sum(item.outcome == ACCEPTED and (item.id, item.hash) in skips for item in items)
+
+
+def _remaining(reviewed: Reviewed, dropped: int, skipped: int) -> Rate:
+    """The error rate of what nobody looked at, spread over all that remains: what was decided is
+    dropped or right, and what was skipped is taken to be unfit."""
     accepted = reviewed.has_outcome(ACCEPTED)
     count, total = int(accepted.sum()), reviewed.sample.accepted
     if not count or total == dropped:
         return Rate(None, None, None, count)
     if count == total:
         return Rate(0.0, 0.0, 0.0, count)
-    unseen = Drawn(reviewed.drawn.stratum, reviewed.drawn.sizes - reviewed.drawn.reviewed)
-    if not (unseen.weights * accepted).any():
-        return Rate(None, None, None, count)
-    # No finite correction: the unseen are predicted from the seen.
-    found = estimate_rate(unseen, reviewed.is_unfit, accepted)
-    left = (total - count) / (total - dropped)
+    found = predict_rate(reviewed.drawn, reviewed.is_unfit, accepted)
+    unseen, left = total - count - skipped, total - dropped
     values = (found.value, found.low, found.high)
-    value, low, high = (None if v is None else v * left for v in values)
+    value, low, high = (None if v is None else (v * unseen + skipped) / left for v in values)
     return Rate(value, low, high, count)
+
+
+def _if_both(rejected: NDArray[np.bool_], rate: Rate) -> Rate:
+    """A rate over accepted and rejected items, where some of each were reviewed."""
+    return rate if rejected.any() and not rejected.all() else Rate(None, None, None, 0)
 
 
 def _strata(reviewed: Reviewed) -> list[StratumRow]:
@@ -219,7 +241,7 @@ def _filters(reviewed: Reviewed) -> list[FilterRow]:
             later = [name for name in steps[place:] if name not in COMPARING]
             reached = reviewed.has_outcome(ACCEPTED, *later)
             recall = reviewed.rate(own, reviewed.is_unfit & reached)
-            if not own.any():
+            if not own.any() or not reviewed.has_outcome(ACCEPTED).any():
                 recall = Rate(None, None, None, 0)
         precision = reviewed.rate(reviewed.is_unfit, own)
         rows.append(FilterRow(step, sizes[step], precision, recall))

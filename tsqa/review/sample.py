@@ -34,7 +34,7 @@ from tsqa.review.items import (
 )
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import JsonlIndex, write_json, write_jsonl
-from tsqa.store.own_files import damaged, read_own
+from tsqa.store.own_files import read_own
 
 SAMPLE, ITEMS = "sample.json", "items.jsonl"
 _BITS = 128
@@ -135,26 +135,36 @@ def draw(
 
 
 def write_sample(folder: Path, sample: ReviewSample, items: Iterable[ReviewItem]) -> None:
-    """The items first: a sample without them is none."""
+    """The items first: a sample without them is none, and never are they those of another."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / SAMPLE).unlink(missing_ok=True)
     write_jsonl(folder / ITEMS, map(asdict, items))
     write_json(folder / SAMPLE, asdict(sample))
 
 
 def read_sample(folder: Path) -> tuple[ReviewSample, list[ReviewItem]]:
     """The sample of a folder of reviews; DataError where there is none or it is damaged."""
-    sample, path = read_own(folder / SAMPLE, ReviewSample), folder / ITEMS
+    path = folder / SAMPLE
+    if not path.is_file():
+        raise DataError(f"{path}: no sample", "draw one: tsqa review RECIPE; decisions stay")
+    sample, path = read_own(path, ReviewSample), folder / ITEMS
     items = []
     try:
         with path.open("rb") as lines:
             for line in lines:
                 items.append(_ITEM.validate_json(line, strict=True, extra="forbid"))
     except (OSError, ValueError) as error:
-        raise damaged(path, f"line {len(items) + 1}: {error}") from error
+        problem = f"{path}: line {len(items) + 1}: {error}"
+        raise DataError(problem, _again(folder)) from error
     drawn = Counter(item.stratum for item in items)
     if [drawn[place] for place in range(len(sample.strata))] != [s.drawn for s in sample.strata]:
-        raise damaged(path, f"its {len(items)} items are not those that {SAMPLE} counts")
+        problem = f"{path}: its {len(items)} items are not those that {SAMPLE} counts"
+        raise DataError(problem, _again(folder))
     return sample, items
+
+
+def _again(folder: Path) -> str:
+    return f"delete {folder / SAMPLE} and draw again: tsqa review RECIPE; decisions stay"
 
 
 def allocate(sizes: Mapping[Cell, int], wanted: Wanted) -> dict[Cell, int]:
@@ -180,7 +190,7 @@ def allocate(sizes: Mapping[Cell, int], wanted: Wanted) -> dict[Cell, int]:
         order = sorted(merged, key=lambda cell: tuple(vars(cell).values()))
         for cell in order:
             share = math.ceil(count * merged[cell] / total - 1e-9)
-            found[cell] = min(merged[cell], max(share, _LEAST_DRAWN))
+            found[cell] = min(merged[cell], max(share, _LEAST_DRAWN)) if count else 0
     return found
 
 

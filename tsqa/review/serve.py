@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path == "overview":
                 self._send_json(HTTPStatus.OK, self.server.desk.overview(reviewer))
-            elif path == "item" and place.isascii() and place.isdigit():
+            elif path == "item" and place.isascii() and place.isdigit() and len(place) < 10:
                 self._send_json(HTTPStatus.OK, self.server.desk.show(reviewer, int(place)))
             else:
                 self._refuse(HTTPStatus.NOT_FOUND, "no such page")
@@ -162,7 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         kind = self.headers.get("Content-Type", "").partition(";")[0]
-        if not length.isdigit() or int(length) > _LARGEST_BODY or kind != "application/json":
+        is_number = length.isascii() and length.isdigit() and len(length) < 10
+        if not is_number or int(length) > _LARGEST_BODY or kind != "application/json":
             self._refuse(HTTPStatus.BAD_REQUEST, "expected JSON of at most 1 MiB")
             return
         try:

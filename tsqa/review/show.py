@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from rich.text import Text
 
 from tsqa.console import console
 from tsqa.review.calibrate import ThresholdCurve, calibrate
@@ -54,7 +55,9 @@ def write_report(folder: Path, wanted: float) -> tuple[Path, Report]:
             plots=[_plot(curve) for curve in curves],
             wanted=wanted,
             missing=reviews_missing(report.sample.accepted, done, rate, wanted) if done else None,
-            holds=report.remaining.high is not None and report.remaining.high <= wanted,
+            holds=report.covered > 1 - 1e-9
+            and report.remaining.high is not None
+            and report.remaining.high <= wanted,
             comparing=COMPARING,
         )
     )
@@ -71,7 +74,9 @@ def print_report(report: Report) -> None:
         f"error rate of the accepted: {shown(report.error)}, "
         f"of {report.covered:.0%} of {report.sample.accepted:,} items",
         f"of what remains: {shown(report.remaining)}; {report.dropped:,} dropped, "
-        f"{report.edited:,} edited",
+        f"{report.edited:,} edited"
+        + f", {report.skipped:,} skipped count as unfit"
+        * bool(report.skipped),
         f"false rejections: {shown(report.false_rejections)} of the rejected, "
         f"{shown(report.lost)} of all that is fit",
     ]
@@ -85,7 +90,7 @@ def print_report(report: Report) -> None:
         recall = f", recall {shown(row.recall)}" if row.recall else ""
         lines.append(f"{row.step}: precision {shown(row.precision)}{recall}")
     for line in lines:
-        console.print(f"  {line}")
+        console.print(Text(f"  {line}"))  # names of people are no markup
 
 
 def shown(rate: Rate) -> str:

@@ -26,20 +26,30 @@ VLLM = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Environment of every process that serves a model with vLLM."""
+_PARENT = "TSQA_PARENT"
 _PR_SET_PDEATHSIG = 1
 _TAIL_BYTES = 1 << 16
 _LINE = 300
 """Characters of a line of a log that an error shows."""
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies, however it dies (see prctl(2))."""
-    parent = os.getppid()
+def name_parent() -> dict[str, str]:
+    """Environment of a child of this process, which begins with `die_with_parent`."""
+    return {_PARENT: str(os.getpid())}
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask Linux to kill this process when its parent dies, however it dies (see prctl(2)).
+
+    One that died before this call is noticed where its pid is known: from `name_parent`, or given.
+    """
+    named = os.environ.pop(_PARENT, None)  # not for children of this process
+    expected = parent or int(named or os.getppid())
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (OSError, AttributeError):
         return
-    if os.getppid() != parent:
+    if os.getppid() != expected:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

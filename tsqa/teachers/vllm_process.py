@@ -20,7 +20,7 @@ from typing import IO
 import psutil
 
 from tsqa.errors import EngineError
-from tsqa.store.process import how_it_ended, log_tail
+from tsqa.store.process import how_it_ended, log_tail, name_parent
 from tsqa.teachers import TEACHER_KEY
 
 _LOG_LINES = 15
@@ -97,7 +97,7 @@ class VllmProcess:
                     stderr=subprocess.STDOUT,
                     pass_fds=[writer],
                     start_new_session=True,
-                    env=environment,
+                    env={**environment, **name_parent()},
                     text=True,
                     encoding="utf-8",
                 )

@@ -354,6 +354,38 @@ def test_the_bits_of_a_choice_are_those_of_the_one_that_is_right(
     )  # choices in the prompts: which one is not said
 
 
+def choice_of(**changes: Any) -> Any:
+    """The one document of a task with two choices, the first of which is right."""
+    config = {"output_type": "multiple_choice", **changes.pop("config", {})}
+    asked = {
+        "target": 0,
+        "arguments": [["q", " ab"], ["q", " c"]],
+        "filtered_resps": [(-3 * math.log(2), True), (-4 * math.log(2), False)],
+        "metrics": ["acc"],
+        "acc": 1.0,
+    }
+    raw = raw_of([sample(**asked | changes)], 1.0, "acc,none")
+    (document,) = read_result("t", raw | {"configs": {"t": config}}, "hf").documents
+    return document
+
+
+def test_bits_are_per_byte_of_all_that_is_scored_and_of_nothing_else() -> None:
+    plain = choice_of()
+    assert (plain.bits, plain.option_bits) == (pytest.approx(1), pytest.approx([1, 2]))
+    # lm-eval scores the space at the end of a prompt with the choice.
+    moved = choice_of(arguments=[["q\n", " ab"], ["q\n", " c"]])
+    assert moved.option_bits == pytest.approx([3 / 4, 4 / 3])
+    own_rule = choice_of(config={"process_results": "def judge"})
+    assert own_rule.bits is None and own_rule.option_bits == pytest.approx([1, 2])
+    alone = [["", " ab"], ["", " c"]]
+    twice = choice_of(
+        arguments=[["q", " ab"], ["q", " c"], *alone],
+        filtered_resps=[(-3 * math.log(2), True), (-4 * math.log(2), False)] * 2,
+        metrics=["acc", "acc_mutual_info"],
+    )
+    assert twice.option_bits == pytest.approx([1, 2]) and len(twice.loglikelihoods) == 2
+
+
 def test_documents_from_before_their_bits_were_kept_are_read(world: Path, tmp_path: Path) -> None:
     import pyarrow.parquet
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from eval.statistics import crossed, planned, stats
 from tests.benchmarks.coverage import Design, simulate
 from tests.support.invented_arms import deltas_of, evaluated, of_scores
 from tests.support.tiny_eval import make_tasks
+from tsqa.preview import buy
+from tsqa.preview.measured import Range
 from tsqa.recipe import DataSection, Recipe, SeedsSection
 
 
@@ -198,7 +202,7 @@ def test_what_to_buy_is_enough_and_no_number_of_documents_is_where_seeds_differ(
     wanted = 0.035
     ways = planned.ways_to_detect(wanted, recipe, None, None)
     assert ways is not None and ways.planned == planned.Way(3, 1) and ways.now > wanted
-    assert ways.found[-1].documents == 1 and not ways.measured
+    assert ways.found[-1].documents == 1 and ways.spread == "assumed"
     counts = [way.documents for way in ways.found]
     assert counts == sorted(counts, reverse=True)
     for way in ways.found:
@@ -207,10 +211,70 @@ def test_what_to_buy_is_enough_and_no_number_of_documents_is_where_seeds_differ(
         mde = stats.planned_mde([n], way.seeds, discordance=[0.2], confidence=level)
         assert 0.97 * wanted < mde <= wanted or way.documents == 1
     assert planned.ways_to_detect(0.5, recipe, None, None).found == [ways.planned]  # type: ignore[union-attr]
-    assert ways.least <= ways.now
+    assert ways.least is not None and ways.least <= ways.now
     tight = planned.ways_to_detect(0.9 * ways.least, recipe, None, None)
     assert tight is not None and all(way.seeds > 3 for way in tight.found)
     assert planned.ways_to_detect(wanted, recipe_of(None, ["never_heard_of"]), None, None) is None
+
+
+def with_seeds(recipe: Recipe, seeds: int, **section: object) -> Recipe:
+    tree = recipe.model_dump(mode="json", by_alias=True)
+    tree["ablation"]["seeds"] = [*range(seeds)]
+    tree["eval"] |= section
+    return Recipe.model_validate(tree)
+
+
+def test_what_to_buy_begins_with_the_seeds_that_are_planned_and_says_how_they_are_known() -> None:
+    recipe = recipe_of(None, ["gsm8k"])
+    many = planned.ways_to_detect(0.001, with_seeds(recipe, 24), None, None)
+    assert many is not None and many.most_seeds == 24
+    few = planned.ways_to_detect(0.03, with_seeds(recipe, 1), None, None)
+    assert few is not None and few.least is None and few.found[0].seeds > 1
+    told = with_seeds(recipe, 1, seed_spread=0.5)
+    stated = planned.ways_to_detect(0.03, told, None, None)
+    assert stated is not None and stated.found[0].seeds == 1 and stated.least is not None
+    assert stated.spread == "stated (eval.seed_spread)"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "section", "said"),
+    [
+        (1, {}, "documents alone cannot: one seed gives no verdict"),
+        (1, {"seed_spread": 2.0}, "documents alone cannot: with any number of them"),
+        (3, {}, "5 seeds an arm instead of 3 and 4,760 documents instead of 1,319 (+35"),
+    ],
+)
+def test_what_it_says_to_buy(
+    monkeypatch: pytest.MonkeyPatch, seeds: int, section: dict[str, object], said: str
+) -> None:
+    prices = buy._Prices(Range(10, 20), Range(1, 2), "GPU-hours")
+    monkeypatch.setattr(buy, "_prices", lambda *_: prices)
+    recipe = with_seeds(recipe_of(None, ["gsm8k"]), seeds, **section)
+    told = buy.what_to_buy(cast(Any, None), 3, planned.ways_to_detect(0.03, recipe, None, None))
+    assert said in told and "cheapest: " in told, told
+
+
+def test_two_tasks_on_the_same_documents_are_bought_once() -> None:
+    recipe = recipe_of(None, ["gsm8k", "gsm8k_cot"])
+    ways = planned.ways_to_detect(0.02, recipe, None, None)
+    assert ways is not None and ways.documents == 1319
+    assert re.search(r"macro +1,319 ", shown(recipe, None))
+
+
+@pytest.mark.parametrize("by_documents", [False, True])
+def test_what_documents_add_is_what_the_last_table_says(by_documents: bool) -> None:
+    rng = np.random.default_rng(0)
+    models = [
+        of_scores(arm, seed, {task: own + rng.normal(0, 1e-3) for task, own in kept.items()})
+        for arm in ("c", "x")
+        for kept in [{task: rng.normal(0.5, 0.3, n) for task, n in (("s", 40), ("t", 400))}]
+        for seed in range(3)
+    ]
+    table = deltas_of(*models, by_documents=by_documents)
+    (row,) = (row for row in table.rows if row.task == stats.MACRO)
+    shares = planned._noise_of(table, {}).shares
+    documents = stats.documents_variance([40, 400], [*shares.values()], [], by_documents)
+    assert documents / 2 == pytest.approx(row.stderr**2, rel=0.01)  # half of it repeats
 
 
 def test_the_last_run_shows_how_far_seeds_differ_beside_what_documents_do() -> None:
@@ -227,11 +291,11 @@ def test_the_last_run_shows_how_far_seeds_differ_beside_what_documents_do() -> N
             for arm in range(4)
             for seed in range(5)
         ]
-        noise = planned._noise_of(deltas_of(*models))
+        noise = planned._noise_of(deltas_of(*models), {})
         assert noise.seed_sd is not None
         found.append(noise.seed_sd)
     assert np.mean(found) == pytest.approx(math.sqrt(2 * (0.04**2 + 0.25 / 200)), rel=0.35)
-    one_seed = planned._noise_of(deltas_of(*models[::5]))
+    one_seed = planned._noise_of(deltas_of(*models[::5]), {})
     assert one_seed.seed_sd is None and set(one_seed.shares) == {"s", "t"}
 
 

@@ -20,7 +20,7 @@ from tests.support.token_context import read_megatron, token_context, tokenize_a
 from train.data.handover import hand_over, sampler_strays
 from train.data.plan import period_table
 from tsqa.errors import RecipeError, TsqaError
-from tsqa.recipe import Recipe
+from tsqa.recipe import Recipe, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import Role, SourceRole
 
@@ -121,7 +121,10 @@ def test_the_blend_is_the_plan_and_the_files_are_read_document_by_document(
 def test_the_command_says_what_the_recipe_says(
     arm: tuple[Recipe, Mapping[Role, Artifact]], tmp_path: Path
 ) -> None:
-    made = hand_over(*arm, tmp_path / "handed", "my_config")
+    recipe, inputs = arm
+    schedule = {"kind": "wsd", "warmup": 0.1, "decay": 0.2, "decay_shape": "sqrt"}
+    recipe = changed(recipe, train__schedule=schedule)
+    made = hand_over(recipe, inputs, tmp_path / "handed", "my_config")
     words = shlex.split(made.command.replace("\\\n", " "))
     assert words[:3] == ["torchrun", "--nproc_per_node=8", "scripts/training/run_recipe.py"]
     flags = {flag: words[words.index(flag) + 1] for flag in words if re.match(r"-+[a-z]", flag)
@@ -137,11 +140,15 @@ def test_the_command_says_what_the_recipe_says(
     assert keys["dataset.data_path"] == f'"{" ".join(blend)}"'
     assert keys["dataset.split"] == '"100,0,0"'
     assert (keys["scheduler.lr_decay_style"], keys["scheduler.lr_wsd_decay_iters"]) == ("WSD", "2")
+    assert keys["scheduler.lr_wsd_decay_style"] == "minus_sqrt"
     tokenizer = Path(keys["tokenizer.tokenizer_model"].strip('"'))
     assert (tokenizer / "tokenizer.json").is_file()
     script = tmp_path / "handed" / "run.sh"
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     assert made.command in script.read_text()
+    averaged = needed(recipe.train, "train").model_copy(update={"average_last": 3})
+    found = hand_over(recipe.model_copy(update={"train": averaged}), inputs, tmp_path / "mean")
+    assert [note for note in found.notes if "the mean of the last 3 models is not taken" in note]
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,5 @@ def test_a_mean_needs_its_models_and_is_another_model(
         ask(POINTS, "train.average_last=4")
     with pytest.raises(RecipeError, match="every_tokens makes 1"):
         ask("train.average_last=2")
+    with pytest.raises(RecipeError, match=r"train\.elsewhere is taken as it is; say .*null"):
+        ask(POINTS, "train.average_last=2", "train.elsewhere=/its/hf")

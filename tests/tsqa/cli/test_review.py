@@ -70,3 +70,10 @@ def test_it_draws_reads_and_reports(recipe: Path, tmp_path: Path) -> None:
 def test_without_a_sample_there_is_no_report(recipe: Path) -> None:
     done = CliRunner().invoke(app, ["review", str(recipe), "--report"])
     assert done.exit_code and "no sample yet" in str(done.exception)
+
+
+def test_an_unreviewed_dataset_that_is_gone_is_made_without_the_review(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(full_recipe(tmp_path)))
+    done = CliRunner().invoke(app, ["review", str(path)])
+    assert done.exit_code and f"tsqa filter {path} filter.review=null" in str(done.exception)

@@ -15,10 +15,18 @@ import pytest
 
 from tests.support.embedding import BagOfWords
 from tests.support.generation import make_seed
-from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
+from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, Vectors, sample_training
 from tsqa.records.candidate import Candidate, seed_as_candidate
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
+
+
+class WithoutDimensions(BagOfWords):
+    """Of no texts, as sentence-transformers has it."""
+
+    def encode(self, texts: list[str], *, normalize_embeddings: bool) -> Vectors:
+        found = super().encode(texts, normalize_embeddings=normalize_embeddings)
+        return found if texts else np.array([])
 
 
 def draw(task: str, split: str, count: int, size: int = 16) -> list[Candidate]:
@@ -95,6 +103,15 @@ def test_without_enough_training_documents_the_evaluated_ones_are_measured(tmp_p
     assert (task.set_on, task.compared, task.question) == ("default", 0, 0.8)
 
 
+def test_a_repeated_document_raises_no_threshold(tmp_path: Path) -> None:
+    documents = draw("prose", "test", 60)
+    again = [replace(one, id=f"again-{one.id}") for one in documents[:3]]
+    [alone] = compare(tmp_path, documents).tasks
+    [task] = compare(tmp_path, [*again, *documents]).tasks
+    assert task.question is not None
+    assert (task.compared, task.question, task.item) == (60, alone.question, alone.item)
+
+
 def test_training_documents_of_another_task_count_too(tmp_path: Path) -> None:
     documents = draw("prose", "test", 80)
     near = [replace(disguise(one, 0.2), task="other") for one in documents]
@@ -112,7 +129,9 @@ def test_verdicts_depend_on_no_other_candidate(tmp_path: Path) -> None:
     assert found.check(candidates[::-1]) == together[::-1]
     backwards = compare(tmp_path, documents[::-1], draw("prose", "train", 200)[::-1])
     assert backwards.check(candidates) == together
-    assert compare(tmp_path, []).check(candidates) == [None] * 80
+    nothing = Embedder(WithoutDimensions(), "none", tmp_path)
+    clean = SemanticDocuments(nothing, [], draw("prose", "train", 20), 0.04)
+    assert clean.check(candidates) == [None] * 80
 
 
 def test_vectors_are_kept_by_content_and_model(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.support.embedding import BagOfWords
 from tsqa.dedup import disk as spill
@@ -252,6 +253,19 @@ def test_spread_is_the_mean_distance_over_all_pairs(monkeypatch: pytest.MonkeyPa
     found = semantic.measure_spread(BagOfWords(), questions)
     assert found == pytest.approx(float(np.mean(pairs)), abs=1e-6)
     assert semantic.measure_spread(BagOfWords(), questions[:1]) == 0
+
+
+def test_a_vector_without_numbers_is_an_error_that_names_model_and_text() -> None:
+    class Overflow(BagOfWords):
+        def encode(self, texts: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
+            vectors = super().encode(texts, normalize_embeddings=normalize_embeddings)
+            vectors[["long" in text for text in texts], 1] = np.nan
+            return vectors
+
+    model = semantic.FiniteEncoder(Overflow(), "key.model = 'm'")
+    assert model.encode(["a", "b"], normalize_embeddings=True).shape == (2, 64)
+    with pytest.raises(EngineError, match=r"key\.model = 'm': its vector of 'too long' holds no"):
+        model.encode(["a", "too long"], normalize_embeddings=True)
 
 
 @pytest.mark.engine

@@ -31,6 +31,7 @@ from tsqa.curated.files import read_curated, read_rejected
 from tsqa.curated.render import Renderer
 from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.filters import stage
+from tsqa.filters.asking import Meaning
 from tsqa.filters.funnel import Survivors
 from tsqa.filters.stage import run
 from tsqa.filters.statistics import DistinctNgrams, Measures
@@ -309,6 +310,22 @@ def test_an_embedding_model_finds_an_evaluated_question_in_other_words(
     tasks = {one["task"]: one for one in summary["semantic_leaks"]}
     assert tasks["mini_day"]["documents"] == 6
     assert ("org/embedding", f"filter.{key}.semantic") in loaded
+
+
+def test_a_seed_that_the_guard_takes_for_an_evaluated_document_sets_no_threshold(
+    tmp_path: Path, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = [line["id"] for line in read_jsonl(inputs["seeds"].path / "seeds.jsonl")]
+    guard = tmp_path / "guard"
+    guard.mkdir()
+    write_jsonl(guard / "dropped.jsonl", [{"id": seeds[0], "match": "mini_day-0"}])
+    monkeypatch.setattr("tsqa.filters.asking.load_model", lambda *_: BagOfWords())
+    monkeypatch.setattr("tsqa.filters.asking.identify_model", str)
+    monkeypatch.setattr("tsqa.filters.asking.SemanticDocuments", lambda *given: given)
+    section = FilterSection.model_validate({"decontaminate": {"semantic": {"model": "m"}}})
+    context = make_context(tmp_path, inputs | {"guard": artifact(guard)}, filter=section)
+    given: Any = Meaning(context, section, []).documents
+    assert [one.id for one in given[2]] == seeds[1:]
 
 
 def test_nothing_left_says_the_most_frequent_reason_with_an_example(

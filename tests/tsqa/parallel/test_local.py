@@ -37,6 +37,17 @@ def fail_at_two(number: int) -> int:
     return number
 
 
+class StrangeError(Exception):
+    """Of a library: it cannot be unpickled."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(f"{said} ({code})")
+
+
+def fail_strangely(_: int) -> int:
+    raise StrangeError(3, "bad page")
+
+
 def die_at_two(number: int) -> int:
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -88,6 +99,12 @@ def test_an_error_of_a_worker_is_raised_as_it_is_and_ends_all() -> None:
     with pytest.raises(DataError, match=r"web\.jsonl:3: not JSON\n  fix: mend it"), Workers(2) as w:
         list(w.map_ordered(fail_at_two, range(6)))
     assert not workers_left()
+
+
+def test_an_error_that_cannot_be_pickled_is_told_all_the_same() -> None:
+    said = pytest.raises(RuntimeError, match=r"StrangeError: bad page \(3\)")
+    with said, Workers(2) as workers:
+        list(workers.map_ordered(fail_strangely, range(3)))
 
 
 def test_a_killed_worker_is_an_error_that_names_the_setting() -> None:

@@ -39,6 +39,7 @@ def test_a_span_of_tokens_leads_to_its_seed_and_a_second_run_makes_nothing(tmp_p
     path.write_text(yaml.safe_dump(recipe))
     made = Pipeline(load_recipe(path), path, []).run(until="tokenize")
     labels = {label.partition(":")[2]: artifact for label, artifact in made.items()}
+    assert "nearest" not in labels["near"].manifest.config, "by its artifact, not by its settings"
     rows = {name: labels[name].summary["sources"][name]["rows"] for name in ("human", "near")}
     assert rows["near"] >= rows["human"] > 1
     store = labels["near"].path.parent.parent

@@ -63,6 +63,7 @@ def test_a_job_is_submitted_and_waited_for(
     slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "7")  # of the job that this command runs in
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of this machine
     submit(slurm, "train.processes=2", "launch.machines=2", "launch.options=[--partition=a]")
     words = slurm.lines("arguments")
     assert words[:4] == ["--parsable", "--nodes=2", "--gpus-per-node=1", "--partition=a"]
@@ -73,7 +74,7 @@ def test_a_job_is_submitted_and_waited_for(
     assert SLURM_SCRIPT.is_file()
     given = dict(line.partition("=")[::2] for line in slurm.lines("environment"))
     assert given["TSQA_PROCESSES"] == "1" and Path(given["TSQA_CONFIG"]).is_file()
-    assert "SLURM_NTASKS" not in given
+    assert not {"SLURM_NTASKS", "OMP_NUM_THREADS"} & given.keys()
     assert len(slurm.lines("submitted")) == 1
 
 
@@ -232,6 +233,20 @@ def test_a_job_that_becomes_too_dear_saves_and_is_not_queued_again(slurm: FakeSl
     assert len(slurm.lines("submitted")) == 1
 
 
+def test_a_job_that_is_too_dear_is_ended_although_slurm_does_not_answer_at_once(
+    slurm: FakeSlurm,
+) -> None:
+    silent = slurm.folder / "bin" / "scancel"
+    answers = silent.read_text()
+    silent.write_text(f"{answers}[ $(grep -c scancel $F/said) -gt 1 ]\n")
+    slurm.plan(*["RUNNING|None"] * 6, "end FAILED 75:0")
+    with pytest.raises(SpentError):
+        SubmittedJob(training(slurm, spending=Spending(limit=0.001))).run()
+    assert [said for said in slurm.lines("said") if "TERM" in said] == [
+        "scancel --signal=TERM 100"
+    ] * 2
+
+
 def test_a_machine_without_slurm_says_so(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(slurm.folder))
     with pytest.raises(EngineError, match="squeue: no such command here"):
@@ -247,6 +262,8 @@ def test_a_machine_without_slurm_says_so(slurm: FakeSlurm, monkeypatch: pytest.M
         (["launch.kind=command", "launch.command='ssh a {trainning}'"], "stands for nothing"),
         (["launch.kind=command", "launch.command='true'"], "it trains no arm"),
         (["launch.kind=slurm", "launch.options=[--job-name=x]"], "by this a job is found again"),
+        (["launch.kind=slurm", "launch.options=[--clusters=x]"], "by this a job is found again"),
+        (["launch.kind=slurm", "launch.options=[-N2]"], "give launch.machines instead"),
         (["launch.kind=slurm", "launch.options=[partition]"], "is no option"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import textwrap
@@ -136,6 +137,20 @@ def test_your_own_command_gets_ours_as_words_of_a_shell(launcher: Path, tmp_path
     lines = said.read_text().splitlines()
     assert lines[:4] == [str(run.node.origin), "name=it's $HOME", "--arm", "main"]
     assert lines[4:7] == [sys.executable, "-m", "train.launch"] and lines[-4:] == lines[:4]
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    ["'{arguments}'", '"{arguments}"', r"'\' '{arguments}'", r"""\' "it's \"" '{arguments}'"""],
+)
+def test_in_quotes_of_your_command_ours_is_one_text_for_another_shell(
+    launcher: Path, tmp_path: Path, quoted: str
+) -> None:
+    said = tmp_path / "said"
+    run = job(tmp_path, Spending(), 0, f"# It's\nprintf '%s\\n' {quoted} > {said}")
+    run = replace(run, overrides=['name=it\'s "1" `a` \\ $HOME'])
+    run.run()
+    assert shlex.split(said.read_text().splitlines()[-1]) == run.arguments
 
 
 def test_what_your_own_command_says_is_shown_where_it_fails(tmp_path: Path) -> None:

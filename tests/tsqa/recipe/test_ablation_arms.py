@@ -200,12 +200,14 @@ def test_human_text_near_the_seeds_takes_the_place_and_the_size_of_the_items(
 def test_the_same_teacher_tells_human_passages_again_as_an_arm_of_the_same_recipe(
     tmp_path: Path,
 ) -> None:
-    recipe, path = ablated(
+    _, path = ablated(
         tmp_path,
         axes={"mixture.synthetic": [0, 0.5]},
         control={"mixture.synthetic": 0},
         controls=["human_rephrased"],
     )
+    of_questions = "filter={review: {max_error: 0.05}, decontaminate: {semantic: {model: org/m}}}"
+    recipe = load_recipe(path, [of_questions])
     arm = arms_of(recipe)["synthetic=0.5,human_rephrased"].recipe
     assert arm.seeds and arm.generate and arm.filter and recipe.generate and arm.mixture
     (source,) = arm.seeds.documents
@@ -213,7 +215,9 @@ def test_the_same_teacher_tells_human_passages_again_as_an_arm_of_the_same_recip
     assert arm.seeds.max_per_task == 6 * 200 and not arm.seeds.tasks
     assert arm.generate.rephrase and arm.generate.teacher == recipe.generate.teacher
     assert arm.generate.per_seed == 2 and arm.filter.agreement == FilterSection().agreement
+    assert arm.filter.review is None and arm.filter.decontaminate.semantic is None
     assert arm.mixture.phases[0].ratios == {"docs": 0.5, "synthetic": 0.5}
+    recipe = load_recipe(path)
     count = Counter(n.stage for n in build_graph(recipe, path) if n.recipe.name == recipe.name)
     assert (count["seeds"], count["generate"], count["filter"], count["tokenize"]) == (2, 2, 2, 3)
 

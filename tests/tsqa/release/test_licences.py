@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tsqa.curated.card import describe_licence
+from tsqa.hub.licence import licence_of_folder
 from tsqa.release.licences import LicensedPart, find_licence, implied, known_licences, licensed
 
 
@@ -23,9 +26,35 @@ def test_a_licence_is_found_as_people_spell_it(spelled: str, known: str) -> None
     assert found and found[0] == known
 
 
-@pytest.mark.parametrize("spelled", ["", "unknown", "other", "cc-by-sa-4.1", "mit-ish"])
+@pytest.mark.parametrize(
+    "spelled", ["", "unknown", "other", "cc-by-sa-4.1", "mit-ish", "MIT non-commercial"]
+)
 def test_what_is_not_in_the_table_is_unknown(spelled: str) -> None:
     assert find_licence(spelled) is None
+
+
+def test_a_version_that_nobody_stated_is_not_made_up() -> None:
+    assert part("a", "cc-by-sa").shown == "CC-BY-SA"
+    said = implied([part("a", "cc-by-sa"), part("b", "cc-by-sa-4.0")])
+    assert "a (CC-BY-SA): which version is not stated." in said
+    assert any(line.startswith("Several share-alike licences") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: MIT non-commercial\n---\n", "MIT non-commercial"),
+        ('---\nlicense: "cc-by-nc-4.0"  # said\n---\n', "cc-by-nc-4.0"),
+        ("---\nlicense: other\nlicense_name: qwen-research\n---\n", "qwen-research"),
+        ("---\nlicense:\n- mit\n- gpl-3.0\n---\n", "mit, gpl-3.0"),
+        ("---\ntags: [a]\n---\nThe data:\nlicense: mit\n", ""),
+        ("---\nlicense: [mit, 2]\n---\n", ""),
+        ("license: mit\n", ""),
+    ],
+)
+def test_the_head_of_a_card_alone_says_the_licence(card: str, licence: str, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(card)
+    assert licence_of_folder(tmp_path)[0] == licence
 
 
 def test_the_card_and_the_table_say_the_same() -> None:

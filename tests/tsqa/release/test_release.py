@@ -77,7 +77,7 @@ def test_what_a_killed_release_left_is_no_part_of_the_next(recipe: Path) -> None
     assert check_release(made.folder).damage == []
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "extra", "manifest"])
+@pytest.mark.parametrize("damage", ["changed", "missing", "extra", "hidden", "manifest"])
 def test_a_damaged_release_is_named_file_by_file(recipe: Path, damage: str) -> None:
     folder = make_release(build(recipe, [seed(0)], [accepted(0)]), "v1").folder
     file = folder / "dataset" / "data" / "train-00000.parquet"
@@ -90,10 +90,16 @@ def test_a_damaged_release_is_named_file_by_file(recipe: Path, damage: str) -> N
         file.unlink()
     elif damage == "extra":
         (folder / "more.txt").write_text("x")
+    elif damage == "hidden":
+        (folder / ".nfs0").write_text("not pushed")
+        (folder / "dataset" / ".more").write_text("x")
     else:
+        (folder / "manifest.json").chmod(0o644)
         text = (folder / "manifest.json").read_text()
         (folder / "manifest.json").write_text(text.replace('"items": 1', '"items": 2'))
-    named = {"extra": "more.txt", "manifest": "manifest.json"}.get(damage, str(file.name))
+    named = {"extra": "more.txt", "hidden": ".more", "manifest": "manifest.json"}.get(
+        damage, str(file.name)
+    )
     (found,) = check_release(folder).damage
     assert found.file.endswith(named)
     with pytest.raises(DataError, match=named):

@@ -9,8 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tests.support.embedding import BagOfWords
 from tests.support.filter_records import record
 from tests.support.generation import (
     artifact,
@@ -23,11 +26,18 @@ from tests.support.generation import (
 from tests.support.sealed import invented_artifact
 from tsqa.curated.card import CARD
 from tsqa.curated.files import DATASET, read_curated, read_rejected
-from tsqa.errors import RecipeError, TsqaError
+from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.filters.definition import FILTER
 from tsqa.filters.stage import run
 from tsqa.pipeline.run import Pipeline
-from tsqa.recipe import FilterSection, ModelSection, ReviewSection, TeacherSection
+from tsqa.recipe import (
+    DecontaminateSection,
+    FilterSection,
+    ModelSection,
+    ReviewSection,
+    SemanticLeakSection,
+    TeacherSection,
+)
 from tsqa.records.rows import read_lineage
 from tsqa.records.summaries import ReviewSummary
 from tsqa.review.apply import identify_decisions, refuse_errors
@@ -43,6 +53,8 @@ LEAK = {
     "answer": "the Severn",
 }
 """An evaluated document."""
+FOREIGN = "Welcher Fluss zieht unter der Burg des Grafen vorbei?"
+"""It in other words."""
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +83,14 @@ def recipe(folder: Path, **section: Any) -> Any:
     return SimpleNamespace(runs=str(folder), name="r", filter=review)
 
 
-def filter_all(folder: Path, inputs: dict[str, Artifact], out: str) -> tuple[Path, dict[str, Any]]:
+def filter_all(
+    folder: Path, inputs: dict[str, Artifact], out: str, **filters: Any
+) -> tuple[Path, dict[str, Any]]:
     """Run the stage as a recipe with `filter.review` does."""
     context = make_context(
         folder / out,
         inputs,
-        filter=recipe(folder).filter,
+        filter=recipe(folder).filter.model_copy(update=filters),
         seeds=seeds_section(),
         eval=eval_section(),
         generate=generate_section(
@@ -89,9 +103,9 @@ def filter_all(folder: Path, inputs: dict[str, Artifact], out: str) -> tuple[Pat
     return context.out, summary
 
 
-def sampled(folder: Path, inputs: dict[str, Artifact]) -> dict[str, Any]:
+def sampled(folder: Path, inputs: dict[str, Artifact], **filters: Any) -> dict[str, Any]:
     """Filter, draw all, and give the items by id."""
-    out, summary = filter_all(folder, inputs, "before")
+    out, summary = filter_all(folder, inputs, "before", **filters)
     made = invented_artifact(out, summary=summary)
     sample, items = draw(made, inputs["generate"], "r", 0, Wanted(0.001, 0.5, 10))
     write_sample(folder / "r" / "review", sample, items)
@@ -120,6 +134,7 @@ def test_rejected_items_go_and_edited_ones_carry_who_and_when(
     edited = rows["c1"]
     assert (edited.question, edited.answer) == (edits["question"], edits["answer"])
     assert edits["answer"] in edited.text
+    assert edited.agreement is None and rows["c3"].agreement == 1, "nobody voted for it"
     lineage = read_lineage(edited.lineage)
     assert lineage.edit is not None and vars(lineage.edit) == {
         "fields": ["answer", "question"],
@@ -135,6 +150,36 @@ def test_rejected_items_go_and_edited_ones_carry_who_and_when(
     assert "review" in [row["step"] for row in summary["funnel"]]
     card = (out / DATASET / CARD).read_text()
     assert "30.0%" in card and "No person" not in card
+
+
+class Tongues(BagOfWords):
+    """Knows what a question in another language asks."""
+
+    def __init__(self) -> None:
+        super().__init__(512)
+
+    def encode(self, texts: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
+        told = [text.replace(FOREIGN, LEAK["question"]) for text in texts]
+        return super().encode(told, normalize_embeddings=normalize_embeddings)
+
+
+def test_an_edit_is_compared_by_meaning_too(
+    tmp_path: Path, inputs: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsqa.filters.asking.load_model", lambda *_: Tongues())
+    monkeypatch.setattr("tsqa.filters.definition.identify_model", lambda name: name)
+    monkeypatch.setattr("tsqa.filters.asking.identify_model", lambda name: name)
+    by_meaning = DecontaminateSection(semantic=SemanticLeakSection(model="org/embedding"))
+    items = sampled(tmp_path, inputs, decontaminate=by_meaning)
+    edits = {"question": FOREIGN, "answer": "der Severn"}
+    decide(tmp_path, [items["c1"]], "edit", edits=edits)
+    out, summary = filter_all(tmp_path, inputs, "after", decontaminate=by_meaning)
+    gone = {row.id: row for row in read_rejected(out)}
+    found = gone["c1"]
+    assert (found.step, found.reason, found.match) == ("decontamination", "semantic", "exam-7")
+    review = ReviewSummary(**summary["review"])
+    assert review.edited == 1 and review.is_of_this
+    assert summary["decontamination_by_task"] == {"mini_day": {"semantic": 1}}
 
 
 def test_the_decisions_decide_the_fingerprint_and_nothing_else_does(
@@ -162,6 +207,18 @@ def test_the_decisions_decide_the_fingerprint_and_nothing_else_does(
     assert FILTER.config(with_key) != first
     with pytest.raises(RecipeError, match="no such folder"):
         identify_decisions(recipe(tmp_path, decisions=str(tmp_path / "none")))
+
+
+def test_a_decision_after_the_command_began_is_not_used_under_the_older_name(
+    tmp_path: Path, inputs: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = sampled(tmp_path, inputs)
+    decide(tmp_path, [items["c0"]], "accept")
+    monkeypatch.setattr(
+        "tsqa.filters.stage.ReviewStep", lambda *_: decide(tmp_path, [items["c1"]], "reject")
+    )
+    with pytest.raises(DataError, match="somebody decided since"):
+        filter_all(tmp_path, inputs, "after")
 
 
 def test_decisions_on_another_text_change_nothing_and_are_counted(
@@ -216,7 +273,11 @@ def test_the_pipeline_asks_before_each_training_and_of_its_own_data() -> None:
     pipeline: Any = SimpleNamespace(find=lambda upstream: reviewed())
     strict = node("train", node("tokenize", node("filter", most=0.05)))
     with pytest.raises(TsqaError, match=r"max_error 0\.05"):
-        Pipeline._refuse_unreviewed(pipeline, strict)
-    Pipeline._refuse_unreviewed(pipeline, strict.inputs[0])
-    Pipeline._refuse_unreviewed(pipeline, node("train", node("filter", most=0.06)))
-    Pipeline._refuse_unreviewed(pipeline, node("train", node("filter")))
+        Pipeline.refuse_unreviewed(pipeline, strict)
+    Pipeline.refuse_unreviewed(pipeline, strict.inputs[0])
+    Pipeline.refuse_unreviewed(pipeline, node("train", node("filter", most=0.06)))
+    Pipeline.refuse_unreviewed(pipeline, node("train", node("filter")))
+    gone: Any = SimpleNamespace(find=lambda upstream: None)
+    strict.inputs[0].inputs[0].label = "filter"
+    with pytest.raises(TsqaError, match="filter is not built"):
+        Pipeline.refuse_unreviewed(gone, strict)

@@ -11,6 +11,7 @@ from tsqa.review.estimate import (
     interval,
     krippendorff,
     needed_for_width,
+    predict_rate,
 )
 
 SIZES = np.array([4000.0, 1000.0, 600.0, 300.0])
@@ -98,3 +99,31 @@ def test_alpha_needs_two_reviewers_and_a_difference() -> None:
     assert krippendorff([["fit", "fit"]] * 5).value is None
     same = krippendorff([["fit", "fit"], ["unfit", "unfit"]] * 20)
     assert (same.value, same.low, same.high) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rates", "drawn"),
+    [([100], [0.05], [50]), ([100], [0.02], [90]), ([400, 100], [0.02, 0.1], [200, 50])],
+)
+def test_what_nobody_saw_is_within_its_bound_where_much_was_seen(
+    sizes: list[int], rates: list[float], drawn: list[int]
+) -> None:
+    rng = np.random.default_rng(7)
+    stratum, within = np.repeat(np.arange(len(drawn)), drawn), 0
+    sample = Drawn(stratum, np.array(sizes, float))
+    for _ in range(400):
+        whole = [rng.random(size) < rate for size, rate in zip(sizes, rates, strict=True)]
+        seen = np.concatenate([each[:n] for each, n in zip(whole, drawn, strict=True)])
+        unseen = np.concatenate([each[n:] for each, n in zip(whole, drawn, strict=True)])
+        found = predict_rate(sample, seen, np.ones(len(seen), bool))
+        assert found.low is not None and found.high is not None
+        within += found.low <= unseen.mean() <= found.high
+    assert within >= 400 * 0.95
+
+
+def test_one_item_of_a_large_stratum_says_little_of_it() -> None:
+    """A small stratum of which much was seen does not make up for it."""
+    stratum = np.repeat([0, 1], [1, 100])
+    unfit = np.arange(101) == 100
+    rate = estimate_rate(Drawn(stratum, np.array([1000.0, 1000.0])), unfit, np.ones(101, bool))
+    assert rate.high is not None and rate.high > 0.4

@@ -134,6 +134,18 @@ def test_what_does_not_fit_is_refused_whole(
     assert read_decisions(tmp_path) == []
 
 
+def test_annotations_of_nobody_are_not_one_person(tmp_path: Path, items: list[ReviewItem]) -> None:
+    path = tmp_path / "out.json"
+    exchange.write(tmp_path, path, "label-studio")
+    tasks = json.loads(path.read_text())
+    chosen = {"result": [{"from_name": "choice", "value": {"choices": ["accept"]}}]}
+    for by in ({}, {"completed_by": {"id": None}}):
+        tasks[0]["annotations"] = [chosen | by]
+        path.write_text(json.dumps(tasks))
+        with pytest.raises(DataError, match="give a name"):
+            exchange.read(tmp_path, path, "label-studio")
+
+
 def test_no_cell_is_a_formula(tmp_path: Path, items: list[ReviewItem]) -> None:
     path = tmp_path / "out.csv"
     exchange.write(tmp_path, path, "csv")

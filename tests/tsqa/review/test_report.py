@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ import pytest
 from tests.support.review_world import is_wrong, make_filtered, review_all
 from tsqa.curated.files import read_curated
 from tsqa.review.calibrate import calibrate
-from tsqa.review.decisions import Log, make_decision
+from tsqa.review.decisions import FOLDER, Log, make_decision
 from tsqa.review.items import ACCEPTED
 from tsqa.review.report import make_report, read_reviewed, reviews_missing
 from tsqa.review.sample import Wanted, draw, write_sample
-from tsqa.review.show import write_report
+from tsqa.review.show import print_report, write_report
 
 
 @pytest.fixture
@@ -108,6 +109,40 @@ def test_the_page_holds_the_figures_escaped(whole: Path) -> None:
     assert "Review of &lt;r&gt;" in page and "<r>" not in page
     assert f"{report.error.value:.1%} (" in page and "filter.agreement: 0.666" in page
     assert "is shown to hold" in page
+
+
+def test_what_was_skipped_counts_as_unfit_in_what_remains(whole: Path) -> None:
+    reviewed = read_reviewed(whole)[0]
+    item = next(i for i in reviewed.items if i.outcome == ACCEPTED and not is_wrong(i))
+    log = whole / FOLDER / "ann.jsonl"
+    lines = [line for line in log.read_text().splitlines() if json.loads(line)["item"] != item.id]
+    log.write_text("\n".join(lines) + "\n")
+    Log(whole).add(make_decision(item, "[/ann]", "skip"))
+    report = make_report(whole)
+    assert report.skipped == 1
+    assert report.remaining.value == report.remaining.high == 1 / (400 - report.dropped)
+    print_report(report)
+    Log(whole).add(make_decision(item, "[/ann]", "accept"))
+    assert make_report(whole).skipped == 0
+    print_report(make_report(whole))
+
+
+def test_a_bound_does_not_hold_while_a_stratum_has_no_decision(whole: Path) -> None:
+    reviewed = read_reviewed(whole)[0]
+    log = whole / FOLDER / "ann.jsonl"
+    fit = [i for i in reviewed.items if i.stratum == 0 and i.outcome == ACCEPTED]
+    assert fit
+    gone = {i.id for i in fit}
+    lines = [line for line in log.read_text().splitlines() if json.loads(line)["item"] not in gone]
+    log.write_text("\n".join(lines) + "\n")
+    page = write_report(whole, 0.9)[0].read_text()
+    assert "is shown to hold" not in page and "until every stratum has a decision" in page
+    rejects = [i for i in reviewed.items if i.outcome != ACCEPTED]
+    log.unlink()
+    review_all(whole, rejects)
+    report = make_report(whole)
+    assert report.lost.value is None, "nobody looked at the accepted"
+    assert {row.recall.value for row in report.filters if row.recall} == {None}
 
 
 def test_without_decisions_nothing_is_known(tmp_path: Path) -> None:

@@ -50,6 +50,30 @@ def test_small_strata_are_merged_and_draw_two() -> None:
     assert min(drawn.values()) >= 2
 
 
+def test_no_rejected_items_are_drawn_where_none_are_wanted() -> None:
+    cells = {Cell(ACCEPTED, "a", "b", "all"): 50, Cell("judge", "a", "b", "all"): 9}
+    drawn = allocate(cells, Wanted(per_filter=0))
+    assert {cell.outcome: count for cell, count in drawn.items()}["judge"] == 0
+
+
+def test_a_kill_between_its_two_files_leaves_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never the counts of one draw with the items of another."""
+    filtered, generated = make_filtered(tmp_path, accepted=20, rejected=0)
+    drawn = draw(filtered, generated, "r", 0, Wanted(width=0.9))
+    write_sample(tmp_path, *drawn)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tsqa.review.sample.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_sample(tmp_path, *drawn)
+    with pytest.raises(DataError, match="no sample\n  fix: draw one: tsqa review"):
+        read_sample(tmp_path)
+
+
 def test_a_sample_comes_back_as_written_or_not_at_all(tmp_path: Path) -> None:
     filtered, generated = make_filtered(tmp_path, text='<b>"\u2028\U0001f600')
     sample, items = draw(filtered, generated, "r", 0, Wanted(width=0.3))

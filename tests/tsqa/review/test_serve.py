@@ -143,6 +143,27 @@ def test_the_last_decision_counts_and_a_torn_line_loses_nothing_else(tmp_path: P
         read_decisions(tmp_path)
 
 
+def test_a_disk_that_is_full_for_a_while_leaves_no_half_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filtered, generated = make_filtered(tmp_path, accepted=10, rejected=0)
+    sample, items = draw(filtered, generated, "r", 0, Wanted(width=0.9))
+    write_sample(tmp_path, sample, items)
+    log, item = Log(tmp_path), items[0]
+    log.add(make_decision(item, "ann", "accept"))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tsqa.review.decisions.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            log.add(make_decision(item, "ann", "reject", "wrong answer"))
+    assert [d.choice for d in read_decisions(tmp_path)] == ["accept"], "what was not confirmed"
+    log.add(make_decision(item, "ann", "reject", "wrong answer"))
+    assert [d.choice for d in read_decisions(tmp_path)] == ["reject"]
+
+
 def test_a_review_of_200_items_through_the_page_gives_the_right_figures(tmp_path: Path) -> None:
     """By keys alone, on a phone's width: accept, reject by number and by text, edit, skip, back."""
     sample, items = drawn(

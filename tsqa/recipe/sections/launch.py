@@ -15,8 +15,9 @@ from tsqa.recipe.sections.base import Section
 PLACEHOLDERS = ("training", "arguments", "log")
 """What a command may name in braces."""
 _NAMED = re.compile(r"\{([a-z_]*)\}")
-_OURS = re.compile(r"-[Joa]|--(job-name|output|parsable|wrap|array)\b")
+_OURS = re.compile(r"-[JoaM]|--(job-name|output|parsable|wrap|array|clusters?)\b")
 """Options of sbatch by which a job and its log are found again."""
+_MACHINES = re.compile(r"-N|--nodes\b")
 
 
 class LaunchSection(Section):
@@ -47,7 +48,7 @@ class LaunchSection(Section):
             if is_given and self.kind != kind:
                 raise ValueError(f"{key} is of kind {kind}, and kind is {self.kind}")
         if self.kind == "command" and self.command is None:
-            raise ValueError("kind command needs `command`, such as 'ssh gpu1 {training}'")
+            raise ValueError("kind command needs `command`, such as \"ssh gpu1 '{training}'\"")
         for name in _NAMED.findall(self.command or ""):
             if name not in PLACEHOLDERS:
                 known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
@@ -59,4 +60,6 @@ class LaunchSection(Section):
                 raise ValueError(f"options: {option!r} is no option; write --key=value as one")
             if _OURS.match(option):
                 raise ValueError(f"options: {option}: by this a job is found again; leave it out")
+            if _MACHINES.match(option):
+                raise ValueError(f"options: {option}: give launch.machines instead")
         return self
