@@ -48,6 +48,7 @@ LAYERS = (
     "eval/lineage",
     "eval/compare",
     "eval/report",
+    "tsqa/quality",
     "tsqa/pipeline",
     "tsqa/release",
     "tsqa/audit",

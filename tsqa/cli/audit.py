@@ -1,13 +1,51 @@
-"""The command `audit-leaks`."""
+"""The commands `audit` and `audit-leaks`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tsqa.cli.common import CHECKS, Force
+from tsqa.cli.common import CHECKS, DATASET, Force, Overrides, RecipePath, open_pipeline
+
+if TYPE_CHECKING:
+    from tsqa.store.artifact import Artifact
+
+
+def audit(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Measure a finished dataset against its seeds: realism, diversity, privacy, bias.
+
+    Writes runs/NAME/audit/quality.html and quality.json. No model is asked.
+
+    Example: tsqa audit recipes/quickstart/recipe.yaml
+    """
+    from tsqa.quality.report import JSON, audit_folder, print_report, write_report
+    from tsqa.quality.run import audit as measure
+    from tsqa.recipe import needed
+    from tsqa.store.stage import StageContext
+    from tsqa.store.tracking import Tracker
+
+    pipeline = open_pipeline(recipe, overrides)
+    filtered, seeds = pipeline.finished("filter"), pipeline.finished("seeds")
+    node = next(n for n in pipeline.nodes if (n.stage, n.fingerprint) == _named(seeds))
+    folder = audit_folder(pipeline.recipe)
+    context = StageContext(node.recipe, pipeline.inputs_of(node), folder, Tracker.silent())
+    report = measure(context, seeds, filtered, needed(node.recipe.generate, "generate").seed)
+    page = write_report(folder, report)
+    if as_json:
+        typer.echo((folder / JSON).read_text("utf-8"))
+        return
+    print_report(report)
+    typer.echo(page)
+
+
+def _named(artifact: Artifact) -> tuple[str, str]:
+    return artifact.manifest.stage, artifact.fingerprint
 
 
 def audit_leaks(
@@ -66,5 +104,6 @@ def audit_leaks(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
+    """Add the commands to the app."""
+    app.command(rich_help_panel=DATASET)(audit)
     app.command("audit-leaks", rich_help_panel=CHECKS)(audit_leaks)

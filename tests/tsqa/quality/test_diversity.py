@@ -1,0 +1,72 @@
+"""Diversity falls where a set collapses, and stays on two halves of the same real set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from tests.support.quality_world import real_text, sample_of, with_words
+from tsqa.quality.diversity import distinct_n, measure_diversity, vendi_score
+from tsqa.quality.measure import QualityMeasure
+from tsqa.quality.sample import AuditedText
+
+
+def diversity(*arguments: object, **changes: object) -> dict[str, QualityMeasure]:
+    sample = sample_of(*arguments, **changes)  # type: ignore[arg-type]
+    return {each.name: each for each in measure_diversity(sample, 1)}
+
+
+def collapse(item: AuditedText, _: AuditedText, rng: np.random.Generator) -> AuditedText:
+    """One of three questions, whatever the seed."""
+    same = real_text(np.random.default_rng(int(rng.integers(3))), item.id, item.task)
+    return replace(same, id=item.id)
+
+
+def test_nothing_moves_on_two_halves_of_the_same_real_set() -> None:
+    assert {name for name, each in diversity().items() if each.apart} == set()
+
+
+def test_a_collapsed_set_is_less_diverse_by_every_measure() -> None:
+    found = diversity(collapse)
+    for name in ("neighbourhoods of seeds hit", "of those in the tail", "distinct-1", "distinct-3"):
+        each = found[name]
+        assert each.value is not None and each.reference is not None, name
+        assert each.value < 0.7 * each.reference, name
+        assert each.apart or name == "of those in the tail", "12 seeds are too few"
+    vendi = found["Vendi score, per item"]
+    assert vendi.apart and vendi.value is not None and vendi.value < 6 / 120
+    assert found["most frequent opening"].apart
+
+
+def test_openings_move_with_what_a_teacher_begins_with() -> None:
+    found = diversity(lambda item, seed, rng: with_words(item, "Let us consider"))
+    opening = found["most frequent opening"]
+    assert opening.value == 1.0 and opening.apart and opening.notes == ["'let us consider': 120"]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "score"),
+    [
+        (np.eye(4), 4.0),
+        (np.ones((4, 1)), 1.0),
+        (np.kron(np.eye(2), np.ones((2, 1))), 2.0),
+        (np.kron(np.eye(2, 9), np.ones((2, 1))), 2.0),
+    ],
+)
+def test_the_vendi_score_counts_what_differs(vectors: np.ndarray, score: float) -> None:
+    assert vendi_score(csr_matrix(vectors)) == pytest.approx(score)
+
+
+def test_distinct_n_stops_at_the_bound() -> None:
+    texts = [["a", "b", "a"], ["a", "c"]]
+    assert distinct_n(texts, 5) == [3 / 5, 3 / 3, 1.0]
+    assert distinct_n(texts, 3) == [2 / 3, 2 / 2, 1.0]
+
+
+def test_seeds_without_items_are_counted() -> None:
+    sample = replace(sample_of(count=40), seed_count=80)
+    found = measure_diversity(sample, 1)[0]
+    assert found.value == 0.5 and found.reference == 1.0

@@ -1,0 +1,92 @@
+"""Realism moves where items differ from seeds in a known way, and not where they do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.quality_world import OPTIONS, sample_of, with_words
+from tsqa.quality.measure import QualityMeasure, weighted_auc
+from tsqa.quality.realism import grade_level, measure_realism
+from tsqa.quality.sample import AuditedText
+
+
+def realism(
+    *arguments: object, permutations: int = 19, **changes: object
+) -> dict[str, QualityMeasure]:
+    sample = sample_of(*arguments, **changes)  # type: ignore[arg-type]
+    return {each.name: each for each in measure_realism(sample, 1, permutations)}
+
+
+def test_nothing_moves_on_two_halves_of_the_same_real_set() -> None:
+    found = realism()
+    assert {name for name, each in found.items() if each.apart} == set()
+    auc = found["told from seeds (AUC)"]
+    assert auc.low is not None and auc.high is not None and auc.low < 0.5 < auc.high
+
+
+def test_a_classifier_tells_what_a_teacher_says_too_often() -> None:
+    def tell(item: AuditedText, _: AuditedText, rng: np.random.Generator) -> AuditedText:
+        return with_words(item, "delve into:") if rng.random() < 0.7 else item
+
+    auc = realism(tell)["told from seeds (AUC)"]
+    assert auc.apart and auc.p == 0.05 and auc.low is not None and auc.low > 0.7
+    real = [each for each in auc.examples if each.why == "most real"]
+    assert real and not any("delve" in each.text for each in real)
+    assert all("delve" in e.text for e in auc.examples if e.why == "least real")
+    assert all(each.nearest and each.nearest_id.split("-")[0] in each.id for each in auc.examples)
+
+
+def test_copies_of_the_seeds_are_as_real_as_can_be() -> None:
+    found = realism(lambda item, seed, rng: replace(seed, id=item.id), permutations=1)
+    assert found["told from seeds (AUC)"].value == 0.5
+
+
+def test_options_that_only_seeds_have_are_not_what_tells_them_apart() -> None:
+    found = realism(lambda item, seed, rng: replace(item, choices=()), permutations=1)
+    auc = found["told from seeds (AUC)"].value
+    assert auc is not None and auc < 0.6
+
+
+def test_length_and_grade_move_with_longer_questions() -> None:
+    found = realism(
+        lambda item, seed, rng: with_words(item, "considerable verbosity"), permutations=1
+    )
+    words, grade = found["words of the question"], found["grade level (Flesch-Kincaid)"]
+    assert words.apart and grade.apart
+    assert words.value is not None and words.reference is not None and grade.value is not None
+    assert words.value > words.reference + 1
+
+
+def test_positions_and_labels_move_where_the_first_option_is_right_too_often() -> None:
+    def first(item: AuditedText, _: AuditedText, rng: np.random.Generator) -> AuditedText:
+        if rng.random() < 0.6:
+            return item
+        return replace(item, choices=OPTIONS, answer=OPTIONS[0], answer_index=0)
+
+    found = realism(first, permutations=1)
+    place, label = found["right option's position (largest share)"], found["balance of labels"]
+    assert place.apart and place.reference == 0.25 and "position, A" in place.reference_is
+    assert label.apart and "'red stone'" in label.reference_is
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [("The cat sat on the mat.", 0.39 * 6 + 11.8 - 15.59), ("1 + 1 = 2", None)],
+)
+def test_grade_levels_are_those_of_the_formula(text: str, grade: float | None) -> None:
+    assert grade_level(text) == pytest.approx(grade)
+
+
+def test_the_auc_counts_pairs_within_strata_and_ties_by_half() -> None:
+    scores, positive = np.array([3.0, 1.0, 2.0, 2.0]), np.array([True, False, True, False])
+    assert weighted_auc(scores, positive, np.array([0, 0, 1, 1]), np.ones((1, 4)))[0] == 0.75
+    weights = np.array([[1.0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]])
+    assert [*weighted_auc(scores, positive, np.array([0, 0, 1, 1]), weights)] == [1.0, 0.5, 0.5]
+
+
+def test_few_pairs_are_not_measured() -> None:
+    (found,) = realism(count=10).values()
+    assert found.value is None and "20 are needed" in found.missing

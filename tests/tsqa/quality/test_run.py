@@ -1,0 +1,112 @@
+"""`tsqa audit` of a finished dataset: what it draws, what it holds out, what it writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.support.curated_rows import curated_row
+from tests.support.released import accepted, build, rejected, seed, write_recipe
+from tests.support.sealed import reseal
+from tsqa.cli.app import app
+from tsqa.pipeline.run import Pipeline
+from tsqa.quality.report import masked
+from tsqa.quality.sample import draw_sample, halves
+from tsqa.recipe import load_recipe
+from tsqa.records.rows import CuratedRow
+
+MAIL = "ann.lee@mail.org"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 seeds, 25 documents that are none; 25 seeds have items, two of them two."""
+    tmp_path = tmp_path_factory.mktemp("audited")
+    path = write_recipe(tmp_path)
+    lines = [{"q": f"What does thing {n} weigh?", "a": f"{n} grams"} for n in range(55)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    seeds = [
+        replace(seed(n), id=f"toy-{n}", question=lines[n]["q"], answer=lines[n]["a"])
+        for n in range(30)
+    ]
+    rows = [_row(n) for n in range(25)]
+    rows += [replace(_row(n), id=f"toy-{n}.q1") for n in (3, 4)]
+    lost = replace(rejected(29), reason="refusal")
+    pipeline = build(path, seeds, rows, [lost])
+    there = pipeline.finished("seeds").path
+    (there / "rejected_seeds.jsonl").write_text('{"id": "toy-39"}\n')
+    reseal(there)
+    return path
+
+
+def _row(number: int) -> CuratedRow:
+    made = replace(accepted(number), id=f"toy-{number}.q0", seed_id=f"toy-{number}")
+    question = f"How heavy is thing {number}?" + f" Ask {MAIL}." * (number == 7)
+    return replace(made, question=question, choices=[], answer=f"{number} grams", answer_index=None)
+
+
+def audit(path: Path) -> dict[str, dict[str, object]]:
+    done = CliRunner().invoke(app, ["audit", str(path), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.output[done.output.index("{") :])
+    assert (report["items"], report["audited_seeds"]) == (27, 25)
+    return {each["name"]: each for each in report["measures"]}
+
+
+def test_an_audit_writes_the_same_page_and_figures_again(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 3)
+    folder = recipe.parent / "runs" / "toyset" / "audit"
+    found = audit(recipe)
+    before = [(folder / name).read_bytes() for name in ("quality.json", "quality.html")]
+    assert found["seeds with an item"]["value"] == 25 / 30
+    attack = found["seeds told by nearest item (AUC)"]
+    assert "24 documents" in str(attack["reference_is"]), "one of the 25 was rejected as a seed"
+    assert attack["apart"] is True, "an item names the number of its seed"
+    assert found["refusals by group"]["value"] == 1 / 28
+    assert found["items with personal data"]["value"] == pytest.approx(1 / 27)
+    assert not any(MAIL.encode() in each for each in before), "the report gives none of it away"
+    audit(recipe)
+    assert before == [(folder / name).read_bytes() for name in ("quality.json", "quality.html")]
+
+
+def test_an_unbuilt_dataset_is_refused_with_the_command(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["audit", str(write_recipe(tmp_path))])
+    assert done.exit_code and "tsqa filter" in str(done.exception)
+
+
+def test_a_draw_depends_on_ids_and_not_on_the_order_or_the_size(recipe: Path) -> None:
+    pipeline = Pipeline(load_recipe(recipe, []), recipe, [])
+    filtered, seeds = (pipeline.finished(stage).path for stage in ("filter", "seeds"))
+    large, small = (draw_sample(filtered, seeds, 1, most) for most in (2000, 5))
+    assert small.pairs == large.pairs[:5] and len(small.others) == 5
+    assert {name for name, _ in small.items} == small.seeds.keys()
+    assert draw_sample(filtered, seeds, 2, 5).pairs != small.pairs
+    assert all(pair.item.id.startswith(pair.seed.id) for pair in large.pairs)
+    ids = [each.id for pair in halves(large.seeds.values()) for each in (pair.seed, pair.item)]
+    assert len(ids) == len(set(ids)) == 24
+
+
+def test_items_of_passages_have_no_real_counterpart(tmp_path: Path) -> None:
+    seeds = [
+        replace(seed(n), id=f"toy-{n}", question="", context=f"Passage {n} says so.")
+        for n in (1, 2)
+    ]
+    asked = replace(curated_row(1), seed_id="toy-1")
+    told = replace(
+        curated_row(2), seed_id="toy-2", question="", choices=[], answer="So it is said."
+    )
+    pipeline = build(write_recipe(tmp_path), seeds, [asked, told])
+    filtered, there = (pipeline.finished(stage).path for stage in ("filter", "seeds"))
+    sample = draw_sample(filtered, there, 0)
+    assert [pair.item.text for pair in sample.pairs] == ["So it is said."], "rephrasings have one"
+    assert sample.without_real == ["toy"] and len(sample.items) == 2
+
+
+def test_examples_show_no_personal_data() -> None:
+    assert masked(f"Ask {MAIL} or 8.8.8.8.") == "Ask [e-mail] or [IP address]."

@@ -1,0 +1,224 @@
+"""Diversity: how much of the seed space items reach, and how varied their words are, against the
+seeds they were made of, at equal size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from tsqa.quality.features import nearest, weigh
+from tsqa.quality.measure import (
+    LEAST,
+    Floats,
+    QualityMeasure,
+    Spanned,
+    jackknife,
+    rng_of,
+)
+from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
+from tsqa.text.normalise import words
+
+DIMENSION = "diversity"
+MOST_VENDI = 1000
+_NEAR = 5
+_TAIL = 0.2
+_OPENING = 3
+_SIZES = (1, 2, 3)
+
+
+def measure_diversity(sample: QualitySample, seed: int) -> list[QualityMeasure]:
+    pairs = sample.pairs
+    used = QualityMeasure(
+        dimension=DIMENSION,
+        name="seeds with an item",
+        value=sample.used_count / sample.seed_count,
+        low=sample.used_count / sample.seed_count,
+        high=sample.used_count / sample.seed_count,
+        reference=1.0,
+        reference_is="all seeds",
+        n=sample.seed_count,
+        limits="counted, not estimated; nor why the others have none (tsqa inspect --rejected)",
+    )
+    if len(pairs) < LEAST:
+        missing = f"{len(pairs)} seeds with items that are like them; {LEAST} are needed"
+        rest = QualityMeasure(dimension=DIMENSION, name="the rest", limits="", missing=missing)
+        return [used, rest]
+    return [
+        used,
+        *_coverage(sample, seed),
+        *_distinct(pairs, seed),
+        _vendi(pairs, seed),
+        _openings(pairs, seed),
+    ]
+
+
+def _coverage(sample: QualitySample, seed: int) -> list[QualityMeasure]:
+    """Half of the seeds are the space; items of the other half hit it, as those seeds do."""
+    hitting = sample.pairs[: len(sample.pairs) // 2]
+    taken = {pair.seed.id for pair in hitting}
+    tasks = {pair.seed.task for pair in hitting}
+    space = [each for each in sample.others if each.id not in taken and each.task in tasks]
+    names = ("neighbourhoods of seeds hit", "of those in the tail")
+    limits = (
+        "neighbourhoods by words; by half of the seeds against the other half, so that the seed "
+        "of an item is not counted as hit",
+        "the fifth of the seeds that is least like others, by words",
+    )
+    if len(space) < LEAST:
+        missing = f"{len(space)} seeds are left to hit; {LEAST} are needed"
+        return [
+            QualityMeasure(dimension=DIMENSION, name=name, limits=limit, missing=missing)
+            for name, limit in zip(names, limits, strict=True)
+        ]
+    ours, theirs, density = _hits(hitting, space)
+    tail = density <= np.quantile(density, _TAIL)
+
+    def shares(rows: NDArray[np.int64]) -> Floats:
+        hit = np.zeros((2, len(space)), bool)
+        for which, places in enumerate((ours, theirs)):
+            hit[which, places[rows]] = True
+        every, few = hit.mean(1), hit[:, tail].mean(1)
+        return np.array([*every, every[0] - every[1], *few, few[0] - few[1]])
+
+    spans = jackknife(shares, len(hitting), rng_of(seed, "coverage"))
+    return [
+        _against(name, spans[3 * i : 3 * i + 3], len(hitting), limits[i], f"{len(hitting):,} seeds")
+        for i, name in enumerate(names)
+    ]
+
+
+def _hits(
+    hitting: Sequence[QualityPair], space: Sequence[AuditedText]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Places in the space that items and seeds hit; how near each place is to its neighbours."""
+    texts = [each.asked for each in space]
+    ours, theirs = np.zeros((2, len(hitting)), np.int64)
+    density = np.zeros(len(space))
+    for task in sorted({each.task for each in space}):
+        there = np.flatnonzero([each.task == task for each in space])
+        here = np.flatnonzero([pair.seed.task == task for pair in hitting])
+        centres = [texts[i] for i in there]
+        items, seeds = (
+            [getattr(hitting[i], side).asked for i in here] for side in ("item", "seed")
+        )
+        matrix = weigh([*centres, *items, *seeds], fitted_on=centres)
+        middle, end = len(centres), len(centres) + len(items)
+        ours[here] = there[nearest(matrix[middle:end], matrix[:middle])[0]]
+        theirs[here] = there[nearest(matrix[end:], matrix[:middle])[0]]
+        near = np.sort((matrix[:middle] @ matrix[:middle].T).toarray(), axis=1)
+        density[there] = near[:, -1 - _NEAR : -1].mean(1) if middle > 1 else 0.0
+    return ours, theirs, density
+
+
+def _distinct(pairs: Sequence[QualityPair], seed: int) -> list[QualityMeasure]:
+    ours, theirs = ([words(p.texts[side]) for p in pairs] for side in (0, 1))
+
+    def shares(rows: NDArray[np.int64]) -> Floats:
+        bound = min(sum(len(texts[i]) for i in rows) for texts in (ours, theirs))
+        found = [distinct_n((texts[i] for i in rows), bound) for texts in (ours, theirs)]
+        return np.concatenate([(a, b, a - b) for a, b in zip(*found, strict=True)])
+
+    spans = jackknife(shares, len(pairs), rng_of(seed, "distinct"))
+    return [
+        _against(
+            f"distinct-{size}",
+            spans[3 * i : 3 * i + 3],
+            len(pairs),
+            "words, not meanings; falls with the number of words, so compare at equal size only",
+            "the same seeds, as many words",
+        )
+        for i, size in enumerate(_SIZES)
+    ]
+
+
+def distinct_n(texts: Iterable[Sequence[str]], bound: int) -> list[float]:
+    """Distinct n-grams over all of the first so many words (Li et al., arXiv:1510.03055)."""
+    seen: list[list[tuple[str, ...]]] = [[] for _ in _SIZES]
+    left = bound
+    for text in texts:
+        kept = text[:left]
+        left -= len(kept)
+        for size, grams in zip(_SIZES, seen, strict=True):
+            grams.extend(zip(*(kept[i:] for i in range(size)), strict=False))
+    return [len(set(grams)) / max(1, len(grams)) for grams in seen]
+
+
+def _vendi(pairs: Sequence[QualityPair], seed: int) -> QualityMeasure:
+    chosen = pairs[:MOST_VENDI]
+    count = len(chosen)
+    matrix = weigh([p.texts[0] for p in chosen] + [p.texts[1] for p in chosen])
+    sides = (matrix[:count], matrix[count:])
+
+    def scores(rows: NDArray[np.int64]) -> Floats:
+        ours, theirs = (vendi_score(side[rows]) / len(rows) for side in sides)
+        return np.array([ours, theirs, ours - theirs])
+
+    spans = jackknife(scores, count, rng_of(seed, "vendi"))
+    return _against(
+        "Vendi score, per item",
+        spans,
+        count,
+        "by words, so that the same said otherwise counts as different",
+        "the same seeds",
+    )
+
+
+def vendi_score(vectors: csr_matrix) -> float:
+    """exp of the entropy of the eigenvalues of K/n, K(x, x) = 1 (Friedman and Dieng,
+    arXiv:2210.02410): n where all differ, 1 where all are one.
+
+    The matrix of words by words has the same eigenvalues as K, and may be the smaller one.
+    """
+    rows, columns = vectors.shape
+    product = vectors @ vectors.T if rows <= columns else vectors.T @ vectors
+    values = np.linalg.eigvalsh(product.toarray() / rows)
+    positive = values[values > 1e-12]
+    return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def _openings(pairs: Sequence[QualityPair], seed: int) -> QualityMeasure:
+    ours, theirs = (
+        [" ".join(words(getattr(p, side).asked)[:_OPENING]) for p in pairs]
+        for side in ("item", "seed")
+    )
+
+    def shares(rows: NDArray[np.int64]) -> Floats:
+        most = [
+            Counter(texts[i] for i in rows).most_common(1)[0][1] / len(rows)
+            for texts in (ours, theirs)
+        ]
+        return np.array([*most, most[0] - most[1]])
+
+    spans = jackknife(shares, len(pairs), rng_of(seed, "openings"))
+    notes = [f"{text!r:.60}: {count:,}" for text, count in Counter(ours).most_common(5)]
+    limits = "the one opening that is most frequent, by its first 3 words"
+    return _against("most frequent opening", spans, len(pairs), limits, "the same seeds", notes)
+
+
+def _against(
+    name: str,
+    spans: Sequence[Spanned],
+    count: int,
+    limits: str,
+    reference: str,
+    notes: Sequence[str] = (),
+) -> QualityMeasure:
+    """`spans`: of the items, of the seeds, of their difference."""
+    ours, theirs, gap = spans
+    return QualityMeasure(
+        dimension=DIMENSION,
+        name=name,
+        value=ours.value,
+        low=ours.low,
+        high=ours.high,
+        reference=theirs.value,
+        reference_is=reference,
+        apart=not gap.low <= 0 <= gap.high,
+        n=count,
+        limits=limits,
+        notes=list(notes),
+    )

@@ -1,0 +1,118 @@
+"""The audit as `quality.json`, as a page, and as a table in the terminal.
+
+Guarantee: it holds nothing of the machine or the time, and none of the personal data it counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+from rich.table import Table
+
+from tsqa.console import console
+from tsqa.quality.measure import QualityMeasure
+from tsqa.quality.personal import find_personal
+from tsqa.recipe import Recipe
+from tsqa.store.atomic import write_text
+from tsqa.store.jsonl import write_json
+
+AUDIT, JSON, PAGE = "audit", "quality.json", "quality.html"
+_TEMPLATE = files("tsqa.quality") / "page.html.jinja"
+_LONGEST = 2000
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """`quality.json`."""
+
+    recipe: str
+    filter: str
+    """Fingerprint of the artifact, as of `seeds`."""
+    seeds: str
+    seed: int
+    items: int
+    audited_items: int
+    audited_seeds: int
+    without_real: list[str]
+    measures: list[QualityMeasure]
+
+
+def audit_folder(recipe: Recipe) -> Path:
+    return Path(recipe.runs) / recipe.name / AUDIT
+
+
+def write_report(folder: Path, report: QualityReport) -> Path:
+    """Write both files; return the path of the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = asdict(report)
+    for measure in plain["measures"]:
+        for example in measure["examples"]:
+            for key in ("text", "nearest"):
+                example[key] = masked(example[key][:_LONGEST])
+    write_json(folder / JSON, plain)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    shown: dict[str, list[tuple[QualityMeasure, str, str]]] = {}
+    for each in report.measures:
+        line = each, shown_value(each), shown_reference(each)
+        shown.setdefault(each.dimension, []).append(line)
+    examples = [example for each in plain["measures"] for example in each["examples"]]
+    write_text(folder / PAGE, page.render(report=report, shown=shown, examples=examples))
+    return folder / PAGE
+
+
+def masked(text: str) -> str:
+    for kind, found in sorted(set(find_personal(text))):
+        text = text.replace(found, f"[{kind}]")
+    return text
+
+
+def print_report(report: QualityReport) -> None:
+    table = Table(title=f"{report.recipe}: {report.items:,} items, {scope(report)}")
+    for column in ("", "value, 95% interval", "reference", "p", "what it cannot show"):
+        table.add_column(column)
+    before = ""
+    for each in report.measures:
+        if each.dimension != before:
+            table.add_section()
+            table.add_row(each.dimension, style="bold")
+        before = each.dimension
+        mark = "* " if each.apart else "  "
+        p = "" if each.p is None else f"{each.p:.3f}"
+        limits = each.limits if each.value is not None else ""
+        table.add_row(f"{mark}{each.name}", shown_value(each), shown_reference(each), p, limits)
+    console.print(table)
+    console.print("  * differs from its reference by more than chance (5% for each measure)")
+
+
+def scope(report: QualityReport) -> str:
+    """What the figures are of."""
+    text = f"{report.audited_items:,} audited, of {report.audited_seeds:,} seeds"
+    if report.without_real:
+        names = ", ".join(report.without_real)
+        text += f"; seeds of {names} are passages, so their questions have no real counterpart"
+    return text
+
+
+def shown_value(measure: QualityMeasure) -> str:
+    if measure.value is None:
+        return f"not measured: {measure.missing}"
+    low, high = (_number(end) for end in (measure.low, measure.high))
+    return f"{_number(measure.value)} [{low}, {high}]"
+
+
+def shown_reference(measure: QualityMeasure) -> str:
+    if measure.reference is None:
+        return measure.reference_is
+    return f"{_number(measure.reference)}: {measure.reference_is}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "open"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

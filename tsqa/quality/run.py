@@ -1,0 +1,76 @@
+"""`tsqa audit`: the measures of a finished dataset, in one report.
+
+Guarantees: no model is asked; the recipe's seed and the artifacts alone decide every figure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from tsqa.curated.files import read_curated, read_rejected
+from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
+from tsqa.quality.diversity import measure_diversity
+from tsqa.quality.held_out import read_held_out
+from tsqa.quality.measure import QualityMeasure
+from tsqa.quality.privacy import measure_privacy
+from tsqa.quality.realism import measure_realism
+from tsqa.quality.report import QualityReport
+from tsqa.quality.sample import draw_sample
+from tsqa.store.artifact import Artifact
+from tsqa.store.stage import StageContext
+
+PERMUTATIONS = 99
+
+
+def audit(
+    context: StageContext,
+    seeds: Artifact,
+    filtered: Artifact,
+    seed: int,
+) -> QualityReport:
+    """`context`: of the stage `seeds`, with its inputs."""
+    sample = draw_sample(filtered.path, seeds.path, seed)
+    held_out = read_held_out(context, seeds.path, sample, seed)
+    measures = [
+        *measure_realism(sample, seed, PERMUTATIONS),
+        *measure_diversity(sample, seed),
+        QualityMeasure(
+            dimension="training effectiveness",
+            name="gain on benchmarks",
+            limits="",
+            missing="it needs trained models: tsqa ablate, with a control on the seeds themselves",
+        ),
+        *measure_privacy(sample, held_out, seed),
+        *measure_bias(sample, _asked(filtered.path)),
+    ]
+    return QualityReport(
+        recipe=context.recipe.name,
+        filter=filtered.fingerprint,
+        seeds=seeds.fingerprint,
+        seed=seed,
+        items=sample.item_count,
+        audited_items=len(sample.items),
+        audited_seeds=len(sample.seeds),
+        without_real=sample.without_real,
+        measures=measures,
+    )
+
+
+def _asked(filtered: Path) -> Iterator[AskedQuestion]:
+    """All questions, kept or not; where a teacher wrote none, the seed's."""
+    for row in read_curated(filtered):
+        yield AskedQuestion(row.question or row.answer, refused=False)
+    for rejected in read_rejected(filtered):
+        refused = is_refusal(rejected.reason)
+        yield AskedQuestion(rejected.question or _seed_question(rejected.record), refused)
+
+
+def _seed_question(record: str) -> str:
+    try:
+        found = json.loads(record)
+    except (ValueError, RecursionError):
+        return ""
+    asked = found.get("seed_question") if isinstance(found, dict) else None
+    return asked if isinstance(asked, str) else ""
