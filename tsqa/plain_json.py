@@ -1,13 +1,11 @@
 """JSON with one reading: the only way to read JSON that others wrote, and our own.
 
-Guarantees: an object with a key twice is a RepeatedKey, where Python keeps the last without a word;
-a number beyond a double is refused, where Python makes it infinite.
+Guarantees: an object with a key twice is a RepeatedKey, where Python keeps the last without a word.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 
 
@@ -30,11 +28,4 @@ def _with_unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"the number {text:.40} is beyond what a double holds")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_with_unique_keys, parse_float=_finite)
+_DECODER = json.JSONDecoder(object_pairs_hook=_with_unique_keys)
