@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -84,7 +85,8 @@ class ArmWorker:
 
     def close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # an order that a dead process never read
+                self._process.stdin.close()
             self._process.wait()
 
     def _start(self) -> None:

@@ -53,10 +53,9 @@ def test_several_processes_give_the_scores_of_one(world: Path, tmp_path: Path) -
         outs.append((json.loads((out / RESULTS).read_text()), rows(out)))
     (results, one), (others, other) = outs
     # Two threads, or what another test has set, may round the last digit otherwise than one.
-    pairs = [
-        (a.pop("loglikelihoods"), b.pop("loglikelihoods")) for a, b in zip(one, other, strict=True)
-    ]
-    assert all(a == pytest.approx(b, abs=1e-5) for a, b in pairs)
+    for name in ("loglikelihoods", "bits", "option_bits"):
+        for a, b in zip(one, other, strict=True):
+            assert a.pop(name) == pytest.approx(b.pop(name), abs=1e-5)
     assert (results, one) == (others, other)
 
 
