@@ -9,7 +9,6 @@ from tsqa.hub.identify import identify_model
 from tsqa.prompts import Role as PromptRole
 from tsqa.prompts import load_prompts
 from tsqa.recipe import ModelSection, Recipe, needed
-from tsqa.review.apply import identify_decisions
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role
@@ -41,6 +40,8 @@ def _config(recipe: Recipe) -> dict[str, Json]:
         reward = identify_model(section.reward.model)
         config["reward"] = {**section.reward.data_config(), "model": reward}
     if section.review:
+        from tsqa.review.apply import identify_decisions  # it imports pyarrow
+
         config["review"] = identify_decisions(recipe)
         if config["review"] is None:  # as without the key
             del config["review"]

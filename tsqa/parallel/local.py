@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import lru_cache
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -55,7 +55,7 @@ class Workers:
         # A chunk may take minutes: where something failed, nobody waits for it. The executor has no
         # public way to end a busy process before Python 3.14.
         if self._pool is not None and error is not None:
-            for process in list((self._pool._processes or {}).values()):
+            for process in {*(self._pool._processes or {}).values(), *active_children()}:
                 process.kill()
         self.close()
 

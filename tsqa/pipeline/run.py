@@ -35,7 +35,6 @@ from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.submitted_job import SubmittedJob
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
-from tsqa.review.apply import refuse_errors
 from tsqa.secrets import redact
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
@@ -320,8 +319,10 @@ class Pipeline:
                 if made is None:
                     raise TsqaError(
                         f"filter.review.max_error: {upstream.label} is not built",
-                        f"tsqa filter {upstream.origin}",
+                        f"tsqa {command_of(upstream.stage)} {upstream.origin}",
                     )
+                from tsqa.review.apply import refuse_errors  # it imports pyarrow
+
                 refuse_errors(section, made, upstream.origin)
 
     @contextmanager

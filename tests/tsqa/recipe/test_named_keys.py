@@ -96,7 +96,8 @@ def test_a_command_that_is_filled_in_is_that_of_its_stage() -> None:
     ]
     stages = [one for one in filled if "command_of(" in one]
     assert len(stages) >= 2
-    others = ["{__version__}", "{command}", "{stage_command}"]
+    # `words` begin with the stage's `command_of`.
+    others = ["{__version__}", "{command}", "{stage_command}", "{shlex.join(words)}"]
     assert [one for one in filled if one not in stages and one.strip("f'") not in others] == []
 
 
