@@ -188,9 +188,16 @@ class Pipeline:
         node = own[-1]
         artifact = self.store.find(node.stage, node.fingerprint, "whole")
         if artifact is None:
-            words = [command_of(stage), str(self.origin), *map(redact, self.overrides)]
-            raise TsqaError(f"{self.origin}: {stage} is not built", f"tsqa {shlex.join(words)}")
+            raise TsqaError(
+                f"{self.origin}: {stage} is not built",
+                f"tsqa {command_of(stage)} {self._told(node)}",
+            )
         return artifact
+
+    def _told(self, node: Node) -> str:
+        """A node's recipe as words of a command, with the overrides where it is this command's."""
+        overrides = map(redact, self.overrides) if node.origin == self.origin else ()
+        return shlex.join([str(node.origin), *overrides])
 
     def label(self, node: Node) -> str:
         """`train:arm`, with the recipe's name before it where it is a model's own recipe."""
@@ -213,7 +220,7 @@ class Pipeline:
             if artifact is None:
                 raise TsqaError(
                     f"{node.label} needs {upstream.label}, which is not built",
-                    f"tsqa {command_of(upstream.stage)} {upstream.origin}",
+                    f"tsqa {command_of(upstream.stage)} {self._told(upstream)}",
                 )
             found[role] = artifact
         return found
@@ -319,7 +326,7 @@ class Pipeline:
                 if made is None:
                     raise TsqaError(
                         f"filter.review.max_error: {upstream.label} is not built",
-                        f"tsqa {command_of(upstream.stage)} {upstream.origin}",
+                        f"tsqa {command_of(upstream.stage)} {self._told(upstream)}",
                     )
                 from tsqa.review.apply import refuse_errors  # it imports pyarrow
 

@@ -115,6 +115,16 @@ def test_training_without_its_tokens_names_the_command_to_run(tmp_path: Path) ->
         training.join()
 
 
+def test_what_is_not_built_is_named_by_a_command_with_the_overrides(tmp_path: Path) -> None:
+    pipeline = open_pipeline(tmp_path)
+    node = next(node for node in pipeline.nodes if node.stage == "tokenize")
+    said = rf"fix: tsqa \w+ {SMOKE} runs={tmp_path} tracking\.mode=disabled"
+    with pytest.raises(TsqaError, match=said):
+        pipeline.inputs_of(node)
+    with pytest.raises(TsqaError, match=said):
+        pipeline.finished("tokenizer")
+
+
 def test_a_damaged_artifact_is_an_error_and_neither_used_nor_made_again(
     tmp_path: Path, calls: list[str]
 ) -> None:

@@ -96,8 +96,7 @@ def test_a_command_that_is_filled_in_is_that_of_its_stage() -> None:
     ]
     stages = [one for one in filled if "command_of(" in one]
     assert len(stages) >= 2
-    # `words` begin with the stage's `command_of`.
-    others = ["{__version__}", "{command}", "{stage_command}", "{shlex.join(words)}"]
+    others = ["{__version__}", "{command}", "{stage_command}"]
     assert [one for one in filled if one not in stages and one.strip("f'") not in others] == []
 
 
