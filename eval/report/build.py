@@ -28,6 +28,7 @@ from eval.report.plots import MATRIX_ARMS, page_plots
 from eval.report.share import Share
 from eval.statistics import stats
 from tsqa.curated.card import allowed_leaks
+from tsqa.pages import page_environment
 from tsqa.recipe import Recipe, arms_of
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text
@@ -204,14 +205,7 @@ def _environment(share: Share | None) -> jinja2.Environment:
     def finalize(value: object) -> object:
         return share.text(value) if share and type(value) is str else value
 
-    environment = jinja2.Environment(
-        finalize=finalize,
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_HERE, finalize)
     environment.filters["points"] = stats.points
     environment.filters["interval"] = lambda row: stats.interval(row.low, row.high)
     environment.filters["bits"] = stats.bits_change

@@ -11,18 +11,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import jinja2
-
-from tsqa.errors import DataError, TsqaError
+from tsqa.errors import DataError
+from tsqa.loopback import LoopbackHandler, LoopbackServer
+from tsqa.pages import page_environment
 from tsqa.store.artifact import Store
 from tsqa.store.own_files import Stages, read_own
 
-HOST = "127.0.0.1"
 PORT = 8370
 REPORT, STAGES = "report.html", "stages.json"
 _POLICY = (
@@ -62,23 +59,17 @@ def find_runs(folder: Path) -> list[Run]:
     return sorted(found, key=lambda run: run.written, reverse=True)
 
 
-def serve(folder: Path, port: int = PORT) -> ThreadingHTTPServer:
-    """A server for the folder, bound and ready for `serve_forever`; port 0 picks a free one."""
-    find_runs(folder)
-    handler = type("Handler", (_Handler,), {"folder": folder})
-    try:
-        server = ThreadingHTTPServer((HOST, port), handler)
-    except OSError as error:
-        raise TsqaError(
-            f"--port {port}: cannot listen on {HOST}: {error.strerror}", "choose another port"
-        ) from error
-    server.daemon_threads = True
-    return server
+class ReportServer(LoopbackServer):
+    """Serves the reports of a folder."""
+
+    def __init__(self, folder: Path, port: int = PORT) -> None:
+        find_runs(folder)
+        self.folder = folder
+        super().__init__(port, _Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    folder: Path
-    server: ThreadingHTTPServer
+class _Handler(LoopbackHandler):
+    server: ReportServer
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -86,31 +77,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: the terminal shows the address and nothing else."""
-
     def _answer(self, with_body: bool) -> None:
         status, body = self._find()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", _POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
+        self.send(status, body, "text/html; charset=utf-8", _POLICY, with_body)
 
     def _find(self) -> tuple[HTTPStatus, bytes]:
-        port = self.server.server_address[1]
-        if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
+        if not self.names_this_machine():
             return HTTPStatus.FORBIDDEN, b"only for this machine"
         try:
-            runs = find_runs(self.folder)
+            runs = find_runs(self.server.folder)
             path = unquote(urlsplit(self.path).path)
             if path == "/":
-                return HTTPStatus.OK, _index(self.folder, runs).encode()
+                return HTTPStatus.OK, _index(self.server.folder, runs).encode()
             for run in runs:
                 if run.report is not None and path == unquote(run.address):
                     return HTTPStatus.OK, run.report.read_bytes()
@@ -149,11 +127,5 @@ def _conclusion(folder: Path, stages: Mapping[str, str]) -> str:
 
 
 def _index(folder: Path, runs: list[Run]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     return environment.get_template("view.html.jinja").render(folder=folder.resolve(), runs=runs)

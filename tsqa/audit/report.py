@@ -10,10 +10,8 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 from pydantic import TypeAdapter
 
 from train.data.shards import Shard, with_suffix
@@ -22,6 +20,7 @@ from tsqa.audit.marking import Marked
 from tsqa.audit.search import EXAMPLES, Benchmarks, FoundLeak, PieceCounts, SearchedShard
 from tsqa.decontaminate.index import measure_recall
 from tsqa.errors import DataError
+from tsqa.pages import page_environment
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.seed import Seed
 from tsqa.store.atomic import atomic_writer, write_text
@@ -29,7 +28,6 @@ from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 
 SCRATCH = "scratch"
-_PAGE = files("tsqa.audit") / "page.html.jinja"
 _LINE = TypeAdapter(FoundLeak)
 
 
@@ -246,7 +244,5 @@ def _share(part: int, whole: int) -> float:
 
 
 def _page(report: AuditReport) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_PAGE.read_text(encoding="utf-8")).render(report=report)
+    page = page_environment(Path(__file__).parent).get_template("page.html.jinja")
+    return page.render(report=report)

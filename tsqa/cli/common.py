@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from tsqa.loopback import LoopbackServer
     from tsqa.pipeline.run import Pipeline
 
 RUN_ERROR = 1
@@ -54,3 +55,13 @@ def released_folder(recipe: Path, overrides: list[str] | None, version: str) -> 
 
     opened = open_pipeline(recipe, overrides).recipe
     return require_good(find_release(Path(opened.runs), f"{opened.name}/{version}"))
+
+
+def serve(server: LoopbackServer, note: str) -> None:
+    """Serve until Ctrl-C, and say where."""
+    with server:
+        typer.echo(f"{server.address}  ({note})")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("ended", err=True)

@@ -15,6 +15,7 @@ from tsqa.cli.common import (
     RecipePath,
     RunsFolder,
     open_pipeline,
+    serve,
 )
 
 if TYPE_CHECKING:
@@ -262,14 +263,9 @@ def view(
 
     Example: tsqa view runs
     """
-    from eval.report.serve import HOST, serve
+    from eval.report.serve import ReportServer
 
-    with serve(folder, port) as server:
-        typer.echo(f"http://{HOST}:{server.server_address[1]}/  (Ctrl-C ends it)")
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            typer.echo("ended", err=True)
+    serve(ReportServer(folder, port), "Ctrl-C ends it")
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tsqa.cli.common import DATASET, Force, Overrides, RecipePath, open_pipeline
+from tsqa.cli.common import DATASET, Force, Overrides, RecipePath, open_pipeline, serve
 
 
 def review(
@@ -134,12 +134,7 @@ def _draw(
 def _serve(folder: Path, port: int) -> None:
     from tsqa.review.serve import ReviewServer
 
-    with ReviewServer(folder, port) as server:
-        typer.echo(f"{server.address}  (Ctrl-C ends it; decisions are saved at once)")
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            typer.echo("ended", err=True)
+    serve(ReviewServer(folder, port), "Ctrl-C ends it; decisions are saved at once")
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -20,13 +19,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from tsqa.pages import page_environment
 from tsqa.preview.run import Decision, PreviewedItem
 from tsqa.records.candidate_file import Vote
 from tsqa.store.atomic import write_text
 from tsqa.teachers import Completion, Request
 from tsqa.teachers.client import Exchange
 
-_PAGE = files("tsqa.preview") / "page.html.jinja"
 _STYLE = files("eval.report") / "page.css"
 
 
@@ -59,9 +58,7 @@ def print_items(items: Sequence[PreviewedItem], console: Console) -> None:
 
 
 def write_page(items: Sequence[PreviewedItem], title: str, path: Path) -> None:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters |= {
         "prompt": prompt_of,
         "reply": reply_of,
@@ -70,7 +67,7 @@ def write_page(items: Sequence[PreviewedItem], title: str, path: Path) -> None:
         "attributes": attributes_of,
         "scores": scores_of,
     }
-    template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
+    template = environment.get_template("page.html.jinja")
     css = Markup(_STYLE.read_text(encoding="utf-8"))
     write_text(path, template.render(items=items, title=title, css=css, summary=summary_of(items)))
 

@@ -6,13 +6,12 @@ Guarantee: it holds nothing of the machine or the time, and none of the personal
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 from rich.table import Table
 
 from tsqa.console import console
+from tsqa.pages import page_environment
 from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.personal import find_personal
 from tsqa.recipe import Recipe
@@ -20,7 +19,6 @@ from tsqa.store.atomic import write_text
 from tsqa.store.jsonl import write_json
 
 AUDIT, JSON, PAGE = "audit", "quality.json", "quality.html"
-_TEMPLATE = files("tsqa.quality") / "page.html.jinja"
 _LONGEST = 2000
 
 
@@ -53,10 +51,7 @@ def write_report(folder: Path, report: QualityReport) -> Path:
             for key in ("text", "nearest"):
                 example[key] = masked(example[key][:_LONGEST])
     write_json(folder / JSON, plain)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    page = page_environment(Path(__file__).parent).get_template("page.html.jinja")
     shown: dict[str, list[tuple[QualityMeasure, str, str]]] = {}
     for each in report.measures:
         line = each, shown_value(each), shown_reference(each)

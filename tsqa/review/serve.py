@@ -13,15 +13,15 @@ import json
 import secrets
 from dataclasses import asdict
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-import jinja2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tsqa.errors import DataError, TsqaError
+from tsqa.errors import DataError
+from tsqa.loopback import LoopbackHandler, LoopbackServer
+from tsqa.pages import page_environment
 from tsqa.review.decisions import (
     REASONS,
     Log,
@@ -34,7 +34,6 @@ from tsqa.review.items import ACCEPTED, EDITABLE, ReviewItem
 from tsqa.review.report import COMPARING
 from tsqa.review.sample import read_sample
 
-HOST = "127.0.0.1"
 PORT = 8371
 _LARGEST_BODY = 1 << 20
 _PAGE = "page.html.jinja"
@@ -112,27 +111,20 @@ def _told(item: ReviewItem) -> str:
     return f"The filter {item.outcome} rejected it: {item.reason}."
 
 
-class ReviewServer(ThreadingHTTPServer):
+class ReviewServer(LoopbackServer):
     """Serves a desk at `address`."""
-
-    daemon_threads = True
 
     def __init__(self, folder: Path, port: int = PORT) -> None:
         self.desk = Desk(folder)
         self.token = secrets.token_urlsafe(18)
-        try:
-            super().__init__((HOST, port), _Handler)
-        except OSError as error:
-            raise TsqaError(
-                f"--port {port}: cannot listen on {HOST}: {error.strerror}", "choose another port"
-            ) from error
+        super().__init__(port, _Handler)
 
     @property
     def address(self) -> str:
-        return f"http://{HOST}:{self.server_address[1]}/{self.token}/"
+        return f"{super().address}{self.token}/"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     server: ReviewServer
 
     def do_GET(self) -> None:
@@ -141,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if path == "":
             nonce = secrets.token_urlsafe(12)
-            page = _environment().get_template(_PAGE).render(nonce=nonce)
+            page = page_environment(Path(__file__).parent).get_template(_PAGE).render(nonce=nonce)
             self._send(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8", nonce)
             return
         query = parse_qs(urlsplit(self.path).query)
@@ -177,16 +169,11 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"not saved: {error.strerror}")
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet: the terminal shows the address and nothing else."""
-
     def _path_below_token(self) -> str | None:
         """What follows the token; None after an answer that refuses."""
-        port = self.server.server_address[1]
-        hosts = (f"{HOST}:{port}", f"localhost:{port}")
         origin = self.headers.get("Origin")
-        strange = origin is not None and origin not in [f"http://{host}" for host in hosts]
-        if self.headers.get("Host") not in hosts or strange:
+        ours = (None, *(f"http://{host}" for host in self.server.hosts))
+        if not self.names_this_machine() or origin not in ours:
             self._refuse(HTTPStatus.FORBIDDEN, "only for this machine")
             return None
         token, slash, rest = urlsplit(self.path).path[1:].partition("/")
@@ -209,22 +196,4 @@ class _Handler(BaseHTTPRequestHandler):
         if nonce:
             own = f"'nonce-{nonce}'"
             policy += f"; script-src {own}; style-src {own}; connect-src 'self'; img-src data:"
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", policy)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        self.send(status, body, kind, policy)

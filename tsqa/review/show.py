@@ -10,6 +10,7 @@ import jinja2
 from rich.text import Text
 
 from tsqa.console import console
+from tsqa.pages import page_environment
 from tsqa.review.calibrate import ThresholdCurve, calibrate
 from tsqa.review.estimate import Rate
 from tsqa.review.report import COMPARING, Report, make_report, read_reviewed, reviews_missing
@@ -130,13 +131,7 @@ def _path(dots: Sequence[Dot]) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters["rate"] = shown
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["percent"] = lambda value: f"{value:.1%}"

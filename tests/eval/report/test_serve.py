@@ -38,7 +38,7 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def port(runs: Path) -> Iterator[int]:
-    with view.serve(runs, 0) as server:
+    with view.ReportServer(runs, 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield server.server_address[1]
@@ -120,9 +120,9 @@ def test_one_run_can_be_named(runs: Path) -> None:
 
 def test_a_missing_folder_and_a_taken_port_are_named(runs: Path, port: int) -> None:
     with pytest.raises(DataError, match="nowhere: no such folder"):
-        view.serve(runs / "nowhere")
+        view.ReportServer(runs / "nowhere")
     with pytest.raises(TsqaError, match=f"--port {port}: cannot listen"):
-        view.serve(runs, port)
+        view.ReportServer(runs, port)
 
 
 def test_the_index_leads_to_the_page_in_a_browser(port: int) -> None:

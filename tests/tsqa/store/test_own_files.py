@@ -230,7 +230,7 @@ def test_the_pages_of_a_damaged_run_are_served_and_say_so(damage: str, tmp_path:
     else:
         text = "[1]" if damage == "manifest" else '{"summary": []}'
         (compared / "manifest.json").write_text(text)
-    with view.serve(tmp_path, 0) as server:
+    with view.ReportServer(tmp_path, 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
