@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
-import yaml
 from pydantic import TypeAdapter
 from scipy import stats
 
 from eval.statistics.stats import holm
+from tsqa.plain_yaml import read_yaml
 from tsqa.quality.measure import LEAST, QualityMeasure, compare_means, mean_of
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
 from tsqa.review.estimate import interval
@@ -61,8 +61,8 @@ def measure_bias(sample: QualitySample, asked: Iterable[AskedQuestion]) -> list[
 
 @cache
 def group_lists() -> dict[str, GroupList]:
-    text = (files("tsqa.quality") / "groups.yaml").read_text(encoding="utf-8")
-    return TypeAdapter(dict[str, GroupList]).validate_python(yaml.safe_load(text))
+    values = read_yaml(Path(__file__).with_name("groups.yaml")).values
+    return TypeAdapter(dict[str, GroupList]).validate_python(values)
 
 
 def _mentions(pairs: Sequence[QualityPair]) -> list[QualityMeasure]:

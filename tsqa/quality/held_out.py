@@ -53,15 +53,10 @@ def read_held_out(
 
 
 def _draw(source: Source, count: int, known: set[int], seed: int) -> list[Seed]:
-    drawn: list[tuple[int, str, Seed]] = []
-    for each in source.documents():
-        if not isinstance(each, Seed):
-            continue
-        if not known.isdisjoint((hash_text(each.id), hash_text(each.content_hash))):
-            continue
-        entry = -rank(seed, f"held/{each.id}"), each.id, each
-        if len(drawn) < count:
-            heapq.heappush(drawn, entry)
-        else:
-            heapq.heappushpop(drawn, entry)
-    return [each for _, _, each in sorted(drawn, key=lambda entry: -entry[0])]
+    unused = (
+        each
+        for each in source.documents()
+        if isinstance(each, Seed)
+        and known.isdisjoint((hash_text(each.id), hash_text(each.content_hash)))
+    )
+    return heapq.nsmallest(count, unused, key=lambda each: rank(seed, f"held/{each.id}"))

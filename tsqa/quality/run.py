@@ -5,7 +5,6 @@ Guarantees: no model is asked; the recipe's seed and the artifacts alone decide 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tsqa.quality.privacy import measure_privacy
 from tsqa.quality.realism import measure_realism
 from tsqa.quality.report import QualityReport
 from tsqa.quality.sample import draw_sample
+from tsqa.records.candidate_file import parse_record
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
@@ -69,8 +69,6 @@ def _asked(filtered: Path) -> Iterator[AskedQuestion]:
 
 def _seed_question(record: str) -> str:
     try:
-        found = json.loads(record)
-    except (ValueError, RecursionError):
+        return parse_record(record).seed_question
+    except ValueError:  # no candidate
         return ""
-    asked = found.get("seed_question") if isinstance(found, dict) else None
-    return asked if isinstance(asked, str) else ""

@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from tsqa.errors import DataError, RecipeError
+from tsqa.errors import RecipeError
 from tsqa.store.jsonl import write_json
-from tsqa.store.own_files import read_own
+from tsqa.store.own_files import read_own, read_own_lines
 
 LINEAGE = "lineage"
 """Folder of a release."""
@@ -75,13 +73,7 @@ def read_kept(release: str) -> dict[str, KeptSeeds]:
 
 def read_seed_lines(path: Path) -> Iterator[SeedLine]:
     """The lines of a release's seeds; DataError where one is damaged."""
-    adapter = TypeAdapter(SeedLine)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield adapter.validate_json(line, strict=True)
-            except ValidationError as error:
-                raise DataError(f"{path}: line {number}: no seed: {error}") from error
+    return read_own_lines(path, SeedLine, "take the release again from a copy of it")
 
 
 def read_levels(seeds: Path) -> Levels:

@@ -19,8 +19,6 @@ from tsqa.release.records import RELEASES, ReleasedFile, read_release
 from tsqa.store.identity import files_below
 from tsqa.store.manifest import MANIFEST, Damage
 
-_CHUNK = 8 << 20
-
 
 @dataclass(frozen=True)
 class CheckedRelease:
@@ -34,7 +32,9 @@ def hash_files(folder: Path) -> dict[str, ReleasedFile]:
     for file in files_below(folder):
         if file != folder / MANIFEST:
             name = file.relative_to(folder).as_posix()
-            found[name] = ReleasedFile(file.stat().st_size, _sha256(file))
+            with file.open("rb") as handle:
+                digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            found[name] = ReleasedFile(file.stat().st_size, digest)
     return found
 
 
@@ -89,11 +89,3 @@ def require_good(folder: Path) -> Path:
             f"{folder / damage[0].file}: {damage[0].reason}", "take the release from a copy"
         )
     return folder
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as handle:
-        while chunk := handle.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -28,7 +28,7 @@ from tsqa.locks import hold_folder
 from tsqa.names import version_problem
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Recipe, needed, origins_of
-from tsqa.records.kept_seeds import KEPT, LINEAGE
+from tsqa.records.kept_seeds import KEPT, LINEAGE, read_seed_lines
 from tsqa.release.check import hash_files
 from tsqa.release.data_sheet import DATA_SHEET, write_data_sheet
 from tsqa.release.difference import CHANGES, Side, compare_sides, write_changes
@@ -41,6 +41,7 @@ from tsqa.release.records import (
     Generation,
     MadeFrom,
     Release,
+    read_lines,
     read_release,
     seal_of,
 )
@@ -133,7 +134,7 @@ def _write(
     text = yaml.safe_dump(redact_tree(shown), sort_keys=False, allow_unicode=True)
     write_text(out / RECIPE, text)
     write_text(out / PACKAGES, "\n".join(_packages()) + "\n")
-    parts = _licensed_parts(recipe, behind)
+    parts = _licensed_parts(recipe, out)
     write_json(out / LICENCES, [asdict(part) for part in parts])
     origins = origins_of(recipe)
     release = Release(
@@ -185,13 +186,16 @@ def _same_or_refused(folder: Path, made: Release) -> Release:
     return found
 
 
-def _licensed_parts(recipe: Recipe, behind: Behind) -> list[LicensedPart]:
-    """The sources of the seeds that items were made from, then the teachers that wrote."""
+def _licensed_parts(recipe: Recipe, out: Path) -> list[LicensedPart]:
+    """The sources of the seeds that items were made from, then the teachers that wrote.
+
+    `out`: it holds the lines of seeds and candidates.
+    """
     items: dict[str, int] = {}
-    for line in candidate_lines(behind.filter):
+    for line in read_lines(out / CANDIDATES):
         items[line.seed_id] = items.get(line.seed_id, 0) + (not line.step)
     sources: dict[tuple[str, str], int] = {}
-    for seed in seed_lines(behind.seeds):
+    for seed in read_seed_lines(out / SEEDS):
         key = (seed.task, seed.licence)
         sources[key] = sources.get(key, 0) + items.get(seed.id, 0)
     given = recipe.seeds.licences if recipe.seeds else {}

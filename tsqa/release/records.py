@@ -18,6 +18,7 @@ from tsqa.plain_json import parse_json
 from tsqa.records.kept_seeds import LINEAGE
 from tsqa.release.licences import LicensedPart
 from tsqa.store.manifest import MANIFEST
+from tsqa.store.own_files import read_own_lines
 
 RELEASES = "releases"
 """Folder of the runs: `releases/<recipe>/<version>`."""
@@ -134,16 +135,7 @@ def seal_of(release: Release) -> str:
 
 def read_lines(path: Path) -> Iterator[CandidateLine]:
     """The candidates of a release, as they were written."""
-    adapter = TypeAdapter(CandidateLine)
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield adapter.validate_json(line, strict=True)
-                except ValidationError as error:
-                    raise DataError(f"{path}: line {number}: {error}", _KEEP) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}", _KEEP) from error
+    return read_own_lines(path, CandidateLine, _KEEP)
 
 
 def hash_parts(*parts: str) -> str:

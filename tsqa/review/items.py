@@ -158,7 +158,7 @@ def show_rejected(row: RejectedRow, stratum: int) -> ReviewItem | None:
         capability=row.capability,
         kind=row.kind,
         language=record.language,
-        agreement=candidate.agreement if record.votes else None,
+        agreement=candidate.voted,
         grade=grade,
         passage=record.passage,
         question=candidate.question,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter
-
 from tsqa.curated.files import read_curated, read_rejected
+from tsqa.curated.lineage import find_candidates
 from tsqa.errors import DataError
-from tsqa.records.candidate_file import CandidateRecord, parse_record
+from tsqa.records.candidate_file import CandidateRecord
 from tsqa.records.rows import CuratedRow, RejectedRow
 from tsqa.review.estimate import needed_for_width
 from tsqa.review.items import (
@@ -33,8 +31,8 @@ from tsqa.review.items import (
     show_rejected,
 )
 from tsqa.store.artifact import Artifact
-from tsqa.store.jsonl import JsonlIndex, write_json, write_jsonl
-from tsqa.store.own_files import read_own
+from tsqa.store.jsonl import write_json, write_jsonl
+from tsqa.store.own_files import read_own, read_own_lines
 
 SAMPLE, ITEMS = "sample.json", "items.jsonl"
 _BITS = 128
@@ -43,7 +41,6 @@ _LEAST_DRAWN = 2
 _OTHERS = "(others)"
 _BY_SHARES = "difficulty"
 """The step that rejects to keep shares, which no reader can call right or wrong."""
-_ITEM: TypeAdapter[ReviewItem] = TypeAdapter(ReviewItem)
 
 Band = Literal["all", "most", "some", "none"]
 
@@ -117,7 +114,7 @@ def draw(
     chosen = _choose(artifact.path, seed, merged, drawn)
     strata = [Stratum(**vars(cell), size=totals[cell], drawn=drawn[cell]) for cell in drawn]
     rows = [(place, row) for cell, place in places.items() for row in chosen[cell]]
-    records = _read_records(generate, [row.id for _, row in rows if isinstance(row, CuratedRow)])
+    records = find_candidates(generate, [r.id for _, r in rows if isinstance(r, CuratedRow)])
     items = [_show(row, records, place) for place, row in rows]
     items.sort(key=lambda item: _rank(seed, f"order/{item.id}"))
     sample = ReviewSample(
@@ -148,14 +145,7 @@ def read_sample(folder: Path) -> tuple[ReviewSample, list[ReviewItem]]:
     if not path.is_file():
         raise DataError(f"{path}: no sample", "draw one: tsqa review RECIPE; decisions stay")
     sample, path = read_own(path, ReviewSample), folder / ITEMS
-    items = []
-    try:
-        with path.open("rb") as lines:
-            for line in lines:
-                items.append(_ITEM.validate_json(line, strict=True, extra="forbid"))
-    except (OSError, ValueError) as error:
-        problem = f"{path}: line {len(items) + 1}: {error}"
-        raise DataError(problem, _again(folder)) from error
+    items = [*read_own_lines(path, ReviewItem, _again(folder), "forbid")]
     drawn = Counter(item.stratum for item in items)
     if [drawn[place] for place in range(len(sample.strata))] != [s.drawn for s in sample.strata]:
         problem = f"{path}: its {len(items)} items are not those that {SAMPLE} counts"
@@ -243,7 +233,7 @@ def _cells(folder: Path, census: _Census) -> Iterator[tuple[Cell, CuratedRow | R
         if candidate is None:
             census.unreadable += 1
             continue
-        band = band_of(candidate.agreement if candidate.record.votes else None)
+        band = band_of(candidate.voted)
         yield Cell(rejected.step, rejected.task, rejected.capability, band), rejected
 
 
@@ -279,21 +269,3 @@ def _show(
     shown = show_rejected(row, place)
     assert shown is not None, "only what can be read is drawn"
     return shown
-
-
-def _read_records(generate: Artifact | None, ids: Iterable[str]) -> dict[str, CandidateRecord]:
-    """The candidates behind accepted rows; none where their artifact is gone."""
-    path = generate.path / "candidates.jsonl" if generate else None
-    if path is None or not path.is_file():
-        return {}
-    index = JsonlIndex(path, is_whole=lambda record: True)
-    try:
-        found = {name: index.find(name) for name in ids}
-    finally:
-        index.close()
-    lines = {name: record for name, record in found.items() if record is not None}
-    return {name: _parse(record) for name, record in lines.items()}
-
-
-def _parse(record: Mapping[str, object]) -> CandidateRecord:
-    return parse_record(json.dumps(record))

@@ -6,10 +6,11 @@ names it, what is wrong in it, and the stage to run again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -42,6 +43,26 @@ def read_own(path: Path, shape: type[T]) -> T:
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"not JSON: {error}") from error
     return cast(T, value)
+
+
+def read_own_lines(
+    path: Path, shape: type[T], fix: str, extra: Literal["ignore", "forbid"] = "ignore"
+) -> Iterator[T]:
+    """The lines of a JSONL file as dataclasses; DataError, with the fix, where one is none.
+
+    `extra`: what becomes of keys that the dataclass does not name.
+    """
+    adapter: TypeAdapter[T] = _adapter(cast(Any, shape))
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    one = adapter.validate_json(line, strict=True, extra=extra)
+                except ValidationError as error:
+                    raise DataError(f"{path}: line {number}: {error}", fix) from error
+                yield one
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", fix) from error
 
 
 def damaged(path: Path, reason: str, folder: Path | None = None) -> DataError:
