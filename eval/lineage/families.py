@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from eval.lineage.sources import evaluated_benchmarks, own_data
 from eval.statistics import stats
-from tsqa.records.seed import Seed, read_seed
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.seeds.taxonomy import UNKNOWN as OTHER
 from tsqa.seeds.taxonomy import stated_family
 from tsqa.store.artifact import Artifact
@@ -149,12 +149,11 @@ def _kin(one: Seed, is_own: bool, families: Mapping[str, str]) -> Kin:
 def _first_of_each(artifact: Artifact, name: str) -> Iterator[Seed]:
     """The first document of each task."""
     left = {task for task, count in artifact.summary["by_task"].items() if count}
-    path = artifact.path / name
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not left:
-                return
-            seed = read_seed(path, number, line)
-            if seed.task in left:
-                left.remove(seed.task)
-                yield seed
+    seeds = read_seeds(artifact.path / name)
+    while left:
+        seed = next(seeds, None)
+        if seed is None:
+            return
+        if seed.task in left:
+            left.remove(seed.task)
+            yield seed

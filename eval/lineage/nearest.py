@@ -17,7 +17,7 @@ from eval.lineage.sources import evaluated_benchmarks, own_data
 from tsqa.curated.files import CURATED, read_rows
 from tsqa.decontaminate.passages import RUN, TEMPLATE
 from tsqa.decontaminate.undress import undress
-from tsqa.records.seed import read_seed
+from tsqa.records.seed import read_seeds
 from tsqa.store.artifact import Artifact
 from tsqa.text.normalise import words
 
@@ -77,12 +77,9 @@ def _nearest(
 
 
 def _evaluated(benchmarks: Artifact) -> Iterator[tuple[Key, set[Run]]]:
-    path = benchmarks.path / "documents.jsonl"
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            one = read_seed(path, number, line)
-            text = "\n".join([one.context, one.question, *one.choices, one.answer])
-            yield (one.task, one.doc_id), _runs(text)
+    for one in read_seeds(benchmarks.path / "documents.jsonl"):
+        text = "\n".join([one.context, one.question, *one.choices, one.answer])
+        yield (one.task, one.doc_id), _runs(text)
 
 
 def _own_runs(runs: Mapping[Key, set[Run]]) -> dict[Key, set[Run]]:

@@ -34,11 +34,10 @@ from train.data.token_files import TOKENIZER_FOLDER, SourceCounts
 from train.tokens.decontaminate import DROPPED, hash_of, read_dropped
 from train.tokens.shard_work import CHOSEN, shards_of, work_on_shards
 from train.tokens.similarity import Similarity, compare_with
-from tsqa.curated.seed_texts import read_seeds
 from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.errors import DataError
 from tsqa.recipe import SourceSection, needed
-from tsqa.records.seed import Seed
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.store.atomic import fsync
 from tsqa.store.jsonl import write_json, write_jsonl
 from tsqa.store.own_files import read_own
@@ -123,7 +122,8 @@ def run(context: StageContext) -> dict[str, float]:
 def _seeds(context: StageContext) -> list[Seed]:
     guard = context.inputs.get("guard")
     evaluated = read_dropped_seeds(guard.path) if guard else {}
-    return [s for s in read_seeds(context.inputs["seeds"].path) if s.id not in evaluated]
+    seeds = read_seeds(context.inputs["seeds"].path / "seeds.jsonl")
+    return [seed for seed in seeds if seed.id not in evaluated]
 
 
 def _sample(shards: Sequence[Shard]) -> Iterator[str]:

@@ -7,7 +7,7 @@ for the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from tsqa.errors import RecipeError
 from tsqa.pipeline.run import Pipeline
 from tsqa.plain_yaml import read_yaml
 from tsqa.recipe import EvalSection, load_recipe, read_suite
-from tsqa.records.seed import Seed, read_seed
 from tsqa.seeds.sources import load_evaluated
 from tsqa.store.atomic import atomic_writer
 from tsqa.store.stage import resolve_path
@@ -53,12 +52,6 @@ def write_documents(against: Against, path: Path) -> None:
         for task in against.tasks:
             for document in load_evaluated(task, against.include):
                 out.write(json.dumps(asdict(document)) + "\n")
-
-
-def read_documents(path: Path) -> Iterator[Seed]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            yield read_seed(path, number, line)
 
 
 def _open_eval(name: str) -> tuple[EvalSection, Path | None]:

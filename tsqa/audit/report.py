@@ -15,14 +15,14 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from train.data.shards import Shard, with_suffix
-from tsqa.audit.benchmarks import Against, read_documents
+from tsqa.audit.benchmarks import Against
 from tsqa.audit.marking import Marked
 from tsqa.audit.search import EXAMPLES, Benchmarks, FoundLeak, PieceCounts, SearchedShard
 from tsqa.decontaminate.index import measure_recall
 from tsqa.errors import DataError
 from tsqa.pages import page_environment
 from tsqa.recipe import DecontaminateSection
-from tsqa.records.seed import Seed
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
@@ -153,7 +153,7 @@ def write_report(
             for leak in of_row:
                 line = {k: v for k, v in asdict(leak).items() if k not in ("shown", "run")}
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
-    evaluated = list(read_documents(folder / SCRATCH / "benchmarks.jsonl"))
+    evaluated = list(read_seeds(folder / SCRATCH / "benchmarks.jsonl"))
     report = AuditReport(
         data=data,
         against=against.name,

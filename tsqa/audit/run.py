@@ -31,7 +31,6 @@ from train.data.sources import (
 from train.tokens.shard_work import name_unread, work_on_shards
 from tsqa import __version__
 from tsqa.audit.benchmarks import Against, open_against, write_documents
-from tsqa.audit.benchmarks import read_documents as read_evaluated
 from tsqa.audit.report import SCRATCH, AuditedData, AuditReport, write_report
 from tsqa.audit.search import Benchmarks, SearchTask
 from tsqa.console import console
@@ -39,6 +38,7 @@ from tsqa.errors import DataError, TsqaError
 from tsqa.hub.pins import PINS
 from tsqa.locks import try_lock
 from tsqa.recipe import DecontaminateSection, SourceSection, is_hub_id
+from tsqa.records.seed import read_seeds
 from tsqa.store.atomic import fsync_all
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
@@ -132,7 +132,7 @@ def print_report(report: AuditReport) -> None:
 
 def _index(against: Against, path: Path) -> Benchmarks:
     write_documents(against, path)
-    documents = list(read_evaluated(path))
+    documents = list(read_seeds(path))
     console.print(f"  {len(documents):,} evaluated documents of {len(against.tasks):,} tasks")
     if not documents:
         raise DataError(f"{against.name}: its tasks score no document", "name others")

@@ -6,13 +6,13 @@ as it is; nothing is asked of a model, and the same seeds give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from pathlib import Path
 
 from tsqa.curated.render import Renderer
 from tsqa.recipe import Recipe, needed
 from tsqa.records.candidate import seed_as_candidate
-from tsqa.records.seed import Seed, read_seed
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.store.jsonl import write_jsonl
 
 
@@ -29,7 +29,7 @@ def write_seed_texts(
         path,
         (
             {"id": seed.id, "text": _text(seed, renderer)}
-            for seed in read_seeds(seeds)
+            for seed in read_seeds(seeds / "seeds.jsonl")
             if seed.id not in dropped
         ),
     )
@@ -38,11 +38,3 @@ def write_seed_texts(
 
 def _text(seed: Seed, renderer: Renderer) -> str:
     return seed.context if seed.is_passage else renderer.render(seed_as_candidate(seed))[1]
-
-
-def read_seeds(seeds: Path) -> Iterator[Seed]:
-    """The seeds of an artifact, in order."""
-    path = seeds / "seeds.jsonl"
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            yield read_seed(path, number, line)

@@ -19,7 +19,7 @@ from tsqa.errors import LeakError
 from tsqa.recipe import DecontaminateSection, needed
 from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
 from tsqa.records.candidate_file import UnreadableLine
-from tsqa.records.seed import Seed, read_seed
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.records.training_keys import read_training_keys
 from tsqa.seeds.benchmarks import evaluated_tasks, read_evaluated
 from tsqa.seeds.leaks import Shared, key_of, refuse_shared
@@ -44,9 +44,7 @@ def run(context: StageContext) -> dict[str, Any]:
     sources = open_sources(context, _evaluated_splits(context))
     allowed = refuse_leaks(sources, section.allow_leaks)
     folder = context.inputs["seeds"].path
-    path = folder / "seeds.jsonl"
-    with path.open("rb") as lines:
-        seeds = [read_seed(path, number, line) for number, line in enumerate(lines, 1)]
+    seeds = [*read_seeds(folder / "seeds.jsonl")]
     equal, whole, totals = _find_equal(context, folder)
     resembling, disguised = _find_disguised(context, seeds)
     chosen = Counter(seed.task for seed in seeds)

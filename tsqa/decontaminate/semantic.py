@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from tsqa.decontaminate.undress import undress
 from tsqa.dedup.semantic import SentenceEncoder
 from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
-from tsqa.records.seed import read_seed
+from tsqa.records.seed import read_seeds
 from tsqa.records.summaries import SemanticTask
 from tsqa.store.digests import hash_bytes
 from tsqa.store.identity import Json
@@ -215,11 +215,9 @@ class SemanticDocuments:
 def sample_training(path: Path) -> list[Candidate]:
     """Choose documents of each task, evenly from all of a `seeds.jsonl`, to set thresholds on."""
     by_task: dict[str, list[Candidate]] = {}
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            seed = read_seed(path, number, line)
-            if not seed.is_passage:
-                by_task.setdefault(seed.task, []).append(seed_as_candidate(seed))
+    for seed in read_seeds(path):
+        if not seed.is_passage:
+            by_task.setdefault(seed.task, []).append(seed_as_candidate(seed))
     return [one for own in by_task.values() for one in own[:: -(-len(own) // _SAMPLE)]]
 
 

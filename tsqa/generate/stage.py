@@ -52,7 +52,7 @@ from tsqa.records.candidate_file import (
     write_records,
 )
 from tsqa.records.kept_seeds import read_levels
-from tsqa.records.seed import Seed, read_seed
+from tsqa.records.seed import Seed, read_seed, read_seeds
 from tsqa.records.summaries import GenerateSummary, LedgerRow
 from tsqa.rephrasings.reply import parse_rephrasing
 from tsqa.sandbox.code import code_boundary
@@ -144,9 +144,7 @@ class SeedFile:
         return sum(map(len, self._offsets.values()))
 
     def __iter__(self) -> Iterator[Seed]:
-        with self._path.open("rb") as handle:
-            for number, line in enumerate(handle, 1):
-                yield read_seed(self._path, number, line)
+        return read_seeds(self._path)
 
     def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
         """Up to `count` distinct seeds of the task, `seed` last; a passage stands alone."""

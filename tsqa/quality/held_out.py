@@ -9,11 +9,10 @@ import heapq
 from collections import Counter
 from pathlib import Path
 
-from tsqa.curated.seed_texts import read_seeds
 from tsqa.errors import TsqaError
 from tsqa.quality.privacy import UnusedDocuments
 from tsqa.quality.sample import QualitySample, of_seed, rank
-from tsqa.records.seed import Seed
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.seeds.sources import Source, open_sources
 from tsqa.store.jsonl import read_jsonl
 from tsqa.store.stage import StageContext
@@ -33,7 +32,7 @@ def read_held_out(
         return UnusedDocuments([], f"the sources cannot be opened: {error}")
     wanted = Counter(each.task for each in sample.seeds.values())
     known: set[int] = set()
-    for each in read_seeds(seeds):
+    for each in read_seeds(seeds / "seeds.jsonl"):
         known |= {hash_text(each.id), hash_text(each.content_hash)}
     # What seeds refused is no chance draw; it holds, such as copies, what an evaluated split does.
     known |= {hash_text(line["id"]) for line in read_jsonl(seeds / "rejected_seeds.jsonl")}

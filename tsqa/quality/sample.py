@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsqa.curated.files import read_curated
-from tsqa.curated.seed_texts import read_seeds
 from tsqa.errors import DataError
 from tsqa.records.rows import CuratedRow
-from tsqa.records.seed import Seed
+from tsqa.records.seed import Seed, read_seeds
 
 MOST_SEEDS = 2000
 
@@ -91,7 +90,7 @@ def draw_sample(filtered: Path, seeds: Path, seed: int, most: int = MOST_SEEDS) 
     found: dict[str, Seed] = {}
     seed_count = 0
     others: list[tuple[int, str, Seed]] = []
-    for each in read_seeds(seeds):
+    for each in read_seeds(seeds / "seeds.jsonl"):
         seed_count += 1
         if each.id in rows:
             found[each.id] = each

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -60,6 +61,13 @@ def read_seed(path: Path, number: int, line: bytes) -> Seed:
         return Seed(**json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged(path, f"line {number}: no seed: {error}") from error
+
+
+def read_seeds(path: Path) -> Iterator[Seed]:
+    """The seeds of a file such as `seeds.jsonl`, in order."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            yield read_seed(path, number, line)
 
 
 class SeedIndex:

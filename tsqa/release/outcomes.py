@@ -18,7 +18,7 @@ from tsqa.pipeline.run import Pipeline
 from tsqa.records.candidate_file import parse_record
 from tsqa.records.kept_seeds import SeedLine
 from tsqa.records.rows import CuratedRow, RejectedRow, read_lineage
-from tsqa.records.seed import read_seed
+from tsqa.records.seed import read_seeds
 from tsqa.release.records import CandidateLine, hash_parts
 from tsqa.store.artifact import Artifact
 
@@ -53,19 +53,16 @@ def artifacts_behind(pipeline: Pipeline) -> Behind:
 
 def seed_lines(seeds: Artifact) -> Iterator[SeedLine]:
     """The seeds of an artifact."""
-    path = seeds.path / "seeds.jsonl"
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            seed = read_seed(path, number, line)
-            yield SeedLine(
-                id=seed.id,
-                task=seed.task,
-                content_hash=seed.content_hash,
-                dataset=seed.dataset,
-                revision=seed.revision,
-                split=seed.split,
-                licence=seed.licence,
-            )
+    for seed in read_seeds(seeds.path / "seeds.jsonl"):
+        yield SeedLine(
+            id=seed.id,
+            task=seed.task,
+            content_hash=seed.content_hash,
+            dataset=seed.dataset,
+            revision=seed.revision,
+            split=seed.split,
+            licence=seed.licence,
+        )
 
 
 def candidate_lines(filtered: Artifact) -> Iterator[CandidateLine]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from tsqa.recipe import needed
-from tsqa.records.seed import Seed, read_seed
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.seeds.sources import load_evaluated
 from tsqa.store.identity import Json
 from tsqa.store.stage import StageContext
@@ -45,7 +45,4 @@ def evaluated_tasks(context: StageContext, include: Path | None) -> list[str]:
 
 def read_evaluated(context: StageContext) -> Iterator[Seed]:
     """The documents that nothing may repeat, from the artifact `benchmarks`."""
-    path = context.inputs["benchmarks"].path / _DOCUMENTS
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            yield read_seed(path, number, line)
+    return read_seeds(context.inputs["benchmarks"].path / _DOCUMENTS)
