@@ -1,4 +1,4 @@
-"""The steps that ask a model; here the judge, which grades each item by a rubric."""
+"""The steps that ask a model: meaning, triviality, reward and the judge."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tsqa.decontaminate.semantic import KEY as LEAKS_KEY
 from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
 from tsqa.dedup.semantic import KEY as DEDUP_KEY
 from tsqa.dedup.semantic import load_model
+from tsqa.filters.chunks import rephrases
 from tsqa.filters.funnel import Step
 from tsqa.filters.reward import score_reward
 from tsqa.filters.triviality import Trial, find_trivial
@@ -89,7 +90,7 @@ class Meaning:
     @property
     def is_wanted(self) -> bool:
         """A rephrasing asks nothing."""
-        return self._section.semantic_leaks is not None and not self._rephrases
+        return self._section.semantic_leaks is not None and not rephrases(self._context)
 
     @property
     def steps(self) -> list[Step]:
@@ -124,16 +125,12 @@ class Meaning:
 
     def recall(self) -> dict[str, float]:
         """Measure the share that is found of leaks planted from the evaluated documents."""
-        if not self._rephrases:
+        if not rephrases(self._context):
             return measure_recall(self.check, self._evaluated)
         return measure_recall(
             lambda planted: self.index.check_texts([leak.full_text for leak in planted]),
             self._evaluated,
         )
-
-    @property
-    def _rephrases(self) -> bool:
-        return needed(self._context.recipe.generate, "generate").rephrase is not None
 
     def _decide(self, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
         source = iter(candidates)

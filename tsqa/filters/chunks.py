@@ -142,6 +142,7 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
 
 
 def rephrases(context: StageContext) -> bool:
+    """Whether candidates are rephrasings, which ask nothing."""
     return needed(context.recipe.generate, "generate").rephrase is not None
 
 
