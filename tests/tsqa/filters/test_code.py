@@ -66,7 +66,8 @@ def test_what_a_careful_program_does_is_allowed() -> None:
 
 def test_endless_code_ends_in_time() -> None:
     started = time.monotonic()
-    assert "SIGXCPU" in run_tests(program("while True: pass"), TESTS, SECTION)
+    ended = run_tests(program("while True: pass"), TESTS, SECTION)
+    assert "SIGXCPU" in ended or ended == "no end within 1 s", "the latter on a busy machine"
     sleeper = "import time\ntime.sleep(60)"
     short = CodeSection(seconds=0.1)
     assert run_tests(program(sleeper), TESTS, short) == "no end within 0.1 s"
