@@ -22,6 +22,8 @@ from tsqa.store.own_files import Stages, read_own
 
 PORT = 8370
 REPORT, STAGES = "report.html", "stages.json"
+FURTHER = {"audit": "audit/quality.html", "review": "review/report.html"}
+"""Pages about a run's dataset, by the last part of their address."""
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; frame-ancestors 'none'"
@@ -39,6 +41,8 @@ class Run:
     """UTC, `2026-01-31 12:00`; empty without a page."""
     stages: int
     conclusion: str
+    further: Mapping[str, Path]
+    """The pages of `FURTHER` that it has."""
 
     @property
     def address(self) -> str:
@@ -90,8 +94,11 @@ class _Handler(LoopbackHandler):
             if path == "/":
                 return HTTPStatus.OK, _index(self.server.folder, runs).encode()
             for run in runs:
-                if run.report is not None and path == unquote(run.address):
-                    return HTTPStatus.OK, run.report.read_bytes()
+                own = unquote(run.address)
+                pages = {own + name: page for name, page in run.further.items()}
+                page = run.report if path == own else pages.get(path)
+                if page is not None:
+                    return HTTPStatus.OK, page.read_bytes()
         except (DataError, OSError) as error:
             return HTTPStatus.INTERNAL_SERVER_ERROR, str(error).encode()
         return HTTPStatus.NOT_FOUND, b"no such page"
@@ -102,9 +109,8 @@ def _is_run(path: Path) -> bool:
 
 
 def _read_run(path: Path, folder: Path) -> Run:
-    page = path / REPORT
-    inside = page.is_file() and page.resolve().is_relative_to(folder.resolve())
-    report = page if inside else None
+    report = _page(path / REPORT, folder)
+    further = {name: page for name, at in FURTHER.items() if (page := _page(path / at, folder))}
     written = ""
     if report is not None:
         written = time.strftime("%Y-%m-%d %H:%M", time.gmtime(report.stat().st_mtime))
@@ -115,7 +121,13 @@ def _read_run(path: Path, folder: Path) -> Run:
             stages, conclusion = len(recorded), _conclusion(folder, recorded)
     except DataError as error:
         conclusion = f"damaged: {error}"
-    return Run(path.resolve().name, report, written, stages, conclusion)
+    return Run(path.resolve().name, report, written, stages, conclusion, further)
+
+
+def _page(page: Path, folder: Path) -> Path | None:
+    """The page, where there is one that is no link out of the folder."""
+    inside = page.is_file() and page.resolve().is_relative_to(folder.resolve())
+    return page if inside else None
 
 
 def _conclusion(folder: Path, stages: Mapping[str, str]) -> str:

@@ -29,9 +29,14 @@ def runs(tmp_path: Path) -> Path:
     compared = folder / "artifacts" / "compare" / "f00"
     compared.mkdir(parents=True)
     seal_artifact(compared, summary={"conclusion": "<i>better"})
+    for page in view.FURTHER.values():
+        (folder / "one" / page).parent.mkdir(parents=True)
+        (folder / "one" / page).write_text(page)
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "report.html").write_text("secret")
     (folder / "link").mkdir()
+    (folder / "link" / "audit").symlink_to(folder / "one" / "audit")
+    (folder / "link" / "review").symlink_to(tmp_path / "secret")
     (folder / "link" / "report.html").symlink_to(tmp_path / "secret" / "report.html")
     return folder
 
@@ -76,6 +81,12 @@ def test_a_run_is_served_by_the_address_of_the_index(port: int, runs: Path) -> N
     assert ask(port, "/one/")[1] == "newer"
 
 
+def test_pages_about_the_dataset_are_served_beside_it(port: int) -> None:
+    assert '<a class="soft" href="/one/review">review</a>' in ask(port, "/")[1]
+    for name, page in view.FURTHER.items():
+        assert ask(port, f"/one/{name}")[:2] == (200, page)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -86,6 +97,9 @@ def test_a_run_is_served_by_the_address_of_the_index(port: int, runs: Path) -> N
         "/one/stages.json",
         "/artifacts/compare/f00/manifest.json",
         "/link/",
+        "/link/review",
+        "/one/report",
+        "/bare/audit",
         "/bare/",
         "//secret/",
         "/one",
