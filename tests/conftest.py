@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
 from hypothesis import settings
+
+# Before torch or numpy is imported. Each worker, and each child of a test, would otherwise take
+# threads for all cores, which wait for one another in loops: five times the time for a small model.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A busy machine is slow, not wrong; what must be fast has a test of its own.
 settings.register_profile("tsqa", deadline=None)

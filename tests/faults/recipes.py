@@ -6,10 +6,14 @@ import contextlib
 import copy
 import io
 import math
+import re
 import sys
+import tempfile
 import types
 import typing
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 from unittest import mock
@@ -174,6 +178,53 @@ def without(path: tuple[str | int, ...]) -> Callable[[Path], int]:
     return act
 
 
+Place = tuple[str | int, ...]
+_ALIKE: dict[tuple[str, int], dict[Place, Any]] = defaultdict(dict)
+"""What is wrong in the same way, and at the same depth -> the places, and the value of each."""
+_LEFT_OUT = object()
+
+
+def among(how: str, path: Place, value: Any = _LEFT_OUT) -> Callable[[Path], int]:
+    """The full recipe with this key wrong, and all others that are wrong alike.
+
+    Refused is a key that a line of its own names: a recipe is read once for hundreds of them. One
+    that gets no such line is tried alone.
+    """
+    group = (how, len(path))
+    _ALIKE[group][path] = value
+
+    def act(folder: Path) -> int:
+        start = re.compile(rf"\S+: {re.escape(_shown(path))}( = .*)?: ", re.DOTALL)
+        for problem in _problems(group):
+            if start.match(problem):
+                raise RecipeError(problem)
+        return (without(path) if value is _LEFT_OUT else with_value(path, value))(folder)
+
+    return act
+
+
+@cache
+def _problems(group: tuple[str, int]) -> list[str]:
+    """What validation says of a recipe in which all of a group is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = full_recipe(Path(folder))
+        for path, value in _ALIKE[group].items():
+            place: Any = tree
+            for part in path[:-1]:
+                place = place[part]
+            if value is _LEFT_OUT:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = value
+        try:
+            _try_tree(Path(folder), tree)
+        except RecipeError as error:
+            return re.split(
+                rf"\n(?={re.escape(folder)})", f"{error}".removeprefix("recipe error: ")
+            )
+    return []
+
+
 def dump(tree: dict[str, Any]) -> str:
     """Its YAML; by the C library, which takes a fifth of the time of a try less."""
     try:
@@ -317,8 +368,6 @@ def key_tries() -> Iterator[Try]:
     A section that stands in several places (a teacher, a sampling) is one class: its keys get all
     values in the first place, and in the others one, which shows that they are checked there.
     """
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         tree = full_recipe(Path(folder))
     tried: set[tuple[type[BaseModel], str | int]] = set()
@@ -339,39 +388,38 @@ def key_tries() -> Iterator[Try]:
             if how == "a mapping" and _is_mapping(annotation):
                 continue
             # A reference is named itself, and what is no YAML by its line.
+            alone = how in ("a surrogate", "undecided", *REFERENCES)  # the first ends it
+            act = with_value(path, value) if alone else among(how, path, value)
             names = () if how in ("a surrogate", *REFERENCES) else (str(path[-1]),)
-            yield Try("recipe", key, how, End.BEFORE, with_value(path, value), names)
+            yield Try("recipe", key, how, End.BEFORE, act, names)
             if again:
                 break
         if kind == "text" and path[-1] in PATHS:
-            yield Try("recipe", key, "NUL", End.BEFORE, with_value(path, "a\x00b"), (path[-1],))
-            act = with_value(path, "s3://bucket/x")
+            act = among("NUL", path, "a\x00b")
+            yield Try("recipe", key, "NUL", End.BEFORE, act, (path[-1],))
+            act = among("an address", path, "s3://bucket/x")
             yield Try("recipe", key, "an address", End.BEFORE, act, (path[-1],))
 
 
 def section_tries() -> Iterator[Try]:
     """Every section x an unknown key, another type, and each required key left out."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         tree = full_recipe(Path(folder))
     for path, model in sections(Recipe, tree):
         key = _shown(path) or "recipe"
-        unknown = (*path, "no_such_key")
-        yield Try(
-            "recipe", key, "unknown key", End.BEFORE, with_value(unknown, 1), ("no_such_key",)
-        )
+        act = among("unknown key", (*path, "no_such_key"), 1)
+        yield Try("recipe", key, "unknown key", End.BEFORE, act, ("no_such_key",))
         for name, declared in model.model_fields.items():
             if declared.is_required():
                 left = (*path, declared.alias or name)
                 if _has(tree, left):
-                    yield Try(
-                        "recipe", _shown(left), "left out", End.BEFORE, without(left), (name,)
-                    )
+                    act = among("left out", left)
+                    yield Try("recipe", _shown(left), "left out", End.BEFORE, act, (name,))
         if path:
             for how, value in {"text": "x", "a list": [[1]], "true": True, "number": 3}.items():
-                act = with_value(path, value)
-                yield Try("recipe", key, f"{how} for a section", End.BEFORE, act, (_last(path),))
+                how = f"{how} for a section"
+                act = among(how, path, value)
+                yield Try("recipe", key, how, End.BEFORE, act, (_last(path),))
 
 
 def _has(tree: Any, path: tuple[str | int, ...]) -> bool:

@@ -10,19 +10,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from itertools import islice
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Self, TypeAlias, TypeVar, cast
 
 from tsqa.errors import EngineError
 from tsqa.store.process import die_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Done: TypeAlias = SimpleQueue[Future[object]]
+"""Gets the future of a chunk once that is done."""
 
 AHEAD = 4
 """Chunks per process that are worked on, or done, before the one that is waited for."""
@@ -57,6 +60,9 @@ class Workers:
         if self._pool is not None and error is not None:
             for process in {*(self._pool._processes or {}).values(), *active_children()}:
                 process.kill()
+            # Half of a result may be in the pipe: its reader sees the end only when nobody, and so
+            # not this process either, can write the rest.
+            self._pool._result_queue._writer.close()
         self.close()
 
     def close(self) -> None:
@@ -78,23 +84,22 @@ class Workers:
         begun = deque(self._submit(path, chunk) for chunk in islice(rest, AHEAD * self.count))
         return cast(Iterator[R], self._results(path, begun, rest))
 
-    def _results(
-        self, path: str, begun: deque[Future[object]], rest: Iterator[object]
-    ) -> Iterator[object]:
+    def _results(self, path: str, begun: deque[_Done], rest: Iterator[object]) -> Iterator[object]:
         while begun:
             try:
-                result = begun.popleft().result()
+                result = _wait(begun.popleft()).result()
             except BrokenProcessPool as error:
                 raise self._died() from error
             begun += [self._submit(path, chunk) for chunk in islice(rest, 1)]
             yield result
 
-    def _submit(self, path: str, chunk: object) -> Future[object]:
-        pool = self._start()
+    def _submit(self, path: str, chunk: object) -> _Done:
+        pool, done = self._start(), _Done()
         # This may begin a process, which gets no Ctrl-C until it ignores that.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return pool.submit(_work, path, chunk)
+            pool.submit(_work, path, chunk).add_done_callback(done.put)
+            return done
         except BrokenProcessPool as error:
             raise self._died() from error
         finally:
@@ -143,6 +148,18 @@ def worker_environment(cores: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "true" if cores > 1 else "false",
         "RAYON_NUM_THREADS": str(cores),
     }
+
+
+def _wait(done: _Done) -> Future[object]:
+    """Wait until a chunk is done; Ctrl-C ends this.
+
+    `Future.result` would not do: an interrupt at its begin can leave the future locked, and the
+    thread of the pool, which everybody then waits for, needs that lock. A signal that comes right
+    before the wait is only seen after it; hence no wait is long.
+    """
+    while True:
+        with suppress(Empty):
+            return done.get(timeout=1)
 
 
 def _start_child(cores: int, parent: int) -> None:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -57,6 +59,17 @@ def die_at_two(number: int) -> int:
 def sleep_long(number: int) -> int:
     time.sleep(0 if number == 0 else 300)
     return os.getpid()
+
+
+class ReadSlowly:
+    """Its reader takes two seconds for it, and so the next result fills the pipe and waits."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return time.sleep, (2,)
+
+
+def write_much(number: int) -> object:
+    return [number, ReadSlowly(), bytes(1 << 20)][min(number, 2)]
 
 
 def workers_left() -> list[psutil.Process]:
@@ -113,6 +126,31 @@ def test_a_killed_worker_is_an_error_that_names_the_setting() -> None:
     with said, Workers(2, "filter.processes") as workers:
         list(workers.map_ordered(die_at_two, range(60)))
     assert time.monotonic() - started < 60 and not workers_left()
+
+
+def test_an_error_while_a_worker_writes_a_large_result_ends_all() -> None:
+    with pytest.raises(DataError), Workers(2) as workers:
+        for _ in workers.map_ordered(write_much, range(8)):
+            time.sleep(1)
+            raise DataError("web.jsonl:3: not JSON", "mend it")
+    assert not workers_left()
+
+
+def test_an_interrupt_at_any_moment_of_the_wait_leaves_no_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where `Future.result` is interrupted, the future stays locked now and then, and the pool's
+    thread waits for it forever: nothing here may wait in it.
+    """
+    real = Future.result
+
+    def result(future: Future[Any], timeout: float | None = None) -> Any:
+        assert future.done(), "waits inside of a lock"
+        return real(future, timeout)
+
+    monkeypatch.setattr(Future, "result", result)
+    with Workers(2) as workers:
+        assert len(list(workers.map_ordered(wait_and_double, range(4)))) == 4
 
 
 _SCRIPT = """
