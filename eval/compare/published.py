@@ -6,23 +6,25 @@ far as it is published, or where that is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 
 import yaml
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval.deltas import DeltaRow, DeltaTable, TaskSetup
+from eval.deltas import DeltaRow, DeltaTable
 from eval.results import read_metric_name
 from eval.statistics import stats
 from tsqa.recipe import Recipe
 
 _PUBLISHED = Path(__file__).parent / "published.yaml"
 _SAME = {"pass_at_1": "pass@1"}
+CHAT = "chat template"
+"""Of our set-up: where tasks are asked in one."""
 _SHOWN = 4
 """Tasks with one difference that are named."""
 
@@ -31,8 +33,10 @@ class _Protocol(TypedDict):
     name: str
     kind: str
     metric: str
-    num_fewshot: int
+    num_fewshot: int | str
     samples: int
+    questions: NotRequired[int]
+    """Of all our tasks in which nothing else differs."""
     tasks: dict[str, str]
     """Pattern of our tasks -> what else differs; the first that fits counts."""
 
@@ -44,6 +48,8 @@ class _PublishedDelta(TypedDict):
     points: float
     before: NotRequired[float]
     after: NotRequired[float]
+    average: NotRequired[Literal["questions", "tasks"]]
+    """What it averages: all questions alike, or tasks, which are not published."""
 
 
 class _Study(TypedDict):
@@ -68,10 +74,9 @@ def published_tables(
     `here`: our set-up, by key. `any_protocol`: subtract deltas of different protocols as well.
     """
     published = cast(_Published, yaml.safe_load(_PUBLISHED.read_text(encoding="utf-8")))
-    differing = {
-        task: _differences(task, setup, published["protocols"])
-        for task, setup in deltas.tasks.items()
-    }
+    differing = {task: _differences(task, deltas, published["protocols"]) for task in deltas.tasks}
+    if CHAT in here:
+        differing = {task: [*found, here[CHAT]] for task, found in differing.items()}
     tables = [_protocol_table(deltas, differing)]
     for study in published["studies"]:
         tables.append(_delta_table(deltas, study, differing, any_protocol))
@@ -92,24 +97,38 @@ def setup_of(recipe: Recipe) -> dict[str, str]:
         asked = [recipe.generate.writing[1], *(each.teacher for each in recipe.generate.solvers)]
         names = dict.fromkeys(str(each.model.path or each.model.recipe) for each in asked)
         setup["teacher"] = ", ".join(names)
+    if recipe.eval and recipe.eval.chat_template:
+        setup[CHAT] = "asked in a chat template here, base models there"
     return setup
 
 
-def _differences(task: str, setup: TaskSetup, protocols: list[_Protocol]) -> list[str]:
+def _differences(task: str, deltas: DeltaTable, protocols: Sequence[_Protocol]) -> list[str]:
     """What is known to differ between our scores of a task and the published ones."""
+    setup = deltas.tasks[task]
     for protocol in protocols:
-        for pattern, other in protocol["tasks"].items():
-            if fnmatchcase(task, pattern):
-                metric, samples = read_metric_name(setup.metric)
-                pairs = {
-                    "scored": (protocol["kind"], setup.kind),
-                    "metric": (protocol["metric"], _SAME.get(metric, metric)),
-                    "few-shot": (protocol["num_fewshot"], setup.num_fewshot),
-                    "samples": (protocol["samples"], samples),
-                }
-                found = [f"{key} {a} there, {b} here" for key, (a, b) in pairs.items() if a != b]
-                return [*found, *([other] if other else [])]
+        other = _other(task, protocol)
+        if other is not None:
+            metric, samples = read_metric_name(setup.metric)
+            pairs: dict[str, tuple[object, object]] = {
+                "scored": (protocol["kind"], setup.kind),
+                "metric": (protocol["metric"], _SAME.get(metric, metric)),
+                "few-shot": (protocol["num_fewshot"], setup.num_fewshot),
+                "samples": (protocol["samples"], samples),
+            }
+            if not other and "questions" in protocol:
+                alike = [
+                    one.n for name, one in deltas.tasks.items() if _other(name, protocol) == ""
+                ]
+                pairs["questions"] = (protocol["questions"], sum(alike))
+            found = [f"{key} {a} there, {b} here" for key, (a, b) in pairs.items() if a != b]
+            return [*found, *([other] if other else [])]
     return ["protocol not published"]
+
+
+def _other(task: str, protocol: _Protocol) -> str | None:
+    """What else differs in a task of ours that asks for the same; None where it does not."""
+    found = (text for pattern, text in protocol["tasks"].items() if fnmatchcase(task, pattern))
+    return next(found, None)
 
 
 def _protocol_table(deltas: DeltaTable, differing: Mapping[str, list[str]]) -> Table:
@@ -148,14 +167,24 @@ def _delta_table(
                 cells += [Text("not evaluated"), Text("")]
                 continue
             cells.append(Text(f"{row.task}: {stats.change(row)} {row.verdict}"))
-            if stats.is_macro(row.task) and deltas.by_documents and not any_protocol:
-                cells.append(Text("other average: eval.macro is documents", style="dim"))
+            if not any_protocol and (why := _other_average(row, entry, deltas.by_documents)):
+                cells.append(Text(f"other average: {why}", style="dim"))
                 continue
             unlike = sorted(task for task in _tasks_of(row, deltas) if differing[task])
             cells.append(_minus(row, entry["points"], [] if any_protocol else unlike))
         table.add_row(entry["name"], theirs, *cells)
     table.caption = f"published: {study['source']}"
     return table
+
+
+def _other_average(row: DeltaRow, entry: _PublishedDelta, by_documents: bool) -> str:
+    """Why a mean of ours is not theirs; empty where it is, or there is none."""
+    average = entry.get("average")
+    if not stats.is_macro(row.task) or average is None:
+        return ""
+    if average == "tasks":
+        return "which tasks theirs holds is not published"
+    return "" if by_documents else "of tasks, theirs of questions (eval.macro: documents)"
 
 
 def _minus(row: DeltaRow, points: float, unlike: list[str]) -> Text:

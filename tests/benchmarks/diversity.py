@@ -99,9 +99,11 @@ def ask(
             for arm in arms
         }
         asker = writers[arms[0]].asker
+        # Arms may come to put the same request, which is one to the engine: each has its own draws.
+        own = {arm: replace(asker, seed=place) for place, arm in enumerate(arms)}
         labels = [(arm, n) for arm in arms for n in range(per_seed)]
         jobs = (
-            write_candidate(replace(writers[arm], asker=asker, solver=None), source, seed, n)
+            write_candidate(replace(writers[arm], asker=own[arm], solver=None), source, seed, n)
             for seed in seeds
             for arm, n in labels
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import pytest
 from rich.console import Console
 
 from eval.compare import tables
-from eval.compare.published import published_tables
+from eval.compare.published import published_tables, setup_of
 from eval.compare.scores import Evaluated
-from eval.deltas import TaskSetup
+from eval.deltas import DeltaTable, TaskSetup
 from eval.statistics import stats
 from eval.statistics.paired import Scored
 from tests.support.invented_arms import deltas_of, evaluated, of_scores
+from tests.support.page_world import make_recipe
+from tsqa.recipe import EvalSection
 
 
 def test_the_table_and_the_csv_show_every_task(tmp_path: Path) -> None:
@@ -139,30 +142,60 @@ def test_published_deltas_are_subtracted_only_under_one_protocol() -> None:
     }
     deltas = replace(deltas, tasks=tasks)
 
-    def shown(any_protocol: bool) -> str:
-        console = Console(file=io.StringIO(), width=400)
-        for table in published_tables(deltas, {}, any_protocol):
-            console.print(table)
-        return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
-
-    refused = shown(any_protocol=False)
+    refused = published(deltas, {})
     protocols, rest = refused.split("Nano: deltas in points")
     assert "samples 32 there, 8 here; the whole test split, not the sanitized" in protocols
     assert "in nothing known" in protocols and "protocol not published" in protocols
     lines = {line.split()[0]: line for line in rest.splitlines() if line.strip()}
     assert lines["GPQA"].rstrip().endswith("-11.1"), "same protocol: ours minus theirs"
     assert lines["MBPP"].rstrip().endswith("other protocol: mbpp")
-    assert "other protocol" not in shown(any_protocol=True).replace("--", "")
+    assert "other protocol" not in published(deltas, {}, any_protocol=True).replace("--", "")
     assert "arXiv 2606.15007" in refused and "arXiv 2604.12374" in refused
 
 
-def test_a_published_mean_of_tasks_is_not_subtracted_from_one_over_documents() -> None:
-    rates = {"humaneval": 0.3, "mbpp": 0.4}
-    models = [evaluated("c", rates), evaluated("x", rates)]
-    deltas = deltas_of(*models, macros={"code": [*rates]}, by_documents=True)
-    for any_protocol in (False, True):
-        console = Console(file=io.StringIO(), width=400)
-        for table in published_tables(deltas, {}, any_protocol):
-            console.print(table)
-        shown = console.file.getvalue()  # type: ignore[attr-defined]
-        assert ("other average: eval.macro is documents" in shown) is not any_protocol
+def published(deltas: DeltaTable, here: Mapping[str, str], any_protocol: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=400)
+    for table in published_tables(deltas, here, any_protocol):
+        console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_published_mean_is_subtracted_only_from_one_over_the_same() -> None:
+    """Of questions where ours is of questions too; of tasks never, since they are not named."""
+    names = ["mmlu_pro_law", "mmlu_pro_math"]
+    setup = TaskSetup("exact_match,custom-extract", 1, 5, "generate_until", 6016)
+    rates = dict.fromkeys((*names, "openbookqa"), 0.4)
+    macros = {"mmlu_pro_subjects": names, "commonsense": ["openbookqa"]}
+    for by_documents in (False, True):
+        models = [evaluated("c", rates), evaluated("x", rates)]
+        deltas = deltas_of(*models, macros=macros, by_documents=by_documents)
+        alike = {"openbookqa": TaskSetup("acc_norm", 1, 0, "multiple_choice", 500)}
+        deltas = replace(deltas, tasks=dict.fromkeys(names, setup) | alike)
+        lines = published(deltas, {}).splitlines()
+        [mmlu] = [line for line in lines if line.strip().startswith("MMLU-Pro")]
+        [commonsense] = [
+            line for line in lines if "commonsense (average)" in line and "+1.6" in line
+        ]
+        assert ("other average: of tasks, theirs of questions" in mmlu) is not by_documents
+        assert mmlu.rstrip().endswith("-1.8") is by_documents
+        assert "which tasks theirs holds is not published" in commonsense
+        assert "other average" not in published(deltas, {}, any_protocol=True)
+
+
+def test_a_part_of_the_questions_or_a_chat_template_is_another_protocol() -> None:
+    rates = {"arc_challenge": 0.3, "piqa": 0.4}
+    deltas = deltas_of(evaluated("c", rates), evaluated("x", rates))
+    kind = "multiple_choice"
+    tasks = {
+        "arc_challenge": TaskSetup("acc_norm", 1, 25, kind, 100),
+        "piqa": TaskSetup("acc_norm", 1, 0, kind, 1838),
+    }
+    deltas = replace(deltas, tasks=tasks)
+    protocols = published(deltas, {}).split("Nano: deltas")[0]
+    [arc] = [line for line in protocols.splitlines() if "arc_challenge" in line]
+    [piqa] = [line for line in protocols.splitlines() if "piqa" in line]
+    assert "questions 1172 there, 100 here" in arc and "in nothing known" in piqa
+    recipe = make_recipe([0, 0.5], [0])
+    assert "chat template" not in setup_of(recipe)
+    asked = recipe.model_copy(update={"eval": EvalSection(tasks=["piqa"], chat_template=True)})
+    assert "asked in a chat template here" in published(deltas, setup_of(asked))
