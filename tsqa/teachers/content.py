@@ -98,11 +98,16 @@ def read_thoughts(message: Mapping[str, object]) -> str:
     inner = [
         _said(part.get(key)).strip()
         for part in parts
-        if isinstance(part, Mapping)
-        and str(part.get("type")).casefold().startswith(("thinking", "reasoning"))
+        if isinstance(part, Mapping) and _is_thought(part)
         for key in (*_THOUGHTS, "text", "summary")
     ]
     return found or "\n".join(filter(None, inner))
+
+
+def _is_thought(part: Mapping[str, object]) -> bool:
+    """Of a part: its type says so, or Google's flag."""
+    kind = str(part.get("type")).casefold()
+    return kind.startswith(("thinking", "reasoning")) or part.get("thought") is True
 
 
 def _completed(text: object) -> str:
@@ -128,6 +133,8 @@ def _said(content: object, depth: int = 0) -> str:
     if not isinstance(content, Mapping) or depth >= _MAX_DEPTH:
         return ""
     kind = str(content.get("type", "text")).casefold()
+    if content.get("thought") is True:
+        return ""
     if kind.startswith(tuple(_UNSAID.split("|"))) or kind == "refusal":
         return ""
     keys = ("text", "output_text", "value", "content", "parts", "output")

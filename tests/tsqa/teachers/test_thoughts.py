@@ -37,6 +37,24 @@ IN_TEXT = {
     "harmony": "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final"
     "<|message|>{said}<|return|>",
     "harmony without its marks": "analysis{}assistantfinal{said}",
+    "harmony without its marks, with a tool": "analysis{}assistantcommentary to=functions.f json"
+    "[1]assistantfinal{said}",
+    # Forms that the reasoning parsers of vLLM know.
+    "MiniMax": "<mm:think>{}</mm:think>{said}",
+    "Hunyuan": "<think:opensource>{}</think:opensource>{said}",
+    "K2": "<ifm|think_fast>{}</ifm|think_fast>{said}",
+    "LongCat": "<longcat_think>{}</longcat_think>{said}",
+    "PLaMo": "<|plamo:begin_think:plamo|>{}<|plamo:end_think:plamo|>{said}",
+    "Kimi K3": "<|open|>think<|sep|>{}<|close|>think<|sep|><|open|>response<|sep|>{said}"
+    "<|close|>response<|sep|><|close|>message<|sep|>",
+    "Inkling": "<|message_model|><|content_thinking|>{}<|end_message|><|message_model|>"
+    "<|content_text|>{said}<|end_message|><|content_model_end_sampling|>",
+    "Muse": "to=self<|message|>{}<|eom|><|start|>assistant to=user<|message|>{said}<|eot|>",
+    "Command A": "<|START_THINKING|>{}<|END_THINKING|><|START_TEXT|>{said}<|END_TEXT|>",
+    "Granite": "Here is my thought process:\n{}\nHere is my response:\n{said}",
+    "Apriel": "Here are my reasoning steps:\n{}\n[BEGIN FINAL RESPONSE]\n{said}\n"
+    "[END FINAL RESPONSE]",
+    "Apriel, opened by the template": "{}\n[BEGIN FINAL RESPONSE]\n{said}",
 }
 CUT = {
     "think": "<think>\n{}",
@@ -44,6 +62,8 @@ CUT = {
     "harmony that began to answer": "<|channel|>analysis<|message|>{}<|end|><|start|>assistant",
     "harmony without its marks": "analysis{}",
     "Mistral": "[THINK]{}",
+    "Inkling": "<|content_thinking|>{}<|end_message|>",
+    "Granite": "Here's my thought process:\n{}",
 }
 BESIDE: dict[str, dict[str, Any]] = {
     "vLLM": {"reasoning": DRAFT, "content": SAID},
@@ -51,6 +71,12 @@ BESIDE: dict[str, dict[str, Any]] = {
     "parts": {
         "content": [
             {"type": "thinking", "thinking": [{"type": "text", "text": DRAFT}]},
+            {"type": "text", "text": SAID},
+        ]
+    },
+    "a part with a flag": {
+        "content": [
+            {"type": "text", "text": DRAFT, "thought": True},
             {"type": "text", "text": SAID},
         ]
     },
@@ -76,6 +102,14 @@ def test_thoughts_in_the_text_are_its_trace(form: str) -> None:
                          "short_text", [])  # fmt: skip
     assert (found.answer, found.error) == ("Lyon", "")
     assert found.trace == DRAFT
+
+
+def test_a_draft_in_a_field_of_reasoning_is_no_answer() -> None:
+    said = {}
+    for draft in ('First I thought {"answer": "Nice"}.', DRAFT):
+        text = f"<reasoning>{draft}</reasoning>\n{SAID}"
+        said[draft] = parse_answer(text, "stop", "short_text", []).answer
+    assert [*said.values()] == ["Lyon", None], "two labels contradict each other"
 
 
 @pytest.mark.parametrize("name", BESIDE)

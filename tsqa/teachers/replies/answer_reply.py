@@ -53,6 +53,8 @@ _LISTED = re.compile(
     r"|(?:(?:^|\n)[ \t]*\(?\d{1,2}[.)][ \t]+\S[^\n]*){2,}"
 )
 """Items below each other, which are one answer or its working, not the first of them."""
+_REASONED = re.compile(r"\A\s*<reasoning>.*?</reasoning>", re.DOTALL | re.IGNORECASE)
+"""A field before the answer, in which an object is a draft."""
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
 _NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
 
@@ -104,7 +106,8 @@ def _parse(
     said, error = open_reply(text, finish_reason)
     if error:
         return ParsedAnswer(error=error)
-    objects = known_objects(said, is_cut, kind, ("answer", "final", *_EXTRAS))
+    stated = _REASONED.sub("", said, count=1)
+    objects = known_objects(stated, is_cut, kind, ("answer", "final", *_EXTRAS))
     if objects:
         fields = merged(objects, kind)
     elif kind == "code":

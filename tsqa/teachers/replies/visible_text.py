@@ -27,24 +27,36 @@ _HEADER = re.compile(
 _MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 # The same with its special tokens left out by a detokeniser: analysisWe need ...assistantfinalLyon
 _BARE_CHANNEL = re.compile(r"\A\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z\d\"'{\[(])")
+_BARE_ANALYSIS = re.compile(r"\A\s*(?:assistant)?analysis")
 _BARE_FINAL = "assistantfinal"
 _BARE_BEGIN = re.compile(r"\A\s*(?:assistant)?final(?=[A-Z][^\s=(]*(?:[\s.?!,](?! ?=)|\Z))")
 
+_TAG = r"(?:[a-z]{2,8}[:|_])?think(?:ing)?(?:_fast(?:er)?)?"
+"""`think` and the likes of it: seed:think, mm:think, ifm|think_fast, longcat_think."""
+_TEXT_NEXT = r"end_message\|>\s*(?:<\|message_model\|>\s*)?<\|content_text"
+"""Inkling: a message of thoughts ends, and one of text begins."""
 _THOUGHT = re.compile(
-    r"(?P<open><(?:seed:)?think(?:ing)?(?: [^<>\n]{0,40})?>|\[THINK(?:ING)?\]|\u25c1think\u25b7"
-    r"|<\|(?:begin_of_thought|START_THINKING|thinking|think)\|>|<\|channel>thought"
-    r"|<unused94>thought|<\|im_start\|>think\b"
+    rf"(?P<open><{_TAG}(?:[: ][^<>\n]{{0,40}})?>|\[THINK(?:ING)?\]|\u25c1think\u25b7"
+    r"|<\|(?:begin_of_thought|START_THINKING|thinking|think|plamo:begin_think:plamo|open\|>think<\|sep)\|>|<\|channel>thought"
+    r"|<unused94>thought|<\|im_start\|>think\b|(?:<\|message_model\|>\s*)?<\|content_thinking\|>"
+    r"|(?:<\|start\|>assistant\s*)?to=self<\|message\|>"
+    r"|\A\s*here(?:(?:'s| is) my thought process| are my reasoning steps):"
     r"|^[ \t]{0,8}<(?:thoughts?|reflection|scratchpad|analysis|inner_thoughts|planning|plan)>)"
-    r"|(?P<close></(?:seed:)?think(?:ing)?>|\[/THINK(?:ING)?\]|\u25c1/think\u25b7"
-    r"|<\|(?:end_of_thought|END_THINKING|/thinking|/think)\|>|<channel\|>|<unused95>"
-    r"|<\|im_start\|>answer\b)"
-    r"|(?P<soft></(?:thoughts?|reflection|scratchpad|analysis|inner_thoughts|planning|plan)>)",
+    rf"|(?P<close></{_TAG}(?::[^<>\n]{{0,40}})?>|\[/THINK(?:ING)?\]|\u25c1/think\u25b7"
+    r"|<\|(?:end_of_thought|END_THINKING|/thinking|/think|plamo:end_think:plamo"
+    rf"|close\|>think<\|sep|{_TEXT_NEXT})\|>|<channel\|>|<unused95>"
+    r"|(?:<\|eom\|>\s*)?(?:<\|start\|>assistant\s*)?to=user<\|message\|>"
+    r"|\[BEGIN FINAL RESPONSE\]|<\|im_start\|>answer\b)"
+    r"|(?P<soft></(?:thoughts?|reflection|scratchpad|analysis|inner_thoughts|planning|plan)>"
+    r"|^[ \t]{0,8}here(?:'s| is) my response:)",
     re.MULTILINE | re.IGNORECASE,
 )
 _END = re.compile(
-    r"<\|im_start\|>(?!\s?(?:think|answer)\b)"
+    r"<\|im_start\|>(?!\s?(?:think|answer)\b)|\[END FINAL RESPONSE\]"
+    rf"|<\|(?!{_TEXT_NEXT})end_message\|>|<\|close\|>(?:response|message)<\|sep\|>"
     r"|<\|(?:im_end|endoftext|eot_id|eom_id|end_of_text|end|return|eot|eos|end_of_turn"
-    r"|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|END_RESPONSE|end_of_solution|user|human|system"
+    r"|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|END_RESPONSE|END_TEXT|content_model_end_sampling"
+    r"|end_of_solution|user|human|system"
     r"|assistant|observation|start_header_id|start_of_role|role_end|turn_end|diff_marker"
     r"|reserved_special_token_\d{1,4}|pad|padding)\|>"
     r"|<(?:end_of_turn|start_of_turn|eos|pad|turn\||\|turn)>"
@@ -56,7 +68,8 @@ _END = re.compile(
 _BEGIN = re.compile(
     r"\A(?:\s*(?:<\|(?:im_start|start_header_id|end_header_id|start_of_role|end_of_role"
     r"|header_start|header_end|begin_of_text|startoftext|bos|assistant|im_sep|im_middle"
-    r"|START_OF_TURN_TOKEN|CHATBOT_TOKEN|START_RESPONSE|begin_of_solution|message)\|>"
+    r"|START_OF_TURN_TOKEN|CHATBOT_TOKEN|START_RESPONSE|START_TEXT|begin_of_solution|message"
+    r"|message_model|content_text|open\|>response<\|sep)\|>"
     r"|<(?:start_of_turn|bos|sop)>|\[/INST\]|\[\|assistant\|\]|\[gMASK\]"
     r"|<\uff5c(?:Assistant|begin\u2581of\u2581sentence)\uff5c>)"
     r"[ \t]*(?:(?:assistant|model|answer)(?=\s|<))?)+",
@@ -128,10 +141,9 @@ def read_thoughts(text: str) -> str:
         return ""
     if "<|channel|>" in text and "<|message|>" in text:
         return "\n".join(_messages(text, "analysis"))
-    bare = _BARE_CHANNEL.match(text)
     if _BARE_FINAL in text:
-        within = text.split(_BARE_FINAL)[0]
-        return within[bare.end() if bare else 0 :].strip()
+        within = text.split(_BARE_FINAL)[0].split("assistantcommentary")[0]
+        return _BARE_ANALYSIS.sub("", within, count=1).strip()
     _, thoughts, _ = _part_thoughts(_without_end(text))
     return "\n".join(filter(None, (_THOUGHT.sub("", part).strip() for part in thoughts)))
 
