@@ -82,7 +82,8 @@ def ids_of(tokenizer: PreTrainedTokenizerBase, request: Request) -> list[int]:
     if request.messages:
         turns = [dict(turn) for turn in request.messages]
         text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    return tokenizer.encode(text)
+    ids: list[int] = tokenizer.encode(text)
+    return ids
 
 
 def main() -> None:
