@@ -21,6 +21,7 @@ import regex
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
 from tsqa.plain_json import RepeatedKey
+from tsqa.readers import texts
 from tsqa.readers.hub import load_hub
 from tsqa.readers.json_files import BadLine, BlankLine, count_lines, read_lines
 from tsqa.readers.tables import read_parquet
@@ -37,9 +38,7 @@ AUDITED = "DATASET"
 _MOST_SHARDS = 4096
 """Of one source: a large one has larger shards."""
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
-_TEXTS = (".txt", ".md")
 _VISIBLE = regex.compile(r"[^\s\p{Cf}]")
-_POINTER = "version https://git-lfs"
 Record = dict[str, object] | str | None
 
 
@@ -137,20 +136,7 @@ class TextFile:
     size: int
 
     def records(self, field: str) -> Iterator[tuple[int, Record]]:
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except (UnicodeDecodeError, OSError) as error:
-            raise DataError(f"{self.path}: unreadable: {error}", "convert it to UTF-8") from error
-        if text.startswith(_POINTER):
-            raise DataError(
-                f"{self.path}: a Git LFS pointer, not the text", "download it: git lfs pull"
-            )
-        if "\0" in text:
-            raise DataError(
-                f"{self.path}: holds NUL bytes, which no text does",
-                "convert it to UTF-8, or leave it out",
-            )
-        yield 1, {field: text, "id": self.file}
+        yield 1, {field: texts.read_text_file(self.path), "id": self.file}
 
     def lines_before(self) -> int:
         return 0
@@ -217,7 +203,7 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
         if not files:
             raise DataError(
                 f"{key}: {path} holds no file that ends in {', '.join((*_LINES, '.parquet'))} "
-                f"or {', '.join(_TEXTS)}",
+                f"or {', '.join(texts.SUFFIXES)}",
                 "correct the path",
             )
         limit = _shard_bytes(sum(file.stat().st_size for file in files))
@@ -254,7 +240,7 @@ def list_files(folder: Path) -> list[Path]:
     """
     visible = _visible_files(folder)
     data = [file for file in visible if file.name.endswith((*_LINES, ".parquet"))]
-    chosen = data or [file for file in visible if file.suffix in _TEXTS]
+    chosen = data or [file for file in visible if file.suffix in texts.SUFFIXES]
     for file in chosen:
         if not file.is_file():
             raise DataError(
@@ -382,7 +368,7 @@ def _pieces_of_file(path: Path, file: str, limit: int) -> list[Piece]:
     size = path.stat().st_size
     if path.suffix == ".parquet":
         return _pieces_of_parquet(path, file, limit)
-    if path.suffix in _TEXTS:
+    if path.suffix in texts.SUFFIXES:
         return [TextFile(path, file, size)]
     if path.suffix in (".gz", ".zst"):
         return [JsonLines(path, file, 0, size)]

@@ -1,4 +1,5 @@
-"""Own datasets and documents as sources of seeds: JSONL(.gz), JSON, parquet or CSV, or hub ids.
+"""Own datasets and documents as sources of seeds: JSONL(.gz, .zst), JSON, parquet or CSV, of
+documents text files too, or hub ids.
 
 Guarantees: local files are streamed (a JSON list is the exception: the format allows no less); a
 record that cannot be decoded is an Unusable, counted; a broken file is an error with its line.
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
 from tsqa.plain_json import RepeatedKey
-from tsqa.readers import hub
+from tsqa.readers import hub, texts
 from tsqa.readers.json_files import BadLine, BlankLine, read_lines, read_list
 from tsqa.readers.passages import cut_passages
 from tsqa.readers.tables import BadRow, parquet_columns, read_csv, read_parquet
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 OwnKind = TypeVar("OwnKind", bound=OwnSection)
-FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv")
+FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet", ".csv")
 _SPLIT_NAMES = ("train", "validation", "valid", "dev", "test", "eval")
+TEXT = "text"
+"""The field that a text file is read as."""
 _PROBED = 100
 """Records whose keys, together, are the columns of a JSONL file."""
 
@@ -86,6 +89,8 @@ class Files:
                         yield number, row
             case ".json":
                 yield from enumerate(read_list(path), 1)
+            case _ if self.suffix in texts.SUFFIXES:
+                yield 1, {TEXT: texts.read_text_file(path)}
             case _:
                 for number, value in read_lines(path):
                     if not isinstance(value, BlankLine):
@@ -247,13 +252,15 @@ def find_files(section: OwnSection, path: Path) -> Files | None:
     """
     key = f"{section.place}: path"
     if path.is_file():
-        suffix = _suffix(path)
+        suffix = _suffix(path, section)
         if suffix is None:
-            raise DataError(f"{key} = {path}: unknown format", f"use one of {', '.join(FORMATS)}")
+            raise DataError(
+                f"{key} = {path}: unknown format", f"use one of {', '.join(_formats(section))}"
+            )
         return Files([path], suffix)
     if path.is_dir():
         return _files_of_folder(section, path, key)
-    if section.path.startswith((".", "/", "{")) or _suffix(path):
+    if section.path.startswith((".", "/", "{")) or _suffix(path, section):
         raise DataError(f"{key} = {path}: no such file or folder", "correct the path")
     return None
 
@@ -287,7 +294,7 @@ def _of_line(path: Path, number: int, value: object) -> object:
 
 
 def _files_of_folder(section: OwnSection, folder: Path, key: str) -> Files:
-    files = {path: s for path in sorted(folder.iterdir()) if (s := _suffix(path))}
+    files = {path: s for path in sorted(folder.iterdir()) if (s := _suffix(path, section))}
     links = (path for path in files if not path.exists() and path.name[0] != ".")
     broken = next(links, None)
     if broken is not None:
@@ -297,7 +304,12 @@ def _files_of_folder(section: OwnSection, folder: Path, key: str) -> Files:
         )
     files = {path: suffix for path, suffix in files.items() if path.is_file()}
     if not files:
-        raise DataError(f"{key} = {folder}: no data file", f"give files of {', '.join(FORMATS)}")
+        raise DataError(
+            f"{key} = {folder}: no data file", f"give files of {', '.join(_formats(section))}"
+        )
+    # As in a mixture: beside data, a text is about them.
+    data = {path: suffix for path, suffix in files.items() if suffix not in texts.SUFFIXES}
+    files = data or files
     suffixes = sorted(set(files.values()))
     if len(suffixes) > 1:
         raise DataError(
@@ -328,6 +340,13 @@ def _split_in(path: Path) -> str | None:
     return next((part for part in parts if part in _SPLIT_NAMES), None)
 
 
-def _suffix(path: Path) -> str | None:
+def _formats(section: OwnSection) -> tuple[str, ...]:
+    """A text file is one document, and no dataset."""
+    return (*FORMATS, *texts.SUFFIXES) if isinstance(section, DocumentsSection) else FORMATS
+
+
+def _suffix(path: Path, section: OwnSection) -> str | None:
+    """The format by the name; all text files are of one."""
     name = path.name.casefold()
-    return next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
+    suffix = next((suffix for suffix in _formats(section) if name.endswith(suffix)), None)
+    return texts.SUFFIXES[0] if suffix in texts.SUFFIXES else suffix

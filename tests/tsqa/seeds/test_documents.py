@@ -69,6 +69,30 @@ def test_what_is_no_passage_is_counted_with_its_reason(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_mixture_reads_can_be_passages(tmp_path: Path) -> None:
+    """Text files, each of which is a document, and compressed lines: for human_rephrased."""
+    import pyarrow
+
+    (tmp_path / "books").mkdir()
+    for name in ("a.txt", "b.md"):
+        (tmp_path / "books" / name).write_text(f"{sentence(name[0])} {sentence('second')}")
+    lines = json.dumps({"text": sentence("fox")}).encode()
+    with pyarrow.output_stream(str(tmp_path / "web.jsonl.zst"), compression="zstd") as stream:
+        stream.write(lines)
+
+    def ids(path: str) -> list[str]:
+        section = DocumentsSection(name="web", path=path, min_words=4, max_words=12)
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        seeds.run(make_context(out, {}, seeds=SeedsSection(documents=[section])))
+        return [seed["id"] for seed in read_jsonl(out / "seeds.jsonl")]
+
+    assert ids(str(tmp_path / "books")) == ["web-a.txt:1.0", "web-b.md:1.0"]
+    assert ids(str(tmp_path / "books" / "b.md")) == ["web-b.md:1.0"]
+    assert ids(str(tmp_path / "web.jsonl.zst")) == ["web-web.jsonl.zst:1.0"]
+    (tmp_path / "books" / "data.jsonl").write_bytes(lines)
+    assert ids(str(tmp_path / "books")) == ["web-data.jsonl:1.0"], "a README beside data is none"
+
+
 def test_many_passages_are_not_taken_for_one_answer(tmp_path: Path) -> None:
     assert len(run(tmp_path, [{"text": sentence(f"a{n}")} for n in range(30)])) == 30
 
