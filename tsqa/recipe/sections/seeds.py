@@ -57,8 +57,8 @@ class OwnSection(Section):
     name: PlainName
     """Name of its seeds' task."""
     path: LocalPath
-    """A file (JSONL(.gz, .zst), JSON, parquet, CSV), a folder of files in one format, or a hub ID. Of
-    documents also .txt and .md, each of which is one; in a folder where there are no other data."""
+    """A file (JSONL(.gz, .zst), JSON, parquet, CSV), a folder of files in one format, or a hub ID.
+    Of documents also .txt and .md, each of which is one; in a folder without other data."""
     subset: str | None = None
     """Subset (configuration) of a hub dataset."""
     split: str = "train"
