@@ -28,6 +28,8 @@ from tsqa.recipe.sections.mixture import NearestSection
 
 _ANY_REPETITION = 1e9
 """Of seeds: few texts for many tokens is what their control is about."""
+_RETOLD = 512
+"""Tokens of a rephrasing of a passage of 200 words, half as long again; a question needs fewer."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,8 @@ def _put_in_place(
 def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
     """The sections of data of an arm whose teacher tells passages of a human source again.
 
-    All else stays: as many passages as there are seeds at most, sampling, checks of texts.
+    All else stays: as many passages as there are seeds at most, sampling, checks of texts. A text
+    may have more tokens than a question, up to half of what the teacher reads.
     """
     source = needed(recipe.mixture, "mixture").sources.get(human)
     seeds, generate = needed(recipe.seeds, "seeds"), needed(recipe.generate, "generate")
@@ -239,6 +242,9 @@ def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
     }
     for key in ("similarity", "semantic"):
         kept["filter"]["decontaminate"].pop(key)
+    teacher, asked = generate.writing[1], generate.question
+    longest = max(asked.max_tokens, min(_RETOLD, teacher.max_model_len // 2))
+    kept["generate"]["question"]["max_tokens"] = longest
     kept["filter"].pop("review")  # of the recipe's own items
     return {
         "seeds": {
@@ -247,7 +253,7 @@ def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
             "seed": seeds.seed,
             "families": seeds.families,
         },
-        "generate": kept["generate"] | {"teacher": generate.writing[1], "rephrase": {}},
+        "generate": kept["generate"] | {"teacher": teacher, "rephrase": {}},
         "filter": kept["filter"],
     }
 

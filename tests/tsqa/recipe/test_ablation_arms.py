@@ -214,6 +214,8 @@ def test_the_same_teacher_tells_human_passages_again_as_an_arm_of_the_same_recip
     assert (source.name, source.path) == ("docs", "{data}/docs.jsonl")
     assert arm.seeds.max_per_task == 6 * 200 and not arm.seeds.tasks
     assert arm.generate.rephrase and arm.generate.teacher == recipe.generate.teacher
+    asked, told = recipe.generate.question, arm.generate.question
+    assert told == asked.model_copy(update={"max_tokens": 256}), "half of max_model_len, not 48"
     assert arm.generate.per_seed == 2 and arm.filter.agreement == FilterSection().agreement
     assert arm.filter.review is None and arm.filter.decontaminate.semantic is None
     assert arm.mixture.phases[0].ratios == {"docs": 0.5, "synthetic": 0.5}
