@@ -277,6 +277,7 @@ def test_what_is_not_set_is_no_part_of_a_request() -> None:
         ({"tensor_parallel_size": 2}, "that is tensor_parallel"),
         ({"dtype": "half"}, "that is dtype"),
         ({"generation_config": "auto"}, "would change the sampling"),
+        ({"reasoning_parser_plugin": "mine.py"}, "would not identify the data; install it"),
         ({"quantization": {"api_key": "x"}}, "holds a secret"),
         ({"load_format": float("nan")}, "not plain JSON"),
     ],

@@ -33,6 +33,9 @@ _REFUSED = {
     "generation_config": "it would change the sampling that the recipe states",
     "override_generation_config": "it would change the sampling that the recipe states",
     "skip_tokenizer_init": "requests are texts",
+    "hf_config_path": "it names a file that would not identify the data; put it into model.path",
+    "reasoning_parser_plugin": "it names a file that would not identify the data; install it as a "
+    "plugin of vLLM",
     "hf_token": "it is a secret, which would be written into every manifest; set HF_TOKEN",
 }
 """Argument -> why it is not passed on."""
