@@ -40,7 +40,8 @@ def run(context: StageContext) -> dict[str, int]:
     work_on_shards(shards, processes, task)
     near = context.inputs.get("nearest")
     # What was found where the documents were chosen from was touched, and is not here.
-    found = {str(r["text"]): r for r in read_jsonl(near.path / DROPPED)} if near else {}
+    before = {str(r["text"]): r for r in read_jsonl(near.path / DROPPED)} if near else {}
+    found = dict(before)
     documents = 0
     for shard in shards:
         counted: dict[str, int] = json.loads(with_suffix(shard.stem, ".json").read_text("ascii"))
@@ -51,7 +52,8 @@ def run(context: StageContext) -> dict[str, int]:
     write_jsonl(context.out / DROPPED, (found[name] for name in hashes))
     (context.out / _HASHES).write_text("".join(f"{name}\n" for name in hashes), encoding="ascii")
     shutil.rmtree(context.out / "shards")  # last: until then a kill costs no check
-    return {"documents": documents, "dropped": len(hashes)}
+    counts = {"documents": documents, "dropped": len(hashes) - len(before)}
+    return counts | ({"dropped_before": len(before)} if near else {})
 
 
 def read_dropped(folder: Path) -> Mapping[str, str]:

@@ -18,12 +18,8 @@ from tsqa.errors import RecipeError
 from tsqa.names import plain_name
 from tsqa.recipe.ratios import is_ratio, set_ratio
 from tsqa.recipe.recipe import OF_QUESTIONS, Recipe, needed
-from tsqa.recipe.sections.ablation import (
-    AblationSection,
-    Control,
-    condition_names,
-    settings_of,
-)
+from tsqa.recipe.sections.ablation import Control, condition_names, settings_of
+from tsqa.recipe.sections.filter import FaithfulnessSection
 from tsqa.recipe.sections.mixture import NearestSection
 
 _ANY_REPETITION = 1e9
@@ -64,7 +60,7 @@ def arms_of(recipe: Recipe) -> dict[str, Arm]:
         values = settings_of(combination)
         conditions.append(_Condition(name, values, _with_values(recipe, values, name)))
     for control in section.controls:
-        conditions.append(_matched(section, conditions[: len(names)], control))
+        conditions.append(_matched(recipe, conditions[: len(names)], control))
     _refuse_duplicates(conditions)
     several = len(seeds) > 1
     arms = [
@@ -101,6 +97,8 @@ def control_of(recipe: Recipe) -> str:
 
 def _with_values(recipe: Recipe, values: Mapping[str, object], name: str) -> Recipe:
     tree = recipe.model_dump(mode="json", by_alias=True, exclude={"ablation"})
+    if tree["filter"] and not needed(recipe.generate, "generate").rephrase:
+        del tree["filter"]["faithfulness"]  # of human_rephrased alone
     for key, value in values.items():
         if is_ratio(key, tree["mixture"]):
             try:
@@ -132,10 +130,9 @@ def _unknown_key(key: str, node: object, parts: Sequence[str], depth: int) -> Re
     return RecipeError(f"ablation: {key}: no such key: `{parts[depth]}`", fix)
 
 
-def _matched(
-    section: AblationSection, conditions: Sequence[_Condition], kind: Control
-) -> _Condition:
+def _matched(recipe: Recipe, conditions: Sequence[_Condition], kind: Control) -> _Condition:
     """The control of that kind to the condition that draws most from the synthetic source."""
+    section = needed(recipe.ablation, "ablation")
     shares = [_synthetic_tokens(condition.recipe) for condition in conditions]
     richest = conditions[shares.index(max(shares))]
     if not max(shares):
@@ -162,7 +159,8 @@ def _matched(
         case "human_rephrased":
             own_choice = section.nearest_human and section.nearest_human.pool
             human = own_choice or _human(richest.recipe, kind)
-            tree |= _rephrasing(richest.recipe, human)
+            told = needed(recipe.filter, "filter").faithfulness
+            tree |= _rephrasing(richest.recipe, human, told)
     name = f"{richest.name},{kind}"
     return _Condition(name, {**richest.values, "control": kind}, _validated(tree, name))
 
@@ -214,7 +212,7 @@ def _put_in_place(
                 phase["ratios"][name] = phase["ratios"].pop(source)
 
 
-def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
+def _rephrasing(recipe: Recipe, human: str, told: FaithfulnessSection) -> dict[str, object]:
     """The sections of data of an arm whose teacher tells passages of a human source again.
 
     All else stays: as many passages as there are seeds at most, sampling, checks of texts. A text
@@ -254,7 +252,7 @@ def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
             "families": seeds.families,
         },
         "generate": kept["generate"] | {"teacher": teacher, "rephrase": {}},
-        "filter": kept["filter"],
+        "filter": kept["filter"] | {"faithfulness": told},
     }
 
 

@@ -201,8 +201,13 @@ class Recipe(Section):
     def _check_rephrase(self) -> None:
         """Raise ValueError where a key is set that means nothing, with rephrasings or without."""
         if self.generate is None or self.generate.rephrase is None:
-            if self.filter and self.filter.faithfulness != FaithfulnessSection():
-                raise ValueError("filter.faithfulness is of rephrasings: give generate.rephrase")
+            controls = self.ablation.controls if self.ablation else []
+            is_told = "human_rephrased" in controls
+            if self.filter and self.filter.faithfulness != FaithfulnessSection() and not is_told:
+                raise ValueError(
+                    "filter.faithfulness is of rephrasings: give generate.rephrase, or the control "
+                    "human_rephrased"
+                )
             return
         if self.seeds and (self.seeds.tasks or self.seeds.datasets or not self.seeds.documents):
             raise ValueError(

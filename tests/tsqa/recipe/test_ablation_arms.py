@@ -13,7 +13,15 @@ from tests.support.paths import REPOSITORY
 from tsqa.errors import RecipeError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.node import Node
-from tsqa.recipe import FilterSection, NearestSection, Recipe, arms_of, control_of, load_recipe
+from tsqa.recipe import (
+    FaithfulnessSection,
+    FilterSection,
+    NearestSection,
+    Recipe,
+    arms_of,
+    control_of,
+    load_recipe,
+)
 from tsqa.store.roles import SourceRole, format_role
 
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "recipe.yaml"
@@ -207,7 +215,7 @@ def test_the_same_teacher_tells_human_passages_again_as_an_arm_of_the_same_recip
         controls=["human_rephrased"],
     )
     of_questions = "filter={review: {max_error: 0.05}, decontaminate: {semantic: {model: org/m}}}"
-    recipe = load_recipe(path, [of_questions])
+    recipe = load_recipe(path, [of_questions, "filter.faithfulness.shortest=0.1"])
     arm = arms_of(recipe)["synthetic=0.5,human_rephrased"].recipe
     assert arm.seeds and arm.generate and arm.filter and recipe.generate and arm.mixture
     (source,) = arm.seeds.documents
@@ -217,6 +225,9 @@ def test_the_same_teacher_tells_human_passages_again_as_an_arm_of_the_same_recip
     asked, told = recipe.generate.question, arm.generate.question
     assert told == asked.model_copy(update={"max_tokens": 256}), "half of max_model_len, not 48"
     assert arm.generate.per_seed == 2 and arm.filter.agreement == FilterSection().agreement
+    assert arm.filter.faithfulness.shortest == 0.1
+    plain = arms_of(recipe)["synthetic=0.5"].recipe.filter
+    assert plain and plain.faithfulness == FaithfulnessSection(), "no key of its fingerprint"
     assert arm.filter.review is None and arm.filter.decontaminate.semantic is None
     assert arm.mixture.phases[0].ratios == {"docs": 0.5, "synthetic": 0.5}
     recipe = load_recipe(path)
