@@ -241,6 +241,7 @@ def _rephrasing(recipe: Recipe, human: str) -> dict[str, object]:
         kept["filter"]["decontaminate"].pop(key)
     kept["filter"].pop("review")  # of the recipe's own items
     return {
+        "audit": None,  # of the recipe's own items
         "seeds": {
             "documents": [{"name": plain_name(human) or "human", **read_as}],
             "max_per_task": most,
