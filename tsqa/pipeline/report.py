@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from tsqa.console import console
 from tsqa.errors import TsqaError
 from tsqa.pipeline.run import Pipeline
+from tsqa.records.quality import QualityReport, read_report
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import Label
 
 if TYPE_CHECKING:
     from eval.deltas import DeltaTable
+    from eval.report.build import StageRow
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,45 @@ def write_report(
     """
     from eval.compare.tables import print_table
     from eval.report.about import origin_of
-    from eval.report.build import StageRow, build
+    from eval.report.build import build
     from eval.report.share import Share
+
+    own, rows = _finished(pipeline)
+    datasets = _of_stage(own, "filter")
+    compared = own.get(Label("compare"))
+    if compared is None and not datasets:
+        console.print("This recipe makes no dataset and compares nothing: no report.")
+        return pipeline.folder
+    deltas = _read_deltas(compared, failed) if compared else None
+    page = shared.file if shared else pipeline.folder / "report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    evaluations, checkpoints = _evaluations(own)
+    seeds = _upstream(own, datasets, "seeds")
+    build(
+        page,
+        pipeline.recipe,
+        rows,
+        deltas,
+        train={label.arm: a for label, a in own.items() if label.stage == "train"},
+        evaluations=evaluations,
+        checkpoints=checkpoints,
+        datasets=datasets,
+        seeds=seeds,
+        generate=_upstream(own, datasets, "generate"),
+        audit=_audit(pipeline, datasets, seeds),
+        tokenized=_of_stage(own, "tokenize"),
+        origin=origin_of(pipeline.origin, pipeline.overrides),
+        share=Share(pipeline.recipe, pipeline.origin.parent, shared.rejected) if shared else None,
+    )
+    if deltas:
+        print_table(deltas, console)
+    console.print(f"report  {page}")
+    return page
+
+
+def _finished(pipeline: Pipeline) -> tuple[dict[Label, Artifact], list[StageRow]]:
+    """The recipe's own artifacts, and a row of the page for each stage."""
+    from eval.report.build import StageRow
 
     own: dict[Label, Artifact] = {}
     rows = []
@@ -57,34 +96,7 @@ def write_report(
                 finished=artifact.manifest.created,
             )
         )
-    datasets = _of_stage(own, "filter")
-    compared = own.get(Label("compare"))
-    if compared is None and not datasets:
-        console.print("This recipe makes no dataset and compares nothing: no report.")
-        return pipeline.folder
-    deltas = _read_deltas(compared, failed) if compared else None
-    page = shared.file if shared else pipeline.folder / "report.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    evaluations, checkpoints = _evaluations(own)
-    build(
-        page,
-        pipeline.recipe,
-        rows,
-        deltas,
-        train={label.arm: a for label, a in own.items() if label.stage == "train"},
-        evaluations=evaluations,
-        checkpoints=checkpoints,
-        datasets=datasets,
-        seeds=_upstream(own, datasets, "seeds"),
-        generate=_upstream(own, datasets, "generate"),
-        tokenized=_of_stage(own, "tokenize"),
-        origin=origin_of(pipeline.origin, pipeline.overrides),
-        share=Share(pipeline.recipe, pipeline.origin.parent, shared.rejected) if shared else None,
-    )
-    if deltas:
-        print_table(deltas, console)
-    console.print(f"report  {page}")
-    return page
+    return own, rows
 
 
 def _read_deltas(compared: Artifact, failed: Mapping[str, str]) -> DeltaTable:
@@ -96,6 +108,16 @@ def _read_deltas(compared: Artifact, failed: Mapping[str, str]) -> DeltaTable:
         arm: replace(gap, reason=failed.get(arm, gap.reason)) for arm, gap in deltas.gaps.items()
     }
     return replace(deltas, gaps=gaps)
+
+
+def _audit(
+    pipeline: Pipeline, datasets: Mapping[str, Artifact], seeds: Artifact | None
+) -> QualityReport | None:
+    """Of the first dataset, which the page shows in full; None where nobody audited it."""
+    first = next(iter(datasets.values()), None)
+    if first is None or seeds is None:
+        return None
+    return read_report(Path(pipeline.recipe.runs), first, seeds)
 
 
 def _of_stage(own: Mapping[Label, Artifact], stage: str) -> dict[str, Artifact]:

@@ -5,41 +5,21 @@ Guarantee: it holds nothing of the machine or the time, and none of the personal
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.table import Table
 
 from tsqa.console import console
 from tsqa.pages import page_environment
-from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.personal import find_personal
-from tsqa.recipe import Recipe
+from tsqa.records.quality import QualityMeasure, QualityReport, shown_reference, shown_value
 from tsqa.store.atomic import write_text
 from tsqa.store.jsonl import write_json
 
-AUDIT, JSON, PAGE = "audit", "quality.json", "quality.html"
+JSON, PAGE = "quality.json", "quality.html"
 _LONGEST = 2000
-
-
-@dataclass(frozen=True)
-class QualityReport:
-    """`quality.json`."""
-
-    recipe: str
-    filter: str
-    """Fingerprint of the artifact, as of `seeds`."""
-    seeds: str
-    seed: int
-    items: int
-    audited_items: int
-    audited_seeds: int
-    without_real: list[str]
-    measures: list[QualityMeasure]
-
-
-def audit_folder(recipe: Recipe) -> Path:
-    return Path(recipe.runs) / recipe.name / AUDIT
 
 
 def write_report(folder: Path, report: QualityReport) -> Path:
@@ -51,14 +31,31 @@ def write_report(folder: Path, report: QualityReport) -> Path:
             for key in ("text", "nearest"):
                 example[key] = masked(example[key][:_LONGEST])
     write_json(folder / JSON, plain)
-    page = page_environment(Path(__file__).parent).get_template("page.html.jinja")
+    examples = [example for each in plain["measures"] for example in each["examples"]]
+    intro = [
+        f"{report.items:,} items, {scope(report)}. A marked line differs from its reference by "
+        "more than chance, at 5% for each line.",
+        f"Filter {report.filter}, seeds {report.seeds}, drawn by seed {report.seed}.",
+    ]
+    return write_page(
+        folder / PAGE, f"Quality of {report.recipe}", intro, report.measures, examples
+    )
+
+
+def write_page(
+    path: Path,
+    title: str,
+    intro: Sequence[str],
+    measures: Sequence[QualityMeasure],
+    examples: Sequence[Mapping[str, str]] = (),
+) -> Path:
+    template = page_environment(Path(__file__).parent).get_template("page.html.jinja")
     shown: dict[str, list[tuple[QualityMeasure, str, str]]] = {}
-    for each in report.measures:
+    for each in measures:
         line = each, shown_value(each), shown_reference(each)
         shown.setdefault(each.dimension, []).append(line)
-    examples = [example for each in plain["measures"] for example in each["examples"]]
-    write_text(folder / PAGE, page.render(report=report, shown=shown, examples=examples))
-    return folder / PAGE
+    write_text(path, template.render(title=title, intro=intro, shown=shown, examples=examples))
+    return path
 
 
 def masked(text: str) -> str:
@@ -68,11 +65,15 @@ def masked(text: str) -> str:
 
 
 def print_report(report: QualityReport) -> None:
-    table = Table(title=f"{report.recipe}: {report.items:,} items, {scope(report)}")
+    print_measures(f"{report.recipe}: {report.items:,} items, {scope(report)}", report.measures)
+
+
+def print_measures(title: str, measures: Sequence[QualityMeasure]) -> None:
+    table = Table(title=title)
     for column in ("", "value, 95% interval", "reference", "p", "what it cannot show"):
         table.add_column(column)
     before = ""
-    for each in report.measures:
+    for each in measures:
         if each.dimension != before:
             table.add_section()
             table.add_row(each.dimension, style="bold")
@@ -92,22 +93,3 @@ def scope(report: QualityReport) -> str:
         names = ", ".join(report.without_real)
         text += f"; seeds of {names} are passages, so their questions have no real counterpart"
     return text
-
-
-def shown_value(measure: QualityMeasure) -> str:
-    if measure.value is None:
-        return f"not measured: {measure.missing}"
-    low, high = (_number(end) for end in (measure.low, measure.high))
-    return f"{_number(measure.value)} [{low}, {high}]"
-
-
-def shown_reference(measure: QualityMeasure) -> str:
-    if measure.reference is None:
-        return measure.reference_is
-    return f"{_number(measure.reference)}: {measure.reference_is}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "open"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
