@@ -27,25 +27,32 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self.cluster = Cluster()
-        self.head = self.add()
+        self.add()
+
+    def make_two(self) -> None:
+        """There are a head and another."""
+        while len(self.cluster.list_all_nodes()) < 2:
+            self.add()
 
     @property
     def address(self) -> str:
         return str(self.cluster.address)
 
-    def add(self) -> Any:
+    def add(self) -> None:
         # The raylet of a busy machine is late, and Ray waits for 30 s in one place.
         for attempt in range(4):
             with suppress(Exception):
-                return self.cluster.add_node(
+                self.cluster.add_node(
                     num_cpus=1, object_store_memory=80 << 20, include_dashboard=False
                 )
+                return
             time.sleep(attempt)
         raise AssertionError("no raylet starts on this machine")
 
-    def kill(self, node: Any) -> None:
-        """SIGKILL to the raylet and what belongs to it."""
-        self.cluster.remove_node(node, allow_graceful=False)
+    def kill_other(self) -> None:
+        """SIGKILL to the raylet that is not the head, and to what belongs to it."""
+        (other,) = self.cluster.worker_nodes
+        self.cluster.remove_node(other, allow_graceful=False)
 
 
 @contextmanager

@@ -187,6 +187,8 @@ def _init(address: str, **options: object) -> None:
 
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
+    # Its accounts of lost workers would go to stdout; what is raised says as much.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -103,7 +104,10 @@ def test_an_error_of_a_task_is_raised_as_it_is(workers: RayWorkers) -> None:
 
 @needs_ray
 def test_a_worker_that_dies_costs_its_chunk_and_one_that_always_does_ends_it(
-    workers: RayWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: RayWorkers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     paths = [tmp_path / str(number) for number in range(3)]
     for path in paths[1:]:
@@ -113,12 +117,11 @@ def test_a_worker_that_dies_costs_its_chunk_and_one_that_always_does_ends_it(
     said = r"filter\.cluster: a chunk was given up after 2 tries: WorkerCrashedError(.|\n)*lower"
     with pytest.raises(EngineError, match=said):
         list(workers.map_ordered(die, range(1)))
+    time.sleep(0.5)
+    assert capfd.readouterr().out == "", "Ray's account of it does not mix with what we print"
 
 
-@needs_ray
-def test_an_address_where_nothing_answers_is_an_error(
-    workers: RayWorkers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_address_of_the_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(EngineError, match=r"Ray's client cannot hold replicas(.|\n)*HOST:PORT"):
         ray_cluster._begin("filter.cluster")
@@ -165,6 +168,4 @@ def test_what_keeps_from_joining_is_named(words: str, fix: str) -> None:
     error.__cause__ = RuntimeError(words)
     found = ray_cluster._unreachable("head:6379", error)
     assert str(found).startswith("RAY_ADDRESS=head:6379: ConnectionError: Failed to connect")
-    import re
-
     assert re.search(fix, found.fix)
