@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -29,6 +28,7 @@ from tsqa.store.process import installed
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+    from ray.remote_function import RemoteFunction
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,6 +42,7 @@ _PATIENCE_SECONDS = 45.0
 """How long a cluster may be without processors."""
 _SEE_SECONDS = 30.0
 """How long a new file may take to appear on another node."""
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,33 @@ class _Work:
 class _Failure:
     error: Exception
     node: str
+
+
+class _Begun:
+    """Tasks in the order of their chunks: those that run, at most `count`, and those that ended."""
+
+    def __init__(
+        self, task: RemoteFunction, held: ObjectRef, rest: Iterator[object], count: int
+    ) -> None:
+        self._task, self._held, self._rest, self._count = task, held, rest, count
+        self.tasks: deque[ObjectRef] = deque()
+        self.running: set[ObjectRef] = set()
+
+    def fill(self) -> None:
+        while len(self.running) < self._count and len(self.tasks) < AHEAD * self._count:
+            chunk = next(self._rest, _END)
+            if chunk is _END:
+                return
+            self.tasks.append(self._task.remote([self._held], chunk))
+            self.running.add(self.tasks[-1])
+
+    def look(self) -> bool:
+        """Wait a while for a task to end; whether one did."""
+        import ray
+
+        ended, _ = ray.wait([*self.running], timeout=_LOOK_SECONDS)
+        self.running -= {*ended}
+        return bool(ended)
 
 
 class RayWorkers(Workers):
@@ -95,53 +123,63 @@ class RayWorkers(Workers):
             num_cpus=1, max_retries=_RETRIES, retry_exceptions=[ray.exceptions.RayError]
         )(_work)
 
-        def submit(chunk: object) -> ObjectRef:
-            return task.remote([held], chunk)
-
-        rest = iter(chunks)
         count = self.count or max(1, int(resources()[1].get("CPU", 1)))
-        begun = deque(map(submit, islice(rest, AHEAD * count)))
-        return cast(Iterator[R], self._yield_from(begun, map(submit, rest)))
+        begun = _Begun(task, held, iter(chunks), count)
+        begun.fill()
+        return cast(Iterator[R], self._yield_from(begun))
 
-    def _yield_from(self, begun: deque[ObjectRef], rest: Iterator[ObjectRef]) -> Iterator[object]:
+    def _yield_from(self, begun: _Begun) -> Iterator[object]:
         import ray
 
         try:
-            while begun:
-                result = self._wait_for(begun[0])
-                begun.popleft()
+            while begun.tasks:
+                result = self._wait_for(begun)
                 if isinstance(result, _Failure):
                     if result.node != socket.gethostname():
                         console.print(Text(f"  {result.node}: failed", "yellow"))
                     raise result.error
-                begun += islice(rest, 1)
+                begun.fill()
                 yield result
         finally:
             with suppress(Exception):  # the cluster may be gone
-                for task in begun:
+                for task in begun.tasks:
                     ray.cancel(task, force=True)
 
-    def _wait_for(self, task: ObjectRef) -> object:
+    def _wait_for(self, begun: _Begun) -> object:
+        """What became of the first chunk."""
         import ray
 
         bare_since: float | None = None
-        while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+        while True:
+            has_moved = False
+            if begun.tasks[0] in begun.running:
+                has_moved = begun.look()
+                begun.fill()
+            else:
+                try:  # it may be lost with its node, and made again
+                    result = ray.get(begun.tasks[0], timeout=_LOOK_SECONDS)
+                    begun.tasks.popleft()
+                    return result
+                except ray.exceptions.GetTimeoutError:
+                    pass
+                except ray.exceptions.RayError as error:
+                    raise self._given_up(error) from error
             now = time.monotonic()
-            bare_since = None if resources()[1].get("CPU") else bare_since or now
-            if bare_since is not None and now - bare_since > _PATIENCE_SECONDS:
+            if has_moved or resources()[1].get("CPU"):
+                bare_since = None
+            elif now - (bare_since := bare_since or now) > _PATIENCE_SECONDS:
                 raise EngineError(
                     f"{self._cluster}: no node with a processor is left: {describe()}",
                     "start nodes and run it again: what is finished is kept",
                 )
-        try:
-            return ray.get(task)
-        except ray.exceptions.RayError as error:
-            raise EngineError(
-                f"{self._cluster}: a chunk was given up after {_RETRIES + 1} tries: "
-                f"{type(error).__name__}: {first_line(error)}",
-                f"if nodes run out of memory, lower {self._setting}; then run it again: what is "
-                "finished is kept",
-            ) from error
+
+    def _given_up(self, error: Exception) -> EngineError:
+        return EngineError(
+            f"{self._cluster}: a chunk was given up after {_RETRIES + 1} tries: "
+            f"{type(error).__name__}: {first_line(error)}",
+            f"if nodes run out of memory, lower {self._setting}; then run it again: what is "
+            "finished is kept",
+        )
 
     def _join(self) -> None:
         if not self._is_joined:

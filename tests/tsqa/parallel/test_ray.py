@@ -8,15 +8,26 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from tests.support.filter_records import record
+from tests.support.token_context import token_context
+from tests.tsqa.filters import test_stage as filters
 from tests.tsqa.parallel.test_local import fail_at_two, fail_strangely, wait_and_double
+from train.data import sources
+from train.tokens import shard_work, tokenize
 from tsqa.errors import DataError, EngineError, RecipeError
+from tsqa.filters import stage
 from tsqa.parallel import Workers, open_workers, own_cores, ray_cluster, ray_tasks
 from tsqa.parallel.ray_tasks import RayWorkers
+from tsqa.recipe import FilterSection, needed
+from tsqa.records import candidate_lines
+from tsqa.store.jsonl import write_jsonl
 from tsqa.store.process import installed
 
 needs_ray = pytest.mark.skipif(
@@ -33,6 +44,9 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayWorkers]:
         with RayWorkers(2, "filter.processes", "filter.cluster", folder) as found:
             yield found
     assert [*folder.iterdir()] == []
+
+
+inputs = filters.inputs  # a fixture
 
 
 def environment(_: int) -> tuple[str, str, int]:
@@ -119,6 +133,38 @@ def test_a_worker_that_dies_costs_its_chunk_and_one_that_always_does_ends_it(
         list(workers.map_ordered(die, range(1)))
     time.sleep(0.5)
     assert capfd.readouterr().out == "", "Ray's account of it does not mix with what we print"
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+@needs_ray
+def test_filters_and_tokens_made_on_a_cluster_are_those_made_here(
+    workers: RayWorkers, inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidate_lines, "_CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(stage, "_BYTES_PER_PROCESS", 1000)
+    for module in (sources, shard_work):
+        monkeypatch.setattr(module, "SHARD_BYTES", 20_000)
+    lines = filters.items(150)
+    lines += [record(f"copy{n}", line["question"].upper()) for n, line in enumerate(lines[:30])]
+    corpus = tmp_path / "web.jsonl"
+    write_jsonl(corpus, ({"text": line["question"] * 9} for line in lines))
+    got: list[object] = []
+    wait = RayWorkers._wait_for
+    monkeypatch.setattr(RayWorkers, "_wait_for", lambda self, b: got.append(b) or wait(self, b))
+    for name, cluster in (("here", None), ("there", "ray")):
+        section = FilterSection(processes=1, cluster=cluster)
+        filters.filter_candidates(tmp_path, inputs, lines, section, f"filter/{name}")
+        context = token_context(tmp_path / name, {"web": {"path": str(corpus)}}, train_on=corpus)
+        changes = {"tokenize_cluster": cluster}
+        mixture = needed(context.recipe.mixture, "mixture").model_copy(update=changes)
+        recipe = context.recipe.model_copy(update={"mixture": mixture})
+        tokenize.run(replace(context, recipe=recipe))
+        assert (len(got) > 10) == bool(cluster)
+    assert files_of(tmp_path / "filter" / "here") == files_of(tmp_path / "filter" / "there")
+    assert files_of(tmp_path / "here" / "out") == files_of(tmp_path / "there" / "out")
 
 
 def test_an_address_of_the_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
