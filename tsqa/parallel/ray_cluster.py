@@ -45,7 +45,9 @@ _OWN: dict[str, str | None] = {
     "RAY_memory_monitor_refresh_ms": "0",  # what else runs here may fill the memory
     "RAY_raylet_start_wait_time_s": "300",
     "RAY_worker_register_timeout_seconds": "300",
+    "RAY_NUM_REDIS_GET_RETRIES": "120",  # seconds until its first process answers
 }
+_KNOCK_SECONDS = 20.0
 _STARTS = 3
 """Tries: on a busy machine Ray's own time limits pass."""
 _OBJECT_STORE = 512 << 20
@@ -133,6 +135,8 @@ def _begin(setting: str) -> Path | None:
             f"{ADDRESS}={address}: Ray's client cannot hold replicas",
             f"run the command on a node of the cluster, with {ADDRESS}=HOST:PORT of its head",
         )
+    if address != "auto":
+        _knock(address)
     mode = os.environ.get(_AUTH)
     with _environment({**_ALWAYS, _AUTH: mode or "token"}):
         try:
@@ -143,6 +147,17 @@ def _begin(setting: str) -> Path | None:
         told = f"  {place()} takes work from anyone who reaches it ({_AUTH}={mode})"
         console.print(Text(told, "yellow"))
     return None
+
+
+def _knock(address: str) -> None:
+    """EngineError where nothing listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise EngineError(f"{ADDRESS}={address}: expected HOST:PORT", f"correct {ADDRESS}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from error
 
 
 def _start(setting: str) -> Path:
@@ -198,8 +213,9 @@ def _init(address: str, **options: object) -> None:
 
 def _unreachable(address: str, error: Exception) -> EngineError:
     said = f"{type(error).__name__}: {first_line(error)}"
-    cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
     words = f"{error} {error.__cause__ or ''}".lower()
+    last = str(error.__cause__ or "").strip().splitlines()[-1:]
+    cause = f" ({last[0][:300]})" if last else ""
     fix = f"start the cluster, run the command on one of its nodes, or correct {ADDRESS}"
     if any(mark in words for mark in ("token", "authenticat")):
         fix = (

@@ -167,10 +167,16 @@ def test_filters_and_tokens_made_on_a_cluster_are_those_made_here(
     assert files_of(tmp_path / "here" / "out") == files_of(tmp_path / "there" / "out")
 
 
-def test_an_address_of_the_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_where_no_cluster_can_be_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(EngineError, match=r"Ray's client cannot hold replicas(.|\n)*HOST:PORT"):
         ray_cluster._begin("filter.cluster")
+    for address, said in {"127.0.0.1:9": "ConnectionRefused", "head": "expected HOST:PORT"}.items():
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(EngineError, match=f"RAY_ADDRESS={address}: {said}"):
+            ray_cluster._begin("filter.cluster")
 
 
 def test_nodes_with_other_code_or_without_the_folder_are_refused(
