@@ -19,14 +19,17 @@ from typing import Any
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from tests.support.generation import artifact, generate_section, make_context, make_seed
 from tests.support.paths import REPOSITORY
 from tests.support.ray_nodes import Nodes, ray_nodes, stand_in_host
 from tests.support.tiny_teacher import vllm_section
-from tsqa.errors import EngineError
+from tsqa.errors import EngineError, RecipeError
 from tsqa.generate import stage as generate
 from tsqa.parallel import open_workers
+from tsqa.pipeline.model_uses import refuse_missing_ray
+from tsqa.recipe import FilterSection, TeacherSection
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.teachers import Completion, RefusedError, Request, ray_engine
 from tsqa.teachers.failures import Unanswered
@@ -184,6 +187,34 @@ def test_tasks_of_a_raylet_that_is_killed_are_done_by_others(nodes: Nodes, tmp_p
         found += results
     assert found == [2 * number for number in range(60)]
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_cluster_is_of_vllm_alone_and_decides_no_text() -> None:
+    assert vllm_section("m", cluster="ray").data_config() == vllm_section("m").data_config()
+    server = {"engine": "openai", "model": {"path": "m"}, "urls": ["http://x/v1"], "cluster": "ray"}
+    with pytest.raises(ValidationError, match=r"`cluster` needs `engine: vllm`"):
+        TeacherSection.model_validate(server)
+
+
+def test_a_stage_that_needs_ray_is_refused_before_work_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    teacher = vllm_section("m", cluster="ray")
+    generating = make_context(Path("out"), {}, generate=generate_section(teacher=teacher)).recipe
+    filtering = make_context(
+        Path("out"), {}, generate=generate_section(), filter=FilterSection(cluster="ray")
+    ).recipe
+    mixture = SimpleNamespace(tokenize_cluster="ray")
+    tokenizing = SimpleNamespace(generate=None, filter=None, mixture=mixture)
+    for stage, recipe, key in (
+        ("generate", generating, "generate.teacher.cluster"),
+        ("filter", filtering, "filter.cluster"),
+        ("tokenize", tokenizing, "mixture.tokenize_cluster"),
+    ):
+        with pytest.raises(RecipeError, match=rf"{key}=ray.*\n.*tsqa\[ray\]"):
+            refuse_missing_ray(SimpleNamespace(stage=stage, recipe=recipe))
+        refuse_missing_ray(SimpleNamespace(stage="train", recipe=recipe))
 
 
 def pid_of(place: str) -> int:
