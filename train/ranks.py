@@ -7,7 +7,6 @@ found before the first step; where a machine is lost in a step, the others say w
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -17,12 +16,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from tsqa.errors import EngineError, TsqaError, first_line
 from tsqa.store.artifact import differences
+from tsqa.store.process import installed
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -39,6 +38,7 @@ _SILENT = (
 )
 """In the words of who misses another rank, as an error of gloo or as what `_text` makes of one."""
 _PACKAGES = ("torch", "deepspeed", "accelerate", "transformers")
+"""Those that decide how ranks talk."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ class Ranks:
 
     def check_alike(self, recipe: Mapping[str, object]) -> None:
         """Refuse machines with other code, packages, settings or clocks than machine 0."""
-        self.check_same("settings", {**_versions(), "processes": self.world, "recipe": recipe})
+        self.check_same(
+            "settings", {**installed(_PACKAGES), "processes": self.world, "recipe": recipe}
+        )
         self.agree("clocks", self._check_clock)
 
     def check_same(self, step: str, here: Mapping[str, object]) -> None:
@@ -284,21 +286,6 @@ def interface_towards(host: str) -> str | None:
         if any(found.address.partition("%")[0] == own for found in addresses):
             return name
     return None
-
-
-def _versions() -> dict[str, str]:
-    """Of the packages that decide how ranks talk, and of our own code."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    root = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(p for room in ("train", "tsqa") for p in (root / room).rglob("*.py")):
-        digest.update(path.read_bytes())
-    return {**found, "code": digest.hexdigest()[:12]}
 
 
 def _text(error: BaseException) -> str:

@@ -36,8 +36,8 @@ def run(context: StageContext) -> dict[str, int]:
     section = needed(stream_check(context.recipe), "eval")
     shards = shards_of(context, context.part)
     task = _CheckTask(EvaluatedIndex(read_evaluated(context), section))
-    processes = needed(context.recipe.mixture, "mixture").tokenize_processes
-    work_on_shards(shards, processes, task)
+    mixture = needed(context.recipe.mixture, "mixture")
+    work_on_shards(shards, mixture.tokenize_processes, task, cluster=mixture.tokenize_cluster)
     near = context.inputs.get("nearest")
     # What was found where the documents were chosen from was touched, and is not here.
     before = {str(r["text"]): r for r in read_jsonl(near.path / DROPPED)} if near else {}

@@ -95,7 +95,7 @@ def run(context: StageContext) -> dict[str, float]:
         length,
         frozenset(dropped),
     )
-    work_on_shards(shards, mixture.tokenize_processes, task)
+    work_on_shards(shards, mixture.tokenize_processes, task, cluster=mixture.tokenize_cluster)
     counts = [read_own(with_suffix(shard.stem, ".json"), _ShardCounts) for shard in shards]
     parts = [np.load(with_suffix(shard.stem, ".npy")) for shard in shards]
     scored = np.concatenate([np.empty(0, _SCORED), *parts])

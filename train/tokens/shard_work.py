@@ -16,7 +16,7 @@ from tsqa.curated.files import CURATED
 from tsqa.curated.seed_texts import write_seed_texts
 from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.errors import DataError
-from tsqa.parallel import Workers, own_cores
+from tsqa.parallel import open_workers
 from tsqa.recipe import needed
 from tsqa.store.stage import StageContext
 
@@ -64,15 +64,22 @@ def work_on_shards(
     processes: int | None,
     task: ShardTask,
     setting: str = "mixture.tokenize_processes",
+    cluster: str | None = None,
 ) -> None:
     """Do what is not done, on several processes; on this one if there is little to do.
 
-    `setting` names the number of processes in errors.
+    `setting` names the number of processes in errors; `cluster`: `mixture.tokenize_cluster`.
     """
     todo = [shard for shard in shards if not shard.done]
+    if not todo:
+        return
     total = sum(shard.size for shard in todo)
-    count = min(processes or own_cores(), len(todo), -(-total // SHARD_BYTES))
-    with progress_bar() as bar, Workers(count, setting) as workers:
+    useful = min(len(todo), -(-total // SHARD_BYTES))
+    key = "mixture.tokenize_cluster" if cluster else ""
+    with (
+        progress_bar() as bar,
+        open_workers(processes, useful, setting, todo[0].stem.parent, key) as workers,
+    ):
         shown = bar.add_task("shards", total=len(todo), note="")
         for _ in workers.map_ordered(task.write, todo):
             bar.update(shown, advance=1)

@@ -65,7 +65,8 @@ def run(context: StageContext) -> TokenizeSummary:
     if not counts.exists():
         shards = shards_of(context, name)
         check = _dropped_check(context)
-        work_on_shards(shards, mixture.tokenize_processes, _ShardTask(encoder, length, check))
+        task = _ShardTask(encoder, length, check)
+        work_on_shards(shards, mixture.tokenize_processes, task, cluster=mixture.tokenize_cluster)
         _join(stem_of(context.out, name), shards, encoder, length)
     summary = read_own(counts, SourceCounts)
     _refuse_empty(mixture, name, summary)

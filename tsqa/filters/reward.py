@@ -15,9 +15,9 @@ from tsqa.errors import EngineError
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import RewardSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict
+from tsqa.records.record_log import RecordLog
 from tsqa.store.digests import hash_bytes
 from tsqa.store.identity import Json
-from tsqa.teachers.completion_log import RecordLog
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding

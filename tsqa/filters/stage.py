@@ -45,7 +45,7 @@ from tsqa.filters.chunks import (
 from tsqa.filters.difficulty import find_limits
 from tsqa.filters.funnel import ChunkOutcome, ShownFunnel, Survivors
 from tsqa.filters.statistics import DistinctNgrams
-from tsqa.parallel import Workers, own_cores
+from tsqa.parallel import Workers, open_workers
 from tsqa.recipe import FilterSection, needed
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.candidate_file import UnreadableLine
@@ -83,7 +83,7 @@ def run(context: StageContext) -> dict[str, object]:
         asking = [*asking_steps(context, section, seeds, ledger), *meaning.steps]
         writer = stack.enter_context(DatasetWriter(context.out))
         funnel = ShownFunnel(writer, stack.enter_context(progress_bar()))
-        workers = stack.enter_context(_workers(candidates, section))
+        workers = stack.enter_context(_workers(candidates, section, scratch))
         first = PassingSteps(
             replace(context, tracker=Tracker.silent()), section, seeds, renderer.shows_trace
         )
@@ -127,11 +127,12 @@ def run(context: StageContext) -> dict[str, object]:
     return {key: value for key, value in asdict(summary).items() if value is not None}
 
 
-def _workers(candidates: Path, section: FilterSection) -> Workers:
+def _workers(candidates: Path, section: FilterSection, folder: Path) -> Workers:
     if not candidates.is_file() or not candidates.stat().st_size:
         raise DataError(f"{candidates}: no candidates", "look at the log of the generate stage")
     useful = -(-candidates.stat().st_size // _BYTES_PER_PROCESS)
-    return Workers(min(section.processes or own_cores(), useful), "filter.processes")
+    cluster = "filter.cluster" if section.cluster else ""
+    return open_workers(section.processes, useful, "filter.processes", folder, cluster)
 
 
 def _oracle(context: StageContext) -> Oracle | None:

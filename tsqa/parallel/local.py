@@ -173,13 +173,14 @@ def _work(path: str, chunk: object) -> object:
     try:
         return _function(path)(chunk)
     except Exception as error:
-        if _can_travel(error):
+        if can_travel(error):
             raise
         # The parent would take this process for dead.
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-def _can_travel(error: Exception) -> bool:
+def can_travel(error: Exception) -> bool:
+    """Whether another process can unpickle it."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - its class decides what fails

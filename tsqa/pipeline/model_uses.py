@@ -16,10 +16,14 @@ from tsqa.hub.model_folder import (
     load_tokenizer,
 )
 from tsqa.hub.pins import PINS
+from tsqa.parallel.ray_cluster import require_ray
 from tsqa.pipeline.node import Node
 from tsqa.recipe import ModelSection, Recipe, needed
 from tsqa.store.roles import trained_model
 from tsqa.teachers.config import teacher_key, teachers_of
+
+_SHARDED = ("decontaminate", "nearest", "tokenize")
+"""Stages that work on shards of sources."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,22 @@ def check_use(use: ModelUse) -> None:
     if use.own_tokenizer:
         tokenizer = load_tokenizer(use.path, use.key, use.trust_remote_code)
         check_vocabulary(tokenizer, config.get_text_config().vocab_size, f"{use.key} = {use.path}")
+
+
+def refuse_missing_ray(node: Node) -> None:
+    """RecipeError where a stage is to work on a Ray cluster and Ray is not installed."""
+    recipe = node.recipe
+    wanted = []
+    section = {"generate": recipe.generate, "filter": recipe.filter}.get(node.stage)
+    if section is not None:
+        teachers = teachers_of(section).items()
+        wanted += [f"{teacher_key(role)}.cluster" for role, each in teachers if each.cluster]
+    if node.stage == "filter" and recipe.filter and recipe.filter.cluster:
+        wanted.append("filter.cluster")
+    if node.stage in _SHARDED and recipe.mixture and recipe.mixture.tokenize_cluster:
+        wanted.append("mixture.tokenize_cluster")
+    for key in wanted:
+        require_ray(key)
 
 
 def _student(node: Node, recipe: Recipe) -> list[ModelUse]:

@@ -22,7 +22,14 @@ from tsqa.errors import DataError, RecipeError, TsqaError
 from tsqa.pipeline.auditing import audit_states, audit_where_asked, refuse_unaudited
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
-from tsqa.pipeline.model_uses import ModelUse, check_use, is_missing, model_uses, refuse_missing
+from tsqa.pipeline.model_uses import (
+    ModelUse,
+    check_use,
+    is_missing,
+    model_uses,
+    refuse_missing,
+    refuse_missing_ray,
+)
 from tsqa.pipeline.node import (
     Node,
     alike_but_for_more,
@@ -175,6 +182,9 @@ class Pipeline:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
         nodes = self.nodes if until is None else self._needed_for(until)
         self.refuse_missing_models(nodes)
+        for node in nodes:
+            if not self.find(node):
+                refuse_missing_ray(node)
         self.check()
         artifacts: dict[str, Artifact] = {}
         for node in nodes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -83,6 +86,26 @@ def child_environment(*changes: Mapping[str, str]) -> dict[str, str]:
     for change in changes:
         made |= change
     return made
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of packages, and a hash of our own code: what two machines must have alike."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return {**found, "code": _own_code()}
+
+
+@cache
+def _own_code() -> str:
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for path in sorted(p for room in ("train", "tsqa") for p in (root / room).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def log_tail(log: Path, lines: int, begin: int = 0) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from rich.text import Text
 
 from tsqa.console import console
 from tsqa.errors import EngineError
+from tsqa.parallel.ray_cluster import ADDRESS
 from tsqa.prompts import Prompt
 from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.records.candidate_file import TeacherRef
@@ -205,7 +207,8 @@ def open_asker(
     """
     model, fingerprint = locate(context, section, role)
     form = resolve_form(section, model, teacher_key(role))
-    priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpu() else 0.0)
+    has_gpus = has_gpu() or bool(section.cluster and os.environ.get(ADDRESS))
+    priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpus else 0.0)
     return Asker(
         role=role,
         section=priced,
@@ -229,6 +232,10 @@ def open_engine(
         from tsqa.teachers.openai_engine import EndpointEngine
 
         return EndpointEngine(section, model, log, key)
+    if section.cluster:
+        from tsqa.teachers.ray_engine import RayEngine
+
+        return RayEngine(section, model, log, seed, key)
     from tsqa.teachers.vllm_engine import VllmEngine
 
     return VllmEngine(section, model, log, seed, key)

@@ -22,7 +22,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Generic, NoReturn, Self, TypeVar
 
@@ -31,9 +31,9 @@ from rich.text import Text
 from tsqa.console import console
 from tsqa.errors import EngineError
 from tsqa.recipe import TeacherSection
+from tsqa.records.record_log import RecordLog
 from tsqa.spending import Spending, SpentError
 from tsqa.teachers import Completion, Engine, RefusedError, Request, failed
-from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.failures import IN_A_ROW, Unanswered
 
 T = TypeVar("T")
@@ -132,6 +132,46 @@ class Meter:
         """Hand what was paid to the command's sum."""
         self.spending.add(self.dollars)
         self.paid = Usage()
+
+
+@dataclass(frozen=True)
+class KnownCompletion:
+    """What an earlier attempt got."""
+
+    completion: Completion
+    seconds: float
+    is_reused: bool
+    """Whether another artifact of the stage asked, and paid, for it."""
+    engines: float | None = None
+    """That served meanwhile; lines from before this was kept do not say."""
+
+
+class CompletionLog:
+    """A `RecordLog` of completions, by the id of their request."""
+
+    def __init__(self, path: Path) -> None:
+        self._records = RecordLog(path)
+
+    def find(self, request_id: str) -> KnownCompletion | None:
+        record = self._records.find(request_id)
+        if record is None:
+            return None
+        names = [field.name for field in fields(Completion)]
+        values = {name: record[name] for name in names if name in record}
+        is_reused = bool(record.get("reused"))
+        engines = record.get("engines")
+        return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused, engines)
+
+    def append(self, completion: Completion, seconds: float, engines: float | None = None) -> None:
+        record = {**asdict(completion), "seconds": round(seconds, 5)}
+        if not completion.thoughts:
+            del record["thoughts"]  # so are the lines from before there were any
+        if engines is not None:
+            record["engines"] = engines
+        self._records.append(record)
+
+    def close(self) -> None:
+        self._records.close()
 
 
 @dataclass

@@ -95,6 +95,10 @@ class VllmEngine:
 
     def collect(self) -> list[Completion]:
         assert any(worker.unfinished for worker in self._workers), "nothing was submitted"
+        return self.wait()
+
+    def wait(self) -> list[Completion]:
+        """The same for a thread that does not know what others submit."""
         done = self._take()
         # A death among them is raised by the next call, so that what is done is not lost.
         with contextlib.suppress(EngineError):

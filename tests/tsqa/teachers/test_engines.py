@@ -3,6 +3,7 @@ end alone; a death is explained; no orphan stays."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -111,6 +112,20 @@ def test_a_request_gives_the_same_text_whatever_runs_beside_it(
         with pytest.raises(EngineError, match=r"killed by signal 9.*engine\.1\.log"):
             ask(engine, votes(0, 8), votes(8, 16))
     assert not any(map(psutil.pid_exists, pids))
+    if importlib.util.find_spec("ray") is not None:
+        _compare_on_ray(first, tiny_model, tmp_path)
+
+
+def _compare_on_ray(first: dict[str, Completion], model: str, folder: Path) -> None:
+    """A replica on a Ray cluster of its own writes the same, and leaves no process."""
+    section = vllm_section(model, cluster="ray")
+    with open_engine(section, model, folder / "ray.log", 0) as engine:
+        assert engine.capacity == 32
+        assert ask(engine, votes(40, 64), special(), votes(0, 40)) == first
+        family = psutil.Process().children(recursive=True)
+        assert any("vllm_worker" in " ".join(process.cmdline()) for process in family)
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
 
 
 @pytest.mark.engine

@@ -20,9 +20,8 @@ from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.spending import Spending
 from tsqa.teachers import Completion, RefusedError, Request
 from tsqa.teachers.client import Asker
-from tsqa.teachers.completion_log import CompletionLog, KnownCompletion
 from tsqa.teachers.failures import Unanswered
-from tsqa.teachers.scheduler import OVERFILL, Job, Meter, Window
+from tsqa.teachers.scheduler import OVERFILL, CompletionLog, Job, KnownCompletion, Meter, Window
 
 
 class FakeEngine:

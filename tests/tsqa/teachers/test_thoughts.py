@@ -17,13 +17,13 @@ from tsqa.recipe import SamplingSection, TeacherSection
 from tsqa.recipe.sections.engine_args import known_arguments
 from tsqa.teachers import Completion, Request
 from tsqa.teachers.client import open_engine, readable_text
-from tsqa.teachers.completion_log import CompletionLog
 from tsqa.teachers.config import hourly
 from tsqa.teachers.content import read_reply
 from tsqa.teachers.failures import likely_fix
 from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
 from tsqa.teachers.replies.fields import CUT_THOUGHTS
 from tsqa.teachers.replies.question_reply import parse_question
+from tsqa.teachers.scheduler import CompletionLog
 from tsqa.teachers.vllm_worker import _sampling
 
 DRAFT = 'The capital? Paris comes first.\nAnswer: Paris\n{"answer": "Nice"}'

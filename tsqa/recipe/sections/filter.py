@@ -197,6 +197,9 @@ class FilterSection(Section):
     processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     """Processes that filter, each with a copy of what candidates are compared with; null: one per
     core, fewer where there is little to do."""
+    cluster: Literal["ray"] | None = Field(None, json_schema_extra=RUNTIME)
+    """ray: these processes are tasks on the Ray cluster that RAY_ADDRESS names, whose nodes all see
+    `runs`; null: they are on this machine."""
 
     @property
     def semantic_leaks(self) -> SemanticLeakSection | None:

@@ -138,6 +138,9 @@ class MixtureSection(Section):
     """Leave out documents that contain one of `eval.tasks`, in every source."""
     tokenize_processes: int | None = Field(None, ge=1, json_schema_extra=RUNTIME)
     """Processes that tokenize; null: one per core."""
+    tokenize_cluster: Literal["ray"] | None = Field(None, json_schema_extra=RUNTIME)
+    """ray: they are tasks on the Ray cluster that RAY_ADDRESS names, whose nodes all see `runs` and
+    the sources; null: they are on this machine."""
     human_floor: Share | None = Field(None, json_schema_extra=RUNTIME)
     """Refuse to train where people wrote less than this share of the stream's tokens."""
     human_floors: dict[str, Share] = Field({}, json_schema_extra=RUNTIME)

@@ -208,6 +208,9 @@ class TeacherSection(Section):
     """vllm: copies of the model, each on separate GPUs."""
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=RUNTIME)
     """vllm: GPUs that share one copy of the model; raise it if the model does not fit on one."""
+    cluster: Literal["ray"] | None = Field(None, json_schema_extra=RUNTIME)
+    """vllm: ray puts each replica on a node of the Ray cluster that RAY_ADDRESS names, or, if that
+    is unset, of one on this machine; `pip install tsqa[ray]`. null: they are on this machine."""
     kv_cache_gib: int = Field(2, ge=1, json_schema_extra=RUNTIME)
     """vllm on a CPU: GiB of memory for the KV cache (VLLM_CPU_KVCACHE_SPACE)."""
     urls: list[str] | str = Field([], json_schema_extra=RUNTIME)
@@ -316,6 +319,10 @@ class TeacherSection(Section):
             raise ValueError("engine openai needs `urls`, such as [http://localhost:8000/v1]")
         if self.engine == "openai" and self.model.path is None:
             raise ValueError("engine openai needs `model.path`: the model's name at the endpoint")
+        if self.engine == "openai" and self.cluster:
+            raise ValueError(
+                "`cluster` needs `engine: vllm`; give the servers' addresses in `urls`"
+            )
         if self.engine == "vllm" and self.urls:
             raise ValueError("`urls` needs `engine: openai`")
         if self.model.config is not None:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from rich.text import Text
 from tsqa.console import console
 from tsqa.store.digests import hash_bytes
 from tsqa.store.jsonl import JsonlIndex, drop_torn_tail
-from tsqa.teachers import Completion
 
 _SYNC_EVERY = 100
 _PARTIAL = ".partial"
@@ -72,46 +70,6 @@ class RecordLog:
     def _sync(self) -> None:
         os.fsync(self._writer.fileno())
         self._unsynced = 0
-
-
-@dataclass(frozen=True)
-class KnownCompletion:
-    """What an earlier attempt got."""
-
-    completion: Completion
-    seconds: float
-    is_reused: bool
-    """Whether another artifact of the stage asked, and paid, for it."""
-    engines: float | None = None
-    """That served meanwhile; lines from before this was kept do not say."""
-
-
-class CompletionLog:
-    """A `RecordLog` of completions, by the id of their request."""
-
-    def __init__(self, path: Path) -> None:
-        self._records = RecordLog(path)
-
-    def find(self, request_id: str) -> KnownCompletion | None:
-        record = self._records.find(request_id)
-        if record is None:
-            return None
-        names = [field.name for field in fields(Completion)]
-        values = {name: record[name] for name in names if name in record}
-        is_reused = bool(record.get("reused"))
-        engines = record.get("engines")
-        return KnownCompletion(Completion(**values), float(record["seconds"]), is_reused, engines)
-
-    def append(self, completion: Completion, seconds: float, engines: float | None = None) -> None:
-        record = {**asdict(completion), "seconds": round(seconds, 5)}
-        if not completion.thoughts:
-            del record["thoughts"]  # so are the lines from before there were any
-        if engines is not None:
-            record["engines"] = engines
-        self._records.append(record)
-
-    def close(self) -> None:
-        self._records.close()
 
 
 def _is_whole(record: dict[str, object]) -> bool:
