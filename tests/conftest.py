@@ -52,12 +52,12 @@ def _process_stays_as_it_was() -> Iterator[None]:
 
     Libraries set variables when they are first used; those are taken back without a word.
     """
-    variables, folder = dict(os.environ), Path.cwd()
+    variables, folder = _variables(), Path.cwd()
     handlers = [signal.getsignal(number) for number in _SIGNALS]
     yield
-    if os.environ != variables:
-        os.environ.clear()
-        os.environ.update(variables)
+    for name in _variables().keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
     changed = [
         number.name
         for number, handler in zip(_SIGNALS, handlers, strict=True)
@@ -65,3 +65,7 @@ def _process_stays_as_it_was() -> Iterator[None]:
     ]
     assert not changed, f"the test leaves other handlers of {changed}"
     assert Path.cwd() == folder, "the test leaves another working folder"
+
+
+def _variables() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
