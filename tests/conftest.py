@@ -15,6 +15,10 @@ from hypothesis import settings
 # threads for all cores, which wait for one another in loops: nine times the CPU for a small model.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# A shell starts jobs in the background with Ctrl-C ignored, which what a test starts would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A busy machine is slow, not wrong; what must be fast has a test of its own.
 settings.register_profile("tsqa", deadline=None)
 settings.load_profile("tsqa")
