@@ -62,7 +62,7 @@ class Workers:
                 process.kill()
             # Half of a result may be in the pipe: its reader sees the end only when nobody, and so
             # not this process either, can write the rest.
-            self._pool._result_queue._writer.close()
+            self._pool._result_queue._writer.close()  # type: ignore[attr-defined]
         self.close()
 
     def close(self) -> None:

@@ -33,13 +33,16 @@ _WRONG_SHAPES = (TypeError, ValueError, LookupError, AttributeError, AssertionEr
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load, extend, override and validate a recipe; raise RecipeError listing every problem."""
-    tree, origins = _load_tree(path, ())
-    for override in overrides:
-        _apply_override(tree, override)
+    values, origins = _load_values(path, ())
     try:
-        unresolved = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
-        check_references(unresolved, str(path), origins)
-        values = OmegaConf.to_container(tree, resolve=True)
+        if overrides:
+            tree = OmegaConf.create(values)
+            for override in overrides:
+                _apply_override(tree, override)
+            values = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
+        if check_references(values, str(path), origins):
+            tree = OmegaConf.create(values)
+            values = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=True))
     except (OmegaConfBaseException, RecursionError) as error:
         raise RecipeError(f"{path}: {error}") from error
     try:
@@ -50,8 +53,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError("\n".join(problems)) from error
 
 
-def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[DictConfig, dict[str, str]]:
-    """The tree of a recipe, and key -> `file:line`, here or in a recipe that it extends."""
+def _load_values(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The keys of a recipe, and key -> `file:line`, here or in a recipe that it extends."""
     document = read_yaml(path)
     if path.resolve() in chain:
         raise RecipeError(f"{path}: `extends` goes in a circle")
@@ -69,25 +72,36 @@ def _load_tree(path: Path, chain: tuple[Path, ...]) -> tuple[DictConfig, dict[st
     if isinstance(arms, list) and len(arms) > MOST_ARMS:  # each would take a while to look at
         raise RecipeError(f"{path}: ablation.arms: {len(arms):,} arms; {MOST_ARMS:,} at most")
     _resolve_recipe_paths(values, path.parent)
-    try:
-        tree = OmegaConf.create(values)
-    except OmegaConfBaseException as error:
-        raise RecipeError(f"{path}: {error}") from error
     if base is None:
-        return tree, origins
+        return cast(dict[str, Any], _copied(values)), origins
     target = path.parent / base
     if not _is_file(target):
         fix = f"give the path of a recipe, relative to {path.parent}/"
         raise RecipeError(f"{origins['extends']}: extends = {base}: no such recipe: {target}", fix)
-    inherited, before = _load_tree(target, (*chain, path.resolve()))
+    inherited, before = _load_values(target, (*chain, path.resolve()))
     if "ablation" in values:  # axes of both would multiply
         inherited.pop("ablation", None)
     kept = {key: line for key, line in before.items() if not key.startswith(document.replaced)}
-    try:
-        merged = cast(DictConfig, OmegaConf.merge(inherited, tree))
-    except OmegaConfBaseException as error:
-        raise RecipeError(f"{path}: {error}") from error
-    return merged, {**kept, **origins}
+    return _merge(inherited, values), {**kept, **origins}
+
+
+def _merge(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with what `values` sets: of mappings key by key, of all else as a whole."""
+    merged = dict(base)
+    for key, value in values.items():
+        before = merged.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _merge(before, value)
+        else:
+            merged[key] = _copied(value)
+    return merged
+
+
+def _copied(value: Any) -> Any:
+    """Without shared parts, which YAML's aliases are: whoever changes one changes no other."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _is_file(path: Path) -> bool:

@@ -20,12 +20,13 @@ _LONGEST_CHAIN = 32
 Place = tuple[str | int, ...]
 
 
-def check_references(values: Mapping[str, object], origin: str, origins: Mapping[str, str]) -> None:
-    """Refuse what is missing (`???`) and what a reference may not be.
+def check_references(values: Mapping[str, object], origin: str, origins: Mapping[str, str]) -> bool:
+    """Whether there are references; refuse what is missing (`???`) and what one may not be.
 
     `origins`: key -> `file:line`; what is not in it is of `origin`.
     """
     known: dict[Place, int | None] = {}
+    found = False
     for place, text in _texts(values, ()):
         key = ".".join(map(str, place))
         where = f"{_origin(place, origin, origins)}: {key} = {text}"
@@ -33,6 +34,7 @@ def check_references(values: Mapping[str, object], origin: str, origins: Mapping
             raise RecipeError(f"{where}: has no value", "give it one")
         if "${" not in text:
             continue
+        found = True
         problem, fix = _problem(text)
         if problem:
             raise RecipeError(f"{where}: {problem}", fix)
@@ -40,6 +42,7 @@ def check_references(values: Mapping[str, object], origin: str, origins: Mapping
             _size(values, place, known, 0)
         except _Endless as error:
             raise RecipeError(f"{where}: {error}", "write the value itself") from error
+    return found
 
 
 class _Endless(Exception):

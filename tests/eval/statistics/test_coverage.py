@@ -81,8 +81,10 @@ def table(design: Design, rng: np.random.Generator) -> DeltaTable:
     ],
 )
 def test_without_an_effect_at_most_five_percent_of_tables_hold_a_false_finding(
-    design: Design,
+    design: Design, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A third of the time, and no verdict reads it; its own promise is below.
+    monkeypatch.setattr(crossed.Estimate, "detectable", lambda self, *levels: math.nan)
     rng = np.random.default_rng(1)
     rounds = 200 if design.seeds > 1 else 80
     false = sum(

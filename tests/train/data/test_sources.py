@@ -318,8 +318,7 @@ def test_documents_that_the_check_names_are_left_out_and_listed(
     assert kept == {record["id"] for record in RECORDS} - set(leaked)
 
 
-@pytest.mark.parametrize("decontaminate", [True, False])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("processes", "decontaminate"), [(1, True), (2, True), (1, False)])
 def test_a_document_that_holds_an_evaluated_one_is_left_out(
     tmp_path: Path, processes: int, decontaminate: bool
 ) -> None:

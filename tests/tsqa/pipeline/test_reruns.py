@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import tsqa.filters.definition
 import tsqa.generate.definition
-from tests.faults.recipes import full_recipe
+from tests.faults.recipes import dump, full_recipe
 from tests.support.paths import REPOSITORY
 from tsqa.pipeline.graph import build_graph
 from tsqa.prompts import load_prompts
@@ -569,7 +568,7 @@ def fingerprints(
     for key, value in changes.items():
         _set(tree, key, _located(value, folder))
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tree))
+    path.write_text(dump(tree))
     own = load_recipe(path)
     return {n.fingerprint: n.stage for n in build_graph(own, path) if n.recipe.name == own.name}
 
@@ -618,7 +617,7 @@ def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> N
     tree = full_recipe(folder)
     del tree["generate"]["solvers"], tree["filter"]["difficulty"]
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tree))
+    path.write_text(dump(tree))
     recipe = load_recipe(path)
     for section in (recipe.generate, recipe.filter):
         assert section is not None
