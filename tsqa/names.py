@@ -162,7 +162,7 @@ def version_problem(name: str) -> str:
 
 
 def _recipe_problem(name: str) -> str:
-    if name.casefold() in ("artifacts", "releases", "wandb"):
+    if name.casefold() in ("artifacts", "audits", "releases", "wandb"):
         return f"the folder `{name}` next to the runs is reserved; choose another name"
     return _plain_problem(name)
 

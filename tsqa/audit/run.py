@@ -63,7 +63,7 @@ class Audit:
 
 
 def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
-    """Write the report into `audit.out`; None where an earlier command had done so."""
+    """Write the report into its folder `out`; None where an earlier command had done so."""
     if _finish_rename(audit.out):
         return None
     audit = _pinned(audit)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tsqa.cli.common import CHECKS, DATASET, Force, Overrides, RecipePath, open_pipeline
-
-if TYPE_CHECKING:
-    from tsqa.store.artifact import Artifact
 
 
 def audit(
@@ -24,28 +21,21 @@ def audit(
 
     Example: tsqa audit recipes/quickstart/recipe.yaml
     """
-    from tsqa.quality.report import JSON, audit_folder, print_report, write_report
-    from tsqa.quality.run import audit as measure
-    from tsqa.recipe import needed
-    from tsqa.store.stage import StageContext
-    from tsqa.store.tracking import Tracker
+    from tsqa.pipeline.auditing import audit_folder, make_audit
+    from tsqa.quality.report import JSON, PAGE, print_report
 
     pipeline = open_pipeline(recipe, overrides)
-    filtered, seeds = pipeline.finished("filter"), pipeline.finished("seeds")
-    node = next(n for n in pipeline.nodes if (n.stage, n.fingerprint) == _named(seeds))
-    folder = audit_folder(pipeline.recipe)
-    context = StageContext(node.recipe, pipeline.inputs_of(node), folder, Tracker.silent())
-    report = measure(context, seeds, filtered, needed(node.recipe.generate, "generate").seed)
-    page = write_report(folder, report)
+    filtered = pipeline.finished("filter")
+    node = next(
+        n for n in pipeline.nodes if n.stage == "filter" and n.fingerprint == filtered.fingerprint
+    )
+    report = make_audit(pipeline, node)
+    folder = audit_folder(node)
     if as_json:
         typer.echo((folder / JSON).read_text("utf-8"))
         return
     print_report(report)
-    typer.echo(page)
-
-
-def _named(artifact: Artifact) -> tuple[str, str]:
-    return artifact.manifest.stage, artifact.fingerprint
+    typer.echo(folder / PAGE)
 
 
 def audit_leaks(

@@ -87,7 +87,7 @@ def export_tokens(
     pipeline = open_pipeline(recipe, overrides)
     node = trained_node(pipeline.nodes, arm)
     check_floors(node.recipe, arm)
-    pipeline.refuse_unreviewed(node)
+    pipeline.refuse_unfit(node)
     out = folder or pipeline.folder / to / file_name(arm)
     made = hand_over(node.recipe, pipeline.inputs_of(node), out, bridge_recipe or BRIDGE_RECIPE)
     rows = float(made.strays)

@@ -41,7 +41,18 @@ from tsqa.store.roles import BASE, ArmRole, CheckedRole, PointRole, Role, Source
 from tsqa.store.stage import Stage
 
 _AFTER_DATASET = frozenset(
-    {"name", "model", "tokenizer", "mixture", "train", "ablation", "tracking", "seed", "launch"}
+    {
+        "name",
+        "audit",
+        "model",
+        "tokenizer",
+        "mixture",
+        "train",
+        "ablation",
+        "tracking",
+        "seed",
+        "launch",
+    }
 )
 """Sections that no stage of a dataset reads."""
 _READ_FROM = frozenset({"data", "seeds", "guard", "nearest"})

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from tsqa.console import console
 from tsqa.errors import DataError, RecipeError, TsqaError
+from tsqa.pipeline.auditing import audit_states, audit_where_asked, refuse_unaudited
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import ModelUse, check_use, is_missing, model_uses, refuse_missing
@@ -90,6 +91,7 @@ class Pipeline:
         self.check_models()
         self.check_floors()
         self.check_guards()
+        self.say_audits()
 
     def say_removed(self) -> None:
         """Say which tasks still keep rows out although they are evaluated no more."""
@@ -99,6 +101,13 @@ class Pipeline:
                 "stay dropped (eval.check_removed=false brings them back)",
                 style="yellow",
             )
+
+    def say_audits(self) -> None:
+        """Say what the recipe's limits on audits will refuse, or ask for."""
+        for node, state, passed in audit_states(self):
+            console.print(f"  audit of {self.label(node)}: {state}", style="dim")
+            for line in passed:
+                console.print(Text(f"  {line}", style="yellow"))
 
     def check_guards(self) -> None:
         """Refuse finished artifacts that the guards of the recipe do not allow any more."""
@@ -190,11 +199,11 @@ class Pipeline:
         if artifact is None:
             raise TsqaError(
                 f"{self.origin}: {stage} is not built",
-                f"tsqa {command_of(stage)} {self._told(node)}",
+                f"tsqa {command_of(stage)} {self.told(node)}",
             )
         return artifact
 
-    def _told(self, node: Node) -> str:
+    def told(self, node: Node) -> str:
         """A node's recipe as words of a command, with the overrides where it is this command's."""
         overrides = map(redact, self.overrides) if node.origin == self.origin else ()
         return shlex.join([str(node.origin), *overrides])
@@ -220,7 +229,7 @@ class Pipeline:
             if artifact is None:
                 raise TsqaError(
                     f"{node.label} needs {upstream.label}, which is not built",
-                    f"tsqa {command_of(upstream.stage)} {self._told(upstream)}",
+                    f"tsqa {command_of(upstream.stage)} {self.told(upstream)}",
                 )
             found[role] = artifact
         return found
@@ -255,13 +264,14 @@ class Pipeline:
 
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there: found, or made."""
-        self.refuse_unreviewed(node)
+        self.refuse_unfit(node)
         cached = self.find(node)
         name = (self.label(node).ljust(self._width), "bold")
         if cached is not None:
             self._recheck(node, cached)
             path = (str(cached.path), "dim")
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
+            audit_where_asked(self, node)
             return cached
         self._refuse_changed(node, "since this command began")
         if not self.spending.affords(self.least_dollars(node)):
@@ -289,6 +299,7 @@ class Pipeline:
         seconds = time.monotonic() - started
         took = (f"in {seconds:.1f} s", "dim")
         console.print(Text.assemble(name, f" done    {_headline(made)}  ", took))
+        audit_where_asked(self, node)
         return made
 
     def why(self, node: Node) -> str:
@@ -315,6 +326,11 @@ class Pipeline:
         there = {role: artifact for role, artifact in found.items() if artifact is not None}
         node.definition.recheck(node.recipe, made, there)
 
+    def refuse_unfit(self, node: Node) -> None:
+        """Refuse to train on a dataset that is not as good as the recipe asks."""
+        self.refuse_unreviewed(node)
+        refuse_unaudited(self, node)
+
     def refuse_unreviewed(self, node: Node) -> None:
         """Refuse to train on a dataset that reviewers did not find as good as the recipe asks."""
         if node.stage != "train":
@@ -326,7 +342,7 @@ class Pipeline:
                 if made is None:
                     raise TsqaError(
                         f"filter.review.max_error: {upstream.label} is not built",
-                        f"tsqa {command_of(upstream.stage)} {self._told(upstream)}",
+                        f"tsqa {command_of(upstream.stage)} {self.told(upstream)}",
                     )
                 from tsqa.review.apply import refuse_errors  # it imports pyarrow
 
@@ -499,7 +515,7 @@ class Training:
     def open(self, scope: ExitStack) -> str:
         """On the first rank: hold the artifact's folder in `scope`; DONE where it is made."""
         if self._pipeline.find(self.node) is None:
-            self._pipeline.refuse_unreviewed(self.node)
+            self._pipeline.refuse_unfit(self.node)
             context, commit = scope.enter_context(self._pipeline.open_stage(self.node))
             if context is not None:
                 self._opened = context, commit

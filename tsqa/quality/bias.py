@@ -16,8 +16,13 @@ from scipy import stats
 
 from eval.statistics.stats import holm
 from tsqa.plain_yaml import read_yaml
-from tsqa.quality.measure import LEAST, QualityMeasure, compare_means, mean_of
+from tsqa.quality.measure import (
+    LEAST,
+    compare_means,
+    mean_of,
+)
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
+from tsqa.records.quality import QualityMeasure
 from tsqa.review.estimate import interval
 from tsqa.text.refusals import REFUSAL
 

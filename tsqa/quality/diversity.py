@@ -14,12 +14,12 @@ from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
     LEAST,
     Floats,
-    QualityMeasure,
     Spanned,
     jackknife,
     rng_of,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
+from tsqa.records.quality import QualityMeasure
 from tsqa.text.normalise import words
 
 DIMENSION = "diversity"

@@ -1,10 +1,10 @@
-"""A measure with its interval and its reference, and the statistics that measures share."""
+"""Values with their intervals: the statistics that measures share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,43 +18,6 @@ _REPEATS = 1000
 _BLOCKS = 20
 LEAST = 20
 """Pairs or items below which nothing is measured."""
-
-
-@dataclass(frozen=True)
-class ShownExample:
-    """An item, and the real one that is nearest to it."""
-
-    why: str
-    id: str
-    text: str
-    nearest_id: str
-    nearest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class QualityMeasure:
-    """A line of the audit."""
-
-    dimension: str
-    name: str
-    limits: str
-    """What it cannot show."""
-    value: float | None = None
-    """None where it cannot be measured."""
-    low: float | None = None
-    high: float | None = None
-    """Of the 95% interval; None where the end is not bounded."""
-    reference: float | None = None
-    reference_is: str = ""
-    p: float | None = None
-    """Of no difference from the reference."""
-    apart: bool | None = None
-    """Whether it differs from the reference by more than chance; None where that is not tested."""
-    n: int = 0
-    missing: str = ""
-    """Why it was not measured."""
-    notes: list[str] = field(default_factory=list)
-    examples: list[ShownExample] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import numpy as np
 from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
     LEAST,
-    QualityMeasure,
     auc_of,
     rng_of,
     share_of_groups,
 )
 from tsqa.quality.personal import KINDS, MISSED, find_personal
 from tsqa.quality.sample import AuditedText, QualitySample
+from tsqa.records.quality import QualityMeasure
 from tsqa.text.normalise import words
 
 DIMENSION = "privacy"

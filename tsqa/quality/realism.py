@@ -18,8 +18,6 @@ from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
     LEAST,
     Floats,
-    QualityMeasure,
-    ShownExample,
     Spanned,
     auc_of,
     compare_means,
@@ -28,6 +26,7 @@ from tsqa.quality.measure import (
     weighted_auc,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample, halves
+from tsqa.records.quality import QualityMeasure, ShownExample
 from tsqa.review.estimate import interval
 from tsqa.text.normalise import words
 

@@ -5,41 +5,20 @@ Guarantee: it holds nothing of the machine or the time, and none of the personal
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.table import Table
 
 from tsqa.console import console
 from tsqa.pages import page_environment
-from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.personal import find_personal
-from tsqa.recipe import Recipe
+from tsqa.records.quality import QualityMeasure, QualityReport, shown_reference, shown_value
 from tsqa.store.atomic import write_text
 from tsqa.store.jsonl import write_json
 
-AUDIT, JSON, PAGE = "audit", "quality.json", "quality.html"
+JSON, PAGE = "quality.json", "quality.html"
 _LONGEST = 2000
-
-
-@dataclass(frozen=True)
-class QualityReport:
-    """`quality.json`."""
-
-    recipe: str
-    filter: str
-    """Fingerprint of the artifact, as of `seeds`."""
-    seeds: str
-    seed: int
-    items: int
-    audited_items: int
-    audited_seeds: int
-    without_real: list[str]
-    measures: list[QualityMeasure]
-
-
-def audit_folder(recipe: Recipe) -> Path:
-    return Path(recipe.runs) / recipe.name / AUDIT
 
 
 def write_report(folder: Path, report: QualityReport) -> Path:
@@ -92,22 +71,3 @@ def scope(report: QualityReport) -> str:
         names = ", ".join(report.without_real)
         text += f"; seeds of {names} are passages, so their questions have no real counterpart"
     return text
-
-
-def shown_value(measure: QualityMeasure) -> str:
-    if measure.value is None:
-        return f"not measured: {measure.missing}"
-    low, high = (_number(end) for end in (measure.low, measure.high))
-    return f"{_number(measure.value)} [{low}, {high}]"
-
-
-def shown_reference(measure: QualityMeasure) -> str:
-    if measure.reference is None:
-        return measure.reference_is
-    return f"{_number(measure.reference)}: {measure.reference_is}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "open"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -5,23 +5,28 @@ Guarantees: no model is asked; the recipe's seed and the artifacts alone decide 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tsqa.curated.files import read_curated, read_rejected
 from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
 from tsqa.quality.diversity import measure_diversity
 from tsqa.quality.held_out import read_held_out
-from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.privacy import measure_privacy
 from tsqa.quality.realism import measure_realism
-from tsqa.quality.report import QualityReport
 from tsqa.quality.sample import draw_sample
 from tsqa.records.candidate_file import parse_record
+from tsqa.records.quality import QualityMeasure, QualityReport, hash_of_data
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
 PERMUTATIONS = 99
+NOT_TRAINED = QualityMeasure(
+    dimension="training effectiveness",
+    name="gain on benchmarks",
+    limits="",
+    missing="it needs trained models: tsqa ablate, then tsqa audit again",
+)
 
 
 def audit(
@@ -29,19 +34,15 @@ def audit(
     seeds: Artifact,
     filtered: Artifact,
     seed: int,
+    effect: Sequence[QualityMeasure] = (),
 ) -> QualityReport:
-    """`context`: of the stage `seeds`, with its inputs."""
+    """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did."""
     sample = draw_sample(filtered.path, seeds.path, seed)
     held_out = read_held_out(context, seeds.path, sample, seed)
     measures = [
         *measure_realism(sample, seed, PERMUTATIONS),
         *measure_diversity(sample, seed),
-        QualityMeasure(
-            dimension="training effectiveness",
-            name="gain on benchmarks",
-            limits="",
-            missing="it needs trained models: tsqa ablate, with a control on the seeds themselves",
-        ),
+        *(effect or [NOT_TRAINED]),
         *measure_privacy(sample, held_out, seed),
         *measure_bias(sample, _asked(filtered.path)),
     ]
@@ -49,6 +50,7 @@ def audit(
         recipe=context.recipe.name,
         filter=filtered.fingerprint,
         seeds=seeds.fingerprint,
+        data=hash_of_data(filtered, seeds),
         seed=seed,
         items=sample.item_count,
         audited_items=len(sample.items),

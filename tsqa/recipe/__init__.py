@@ -4,10 +4,10 @@ Guarantees: an unknown key is refused with the nearest valid name; every error n
 key, value and fix; a field marked `RUNTIME` never changes the data, and so no fingerprint.
 
 Its modules, each importing only from those before it: `names` and `plain_yaml`; `base`; one per
-section in the order of the stages, `seeds`, `models`, `generate`, `filter`, `mixture`, `train`,
-`evaluate`, `ablation`, `launch`; `recipe`, which joins them; `ratios`, `references`, `load` and
-`arms`, which make recipes; `provenance`, which reads them. All other code imports what they offer
-from here.
+section in the order of the stages, `seeds`, `models`, `generate`, `filter`, `audit`, `mixture`,
+`train`, `evaluate`, `ablation`, `launch`; `recipe`, which joins them; `ratios`, `references`,
+`load` and `arms`, which make recipes; `provenance`, which reads them. All other code imports what
+they offer from here.
 """
 
 from tsqa.names import file_name, task_problem
@@ -25,6 +25,7 @@ from tsqa.recipe.recipe import (
     stream_check,
 )
 from tsqa.recipe.sections.ablation import Control, key_tails, named_values
+from tsqa.recipe.sections.audit import AuditSection
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
 from tsqa.recipe.sections.filter import (
@@ -82,6 +83,7 @@ __all__ = [
     "PEOPLE",
     "AnswerKind",
     "Arm",
+    "AuditSection",
     "BudgetSection",
     "CascadeSection",
     "CodeSection",

@@ -245,6 +245,7 @@ def _rephrasing(recipe: Recipe, human: str, told: FaithfulnessSection) -> dict[s
     kept["generate"]["question"]["max_tokens"] = longest
     kept["filter"].pop("review")  # of the recipe's own items
     return {
+        "audit": None,  # of the recipe's own items
         "seeds": {
             "documents": [{"name": plain_name(human) or "human", **read_as}],
             "max_per_task": most,

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from tsqa.errors import RecipeError
 from tsqa.names import LocalPath, RecipeName, WandbName
 from tsqa.recipe.sections.ablation import AblationSection
+from tsqa.recipe.sections.audit import AuditSection
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed
 from tsqa.recipe.sections.evaluate import EvalSection
 from tsqa.recipe.sections.filter import (
@@ -90,6 +91,8 @@ class Recipe(Section):
     """The teacher that writes new questions and answers, and how often it is asked."""
     filter: FilterSection | None = None
     """What a generated item must pass to enter the dataset."""
+    audit: AuditSection | None = Field(None, json_schema_extra=RUNTIME)
+    """What an audit of the dataset may find before a model is trained; null: audit on request."""
     model: ModelSection | None = None
     """The model that is trained (the student)."""
     tokenizer: TokenizerSection | None = None
@@ -139,7 +142,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
-        chain = ("seeds", "generate", "filter")
+        chain = ("seeds", "generate", "filter", "audit")
         for earlier, later in itertools.pairwise(chain):
             if getattr(self, later) and not getattr(self, earlier):
                 raise ValueError(f"the section `{later}` needs the section `{earlier}`")

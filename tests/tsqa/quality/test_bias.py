@@ -8,8 +8,8 @@ import numpy as np
 
 from tests.support.quality_world import Change, sample_of, with_words
 from tsqa.quality.bias import AskedQuestion, group_lists, measure_bias
-from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.sample import AuditedText
+from tsqa.records.quality import QualityMeasure
 
 
 def bias(*arguments: object, asked: tuple[AskedQuestion, ...] = ()) -> dict[str, QualityMeasure]:

@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 
 from tests.support.quality_world import real_text, sample_of, with_words
 from tsqa.quality.diversity import distinct_n, measure_diversity, vendi_score
-from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.sample import AuditedText
+from tsqa.records.quality import QualityMeasure
 
 
 def diversity(*arguments: object, **changes: object) -> dict[str, QualityMeasure]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.support.quality_world import real_text, sample_of
-from tsqa.quality.measure import QualityMeasure
 from tsqa.quality.personal import find_personal
 from tsqa.quality.privacy import UnusedDocuments, measure_privacy
 from tsqa.quality.sample import AuditedText
+from tsqa.records.quality import QualityMeasure
 
 ATTACK = "seeds told by nearest item (AUC)"
 COPIES = "items with 13 words of their seed in a row"

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from tests.support.quality_world import OPTIONS, sample_of, with_words
-from tsqa.quality.measure import QualityMeasure, weighted_auc
+from tsqa.quality.measure import (
+    weighted_auc,
+)
 from tsqa.quality.realism import grade_level, measure_realism
 from tsqa.quality.sample import AuditedText
+from tsqa.records.quality import QualityMeasure
 
 
 def realism(

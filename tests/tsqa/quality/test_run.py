@@ -10,43 +10,18 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.curated_rows import curated_row
-from tests.support.released import accepted, build, rejected, seed, write_recipe
-from tests.support.sealed import reseal
+from tests.support.quality_world import MAIL, audited_dataset
+from tests.support.released import build, seed, write_recipe
 from tsqa.cli.app import app
 from tsqa.pipeline.run import Pipeline
 from tsqa.quality.report import masked
 from tsqa.quality.sample import draw_sample, halves
 from tsqa.recipe import load_recipe
-from tsqa.records.rows import CuratedRow
-
-MAIL = "ann.lee@mail.org"
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 seeds, 25 documents that are none; 25 seeds have items, two of them two."""
-    tmp_path = tmp_path_factory.mktemp("audited")
-    path = write_recipe(tmp_path)
-    lines = [{"q": f"What does thing {n} weigh?", "a": f"{n} grams"} for n in range(55)]
-    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    seeds = [
-        replace(seed(n), id=f"toy-{n}", question=lines[n]["q"], answer=lines[n]["a"])
-        for n in range(30)
-    ]
-    rows = [_row(n) for n in range(25)]
-    rows += [replace(_row(n), id=f"toy-{n}.q1") for n in (3, 4)]
-    lost = replace(rejected(29), reason="refusal")
-    pipeline = build(path, seeds, rows, [lost])
-    there = pipeline.finished("seeds").path
-    (there / "rejected_seeds.jsonl").write_text('{"id": "toy-39"}\n')
-    reseal(there)
-    return path
-
-
-def _row(number: int) -> CuratedRow:
-    made = replace(accepted(number), id=f"toy-{number}.q0", seed_id=f"toy-{number}")
-    question = f"How heavy is thing {number}?" + f" Ask {MAIL}." * (number == 7)
-    return replace(made, question=question, choices=[], answer=f"{number} grams", answer_index=None)
+    return audited_dataset(tmp_path_factory.mktemp("audited")).recipe
 
 
 def audit(path: Path) -> dict[str, dict[str, object]]:

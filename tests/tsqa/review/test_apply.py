@@ -277,7 +277,7 @@ def test_the_pipeline_asks_before_each_training_and_of_its_own_data() -> None:
     Pipeline.refuse_unreviewed(pipeline, strict.inputs[0])
     Pipeline.refuse_unreviewed(pipeline, node("train", node("filter", most=0.06)))
     Pipeline.refuse_unreviewed(pipeline, node("train", node("filter")))
-    gone: Any = SimpleNamespace(find=lambda upstream: None, _told=lambda upstream: "r.yaml")
+    gone: Any = SimpleNamespace(find=lambda upstream: None, told=lambda upstream: "r.yaml")
     strict.inputs[0].inputs[0].label = "filter"
     with pytest.raises(TsqaError, match="filter is not built"):
         Pipeline.refuse_unreviewed(gone, strict)

@@ -1,0 +1,130 @@
+"""Limits on audits: what refuses training, what does not, and that no fingerprint knows of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.quality_world import AuditedDataset, audited_dataset
+from tsqa.errors import TsqaError
+from tsqa.pipeline.auditing import find_audit
+from tsqa.pipeline.run import Pipeline
+from tsqa.quality.gate import LIMITED, breaches, refuse_audited
+from tsqa.recipe import AuditSection, load_recipe
+from tsqa.records.quality import QualityMeasure, QualityReport, report_path
+
+TRAINED: dict[str, Any] = {
+    "model": {"path": "org/student"},
+    "mixture": {
+        "sources": {"synthetic": {"from": "filter"}},
+        "phases": [{"tokens": 1000, "ratios": {"synthetic": 1.0}}],
+    },
+    "train": {"sequence_length": 8, "global_batch_tokens": 64, "lr": 1e-3},
+}
+
+
+def measure(key: str, **fields: Any) -> QualityMeasure:
+    limited = LIMITED[key]
+    name = "pronouns: she (log-odds)" if key == "max_group_log_odds" else limited.name
+    return QualityMeasure(dimension=limited.dimension, name=name, limits="", **fields)
+
+
+def report(*measures: QualityMeasure) -> QualityReport:
+    return QualityReport("toy", "f", "s", "d", 0, 9, 9, 9, [], [*measures])
+
+
+def said(found: QualityMeasure, **limits: float) -> list[str]:
+    return [*breaches(AuditSection(**limits), report(found))]
+
+
+def test_a_limit_is_passed_by_the_whole_interval_alone() -> None:
+    copied = measure("max_copied", value=0.2, low=0.1, high=0.3, reference=0.0)
+    assert said(copied, max_copied=0.1) == []
+    (line,) = said(copied, max_copied=0.09)
+    assert "audit.max_copied 0.09" in line and "0.200 [0.100, 0.300], reference 0" in line
+    hit = measure("min_coverage", value=0.2, low=0.1, high=0.3)
+    assert said(hit, min_coverage=0.3) == [] and len(said(hit, min_coverage=0.31)) == 1
+    position = measure("max_position", value=0.5, low=0.4, high=0.6, reference=0.25)
+    assert said(position, max_position=0.15) == [] and len(said(position, max_position=0.14)) == 1
+    for low, high in ((1.5, None), (None, -1.5)):
+        she = measure("max_group_log_odds", value=2.0, low=low, high=high, apart=True)
+        assert len(said(she, max_group_log_odds=1.4)) == 1
+        assert said(she, max_group_log_odds=1.6) == []
+        assert said(replace(she, apart=False), max_group_log_odds=1.4) == [], "by Holm"
+
+
+def test_what_could_not_be_measured_is_refused_with_the_reason() -> None:
+    few = measure("max_longest", missing="3 pairs with options; 20 are needed")
+    (line,) = said(few, max_longest=0.5)
+    assert "was not measured: 3 pairs" in line
+    whole = QualityMeasure(dimension="realism", name="all", limits="", missing="3 seeds")
+    assert "3 seeds" in said(whole, max_told_apart=0.9)[0]
+    assert said(few, max_group_log_odds=1.0) == [], "no group is mentioned at all"
+    none = replace(few, dimension="bias", name="who appears")
+    assert "3 pairs" in said(none, max_group_log_odds=1.0)[0]
+
+
+def test_without_an_audit_a_limit_refuses_and_no_limit_does_not() -> None:
+    refuse_audited(AuditSection(), None, "tsqa filter r.yaml", Path("page"))
+    with pytest.raises(TsqaError, match=r"audit.max_copied 0.1: .*\n.*tsqa filter r.yaml"):
+        refuse_audited(AuditSection(max_copied=0.1), None, "tsqa filter r.yaml", Path("page"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> AuditedDataset:
+    return audited_dataset(tmp_path_factory.mktemp("gated"), **TRAINED)
+
+
+def opened(dataset: AuditedDataset, *overrides: str) -> Pipeline:
+    return Pipeline(load_recipe(dataset.recipe, overrides), dataset.recipe, [*overrides])
+
+
+def node(pipeline: Pipeline, stage: str) -> Any:
+    return next(each for each in pipeline.nodes if each.stage == stage)
+
+
+def test_training_is_refused_by_the_audit_of_these_very_data(
+    dataset: AuditedDataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 3)
+    plain = opened(dataset)
+    plain.refuse_unfit(node(plain, "train"))
+    strict = opened(dataset, "audit.max_seeds_told=0.6")
+    assert node(strict, "train").fingerprint == node(plain, "train").fingerprint
+    train, filtered = node(strict, "train"), node(strict, "filter")
+    with pytest.raises(TsqaError, match="is not audited, or other data were"):
+        strict.refuse_unfit(train)
+    strict.check()
+    assert "audit of filter: max_seeds_told 0.6; not made yet" in capsys.readouterr().err
+    assert find_audit(plain, node(plain, "filter")) is None
+    strict.ensure(filtered)
+    made = find_audit(plain, node(plain, "filter"))
+    assert made is not None, "any recipe with these data finds it"
+    for limited in LIMITED.values():
+        assert any(limited.is_of(each) for each in made.measures) or limited.name == "who appears"
+    with pytest.raises(TsqaError, match=r"(?s)max_seeds_told 0.6: seeds told .*quality\.html"):
+        strict.refuse_unfit(train)
+    strict.check()
+    assert "max_seeds_told 0.6; refuses to train" in capsys.readouterr().err
+    loose = opened(dataset, "audit.max_refused=0.9", "audit.max_copied=0.5")
+    loose.refuse_unfit(node(loose, "train"))
+    file = report_path(Path(plain.recipe.runs), filtered.fingerprint)
+    whole = file.read_text()
+    for other in (whole.replace(made.data, "0" * 16), whole[:-9], json.dumps({"recipe": "x"})):
+        file.write_text(other)
+        with pytest.raises(TsqaError, match="is not audited"):
+            loose.refuse_unfit(node(loose, "train"))
+
+
+def test_an_audit_that_is_there_is_not_made_again(
+    dataset: AuditedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 3)
+    first = opened(dataset, "audit={}")
+    first.ensure(node(first, "filter"))
+    monkeypatch.setattr("tsqa.pipeline.auditing.make_audit", None)
+    first.ensure(node(first, "filter"))

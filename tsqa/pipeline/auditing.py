@@ -1,0 +1,146 @@
+"""Audits of the datasets of a pipeline: made, found again, tracked, held against limits.
+
+Guarantee: an audit is of the very data of a filter artifact, or there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsqa.console import console
+from tsqa.errors import TsqaError
+from tsqa.names import file_name
+from tsqa.pipeline.node import Node, reached_from
+from tsqa.quality.gate import breaches, limits_of, refuse_audited
+from tsqa.recipe import needed
+from tsqa.records.quality import (
+    QualityMeasure,
+    QualityReport,
+    keep_report,
+    read_report,
+    shown_reference,
+    shown_value,
+)
+from tsqa.store.stage import StageContext
+from tsqa.store.tracking import Tracker
+from tsqa.trackers import TrackedRun, tags_of
+
+if TYPE_CHECKING:
+    from tsqa.pipeline.run import Pipeline
+
+AUDIT = "audit"
+"""Folder in that of a run."""
+_COLUMNS = ("dimension", "measure", "value", "reference", "p", "differs")
+
+
+def audit_folder(node: Node) -> Path:
+    """Of the page of a filter artifact's audit; arms with filters of their own have one each."""
+    folder = Path(node.recipe.runs) / node.recipe.name / AUDIT
+    return folder / file_name(node.labelled.detail) if node.labelled.detail else folder
+
+
+def find_audit(pipeline: Pipeline, node: Node) -> QualityReport | None:
+    """The audit of a filter node's artifact; None where that is not built, or nobody audited it."""
+    filtered = pipeline.find(node)
+    seeds = pipeline.find(node.inputs["seeds"])
+    if filtered is None or seeds is None:
+        return None
+    return read_report(Path(node.recipe.runs), filtered, seeds)
+
+
+def make_audit(
+    pipeline: Pipeline, node: Node, effect: Sequence[QualityMeasure] = ()
+) -> QualityReport:
+    """Audit a filter node's artifact: keep the report, write its page, track it.
+
+    `effect`: what training on it did, where that is known.
+    """
+    from tsqa.quality.report import write_report  # they import sklearn
+    from tsqa.quality.run import audit
+
+    made_of = node.inputs["seeds"]
+    filtered, seeds = (
+        pipeline.store.find(each.stage, each.fingerprint, "whole") for each in (node, made_of)
+    )
+    if filtered is None or seeds is None:
+        missing = node if filtered is None else made_of
+        raise TsqaError(f"{missing.label} is not built", f"tsqa filter {pipeline.told(node)}")
+    folder = audit_folder(node)
+    context = StageContext(made_of.recipe, pipeline.inputs_of(made_of), folder, Tracker.silent())
+    seed = needed(node.recipe.generate, "generate").seed
+    report = audit(context, seeds, filtered, seed, effect)
+    page = write_report(folder, report)
+    keep_report(Path(node.recipe.runs), report)
+    _track(pipeline, node, report, page)
+    return report
+
+
+def audit_where_asked(pipeline: Pipeline, node: Node) -> None:
+    """Audit a finished dataset whose recipe has the section `audit`, where nobody has yet."""
+    if node.stage != "filter" or node.recipe.audit is None or find_audit(pipeline, node):
+        return
+    console.print(f"  auditing {pipeline.label(node)} (section audit); no model is asked")
+    make_audit(pipeline, node)
+    console.print(f"  {audit_folder(node) / 'quality.html'}")
+
+
+def refuse_unaudited(pipeline: Pipeline, node: Node) -> None:
+    """Refuse to train on a dataset whose audit passes a limit of its recipe, or is not made."""
+    for upstream in _audited([node]) if node.stage == "train" else ():
+        refuse_audited(
+            needed(upstream.recipe.audit, "audit"),
+            find_audit(pipeline, upstream),
+            f"tsqa filter {pipeline.told(upstream)}",
+            audit_folder(upstream) / "quality.html",
+        )
+
+
+def audit_states(pipeline: Pipeline) -> list[tuple[Node, str, list[str]]]:
+    """Each filter node with limits: what they are and whether they are checked, and what refuses to
+    train by the audit that is there."""
+    found = []
+    for node in _audited(pipeline.nodes):
+        section = needed(node.recipe.audit, "audit")
+        limits = ", ".join(f"{key} {limit:g}" for key, limit in limits_of(section).items())
+        report = find_audit(pipeline, node)
+        passed = [*breaches(section, report)] if report else []
+        state = "not made yet" if report is None else "refuses to train" if passed else "passed"
+        found.append((node, f"{limits or 'no limits'}; {state}", passed))
+    return found
+
+
+def _audited(nodes: Sequence[Node]) -> list[Node]:
+    """The filters that these are made from and whose recipes have the section."""
+    filters = [n for n in reached_from(nodes) if n.stage == "filter" and n.recipe.audit]
+    return [*{node.fingerprint: node for node in filters}.values()]
+
+
+def _track(pipeline: Pipeline, node: Node, report: QualityReport, page: Path) -> None:
+    """A run of its own, `audit-FINGERPRINT`: the run of the filter ended before."""
+    run = TrackedRun(
+        experiment=pipeline.recipe.name,
+        stage=AUDIT,
+        subject=node.labelled.detail or node.recipe.name,
+        fingerprint=node.fingerprint,
+        config={"recipe": node.recipe.model_dump(mode="json", by_alias=True)},
+        tags=tags_of(node.recipe, shares=False),
+    )
+    tracker, failed = Tracker(pipeline.recipe.tracking, run, Path(pipeline.recipe.runs)), True
+    try:
+        rows = [
+            (m.dimension, m.name, shown_value(m), shown_reference(m), m.p, m.apart)
+            for m in report.measures
+        ]
+        tracker.table(AUDIT, _COLUMNS, rows)
+        tracker.page("quality", page)
+        values = {
+            f"{AUDIT}/{m.dimension}/{m.name}": m.value
+            for m in report.measures
+            if m.value is not None
+        }
+        tracker.summary(values)
+        failed = False
+    finally:
+        tracker.finish(failed)

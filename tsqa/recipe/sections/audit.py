@@ -1,0 +1,35 @@
+"""The section `audit`: limits on what an audit measures, beyond which no model is trained."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tsqa.recipe.sections.base import RUNTIME, Section
+
+
+class AuditSection(Section):
+    """Audit the dataset after its filters, and refuse to train on it where a limit is passed. That
+    is where the whole 95% interval lies beyond the limit, or where nothing could be measured: what
+    passes is not shown to be within it. Without any limit: audit, refuse nothing."""
+
+    max_told_apart: float | None = Field(None, ge=0.5, lt=1, json_schema_extra=RUNTIME)
+    """AUC with which items are told from the seeds they were made of; 0.5 is chance."""
+    min_coverage: float | None = Field(None, gt=0, le=1, json_schema_extra=RUNTIME)
+    """Share of the neighbourhoods of seeds that items hit; the whole interval below it refuses."""
+    max_opening: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of items that begin with the most frequent three words."""
+    max_position: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of right options at one position, beyond what chance gives it."""
+    max_seeds_told: float | None = Field(None, ge=0.5, lt=1, json_schema_extra=RUNTIME)
+    """AUC with which seeds are told from other documents by their nearest item; 0.5 is chance."""
+    max_copied: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of items that hold 13 words of their seed in a row."""
+    max_personal: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of items that hold personal data."""
+    max_group_log_odds: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
+    """How much more or less often than in its seeds a group appears, after Holm's correction; the
+    log of how many items alone mention it to how many seeds alone do."""
+    max_longest: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """How often who takes the longest option is right."""
+    max_refused: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of questions that a teacher refused."""
