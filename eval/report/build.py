@@ -30,6 +30,7 @@ from eval.statistics import stats
 from tsqa.curated.card import allowed_leaks
 from tsqa.pages import page_environment
 from tsqa.recipe import Recipe, arms_of
+from tsqa.records.quality import QualityReport
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text
 
@@ -63,6 +64,7 @@ def build(
     datasets: Mapping[str, Artifact] | None = None,
     seeds: Artifact | None = None,
     generate: Artifact | None = None,
+    audit: QualityReport | None = None,
     tokenized: Mapping[str, Artifact] | None = None,
     origin: PageOrigin | None = None,
     share: Share | None = None,
@@ -72,7 +74,8 @@ def build(
     `train` and `evaluations` are by arm name, `evaluations` also holds `base`; `checkpoints` holds
     the evaluations of an arm's intermediate checkpoints. `datasets` are filter artifacts by label:
     the first, whose `seeds` and `generate` these are, is shown in full, the others by their counts.
-    `tokenized` are tokenize artifacts by label. `share`: what a page for others leaves out.
+    `audit` is of the first dataset. `tokenized` are tokenize artifacts by label. `share`: what a
+    page for others leaves out.
     """
     train, evaluations, datasets = train or {}, evaluations or {}, datasets or {}
     filtered, tokenized = next(iter(datasets.values()), None), tokenized or {}
@@ -98,6 +101,8 @@ def build(
             datasets={label: artifact.summary for label, artifact in datasets.items()},
             cost=dataset.teacher_costs(recipe, generate, filtered, tokenized),
             items=items,
+            audit=dataset.audit_rows(audit) if audit else [],
+            audited=audit,
             **_of_recipe(recipe, origin, stages, deltas, train),
             mixture=list(mixture.mixture_rows(arms, train)),
             generations=list(mixture.generation_rows(train)),

@@ -14,6 +14,7 @@ from tsqa.curated.files import CURATED, draw_rows, read_curated, read_rejected, 
 from tsqa.curated.lineage import find_candidates
 from tsqa.recipe import Recipe, needed
 from tsqa.records.candidate_file import as_json
+from tsqa.records.quality import QualityReport, shown_reference, shown_value
 from tsqa.records.summaries import read_ledger
 from tsqa.store.artifact import Artifact
 
@@ -98,6 +99,31 @@ def sum_by_capability(rows: Sequence[CoverageRow]) -> Iterator[CoverageRow]:
             candidates=sum(row.candidates for row in own),
             curated=sum(row.curated for row in own),
         )
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """A measure that an audit could make, in words."""
+
+    dimension: str
+    name: str
+    value: str
+    reference: str
+    p: float | None
+    apart: bool
+    limits: str
+
+
+def audit_rows(report: QualityReport) -> list[AuditRow]:
+    """Of what was measured: why something was not may name a folder of this machine."""
+    return [
+        AuditRow(
+            *(each.dimension, each.name, shown_value(each), shown_reference(each)),
+            *(each.p, bool(each.apart), each.limits),
+        )
+        for each in report.measures
+        if each.value is not None
+    ]
 
 
 def teacher_costs(

@@ -25,10 +25,7 @@ def audit(
     from tsqa.quality.report import JSON, PAGE, print_report
 
     pipeline = open_pipeline(recipe, overrides)
-    filtered = pipeline.finished("filter")
-    node = next(
-        n for n in pipeline.nodes if n.stage == "filter" and n.fingerprint == filtered.fingerprint
-    )
+    node = pipeline.node_of(pipeline.finished("filter"))
     report = make_audit(pipeline, node)
     folder = audit_folder(node)
     if as_json:

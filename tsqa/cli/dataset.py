@@ -94,14 +94,19 @@ def push(
 
     if private is None and not sys.stdin.isatty():
         raise TsqaError(f"push to {repo}: who may see it?", "add --private, or --public")
+    audit = None
     if version is None:
-        folder = filtered_folder(recipe, overrides)
+        from tsqa.pipeline.auditing import find_audit
+
+        pipeline = open_pipeline(recipe, overrides)
+        node = pipeline.node_of(pipeline.finished("filter"))
+        folder, audit = pipeline.finished("filter").path, find_audit(pipeline, node)
     else:
         folder = released_folder(recipe, overrides, version)
     if private is None:
         question = f"Upload {folder} to {repo}, which only you can see? (--public: anybody)"
         typer.confirm(question, abort=True)
-    typer.echo(push_dataset(folder, repo, private is not False))
+    typer.echo(push_dataset(folder, repo, private is not False, audit))
 
 
 def release(

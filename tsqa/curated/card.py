@@ -19,6 +19,7 @@ from huggingface_hub import DatasetCardData
 
 from tsqa.curated.files import CURATED, DATASET, read_rows
 from tsqa.recipe import Recipe
+from tsqa.records.quality import QualityReport, shown_reference, shown_value
 from tsqa.records.rows import read_lineage
 from tsqa.records.summaries import FilterSummary, LedgerRow
 from tsqa.store.atomic import write_text
@@ -119,6 +120,18 @@ def write_card(
     path = folder / DATASET / CARD
     write_text(path, text)
     return path
+
+
+def with_audit(card: str, report: QualityReport) -> str:
+    """A card with what an audit of its dataset found. Why something was not measured stays out: it
+    may name a folder of this machine."""
+    section = (
+        markdown_environment(Path(__file__).parent)
+        .get_template("audit.md.jinja")
+        .render(report=report, shown_value=shown_value, shown_reference=shown_reference)
+    )
+    before, coverage, after = card.partition("\n## Coverage\n")
+    return f"{before.rstrip()}\n\n{section.rstrip()}\n{coverage}{after}"
 
 
 def count_rows(folder: Path) -> Census:

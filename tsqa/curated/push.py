@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsqa.curated.card import CARD
+from tsqa.curated.card import CARD, with_audit
 from tsqa.curated.files import CURATED, DATASET
 from tsqa.errors import DataError, TsqaError
+from tsqa.records.quality import QualityReport
 
 
-def push(folder: Path, repo: str, private: bool) -> str:
+def push(folder: Path, repo: str, private: bool, audit: QualityReport | None = None) -> str:
     """Upload `dataset` of the filter artifact `folder`; return the URL of the repository.
+
+    `audit`: of that artifact, for the card; the artifact itself never changes.
 
     Raises DataError when the dataset or its card is missing, TsqaError when there is no token or
     the hub refuses.
@@ -41,6 +44,15 @@ def push(folder: Path, repo: str, private: bool) -> str:
             delete_patterns="data/*.parquet",
             commit_message="Upload by tsqa",
         )
+        if audit is not None:
+            card = (folder / DATASET / CARD).read_text(encoding="utf-8")
+            api.upload_file(
+                path_or_fileobj=with_audit(card, audit).encode(),
+                path_in_repo=CARD,
+                repo_id=url.repo_id,
+                repo_type="dataset",
+                commit_message="Audit by tsqa",
+            )
     except TsqaError:
         raise
     except Exception as error:

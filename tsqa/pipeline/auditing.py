@@ -133,7 +133,7 @@ def _track(pipeline: Pipeline, node: Node, report: QualityReport, page: Path) ->
             (m.dimension, m.name, shown_value(m), shown_reference(m), m.p, m.apart)
             for m in report.measures
         ]
-        tracker.table(AUDIT, _COLUMNS, rows)
+        tracker.table("measures", _COLUMNS, rows)
         tracker.page("quality", page)
         values = {
             f"{AUDIT}/{m.dimension}/{m.name}": m.value

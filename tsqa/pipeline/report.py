@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tsqa.console import console
 from tsqa.errors import TsqaError
 from tsqa.pipeline.run import Pipeline
+from tsqa.records.quality import QualityReport, read_report
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import Label
 
@@ -66,6 +67,7 @@ def write_report(
     page = shared.file if shared else pipeline.folder / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     evaluations, checkpoints = _evaluations(own)
+    seeds = _upstream(own, datasets, "seeds")
     build(
         page,
         pipeline.recipe,
@@ -75,8 +77,9 @@ def write_report(
         evaluations=evaluations,
         checkpoints=checkpoints,
         datasets=datasets,
-        seeds=_upstream(own, datasets, "seeds"),
+        seeds=seeds,
         generate=_upstream(own, datasets, "generate"),
+        audit=_audit(pipeline, datasets, seeds),
         tokenized=_of_stage(own, "tokenize"),
         origin=origin_of(pipeline.origin, pipeline.overrides),
         share=Share(pipeline.recipe, pipeline.origin.parent, shared.rejected) if shared else None,
@@ -96,6 +99,16 @@ def _read_deltas(compared: Artifact, failed: Mapping[str, str]) -> DeltaTable:
         arm: replace(gap, reason=failed.get(arm, gap.reason)) for arm, gap in deltas.gaps.items()
     }
     return replace(deltas, gaps=gaps)
+
+
+def _audit(
+    pipeline: Pipeline, datasets: Mapping[str, Artifact], seeds: Artifact | None
+) -> QualityReport | None:
+    """Of the first dataset, which the page shows in full; None where nobody audited it."""
+    first = next(iter(datasets.values()), None)
+    if first is None or seeds is None:
+        return None
+    return read_report(Path(pipeline.recipe.runs), first, seeds)
 
 
 def _of_stage(own: Mapping[Label, Artifact], stage: str) -> dict[str, Artifact]:

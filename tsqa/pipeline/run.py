@@ -203,6 +203,11 @@ class Pipeline:
             )
         return artifact
 
+    def node_of(self, artifact: Artifact) -> Node:
+        """The first node that an artifact is of."""
+        key = (artifact.manifest.stage, artifact.fingerprint)
+        return next(node for node in self.nodes if (node.stage, node.fingerprint) == key)
+
     def told(self, node: Node) -> str:
         """A node's recipe as words of a command, with the overrides where it is this command's."""
         overrides = map(redact, self.overrides) if node.origin == self.origin else ()

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from tsqa import __version__
 from tsqa.console import console
+from tsqa.curated.card import CARD, with_audit
 from tsqa.curated.files import CURATED, DATASET
 from tsqa.errors import DataError, RecipeError
 from tsqa.hub.licence import licence_of_model
@@ -29,6 +30,7 @@ from tsqa.names import version_problem
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Recipe, needed, origins_of
 from tsqa.records.kept_seeds import KEPT, LINEAGE, read_seed_lines
+from tsqa.records.quality import read_report
 from tsqa.release.check import hash_files
 from tsqa.release.data_sheet import DATA_SHEET, write_data_sheet
 from tsqa.release.difference import CHANGES, Side, compare_sides, write_changes
@@ -125,6 +127,9 @@ def _write(
 ) -> Release:
     recipe = pipeline.recipe
     shutil.copytree(behind.filter.path / DATASET, out / DATASET)
+    if audit := read_report(Path(recipe.runs), behind.filter, behind.seeds):
+        card = out / DATASET / CARD
+        write_text(card, with_audit(card.read_text(encoding="utf-8"), audit))
     (out / LINEAGE).mkdir()
     if (kept := behind.seeds.path / KEPT).is_file():
         shutil.copyfile(kept, out / LINEAGE / KEPT)

@@ -10,9 +10,11 @@ import pytest
 from huggingface_hub import RepoUrl
 
 from tests.support.curated_rows import curated_row, rejected_row
+from tsqa.curated.card import with_audit
 from tsqa.curated.files import DatasetWriter
 from tsqa.curated.push import push
 from tsqa.errors import DataError, TsqaError
+from tsqa.records.quality import QualityMeasure, QualityReport
 
 
 class FakeHub:
@@ -34,6 +36,9 @@ class FakeHub:
         if self.error:
             raise self.error
         self.uploaded = options
+
+    def upload_file(self, **options: Any) -> None:
+        self.file = options
 
 
 @pytest.fixture
@@ -63,6 +68,35 @@ def test_only_the_dataset_folder_is_uploaded(built: Path, monkeypatch: pytest.Mo
     assert hub.uploaded["folder_path"] == built / "dataset"
     assert hub.uploaded["repo_id"] == "someone/toy"
     assert hub.uploaded["repo_type"] == "dataset"
+
+
+def test_an_audit_is_on_the_card_that_is_uploaded(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import inspect
+
+    copied = QualityMeasure(
+        dimension="privacy",
+        name="copied | spans",
+        limits="by words",
+        value=0.25,
+        low=0.1,
+        high=0.4,
+        reference=0.0,
+        apart=True,
+    )
+    lost = QualityMeasure(dimension="bias", name="lost", limits="", missing="/home/ann/a file")
+    audit = QualityReport("toy", "f", "s", "d", 0, 9, 9, 9, [], [copied, lost])
+    real = inspect.signature(huggingface_hub.HfApi.upload_file)
+    hub = use(monkeypatch, FakeHub())
+    push(built, "toy", private=True, audit=audit)
+    real.bind(None, **hub.file)
+    card = hub.file["path_or_fileobj"].decode()
+    assert hub.file["path_in_repo"] == "README.md" and card.startswith("---\nlicense: mit\n---\n")
+    assert "| \\* privacy: copied \\| spans | 0.250 [0.100, 0.400] | 0.000: |" in card
+    assert "Not measured: lost." in card and "/home" not in card
+    whole = with_audit("# Toy\n\n## Coverage\n\nall\n", audit)
+    assert whole.index("## Audit") < whole.index("## Coverage") and whole.endswith("\n\nall\n")
 
 
 def test_the_real_client_takes_these_arguments(

@@ -18,6 +18,7 @@ from tests.support.sealed import invented_artifact
 from tsqa.errors import TsqaError
 from tsqa.pipeline import report as summary
 from tsqa.pipeline.report import write_report
+from tsqa.records.quality import QualityMeasure, QualityReport, hash_of_data, keep_report
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
 from tsqa.store.roles import parse_label
@@ -90,6 +91,23 @@ def test_every_artifact_reaches_its_place_on_the_page(
     assert "tokenize:votes=1 synthetic 50 2 4,000 tokenize:votes=5 synthetic 50 2 5,000" in text
     assert " all 800 182,000 84,000 36.0 s 2,333 0.04 8.00 0.80" in text  # of 5,000 tokens
     assert "no result" not in text
+
+
+def test_an_audit_is_on_the_page_where_it_is_of_this_dataset(
+    tmp_path: Path, labels: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline = pipeline_of(tmp_path, labels)
+    made, seeds = labels["filter:votes=5"], labels["seeds:votes=5"]
+    seeds.manifest.__dict__["fingerprint"] = "s"
+    measure = QualityMeasure(dimension="privacy", name="copied", limits="by words", value=0.25)
+    of_this = hash_of_data(made, seeds)
+    for data, is_shown in (("of other data", False), (of_this, True)):
+        report = QualityReport("r", made.fingerprint, "s", data, 0, 50, 40, 30, [], [measure])
+        keep_report(Path(pipeline.recipe.runs), report)
+        text = words_of(write_report(pipeline).read_text("utf-8"))
+        assert ("privacy: copied 0.250 [open, open]" in text) == is_shown
+        assert ("40 of 50 items, 30 seeds" in text) == is_shown
 
 
 def test_the_page_and_the_table_hold_the_same_numbers(

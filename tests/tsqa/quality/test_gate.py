@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from tests.support.quality_world import AuditedDataset, audited_dataset
+from tests.support.wandb_records import read_run
 from tsqa.errors import TsqaError
 from tsqa.pipeline.auditing import find_audit
 from tsqa.pipeline.run import Pipeline
 from tsqa.quality.gate import LIMITED, breaches, refuse_audited
 from tsqa.recipe import AuditSection, load_recipe
 from tsqa.records.quality import QualityMeasure, QualityReport, report_path
+from tsqa.release.make import make_release
 
 TRAINED: dict[str, Any] = {
     "model": {"path": "org/student"},
@@ -120,11 +122,20 @@ def test_training_is_refused_by_the_audit_of_these_very_data(
             loose.refuse_unfit(node(loose, "train"))
 
 
-def test_an_audit_that_is_there_is_not_made_again(
+def test_an_audit_is_tracked_and_released_and_not_made_again(
     dataset: AuditedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 3)
-    first = opened(dataset, "audit={}")
-    first.ensure(node(first, "filter"))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    first = opened(dataset, "audit={}", "tracking.mode=offline")
+    card = "dataset/README.md"
+    assert "## Audit" not in (make_release(first, "v1").folder / card).read_text()
+    filtered = node(first, "filter")
+    first.ensure(filtered)
+    (run,) = (Path(first.recipe.runs) / "wandb").glob(f"*-audit-{filtered.fingerprint}")
+    found = read_run(run)
+    rows = {row[1]: row for row in found.table("measures")["data"]}
+    assert rows["seeds told by nearest item (AUC)"][2] == "1.000 [1.000, 1.000]"
+    assert "## Audit" in (make_release(first, "v2").folder / card).read_text()
     monkeypatch.setattr("tsqa.pipeline.auditing.make_audit", None)
-    first.ensure(node(first, "filter"))
+    first.ensure(filtered)

@@ -240,7 +240,7 @@ def test_a_release_is_pushed_as_it_was_made(recipe: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(push, "push", lambda *arguments: pushed.append(arguments) or "url")
     folder = make_release(build(recipe, [seed(0)], [accepted(0)]), "v1").folder
     dataset.push(recipe, "me/toyset", private=True, version="v1")
-    assert pushed == [(folder, "me/toyset", True)]
+    assert pushed == [(folder, "me/toyset", True, None)]
     (folder / "recipe.yaml").unlink()
     with pytest.raises(DataError, match=r"recipe\.yaml: missing"):
         dataset.push(recipe, "me/toyset", private=True, version="v1")
