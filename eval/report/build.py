@@ -29,7 +29,7 @@ from eval.report.share import Share
 from eval.statistics import stats
 from tsqa.curated.card import allowed_leaks
 from tsqa.pages import page_environment
-from tsqa.recipe import Recipe, arms_of
+from tsqa.recipe import Arm, Recipe, arms_of
 from tsqa.records.quality import QualityReport
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text
@@ -101,16 +101,10 @@ def build(
             datasets={label: artifact.summary for label, artifact in datasets.items()},
             cost=dataset.teacher_costs(recipe, generate, filtered, tokenized),
             items=items,
-            audit=dataset.audit_rows(audit) if audit else [],
-            audited=audit,
             **_of_recipe(recipe, origin, stages, deltas, train),
-            mixture=list(mixture.mixture_rows(arms, train)),
-            generations=list(mixture.generation_rows(train)),
-            training={arm: artifact.summary for arm, artifact in train.items()},
-            twice_drawn=mixture.twice_drawn(arms),
-            at_hand=list(mixture.tokenized_sources(tokenized)),
+            **_of_mixture(arms, train, tokenized),
             **_of_table(deltas),
-            **_of_seeds(seeds, filtered),
+            **_of_seeds(seeds, filtered, audit),
             **_page_files(),
         )
     )
@@ -172,14 +166,31 @@ def _of_table(deltas: DeltaTable | None) -> dict[str, object]:
     }
 
 
-def _of_seeds(seeds: Artifact | None, filtered: Artifact | None) -> dict[str, object]:
-    """What the template needs to show seeds and coverage."""
+def _of_mixture(
+    arms: Mapping[str, Arm], train: Mapping[str, Artifact], tokenized: Mapping[str, Artifact]
+) -> dict[str, object]:
+    """What the template needs to show what the arms read."""
+    return {
+        "mixture": list(mixture.mixture_rows(arms, train)),
+        "generations": list(mixture.generation_rows(train)),
+        "training": {arm: artifact.summary for arm, artifact in train.items()},
+        "twice_drawn": mixture.twice_drawn(arms),
+        "at_hand": list(mixture.tokenized_sources(tokenized)),
+    }
+
+
+def _of_seeds(
+    seeds: Artifact | None, filtered: Artifact | None, audit: QualityReport | None
+) -> dict[str, object]:
+    """What the template needs to show seeds, coverage and what an audit found."""
     coverage = list(dataset.coverage_rows(seeds, filtered))
     return {
         "seeds": seeds.summary if seeds else None,
         "leaks": allowed_leaks(seeds.summary) if seeds else [],
         "coverage": {"capability": list(dataset.sum_by_capability(coverage)), "task": coverage},
         "kinds": dataset.count_kinds(filtered),
+        "audit": dataset.audit_rows(audit) if audit else [],
+        "audited": audit,
     }
 
 

@@ -15,23 +15,28 @@ def audit(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Measure a finished dataset against its seeds: realism, diversity, privacy, bias.
+    """Measure a finished dataset against its seeds: realism, diversity, privacy, bias, and
+    what training on it did where an ablation is finished.
 
     Writes runs/NAME/audit/quality.html and quality.json. No model is asked.
 
     Example: tsqa audit recipes/quickstart/recipe.yaml
     """
+    from tsqa.ablation.effect import effect_of, print_proxy
     from tsqa.pipeline.auditing import audit_folder, make_audit
     from tsqa.quality.report import JSON, PAGE, print_report
 
     pipeline = open_pipeline(recipe, overrides)
     node = pipeline.node_of(pipeline.finished("filter"))
-    report = make_audit(pipeline, node)
+    effect = effect_of(pipeline, node)
+    report = make_audit(pipeline, node, effect)
     folder = audit_folder(node)
     if as_json:
         typer.echo((folder / JSON).read_text("utf-8"))
         return
     print_report(report)
+    if all(measure.value is None for measure in effect):
+        print_proxy(pipeline)
     typer.echo(folder / PAGE)
 
 

@@ -16,6 +16,7 @@ from tsqa.store.roles import Label
 
 if TYPE_CHECKING:
     from eval.deltas import DeltaTable
+    from eval.report.build import StageRow
 
 
 @dataclass(frozen=True)
@@ -36,28 +37,10 @@ def write_report(
     """
     from eval.compare.tables import print_table
     from eval.report.about import origin_of
-    from eval.report.build import StageRow, build
+    from eval.report.build import build
     from eval.report.share import Share
 
-    own: dict[Label, Artifact] = {}
-    rows = []
-    for node in pipeline.nodes:
-        artifact = pipeline.find(node)
-        if artifact is None:
-            raise TsqaError(f"{pipeline.label(node)} is not built", f"tsqa run {pipeline.origin}")
-        if node.recipe.name == pipeline.recipe.name:
-            own[node.labelled] = artifact
-        rows.append(
-            StageRow(
-                stage=pipeline.label(node),
-                arm=node.labelled.detail,
-                fingerprint=node.fingerprint,
-                seconds=float(artifact.summary.get("seconds", 0.0)),
-                cached=node.fingerprint not in pipeline.ran,
-                path=str(artifact.path),
-                finished=artifact.manifest.created,
-            )
-        )
+    own, rows = _finished(pipeline)
     datasets = _of_stage(own, "filter")
     compared = own.get(Label("compare"))
     if compared is None and not datasets:
@@ -88,6 +71,32 @@ def write_report(
         print_table(deltas, console)
     console.print(f"report  {page}")
     return page
+
+
+def _finished(pipeline: Pipeline) -> tuple[dict[Label, Artifact], list[StageRow]]:
+    """The recipe's own artifacts, and a row of the page for each stage."""
+    from eval.report.build import StageRow
+
+    own: dict[Label, Artifact] = {}
+    rows = []
+    for node in pipeline.nodes:
+        artifact = pipeline.find(node)
+        if artifact is None:
+            raise TsqaError(f"{pipeline.label(node)} is not built", f"tsqa run {pipeline.origin}")
+        if node.recipe.name == pipeline.recipe.name:
+            own[node.labelled] = artifact
+        rows.append(
+            StageRow(
+                stage=pipeline.label(node),
+                arm=node.labelled.detail,
+                fingerprint=node.fingerprint,
+                seconds=float(artifact.summary.get("seconds", 0.0)),
+                cached=node.fingerprint not in pipeline.ran,
+                path=str(artifact.path),
+                finished=artifact.manifest.created,
+            )
+        )
+    return own, rows
 
 
 def _read_deltas(compared: Artifact, failed: Mapping[str, str]) -> DeltaTable:

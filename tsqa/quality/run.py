@@ -11,6 +11,7 @@ from pathlib import Path
 from tsqa.curated.files import read_curated, read_rejected
 from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
 from tsqa.quality.diversity import measure_diversity
+from tsqa.quality.effectiveness import not_measured
 from tsqa.quality.held_out import read_held_out
 from tsqa.quality.privacy import measure_privacy
 from tsqa.quality.realism import measure_realism
@@ -21,12 +22,6 @@ from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
 PERMUTATIONS = 99
-NOT_TRAINED = QualityMeasure(
-    dimension="training effectiveness",
-    name="gain on benchmarks",
-    limits="",
-    missing="it needs trained models: tsqa ablate, then tsqa audit again",
-)
 
 
 def audit(
@@ -42,7 +37,7 @@ def audit(
     measures = [
         *measure_realism(sample, seed, PERMUTATIONS),
         *measure_diversity(sample, seed),
-        *(effect or [NOT_TRAINED]),
+        *(effect or [not_measured("it needs trained models: tsqa ablate, then audit again")]),
         *measure_privacy(sample, held_out, seed),
         *measure_bias(sample, _asked(filtered.path)),
     ]
