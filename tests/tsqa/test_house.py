@@ -49,6 +49,7 @@ LAYERS = (
     "eval/compare",
     "eval/report",
     "tsqa/quality",
+    "tsqa/quality/drift",
     "tsqa/pipeline",
     "tsqa/release",
     "tsqa/audit",

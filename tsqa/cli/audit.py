@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tsqa.cli.common import CHECKS, DATASET, Force, Overrides, RecipePath, open_pipeline
 
+if TYPE_CHECKING:
+    from tsqa.pipeline.run import Pipeline
+
 
 def audit(
     recipe: RecipePath,
     overrides: Overrides = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="What changed since this: a recipe, a release, a folder of a curated dataset."
+        ),
+    ] = None,
+    seeds: Annotated[
+        bool, typer.Option("--seeds", help="With --against: compare the seeds, not the items.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Measure a finished dataset against its seeds: realism, diversity, privacy, bias, and
     what training on it did where an ablation is finished.
 
-    Writes runs/NAME/audit/quality.html and quality.json. No model is asked.
+    Writes runs/NAME/audit/quality.html and quality.json; with --against, drift.html and drift.json
+    instead. No model is asked.
 
-    Example: tsqa audit recipes/quickstart/recipe.yaml
+    Example: tsqa audit recipes/quickstart/recipe.yaml --against quickstart/v1
     """
+    if against is not None:
+        _drift(recipe, overrides, against, seeds, as_json)
+        return
+    if seeds:
+        raise typer.BadParameter("add --against: seeds of what?", param_hint="--seeds")
     from tsqa.ablation.effect import effect_of, print_proxy
     from tsqa.pipeline.auditing import audit_folder, make_audit
     from tsqa.quality.report import JSON, PAGE, print_report
@@ -38,6 +56,49 @@ def audit(
     if all(measure.value is None for measure in effect):
         print_proxy(pipeline)
     typer.echo(folder / PAGE)
+
+
+def _drift(
+    recipe: Path, overrides: list[str] | None, against: str, seeds: bool, as_json: bool
+) -> None:
+    """Compare with an older dataset, or its seeds."""
+    from tsqa.pipeline.auditing import AUDIT
+    from tsqa.quality.drift.run import JSON, compare, print_drift, write_drift
+    from tsqa.quality.drift.sides import side_of_items, side_of_seeds
+    from tsqa.recipe import needed
+
+    pipeline = open_pipeline(recipe, overrides)
+    made = pipeline.finished("seeds" if seeds else "filter")
+    seed = needed(pipeline.recipe.generate, "generate").seed if pipeline.recipe.generate else 0
+    side_of = side_of_seeds if seeds else side_of_items
+    title, folder = _older(against, pipeline, seeds)
+    new = side_of(f"{pipeline.recipe.name}, as it is now", made.path, seed)
+    old = side_of(title, folder, seed)
+    report = compare(new, old, "seeds" if seeds else "items", seed)
+    page = write_drift(pipeline.folder / AUDIT, report)
+    if as_json:
+        typer.echo((page.parent / JSON).read_text("utf-8"))
+        return
+    print_drift(report)
+    typer.echo(page)
+
+
+def _older(named: str, pipeline: Pipeline, seeds: bool) -> tuple[str, Path]:
+    """The title and the folder of what a dataset is compared with; TsqaError where it is not."""
+    from tsqa.records.kept_seeds import LINEAGE
+    from tsqa.release.records import RELEASES
+    from tsqa.release.sides import find_release, open_side
+
+    path, runs = Path(named), Path(pipeline.recipe.runs)
+    if path.suffix in (".yaml", ".yml"):
+        older = open_pipeline(path, None)
+        made = older.finished("seeds" if seeds else "filter")
+        return f"{older.recipe.name} ({path.name})", made.path
+    if path.is_dir() and not (path / LINEAGE).is_dir():
+        return str(path), path
+    own = f"{pipeline.recipe.name}/{named}"
+    found = own if "/" not in named and (runs / RELEASES / own).is_dir() else named
+    return open_side(found, runs).title, find_release(runs, found)
 
 
 def audit_leaks(

@@ -31,14 +31,14 @@ from tsqa.review.estimate import interval
 from tsqa.text.normalise import words
 
 DIMENSION = "realism"
-_FOLDS = 5
-_MOST_PAIRS = 1000
+FOLDS = 5
+MOST_PAIRS = 1000
 _SHOWN = 3
 _SENTENCE = re.compile(r"[.!?]+(?:\s|$)")
 _VOWELS = re.compile(r"[aeiouy]+")
 _LETTERS = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
-_MOST_LABELS = 10
-_LEAST_EXPECTED = 5
+MOST_LABELS = 10
+LEAST_EXPECTED = 5
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def two_sample_test(pairs: Sequence[QualityPair], seed: int, permutations: int) 
     count = len(pairs)
     matrix = weigh([p.texts[0] for p in pairs] + [p.texts[1] for p in pairs], style=True)
     _, tasks = np.unique([p.item.task for p in pairs], return_inverse=True)
-    folds = rng.permutation(count) % _FOLDS
-    strata = np.tile(tasks * _FOLDS + folds, 2).astype(np.int64)
+    folds = rng.permutation(count) % FOLDS
+    strata = np.tile(tasks * FOLDS + folds, 2).astype(np.int64)
     swapped = [np.zeros(count, bool)] + [rng.random(count) < 0.5 for _ in range(permutations)]
     found: list[float] = []
     own = np.zeros(2 * count)
     for swap in swapped:
         is_item = np.concatenate([~swap, swap])
-        scores = _scores(matrix, is_item, np.tile(folds, 2))
+        scores = held_out_scores(matrix, is_item, np.tile(folds, 2))
         if not found:
             own = scores
         found.append(weighted_auc(scores, is_item, strata, np.ones((1, 2 * count)))[0])
@@ -89,9 +89,12 @@ def two_sample_test(pairs: Sequence[QualityPair], seed: int, permutations: int) 
     return TwoSample(auc, p, -own[:count])
 
 
-def _scores(matrix: csr_matrix, is_item: NDArray[np.bool_], folds: NDArray[np.int64]) -> Floats:
+def held_out_scores(
+    matrix: csr_matrix, is_item: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> Floats:
+    """How much each row looks like an item to a classifier that did not see its fold."""
     scores = np.zeros(len(is_item))
-    for fold in range(_FOLDS):
+    for fold in range(FOLDS):
         held = folds == fold
         model = LogisticRegression(C=10.0, solver="liblinear", random_state=0)
         scores[held] = model.fit(matrix[~held], is_item[~held]).decision_function(matrix[held])
@@ -99,9 +102,9 @@ def _scores(matrix: csr_matrix, is_item: NDArray[np.bool_], folds: NDArray[np.in
 
 
 def _two_sample(sample: QualitySample, seed: int, permutations: int) -> QualityMeasure:
-    pairs = sample.pairs[:_MOST_PAIRS]
+    pairs = sample.pairs[:MOST_PAIRS]
     test = two_sample_test(pairs, seed, permutations)
-    real = [*halves(pair.seed for pair in sample.pairs)][:_MOST_PAIRS]
+    real = [*halves(pair.seed for pair in sample.pairs)][:MOST_PAIRS]
     has_reference = len(real) >= LEAST
     reference = two_sample_test(real, seed, 0).auc if has_reference else None
     shown = (
@@ -277,7 +280,7 @@ def _labels(pairs: Sequence[QualityPair]) -> list[QualityMeasure]:
         )
         labels = sorted(ours | theirs)
         total = ours.total()
-        if not 2 <= len(labels) <= _MOST_LABELS or total < _LEAST_EXPECTED * len(labels):
+        if not 2 <= len(labels) <= MOST_LABELS or total < LEAST_EXPECTED * len(labels):
             continue
         table = np.array([[c[label] for label in labels] for c in (ours, theirs)])
         p = float(stats.chi2_contingency(table, correction=False).pvalue)

@@ -5,6 +5,7 @@ Guarantee: it holds nothing of the machine or the time, and none of the personal
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,14 +31,31 @@ def write_report(folder: Path, report: QualityReport) -> Path:
             for key in ("text", "nearest"):
                 example[key] = masked(example[key][:_LONGEST])
     write_json(folder / JSON, plain)
-    page = page_environment(Path(__file__).parent).get_template("page.html.jinja")
+    examples = [example for each in plain["measures"] for example in each["examples"]]
+    intro = [
+        f"{report.items:,} items, {scope(report)}. A marked line differs from its reference by "
+        "more than chance, at 5% for each line.",
+        f"Filter {report.filter}, seeds {report.seeds}, drawn by seed {report.seed}.",
+    ]
+    return write_page(
+        folder / PAGE, f"Quality of {report.recipe}", intro, report.measures, examples
+    )
+
+
+def write_page(
+    path: Path,
+    title: str,
+    intro: Sequence[str],
+    measures: Sequence[QualityMeasure],
+    examples: Sequence[Mapping[str, str]] = (),
+) -> Path:
+    template = page_environment(Path(__file__).parent).get_template("page.html.jinja")
     shown: dict[str, list[tuple[QualityMeasure, str, str]]] = {}
-    for each in report.measures:
+    for each in measures:
         line = each, shown_value(each), shown_reference(each)
         shown.setdefault(each.dimension, []).append(line)
-    examples = [example for each in plain["measures"] for example in each["examples"]]
-    write_text(folder / PAGE, page.render(report=report, shown=shown, examples=examples))
-    return folder / PAGE
+    write_text(path, template.render(title=title, intro=intro, shown=shown, examples=examples))
+    return path
 
 
 def masked(text: str) -> str:
@@ -47,11 +65,15 @@ def masked(text: str) -> str:
 
 
 def print_report(report: QualityReport) -> None:
-    table = Table(title=f"{report.recipe}: {report.items:,} items, {scope(report)}")
+    print_measures(f"{report.recipe}: {report.items:,} items, {scope(report)}", report.measures)
+
+
+def print_measures(title: str, measures: Sequence[QualityMeasure]) -> None:
+    table = Table(title=title)
     for column in ("", "value, 95% interval", "reference", "p", "what it cannot show"):
         table.add_column(column)
     before = ""
-    for each in report.measures:
+    for each in measures:
         if each.dimension != before:
             table.add_section()
             table.add_row(each.dimension, style="bold")

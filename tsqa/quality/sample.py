@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from tsqa.curated.files import read_curated
 from tsqa.errors import DataError
@@ -19,6 +20,7 @@ from tsqa.records.rows import CuratedRow
 from tsqa.records.seed import Seed, read_seeds
 
 MOST_SEEDS = 2000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,10 @@ class QualitySample:
 
 def draw_sample(filtered: Path, seeds: Path, seed: int, most: int = MOST_SEEDS) -> QualitySample:
     """Draw at most so many seeds with their items; DataError where there are none."""
-    rows, used_count, item_count = _draw_rows(read_curated(filtered), seed, most)
+    drawn = draw_groups(
+        read_curated(filtered), lambda row: row.seed_id, lambda row: row.id, seed, most
+    )
+    rows = drawn.rows
     found: dict[str, Seed] = {}
     seed_count = 0
     others: list[tuple[int, str, Seed]] = []
@@ -114,8 +119,8 @@ def draw_sample(filtered: Path, seeds: Path, seed: int, most: int = MOST_SEEDS) 
         seeds=texts,
         others=[of_seed(each) for _, _, each in sorted(others, key=lambda e: -e[0])],
         seed_count=seed_count,
-        used_count=used_count,
-        item_count=item_count,
+        used_count=drawn.group_count,
+        item_count=drawn.row_count,
         without_real=sorted({found[name].task for name in rows.keys() - like_real}),
     )
 
@@ -150,20 +155,32 @@ def halves(texts: Iterable[AuditedText]) -> Iterator[QualityPair]:
             waiting[each.task] = each
 
 
-def _draw_rows(
-    curated: Iterable[CuratedRow], seed: int, most: int
-) -> tuple[dict[str, list[CuratedRow]], int, int]:
-    """Seed id -> its rows, both in a random order; how many seeds and rows there are."""
-    kept: dict[str, list[CuratedRow]] = {}
+@dataclass(frozen=True)
+class DrawnGroups(Generic[T]):
+    """Rows of at most so many groups, such as the items of seeds."""
+
+    rows: dict[str, list[T]]
+    """By group; both in a random order."""
+    group_count: int
+    row_count: int
+    """Of all that there are."""
+
+
+def draw_groups(
+    rows: Iterable[T], group_of: Callable[[T], str], id_of: Callable[[T], str], seed: int, most: int
+) -> DrawnGroups[T]:
+    """Which groups are drawn their names and the seed decide, whatever else there is."""
+    kept: dict[str, list[T]] = {}
     known: set[int] = set()
     bound, count = 1 << 64, 0
-    for row in curated:
+    for row in rows:
         count += 1
-        place = rank(seed, row.seed_id)
+        group = group_of(row)
+        place = rank(seed, group)
         known.add(place)
         if place >= bound:
             continue
-        kept.setdefault(row.seed_id, []).append(row)
+        kept.setdefault(group, []).append(row)
         if len(kept) > 2 * most:
             order = sorted(kept, key=lambda name: rank(seed, name))
             bound = rank(seed, order[most])
@@ -171,8 +188,8 @@ def _draw_rows(
     if not kept:
         raise DataError("the dataset has no items to audit")
     drawn = sorted(kept, key=lambda name: rank(seed, name))[:most]
-    ordered = {n: sorted(kept[n], key=lambda row: rank(seed, f"item/{row.id}")) for n in drawn}
-    return ordered, len(known), count
+    ordered = {n: sorted(kept[n], key=lambda row: rank(seed, f"item/{id_of(row)}")) for n in drawn}
+    return DrawnGroups(ordered, len(known), count)
 
 
 def _join(*parts: str) -> str:
