@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from tsqa.console import console
+from tsqa.errors import RecipeError
 from tsqa.pipeline.node import Node, trained_node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.dry_run import shown_count, shown_dollars, shown_seconds
@@ -43,7 +44,7 @@ class ProxyRun:
 def proxy_run(pipeline: Pipeline) -> ProxyRun | None:
     """The recipe's ablation, or of a recipe without one the arms with and without its dataset.
 
-    None where the recipe trains nothing, or on nothing else.
+    None where the recipe trains nothing, or on nothing else, or has no such arms.
     """
     recipe, origin = pipeline.recipe, pipeline.origin
     overrides = [*pipeline.overrides]
@@ -55,7 +56,10 @@ def proxy_run(pipeline: Pipeline) -> ProxyRun | None:
         share = next(each.share for each in origins_of(recipe) if each.source == source)
         arms = f"ablation={{axes: {{{key}: [0, {share:.6g}]}}, control: {{{key}: 0}}}}"
         overrides.append(arms)
-        pipeline = Pipeline(load_recipe(origin, overrides), origin, overrides)
+        try:
+            pipeline = Pipeline(load_recipe(origin, overrides), origin, overrides)
+        except RecipeError:  # such as a ratio that no phase can take
+            return None
     return ProxyRun(pipeline, shlex.join(["tsqa", "ablate", str(origin), *overrides]))
 
 

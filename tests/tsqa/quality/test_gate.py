@@ -12,7 +12,7 @@ import pytest
 from tests.support.quality_world import AuditedDataset, audited_dataset
 from tests.support.wandb_records import read_run
 from tsqa.errors import TsqaError
-from tsqa.pipeline.auditing import find_audit
+from tsqa.pipeline.auditing import audit_folder, find_audit
 from tsqa.pipeline.run import Pipeline
 from tsqa.quality.gate import LIMITED, breaches, refuse_audited
 from tsqa.recipe import AuditSection, load_recipe
@@ -120,6 +120,15 @@ def test_training_is_refused_by_the_audit_of_these_very_data(
         file.write_text(other)
         with pytest.raises(TsqaError, match="is not audited"):
             loose.refuse_unfit(node(loose, "train"))
+
+
+def test_arms_with_filters_of_their_own_have_audits_of_their_own(dataset: AuditedDataset) -> None:
+    arms = "ablation={arms: [{filter.agreement: 0.6}, {filter.agreement: 0.9}], control: %s}"
+    ablated = opened(dataset, arms % "{filter.agreement: 0.6}", "audit={}")
+    filters = [each for each in ablated.nodes if each.stage == "filter"]
+    folders = {audit_folder(each) for each in filters}
+    assert len(filters) == len(folders) == 2
+    assert {each.parent for each in folders} == {audit_folder(node(opened(dataset), "filter"))}
 
 
 def test_an_audit_is_tracked_and_released_and_not_made_again(

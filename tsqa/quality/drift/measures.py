@@ -183,7 +183,9 @@ def _positions(new: DriftSide, old: DriftSide) -> list[QualityMeasure]:
         return lambda text: float(text.answer_index == place) if _is_choice(text) else None
 
     named = {chr(ord("A") + place): at(place) for place in range(most)}
-    return [_farthest("right option's position", _changes(new, old, named), "positions only")]
+    changes = _changes(new, old, named)
+    why = f"fewer than {LEAST} seeds with options on a side"
+    return [_farthest("right option's position", changes, "positions only", why)]
 
 
 def _labels(new: DriftSide, old: DriftSide) -> list[QualityMeasure]:
@@ -205,7 +207,8 @@ def _labels(new: DriftSide, old: DriftSide) -> list[QualityMeasure]:
         for label in sorted(ours | theirs)
     }
     limits = f"tasks with at most {MOST_LABELS} answers"
-    return [_farthest("balance of labels", _changes(new, old, named), limits)]
+    why = f"no task has few enough answers and {LEAST} seeds on both sides"
+    return [_farthest("balance of labels", _changes(new, old, named), limits, why)]
 
 
 def _mentions(new: DriftSide, old: DriftSide) -> list[QualityMeasure]:
@@ -245,7 +248,7 @@ def _tasks(new: DriftSide, old: DriftSide) -> list[QualityMeasure]:
 
     tasks = sorted({text.task for side in (new, old) for text in _texts(side)})
     changes = _changes(new, old, {task: of(task) for task in tasks})
-    return [_farthest("share of a task", changes, "of what there is, whatever was planned")]
+    return [_farthest("share of a task", changes, "of what there is, whatever was planned", _FEW)]
 
 
 def _coverage(new: DriftSide, old: DriftSide, seed: int) -> list[QualityMeasure]:
@@ -305,10 +308,15 @@ def _changes(new: DriftSide, old: DriftSide, named: Mapping[str, Value]) -> dict
     return {name: change for name, change in found if change is not None}
 
 
-def _farthest(name: str, changes: Mapping[str, MeanChange], limits: str) -> QualityMeasure:
-    """One line for shares of one thing, corrected for all of them; notes name those that differ."""
+def _farthest(
+    name: str, changes: Mapping[str, MeanChange], limits: str, why: str
+) -> QualityMeasure:
+    """One line for shares of one thing, corrected for all of them; notes name those that differ.
+
+    `why`: there is none.
+    """
     if not changes:
-        return _missing(name, limits, _FEW)
+        return _missing(name, limits, why)
     adjusted = holm([change.p for change in changes.values()])
     rows = [*zip(changes, adjusted, strict=True)]
     shown, p = min(rows, key=lambda row: (row[1], -abs(changes[row[0]].change.value)))
