@@ -22,7 +22,11 @@ from tsqa.store.own_files import Stages, read_own
 
 PORT = 8370
 REPORT, STAGES = "report.html", "stages.json"
-FURTHER = {"audit": "audit/quality.html", "review": "review/report.html"}
+FURTHER = {
+    "audit": "audit/quality.html",
+    "drift": "audit/drift.html",
+    "review": "review/report.html",
+}
 """Pages about a run's dataset, by the last part of their address."""
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "

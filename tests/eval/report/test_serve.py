@@ -30,7 +30,7 @@ def runs(tmp_path: Path) -> Path:
     compared.mkdir(parents=True)
     seal_artifact(compared, summary={"conclusion": "<i>better"})
     for page in view.FURTHER.values():
-        (folder / "one" / page).parent.mkdir(parents=True)
+        (folder / "one" / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / "one" / page).write_text(page)
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "report.html").write_text("secret")
