@@ -127,7 +127,7 @@ def with_audit(card: str, report: QualityReport) -> str:
     may name a folder of this machine."""
     section = (
         markdown_environment(Path(__file__).parent)
-        .get_template("audit.md.jinja")
+        .get_template("audited.md.jinja")
         .render(report=report, shown_value=shown_value, shown_reference=shown_reference)
     )
     before, coverage, after = card.partition("\n## Coverage\n")
