@@ -215,8 +215,8 @@ def test_the_same_teacher_tells_human_passages_again_as_an_arm_of_the_same_recip
         controls=["human_rephrased"],
     )
     of_questions = "filter={review: {max_error: 0.05}, decontaminate: {semantic: {model: org/m}}}"
-    own = ["filter.faithfulness.shortest=0.1", "audit.max_copied=0.1"]
-    recipe = load_recipe(path, [of_questions, *own])
+    shorter, limit = "filter.faithfulness.shortest=0.1", "audit.max_copied=0.1"
+    recipe = load_recipe(path, [of_questions, shorter, limit])
     arm = arms_of(recipe)["synthetic=0.5,human_rephrased"].recipe
     assert arm.audit is None, "its limits are of the recipe's own items"
     assert arm.seeds and arm.generate and arm.filter and recipe.generate and arm.mixture
