@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import psutil
 from rich.text import Text
 
 from tsqa import secrets as known_secrets
@@ -53,8 +54,9 @@ _STARTS = 3
 _OBJECT_STORE = 512 << 20
 """Bytes; what does not fit waits on the disk."""
 _SMALLEST_STORE = 80 << 20
-_LONGEST_FOLDER = 40
-"""Characters: names of sockets within it may have 107."""
+_LONGEST_FOLDER = 14
+"""Characters of the temporary folder: names of sockets below it may have 107."""
+_PREFIX = "tsqa-ray-"
 
 _users = 0
 """Of the connection of this process."""
@@ -162,11 +164,12 @@ def _knock(address: str) -> None:
 
 def _start(setting: str) -> Path:
     root = tempfile.gettempdir()
-    parent = root if len(root) <= _LONGEST_FOLDER - 16 else "/tmp"
+    parent = root if len(root) <= _LONGEST_FOLDER else "/tmp"
     free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
     changes = {**_ALWAYS, **_OWN, "RAY_AUTH_TOKEN": _token(), **_paths()}
+    _sweep(Path(parent))
     for attempt in range(_STARTS):
-        folder = Path(tempfile.mkdtemp(prefix="tsqa-ray-", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
         try:
             with _environment(changes):
                 _init(
@@ -195,6 +198,14 @@ def _start(setting: str) -> Path:
             console.print(Text(f"  Ray did not start: {first_line(error)}: once more", "yellow"))
             time.sleep(attempt + 1)
     raise AssertionError("unreachable")
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed commands of this user left."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _init(address: str, **options: object) -> None:

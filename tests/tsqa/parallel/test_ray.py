@@ -6,6 +6,8 @@ import importlib.util
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -189,6 +191,16 @@ def test_nodes_with_other_code_or_without_the_folder_are_refused(
     monkeypatch.setattr(ray_tasks, "_SEE_SECONDS", 0.0)
     with pytest.raises(EngineError, match=r"does not see .*\n  fix: give `runs` a folder"):
         ray_tasks._look_for(tmp_path / "missing")
+
+
+def test_folders_of_killed_commands_are_removed_and_no_others(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f"tsqa-ray-{pid}-x" for pid in (gone.pid, os.getpid())] + ["tsqa-ray-mine", "other"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    ray_cluster._sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
 def test_without_ray_the_recipe_is_wrong_and_the_extra_is_named(
