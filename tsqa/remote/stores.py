@@ -50,7 +50,7 @@ class RemoteStore(Protocol):
 
 
 class _Arrow:
-    """S3 and GCS."""
+    """S3 and GCS, whose clients ask again by themselves."""
 
     def state(self, url: str) -> RemoteState | None:
         if not _key_of(url):
@@ -70,7 +70,7 @@ class _Arrow:
         scheme, _, path = url.rstrip("/").partition("://")
         selector = FileSelector(path, recursive=True)
         try:
-            found = again(lambda: _system(scheme, _bucket_of(url)).get_file_info(selector))
+            found = _system(scheme, _bucket_of(url)).get_file_info(selector)
         except OSError as error:
             if is_missing(error):
                 return []
@@ -98,9 +98,9 @@ class _Arrow:
 
     def _open(self, url: str) -> tuple[RemoteState, Any]:
         scheme, _, path = url.partition("://")
-        handle = again(lambda: _system(scheme, _bucket_of(url)).open_input_file(path))
+        handle = _system(scheme, _bucket_of(url)).open_input_file(path)
         said = {key.lower(): value.decode() for key, value in (handle.metadata() or {}).items()}
-        named = [said[key] for key in (b"etag", b"versionid", b"generation") if said.get(key)]
+        named = [said[key] for key in ("etag", "versionid", "generation") if said.get(key)]
         if not named:
             raise DataError(f"{url}: the store tells no version of it", "use another store")
         return RemoteState(url, int(handle.size()), " ".join(named), 0), handle
