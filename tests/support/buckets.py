@@ -39,7 +39,7 @@ class Bucket(Protocol):
 
     def get(self, key: str) -> bytes: ...
 
-    def keys(self) -> list[str]: ...
+    def names(self) -> list[str]: ...
 
     def delete(self, key: str) -> None: ...
 
@@ -67,7 +67,7 @@ class MemoryBucket:
     def get(self, key: str) -> bytes:
         return self.objects[key]
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return sorted(self.objects)
 
     def delete(self, key: str) -> None:
@@ -131,7 +131,7 @@ class MotoBucket:
     def get(self, key: str) -> bytes:
         return bytes(self._client.get_object(Bucket=self._name, Key=key)["Body"].read())
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name)
         return sorted(one["Key"] for page in pages for one in page.get("Contents", ()))
 

@@ -70,7 +70,7 @@ class _Hash(Protocol):
 
 def push_artifacts(pipeline: Pipeline, url: str, stages: Sequence[str]) -> None:
     """Copy what the recipe has finished, of some stages or of all; what is there stays."""
-    base, count = RemotePath(url.rstrip("/")), 0
+    base, count = _writable(url), 0
     _refuse_unknown(pipeline, stages)
     for node in pipeline.nodes:
         if stages and node.stage not in stages:
@@ -116,7 +116,7 @@ def pull_artifacts(pipeline: Pipeline, url: str, stages: Sequence[str]) -> None:
 def push_release(folder: Path, url: str) -> None:
     """Copy a release; another one of that name in the store is refused."""
     release = read_release(require_good(folder))
-    target = RemotePath(url.rstrip("/")) / f"{RELEASES}/{release.name}/{release.version}"
+    target = _writable(url) / f"{RELEASES}/{release.name}/{release.version}"
     content = (folder / MANIFEST).read_bytes()
     kept = _kept_at(target)
     if kept is not None and kept.seal != release.seal:
@@ -142,6 +142,12 @@ def pull_release(runs: Path, name: str, version: str, url: str) -> Path:
         raise TsqaError(f"{target}: no such release", "correct the name, or push it")
     _say(f"{name} {version}", outcome, read_release(final).files)
     return final
+
+
+def _writable(url: str) -> RemotePath:
+    if not url.startswith(("s3://", "gs://")):
+        raise TsqaError(f"{url}: only s3:// and gs:// can be written to", "name a bucket")
+    return RemotePath(url.rstrip("/"))
 
 
 def _refuse_unknown(pipeline: Pipeline, stages: Sequence[str]) -> None:

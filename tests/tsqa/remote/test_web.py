@@ -31,6 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
     loop = asyncio.new_event_loop()
     started = threading.Event()
     port: list[int] = []
+    runners: list[web.AppRunner] = []
 
     async def no_version(request: web.Request) -> web.Response:
         return web.Response(body=b"x")
@@ -45,6 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
         app.router.add_static("/", folder)
         runner = web.AppRunner(app)
         await runner.setup()
+        runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         port.append(runner.addresses[0][1])
         started.set()
@@ -55,6 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
     started.wait()
     assert starting.done()
     yield folder, f"http://127.0.0.1:{port[0]}"
+    asyncio.run_coroutine_threadsafe(runners[0].cleanup(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
 
