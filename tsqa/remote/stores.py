@@ -13,11 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import IO, Any, Protocol, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from tsqa.errors import DataError
 from tsqa.remote.failures import failed, is_missing, may_pass
 from tsqa.remote.state import RemoteState
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo
 
 T = TypeVar("T")
 _TRIES = 4
@@ -49,8 +52,8 @@ class RemoteStore(Protocol):
         """An object that is there once it is closed, in the place of what was."""
 
 
-class _Arrow:
-    """S3 and GCS, whose clients ask again by themselves."""
+class _S3:
+    """Its client asks again by itself."""
 
     def state(self, url: str) -> RemoteState | None:
         if not _key_of(url):
@@ -65,17 +68,7 @@ class _Arrow:
         return state
 
     def below(self, url: str) -> list[RemoteState]:
-        from pyarrow.fs import FileSelector, FileType
-
-        scheme, _, path = url.rstrip("/").partition("://")
-        selector = FileSelector(path, recursive=True)
-        try:
-            found = _system(scheme, _bucket_of(url)).get_file_info(selector)
-        except OSError as error:
-            if is_missing(error):
-                return []
-            raise failed(url, error) from error
-        files = [f"{scheme}://{one.path}" for one in found if one.type == FileType.File]
+        files = [f"s3://{one.path}" for one in _listed(url)]
         # A list names no versions.
         with ThreadPoolExecutor(_LOOKERS) as lookers:
             states = lookers.map(self.state, sorted(files))
@@ -104,6 +97,47 @@ class _Arrow:
         if not named:
             raise DataError(f"{url}: the store tells no version of it", "use another store")
         return RemoteState(url, int(handle.size()), " ".join(named), 0), handle
+
+
+class _Gcs(_S3):
+    """It tells no ETag here, but when an object was written, in microseconds as in its version."""
+
+    def state(self, url: str) -> RemoteState | None:
+        if not _key_of(url):
+            return None
+        path = url.partition("://")[2]
+        try:
+            info = _system("gs", _bucket_of(url)).get_file_info(path)
+        except OSError as error:
+            raise failed(url, error) from error
+        return _state_of_file(info) if info.is_file else None
+
+    def below(self, url: str) -> list[RemoteState]:
+        return [_state_of_file(one) for one in _listed(url)]
+
+    def _open(self, url: str) -> tuple[RemoteState, Any]:
+        state = self.state(url)
+        if state is None:
+            raise FileNotFoundError(url)
+        return state, _system("gs", _bucket_of(url)).open_input_file(url.partition("://")[2])
+
+
+def _listed(url: str) -> list[FileInfo]:
+    from pyarrow.fs import FileSelector
+
+    scheme, _, path = url.rstrip("/").partition("://")
+    try:
+        found = _system(scheme, _bucket_of(url)).get_file_info(FileSelector(path, recursive=True))
+    except OSError as error:
+        if is_missing(error):
+            return []
+        raise failed(url, error) from error
+    return [one for one in found if one.is_file]
+
+
+def _state_of_file(info: FileInfo) -> RemoteState:
+    written = int(info.mtime_ns)
+    return RemoteState(f"gs://{info.path}", int(info.size or 0), f"written {written}", written)
 
 
 class _ArrowFile:
@@ -167,7 +201,7 @@ class _FsspecFile:
 
 
 _STORES: dict[str, RemoteStore] = {
-    "s3": _Arrow(), "gs": _Arrow(), "hf": _Fsspec(), "https": _Fsspec(), "http": _Fsspec(),
+    "s3": _S3(), "gs": _Gcs(), "hf": _Fsspec(), "https": _Fsspec(), "http": _Fsspec(),
 }  # fmt: skip
 
 
