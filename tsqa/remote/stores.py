@@ -136,7 +136,9 @@ def _listed(url: str) -> list[FileInfo]:
 
 
 def _state_of_file(info: FileInfo) -> RemoteState:
-    written = int(info.mtime_ns)
+    written = info.mtime_ns
+    if not written:
+        raise DataError(f"gs://{info.path}: the store does not say when it was written")
     return RemoteState(f"gs://{info.path}", int(info.size or 0), f"written {written}", written)
 
 
@@ -172,7 +174,12 @@ class _Fsspec:
             if is_missing(error):
                 return []
             raise failed(url, error) from error
-        return [_state_of_info(f"hf://{name}", info) for name, info in sorted(found.items())]
+        states = [_state_of_info(f"hf://{name}", info) for name, info in sorted(found.items())]
+        if any(not state.url.startswith(f"{url.rstrip('/')}/") for state in states):
+            raise DataError(
+                f"{url}: the hub names its files otherwise: {states[0].url}", "write it like that"
+            )
+        return states
 
     def open(self, url: str) -> tuple[RemoteState, ReadAt]:
         state = self.state(url)
