@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from tsqa.errors import DataError
 from tsqa.remote.failures import failed, is_missing, may_pass
 from tsqa.remote.state import RemoteState
+from tsqa.secrets import register
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -248,6 +249,8 @@ def _system(scheme: str, bucket: str) -> Any:
             options = {"endpoint_override": local, "scheme": "http", "anonymous": True}
         return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=_SECONDS), **options)
     given = os.environ.get
+    for secret in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        register(given(secret) or "")
     endpoint: str | None = given("AWS_ENDPOINT_URL_S3") or given("AWS_ENDPOINT_URL")
     region: str | None = given("AWS_REGION") or given("AWS_DEFAULT_REGION")
     if not endpoint and not region:

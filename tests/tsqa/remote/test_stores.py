@@ -22,6 +22,7 @@ from tsqa.recipe import DatasetSection, SourceSection
 from tsqa.remote import RemotePath, data_path, stores
 from tsqa.remote.failures import failed, may_pass
 from tsqa.remote.paths import PART
+from tsqa.secrets import redact
 from tsqa.seeds.dataset_files import find_files
 from tsqa.store.digests import REMEMBERED, Digests, hash_bytes
 
@@ -184,6 +185,8 @@ def test_a_part_that_is_cut_off_is_asked_for_again_and_then_refused(
 
 def test_s3_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     with moto_bucket(monkeypatch) as bucket:
+        assert not RemotePath(f"{bucket.url}/x").exists()
+        assert redact("key: never-to-be-seen") == "key: ***"
         with pytest.raises(DataError, match="s3://no-such-bucket/x: no such bucket"):
             RemotePath("s3://no-such-bucket/x").exists()
         with pytest.raises(DataError, match=f"{bucket.url}/x: no such object"):
