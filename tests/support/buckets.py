@@ -82,6 +82,9 @@ class MemoryBucket:
         inside = [one for one in found if one.startswith(f"{url.rstrip('/')}/")]
         return [state for one in inside if (state := self.state(one)) is not None]
 
+    def is_prefix(self, url: str) -> bool:
+        return bool(self.below(url))
+
     def open(self, url: str) -> tuple[RemoteState, ReadAt]:
         state = self.state(url)
         assert state is not None

@@ -246,7 +246,17 @@ def list_files(folder: DataPath) -> list[DataPath]:
 
     Links are followed; DataError at one to nowhere.
     """
+    return _read_of(_visible_files(folder))
+
+
+def unread_files(folder: DataPath) -> list[DataPath]:
+    """List the files of a source's folder that `list_files` leaves out, but for hidden ones."""
     visible = _visible_files(folder)
+    chosen = set(_read_of(visible))
+    return [file for file in visible if file not in chosen]
+
+
+def _read_of(visible: Sequence[DataPath]) -> list[DataPath]:
     data = [file for file in visible if file.name.endswith((*_LINES, ".parquet"))]
     chosen = data or [file for file in visible if file.suffix in texts.SUFFIXES]
     for file in chosen:
@@ -256,12 +266,6 @@ def list_files(folder: DataPath) -> list[DataPath]:
                 "fetch the file (git annex get, dvc pull), or delete the link",
             )
     return chosen
-
-
-def unread_files(folder: DataPath) -> list[DataPath]:
-    """List the files of a source's folder that `list_files` leaves out, but for hidden ones."""
-    chosen = set(list_files(folder))
-    return [file for file in _visible_files(folder) if file not in chosen]
 
 
 def _visible_files(folder: DataPath) -> list[DataPath]:

@@ -66,7 +66,7 @@ class RemotePath:
         return self.state is not None or self.look() is not None
 
     def is_dir(self) -> bool:
-        return bool(self.below())
+        return store_of(self.url).is_prefix(self.url)
 
     def exists(self) -> bool:
         return self.is_file() or self.is_dir()

@@ -47,6 +47,9 @@ class RemoteStore(Protocol):
     def below(self, url: str) -> list[RemoteState]:
         """All objects below a prefix; empty where there is none."""
 
+    def is_prefix(self, url: str) -> bool:
+        """Whether there are any, which is cheaper to ask."""
+
     def open(self, url: str) -> tuple[RemoteState, ReadAt]: ...
 
     def create(self, url: str) -> IO[bytes]:
@@ -74,6 +77,16 @@ class _S3:
         with ThreadPoolExecutor(_LOOKERS) as lookers:
             states = lookers.map(self.state, sorted(files))
             return [state for state in states if state is not None]
+
+    def is_prefix(self, url: str) -> bool:
+        from pyarrow.fs import FileType
+
+        scheme, _, path = url.partition("://")
+        try:
+            info = _system(scheme, _bucket_of(url)).get_file_info(path)
+        except OSError as error:
+            raise failed(url, error) from error
+        return bool(info.type == FileType.Directory)
 
     def open(self, url: str) -> tuple[RemoteState, ReadAt]:
         try:
@@ -181,6 +194,9 @@ class _Fsspec:
                 f"{url}: the hub names its files otherwise: {states[0].url}", "write it like that"
             )
         return states
+
+    def is_prefix(self, url: str) -> bool:
+        return bool(self.below(url))
 
     def open(self, url: str) -> tuple[RemoteState, ReadAt]:
         state = self.state(url)

@@ -188,7 +188,7 @@ def test_s3_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not RemotePath(f"{bucket.url}/x").exists()
         assert redact("key: never-to-be-seen") == "key: ***"
         with pytest.raises(DataError, match="s3://no-such-bucket/x: no such bucket"):
-            RemotePath("s3://no-such-bucket/x").exists()
+            RemotePath("s3://no-such-bucket/x").below()
         with pytest.raises(DataError, match=f"{bucket.url}/x: no such object"):
             RemotePath(f"{bucket.url}/x").read_bytes()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
