@@ -7,9 +7,13 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.buckets import Bucket
 
 # Before torch or numpy is imported. Each worker, and each child of a test, would otherwise take
 # threads for all cores, which wait for one another in loops: nine times the CPU for a small model.
@@ -67,3 +71,13 @@ def _process_stays_as_it_was() -> Iterator[None]:
 
 def _variables() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@pytest.fixture(params=["memory", "s3"])
+def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket, once of memory and once of an S3 server, where one is installed."""
+    from tests.support.buckets import memory_bucket, moto_bucket
+
+    make = memory_bucket if request.param == "memory" else moto_bucket
+    with make(monkeypatch) as made:
+        yield made

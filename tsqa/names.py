@@ -15,6 +15,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from tsqa.secrets import register_url, split_url
+
 LONGEST = 100
 """Characters of a name, as W&B and the terminal show it."""
 _OURS = frozenset(
@@ -36,6 +38,8 @@ _ROW = re.compile(r"macro(:.*)?", re.DOTALL)
 _SEED = re.compile(r",seed=-?\d+$")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 """One slash: `Path` makes `s3:/bucket` of `s3://bucket`, which is then a folder of that name."""
+STORES = ("s3", "gs", "hf", "https", "http")
+"""Schemes of addresses that data is read from."""
 _TYPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 _LONGEST_FILE = 120
@@ -75,6 +79,30 @@ def path_problem(path: str) -> str:
             "an address, where a path of this machine is taken: give one on a disk (a hub ID is "
             "written ORG/NAME)"
         )
+    return ""
+
+
+def data_problem(path: str) -> str:
+    """Why a text is no path of data: of this machine, or an address that can be read."""
+    if not _ADDRESS.match(path):
+        return ""
+    scheme, _, rest = path.partition("://")
+    if scheme not in STORES or not re.match(r"[^/?#]", rest):
+        return f"an address that is not read: use {', '.join(f'{one}://' for one in STORES)}"
+    split = split_url(path)
+    if split.login is not None:
+        register_url(path)
+        return "an address with a login, which is a secret: the environment holds those"
+    if re.search(r"[?#]", path):
+        register_url(path)
+        return (
+            "an address with `?` or `#`, which may be a secret and end: give one without; "
+            "the environment holds logins"
+        )
+    if "*" in path:
+        return "patterns are not read: name an object, or the prefix above several"
+    if scheme == "http" and not re.match(r"(localhost|127\.0\.0\.1|\[::1\])([:/]|$)", rest):
+        return "http:// is read from this machine alone: use https://"
     return ""
 
 
@@ -173,6 +201,8 @@ def _wandb_problem(name: str) -> str:
 
 LocalPath = Annotated[str, _refuse(path_problem)]
 """A folder or file of this machine, or a hub ID where one is taken."""
+DataAddress = Annotated[str, _refuse(data_problem)]
+"""A file or folder of this machine, a hub ID, or an address in a store."""
 PlainName = Annotated[str, _refuse(_plain_problem)]
 """Of an own dataset: a part of ids that a person types."""
 RecipeName = Annotated[str, _refuse(_recipe_problem)]

@@ -16,7 +16,7 @@ from pathlib import Path
 def recall(name: str, key: str) -> str | None:
     """The text kept under a name, if its key is this one and not a byte has changed."""
     try:
-        head, _, text = (_folder() / name).read_text(encoding="utf-8").partition("\n")
+        head, _, text = (cache_folder() / name).read_text(encoding="utf-8").partition("\n")
     except (OSError, ValueError, RuntimeError):
         return None
     return text if head == _head(key, text) else None
@@ -25,7 +25,7 @@ def recall(name: str, key: str) -> str | None:
 def keep(name: str, key: str, text: str) -> None:
     """Keep a text under a name, in the place of what was kept there."""
     with suppress(OSError, ValueError, RuntimeError):
-        folder = _folder()
+        folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = folder / f"{name}.{os.getpid()}.tmp"
         try:
@@ -47,7 +47,8 @@ def state_of_files(folder: Path) -> str:
     return found.hexdigest()
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """Whatever is in it may be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tsqa"
 
 

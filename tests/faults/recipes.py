@@ -398,7 +398,7 @@ def key_tries() -> Iterator[Try]:
         if kind == "text" and path[-1] in PATHS:
             act = among("NUL", path, "a\x00b")
             yield Try("recipe", key, "NUL", End.BEFORE, act, (path[-1],))
-            act = among("an address", path, "s3://bucket/x")
+            act = among("an address", path, "ftp://host/x")
             yield Try("recipe", key, "an address", End.BEFORE, act, (path[-1],))
 
 

@@ -14,6 +14,7 @@ LAYERS = (
     "tsqa",
     "tsqa/shipped",
     "tsqa/text",
+    "tsqa/remote",
     "tsqa/recipe/sections",
     "tsqa/recipe",
     "tsqa/trackers",

@@ -11,7 +11,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
 from rich import box
@@ -21,7 +20,8 @@ from train.data.plan import MixturePlan, Phase
 from train.data.sources import is_saved, list_files
 from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import BASIS_POINTS, MixtureSection, Recipe, SourceSection, TrainSection, needed
-from tsqa.store.digests import DIGESTS
+from tsqa.remote import data_path
+from tsqa.store.digests import DIGESTS, state_of
 from tsqa.store.identity import files_below
 
 _WORTH_SAYING = 0.01
@@ -164,7 +164,7 @@ def _texts_of(source: SourceSection) -> list[_Text]:
     if source.subset_of or source.nearest:
         return []
     read_as = (source.text_field, source.subset or "", source.split)
-    path = Path(str(source.path))
+    path = data_path(str(source.path))
     if source.stage is not None or not path.exists():
         known = source.stage or f"{source.path}@{source.revision}"
         return [_Text((known, source.permute or "", *read_as), 1)]
@@ -175,7 +175,7 @@ def _texts_of(source: SourceSection) -> list[_Text]:
     else:
         files = list_files(path)
     return [
-        _Text((digest, *read_as), max(1, file.stat().st_size))
+        _Text((digest, *read_as), max(1, state_of(file).size))
         for file, digest in zip(files, DIGESTS.of_all(files), strict=True)
     ]
 

@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import regex
 
 from tsqa.errors import DataError
@@ -24,8 +22,10 @@ from tsqa.plain_json import RepeatedKey
 from tsqa.readers import texts
 from tsqa.readers.hub import load_hub
 from tsqa.readers.json_files import BadLine, BlankLine, count_lines, read_lines
-from tsqa.readers.tables import read_parquet
+from tsqa.readers.tables import parquet_metadata, read_parquet
 from tsqa.recipe import SourceSection, is_hub_id
+from tsqa.remote import DataPath, RemotePath, place_below
+from tsqa.store.digests import state_of
 from tsqa.store.identity import as_text, files_below
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Piece(Protocol):
     """A part of a source: some records of one file."""
 
     @property
-    def path(self) -> Path | str: ...
+    def path(self) -> DataPath | str: ...
 
     @property
     def file(self) -> str: ...
@@ -93,7 +93,7 @@ class Piece(Protocol):
 class JsonLines:
     """The lines that begin between two bytes of a JSONL file; all of it where compressed."""
 
-    path: Path
+    path: DataPath
     file: str
     begin: int
     end: int
@@ -114,7 +114,7 @@ class JsonLines:
 class Parquet:
     """Some row groups of a parquet file."""
 
-    path: Path
+    path: DataPath
     file: str
     groups: tuple[int, ...]
     size: int
@@ -123,7 +123,7 @@ class Parquet:
         yield from enumerate(read_parquet(self.path, (field, "id"), self.groups), 1)
 
     def lines_before(self) -> int:
-        metadata = pq.read_metadata(self.path)
+        metadata = parquet_metadata(self.path)
         return sum(metadata.row_group(group).num_rows for group in range(self.groups[0]))
 
 
@@ -131,7 +131,7 @@ class Parquet:
 class TextFile:
     """A file that is one document."""
 
-    path: Path
+    path: DataPath
     file: str
     size: int
 
@@ -192,11 +192,17 @@ class HubShard:
         return 0
 
 
-def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
+def find_pieces(section: SourceSection, path: DataPath, key: str) -> list[Piece]:
     """Find the pieces of a source, in order; `path` is resolved, `key` names it in errors."""
+    path = (path.look() or path) if isinstance(path, RemotePath) else path
     if path.is_file():
-        return _pieces_of_file(path, as_text(path.name), _shard_bytes(path.stat().st_size))
+        return _pieces_of_file(path, as_text(path.name), _shard_bytes(state_of(path).size))
     if is_saved(path):
+        if isinstance(path, RemotePath):
+            raise DataError(
+                f"{key}: {path}: a dataset that `datasets` saved is read from a disk",
+                "copy the folder here, or put parquet files into the store",
+            )
         return _pieces_of_saved(path, section.split)
     if path.is_dir():
         files = list_files(path)
@@ -206,12 +212,14 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
                 f"or {', '.join(texts.SUFFIXES)}",
                 "correct the path",
             )
-        limit = _shard_bytes(sum(file.stat().st_size for file in files))
+        limit = _shard_bytes(sum(state_of(file).size for file in files))
         return [
             piece
             for file in files
-            for piece in _pieces_of_file(file, as_text(str(file.relative_to(path))), limit)
+            for piece in _pieces_of_file(file, as_text(place_below(file, path)), limit)
         ]
+    if isinstance(path, RemotePath):
+        raise DataError(f"{key}: {path}: no such object, and none below it", "correct the path")
     if not is_hub_id(str(section.path)):
         raise DataError(f"{key}: {path}: no such file or folder", "correct the path")
     if section.revision is None:
@@ -228,17 +236,27 @@ def find_pieces(section: SourceSection, path: Path, key: str) -> list[Piece]:
     ]
 
 
-def is_saved(path: Path) -> bool:
+def is_saved(path: DataPath) -> bool:
     """Whether `datasets` saved this folder."""
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
-def list_files(folder: Path) -> list[Path]:
+def list_files(folder: DataPath) -> list[DataPath]:
     """List the data files of a folder and below; text files only where there are no others.
 
     Links are followed; DataError at one to nowhere.
     """
+    return _read_of(_visible_files(folder))
+
+
+def unread_files(folder: DataPath) -> list[DataPath]:
+    """List the files of a source's folder that `list_files` leaves out, but for hidden ones."""
     visible = _visible_files(folder)
+    chosen = set(_read_of(visible))
+    return [file for file in visible if file not in chosen]
+
+
+def _read_of(visible: Sequence[DataPath]) -> list[DataPath]:
     data = [file for file in visible if file.name.endswith((*_LINES, ".parquet"))]
     chosen = data or [file for file in visible if file.suffix in texts.SUFFIXES]
     for file in chosen:
@@ -250,18 +268,17 @@ def list_files(folder: Path) -> list[Path]:
     return chosen
 
 
-def unread_files(folder: Path) -> list[Path]:
-    """List the files of a source's folder that `list_files` leaves out, but for hidden ones."""
-    chosen = set(list_files(folder))
-    return [file for file in _visible_files(folder) if file not in chosen]
-
-
-def _visible_files(folder: Path) -> list[Path]:
+def _visible_files(folder: DataPath) -> list[DataPath]:
     return [
         file
-        for file in sorted(files_below(folder, dangling=True))
-        if not any(part[0] in "._" for part in file.relative_to(folder).parts)
+        for file in sorted(files_below(folder, dangling=True), key=_parts_of)
+        if not any(part[0] in "._" for part in place_below(file, folder).split("/"))
     ]
+
+
+def _parts_of(file: DataPath) -> tuple[str, ...]:
+    """As paths are sorted: by folder, so that `a/x` comes before `a-b`."""
+    return file.parts
 
 
 def group_pieces(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
@@ -364,8 +381,8 @@ def _shard_bytes(total: int) -> int:
     return max(SHARD_BYTES, total // _MOST_SHARDS)
 
 
-def _pieces_of_file(path: Path, file: str, limit: int) -> list[Piece]:
-    size = path.stat().st_size
+def _pieces_of_file(path: DataPath, file: str, limit: int) -> list[Piece]:
+    size = state_of(path).size
     if path.suffix == ".parquet":
         return _pieces_of_parquet(path, file, limit)
     if path.suffix in texts.SUFFIXES:
@@ -377,11 +394,8 @@ def _pieces_of_file(path: Path, file: str, limit: int) -> list[Piece]:
     return [JsonLines(path, file, begin, end) for begin, end in itertools.pairwise(bounds)]
 
 
-def _pieces_of_parquet(path: Path, file: str, limit: int) -> list[Piece]:
-    try:
-        metadata = pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: unreadable: {error}") from error
+def _pieces_of_parquet(path: DataPath, file: str, limit: int) -> list[Piece]:
+    metadata = parquet_metadata(path)
     pieces: list[Piece] = []
     groups: list[int] = []
     size = 0

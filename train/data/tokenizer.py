@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.data.sources import SourceDocument, find_pieces, read_documents
@@ -16,6 +15,7 @@ from tsqa.errors import DataError, RecipeError
 from tsqa.hub.model_folder import vocabulary_size
 from tsqa.hub.pins import pinned_folder
 from tsqa.recipe import SourceSection, needed
+from tsqa.remote import DataPath
 from tsqa.store.stage import StageContext
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(context: StageContext) -> dict[str, int]:
     recipe = context.recipe
     folder = context.out / TOKENIZER_FOLDER
     if recipe.tokenizer is not None and recipe.tokenizer.train_on:
-        paths = [context.resolve(path) for path in recipe.tokenizer.train_on]
+        paths = [context.resolve_data(path) for path in recipe.tokenizer.train_on]
         tokenizer = train_tokenizer(paths, recipe.tokenizer.vocab_size)
     else:
         origin = _tokenizer_origin(context)
@@ -48,7 +48,7 @@ def run(context: StageContext) -> dict[str, int]:
     return {"vocab_size": vocabulary_size(tokenizer)}
 
 
-def train_tokenizer(paths: list[Path], vocab_size: int) -> PreTrainedTokenizerBase:
+def train_tokenizer(paths: Sequence[DataPath], vocab_size: int) -> PreTrainedTokenizerBase:
     """Train byte-level BPE that splits off every digit, as a transformers tokenizer."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -78,7 +78,7 @@ def train_tokenizer(paths: list[Path], vocab_size: int) -> PreTrainedTokenizerBa
     )
 
 
-def _texts(paths: Sequence[Path]) -> Iterator[str]:
+def _texts(paths: Sequence[DataPath]) -> Iterator[str]:
     for path in paths:
         section = SourceSection(path=str(path))
         for piece in find_pieces(section, path, "tokenizer.train_on"):

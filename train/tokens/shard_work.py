@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from rich.text import Text
@@ -18,6 +17,7 @@ from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.errors import DataError
 from tsqa.parallel import open_workers
 from tsqa.recipe import needed
+from tsqa.remote import DataPath, place_below
 from tsqa.store.stage import StageContext
 
 CHOSEN = "nearest.jsonl"
@@ -36,6 +36,7 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
     section = needed(context.recipe.mixture, "mixture").sources[name]
     folder = stem_of(context.out / "shards", name)
     folder.mkdir(parents=True, exist_ok=True)
+    path: DataPath
     if section.stage == "seeds":
         guard = context.inputs.get("guard")
         dropped = read_dropped_seeds(guard.path) if guard else {}
@@ -50,7 +51,7 @@ def shards_of(context: StageContext, name: str) -> list[Shard]:
             out = stem_of(context.out / "permuted", name)
             path = write_permuted(context.inputs[section.stage].path, out, context.recipe)
     else:
-        path = context.resolve(str(section.path))
+        path = context.resolve_data(str(section.path))
         name_unread(name, path)
     pieces = find_pieces(section, path, f"mixture.sources.{name}")
     return [
@@ -85,11 +86,11 @@ def work_on_shards(
             bar.update(shown, advance=1)
 
 
-def name_unread(source: str, path: Path) -> None:
+def name_unread(source: str, path: DataPath) -> None:
     """Print which files of a folder are no part of a source: a format that is not read, mostly."""
     if not path.is_dir() or is_saved(path):
         return
-    unread = [str(file.relative_to(path)) for file in unread_files(path)]
+    unread = [place_below(file, path) for file in unread_files(path)]
     if unread:
         shown = ", ".join(unread[:_MOST_NAMED]) + (", ..." if len(unread) > _MOST_NAMED else "")
         text = f" {len(unread):,} files of {path} are not read: {shown}"

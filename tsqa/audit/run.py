@@ -39,7 +39,9 @@ from tsqa.hub.pins import PINS
 from tsqa.locks import try_lock
 from tsqa.recipe import DecontaminateSection, SourceSection, is_hub_id
 from tsqa.records.seed import read_seeds
+from tsqa.remote import RemotePath, data_path
 from tsqa.store.atomic import fsync_all
+from tsqa.store.digests import state_of
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 from tsqa.tasks.fingerprint import identify_tasks
@@ -69,7 +71,7 @@ def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
     audit = _pinned(audit)
     _refuse_existing(audit, force)
     against, pieces = open_against(audit.against), _open_data(audit)
-    name_unread(AUDITED, Path(str(audit.source.path)))
+    name_unread(AUDITED, data_path(str(audit.source.path)))
     with _working_folder(audit, against, pieces, force) as folder:
         benchmarks = _index(against, folder / SCRATCH / "benchmarks.jsonl")
         shards = _shards(audit, pieces, folder / SCRATCH)
@@ -140,13 +142,13 @@ def _index(against: Against, path: Path) -> Benchmarks:
 
 
 def _open_data(audit: Audit) -> list[Piece]:
-    return find_pieces(audit.source, Path(str(audit.source.path)), AUDITED)
+    return find_pieces(audit.source, data_path(str(audit.source.path)), AUDITED)
 
 
 def _pinned(audit: Audit) -> Audit:
     """The same audit with the commit of a hub dataset in place of its revision."""
     path, revision = str(audit.source.path), audit.source.revision
-    if Path(path).exists() or not is_hub_id(path):
+    if not is_hub_id(path) or Path(path).exists():
         return audit
     commit = PINS.pin("dataset", path, revision) if revision else None
     if commit is None:
@@ -174,7 +176,7 @@ def _texts(audit: Audit, pieces: Sequence[Piece]) -> Iterator[str]:
 def _data(audit: Audit, pieces: Sequence[Piece]) -> AuditedData:
     source = audit.source
     files = len({piece.file for piece in pieces})
-    hub = not Path(str(source.path)).exists()
+    hub = is_hub_id(str(source.path)) and not Path(str(source.path)).exists()
     return AuditedData(
         path=str(source.path),
         subset=source.subset,
@@ -186,12 +188,14 @@ def _data(audit: Audit, pieces: Sequence[Piece]) -> AuditedData:
 
 
 def _identity(audit: Audit, against: Against, pieces: Sequence[Piece]) -> dict[str, object]:
-    """What finished shards are of: the settings, and size and time of each file."""
-    states = {}
+    """What finished shards are of: the settings, and size and time, or version, of each file."""
+    states: dict[str, list[int | str]] = {}
     for piece in pieces:
         if isinstance(piece.path, Path):
             found = piece.path.stat()
             states[piece.file] = [found.st_size, found.st_mtime_ns]
+        elif isinstance(piece.path, RemotePath):
+            states[piece.file] = [*state_of(piece.path)]
     return {
         "version": __version__,
         "source": audit.source.model_dump(mode="json", by_alias=True),

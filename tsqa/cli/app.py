@@ -21,6 +21,8 @@ from tsqa.cli.common import RUN_ERROR
 USER_ERROR = 2
 INTERRUPTED = 130
 _DASHED_KEY = re.compile(r"--[a-z_]+(\.\w+)+(=|$)")
+_TAKE_DATA = ("audit-leaks", "push", "pull")
+"""Commands with an argument that may be an address."""
 _AGAIN = "run the same command again to continue"
 
 
@@ -107,14 +109,17 @@ def main() -> None:
 
 
 def _refuse_addresses(arguments: list[str]) -> None:
-    """End where an argument, or the value of an option, is `s3://bucket`: no command takes one."""
+    """End where an argument, or the value of an option, is `s3://bucket` and no data is taken."""
     if not any(":/" in argument for argument in arguments):
         return
-    from tsqa.names import path_problem
+    from tsqa.names import data_problem, path_problem
 
+    takes_data = next((one for one in arguments if one[:1] != "-"), "") in _TAKE_DATA
     for argument in arguments:
-        given = argument.partition("=")[2] if argument.startswith("--") else argument
-        if problem := path_problem(given):
+        is_option = argument.startswith("--")
+        given = argument.partition("=")[2] if is_option else argument
+        find = data_problem if takes_data and not is_option else path_problem
+        if problem := find(given):
             _say(f"error: {given}: {problem}", fg="red")
             sys.exit(USER_ERROR)
 

@@ -105,7 +105,8 @@ def audit_leaks(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET", help="A file or folder (.jsonl, .gz, .zst, parquet, text) or hub ID."
+            metavar="DATASET",
+            help="A file or folder (.jsonl, .gz, .zst, parquet, text), its address, or a hub ID.",
         ),
     ],
     against: Annotated[

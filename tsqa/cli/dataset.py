@@ -18,6 +18,11 @@ from tsqa.cli.common import (
     released_folder,
 )
 
+Stages = Annotated[
+    list[str] | None,
+    typer.Option("--stage", help="Only artifacts of this stage; may be given again."),
+]
+
 
 def inspect(
     recipe: RecipePath,
@@ -75,8 +80,12 @@ def export(
 
 def push(
     recipe: RecipePath,
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="NAMESPACE/NAME on the hub.")],
+    repo: Annotated[
+        str,
+        typer.Argument(metavar="REPO", help="NAMESPACE/NAME on the hub, or s3://BUCKET/PREFIX."),
+    ],
     overrides: Overrides = None,
+    stage: Stages = None,
     private: Annotated[
         bool | None,
         typer.Option("--private/--public", help="Who may see it. Without: ask; default private."),
@@ -85,13 +94,23 @@ def push(
         str | None, typer.Option("--release", help="Push this release, not what is built now.")
     ] = None,
 ) -> None:
-    """Push the curated dataset and its card to the Hugging Face hub.
+    """Push the dataset and its card to the Hugging Face hub, or artifacts to a bucket.
+
+    To a bucket (s3://, gs://): what the recipe has finished, or with --release that release. The
+    same command continues after a kill; `tsqa pull` fetches.
 
     Example: tsqa push recipes/quickstart/recipe.yaml me/my-dataset --private
     """
     from tsqa.curated.push import push as push_dataset
     from tsqa.errors import TsqaError
 
+    if "://" in repo:
+        _push_to_store(recipe, repo, overrides, stage, private, version)
+        return
+    if stage:
+        raise TsqaError(
+            "--stage: the hub takes the dataset alone", "name a bucket, or leave it out"
+        )
     if private is None and not sys.stdin.isatty():
         raise TsqaError(f"push to {repo}: who may see it?", "add --private, or --public")
     audit = None
@@ -107,6 +126,52 @@ def push(
         question = f"Upload {folder} to {repo}, which only you can see? (--public: anybody)"
         typer.confirm(question, abort=True)
     typer.echo(push_dataset(folder, repo, private is not False, audit))
+
+
+def _push_to_store(
+    recipe: Path,
+    url: str,
+    overrides: list[str] | None,
+    stages: list[str] | None,
+    private: bool | None,
+    version: str | None,
+) -> None:
+    from tsqa.errors import TsqaError
+    from tsqa.release.store_copy import push_artifacts, push_release
+
+    if private is not None:
+        raise TsqaError(
+            "--private and --public are of the hub", "leave it out: the bucket says who may read"
+        )
+    if version is None:
+        push_artifacts(open_pipeline(recipe, overrides), url, stages or [])
+    else:
+        push_release(released_folder(recipe, overrides, version), url)
+
+
+def pull(
+    recipe: RecipePath,
+    url: Annotated[str, typer.Argument(metavar="URL", help="s3://BUCKET/PREFIX or gs://...")],
+    overrides: Overrides = None,
+    stage: Stages = None,
+    version: Annotated[
+        str | None, typer.Option("--release", help="Fetch this release, not the artifacts.")
+    ] = None,
+) -> None:
+    """Fetch from a bucket what `tsqa push` put there and the recipe has not, each file verified.
+
+    The same command continues after a kill.
+
+    Example: tsqa pull recipes/quickstart/recipe.yaml s3://my-bucket/tsqa
+    """
+    from tsqa.release.store_copy import pull_artifacts, pull_release
+
+    pipeline = open_pipeline(recipe, overrides)
+    if version is None:
+        pull_artifacts(pipeline, url, stage or [])
+    else:
+        runs = Path(pipeline.recipe.runs)
+        typer.echo(pull_release(runs, pipeline.recipe.name, version, url))
 
 
 def release(
@@ -160,5 +225,5 @@ def diff(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the app."""
-    for command in (inspect, show, export, push, release, diff):
+    for command in (inspect, show, export, push, pull, release, diff):
         app.command(rich_help_panel=DATASET)(command)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from tsqa.errors import RecipeError
+from tsqa.errors import DataError, RecipeError
 from tsqa.hub.pins import PINS
 from tsqa.recipe import ModelSection, is_hub_id
+from tsqa.remote import RemotePath
 from tsqa.store.identity import Json, adapter_base, file_identity, folder_identity
 
 
@@ -23,6 +24,8 @@ def identify(path: str | None) -> Json:
     """
     if path is None or path.startswith("{data}"):
         return path
+    if "://" in path:
+        return _identify_remote(RemotePath(path.rstrip("/")))
     real = Path(path)
     if real.is_file():
         return file_identity(real)
@@ -31,6 +34,17 @@ def identify(path: str | None) -> Json:
     if path.startswith((".", "/")) or real.suffix in (".jsonl", ".gz", ".json"):
         raise RecipeError(f"{path}: no such file or folder", "correct the path in the recipe")
     return path
+
+
+def _identify_remote(path: RemotePath) -> Json:
+    """As of a file or folder of this machine with the same names and content."""
+    found = path.look()
+    if found is not None:
+        return file_identity(found)
+    inside = folder_identity(path)
+    if not inside:
+        raise DataError(f"{path}: no such object, and none below it", "correct the path")
+    return inside
 
 
 def identify_model(path: str | None, adapters: tuple[str, ...] = ()) -> Json:
@@ -48,6 +62,11 @@ def identify_model(path: str | None, adapters: tuple[str, ...] = ()) -> Json:
 
 def identify_data(path: str | None, key: str, revision: str | None = None) -> Json:
     """As `identify`; what does not exist here must be on the hub."""
+    if path is not None and "://" in path:
+        try:
+            return identify(path)
+        except DataError as error:
+            raise RecipeError(f"{key} = {error}") from error
     if path is None or path.startswith("{data}") or Path(path).exists():
         return identify(path)
     if revision is None or not is_hub_id(path):

@@ -12,12 +12,13 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, cast
 
 from tsqa.errors import DataError
 from tsqa.plain_json import RepeatedKey, parse_json
+from tsqa.remote import DataPath
 
 BUFFER = 1 << 20
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -38,7 +39,9 @@ class BlankLine:
 _BLANK = BlankLine()
 
 
-def read_lines(path: Path, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, object]]:
+def read_lines(
+    path: DataPath, begin: int = 0, end: int | None = None
+) -> Iterator[tuple[int, object]]:
     """Yield (line, counted from `begin`; its value) for each line that begins in [begin, end).
 
     A value is JSON's, a BlankLine or a BadLine. A compressed file is read whole, whatever the
@@ -64,7 +67,7 @@ def read_lines(path: Path, begin: int = 0, end: int | None = None) -> Iterator[t
         raise DataError(f"{path}:{line}: unreadable: {error}") from error
 
 
-def count_lines(path: Path, end: int) -> int:
+def count_lines(path: DataPath, end: int) -> int:
     """Count the lines of a plain file that begin before a byte."""
     if not end:
         return 0
@@ -78,7 +81,7 @@ def count_lines(path: Path, end: int) -> int:
         return count + (handle.read(1) != b"\n")
 
 
-def read_list(path: Path) -> Iterator[object]:
+def read_list(path: DataPath) -> Iterator[object]:
     """Yield the members of a JSON list, which is read whole: the format allows no less."""
     raw = path.read_bytes()
     refuse_wide(path, raw)
@@ -95,13 +98,13 @@ def read_list(path: Path) -> Iterator[object]:
     yield from found
 
 
-def refuse_wide(path: Path, start: bytes) -> None:
+def refuse_wide(path: DataPath, start: bytes) -> None:
     """Raise DataError where a file begins with the mark of UTF-16 or UTF-32."""
     if start.startswith(_WIDE_MARKS):
         raise DataError(f"{path}: UTF-16 or UTF-32, not UTF-8", "save the file as UTF-8")
 
 
-def _parse(raw: bytes, path: Path, is_first: bool) -> object:
+def _parse(raw: bytes, path: DataPath, is_first: bool) -> object:
     try:
         text = raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass")
         value = parse_json(text)
@@ -114,12 +117,16 @@ def _parse(raw: bytes, path: Path, is_first: bool) -> object:
     return value
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix == ".zst":
-        import pyarrow
+@contextmanager
+def _open(path: DataPath) -> Iterator[IO[bytes]]:
+    with path.open("rb", BUFFER) as handle:
+        if path.suffix == ".gz":
+            with gzip.open(handle) as plain:
+                yield cast(IO[bytes], plain)
+        elif path.suffix == ".zst":
+            import pyarrow
 
-        stream = pyarrow.input_stream(str(path), compression="zstd")
-        return io.BufferedReader(cast(Any, stream), BUFFER)
-    return path.open("rb", BUFFER)
+            with pyarrow.input_stream(cast(io.IOBase, handle), compression="zstd") as stream:
+                yield io.BufferedReader(cast(Any, stream), BUFFER)
+        else:
+            yield handle

@@ -10,17 +10,21 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tsqa.errors import DataError
 from tsqa.readers.json_files import BUFFER, refuse_wide
+from tsqa.remote import DataPath, RemotePath
+from tsqa.remote.paths import PART
 
 if TYPE_CHECKING:
     from pyarrow import DataType, RecordBatch
+    from pyarrow.parquet import FileMetaData
 
 _BATCH = 1024
 _MAX_FIELD = 1 << 30
@@ -42,13 +46,14 @@ class _Rows(Protocol):
     def __next__(self) -> list[str]: ...
 
 
-def parquet_columns(path: Path) -> list[str]:
+def parquet_columns(path: DataPath) -> list[str]:
     """List the top-level columns of a parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        names = [str(name) for name in pq.read_schema(path).names]
+        with _opened(path) as source:
+            names = [str(name) for name in pq.read_schema(source).names]
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: unreadable: {error}") from error
     _refuse_repeated(path, names)
@@ -56,14 +61,17 @@ def parquet_columns(path: Path) -> list[str]:
 
 
 def read_parquet(
-    path: Path, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
+    path: DataPath, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
 ) -> Iterator[dict[str, object]]:
     """Yield the rows of some row groups (None: all), with those of `columns` that there are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as table:
+        with (
+            _opened(path) as source,
+            pq.ParquetFile(source, buffer_size=_buffer_of(path), pre_buffer=False) as table,
+        ):
             there = table.schema_arrow.names
             _refuse_repeated(path, [n for n in there if columns is None or n in columns])
             chosen = None if columns is None else [name for name in columns if name in there]
@@ -74,6 +82,28 @@ def read_parquet(
                 yield from _rows(batch)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: unreadable: {error}") from error
+
+
+def parquet_metadata(path: DataPath) -> FileMetaData:
+    """Row groups and their sizes; DataError where it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with _opened(path) as source:
+            return pq.read_metadata(source)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: unreadable: {error}") from error
+
+
+def _opened(path: DataPath) -> AbstractContextManager[Path | IO[Any]]:
+    """What pyarrow reads: of this machine the file itself, without Python in between."""
+    return path.open("rb", 0) if isinstance(path, RemotePath) else nullcontext(path)
+
+
+def _buffer_of(path: DataPath) -> int:
+    """For each column."""
+    return PART if isinstance(path, RemotePath) else BUFFER
 
 
 def _rows(batch: RecordBatch) -> list[dict[str, object]]:
@@ -103,7 +133,7 @@ def _as_written(value: object, kind: str) -> object:
     return float(str(np.dtype(kind).type(value))) if isinstance(value, float) else value
 
 
-def read_csv(path: Path) -> Iterator[dict[str, str] | BadRow]:
+def read_csv(path: DataPath) -> Iterator[dict[str, str] | BadRow]:
     """Yield the rows of a CSV file under its header, blank lines left out."""
     csv.field_size_limit(_MAX_FIELD)
     with path.open("rb") as raw:
@@ -123,7 +153,7 @@ def read_csv(path: Path) -> Iterator[dict[str, str] | BadRow]:
                 yield dict(zip(header, row, strict=True))
 
 
-def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+def _refuse_repeated(path: DataPath, names: Sequence[str]) -> None:
     """A row under two columns of one name would silently be that of the last."""
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tsqa.errors import DataError
+from tsqa.remote import DataPath
 
 SUFFIXES = (".txt", ".md")
 _POINTER = "version https://git-lfs"
 
 
-def read_text_file(path: Path) -> str:
+def read_text_file(path: DataPath) -> str:
     """The text; DataError where it is no UTF-8, or only stands for a file that is elsewhere."""
     try:
         text = path.read_text(encoding="utf-8-sig")

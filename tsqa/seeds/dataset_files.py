@@ -8,8 +8,9 @@ record that cannot be decoded is an Unusable, counted; a broken file is an error
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -22,6 +23,7 @@ from tsqa.readers.passages import cut_passages
 from tsqa.readers.tables import BadRow, parquet_columns, read_csv, read_parquet
 from tsqa.recipe import DatasetSection, DocumentsSection, OwnSection
 from tsqa.records.seed import Seed
+from tsqa.remote import DataPath, RemotePath
 from tsqa.seeds.columns import check_columns, read_record, record_id
 from tsqa.seeds.document import Origin, Rejected, Unusable, make_passage, make_seed
 from tsqa.seeds.leaks import looks_evaluated
@@ -43,9 +45,9 @@ _PROBED = 100
 
 @dataclass(frozen=True)
 class Files:
-    """Local files of one format."""
+    """Files of one format, here or in a store."""
 
-    paths: list[Path]
+    paths: Sequence[DataPath]
     suffix: str
 
     @property
@@ -73,11 +75,11 @@ class Files:
         for path in self.paths:
             yield from ((f"{path.name}:{number}", one) for number, one in self._numbered(path))
 
-    def records(self, path: Path) -> Iterator[object]:
+    def records(self, path: DataPath) -> Iterator[object]:
         """Yield the records of one file."""
         return (record for _, record in self._numbered(path))
 
-    def _numbered(self, path: Path) -> Iterator[tuple[int, object]]:
+    def _numbered(self, path: DataPath) -> Iterator[tuple[int, object]]:
         match self.suffix:
             case ".parquet":
                 yield from enumerate(read_parquet(path), 1)
@@ -103,7 +105,7 @@ class _OwnSource(Generic[OwnKind]):
     def __init__(
         self,
         section: OwnKind,
-        path: Path,
+        path: DataPath,
         taxonomy: Taxonomy,
         siblings: dict[tuple[str, ...], str],
     ) -> None:
@@ -245,12 +247,13 @@ class DocumentSource(_OwnSource[DocumentsSection]):
         return seed
 
 
-def find_files(section: OwnSection, path: Path) -> Files | None:
-    """Find the local files of a dataset section; None when its path is a hub id.
+def find_files(section: OwnSection, path: DataPath) -> Files | None:
+    """Find the files of a dataset section; None when its path is a hub id.
 
     In a folder whose files are named after splits, only those of the section's split are taken.
     """
     key = f"{section.place}: path"
+    path = (path.look() or path) if isinstance(path, RemotePath) else path
     if path.is_file():
         suffix = _suffix(path, section)
         if suffix is None:
@@ -260,6 +263,8 @@ def find_files(section: OwnSection, path: Path) -> Files | None:
         return Files([path], suffix)
     if path.is_dir():
         return _files_of_folder(section, path, key)
+    if isinstance(path, RemotePath):
+        raise DataError(f"{key} = {path}: no such object, and none below it", "correct the path")
     if section.path.startswith((".", "/", "{")) or _suffix(path, section):
         raise DataError(f"{key} = {path}: no such file or folder", "correct the path")
     return None
@@ -277,7 +282,7 @@ def load_hub(section: OwnSection) -> Dataset:
     )
 
 
-def _of_line(path: Path, number: int, value: object) -> object:
+def _of_line(path: DataPath, number: int, value: object) -> object:
     match value:
         case BadLine(error=UnicodeDecodeError() as error):
             return Unusable("broken unicode", f"line {number}: {error.reason}")
@@ -293,8 +298,10 @@ def _of_line(path: Path, number: int, value: object) -> object:
     return value
 
 
-def _files_of_folder(section: OwnSection, folder: Path, key: str) -> Files:
-    files = {path: s for path in sorted(folder.iterdir()) if (s := _suffix(path, section))}
+def _files_of_folder(section: OwnSection, folder: DataPath, key: str) -> Files:
+    found: Iterable[DataPath] = folder.iterdir()
+    inside = sorted(found, key=attrgetter("name"))
+    files = {path: s for path in inside if (s := _suffix(path, section))}
     links = (path for path in files if not path.exists() and path.name[0] != ".")
     broken = next(links, None)
     if broken is not None:
@@ -334,7 +341,7 @@ def _files_of_folder(section: OwnSection, folder: Path, key: str) -> Files:
     return Files(list(files), suffixes[0])
 
 
-def _split_in(path: Path) -> str | None:
+def _split_in(path: DataPath) -> str | None:
     """The split that a file's name names, as `train.jsonl` or `train-00000-of-00002.parquet`."""
     parts = path.name.casefold().replace("-", ".").replace("_", ".").split(".")
     return next((part for part in parts if part in _SPLIT_NAMES), None)
@@ -345,7 +352,7 @@ def _formats(section: OwnSection) -> tuple[str, ...]:
     return (*FORMATS, *texts.SUFFIXES) if isinstance(section, DocumentsSection) else FORMATS
 
 
-def _suffix(path: Path, section: OwnSection) -> str | None:
+def _suffix(path: DataPath, section: OwnSection) -> str | None:
     """The format by the name; all text files are of one."""
     name = path.name.casefold()
     suffix = next((suffix for suffix in _formats(section) if name.endswith(suffix)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsqa.hub.identify import identify
+from tsqa.hub.identify import identify, identify_data
 from tsqa.hub.pins import PINS
 from tsqa.recipe import OwnSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.records.kept_seeds import lineage_of
@@ -42,6 +42,8 @@ def _guard_config(recipe: Recipe) -> dict[str, Json]:
 
 
 def _identify_dataset(section: OwnSection) -> Json:
+    if "://" in section.path:
+        return identify_data(section.path, f"{section.place}: path")
     found = identify(section.path)
     if found == section.path and is_hub_id(section.path):
         return {**PINS.identify("dataset", section.path, section.revision)}

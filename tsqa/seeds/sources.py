@@ -111,11 +111,11 @@ def open_sources(context: StageContext, siblings: dict[tuple[str, ...], str]) ->
             sources.append(TaskSource(name, context.task_folder(section), taxonomy, siblings))
     for dataset in section.datasets:
         if dataset.name not in left_out:
-            path = context.resolve(dataset.path)
+            path = context.resolve_data(dataset.path)
             sources.append(DatasetSource(dataset, path, taxonomy, siblings))
     for documents in section.documents:
         if documents.name not in left_out:
-            path = context.resolve(documents.path)
+            path = context.resolve_data(documents.path)
             sources.append(DocumentSource(documents, path, taxonomy, siblings))
     names = Counter(source.name for source in sources)
     twice = [name for name, count in names.items() if count > 1]

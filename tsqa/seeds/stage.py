@@ -182,7 +182,7 @@ def _identities(context: StageContext, section: SeedsSection) -> dict[tuple[str,
     """
     include = context.task_folder(section)
     found: dict[tuple[str, ...], str] = {}
-    on_hub = any(find_files(d, context.resolve(d.path)) is None for d in section.own)
+    on_hub = any(find_files(d, context.resolve_data(d.path)) is None for d in section.own)
     if section.tasks:
         library = task_library(include)
         found |= evaluated_identities(include)

@@ -1,8 +1,9 @@
 """Hashes of whole files, computed once for each state that a file is in.
 
-Guarantees: a hash covers every byte; a file that was touched in any way (size, times, inode) is
-read again, and so is one written so recently that a later write could leave the same times; the
-memory survives the end of the process, a kill, and other processes that use it.
+Guarantees: a hash covers every byte; a file that was touched in any way (size, times, inode), an
+object of a store whose version changed, is read again, and so is one written so recently that a
+later write could leave the same times; the memory survives the end of the process, a kill, and
+other processes that use it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from blake3 import blake3
 
 from tsqa.errors import DataError
+from tsqa.remote import DataPath, RemotePath, RemoteState
 
 REMEMBERED = "digests.jsonl"
 """The hashes of large files, next to the artifacts. It may be deleted at any time."""
@@ -45,10 +47,10 @@ class State(NamedTuple):
 
 
 class Digests:
-    """Known hashes of files anywhere on this machine."""
+    """Known hashes of files anywhere on this machine, and of objects of stores."""
 
     def __init__(self) -> None:
-        self._known: dict[State, str] = {}
+        self._known: dict[State | RemoteState, str] = {}
         self._log: Path | None = None
         self._read = 0
 
@@ -58,13 +60,13 @@ class Digests:
         if log != self._log:
             self._log, self._read = log, 0
 
-    def of(self, path: Path) -> str:
+    def of(self, path: DataPath) -> str:
         """The hash of a file; DataError where it cannot be read, or changes all the while."""
         return self._look_up(state_of(path)) or self._compute(path)
 
-    def of_all(self, paths: Sequence[Path], fresh: bool = False) -> list[str]:
+    def of_all(self, paths: Sequence[DataPath], fresh: bool = False) -> list[str]:
         """The hashes of many files, in order; several are read at once, all of them if `fresh`."""
-        found: dict[Path, str | None] = {
+        found: dict[DataPath, str | None] = {
             path: None if fresh else self._look_up(state_of(path)) for path in paths
         }
         missing = [path for path, known in found.items() if known is None]
@@ -77,7 +79,7 @@ class Digests:
         return [known for path in paths if (known := found[path]) is not None]
 
     def _compute_with_bar(
-        self, missing: Sequence[Path], total: int, found: dict[Path, str | None]
+        self, missing: Sequence[DataPath], total: int, found: dict[DataPath, str | None]
     ) -> None:
         from tsqa.console import progress_bar
 
@@ -93,25 +95,25 @@ class Digests:
             hashes = readers.map(lambda path: self._compute(path, count), missing)
             found |= dict(zip(missing, hashes, strict=True))
 
-    def _look_up(self, state: State) -> str | None:
-        if state not in self._known and state.size >= _WORTH_REMEMBERING:
+    def _look_up(self, state: State | RemoteState) -> str | None:
+        if state not in self._known and _is_worth_remembering(state):
             self._read_log()
         return self._known.get(state)
 
-    def _compute(self, path: Path, count: Callable[[int], None] = lambda size: None) -> str:
+    def _compute(self, path: DataPath, count: Callable[[int], None] = lambda size: None) -> str:
         for _ in range(_TRIES):
             began = time.time_ns()
             before = state_of(path)
             digest = hash_file(path, count)
-            if state_of(path) == before:
-                if began - max(before.modified_ns, before.changed_ns) > _SETTLED_NS:
+            if state_now(path) == before:
+                if began - _written_ns(before) > _SETTLED_NS:
                     self._remember(before, digest)
                 return digest
         raise DataError(f"{path}: is being written to", "wait until it is whole")
 
-    def _remember(self, state: State, digest: str) -> None:
+    def _remember(self, state: State | RemoteState, digest: str) -> None:
         self._known[state] = digest
-        if self._log is None or state.size < _WORTH_REMEMBERING:
+        if self._log is None or not _is_worth_remembering(state):
             return
         # The first newline ends a torn line; one write, so that two processes do not interleave.
         line = f"\n{json.dumps([*state, digest])}\n".encode()
@@ -141,9 +143,12 @@ class Digests:
         self._read += whole
         for line in lines[:whole].split(b"\n"):
             try:
-                *numbers, digest = json.loads(line)
-                if all(type(n) is int for n in numbers) and _HEX.fullmatch(digest):
-                    self._known[State(*numbers)] = digest
+                *told, digest = json.loads(line)
+                kinds = [type(one) for one in told]
+                if kinds == [str, int, str, int] and _HEX.fullmatch(digest):
+                    self._known[RemoteState(*told)] = digest
+                elif all(kind is int for kind in kinds) and _HEX.fullmatch(digest):
+                    self._known[State(*told)] = digest
             except (ValueError, TypeError):
                 continue
 
@@ -152,11 +157,21 @@ DIGESTS = Digests()
 """Those of this process."""
 
 
+def _is_worth_remembering(state: State | RemoteState) -> bool:
+    return isinstance(state, RemoteState) or state.size >= _WORTH_REMEMBERING
+
+
+def _written_ns(state: State | RemoteState) -> int:
+    if isinstance(state, RemoteState):
+        return state.modified_ns
+    return max(state.modified_ns, state.changed_ns)
+
+
 def hash_bytes(content: bytes) -> str:
     return blake3(content).hexdigest()
 
 
-def hash_file(path: Path, count: Callable[[int], None] = lambda size: None) -> str:
+def hash_file(path: DataPath, count: Callable[[int], None] = lambda size: None) -> str:
     """Read the whole file, whatever is remembered."""
     digest = blake3(max_threads=blake3.AUTO)
     try:
@@ -169,8 +184,22 @@ def hash_file(path: Path, count: Callable[[int], None] = lambda size: None) -> s
     return digest.hexdigest()
 
 
-def state_of(path: Path) -> State:
-    """DataError unless it is a file."""
+def state_now(path: DataPath) -> State | RemoteState:
+    """As `state_of`, asked again where the state of an object was seen before."""
+    return state_of(RemotePath(path.url) if isinstance(path, RemotePath) else path)
+
+
+@overload
+def state_of(path: Path) -> State: ...
+@overload
+def state_of(path: DataPath) -> State | RemoteState: ...
+def state_of(path: DataPath) -> State | RemoteState:
+    """DataError unless it is a file; of an object its state when it was last seen."""
+    if isinstance(path, RemotePath):
+        seen = path if path.state is not None else path.look()
+        if seen is None or seen.state is None:
+            raise DataError(f"{path}: no such object", "correct the path")
+        return seen.state
     try:
         found = path.stat()
     except (OSError, ValueError) as error:

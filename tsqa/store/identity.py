@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict, overload
 
 from tsqa.errors import DataError
+from tsqa.remote import DataPath, RemotePath, place_below
 from tsqa.store.digests import DIGESTS, hash_bytes, state_of
 
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".cache", ".git", ".locks"}
@@ -32,15 +33,15 @@ Json: TypeAlias = (
 """What JSON can hold."""
 
 
-def file_identity(path: Path) -> FileIdentity:
+def file_identity(path: DataPath) -> FileIdentity:
     """Name, size and hash of the content; DataError where there is no such file."""
     return {"name": as_text(path.name), "bytes": state_of(path).size, "blake3": DIGESTS.of(path)}
 
 
-def folder_identity(folder: Path) -> dict[str, str | int]:
+def folder_identity(folder: DataPath) -> dict[str, str | int]:
     """Name below the folder -> hash, of every file in it and below it."""
     files = files_below(folder)
-    names = [as_text(file.relative_to(folder).as_posix()) for file in files]
+    names = [as_text(place_below(file, folder)) for file in files]
     listed: dict[str, str | int] = dict(zip(names, DIGESTS.of_all(files), strict=True))
     if len(listed) <= _MOST_LISTED:
         return listed
@@ -71,11 +72,22 @@ def as_text(name: str) -> str:
     return "//" + raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
-def files_below(folder: Path, dangling: bool = False) -> list[Path]:
-    """Every file below a folder, sorted by name; links are followed, once each.
+@overload
+def files_below(folder: Path, dangling: bool = False) -> list[Path]: ...
+@overload
+def files_below(folder: DataPath, dangling: bool = False) -> list[DataPath]: ...
+def files_below(folder: DataPath, dangling: bool = False) -> Sequence[DataPath]:
+    """Every file below a folder, or object below a prefix, sorted by name; links are followed,
+    once each.
 
     `dangling`: links to nowhere too.
     """
+    if isinstance(folder, RemotePath):
+        return [
+            one
+            for one in folder.below()
+            if IGNORED.isdisjoint(place_below(one, folder).split("/")[:-1])
+        ]
     found = _walk(folder, (), dangling)
     return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tsqa.errors import DataError
 from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
+from tsqa.remote import DataPath, data_path
 from tsqa.spending import Spending
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json, files_below
@@ -89,6 +90,10 @@ class StageContext:
         if path.startswith("{data}") and "data" not in self.inputs:
             raise DataError(f"{path}: the recipe has no `data` section", "add one")
         return resolve_path(path, self.inputs.get("data"))
+
+    def resolve_data(self, path: str) -> DataPath:
+        """As `resolve`, of data, which may be in a store."""
+        return data_path(path) if "://" in path else self.resolve(path)
 
     def task_folder(self, section: SeedsSection | EvalSection) -> Path | None:
         """The folder of task YAMLs that a section names; None means lm-eval's own tasks."""

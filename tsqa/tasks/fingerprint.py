@@ -17,13 +17,17 @@ from pathlib import Path
 from rich.text import Text
 
 from tsqa.console import console
-from tsqa.errors import RecipeError
+from tsqa.errors import DataError, RecipeError
 from tsqa.hub.pins import PINS, UNPINNED
+from tsqa.names import data_problem
 from tsqa.recipe import Recipe, needed
-from tsqa.store.digests import hash_bytes
+from tsqa.remote import data_path
+from tsqa.secrets import redact
+from tsqa.store.digests import DIGESTS, hash_bytes
 from tsqa.store.identity import Json, folder_identity
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
+from tsqa.tasks.identity import in_bucket
 
 OWN_DATASETS = "task-datasets.json"
 """Next to the pins: which datasets lm-eval's own tasks name. It may be deleted at any time."""
@@ -85,11 +89,24 @@ def pinned_datasets(key: str, include: str | None, names: tuple[str, ...]) -> di
     commits: dict[str, Json] = {}
     for name in sorted(_folder_datasets(include, names) if include else _own_datasets(key, names)):
         dataset, _, revision = name.partition("@")
+        if in_bucket(name):
+            commits[name] = _content_of(key, name)
+            continue
         url = "://" in name
         commit = None if url else PINS.pin("dataset", dataset, revision or None)
         commits[name] = commit or UNPINNED
     _say_unpinned({name for name, commit in commits.items() if commit == UNPINNED})
     return {"hub": commits} if commits else {}
+
+
+def _content_of(key: str, url: str) -> str:
+    """The hash of an object that a task reads."""
+    if problem := data_problem(url):
+        raise RecipeError(f"{key}: a task's data_files: {redact(url)}: {problem}")
+    try:
+        return DIGESTS.of(data_path(url))
+    except DataError as error:
+        raise RecipeError(f"{key}: a task's data_files: {error}") from error
 
 
 def forget_tasks() -> None:

@@ -6,11 +6,13 @@ Guarantees: only the configuration is read, or the names of files; no data set i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tsqa.readers.tables import parquet_metadata
 from tsqa.recipe import is_hub_id
+from tsqa.remote import DataPath, data_path
 
 FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
 """`dataset_path`s that are not a dataset but a format of `data_files`."""
@@ -22,8 +24,8 @@ def evaluated_split(config: Mapping[str, object]) -> str | None:
     return str(split) if split else None
 
 
-def data_files(config: Mapping[str, object]) -> dict[str, list[Path]]:
-    """Split -> its local files, for tasks over local files (`dataset_path: json`).
+def data_files(config: Mapping[str, object]) -> dict[str, list[DataPath]]:
+    """Split -> its files, here or in a bucket, for tasks over files (`dataset_path: json`).
 
     In every form: one name, a list, a pattern, or any of these for each split.
     """
@@ -34,19 +36,28 @@ def data_files(config: Mapping[str, object]) -> dict[str, list[Path]]:
         files = {"train": files}
     folder = options.get("data_dir")
     bases = [Path(str(folder)).expanduser() if folder else Path()]
-    found = {}
+    found: dict[str, list[DataPath]] = {}
     for split, names in files.items():
         listed = names if isinstance(names, (list, tuple)) else [names]
         found[str(split)] = [
             file
             for name in listed
-            for file in (named_files(name, bases) or [Path(name)] if isinstance(name, str) else ())
+            for file in (_named(name, bases) if isinstance(name, str) else ())
         ]
     return found
 
 
-def split_files(config: Mapping[str, object], split: str | None) -> list[Path]:
-    """The local files of a split; those of `train` for `train[:10%]`."""
+def in_bucket(name: str) -> bool:
+    """Whether a name is the address of an object that `datasets` cannot read by itself."""
+    return name.startswith(("s3://", "gs://"))
+
+
+def _named(name: str, bases: Iterable[Path]) -> Sequence[DataPath]:
+    return [data_path(name)] if in_bucket(name) else named_files(name, bases) or [Path(name)]
+
+
+def split_files(config: Mapping[str, object], split: str | None) -> list[DataPath]:
+    """The files of a split; those of `train` for `train[:10%]`."""
     return data_files(config).get(str(split).split("[")[0], [])
 
 
@@ -77,13 +88,11 @@ def count_documents(config: Mapping[str, object], split: str | None) -> int | No
     return sum(whole) if counts and len(whole) == len(counts) else None
 
 
-def _count_rows(file: Path) -> int | None:
+def _count_rows(file: DataPath) -> int | None:
     if not file.is_file():
         return None
     if file.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(file).num_rows)
+        return int(parquet_metadata(file).num_rows)
     if file.suffix != ".jsonl":
         return None
     with file.open("rb") as handle:

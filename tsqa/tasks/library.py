@@ -136,7 +136,7 @@ class TaskLibrary:
         config = self.config(name)
         wanted = config.get("training_split") if split == "train" else evaluated_split(config)
         for path in split_files(config, str(wanted)):
-            if path.suffix == ".jsonl":
+            if isinstance(path, Path) and path.suffix == ".jsonl":
                 for _ in read_jsonl(path):
                     pass
         try:

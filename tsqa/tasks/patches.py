@@ -20,9 +20,11 @@ import jinja2
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS, PINS_FILE
+from tsqa.remote import RemotePath
+from tsqa.remote.copies import local_copy
 from tsqa.sandbox.templates import BoundedEnvironment, replace_pattern
 from tsqa.store.digests import DIGESTS
-from tsqa.tasks.identity import is_on_hub, revision_of
+from tsqa.tasks.identity import in_bucket, is_on_hub, revision_of
 
 if TYPE_CHECKING:
     from lm_eval.tasks._index import Entry
@@ -72,10 +74,12 @@ def read_datasets_afresh() -> None:
 
 
 def pin_datasets() -> None:
-    """`datasets` loads a dataset of the hub at its pinned commit, whoever asks for it.
+    """`datasets` loads a dataset of the hub at its pinned commit, and files of a bucket from a copy
+    here, whoever asks for it.
 
-    Tasks and their code name no revision, so that lm-eval loads the newest one each time. Can go
-    when tasks name commits; those of lm-eval 0.4.13 do not.
+    Tasks and their code name no revision, so that lm-eval loads the newest one each time; without
+    s3fs and gcsfs, `datasets` reads no bucket. Can go when tasks name commits (those of lm-eval
+    0.4.13 do not) and `datasets` reads buckets through pyarrow (5.2.0 does not).
     """
     import datasets
 
@@ -87,6 +91,8 @@ def pin_datasets() -> None:
     def at_commit(
         path: str, *values: object, revision: str | None = None, **options: object
     ) -> object:
+        if "data_files" in options:
+            options["data_files"] = _copied(options["data_files"])
         commit = PINS.pin("dataset", str(path), revision) if is_on_hub(str(path)) else None
         loaded = real(path, *values, revision=commit or revision, **options)
         if commit is not None:
@@ -95,6 +101,19 @@ def pin_datasets() -> None:
 
     at_commit.at_commit = True  # type: ignore[attr-defined]
     datasets.load_dataset = at_commit
+
+
+def _copied(names: object) -> object:
+    """The same with a copy on this machine in the place of each object of a bucket."""
+    if isinstance(names, str) and in_bucket(names):
+        remote = RemotePath(names)
+        copy = local_copy(remote)
+        if DIGESTS.of(copy) != DIGESTS.of(remote):
+            raise DataError(f"{copy}: is no copy of {remote}", "delete it")
+        return str(copy)
+    if isinstance(names, dict):
+        return {split: _copied(inner) for split, inner in names.items()}
+    return [_copied(inner) for inner in names] if isinstance(names, (list, tuple)) else names
 
 
 def _refuse_other_commit(path: str, commit: str, loaded: object) -> None:

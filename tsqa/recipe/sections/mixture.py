@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tsqa.names import LocalPath, SourceName
+from tsqa.names import DataAddress, LocalPath, SourceName
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
 
 BASIS_POINTS = 10_000
@@ -34,9 +34,10 @@ class SourceSection(Section):
     """One source: files, a Hugging Face dataset, the generated dataset, or part of a source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-    path: LocalPath | None = None
-    """A file or a folder of JSONL(.gz, .zst), parquet or text (.txt, .md), a dataset that
-    `datasets` saved to disk, or a hub ID, which is streamed."""
+    path: DataAddress | None = None
+    """A file or a folder of JSONL(.gz, .zst), parquet or text (.txt, .md), here or streamed from
+    s3://, gs://, hf:// or https://; a dataset that `datasets` saved to disk, or a hub ID, which is
+    streamed."""
     stage: Literal["filter", "seeds"] | None = Field(None, alias="from")
     """filter: the dataset that this recipe generates. seeds: its seeds, rendered like that."""
     subset: str | None = None

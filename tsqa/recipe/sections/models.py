@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tsqa import secrets
-from tsqa.names import LocalPath
+from tsqa.names import DataAddress, LocalPath
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section
 from tsqa.recipe.sections.engine_args import check_engine_args
 
@@ -110,7 +110,7 @@ class TokenizerSection(Section):
 
     path: LocalPath | None = None
     """A tokenizer folder or a hub ID."""
-    train_on: list[LocalPath] = []
+    train_on: list[DataAddress] = []
     """Files or folders with a `text` field, to train a tokenizer on; for models from scratch."""
     vocab_size: int = Field(1024, ge=257)
     """Tokens in the trained vocabulary."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsqa.names import LocalPath, PlainName, TaskName
+from tsqa.names import DataAddress, LocalPath, PlainName, TaskName
 from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share
 
 AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
@@ -56,9 +56,10 @@ class OwnSection(Section):
 
     name: PlainName
     """Name of its seeds' task."""
-    path: LocalPath
-    """A file (JSONL(.gz, .zst), JSON, parquet, CSV), a folder of files in one format, or a hub ID.
-    Of documents also .txt and .md, each of which is one; in a folder without other data."""
+    path: DataAddress
+    """A file (JSONL(.gz, .zst), JSON, parquet, CSV), a folder of files in one format, their address
+    (s3://, gs://, hf://, https://), or a hub ID. Of documents also .txt and .md, each of which is
+    one; in a folder without other data."""
     subset: str | None = None
     """Subset (configuration) of a hub dataset."""
     split: str = "train"
