@@ -30,6 +30,7 @@ from eval.statistics import stats
 from tsqa.curated.card import allowed_leaks
 from tsqa.pages import page_environment
 from tsqa.recipe import Arm, Recipe, arms_of
+from tsqa.recipe.sections.ablation import AblationSection
 from tsqa.records.quality import QualityReport
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text
@@ -125,7 +126,7 @@ def _of_recipe(
         "recipe": recipe,
         "recipe_text": about.recipe_text(recipe),
         "setup": list(about.setup_facts(recipe, origin, finished, deltas, train)),
-        "varied": list(recipe.ablation.axes) if recipe.ablation else [],
+        "varied": _varied(recipe.ablation) if recipe.ablation else [],
         "terms": about.TERMS,
         "looks": looks_notes(recipe) if recipe.eval and recipe.train else [],
         "stages": stages,
@@ -231,3 +232,9 @@ def _environment(share: Share | None) -> jinja2.Environment:
     environment.filters["probability"] = lambda p: f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
     environment.tests["macro"] = stats.is_macro
     return environment
+
+
+def _varied(section: AblationSection) -> list[str]:
+    """The keys in which arms differ."""
+    keys = dict.fromkeys(key for each in section.combinations for key in each if key != "name")
+    return [*keys, *(["ablation.controls"] if section.controls else [])]

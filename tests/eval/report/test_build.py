@@ -27,6 +27,7 @@ from tests.support.invented_arms import deltas_of, evaluated
 from tests.support.sealed import invented_artifact
 from tsqa.curated.files import DatasetWriter
 from tsqa.recipe import Recipe, arms_of
+from tsqa.recipe.sections.ablation import AblationSection
 from tsqa.store.jsonl import write_jsonl
 
 EVIL = '<script>alert("x")</script> & </pre> {{ 7 * 7 }}'
@@ -356,6 +357,17 @@ def test_a_recipe_that_only_makes_a_dataset_has_a_page(tmp_path: Path) -> None:
 def test_on_a_cpu_the_page_says_how_many_threads() -> None:
     execution = {"processes": 2, "device": "CPU", "threads": 8}
     assert about._hardware(execution) == "2 x CPU, 8 threads"
+
+
+def test_single_arms_and_controls_are_among_what_varies() -> None:
+    section = AblationSection(
+        axes={"mixture.synthetic": [0, 0.5]},
+        arms=[{"name": "slow", "train.lr": 1e-4}],
+        control="synthetic=0",
+        controls=["repeat_matched"],
+    )
+    varied = ["mixture.synthetic", "train.lr", "ablation.controls"]
+    assert report._varied(section) == varied
 
 
 def test_the_page_begins_with_what_ran(tmp_path: Path) -> None:
