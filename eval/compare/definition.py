@@ -22,4 +22,4 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     }
 
 
-COMPARE = Stage("compare", 7, _config, "eval.compare.stage", sections=("eval", "seeds"))
+COMPARE = Stage("compare", 8, _config, "eval.compare.stage", sections=("eval", "seeds"))

@@ -51,7 +51,7 @@ def run(context: StageContext) -> dict[str, object]:
     write_csv(context.out / "deltas.csv", deltas.all_rows)
     columns = list(vars(deltas.rows[0]))
     context.tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
-    for name, rows in (("bits", deltas.bits), ("margins", deltas.margins)):
+    for name, rows in (("bits", deltas.bits), ("right_choice", deltas.right_choice)):
         if rows:
             context.tracker.table(name, columns, [list(vars(row).values()) for row in rows])
     verdicts = [row.verdict for row in deltas.rows]
