@@ -160,6 +160,9 @@ class Contamination:
         return f"{status}{held}{where}" + (f"; {missing}" if missing else "")
 
 
+By = Literal["words", "meaning"]
+
+
 @dataclass(frozen=True)
 class NearRow(Comparison):
     """A comparison on the documents whose nearest training document is `distance`.
@@ -176,6 +179,8 @@ class NearRow(Comparison):
     delta: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
+    by: By = "words"
+    """What tells which document is near."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ parts of macro averages and the differences from placebos a quarter, where there
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -29,6 +29,7 @@ from eval.compare.splits import (
     DISTANCES,
     all_parts,
     at_distance,
+    distances_of,
     near_row,
     placebos_of,
     tested_parts,
@@ -250,23 +251,33 @@ def _near(
     """Every pair on the documents at each distance; their mean weighs documents alike."""
     found = []
     for pair in pairs:
-        distances = near.between(pair.name.arm, pair.name.against)
-        for distance in DISTANCES if distances else ():
-            keep = partial(at_distance, distances=distances, distance=distance)
-            before, after = [*map(keep, pair.before)], [*map(keep, pair.after)]
-            if not before[0].tasks:
-                continue
-            # Seeds differ more on fewer documents, so the spread is not that of all of them.
-            own = {
-                name: {s: keep(m) for s, m in seeds.items()} for name, seeds in conditions.items()
-            }
-            spreads = spreads_of(own, {}, rules.spreads.stated, by_documents=True)
-            there = replace(rules, macros={}, by_documents=True, spreads=spreads)
-            label = replace(pair.name, comparison=f"{pair.name.comparison}, {distance}")
-            kept = replace(pair, name=label, before=before, after=after)
-            rows = _tested(kept, {}, own, there)
-            found += [near_row(pair.name, distance, row.delta) for row in rows]
+        for by, nearest in near.between(pair.name.arm, pair.name.against).items():
+            distances = distances_of(nearest, by)
+            for distance in DISTANCES:
+                keep = partial(at_distance, distances=distances, distance=distance)
+                label = distance if by == "words" else f"{by}, {distance}"
+                rows = _kept_rows(pair, conditions, keep, label, rules)
+                found += [near_row(pair.name, by, distance, row.delta) for row in rows]
     return found
+
+
+def _kept_rows(
+    pair: _Pair,
+    conditions: Conditions,
+    keep: Callable[[Evaluated], Evaluated],
+    label: str,
+    rules: _Rules,
+) -> list[Tested]:
+    """The rows of a pair on some documents of each model."""
+    before, after = [*map(keep, pair.before)], [*map(keep, pair.after)]
+    if not before[0].tasks:
+        return []
+    # Seeds differ more on fewer documents, so the spread is not that of all of them.
+    own = {name: {s: keep(m) for s, m in seeds.items()} for name, seeds in conditions.items()}
+    spreads = spreads_of(own, {}, rules.spreads.stated, by_documents=True)
+    there = replace(rules, macros={}, by_documents=True, spreads=spreads)
+    name = replace(pair.name, comparison=f"{pair.name.comparison}, {label}")
+    return _tested(replace(pair, name=name, before=before, after=after), {}, own, there)
 
 
 def _tested(
