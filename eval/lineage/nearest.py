@@ -45,7 +45,9 @@ class Nearness:
     def between(self, arm: str, against: str) -> dict[By, dict[Key, float]]:
         """Of the nearest document on either side; empty where neither has curated data."""
         found: dict[By, dict[Key, float]] = {}
-        for by, known in (("words", self.of), ("meaning", self.meant)):
+        every: dict[By, Mapping[str, Mapping[Key, float]]]
+        every = {"words": self.of, "meaning": self.meant}
+        for by, known in every.items():
             one, other = (known.get(name, {}) for name in (arm, against))
             if one or other:
                 keys = {*one, *other}

@@ -139,9 +139,9 @@ def simulated(
     return models
 
 
-def print_simulated(rounds: int) -> None:
-    rng = np.random.default_rng(0)
-    for seeds in (1, 3):
+def print_simulated(rounds: int, numbers: Sequence[int]) -> None:
+    for seeds in numbers:
+        rng = np.random.default_rng(seeds)
         # What documents without number would show, of runs without noise of their own.
         noise = 0.0 if seeds == 1 else 0.1
         for effect in (0.0, 0.4):
@@ -168,10 +168,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 3], help="without a run")
     parser.add_argument("--documents", nargs="*", type=int, default=[12, 25, 50, 100])
     given = parser.parse_args()
     if given.run is None:
-        print_simulated(given.rounds)
+        print_simulated(given.rounds, given.seeds)
         return
     runs = find_runs([str(given.run)], given.run.parent)
     models, _ = load(runs, frozenset())
