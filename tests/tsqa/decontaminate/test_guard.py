@@ -32,10 +32,10 @@ def guard(folder: Path, shared: int, **changes: Any) -> dict[str, Any]:
     rows = list(read_jsonl(own / "seeded.train.jsonl"))[:shared]
     rest = list(read_jsonl(other / "bench.test.jsonl"))
     write_jsonl(other / "bench.test.jsonl", [*rows, *rest])
-    return compare(folder, None, **changes)
+    return compare(folder, **changes)
 
 
-def compare(folder: Path, filters: FilterSection | None, **changes: Any) -> dict[str, Any]:
+def compare(folder: Path, filters: FilterSection | None = None, **changes: Any) -> dict[str, Any]:
     values = {"tasks": ["seeded"], "include": str(folder / "own")} | changes
     section = SeedsSection.model_validate(values)
     seeds.run(make_context(folder / "seeds", {}, seeds=section))
