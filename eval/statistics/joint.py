@@ -25,6 +25,8 @@ from eval.statistics.stats import holm
 
 FLIPS = 20_000
 _CELLS = 20_000_000
+_SCATTER = 0.1
+"""Over that of a chance of 1% and more, counted in so many flips."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def adjust(
         stepped = min((1 + exceeded[row]) / (1 + FLIPS), bounds[row])
         last = max(last, stepped, p_values[row])
         adjusted[row] = float(min(1.0, last))
-    return Corrected(adjusted, max(by_holm.first, _first(smallest, confidence)))
+    scatter = _SCATTER if any(row.estimate is None for row in rows) else 0.0
+    return Corrected(adjusted, max(by_holm.first, _first(smallest, confidence, scatter)))
 
 
 def first_step(null: Floats, weights: Sequence[float], confidence: float) -> float:
@@ -96,10 +99,16 @@ def first_step(null: Floats, weights: Sequence[float], confidence: float) -> flo
     return max((1 - confidence) / float(np.sum(weights)), _first(smallest, confidence))
 
 
-def _first(smallest: Floats, confidence: float) -> float:
-    """What the smallest p-value by its weight is below with the chance that is allowed."""
-    rank = int((1 - confidence) * (1 + len(smallest))) - 1
-    return float(np.sort(smallest)[rank - 1]) if rank > 0 else 0.0
+def _first(smallest: Floats, confidence: float, scatter: float = 0.0) -> float:
+    """What the smallest p-value by its weight is below with the chance that is allowed.
+
+    Where few values occur, each of them is counted with this `scatter` (a share) from row to row:
+    one that is reached too often is left out with all that are as large.
+    """
+    ordered = np.sort(smallest)
+    edge = ordered[int((1 - confidence) * (1 + len(ordered)))]
+    below = np.searchsorted(ordered, edge * (1 - scatter))
+    return float(ordered[below - 1]) if below else 0.0
 
 
 def _null(rows: Sequence[Noise], rng: np.random.Generator) -> Floats:
