@@ -26,8 +26,8 @@ class Delta:
     high: FiniteFloat
     p: float
     mde: float
-    """Smallest true difference that this row would reveal with 80% power, corrected for the rows
-    of its table (Holm's first step)."""
+    """Smallest true difference that this row would reveal with 80% power in its table, were it the
+    only one (the first step of the table's correction)."""
     stderr: float
     seeds: int
     covers_seeds: bool
@@ -160,6 +160,9 @@ class Contamination:
         return f"{status}{held}{where}" + (f"; {missing}" if missing else "")
 
 
+By = Literal["words", "meaning"]
+
+
 @dataclass(frozen=True)
 class NearRow(Comparison):
     """A comparison on the documents whose nearest training document is `distance`.
@@ -176,6 +179,8 @@ class NearRow(Comparison):
     delta: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
+    by: By = "words"
+    """What tells which document is near."""
 
 
 @dataclass(frozen=True)
@@ -214,9 +219,9 @@ class DeltaTable:
     bits: list[DeltaRow] = field(default_factory=list)
     """Bits per byte of the right answers, in place of scores: fewer is `better`. A table of its
     own, corrected over its own rows."""
-    margins: list[DeltaRow] = field(default_factory=list)
-    """The same of the right choice less the mean of the wrong ones, which a model that only learnt
-    the form of answers does not change."""
+    right_choice: list[DeltaRow] = field(default_factory=list)
+    """Probability of the right one among the choices, in place of scores: which a model that only
+    learnt the form of answers does not change. Likewise a table of its own."""
 
     @property
     def no_bits(self) -> list[str]:

@@ -9,7 +9,7 @@ parts of macro averages and the differences from placebos a quarter, where there
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -24,11 +24,12 @@ from eval.compare.conclusion import (
     spreads_of,
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import Conditions, Evaluated, by_bits, task_scores, weigh_macro
+from eval.compare.scores import Conditions, Evaluated, scored_by, task_scores, weigh_macro
 from eval.compare.splits import (
     DISTANCES,
     all_parts,
     at_distance,
+    distances_of,
     near_row,
     placebos_of,
     tested_parts,
@@ -45,8 +46,8 @@ from eval.deltas import (
 from eval.lineage.families import Kinship
 from eval.lineage.nearest import Nearness
 from eval.statistics import stats
-from eval.statistics.joint import adjust
-from eval.statistics.paired import Chances, Scored, Tested, compare_models
+from eval.statistics.joint import Corrected, adjust
+from eval.statistics.paired import Scored, Tested, compare_models
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
@@ -167,18 +168,13 @@ def _compare_pairs(
         split = kinship.split(pair.name.arm, pair.name.against) if kinship else {}
         splits[pair.name.comparison] = split
         tested[pair.name.comparison] = tested_parts(split, known if pair in pairs else known[:1])
-    parts = sum(map(len, tested.values())) + len(placebos)
-    share, half = 1 / len(pairs), stats.task_half(parts)
-    of_part = (0.5 - half) / parts if parts else 1.0
-    chances = Chances(half / len(tasks) * share, 0.5 / (1 + len(macros)) * share, of_part)
     found: list[tuple[Comparison, Tested]] = []
     extra: list[tuple[Comparison, Tested]] = []
     for pair in pairs:
-        for one in _tested(pair, tested[pair.name.comparison], conditions, rules, chances):
+        for one in _tested(pair, tested[pair.name.comparison], conditions, rules):
             (extra if stats.is_part(one.delta.task) else found).append((pair.name, one))
     for pair in placebos:
-        own = replace(chances, macro=of_part)
-        for one in _tested(pair, tested[pair.name.comparison], conditions, rules, own):
+        for one in _tested(pair, tested[pair.name.comparison], conditions, rules):
             if one.delta.task == stats.MACRO or stats.is_part(one.delta.task):
                 extra.append((pair.name, one))
     rows = _with_verdicts([*found, *extra], rules, len(extra))
@@ -189,43 +185,51 @@ def _compare_pairs(
 def _with_bits(
     table: DeltaTable, models: Sequence[Evaluated], rules: _Rules, allow: frozenset[str]
 ) -> DeltaTable:
-    """The table and, beside it, the same of bits per byte."""
-    bits, margins = (
-        _compare_bits(models, costs, table.control, rules, allow)
-        for costs in ([one.bits for one in models], [one.margins for one in models])
+    """The table and, beside it, the same of bits per byte and of the right choice."""
+    saved = [
+        {task: replace(one, values=-one.values) for task, one in model.bits.items()}
+        for model in models
+    ]
+    bits, chosen = (
+        _compare_by(metric, scores, models, table.control, rules, allow)
+        for metric, scores in (
+            ("bits per byte", saved),
+            ("probability of the right choice", [model.right_choice for model in models]),
+        )
     )
-    return replace(table, bits=bits, margins=margins)
+    return replace(table, bits=[*map(_as_bits, bits)], right_choice=chosen)
 
 
-def _compare_bits(
+def _compare_by(
+    metric: str,
+    scores: Sequence[Mapping[str, Scored]],
     models: Sequence[Evaluated],
-    costs: Sequence[Mapping[str, Scored]],
     control: str,
     rules: _Rules,
     allow: frozenset[str],
 ) -> list[DeltaRow]:
-    """The same by the bits of each model, on tasks where all have them of the same documents.
+    """The same by other scores of each model, on tasks where all have them of the same documents.
 
-    A stated spread is one of scores, and says nothing of bits.
+    A stated spread is one of the table's scores, and says nothing of others.
     """
-    tasks = [task for task in sorted(models[0].tasks) if _all_have(costs, task)]
+    tasks = [task for task in sorted(models[0].tasks) if _all_have(scores, task)]
     if not tasks:
         return []
     macros = {name: own for name, own in rules.macros.items() if {*own} <= {*tasks}}
-    chosen = [
-        by_bits(model, {task: own[task] for task in tasks})
-        for model, own in zip(models, costs, strict=True)
+    rescored = [
+        scored_by(model, {task: own[task] for task in tasks}, metric)
+        for model, own in zip(models, scores, strict=True)
     ]
-    base, conditions = _by_condition(chosen, rules.by_documents)
+    base, conditions = _by_condition(rescored, rules.by_documents)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, macros, None, rules.by_documents)
     own = replace(rules, macros=macros, spreads=spreads)
     rows, _ = _compare_pairs(pairs, (), conditions, None, own)
-    return [_as_bits(row) for row in rows]
+    return rows
 
 
-def _all_have(costs: Sequence[Mapping[str, Scored]], task: str) -> bool:
-    first, *others = (one.get(task) for one in costs)
+def _all_have(scores: Sequence[Mapping[str, Scored]], task: str) -> bool:
+    first, *others = (one.get(task) for one in scores)
     return first is not None and all(one is not None and one.keys == first.keys for one in others)
 
 
@@ -247,23 +251,33 @@ def _near(
     """Every pair on the documents at each distance; their mean weighs documents alike."""
     found = []
     for pair in pairs:
-        distances = near.between(pair.name.arm, pair.name.against)
-        for distance in DISTANCES if distances else ():
-            keep = partial(at_distance, distances=distances, distance=distance)
-            before, after = [*map(keep, pair.before)], [*map(keep, pair.after)]
-            if not before[0].tasks:
-                continue
-            # Seeds differ more on fewer documents, so the spread is not that of all of them.
-            own = {
-                name: {s: keep(m) for s, m in seeds.items()} for name, seeds in conditions.items()
-            }
-            spreads = spreads_of(own, {}, rules.spreads.stated, by_documents=True)
-            there = replace(rules, macros={}, by_documents=True, spreads=spreads)
-            label = replace(pair.name, comparison=f"{pair.name.comparison}, {distance}")
-            kept = replace(pair, name=label, before=before, after=after)
-            rows = _tested(kept, {}, own, there, Chances())
-            found += [near_row(pair.name, distance, row.delta) for row in rows]
+        for by, nearest in near.between(pair.name.arm, pair.name.against).items():
+            distances = distances_of(nearest, by)
+            for distance in DISTANCES:
+                keep = partial(at_distance, distances=distances, distance=distance)
+                label = distance if by == "words" else f"{by}, {distance}"
+                rows = _kept_rows(pair, conditions, keep, label, rules)
+                found += [near_row(pair.name, by, distance, row.delta) for row in rows]
     return found
+
+
+def _kept_rows(
+    pair: _Pair,
+    conditions: Conditions,
+    keep: Callable[[Evaluated], Evaluated],
+    label: str,
+    rules: _Rules,
+) -> list[Tested]:
+    """The rows of a pair on some documents of each model."""
+    before, after = [*map(keep, pair.before)], [*map(keep, pair.after)]
+    if not before[0].tasks:
+        return []
+    # Seeds differ more on fewer documents, so the spread is not that of all of them.
+    own = {name: {s: keep(m) for s, m in seeds.items()} for name, seeds in conditions.items()}
+    spreads = spreads_of(own, {}, rules.spreads.stated, by_documents=True)
+    there = replace(rules, macros={}, by_documents=True, spreads=spreads)
+    name = replace(pair.name, comparison=f"{pair.name.comparison}, {label}")
+    return _tested(replace(pair, name=name, before=before, after=after), {}, own, there)
 
 
 def _tested(
@@ -271,7 +285,6 @@ def _tested(
     parts: Mapping[str, Sequence[str]],
     conditions: Conditions,
     rules: _Rules,
-    chances: Chances,
 ) -> list[Tested]:
     """The rows of one pair, `parts` of its macro average among them."""
     macros, spreads = {**rules.macros, **parts}, rules.spreads
@@ -287,7 +300,6 @@ def _tested(
         macros=macros,
         pooled=spreads.of(pair.name.arm, pair.name.against),
         by_documents=rules.by_documents,
-        chances=chances,
     )
 
 
@@ -479,20 +491,18 @@ def _with_verdicts(
     p_values = [delta.p for delta in deltas]
     if rules.spreads.noisy:
         # Such an arm is not always told: by what rows share, 6% of tables held a false finding.
-        corrected = stats.holm(p_values, weights)
+        corrected = Corrected.by_holm(p_values, weights, rules.confidence)
     else:
-        corrected = adjust(p_values, weights, [row.noise for _, row in found], rules.seed)
-    return [
-        DeltaRow(
-            **vars(name),
-            **vars(delta),
-            p_holm=p,
-            verdict=stats.verdict(
-                delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
-            ),
+        noise = [row.noise for _, row in found]
+        corrected = adjust(p_values, weights, noise, rules.seed, rules.confidence)
+    rows = []
+    for (name, row), weight, p in zip(found, weights, corrected.p_values, strict=True):
+        delta = replace(row.delta, mde=row.detectable(1 - corrected.first * weight))
+        word = stats.verdict(
+            delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
         )
-        for (name, _), delta, p in zip(found, deltas, corrected, strict=True)
-    ]
+        rows.append(DeltaRow(**vars(name), **vars(delta), p_holm=p, verdict=word))
+    return rows
 
 
 def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

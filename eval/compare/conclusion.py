@@ -44,9 +44,6 @@ class Spreads:
     """`eval.seed_spread`, where it is used."""
     noisy: dict[str, dict[str, crossed.Spread]] = field(default_factory=dict)
     """Arm whose seeds differ more than the others' do -> of its own score."""
-    uneven: dict[str, crossed.Spread] = field(default_factory=dict)
-    """Of a difference of which one is such an arm: of all arms, at the degrees of freedom of arms
-    that differ so much."""
     means: Mapping[str, Mapping[str, crossed.Floats]] = field(default_factory=dict)
     """Row's task -> arm -> its scores by seed."""
 
@@ -56,8 +53,10 @@ class Spreads:
             return self.noisy.get(arm, self.alone)
         if self.stated is not None:
             return self.paired
+        if {arm, against} & {*self.noisy}:
+            return {}  # what these two show is all that is known of them
         pairs = {t: np.array([of[arm], of[against]]) for t, of in self.means.items()}
-        return at_least_own(self.uneven if {arm, against} & {*self.noisy} else self.paired, pairs)
+        return at_least_own(self.paired, pairs)
 
 
 def spreads_of(
@@ -91,10 +90,9 @@ def spreads_of(
         two = crossed.Spread(2 * stated**2, crossed.MANY)
         return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
     own = {names[arm]: _alone(means, [arm]) for arm in sorted(noisy)}
-    uneven = _paired(means, range(len(names)), average, floors, macros) if noisy else {}
     paired = _paired(means, quiet, average, floors, macros)
     by_arm = {task: dict(zip(names, scores, strict=True)) for task, scores in means.items()}
-    return Spreads(paired, alone, None, own, uneven, by_arm)
+    return Spreads(paired, alone, None, own, by_arm)
 
 
 def _alone(means: Mapping[str, crossed.Floats], arms: Sequence[int]) -> dict[str, crossed.Spread]:

@@ -30,8 +30,8 @@ class Evaluated:
     scores: dict[str, Scored]
     bits: dict[str, Scored] = field(default_factory=dict)
     """Task -> bits per byte of the right answers, of the documents that have them."""
-    margins: dict[str, Scored] = field(default_factory=dict)
-    """The same, less the mean of the document's wrong choices."""
+    right_choice: dict[str, Scored] = field(default_factory=dict)
+    """Task -> probability of the right one among the choices, of the documents that have some."""
 
 
 _Row = tuple[DocumentKey, float, str | None]
@@ -45,12 +45,15 @@ def read(
     """Load one evaluate artifact; a document that appears twice is a DataError."""
     results = read_own(artifact.path / RESULTS, Results)
     path = artifact.path / DOCUMENTS
-    columns = columns_of("task", "doc_id", "doc_hash", "score", "group", "bits", "option_bits")
+    columns = columns_of(
+        *("task", "doc_id", "doc_hash", "score", "group"),
+        *("bits", "option_bits", "loglikelihoods"),
+    )
     table = read_documents(path, columns).to_pydict()
     documents: dict[str, list[_Row]] = {task: [] for task in results.tasks}
     bits: dict[str, list[_Row]] = {}
-    margins: dict[str, list[_Row]] = {}
-    for task, doc_id, doc_hash, score, group, cost, options in zip(
+    chosen: dict[str, list[_Row]] = {}
+    for task, doc_id, doc_hash, score, group, cost, options, likelihoods in zip(
         *(table[c] for c in columns.names), strict=True
     ):
         value = math.nan if score is None else score
@@ -58,8 +61,8 @@ def read(
         if cost is not None:
             bits.setdefault(task, []).append(((doc_id, doc_hash), cost, group))
             if options and len(options) > 1:
-                wrong = (math.fsum(options) - cost) / (len(options) - 1)
-                margins.setdefault(task, []).append(((doc_id, doc_hash), cost - wrong, group))
+                share = choice_probability(likelihoods[: len(options)], options.index(cost))
+                chosen.setdefault(task, []).append(((doc_id, doc_hash), share, group))
     for task, result in results.tasks.items():
         if len(documents[task]) != result.n:
             raise damaged(
@@ -73,17 +76,27 @@ def read(
         macro=results.macro,
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
         bits={t: Scored.of(d, f"{path}: {t}") for t, d in bits.items()},
-        margins={t: Scored.of(d, f"{path}: {t}") for t, d in margins.items()},
+        right_choice={t: Scored.of(d, f"{path}: {t}") for t, d in chosen.items()},
     )
 
 
-def by_bits(model: Evaluated, costs: Mapping[str, Scored]) -> Evaluated:
-    """The model, scored on some tasks by the bits that it saves: more is better."""
-    scores = {task: replace(one, values=-one.values) for task, one in costs.items()}
+def choice_probability(loglikelihoods: Sequence[float], right: int) -> float:
+    """Of the right one among the choices: softmax over the log-likelihoods that score them.
+
+    `norm_correct_prob` of Magnusson et al., DataDecide (2025); Schaeffer et al., Why has predicting
+    downstream capabilities of frontier AI models with scale remained elusive? (2024).
+    """
+    likely = loglikelihoods[right]
+    # Beyond 700 nats a float has no exponential, and the share is 0.
+    return 1 / math.fsum(math.exp(min(700.0, other - likely)) for other in loglikelihoods)
+
+
+def scored_by(model: Evaluated, scores: dict[str, Scored], metric: str) -> Evaluated:
+    """The model, scored on some tasks by something else; more is better."""
     results = {
         task: replace(
             model.tasks[task],
-            metric="bits per byte",
+            metric=metric,
             n=len(one.keys),
             score=float(one.values.mean()),
         )

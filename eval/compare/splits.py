@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from eval.compare.scores import Evaluated, weigh_macro
-from eval.deltas import Comparison, Delta, DeltaRow, DeltaTable, NearRow
+from eval.deltas import By, Comparison, Delta, DeltaRow, DeltaTable, NearRow
 from eval.lineage.nearest import Key
 from eval.statistics import stats
 from eval.statistics.paired import Scored
@@ -77,19 +77,26 @@ def all_parts(
 
 
 Distance = Literal["far", "near", "very near"]
-NEARER: tuple[tuple[float, Distance], ...] = ((1 / 2, "very near"), (1 / 3, "near"), (0.0, "far"))
-"""Nearness from which an evaluated document is at each distance."""
-DISTANCES = tuple(name for _, name in reversed(NEARER))
+_NEAR: dict[By, tuple[float, float]] = {"words": (1 / 3, 1 / 2), "meaning": (0.6, 0.8)}
+"""Nearness from which an evaluated document is near, and very near."""
+DISTANCES = get_args(Distance)
 _NUMBERS = ("n", "reference", "score", "delta", "low", "high")
 _LEAST = 2
 
 
-def at_distance(model: Evaluated, distances: Mapping[Key, float], distance: Distance) -> Evaluated:
+def distances_of(near: Mapping[Key, float], by: By) -> dict[Key, Distance]:
+    return {key: DISTANCES[sum(one >= least for least in _NEAR[by])] for key, one in near.items()}
+
+
+def at_distance(
+    model: Evaluated, distances: Mapping[Key, Distance], distance: Distance
+) -> Evaluated:
     """What it scored on the documents at this distance, of the tasks that have some."""
     scores, tasks = {}, {}
     for task, one in model.scores.items():
-        near = [distances.get((task, doc_id)) for doc_id, _ in one.keys]
-        kept = [i for i, value in enumerate(near) if value is not None and _of(value) == distance]
+        kept = [
+            i for i, (doc_id, _) in enumerate(one.keys) if distances.get((task, doc_id)) == distance
+        ]
         if len(kept) >= _LEAST:
             groups = None if one.groups is None else [one.groups[i] for i in kept]
             values = one.values[np.array(kept)]
@@ -98,27 +105,24 @@ def at_distance(model: Evaluated, distances: Mapping[Key, float], distance: Dist
     return weigh_macro(replace(model, tasks=tasks, scores=scores))
 
 
-def near_row(name: Comparison, distance: Distance, delta: Delta) -> NearRow:
+def near_row(name: Comparison, by: By, distance: Distance, delta: Delta) -> NearRow:
     kept = {key: getattr(delta, key) for key in _NUMBERS}
-    return NearRow(**vars(name), task=delta.task, distance=distance, **kept)
-
-
-def _of(nearness: float) -> Distance:
-    return next(name for least, name in NEARER if nearness >= least)
+    return NearRow(**vars(name), task=delta.task, distance=distance, **kept, by=by)
 
 
 def near_lines(deltas: DeltaTable) -> list[str]:
     """Per comparison the change of the mean over documents, by distance."""
     rows = [row for row in deltas.nearness if row.task == stats.MACRO]
     found = []
-    for comparison in dict.fromkeys(row.comparison for row in rows):
+    for comparison, by in dict.fromkeys((row.comparison, row.by) for row in rows):
         told = [
             f"{row.distance} {stats.points(row.delta)} {stats.interval(row.low, row.high)} "
             f"(n = {row.n:,})"
             for row in rows
-            if row.comparison == comparison
+            if (row.comparison, row.by) == (comparison, by)
         ]
-        found.append(f"By the nearest training document, {comparison}: {'; '.join(told)}.")
+        nearest = "nearest training document" + (" in meaning" if by == "meaning" else "")
+        found.append(f"By the {nearest}, {comparison}: {'; '.join(told)}.")
     return found
 
 

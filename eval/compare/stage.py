@@ -16,6 +16,7 @@ from eval.lineage.families import Kinship, kinship
 from eval.lineage.nearest import Nearness, nearness
 from eval.statistics import stats
 from eval.statistics.looks import looks_note
+from tsqa.decontaminate.semantic import Embedder, open_embedder
 from tsqa.recipe import Recipe, arms_of, control_of, curve_points, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
@@ -45,13 +46,13 @@ def run(context: StageContext) -> dict[str, object]:
         contamination=of_recipe(recipe, context.inputs),
         notes=declared_notes(conditions),
         kin=kinship(conditions, models[0].tasks, recipe.seeds.families if recipe.seeds else {}),
-        near=nearness(conditions),
+        near=nearness(conditions, _embedder(context)),
     )
     write_json(context.out / DELTAS, deltas.to_json())
     write_csv(context.out / "deltas.csv", deltas.all_rows)
     columns = list(vars(deltas.rows[0]))
     context.tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
-    for name, rows in (("bits", deltas.bits), ("margins", deltas.margins)):
+    for name, rows in (("bits", deltas.bits), ("right_choice", deltas.right_choice)):
         if rows:
             context.tracker.table(name, columns, [list(vars(row).values()) for row in rows])
     verdicts = [row.verdict for row in deltas.rows]
@@ -61,6 +62,14 @@ def run(context: StageContext) -> dict[str, object]:
         **{word.replace(" ", "_"): verdicts.count(word) for word in stats.VERDICTS},
         "conclusion": deltas.conclusion,
     }
+
+
+def _embedder(context: StageContext) -> Embedder | None:
+    """The model by which the recipe compares evaluated documents, if it has one."""
+    section = context.recipe.filter
+    if section is None or section.semantic_leaks is None:
+        return None
+    return open_embedder(section, context.out)
 
 
 def compare_arms(

@@ -26,9 +26,10 @@ from tsqa.store.jsonl import write_json
 from tsqa.store.roles import BASE
 
 BITS_TITLE = "Bits per byte of the right answer (fewer is better)"
+CHOICE_TITLE = "Probability of the right choice among a document's choices"
 BITS_CAPTION = (
-    "Fewer bits alone may be the form of answers, which makes wrong choices likelier too. Less "
-    "wrong choices: the right one less their mean, on tasks with choices."
+    "Fewer bits alone may be the form of answers, which makes wrong choices likelier too and "
+    "leaves the right choice's probability, in percent and points, as it is."
 )
 NO_BITS = "no one stated answer, or evaluated before they were kept"
 STYLES = {
@@ -106,10 +107,25 @@ def write_all(
 
 def markdown(deltas: DeltaTable) -> str:
     """One line per row of the table, then the conclusion and its caveat."""
+    lines = _markdown(deltas.all_rows)
+    if deltas.bits:
+        lines += ["", BITS_TITLE, "", *_bits_markdown(deltas.bits)]
+    if deltas.right_choice:
+        lines += ["", f"{CHOICE_TITLE}. {BITS_CAPTION}", "", *_markdown(deltas.right_choice)]
+    gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
+    if gaps:
+        lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
+    told = [*near_lines(deltas), *bits_lines(deltas), *contamination_lines(deltas)]
+    for text in (deltas.conclusion, *told, deltas.caveat):
+        lines += ["", printable(text)]
+    return "\n".join([*lines, ""])
+
+
+def _markdown(rows: Sequence[DeltaRow]) -> list[str]:
     head = ("comparison", "task", "n", "seeds", "reference", "score", "delta (points)", "interval")
     columns = [*head, "p (Holm)", "MDE", "verdict"]
     lines = [_line(columns), _rule(len(columns))]
-    for row in deltas.all_rows:
+    for row in rows:
         numbers = [
             f"{row.n:,}",
             str(row.seeds),
@@ -121,18 +137,7 @@ def markdown(deltas: DeltaTable) -> str:
             f"{100 * row.mde:.1f}",
         ]
         lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
-    if deltas.bits:
-        lines += ["", BITS_TITLE, "", *_bits_markdown(deltas.bits)]
-    if deltas.margins:
-        lines += ["", f"The same less wrong choices. {BITS_CAPTION}", ""]
-        lines += _bits_markdown(deltas.margins)
-    gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
-    if gaps:
-        lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
-    told = [*near_lines(deltas), *bits_lines(deltas), *contamination_lines(deltas)]
-    for text in (deltas.conclusion, *told, deltas.caveat):
-        lines += ["", printable(text)]
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _bits_markdown(rows: Sequence[DeltaRow]) -> list[str]:
@@ -208,27 +213,27 @@ def _split_table(deltas: DeltaTable) -> Table:
 
 
 def _bits_table(deltas: DeltaTable) -> Table:
-    """Per comparison the macro average of bits per byte: their change, and beside wrong choices."""
+    """Per comparison the macro average of bits per byte, and of the right choice's probability."""
     table = Table(
         title=f"{BITS_TITLE}, macro average",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        caption=BITS_CAPTION if deltas.margins else None,
+        caption=BITS_CAPTION if deltas.right_choice else None,
         caption_justify="left",
     )
-    beyond = {row.comparison: row for row in deltas.margins if row.task == stats.MACRO}
-    columns = ["comparison", "bits", "change", *(["less wrong choices"] if beyond else [])]
+    chosen = {row.comparison: row for row in deltas.right_choice if row.task == stats.MACRO}
+    columns = ["comparison", "bits", "change", *(["right choice, change"] if chosen else [])]
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in (one for one in deltas.bits if one.task == stats.MACRO):
         cells = [Text(row.comparison), Text(f"{row.reference:.2f} to {row.score:.2f}")]
-        for one in (row, beyond.get(row.comparison)):
-            if one is None:
-                continue
-            text = Text(stats.bits_change(one))
-            cells.append(text.append(f"\n{one.verdict}", style=STYLES[one.verdict]))
+        told = [(row, stats.bits_change(row))]
+        if one := chosen.get(row.comparison):
+            told.append((one, f"{one.score:.1%}, {stats.change(one)}"))
+        for each, text in told:
+            cells.append(Text(text).append(f"\n{each.verdict}", style=STYLES[each.verdict]))
         table.add_row(*cells)
     return table
 

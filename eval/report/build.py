@@ -226,6 +226,7 @@ def _environment(share: Share | None) -> jinja2.Environment:
     environment.filters["points"] = stats.points
     environment.filters["interval"] = lambda row: stats.interval(row.low, row.high)
     environment.filters["bits"] = stats.bits_change
+    environment.filters["change"] = stats.change
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}%"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration

@@ -25,6 +25,8 @@ from eval.statistics.stats import holm
 
 FLIPS = 20_000
 _CELLS = 20_000_000
+_SCATTER = 0.1
+"""Over that of a chance of 1% and more, counted in so many flips."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,34 @@ class Noise:
     """None: one seed, whose spread is not part of the row."""
 
 
+@dataclass(frozen=True)
+class Corrected:
+    """What a table's correction says."""
+
+    p_values: list[float]
+    """Step-down adjusted, in the order of the rows."""
+    first: float
+    """A row alone in its table is found at this p-value x its weight, whatever the others are."""
+
+    @classmethod
+    def by_holm(
+        cls, p_values: Sequence[float], weights: Sequence[float], confidence: float
+    ) -> Corrected:
+        return cls(holm(p_values, weights), (1 - confidence) / float(np.sum(weights)))
+
+
 def adjust(
-    p_values: Sequence[float], weights: Sequence[float], rows: Sequence[Noise], seed: int
-) -> list[float]:
-    """Step-down adjusted p-values, in their order; a larger weight asks for less evidence."""
-    bounds = holm(p_values, weights)
+    p_values: Sequence[float],
+    weights: Sequence[float],
+    rows: Sequence[Noise],
+    seed: int,
+    confidence: float,
+) -> Corrected:
+    """Correct the rows of one table; a larger weight asks for less evidence."""
+    by_holm = Corrected.by_holm(p_values, weights, confidence)
+    bounds = by_holm.p_values
     if len(rows) < 2:
-        return bounds
+        return by_holm
     rng = np.random.default_rng([seed, len(rows)])
     null = _null(rows, rng)
     shares = np.asarray(weights, dtype=np.float64)
@@ -64,7 +87,28 @@ def adjust(
         stepped = min((1 + exceeded[row]) / (1 + FLIPS), bounds[row])
         last = max(last, stepped, p_values[row])
         adjusted[row] = float(min(1.0, last))
-    return adjusted
+    scatter = _SCATTER if any(row.estimate is None for row in rows) else 0.0
+    return Corrected(adjusted, max(by_holm.first, _first(smallest, confidence, scatter)))
+
+
+def first_step(null: Floats, weights: Sequence[float], confidence: float) -> float:
+    """The same as `Corrected.first`, of rows x draws under the null hypothesis."""
+    smallest = np.full(null.shape[1], np.inf)
+    for row, weight in zip(null, weights, strict=True):
+        smallest = np.minimum(smallest, _chances(row) / weight)
+    return max((1 - confidence) / float(np.sum(weights)), _first(smallest, confidence))
+
+
+def _first(smallest: Floats, confidence: float, scatter: float = 0.0) -> float:
+    """What the smallest p-value by its weight is below with the chance that is allowed.
+
+    Where few values occur, each of them is counted with this `scatter` (a share) from row to row:
+    one that is reached too often is left out with all that are as large.
+    """
+    ordered = np.sort(smallest)
+    edge = ordered[int((1 - confidence) * (1 + len(ordered)))]
+    below = np.searchsorted(ordered, edge * (1 - scatter))
+    return float(ordered[below - 1]) if below else 0.0
 
 
 def _null(rows: Sequence[Noise], rng: np.random.Generator) -> Floats:
@@ -83,7 +127,7 @@ def _null(rows: Sequence[Noise], rng: np.random.Generator) -> Floats:
     drawn: dict[tuple[str, float], Floats] = {}
     for number, row in enumerate(rows):
         if row.estimate is not None:
-            null[number] *= _scales(row.estimate, number, drawn, rng)
+            null[number] *= scales(row.estimate, number, drawn, rng, FLIPS)
     return null
 
 
@@ -106,14 +150,21 @@ def _alike(rows: Sequence[Noise]) -> tuple[NDArray[np.float32], NDArray[np.int64
     return (alike * units).T.astype(np.float32), counts
 
 
-def _scales(
-    one: Estimate, number: int, drawn: dict[tuple[str, float], Floats], rng: np.random.Generator
+def scales(
+    one: Estimate,
+    number: int,
+    drawn: dict[tuple[str, float], Floats],
+    rng: np.random.Generator,
+    count: int,
 ) -> Floats:
-    """How much more than estimated the difference may vary, per flip."""
+    """How much more than estimated the difference of a row may vary, per draw.
+
+    Rows under one name share a draw, which `drawn` keeps.
+    """
 
     def draw(name: str, df: float) -> Floats:
         if (name, df) not in drawn:
-            drawn[name, df] = rng.chisquare(df, FLIPS) / df if df < MANY else np.ones(FLIPS)
+            drawn[name, df] = rng.chisquare(df, count) / df if df < MANY else np.ones(count)
         return drawn[name, df]
 
     shared = one.seeds / draw(one.name or f"row {number}", one.seeds_df)

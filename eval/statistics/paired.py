@@ -32,8 +32,6 @@ from eval.statistics.stats import (
     bootstrap_means,
     group_sums,
     group_units,
-    is_macro,
-    is_part,
     macro_name,
     mcnemar,
     minimum_detectable_effect,
@@ -117,26 +115,17 @@ class _Resampled:
 
 
 @dataclass(frozen=True)
-class Chances:
-    """Shares of a table's chance of a false finding that a task row and a macro row have."""
-
-    task: float = 1.0
-    macro: float = 1.0
-    part: float = 1.0
-    """Of a part of the macro average (`stats.PARTS`)."""
-
-    def confidence(self, task: str, confidence: float) -> float:
-        """At which a row is tested, at Holm's first step."""
-        share = self.macro if is_macro(task) else self.task
-        return 1 - (1 - confidence) * (self.part if is_part(task) else share)
-
-
-@dataclass(frozen=True)
 class Tested:
     """A row, and what it shares with other rows of its table."""
 
     delta: Delta
     noise: Noise
+
+    def detectable(self, confidence: float) -> float:
+        """The true difference that such a row reveals with 80% power at this confidence."""
+        if self.noise.estimate is None:
+            return minimum_detectable_effect(self.delta.stderr, confidence)
+        return self.noise.estimate.detectable(confidence, POWER)
 
 
 def compare_models(
@@ -150,14 +139,13 @@ def compare_models(
     macros: Mapping[str, Sequence[str]] | None = None,
     pooled: Mapping[str, crossed.Spread] | None = None,
     by_documents: bool = False,
-    chances: Chances | None = None,
 ) -> list[Tested]:
     """One row per task, then `macro` over all tasks and one row per entry of `macros`.
 
     `reference` and `model` hold the tasks' scores per training seed, in the same order of seeds.
     `pooled` is the spread between seeds of every arm of the table together, per row's task; with it
-    one seed is enough. `by_documents`: averages weigh tasks so. `chances` correct the detectable
-    effect. `label` names the comparison in errors.
+    one seed is enough. `by_documents`: averages weigh tasks so. `label` names the comparison in
+    errors. `mde` is NaN: it depends on the other rows (`Tested.detectable`).
     """
     samples = _samples(reference, model, label)
     averages = {MACRO: list(samples), **(macros or {})}
@@ -173,10 +161,10 @@ def compare_models(
         macro_name(name): weights_of({t: samples[t].n for t in tasks}, by_documents)
         for name, tasks in averages.items()
     }
-    chances, pooled = chances or Chances(), pooled or {}
+    pooled = pooled or {}
     if len(model) > 1 or pooled.keys() >= {*samples, *weighed}:
-        return _rows_of_seeds(samples, weighed, confidence, pooled, chances)
-    return _rows_of_one_seed(samples, weighed, label, bootstrap, confidence, seed, chances)
+        return _rows_of_seeds(samples, weighed, confidence, pooled)
+    return _rows_of_one_seed(samples, weighed, label, bootstrap, confidence, seed)
 
 
 def weights_of(documents: Mapping[str, int], by_documents: bool) -> dict[str, float]:
@@ -297,7 +285,6 @@ def _rows_of_one_seed(
     bootstrap: int,
     confidence: float,
     seed: int,
-    chances: Chances,
 ) -> list[Tested]:
     rows: dict[str, Delta] = {}
 
@@ -323,9 +310,7 @@ def _rows_of_one_seed(
         method = "cluster bootstrap" if grouped else "bootstrap"
         resampled = resample((task,), (1.0,))
         own = {task: 1.0}
-        rows[task] = _bootstrapped(
-            task, samples, own, resampled, confidence, chances, method, mcnemar_p
-        )
+        rows[task] = _bootstrapped(task, samples, own, resampled, confidence, method, mcnemar_p)
     for name, average in averages.items():
         parts = []
         for block in _blocks(samples, list(average)):
@@ -337,9 +322,7 @@ def _rows_of_one_seed(
             math.sqrt(math.fsum((weight * part.stderr) ** 2 for weight, part in parts)),
             math.fsum(weight**2 * part.squares for weight, part in parts),
         )
-        rows[name] = _bootstrapped(
-            name, samples, average, resampled, confidence, chances, "bootstrap"
-        )
+        rows[name] = _bootstrapped(name, samples, average, resampled, confidence, "bootstrap")
     own_and = {**{task: {task: 1.0} for task in samples}, **averages}
     return [Tested(row, _noise(samples, own_and[task])) for task, row in rows.items()]
 
@@ -350,7 +333,6 @@ def _bootstrapped(
     average: Average,
     resampled: _Resampled,
     confidence: float,
-    chances: Chances,
     method: str,
     mcnemar_p: float | None = None,
 ) -> Delta:
@@ -366,7 +348,6 @@ def _bootstrapped(
         low=min(float(low), delta),
         high=max(float(high), delta),
         p=p,
-        mde=minimum_detectable_effect(resampled.stderr, chances.confidence(task, confidence)),
         stderr=resampled.stderr,
         covers_seeds=False,
         method=method,
@@ -379,7 +360,6 @@ def _rows_of_seeds(
     averages: Mapping[str, Average],
     confidence: float,
     pooled: Mapping[str, crossed.Spread],
-    chances: Chances,
 ) -> list[Tested]:
     @cache
     def part(block: tuple[str, ...], weights: tuple[float, ...]) -> crossed.DocumentPart:
@@ -403,7 +383,6 @@ def _rows_of_seeds(
             low=low,
             high=high,
             p=estimate.p_value(),
-            mde=estimate.detectable(chances.confidence(task, confidence), POWER),
             stderr=estimate.stderr,
             covers_seeds=True,
             method=estimate.method + grouped,
@@ -433,7 +412,6 @@ def _delta(
     low: float,
     high: float,
     p: float,
-    mde: float,
     stderr: float,
     covers_seeds: bool,
     method: str,
@@ -451,7 +429,7 @@ def _delta(
         low=low,
         high=high,
         p=p,
-        mde=mde,
+        mde=math.nan,
         stderr=stderr,
         seeds=len(own[0].differences),
         covers_seeds=covers_seeds,

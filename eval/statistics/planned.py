@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +16,14 @@ from rich.text import Text
 
 from eval.deltas import DeltaTable
 from eval.statistics import crossed, stats
+from eval.statistics.planned_rows import (
+    DISCORDANCE,
+    REPEATED,
+    SEED_SD,
+    PlannedTable,
+    documents_variance,
+    planned_mde,
+)
 from tsqa.recipe import EvalSection, Recipe, arms_of, control_of, needed
 from tsqa.store.roles import BASE
 from tsqa.tasks.identity import evaluated_split, split_identity
@@ -41,51 +50,27 @@ class _Plan:
 
     section: EvalSection
     noise: _Noise
-    samples: Mapping[str, str]
-    """Task -> the sample that its documents are."""
-    seeds: int
-    arms: int
-    comparisons: int
+    table: PlannedTable
     leaves: Mapping[str, Sequence[str]]
     """Name in `eval.tasks` -> its tasks."""
-    counts: Mapping[str, int | None]
-    """Task -> its documents."""
-    may_split: bool
-    """Whether the macro average may have parts."""
 
     @property
-    def seed_sd(self) -> float | None:
-        """Of a difference, as measured, else as the recipe states; None: to be assumed."""
-        spread = self.section.seed_spread
-        stated = None if spread is None else math.sqrt(2) * spread / 100
-        return stated if self.noise.seed_sd is None else self.noise.seed_sd
+    def counts(self) -> Mapping[str, int | None]:
+        """Task -> its documents."""
+        return self.table.documents
 
     def distinct(self, documents: Mapping[str, int | None]) -> int:
         """How many documents these tasks have, those of one sample once."""
-        return sum({self.samples[task]: n or 0 for task, n in documents.items()}.values())
+        return sum({self.table.samples[task]: n or 0 for task, n in documents.items()}.values())
 
     def detectable(
-        self, documents: Mapping[str, int], confidence: float, seeds: int | None = None
+        self, tasks: Sequence[str], documents: Mapping[str, int], confidence: float
     ) -> float:
-        """On the mean of these tasks; a share."""
-        return stats.planned_mde(
-            list(documents.values()),
-            seeds or self.seeds,
-            discordance=[self.noise.shares.get(task, stats.DISCORDANCE) for task in documents],
-            confidence=confidence,
-            arms=self.arms,
-            samples=[self.samples[task] for task in documents],
-            seed_sd=self.seed_sd,
-            by_documents=self.section.macro == "documents",
-        )
+        """On the mean of these tasks, where all tasks have so many documents; a share."""
+        return planned_mde(self.table.estimate(tasks, documents), confidence)
 
-    def level(self, name: str) -> float:
-        """The confidence at which a row is tested in its table, at Holm's first step."""
-        family, half = len(self.counts), stats.task_half(1 if self.may_split else 0)
-        if stats.is_macro(name):
-            family, half = 1 + len(self.section.macros), 0.5
-        tail = (1 - self.section.confidence) * half / max(1, family * self.comparisons)
-        return 1 - tail
+    def with_seeds(self, seeds: int) -> _Plan:
+        return replace(self, table=replace(self.table, seeds=seeds))
 
 
 def _plan_of(recipe: Recipe, include: Path | None, previous: DeltaTable | None) -> _Plan:
@@ -95,17 +80,32 @@ def _plan_of(recipe: Recipe, include: Path | None, previous: DeltaTable | None) 
     has_base = recipe.model is not None and recipe.model.config is None
     leaves, counts = planned_documents(recipe, include)
     samples = samples_of(list(counts), include)
-    return _Plan(
-        section,
-        _noise_of(previous, samples),
-        samples,
+    noise, stated = _noise_of(previous, samples), section.seed_spread
+    assumed = None if stated is None else math.sqrt(2) * stated / 100
+    table = PlannedTable(
+        documents=counts,
+        shares=noise.shares,
+        samples=samples,
+        averages=[[*counts], *averaged_tasks(section, leaves).values()],
         seeds=len({arm.seed for arm in arms if arm.condition == control_of(recipe)}),
         arms=len(conditions),
-        comparisons=len(conditions) - 1 + has_base,
-        leaves=leaves,
-        counts=counts,
+        has_base=has_base,
+        seed_sd=assumed if noise.seed_sd is None else noise.seed_sd,
+        by_documents=section.macro == "documents",
         may_split=recipe.seeds is not None,
+        confidence=section.confidence,
     )
+    return _Plan(section, noise, table, leaves)
+
+
+def averaged_tasks(
+    section: EvalSection, leaves: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Macro average of `eval.macros` -> its tasks."""
+    return {
+        name: list(dict.fromkeys(task for member in members for task in leaves[member]))
+        for name, members in section.macros.items()
+    }
 
 
 def planned_table(
@@ -126,9 +126,9 @@ def planned_table(
         is_known = any(counts[task] for task in members)
         rows |= {task: [task] for task in members} if is_known else {name: [*members]}
     rows[stats.MACRO] = list(counts)
-    for name, members in plan.section.macros.items():
-        averaged = dict.fromkeys(task for member in members for task in plan.leaves[member])
-        rows[stats.macro_name(name)] = list(averaged)
+    for name, tasks in averaged_tasks(plan.section, plan.leaves).items():
+        rows[stats.macro_name(name)] = tasks
+    known = {task: n for task, n in counts.items() if n}
     table = Table(
         title=f"Smallest difference found with {stats.POWER:.0%} power, in points",
         title_justify="left",
@@ -142,15 +142,14 @@ def planned_table(
     for column in ("documents", "alone", "in this table"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, tasks in rows.items():
-        known = [counts.get(task) for task in tasks]
-        sizes = [n for n in known if n]
         documents, *cells = ["unknown"] * 3
-        if sizes and len(sizes) == len(known):
+        if {*tasks} <= {*known}:
+            level = plan.table.level(is_macro=stats.is_macro(name))
             cells = [
-                f"{100 * plan.detectable(dict(zip(tasks, sizes, strict=True)), level):.1f}"
-                for level in (plan.section.confidence, plan.level(name))
+                f"{100 * plan.detectable(tasks, known, confidence):.1f}"
+                for confidence in (plan.section.confidence, level)
             ]
-            documents = f"{plan.distinct(dict(zip(tasks, known, strict=True))):,}"
+            documents = f"{plan.distinct({task: counts[task] for task in tasks}):,}"
         table.add_row(Text(name), documents, *cells)
     return table
 
@@ -190,16 +189,22 @@ def ways_to_detect(
     known = {task: n for task, n in plan.counts.items() if n}
     if not known or len(known) < len(plan.counts):
         return None
-    level, most = plan.level(stats.MACRO), max(MOST_SEEDS, plan.seeds)
-    spread = "assumed" if plan.seed_sd is None else "stated (eval.seed_spread)"
-    has_verdict = plan.seeds > 1 or plan.seed_sd is not None
+    planned, tasks, most = plan.table.seeds, [*known], max(MOST_SEEDS, plan.table.seeds)
+    spread = "assumed" if plan.table.seed_sd is None else "stated (eval.seed_spread)"
+    has_verdict = planned > 1 or plan.table.seed_sd is not None
+
+    @cache
+    def of(seeds: int) -> tuple[_Plan, float]:
+        own = plan.with_seeds(seeds)
+        return own, own.table.level(is_macro=True)
 
     def smallest(seeds: int, times: float) -> float:
         documents = {task: math.ceil(n * times) for task, n in known.items()}
-        return plan.detectable(documents, level, seeds)
+        own, level = of(seeds)
+        return own.detectable(tasks, documents, level)
 
     found = []
-    for seeds in range(plan.seeds + (not has_verdict), most + 1):
+    for seeds in range(planned + (not has_verdict), most + 1):
         if smallest(seeds, 1) <= wanted:
             found.append(Way(seeds, 1))
             break
@@ -213,11 +218,11 @@ def ways_to_detect(
                 low, top = (middle, top) if smallest(seeds, middle) > wanted else (low, middle)
             found.append(Way(seeds, top))
     return Ways(
-        now=smallest(plan.seeds, 1),
-        planned=Way(plan.seeds, 1),
+        now=smallest(planned, 1),
+        planned=Way(planned, 1),
         documents=plan.distinct(known),
         found=found,
-        least=smallest(plan.seeds, _EVERY_DOCUMENT) if has_verdict else None,
+        least=smallest(planned, _EVERY_DOCUMENT) if has_verdict else None,
         most_seeds=most,
         spread=spread if plan.noise.seed_sd is None else "measured in the last run",
     )
@@ -269,7 +274,7 @@ def _noise_of(previous: DeltaTable | None, samples: Mapping[str, str]) -> _Noise
     `samples` as in `_Plan`.
 
     A row's variance is the pooled spread of seeds by their number, and what documents repeat in
-    every seed; what they add anew in each is taken for as much (`stats.REPEATED`).
+    every seed; what they add anew in each is taken for as much (`REPEATED`).
     """
     shares = discordance_of(previous)
     rows = [  # the base has no seeds, so what it differs by is of another kind
@@ -292,7 +297,7 @@ def _noise_of(previous: DeltaTable | None, samples: Mapping[str, str]) -> _Noise
         return _Noise(shares, None)
     repeated = median(max(0.0, row.stderr**2 - pooled.variance / row.seeds) for row in rows)
     spread = math.sqrt(max(0.0, pooled.variance - repeated))
-    one = stats.documents_variance(
+    one = documents_variance(
         [task.n for task in previous.tasks.values()],
         [1.0] * len(previous.tasks),
         [samples.get(task, task) for task in previous.tasks],
@@ -317,51 +322,51 @@ def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
 
 
 def _assumptions(plan: _Plan) -> str:
-    changed = f"{stats.DISCORDANCE:.0%} of the documents change (assumed)"
+    changed = f"{DISCORDANCE:.0%} of the documents change (assumed)"
     if plan.noise.shares:
         changed = f"documents change as in the last run ({changed} where it has none)"
-    assumed = f"{plan.seeds} seed(s), {plan.comparisons} comparison(s). Binary scores, {changed}"
-    if plan.seeds > 1:
-        assumed += f"; {stats.REPEATED:.0%} of that repeats in every seed"
+    seeds, comparisons = plan.table.seeds, plan.table.comparisons
+    assumed = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
+    if seeds > 1:
+        assumed += f"; {REPEATED:.0%} of that repeats in every seed"
     spread = plan.section.seed_spread
     if plan.noise.seed_sd is not None:
         assumed += f"; seeds differ by {100 * plan.noise.seed_sd:.1f} points, as in the last run"
     elif spread is not None:
         assumed += f"; a score varies by {spread:g} points between seeds (eval.seed_spread)"
-    elif plan.seeds > 1:
-        assumed += f"; seeds differ by {100 * stats.SEED_SD:.1f} points (assumed)"
+    elif seeds > 1:
+        assumed += f"; seeds differ by {100 * SEED_SD:.1f} points (assumed)"
     else:
         assumed += (
             "; nothing is known about the spread between seeds, so no row will be called better or "
             "worse: add ablation.seeds, or state eval.seed_spread"
         )
-    room = ", task rows with room for parts of the macro average" if plan.may_split else ""
+    room = ", with room for parts of the macro average" if plan.table.may_split else ""
     return (
-        f"{assumed}. `in this table`: after the Holm correction's first step{room}; the "
-        "comparison's own correction finds macro rows as often and task rows more often (in "
-        f"simulated tables of four arms 98% and 71%, by Holm's rule 99% and 14%).{_more(plan)}"
+        f"{assumed}. `in this table`: a row that alone has an effect, by the correction that the "
+        f"comparison will use{room}; where other rows have one too, less is enough.{_more(plan)}"
     )
 
 
 def _bits_note(previous: DeltaTable | None) -> str:
-    """What the last run's tables of bits could find; before a first run nothing is known of it."""
-    tables = (previous.bits, previous.margins) if previous else ()
-    names = ("the right answer", "the right choice less the wrong ones")
+    """What the tables beside the last run's scores could find."""
+    tables = (previous.bits, previous.right_choice) if previous else ()
+    units = ("{:.2f} bits per byte of the right answer", "{:.1%} on the right choice's probability")
     told = []
-    for name, rows in zip(names, tables, strict=False):
+    for unit, rows in zip(units, tables, strict=False):
         if found := [row.mde for row in rows if row.task == stats.MACRO]:
-            told.append(f"{median(found):.2f} of {name}")
-    return f" Bits per byte, macro average, in the last run: {', '.join(told)}." if told else ""
+            told.append(unit.format(median(found)))
+    return f" Macro average in the last run: {', '.join(told)}." if told else ""
 
 
 def _more(plan: _Plan) -> str:
     """What a third seed, or half as many documents more, would buy where two seeds are planned."""
     known = {task: n for task, n in plan.counts.items() if n}
-    if plan.seeds != 2 or not known:
+    if plan.table.seeds != 2 or not known:
         return ""
-    level = plan.section.confidence
-    now, third = plan.detectable(known, level), plan.detectable(known, level, 3)
-    more = plan.detectable({task: 3 * n // 2 for task, n in known.items()}, level)
+    level, tasks = plan.section.confidence, [*known]
+    now, third = (own.detectable(tasks, known, level) for own in (plan, plan.with_seeds(3)))
+    more = plan.detectable(tasks, {task: 3 * n // 2 for task, n in known.items()}, level)
     return (
         f" Two seeds alone hardly show how far seeds differ, which widens intervals: on the macro "
         f"average {100 * now:.1f} points alone, with a third seed {100 * third:.1f}, with half as "

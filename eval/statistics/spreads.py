@@ -8,12 +8,10 @@ times as well, so the spread of a task is
     what the macro average varies by  +  what the task varies by apart from it
 
 An arm whose seeds seem to differ more than the others' do is called noisy: by an F-test of the
-macro average (3%), or by a looser check of the deviations (the mean of the tasks' ratios has a
-heavier tail than F: of alike arms with three seeds and six tasks it names 12%, and together some
-arm in half of the tables of four). Such an arm lends nothing to the others' rows, and its own rows
-pool all arms at the degrees of freedom of arms so uneven. Two arms that vary more than all do
-together count with what they vary by. A task that varies more than the sum says (5%) has its own
-spread over all arms.
+macro average (3%), or of the deviations of all tasks together (1%). Such an arm lends nothing to
+the others' rows, and its own rows rest on its own seeds and those of its reference alone. Two arms
+that vary more than all do together count with what they vary by. A task that varies more than the
+sum says (5%) has its own spread over all arms.
 """
 
 from __future__ import annotations
@@ -104,7 +102,7 @@ def noisy_arms(means: Means, average: Mapping[str, float]) -> set[int]:
 def _alike(
     arm: int, arms: Sequence[int], means: Means, average: Mapping[str, float], macro: Floats
 ) -> float:
-    """At 1 or above not noisy: chance of such a macro average, or the check of the deviations."""
+    """At 1 or above not noisy: chance of such a macro average, or of such deviations."""
     own, others = _variances(macro, arm, arms)
     seeds = macro.shape[1] - 1
     rest = seeds * (len(arms) - 2)
@@ -112,10 +110,11 @@ def _alike(
     tasks = len(average) - 1
     if not tasks:
         return chance
-    pairs = [_variances(means[task] - macro, arm, arms) for task in average]
-    usual = [pair for pair in pairs if pair[1] > 0]
-    own = float(np.mean([one / other for one, other in usual])) if usual else 0.0
-    return min(chance, _above(own, 1.0, seeds * tasks, rest * tasks) / _NOISY_TASKS)
+    # Each task in its own unit; a mean of the tasks' ratios would have a heavier tail than F.
+    pairs = np.array([_variances(means[task] - macro, arm, arms) for task in average])
+    usual = pairs @ [seeds, rest] / (seeds + rest)
+    apart, theirs = np.sum(pairs[usual > 0] / usual[usual > 0, None], axis=0)
+    return min(chance, _above(apart, theirs, seeds * tasks, rest * tasks) / _NOISY_TASKS)
 
 
 def _variances(scores: Floats, arm: int, arms: Sequence[int]) -> tuple[float, float]:

@@ -34,8 +34,6 @@ VERDICTS = BETTER, WORSE, DIFFERS, UNCHANGED = (
     "no detectable change",
 )
 POWER = 0.8
-DISCORDANCE, REPEATED, SEED_SD = 0.2, 0.5, 0.01
-"""What `planned_mde` assumes about a run that was never measured."""
 _CELLS_PER_CHUNK = 4_000_000
 
 
@@ -140,61 +138,6 @@ def standard_error(units: Floats) -> float:
 def minimum_detectable_effect(spread: float, confidence: float) -> float:
     """(z_{1 - alpha/2} + z_power) x standard error: Bloom, Minimum detectable effects (1995)."""
     return float((norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)) * spread)
-
-
-def planned_mde(
-    n: Sequence[int],
-    seeds: int,
-    *,
-    discordance: Sequence[float],
-    confidence: float,
-    arms: int = 2,
-    samples: Sequence[str] = (),
-    repeated: float = REPEATED,
-    seed_sd: float | None = None,
-    by_documents: bool = False,
-) -> float:
-    """The difference that a comparison would find, before it has run; a share.
-
-    `n` documents of each task (several: their macro average). A document's difference has the
-    variance `discordance`: with binary scores and a small effect the share of documents that
-    change. A share `repeated` of it is the same in every seed; `seed_sd` is the standard deviation
-    of a difference between seeds. One seed: where it is not given, the spread between seeds is
-    left out, as in the rows. Tasks with the same name in `samples` are scored on the same
-    documents, and vary together. `by_documents`: the macro average weighs tasks so.
-    `arms`, the control among them, lend each other degrees of freedom; by simulation the power
-    at 0.8 is then 0.70 to 0.83, for one seed or one comparison 0.76 to 0.82.
-    """
-    documents = documents_variance(n, discordance, samples, by_documents)
-    names = samples or [str(number) for number in range(len(n))]
-    sizes: dict[str, int] = {}
-    for name, count in zip(names, n, strict=True):
-        sizes[name] = max(count, sizes.get(name, 0))
-    if seeds == 1:
-        variance = documents + (seed_sd or 0.0) ** 2
-        return minimum_detectable_effect(math.sqrt(variance), confidence)
-    seed_sd = SEED_SD if seed_sd is None else seed_sd
-    planned = crossed.Estimate(
-        delta=0.0,
-        seeds=(seed_sd**2 + (1 - repeated) * documents) / seeds,
-        seeds_df=crossed.planned_df(arms, seeds),
-        documents=repeated * documents,
-        documents_df=sum(sizes.values()) - len(sizes),
-        method="planned",
-    )
-    return planned.detectable(confidence, POWER)
-
-
-def documents_variance(
-    n: Sequence[int], discordance: Sequence[float], samples: Sequence[str], by_documents: bool
-) -> float:
-    """Of the mean difference of tasks in one seed, from its documents: see `planned_mde`."""
-    shares = [count / sum(n) if by_documents else 1 / len(n) for count in n]
-    names = samples or [str(number) for number in range(len(n))]
-    spreads: dict[str, list[float]] = {}
-    for name, weight, share, count in zip(names, shares, discordance, n, strict=True):
-        spreads.setdefault(name, []).append(weight * math.sqrt(share / count))
-    return math.fsum(math.fsum(spread) ** 2 for spread in spreads.values())
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:

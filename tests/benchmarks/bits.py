@@ -1,10 +1,12 @@
-"""Accuracy or bits per byte: which finds a known effect with fewer documents; prints a table.
+"""Accuracy, bits or the right choice: which finds a known effect with fewer documents?
 
     python -m tests.benchmarks.bits runs/quickstart --rounds 60
+    python -m tests.benchmarks.bits --rounds 200
 
 Draws documents of each task of a finished run, and compares its arms on them, by both. Found is a
 row whose word is not `no detectable change`. Without an effect: of each document the conditions
-change places at random.
+change places at random. Without a run: no effect, and one of all arms, by simulation; coverage is
+that of the rows of the right choice's probability.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from eval.compare.scores import Evaluated
 from eval.deltas import DeltaRow
 from eval.statistics import stats
 from eval.statistics.paired import Scored
+from tests.support.invented_arms import of_scores
 
-KINDS = ("accuracy", "bits", "bits less wrong choices")
+KINDS = ("accuracy", "bits", "right choice")
 Change = Callable[[str, Scored, int], Scored]
 """Task, scores of the model of this number -> other scores."""
 
@@ -40,8 +43,8 @@ def changed(models: Sequence[Evaluated], change: Change) -> list[Evaluated]:
             for task, one in scores.items()
         }
         macro = float(np.mean([one.score for one in tasks.values()]))
-        margins = {task: change(task, one, number) for task, one in model.margins.items()}
-        own = replace(model, scores=scores, bits=bits, margins=margins)
+        chosen = {task: change(task, one, number) for task, one in model.right_choice.items()}
+        own = replace(model, scores=scores, bits=bits, right_choice=chosen)
         found.append(replace(own, tasks=tasks, macro=macro))
     return found
 
@@ -70,13 +73,13 @@ def shuffled(models: Sequence[Evaluated], rng: np.random.Generator) -> list[Eval
         for own in (
             [m.scores for m in models],
             [m.bits for m in models],
-            [m.margins for m in models],
+            [m.right_choice for m in models],
         )
     ]
 
     def move(task: str, one: Scored, number: int) -> Scored:
         model = models[number]
-        kind = (one is model.bits.get(task)) + 2 * (one is model.margins.get(task))
+        kind = (one is model.bits.get(task)) + 2 * (one is model.right_choice.get(task))
         columns = np.arange(len(one.keys))
         return replace(one, values=values[kind][task][places[task][number], columns])
 
@@ -84,9 +87,9 @@ def shuffled(models: Sequence[Evaluated], rng: np.random.Generator) -> list[Eval
 
 
 def compared(models: Sequence[Evaluated], control: str) -> list[list[DeltaRow]]:
-    """Rows of scores, bits and bits less wrong choices, of arms against the control."""
+    """Rows of scores, bits and the right choice, of arms against the control."""
     table = compare(models, control=control, bootstrap=400, confidence=0.95, seed=0)
-    kinds = (table.rows, table.bits, table.margins)
+    kinds = (table.rows, table.bits, table.right_choice)
     return [[row for row in rows if row.against == control] for rows in kinds]
 
 
@@ -98,34 +101,91 @@ def found(rows: Sequence[DeltaRow], *, macro: bool) -> float:
 
 def ratios(one: Evaluated, other: Evaluated) -> list[float]:
     """Mean difference by its standard error, over the documents of all tasks: of scores, bits and
-    bits less wrong choices; better is above 0. Documents needed go with 1 / its square."""
+    the right choice; better is above 0. Documents needed go with 1 / its square."""
     found = []
     for sign, own, theirs in (
         (1, one.scores, other.scores),
         (-1, one.bits, other.bits),
-        (-1, one.margins, other.margins),
+        (1, one.right_choice, other.right_choice),
     ):
-        moved = np.concatenate([own[task].values - theirs[task].values for task in one.margins])
+        moved = np.concatenate(
+            [own[task].values - theirs[task].values for task in one.right_choice]
+        )
         found.append(sign * float(moved.mean() / moved.std(ddof=1)) * len(moved) ** 0.5)
     return found
 
 
+def simulated(
+    seeds: int, effect: float, documents: int, rng: np.random.Generator, noise: float = 0.1
+) -> list[Evaluated]:
+    """Three arms on four tasks of documents with four choices; `effect`: of the arms, in nats.
+
+    Each run adds a normal noise to all its right choices, and another one to each choice.
+    """
+    difficulty = rng.normal(0, 2, (4, documents, 4))
+    models = []
+    for arm in ("c", "x", "y"):
+        for seed in range(seeds):
+            likely = difficulty + rng.normal(0, 1, difficulty.shape)
+            likely[..., 0] += rng.normal(0, noise) + (effect if arm != "c" else 0.0)
+            correct = (likely.argmax(axis=-1) == 0).astype(float)
+            shares = 1 / np.exp(likely - likely[..., :1]).sum(axis=-1)
+            model = of_scores(arm, seed, {f"t{k}": own for k, own in enumerate(correct)})
+            chosen = {
+                task: replace(one, values=own)
+                for (task, one), own in zip(model.scores.items(), shares, strict=True)
+            }
+            models.append(replace(model, right_choice=chosen))
+    return models
+
+
+def print_simulated(rounds: int, numbers: Sequence[int]) -> None:
+    for seeds in numbers:
+        rng = np.random.default_rng(seeds)
+        # What documents without number would show, of runs without noise of their own.
+        noise = 0.0 if seeds == 1 else 0.1
+        for effect in (0.0, 0.4):
+            models = simulated(1, effect, 100_000, rng, noise=0.0)
+            true = [np.mean([own.values.mean() for own in m.right_choice.values()]) for m in models]
+            false, held, found = 0, list[bool](), dict[str, list[bool]]()
+            for _ in range(rounds):
+                tables = compared(simulated(seeds, effect, 100, rng, noise), "c")
+                false += any(row.verdict != stats.UNCHANGED for row in tables[2])
+                held += [row.low <= true[1] - true[0] <= row.high for row in tables[2]]
+                for kind, rows in (("accuracy", tables[0]), ("right choice", tables[2])):
+                    for row in rows:
+                        name = f"{kind}, {'macro' if stats.is_macro(row.task) else 'tasks'}"
+                        found.setdefault(name, []).append(row.verdict != stats.UNCHANGED)
+            shown = ", ".join(f"{name} {np.mean(one):.2f}" for name, one in found.items())
+            print(
+                f"{seeds} seed(s), {effect} nats ({100 * (true[1] - true[0]):.1f} points): tables "
+                f"with a finding {false / rounds:.3f}, coverage {np.mean(held):.3f}; found {shown}",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 3], help="without a run")
     parser.add_argument("--documents", nargs="*", type=int, default=[12, 25, 50, 100])
     given = parser.parse_args()
+    if given.run is None:
+        print_simulated(given.rounds, given.seeds)
+        return
     runs = find_runs([str(given.run)], given.run.parent)
     models, _ = load(runs, frozenset())
-    tasks = [task for task in models[0].tasks if all(task in model.margins for model in models)]
+    tasks = [
+        task for task in models[0].tasks if all(task in model.right_choice for model in models)
+    ]
     models = [
         replace(
             model,
             tasks={task: model.tasks[task] for task in tasks},
             scores={task: model.scores[task] for task in tasks},
             bits={task: model.bits[task] for task in tasks},
-            margins={task: model.margins[task] for task in tasks},
+            right_choice={task: model.right_choice[task] for task in tasks},
         )
         for model in models
     ]

@@ -45,6 +45,7 @@ REGIMES = (
     Regime("five seeds", seeds=5),
     Regime("two arms, three seeds", arms=2),
     Regime("an arm ten times as noisy", noisy=10.0),
+    Regime("the same, tasks apart by 2 points, 20 in that arm", shared=1.0, apart=2.0, noisy=10.0),
     Regime("one seed", seeds=1, shared=0.0),
 )
 

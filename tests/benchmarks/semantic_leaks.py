@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--plants", type=int, default=100, help="of each task and disguise")
     parser.add_argument("--vectors", type=Path, help="a folder that keeps them between runs")
     parser.add_argument("--false-positives", type=float, default=0.01)
+    parser.add_argument("--guard", action="store_true", help="thresholds as for seeds")
     parser.add_argument("--disguises", nargs="+", default=[*_PLANTS])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +73,7 @@ def _measure(name: str, embedder: Embedder, arguments: argparse.Namespace) -> No
     semantic = SemanticDocuments(
         embedder,
         [*map(seed_as_candidate, evaluated)],
-        [*chain.from_iterable(own[::2] for own in passed.values())],
+        None if arguments.guard else [*chain.from_iterable(own[::2] for own in passed.values())],
         arguments.false_positives,
     )
     seconds = time.perf_counter() - started
@@ -89,7 +90,11 @@ def _measure(name: str, embedder: Embedder, arguments: argparse.Namespace) -> No
             planted = [p for p in map(_PLANTS[kind], own[::step]) if p]
             cells.append(_share(index, semantic, planted))
         table.add_row(kind, *cells)
-    counted = [_count_rejected(semantic, training[task], passed[task]) for task in documents]
+    unused = {task: own if arguments.guard else own[1::2] for task, own in passed.items()}
+    counted = [
+        _count_rejected(semantic, len(training[task]) - len(passed[task]), unused[task])
+        for task in documents
+    ]
     table.add_row("training documents", *counted)
     Console(width=200).print(table)
 
@@ -121,17 +126,12 @@ def _share(index: EvaluatedIndex, semantic: SemanticDocuments, planted: list[Can
     return _cell(len(planted) - len(left), len(planted) - missed, len(planted))
 
 
-def _count_rejected(
-    semantic: SemanticDocuments, training: list[Candidate], passed: list[Candidate]
-) -> str:
+def _count_rejected(semantic: SemanticDocuments, by_words: int, unused: list[Candidate]) -> str:
     """Of all by words; of those that set no threshold by meaning."""
-    unused = passed[1::2]
     found = sum(leak is not None for leak in semantic.check(unused))
-    by_words = len(training) - len(passed)
     low, high = _wilson(found, len(unused))
     return (
-        f"{by_words / len(training):.1%} + {found / max(1, len(unused)):.1%} "
-        f"[{low:.1%}, {high:.1%}] n={len(unused)}"
+        f"{by_words:,} + {found / max(1, len(unused)):.1%} [{low:.1%}, {high:.1%}] n={len(unused)}"
     )
 
 
@@ -149,7 +149,13 @@ def _wilson(found: int, count: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def _load_real(split: str, count: int) -> dict[str, list[Seed]]:
-    return {task: _spread(load_real(task, split), count) for task in TASKS}
+    """Evenly from all, and those that were told again by hand."""
+    found = {}
+    for task in TASKS:
+        every = load_real(task, split)
+        told = [document for document in every if document.id in _paraphrases()]
+        found[task] = [*{one.id: one for one in [*_spread(every, count), *told]}.values()]
+    return found
 
 
 def _load_reading(split: str, count: int) -> dict[str, list[Seed]]:

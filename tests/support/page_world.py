@@ -78,6 +78,7 @@ def evaluation(
             "question": f"{QUESTIONS[i % 2].format(i)} {text}".strip(),
             "answer": ANSWERS[i % 4],
             "prediction": ANSWERS[i % 4] if score else ANSWERS[(i + 1) % 4],
+            "loglikelihoods": None,
             "group": None,
         }
         for task, values in scores.items()

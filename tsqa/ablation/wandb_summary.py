@@ -69,7 +69,7 @@ def log_ablation(
     tracker.table("results", ["condition", "seed", "task", "score"], rows)
     columns = list(vars(deltas.rows[0]))
     tracker.table("deltas", columns, [list(vars(row).values()) for row in deltas.all_rows])
-    for name, found in (("bits", deltas.bits), ("margins", deltas.margins)):
+    for name, found in (("bits", deltas.bits), ("right_choice", deltas.right_choice)):
         if found:
             tracker.table(name, columns, [list(vars(row).values()) for row in found])
     tracker.intervals("change", list(shown_intervals(deltas)))
@@ -123,7 +123,7 @@ def ablation_summary(deltas: DeltaTable, failed: Mapping[str, str]) -> dict[str,
             values |= {f"delta/{name}": row.delta, f"verdict/{name}": row.verdict}
         elif not stats.is_part(row.task):
             values[f"delta/{row.comparison}"] = row.delta
-    for name, rows in (("bits", deltas.bits), ("margin", deltas.margins)):
+    for name, rows in (("bits", deltas.bits), ("right_choice", deltas.right_choice)):
         for row in rows:
             if row.task == stats.MACRO and row.against == deltas.control:
                 values |= {f"{name}/{row.arm}": row.delta, f"{name}_verdict/{row.arm}": row.verdict}

@@ -1,20 +1,22 @@
 """The stage `guard`: what seeds and the recipe's benchmarks have in common.
 
 Guarantees: a training split that a benchmark evaluates is refused, by its name, then by its
-content, before a teacher is asked; a seed that is an evaluated document, disguised or not, is named
-in `dropped.jsonl`, and the filter rejects all that was made from it; a task with many of them is
-refused whole; what a recipe allows all the same is recorded. A new benchmark changes neither seeds
-nor candidates.
+content, before a teacher is asked; a seed that is an evaluated document, disguised or, where the
+recipe gives an embedding model, told again, is named in `dropped.jsonl`, and the filter rejects all
+that was made from it; a task with many of them is refused whole; what a recipe allows all the same
+is recorded. A new benchmark changes neither seeds nor candidates.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tsqa.decontaminate.index import EvaluatedIndex
+from tsqa.decontaminate.semantic import SemanticDocuments, open_embedder
 from tsqa.errors import LeakError
 from tsqa.recipe import DecontaminateSection, needed
 from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
@@ -47,6 +49,8 @@ def run(context: StageContext) -> dict[str, Any]:
     seeds = [*read_seeds(folder / "seeds.jsonl")]
     equal, whole, totals = _find_equal(context, folder)
     resembling, disguised = _find_disguised(context, seeds)
+    meant, semantic = _find_meant(context, [s for s in seeds if s.id not in {*equal, *disguised}])
+    disguised |= meant
     chosen = Counter(seed.task for seed in seeds)
     found: defaultdict[str, Shared] = defaultdict(Shared)  # a task may give no seed
     dropped = []
@@ -72,6 +76,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "resembling": resembling.total(),
         "by_task": dict(Counter(tasks[one["id"]] for one in dropped)),
         "resembling_by_task": dict(resembling),
+        **semantic,
         "allowed_leaks": [{"task": name, "reason": allowed[name]} for name in sorted(allowed)],
     }
 
@@ -123,6 +128,30 @@ def _find_disguised(
     }
     others = Counter(candidate.task for candidate in caught if candidate.id not in disguised)
     return others, disguised | held
+
+
+def _find_meant(
+    context: StageContext, seeds: Sequence[Seed]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """(seed -> the evaluated document that it asks in other words, what to say of it).
+
+    Nothing without a model. Thresholds are set on evaluated documents among each other: a split
+    that leaked would set its own beyond itself.
+    """
+    section = context.recipe.filter
+    if section is None or section.semantic_leaks is None:
+        return {}, {}
+    semantic = SemanticDocuments(
+        open_embedder(section, context.out),
+        [seed_as_candidate(document) for document in read_evaluated(context)],
+        None,
+        section.semantic_leaks.false_positives,
+    )
+    asked = [seed_as_candidate(seed) for seed in seeds if not seed.is_passage]
+    found = zip(asked, semantic.check(asked), strict=True)
+    meant = {seed.id: leak.match for seed, leak in found if leak is not None}
+    told = {"by_meaning": len(meant), "semantic_leaks": [asdict(one) for one in semantic.tasks]}
+    return meant, told
 
 
 def _find_held(index: EvaluatedIndex, seeds: Sequence[Seed]) -> dict[str, str]:

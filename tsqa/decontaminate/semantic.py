@@ -30,7 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsqa.decontaminate.undress import undress
-from tsqa.dedup.semantic import SentenceEncoder
+from tsqa.dedup.semantic import KEY as DEDUP_KEY
+from tsqa.dedup.semantic import SentenceEncoder, load_model
+from tsqa.hub.identify import identify_model
+from tsqa.recipe import FilterSection
 from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
 from tsqa.records.seed import read_seeds
 from tsqa.records.summaries import SemanticTask
@@ -56,9 +59,13 @@ _BATCH = 512
 class Embedder:
     """A model's unit vectors of texts; those that are kept lie in files named by their content."""
 
-    def __init__(self, model: SentenceEncoder, identity: Json, folder: Path) -> None:
-        """`identity`: of the model; `folder`: of the stage's artifact, beside earlier ones."""
+    def __init__(
+        self, model: SentenceEncoder, identity: Json, folder: Path, inputs: Sequence[Path] = ()
+    ) -> None:
+        """`identity`: of the model; `folder`: of the stage's artifact, beside earlier ones;
+        `inputs`: other artifacts that may keep some."""
         self._model, self._identity, self._folder = model, identity, folder
+        self._inputs = inputs
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
@@ -69,7 +76,8 @@ class Embedder:
         """The same, from the file of an earlier artifact where there is one."""
         key = hash_bytes(json.dumps([self._identity, list(texts)]).encode())[:24]
         name = f"vectors-{key}.npy"
-        for known in sorted(self._folder.parent.glob(f"*/{name}")):
+        kept = [path / name for path in self._inputs if (path / name).exists()]
+        for known in [*kept, *sorted(self._folder.parent.glob(f"*/{name}"))]:
             with suppress(OSError, ValueError, EOFError):  # deleted meanwhile, or damaged
                 vectors: Vectors = np.load(known)
                 if len(vectors) == len(texts):
@@ -82,14 +90,29 @@ class Embedder:
         return vectors
 
 
+def open_embedder(section: FilterSection, folder: Path, inputs: Sequence[Path] = ()) -> Embedder:
+    """Load the model of a recipe that compares by meaning; see `Embedder`.
+
+    Raises EngineError when it cannot be loaded.
+    """
+    wanted = section.semantic_leaks
+    assert wanted is not None
+    is_own = section.decontaminate.semantic is not None
+    model = load_model(wanted.model, KEY if is_own else DEDUP_KEY)
+    return Embedder(model, identify_model(wanted.model), folder, inputs)
+
+
 def _question(candidate: Candidate) -> str:
     return undress(candidate.question)
 
 
-def _item(candidate: Candidate) -> str:
+def item_text(question: str, choices: Sequence[str], context: str) -> str:
     """The passage is last, for a model reads the beginning of a long text."""
-    parts = (candidate.question, *candidate.choices, candidate.context)
-    return undress("\n".join(part for part in parts if part))
+    return undress("\n".join(part for part in (question, *choices, context) if part))
+
+
+def _item(candidate: Candidate) -> str:
+    return item_text(candidate.question, candidate.choices, candidate.context)
 
 
 _VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
@@ -120,19 +143,24 @@ class SemanticDocuments:
         self,
         embedder: Embedder,
         documents: Sequence[Candidate],
-        training: Sequence[Candidate],
+        training: Sequence[Candidate] | None,
         false_positives: float,
     ) -> None:
-        """`training`: documents of training splits that no other rule rejects."""
+        """`training`: documents of training splits that no other rule rejects; None where they are
+        not to be trusted: evaluated documents among each other stand for them."""
         self._embedder = embedder
         self._ids = [document.id for document in documents]
         names = [document.task for document in documents]
         self._tasks = {task: np.flatnonzero(np.array(names) == task) for task in sorted({*names})}
         self._vectors = _split(embedder.keep(_views_of(documents)))
         allowed = false_positives / len(_VIEWS)
-        owners = np.array([one.task for one in training])
-        found = zip(self._vectors, _split(embedder.keep(_views_of(training))), strict=True)
-        nearest = [self._nearest_by_task(vectors, others) for vectors, others in found]
+        if training is None:
+            owners, others = np.array([""] * len(documents)), self._vectors
+        else:
+            owners = np.array([one.task for one in training])
+            others = _split(embedder.keep(_views_of(training)))
+        found = zip(self._vectors, others, strict=True)
+        nearest = [self._nearest_by_task(vectors, other) for vectors, other in found]
         levels = [
             self._measure(own, [each[:, n][owners == task] for each in nearest], allowed)
             for n, (task, own) in enumerate(self._tasks.items())
@@ -184,6 +212,8 @@ class SemanticDocuments:
         found = np.zeros((len(others), len(self._tasks)))
         for start in range(0, len(others), _BATCH):
             similar = _compare(others[start : start + _BATCH], vectors)
+            if others is vectors:
+                similar[np.arange(len(similar)), start + np.arange(len(similar))] = 0
             for number, own in enumerate(self._tasks.values()):
                 found[start : start + _BATCH, number] = similar[:, own].max(axis=1)
         return found

@@ -9,10 +9,7 @@ from itertools import islice
 
 from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
-from tsqa.decontaminate.semantic import KEY as LEAKS_KEY
-from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, sample_training
-from tsqa.dedup.semantic import KEY as DEDUP_KEY
-from tsqa.dedup.semantic import load_model
+from tsqa.decontaminate.semantic import SemanticDocuments, open_embedder, sample_training
 from tsqa.filters.chunks import rephrases
 from tsqa.filters.funnel import Step
 from tsqa.filters.reward import score_reward
@@ -101,15 +98,14 @@ class Meaning:
         """Raises EngineError when the model cannot be loaded."""
         wanted = self._section.semantic_leaks
         assert wanted is not None
-        is_own = self._section.decontaminate.semantic is not None
-        model = load_model(wanted.model, LEAKS_KEY if is_own else DEDUP_KEY)
         inputs = self._context.inputs
+        kept = [inputs["guard"].path] if "guard" in inputs else []
         evaluated = read_dropped_seeds(inputs["guard"].path) if "guard" in inputs else {}
         sample = sample_training(inputs["seeds"].path / "seeds.jsonl")
         training = [document for document in sample if document.id not in evaluated]
         known = zip(training, self.index.check(training), strict=True)
         return SemanticDocuments(
-            Embedder(model, identify_model(wanted.model), self._context.out),
+            open_embedder(self._section, self._context.out, kept),
             [seed_as_candidate(document) for document in self._evaluated],
             [document for document, leak in known if leak is None],
             wanted.false_positives,

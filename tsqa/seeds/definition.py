@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsqa.hub.identify import identify, identify_data
+from tsqa.hub.identify import identify, identify_data, identify_model
 from tsqa.hub.pins import PINS
 from tsqa.recipe import OwnSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.records.kept_seeds import lineage_of
@@ -38,7 +38,13 @@ def _seeds_config(recipe: Recipe) -> dict[str, Json]:
 def _guard_config(recipe: Recipe) -> dict[str, Json]:
     """The evaluated splits by their names; the documents on both sides are inputs."""
     section = needed(recipe.seeds, "seeds")
-    return {"allow_leaks": sorted(section.allow_leaks), "evaluated": evaluated_config(recipe)}
+    meaning = recipe.filter.semantic_leaks if recipe.filter else None
+    model = {**meaning.data_config(), "model": identify_model(meaning.model)} if meaning else None
+    return {
+        "allow_leaks": sorted(section.allow_leaks),
+        "evaluated": evaluated_config(recipe),
+        **({"decontaminate": {"semantic": model}} if model else {}),
+    }
 
 
 def _identify_dataset(section: OwnSection) -> Json:
@@ -79,7 +85,7 @@ GUARD = Stage(
     4,
     _guard_config,
     "tsqa.decontaminate.guard",
-    sections=("seeds",),
+    sections=("seeds", "filter"),
     inputs=lambda recipe: ("data", "benchmarks", "seeds"),
     wanted=lambda recipe: recipe.seeds is not None and recipe.eval is not None,
 )

@@ -88,6 +88,13 @@ def test_the_change_is_told_by_the_nearest_training_document() -> None:
     assert sum(row.delta for row in macro.values()) / 3 == pytest.approx(whole.delta)
     assert "By the nearest training document, x - c: far +" in markdown(deltas)
     assert table(near=Nearness()).nearness == []
+    at = [0.9] * 100 + [0.7] * 200
+    meant = {(task, i): value for task in RATES for i, value in enumerate(at)}
+    both = table(near=Nearness({"x": near}, {"x": meant}))
+    assert [row for row in both.nearness if row.by == "words"] == deltas.nearness
+    rows = {r.distance: r for r in both.nearness if (r.by, r.task) == ("meaning", stats.MACRO)}
+    assert {name: row.n for name, row in rows.items()} == {"near": 800, "very near": 400}
+    assert "By the nearest training document in meaning, x - c: near +" in markdown(both)
 
 
 def test_intervals_at_a_distance_rest_on_the_spread_between_seeds_there() -> None:

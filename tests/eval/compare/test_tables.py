@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from eval.compare import tables
 from eval.compare.published import published_tables, setup_of
-from eval.compare.scores import Evaluated
+from eval.compare.scores import Evaluated, choice_probability
 from eval.deltas import DeltaTable, TaskSetup
 from eval.statistics import stats
 from eval.statistics.paired import Scored
@@ -104,25 +105,32 @@ def test_the_table_of_bits_is_short_and_says_which_tasks_it_lacks() -> None:
     console = Console(file=io.StringIO(), width=120)
     tables.print_table(table, console)
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
-    assert shown.count("fewer is better") == 1 and "less wrong choices" not in shown
+    assert shown.count("fewer is better") == 1 and "right choice" not in shown
     assert "Bits per byte: none of unit" in shown
     assert f"| x - c | day | 80 | {table.bits[0].reference:.3f} |" in tables.markdown(table)
     plain = deltas_of(evaluated("c", {"day": 0.2}), evaluated("x", {"day": 0.2}))
     assert plain.bits == [] and "per byte" not in tables.markdown(plain)
 
 
-def test_what_makes_every_choice_likelier_is_no_gain_beside_the_wrong_ones() -> None:
+def test_what_makes_every_choice_likelier_leaves_the_right_ones_probability() -> None:
     models = [
-        replace(model, margins={task: flat(one) for task, one in model.bits.items()})
+        replace(model, right_choice={task: flat(one) for task, one in model.bits.items()})
         for model in arms_with_bits(0.3)
     ]
     table = deltas_of(*models)
     assert {row.verdict for row in table.bits} == {stats.DIFFERS}
-    assert {row.verdict for row in table.margins} == {stats.UNCHANGED}
+    assert {row.verdict for row in table.right_choice} == {stats.UNCHANGED}
     console = Console(file=io.StringIO(), width=120)
     tables.print_table(table, console)
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
-    assert "less wrong choices" in shown and "form of answers" in tables.markdown(table)
+    assert "right choice" in shown and "form of answers" in tables.markdown(table)
+
+
+def test_the_probability_of_the_right_choice_is_a_softmax_of_what_scores_the_choices() -> None:
+    assert choice_probability([-1.0, -1.0, -1.0, -1.0], 2) == pytest.approx(0.25)
+    assert choice_probability([math.log(0.06), math.log(0.02)], 0) == pytest.approx(0.75)
+    assert choice_probability([-5000.0, -1.0], 0) == pytest.approx(0, abs=1e-300)
+    assert choice_probability([-5000.0, -9000.0], 0) == 1
 
 
 def flat(one: Scored) -> Scored:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval.statistics import joint
-from eval.statistics.joint import Noise, adjust
+from eval.statistics.joint import Noise, adjust, first_step
 from eval.statistics.spreads import noisy_arms, pool_tasks
 from eval.statistics.stats import holm, mcnemar
 
@@ -23,15 +23,27 @@ def test_equal_rows_cost_nothing_and_rows_apart_what_holm_asks_for() -> None:
     gain = np.array([1.0] * 18 + [-1.0] * 5 + [0.0] * 37)
     p = mcnemar(gain)
     assert p is not None
-    assert adjust([p] * 4, [0.25] * 4, [noise_of(gain)] * 4, 0) == pytest.approx([p] * 4, rel=0.5)
+    found = adjust([p] * 4, [0.25] * 4, [noise_of(gain)] * 4, 0, 0.95)
+    assert found.p_values == pytest.approx([p] * 4, rel=0.5)
+    assert 0.05 <= found.first <= 0.2
     apart = [Noise([f"{k} {name}" for name in NAMES], gain / 60) for k in range(4)]
-    assert adjust([p] * 4, [0.25] * 4, apart, 0) == pytest.approx([4 * p] * 4, rel=0.2)
+    alone = adjust([p] * 4, [0.25] * 4, apart, 0, 0.95)
+    assert alone.p_values == pytest.approx([4 * p] * 4, rel=0.2)
+    assert alone.first == pytest.approx(0.05, rel=0.2)  # few values occur: not that above
+
+
+def test_what_a_row_alone_must_reach_is_what_the_smallest_p_value_seldom_is_below() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(0, 1, 4000)
+    assert first_step(np.array([one] * 4), [0.25] * 4, 0.95) == pytest.approx(0.2, rel=0.02)
+    apart = first_step(rng.normal(0, 1, (4, 4000)), [0.25] * 4, 0.95)
+    assert apart == pytest.approx(4 * (1 - 0.95**0.25), rel=0.15)
 
 
 def test_beyond_the_last_flip_holm_says_more() -> None:
     gain = np.array([1.0] * 50 + [0.0] * 10)
     p = [1e-12, 0.5]
-    found = adjust(p, [0.5, 0.5], [noise_of(gain), noise_of(-gain)], 0)
+    found = adjust(p, [0.5, 0.5], [noise_of(gain), noise_of(-gain)], 0, 0.95).p_values
     assert found[0] == holm(p, [0.5, 0.5])[0] and found[1] >= 0.5
 
 
@@ -44,7 +56,8 @@ def test_tables_without_an_effect_hold_a_finding_in_at_most_five_percent(
         scores = rng.integers(0, 2, (4, 60)).astype(float)
         rows = [one - scores[0] for one in scores[1:]]
         p_values = [mcnemar(row) or 1.0 for row in rows]
-        false += min(adjust(p_values, [1 / 3] * 3, [noise_of(row) for row in rows], number)) <= 0.05
+        noise = [noise_of(row) for row in rows]
+        false += min(adjust(p_values, [1 / 3] * 3, noise, number, 0.95).p_values) <= 0.05
     assert false / rounds <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
 
 

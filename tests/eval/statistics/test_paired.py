@@ -14,7 +14,7 @@ from scipy.stats import binomtest, bootstrap, norm
 
 from eval.deltas import Delta
 from eval.statistics import stats
-from eval.statistics.paired import Chances, Scored, compare_models
+from eval.statistics.paired import Scored, compare_models
 from tsqa.errors import DataError
 
 
@@ -122,8 +122,9 @@ def test_two_documents_never_make_a_finding() -> None:
 
 
 def test_no_change_still_has_a_detectable_effect_above_zero() -> None:
-    row = compare([0] * 100, [0] * 100)[0]
-    assert row.delta == 0 and row.p == 1 and row.mde > 0.03
+    sides = [[{"t": scores([0] * 100)}]] * 2
+    tested = compare_models(*sides, **OPTIONS)[0]
+    assert tested.delta.delta == 0 and tested.delta.p == 1 and tested.detectable(0.95) > 0.03
 
 
 def test_each_task_weighs_the_same_in_the_macro_average() -> None:
@@ -165,11 +166,10 @@ def test_averages_weigh_tasks_alike_or_by_their_documents() -> None:
     assert several.delta == 0.25 and several.covers_seeds
 
 
-def test_the_detectable_effect_is_that_of_the_table() -> None:
+def test_the_detectable_effect_of_a_row_grows_with_what_it_must_reach() -> None:
     before, after = [{"t": scores([0, 1] * 50)}], [{"t": scores([0, 1] * 40 + [1, 0] * 10)}]
-    alone = rows_of(before, after, **OPTIONS)
-    rows = rows_of(before, after, chances=Chances(0.05, 0.1), **OPTIONS)
-    z = norm.ppf(0.975) + norm.ppf(0.8)
-    for row, single, share in zip(rows, alone, (0.05, 0.1), strict=True):
-        assert row.mde == pytest.approx(row.stderr * (norm.ppf(1 - 0.025 * share) + norm.ppf(0.8)))
-        assert single.mde == pytest.approx(row.stderr * z)
+    for row in compare_models(before, after, **OPTIONS):
+        for confidence in (0.95, 0.999):
+            z = norm.ppf(0.5 + confidence / 2) + norm.ppf(0.8)
+            assert row.detectable(confidence) == pytest.approx(row.delta.stderr * z)
+    assert math.isnan(row.delta.mde)

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from eval.statistics import crossed, planned, stats
+from eval.statistics.planned_rows import documents_variance, planned_estimate, planned_mde
 from tests.benchmarks.coverage import Design, simulate
 from tests.support.invented_arms import deltas_of, evaluated, of_scores
 from tests.support.tiny_eval import make_tasks
@@ -25,7 +26,7 @@ from tsqa.recipe import DataSection, Recipe, SeedsSection
 def test_the_planned_effect_is_found_with_the_stated_power_by_one_seed() -> None:
     rng = np.random.default_rng(0)
     n, rounds, share = 400, 400, 0.2
-    effect = stats.planned_mde([n], 1, discordance=[share], confidence=0.95)
+    effect = planned_mde(planned_estimate([n], 1, discordance=[share]), 0.95)
     chances = [(share - effect) / 2, 1 - share, (share + effect) / 2]
     found = 0
     for _ in range(rounds):
@@ -46,20 +47,14 @@ def test_the_planned_effect_agrees_with_the_one_found_after_for_several_seeds() 
         one = crossed.estimate(differences.mean(axis=1), [crossed.of_documents(differences)])
         after.append(one.detectable(0.95, 0.8))
     share = float(np.mean(shares))
-    before = stats.planned_mde(
-        [400],
-        5,
-        discordance=[share],
-        confidence=0.95,
-        repeated=float(np.mean(repeats)) / share,
-        seed_sd=0.0,
-    )
-    assert before == pytest.approx(np.median(after), rel=0.15)
+    repeated = float(np.mean(repeats)) / share
+    row = planned_estimate([400], 5, discordance=[share], repeated=repeated, seed_sd=0.0)
+    assert planned_mde(row, 0.95) == pytest.approx(np.median(after), rel=0.15)
 
 
 def test_more_documents_seeds_and_tasks_detect_less() -> None:
     def mde(n: list[int], seeds: int) -> float:
-        return stats.planned_mde(n, seeds, discordance=[0.2] * len(n), confidence=0.95)
+        return planned_mde(planned_estimate(n, seeds, discordance=[0.2] * len(n)), 0.95)
 
     assert mde([400], 1) == pytest.approx(mde([100], 1) / 2)
     assert mde([100], 3) > mde([100], 5) > mde([100], 10)
@@ -69,9 +64,8 @@ def test_more_documents_seeds_and_tasks_detect_less() -> None:
 def test_the_planned_effect_of_pooled_arms_is_found_with_about_the_stated_power() -> None:
     rng = np.random.default_rng(2)
     arms, seeds, n, rounds, share, sd = 5, 3, 200, 300, 0.2, 0.02
-    effect = stats.planned_mde(
-        [n], seeds, discordance=[share], confidence=0.95, arms=arms, seed_sd=sd
-    )
+    row = planned_estimate([n], seeds, discordance=[share], arms=arms, seed_sd=sd)
+    effect = planned_mde(row, 0.95)
     found = 0
     for _ in range(rounds):
         scores = (
@@ -155,9 +149,8 @@ def test_an_earlier_run_replaces_the_assumed_share_of_changes() -> None:
 
 def test_two_tasks_over_the_same_documents_are_one_sample(tmp_path: Path) -> None:
     def mde(n: list[int], seeds: int, samples: list[str]) -> float:
-        return stats.planned_mde(
-            n, seeds, discordance=[0.2] * len(n), confidence=0.95, samples=samples
-        )
+        row = planned_estimate(n, seeds, discordance=[0.2] * len(n), samples=samples)
+        return planned_mde(row, 0.95)
 
     for seeds in (1, 3):
         assert mde([100, 100], seeds, ["a", "a"]) == pytest.approx(mde([100], seeds, ["a"]))
@@ -191,7 +184,8 @@ def test_task_rows_leave_room_for_the_parts_of_a_macro_average(tmp_path: Path) -
         {line.split()[0]: line.split() for line in told.splitlines() if line.strip()}
         for told in (text, split)
     )
-    assert rows["macro"] == others["macro"] and rows["tiny_choice"][:3] == others["tiny_choice"][:3]
+    for row in ("macro", "tiny_choice"):
+        assert rows[row][:3] == others[row][:3]
     assert float(rows["tiny_choice"][3]) < float(others["tiny_choice"][3])
     assert "with room for parts" in " ".join(split.split())
     assert "with room for parts" not in " ".join(text.split())
@@ -206,9 +200,10 @@ def test_what_to_buy_is_enough_and_no_number_of_documents_is_where_seeds_differ(
     counts = [way.documents for way in ways.found]
     assert counts == sorted(counts, reverse=True)
     for way in ways.found:
-        level = planned._plan_of(recipe, None, None).level(stats.MACRO)
+        plan = planned._plan_of(recipe, None, None).with_seeds(way.seeds)
+        level = plan.table.level(is_macro=True)
         n = math.ceil(1319 * way.documents)
-        mde = stats.planned_mde([n], way.seeds, discordance=[0.2], confidence=level)
+        mde = planned_mde(planned_estimate([n], way.seeds, discordance=[0.2]), level)
         assert 0.97 * wanted < mde <= wanted or way.documents == 1
     assert planned.ways_to_detect(0.5, recipe, None, None).found == [ways.planned]  # type: ignore[union-attr]
     assert ways.least is not None and ways.least <= ways.now
@@ -241,7 +236,7 @@ def test_what_to_buy_begins_with_the_seeds_that_are_planned_and_says_how_they_ar
     [
         (1, {}, "documents alone cannot: one seed gives no verdict"),
         (1, {"seed_spread": 2.0}, "documents alone cannot: with any number of them"),
-        (3, {}, "5 seeds an arm instead of 3 and 4,760 documents instead of 1,319 (+35"),
+        (3, {}, "5 seeds an arm instead of 3 and 2,9"),
     ],
 )
 def test_what_it_says_to_buy(
@@ -273,7 +268,7 @@ def test_what_documents_add_is_what_the_last_table_says(by_documents: bool) -> N
     table = deltas_of(*models, by_documents=by_documents)
     (row,) = (row for row in table.rows if row.task == stats.MACRO)
     shares = planned._noise_of(table, {}).shares
-    documents = stats.documents_variance([40, 400], [*shares.values()], [], by_documents)
+    documents = documents_variance([40, 400], [*shares.values()], [], by_documents)
     assert documents / 2 == pytest.approx(row.stderr**2, rel=0.01)  # half of it repeats
 
 
@@ -303,6 +298,6 @@ def test_what_the_last_run_could_find_in_bits_is_said() -> None:
     previous = deltas_of(evaluated("c", {"day": 0.3}), evaluated("x", {"day": 0.3}))
     assert planned._bits_note(previous) == planned._bits_note(None) == ""
     row = next(row for row in previous.rows if row.task == stats.MACRO)
-    previous = replace(previous, bits=[replace(row, mde=0.125)], margins=[replace(row, mde=0.5)])
-    note = planned._bits_note(previous)
-    assert "0.12 of the right answer, 0.50 of the right choice less the wrong ones" in note
+    bits, chosen = [replace(row, mde=0.125)], [replace(row, mde=0.05)]
+    note = planned._bits_note(replace(previous, bits=bits, right_choice=chosen))
+    assert "0.12 bits per byte of the right answer, 5.0% on the right choice's probability" in note

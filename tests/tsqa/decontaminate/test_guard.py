@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tests.support.embedding import BagOfWords
 from tests.support.filter_records import candidate
 from tests.support.generation import artifact, make_context, with_benchmarks
 from tests.tsqa.seeds.test_stage import files, write_task
 from tsqa.decontaminate.guard import check_seeds, read_dropped_seeds, run
 from tsqa.errors import LeakError
-from tsqa.recipe import EvalSection, SeedsSection
+from tsqa.recipe import EvalSection, FilterSection, SeedsSection
 from tsqa.seeds import stage as seeds
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 
@@ -32,14 +35,14 @@ def guard(folder: Path, shared: int, **changes: Any) -> dict[str, Any]:
     return compare(folder, **changes)
 
 
-def compare(folder: Path, **changes: Any) -> dict[str, Any]:
+def compare(folder: Path, filters: FilterSection | None = None, **changes: Any) -> dict[str, Any]:
     values = {"tasks": ["seeded"], "include": str(folder / "own")} | changes
     section = SeedsSection.model_validate(values)
     seeds.run(make_context(folder / "seeds", {}, seeds=section))
     scored = EvalSection(tasks=["bench"], include=str(folder / "other"))
     inputs = {"seeds": artifact(folder / "seeds")}
     inputs = with_benchmarks(folder / "benchmarks", inputs, scored)
-    return run(make_context(folder / "out", inputs, seeds=section, eval=scored))
+    return run(make_context(folder / "out", inputs, seeds=section, eval=scored, filter=filters))
 
 
 def test_nothing_in_common_drops_nothing(tmp_path: Path) -> None:
@@ -106,7 +109,9 @@ def problem(number: int) -> dict[str, str]:
     return {"question": question, "answer": str(8 * (number + 3))}
 
 
-def mix(folder: Path, disguise: Callable[[str], str], count: int) -> dict[str, Any]:
+def mix(
+    folder: Path, disguise: Callable[[str], str], count: int, section: FilterSection | None = None
+) -> dict[str, Any]:
     """A hundred seeds; so many of the benchmark's documents are among them, in disguise."""
     for name in ("own", "other"):
         (folder / name).mkdir()
@@ -117,7 +122,7 @@ def mix(folder: Path, disguise: Callable[[str], str], count: int) -> dict[str, A
     others = [problem(number) for number in range(50, 100)]
     write_jsonl(folder / "own" / "seeded.train.jsonl", [*others, *mixed])
     write_jsonl(folder / "other" / "bench.test.jsonl", tested)
-    return compare(folder)
+    return compare(folder, section)
 
 
 DISGUISES: dict[str, Callable[[str], str]] = {
@@ -141,6 +146,37 @@ def test_a_few_disguised_test_documents_are_dropped(tmp_path: Path) -> None:
     summary = mix(tmp_path, DISGUISES["a prefix"], 2)
     assert summary["by_task"] == {"seeded": 2}
     assert read_dropped_seeds(tmp_path / "out") == {"seeded-50": "bench-0", "seeded-51": "bench-1"}
+
+
+class Translator(BagOfWords):
+    """Every word of the other language is one of this language, read backwards."""
+
+    def encode(self, texts: list[str], *, normalize_embeddings: bool) -> NDArray[np.float32]:
+        read = [re.sub(r"x(\w+)", lambda word: word[1][::-1], text) for text in texts]
+        return super().encode(read, normalize_embeddings=normalize_embeddings)
+
+
+def translate(text: str) -> str:
+    return re.sub(r"[A-Za-z]+", lambda word: f"x{word[0].lower()[::-1]}", text)
+
+
+def test_with_an_embedding_model_a_seed_that_is_told_again_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By thresholds that the seeds do not set, for nearly half of them may be leaks."""
+    monkeypatch.setattr("tsqa.decontaminate.semantic.load_model", lambda *_: Translator(4096))
+    monkeypatch.setattr("tsqa.decontaminate.semantic.identify_model", str)
+    monkeypatch.setattr("tsqa.decontaminate.semantic._CEILING", 1.0)  # they share many words
+    semantic = {"model": "m", "false_positives": 0.1}
+    section = FilterSection.model_validate({"decontaminate": {"semantic": semantic}})
+    for name in ("few", "many", "plain"):
+        (tmp_path / name).mkdir()
+    summary = mix(tmp_path / "few", translate, 2, section)
+    assert summary["by_meaning"] == 2 and summary["by_task"] == {"seeded": 2}
+    assert [one["set_on"] for one in summary["semantic_leaks"]] == ["evaluated documents"]
+    with pytest.raises(LeakError, match="40 of the 90"):
+        mix(tmp_path / "many", translate, 40, section)
+    assert "by_meaning" not in mix(tmp_path / "plain", translate, 40)
 
 
 def test_a_seed_that_quotes_a_benchmark_in_another_question_is_counted_and_kept(

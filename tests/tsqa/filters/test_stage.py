@@ -297,7 +297,7 @@ def test_an_embedding_model_finds_an_evaluated_question_in_other_words(
         loaded.append((name, key))
         return model
 
-    for room in ("filters.asking", "filters.stage", "dedup.minhash"):
+    for room in ("decontaminate.semantic", "filters.stage", "dedup.minhash"):
         monkeypatch.setattr(f"tsqa.{room}.load_model", load)
     monkeypatch.setattr("tsqa.decontaminate.semantic._CEILING", 1.0)  # toy tasks are templates
     lines = [record("told", "zebra"), record("other", "Why do rivers never flow uphill?")]
@@ -319,8 +319,7 @@ def test_a_seed_that_the_guard_takes_for_an_evaluated_document_sets_no_threshold
     guard = tmp_path / "guard"
     guard.mkdir()
     write_jsonl(guard / "dropped.jsonl", [{"id": seeds[0], "match": "mini_day-0"}])
-    monkeypatch.setattr("tsqa.filters.asking.load_model", lambda *_: BagOfWords())
-    monkeypatch.setattr("tsqa.filters.asking.identify_model", str)
+    monkeypatch.setattr("tsqa.filters.asking.open_embedder", lambda *_: None)
     monkeypatch.setattr("tsqa.filters.asking.SemanticDocuments", lambda *given: given)
     section = FilterSection.model_validate({"decontaminate": {"semantic": {"model": "m"}}})
     context = make_context(tmp_path, inputs | {"guard": artifact(guard)}, filter=section)

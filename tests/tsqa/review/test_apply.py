@@ -166,9 +166,9 @@ class Tongues(BagOfWords):
 def test_an_edit_is_compared_by_meaning_too(
     tmp_path: Path, inputs: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tsqa.filters.asking.load_model", lambda *_: Tongues())
+    monkeypatch.setattr("tsqa.decontaminate.semantic.load_model", lambda *_: Tongues())
     monkeypatch.setattr("tsqa.filters.definition.identify_model", lambda name: name)
-    monkeypatch.setattr("tsqa.filters.asking.identify_model", lambda name: name)
+    monkeypatch.setattr("tsqa.decontaminate.semantic.identify_model", lambda name: name)
     by_meaning = DecontaminateSection(semantic=SemanticLeakSection(model="org/embedding"))
     items = sampled(tmp_path, inputs, decontaminate=by_meaning)
     edits = {"question": FOREIGN, "answer": "der Severn"}
