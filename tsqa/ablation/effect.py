@@ -14,6 +14,7 @@ from tsqa.preview.estimate import Estimates
 from tsqa.quality.effectiveness import SyntheticArm, measure_effect, not_measured
 from tsqa.recipe import Arm, Recipe, load_recipe, needed, origins_of
 from tsqa.records.quality import QualityMeasure
+from tsqa.secrets import redact
 from tsqa.store.roles import SourceRole
 
 
@@ -60,7 +61,8 @@ def proxy_run(pipeline: Pipeline) -> ProxyRun | None:
             pipeline = Pipeline(load_recipe(origin, overrides), origin, overrides)
         except RecipeError:  # such as a ratio that no phase can take
             return None
-    return ProxyRun(pipeline, shlex.join(["tsqa", "ablate", str(origin), *overrides]))
+    words = ["tsqa", "ablate", str(origin), *map(redact, overrides)]
+    return ProxyRun(pipeline, shlex.join(words))
 
 
 def print_proxy(pipeline: Pipeline) -> None:

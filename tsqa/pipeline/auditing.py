@@ -87,7 +87,7 @@ def audit_where_asked(pipeline: Pipeline, node: Node) -> None:
 
 
 def refuse_unaudited(pipeline: Pipeline, node: Node) -> None:
-    """Refuse to train on a dataset whose audit passes a limit of its recipe, or is not made."""
+    """Refuse to train on a dataset whose audit exceeds a limit of its recipe, or is not made."""
     for upstream in _audited([node]) if node.stage == "train" else ():
         refuse_audited(
             needed(upstream.recipe.audit, "audit"),
@@ -105,9 +105,15 @@ def audit_states(pipeline: Pipeline) -> list[tuple[Node, str, list[str]]]:
         section = needed(node.recipe.audit, "audit")
         limits = ", ".join(f"{key} {limit:g}" for key, limit in limits_of(section).items())
         report = find_audit(pipeline, node)
-        passed = [*breaches(section, report)] if report else []
-        state = "not made yet" if report is None else "refuses to train" if passed else "passed"
-        found.append((node, f"{limits or 'no limits'}; {state}", passed))
+        beyond = [*breaches(section, report)] if report else []
+        state = (
+            "not made yet"
+            if report is None
+            else "refuses to train"
+            if beyond
+            else "refuses nothing"
+        )
+        found.append((node, f"{limits or 'no limits'}; {state}", beyond))
     return found
 
 

@@ -111,9 +111,9 @@ class Pipeline:
 
     def say_audits(self) -> None:
         """Say what the recipe's limits on audits will refuse, or ask for."""
-        for node, state, passed in audit_states(self):
+        for node, state, beyond in audit_states(self):
             console.print(f"  audit of {self.label(node)}: {state}", style="dim")
-            for line in passed:
+            for line in beyond:
                 console.print(Text(f"  {line}", style="yellow"))
 
     def check_guards(self) -> None:

@@ -1,6 +1,6 @@
-"""The limits of the section `audit`: which measure each is about, and what passes it.
+"""The limits of the section `audit`: which measure each is about, and what exceeds it.
 
-A limit is passed where the whole interval lies beyond it, so that a small dataset is not refused
+A limit is exceeded where the whole interval lies beyond it, so that a small dataset is not refused
 for what chance gives it; where nothing was measured nothing is known, and that is refused too.
 """
 
@@ -71,7 +71,7 @@ def limits_of(section: AuditSection) -> dict[str, float]:
 
 
 def breaches(section: AuditSection, report: QualityReport) -> Iterator[str]:
-    """A line for each limit that is passed, or whose measure could not be made."""
+    """A line for each limit that is exceeded, or whose measure could not be made."""
     for key, limit in limits_of(section).items():
         limited = LIMITED[key]
         found = [each for each in report.measures if limited.is_of(each)]
@@ -89,7 +89,7 @@ def breaches(section: AuditSection, report: QualityReport) -> Iterator[str]:
 def refuse_audited(
     section: AuditSection, report: QualityReport | None, command: str, page: Path
 ) -> None:
-    """Raise TsqaError where a limit is passed, or set and nothing was audited.
+    """Raise TsqaError where a limit is exceeded, or set and nothing was audited.
 
     `command`: what audits the dataset; `page`: what that writes.
     """

@@ -43,7 +43,7 @@ def said(found: QualityMeasure, **limits: float) -> list[str]:
     return [*breaches(AuditSection(**limits), report(found))]
 
 
-def test_a_limit_is_passed_by_the_whole_interval_alone() -> None:
+def test_a_limit_is_exceeded_by_the_whole_interval_alone() -> None:
     copied = measure("max_copied", value=0.2, low=0.1, high=0.3, reference=0.0)
     assert said(copied, max_copied=0.1) == []
     (line,) = said(copied, max_copied=0.09)

@@ -8,9 +8,9 @@ from tsqa.recipe.sections.base import RUNTIME, Section
 
 
 class AuditSection(Section):
-    """Audit the dataset after its filters, and refuse to train on it where a limit is passed. That
-    is where the whole 95% interval lies beyond the limit, or where nothing could be measured: what
-    passes is not shown to be within it. Without any limit: audit, refuse nothing."""
+    """Audit the dataset after its filters, and refuse to train on it where a limit is exceeded:
+    the whole 95% interval lies beyond it, or nothing could be measured. What is not refused is not
+    shown to be within the limits. Without any limit: audit, refuse nothing."""
 
     max_told_apart: float | None = Field(None, ge=0.5, lt=1, json_schema_extra=RUNTIME)
     """AUC with which items are told from the seeds they were made of; 0.5 is chance."""
