@@ -196,7 +196,7 @@ def test_a_push_is_private_or_asked_for(
 ) -> None:
     pushed: list[bool] = []
 
-    def push(folder: Path, repo: str, private: bool) -> str:
+    def push(folder: Path, repo: str, private: bool, audit: None) -> str:
         pushed.append(private)
         return "url"
 
@@ -205,9 +205,10 @@ def test_a_push_is_private_or_asked_for(
     monkeypatch.setattr(sys, "stdin", stdin)
     monkeypatch.setattr("tsqa.curated.push.push", push)
     monkeypatch.setattr(
-        "tsqa.cli.dataset.filtered_folder", lambda recipe, overrides: Path("folder")
+        "tsqa.cli.dataset.released_folder", lambda recipe, overrides, version: Path("folder")
     )
-    monkeypatch.setattr(sys, "argv", ["tsqa", "push", "r.yaml", "me/data", *options])
+    named = ["r.yaml", "me/data", "--release", "v1"]
+    monkeypatch.setattr(sys, "argv", ["tsqa", "push", *named, *options])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert pushed == ([] if private is None else [private])
