@@ -186,11 +186,7 @@ class Recipe(Section):
                 )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
-        if self.generations and not (self.train and self.filter):
-            raise ValueError(
-                "`generations` needs `generate`, `filter` and `train`: each trains on what the "
-                "last one wrote"
-            )
+        self._check_generations()
         self._check_rephrase()
         self._check_roles()
         self._check_difficulty()
@@ -208,6 +204,14 @@ class Recipe(Section):
                 "trained already (model.path, model.recipe); leave the section `tokenizer` out"
             )
         return self
+
+    def _check_generations(self) -> None:
+        """Raise ValueError where no model could learn from another."""
+        if self.generations and not (self.train and self.filter):
+            raise ValueError(
+                "`generations` needs `generate`, `filter` and `train`: each trains on what the "
+                "last one wrote"
+            )
 
     def _check_rephrase(self) -> None:
         """Raise ValueError where a key is set that means nothing, with rephrasings or without."""
