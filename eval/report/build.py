@@ -8,8 +8,6 @@ deltas.json alone.
 
 from __future__ import annotations
 
-import base64
-import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ from eval.report.plots import MATRIX_ARMS, page_plots
 from eval.report.share import Share
 from eval.statistics import stats
 from tsqa.curated.card import allowed_leaks
-from tsqa.pages import page_environment
+from tsqa.pages import packed_plotly, page_environment
 from tsqa.recipe import Arm, Recipe, arms_of
 from tsqa.recipe.sections.ablation import AblationSection
 from tsqa.records.quality import QualityReport
@@ -196,13 +194,10 @@ def _of_seeds(
 
 
 def _page_files() -> dict[str, str]:
-    from plotly.offline import get_plotlyjs
-
     return {
         "style": Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         "script": Markup((_HERE / "page.js").read_text(encoding="utf-8")),
-        # 4.8 MB of text, packed: the page unpacks it (page.js). Equal input, equal bytes.
-        "plotly": base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
+        "plotly": packed_plotly(),
     }
 
 

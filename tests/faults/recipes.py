@@ -128,6 +128,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "nearest_human": {"pool": "web"},
             "seeds": [1, 2],
         },
+        "generations": {"stop": {"loss": 0.5}},
         "tracking": {"mode": "disabled"},
         "launch": {},
     }

@@ -57,6 +57,7 @@ LAYERS = (
     "tsqa/preview",
     "train",
     "tsqa/ablation",
+    "tsqa/generations",
     "tsqa/cli",
 )
 """The folders from the ground up: each imports only those before it."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from tsqa.hub.identify import identify_data, identify_model, model_config
-from tsqa.recipe import ModelSection, Recipe, SourceSection, needed, stream_check
+from tsqa.recipe import ModelSection, Recipe, SourceSection, needed, renderings_of, stream_check
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role, SourceRole
 from tsqa.store.stage import Stage
@@ -156,7 +156,7 @@ def _renderings(recipe: Recipe, source: SourceSection) -> dict[str, Json]:
     """The templates, for a source whose items are rendered here."""
     if not source.permute and source.stage != "seeds":
         return {}
-    return {"renderings": [*needed(recipe.filter, "filter").renderings]}
+    return {"renderings": [*renderings_of(recipe)]}
 
 
 def _tokenizer_config(recipe: Recipe) -> dict[str, Json]:

@@ -62,6 +62,19 @@ class HeldOut:
             if tokens
         }
 
+    @torch.no_grad()
+    def score_rows(self, losses_of: TokenLosses, size: int, device: torch.device) -> list[float]:
+        """The mean loss per valid token of each row, source by source, in nats; not of a row
+        without one."""
+        cells = [(s, r) for s in range(len(self.sources)) for r in range(self.rows)]
+        scores: list[float] = []
+        for start in range(0, len(cells), size):
+            batch = self._batch(cells[start : start + size]).to(device)
+            _, losses = losses_of(batch)
+            valid = (batch.targets != IGNORED).sum(1)
+            scores += (losses.sum(1)[valid > 0] / valid[valid > 0]).tolist()
+        return scores
+
     def _batch(self, cells: list[tuple[int, int]]) -> MicroBatch:
         names = [self.sources[source] for source, _ in cells]
         rows = [

@@ -168,6 +168,27 @@ def ablate_worker(recipe: RecipePath, overrides: Overrides = None) -> None:
     worker_main(open_pipeline(recipe, overrides))
 
 
+def generations(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    go_on: Annotated[
+        bool, typer.Option("--go-on", help="Do not stop at limits; what is above them is marked.")
+    ] = False,
+) -> None:
+    """Let models learn from models: each generation's teacher is the last one's student.
+
+    Runs what is missing in every arm, draws what is lost, and stops an arm at generations.stop.
+
+    Example: tsqa generations recipes/generations/recipe.yaml
+    """
+    from tsqa.generations.run import run_generations
+
+    outcome = run_generations(open_pipeline(recipe, overrides).recipe, go_on)
+    typer.echo(outcome.page)
+    if outcome.stopped:
+        raise typer.Exit(RUN_ERROR)
+
+
 def compare(
     runs: Compared,
     control: Annotated[str | None, typer.Option(help="Name of the control.")] = None,
@@ -270,7 +291,7 @@ def view(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the app."""
-    for command in (init, run, ablate, compare, report, view):
+    for command in (init, run, ablate, generations, compare, report, view):
         app.command(rich_help_panel=EXPERIMENTS)(command)
     app.command("sweep-run", hidden=True)(sweep_run)
     app.command("ablate-worker", hidden=True)(ablate_worker)

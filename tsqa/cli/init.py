@@ -21,13 +21,16 @@ SETS = {
     "local": "real benchmarks and books from a folder `benchmarks`, toy models: 4 minutes",
     "documents": "questions about passages of documents, their facts, rephrasings: an endpoint",
     "real": "a real 135M model as teacher and student, on real benchmarks: 2 CPU cores",
+    "generations": "models that learn from models, with people's text and without: 2 CPU cores",
     "ablations": "six experiments on the quickstart: ratio, votes, filters and others",
     "nemotron3_nano": "the published run, for a cluster, and its rehearsal on 2 CPU cores",
 }
 """Folder of recipes -> its purpose."""
 _MAIN = {"ablations": "quickstart_ratio.yaml", "documents": "rqa.yaml"}
 _EXTENDS = re.compile(r"^extends: \.\./(\w+)/", re.MULTILINE)
-_TASKS = re.compile(r"recipes/(\w+)/tasks")
+_BESIDE = re.compile(r"recipes/(\w+)/((?:tasks|prompts)\b[\w./-]*)")
+"""What recipes name beside them, as seen from the folder where the command runs."""
+_ENDS = ("yaml", "py", "json", "jinja")
 
 
 def copy_recipes(name: str, target: Path) -> Path:
@@ -47,15 +50,15 @@ def copy_recipes(name: str, target: Path) -> Path:
         copy = target / file.relative_to(RECIPES)
         copy.parent.mkdir(parents=True, exist_ok=True)
         text = file.read_text(encoding="utf-8")
-        for other in set(_TASKS.findall(text)):
-            tasks = json.dumps(str(target / other / "tasks"))  # in quotes, which YAML reads alike
-            text = text.replace(f"recipes/{other}/tasks", tasks)
+        # In quotes, which YAML reads alike.
+        text = _BESIDE.sub(lambda found: json.dumps(str(target / found[1] / found[2])), text)
         copy.write_text(text, encoding="utf-8")
     return target / name / _MAIN.get(name, "recipe.yaml")
 
 
 def _files(name: str) -> list[Path]:
-    files = sorted(f for end in ("yaml", "py", "json") for f in (RECIPES / name).rglob(f"*.{end}"))
+    files = sorted(f for end in _ENDS for f in (RECIPES / name).rglob(f"*.{end}"))
     texts = [file.read_text(encoding="utf-8") for file in files]
-    others = {other for text in texts for how in (_EXTENDS, _TASKS) for other in how.findall(text)}
+    named = [found for text in texts for how in (_EXTENDS, _BESIDE) for found in how.finditer(text)]
+    others = {found[1] for found in named}
     return files + [file for other in sorted(others - {name}) for file in _files(other)]

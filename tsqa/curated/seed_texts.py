@@ -10,7 +10,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from tsqa.curated.render import Renderer
-from tsqa.recipe import Recipe, needed
+from tsqa.recipe import Recipe, renderings_of
 from tsqa.records.candidate import seed_as_candidate
 from tsqa.records.seed import Seed, read_seeds
 from tsqa.store.jsonl import write_jsonl
@@ -23,7 +23,7 @@ def write_seed_texts(
 
     `dropped`: ids of those that are evaluated documents.
     """
-    renderer = Renderer(needed(recipe.filter, "filter").renderings)
+    renderer = Renderer(renderings_of(recipe))
     path = folder / "seeds.jsonl"
     write_jsonl(
         path,

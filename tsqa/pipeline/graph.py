@@ -49,6 +49,7 @@ _AFTER_DATASET = frozenset(
         "mixture",
         "train",
         "ablation",
+        "generations",
         "tracking",
         "seed",
         "launch",

@@ -23,6 +23,8 @@ from tsqa.records.quality import QualityMeasure
 from tsqa.text.normalise import words
 
 DIMENSION = "diversity"
+TAIL, VENDI = "of those in the tail", "Vendi score, per item"
+"""Names of measures that others look up."""
 MOST_VENDI = 1000
 _NEAR = 5
 _TAIL = 0.2
@@ -62,7 +64,7 @@ def _coverage(sample: QualitySample, seed: int) -> list[QualityMeasure]:
     taken = {pair.seed.id for pair in hitting}
     tasks = {pair.seed.task for pair in hitting}
     space = [each for each in sample.others if each.id not in taken and each.task in tasks]
-    names = ("neighbourhoods of seeds hit", "of those in the tail")
+    names = ("neighbourhoods of seeds hit", TAIL)
     limits = (
         "neighbourhoods by words; by half of the seeds against the other half, so that the seed "
         "of an item is not counted as hit",
@@ -159,7 +161,7 @@ def _vendi(pairs: Sequence[QualityPair], seed: int) -> QualityMeasure:
 
     spans = jackknife(scores, count, rng_of(seed, "vendi"))
     return _against(
-        "Vendi score, per item",
+        VENDI,
         spans,
         count,
         "by words, so that the same said otherwise counts as different",
@@ -218,6 +220,7 @@ def _against(
         reference=theirs.value,
         reference_is=reference,
         apart=not gap.low <= 0 <= gap.high,
+        gap=(gap.value, gap.low, gap.high),
         n=count,
         limits=limits,
         notes=list(notes),

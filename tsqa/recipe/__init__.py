@@ -5,9 +5,9 @@ key, value and fix; a field marked `RUNTIME` never changes the data, and so no f
 
 Its modules, each importing only from those before it: `names` and `plain_yaml`; `base`; one per
 section in the order of the stages, `seeds`, `models`, `generate`, `filter`, `audit`, `mixture`,
-`train`, `evaluate`, `ablation`, `launch`; `recipe`, which joins them; `ratios`, `references`,
-`load` and `arms`, which make recipes; `provenance`, which reads them. All other code imports what
-they offer from here.
+`train`, `evaluate`, `ablation`, `generations`, `launch`; `recipe`, which joins them; `ratios`,
+`references`, `load` and `arms`, which make recipes; `provenance`, which reads them. All other code
+imports what they offer from here.
 """
 
 from tsqa.names import file_name, task_problem
@@ -22,6 +22,7 @@ from tsqa.recipe.recipe import (
     averaged_points,
     curve_points,
     needed,
+    renderings_of,
     stream_check,
 )
 from tsqa.recipe.sections.ablation import Control, key_tails, named_values
@@ -50,6 +51,7 @@ from tsqa.recipe.sections.generate import (
     SolverSection,
     Solving,
 )
+from tsqa.recipe.sections.generations import GenerationsSection, StopSection
 from tsqa.recipe.sections.mixture import (
     BASIS_POINTS,
     PEOPLE,
@@ -100,6 +102,7 @@ __all__ = [
     "FaithfulnessSection",
     "FilterSection",
     "GenerateSection",
+    "GenerationsSection",
     "MixtureSection",
     "ModelSection",
     "NearestSection",
@@ -122,6 +125,7 @@ __all__ = [
     "Solving",
     "SourceOrigin",
     "SourceSection",
+    "StopSection",
     "TeacherSection",
     "TrackingSection",
     "TrainSection",
@@ -145,6 +149,7 @@ __all__ = [
     "parse_count",
     "read_suite",
     "read_yaml",
+    "renderings_of",
     "rescale_ratios",
     "stream_check",
     "task_problem",

@@ -24,6 +24,7 @@ from tsqa.recipe.sections.filter import (
     FilterSection,
 )
 from tsqa.recipe.sections.generate import GenerateSection
+from tsqa.recipe.sections.generations import GenerationsSection
 from tsqa.recipe.sections.launch import LaunchSection
 from tsqa.recipe.sections.mixture import MixtureSection
 from tsqa.recipe.sections.models import ModelSection, TokenizerSection
@@ -105,6 +106,9 @@ class Recipe(Section):
     """Tasks that are evaluated. Their documents may not enter the training data."""
     ablation: AblationSection | None = None
     """Conditions to train and compare; null: one run of the recipe."""
+    generations: GenerationsSection | None = Field(None, json_schema_extra=RUNTIME)
+    """Generations of models that learn from one another, in each arm; null: `tsqa generations`
+    refuses the recipe."""
     tracking: TrackingSection = Field(TrackingSection(), json_schema_extra=RUNTIME)
     """Where runs are logged."""
     launch: LaunchSection = Field(LaunchSection(), json_schema_extra=RUNTIME)
@@ -152,13 +156,12 @@ class Recipe(Section):
         for name in ("mixture", "ablation"):
             if getattr(self, name) and not self.train:
                 raise ValueError(f"the section `{name}` needs the section `train`")
-        if self.filter is None and self.mixture:
-            for name, source in self.mixture.sources.items():
-                if source.stage:  # seeds are rendered as `filter` says
-                    raise ValueError(
-                        f"mixture.sources.{name} is `from: {source.stage}`, but there is no "
-                        "`filter`"
-                    )
+        for name, source in (self.mixture.sources if self.mixture else {}).items():
+            if source.stage and getattr(self, source.stage) is None:
+                raise ValueError(
+                    f"mixture.sources.{name} is `from: {source.stage}`, but there is no "
+                    f"`{source.stage}`"
+                )
         for name, source in (self.mixture.sources if self.mixture else {}).items():
             if source.nearest and self.seeds is None:
                 raise ValueError(f"mixture.sources.{name}.nearest needs `seeds`: nearest to what?")
@@ -183,6 +186,7 @@ class Recipe(Section):
                 )
         if self.filter and not self.eval:
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
+        self._check_generations()
         self._check_rephrase()
         self._check_roles()
         self._check_difficulty()
@@ -200,6 +204,14 @@ class Recipe(Section):
                 "trained already (model.path, model.recipe); leave the section `tokenizer` out"
             )
         return self
+
+    def _check_generations(self) -> None:
+        """Raise ValueError where no model could learn from another."""
+        if self.generations and not (self.train and self.filter):
+            raise ValueError(
+                "`generations` needs `generate`, `filter` and `train`: each trains on what the "
+                "last one wrote"
+            )
 
     def _check_rephrase(self) -> None:
         """Raise ValueError where a key is set that means nothing, with rephrasings or without."""
@@ -306,6 +318,11 @@ def averaged_points(recipe: Recipe) -> list[int]:
     """The points before the end whose models `train.average_last` averages with the final one."""
     last = recipe.train.average_last if recipe.train else None
     return curve_points(recipe)[1 - last :] if last else []
+
+
+def renderings_of(recipe: Recipe) -> list[str]:
+    """The document templates of items, and of seeds as documents."""
+    return [*(recipe.filter or FilterSection()).renderings]
 
 
 def stream_check(recipe: Recipe) -> DecontaminateSection | None:

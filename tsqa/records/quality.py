@@ -51,6 +51,8 @@ class QualityMeasure:
     apart: bool | None = None
     """Whether it differs from the reference by more than chance; None where that is not tested."""
     n: int = 0
+    gap: tuple[float, float, float] | None = None
+    """Value less reference with the ends of its interval, where both are of the same seeds."""
     missing: str = ""
     """Why it was not measured."""
     notes: list[str] = field(default_factory=list)

@@ -32,6 +32,9 @@ def test_a_copy_loads_without_the_originals(
     for path in (tmp_path / "my recipes" / name).glob("*.yaml"):
         copy, original = load_recipe(path), load_recipe(RECIPES / name / path.name)
         assert copy.name == original.name
+        prompts = copy.generate.prompts if copy.generate else None
+        for prompt in (prompts.question, prompts.answer) if prompts else ():
+            assert not prompt.endswith(".jinja") or Path(prompt).is_file()
         for section in (copy.seeds, copy.eval):
             if section and section.include and "{data}" not in section.include:
                 assert Path(section.include).is_dir()

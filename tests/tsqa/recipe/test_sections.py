@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.recipe_files import BASE, refusal, write
-from tsqa.recipe import EvalSection, check_divisible, load_recipe, parse_count
+from tsqa.recipe import EvalSection, check_divisible, load_recipe, parse_count, renderings_of
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def test_tokens_take_units(text: str, tokens: int) -> None:
         ("path: some/model", "config: {hidden: 1}", "config needs `model_type`"),
         ("path: some/model", "path: a\n  recipe: b", "exactly one of path, recipe, config"),
         ("{path: synthetic.jsonl}", "{from: filter}", "but there is no `filter`"),
+        ("{path: synthetic.jsonl}", "{from: seeds}", "but there is no `seeds`"),
+        ("name: base", "name: base\ngenerations: {}", "`generations` needs `generate`, `filter`"),
         ("train:", "train: 3\nx:", "train = 3"),
         ("name: base", "name: base\nname: again", "recipe.yaml:2: name: given twice"),
         ("name: base", "name: '${nothing}'", "nothing"),
@@ -45,6 +47,12 @@ def test_refusals_say_what_is_wrong(tmp_path: Path, old: str, new: str, expected
 def test_filter_needs_its_chain_and_an_evaluation(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, BASE + "filter: {}\n"))
     assert "`filter` needs the section `generate`" in message
+
+
+def test_seeds_are_a_source_without_any_generated_items(tmp_path: Path) -> None:
+    text = BASE.replace("{path: synthetic.jsonl}", "{from: seeds, made_by: people}")
+    recipe = load_recipe(write(tmp_path, text + "seeds: {tasks: [gsm8k]}\n"))
+    assert recipe.filter is None and renderings_of(recipe) == ["qa"]
 
 
 def test_a_world_size_that_does_not_divide_names_the_multiple(tmp_path: Path) -> None:
