@@ -37,7 +37,7 @@ _MARK = re.compile(
     r"|\[/?(?:INST|THINK(?:ING)?|TOOL_CALLS|AVAILABLE_TOOLS|gMASK)\]|<</?SYS>>"
     r"|\[\|(?:endofturn|user|assistant|system)\|\]"
     r"|</?(?:seed:)?think(?:ing)?>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unused\d{1,4})>"
-    r"|</?tool_calls?>|\bassistantfinal",
+    r"|</?tool_calls?>|assistantfinal",
     re.IGNORECASE,
 )
 _TAG = re.compile(

@@ -20,7 +20,7 @@ from tests.faults.recipes import dump, full_recipe
 from tests.support.paths import REPOSITORY
 from tsqa.pipeline.graph import build_graph
 from tsqa.prompts import load_prompts
-from tsqa.recipe import load_recipe
+from tsqa.recipe import StopSection, load_recipe
 from tsqa.recipe.reference import all_keys
 
 TRAINED = str(REPOSITORY / "recipes" / "smoke" / "base.yaml")
@@ -72,6 +72,8 @@ SERVED: dict[str, Any] = {
 }
 NO_VALUE = {f"{teacher}.model.config" for teacher in TEACHERS}
 """Always refused."""
+CLUSTERS = {f"{teacher}.cluster": teacher for teacher in TEACHERS}
+"""Only of teachers that this machine serves."""
 
 
 class Together(dict[str, Any]):
@@ -262,12 +264,17 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "filter.dedup.threshold": 0.5,
             "filter.dedup.semantic.model": "org/another",
             "filter.dedup.semantic.threshold": 0.5,
-            "filter.decontaminate.semantic.model": "org/another",
-            "filter.decontaminate.semantic.false_positives": 0.02,
             **{
                 f"filter.difficulty.{label}": Together({"filter.difficulty": LABELS | {label: 0.4}})
                 for label in LABELS
             },
+        },
+    ),
+    (
+        GUARD,
+        {
+            "filter.decontaminate.semantic.model": "org/another",
+            "filter.decontaminate.semantic.false_positives": 0.02,
         },
     ),
     (
@@ -444,6 +451,7 @@ RUNTIME: dict[str, Any] = {
     "audit.max_longest": 0.5,
     "audit.max_refused": 0.1,
     "filter.processes": 2,
+    "filter.cluster": "ray",
     "mixture.sources.<name>.max_repetition": 2.0,
     "mixture.max_repetition": 2.0,
     "seeds.licences": {"own": "mit"},
@@ -455,6 +463,7 @@ RUNTIME: dict[str, Any] = {
     "model.licence": "mit",
     "model.generation": 1,
     "mixture.tokenize_processes": 2,
+    "mixture.tokenize_cluster": "ray",
     "train.micro_batch_size": 2,
     "train.zero_stage": 2,
     "train.offload": "optimizer",
@@ -478,6 +487,8 @@ RUNTIME: dict[str, Any] = {
     "eval.processes": 2,
     "eval.tensor_parallel": 2,
     "eval.kv_cache_gib": 3,
+    "generations.count": 2,
+    **{f"generations.stop.{name}": 0.5 for name in StopSection.model_fields},
 }
 TEACHER_RUNTIME: dict[str, Any] = {
     "model.licence": "mit",
@@ -524,9 +535,9 @@ def runtime() -> dict[str, Any]:
 
 def test_every_key_of_the_schema_is_decided() -> None:
     keys = {key.path: key.is_runtime for key in all_keys() if key.section is None}
-    assert keys.keys() == {*decided(), *runtime(), *NO_VALUE}
+    assert keys.keys() == {*decided(), *runtime(), *CLUSTERS, *NO_VALUE}
     marked = {path for path, is_runtime in keys.items() if is_runtime}
-    assert marked == {*runtime(), "eval.suite"}
+    assert marked == {*runtime(), *CLUSTERS, "eval.suite"}
 
 
 @pytest.fixture(scope="module")
@@ -610,6 +621,15 @@ def test_keys_of_the_runtime_rerun_nothing(
     absent = "generate.teacher." if has_writer else "generate.writer."
     changes = {_concrete(key): v for key, v in runtime().items() if not key.startswith(absent)}
     assert fingerprints(folder, changes, has_writer) == before[has_writer]
+
+
+@pytest.mark.parametrize("key", CLUSTERS)
+def test_the_cluster_of_a_teacher_reruns_nothing(key: str, folder: Path) -> None:
+    teacher = _concrete(CLUSTERS[key])
+    here = {f"{teacher}.engine": "vllm", f"{teacher}.urls": []}
+    there = here | {f"{teacher}.cluster": "ray"}
+    is_writer = teacher.startswith("generate.writer")
+    assert fingerprints(folder, there, is_writer) == fingerprints(folder, here, is_writer)
 
 
 def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> None:

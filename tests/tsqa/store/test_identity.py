@@ -70,7 +70,7 @@ _READERS = [
     *(
         (stages, " ".join(f"{folder}/{name}" for name in MODEL))
         for stages, folder in (
-            *(("generate", "teacher"), ("filter", "similar"), ("filter", "reward")),
+            *(("generate", "teacher"), ("guard filter", "similar"), ("filter", "reward")),
             *(("filter", "judge"), ("train evaluate", "student")),
         )
     ),

@@ -119,10 +119,11 @@ def test_a_request_gives_the_same_text_whatever_runs_beside_it(
 def _compare_on_ray(first: dict[str, Completion], model: str, folder: Path) -> None:
     """A replica on a Ray cluster of its own writes the same, and leaves no process."""
     section = vllm_section(model, cluster="ray")
+    before = psutil.Process().children(recursive=True)
     with open_engine(section, model, folder / "ray.log", 0) as engine:
         assert engine.capacity == 32
         assert ask(engine, votes(40, 64), special(), votes(0, 40)) == first
-        family = psutil.Process().children(recursive=True)
+        family = [*{*psutil.Process().children(recursive=True)} - {*before}]
         assert any("vllm_worker" in " ".join(process.cmdline()) for process in family)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive

@@ -166,6 +166,7 @@ def test_no_reply_makes_an_item_that_holds_what_is_no_text(
         ("Lyon</s>", MARK),
         ("<answer>Lyon", MARK),
         ("assistantfinalLyon", MARK),
+        ("a townassistantfinalLyon", MARK),
         ("[{'type': 'text', 'text': 'x'}]", NOTATION),
         ("{'label': 'B', 'text': 'x'}", NOTATION),
         ("<Part object at 0x7f2>", NOTATION),
