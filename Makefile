@@ -12,7 +12,7 @@ PYTEST := $(VENV)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-setup: ## install everything into .venv (3 minutes, once; 3.5 GB)
+setup: ## install everything into .venv (4 minutes, once; 3.7 GB)
 	@launch/setup.sh
 
 quickstart: setup ## the whole method in miniature on this machine, ending in the delta table
@@ -52,6 +52,6 @@ clean: ## remove .venv, with CONFIRM=1; runs/ is yours and stays
 ifeq ($(CONFIRM),1)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 else
-	@echo "make clean CONFIRM=1 removes .venv (3 minutes to install again) and the tools' caches."
+	@echo "make clean CONFIRM=1 removes .venv (4 minutes to install again) and the tools' caches."
 	@echo "runs/ holds your results: no target touches it; remove it by hand if you mean to."
 endif
