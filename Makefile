@@ -12,7 +12,7 @@ PYTEST := $(VENV)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-setup: ## install everything into .venv (4 minutes, once; 3.7 GB)
+setup: ## install everything into .venv (4 minutes, once; 3.8 GB)
 	@launch/setup.sh
 
 quickstart: setup ## the whole method in miniature on this machine, ending in the delta table

@@ -1,7 +1,7 @@
-"""Buckets to test with: of moto's server on this machine, or of memory where moto is not installed.
+"""Buckets to test with: of moto's server on this machine, and of memory.
 
 Memory keeps the promises that `RemoteStore` names, and tests our side of them; what S3 itself does
-is tested with moto alone: `pip install 'moto[server]'`.
+is tested with moto alone, which is in the lock.
 """
 
 from __future__ import annotations
