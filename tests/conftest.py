@@ -75,7 +75,7 @@ def _variables() -> dict[str, str]:
 
 @pytest.fixture(params=["memory", "s3"])
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A bucket, once of memory and once of an S3 server, where one is installed."""
+    """A bucket, once of memory and once of an S3 server."""
     from tests.support.buckets import memory_bucket, moto_bucket
 
     make = memory_bucket if request.param == "memory" else moto_bucket
