@@ -120,6 +120,7 @@ def test_no_folder_holds_more_than_13_modules() -> None:
 
 def test_folders_import_only_those_below_them() -> None:
     rank = {folder: i for i, folder in enumerate(LAYERS)}
+    assert {folder for folder, _ in modules().values()} == set(LAYERS), "a layer for each folder"
     upward = [
         f"{name} imports {target}"
         for name, (folder, tree) in modules().items()
@@ -128,7 +129,6 @@ def test_folders_import_only_those_below_them() -> None:
         if rank[modules()[target][0]] > rank[folder]
     ]
     assert upward == []
-    assert {folder for folder, _ in modules().values()} == set(LAYERS), "a layer for each folder"
 
 
 def test_no_function_is_longer_than_60_lines() -> None:
