@@ -118,10 +118,6 @@ def planned_ratios(recipe: Recipe, arms: Mapping[str, Arm]) -> tuple[str, dict[s
 
 def _planned(arm: Arm) -> dict[str, float]:
     """Source -> its share of the tokens of all phases."""
-    phases = needed(arm.recipe.mixture, "mixture").phases
-    budget = sum(phase.tokens for phase in phases)
-    names = dict.fromkeys(name for phase in phases for name in phase.ratios)
-    return {
-        name: sum(phase.tokens * phase.ratios.get(name, 0.0) for phase in phases) / budget
-        for name in names
-    }
+    mixture = needed(arm.recipe.mixture, "mixture")
+    names = dict.fromkeys(name for phase in mixture.phases for name in phase.ratios)
+    return {name: mixture.tokens_of(name) / mixture.tokens for name in names}

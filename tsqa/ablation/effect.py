@@ -127,11 +127,9 @@ def _generated(recipe: Recipe) -> float:
 
 def _drawn(recipe: Recipe) -> dict[str, float]:
     """Source -> tokens that the plan draws from it, where it draws any."""
-    found: dict[str, float] = {}
-    for phase in needed(recipe.mixture, "mixture").phases:
-        for name, ratio in phase.ratios.items():
-            found[name] = found.get(name, 0.0) + phase.tokens * ratio
-    return {name: tokens for name, tokens in found.items() if tokens}
+    mixture = needed(recipe.mixture, "mixture")
+    names = dict.fromkeys(n for p in mixture.phases for n, ratio in p.ratios.items() if ratio)
+    return {name: mixture.tokens_of(name) for name in names}
 
 
 def _alike(ours: Recipe, theirs: Recipe) -> bool:

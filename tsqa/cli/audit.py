@@ -42,7 +42,8 @@ def audit(
         raise typer.BadParameter("add --against: seeds of what?", param_hint="--seeds")
     from tsqa.ablation.effect import effect_of, print_proxy
     from tsqa.pipeline.auditing import audit_folder, make_audit
-    from tsqa.quality.report import JSON, PAGE, print_report
+    from tsqa.quality.report import JSON, print_report
+    from tsqa.records.quality import PAGE
 
     pipeline = open_pipeline(recipe, overrides)
     node = pipeline.node_of(pipeline.finished("filter"))

@@ -31,7 +31,7 @@ _BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriftMeasure:
+class GenerationMeasure:
     """A measure of one generation."""
 
     name: str
@@ -55,7 +55,7 @@ class MeasuredGeneration:
     train: str
     asked: int
     items: int
-    measures: list[DriftMeasure]
+    measures: list[GenerationMeasure]
 
 
 def measure_generation(
@@ -88,17 +88,19 @@ def measure_generation(
     )
 
 
-def measure_errors(truth: Mapping[str, Mapping[str, int]], missing: str = "") -> DriftMeasure:
+def measure_errors(truth: Mapping[str, Mapping[str, int]], missing: str = "") -> GenerationMeasure:
     """The share of items that are wrong or no question of their task."""
     count, right = (sum(each[key] for each in truth.values()) for key in ("curated", "true"))
     if missing or not count:
-        return DriftMeasure(name="errors", missing=missing or "no item of a task with an oracle")
+        return GenerationMeasure(
+            name="errors", missing=missing or "no item of a task with an oracle"
+        )
     share = 1 - right / count
     low, high = interval(share, count)
-    return DriftMeasure(name="errors", span=Spanned(share, low, high), n=count)
+    return GenerationMeasure(name="errors", span=Spanned(share, low, high), n=count)
 
 
-def measure_narrowing(sample: QualitySample, seed: int) -> list[DriftMeasure]:
+def measure_narrowing(sample: QualitySample, seed: int) -> list[GenerationMeasure]:
     """The shares that are lost of the tail that the same seeds reach, and of their Vendi score.
 
     The interval is that of the difference, over the reference.
@@ -110,26 +112,26 @@ def measure_narrowing(sample: QualitySample, seed: int) -> list[DriftMeasure]:
     ]
 
 
-def _lost(name: str, measure: QualityMeasure | None, pairs: int) -> DriftMeasure:
+def _lost(name: str, measure: QualityMeasure | None, pairs: int) -> GenerationMeasure:
     if measure is None or measure.gap is None:
         few = f"{pairs} seeds with items that are like them; {LEAST} are needed"
-        return DriftMeasure(name=name, n=pairs, missing=measure.missing if measure else few)
+        return GenerationMeasure(name=name, n=pairs, missing=measure.missing if measure else few)
     if not measure.reference:
-        return DriftMeasure(name=name, n=pairs, missing="the seeds themselves have none")
+        return GenerationMeasure(name=name, n=pairs, missing="the seeds themselves have none")
     value, low, high = ((0.0 - end) / measure.reference for end in measure.gap)
     lost = Spanned(value, min(low, high), max(low, high))
-    return DriftMeasure(name=name, span=lost, n=measure.n)
+    return GenerationMeasure(name=name, span=lost, n=measure.n)
 
 
 def measure_loss(
     losses: Sequence[float], first: Sequence[float], missing: str = ""
-) -> DriftMeasure:
+) -> GenerationMeasure:
     """By how much the loss of each row is above that of the first teacher."""
     if missing or len(losses) < LEAST:
         few = f"{len(losses)} rows of people's text are held out; {LEAST} are needed"
-        return DriftMeasure(name="loss", n=len(losses), missing=missing or few)
+        return GenerationMeasure(name="loss", n=len(losses), missing=missing or few)
     rise = mean_of(np.array(losses) - np.array(first))
-    return DriftMeasure(name="loss", span=rise, n=len(losses))
+    return GenerationMeasure(name="loss", span=rise, n=len(losses))
 
 
 def first_losses(pipeline: Pipeline) -> list[float]:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from eval.report.style import Figure, Style, Trace, escape, styles
 from tsqa.console import console
-from tsqa.generations.measure import DriftMeasure, MeasuredGeneration
+from tsqa.generations.measure import GenerationMeasure, MeasuredGeneration
 from tsqa.generations.stop import is_above, shown, shown_span
 from tsqa.pages import packed_plotly, page_environment
 from tsqa.quality.measure import Spanned
@@ -143,7 +143,9 @@ def _limit(value: float) -> dict[str, object]:
     }
 
 
-def _cells(each: MeasuredGeneration, limits: StopSection) -> list[tuple[DriftMeasure, str, bool]]:
+def _cells(
+    each: MeasuredGeneration, limits: StopSection
+) -> list[tuple[GenerationMeasure, str, bool]]:
     """Measure, its text, and whether it is above its limit; in the order of the columns."""
     found = {measure.name: measure for measure in each.measures}
     return [(found[n], shown(found[n]), is_above(found[n], limits)) for n in MEASURES]

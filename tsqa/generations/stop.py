@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tsqa.generations.measure import DriftMeasure
+from tsqa.generations.measure import GenerationMeasure
 from tsqa.quality.measure import Spanned
 from tsqa.recipe import StopSection
 
 
-def passed(measures: Sequence[DriftMeasure], limits: StopSection) -> dict[str, str]:
+def passed(measures: Sequence[GenerationMeasure], limits: StopSection) -> dict[str, str]:
     """Measure -> why it forbids a further one, as `0.41 [0.38, 0.44] is above its limit 0.3`."""
     found = {}
     for measure in measures:
@@ -26,11 +26,11 @@ def passed(measures: Sequence[DriftMeasure], limits: StopSection) -> dict[str, s
     return found
 
 
-def is_above(measure: DriftMeasure, limits: StopSection) -> bool:
+def is_above(measure: GenerationMeasure, limits: StopSection) -> bool:
     return bool(passed([measure], limits))
 
 
-def shown(measure: DriftMeasure) -> str:
+def shown(measure: GenerationMeasure) -> str:
     if measure.span is None:
         return f"not measured: {measure.missing}"
     return shown_span(measure.span)

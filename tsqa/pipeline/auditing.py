@@ -16,6 +16,7 @@ from tsqa.pipeline.node import Node, reached_from
 from tsqa.quality.gate import breaches, limits_of, refuse_audited
 from tsqa.recipe import needed
 from tsqa.records.quality import (
+    PAGE,
     QualityMeasure,
     QualityReport,
     keep_report,
@@ -83,7 +84,7 @@ def audit_where_asked(pipeline: Pipeline, node: Node) -> None:
         return
     console.print(f"  auditing {pipeline.label(node)} (section audit); no model is asked")
     make_audit(pipeline, node)
-    console.print(f"  {audit_folder(node) / 'quality.html'}")
+    console.print(f"  {audit_folder(node) / PAGE}")
 
 
 def refuse_unaudited(pipeline: Pipeline, node: Node) -> None:
@@ -93,7 +94,7 @@ def refuse_unaudited(pipeline: Pipeline, node: Node) -> None:
             needed(upstream.recipe.audit, "audit"),
             find_audit(pipeline, upstream),
             f"tsqa filter {pipeline.told(upstream)}",
-            audit_folder(upstream) / "quality.html",
+            audit_folder(upstream) / PAGE,
         )
 
 

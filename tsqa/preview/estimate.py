@@ -248,8 +248,8 @@ class Estimates:
         near = mixture.sources[part].nearest
         if near and node.stage == "nearest":  # which reads all that it chooses from
             part = near.pool
-        drawn = sum(phase.tokens * phase.ratios.get(part, 0.0) for phase in mixture.phases)
-        tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * (drawn or mixture.tokens)
+        drawn = mixture.tokens_of(part) or mixture.tokens
+        tokens = Range(1 / max(1.0, mixture.max_repetition), 4) * drawn
         speed, basis = Range(2e4, 1e6), "sizes from mixture.phases (to 4 times), speed assumed"
         finished = self.latest(node)
         if finished is not None and finished.summary.get("tokens"):

@@ -121,7 +121,7 @@ def _corrected(row: QualityMeasure, p: float) -> QualityMeasure:
 
 def _longest(pairs: Sequence[QualityPair]) -> QualityMeasure:
     limits = "length in characters; other marks of right options are not looked for"
-    chosen = [p for p in pairs if _is_choice(p.item) and _is_choice(p.seed)]
+    chosen = [p for p in pairs if p.item.is_choice and p.seed.is_choice]
     if len(chosen) < LEAST:
         missing = f"{len(chosen)} pairs with options; {LEAST} are needed"
         return QualityMeasure(dimension=DIMENSION, name=_LONGEST, limits=limits, missing=missing)
@@ -147,10 +147,6 @@ def _longest(pairs: Sequence[QualityPair]) -> QualityMeasure:
         n=len(chosen),
         limits=limits,
     )
-
-
-def _is_choice(text: AuditedText) -> bool:
-    return len(text.choices) > 1 and text.answer_index is not None
 
 
 def longest_is_right(text: AuditedText) -> float:

@@ -275,7 +275,7 @@ def _labels(pairs: Sequence[QualityPair]) -> list[QualityMeasure]:
     rows = []
     for task in sorted({pair.item.task for pair in pairs}):
         ours, theirs = (
-            Counter(getattr(p, side).answer.strip().lower() for p in pairs if p.item.task == task)
+            Counter(getattr(p, side).label for p in pairs if p.item.task == task)
             for side in ("item", "seed")
         )
         labels = sorted(ours | theirs)

@@ -14,11 +14,17 @@ from rich.table import Table
 from tsqa.console import console
 from tsqa.pages import page_environment
 from tsqa.quality.personal import find_personal
-from tsqa.records.quality import QualityMeasure, QualityReport, shown_reference, shown_value
+from tsqa.records.quality import (
+    PAGE,
+    QualityMeasure,
+    QualityReport,
+    shown_reference,
+    shown_value,
+)
 from tsqa.store.atomic import write_text
 from tsqa.store.jsonl import write_json
 
-JSON, PAGE = "quality.json", "quality.html"
+JSON = "quality.json"
 _LONGEST = 2000
 
 

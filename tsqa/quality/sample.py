@@ -52,6 +52,16 @@ class AuditedText:
     def whole(self) -> str:
         return _join(self.text, self.explanations)
 
+    @property
+    def is_choice(self) -> bool:
+        """Whether one of several options is the right one."""
+        return len(self.choices) > 1 and self.answer_index is not None
+
+    @property
+    def label(self) -> str:
+        """The answer as a label, such as `yes`."""
+        return self.answer.strip().lower()
+
 
 @dataclass(frozen=True)
 class QualityPair:

@@ -49,9 +49,9 @@ def origins_of(recipe: Recipe) -> list[SourceOrigin]:
     for name, source in mixture.sources.items():
         text = _drawn_from(mixture, source)
         made_by, generation = _made_by(recipe, text, ())
-        drawn = sum(phase.tokens * phase.ratios.get(name, 0.0) for phase in mixture.phases)
         family = source.family or text.family or ""
-        found.append(SourceOrigin(name, made_by, generation, family, drawn / mixture.tokens))
+        share = mixture.tokens_of(name) / mixture.tokens
+        found.append(SourceOrigin(name, made_by, generation, family, share))
     return found
 
 

@@ -16,6 +16,8 @@ from tsqa.store.jsonl import write_json
 
 AUDITS = "audits"
 """Folder of the runs: one report for each filter artifact, whatever recipe audited it."""
+PAGE = "quality.html"
+"""In the folder of an audit."""
 _FORMAT = 1
 """Raise it when a measure means something else: reports from before then count no more."""
 

@@ -169,16 +169,16 @@ def _say(label: str, outcome: Outcome, files: Mapping[str, _Record]) -> None:
 
 def _push_artifact(made: Artifact, base: RemotePath) -> Outcome:
     target = base / f"artifacts/{made.manifest.stage}/{made.fingerprint}"
+    # The same fingerprint is the same data: what another machine made of it stays.
+    there = _kept_at(target)
+    if there is not None and _is_whole(there, target):
+        return "there"
     kept = _Kept(
         (made.path / MANIFEST).read_bytes(),
         made.manifest.seal,
         _files_of(made.manifest.model_dump()),
     )
-    # The same fingerprint is the same data: what another machine made of it stays.
-    there = _kept_at(target)
-    return _push(
-        made.path, target, there if there is not None and _is_whole(there, target) else kept
-    )
+    return _push(made.path, target, kept)
 
 
 def _push(folder: Path, target: RemotePath, kept: _Kept) -> Outcome:

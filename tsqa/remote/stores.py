@@ -300,7 +300,7 @@ def _fsspec(url: str) -> Any:
 
 def _state_of_info(url: str, info: dict[str, Any]) -> RemoteState:
     lfs = info.get("lfs") or {}
-    version = _first(lfs.get("sha256"), info.get("blob_id"), info.get("ETag"))
+    version = lfs.get("sha256") or info.get("blob_id") or info.get("ETag") or ""
     dated = info.get("Last-Modified")
     if info.get("size") is None or not (version or dated) or info.get("partial") is False:
         raise DataError(
@@ -309,7 +309,3 @@ def _state_of_info(url: str, info: dict[str, Any]) -> RemoteState:
         )
     modified = parsedate_to_datetime(dated).timestamp() if dated else 0
     return RemoteState(url, int(info["size"]), version or str(dated), int(modified * 1e9))
-
-
-def _first(*texts: str | None) -> str:
-    return next((text for text in texts if text), "")

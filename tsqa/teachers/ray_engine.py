@@ -32,6 +32,7 @@ from tsqa.parallel.ray_cluster import describe, ray_cluster, refuse_strangers, r
 from tsqa.recipe import TeacherSection
 from tsqa.store.process import installed
 from tsqa.teachers import TEACHER_KEY, Completion, RefusedError, Request, failed
+from tsqa.teachers.failures import one_line
 from tsqa.teachers.vllm_engine import VllmEngine
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class RayEngine:
                 replica, cause if isinstance(cause, EngineError) else EngineError(str(error))
             )
         except ray.exceptions.RayError as error:
-            self._bury(replica, EngineError(f"{type(error).__name__}: {_in_one_line(error)}"))
+            self._bury(replica, EngineError(f"{type(error).__name__}: {one_line(str(error))}"))
         else:
             if replica.serves:
                 self._receive(replica, result)
@@ -337,7 +338,3 @@ def _files_of(model: str | Path) -> dict[str, int]:
     """Names and bytes of the files of a model's folder; empty for a hub id."""
     folder = Path(model)
     return {file.name: file.stat().st_size for file in folder.glob("*") if file.is_file()}
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -13,7 +13,7 @@ from tests.support.quality_world import Change, real_text, sample_of
 from train.model.loss import TokenLosses
 from train.trainer.heldout import HeldOut
 from tsqa.generations.measure import (
-    DriftMeasure,
+    GenerationMeasure,
     measure_errors,
     measure_loss,
     measure_narrowing,
@@ -38,12 +38,12 @@ def collapsing(share: float) -> Change:
     return change
 
 
-def narrowing(share: float, seed: int = 0, count: int = 120) -> dict[str, DriftMeasure]:
+def narrowing(share: float, seed: int = 0, count: int = 120) -> dict[str, GenerationMeasure]:
     found = measure_narrowing(sample_of(collapsing(share), count, seed), 1)
     return {each.name: each for each in found}
 
 
-def span(measure: DriftMeasure) -> Spanned:
+def span(measure: GenerationMeasure) -> Spanned:
     assert measure.span is not None, measure.missing
     return measure.span
 

@@ -13,7 +13,7 @@ import tsqa.generations.run as run_module
 from tests.support.paths import REPOSITORY
 from tsqa.cli.app import app
 from tsqa.errors import EngineError
-from tsqa.generations.measure import DriftMeasure, MeasuredGeneration
+from tsqa.generations.measure import GenerationMeasure, MeasuredGeneration
 from tsqa.generations.run import run_generations
 from tsqa.quality.measure import Spanned
 from tsqa.recipe import Recipe, load_recipe
@@ -52,7 +52,7 @@ class World:
         share = 0.05 + self.steps[arm] * number
         spans = {"errors": Spanned(share, share - 0.02, share + 0.02)}
         spans |= {name: Spanned(0.0, -0.1, 0.1) for name in ("tail", "diversity", "loss")}
-        measures = [DriftMeasure(name=n, span=span, n=100) for n, span in spans.items()]
+        measures = [GenerationMeasure(name=n, span=span, n=100) for n, span in spans.items()]
         return MeasuredGeneration(arm, number, str(pipeline.origin), "f", "t", 120, 100, measures)
 
 

@@ -180,7 +180,7 @@ def _positions(new: DriftSide, old: DriftSide) -> list[QualityMeasure]:
     most = max((len(t.choices) for side in (new, old) for t in _texts(side)), default=0)
 
     def at(place: int) -> Value:
-        return lambda text: float(text.answer_index == place) if _is_choice(text) else None
+        return lambda text: float(text.answer_index == place) if text.is_choice else None
 
     named = {chr(ord("A") + place): at(place) for place in range(most)}
     changes = _changes(new, old, named)
@@ -194,10 +194,10 @@ def _labels(new: DriftSide, old: DriftSide) -> list[QualityMeasure]:
     for which, side in enumerate((new, old)):
         for text in _texts(side):
             task = counts.setdefault(text.task, [Counter(), Counter()])
-            task[which][_label(text)] += 1
+            task[which][text.label] += 1
 
     def of(task: str, label: str) -> Value:
-        return lambda text: float(_label(text) == label) if text.task == task else None
+        return lambda text: float(text.label == label) if text.task == task else None
 
     named = {
         f"{label!r:.40} in {task}": of(task, label)
@@ -369,11 +369,3 @@ def _first(texts: dict[str, AuditedText], most: int) -> dict[str, AuditedText]:
 
 def _texts(side: DriftSide) -> Iterator[AuditedText]:
     return (text for found in side.groups.values() for text in found)
-
-
-def _is_choice(text: AuditedText) -> bool:
-    return len(text.choices) > 1 and text.answer_index is not None
-
-
-def _label(text: AuditedText) -> str:
-    return text.answer.strip().lower()

@@ -152,6 +152,10 @@ class MixtureSection(Section):
         """The token budget: that of all phases."""
         return sum(phase.tokens for phase in self.phases)
 
+    def tokens_of(self, source: str) -> float:
+        """Those of all phases that the plan draws from a source."""
+        return sum(phase.tokens * phase.ratios.get(source, 0.0) for phase in self.phases)
+
     @property
     def drawn(self) -> list[str]:
         """The sources that a phase draws from, sorted."""
