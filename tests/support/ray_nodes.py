@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,14 +40,17 @@ class Nodes:
 
     def add(self) -> None:
         # The raylet of a busy machine is late, and Ray waits for 30 s in one place.
+        late: Exception | None = None
         for attempt in range(4):
-            with suppress(Exception):
+            try:
                 self.cluster.add_node(
                     num_cpus=1, object_store_memory=80 << 20, include_dashboard=False
                 )
                 return
+            except Exception as error:
+                late = error
             time.sleep(attempt)
-        raise AssertionError("no raylet starts on this machine")
+        raise AssertionError(f"no raylet starts on this machine: {late}") from late
 
     def kill_other(self) -> None:
         """SIGKILL to the raylet that is not the head, and to what belongs to it."""
@@ -58,9 +61,11 @@ class Nodes:
 @contextmanager
 def ray_nodes(patch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     """Within the block this process's commands join them."""
+    from tsqa.parallel.ray_cluster import _token
+
     for name, value in {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "a" * 64,
+        "RAY_AUTH_TOKEN": _token(),  # Ray reads a token once in a process
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "300",
