@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,17 +40,14 @@ class Nodes:
 
     def add(self) -> None:
         # The raylet of a busy machine is late, and Ray waits for 30 s in one place.
-        late: Exception | None = None
-        for attempt in range(4):
-            try:
-                self.cluster.add_node(
-                    num_cpus=1, object_store_memory=80 << 20, include_dashboard=False
-                )
-                return
-            except Exception as error:
-                late = error
+        for attempt in range(3):
+            with suppress(Exception):
+                return self._add()
             time.sleep(attempt)
-        raise AssertionError(f"no raylet starts on this machine: {late}") from late
+        return self._add()
+
+    def _add(self) -> None:
+        self.cluster.add_node(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False)
 
     def kill_other(self) -> None:
         """SIGKILL to the raylet that is not the head, and to what belongs to it."""

@@ -52,7 +52,7 @@ TEACHER: dict[str, Any] = {
     "model.trust_remote_code": True,
     "form": "chat",
     "structured": True,
-    "dtype": "float16",
+    "dtype": {"engine": "vllm", "urls": [], "dtype": "float16"},
     "max_model_len": 128,
     "engine_args": {"engine": "vllm", "urls": [], "engine_args": {"enforce_eager": True}},
     "request.token_limit": "max_completion_tokens",
@@ -72,8 +72,9 @@ SERVED: dict[str, Any] = {
 }
 NO_VALUE = {f"{teacher}.model.config" for teacher in TEACHERS}
 """Always refused."""
-CLUSTERS = {f"{teacher}.cluster": teacher for teacher in TEACHERS}
-"""Only of teachers that this machine serves."""
+PLACES = {"cluster": "ray", "replicas": 2, "tensor_parallel": 2}
+LOADED = {f"{teacher}.{key}": teacher for teacher in TEACHERS for key in PLACES}
+"""Only of teachers whose model is loaded here."""
 
 
 class Together(dict[str, Any]):
@@ -494,8 +495,6 @@ TEACHER_RUNTIME: dict[str, Any] = {
     "model.licence": "mit",
     "model.generation": 1,
     "max_num_seqs": 2,
-    "replicas": 2,
-    "tensor_parallel": 2,
     "kv_cache_gib": 3,
     "urls": ["http://127.0.0.1:8/v1"],
     "api_key_env": "ANOTHER",
@@ -535,9 +534,9 @@ def runtime() -> dict[str, Any]:
 
 def test_every_key_of_the_schema_is_decided() -> None:
     keys = {key.path: key.is_runtime for key in all_keys() if key.section is None}
-    assert keys.keys() == {*decided(), *runtime(), *CLUSTERS, *NO_VALUE}
+    assert keys.keys() == {*decided(), *runtime(), *LOADED, *NO_VALUE}
     marked = {path for path, is_runtime in keys.items() if is_runtime}
-    assert marked == {*runtime(), *CLUSTERS, "eval.suite"}
+    assert marked == {*runtime(), *LOADED, "eval.suite"}
 
 
 @pytest.fixture(scope="module")
@@ -623,11 +622,11 @@ def test_keys_of_the_runtime_rerun_nothing(
     assert fingerprints(folder, changes, has_writer) == before[has_writer]
 
 
-@pytest.mark.parametrize("key", CLUSTERS)
-def test_the_cluster_of_a_teacher_reruns_nothing(key: str, folder: Path) -> None:
-    teacher = _concrete(CLUSTERS[key])
+@pytest.mark.parametrize("key", LOADED)
+def test_where_a_teacher_is_loaded_reruns_nothing(key: str, folder: Path) -> None:
+    teacher = _concrete(LOADED[key])
     here = {f"{teacher}.engine": "vllm", f"{teacher}.urls": []}
-    there = here | {f"{teacher}.cluster": "ray"}
+    there = here | {_concrete(key): PLACES[key.rpartition(".")[2]]}
     is_writer = teacher.startswith("generate.writer")
     assert fingerprints(folder, there, is_writer) == fingerprints(folder, here, is_writer)
 

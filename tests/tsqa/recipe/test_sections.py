@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.recipe_files import BASE, refusal, write
-from tsqa.recipe import EvalSection, check_divisible, load_recipe, parse_count, renderings_of
+from tsqa.recipe import (
+    EvalSection,
+    TeacherSection,
+    check_divisible,
+    load_recipe,
+    parse_count,
+    renderings_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +108,21 @@ def test_an_eval_section_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         EvalSection.model_validate({"tasks": ["a", "b"], **changes})
+
+
+@pytest.mark.parametrize(
+    ("engine", "key", "value"),
+    [
+        *[("openai", "dtype", "bfloat16"), ("openai", "replicas", 2), ("openai", "cluster", "ray")],
+        *[("openai", "tensor_parallel", 2), ("openai", "engine_args", {"quantization": "fp8"})],
+        *[("vllm", "requests_per_minute", 9), ("vllm", "urls", ["http://localhost:8000/v1"])],
+    ],
+)
+def test_a_key_that_the_engine_would_not_read_is_refused(
+    engine: str, key: str, value: object
+) -> None:
+    given = {"model": {"path": "m"}, "engine": engine, key: value}
+    given |= {"urls": ["http://localhost:8000/v1"]} if engine == "openai" else {}
+    other = "openai" if engine == "vllm" else "vllm"
+    with pytest.raises(ValidationError, match=rf"`{key}` needs `engine: {other}`"):
+        TeacherSection.model_validate(given)

@@ -282,7 +282,7 @@ def test_the_worker_dies_with_its_parent() -> None:
     assert child.is_running()
     process.kill()
     process.wait()
-    gone, _ = psutil.wait_procs([child], timeout=5)
+    gone, _ = psutil.wait_procs([child], timeout=60)
     assert gone or child.status() == psutil.STATUS_ZOMBIE
 
 

@@ -285,8 +285,7 @@ def test_another_number_format_or_engine_is_asked_anew_and_another_batch_size_is
     variables = {"shots": [], "question": "Who?", "context": "", "choices": [], "enrichment": []}
 
     def asked(**changes: Any) -> str:
-        values = {"model": {"path": "m"}, "dtype": "float32", **changes}
-        section = TeacherSection.model_validate(values)
+        section = TeacherSection.model_validate({"model": {"path": "m"}, **changes})
         asker = Asker("teacher", section, "m", "abc", "completion", 0, tmp_path)
         kind = {"kind": "short_text", **variables}
         return asker.request("s.q0", prompt, kind, SamplingSection(), None).id

@@ -44,6 +44,18 @@ SentField = Literal[
 """Of a request's body: what a model or an endpoint may refuse."""
 _GREEDY = 0.01
 """Temperatures and top_p below this take the likeliest token in practice."""
+_KEYS_OF = {
+    "vllm": ("cluster", "engine_args", "dtype", "replicas", "tensor_parallel"),
+    "openai": ("urls", "requests_per_minute"),
+}
+"""Keys by which an engine answers, costs or waits otherwise, and which the other would not read."""
+_INSTEAD = {
+    "cluster": "; give the servers' addresses in `urls`",
+    "engine_args": "; give a server its own",
+    "replicas": "; list each server in `urls`",
+    "dtype": ": a server decides that itself",
+    "tensor_parallel": ": a server decides that itself",
+}
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
 
 
@@ -319,12 +331,10 @@ class TeacherSection(Section):
             raise ValueError("engine openai needs `urls`, such as [http://localhost:8000/v1]")
         if self.engine == "openai" and self.model.path is None:
             raise ValueError("engine openai needs `model.path`: the model's name at the endpoint")
-        if self.engine == "openai" and self.cluster:
-            raise ValueError(
-                "`cluster` needs `engine: vllm`; give the servers' addresses in `urls`"
-            )
-        if self.engine == "vllm" and self.urls:
-            raise ValueError("`urls` needs `engine: openai`")
+        other = "openai" if self.engine == "vllm" else "vllm"
+        for name in _KEYS_OF[other]:
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                raise ValueError(f"`{name}` needs `engine: {other}`{_INSTEAD.get(name, '')}")
         if self.model.config is not None:
             raise ValueError("a model from scratch (model.config) knows nothing; give model.path")
         if self.structured and self.form == "completion":
@@ -334,8 +344,6 @@ class TeacherSection(Section):
     @model_validator(mode="after")
     def _request_fits(self) -> Self:
         request = self.request
-        if self.engine_args and self.engine != "vllm":
-            raise ValueError("`engine_args` needs `engine: vllm`; give a server its own")
         _check_json("engine_args", self.engine_args)
         check_engine_args(self.engine_args)
         if self.engine == "vllm":
