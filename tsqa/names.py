@@ -101,6 +101,8 @@ def data_problem(path: str) -> str:
         )
     if "*" in path:
         return "patterns are not read: name an object, or the prefix above several"
+    if {"", ".", ".."} & {*rest.rstrip("/").split("/")}:
+        return "a store has no folders to step over: write the name without `.`, `..` and `//`"
     if scheme == "http" and not re.match(r"(localhost|127\.0\.0\.1|\[::1\])([:/]|$)", rest):
         return "http:// is read from this machine alone: use https://"
     return ""

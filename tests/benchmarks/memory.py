@@ -70,7 +70,8 @@ def measure(width: int, layers: int, arguments: argparse.Namespace) -> tuple[int
         element_bytes=4, gradient_checkpointing=arguments.checkpointing, on_gpu=False,
     )  # fmt: skip
     # Imports, the thread pool and the allocator's own are not the model's.
-    _train(new_model({**values, "hidden_size": 64, "num_hidden_layers": 1}, dtype=torch.float32),
+    small = {"hidden_size": 64, "num_attention_heads": 1, "num_key_value_heads": 1}
+    _train(new_model({**values, **small, "num_hidden_layers": 1}, dtype=torch.float32),
            arguments.rows, 64, False)  # fmt: skip
     before = _status("VmRSS")
     model = new_model(values, dtype=torch.float32)

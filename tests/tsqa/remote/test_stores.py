@@ -232,6 +232,8 @@ def test_1_200_objects_are_all_found(bucket: Bucket) -> None:
         ("s3://", "not read"),
         ("s3:/bucket/x", "not read"),
         ("s3://bucket/*.jsonl", "patterns are not read"),
+        ("s3://bucket/a/../b.jsonl", "no folders to step over"),
+        ("s3://bucket//b.jsonl", "no folders to step over"),
     ],
 )
 def test_an_address_that_is_no_data_or_holds_a_secret_is_refused(path: str, said: str) -> None:
