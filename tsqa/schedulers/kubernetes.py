@@ -24,12 +24,13 @@ from tsqa.schedulers.scheduler import (
 )
 from tsqa.shipped import K8S_JOB
 
-_ANSWERS = re.compile(
-    r"Error from server \((?!ServiceUnavailable|TooManyRequests|InternalError|Timeout|ServerTimeout"
-    r"|AlreadyExists)|^error: |forbidden|is invalid",
-    re.IGNORECASE | re.MULTILINE,
+_SILENT = re.compile(
+    r"unable to connect|connection to the server|dial tcp|connection (refused|reset)|timed? ?out"
+    r"|handshake|\bEOF\b|etcdserver|openapi"
+    r"|\((ServiceUnavailable|TooManyRequests|InternalError|AlreadyExists)\)",
+    re.IGNORECASE,
 )
-"""In the words of kubectl where the cluster answered that it will not; else it did not answer."""
+"""In the words of kubectl where the cluster did not answer, or has the job; else it is refused."""
 _SERVICE = "tsqa"
 _OURS = {"app.kubernetes.io/name": "tsqa"}
 """The label of our pods, by which the Service finds them."""
@@ -253,12 +254,12 @@ class Kubernetes(Scheduler):
         done = ask_client(["kubectl", *self.submission.launch.options, *words], given=text)
         if not done.returncode:
             return done.stdout
-        if _ANSWERS.search(done.stderr) and "timed out" not in done.stderr:
-            raise EngineError(
-                f"kubectl {words[0]}: {done.stderr}",
-                f"correct launch.options, your login to the cluster, or {self._template}",
-            )
-        raise UnreachableError(f"kubectl {words[0]}: {done.stderr}")
+        if _SILENT.search(done.stderr):
+            raise UnreachableError(f"kubectl {words[0]}: {done.stderr}")
+        raise EngineError(
+            f"kubectl {words[0]}: {done.stderr}",
+            f"correct launch.options, your login to the cluster, or {self._template}",
+        )
 
 
 def _service() -> dict[str, Any]:
