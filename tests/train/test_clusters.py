@@ -76,7 +76,9 @@ def test_kubernetes_starts_each_machine_with_its_rank(tmp_path: Path) -> None:
     assert codes == [[], [PREEMPTED, TERMINATED], [0, PREEMPTED, TERMINATED]]
 
 
-@pytest.mark.parametrize("file", [SKY, K8S], ids=lambda file: file.parent.name)
+@pytest.mark.parametrize(
+    "file", [SKY, K8S, K8S.with_name("console.yaml")], ids=lambda file: file.stem
+)
 def test_no_file_holds_a_secret(file: Path) -> None:
     def keys(value: Any) -> list[str]:
         if isinstance(value, dict):

@@ -23,6 +23,7 @@ from tests.support.paths import REPOSITORY
 from tsqa.errors import EngineError, PreemptedError, RecipeError
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.node import Node
+from tsqa.pipeline.run import Pipeline
 from tsqa.pipeline.submitted_job import SubmittedJob, scheduler_of
 from tsqa.pipeline.training_job import TrainingJob
 from tsqa.recipe import load_recipe
@@ -351,6 +352,16 @@ def test_a_template_of_a_job_that_would_not_train_this_is_refused(
     with pytest.raises(RecipeError, match=said) as raised:
         scheduler_of(setting.node()).check()
     assert str(setting.template) in str(raised.value)
+
+
+@k8s
+def test_it_is_refused_before_any_work(setting: Setting) -> None:
+    break_template(setting, "kind", value="Pod")
+    given = [f"runs={setting.folder / 'runs'}", "launch.kind=k8s"]
+    given.append(f"launch.template={setting.template}")
+    with pytest.raises(RecipeError, match="is no Job"):
+        Pipeline(load_recipe(RECIPE, given), RECIPE, given).run()
+    assert not (setting.folder / "runs" / "artifacts" / "data").exists()
 
 
 @sky
