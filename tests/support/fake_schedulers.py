@@ -80,7 +80,7 @@ queue)
         echo "$number $name $state" > "$F/job"
     fi
     [[ "$*" != *--skip-finished* || ! -e "$F/is_over" ]] || {{ echo "[]"; exit 0; }}
-    echo "SkyPilot API server started."
+    printf '\\033[32mSkyPilot API server started.\\033[0m\\n'
     printf '[{{"job_id": %s, "job_name": "%s", "status": "%s", "failure_reason": null}},
         {{"job_id": 7, "job_name": "another", "status": "RUNNING"}}]' "$number" "$name" "$state";;
 logs) echo "last words of job ${{*: -1}}";;

@@ -1,4 +1,4 @@
-"""A stand-in for the API server of Kubernetes, for kubectl itself: it keeps objects, runs nothing."""
+"""A stand-in for the API server of Kubernetes, for kubectl itself: keeps objects, runs none."""
 
 from __future__ import annotations
 

@@ -99,9 +99,9 @@ class Sky(Scheduler):
         done = ask_client(command, seconds=_LAUNCH_SECONDS)
         if done.returncode:
             if _SILENT.search(done.stderr):
-                raise UnreachableError(f"sky jobs launch: {done.stderr}")
+                raise UnreachableError(f"sky jobs launch: {_said(done.stderr)}")
             raise EngineError(
-                f"sky refuses the job: {done.stderr}",
+                f"sky refuses the job: {_said(done.stderr)}",
                 f"correct launch.options, or {self._task}",
             )
         if said := _SUBMITTED.search(done.stdout + done.stderr):
@@ -140,10 +140,11 @@ class Sky(Scheduler):
         if done.returncode:
             if _NO_JOBS in done.stderr.lower():
                 return []
-            raise UnreachableError(f"sky jobs queue: {done.stderr}")
-        text = done.stdout[max(0, done.stdout.find("[")) :]  # what starts a server says so first
+            raise UnreachableError(f"sky jobs queue: {_said(done.stderr)}")
+        begin = re.search(r"^\[", done.stdout, re.MULTILINE)  # what starts its server says so first
         try:
-            rows = [row for row in json.loads(text) if row["job_name"] == self.submission.name]
+            told = json.loads(done.stdout[begin.start() :] if begin else "")
+            rows = [row for row in told if row["job_name"] == self.submission.name]
             latest = sorted(rows, key=lambda row: int(row["job_id"]), reverse=True)
             return [_job(row) for row in latest]
         except (ValueError, KeyError, TypeError) as error:
@@ -151,6 +152,11 @@ class Sky(Scheduler):
                 f"sky jobs queue: its answer is not what 0.14 says ({error!r})",
                 "install skypilot 0.14",
             ) from error
+
+
+def _said(stderr: str) -> str:
+    """Its words without the traceback before them."""
+    return stderr[max(0, stderr.rfind("sky.exceptions.")) :]
 
 
 def _job(row: Mapping[str, Any]) -> ScheduledJob:

@@ -148,10 +148,14 @@ def test_a_command_that_starts_again_finds_its_job_and_submits_none(setting: Set
 
 @both
 def test_what_is_refused_is_said_in_the_words_of_the_client(setting: Setting) -> None:
-    said = "Error from server (Forbidden): no quota left for you"
-    (setting.fake.folder / "refuses").write_text(said)
-    with pytest.raises(EngineError, match=r"no quota left for you\n  fix: correct launch"):
+    said = {
+        "sky": "Traceback (most recent call last):\n  a\nsky.exceptions.AnError: no quota left",
+        "k8s": "Error from server (Forbidden): no quota left",
+    }
+    (setting.fake.folder / "refuses").write_text(said[setting.kind])
+    with pytest.raises(EngineError, match=r"no quota left\n  fix: correct launch") as raised:
         setting.submit()
+    assert "Traceback" not in str(raised.value)
 
 
 @both
