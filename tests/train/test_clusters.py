@@ -14,11 +14,11 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 
 from tests.support.paths import REPOSITORY
+from tsqa.errors import PREEMPTED, TERMINATED
 
 SKY = REPOSITORY / "launch" / "sky" / "train.yaml"
-K8S = REPOSITORY / "launch" / "k8s" / "trainjob.yaml"
+K8S = REPOSITORY / "launch" / "k8s" / "job.yaml"
 PYTHON = """#!/bin/bash
-env | grep -c ^PET_ > {folder}/left
 printf '%q ' "$@" > {folder}/words
 """
 
@@ -32,11 +32,11 @@ def start(folder: Path, command: list[str], **variables: str) -> list[str]:
     return shlex.split((folder / "words").read_text())
 
 
-def check(words: list[str], port: int) -> None:
+def check(words: list[str], port: int, first: str = "10.0.0.7") -> None:
     assert words[:2] == ["-m", "train.launch"]
     asked = launch_command_parser().parse_args(words[2:])
     assert (asked.num_machines, asked.num_processes, asked.machine_rank) == (2, 16, 1)
-    assert (asked.main_process_ip, asked.main_process_port) == ("10.0.0.7", port)
+    assert (asked.main_process_ip, asked.main_process_port) == (first, port)
     assert (REPOSITORY / asked.config_file).is_file()
     assert asked.module and asked.training_script == "train"
     assert asked.training_script_args == ["RECIPE", "--arm", "NAME", "runs=/shared/runs"]
@@ -50,32 +50,35 @@ def test_sky_starts_each_machine_with_its_rank(tmp_path: Path) -> None:
     }  # fmt: skip
     words = "RECIPE --arm 'NAME' runs=/shared/runs"
     check(start(tmp_path, ["bash", "-c", task["run"]], ARGUMENTS=words, **given), 29500)
+    each = {**given, "SKYPILOT_NUM_GPUS_PER_NODE": "0", "TSQA_PROCESSES": "8"}  # without GPUs
+    check(start(tmp_path, ["bash", "-c", task["run"]], ARGUMENTS=words, **each), 29500)
     with pytest.raises(subprocess.CalledProcessError):
         start(tmp_path, ["bash", "-c", task["run"]], ARGUMENTS="", **given)
-    assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
+    assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [PREEMPTED, TERMINATED]
     assert task["envs"].keys() <= {*re.findall(r"\$\{?([A-Z_]+)", task["run"])}
 
 
 def test_kubernetes_starts_each_machine_with_its_rank(tmp_path: Path) -> None:
-    runtime, job = yaml.safe_load_all(K8S.read_text())
-    trainer = job["spec"]["trainer"]
+    job = yaml.safe_load(K8S.read_text())
+    pod = job["spec"]["template"]["spec"]
+    [container] = pod["containers"]
     given = {
-        "PET_NNODES": str(trainer["numNodes"]), "PET_NODE_RANK": "1",
-        "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
-        "PET_MASTER_ADDR": "10.0.0.7", "PET_MASTER_PORT": "29500",
-        "TSQA_FOLDER": str(REPOSITORY),
+        "TSQA_FIRST": "127.0.0.7", "TSQA_MACHINES": "2", "TSQA_PROCESSES": "8",
+        "JOB_COMPLETION_INDEX": "1", "TSQA_FOLDER": str(REPOSITORY),
     }  # fmt: skip
-    check(start(tmp_path, [*trainer["command"], *trainer["args"]], **given), 29500)
-    assert (tmp_path / "left").read_text().strip() == "0"
-    assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
-    assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == trainer["numProcPerNode"]
-    pod = runtime["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
-    assert {m["name"] for m in pod["spec"]["containers"][0]["volumeMounts"]} == {
-        volume["name"] for volume in pod["spec"]["volumes"]
-    }
+    words = ["RECIPE", "--arm", "NAME", "runs=/shared/runs"]
+    check(start(tmp_path, [*container["command"], *words], **given), 29500, "127.0.0.7")
+    assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
+    codes = [
+        rule.get("onExitCodes", {}).get("values", [])
+        for rule in job["spec"]["podFailurePolicy"]["rules"]
+    ]
+    assert codes == [[], [PREEMPTED, TERMINATED], [0, PREEMPTED, TERMINATED]]
 
 
-@pytest.mark.parametrize("file", [SKY, K8S], ids=lambda file: file.parent.name)
+@pytest.mark.parametrize(
+    "file", [SKY, K8S, K8S.with_name("console.yaml")], ids=lambda file: file.stem
+)
 def test_no_file_holds_a_secret(file: Path) -> None:
     def keys(value: Any) -> list[str]:
         if isinstance(value, dict):

@@ -17,6 +17,7 @@ LAYERS = (
     "tsqa/remote",
     "tsqa/recipe/sections",
     "tsqa/recipe",
+    "tsqa/schedulers",
     "tsqa/trackers",
     "tsqa/store",
     "tsqa/parallel",

@@ -54,6 +54,7 @@ def ablate(pipeline: Pipeline, parallel: int) -> Outcome:
     """
     works = arm_works(pipeline)
     pipeline.refuse_missing_models(pipeline.nodes)
+    pipeline.refuse_unlaunchable(pipeline.nodes)
     pipeline.check()
     outcome = Outcome()
     broken = _build_shared(pipeline, works)

@@ -109,8 +109,8 @@ def ablate(
         int | None,
         typer.Option(
             min=1,
-            help="Arms trained at a time; they share the cores. The default is 1; with launch.kind "
-            "slurm or command launch.at_once.",
+            help="Arms trained at a time; they share the cores. The default is 1, and with a "
+            "launch.kind that is not local launch.at_once.",
         ),
     ] = None,
     sweep: Annotated[

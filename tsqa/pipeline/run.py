@@ -40,7 +40,7 @@ from tsqa.pipeline.node import (
     trained_node,
 )
 from tsqa.pipeline.stages import command_of
-from tsqa.pipeline.submitted_job import SubmittedJob
+from tsqa.pipeline.submitted_job import SubmittedJob, scheduler_of
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
 from tsqa.secrets import redact
@@ -154,6 +154,12 @@ class Pipeline:
         for use in self._models_to_load(nodes):
             refuse_missing(use)
 
+    def refuse_unlaunchable(self, nodes: Sequence[Node]) -> None:
+        """Refuse trainings whose jobs could not be submitted, before what comes before them."""
+        for node in nodes:
+            if node.trains and node.recipe.launch.is_scheduled and not self.find(node):
+                scheduler_of(node).check()
+
     def _models_to_load(self, nodes: Sequence[Node]) -> dict[ModelUse, None]:
         """What the stages that are not done load, each once."""
         return {use: None for node in nodes if not self.find(node) for use in model_uses(node)}
@@ -182,6 +188,7 @@ class Pipeline:
         """Run every node (up to the last of stage `until`); return label -> artifact."""
         nodes = self.nodes if until is None else self._needed_for(until)
         self.refuse_missing_models(nodes)
+        self.refuse_unlaunchable(nodes)
         for node in nodes:
             if not self.find(node):
                 refuse_missing_ray(node)
@@ -448,7 +455,7 @@ class Pipeline:
             dollars_per_hour=self._hourly(node),
             is_done=lambda: self.find(node) is not None,
         )
-        if node.recipe.launch.kind == "slurm":
+        if node.recipe.launch.is_scheduled:
             SubmittedJob(job).run()
         else:
             job.run()

@@ -17,3 +17,5 @@ SCHEMA = RECIPES / "recipe.schema.json"
 LAUNCH_CONFIG = _FOLDER / "launch" / "accelerate" / "deepspeed.yaml"
 MULTI_CONFIG = LAUNCH_CONFIG.with_name("multi.yaml")
 SLURM_SCRIPT = _FOLDER / "launch" / "slurm" / "train.sbatch"
+SKY_TASK = _FOLDER / "launch" / "sky" / "train.yaml"
+K8S_JOB = _FOLDER / "launch" / "k8s" / "job.yaml"

@@ -422,6 +422,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
                 {"launch.kind": "slurm", "launch.machines": 2, "train.processes": 2}
             ),
             "launch.options": Together({"launch.kind": "slurm", "launch.options": ["--mem=1G"]}),
+            "launch.template": Together({"launch.kind": "sky", "launch.template": "task.yaml"}),
             "launch.command": Together(
                 {"launch.kind": "command", "launch.command": "ssh a {training}"}
             ),

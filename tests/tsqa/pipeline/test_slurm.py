@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.submitted_job import SubmittedJob
 from tsqa.pipeline.training_job import TrainingJob
 from tsqa.recipe import load_recipe
+from tsqa.schedulers.scheduler import ScheduledJob
+from tsqa.schedulers.slurm import Slurm
 
 RECIPE = REPOSITORY / "recipes" / "smoke" / "base.yaml"
 DAEMONS = ("slurmctld", "slurmd")
@@ -147,12 +150,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(running: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0.2)
+    monkeypatch.setattr(Slurm, "look_seconds", 0.2)
     monkeypatch.setattr(module, "_SEE_SECONDS", 1.0)
-    monkeypatch.setattr(module.sys, "executable", str(running.trainer))
+    monkeypatch.setattr(sys, "executable", str(running.trainer))
     pause = SubmittedJob._pause
 
-    def hurry(job: SubmittedJob, found: module.SlurmJob | None = None) -> None:
+    def hurry(job: SubmittedJob, found: ScheduledJob | None = None) -> None:
         running.hurry()
         pause(job, found)
 
@@ -211,7 +214,8 @@ def test_a_command_that_ends_finds_its_job_again_and_scancel_is_an_error(
     with pytest.raises(PreemptedError, match="goes on"):
         submitted(cluster, tmp_path).run()
     job = submitted(cluster, tmp_path)
-    number = cluster.ask("squeue", "-h", f"--name={job.name}", "--format=%i").strip()
+    name = job.scheduler.submission.name
+    number = cluster.ask("squeue", "-h", f"--name={name}", "--format=%i").strip()
     threading.Timer(1.0, lambda: cluster.ask("scancel", number)).start()
     with pytest.raises(EngineError, match=f"job {number} ended CANCELLED"):
         job.run()
@@ -244,9 +248,9 @@ def test_a_job_that_is_ended_for_its_price_saves_once(cluster: Cluster, tmp_path
     found = job._find_or_submit()
     assert found is not None
     wait_until(cluster.is_ready)
-    running = module.active_job(job.name)
-    assert running is not None and running.state == "RUNNING"
-    module.end_job(running)
-    wait_until(lambda: module.active_job(job.name) is None)
-    ended = module.find_job(found.number)
+    running = job.scheduler.active_job()
+    assert running is not None and running.phase == "runs"
+    job.scheduler.end(running)
+    wait_until(lambda: job.scheduler.active_job() is None)
+    ended = job.scheduler.ended_job(found)
     assert (ended.state, ended.code, cluster.turns) == ("FAILED", 75, 1)

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 import tsqa.pipeline.submitted_job as module
-from tests.support.fake_slurm import FakeSlurm
+from tests.support.fake_schedulers import FakeSlurm
 from tests.support.paths import REPOSITORY
 from tsqa.errors import EngineError, PreemptedError, RecipeError
 from tsqa.pipeline.graph import build_graph
-from tsqa.pipeline.submitted_job import SubmittedJob
+from tsqa.pipeline.submitted_job import SubmittedJob, scheduler_of
 from tsqa.pipeline.training_job import TrainingJob
 from tsqa.recipe import load_recipe
+from tsqa.schedulers.slurm import Slurm
 from tsqa.shipped import SLURM_SCRIPT
 from tsqa.spending import Spending, SpentError
 
@@ -34,7 +35,7 @@ FINE = ("PENDING|Resources", "RUNNING|None", "end COMPLETED 0:0 made")
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     made = FakeSlurm(tmp_path / "slurm", FINE)
     monkeypatch.setenv("PATH", made.path)
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(Slurm, "look_seconds", 0.01)
     monkeypatch.setattr(module, "_SEE_SECONDS", 0.2)
     return made
 
@@ -53,6 +54,10 @@ def training(slurm: FakeSlurm, *overrides: str, spending: Spending | None = None
         dollars_per_hour=3600 if spending else 0,  # a dollar a second
         is_done=slurm.has_made,
     )
+
+
+def name_of(job: TrainingJob) -> str:
+    return scheduler_of(job.node).submission.name
 
 
 def submit(slurm: FakeSlurm, *overrides: str) -> None:
@@ -79,15 +84,15 @@ def test_a_job_is_submitted_and_waited_for(
 
 
 def test_a_command_that_starts_again_finds_its_job_and_submits_none(slurm: FakeSlurm) -> None:
-    name = SubmittedJob(training(slurm)).name
+    name = name_of(training(slurm))
     (slurm.folder / "job").write_text(f"41 {name}\n")
     submit(slurm)
     assert slurm.lines("submitted") == []
 
 
 def test_the_job_of_another_folder_is_not_taken_for_ours(slurm: FakeSlurm, tmp_path: Path) -> None:
-    elsewhere = SubmittedJob(training(slurm, f"runs={tmp_path / 'others'}")).name
-    assert elsewhere != SubmittedJob(training(slurm)).name
+    elsewhere = name_of(training(slurm, f"runs={tmp_path / 'others'}"))
+    assert elsewhere != name_of(training(slurm))
     (slurm.folder / "job").write_text(f"41 {elsewhere}\n")
     submit(slurm)
     assert len(slurm.lines("submitted")) == 1
@@ -256,7 +261,7 @@ def test_a_machine_without_slurm_says_so(slurm: FakeSlurm, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["launch.machines=2"], "machines is of kind slurm, and kind is local"),
+        (["launch.machines=2"], "machines is of kind slurm or sky or k8s, and kind is local"),
         (["launch.kind=slurm", "launch.machines=3", "train.processes=2"], "spread evenly"),
         (["launch.kind=command"], "needs `command`"),
         (["launch.kind=command", "launch.command='ssh a {trainning}'"], "stands for nothing"),

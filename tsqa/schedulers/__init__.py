@@ -1,0 +1,1 @@
+"""Where a training runs that is not on this machine: Slurm, SkyPilot, Kubernetes."""
