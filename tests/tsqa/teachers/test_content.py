@@ -51,12 +51,17 @@ NONE: list[tuple[dict[str, Any], str, str]] = [
     ({"content": None, "reasoning": "Is it Paris? Or"}, "stop", "thoughts without an end"),
     ({"content": None, "reasoning": "Is it Paris? Or"}, "length", "cut off while thinking"),
     ({"content": None, "reasoning_content": 'x {"answer": "Paris"}'}, "stop", "thoughts without"),
-    ({"content": [{"type": "thinking", "thinking": "Paris"}]}, "stop", "empty"),
+    ({"content": [{"type": "thinking", "thinking": "Paris"}]}, "stop", "thoughts without an end"),
+    ({"content": [{"type": "thinking", "thinking": "{}"}]}, "length", "cut off while thinking"),
     ({"content": None, "refusal": "I can't help with that."}, "stop", "refusal"),
     ({"content": [{"type": "refusal", "refusal": "No."}]}, "stop", "refusal"),
     ({"content": None, "tool_calls": [{"function": {"name": "f"}}]}, "stop", "a tool call"),
     ({"content": [{"type": "tool_use", "input": {}}]}, "stop", "a tool call"),
     ({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "stop", "a tool call"),
+    # DeepSeek, Mistral, Claude through OpenRouter (in pydantic-ai and ruby_llm): no last word.
+    ({"content": "Lyon, I guess.", "tool_calls": [{"function": {}}]}, "tool_calls", "a tool call"),
+    # Claude through Snowflake (in pydantic-ai) names no function where it calls none.
+    ({"content": "", "function_call": {"name": "", "arguments": ""}}, "", "empty"),
 ]
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5),

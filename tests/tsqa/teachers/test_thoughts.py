@@ -39,6 +39,15 @@ IN_TEXT = {
     "harmony without its marks": "analysis{}assistantfinal{said}",
     "harmony without its marks, with a tool": "analysis{}assistantcommentary to=functions.f json"
     "[1]assistantfinal{said}",
+    # gpt-oss on Bedrock, in the recordings of llama-stack.
+    "tags of reasoning": "<reasoning>{}</reasoning>{said}",
+    # Kimi-VL and Qwen3.5 on MLX, in the outputs of jrp2014/check_models.
+    "Kimi and its next turn": "\u25c1think\u25b7{}\u25c1/think\u25b7{said}<|im_assistant|>"
+    "<|im_user|>And?",
+    "Qwen": "Thinking Process:\n\n{}\n</think>\n\n{said}",
+    # Seed-OSS, in the tests of vLLM's tool parsers.
+    "Seed": "<seed:think>\n<seed:cot_budget_reflect>9 of 99 used.</seed:cot_budget_reflect>\n{}"
+    "</seed:think>{said}",
     # Forms that the reasoning parsers of vLLM know.
     "MiniMax": "<mm:think>{}</mm:think>{said}",
     "Hunyuan": "<think:opensource>{}</think:opensource>{said}",
@@ -64,6 +73,8 @@ CUT = {
     "Mistral": "[THINK]{}",
     "Inkling": "<|content_thinking|>{}<|end_message|>",
     "Granite": "Here's my thought process:\n{}",
+    "tags of reasoning": "<reasoning>{}",
+    "Qwen": "Thinking Process:\n\n{}",
 }
 BESIDE: dict[str, dict[str, Any]] = {
     "vLLM": {"reasoning": DRAFT, "content": SAID},
@@ -80,13 +91,30 @@ BESIDE: dict[str, dict[str, Any]] = {
             {"type": "text", "text": SAID},
         ]
     },
+    # Claude through Snowflake, in pydantic-ai.
+    "details": {"content": SAID, "reasoning_details": [{"type": "reasoning.text", "text": DRAFT}]},
+    # OpenAI through OpenRouter, in pydantic-ai, without the field beside.
+    "details with a secret": {
+        "content": SAID,
+        "reasoning": None,
+        "reasoning_details": [
+            {"type": "reasoning.summary", "summary": DRAFT},
+            {"type": "reasoning.encrypted", "data": "Z0FB"},
+        ],
+    },
+    "a part with parts": {
+        "content": [
+            {"type": "reasoning", "reasoning": {"content": DRAFT}},
+            {"type": "text", "text": {"content": SAID}},
+        ]
+    },
     "a part of its own": {
         "content": [{"type": "reasoning", "text": DRAFT}, {"type": "text", "text": SAID}]
     },
 }
 
 
-def body(message: dict[str, Any], reason: str = "stop", usage: dict[str, int] | None = None) -> str:
+def body(message: dict[str, Any], reason: str = "stop", usage: dict[str, Any] | None = None) -> str:
     choice = {"message": message, "finish_reason": reason}
     return json.dumps({"choices": [choice], "usage": usage or {}})
 
@@ -105,11 +133,15 @@ def test_thoughts_in_the_text_are_its_trace(form: str) -> None:
 
 
 def test_a_draft_in_a_field_of_reasoning_is_no_answer() -> None:
-    said = {}
-    for draft in ('First I thought {"answer": "Nice"}.', DRAFT):
-        text = f"<reasoning>{draft}</reasoning>\n{SAID}"
-        said[draft] = parse_answer(text, "stop", "short_text", []).answer
-    assert [*said.values()] == ["Lyon", None], "two labels contradict each other"
+    drafts = ('First I thought {"answer": "Nice"}.', DRAFT)
+    for form in (
+        "<reasoning>{}</reasoning>\n<answer>Lyon</answer>",
+        f"<reasoning>{{}}</reasoning>{SAID}",
+    ):
+        texts = [form.replace("{}", draft) for draft in drafts]
+        assert [parse_answer(text, "stop", "short_text", []).answer for text in texts] == [
+            "Lyon"
+        ] * 2
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -126,6 +158,22 @@ def test_thoughts_without_an_end_are_counted_and_are_no_answer(form: str, kind: 
     assert (found.answer, found.error, found.trace) == (None, CUT_THOUGHTS, "")
     assert parse_question(text, "length", kind, "chat", False).error == CUT_THOUGHTS
     assert parse_answer(text, "stop", kind, []).answer is None
+
+
+def test_a_signature_is_no_thought_and_a_message_with_one_is_said() -> None:
+    """Gemini, through OpenRouter and its own endpoint, in pydantic-ai."""
+    signed = {"type": "reasoning.text", "signature": "AY89"}
+    for more in ({"reasoning_details": [signed]}, {"extra_content": {"google": {"thought": True}}}):
+        found = read(read_reply(chat("q"), body({"content": SAID, **more})))
+        assert (found.answer, found.trace) == ("Lyon", "")
+
+
+@pytest.mark.parametrize(("tokens", "error"), [(50, CUT_THOUGHTS), (0, "cut off at max_tokens")])
+def test_thoughts_that_are_only_counted_are_cut_too(tokens: int, error: str) -> None:
+    """GPT-5, in mirascope: nothing is said or shown, and all tokens are of thoughts."""
+    usage = {"completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": tokens}}
+    found = read(read_reply(chat("q"), body({"content": ""}, "length", usage)))
+    assert (found.answer, found.error) == (None, error)
 
 
 @pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])
