@@ -50,7 +50,7 @@ def read_reply(request: Request, body: str) -> Completion:
         raise PassingError(f"unreadable answer: {one_line(body)}") from error
     if reason in ("abort", "error"):
         return failed(request.id, reason)
-    if reason is None and output_tokens >= request.max_tokens:
+    if reason in (None, "") and output_tokens >= request.max_tokens:
         reason = "length"
     end = end or _end_of(reason)
     if is_hidden and end == "length":

@@ -116,7 +116,7 @@ def test_parts_within_parts_without_end_are_no_text() -> None:
     [
         *((name, "length") for name in ("length", "MAX_TOKENS", "model_length", "incomplete")),
         *((name, "content_filter") for name in ("SAFETY", "content_filter", "PROHIBITED_CONTENT")),
-        *((name, "stop") for name in ("stop", "eos", "end_turn", "STOP", "eos_token", None)),
+        *((name, "stop") for name in ("stop", "eos", "end_turn", "STOP", "eos_token", None, "")),
         ("refusal", "refusal"),
     ],
 )
@@ -127,4 +127,4 @@ def test_an_end_is_read_whatever_it_is_called(named: str | None, end: str) -> No
         return read_reply(Request("r", "prompt", 0, 1.0, 1.0, 8, ()), body)
 
     assert reply(3).finish_reason == end
-    assert reply(8).finish_reason == ("length" if named is None else end)
+    assert reply(8).finish_reason == (end if named else "length")

@@ -132,6 +132,27 @@ def test_thoughts_in_the_text_are_its_trace(form: str) -> None:
     assert found.trace == DRAFT
 
 
+def test_each_form_is_read_through_an_endpoint(tmp_path: Path) -> None:
+    texts = {
+        name: form.replace("{said}", SAID).replace("{}", DRAFT) for name, form in IN_TEXT.items()
+    }
+    messages = {**{name: {"content": text} for name, text in texts.items()}, **BESIDE}
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 40}
+
+    def answer(sent: dict[str, Any], attempt: int) -> Reply:
+        return 200, {}, body(messages[sent["name"]], usage=usage)
+
+    with (
+        served(answer) as server,
+        open_engine(section(server.url), "m", tmp_path / "log", 0) as engine,
+    ):
+        replies = ask(engine, [chat(name) for name in messages])
+    found = {name: read(reply) for name, reply in replies.items()}
+    assert found.keys() == messages.keys()
+    assert {(one.answer, one.trace) for one in found.values()} == {("Lyon", DRAFT)}
+    assert {(one.prompt_tokens, one.output_tokens) for one in replies.values()} == {(7, 33)}
+
+
 def test_a_draft_in_a_field_of_reasoning_is_no_answer() -> None:
     drafts = ('First I thought {"answer": "Nice"}.', DRAFT)
     for form in (
@@ -142,12 +163,6 @@ def test_a_draft_in_a_field_of_reasoning_is_no_answer() -> None:
         assert [parse_answer(text, "stop", "short_text", []).answer for text in texts] == [
             "Lyon"
         ] * 2
-
-
-@pytest.mark.parametrize("name", BESIDE)
-def test_thoughts_beside_the_text_are_its_trace(name: str) -> None:
-    found = read(read_reply(chat("q"), body(BESIDE[name])))
-    assert (found.answer, found.trace) == ("Lyon", DRAFT)
 
 
 @pytest.mark.parametrize("form", CUT)

@@ -18,6 +18,7 @@ THINKS = "thoughts without an end"
 UNCLEAR = "thoughts and text cannot be told apart"
 EMPTY = "empty"
 SEVERAL = "several final messages"
+CALL = "a tool call in place of a text"
 
 # gpt-oss: <|start|>assistant<|channel|>final<|constrain|>json<|message|>...<|return|>
 _HEADER = re.compile(
@@ -113,6 +114,12 @@ _FIELD = re.compile(
     r"\s*<(?:(?:final[_ ])?answer|knowledge|context|distractors|question|passage|options|choices)>",
     re.IGNORECASE,
 )
+_CALL = re.compile(
+    r"<\|(?:tool_calls?(?:_section)?(?:_begin|_start)?|START_ACTION|python_tag)\|>|\[TOOL_CALLS\]"
+    r"|<\uff5ctool\u2581calls?\u2581begin\uff5c>|<(?:[a-z]{2,8}[:|])?tool_calls?>"
+    r"|\bto=functions\.\w",
+    re.IGNORECASE,
+)
 _LONGEST_MARK = 100
 _BUDGET = re.compile(
     r"<(seed:cot_budget_reflect)>[^<]{0,200}</\1>\n?|</?seed:cot_budget_reflect>\n?"
@@ -131,14 +138,16 @@ def read_spoken(text: str) -> tuple[str, str]:
     if finals is not None:
         if len({message.strip() for message in finals}) > 1:
             return "", SEVERAL
-        text = finals[0] if finals else ""
         if not finals:
-            return "", THINKS
+            return "", CALL if _CALL.search(text) else THINKS
+        text = finals[0]
     elif _BARE_CHANNEL.match(text) and _BARE_FINAL not in text:
-        return "", THINKS
+        return "", CALL if _CALL.search(text) else THINKS
     text, _, error = _part_thoughts(_without_end(text))
     if error == UNCLEAR:
         return "", error
+    if any(True for _ in _tokens(_CALL, text)):
+        return "", CALL
     text = _BEGIN.sub("", _BOX.sub("", text), count=1)
     text = _unwrap(_without_role(_without_end(text)))
     if not any(map(str.isalnum, text)):

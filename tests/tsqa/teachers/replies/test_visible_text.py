@@ -101,6 +101,26 @@ UNREADABLE = {
     ),
     "thoughts in a sentence": ("Between <think> and </think> stands Lyon.", "thoughts and text"),
     "an end of thoughts in a sentence": ("I wrote </think> before Lyon.", "thoughts and text"),
+    "a tool call": (
+        '<think>a</think>I look.\n<tool_call>{"answer": "Paris"}</tool_call>',
+        "a tool call",
+    ),
+    "a tool call of Seed": ("<seed:tool_call>\n<function=f></function>", "a tool call"),
+    "a tool call of Mistral": ('[TOOL_CALLS]f[ARGS]{"answer": "Paris"}', "a tool call"),
+    "a tool call of DeepSeek": (
+        "a</think>I look.<\uff5ctool\u2581calls\u2581begin\uff5c>",
+        "a tool call",
+    ),
+    # gpt-oss on mlx_lm.server, which stops at the mark that ends a call.
+    "a tool call of gpt-oss": (
+        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary "
+        'to=functions.f <|constrain|>json<|message|>{"answer": "Paris"}',
+        "a tool call",
+    ),
+    "a tool call of gpt-oss without special tokens": (
+        'analysisHm.assistantcommentary to=functions.f json{"answer": "Paris"}',
+        "a tool call",
+    ),
     "a strange mark": ("Lyon <|strange_mark|>", "mark of a chat template"),
     "an end of turn in JSON": ('{"answer": "Lyon<|im_end|>"}', "mark of a chat template"),
     "tags in JSON": ('{"answer": "<answer>Lyon</answer>"}', "mark of a chat template"),
