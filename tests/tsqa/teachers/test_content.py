@@ -59,7 +59,7 @@ NONE: list[tuple[dict[str, Any], str, str]] = [
     ({"content": [{"type": "tool_use", "input": {}}]}, "stop", "a tool call"),
     ({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "stop", "a tool call"),
     # DeepSeek, Mistral, Claude through OpenRouter (in pydantic-ai and ruby_llm): no last word.
-    ({"content": "Lyon, I guess.", "tool_calls": [{"function": {}}]}, "tool_calls", "a tool call"),
+    ({"content": "Lyon, I guess.", "tool_calls": [{"function": {}}]}, "stop", "a tool call"),
     # Claude through Snowflake (in pydantic-ai) names no function where it calls none.
     ({"content": "", "function_call": {"name": "", "arguments": ""}}, "", "empty"),
 ]

@@ -41,7 +41,8 @@ IN_TEXT = {
     "[1]assistantfinal{said}",
     # gpt-oss on Bedrock, in the recordings of llama-stack.
     "tags of reasoning": "<reasoning>{}</reasoning>{said}",
-    # Kimi-VL and Qwen3.5 on MLX, in the outputs of jrp2014/check_models.
+    # On MLX, in the outputs of jrp2014/check_models, as are Apriel and much of the above.
+    "Gemma": "<|channel>thought\n{}<channel|>{said}",
     "Kimi and its next turn": "\u25c1think\u25b7{}\u25c1/think\u25b7{said}<|im_assistant|>"
     "<|im_user|>And?",
     "Qwen": "Thinking Process:\n\n{}\n</think>\n\n{said}",
@@ -62,7 +63,7 @@ IN_TEXT = {
     "Command A": "<|START_THINKING|>{}<|END_THINKING|><|START_TEXT|>{said}<|END_TEXT|>",
     "Granite": "Here is my thought process:\n{}\nHere is my response:\n{said}",
     "Apriel": "Here are my reasoning steps:\n{}\n[BEGIN FINAL RESPONSE]\n{said}\n"
-    "[END FINAL RESPONSE]",
+    "[END FINAL RESPONSE]\n<|end|>\n",
     "Apriel, opened by the template": "{}\n[BEGIN FINAL RESPONSE]\n{said}",
 }
 CUT = {
