@@ -75,6 +75,8 @@ CUT = {
     "Inkling": "<|content_thinking|>{}<|end_message|>",
     "Granite": "Here's my thought process:\n{}",
     "tags of reasoning": "<reasoning>{}",
+    # MiniMax-M2, in ENTERPILOT/GoModel.
+    "think, closed by the server": "<think>\n{}\n</think>\n",
     "Qwen": "Thinking Process:\n\n{}",
 }
 BESIDE: dict[str, dict[str, Any]] = {

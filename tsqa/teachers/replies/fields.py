@@ -15,7 +15,7 @@ from typing import Any
 
 import json_repair
 
-from tsqa.teachers.replies.visible_text import CALL, EMPTY, THINKS, read_spoken
+from tsqa.teachers.replies.visible_text import CALL, EMPTY, THINKS, marks_thoughts, read_spoken
 from tsqa.text.latex import has_remains, keep_backslashes, keep_commands
 from tsqa.text.refusals import REFUSAL
 
@@ -117,8 +117,11 @@ def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
     if len(text) > MAX_CHARACTERS:
         return "", f"longer than {MAX_CHARACTERS:,} characters"
     said, error = read_spoken(text)
-    is_cut = finish_reason == "length"
-    return said, {EMPTY: CUT, THINKS: CUT_THOUGHTS}.get(error, error) if is_cut else error
+    if finish_reason != "length":
+        return said, error
+    if error == EMPTY and marks_thoughts(text):
+        error = THINKS  # MiniMax closes them where it cuts them off
+    return said, {EMPTY: CUT, THINKS: CUT_THOUGHTS}.get(error, error)
 
 
 def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, object]]:
