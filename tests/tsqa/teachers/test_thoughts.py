@@ -178,6 +178,16 @@ def test_thoughts_without_an_end_are_counted_and_are_no_answer(form: str, kind: 
     assert parse_answer(text, "stop", kind, []).answer is None
 
 
+def test_thoughts_in_the_final_message_of_harmony_are_thoughts_too() -> None:
+    """gpt-oss that was asked for tags of thoughts, in travisgerrard/openscribe."""
+    for form in ("harmony", "harmony without its marks"):
+        text = (
+            IN_TEXT[form].replace("{}", "Tags.").replace("{said}", f"<think>{DRAFT}</think>{SAID}")
+        )
+        found = parse_answer(text, "stop", "short_text", [])
+        assert (found.answer, found.trace) == ("Lyon", f"Tags.\n{DRAFT}")
+
+
 def test_a_signature_is_no_thought_and_a_message_with_one_is_said() -> None:
     """Gemini, through OpenRouter and its own endpoint, in pydantic-ai."""
     signed = {"type": "reasoning.text", "signature": "AY89"}

@@ -162,14 +162,16 @@ def read_thoughts(text: str) -> str:
         return ""
     if any(map(_is_json, (text, _without_end(text)))) or read_spoken(text)[1]:
         return ""
+    before: list[str] = []
     if "<|channel|>" in text and "<|message|>" in text:
-        return "\n".join(_messages(text, "analysis"))
-    if _BARE_FINAL in text:
-        within = text.split(_BARE_FINAL)[0].split("assistantcommentary")[0]
-        return _BARE_ANALYSIS.sub("", within, count=1).strip()
+        before, text = _messages(text, "analysis"), "".join(_messages(text, "final")[:1])
+    elif _BARE_FINAL in text:
+        within, _, text = text.partition(_BARE_FINAL)
+        within = within.split("assistantcommentary")[0]
+        before = [_BARE_ANALYSIS.sub("", within, count=1).strip()]
     _, thoughts, _ = _part_thoughts(_without_end(text))
     plain = (_THOUGHT.sub("", _BUDGET.sub("", part)).strip() for part in thoughts)
-    return "\n".join(filter(None, plain))
+    return "\n".join(filter(None, [*before, *plain]))
 
 
 def marks_thoughts(text: str) -> bool:
