@@ -189,7 +189,7 @@ class TemplateOnly:
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM])
 def test_a_template_without_a_system_turn_gets_it_in_the_users(template: str) -> None:
     worker = VllmModel(TemplateOnly(template), {"mood": "gay"}, "auto")
-    text = worker._encode("", json.dumps(CHAT))[0][0]
+    text = str(worker._encode("", json.dumps(CHAT))[0][0])
     assert text == "[user] Be brief.\n\nWhich colour?\ngay"
 
 
@@ -197,7 +197,8 @@ def test_a_template_with_a_system_turn_gets_it_as_it_is() -> None:
     template = (
         "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
     )
-    text = VllmModel(TemplateOnly(template), {}, "auto")._encode("", json.dumps(CHAT))[0][0]
+    worker = VllmModel(TemplateOnly(template), {}, "auto")
+    text = str(worker._encode("", json.dumps(CHAT))[0][0])
     assert text == "[system] Be brief.\n[user] Which colour?\n"
     with pytest.raises(ValueError, match="System role not supported"):
         VllmModel(TemplateOnly(REFUSES_SYSTEM), {}, "send")._encode("", json.dumps(CHAT))
