@@ -1,8 +1,8 @@
 """What a reply of an endpoint says: its text, in any of the shapes that endpoints write.
 
-Guarantees: thoughts, tool calls and images are no text, and thoughts beside a text are kept; a
-refusal is named as one; what a reasoning parser took for thoughts is text only where it is the JSON
-that was asked for.
+Guarantees: thoughts, tool calls and images are no text, nor is what is said before a tool call;
+thoughts beside a text are kept; a refusal is named as one; what a reasoning parser took for
+thoughts is text only where it is the JSON that was asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tsqa.text.refusals import REFUSAL
 
 TOOL_CALLS = "tool_calls"
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking", "thought")
+_OPEN = "<think>"
 _UNSAID = "thinking|reasoning|tool|function|image|audio|video|file|input_|redacted|summary"
 _CUT = re.compile("length|max|limit|truncat|incomplete")
 """`model_length`, `MAX_TOKENS`, `max_output_tokens` ..."""
@@ -42,15 +43,18 @@ def read_reply(request: Request, body: str) -> Completion:
         # Some endpoints leave thoughts out of the completion's tokens, but charge for them.
         output_tokens = max(output_tokens, _tokens(usage.get("total_tokens")) - prompt_tokens)
         thoughts = read_thoughts(message) if text.strip() and not end else ""
+        is_hidden = not text.strip() and _thought_tokens(usage) > 0
     except RepeatedKey as error:
         raise PassingError(f"unreadable answer, {error}: {one_line(body)}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise PassingError(f"unreadable answer: {one_line(body)}") from error
     if reason in ("abort", "error"):
         return failed(request.id, reason)
-    if reason is None and output_tokens >= request.max_tokens:
+    if reason in (None, "") and output_tokens >= request.max_tokens:
         reason = "length"
     end = end or _end_of(reason)
+    if is_hidden and end == "length":
+        text = _OPEN  # OpenAI shows no thoughts, but counts them
     return Completion(request.id, text, prompt_tokens, output_tokens, end, thoughts)
 
 
@@ -73,35 +77,53 @@ def read_message(message: Mapping[str, object]) -> tuple[str, str]:
     content = message.get("content")
     if isinstance(content, int | float):
         raise TypeError(f"content: {type(content).__name__}")
+    if _is_call(message):
+        return "", TOOL_CALLS
     text = _said(content)
     if text.strip():
         return text, ""
     refusal = message.get("refusal") or _refusal_in(content)
     if refusal:
         return as_text(refusal), REFUSAL
-    if message.get("tool_calls") or message.get("function_call") or _has_call(content):
+    if _has_call(content):
         return "", TOOL_CALLS
-    thoughts = next((said for key in _THOUGHTS if (said := _said(message.get(key)).strip())), "")
+    thoughts = _field(message)
     bare = thoughts.removeprefix("```json").strip("` \n")
-    if not thoughts or (bare.startswith(("{", "[{")) and bare.endswith(("}", "}]"))):
+    if bare.startswith(("{", "[{")) and bare.endswith(("}", "}]")):
         return thoughts, ""
-    return thoughts if "</think>" in thoughts else f"<think>{thoughts}", ""
+    thoughts = thoughts or _parts(message)
+    return thoughts if not thoughts or "</think>" in thoughts else f"{_OPEN}{thoughts}", ""
 
 
 def read_thoughts(message: Mapping[str, object]) -> str:
-    """The thoughts beside a text: in a field of their own, or in parts of the content."""
+    """The thoughts beside a text: in a field of their own, or in parts of it or of the content."""
     if not _said(message.get("content")).strip():
         return ""  # then they are all that there is, see `read_message`
-    found = next((said for key in _THOUGHTS if (said := _said(message.get(key)).strip())), "")
-    content = message.get("content")
-    parts = content if isinstance(content, list) else []
+    return _field(message) or _parts(message)
+
+
+def _field(message: Mapping[str, object]) -> str:
+    return next((said for key in _THOUGHTS if (said := _said(message.get(key)).strip())), "")
+
+
+def _parts(message: Mapping[str, object]) -> str:
+    """The thoughts in parts: of the content, or of `reasoning_details` (OpenRouter, Snowflake)."""
+    lists = [message.get("content"), message.get("reasoning_details")]
+    parts = [part for parts in lists if isinstance(parts, list) for part in parts]
     inner = [
         _said(part.get(key)).strip()
         for part in parts
         if isinstance(part, Mapping) and _is_thought(part)
         for key in (*_THOUGHTS, "text", "summary")
     ]
-    return found or "\n".join(filter(None, inner))
+    return "\n".join(filter(None, inner))
+
+
+def _is_call(message: Mapping[str, object]) -> bool:
+    """Whether it calls a tool; Snowflake writes a call without a name where there is none."""
+    called = message.get("function_call")
+    is_named = bool(called.get("name")) if isinstance(called, Mapping) else bool(called)
+    return bool(message.get("tool_calls")) or is_named
 
 
 def _is_thought(part: Mapping[str, object]) -> bool:
@@ -122,6 +144,11 @@ def _tokens(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
     return int(value) if 0 <= value <= _MOST_TOKENS else 0  # nan is not
+
+
+def _thought_tokens(usage: Mapping[str, object]) -> int:
+    details = usage.get("completion_tokens_details")
+    return _tokens(details.get("reasoning_tokens")) if isinstance(details, Mapping) else 0
 
 
 def _said(content: object, depth: int = 0) -> str:

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Thread
@@ -23,6 +24,7 @@ from tsqa.errors import first_line
 from tsqa.store.process import die_with_parent
 from tsqa.teachers import Completion, Request
 from tsqa.teachers.chat_form import merge_system
+from tsqa.teachers.replies.visible_text import opened_thoughts
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
@@ -84,6 +86,9 @@ class VllmModel:
             print("The chat template takes no system turn: it begins the user's.", flush=True)
         self._limit = self._engine.model_config.max_model_len
         self._encode = lru_cache(_PROMPTS_KEPT)(self._tokenize)
+        self._opened: dict[str, str] = {}
+        """Request -> the mark with which its prompt opened the thoughts. Without a reasoning
+        parser a schema binds the text from its first token on, so that there are none."""
 
     @property
     def is_busy(self) -> bool:
@@ -97,29 +102,40 @@ class VllmModel:
         """Advance every running request by a token; return the completions of the finished."""
         if not self.is_busy:
             return []
-        return [_read_output(output) for output in self._engine.step() if output.finished]
+        done = [_read_output(output) for output in self._engine.step() if output.finished]
+        return [self._with_mark(completion) for completion in done]
 
     def _admit(self, request: Request) -> Completion | None:
         tokens: tuple[int, ...] = ()
         try:
-            tokens = self._encode(request.prompt, json.dumps(request.messages))
+            tokens, opened = self._encode(request.prompt, json.dumps(request.messages))
             if len(tokens) >= self._limit:
                 return Completion(request.id, "", len(tokens), 0, "prompt_too_long")
             prompt = {"prompt_token_ids": list(tokens)}
             params = _sampling(request, self._limit - len(tokens), self._keeps_marks)
             self._engine.add_request(request.id, prompt, params)
+            if opened and (request.schema is None or self._keeps_marks):
+                self._opened[request.id] = opened
         except Exception as error:  # noqa: BLE001 - a bad request must not stop the others
             self._engine.abort_request([request.id])  # it may be half queued
             return Completion(request.id, "", len(tokens), 0, f"error: {first_line(error)}")
         return None
 
-    def _tokenize(self, prompt: str, messages: str) -> tuple[int, ...]:
+    def _with_mark(self, completion: Completion) -> Completion:
+        """A text that goes on with thoughts which its prompt opened begins with their mark."""
+        opened = self._opened.pop(completion.id, "")
+        if completion.text.lstrip().startswith(opened):
+            return completion  # none, or the model wrote it again
+        return replace(completion, text=opened + completion.text)
+
+    def _tokenize(self, prompt: str, messages: str) -> tuple[tuple[int, ...], str]:
+        """(tokens, the mark at the end of the prompt that opens thoughts)."""
         turns = json.loads(messages)
         if not turns:
-            return tuple(self._tokenizer.encode(prompt))
+            return tuple(self._tokenizer.encode(prompt)), ""
         text = self._fill_template(merge_system(turns) if self._merges_system else turns)
         # The template writes the special tokens itself.
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False)), opened_thoughts(text)
 
     def _fill_template(self, turns: Sequence[Mapping[str, str]]) -> str:
         return str(

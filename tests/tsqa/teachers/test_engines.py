@@ -22,7 +22,7 @@ from tests.support.tiny_teacher import make_tiny_teacher, vllm_section
 from tsqa.errors import EngineError, RecipeError
 from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store import process
-from tsqa.teachers import Completion, Engine, Request, vllm_process
+from tsqa.teachers import Completion, Engine, Request, vllm_process, vllm_worker
 from tsqa.teachers import vllm_engine as vllm
 from tsqa.teachers.chat_form import has_chat_template, merge_system, resolve_form
 from tsqa.teachers.client import open_engine
@@ -189,7 +189,7 @@ class TemplateOnly:
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM])
 def test_a_template_without_a_system_turn_gets_it_in_the_users(template: str) -> None:
     worker = VllmModel(TemplateOnly(template), {"mood": "gay"}, "auto")
-    text = str(worker._encode("", json.dumps(CHAT))[0])
+    text = str(worker._encode("", json.dumps(CHAT))[0][0])
     assert text == "[user] Be brief.\n\nWhich colour?\ngay"
 
 
@@ -197,10 +197,58 @@ def test_a_template_with_a_system_turn_gets_it_as_it_is() -> None:
     template = (
         "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
     )
-    text = str(VllmModel(TemplateOnly(template), {}, "auto")._encode("", json.dumps(CHAT))[0])
+    worker = VllmModel(TemplateOnly(template), {}, "auto")
+    text = str(worker._encode("", json.dumps(CHAT))[0][0])
     assert text == "[system] Be brief.\n[user] Which colour?\n"
     with pytest.raises(ValueError, match="System role not supported"):
         VllmModel(TemplateOnly(REFUSES_SYSTEM), {}, "send")._encode("", json.dumps(CHAT))
+
+
+class Thinker(TemplateOnly):
+    """Replies to whatever it is asked, with or without thoughts before."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(
+            "{{ messages[-1].content }}\n<|im_start|>assistant\n"
+            "{{ '<think>\\n' if enable_thinking else '<think>\\n\\n</think>\\n\\n' }}"
+        )
+        self._reply, self._ids = reply, list[str]()
+
+    def add_request(self, request_id: str, prompt: object, params: object) -> None:
+        self._ids.append(request_id)
+
+    def has_unfinished_requests(self) -> bool:
+        return bool(self._ids)
+
+    def step(self) -> list[SimpleNamespace]:
+        generated = SimpleNamespace(text=self._reply, finish_reason="length", token_ids=[1])
+        more = {"outputs": [generated], "finished": True, "prompt_token_ids": [1]}
+        return [SimpleNamespace(request_id=self._ids.pop(), **more)]
+
+
+@pytest.mark.parametrize(
+    ("thinks", "schema", "parser", "reply", "text"),
+    [
+        (True, None, False, "Answer: Paris", "<think>Answer: Paris"),
+        (True, None, False, "<think>\nParis?", "<think>\nParis?"),
+        (True, {}, True, 'Paris?</think>{"answer": "', '<think>Paris?</think>{"answer": "'),
+        (True, {}, False, '{"answer": "Lyon"}', '{"answer": "Lyon"}'),
+        (False, None, False, "Answer: Lyon", "Answer: Lyon"),
+    ],
+)
+def test_a_text_begins_with_the_thoughts_that_its_prompt_opened(
+    thinks: bool,
+    schema: dict[str, object] | None,
+    parser: bool,
+    reply: str,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm_worker, "_sampling", lambda *_: None)
+    worker = VllmModel(Thinker(reply), {"enable_thinking": thinks}, "send", parser)
+    request = Request("r", "", 0, 1.0, 1.0, 9, (), messages=CHAT, schema=schema)
+    assert worker.add([request]) == []
+    assert [(done.id, done.text) for done in worker.step()] == [("r", text)]
 
 
 def test_system_turns_are_merged_wherever_they_stand() -> None:

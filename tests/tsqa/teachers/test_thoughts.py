@@ -39,6 +39,16 @@ IN_TEXT = {
     "harmony without its marks": "analysis{}assistantfinal{said}",
     "harmony without its marks, with a tool": "analysis{}assistantcommentary to=functions.f json"
     "[1]assistantfinal{said}",
+    # gpt-oss on Bedrock, in the recordings of llama-stack.
+    "tags of reasoning": "<reasoning>{}</reasoning>{said}",
+    # On MLX, in the outputs of jrp2014/check_models, as are Apriel and much of the above.
+    "Gemma": "<|channel>thought\n{}<channel|>{said}",
+    "Kimi and its next turn": "\u25c1think\u25b7{}\u25c1/think\u25b7{said}<|im_assistant|>"
+    "<|im_user|>And?",
+    "Qwen": "Thinking Process:\n\n{}\n</think>\n\n{said}",
+    # Seed-OSS, in the tests of vLLM's tool parsers.
+    "Seed": "<seed:think>\n<seed:cot_budget_reflect>9 of 99 used.</seed:cot_budget_reflect>\n{}"
+    "</seed:think>{said}",
     # Forms that the reasoning parsers of vLLM know.
     "MiniMax": "<mm:think>{}</mm:think>{said}",
     "Hunyuan": "<think:opensource>{}</think:opensource>{said}",
@@ -53,7 +63,7 @@ IN_TEXT = {
     "Command A": "<|START_THINKING|>{}<|END_THINKING|><|START_TEXT|>{said}<|END_TEXT|>",
     "Granite": "Here is my thought process:\n{}\nHere is my response:\n{said}",
     "Apriel": "Here are my reasoning steps:\n{}\n[BEGIN FINAL RESPONSE]\n{said}\n"
-    "[END FINAL RESPONSE]",
+    "[END FINAL RESPONSE]\n<|end|>\n",
     "Apriel, opened by the template": "{}\n[BEGIN FINAL RESPONSE]\n{said}",
 }
 CUT = {
@@ -64,6 +74,10 @@ CUT = {
     "Mistral": "[THINK]{}",
     "Inkling": "<|content_thinking|>{}<|end_message|>",
     "Granite": "Here's my thought process:\n{}",
+    "tags of reasoning": "<reasoning>{}",
+    # MiniMax-M2, in ENTERPILOT/GoModel.
+    "think, closed by the server": "<think>\n{}\n</think>\n",
+    "Qwen": "Thinking Process:\n\n{}",
 }
 BESIDE: dict[str, dict[str, Any]] = {
     "vLLM": {"reasoning": DRAFT, "content": SAID},
@@ -80,13 +94,30 @@ BESIDE: dict[str, dict[str, Any]] = {
             {"type": "text", "text": SAID},
         ]
     },
+    # Claude through Snowflake, in pydantic-ai.
+    "details": {"content": SAID, "reasoning_details": [{"type": "reasoning.text", "text": DRAFT}]},
+    # OpenAI through OpenRouter, in pydantic-ai, without the field beside.
+    "details with a secret": {
+        "content": SAID,
+        "reasoning": None,
+        "reasoning_details": [
+            {"type": "reasoning.summary", "summary": DRAFT},
+            {"type": "reasoning.encrypted", "data": "Z0FB"},
+        ],
+    },
+    "a part with parts": {
+        "content": [
+            {"type": "reasoning", "reasoning": {"content": DRAFT}},
+            {"type": "text", "text": {"content": SAID}},
+        ]
+    },
     "a part of its own": {
         "content": [{"type": "reasoning", "text": DRAFT}, {"type": "text", "text": SAID}]
     },
 }
 
 
-def body(message: dict[str, Any], reason: str = "stop", usage: dict[str, int] | None = None) -> str:
+def body(message: dict[str, Any], reason: str = "stop", usage: dict[str, Any] | None = None) -> str:
     choice = {"message": message, "finish_reason": reason}
     return json.dumps({"choices": [choice], "usage": usage or {}})
 
@@ -104,18 +135,37 @@ def test_thoughts_in_the_text_are_its_trace(form: str) -> None:
     assert found.trace == DRAFT
 
 
+def test_each_form_is_read_through_an_endpoint(tmp_path: Path) -> None:
+    texts = {
+        name: form.replace("{said}", SAID).replace("{}", DRAFT) for name, form in IN_TEXT.items()
+    }
+    messages = {**{name: {"content": text} for name, text in texts.items()}, **BESIDE}
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 40}
+
+    def answer(sent: dict[str, Any], attempt: int) -> Reply:
+        return 200, {}, body(messages[sent["name"]], usage=usage)
+
+    with (
+        served(answer) as server,
+        open_engine(section(server.url), "m", tmp_path / "log", 0) as engine,
+    ):
+        replies = ask(engine, [chat(name) for name in messages])
+    found = {name: read(reply) for name, reply in replies.items()}
+    assert found.keys() == messages.keys()
+    assert {(one.answer, one.trace) for one in found.values()} == {("Lyon", DRAFT)}
+    assert {(one.prompt_tokens, one.output_tokens) for one in replies.values()} == {(7, 33)}
+
+
 def test_a_draft_in_a_field_of_reasoning_is_no_answer() -> None:
-    said = {}
-    for draft in ('First I thought {"answer": "Nice"}.', DRAFT):
-        text = f"<reasoning>{draft}</reasoning>\n{SAID}"
-        said[draft] = parse_answer(text, "stop", "short_text", []).answer
-    assert [*said.values()] == ["Lyon", None], "two labels contradict each other"
-
-
-@pytest.mark.parametrize("name", BESIDE)
-def test_thoughts_beside_the_text_are_its_trace(name: str) -> None:
-    found = read(read_reply(chat("q"), body(BESIDE[name])))
-    assert (found.answer, found.trace) == ("Lyon", DRAFT)
+    drafts = ('First I thought {"answer": "Nice"}.', DRAFT)
+    for form in (
+        "<reasoning>{}</reasoning>\n<answer>Lyon</answer>",
+        f"<reasoning>{{}}</reasoning>{SAID}",
+    ):
+        texts = [form.replace("{}", draft) for draft in drafts]
+        assert [parse_answer(text, "stop", "short_text", []).answer for text in texts] == [
+            "Lyon"
+        ] * 2
 
 
 @pytest.mark.parametrize("form", CUT)
@@ -126,6 +176,32 @@ def test_thoughts_without_an_end_are_counted_and_are_no_answer(form: str, kind: 
     assert (found.answer, found.error, found.trace) == (None, CUT_THOUGHTS, "")
     assert parse_question(text, "length", kind, "chat", False).error == CUT_THOUGHTS
     assert parse_answer(text, "stop", kind, []).answer is None
+
+
+def test_thoughts_in_the_final_message_of_harmony_are_thoughts_too() -> None:
+    """gpt-oss that was asked for tags of thoughts, in travisgerrard/openscribe."""
+    for form in ("harmony", "harmony without its marks"):
+        text = (
+            IN_TEXT[form].replace("{}", "Tags.").replace("{said}", f"<think>{DRAFT}</think>{SAID}")
+        )
+        found = parse_answer(text, "stop", "short_text", [])
+        assert (found.answer, found.trace) == ("Lyon", f"Tags.\n{DRAFT}")
+
+
+def test_a_signature_is_no_thought_and_a_message_with_one_is_said() -> None:
+    """Gemini, through OpenRouter and its own endpoint, in pydantic-ai."""
+    signed = {"type": "reasoning.text", "signature": "AY89"}
+    for more in ({"reasoning_details": [signed]}, {"extra_content": {"google": {"thought": True}}}):
+        found = read(read_reply(chat("q"), body({"content": SAID, **more})))
+        assert (found.answer, found.trace) == ("Lyon", "")
+
+
+@pytest.mark.parametrize(("tokens", "error"), [(50, CUT_THOUGHTS), (0, "cut off at max_tokens")])
+def test_thoughts_that_are_only_counted_are_cut_too(tokens: int, error: str) -> None:
+    """GPT-5, in mirascope: nothing is said or shown, and all tokens are of thoughts."""
+    usage = {"completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": tokens}}
+    found = read(read_reply(chat("q"), body({"content": ""}, "length", usage)))
+    assert (found.answer, found.error) == (None, error)
 
 
 @pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])

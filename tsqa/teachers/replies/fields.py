@@ -15,7 +15,7 @@ from typing import Any
 
 import json_repair
 
-from tsqa.teachers.replies.visible_text import EMPTY, THINKS, read_spoken
+from tsqa.teachers.replies.visible_text import CALL, EMPTY, THINKS, marks_thoughts, read_spoken
 from tsqa.text.latex import has_remains, keep_backslashes, keep_commands
 from tsqa.text.refusals import REFUSAL
 
@@ -81,7 +81,7 @@ _MAX_REPAIRED = 50_000
 _NO_TEXT = {
     REFUSAL: REFUSAL,
     "content_filter": "stopped by the endpoint's content filter",
-    "tool_calls": "a tool call in place of a text",
+    "tool_calls": CALL,
 }
 """Ends of a reply -> why there is nothing to read."""
 _TAG = re.compile(r"(?:^[ \t]*<(?P<name>[a-z_ -]{3,30})>|</(?P<end>[a-z_ -]{3,30})>)", re.M | re.I)
@@ -117,8 +117,11 @@ def open_reply(text: str, finish_reason: str) -> tuple[str, str]:
     if len(text) > MAX_CHARACTERS:
         return "", f"longer than {MAX_CHARACTERS:,} characters"
     said, error = read_spoken(text)
-    is_cut = finish_reason == "length"
-    return said, {EMPTY: CUT, THINKS: CUT_THOUGHTS}.get(error, error) if is_cut else error
+    if finish_reason != "length":
+        return said, error
+    if error == EMPTY and marks_thoughts(text):
+        error = THINKS  # MiniMax closes them where it cuts them off
+    return said, {EMPTY: CUT, THINKS: CUT_THOUGHTS}.get(error, error)
 
 
 def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[str, object]]:

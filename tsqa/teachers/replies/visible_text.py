@@ -18,6 +18,7 @@ THINKS = "thoughts without an end"
 UNCLEAR = "thoughts and text cannot be told apart"
 EMPTY = "empty"
 SEVERAL = "several final messages"
+CALL = "a tool call in place of a text"
 
 # gpt-oss: <|start|>assistant<|channel|>final<|constrain|>json<|message|>...<|return|>
 _HEADER = re.compile(
@@ -41,6 +42,7 @@ _THOUGHT = re.compile(
     r"|<unused94>thought|<\|im_start\|>think\b|(?:<\|message_model\|>\s*)?<\|content_thinking\|>"
     r"|(?:<\|start\|>assistant\s*)?to=self<\|message\|>"
     r"|\A\s*here(?:(?:'s| is) my thought process| are my reasoning steps):"
+    r"|\A\s*thinking process:(?=\s*\n)"
     r"|^[ \t]{0,8}<(?:thoughts?|reflection|scratchpad|analysis|inner_thoughts|planning|plan)>)"
     rf"|(?P<close></{_TAG}(?::[^<>\n]{{0,40}})?>|\[/THINK(?:ING)?\]|\u25c1/think\u25b7"
     r"|<\|(?:end_of_thought|END_THINKING|/thinking|/think|plamo:end_think:plamo"
@@ -54,20 +56,21 @@ _THOUGHT = re.compile(
 _END = re.compile(
     r"<\|im_start\|>(?!\s?(?:think|answer)\b)|\[END FINAL RESPONSE\]"
     rf"|<\|(?!{_TEXT_NEXT})end_message\|>|<\|close\|>(?:response|message)<\|sep\|>"
-    r"|<\|(?:im_end|endoftext|eot_id|eom_id|end_of_text|end|return|eot|eos|end_of_turn"
+    r"|<\|(?:im_end|im_assistant|im_user|im_system|endoftext|eot_id|eom_id|end_of_text|end|return"
+    r"|eot|eos|end_of_turn"
     r"|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|END_RESPONSE|END_TEXT|content_model_end_sampling"
     r"|end_of_solution|user|human|system"
     r"|assistant|observation|start_header_id|start_of_role|role_end|turn_end|diff_marker"
     r"|reserved_special_token_\d{1,4}|pad|padding)\|>"
-    r"|<(?:end_of_turn|start_of_turn|eos|pad|turn\||\|turn)>"
+    r"|<(?:end_of_turn|end_of_utterance|start_of_turn|eos|pad|turn\||\|turn)>"
     r"|<\uff5c(?:end\u2581of\u2581sentence|User|Assistant|begin\u2581of\u2581sentence)\uff5c>"
     r"|\[/?INST\]|\[\|(?:endofturn|user|assistant|system)\|\]|<</?SYS>>|\[EOS\]"
     r"|</s>(?=\s*(?:\Z|<s>|<\||\[INST\]))",
     re.IGNORECASE,
 )
 _BEGIN = re.compile(
-    r"\A(?:\s*(?:<\|(?:im_start|start_header_id|end_header_id|start_of_role|end_of_role"
-    r"|header_start|header_end|begin_of_text|startoftext|bos|assistant|im_sep|im_middle"
+    r"\A(?:\s*(?:<\|(?:im_start|im_assistant|start_header_id|end_header_id|start_of_role"
+    r"|end_of_role|header_start|header_end|begin_of_text|startoftext|bos|assistant|im_sep|im_middle"
     r"|START_OF_TURN_TOKEN|CHATBOT_TOKEN|START_RESPONSE|START_TEXT|begin_of_solution|message"
     r"|message_model|content_text|open\|>response<\|sep)\|>"
     r"|<(?:start_of_turn|bos|sop)>|\[/INST\]|\[\|assistant\|\]|\[gMASK\]"
@@ -104,12 +107,30 @@ _CONTAINER = re.compile(
 )
 _GOES_ON = re.compile(r"[ ,.?!;:]\w|[?]")
 _LOWER = re.compile(r" [a-z]|\s?[?]")
+_REASONING = re.compile(
+    r"\A\s*<reasoning>(?P<thought>.*?)(?P<end></reasoning>|\Z)", re.DOTALL | re.IGNORECASE
+)
+_FIELD = re.compile(
+    r"\s*<(?:(?:final[_ ])?answer|knowledge|context|distractors|question|passage|options|choices)>",
+    re.IGNORECASE,
+)
+_CALL = re.compile(
+    r"<\|(?:tool_calls?(?:_section)?(?:_begin|_start)?|START_ACTION|python_tag)\|>|\[TOOL_CALLS\]"
+    r"|<\uff5ctool\u2581calls?\u2581begin\uff5c>|<(?:[a-z]{2,8}[:|])?tool_calls?>"
+    r"|\bto=functions\.\w",
+    re.IGNORECASE,
+)
+_LONGEST_MARK = 100
+_BUDGET = re.compile(
+    r"<(seed:cot_budget_reflect)>[^<]{0,200}</\1>\n?|</?seed:cot_budget_reflect>\n?"
+)
+"""Seed-OSS: how much room for thoughts is left."""
 _QUOTES = "`\"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 
 def read_spoken(text: str) -> tuple[str, str]:
     """Return (what was said, why nothing was); one of them is empty."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = _plain(text)
     for whole in (text, _without_end(text)):
         if _is_json(whole):
             return whole, ""
@@ -117,14 +138,16 @@ def read_spoken(text: str) -> tuple[str, str]:
     if finals is not None:
         if len({message.strip() for message in finals}) > 1:
             return "", SEVERAL
-        text = finals[0] if finals else ""
         if not finals:
-            return "", THINKS
+            return "", CALL if _CALL.search(text) else THINKS
+        text = finals[0]
     elif _BARE_CHANNEL.match(text) and _BARE_FINAL not in text:
-        return "", THINKS
+        return "", CALL if _CALL.search(text) else THINKS
     text, _, error = _part_thoughts(_without_end(text))
     if error == UNCLEAR:
         return "", error
+    if any(True for _ in _tokens(_CALL, text)):
+        return "", CALL
     text = _BEGIN.sub("", _BOX.sub("", text), count=1)
     text = _unwrap(_without_role(_without_end(text)))
     if not any(map(str.isalnum, text)):
@@ -134,26 +157,49 @@ def read_spoken(text: str) -> tuple[str, str]:
 
 def read_thoughts(text: str) -> str:
     """What was thought before it was said; nothing where `read_spoken` cannot tell them apart."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = _plain(text)
     if not marks_thoughts(text):
         return ""
     if any(map(_is_json, (text, _without_end(text)))) or read_spoken(text)[1]:
         return ""
+    before: list[str] = []
     if "<|channel|>" in text and "<|message|>" in text:
-        return "\n".join(_messages(text, "analysis"))
-    if _BARE_FINAL in text:
-        within = text.split(_BARE_FINAL)[0].split("assistantcommentary")[0]
-        return _BARE_ANALYSIS.sub("", within, count=1).strip()
+        before, text = _messages(text, "analysis"), "".join(_messages(text, "final")[:1])
+    elif _BARE_FINAL in text:
+        within, _, text = text.partition(_BARE_FINAL)
+        within = within.split("assistantcommentary")[0]
+        before = [_BARE_ANALYSIS.sub("", within, count=1).strip()]
     _, thoughts, _ = _part_thoughts(_without_end(text))
-    return "\n".join(filter(None, (_THOUGHT.sub("", part).strip() for part in thoughts)))
+    plain = (_THOUGHT.sub("", _BUDGET.sub("", part)).strip() for part in thoughts)
+    return "\n".join(filter(None, [*before, *plain]))
 
 
 def marks_thoughts(text: str) -> bool:
     """Whether a text marks in any way where thoughts are."""
     marks = ("<|channel|>", _BARE_FINAL)
     return any(mark in text for mark in marks) or bool(
-        _THOUGHT.search(text) or _BARE_CHANNEL.match(text)
+        _THOUGHT.search(_plain(text)) or _BARE_CHANNEL.match(text)
     )
+
+
+def opened_thoughts(prompt: str) -> str:
+    """The mark at the end of a prompt with which a chat template opens thoughts; empty if none."""
+    line = prompt.rstrip()[-_LONGEST_MARK:].rpartition("\n")[2]
+    marks = [mark for mark in _THOUGHT.finditer(line) if mark.end() == len(line) and mark["open"]]
+    return marks[-1][0] if marks else ""
+
+
+def _plain(text: str) -> str:
+    """Without a byte order mark; `<reasoning>` that no other field follows is `<think>`.
+
+    So gpt-oss thinks on Bedrock; other models are asked for fields, and may write them in tags.
+    """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    match = _REASONING.match(text)
+    if match is None or _FIELD.match(text, match.end()):
+        return text
+    end = "</think>" if match["end"] else ""
+    return f"<think>{match['thought']}{end}{text[match.end() :]}"
 
 
 def _is_json(text: str) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.question_reply import parse_question
-from tsqa.teachers.replies.visible_text import read_spoken
+from tsqa.teachers.replies.visible_text import opened_thoughts, read_spoken
 from tsqa.text.latex import has_remains, keep_commands
 
 ANSWERS = {
@@ -72,6 +72,8 @@ ANSWERS = {
     "DeepSeek": "Lyon<\uff5cend\u2581of\u2581sentence\uff5c>",
     "eos": "Lyon<eos>",
     "EXAONE": "Lyon[|endofturn|]",
+    "Idefics": "Lyon<end_of_utterance>",
+    "Kimi with its role": "<|im_assistant|>assistant<|im_middle|>Lyon<|im_end|>",
     "a role on its line": "assistant\n\nLyon",
     "a role before a colon": "Assistant: Lyon",
     "a byte order mark": "\ufeffLyon",
@@ -99,6 +101,26 @@ UNREADABLE = {
     ),
     "thoughts in a sentence": ("Between <think> and </think> stands Lyon.", "thoughts and text"),
     "an end of thoughts in a sentence": ("I wrote </think> before Lyon.", "thoughts and text"),
+    "a tool call": (
+        '<think>a</think>I look.\n<tool_call>{"answer": "Paris"}</tool_call>',
+        "a tool call",
+    ),
+    "a tool call of Seed": ("<seed:tool_call>\n<function=f></function>", "a tool call"),
+    "a tool call of Mistral": ('[TOOL_CALLS]f[ARGS]{"answer": "Paris"}', "a tool call"),
+    "a tool call of DeepSeek": (
+        "a</think>I look.<\uff5ctool\u2581calls\u2581begin\uff5c>",
+        "a tool call",
+    ),
+    # gpt-oss on mlx_lm.server, which stops at the mark that ends a call.
+    "a tool call of gpt-oss": (
+        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary "
+        'to=functions.f <|constrain|>json<|message|>{"answer": "Paris"}',
+        "a tool call",
+    ),
+    "a tool call of gpt-oss without special tokens": (
+        'analysisHm.assistantcommentary to=functions.f json{"answer": "Paris"}',
+        "a tool call",
+    ),
     "a strange mark": ("Lyon <|strange_mark|>", "mark of a chat template"),
     "an end of turn in JSON": ('{"answer": "Lyon<|im_end|>"}', "mark of a chat template"),
     "tags in JSON": ('{"answer": "<answer>Lyon</answer>"}', "mark of a chat template"),
@@ -157,6 +179,22 @@ def test_what_has_two_readings_has_none(name: str) -> None:
     text, error = UNREADABLE[name]
     found = parse_answer(text, "stop", "short_text", [])
     assert found.answer is None and found.error.startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("end", "mark"),
+    [
+        # As the templates of Qwen3.5, DeepSeek-R1, EXAONE 4, Gemma 4 and Apriel 1.6 end a prompt.
+        ("<|im_start|>assistant\n<think>\n", "<think>"),
+        ("<\uff5cAssistant\uff5c><think>\n", "<think>"),
+        ("[|assistant|]\n<think>\n\n</think>\n\n", ""),
+        ("<|turn>model\n<|channel>thought\n", "<|channel>thought"),
+        ("<|begin_assistant|>\nHere are my reasoning steps:\n", "Here are my reasoning steps:"),
+        ("<think> is a tag.<|im_end|>\n<|im_start|>assistant\n", ""),
+    ],
+)
+def test_a_prompt_that_opens_thoughts_is_told(end: str, mark: str) -> None:
+    assert opened_thoughts(f"Which town?\n{end}") == mark
 
 
 @pytest.mark.parametrize("text", QUESTIONS)
