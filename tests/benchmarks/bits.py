@@ -143,14 +143,17 @@ def simulated(
     return models
 
 
-def print_simulated(rounds: int, numbers: Sequence[int], effects: Sequence[float]) -> None:
+def print_simulated(
+    rounds: int, numbers: Sequence[int], effects: Sequence[float], seed: int
+) -> None:
     for seeds in numbers:
-        rng = np.random.default_rng(seeds)
+        rng = np.random.default_rng([seeds, seed])
         # What documents without number would show, of runs without noise of their own.
         noise = 0.0 if seeds == 1 else 0.1
         for effect in effects:
-            true = dict(
-                zip(KINDS, _true(simulated(1, effect, 200_000, rng, noise=0.0)), strict=True)
+            large = simulated(1, effect, 200_000, rng, noise=0.0)
+            true = (
+                dict(zip(KINDS, _true(large), strict=True)) if effect else dict.fromkeys(KINDS, 0.0)
             )
             false = dict.fromkeys(KINDS, 0)
             held: dict[str, list[bool]] = {}
@@ -163,7 +166,7 @@ def print_simulated(rounds: int, numbers: Sequence[int], effects: Sequence[float
                         name = f"{kind}, {'macro' if stats.is_macro(row.task) else 'tasks'}"
                         held.setdefault(name, []).append(row.low <= true[kind] <= row.high)
                         found.setdefault(name, []).append(row.verdict != stats.UNCHANGED)
-            print(f"{seeds} seed(s), {effect} nats, {rounds} tables:")
+            print(f"{seeds} seed(s), {effect} nats, {rounds} tables:", flush=True)
             for name, one in held.items():
                 kind = name.split(",")[0]
                 print(
@@ -193,11 +196,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 3], help="without a run")
     parser.add_argument("--effects", nargs="*", type=float, default=[0.0, 0.4], help="the same")
     parser.add_argument("--flips", type=int, default=joint.FLIPS)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--documents", nargs="*", type=int, default=[12, 25, 50, 100])
     given = parser.parse_args()
     joint.FLIPS = given.flips
     if given.run is None:
-        print_simulated(given.rounds, given.seeds, given.effects)
+        print_simulated(given.rounds, given.seeds, given.effects, given.seed)
         return
     runs = find_runs([str(given.run)], given.run.parent)
     models, _ = load(runs, frozenset())

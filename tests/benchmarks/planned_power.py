@@ -71,12 +71,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--earlier", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--flips", type=int, default=joint.FLIPS)
     parser.add_argument("--regimes", nargs="*", default=range(len(REGIMES)), type=int)
     given = parser.parse_args()
     joint.FLIPS = given.flips
     for number in given.regimes:
-        regime, rng = REGIMES[number], np.random.default_rng(number)
+        regime, rng = REGIMES[number], np.random.default_rng([number, given.seed])
         plan = planned_by(regime, given.earlier, rng)
         for tasks, row in ((1, "t0"), (TASKS, stats.MACRO)):
             sizes = {task: n for task, n in plan.documents.items() if n}
