@@ -19,6 +19,7 @@ from eval.compare.conclusion import (
     Spreads,
     best_notes,
     conclude,
+    group_notes,
     macro_notes,
     seed_notes,
     spreads_of,
@@ -113,6 +114,7 @@ def compare(
     rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
     planned = max(map(len, conditions.values()))
     told = [*seed_notes(rows, spreads, planned), *_notes(rows, pairs, gaps, notes, by_documents)]
+    told += group_notes(conditions[control])
     told += best_notes(conditions, control, spreads, by_documents)
     fit = None
     if axis:
@@ -201,7 +203,10 @@ def _with_bits(
             ("probability of the right choice", [model.right_choice for model in models]),
         )
     )
-    return replace(table, bits=[*map(_as_bits, bits)], right_choice=chosen)
+    caveat = table.caveat
+    if bits and rules.spreads.stated is not None:
+        caveat += " Intervals of bits and of the right choice cover documents alone."
+    return replace(table, bits=[*map(_as_bits, bits)], right_choice=chosen, caveat=caveat)
 
 
 def _compare_by(

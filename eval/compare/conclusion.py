@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from eval.compare.ratio_axis import macro_scores
-from eval.compare.scores import Conditions, task_scores
+from eval.compare.scores import Conditions, Evaluated, task_scores
 from eval.compare.splits import split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
@@ -147,8 +147,7 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads, planned: int) -> Iter
         yield (
             "Intervals cover the sampling of evaluated documents and an assumed spread: a score "
             f"varies by {100 * spreads.stated:.2g} points between training seeds (standard "
-            "deviation, eval.seed_spread). Those of bits and of the right choice cover documents "
-            "alone."
+            "deviation, eval.seed_spread)."
         )
         return
     yield _SEVERAL_SEEDS
@@ -176,6 +175,18 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads, planned: int) -> Iter
             f"Standard deviation of a score{whose} between seeds, in points: {shown}"
             f"{100 * math.sqrt(largest.variance):.1f} where it varies most."
         )
+
+
+def group_notes(models: Mapping[int, Evaluated]) -> Iterator[str]:
+    """How many draws the documents of a task with groups are."""
+    scores = next(iter(models.values())).scores
+    found = [
+        f"{task} {len(one.keys):,} in {len({*one.groups}):,}"
+        for task, one in sorted(scores.items())
+        if one.groups and len({*one.groups}) < len(one.keys)
+    ]
+    if found:
+        yield f"Documents of one group count as one draw: {', '.join(found)}."
 
 
 def macro_notes(rows: Sequence[DeltaRow], by_documents: bool) -> Iterator[str]:

@@ -77,7 +77,7 @@ def fit_axis(
     )
     notes = []
     if lacking:
-        notes = [f"The fit leaves out {', '.join(lacking)}, which lack a seed of the control."]
+        notes = [f"Without a seed of the control, so left out of the fit: {', '.join(lacking)}."]
     return AxisFit(axis=axis.axis, task=stats.MACRO, **vars(fitted)), notes
 
 

@@ -114,6 +114,8 @@ def compare_runs(
     evaluations = [one.artifact for one in found if one.artifact is not None]
     named = {**rules.get("macros", {}), **(_suite_macros(suite) if suite else {})}
     spread = rules.get("seed_spread")
+    if "seeds" in allow:
+        notes += _renumbering_notes(found)
     by_condition = _by_condition(found)
     tasks = {task for model in models for task in model.tasks}
     return compare(
@@ -247,6 +249,24 @@ def _renumbered(models: Sequence[Evaluated]) -> list[Evaluated]:
         counts[model.condition] += 1
     order = {model.name: number for number, model in enumerate(models)}
     return sorted(renumbered, key=lambda one: order[one.name])
+
+
+def _renumbering_notes(found: Sequence[Found]) -> list[str]:
+    """The seeds of arms that `_renumbered` calls otherwise."""
+    seeds: dict[str, list[int]] = {}
+    for one in found:
+        if one.artifact is not None and one.seed is not None:
+            seeds.setdefault(one.condition, []).append(one.seed)
+    named = [
+        f"{condition} {', '.join(map(str, sorted(own)))}"
+        for condition, own in seeds.items()
+        if sorted(own) != [*range(len(own))]
+    ]
+    if not named:
+        return []
+    return [
+        f"Paired by order (allowed), so seeds are numbered from 0; they are: {'; '.join(named)}."
+    ]
 
 
 def _find(argument: str, runs: Path) -> Iterator[Found]:

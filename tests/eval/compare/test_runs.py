@@ -225,6 +225,7 @@ def test_seeds_that_differ_are_paired_only_on_request(tmp_path: Path) -> None:
         compare_runs(tmp_path, one, two)
     deltas = compare_runs(tmp_path, one, two, allow=frozenset({"seeds"}))
     assert deltas.rows[0].seeds == 1
+    assert f"they are: {fingerprint(1)} 7; {fingerprint(2)} 8." in deltas.caveat
 
 
 def test_nan_scores_and_documents_lost_from_the_file_are_refused(tmp_path: Path) -> None:
