@@ -297,23 +297,34 @@ def _find(argument: str, runs: Path) -> Iterator[Found]:
 
 
 def _of_recipe(folder: Path) -> Iterator[Found]:
-    """The base and every arm that the recipe compared last, or else has evaluated."""
+    """The base and every arm that the recipe compared last, or else has evaluated.
+
+    Arms without an evaluation are gaps: those of the comparison, or else what was trained.
+    """
     store = Store(folder.parent / "artifacts")
     stages = _stages(folder)
     compared = store.find("compare", stages["compare"]) if "compare" in stages else None
     own: dict[str, str] = {}
+    lacking = (
+        {name: gap.reason for name, gap in read_deltas(compared).gaps.items()} if compared else {}
+    )
     for text, fingerprint in (compared.manifest.inputs if compared else {}).items():
         role = parse_role(text)
         if role == BASE or isinstance(role, ArmRole):
             own[role.arm if isinstance(role, ArmRole) else BASE] = fingerprint
     for text, fingerprint in ({} if compared else stages).items():
         label = parse_label(text)
-        if label.stage == "evaluate" and label.arm and label.point is None and not label.recipe:
-            own[label.arm] = fingerprint
+        if label.arm and label.point is None and not label.recipe:
+            if label.stage == "evaluate":
+                own[label.arm] = fingerprint
+            elif label.stage == "train":
+                lacking[label.arm] = "trained, but not evaluated"
     if not own:
         raise DataError(f"{folder}: its recipe has evaluated nothing", "tsqa eval RECIPE")
     for name, fingerprint in own.items():
         yield _describe(store, fingerprint, name)
+    for name in sorted(lacking.keys() - own.keys()):
+        yield _gap(name, lacking[name])
 
 
 def _stages(folder: Path) -> dict[str, str]:
