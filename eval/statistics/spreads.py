@@ -8,7 +8,8 @@ times as well, so the spread of a task is
     what the macro average varies by  +  what the task varies by apart from it
 
 An arm whose seeds seem to differ more than the others' do is called noisy: by an F-test of the
-macro average (3%), or of the deviations of all tasks together (1%). Such an arm lends nothing to
+macro average, or of the deviations of all tasks together (in 12% and 4% of tables of arms that are
+alike, at most). Such an arm lends nothing to
 the others' rows, and its own rows rest on its own seeds and those of its reference alone. Two arms
 that vary more than all do together count with what they vary by. A task that varies more than the
 sum says (5%) has its own spread over all arms.
@@ -27,7 +28,7 @@ from scipy.special import chdtrc, chdtri, fdtrc
 from eval.statistics.crossed import Floats, Spread, pool, residuals_of
 from eval.statistics.stats import MACRO
 
-_NOISY_MACRO, _NOISY_TASKS, _UNEVEN = 0.03, 0.01, 0.05
+_NOISY_MACRO, _NOISY_TASKS, _UNEVEN = 0.12, 0.04, 0.05
 _PLANNED = 250
 _ROUNDING = 1e-24
 """Of a sum of squares of scores."""
@@ -110,7 +111,7 @@ def _alike(macro: Floats, apart: Floats) -> Floats:
     """
     arms, seeds = macro.shape[0], macro.shape[1] - 1
     rest = seeds * (arms - 2)
-    chances = _above(*_variances(macro), seeds, rest) / _NOISY_MACRO
+    chances = _above(*_variances(macro), seeds, rest) * arms / _NOISY_MACRO
     tasks = len(apart) - 1
     if not tasks:
         return chances
@@ -119,7 +120,7 @@ def _alike(macro: Floats, apart: Floats) -> Floats:
     usual = (own * seeds + others * rest) / (seeds + rest)
     units = np.divide(1.0, usual, out=np.zeros_like(usual), where=usual > 0)
     of_tasks = _above((own * units).sum(0), (others * units).sum(0), seeds * tasks, rest * tasks)
-    found: Floats = np.minimum(chances, of_tasks / _NOISY_TASKS)
+    found: Floats = np.minimum(chances, of_tasks * arms / _NOISY_TASKS)
     return found
 
 
