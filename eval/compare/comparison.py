@@ -19,6 +19,7 @@ from eval.compare.conclusion import (
     Spreads,
     best_notes,
     conclude,
+    group_notes,
     macro_notes,
     seed_notes,
     spreads_of,
@@ -111,9 +112,14 @@ def compare(
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
     beside = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
-    told = [*seed_notes(rows, spreads), *_notes(rows, pairs, gaps, notes, by_documents)]
+    planned = max(map(len, conditions.values()))
+    told = [*seed_notes(rows, spreads, planned), *_notes(rows, pairs, gaps, notes, by_documents)]
+    told += group_notes(conditions[control])
     told += best_notes(conditions, control, spreads, by_documents)
-    fit = fit_axis(conditions, control, axis, confidence, seed, by_documents) if axis else None
+    fit = None
+    if axis:
+        fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
+        told += unfitted
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -197,7 +203,10 @@ def _with_bits(
             ("probability of the right choice", [model.right_choice for model in models]),
         )
     )
-    return replace(table, bits=[*map(_as_bits, bits)], right_choice=chosen)
+    caveat = table.caveat
+    if bits and rules.spreads.stated is not None:
+        caveat += " Intervals of bits and of the right choice cover documents alone."
+    return replace(table, bits=[*map(_as_bits, bits)], right_choice=chosen, caveat=caveat)
 
 
 def _compare_by(
@@ -439,7 +448,8 @@ def _common_seeds(
     if not common:
         raise DataError(
             f"{arm} - {against}: no seed in common ({_listed(ours)} and {_listed(theirs)})",
-            "train both under the same seeds: ablation.seeds",
+            "train both under the same seeds: ablation.seeds; or `tsqa compare` the other runs, by "
+            "name, or these with --allow seeds, which pairs them by their order",
         )
     if len(common) < max(len(ours), len(theirs)):
         notes.append(

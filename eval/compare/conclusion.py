@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from eval.compare.ratio_axis import macro_scores
-from eval.compare.scores import Conditions, task_scores
+from eval.compare.scores import Conditions, Evaluated, task_scores
 from eval.compare.splits import split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
@@ -137,8 +137,8 @@ def _repeated_noise(conditions: Conditions, task: str) -> float:
     return math.fsum(found) / len(found) if found else 0.0
 
 
-def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
-    """What the intervals cover, and which arms have fewer seeds than others."""
+def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads, planned: int) -> Iterator[str]:
+    """What the intervals cover, and which arms have fewer seeds than others, `planned` at most."""
     covered = {row.comparison for row in rows if row.covers_seeds}
     if not covered:
         yield _ONE_SEED
@@ -151,11 +151,10 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
         )
         return
     yield _SEVERAL_SEEDS
-    most = max(row.seeds for row in rows)
     lost = {row.comparison: None for row in rows if not row.covers_seeds}
     if lost:
         yield f"{', '.join(lost)}: one seed, and no spread between seeds is known. {_ONE_SEED}"
-    lent = {row.comparison: None for row in rows if row.seeds < most and row.covers_seeds}
+    lent = {row.comparison: None for row in rows if row.seeds < planned and row.covers_seeds}
     if lent:
         yield (
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
@@ -171,28 +170,45 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads) -> Iterator[str]:
         macro = spreads.alone.get(stats.MACRO)
         largest = max(spreads.alone.values(), key=lambda spread: spread.variance)
         shown = f"{100 * math.sqrt(macro.variance):.1f} on the macro average, " if macro else ""
+        whose = " of the other arms" if spreads.noisy else ""
         yield (
-            f"Standard deviation of a score between seeds, in points: {shown}"
+            f"Standard deviation of a score{whose} between seeds, in points: {shown}"
             f"{100 * math.sqrt(largest.variance):.1f} where it varies most."
         )
 
 
+def group_notes(models: Mapping[int, Evaluated]) -> Iterator[str]:
+    """How many draws the documents of a task with groups are."""
+    scores = next(iter(models.values())).scores
+    found = [
+        f"{task} {len(one.keys):,} in {len({*one.groups}):,}"
+        for task, one in sorted(scores.items())
+        if one.groups and len({*one.groups}) < len(one.keys)
+    ]
+    if found:
+        yield f"Documents of one group count as one draw: {', '.join(found)}."
+
+
 def macro_notes(rows: Sequence[DeltaRow], by_documents: bool) -> Iterator[str]:
     """The task that makes most of the width of a macro average."""
-    for macro in rows:
-        if macro.task != stats.MACRO:
-            continue
+    shares: dict[str, dict[str, float]] = {}
+    for macro in (row for row in rows if row.task == stats.MACRO):
         tasks = [r for r in rows if r.comparison == macro.comparison and not stats.is_macro(r.task)]
         weights = weights_of({row.task: row.n for row in tasks}, by_documents)
         parts = {row.task: (weights[row.task] * row.stderr) ** 2 for row in tasks}
         widest = max(tasks, key=lambda row: parts[row.task])
         share = parts[widest.task] / math.fsum(parts.values())
         if len(tasks) > 2 and share > _MOST_OF_MACRO:
-            remedy = "" if by_documents else ", or weigh tasks by their documents (eval.macro)"
-            yield (
-                f"{macro.comparison}: {widest.task} ({widest.n:,} documents) makes {share:.0%} of "
-                f"the variance of the macro average: evaluate more of its documents{remedy}."
+            shares.setdefault(f"{widest.task} ({widest.n:,} documents)", {})[macro.comparison] = (
+                share
             )
+    remedy = "" if by_documents else ", or weigh tasks by their documents (eval.macro)"
+    for task, found in shares.items():
+        low, high = f"{min(found.values()):.0%}", f"{max(found.values()):.0%}"
+        yield (
+            f"{', '.join(found)}: {task} makes {low if low == high else f'{low} to {high}'} of the "
+            f"variance of the macro average: evaluate more of its documents{remedy}."
+        )
 
 
 def best_notes(
@@ -204,7 +220,7 @@ def best_notes(
     Stein's estimation rule and its competitors (1973), its empirical Bayes form).
     """
     seeds = list(conditions[control])
-    arms = [n for n, own in conditions.items() if n != control and list(own) == seeds]
+    arms = [n for n, own in conditions.items() if n != control and own.keys() >= {*seeds}]
     if len(arms) < _SEVERAL_ARMS:
         return
     means, covariance = macro_scores(conditions, arms, seeds, by_documents)
@@ -272,17 +288,22 @@ def _gains(deltas: DeltaTable) -> str:
     flat = [task for task in deltas.tasks if task not in gained]
     count = len(deltas.tasks)
     if not gained:
-        return f"No arm gains detectably on any of the {count} tasks."
+        return f"No arm gains detectably on {_any_of(count)}."
     if flat:
         return f"No arm gains detectably on {len(flat)} of {count} tasks: {', '.join(flat)}."
-    return f"Each of the {count} tasks gains detectably in some arm."
+    which = f"Each of the {count} tasks" if count > 1 else "The one task"
+    return f"{which} gains detectably in some arm."
+
+
+def _any_of(count: int) -> str:
+    return f"any of the {count} tasks" if count > 1 else "the one task"
 
 
 def _differences(rows: Sequence[DeltaRow], count: int) -> str:
     """The same where nothing says how much training seeds differ."""
     gained = {row.task for row in rows if row.verdict == stats.DIFFERS and row.delta > 0}
     if not gained:
-        return f"No arm scores detectably higher in this run on any of the {count} tasks."
+        return f"No arm scores detectably higher in this run on {_any_of(count)}."
     return (
         f"Some arm scores higher in this run on {len(gained)} of {count} tasks: "
         f"{', '.join(sorted(gained))}; one training seed is no evidence for a method: add "

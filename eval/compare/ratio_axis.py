@@ -58,14 +58,15 @@ def fit_axis(
     confidence: float,
     seed: int,
     by_documents: bool = False,
-) -> AxisFit:
+) -> tuple[AxisFit, list[str]]:
     """Fit the macro average against the one ratio that the ablation varies.
 
-    Conditions that lack a seed of the control are left out.
+    Conditions that lack a seed of the control are left out, and named in the notes.
     """
     seeds = list(conditions[control])
     ratios = {name: ratio for name, ratio in axis.ratios.items() if name in conditions}
-    names = sorted((n for n in ratios if list(conditions[n]) == seeds), key=lambda n: ratios[n])
+    lacking = [name for name in ratios if not conditions[name].keys() >= {*seeds}]
+    names = sorted(ratios.keys() - {*lacking}, key=lambda name: ratios[name])
     means, covariance = macro_scores(conditions, names, seeds, by_documents)
     fitted = fit.fit_ratios(
         [ratios[name] for name in names],
@@ -74,7 +75,10 @@ def fit_axis(
         confidence=confidence,
         seed=seed,
     )
-    return AxisFit(axis=axis.axis, task=stats.MACRO, **vars(fitted))
+    notes = []
+    if lacking:
+        notes = [f"Without a seed of the control, so left out of the fit: {', '.join(lacking)}."]
+    return AxisFit(axis=axis.axis, task=stats.MACRO, **vars(fitted)), notes
 
 
 def macro_scores(

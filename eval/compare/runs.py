@@ -114,6 +114,8 @@ def compare_runs(
     evaluations = [one.artifact for one in found if one.artifact is not None]
     named = {**rules.get("macros", {}), **(_suite_macros(suite) if suite else {})}
     spread = rules.get("seed_spread")
+    if "seeds" in allow:
+        notes += _renumbering_notes(found)
     by_condition = _by_condition(found)
     tasks = {task for model in models for task in model.tasks}
     return compare(
@@ -249,6 +251,24 @@ def _renumbered(models: Sequence[Evaluated]) -> list[Evaluated]:
     return sorted(renumbered, key=lambda one: order[one.name])
 
 
+def _renumbering_notes(found: Sequence[Found]) -> list[str]:
+    """The seeds of arms that `_renumbered` calls otherwise."""
+    seeds: dict[str, list[int]] = {}
+    for one in found:
+        if one.artifact is not None and one.seed is not None:
+            seeds.setdefault(one.condition, []).append(one.seed)
+    named = [
+        f"{condition} {', '.join(map(str, sorted(own)))}"
+        for condition, own in seeds.items()
+        if sorted(own) != [*range(len(own))]
+    ]
+    if not named:
+        return []
+    return [
+        f"Paired by order (allowed), so seeds are numbered from 0; they are: {'; '.join(named)}."
+    ]
+
+
 def _find(argument: str, runs: Path) -> Iterator[Found]:
     if argument.startswith(WANDB):
         yield from _of_wandb(argument, runs)
@@ -277,23 +297,34 @@ def _find(argument: str, runs: Path) -> Iterator[Found]:
 
 
 def _of_recipe(folder: Path) -> Iterator[Found]:
-    """The base and every arm that the recipe compared last, or else has evaluated."""
+    """The base and every arm that the recipe compared last, or else has evaluated.
+
+    Arms without an evaluation are gaps: those of the comparison, or else what was trained.
+    """
     store = Store(folder.parent / "artifacts")
     stages = _stages(folder)
     compared = store.find("compare", stages["compare"]) if "compare" in stages else None
     own: dict[str, str] = {}
+    lacking = (
+        {name: gap.reason for name, gap in read_deltas(compared).gaps.items()} if compared else {}
+    )
     for text, fingerprint in (compared.manifest.inputs if compared else {}).items():
         role = parse_role(text)
         if role == BASE or isinstance(role, ArmRole):
             own[role.arm if isinstance(role, ArmRole) else BASE] = fingerprint
     for text, fingerprint in ({} if compared else stages).items():
         label = parse_label(text)
-        if label.stage == "evaluate" and label.arm and label.point is None and not label.recipe:
-            own[label.arm] = fingerprint
+        if label.arm and label.point is None and not label.recipe:
+            if label.stage == "evaluate":
+                own[label.arm] = fingerprint
+            elif label.stage == "train":
+                lacking[label.arm] = "trained, but not evaluated"
     if not own:
         raise DataError(f"{folder}: its recipe has evaluated nothing", "tsqa eval RECIPE")
     for name, fingerprint in own.items():
         yield _describe(store, fingerprint, name)
+    for name in sorted(lacking.keys() - own.keys()):
+        yield _gap(name, lacking[name])
 
 
 def _stages(folder: Path) -> dict[str, str]:

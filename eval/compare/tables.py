@@ -123,7 +123,7 @@ def markdown(deltas: DeltaTable) -> str:
 
 def _markdown(rows: Sequence[DeltaRow]) -> list[str]:
     head = ("comparison", "task", "n", "seeds", "reference", "score", "delta (points)", "interval")
-    columns = [*head, "p (Holm)", "MDE", "verdict"]
+    columns = [*head, "p (corrected)", "MDE", "verdict"]
     lines = [_line(columns), _rule(len(columns))]
     for row in rows:
         numbers = [
@@ -141,7 +141,7 @@ def _markdown(rows: Sequence[DeltaRow]) -> list[str]:
 
 
 def _bits_markdown(rows: Sequence[DeltaRow]) -> list[str]:
-    columns = ["comparison", "task", "n", "reference", "bits", "change", "p (Holm)", "MDE"]
+    columns = ["comparison", "task", "n", "reference", "bits", "change", "p (corrected)", "MDE"]
     lines = [_line([*columns, "verdict"]), _rule(len(columns) + 1)]
     for row in rows:
         numbers = [

@@ -35,7 +35,8 @@ TERMS = {
     "detectable": "Smallest detectable effect: the smallest true change, in points, that this "
     "row would reveal in 4 of 5 cases, corrected for the rows of this table.",
     "p": "The probability of a change at least this large if nothing had changed.",
-    "Holm": "The correction of p: many rows mean many chances of a false finding.",
+    "corrected": "Of p, for all rows of the table at once: many rows mean many chances of a false "
+    "finding.",
     "McNemar": "Exact test of the documents that only one of two models got right.",
     "macro": "The mean of the tasks' scores; each task weighs the same, or by its documents.",
     "touched": "Some source held documents of the task, and they were removed before training; "

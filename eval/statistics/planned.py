@@ -14,15 +14,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval.deltas import DeltaTable
-from eval.statistics import crossed, stats
+from eval.deltas import DeltaRow, DeltaTable
+from eval.statistics import crossed, spreads, stats
+from eval.statistics.paired import weights_of
 from eval.statistics.planned_rows import (
     DISCORDANCE,
     REPEATED,
     SEED_SD,
     PlannedTable,
     documents_variance,
-    planned_mde,
 )
 from tsqa.recipe import EvalSection, Recipe, arms_of, control_of, needed
 from tsqa.store.roles import BASE
@@ -42,6 +42,8 @@ class _Noise:
     """Task -> variance of a document's difference."""
     seed_sd: float | None
     """Between seeds, of a difference of macro averages, however many documents; a deviation."""
+    repeated: float = REPEATED
+    """Of `shares`, what is the same in every seed; a share."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ class _Plan:
         return sum({self.table.samples[task]: n or 0 for task, n in documents.items()}.values())
 
     def detectable(
-        self, tasks: Sequence[str], documents: Mapping[str, int], confidence: float
+        self, tasks: Sequence[str], documents: Mapping[str, int], levels: tuple[float, ...]
     ) -> float:
         """On the mean of these tasks, where all tasks have so many documents; a share."""
-        return planned_mde(self.table.estimate(tasks, documents), confidence)
+        return self.table.row(tasks, documents).detectable(*levels)
 
     def with_seeds(self, seeds: int) -> _Plan:
         return replace(self, table=replace(self.table, seeds=seeds))
@@ -90,6 +92,7 @@ def _plan_of(recipe: Recipe, include: Path | None, previous: DeltaTable | None) 
         seeds=len({arm.seed for arm in arms if arm.condition == control_of(recipe)}),
         arms=len(conditions),
         has_base=has_base,
+        repeated=noise.repeated,
         seed_sd=assumed if noise.seed_sd is None else noise.seed_sd,
         by_documents=section.macro == "documents",
         may_split=recipe.seeds is not None,
@@ -144,10 +147,10 @@ def planned_table(
     for name, tasks in rows.items():
         documents, *cells = ["unknown"] * 3
         if {*tasks} <= {*known}:
-            level = plan.table.level(is_macro=stats.is_macro(name))
+            levels = plan.table.levels(is_macro=stats.is_macro(name))
             cells = [
-                f"{100 * plan.detectable(tasks, known, confidence):.1f}"
-                for confidence in (plan.section.confidence, level)
+                f"{100 * plan.detectable(tasks, known, asked):.1f}"
+                for asked in ((plan.section.confidence,), levels)
             ]
             documents = f"{plan.distinct({task: counts[task] for task in tasks}):,}"
         table.add_row(Text(name), documents, *cells)
@@ -194,14 +197,14 @@ def ways_to_detect(
     has_verdict = planned > 1 or plan.table.seed_sd is not None
 
     @cache
-    def of(seeds: int) -> tuple[_Plan, float]:
+    def of(seeds: int) -> tuple[_Plan, tuple[float, float]]:
         own = plan.with_seeds(seeds)
-        return own, own.table.level(is_macro=True)
+        return own, own.table.levels(is_macro=True)
 
     def smallest(seeds: int, times: float) -> float:
         documents = {task: math.ceil(n * times) for task, n in known.items()}
-        own, level = of(seeds)
-        return own.detectable(tasks, documents, level)
+        own, levels = of(seeds)
+        return own.detectable(tasks, documents, levels)
 
     found = []
     for seeds in range(planned + (not has_verdict), most + 1):
@@ -269,42 +272,66 @@ def samples_of(tasks: Sequence[str], include: Path | None) -> dict[str, str]:
 
 
 def _noise_of(previous: DeltaTable | None, samples: Mapping[str, str]) -> _Noise:
-    """Of one seed, what documents change; of several, the macro rows' two parts.
+    """Of one seed, what documents change; of several, the parts of the rows' variance.
 
     `samples` as in `_Plan`.
-
-    A row's variance is the pooled spread of seeds by their number, and what documents repeat in
-    every seed; what they add anew in each is taken for as much (`REPEATED`).
     """
-    shares = discordance_of(previous)
     rows = [  # the base has no seeds, so what it differs by is of another kind
         row
         for row in (previous.rows if previous else ())
         if row.task == stats.MACRO and row.seeds > 1 and row.against != BASE
     ]
-    if previous is None or not rows:
-        return _Noise(shares, None)
+    found = _noise_of_seeds(previous, rows, samples) if previous and rows else None
+    return found or _Noise(discordance_of(previous), None)
+
+
+def _noise_of_seeds(
+    previous: DeltaTable, rows: Sequence[DeltaRow], samples: Mapping[str, str]
+) -> _Noise | None:
+    """From macro `rows`, whose variance is the pooled spread by the number of seeds, and what
+    documents repeat in every seed. What they add anew in each is taken to be all that moves tasks
+    apart; of one task alone, as much as repeats.
+    """
+    names = list(previous.scores_by_seed)
     seeds = sorted({seed for own in previous.scores_by_seed.values() for seed in own})
-    pooled = crossed.pool(
-        np.array(
-            [
-                [own[seed][stats.MACRO] if seed in own else math.nan for seed in seeds]
-                for own in previous.scores_by_seed.values()
-            ]
-        )
-    )
-    if pooled is None:
-        return _Noise(shares, None)
-    repeated = median(max(0.0, row.stderr**2 - pooled.variance / row.seeds) for row in rows)
-    spread = math.sqrt(max(0.0, pooled.variance - repeated))
+
+    def scores_of(arms: Sequence[str]) -> dict[str, crossed.Floats]:
+        by_arm = [previous.scores_by_seed[name] for name in arms]
+        return {
+            task: np.array(
+                [[own[s][task] if s in own else math.nan for s in seeds] for own in by_arm]
+            )
+            for task in (*previous.tasks, stats.MACRO)
+        }
+
+    counts = {task: setup.n for task, setup in previous.tasks.items()}
+    average = weights_of(counts, previous.by_documents)
+    noisy = spreads.noisy_arms(scores_of(names), average)
+    quiet = scores_of([name for arm, name in enumerate(names) if arm not in noisy])
+    macro = crossed.pool(quiet[stats.MACRO])
+    if macro is None:
+        return None
+    pooled = {stats.MACRO: macro}
+    repeats = []
+    for row in rows:
+        own = spreads.at_least_own(pooled, scores_of([row.arm, row.against]))
+        repeats.append(max(0.0, row.stderr**2 - own[stats.MACRO].variance / row.seeds))
     one = documents_variance(
-        [task.n for task in previous.tasks.values()],
-        [1.0] * len(previous.tasks),
-        [samples.get(task, task) for task in previous.tasks],
+        list(counts.values()),
+        [1.0] * len(counts),
+        [samples.get(task, task) for task in counts],
         previous.by_documents,
     )
-    each = 2 * repeated / one
-    return _Noise({**dict.fromkeys(previous.tasks, each), **shares}, spread)
+    repeated = median(repeats) / one
+    anew = repeated
+    if len(counts) > 1:
+        apart, _ = spreads.apart_of(quiet, average, {})
+        # Less, in each task, by its own share of the macro average.
+        left = 1 - math.fsum(weight**2 for weight in average.values())
+        anew = math.fsum(apart.values()) / left / math.fsum(1 / n for n in counts.values())
+    shares = {**dict.fromkeys(counts, repeated + anew), **discordance_of(previous)}
+    seed_sd = math.sqrt(max(0.0, macro.variance - anew * one))
+    return _Noise(shares, seed_sd, repeated / (repeated + anew) if repeated + anew else REPEATED)
 
 
 def discordance_of(previous: DeltaTable | None) -> dict[str, float]:
@@ -328,7 +355,7 @@ def _assumptions(plan: _Plan) -> str:
     seeds, comparisons = plan.table.seeds, plan.table.comparisons
     assumed = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
     if seeds > 1:
-        assumed += f"; {REPEATED:.0%} of that repeats in every seed"
+        assumed += f"; {plan.noise.repeated:.0%} of that repeats in every seed"
     spread = plan.section.seed_spread
     if plan.noise.seed_sd is not None:
         assumed += f"; seeds differ by {100 * plan.noise.seed_sd:.1f} points, as in the last run"
@@ -364,9 +391,9 @@ def _more(plan: _Plan) -> str:
     known = {task: n for task, n in plan.counts.items() if n}
     if plan.table.seeds != 2 or not known:
         return ""
-    level, tasks = plan.section.confidence, [*known]
-    now, third = (own.detectable(tasks, known, level) for own in (plan, plan.with_seeds(3)))
-    more = plan.detectable(tasks, {task: 3 * n // 2 for task, n in known.items()}, level)
+    levels, tasks = (plan.section.confidence,), [*known]
+    now, third = (own.detectable(tasks, known, levels) for own in (plan, plan.with_seeds(3)))
+    more = plan.detectable(tasks, {task: 3 * n // 2 for task, n in known.items()}, levels)
     return (
         f" Two seeds alone hardly show how far seeds differ, which widens intervals: on the macro "
         f"average {100 * now:.1f} points alone, with a third seed {100 * third:.1f}, with half as "

@@ -8,18 +8,53 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.special import stdtrit
 
 from eval.statistics import crossed, joint, stats
-from eval.statistics.crossed import Estimate, Floats
+from eval.statistics.crossed import Estimate, Floats, found_with
+from eval.statistics.spreads import planned_spreads
 
 DISCORDANCE, REPEATED, SEED_SD = 0.2, 0.5, 0.01
 """What is assumed of a run that was never measured."""
-_DRAWS = 5_000
+_DRAWS, _FEW = 5_000, 20
 _UNKNOWN = 100
 """Documents of a task of unknown size, where rows are compared with each other."""
 
 
-def planned_estimate(
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row of two of so many arms, by so many seeds, and what its estimate will rest on."""
+
+    estimate: Estimate
+    arms: int
+    seeds: int
+
+    def detectable(self, confidence: float, by_holm: float | None = None) -> float:
+        """The difference that the row finds with 80% power, at this confidence; a share.
+
+        Several seeds: averaged over what the table may take their spread for, and over whether it
+        calls an arm noisy by chance, where it asks for the confidence `by_holm`.
+        """
+        if self.seeds == 1:
+            return stats.minimum_detectable_effect(self.estimate.stderr, confidence)
+        noisy = confidence if by_holm is None else max(by_holm, confidence)
+        drawn = [
+            (one.variance, one.df, noisy if one.is_by_holm else confidence)
+            for one in planned_spreads(self.arms, self.seeds)
+        ]
+        variances, df, levels = np.array(drawn).T
+        order = np.argsort(variances * stdtrit(df, 0.5 + levels / 2) ** 2)
+        few = order[(np.arange(_FEW) * len(order) + len(order) // 2) // _FEW]
+        widths = [
+            replace(
+                self.estimate, seeds=self.estimate.seeds * variance, seeds_df=degrees
+            ).half_width(level)
+            for variance, degrees, level in (drawn[number] for number in few)
+        ]
+        return found_with(stats.POWER, np.array(widths), self.estimate.stderr)
+
+
+def planned_row(
     n: Sequence[int],
     seeds: int,
     *,
@@ -30,7 +65,7 @@ def planned_estimate(
     seed_sd: float | None = None,
     by_documents: bool = False,
     macro: float | None = None,
-) -> Estimate:
+) -> PlannedRow:
     """What a row's estimate will rest on; differences are shares.
 
     `n` documents of each task (several: their macro average). A document's difference has the
@@ -49,13 +84,14 @@ def planned_estimate(
         sizes[name] = max(count, sizes.get(name, 0))
     if seeds == 1:
         spread = (seed_sd or 0.0) ** 2
-        return Estimate(0.0, spread, crossed.MANY, documents, crossed.MANY, "planned")
+        known = Estimate(0.0, spread, crossed.MANY, documents, crossed.MANY, "planned")
+        return PlannedRow(known, arms, seeds)
     seed_sd = SEED_SD if seed_sd is None else seed_sd
     shared = documents if macro is None else min(macro, documents)
-    return Estimate(
+    estimate = Estimate(
         delta=0.0,
         seeds=(seed_sd**2 + (1 - repeated) * shared) / seeds,
-        seeds_df=crossed.planned_df(arms, seeds),
+        seeds_df=float(np.median([one.df for one in planned_spreads(arms, seeds)])),
         documents=repeated * documents,
         documents_df=sum(sizes.values()) - len(sizes),
         method="planned",
@@ -63,17 +99,7 @@ def planned_estimate(
         apart_df=float(max(1, (arms - 1) * (seeds - 1))),
         name="planned",
     )
-
-
-def planned_mde(estimate: Estimate, confidence: float) -> float:
-    """The difference that such a row finds with 80% power, at this confidence; a share.
-
-    With three seeds and several arms the power is 0.70 to 0.83 by simulation, for one seed or one
-    comparison 0.76 to 0.82.
-    """
-    if estimate.seeds_df == crossed.MANY:
-        return stats.minimum_detectable_effect(estimate.stderr, confidence)
-    return estimate.detectable(confidence, stats.POWER)
+    return PlannedRow(estimate, arms, seeds)
 
 
 def documents_variance(
@@ -103,6 +129,8 @@ class PlannedTable:
     seeds: int
     arms: int
     has_base: bool
+    repeated: float
+    """Of a document's variance, what is the same in every seed; a share."""
     seed_sd: float | None
     by_documents: bool
     may_split: bool
@@ -113,30 +141,33 @@ class PlannedTable:
     def comparisons(self) -> int:
         return self.arms - 1 + self.has_base
 
-    def level(self, *, is_macro: bool) -> float:
-        """The confidence at which a row that alone has an effect is tested in the table."""
+    def levels(self, *, is_macro: bool) -> tuple[float, float]:
+        """The confidence at which a row that alone has an effect is tested, and by Holm's rule."""
         rows, half = len(self.documents), stats.task_half(1 if self.may_split else 0)
         if is_macro:
             rows, half = len(self.averages), 0.5
-        return 1 - self._first * half / max(1, rows * self.comparisons)
+        weight = half / max(1, rows * self.comparisons)
+        return 1 - self._first * weight, 1 - (1 - self.confidence) * weight
 
-    def estimate(self, tasks: Sequence[str], sizes: Mapping[str, int]) -> Estimate:
-        """Of a row of these tasks; `sizes` are the documents of all tasks of the table."""
+    def row(self, tasks: Sequence[str], sizes: Mapping[str, int]) -> PlannedRow:
+        """Of these tasks; `sizes` are the documents of all tasks of the table."""
         macro = None
         if len(tasks) == 1 and len(sizes) > 1:
             macro = documents_variance(*self._arguments([*sizes], sizes), self.by_documents)
         n, discordance, samples = self._arguments(tasks, sizes)
-        found = planned_estimate(
+        found = planned_row(
             n,
             self.seeds,
             discordance=discordance,
             arms=self.arms,
             samples=samples,
+            repeated=self.repeated,
             seed_sd=self.seed_sd,
             by_documents=self.by_documents,
             macro=macro,
         )
-        return replace(found, apart_df=found.apart_df * max(1, len(sizes) - 1))
+        apart_df = found.estimate.apart_df * max(1, len(sizes) - 1)
+        return replace(found, estimate=replace(found.estimate, apart_df=apart_df))
 
     def _arguments(
         self, tasks: Sequence[str], sizes: Mapping[str, int]
@@ -173,14 +204,14 @@ class PlannedTable:
                     math.sqrt(share / count) * between[sample] * (count if self.by_documents else 1)
                     for count, share, sample in zip(n, discordance, samples, strict=True)
                 ]
-                estimate = self.estimate(tasks, sizes)
+                estimate = self.row(tasks, sizes).estimate
                 if other == self.arms and self.seeds > 1:  # the base has no seeds to lend
                     estimate = replace(estimate, seeds_df=float(self.seeds - 1), name="")
                 scales = joint.scales(estimate, len(null), drawn, rng, _DRAWS)
                 null.append(np.sum(parts, axis=0) * scales)
         flags = [number >= len(sizes) for _ in pairs for number in range(len(rows))]
         split = len(pairs) if self.may_split else 0
-        whole = self.estimate([*sizes], sizes)
+        whole = self.row([*sizes], sizes).estimate
         for _ in range(split):
             scales = joint.scales(whole, 0, drawn, rng, _DRAWS)
             null.append(rng.standard_normal(_DRAWS) * scales)

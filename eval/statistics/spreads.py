@@ -8,7 +8,8 @@ times as well, so the spread of a task is
     what the macro average varies by  +  what the task varies by apart from it
 
 An arm whose seeds seem to differ more than the others' do is called noisy: by an F-test of the
-macro average (3%), or of the deviations of all tasks together (1%). Such an arm lends nothing to
+macro average, or of the deviations of all tasks together (in 12% and 4% of tables of arms that are
+alike, at most). Such an arm lends nothing to
 the others' rows, and its own rows rest on its own seeds and those of its reference alone. Two arms
 that vary more than all do together count with what they vary by. A task that varies more than the
 sum says (5%) has its own spread over all arms.
@@ -17,16 +18,20 @@ sum says (5%) has its own spread over all arms.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
-from scipy.special import chdtrc, fdtrc
+from scipy.special import chdtrc, chdtri, fdtrc
 
 from eval.statistics.crossed import Floats, Spread, pool, residuals_of
 from eval.statistics.stats import MACRO
 
-_NOISY_MACRO, _NOISY_TASKS, _UNEVEN = 0.03, 0.01, 0.05
+_NOISY_MACRO, _NOISY_TASKS, _UNEVEN = 0.12, 0.04, 0.05
+_PLANNED = 250
+_ROUNDING = 1e-24
+"""Of a sum of squares of scores."""
 Means = Mapping[str, Floats]
 """Task -> scores, arms x seeds; NaN where an arm lost a seed."""
 
@@ -59,7 +64,7 @@ def pool_tasks(
         return None, {}
     macro = replace(shared, name=name)
     own = {task: pool(means[task]) for task in average}
-    apart, df = _apart(means, average, floors)
+    apart, df = apart_of(means, average, floors)
     tasks = {}
     for task, alone in own.items():
         together = replace(macro, apart=apart[task], apart_df=df)
@@ -88,51 +93,90 @@ def noisy_arms(means: Means, average: Mapping[str, float]) -> set[int]:
     """Arms whose seeds seem to differ more; an arm that lost a seed cannot be told."""
     macro = average_of(means, average)
     left = [int(arm) for arm in np.flatnonzero(np.isfinite(macro).all(axis=1))]
+    apart = np.array([means[task] - macro for task in average])
     noisy: set[int] = set()
     while len(left) > 2 and macro.shape[1] > 1:
-        chances = {arm: _alike(arm, left, means, average, macro) for arm in left}
-        worst = min(left, key=lambda arm: chances[arm])
+        chances = _alike(macro[left], apart[:, left])
+        worst = int(np.argmin(chances))
         if chances[worst] >= 1:
             break
-        noisy.add(worst)
-        left.remove(worst)
+        noisy.add(left.pop(worst))
     return noisy
 
 
-def _alike(
-    arm: int, arms: Sequence[int], means: Means, average: Mapping[str, float], macro: Floats
-) -> float:
-    """At 1 or above not noisy: chance of such a macro average, or of such deviations."""
-    own, others = _variances(macro, arm, arms)
-    seeds = macro.shape[1] - 1
-    rest = seeds * (len(arms) - 2)
-    chance = _above(own, others, seeds, rest) / _NOISY_MACRO
-    tasks = len(average) - 1
+def _alike(macro: Floats, apart: Floats) -> Floats:
+    """Per arm, at 1 or above not noisy: chance of such a macro average, or of such deviations.
+
+    `macro` is arms x seeds, `apart` tasks x arms x seeds.
+    """
+    arms, seeds = macro.shape[0], macro.shape[1] - 1
+    rest = seeds * (arms - 2)
+    chances = _above(*_variances(macro), seeds, rest) * arms / _NOISY_MACRO
+    tasks = len(apart) - 1
     if not tasks:
-        return chance
+        return chances
     # Each task in its own unit; a mean of the tasks' ratios would have a heavier tail than F.
-    pairs = np.array([_variances(means[task] - macro, arm, arms) for task in average])
-    usual = pairs @ [seeds, rest] / (seeds + rest)
-    apart, theirs = np.sum(pairs[usual > 0] / usual[usual > 0, None], axis=0)
-    return min(chance, _above(apart, theirs, seeds * tasks, rest * tasks) / _NOISY_TASKS)
+    own, others = _variances(apart)
+    usual = (own * seeds + others * rest) / (seeds + rest)
+    units = np.divide(1.0, usual, out=np.zeros_like(usual), where=usual > 0)
+    of_tasks = _above((own * units).sum(0), (others * units).sum(0), seeds * tasks, rest * tasks)
+    found: Floats = np.minimum(chances, of_tasks * arms / _NOISY_TASKS)
+    return found
 
 
-def _variances(scores: Floats, arm: int, arms: Sequence[int]) -> tuple[float, float]:
-    """Between seeds: of this arm against the mean of the others, and of the others."""
-    others = scores[[one for one in arms if one != arm]]
-    count = len(others)
-    own = float(np.var(scores[arm] - others.mean(axis=0), ddof=1)) * count / (count + 1)
-    rest = others - others.mean(0) - others.mean(1, keepdims=True) + others.mean()
-    return own, float(np.sum(rest**2)) / ((count - 1) * (scores.shape[1] - 1))
+def _variances(scores: Floats) -> tuple[Floats, Floats]:
+    """Between seeds, per arm: of it against the mean of the others, and of the others.
+
+    The two add up to what arm and seed do not explain in all of them; ... x arms x seeds.
+    """
+    arms, seeds = scores.shape[-2:]
+    rest = scores - scores.mean(-1, keepdims=True) - scores.mean(-2, keepdims=True)
+    squares = np.sum((rest + scores.mean((-2, -1), keepdims=True)) ** 2, axis=-1)
+    squares[squares < _ROUNDING] = 0.0
+    own = squares * arms / (arms - 1)
+    others = np.maximum(0.0, squares.sum(-1, keepdims=True) - own)
+    others[others < _ROUNDING + 1e-12 * own] = 0.0
+    return own / (seeds - 1), others / ((arms - 2) * (seeds - 1))
 
 
-def _above(own: float, others: float, own_df: int, others_df: int) -> float:
-    if others <= 0:
-        return 0.0 if own > 0 else 1.0
-    return float(fdtrc(own_df, others_df, own / others))
+def _above(own: Floats, others: Floats, own_df: int, others_df: int) -> Floats:
+    """Chance of such a ratio of variances, per arm."""
+    ratio = np.divide(own, others, out=np.zeros_like(own), where=others > 0)
+    chances: Floats = fdtrc(own_df, others_df, ratio)
+    return np.where((others <= 0) & (own > 0), 0.0, chances)
 
 
-def _apart(
+@dataclass(frozen=True)
+class PlannedSpread:
+    """What a table may take the spread of two arms for, where the true variance is 1."""
+
+    variance: float
+    df: float
+    is_by_holm: bool
+    """An arm is called noisy by chance, so the table is corrected by Holm's rule."""
+
+
+@cache
+def planned_spreads(arms: int, seeds: int) -> list[PlannedSpread]:
+    """Of two of these arms whose seeds differ alike, each as likely: what a table's rules make."""
+    if arms < 3:
+        scales = chdtri(seeds - 1, (np.arange(_PLANNED) + 0.5) / _PLANNED) / (seeds - 1)
+        return [PlannedSpread(scale, seeds - 1, is_by_holm=False) for scale in scales.tolist()]
+    rng = np.random.default_rng([arms, seeds])
+    found = []
+    for _ in range(_PLANNED):
+        shared, apart = rng.normal(0, 1, (2, arms, seeds))
+        noisy = noisy_arms({"one": shared + apart, "two": shared - apart}, {"one": 0.5, "two": 0.5})
+        pair = {MACRO: shared[:2]}
+        own = pool(pair[MACRO])
+        quiet = pool(np.delete(shared, [*noisy], axis=0))
+        assert own is not None and quiet is not None  # continuous draws vary
+        spread = own if {0, 1} & noisy else at_least_own({MACRO: quiet}, pair)[MACRO]
+        found.append(PlannedSpread(spread.variance / 2, spread.df, bool(noisy)))
+    return found
+
+
+def apart_of(
     means: Means, average: Mapping[str, float], floors: Mapping[str, float]
 ) -> tuple[dict[str, float], float]:
     """Per task what its spread exceeds the macro average's by, and the degrees of freedom.

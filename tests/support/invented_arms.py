@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from eval.compare.comparison import compare
 from eval.compare.scores import Evaluated
 from eval.deltas import DeltaTable
 from eval.results import TaskResult
-from eval.statistics.paired import Scored
+from eval.statistics.paired import DocumentKey, Scored
 
 
 def evaluated(
@@ -54,8 +55,11 @@ def of_scores(condition: str, seed: int, scores: dict[str, np.ndarray[Any, Any]]
         name: TaskResult("acc", len(v), float(v.mean()), 0.0, 1, 0, "k", "hf")
         for name, v in scores.items()
     }
-    scored = {
-        name: Scored([(i, f"{name}{i}") for i in range(len(v))], v) for name, v in scores.items()
-    }
+    scored = {name: Scored(_keys(name, len(v)), v) for name, v in scores.items()}
     macro = float(np.mean([task.score for task in tasks.values()]))
     return Evaluated(f"{condition},{seed}", condition, seed, tasks, macro, scored)
+
+
+@cache
+def _keys(task: str, documents: int) -> list[DocumentKey]:
+    return [(number, f"{task}{number}") for number in range(documents)]

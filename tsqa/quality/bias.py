@@ -137,9 +137,7 @@ def _longest(pairs: Sequence[QualityPair]) -> QualityMeasure:
     return QualityMeasure(
         dimension=DIMENSION,
         name=_LONGEST,
-        value=span.value,
-        low=span.low,
-        high=span.high,
+        **vars(span),
         reference=float(theirs.mean()),
         reference_is=f"the same seeds; chance {chance.mean():.2f} (p = {against_chance:.3f})",
         p=p,

@@ -214,9 +214,7 @@ def _against(
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        value=ours.value,
-        low=ours.low,
-        high=ours.high,
+        **vars(ours),
         reference=theirs.value,
         reference_is=reference,
         apart=not gap.low <= 0 <= gap.high,

@@ -83,9 +83,7 @@ def _membership(sample: QualitySample, held_out: UnusedDocuments, seed: int) -> 
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        value=auc.value,
-        low=auc.low,
-        high=auc.high,
+        **vars(auc),
         reference=0.5,
         reference_is=f"chance; {unused_count:,} documents of the same splits that are no seeds",
         apart=auc.low > 0.5,
@@ -123,9 +121,7 @@ def _copied(sample: QualitySample, seed: int) -> QualityMeasure:
     return QualityMeasure(
         dimension=DIMENSION,
         name=f"items with {SPAN} words of their seed in a row",
-        value=share.value,
-        low=share.low,
-        high=share.high,
+        **vars(share),
         reference=base,
         reference_is="of another seed of the task",
         apart=share.low > base,
@@ -165,9 +161,7 @@ def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:
         QualityMeasure(
             dimension=DIMENSION,
             name="items with personal data",
-            value=share.value,
-            low=share.low,
-            high=share.high,
+            **vars(share),
             reference=base,
             reference_is="of their seeds",
             apart=share.low > base,

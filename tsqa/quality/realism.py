@@ -116,9 +116,7 @@ def _two_sample(sample: QualitySample, seed: int, permutations: int) -> QualityM
     return QualityMeasure(
         dimension=DIMENSION,
         name="told from seeds (AUC)",
-        value=test.auc.value,
-        low=test.auc.low,
-        high=test.auc.high,
+        **vars(test.auc),
         reference=reference.value if reference else 0.5,
         reference_is=shown,
         p=test.p,
@@ -175,9 +173,7 @@ def _mean(name: str, ours: Floats, theirs: Floats, limits: str) -> QualityMeasur
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        value=span.value,
-        low=span.low,
-        high=span.high,
+        **vars(span),
         reference=float(theirs.mean()),
         reference_is="the same seeds",
         p=p,

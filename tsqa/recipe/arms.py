@@ -259,6 +259,8 @@ def _rephrasing(recipe: Recipe, human: str, told: FaithfulnessSection) -> dict[s
 
 def _synthetic_tokens(recipe: Recipe) -> float:
     mixture = needed(recipe.mixture, "mixture")
+    # Another order of addition could make another of two equal conditions the richest, and change
+    # the fingerprints of its controls.
     return sum(
         phase.tokens * ratio
         for phase in mixture.phases

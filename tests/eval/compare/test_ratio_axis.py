@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,24 @@ def test_an_ablation_of_one_ratio_is_fitted() -> None:
         assert point.low < point.score < point.high
     assert deltas.fit.recommendation in deltas.conclusion
     assert deltas_of(*models, control="synthetic=0.0").fit is None
+
+
+def test_the_fit_names_what_lacks_a_seed_of_the_control_and_keeps_what_has_more() -> None:
+    rates = {0.0: 0.2, 0.1: 0.4, 0.25: 0.5, 0.5: 0.4, 1.0: 0.1}
+    axis = RatioAxis("mixture.synthetic", {f"synthetic={r}": r for r in rates})
+
+    def fitted(seeds_of: Mapping[float, Sequence[int]]) -> tuple[list[float], str]:
+        models = [
+            model
+            for r, rate in rates.items()
+            for model in seeded(f"synthetic={r}", rate, *seeds_of.get(r, (1, 2)))
+        ]
+        deltas = deltas_of(*models, control="synthetic=0.0", axis=axis)
+        assert deltas.fit is not None
+        return [point.ratio for point in deltas.fit.points], deltas.caveat
+
+    points, caveat = fitted({0.25: [1]})
+    assert points == [0.0, 0.1, 0.5, 1.0]
+    assert "left out of the fit: synthetic=0.25." in caveat
+    points, caveat = fitted({0.0: [2]})
+    assert points == list(rates) and "left out" not in caveat

@@ -15,7 +15,7 @@ import wandb
 from typer.testing import CliRunner
 
 from eval.compare import runs
-from eval.deltas import DeltaTable
+from eval.deltas import DeltaTable, Gap
 from eval.harness import stage as harness
 from eval.results import DOCUMENTS, RESULTS, Document, Results, TaskResult
 from tests.support.sealed import seal_artifact
@@ -95,6 +95,23 @@ def test_a_recipe_folder_gives_its_base_and_arms_by_seed(tmp_path: Path) -> None
     assert deltas.seeds == {"synthetic=0": [1, 2], "synthetic=0.5": [1, 2]}
     assert deltas.control == "synthetic=0" and deltas.has_base
     assert {row.seeds for row in deltas.rows} == {2}
+
+
+def test_an_arm_of_a_recipe_that_was_not_evaluated_is_a_gap(tmp_path: Path) -> None:
+    for number, rate in enumerate((0.2, 0.6), 1):
+        add_evaluation(tmp_path, number, rate)
+    folder = add_recipe(tmp_path, "recipe", {"low": 1, "high": 2})
+    stages = json.loads((folder / "stages.json").read_text())
+    trained = {f"train:{arm}": fingerprint(n) for n, arm in enumerate(("low", "high", "lost"), 1)}
+    write_json(folder / "stages.json", {**stages, **trained})
+    deltas = compare_runs(tmp_path, folder)
+    assert deltas.gaps == {"lost": Gap("lost", "trained, but not evaluated")}
+    compared = tmp_path / "artifacts" / "compare" / fingerprint(4)
+    compared.mkdir(parents=True)
+    write_json(compared / "deltas.json", deltas.to_json())
+    seal_artifact(compared, inputs={"arm:low": fingerprint(1), "arm:high": fingerprint(2)})
+    write_json(folder / "stages.json", {**stages, "compare": fingerprint(4)})
+    assert compare_runs(tmp_path, folder).gaps == deltas.gaps
 
 
 def test_a_folder_that_has_compared_gives_those_arms_and_that_control(tmp_path: Path) -> None:
@@ -225,6 +242,7 @@ def test_seeds_that_differ_are_paired_only_on_request(tmp_path: Path) -> None:
         compare_runs(tmp_path, one, two)
     deltas = compare_runs(tmp_path, one, two, allow=frozenset({"seeds"}))
     assert deltas.rows[0].seeds == 1
+    assert f"they are: {fingerprint(1)} 7; {fingerprint(2)} 8." in deltas.caveat
 
 
 def test_nan_scores_and_documents_lost_from_the_file_are_refused(tmp_path: Path) -> None:

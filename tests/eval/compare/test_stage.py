@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,32 @@ def test_the_control_that_lost_seeds_is_judged_with_the_spread_of_the_arms() -> 
     assert found["tables with a false finding"] <= 0.05
     # The three rows of a table share the control's one run: 25 draws.
     assert found["coverage of its macro rows"] >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 25)
+
+
+def test_where_the_control_lost_seeds_its_arms_are_said_to_rest_on_fewer() -> None:
+    rng = np.random.default_rng(1)
+    seeds: dict[str, Sequence[int]] = {"c": [0], "x": range(3), "y": range(3), "z": range(3)}
+    deltas = table(simulated(seeds, 0.015, rng, effect=0.03))
+    assert "x - c, y - c, z - c: fewer seeds than others; the spread" in deltas.caveat
+    assert "is the best of 3 arms" in deltas.caveat
+
+
+def test_documents_of_one_group_are_said_to_be_one_draw() -> None:
+    models = [evaluated(name, {"day": 0.3, "unit": 0.3}, n=60) for name in "cx"]
+    for model in models:
+        scored = model.scores["day"]
+        model.scores["day"] = replace(scored, groups=[f"g{n // 3}" for n in range(60)])
+    assert "one group count as one draw: day 60 in 20." in deltas_of(*models).caveat
+
+
+def test_a_stated_spread_is_not_said_to_be_one_of_bits() -> None:
+    models = [
+        evaluated(name, {"day": rate, "unit": 0.3}) for name, rate in (("c", 0.2), ("x", 0.5))
+    ]
+    models = [replace(one, bits=one.scores) for one in models]
+    stated = deltas_of(*models, seed_spread=0.02)
+    assert stated.bits and not any(one.covers_seeds for one in stated.bits)
+    assert "Intervals of bits and of the right choice cover documents alone." in stated.caveat
 
 
 def test_the_best_of_several_arms_is_said_to_be_too_high() -> None:

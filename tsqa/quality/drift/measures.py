@@ -92,9 +92,7 @@ def told_apart(new: DriftSide, old: DriftSide, seed: int, permutations: int) -> 
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        value=auc.value,
-        low=auc.low,
-        high=auc.high,
+        **vars(auc),
         reference=0.5,
         reference_is="chance",
         p=p,
@@ -292,9 +290,7 @@ def _hits(name: str, other: DriftSide, side: DriftSide, seed: int) -> QualityMea
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        value=gap.value,
-        low=gap.low,
-        high=gap.high,
+        **vars(gap),
         reference=0.0,
         reference_is=f"{reached.value:.3f}, by as many of its own {itself.value:.3f}",
         apart=not gap.low <= 0 <= gap.high,
@@ -335,9 +331,7 @@ def _line(
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        value=found.change.value,
-        low=found.change.low,
-        high=found.change.high,
+        **vars(found.change),
         reference=0.0,
         reference_is=f"{found.new:.3f}, was {found.old:.3f}",
         p=p,
