@@ -73,8 +73,8 @@ def _membership(sample: QualitySample, held_out: UnusedDocuments, seed: int) -> 
     for place, task in enumerate(sorted(used.keys() & unused.keys())):
         ours, theirs = used[task], unused[task]
         documents = [each.text for each in (*ours, *theirs)]
-        balanced = [each.text for pair in zip(ours, theirs, strict=False) for each in pair]
-        matrix = weigh([*documents, *(item.text for item in items[task])], fitted_on=balanced)
+        # On all of both: who is left out has fewer known words, so that its cosines are higher.
+        matrix = weigh([*documents, *(item.text for item in items[task])], fitted_on=documents)
         scores += nearest(matrix[: len(documents)], matrix[len(documents) :])[1].tolist()
         positive += [True] * len(ours) + [False] * len(theirs)
         strata += [place] * len(documents)

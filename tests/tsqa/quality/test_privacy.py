@@ -31,6 +31,18 @@ def test_nothing_moves_on_two_halves_of_the_same_real_set() -> None:
     assert found[COPIES].value == 0 and found[COPIES].high == pytest.approx(0.03, abs=0.005)
 
 
+@pytest.mark.parametrize(("seeds", "others"), [(120, 20), (40, 60)])
+def test_sides_of_unequal_size_are_told_no_better_than_chance(seeds: int, others: int) -> None:
+    values = []
+    for number in range(5):
+        rng = np.random.default_rng([7, number])
+        held = [real_text(rng, f"{t}-h{n}", t) for n in range(others) for t in ("toy", "own")]
+        attack = measure_privacy(sample_of(None, seeds, number), UnusedDocuments(held), 1)[0]
+        values.append(attack.value or 0)
+        assert not attack.apart
+    assert abs(np.mean(values) - 0.5) < 0.06
+
+
 def test_half_copied_seeds_are_given_away() -> None:
     def take_half(item: AuditedText, seed: AuditedText, _: np.random.Generator) -> AuditedText:
         taken = seed.question.split()
