@@ -636,7 +636,7 @@ def test_where_a_teacher_is_loaded_reruns_nothing(key: str, folder: Path) -> Non
 def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> None:
     """Artifacts from before these keys came are those of their defaults."""
     tree = full_recipe(folder)
-    del tree["generate"]["solvers"], tree["filter"]["difficulty"]
+    del tree["generate"]["solvers"], tree["generate"]["canaries"], tree["filter"]["difficulty"]
     path = folder / "recipe.yaml"
     path.write_text(dump(tree))
     recipe = load_recipe(path)
