@@ -81,6 +81,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "teacher": teacher(),
             "solvers": [{"teacher": teacher(), "answer": {}}],
             "cascade": {"teacher": teacher()},
+            "canaries": 1,
             "question": {},
             "answer": {},
             "prompts": {},

@@ -26,6 +26,7 @@ def curated_row(candidate: Candidate, renderer: Renderer) -> CuratedRow:
         solvers=record.solvers,
         usage=record.usage,
         attributes=record.attributes,
+        canaries=record.canaries,
         edit=candidate.edit,
     )
     return CuratedRow(

@@ -31,6 +31,7 @@ from tsqa.curated.lineage import (
     rebuild_prompts,
 )
 from tsqa.errors import DataError
+from tsqa.records.canaries import plant_all, read_canaries
 from tsqa.records.candidate_file import CandidateRecord, as_json, parse_record
 from tsqa.records.rows import CuratedRow, RejectedRow, read_lineage
 from tsqa.records.seed import Seed
@@ -53,7 +54,7 @@ def show(runs: Path, item_id: str, console: Console | None = None) -> None:
     if candidate is not None:
         shots = find_seeds(seeds, candidate.seed_ids)
         _print_seed(console, candidate, shots, seeds)
-        _print_prompts(console, candidate, shots, generate)
+        _print_prompts(console, candidate, _as_shown(shots, candidate, generate), generate)
         _print_teacher(console, candidate)
         _print_question(console, candidate)
         _print_votes(console, candidate)
@@ -65,6 +66,17 @@ def show(runs: Path, item_id: str, console: Console | None = None) -> None:
     if isinstance(found.row, CuratedRow):
         _print_answer(console, found.row)
         console.print(Rule("text"), Text(found.row.text))
+
+
+def _as_shown(
+    shots: Mapping[str, Seed], candidate: CandidateRecord, generate: Artifact | None
+) -> Mapping[str, Seed]:
+    """With their canaries; without those seeds whose canary is gone."""
+    if not candidate.canaries:
+        return shots
+    canaries = read_canaries(generate.path) if generate else []
+    lost = {*candidate.canaries} - {each.seed_id for each in canaries}
+    return plant_all({name: shots[name] for name in shots.keys() - lost}, canaries)
 
 
 def inspect(
@@ -175,6 +187,7 @@ def _print_seed(
         ("licence", candidate.licence or "not stated"),
         ("content hash", candidate.seed_hash),
         ("shown with", ", ".join(n for n in candidate.seed_ids if n != candidate.seed_id)),
+        ("with a canary", ", ".join(candidate.canaries)),
         ("asked to be", candidate.attributes),
     ]
     if seed is not None:
@@ -200,7 +213,9 @@ def _print_prompts(
         console.print(Rule(f"prompt: {role}"))
         console.print(_fields(asdict(candidate.prompts[role]).items()))
         if text is None:
-            text = "cannot be rebuilt: its file is not a shipped one, or a seed is missing"
+            text = (
+                "cannot be rebuilt: its file is no shipped one, or a seed or canary is missing"
+            )
             console.print(Text(text, style="yellow"))
         else:
             console.print(Text(text, style="dim"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tsqa.records.canaries import CanaryIndex
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.pointing import points_at_passage
 from tsqa.records.votes import is_number
@@ -85,6 +86,12 @@ def check_models(candidate: Candidate, least: int) -> Rejection | None:
     if candidate.kind == "code" or candidate.models >= least:
         return None
     return Rejection("too few models agree", float(candidate.models))
+
+
+def check_canary(candidate: Candidate, index: CanaryIndex) -> Rejection | None:
+    """No part of an item repeats a canary; the match is its seed."""
+    found = index.find(candidate.parts)
+    return Rejection("repeats a canary", match=found[0]) if found else None
 
 
 def _find_unfit(candidate: Candidate) -> str:

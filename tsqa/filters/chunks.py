@@ -24,6 +24,7 @@ from tsqa.filters.difficulty import find_limits, label_difficulty, place_of
 from tsqa.filters.funnel import ChunkFunnel, ChunkOutcome, Funnel, Step, check_each, read_line
 from tsqa.filters.language import check_codes, check_language
 from tsqa.recipe import FilterSection, needed
+from tsqa.records.canaries import CANARY_STEP, CanaryIndex, read_canaries
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.candidate_lines import Chunk, read_candidates
 from tsqa.records.rows import CuratedRow
@@ -121,10 +122,12 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
     if section.languages is not None:
         languages = check_codes(section.languages)
         steps.append(check_each("language", lambda c: check_language(c, languages)))
+    canaries = canary_steps(context)
     if rephrases(context):
         wanted = section.faithfulness
         return [
             *steps,
+            *canaries,  # first: the next ones compare with passages that hold none
             check_each("faithful", lambda c: check_faithful(c, wanted)),
             check_each("copy", lambda c: check_copied(c, wanted.copied)),
         ]
@@ -138,7 +141,16 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
         *steps,
         Step("copy", lambda candidates: map(copies.check, candidates)),
         Step("code", lambda candidates: verify_code(candidates, section.code)),
+        *canaries,
     ]
+
+
+def canary_steps(context: StageContext) -> list[Step]:
+    """Rejects what repeats a canary; no step where none were planted."""
+    made = context.inputs.get("generate")  # a preview has none, and plants none
+    canaries = read_canaries(made.path) if made else []
+    index = CanaryIndex(canaries)
+    return [check_each(CANARY_STEP, lambda c: checks.check_canary(c, index))] if canaries else []
 
 
 def rephrases(context: StageContext) -> bool:

@@ -1,10 +1,10 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
-one candidate at a time; triviality, judge, reward, which ask a model; then dedup, difficulty,
-review, and decontamination last. Of rephrasings, `faithful` takes the place of agreement, models
-and code. A step that the recipe leaves out does not appear in the funnel. A model is not asked
-again what it was asked for another artifact.
+one candidate at a time, and canary; triviality, judge, reward, which ask a model; then dedup,
+difficulty, review, and decontamination last. Of rephrasings, `faithful` takes the place of
+agreement, models and code. A step that the recipe leaves out does not appear in the funnel. A model
+is not asked again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random, and nothing depends on
@@ -47,6 +47,7 @@ from tsqa.filters.funnel import ChunkOutcome, ShownFunnel, Survivors
 from tsqa.filters.statistics import DistinctNgrams
 from tsqa.parallel import Workers, open_workers
 from tsqa.recipe import FilterSection, needed
+from tsqa.records.canaries import copy_canaries
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.candidate_lines import chunks_of
@@ -73,9 +74,8 @@ def run(context: StageContext) -> dict[str, object]:
     candidates = context.inputs["generate"].path / "candidates.jsonl"
     renderer = Renderer(section.renderings)
     ledger: list[LedgerRow] = []
-    scratch = context.out / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    scratch = _emptied(context.out / "scratch")
+    copy_canaries(candidates.parent, context.out)
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
         review = _open_review(context)
@@ -125,6 +125,13 @@ def run(context: StageContext) -> dict[str, object]:
         filter_summary=summary,
     )
     return {key: value for key, value in asdict(summary).items() if value is not None}
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder without what a killed run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
 def _workers(candidates: Path, section: FilterSection, folder: Path) -> Workers:

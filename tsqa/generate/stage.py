@@ -42,6 +42,7 @@ from tsqa.recipe import (
     TeacherSection,
     needed,
 )
+from tsqa.records.canaries import Canary, draw_canaries, write_canaries
 from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import (
     CandidateRecord,
@@ -77,7 +78,7 @@ def run(context: StageContext) -> dict[str, object]:
     section = needed(context.recipe.generate, "generate")
     if context.recipe.filter and context.recipe.filter.code:
         code_boundary(context.recipe.filter.code)  # refused before a teacher is paid, not after
-    seeds = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
+    seeds = _open_seeds(context, section)
     total = len(seeds) * section.per_seed
     ledger: list[LedgerRow] = []
 
@@ -118,14 +119,32 @@ def run(context: StageContext) -> dict[str, object]:
     return {key: value for key, value in asdict(summary).items() if value is not None}
 
 
+def _open_seeds(context: StageContext, section: GenerateSection) -> SeedFile:
+    """Draw the canaries that the recipe wants, and write them beside the candidates."""
+    path = context.inputs["seeds"].path / "seeds.jsonl"
+    if not section.canaries:
+        return SeedFile(path)
+    canaries = draw_canaries((s.id for s in read_seeds(path)), section.canaries, section.seed)
+    write_canaries(context.out, canaries)
+    if len(canaries) < section.canaries:
+        console.print(
+            f"  generate.canaries {section.canaries:,}: there are but {len(canaries):,} seeds, "
+            "each with one; all items are asked for with one in sight",
+            style="yellow",
+        )
+    return SeedFile(path, canaries)
+
+
 class SeedFile:
     """Seeds on disk, one in memory at a time; the others of a task are found by byte offset.
 
-    A seed that was taken over from a release draws from those that were there with it.
+    A seed that was taken over from a release draws from those that were there with it. Prompts see
+    a seed with its canary, where it has one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, canaries: Iterable[Canary] = ()) -> None:
         self._path = path
+        self.canaries = {each.seed_id: each for each in canaries}
         self._offsets: dict[str, array[int]] = defaultdict(lambda: array("q"))
         self._drawn_from: dict[str, int] = {}
         levels, offset = read_levels(path), 0
@@ -148,6 +167,13 @@ class SeedFile:
 
     def shots(self, seed: Seed, count: int, key: str) -> list[Seed]:
         """Up to `count` distinct seeds of the task, `seed` last; a passage stands alone."""
+        return [*map(self._as_shown, self._draw(seed, count, key))]
+
+    def _as_shown(self, seed: Seed) -> Seed:
+        canary = self.canaries.get(seed.id)
+        return canary.plant(seed) if canary else seed
+
+    def _draw(self, seed: Seed, count: int, key: str) -> list[Seed]:
         if seed.is_passage:
             return [seed]
         offsets = self._offsets[seed.task]
@@ -319,6 +345,7 @@ def write_candidate(
         teacher=asker.lineage,
         usage={asker.role: _sum_tokens([completion])},
         attributes=wanted.attributes,
+        canaries=[shot.id for shot in shots if shot.id in seeds.canaries],
     )
     if parsed.error or writer.solver is None:  # nobody answers a rephrasing
         return record

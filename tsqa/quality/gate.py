@@ -59,6 +59,7 @@ LIMITED = {
     "max_seeds_told": LimitedMeasure("privacy", "seeds told by nearest item (AUC)"),
     "max_copied": LimitedMeasure("privacy", "items with 13 words of their seed in a row"),
     "max_personal": LimitedMeasure("privacy", "items with personal data"),
+    "max_canary_rate": LimitedMeasure("privacy", "canaries that came back"),
     "max_group_log_odds": LimitedMeasure("bias", GROUPS, _off),
     "max_longest": LimitedMeasure("bias", "right option is the longest"),
     "max_refused": LimitedMeasure("bias", "refusals by group"),

@@ -2,8 +2,9 @@
 over.
 
 What this misses: names, addresses, dates of birth, numbers written out in words or broken over
-lines, national phone numbers outside North America, identifiers of other countries. What it passes
-over on purpose: what is reserved for examples (example.com, 555-01xx, private IP addresses).
+lines, national phone numbers outside North America or of ten digits in a row, identifiers of other
+countries. What it passes over on purpose: what is reserved for examples (example.com, 555-01xx,
+private IP addresses), and phone and social security numbers in a row of numbers.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import re
 from collections.abc import Callable, Iterator
 
 KINDS = ("e-mail", "phone", "credit card", "IBAN", "IP address", "US SSN")
-MISSED = "names, addresses, numbers in words, phone numbers without +, but for North America"
+MISSED = (
+    "names, addresses, dates of birth, numbers in words, phone numbers without +, but for North "
+    "America"
+)
 
 _RESERVED = re.compile(
     r"(?:^|[.@])(?:example\.(?:com|net|org)|[\w-]+\.(?:example|invalid|test)|localhost)$", re.I
 )
 _FICTIONAL = re.compile(r"555-?01\d\d$")
 _IBAN_LENGTHS = range(15, 35)
+_ALONE = r"(?<![\w.+-])(?<!\d )(?<!\d, )"
+"""What begins here is in no row of numbers, such as those of a sum."""
 
 
 def find_personal(text: str) -> Iterator[tuple[str, str]]:
@@ -72,28 +78,35 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     (
         "phone",
         re.compile(
-            r"(?<![\w.+-])(?:\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}"
-            r"|(?:\(\d{3}\) ?|\d{3}[-.])[2-9]\d{2}[-.]\d{4})(?![\w-])"
+            r"(?<![\w.+-])(?:\+\d{1,3}(?:[ .-]?(?:\(\d{1,4}\)|\d{1,4})){2,5}"
+            r"|(?:\(\d{3}\) ?|\d{3}[-.])[2-9]\d{2}[-.]\d{4}"
+            rf"|{_ALONE}[2-9]\d{{2}} [2-9]\d{{2}} \d{{4}}(?! \d))(?![\w-])"
         ),
         _is_phone,
     ),
     (
         "credit card",
         re.compile(
-            r"(?<![\w.-])(?:[45]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}"
-            r"|3[47]\d{2}([ -]?)\d{6}\2\d{5})(?![\w-])"
+            r"(?<![\w.-])(?:(?:[45]\d|2[2-7]|35|6[0245])\d{2}([ -]?)\d{4}\1\d{4}\1\d{4}"
+            r"|3[47]\d{2}([ -]?)\d{6}\2\d{5}|3[0689]\d{2}([ -]?)\d{6}\3\d{4})(?![\w-])"
         ),
         _is_card,
     ),
     ("IBAN", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), _is_iban),
     (
         "IP address",
-        re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]\d|\w)"),
+        re.compile(
+            r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]\d|\w)"
+            r"|(?<![\w:.])[23][0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}[0-9a-fA-F]{0,4}(?![\w:])"
+        ),
         _is_address,
     ),
     (
         "US SSN",
-        re.compile(r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])"),
+        re.compile(
+            r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])"
+            rf"|{_ALONE}(?!000|666|9)\d{{3}} (?!00)\d{{2}} (?!0000)\d{{4}}(?! \d|[\w-])"
+        ),
         _always,
     ),
 )

@@ -1,13 +1,15 @@
-"""Privacy: what items give away of their seeds, and personal data in them."""
+"""Privacy: what items give away of their seeds, canaries that came back, and personal data."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from tsqa.curated.files import read_curated, read_rejected
 from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
     LEAST,
@@ -17,7 +19,12 @@ from tsqa.quality.measure import (
 )
 from tsqa.quality.personal import KINDS, MISSED, find_personal
 from tsqa.quality.sample import AuditedText, QualitySample
+from tsqa.records.canaries import CANARY_STEP, CanaryIndex, read_canaries
+from tsqa.records.candidate import read_candidate
+from tsqa.records.candidate_file import CandidateRecord, parse_record
 from tsqa.records.quality import QualityMeasure
+from tsqa.records.rows import CuratedRow, read_lineage
+from tsqa.review.estimate import interval
 from tsqa.text.normalise import words
 
 DIMENSION = "privacy"
@@ -66,8 +73,8 @@ def _membership(sample: QualitySample, held_out: UnusedDocuments, seed: int) -> 
     for place, task in enumerate(sorted(used.keys() & unused.keys())):
         ours, theirs = used[task], unused[task]
         documents = [each.text for each in (*ours, *theirs)]
-        balanced = [each.text for pair in zip(ours, theirs, strict=False) for each in pair]
-        matrix = weigh([*documents, *(item.text for item in items[task])], fitted_on=balanced)
+        # On all of both: who is left out has fewer known words, so that its cosines are higher.
+        matrix = weigh([*documents, *(item.text for item in items[task])], fitted_on=documents)
         scores += nearest(matrix[: len(documents)], matrix[len(documents) :])[1].tolist()
         positive += [True] * len(ours) + [False] * len(theirs)
         strata += [place] * len(documents)
@@ -135,6 +142,103 @@ def _copied(sample: QualitySample, seed: int) -> QualityMeasure:
 def _runs(text: str) -> set[tuple[str, ...]]:
     found = words(text)
     return {tuple(found[i : i + SPAN]) for i in range(len(found) - SPAN + 1)}
+
+
+def measure_canaries(filtered: Path) -> QualityMeasure:
+    """Share of the canaries that an item repeats, of all candidates of a filter artifact.
+
+    Such items are rejected; any in the dataset, which an edit may bring there, count as well.
+    """
+    name, limits = (
+        "canaries that came back",
+        "an invented name and number at the head of a seed, whole: no paraphrase, part of one or "
+        "translation; filters after this step may have rejected the item as well",
+    )
+    canaries = read_canaries(filtered)
+    if not canaries:
+        return QualityMeasure(
+            dimension=DIMENSION,
+            name=name,
+            limits=limits,
+            missing="none were planted: generate.canaries",
+        )
+    seen = _search(filtered, CanaryIndex(canaries))
+    came = seen.stopped | seen.left
+    low, high = interval(len(came) / len(canaries), len(canaries))
+    shown = f"{seen.repeats:,} of the {seen.shown:,} candidates that were shown one repeat it"
+    notes = [f"{shown}; all are rejected" if not seen.left else shown]
+    if seen.left:
+        notes.append(f"in the dataset: {len(seen.left):,} canaries, of {_some(seen.left)}")
+    if other := seen.elsewhere - came:
+        notes.append(
+            f"{len(other):,} more in votes that lost and in what other filters rejected before"
+        )
+    if came:
+        notes.append(f"such as those of {_some(came)}")
+    return QualityMeasure(
+        dimension=DIMENSION,
+        name=name,
+        value=len(came) / len(canaries),
+        low=low,
+        high=high,
+        reference=0.0,
+        reference_is="chance writes none",
+        apart=bool(came),
+        n=len(canaries),
+        limits=limits,
+        notes=notes,
+    )
+
+
+@dataclass
+class _SeenCanaries:
+    """Seeds whose canaries came back, by how far they came, and how many candidates could."""
+
+    left: set[str] = field(default_factory=set)
+    """In the dataset."""
+    stopped: set[str] = field(default_factory=set)
+    """By the step for canaries alone."""
+    elsewhere: set[str] = field(default_factory=set)
+    """In anything that a teacher said."""
+    shown: int = 0
+    repeats: int = 0
+
+
+def _search(filtered: Path, index: CanaryIndex) -> _SeenCanaries:
+    seen = _SeenCanaries()
+    for row in read_curated(filtered):
+        found = index.find(_leaving(row))
+        seen.left.update(found)
+        seen.repeats += bool(found)
+        seen.shown += bool(read_lineage(row.lineage).canaries)
+    for loser in read_rejected(filtered):
+        try:
+            record = parse_record(loser.record)
+        except ValueError:  # no candidate
+            continue
+        seen.shown += bool(record.canaries)
+        found = index.find(_said(record))
+        seen.elsewhere.update(found)
+        if found and loser.step == CANARY_STEP:
+            seen.repeats += 1
+            seen.stopped.update(index.find(read_candidate(record, shows_trace=True).parts))
+    return seen
+
+
+def _leaving(row: CuratedRow) -> Iterator[str]:
+    yield from (row.context, row.question, *row.choices, row.answer, row.reasoning)
+    yield from (row.knowledge, row.item_context, row.distractors, row.tests, row.text)
+
+
+def _said(record: CandidateRecord) -> Iterator[str]:
+    yield from (record.context, record.question, *record.choices, record.tests)
+    yield record.rephrasing
+    for vote in record.votes:
+        yield from (vote.text, vote.trace)
+
+
+def _some(ids: set[str]) -> str:
+    return ", ".join(sorted(ids)[:5])
 
 
 def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:

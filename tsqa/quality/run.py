@@ -13,7 +13,7 @@ from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
 from tsqa.quality.diversity import measure_diversity
 from tsqa.quality.effectiveness import not_measured
 from tsqa.quality.held_out import read_held_out
-from tsqa.quality.privacy import measure_privacy
+from tsqa.quality.privacy import measure_canaries, measure_privacy
 from tsqa.quality.realism import measure_realism
 from tsqa.quality.sample import draw_sample
 from tsqa.records.candidate_file import parse_record
@@ -39,6 +39,7 @@ def audit(
         *measure_diversity(sample, seed),
         *(effect or [not_measured("it needs trained models: tsqa ablate, then audit again")]),
         *measure_privacy(sample, held_out, seed),
+        measure_canaries(filtered.path),
         *measure_bias(sample, _asked(filtered.path)),
     ]
     return QualityReport(

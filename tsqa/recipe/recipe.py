@@ -145,6 +145,15 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _canaries_to_count(self) -> Self:
+        is_limited = self.audit is not None and self.audit.max_canary_rate is not None
+        if is_limited and self.generate and not self.generate.canaries:
+            raise ValueError(
+                "audit.max_canary_rate needs generate.canaries: without any, none can come back"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sections_fit(self) -> Self:
         chain = ("seeds", "generate", "filter", "audit")
         for earlier, later in itertools.pairwise(chain):

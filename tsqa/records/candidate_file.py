@@ -116,6 +116,8 @@ class Provenance:
     """Who answered, where the teacher did not."""
     attributes: dict[str, str] = field(default_factory=dict)
     """What the question was asked to be: name -> value of `generate.attributes`."""
+    canaries: list[str] = field(default_factory=list)
+    """Those of the seeds that were shown with a canary."""
 
     def model_of(self, role: str) -> TeacherRef:
         """The model behind a vote."""

@@ -18,7 +18,7 @@ AUDITS = "audits"
 """Folder of the runs: one report for each filter artifact, whatever recipe audited it."""
 PAGE = "quality.html"
 """In the folder of an audit."""
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when a measure means something else: reports from before then count no more."""
 
 

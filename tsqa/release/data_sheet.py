@@ -1,8 +1,8 @@
-"""The sheet for auditors: what the data of a release is, in the order of the EU's template.
+"""The sheet for auditors: what the data of a release is, under the headings of the EU's template.
 
 The template is that of the AI Act, Article 53(1)(d), for the public summary of training content
-(European Commission, July 2025). Guarantees: every statement comes from the manifests, the rows or
-the recipe; what they do not say is said to be missing, and listed at the end.
+(European Commission, 24 July 2025). Guarantees: every statement comes from the manifests, the rows
+or the recipe; what they do not say is said to be missing, and listed at the end.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from tsqa.store.atomic import write_text
 
 DATA_SHEET = "DATA_SHEET.md"
 _TEMPLATE = "data_sheet.md.jinja"
-_BILLION = 1_000_000_000
+_BILLION, _TEN_TRILLION = 10**9, 10**13
 Origin = Literal["benchmark's training split", "own dataset", "own documents"]
 
 
 @dataclass(frozen=True)
 class _Row:
     task: str
+    capability: str
     dataset: str
     revision: str
     split: str
@@ -37,32 +38,41 @@ class _Row:
 
 
 @dataclass
-class _Measured:
+class SizesOfRelease:
     """What the rows say."""
 
     words: int = 0
     characters: int = 0
     bytes: int = 0
     languages: Counter[str] = field(default_factory=Counter)
+    capabilities: Counter[str] = field(default_factory=Counter)
     sources: Counter[tuple[str, str, str, str, str]] = field(default_factory=Counter)
     """(task, dataset, revision, split, licence) -> items."""
 
     @property
     def size(self) -> str:
-        """The template's range of tokens, of which each has a byte at least."""
-        if self.bytes < _BILLION:
-            return "less than 1 billion tokens"
-        return "not known: tsqa counts words and characters here, and no tokens"
+        """The template's range of tokens: at least one for each word, as most tokenizers split at
+        blanks, and at most one for each byte; two ranges where these differ."""
+        ranges = (
+            "less than 1 billion tokens",
+            "1 billion to 10 trillion tokens",
+            "more than 10 trillion tokens",
+        )
+        first, last = (
+            (count >= _BILLION) + (count > _TEN_TRILLION) for count in (self.words, self.bytes)
+        )
+        return " or ".join(ranges[first : last + 1])
 
 
 def write_data_sheet(path: Path, release: Release, recipe: Recipe, behind: Behind) -> None:
     """Write the sheet beside the dataset that it describes."""
-    measured = _Measured()
+    measured = SizesOfRelease()
     for row in read_rows(path.parent / CURATED, _Row):
         measured.words += len(row.text.split())
         measured.characters += len(row.text)
         measured.bytes += len(row.text.encode())
         measured.languages[row.language] += 1
+        measured.capabilities[row.capability] += 1
         measured.sources[row.task, row.dataset, row.revision, row.split, row.licence] += 1
     text = (
         markdown_environment(Path(__file__).parent)
@@ -72,6 +82,7 @@ def write_data_sheet(path: Path, release: Release, recipe: Recipe, behind: Behin
             recipe=recipe,
             measured=measured,
             origins=_origins(recipe, [key[0] for key in measured.sources]),
+            public_tasks=tasks_of_library(recipe, [key[0] for key in measured.sources]),
             read=behind.seeds.manifest.created,
             written=behind.generate.manifest.created,
             funnel=behind.filter.summary["funnel"],
@@ -89,3 +100,10 @@ def _origins(recipe: Recipe, tasks: list[str]) -> dict[str, Origin]:
         found |= {each.name: "own dataset" for each in recipe.seeds.datasets}
         found |= {each.name: "own documents" for each in recipe.seeds.documents}
     return found
+
+
+def tasks_of_library(recipe: Recipe, tasks: list[str]) -> set[str]:
+    """Of lm-eval's own library; whether anything else is public, nobody says."""
+    if recipe.seeds is None or recipe.seeds.include:
+        return set()
+    return {*tasks} - {each.name for each in recipe.seeds.own}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tsqa.curated.files import DatasetWriter
 from tsqa.curated.inspect import inspect, show
 from tsqa.errors import DataError
 from tsqa.prompts import load_prompts, shipped_prompts
+from tsqa.records.canaries import Canary, draw_canaries, write_canaries
 from tsqa.records.candidate_file import parse_record
 from tsqa.records.seed import Seed
 from tsqa.store.jsonl import write_jsonl
@@ -65,13 +67,18 @@ def make_candidate(number: int, form: str) -> dict[str, Any]:
     return candidate(number, prompts=prompts, form=form)
 
 
-def make_runs(root: Path, form: str = "completion") -> Path:
+def make_runs(root: Path, form: str = "completion", canaries: Sequence[Canary] = ()) -> Path:
     """Items 0 to 4 accepted, 5 to 9 rejected: 5 by the format, the others by the vote."""
+    planted = [each.seed_id for each in canaries]
     artifacts = root / "artifacts"
     seeds = make_artifact(artifacts, "seeds", "s1")
     write_jsonl(seeds / "seeds.jsonl", map(asdict, map(make_seed, range(12))))
     generate = make_artifact(artifacts, "generate", "g1", config={"enrichment": ["reasoning"]})
     candidates = [make_candidate(number, form) for number in range(10)]
+    if planted:
+        write_canaries(generate, canaries)
+        for each in candidates:
+            each["canaries"] = [name for name in each["seed_ids"] if name in planted]
     write_jsonl(generate / "candidates.jsonl", candidates)
     inputs = {"seeds": "s1", "generate": "g1"}
     summary = {"funnel": [{"step": step} for step in FUNNEL]}
@@ -177,6 +184,19 @@ def test_what_cannot_be_rebuilt_is_said(tmp_path: Path) -> None:
     (tmp_path / "artifacts" / "generate").rename(tmp_path / "gone")
     text = shown(runs, "toy:3.q0")
     assert "the candidate: its artifact is gone" in text and "Question 3" in text
+
+
+def test_prompts_are_shown_with_the_canaries_that_were_planted(tmp_path: Path) -> None:
+    canaries = draw_canaries(["toy:4"], 1, 0)
+    runs = make_runs(tmp_path, canaries=canaries)
+    text = shown(runs, "toy:3.q0")
+    assert "with a canary  toy:4" in text and canaries[0].name in text
+    assert canaries[0].name not in shown(runs, "toy:2.q0")
+    generate = runs / "artifacts" / "generate" / "g1"
+    (generate / "canaries.jsonl").unlink()
+    reseal(generate)
+    text = shown(runs, "toy:3.q0")
+    assert "a seed or canary is missing" in text and "What is rope 3" in text
 
 
 def test_the_newest_of_several_artifacts_is_shown_and_the_others_named(tmp_path: Path) -> None:

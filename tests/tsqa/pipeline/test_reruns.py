@@ -241,6 +241,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "generate.prompts.question": "plain",
             "generate.prompts.passage": "fact_seeking",
             "generate.temperatures": [0.5, 1.0],
+            "generate.canaries": 5,
             "generate.prompts.answer": "plain",
             "generate.seed": 1,
         },
@@ -449,6 +450,7 @@ RUNTIME: dict[str, Any] = {
     "audit.max_seeds_told": 0.6,
     "audit.max_copied": 0.1,
     "audit.max_personal": 0.1,
+    "audit.max_canary_rate": 0.1,
     "audit.max_group_log_odds": 1,
     "audit.max_longest": 0.5,
     "audit.max_refused": 0.1,
@@ -635,7 +637,7 @@ def test_where_a_teacher_is_loaded_reruns_nothing(key: str, folder: Path) -> Non
 def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> None:
     """Artifacts from before these keys came are those of their defaults."""
     tree = full_recipe(folder)
-    del tree["generate"]["solvers"], tree["filter"]["difficulty"]
+    del tree["generate"]["solvers"], tree["generate"]["canaries"], tree["filter"]["difficulty"]
     path = folder / "recipe.yaml"
     path.write_text(dump(tree))
     recipe = load_recipe(path)
@@ -644,6 +646,7 @@ def test_added_keys_at_their_defaults_are_in_no_configuration(folder: Path) -> N
         written = json.dumps(section.data_config())
         added = ("writer", "solvers", "model_agreement", "engine_args", *MORE_SAMPLING)
         added += ("attributes", "temperatures", "difficulty", "rephrase", "faithfulness")
+        added += ("canaries",)
         assert not [key for key in added if f'"{key}"' in written]
 
 

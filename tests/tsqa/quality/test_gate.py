@@ -122,6 +122,14 @@ def test_training_is_refused_by_the_audit_of_these_very_data(
             loose.refuse_unfit(node(loose, "train"))
 
 
+def test_a_limit_on_canaries_needs_some(dataset: AuditedDataset) -> None:
+    with pytest.raises(TsqaError, match=r"audit\.max_canary_rate needs generate\.canaries"):
+        opened(dataset, "audit.max_canary_rate=0.1")
+    planted = opened(dataset, "audit.max_canary_rate=0.1", "generate.canaries=20")
+    assert node(planted, "seeds").fingerprint == node(opened(dataset), "seeds").fingerprint
+    assert node(planted, "filter").fingerprint != node(opened(dataset), "filter").fingerprint
+
+
 def test_arms_with_filters_of_their_own_have_audits_of_their_own(dataset: AuditedDataset) -> None:
     arms = "ablation={arms: [{filter.agreement: 0.6}, {filter.agreement: 0.9}], control: %s}"
     ablated = opened(dataset, arms % "{filter.agreement: 0.6}", "audit={}")

@@ -31,6 +31,18 @@ def test_nothing_moves_on_two_halves_of_the_same_real_set() -> None:
     assert found[COPIES].value == 0 and found[COPIES].high == pytest.approx(0.03, abs=0.005)
 
 
+@pytest.mark.parametrize(("seeds", "others"), [(120, 20), (40, 60)])
+def test_sides_of_unequal_size_are_told_no_better_than_chance(seeds: int, others: int) -> None:
+    values = []
+    for number in range(5):
+        rng = np.random.default_rng([7, number])
+        held = [real_text(rng, f"{t}-h{n}", t) for n in range(others) for t in ("toy", "own")]
+        attack = measure_privacy(sample_of(None, seeds, number), UnusedDocuments(held), 1)[0]
+        values.append(attack.value or 0)
+        assert not attack.apart
+    assert abs(np.mean(values) - 0.5) < 0.06
+
+
 def test_half_copied_seeds_are_given_away() -> None:
     def take_half(item: AuditedText, seed: AuditedText, _: np.random.Generator) -> AuditedText:
         taken = seed.question.split()
@@ -96,10 +108,24 @@ def test_planted_personal_data_is_counted_and_told_from_the_seed_s() -> None:
         ("DE89 3704 0044 0532 0130 00", "IBAN"),
         ("DE88 3704 0044 0532 0130 00", ""),
         ("GB82WEST12345698765432", "IBAN"),
+        ("card 6011 0009 9013 9424,", "credit card"),
+        ("card 36 7000 1020 3040,", ""),
+        ("3530111333300000", "credit card"),
+        ("(3056 930902 5904)", "credit card"),
+        ("2223 0031 2200 3222", "credit card"),
+        ("call 212 736 5000.", "phone"),
+        ("(+33 1 42 68 53 00)", "phone"),
+        ("add 212 736 5000 8", ""),
+        ("12, 212 736 5000", ""),
         ("from 8.8.8.8 and", "IP address"),
+        ("from 2a00:1450:4001:81b::200e, at 10:20:30", "IP address"),
+        ("from fe80::1 and ::1 and 2001:db8::1", ""),
+        ("std::string a::b, 2023:10:20", ""),
         ("from 192.168.0.1 and 127.0.0.1 and 300.1.1.1", ""),
         ("version 1.2.3.4.5", ""),
         ("his number 219-09-9999", "US SSN"),
+        ("his number 219 09 9999", "US SSN"),
+        ("219 09 9999 7 and 5 219 09 9999", ""),
         ("000-12-3456 and 666-12-3456 and 912-12-3456", ""),
         ("ann@example.com, bob@mail.test", ""),
         ("212-555-0142", ""),

@@ -12,7 +12,9 @@ import pytest
 from tests.support.released import accepted, build, rejected, seed, write_recipe
 from tests.support.sealed import reseal
 from tsqa.errors import DataError, RecipeError, TsqaError
+from tsqa.recipe import load_recipe
 from tsqa.release.check import check_release, require_good
+from tsqa.release.data_sheet import SizesOfRelease, tasks_of_library
 from tsqa.release.make import make_release
 from tsqa.release.records import read_release
 from tsqa.release.sides import find_release
@@ -160,16 +162,62 @@ def test_the_recipe_states_a_licence_where_the_dataset_does_not(recipe: Path) ->
     ]
 
 
+HEADINGS = [
+    "1. General information",
+    "1.1 Provider identification",
+    "1.2 Model identification",
+    "1.3 Modalities, overall training data size and other characteristics",
+    "2. List of data sources",
+    "2.1 Publicly available datasets",
+    "2.2 Private non-publicly available datasets obtained from third parties",
+    "2.2.1 Datasets commercially licensed by rightsholders or their representatives",
+    "2.2.2 Private datasets obtained from other third parties",
+    "2.3 Data crawled and scraped from online sources",
+    "2.4 User data",
+    "2.5 Synthetic data",
+    "2.6 Other sources of data",
+    "3. Data processing aspects",
+    "3.1 Respect of reservation of rights from text and data mining exception or limitation",
+    "3.2 Removal of illegal content",
+    "3.3 Other information",
+    "What else is not known",
+]
+"""Those of the EU's template, and one of our own."""
+
+
+@pytest.mark.parametrize(
+    ("words", "bytes_", "size"),
+    [
+        (10, 60, "less than 1 billion tokens"),
+        (10**9, 6 * 10**9, "1 billion to 10 trillion tokens"),
+        (10**8, 10**9, "less than 1 billion tokens or 1 billion to 10 trillion tokens"),
+        (10**13 + 1, 10**14, "more than 10 trillion tokens"),
+    ],
+)
+def test_the_size_is_told_by_the_ranges_of_the_template(words: int, bytes_: int, size: str) -> None:
+    assert SizesOfRelease(words=words, bytes=bytes_).size == size
+
+
 def test_the_data_sheet_says_what_is_known_and_what_is_missing(recipe: Path) -> None:
     made = make_release(build(recipe, [seed(0)], [accepted(0)]), "v1")
     sheet = (made.folder / "DATA_SHEET.md").read_text()
-    parts = ["## 1. General", "## 2. Sources", "### 2.5 Synthetic data", "## 3. Processing"]
-    assert [line for line in sheet.splitlines() if line in parts or line.startswith(parts[0])][1:]
+    assert [line.lstrip("# ") for line in sheet.splitlines() if line.startswith("##")] == HEADINGS
     assert "| teacher-7b | Apache-2.0 | the recipe | attribution |" in sheet
     assert "| toy | own dataset | org/toy | abc | train | cc-by-sa-4.0 | 1 |" in sheet
     assert "less than 1 billion tokens" in sheet and "CC-BY-SA-4.0" in sheet
     assert sheet.count("**Missing:**") >= 8
     assert str(recipe.parent) not in sheet
+
+
+def test_only_tasks_of_the_library_are_known_to_be_public(tmp_path: Path) -> None:
+    columns = {"question": "q", "answer": "a"}
+    own = {"name": "toy", "path": str(tmp_path / "own.jsonl"), "columns": columns}
+    given = {"tasks": ["gsm8k"], "datasets": [own]}
+    recipe = load_recipe(write_recipe(tmp_path, seeds=given), [])
+    assert tasks_of_library(recipe, ["gsm8k", "toy"]) == {"gsm8k"}
+    given["include"] = str(tmp_path / "tasks")
+    recipe = load_recipe(write_recipe(tmp_path, seeds=given), [])
+    assert tasks_of_library(recipe, ["gsm8k", "toy"]) == set()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "v1.partial", "v1.lock", "v 1", "-v"])

@@ -26,6 +26,8 @@ class AuditSection(Section):
     """Share of items that hold 13 words of their seed in a row."""
     max_personal: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of items that hold personal data."""
+    max_canary_rate: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of the canaries of `generate.canaries` that an item repeats."""
     max_group_log_odds: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
     """How much more or less often than in its seeds a group appears, after Holm's correction; the
     log of how many items alone mention it to how many seeds alone do."""

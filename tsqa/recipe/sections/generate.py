@@ -145,6 +145,9 @@ class GenerateSection(Section):
     """Sampling of answers."""
     prompts: PromptsSection = PromptsSection()
     """Which prompts are used."""
+    canaries: int = Field(0, ge=0, json_schema_extra=ADDED)
+    """Seeds that prompts show with an invented name and number. What repeats one is rejected, and
+    `tsqa audit` says which share came back; if none of 72 does, it is below 5%."""
     allow_failed: Share = Field(0.0, json_schema_extra=RUNTIME)
     """Share of requests that may fail for good; beyond it the stage stops. Shown on the card."""
     seed: Seed = 0
