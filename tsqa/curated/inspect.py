@@ -213,9 +213,7 @@ def _print_prompts(
         console.print(Rule(f"prompt: {role}"))
         console.print(_fields(asdict(candidate.prompts[role]).items()))
         if text is None:
-            text = (
-                "cannot be rebuilt: its file is no shipped one, or a seed or canary is missing"
-            )
+            text = "cannot be rebuilt: its file is no shipped one, or a seed or canary is missing"
             console.print(Text(text, style="yellow"))
         else:
             console.print(Text(text, style="dim"))
