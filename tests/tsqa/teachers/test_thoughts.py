@@ -39,6 +39,8 @@ IN_TEXT = {
     "harmony without its marks": "analysis{}assistantfinal{said}",
     "harmony without its marks, with a tool": "analysis{}assistantcommentary to=functions.f json"
     "[1]assistantfinal{said}",
+    # GLM-4.5-Air on vLLM, in issue 503 of Vali-98/ChatterUI.
+    "think, opened twice": "<think><think>{}</think>{said}",
     # gpt-oss on Bedrock, in the recordings of llama-stack.
     "tags of reasoning": "<reasoning>{}</reasoning>{said}",
     # On MLX, in the outputs of jrp2014/check_models, as are Apriel and much of the above.

@@ -247,10 +247,11 @@ def _part_thoughts(text: str) -> tuple[str, list[str], str]:
     kept: list[str] = []
     thoughts: list[str] = []
     depth = end = 0
-    error = ""
+    was_open, error = False, ""
     for mark in _tokens(_THOUGHT, text):
         if mark["soft"] and not depth:
             continue
+        is_again = was_open and not text[end : mark.start()].strip()
         if not depth:
             kept.append(text[end : mark.start()])
             in_line = kept[-1].rpartition("\n")[2]
@@ -260,9 +261,9 @@ def _part_thoughts(text: str) -> tuple[str, list[str], str]:
             error = UNCLEAR if is_within else error
         else:
             thoughts.append(text[end : mark.start()])
-        end = mark.end()
-        if mark["open"]:
-            depth += 1
+        end, was_open = mark.end(), bool(mark["open"])
+        if was_open:
+            depth += not is_again  # a server and the model may both open them
         elif depth:
             depth -= 1
         else:
