@@ -166,7 +166,7 @@ def measure_canaries(filtered: Path) -> QualityMeasure:
     came = seen.stopped | seen.left
     low, high = interval(len(came) / len(canaries), len(canaries))
     shown = f"{seen.repeats:,} of the {seen.shown:,} candidates that were shown one repeat it"
-    notes = [f"{shown}; all are rejected" if not seen.left else shown]
+    notes = [f"{shown}; all are rejected" if came and not seen.left else shown]
     if seen.left:
         notes.append(f"in the dataset: {len(seen.left):,} canaries, of {_some(seen.left)}")
     if other := seen.elsewhere - came:

@@ -109,6 +109,7 @@ def test_a_clean_teacher_gives_none_away(tmp_path: Path) -> None:
     assert (found.value, found.low, found.apart) == (0.0, 0.0, False)
     assert found.high == pytest.approx(1 - 0.025 ** (1 / PLANTED)), "none of so few proves little"
     assert reasons(made) == [] and len(found.notes) == 1
+    assert found.notes[0].startswith("0 of the ") and "rejected" not in found.notes[0]
     marks = [read_lineage(row.lineage).canaries for row in read_curated(made)]
     assert any(marks), "what was made with one in sight says so"
 
