@@ -111,7 +111,7 @@ def _alike(macro: Floats, apart: Floats) -> Floats:
     """
     arms, seeds = macro.shape[0], macro.shape[1] - 1
     rest = seeds * (arms - 2)
-    chances = _above(*_variances(macro), seeds, rest) * arms / _NOISY_MACRO
+    chances: Floats = _above(*_variances(macro), seeds, rest) * arms / _NOISY_MACRO
     tasks = len(apart) - 1
     if not tasks:
         return chances

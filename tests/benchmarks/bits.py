@@ -22,7 +22,7 @@ from eval.compare.comparison import compare
 from eval.compare.runs import find_runs, load
 from eval.compare.scores import Evaluated
 from eval.deltas import DeltaRow
-from eval.statistics import joint, stats
+from eval.statistics import joint, paired, stats
 from eval.statistics.crossed import Floats
 from eval.statistics.paired import Scored, Tested
 from tests.support.invented_arms import of_scores
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--documents", nargs="*", type=int, default=[12, 25, 50, 100])
     given = parser.parse_args()
-    joint.FLIPS = given.flips
+    joint.FLIPS = paired._SIGN_FLIPS = given.flips
     if given.run is None:
         print_simulated(given.rounds, given.seeds, given.effects, given.seed)
         return
