@@ -113,7 +113,7 @@ class Kubernetes(Scheduler):
             raise self._wrong("image is still IMAGE", "write the name of your image there")
         if "$@" not in str(container.get("command")):
             raise self._wrong('command does not use "$@", so that it would not train this arm')
-        limits = container.get("resources", {}).get("limits", {})
+        limits = _inner(container, "resources", "limits")
         each = self.submission.processes
         for name, count in limits.items():
             if name.endswith("/gpu") and str(count) != str(each):
@@ -131,28 +131,28 @@ class Kubernetes(Scheduler):
         machines = asked.launch.machines
         named = {
             "name": asked.name,
-            "labels": {**job.get("metadata", {}).get("labels", {}), **_OURS},
+            "labels": {**_inner(job, "metadata", "labels"), **_OURS},
         }
         spec = {
             **job["spec"],
             **{"completionMode": "Indexed", "completions": machines, "parallelism": machines},
         }
         pod = spec["template"]["spec"]
-        labels = {**spec["template"].get("metadata", {}).get("labels", {}), **_OURS}
+        labels = {**_inner(spec["template"], "metadata", "labels"), **_OURS}
         [container] = pod["containers"]
         own = {
             "TSQA_FIRST": f"{asked.name}-0.{_SERVICE}" if machines > 1 else "127.0.0.1",
             "TSQA_MACHINES": str(machines),
             "TSQA_PROCESSES": str(asked.processes),
         }
-        kept = [one for one in container.get("env", []) if one["name"] not in own]
+        kept = [one for one in container.get("env") or [] if one["name"] not in own]
         env = [*kept, *({"name": name, "value": value} for name, value in own.items())]
         container = {**container, "args": [*asked.arguments], "env": env}
         spec["template"] = {
-            "metadata": {**spec["template"].get("metadata", {}), "labels": labels},
+            "metadata": {**_inner(spec["template"], "metadata"), "labels": labels},
             "spec": {**pod, "subdomain": _SERVICE, "containers": [container]},
         }
-        return {**job, "metadata": {**job.get("metadata", {}), **named}, "spec": spec}
+        return {**job, "metadata": {**_inner(job, "metadata"), **named}, "spec": spec}
 
     def active_job(self) -> ScheduledJob | None:
         found = self._find()
@@ -260,6 +260,13 @@ class Kubernetes(Scheduler):
             f"kubectl {words[0]}: {done.stderr}",
             f"correct launch.options, your login to the cluster, or {self._template}",
         )
+
+
+def _inner(value: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """A mapping within mappings; empty where one of them is missing or empty."""
+    for key in keys:
+        value = value.get(key) or {}
+    return value
 
 
 def _service() -> dict[str, Any]:

@@ -170,7 +170,7 @@ def _accelerators(resources: object) -> list[str]:
     if not isinstance(resources, dict):
         return []
     resources = dict(resources)
-    choices = [*resources.pop("any_of", []), *resources.pop("ordered", [])]
+    choices = [*(resources.pop("any_of", 0) or []), *(resources.pop("ordered", 0) or [])]
     if choices:
         return [gpu for one in choices for gpu in _accelerators({**resources, **one})]
     named = resources.get("accelerators") or []

@@ -54,7 +54,7 @@ class Setting:
             task["resources"].pop("accelerators")
         else:
             [container] = task["spec"]["template"]["spec"]["containers"]
-            container |= {"image": "registry/tsqa:1", "resources": {}}
+            container |= {"image": "registry/tsqa:1", "resources": None}
         self.write(task)
 
     def write(self, template: Any) -> None:

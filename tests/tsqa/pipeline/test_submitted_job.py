@@ -177,6 +177,13 @@ def test_the_accounting_is_asked_where_the_controller_has_forgotten(slurm: FakeS
         submit(slurm)
 
 
+def test_a_state_that_is_not_known_is_refused_and_the_job_goes_on(slurm: FakeSlurm) -> None:
+    slurm.plan("RUNNING|None", "EXPLODED|None")
+    with pytest.raises(EngineError, match="'EXPLODED', a state that is not known here"):
+        submit(slurm)
+    assert slurm.lines("said") == []
+
+
 def test_a_job_that_slurm_queues_again_is_waited_for(
     slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
