@@ -12,7 +12,7 @@ from eval.harness.metrics import check_metrics
 from eval.harness.protocol import protocol_problem, protocols_of
 from eval.results import read_metric_name
 from tests.support.tiny_eval import make_tasks
-from tsqa.errors import RecipeError
+from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import EvalSection, ProtocolSection
 from tsqa.tasks.library import task_library
 
@@ -143,6 +143,32 @@ def test_several_samples_are_averaged_and_a_protocol_reaches_the_requests(folder
     choice = parts["tiny_choice"].result
     assert (choice.metric, choice.num_fewshot) == ("acc_norm", 2)
     assert model.asked[-1].args[0].count("Question:") == 3
+
+
+COUNTING = """
+from itertools import count
+calls = count()
+
+def process(documents):
+    number = next(calls)
+    return documents.map(lambda row: {"question": f"{row['question']} {number}"})
+"""
+
+
+@pytest.mark.engine  # loads torch
+def test_documents_that_are_others_when_they_are_scored_are_refused(tmp_path: Path) -> None:
+    from lm_eval.api.registry import get_model
+
+    from eval.harness import backend
+
+    folder = make_tasks(tmp_path / "own")
+    (folder / "utils.py").write_text(COUNTING)
+    with (folder / "tiny_number.yaml").open("a") as task:
+        task.write("process_docs: !function utils.process\n")
+    section = EvalSection(tasks=["tiny_number"], include=str(folder))
+    task = backend.load_tasks(section, folder)["tiny_number"]["tiny_number"]
+    with pytest.raises(DataError, match="tiny_number: its document 0 was another one when"):
+        backend.evaluate_task(get_model("dummy")(), task, folder, section)
 
 
 def test_the_shipped_suites_are_what_lm_eval_offers() -> None:
