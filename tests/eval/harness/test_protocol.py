@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from eval.harness.documents import read_result
 from eval.harness.metrics import check_metrics
 from eval.harness.protocol import protocol_problem, protocols_of
 from eval.results import read_metric_name
+from tests.support.paths import REPOSITORY
 from tests.support.tiny_eval import make_tasks
 from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import EvalSection, ProtocolSection
@@ -208,3 +211,15 @@ def test_the_shipped_suites_are_what_lm_eval_offers() -> None:
     }
     assert not {name for name in library.index if "mbpp" in name and "sanit" in name}
     assert not {name for name in library.index if "agieval" in name and "cot" in name}
+
+
+def test_the_packages_that_score_math_are_those_that_lm_eval_asks_for() -> None:
+    """Its MATH tasks refuse any other version of the parser of formulas."""
+    lock = (REPOSITORY / "requirements-cpu.lock").read_text().splitlines()
+    asked = [Requirement(text) for text in requires("lm_eval") or ()]
+    parser = [r for r in asked if r.name == "antlr4-python3-runtime"]
+    assert parser
+    for requirement in parser:
+        (locked,) = (Requirement(line) for line in lock if line.startswith(requirement.name))
+        (pinned,) = locked.specifier
+        assert requirement.specifier.contains(pinned.version)
