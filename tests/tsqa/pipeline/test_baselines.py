@@ -1,4 +1,4 @@
-"""`recipes/smoke/baselines.yaml` has every control, and its endpoint what that asks of a teacher."""
+"""`recipes/smoke/baselines.yaml` has every control, and its endpoint what they ask of a teacher."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_recipe_has_every_control_and_asks_the_toy_endpoint() -> None:
     recipe = load_recipe(REPOSITORY / "recipes" / "smoke" / "baselines.yaml")
     kinds = [arm.values.get("control") for arm in arms_of(recipe).values()]
     assert kinds == [None, None, *get_args(Control)]
-    teacher = needed(recipe.generate, "generate").teacher
+    _, teacher = needed(recipe.generate, "generate").writing
     assert teacher.urls == [f"http://127.0.0.1:{PORT}/v1"]
 
 
