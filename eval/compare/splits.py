@@ -28,6 +28,8 @@ WHERE = {
     stats.OTHER_FAMILIES: "in other families",
     stats.UNKNOWN_FAMILY: "in tasks of unknown family",
 }
+_PLACEBOS = (",format_matched", ",repeat_matched")
+"""Controls that teach nothing; the others teach what needs no synthetic items."""
 _NOTHING_ELSE = (
     "every evaluated task is of a family that was seeded from, and nothing else was measured: this "
     "table cannot show generalisation (evaluate other tasks, or set seeds.hold_out)"
@@ -127,15 +129,16 @@ def near_lines(deltas: DeltaTable) -> list[str]:
 
 
 def split_sentences(deltas: DeltaTable) -> Iterator[str]:
-    """Where each arm gains, and what it gains beyond its placebo."""
+    """Where each arm gains, and what it gains beyond its placebos and baselines."""
     only_seeded = []
     for comparison in dict.fromkeys(row.comparison for row in deltas.split):
         rows = [row for row in deltas.split if row.comparison == comparison]
         parts = [row for row in rows if stats.is_part(row.task)]
         for row in rows:
             if not stats.is_part(row.task):
+                of = "placebo" if row.against.endswith(_PLACEBOS) else "baseline"
                 yield (
-                    f"Beyond its placebo {row.against}, {row.arm} changes the macro average by "
+                    f"Beyond its {of} {row.against}, {row.arm} changes the macro average by "
                     f"{stats.change(row)}: {row.verdict}."
                 )
         if [row.task for row in parts] == [stats.macro_name(stats.SEEDED)]:

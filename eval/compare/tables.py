@@ -192,7 +192,7 @@ def _table(deltas: DeltaTable, conditions: Sequence[str]) -> Table:
 
 
 def _split_table(deltas: DeltaTable) -> Table:
-    """The macro average by what was seeded from, and what an arm gains beyond its placebo."""
+    """The macro average by what was seeded from, and what an arm gains beyond its controls."""
     table = Table(
         title="Macro average by what was seeded from",
         title_justify="left",

@@ -109,6 +109,7 @@ def evaluate_task(
             torch_random_seed=section.seed,
             fewshot_random_seed=section.seed,
         )
+        _refuse_changing(task, raw)
         if task.OUTPUT_TYPE == "generate_until":
             delimiter = "" if section.chat_template else task.config.target_delimiter
             answers = stated_answers(raw["samples"].get(task.task_name) or [], delimiter)
@@ -118,6 +119,19 @@ def evaluate_task(
     except Exception as error:
         raise _broken(task.task_name, error) from error
     return raw
+
+
+def _refuse_changing(task: Task, raw: RawResult) -> None:
+    """lm-eval makes the documents twice: DataError where other ones were scored than were asked."""
+    asked = {instance.doc_id: instance.doc for instance in task.instances}
+    for sample in raw["samples"].get(task.task_name) or []:
+        known = asked.get(sample["doc_id"], sample["doc"])
+        if known is not sample["doc"] and repr(known) != repr(sample["doc"]):
+            raise DataError(
+                f"eval.tasks: {task.task_name}: its document {sample['doc_id']} was another one "
+                "when it was scored than when it was asked: its code makes others each time",
+                "seed what that code draws, or keep what it makes",
+            )
 
 
 def _load_here(settings: ModelSettings, on_progress: Progress) -> LM:

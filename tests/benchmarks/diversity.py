@@ -1,13 +1,14 @@
 """Questions of a real model with and without `generate.attributes` and `temperatures`: how many can
 be read, how many repeat another, how many of the seeds' neighbourhoods they reach.
 
-    python -m tests.benchmarks.diversity --model models/smollm2-135m --out questions.jsonl
+    python -m tests.benchmarks.diversity --model models/smollm2-135m --out FOLDER
 
-The model is asked in completion form after training questions of arc_easy and gsm8k; the
-attributes are those of `recipes/dataset/varied.yaml`. A neighbourhood is hit when a question is
-nearer (TF-IDF) to this training question than to the others of a pool of 200 of its task. Without
-`--model` the questions in `--out` are counted again. Intervals: 95%, resampling seeds; for
-neighbourhoods, of the share of the pool (Wilson).
+The model is asked in completion form after training questions of arc_easy and gsm8k; openings and
+attributes (persona and difficulty) are those of `recipes/dataset/varied.yaml`. A
+neighbourhood is hit when a question is nearer (TF-IDF) to this training question than to the others
+of a pool of 200 of its task. Intervals: 95%, resampling seeds; for neighbourhoods, resampling the
+pool. Replies are kept in the folder, so that the same command after an interrupt asks only for
+those that are missing; without `--model` the questions there are counted again.
 """
 
 from __future__ import annotations
@@ -48,7 +49,17 @@ from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.text.normalise import words
 
 VARIED = REPOSITORY / "recipes" / "dataset" / "varied.yaml"
-ARMS = ("similar", "attributes", "temperatures", "both")
+DRAWN = {
+    "similar": (),
+    "openings": ("opening",),
+    "attributes": ("persona", "difficulty"),
+    "temperatures": ("temperature",),
+    "all": ("opening", "persona", "difficulty", "temperature"),
+}
+"""Arm -> what is drawn for each of its questions."""
+TEMPERATURE, TEMPERATURES = 0.7, [0.5, 0.7, 0.9]
+"""Of a small model: those of the recipe are for a large one."""
+ARMS = tuple(DRAWN)
 TASKS: dict[str, AnswerKind] = {"arc_easy": "choice", "gsm8k": "number"}
 POOL = 200
 """Training questions of each task, the first of which are the seeds."""
@@ -85,47 +96,45 @@ def pool_of(task: str) -> list[Seed]:
 
 
 def ask(
-    arms: Sequence[str], model: Path, seeds: Sequence[Seed], per_seed: int
+    arms: Sequence[str], model: Path, seeds: Sequence[Seed], per_seed: int, folder: Path
 ) -> Iterator[Written]:
     """The questions of all arms, seed by seed, of one engine."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_jsonl(Path(folder) / "seeds.jsonl", map(asdict, seeds))
-        source = SeedFile(Path(folder) / "seeds.jsonl")
-        inputs = {"seeds": artifact(Path(folder))}
-        writers = {
-            arm: open_team(
-                make_context(Path(folder) / arm, inputs, generate=_section(arm, model)), []
-            ).writer
-            for arm in arms
-        }
-        asker = writers[arms[0]].asker
-        # Arms may come to put the same request, which is one to the engine: each has its own draws.
-        own = {arm: replace(asker, seed=place) for place, arm in enumerate(arms)}
-        labels = [(arm, n) for arm in arms for n in range(per_seed)]
-        jobs = (
-            write_candidate(replace(writers[arm], asker=own[arm], solver=None), source, seed, n)
-            for seed in seeds
-            for arm, n in labels
-        )
-        for (arm, _), record in zip(cycle(labels), asker.run(jobs), strict=False):
-            asked = "" if record.parse_error else read_candidate(record).asked
-            yield Written(arm, record.task, record.seed_id, asked, record.parse_error)
+    # Examples are drawn from the whole pool, so that more seeds later ask the same requests first.
+    write_jsonl(folder / "seeds.jsonl", (asdict(seed) for task in TASKS for seed in pool_of(task)))
+    source = SeedFile(folder / "seeds.jsonl")
+    inputs = {"seeds": artifact(folder)}
+    writers = {
+        arm: open_team(make_context(folder, inputs, generate=_section(arm, model)), []).writer
+        for arm in arms
+    }
+    # Arms may come to put the same request, which is one to the engine: each has its own draws.
+    own = {arm: replace(writers[arm].asker, seed=ARMS.index(arm)) for arm in arms}
+    labels = [(arm, n) for arm in arms for n in range(per_seed)]
+    jobs = (
+        write_candidate(replace(writers[arm], asker=own[arm], solver=None), source, seed, n)
+        for seed in seeds
+        for arm, n in labels
+    )
+    for (arm, _), record in zip(cycle(labels), own[arms[0]].run(jobs), strict=False):
+        asked = "" if record.parse_error else read_candidate(record).asked
+        yield Written(arm, record.task, record.seed_id, asked, record.parse_error)
 
 
 def _section(arm: str, model: Path) -> GenerateSection:
     varied = needed(Recipe.load(VARIED).generate, "generate")
-    has = {name: arm in (name, "both") for name in ("attributes", "temperatures")}
+    drawn = {name: varied.attributes[name] for name in DRAWN[arm] if name != "temperature"}
     return GenerateSection(
         teacher=TeacherSection(
             model=ModelSection(path=str(model)),
             form="completion",
+            dtype="float32",  # a CPU without instructions for bfloat16 takes minutes for a reply
             max_model_len=1024,
             max_num_seqs=32,
         ),
-        question=SamplingSection(temperature=0.7, top_p=0.9, max_tokens=96),
-        prompts=PromptsSection(question="varied" if has["attributes"] else "similar"),
-        attributes=varied.attributes if has["attributes"] else {},
-        temperatures=[0.5, 0.7, 0.9] if has["temperatures"] else [],
+        question=SamplingSection(temperature=TEMPERATURE, top_p=0.9, max_tokens=96),
+        prompts=PromptsSection(question="varied" if drawn else "similar"),
+        attributes=drawn,
+        temperatures=TEMPERATURES if "temperature" in DRAWN[arm] else [],
     )
 
 
@@ -188,15 +197,18 @@ def main() -> None:
     parser.add_argument("--per-seed", type=int, default=4)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    questions = arguments.out / "questions.jsonl"
     if arguments.model:
+        arguments.out.mkdir(parents=True, exist_ok=True)
         # One task after the other in turn, so that a part of the seeds has all tasks.
         pools = [pool_of(task)[: arguments.seeds // len(TASKS)] for task in TASKS]
         seeds = [seed for together in zip(*pools, strict=True) for seed in together]
-        with arguments.out.open("w", encoding="utf-8") as out:
-            for written in ask(arguments.arms, arguments.model, seeds, arguments.per_seed):
+        asked = ask(arguments.arms, arguments.model, seeds, arguments.per_seed, arguments.out)
+        with questions.open("w", encoding="utf-8") as out:
+            for written in asked:
                 out.write(f"{json.dumps(asdict(written))}\n")
                 out.flush()
-    rows = [Written(**row) for row in read_jsonl(arguments.out)]
+    rows = [Written(**row) for row in read_jsonl(questions)]
     arms = {arm: [row for row in rows if row.arm == arm] for arm in ARMS}
     print_table({arm: written for arm, written in arms.items() if written})
 

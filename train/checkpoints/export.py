@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from train.checkpoints.checkpoint import TAG, convert, verify
 from tsqa.errors import CheckpointError
+from tsqa.hub.model_folder import keep_savable
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -97,6 +98,7 @@ def _write(
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.config.use_cache = True
+    keep_savable(model)
     model.save_pretrained(temporary, state_dict=weights)
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ import torch
 from train.checkpoints.checkpoint import MANIFEST
 from train.checkpoints.export import export_checkpoint
 from tsqa.errors import CheckpointError, EngineError
-from tsqa.hub.model_folder import check_files, refuse_differences
+from tsqa.hub.model_folder import check_files, keep_savable, refuse_differences
 from tsqa.store.process import VLLM, child_environment
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def verify_export(path: Path, with_vllm: bool = True) -> ExportReport:
     with tempfile.TemporaryDirectory(prefix="verify-export-") as scratch:
         folder = _exported(path, Path(scratch) / "hf")
         before = _tensors(folder)
-        _load(folder, "auto").save_pretrained(Path(scratch) / "again")
+        loaded = _load(folder, "auto")
+        keep_savable(loaded)
+        loaded.save_pretrained(Path(scratch) / "again")
         rounded = _compare(before, _tensors(Path(scratch) / "again"), folder)
         scored, difference = 0, 0.0
         if with_vllm:

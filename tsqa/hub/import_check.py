@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import TYPE_CHECKING
 
-from tsqa.errors import CheckpointError
+from tsqa.errors import CheckpointError, first_line
 from tsqa.hub.model_folder import beginning
 
 if TYPE_CHECKING:
@@ -25,8 +27,10 @@ PROSE = (
     "When water is heated to 100 degrees, it boils and becomes steam.",
 )
 """Plain English, on which a model that was trained on English is better than chance."""
+_WHOLE = (*PROSE, f"{ascii_lowercase} {ascii_uppercase} {digits}")
+"""What every tokenizer gives back as it was."""
 TEXTS = (
-    *PROSE,
+    *_WHOLE,
     "",
     " one space before, two  within, three   more, and one after ",
     "  12  345 a1b2 3.14 -7 1,000,000 2024\u00bd \u0663",
@@ -48,15 +52,18 @@ _NO_BETTER = 0.9
 
 
 def count_round_trips(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
-    """How many of TEXTS come back as they were; CheckpointError if plain prose does not."""
+    """How many of TEXTS come back as they were; CheckpointError if plain English does not."""
     whole = 0
     for text in TEXTS:
         ids = tokenizer.encode(text, add_special_tokens=False)
         back = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         whole += back == text
-        if text in PROSE and back != text:
+        if text in _WHOLE and back != text:
+            place = next(n for n, pair in enumerate(zip_longest(text, back)) if len({*pair}) > 1)
+            start = max(0, place - 20)
             raise CheckpointError(
-                f"{where}: its tokenizer turns {text[:40]!r} into {back[:40]!r}",
+                f"{where}: its tokenizer turns {text[start : start + 40]!r} into "
+                f"{back[start : start + 40]!r}",
                 "give the original tokenizer: --tokenizer FOLDER_OR_HUB_ID",
             )
     return whole
@@ -65,6 +72,18 @@ def count_round_trips(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
 def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a prompt begins with the token for the beginning of a sequence."""
     return tokenizer.bos_token_id is not None and tokenizer.bos_token_id in beginning(tokenizer)
+
+
+def template_problem(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Why a chat template cannot be filled with a user's turn; empty where it can, or is none."""
+    if not tokenizer.chat_template:
+        return ""
+    turns = [{"role": "user", "content": PROSE[0]}]
+    try:
+        filled = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # noqa: BLE001 - whatever a template of somebody raises
+        return first_line(error)
+    return "" if PROSE[0] in str(filled) else "it leaves out what the user says"
 
 
 def score_texts(

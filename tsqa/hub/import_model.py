@@ -23,12 +23,14 @@ from tsqa.hub.import_check import (
     knows_no_better,
     largest_difference,
     score_texts,
+    template_problem,
 )
 from tsqa.hub.licence import REPORT, licence_of_folder
 from tsqa.hub.model_folder import (
     check_files,
     check_vocabulary,
     is_folder,
+    keep_savable,
     load_tokenizer,
     refuse_differences,
     vocabulary_size,
@@ -153,6 +155,7 @@ def _convert(
         gc.collect()
         model = origin.load(wanted)
     tokenizer.save_pretrained(folder)
+    contradicts = keep_savable(model)
     model.save_pretrained(folder)
     for pattern in _KEPT if not origin.file else ():
         for file in origin.folder.glob(pattern):
@@ -166,7 +169,7 @@ def _convert(
     difference = largest_difference(
         before, score_texts(saved, reread, TEXTS), is_rounded, origin.name
     )
-    return _report(origin, saved, reread, wanted, before, difference)
+    return _report(origin, saved, reread, wanted, before, difference, contradicts)
 
 
 def _report(
@@ -176,6 +179,7 @@ def _report(
     dtype: str,
     scores: Tensor,
     difference: float,
+    contradicts: bool,
 ) -> ImportReport:
     embeddings = saved.get_input_embeddings()
     output = saved.get_output_embeddings()
@@ -183,12 +187,17 @@ def _report(
     said = origin.header.licence if origin.header else licence_of_folder(origin.folder)[0]
     licence = said or "unknown"
     vocabulary = vocabulary_size(tokenizer)
+    unfilled = template_problem(tokenizer)
     facts = {
         "licence unknown: look it up before you publish what the model writes": (
             licence == "unknown"
         ),
         "no padding token; training and evaluation need none": tokenizer.pad_token is None,
         "no chat template: ask it in the completion form": not tokenizer.chat_template,
+        f"its chat template cannot be used ({unfilled}): ask it in the completion form": (
+            bool(unfilled)
+        ),
+        "generation_config.json contradicts itself: only its special tokens were kept": contradicts,
         f"{embeddings.num_embeddings - vocabulary:,} embeddings have no token": (
             embeddings.num_embeddings > vocabulary
         ),

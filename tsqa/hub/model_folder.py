@@ -156,14 +156,22 @@ def vocabulary_size(tokenizer: Any) -> int:
 
 def beginning(tokenizer: Any) -> list[int]:
     """The tokens that a tokenizer writes before every text, such as `<bos>`."""
+    return _around(tokenizer)[0]
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What a tokenizer writes before and after every text."""
     text: list[int] = tokenizer.encode(_PLAIN_TEXT, add_special_tokens=False)
     prompt: list[int] = tokenizer.encode(_PLAIN_TEXT)
-    ends = range(len(prompt) - len(text) + 1)
-    return next((prompt[:end] for end in ends if prompt[end : end + len(text)] == text), [])
+    for end in range(len(prompt) - len(text) + 1):
+        if prompt[end : end + len(text)] == text:
+            return prompt[:end], prompt[end + len(text) :]
+    return [], []
 
 
 def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
-    """Refuse a tokenizer that has no end, makes nothing of text, or knows more than the model."""
+    """Refuse a tokenizer that has no end, makes nothing of text, ends every text itself, or knows
+    more than the model."""
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"{key}: its tokenizer has no end-of-sequence token",
@@ -174,12 +182,35 @@ def check_vocabulary(tokenizer: Any, embeddings: int, key: str) -> None:
             f"{key}: its tokenizer makes no token of plain text: its vocabulary is not whole",
             "copy tokenizer.json again",
         )
+    if ends := _around(tokenizer)[1]:
+        raise DataError(
+            f"{key}: its tokenizer ends every text with {tokenizer.decode(ends)!r:.40}, prompts "
+            "included, which a model is to go on with",
+            "set add_eos_token to false in tokenizer_config.json, and take it out of the "
+            "post_processor in tokenizer.json",
+        )
     tokens = vocabulary_size(tokenizer)
     if tokens > embeddings:
         raise DataError(
             f"{key}: the tokenizer has {tokens:,} tokens, the model only {embeddings:,}",
             "use the model's own tokenizer: drop the section `tokenizer`",
         )
+
+
+def keep_savable(model: Any) -> bool:
+    """Keep the special tokens alone of a generation_config.json that contradicts itself; return
+    whether it did. Transformers reads one with a temperature and no sampling, and fails to save it.
+    """
+    from transformers import GenerationConfig
+
+    given = model.generation_config
+    try:
+        given.validate(strict=True)
+    except ValueError:
+        special = ("bos_token_id", "eos_token_id", "pad_token_id")
+        model.generation_config = GenerationConfig(**{k: getattr(given, k) for k in special})
+        return True
+    return False
 
 
 def check_positions(config: Any, length: int, key: str) -> None:

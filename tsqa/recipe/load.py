@@ -79,9 +79,11 @@ def _load_values(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], d
         fix = f"give the path of a recipe, relative to {path.parent}/"
         raise RecipeError(f"{origins['extends']}: extends = {base}: no such recipe: {target}", fix)
     inherited, before = _load_values(target, (*chain, path.resolve()))
+    gone = document.replaced
     if "ablation" in values:  # axes of both would multiply
         inherited.pop("ablation", None)
-    kept = {key: line for key, line in before.items() if not key.startswith(document.replaced)}
+        gone = (*gone, "ablation.")
+    kept = {key: line for key, line in before.items() if not key.startswith(gone)}
     return _merge(inherited, values), {**kept, **origins}
 
 
@@ -171,6 +173,8 @@ def _describe(
         )
     elif problem["type"] == "missing":
         message, shown, fix = "required key is missing", "", "add it"
+        if location[0] == "ablation":
+            fix += "; an `ablation` takes nothing from that of a recipe that is extended"
     elif problem["type"] == "string_type" and isinstance(value, (bool, int, float)):
         fix = "write it in quotes"
     elif problem["type"] == "list_type" and isinstance(value, (str, int, float)):

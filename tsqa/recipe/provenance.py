@@ -58,7 +58,8 @@ def origins_of(recipe: Recipe) -> list[SourceOrigin]:
 def generation_shares(origins: Sequence[SourceOrigin]) -> dict[str, float]:
     """`people`, `generation 1` ..., `not declared` -> share of the stream; in that order."""
     shares: dict[str, float] = {}
-    for origin in sorted(origins, key=lambda o: (o.generation is None, o.generation or 0)):
+    drawn = [origin for origin in origins if origin.share]
+    for origin in sorted(drawn, key=lambda o: (o.generation is None, o.generation or 0)):
         label = f"generation {origin.generation}" if origin.generation else origin.shown
         shares[label] = shares.get(label, 0.0) + origin.share
     return shares

@@ -18,7 +18,12 @@ from tsqa.errors import DataError, TsqaError
 from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks.identity import evaluated_split, split_files
 from tsqa.tasks.index import OwnFolder, make_manager, read_index
-from tsqa.tasks.patches import import_tasks_afresh, pin_datasets, read_datasets_afresh
+from tsqa.tasks.patches import (
+    draw_documents_alike,
+    import_tasks_afresh,
+    pin_datasets,
+    read_datasets_afresh,
+)
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -251,6 +256,7 @@ def _patch_packages() -> None:
     read_datasets_afresh()
     pin_datasets()
     import_tasks_afresh()
+    draw_documents_alike()
     datasets.disable_progress_bars()  # type: ignore[no-untyped-call, unused-ignore]
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import jinja2
 
@@ -34,6 +36,8 @@ TEMPLATES = BoundedEnvironment(
 )
 TEMPLATES.add_filter("regex_replace", replace_pattern)
 TEMPLATES.from_string = lru_cache(maxsize=256)(TEMPLATES.from_string)  # type: ignore
+_FIRST: WeakKeyDictionary[random.Random, tuple[Any, ...]] = WeakKeyDictionary()
+"""Generator of a task's module -> its state before it was drawn from."""
 
 
 def bound_task_templates() -> None:
@@ -71,6 +75,52 @@ def read_datasets_afresh() -> None:
 
     by_content.by_content = True  # type: ignore[attr-defined]
     data_files._get_single_origin_metadata = by_content
+
+
+@contextmanager
+def drawn_alike(*codes: object) -> Iterator[None]:
+    """Within the block chance is as at the beginning of lm-eval's own command, and the generators
+    of the modules of these functions are as they were at first; afterwards it goes on as before."""
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()
+    random.seed(0)
+    np.random.seed(1234)
+    for code in codes:
+        function = code.func if isinstance(code, partial) else code
+        for value in getattr(function, "__globals__", {}).values():
+            if isinstance(value, random.Random):
+                value.setstate(_FIRST.setdefault(value, value.getstate()))
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def draw_documents_alike() -> None:
+    """A task whose code draws (GPQA's the order of the options) has the same documents each time.
+
+    lm-eval runs that code when it asks and again when it scores, and relies on the cache that
+    `read_datasets_afresh` turns off: the option that was right when a question was asked would be
+    another one when it is scored, and another one for each arm. Can go when lm-eval's tasks seed
+    what they draw; those of 0.4.13 do not.
+    """
+    from lm_eval.api.task import ConfigurableTask
+
+    def alike(real: Callable[..., object]) -> Callable[..., object]:
+        @wraps(real)
+        def draw(task: ConfigurableTask, *values: object, **named: object) -> object:
+            with drawn_alike(task.config.process_docs, task.config.custom_dataset):
+                return real(task, *values, **named)
+
+        draw.draws_alike = True  # type: ignore[attr-defined]
+        return draw
+
+    for name in ("download", "training_docs", "validation_docs", "test_docs", "fewshot_docs"):
+        real = getattr(ConfigurableTask, name)
+        if not hasattr(real, "draws_alike"):
+            setattr(ConfigurableTask, name, alike(real))
 
 
 def pin_datasets() -> None:

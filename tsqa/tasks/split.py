@@ -19,7 +19,7 @@ from lm_eval.utils import apply_template
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
 from tsqa.tasks.identity import is_on_hub, revision_of
-from tsqa.tasks.patches import TEMPLATES, bound_task_templates
+from tsqa.tasks.patches import TEMPLATES, bound_task_templates, drawn_alike
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -107,8 +107,11 @@ class TaskSplit:
 def open_yaml_split(config: dict[str, Any], split: str) -> TaskSplit:
     """Load one split of a YAML task."""
     name = str(config["task"])
-    loaded = _load(config, split)
-    documents = config["process_docs"](loaded) if config.get("process_docs") else loaded
+    process = config.get("process_docs")
+    with drawn_alike(config.get("custom_dataset")):
+        loaded = _load(config, split)
+    with drawn_alike(process):
+        documents = process(loaded) if process else loaded
     _refuse_empty(name, split, documents)
     info = loaded.info
     revision = revision_of(info) or _pinned(config)

@@ -65,15 +65,15 @@ def test_where_all_is_seeded_the_table_says_that_it_cannot_show_generalisation()
     assert deltas.rows == plain.rows  # the same hypothesis is not tested twice
 
 
-def test_an_arm_is_compared_with_its_placebo() -> None:
-    models = [evaluated("c", RATES), evaluated("x", GAINS), evaluated("x,format_matched", GAINS)]
-    deltas = deltas_of(*models, seed_spread=0.001)
-    (row,) = deltas.split
-    assert (row.comparison, row.task) == ("x - x,format_matched", stats.MACRO)
-    assert (row.delta, row.verdict) == (0.0, stats.UNCHANGED)
-    assert "Beyond its placebo x,format_matched, x changes the macro average by" in (
-        deltas.conclusion
-    )
+def test_an_arm_is_compared_with_its_placebo_and_its_baseline() -> None:
+    for kind, called in (("format_matched", "placebo"), ("nearest_human", "baseline")):
+        models = [evaluated("c", RATES), evaluated("x", GAINS), evaluated(f"x,{kind}", GAINS)]
+        deltas = deltas_of(*models, seed_spread=0.001)
+        (row,) = deltas.split
+        assert (row.comparison, row.task) == (f"x - x,{kind}", stats.MACRO)
+        assert (row.delta, row.verdict) == (0.0, stats.UNCHANGED)
+        said = f"Beyond its {called} x,{kind}, x changes the macro average by"
+        assert said in deltas.conclusion
 
 
 def test_the_change_is_told_by_the_nearest_training_document() -> None:

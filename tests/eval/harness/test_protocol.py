@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from eval.harness.documents import read_result
 from eval.harness.metrics import check_metrics
 from eval.harness.protocol import protocol_problem, protocols_of
 from eval.results import read_metric_name
+from tests.support.paths import REPOSITORY
 from tests.support.tiny_eval import make_tasks
-from tsqa.errors import RecipeError
+from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import EvalSection, ProtocolSection
 from tsqa.tasks.library import task_library
 
@@ -145,6 +148,32 @@ def test_several_samples_are_averaged_and_a_protocol_reaches_the_requests(folder
     assert model.asked[-1].args[0].count("Question:") == 3
 
 
+COUNTING = """
+from itertools import count
+calls = count()
+
+def process(documents):
+    number = next(calls)
+    return documents.map(lambda row: {"question": f"{row['question']} {number}"})
+"""
+
+
+@pytest.mark.engine  # loads torch
+def test_documents_that_are_others_when_they_are_scored_are_refused(tmp_path: Path) -> None:
+    from lm_eval.api.registry import get_model
+
+    from eval.harness import backend
+
+    folder = make_tasks(tmp_path / "own")
+    (folder / "utils.py").write_text(COUNTING)
+    with (folder / "tiny_number.yaml").open("a") as task:
+        task.write("process_docs: !function utils.process\n")
+    section = EvalSection(tasks=["tiny_number"], include=str(folder))
+    task = backend.load_tasks(section, folder)["tiny_number"]["tiny_number"]
+    with pytest.raises(DataError, match="tiny_number: its document 0 was another one when"):
+        backend.evaluate_task(get_model("dummy")(), task, folder, section)
+
+
 def test_the_shipped_suites_are_what_lm_eval_offers() -> None:
     """Few-shot, metric, filter, samples and kind of every task of the reports' protocol."""
     from tsqa.shipped import SUITES
@@ -182,3 +211,15 @@ def test_the_shipped_suites_are_what_lm_eval_offers() -> None:
     }
     assert not {name for name in library.index if "mbpp" in name and "sanit" in name}
     assert not {name for name in library.index if "agieval" in name and "cot" in name}
+
+
+def test_the_packages_that_score_math_are_those_that_lm_eval_asks_for() -> None:
+    """Its MATH tasks refuse any other version of the parser of formulas."""
+    lock = (REPOSITORY / "requirements-cpu.lock").read_text().splitlines()
+    asked = [Requirement(text) for text in requires("lm_eval") or ()]
+    parser = [r for r in asked if r.name == "antlr4-python3-runtime"]
+    assert parser
+    for requirement in parser:
+        (locked,) = (Requirement(line) for line in lock if line.startswith(requirement.name))
+        (pinned,) = locked.specifier
+        assert requirement.specifier.contains(pinned.version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,21 @@ def test_a_model_that_scores_otherwise_is_refused_and_leaves_nothing(
     with pytest.raises(CheckpointError, match=r"differ by 0\.01 nats"):
         import_model(str(model), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_an_import_cannot_keep_is_noted_or_refused(model: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd"
+    shutil.copytree(model, odd)
+    (odd / "chat_template.jinja").write_text("{% for turn in %}")
+    (odd / "generation_config.json").write_text('{"temperature": 0.6, "do_sample": false}')
+    notes = " ".join(import_model(str(odd), tmp_path / "one").notes)
+    assert "its chat template cannot be used" in notes
+    assert "generation_config.json contradicts itself" in notes
+    tokenizer = json.loads((odd / "tokenizer.json").read_text())
+    del tokenizer["model"]["vocab"]["z"]
+    (odd / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(CheckpointError, match="its tokenizer turns 'fghijk"):
+        import_model(str(odd), tmp_path / "two")
 
 
 def test_a_gguf_splits_text_as_it_says_and_as_no_other_does(pairs: Pairs, tmp_path: Path) -> None:

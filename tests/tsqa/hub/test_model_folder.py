@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 from tests.support.tiny_teacher import make_tiny_teacher
 from train.model.build import new_model
 from tsqa.errors import TsqaError
-from tsqa.hub.model_folder import load_config
+from tsqa.hub.model_folder import keep_savable, load_config
 from tsqa.pipeline.model_uses import ModelUse, check_use
 from tsqa.recipe import Recipe
 
@@ -85,6 +85,21 @@ def pickle_weights(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def end_texts(folder: Path) -> None:
+    """A tokenizer that writes its end after every text, as one for fine-tuning may be saved."""
+    end = {"SpecialToken": {"id": "<eos>", "type_id": 0}}
+    edit_json(
+        folder,
+        "tokenizer.json",
+        post_processor={
+            "type": "TemplateProcessing",
+            "single": [{"Sequence": {"id": "A", "type_id": 0}}, end],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, end],
+            "special_tokens": {"<eos>": {"id": "<eos>", "ids": [0], "tokens": ["<eos>"]}},
+        },
+    )
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a norm is missing": (drop("model.norm.weight"), r"1 tensor missing: model\.norm\.weight"),
     "the head is missing": (drop("lm_head.weight"), r"1 tensor missing: lm_head\.weight"),
@@ -116,6 +131,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no end of sequence": (
         lambda folder: edit_json(folder, "tokenizer_config.json", eos_token=None), "no end-of-seq"
     ),
+    "an end after every prompt": (end_texts, "ends every text with '<eos>', prompts included"),
     "few embeddings": (
         lambda folder: edit_json(
             folder, "tokenizer_config.json",
@@ -156,6 +172,23 @@ def test_a_whole_folder_passes_up_to_its_positions(whole: Path) -> None:
     check_use(use(whole, 512))
     with pytest.raises(TsqaError, match="513 is beyond the model's 512 positions"):
         check_use(use(whole, 513))
+
+
+def test_a_model_whose_generation_settings_contradict_themselves_can_be_saved(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert not keep_savable(model)
+    edit_json(folder, "generation_config.json", temperature=0.6, do_sample=False)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with pytest.raises(ValueError, match="temperature"):
+        model.save_pretrained(tmp_path / "again")
+    assert keep_savable(model)
+    model.save_pretrained(tmp_path / "again")
+    kept = json.loads((tmp_path / "again" / "generation_config.json").read_text())
+    assert kept["eos_token_id"] == 0 and "temperature" not in kept
 
 
 def test_a_model_of_images_and_text_is_a_teacher_but_not_a_student(tmp_path: Path) -> None:

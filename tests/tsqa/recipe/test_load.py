@@ -76,6 +76,16 @@ def test_a_replaced_list_is_blamed_on_the_file_that_replaces_it(tmp_path: Path) 
     assert f"{child}:4: mixture.phases.0.tokens = 0" in refusal(child)
 
 
+def test_an_ablation_takes_nothing_from_the_one_that_is_extended(tmp_path: Path) -> None:
+    control = "{mixture.web: 1}"
+    text = f"ablation:\n  axes: {{mixture.web: [1, 0.5]}}\n  control: {control}\n"
+    write(tmp_path, BASE + text, "base.yaml")
+    child = write(tmp_path, "extends: base.yaml\nablation:\n  controls: [repeat_matched]\n")
+    message = refusal(child)
+    assert f"{child}:2: ablation.control: required key is missing" in message
+    assert "takes nothing from that of a recipe that is extended" in message
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

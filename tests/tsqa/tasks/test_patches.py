@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,32 @@ def make_task(folder: Path, path: str, files: str) -> None:
         "import fresh_helper\ndef process(d):\n    return d.map(fresh_helper.change)\n"
     )
     write_helper(folder, "lower")
+
+
+DRAWN = """
+import random
+rng = random.Random(3)
+
+def process(documents):
+    def draw(row):
+        return {"q": f"{row['q']} {random.random()} {rng.random()}"}
+    return documents.map(draw)
+"""
+
+
+def test_what_the_code_of_a_task_draws_is_the_same_each_time(tmp_path: Path) -> None:
+    rows = tmp_path / "data" / "rows.jsonl"
+    make_task(tmp_path, "json", f"{{data_files: {{train: {rows}}}}}")
+    rows.write_text('{"q": "A"}\n{"q": "B"}\n')
+    (tmp_path / "tasks" / "utils.py").write_text(DRAWN)
+    first = texts(tmp_path / "tasks")
+    (task,) = TaskLibrary(tmp_path / "tasks").manager.load(["t"])["tasks"].values()
+    for made in (task.eval_docs, task.eval_docs, task.training_docs()):
+        assert [row["q"] for row in made] == first
+    assert len({*first}) == 2
+    state = random.getstate()
+    task.training_docs()
+    assert random.getstate() == state
 
 
 def write_helper(folder: Path, name: str) -> None:

@@ -211,7 +211,8 @@ class TeacherSection(Section):
     """vllm: more of its engine's arguments by name, such as {quantization: fp8, reasoning_parser:
     qwen3, enable_expert_parallel: true, max_num_batched_tokens: 16384}."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
-    """vllm: number format of the weights; auto: as the model was saved."""
+    """vllm: number format of the weights; auto: 16 bits, also of a model saved in float32. A CPU
+    without instructions for bfloat16 needs float32: it is many times slower otherwise."""
     max_model_len: int = Field(4096, ge=32)
     """Tokens of a prompt with its reply; longer prompts are rejected. Raise it for long texts."""
     max_num_seqs: int = Field(256, ge=1, json_schema_extra=RUNTIME)
