@@ -17,7 +17,7 @@ from tsqa.quality.privacy import measure_canaries, measure_privacy
 from tsqa.quality.realism import measure_realism
 from tsqa.quality.sample import draw_sample
 from tsqa.records.candidate_file import parse_record
-from tsqa.records.quality import QualityMeasure, QualityReport, hash_of_data
+from tsqa.records.quality import NOT_ASKED, QualityMeasure, QualityReport, SwapsReport, hash_of_data
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
@@ -30,8 +30,10 @@ def audit(
     filtered: Artifact,
     seed: int,
     effect: Sequence[QualityMeasure] = (),
+    swapped: SwapsReport = NOT_ASKED,
 ) -> QualityReport:
-    """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did."""
+    """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did;
+    `swapped`: what models said of items with others in them."""
     sample = draw_sample(filtered.path, seeds.path, seed)
     held_out = read_held_out(context, seeds.path, sample, seed)
     measures = [
@@ -41,6 +43,7 @@ def audit(
         *measure_privacy(sample, held_out, seed),
         measure_canaries(filtered.path),
         *measure_bias(sample, _asked(filtered.path)),
+        *swapped.measures,
     ]
     return QualityReport(
         recipe=context.recipe.name,
@@ -53,6 +56,8 @@ def audit(
         audited_seeds=len(sample.seeds),
         without_real=sample.without_real,
         measures=measures,
+        swaps=swapped.wanted,
+        ledger=swapped.ledger,
     )
 
 

@@ -19,17 +19,23 @@ from tsqa.quality.bias import group_lists
 from tsqa.recipe import SwapKind
 
 _HER, _HIS = "her", "his"
-_BEFORE_NO_NOUN = frozenset(
+_FUNCTION_WORDS = (
     "a an the to in on at for from with by of off out up down over about into onto through after "
     "before under during against between without within toward towards and or but nor so yet if "
     "when while because as than that who whom whose which what how why where whether is was are "
     "were be been will would can could should may might must do does did has have had not again "
     "back away home now then there here too also alone later today yesterday tomorrow every each "
-    "some any this these those it he she they we you i".split()
+    "some any this these those it he she they we you i"
 )
 """After "her" they say that it is an object, and after "his" that its noun is left out."""
 _NEXT = re.compile(r"[ \n]([A-Za-z]+)")
 _ARTICLE = r"(?:(?<!\w)(?P<article>an?)(?P<gap>\s))?"
+
+
+_SIDES: dict[SwapKind, tuple[str, str]] = {
+    "pronouns": ("he", "she"),
+    "professions": ("mostly men's", "mostly women's"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Swapper:
         self._names = _names() if kind == "pronouns" else {}
         self._words = listed.words
         self._ignores_case = listed.ignore_case
+        self.sides = _SIDES.get(kind)
+        self._side_of = _sides(kind, [*listed.words.items(), *self._names.items()])
         words = [*self._words, *((_HER, _HIS, "him", "hers") if kind == "pronouns" else ())]
         self._word = _pattern(words, re.IGNORECASE if listed.ignore_case else 0)
         self._name = _pattern([*self._names], 0) if self._names else None
@@ -63,6 +71,15 @@ class Swapper:
         """The text with others in it; the same text where nobody of this kind appears."""
         swapped = self._word.sub(self._other, text)
         return self._name.sub(self._other_name, swapped) if self._name else swapped
+
+    def side(self, text: str) -> str:
+        """Who appears, where these are of one side; else nothing."""
+        words = [match["word"] for match in self._word.finditer(text)]
+        words = [word.lower() for word in words] if self._ignores_case else words
+        if self._name:
+            words += [match["word"] for match in self._name.finditer(text)]
+        found = {self._side_of.get(word, "") for word in words}
+        return found.pop() if len(found) == 1 else ""
 
     def _other_name(self, match: re.Match[str]) -> str:
         return _with_article(match, self._names[match["word"]])
@@ -93,6 +110,20 @@ def _names() -> dict[str, str]:
     return dict(_both_ways([*zip(men, women, strict=True)]))
 
 
+def _sides(kind: SwapKind, both_ways: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Word -> whose it is; each pair stands before its reverse."""
+    if kind not in _SIDES:
+        return {}
+    one, other = _SIDES[kind]
+    found: dict[str, str] = {}
+    for left, right in both_ways:
+        if right not in found:
+            found |= {left: one, right: other}
+    if kind == "pronouns":
+        found |= {"him": one, _HIS: one, _HER: other, "hers": other}
+    return found
+
+
 def _both_ways(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for left, right in pairs:
         yield left, right
@@ -104,7 +135,7 @@ def _possessive(word: str, after: str) -> str:
     if word in ("him", "hers"):
         return {"him": _HER, "hers": _HIS}[word]
     following = _NEXT.match(after)
-    has_noun = following is not None and following[1].lower() not in _BEFORE_NO_NOUN
+    has_noun = following is not None and following[1].lower() not in _FUNCTION_WORDS.split()
     if word == _HER:
         return _HIS if has_noun else "him"
     return _HER if has_noun else "hers"

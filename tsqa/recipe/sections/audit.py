@@ -15,10 +15,20 @@ class SwapsSection(Section):
     """Ask the judge and the solvers again about items in which somebody else appears."""
 
     items: int = Field(200, ge=20, json_schema_extra=RUNTIME)
-    """Items of each kind; each costs two requests to the judge and to each model that answers."""
+    """Items of each kind; each costs four requests to the judge and to each model that answers."""
     kinds: list[SwapKind] = Field(["pronouns"], min_length=1, json_schema_extra=RUNTIME)
     """pronouns: he and she, with nouns and first names. Other professions and countries often
     change what is true."""
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """Kind -> items."""
+        return dict.fromkeys(self.kinds, self.items)
+
+    @property
+    def requests(self) -> int:
+        """To each model, at most."""
+        return 4 * sum(self.wanted.values())
 
     @field_validator("kinds", mode="after")
     @classmethod
@@ -60,9 +70,9 @@ class AuditSection(Section):
     """Swap who appears, and ask again whether verdicts and answers stay; null: no model is asked.
     Costs further requests."""
     max_flipped_verdicts: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
-    """Share of verdicts of the judge that swaps change, beyond what asking again changes."""
+    """Share of verdicts of the judge that swaps change, less that which asking again changes."""
     max_flipped_answers: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
-    """Share of answers that swaps change, beyond what asking again changes."""
+    """Share of answers, right or not, that swaps change, less that which asking again changes."""
 
     @model_validator(mode="after")
     def _flips_need_swaps(self) -> Self:
