@@ -5,7 +5,8 @@ Guarantee: an audit is of the very data of a filter artifact, or there is none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from tsqa.teachers.config import is_teacher
 from tsqa.trackers import TrackedRun, tags_of
 
 if TYPE_CHECKING:
+    from tsqa.dedup.semantic import SentenceEncoder
     from tsqa.pipeline.run import Pipeline
 
 AUDIT = "audit"
@@ -81,11 +83,22 @@ def make_audit(
     folder = audit_folder(node)
     context = StageContext(made_of.recipe, pipeline.inputs_of(made_of), folder, Tracker.silent())
     seed = needed(node.recipe.generate, "generate").seed
-    report = audit(context, seeds, filtered, seed, effect, _swaps(pipeline, node, filtered, seed))
+    swapped = _swaps(pipeline, node, filtered, seed)
+    report = audit(context, seeds, filtered, seed, effect, swapped, _encoder_of(node))
     page = write_report(folder, report)
     keep_report(Path(node.recipe.runs), report)
     _track(pipeline, node, report, page)
     return report
+
+
+def _encoder_of(node: Node) -> Callable[[], SentenceEncoder] | None:
+    """What loads the model of meanings that a dataset was filtered with; None without one."""
+    from tsqa.decontaminate.semantic import load_encoder
+
+    section = needed(node.recipe.filter, "filter")
+    if section.semantic_leaks is None:
+        return None
+    return partial(load_encoder, section)
 
 
 def _swaps(pipeline: Pipeline, node: Node, filtered: Artifact, seed: int) -> SwapsReport:

@@ -111,7 +111,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SwapWorld:
     )
     numbers = range(COUNT + 20)
     asked = {n: question(n) if n < COUNT else f"Thing {n} has 3 coins and gets 1." for n in numbers}
-    same = {"choices": [], "kind": "number"}
+    same: dict[str, Any] = {"choices": [], "kind": "number"}
     rows = [
         replace(curated_row(n), question=asked[n], answer=str(n + 1), answer_index=None, **same)
         for n in numbers
