@@ -16,16 +16,16 @@ from tests.support.curated_rows import candidate, curated_row
 from tests.support.generation import FakeEngine, opened
 from tests.support.released import build, seed, write_recipe
 from tests.support.sealed import reseal
-from tsqa.pipeline.auditing import asking_context, find_audit, make_audit
+from tsqa.pipeline.auditing import asking_context, audit_folder, find_audit, make_audit
 from tsqa.pipeline.run import Pipeline
 from tsqa.prompts import CRITERIA
 from tsqa.quality.gate import breaches
-from tsqa.quality.swaps.ask import SwapReply
+from tsqa.quality.swaps.ask import AskedModel, SwapReply
 from tsqa.quality.swaps.draw import SwapPair, draw_pairs
-from tsqa.quality.swaps.measure import beyond_noise
+from tsqa.quality.swaps.measure import beyond_noise, measure_swaps
 from tsqa.quality.swaps.run import run_swaps
 from tsqa.recipe import AuditSection
-from tsqa.records.quality import QualityMeasure
+from tsqa.records.quality import PAGE, QualityMeasure
 from tsqa.teachers import Completion, Request
 
 VERDICTS = "verdicts changed by swaps: pronouns (judge)"
@@ -202,10 +202,21 @@ def test_an_audit_asks_once_and_says_before_how_often(
     asked = engine.asked
     assert asked == 8 * COUNT and made.swaps == {"pronouns": 100}
     assert make_audit(world.pipeline, world.node("filter")) == made and engine.asked == asked
+    page = (audit_folder(world.node("filter")) / PAGE).read_text()
+    assert f"{4 * COUNT} requests to the judge" in page and "pass 0." in page
     kept = find_audit(world.pipeline, world.node("filter"))
     assert kept and (kept.swaps, kept.ledger) == (made.swaps, made.ledger)
     section = AuditSection.model_validate({"swaps": {}, "max_flipped_verdicts": 0.01})
     assert "audit.max_flipped_verdicts 0.01: verdicts" in " ".join(breaches(section, made))
+
+
+def test_what_is_not_asked_is_said() -> None:
+    assert [line.missing for line in measure_swaps([])] == [
+        "the recipe has no judge",
+        "the recipe has no model that answers",
+    ]
+    (few, none) = measure_swaps([AskedModel("judge", "countries", [], 3, "")])
+    assert "0 items in which countries swap" in few.missing and "no model" in none.missing
 
 
 @pytest.mark.parametrize("gap", [(0.2, 0.11, 0.3), (0.2, 0.09, 0.3)])
