@@ -26,8 +26,9 @@ FURTHER = {
     "audit": "audit/quality.html",
     "drift": "audit/drift.html",
     "review": "review/report.html",
+    "generations": "generations/generations.html",
 }
-"""Pages about a run's dataset, by the last part of their address."""
+"""Pages beside a run's own, by the last part of their address."""
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; frame-ancestors 'none'"
@@ -56,8 +57,8 @@ class Run:
 def find_runs(folder: Path) -> list[Run]:
     """The runs below a folder (or the folder itself, if it is one), the newest page first.
 
-    A run is a folder with `report.html` or `stages.json`. A report that is a link out of the folder
-    is not served.
+    A run is a folder with `report.html`, `stages.json` or the page of generations, whose stages are
+    in runs of their own. A report that is a link out of the folder is not served.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder", "name the folder of the runs: tsqa view runs")
@@ -109,7 +110,7 @@ class _Handler(LoopbackHandler):
 
 
 def _is_run(path: Path) -> bool:
-    return (path / REPORT).is_file() or (path / STAGES).is_file()
+    return any((path / name).is_file() for name in (REPORT, STAGES, FURTHER["generations"]))
 
 
 def _read_run(path: Path, folder: Path) -> Run:

@@ -52,6 +52,7 @@ LAYERS = (
     "eval/report",
     "tsqa/quality",
     "tsqa/quality/drift",
+    "tsqa/quality/swaps",
     "tsqa/pipeline",
     "tsqa/release",
     "tsqa/audit",

@@ -31,7 +31,7 @@ def audit(
     what training on it did where an ablation is finished.
 
     Writes runs/NAME/audit/quality.html and quality.json; with --against, drift.html and drift.json
-    instead. No model is asked.
+    instead. No model is asked, but for audit.swaps.
 
     Example: tsqa audit recipes/quickstart/recipe.yaml --against quickstart/v1
     """

@@ -97,9 +97,15 @@ def open_embedder(section: FilterSection, folder: Path, inputs: Sequence[Path] =
     """
     wanted = section.semantic_leaks
     assert wanted is not None
+    return Embedder(load_encoder(section), identify_model(wanted.model), folder, inputs)
+
+
+def load_encoder(section: FilterSection) -> SentenceEncoder:
+    """The model of `open_embedder` without what it keeps; EngineError when it cannot be loaded."""
+    wanted = section.semantic_leaks
+    assert wanted is not None
     is_own = section.decontaminate.semantic is not None
-    model = load_model(wanted.model, KEY if is_own else DEDUP_KEY)
-    return Embedder(model, identify_model(wanted.model), folder, inputs)
+    return load_model(wanted.model, KEY if is_own else DEDUP_KEY)
 
 
 def _question(candidate: Candidate) -> str:

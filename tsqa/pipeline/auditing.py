@@ -5,34 +5,46 @@ Guarantee: an audit is of the very data of a filter artifact, or there is none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsqa.console import console
 from tsqa.errors import TsqaError
+from tsqa.locks import hold_folder
 from tsqa.names import file_name
 from tsqa.pipeline.node import Node, reached_from
 from tsqa.quality.gate import breaches, limits_of, refuse_audited
-from tsqa.recipe import needed
+from tsqa.recipe import Recipe, needed
 from tsqa.records.quality import (
+    NOT_ASKED,
     PAGE,
     QualityMeasure,
     QualityReport,
+    SwapsReport,
     keep_report,
     read_report,
     shown_reference,
     shown_value,
 )
+from tsqa.store.artifact import Artifact
+from tsqa.store.roles import Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
+from tsqa.teachers.config import is_teacher
 from tsqa.trackers import TrackedRun, tags_of
 
 if TYPE_CHECKING:
+    from tsqa.dedup.semantic import SentenceEncoder
     from tsqa.pipeline.run import Pipeline
 
 AUDIT = "audit"
 """Folder in that of a run."""
+SWAPS = "swaps"
+"""Folder in that of an audit: what models said, by the hash of what they were asked."""
+_ASKED_WITH = ("seeds", "generate", "data")
+"""Inputs that asking needs besides models."""
 _COLUMNS = ("dimension", "measure", "value", "reference", "p", "differs")
 
 
@@ -71,18 +83,69 @@ def make_audit(
     folder = audit_folder(node)
     context = StageContext(made_of.recipe, pipeline.inputs_of(made_of), folder, Tracker.silent())
     seed = needed(node.recipe.generate, "generate").seed
-    report = audit(context, seeds, filtered, seed, effect)
+    swapped = _swaps(pipeline, node, filtered, seed)
+    report = audit(context, seeds, filtered, seed, effect, swapped, _encoder_of(node))
     page = write_report(folder, report)
     keep_report(Path(node.recipe.runs), report)
     _track(pipeline, node, report, page)
     return report
 
 
+def _encoder_of(node: Node) -> Callable[[], SentenceEncoder] | None:
+    """What loads the model of meanings that a dataset was filtered with; None without one."""
+    from tsqa.decontaminate.semantic import load_encoder
+
+    section = needed(node.recipe.filter, "filter")
+    if section.semantic_leaks is None:
+        return None
+    return partial(load_encoder, section)
+
+
+def _swaps(pipeline: Pipeline, node: Node, filtered: Artifact, seed: int) -> SwapsReport:
+    """Ask the models of a dataset about its items with others in them, where the recipe says so."""
+    from tsqa.quality.swaps.run import run_swaps
+
+    section = node.recipe.audit.swaps if node.recipe.audit else None
+    if section is None:
+        return NOT_ASKED
+    folder = audit_folder(node) / SWAPS
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_folder(folder, folder / "lock", f"audit of {node.recipe.name}"):
+        filtering, generating = (
+            asking_context(pipeline, each, folder) for each in (node, node.inputs["generate"])
+        )
+        return run_swaps(section, filtering, generating, filtered.path, seed)
+
+
+def asking_context(pipeline: Pipeline, node: Node, folder: Path) -> StageContext:
+    """Of a stage that is finished, whose models are asked more: what they say goes to `folder`."""
+    inputs: dict[Role, Artifact] = {}
+    for role, upstream in node.inputs.items():
+        if role in _ASKED_WITH or is_teacher(format_role(role)):
+            made = pipeline.find(upstream)
+            if made is None:
+                raise TsqaError(
+                    f"audit.swaps needs {upstream.label}, which is not there any more",
+                    f"run it again (tsqa run {pipeline.told(node)}), or leave audit.swaps out",
+                )
+            inputs[role] = made
+    silent = Tracker.silent()
+    return StageContext(
+        *(node.recipe, inputs, folder, silent, node.config), spending=pipeline.spending
+    )
+
+
 def audit_where_asked(pipeline: Pipeline, node: Node) -> None:
-    """Audit a finished dataset whose recipe has the section `audit`, where nobody has yet."""
-    if node.stage != "filter" or node.recipe.audit is None or find_audit(pipeline, node):
+    """Audit a finished dataset whose recipe has the section `audit`, where nobody has yet, or
+    nobody asked as many models."""
+    section = node.recipe.audit
+    if node.stage != "filter" or section is None:
         return
-    console.print(f"  auditing {pipeline.label(node)} (section audit); no model is asked")
+    found = find_audit(pipeline, node)
+    if found and (section.swaps is None or found.swaps == section.swaps.wanted):
+        return
+    asked = "models are asked" if section.swaps else "no model is asked"
+    console.print(f"  auditing {pipeline.label(node)} (section audit); {asked}")
     make_audit(pipeline, node)
     console.print(f"  {audit_folder(node) / PAGE}")
 
@@ -105,6 +168,9 @@ def audit_states(pipeline: Pipeline) -> list[tuple[Node, str, list[str]]]:
     for node in _audited(pipeline.nodes):
         section = needed(node.recipe.audit, "audit")
         limits = ", ".join(f"{key} {limit:g}" for key, limit in limits_of(section).items())
+        if section.swaps:
+            limits = f"{limits}; " if limits else ""
+            limits += f"swaps ask {_asked(node.recipe)} up to {section.swaps.requests:,} times each"
         report = find_audit(pipeline, node)
         beyond = [*breaches(section, report)] if report else []
         state = (
@@ -116,6 +182,13 @@ def audit_states(pipeline: Pipeline) -> list[tuple[Node, str, list[str]]]:
         )
         found.append((node, f"{limits or 'no limits'}; {state}", beyond))
     return found
+
+
+def _asked(recipe: Recipe) -> str:
+    """Whom the swaps of a recipe ask."""
+    judging = ["judge"] if recipe.filter and recipe.filter.judge else []
+    solving = [each.role for each in recipe.generate.solving] if recipe.generate else []
+    return " and ".join([*judging, *solving]) or "nobody"
 
 
 def _audited(nodes: Sequence[Node]) -> list[Node]:

@@ -155,7 +155,28 @@ class Estimates:
             made = made.then(
                 ask(self._pipeline, node, "judge", judge, items, once, _JUDGE_TOKENS, 1)
             )
-        return replace(made, basis=(known, *made.basis))
+        return replace(made.then(self._swaps(node)), basis=(known, *made.basis))
+
+    def _swaps(self, node: Node) -> StageEstimate:
+        """Of the audit that follows; how many items mention somebody is not known before."""
+        section = node.recipe.audit.swaps if node.recipe.audit else None
+        made = StageEstimate()
+        if section is None:
+            return made
+        generate, once = needed(node.recipe.generate, "generate"), Range(1, 1)
+        items = Range(0, section.requests)
+        if judge := needed(node.recipe.filter, "filter").judge:
+            made = made.then(
+                ask(self._pipeline, node, "judge", judge.teacher, items, once, _JUDGE_TOKENS, 1)
+            )
+        for each in generate.solving:
+            made = made.then(
+                ask(
+                    *(self._pipeline, node.inputs["generate"], each.role, each.teacher, items),
+                    *(once, each.sampling.longest, generate.shots),
+                )
+            )
+        return made
 
     def _train(self, node: Node) -> StageEstimate:
         if self._pipeline.kept_exports(node):

@@ -1,4 +1,5 @@
-"""Texts as vectors of weighted words (TF-IDF), each of length 1, so that products are cosines."""
+"""Texts as vectors of weighted words (TF-IDF), each of length 1, so that products are cosines; and
+how far apart two sets of vectors are."""
 
 from __future__ import annotations
 
@@ -35,6 +36,23 @@ def nearest(
         near = (rows[part] @ among.T).toarray()
         places[part], cosines[part] = near.argmax(1), near.max(1)
     return places, cosines
+
+
+def frechet_distance(
+    left: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    right: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+) -> float:
+    """Squared, between the normal distributions with the means and covariances of two sets of rows
+    (Dowson and Landau, 1982). It falls with the number of rows, so compare at equal sizes only.
+
+    The trace of the root of the product of covariances is the sum of the singular values of
+    `left @ right.T`, centred: no matrix root, which fails where there are fewer rows than columns.
+    """
+    sets = [rows - rows.mean(0) for rows in (left, right)]
+    one, other = (rows / np.sqrt(len(rows) - 1) for rows in sets)
+    shared = np.linalg.svd(one @ other.T, compute_uv=False).sum()
+    means = ((left.mean(0) - right.mean(0)) ** 2).sum()
+    return float(means + (one**2).sum() + (other**2).sum() - 2 * shared)
 
 
 def _parts(rows: int, columns: int) -> Iterator[slice]:

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from tsqa.errors import TsqaError
 from tsqa.recipe import AuditSection
-from tsqa.records.quality import QualityMeasure, QualityReport, shown_value
+from tsqa.records.quality import (
+    FLIPPED_ANSWERS,
+    FLIPPED_VERDICTS,
+    QualityMeasure,
+    QualityReport,
+    shown_value,
+)
 
 Beyond = Callable[[QualityMeasure, float], bool]
 GROUPS = "who appears"
@@ -35,6 +41,10 @@ def _off(measure: QualityMeasure, limit: float) -> bool:
     return bool(measure.apart) and (_above(measure, limit) or _below(measure, -limit))
 
 
+def _gap_above(measure: QualityMeasure, limit: float) -> bool:
+    return measure.gap is not None and measure.gap[1] > limit
+
+
 @dataclass(frozen=True)
 class LimitedMeasure:
     """What a key of the section `audit` is about."""
@@ -42,11 +52,14 @@ class LimitedMeasure:
     dimension: str
     name: str
     beyond: Beyond = _above
+    begins: bool = False
+    """Whether `name` is but the beginning of the names of several."""
 
     def is_of(self, measure: QualityMeasure) -> bool:
         if self.name == GROUPS and measure.name.endswith("(log-odds)"):
             return True
-        return (measure.dimension, measure.name) == (self.dimension, self.name)
+        is_named = measure.name == self.name or (self.begins and measure.name.startswith(self.name))
+        return is_named and measure.dimension == self.dimension
 
 
 LIMITED = {
@@ -63,6 +76,8 @@ LIMITED = {
     "max_group_log_odds": LimitedMeasure("bias", GROUPS, _off),
     "max_longest": LimitedMeasure("bias", "right option is the longest"),
     "max_refused": LimitedMeasure("bias", "refusals by group"),
+    "max_flipped_verdicts": LimitedMeasure("bias", FLIPPED_VERDICTS, _gap_above, begins=True),
+    "max_flipped_answers": LimitedMeasure("bias", FLIPPED_ANSWERS, _gap_above, begins=True),
 }
 
 
@@ -82,6 +97,12 @@ def breaches(section: AuditSection, report: QualityReport) -> Iterator[str]:
             for each in made
             if limited.beyond(each, limit)
         )
+        if limited.begins and made:
+            yield from (
+                f"audit.{key} {limit:g}: {each.name} was not measured: {each.missing}"
+                for each in found
+                if each.value is None
+            )
         if not made and not (limited.name == GROUPS and not found):  # else no group is mentioned
             why = _why(found, report, limited)
             yield f"audit.{key} {limit:g}: {limited.name} was not measured: {why}"

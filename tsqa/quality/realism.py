@@ -14,13 +14,15 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from eval.statistics.stats import holm
-from tsqa.quality.features import nearest, weigh
+from tsqa.dedup.semantic import SentenceEncoder
+from tsqa.quality.features import frechet_distance, nearest, weigh
 from tsqa.quality.measure import (
     LEAST,
     Floats,
     Spanned,
     auc_of,
     compare_means,
+    jackknife,
     mean_of,
     rng_of,
     weighted_auc,
@@ -38,6 +40,8 @@ _SENTENCE = re.compile(r"[.!?]+(?:\s|$)")
 _VOWELS = re.compile(r"[aeiouy]+")
 _LETTERS = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
 MOST_LABELS = 10
+MOST_EMBEDDED = 300
+DISTANCE = "distance of meanings (Frechet)"
 LEAST_EXPECTED = 5
 
 
@@ -126,6 +130,58 @@ def _two_sample(sample: QualitySample, seed: int, permutations: int) -> QualityM
         "interval is for this classifier",
         examples=_examples(pairs, sample.others, test.real),
     )
+
+
+def measure_distance(
+    sample: QualitySample, encoder: SentenceEncoder, seed: int, permutations: int
+) -> QualityMeasure:
+    """Items of half of the seeds against the other half, as those seeds are."""
+    pairs = sample.pairs[:MOST_EMBEDDED]
+    limits = "what the model sees of a text's beginning; of two sets, not of single items"
+    if len(pairs) < 2 * LEAST:
+        missing = f"{len(pairs)} seeds with items that are like them; {2 * LEAST} are needed"
+        return QualityMeasure(dimension=DIMENSION, name=DISTANCE, limits=limits, missing=missing)
+    ours, theirs = (
+        encoder.encode([p.texts[side] for p in pairs], normalize_embeddings=True).astype(float)
+        for side in (0, 1)
+    )
+    rng = rng_of(seed, "distance")
+    is_first = rng.permutation(len(pairs)) % 2 == 0
+
+    def distances(items: Floats, real: Floats, first: NDArray[np.bool_]) -> Floats:
+        """Of the items of one half from the seeds of the other, and of the two halves of seeds."""
+        found, known = (frechet_distance(made[first], real[~first]) for made in (items, real))
+        return np.array([found, known, found - known])
+
+    spans = jackknife(
+        lambda rows: distances(ours[rows], theirs[rows], is_first[rows]), len(pairs), rng
+    )
+    gaps = [spans[2].value]
+    for _ in range(permutations):
+        swap = rng.random((len(pairs), 1)) < 0.5
+        gaps.append(
+            distances(np.where(swap, theirs, ours), np.where(swap, ours, theirs), is_first)[2]
+        )
+    p = float(np.mean([each >= gaps[0] - 1e-12 for each in gaps]))
+    return QualityMeasure(
+        dimension=DIMENSION,
+        name=DISTANCE,
+        value=spans[0].value,
+        low=spans[0].low,
+        high=spans[0].high,
+        reference=spans[1].value,
+        reference_is=f"two halves of the seeds, {len(pairs) // 2:,} each; difference "
+        f"{spans[2].value:+.4f} [{spans[2].low:+.4f}, {spans[2].high:+.4f}]",
+        p=p,
+        apart=p <= 0.05,
+        gap=(spans[2].value, spans[2].low, spans[2].high),
+        n=len(pairs),
+        limits=limits,
+    )
+
+
+def not_embedded(why: str) -> QualityMeasure:
+    return QualityMeasure(dimension=DIMENSION, name=DISTANCE, limits="", missing=why)
 
 
 def _examples(

@@ -42,6 +42,10 @@ def write_report(folder: Path, report: QualityReport) -> Path:
         f"{report.items:,} items, {scope(report)}. A marked line differs from its reference by "
         "more than chance, at 5% for each line.",
         f"Filter {report.filter}, seeds {report.seeds}, drawn by seed {report.seed}.",
+        *(
+            f"Swaps took {row.requests:,} requests to the {row.teacher}, ${row.dollars:.2f}."
+            for row in report.ledger
+        ),
     ]
     return write_page(
         folder / PAGE, f"Quality of {report.recipe}", intro, report.measures, examples

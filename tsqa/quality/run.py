@@ -5,19 +5,21 @@ Guarantees: no model is asked; the recipe's seed and the artifacts alone decide 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tsqa.curated.files import read_curated, read_rejected
+from tsqa.dedup.semantic import SentenceEncoder
+from tsqa.errors import EngineError
 from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
 from tsqa.quality.diversity import measure_diversity
 from tsqa.quality.effectiveness import not_measured
 from tsqa.quality.held_out import read_held_out
 from tsqa.quality.privacy import measure_canaries, measure_privacy
-from tsqa.quality.realism import measure_realism
-from tsqa.quality.sample import draw_sample
+from tsqa.quality.realism import measure_distance, measure_realism, not_embedded
+from tsqa.quality.sample import QualitySample, draw_sample
 from tsqa.records.candidate_file import parse_record
-from tsqa.records.quality import QualityMeasure, QualityReport, hash_of_data
+from tsqa.records.quality import NOT_ASKED, QualityMeasure, QualityReport, SwapsReport, hash_of_data
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
@@ -30,17 +32,23 @@ def audit(
     filtered: Artifact,
     seed: int,
     effect: Sequence[QualityMeasure] = (),
+    swapped: SwapsReport = NOT_ASKED,
+    load_encoder: Callable[[], SentenceEncoder] | None = None,
 ) -> QualityReport:
-    """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did."""
+    """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did;
+    `swapped`: what models said of items with others in them; `load_encoder`: of meanings, where the
+    recipe names a model for them."""
     sample = draw_sample(filtered.path, seeds.path, seed)
     held_out = read_held_out(context, seeds.path, sample, seed)
     measures = [
         *measure_realism(sample, seed, PERMUTATIONS),
+        _distance(sample, load_encoder, seed),
         *measure_diversity(sample, seed),
         *(effect or [not_measured("it needs trained models: tsqa ablate, then audit again")]),
         *measure_privacy(sample, held_out, seed),
         measure_canaries(filtered.path),
         *measure_bias(sample, _asked(filtered.path)),
+        *swapped.measures,
     ]
     return QualityReport(
         recipe=context.recipe.name,
@@ -53,7 +61,23 @@ def audit(
         audited_seeds=len(sample.seeds),
         without_real=sample.without_real,
         measures=measures,
+        swaps=swapped.wanted,
+        ledger=swapped.ledger,
     )
+
+
+def _distance(
+    sample: QualitySample, load: Callable[[], SentenceEncoder] | None, seed: int
+) -> QualityMeasure:
+    if load is None:
+        return not_embedded(
+            "the recipe names no model of meanings (filter.dedup.semantic, "
+            "filter.decontaminate.semantic)"
+        )
+    try:
+        return measure_distance(sample, load(), seed, PERMUTATIONS)
+    except EngineError as error:
+        return not_embedded(str(error).splitlines()[0])
 
 
 def _asked(filtered: Path) -> Iterator[AskedQuestion]:

@@ -26,7 +26,7 @@ from tsqa.recipe.recipe import (
     stream_check,
 )
 from tsqa.recipe.sections.ablation import Control, key_tails, named_values
-from tsqa.recipe.sections.audit import AuditSection
+from tsqa.recipe.sections.audit import AuditSection, SwapKind, SwapsSection
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
 from tsqa.recipe.sections.filter import (
@@ -126,6 +126,8 @@ __all__ = [
     "SourceOrigin",
     "SourceSection",
     "StopSection",
+    "SwapKind",
+    "SwapsSection",
     "TeacherSection",
     "TrackingSection",
     "TrainSection",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from tsqa.records.summaries import LedgerRow
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import write_json
 
@@ -18,6 +19,8 @@ AUDITS = "audits"
 """Folder of the runs: one report for each filter artifact, whatever recipe audited it."""
 PAGE = "quality.html"
 """In the folder of an audit."""
+FLIPPED_VERDICTS, FLIPPED_ANSWERS = "verdicts changed by swaps", "answers changed by swaps"
+"""How the names of these measures begin."""
 _FORMAT = 2
 """Raise it when a measure means something else: reports from before then count no more."""
 
@@ -62,6 +65,26 @@ class QualityMeasure:
 
 
 @dataclass(frozen=True)
+class SwapsReport:
+    """What models said of items in which somebody else appears."""
+
+    measures: list[QualityMeasure]
+    wanted: dict[str, int] = field(default_factory=dict)
+    """Kind -> items; empty where no model was asked."""
+    ledger: list[LedgerRow] = field(default_factory=list)
+
+
+NOT_ASKED = SwapsReport(
+    [
+        QualityMeasure(
+            dimension="bias", name=name, limits="", missing="no model is asked (audit.swaps)"
+        )
+        for name in (FLIPPED_VERDICTS, FLIPPED_ANSWERS)
+    ]
+)
+
+
+@dataclass(frozen=True)
 class QualityReport:
     """`quality.json`."""
 
@@ -77,6 +100,10 @@ class QualityReport:
     audited_seeds: int
     without_real: list[str]
     measures: list[QualityMeasure]
+    swaps: dict[str, int] = field(default_factory=dict)
+    """Kind -> items that were wanted; empty where no model was asked."""
+    ledger: list[LedgerRow] = field(default_factory=list)
+    """What models were asked, and what it cost."""
     format: int = _FORMAT
 
 

@@ -3,7 +3,8 @@
 Guarantees: a file is taken whole or not at all; an unknown item, and an item whose text was changed
 in the file, are refused by name; what is read twice counts once.
 
-Argilla (version 2): the list of records that `dataset.records.from_json` and `to_json` know.
+Argilla (version 2): the list of records that `dataset.records.from_json` knows; back come answers
+with their status, which `to_json` leaves out, so that drafts would count.
 Label Studio: its JSON format of tasks and annotations.
 """
 
@@ -186,6 +187,7 @@ class _Loose(BaseModel):
 class _ArgillaAnswer(_Loose):
     value: str | None = None
     user_id: str
+    status: Literal["draft", "submitted", "discarded"] | None = None
 
 
 class _ArgillaRecord(_Loose):
@@ -233,11 +235,26 @@ def _read_argilla(text: str) -> Iterator[DecisionRow]:
         texts = {name: value or "" for name, value in record.fields.items()}
         named = {**texts, "id": record.id, "hash": str(record.metadata.get("hash", ""))}
         said: dict[str, dict[str, str]] = {}
+        discarded: set[str] = set()
         for question, answers in record.responses.items():
             for answer in answers:
-                said.setdefault(answer.user_id, {})[question] = answer.value or ""
+                _check_status(record.id, answer)
+                if answer.status != "draft":
+                    said.setdefault(answer.user_id, {})[question] = answer.value or ""
+                if answer.status == "discarded":
+                    discarded.add(answer.user_id)
         for reviewer, answered in said.items():
-            yield _row(named, reviewer, answered.get("choice", ""), answered)
+            choice = "skip" if reviewer in discarded else answered.get("choice", "")
+            yield _row(named, reviewer, choice, {} if reviewer in discarded else answered)
+
+
+def _check_status(record: str, answer: _ArgillaAnswer) -> None:
+    if answer.status is None:
+        raise DataError(
+            f"{record}: an answer of {answer.user_id} without a status: drafts and discarded "
+            "answers would count",
+            "export the answers with their status, as tsqa/review/README.md says",
+        )
 
 
 def _read_studio(text: str) -> Iterator[DecisionRow]:

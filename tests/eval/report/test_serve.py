@@ -32,6 +32,9 @@ def runs(tmp_path: Path) -> Path:
     for page in view.FURTHER.values():
         (folder / "one" / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / "one" / page).write_text(page)
+    chain = folder / "chain" / "generations"
+    chain.mkdir(parents=True)
+    (chain / "generations.html").write_text("over generations")
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "report.html").write_text("secret")
     (folder / "link").mkdir()
@@ -85,6 +88,13 @@ def test_pages_about_the_dataset_are_served_beside_it(port: int) -> None:
     assert '<a class="soft" href="/one/review">review</a>' in ask(port, "/")[1]
     for name, page in view.FURTHER.items():
         assert ask(port, f"/one/{name}")[:2] == (200, page)
+
+
+def test_generations_are_served_though_their_stages_are_in_other_runs(port: int) -> None:
+    line = ask(port, "/")[1].split("<b>chain</b>")[1].split("</li>")[0]
+    assert 'href="/chain/generations"' in line and "stages" not in line
+    assert ask(port, "/chain/generations")[:2] == (200, "over generations")
+    assert ask(port, "/chain/")[0] == 404
 
 
 @pytest.mark.parametrize(

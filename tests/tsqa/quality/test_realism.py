@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.quality_world import OPTIONS, sample_of, with_words
+from tests.support.embedding import BagOfWords
+from tests.support.quality_world import OPTIONS, Change, sample_of, with_words
+from tsqa.quality.features import frechet_distance
 from tsqa.quality.measure import (
     weighted_auc,
 )
-from tsqa.quality.realism import grade_level, measure_realism
+from tsqa.quality.realism import grade_level, measure_distance, measure_realism
 from tsqa.quality.sample import AuditedText
 from tsqa.records.quality import QualityMeasure
 
@@ -45,6 +47,41 @@ def test_a_classifier_tells_what_a_teacher_says_too_often() -> None:
 def test_copies_of_the_seeds_are_as_real_as_can_be() -> None:
     found = realism(lambda item, seed, rng: replace(seed, id=item.id), permutations=1)
     assert found["told from seeds (AUC)"].value == 0.5
+
+
+def distance(change: Change | None = None, permutations: int = 19) -> QualityMeasure:
+    return measure_distance(sample_of(change), BagOfWords(), 0, permutations)
+
+
+def test_meanings_of_two_halves_of_one_set_are_as_far_apart_as_chance_makes_them() -> None:
+    found = distance()
+    assert not found.apart and found.gap and found.gap[1] < 0 < found.gap[2]
+    assert found.reference and found.reference > 0.05, "of few texts chance makes a distance"
+
+
+@pytest.mark.parametrize("which", ["collapsed", "other domain"])
+def test_meanings_are_far_apart_where_items_are_others(which: str) -> None:
+    def change(item: AuditedText, _: AuditedText, rng: np.random.Generator) -> AuditedText:
+        if which == "collapsed":
+            return item if rng.random() < 0.5 else replace(item, question="bab bed gon?")
+        return with_words(item, "lorem ipsum dolor:")
+
+    found = distance(change)
+    assert found.apart and found.gap and found.gap[1] > 0.02
+
+
+def test_meanings_of_copies_are_as_near_as_can_be() -> None:
+    found = distance(lambda item, seed, rng: replace(seed, id=item.id), 1)
+    assert found.gap is not None and abs(found.gap[0]) < 1e-9 and not found.apart
+
+
+def test_the_distance_is_that_of_normal_distributions() -> None:
+    rng = np.random.default_rng(0)
+    scales = np.array([1.0, 2.0, 0.5])
+    left, right = rng.normal(size=(400, 3)), 1 + rng.normal(size=(400, 3)) * scales
+    assert frechet_distance(left, right) == pytest.approx(3 + 1 + 0.25, abs=0.6)
+    few = frechet_distance(left[:5, :2], left[5:10, :2])
+    assert few > frechet_distance(left[:200, :2], left[200:400, :2]) >= 0
 
 
 def test_options_that_only_seeds_have_are_not_what_tells_them_apart() -> None:

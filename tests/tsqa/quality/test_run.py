@@ -44,6 +44,7 @@ def test_an_audit_writes_the_same_page_and_figures_again(
     assert "24 documents" in str(attack["reference_is"]), "one of the 25 was rejected as a seed"
     assert attack["apart"] is True, "an item names the number of its seed"
     assert found["refusals by group"]["value"] == 1 / 28
+    assert "names no model" in str(found["distance of meanings (Frechet)"]["missing"])
     assert found["items with personal data"]["value"] == pytest.approx(1 / 27)
     assert not any(MAIL.encode() in each for each in before), "the report gives none of it away"
     audit(recipe)

@@ -13,7 +13,7 @@ import pytest
 from tests.support.review_world import is_wrong, make_filtered
 from tsqa.errors import DataError
 from tsqa.review import exchange
-from tsqa.review.decisions import read_decisions
+from tsqa.review.decisions import read_decisions, read_last
 from tsqa.review.items import ReviewItem
 from tsqa.review.sample import Wanted, draw, write_sample
 
@@ -60,8 +60,11 @@ def decide_argilla(path: Path, items: list[ReviewItem]) -> None:
         said = {"choice": choice, "reason": "wrong answer"}
         if number == 0:
             said |= {"choice": "edit", "new_question": NEW}
-        if number != 1:
-            record["responses"] = {q: [{"value": v, "user_id": "ann"}] for q, v in said.items()}
+        status = "draft" if number == 1 else "submitted"
+        answer = {"user_id": "ann", "status": status}
+        record["responses"] = {
+            q: [{"question_name": q, "value": v, **answer}] for q, v in said.items()
+        }
     path.write_text(json.dumps(records))
 
 
@@ -144,6 +147,23 @@ def test_annotations_of_nobody_are_not_one_person(tmp_path: Path, items: list[Re
         path.write_text(json.dumps(tasks))
         with pytest.raises(DataError, match="give a name"):
             exchange.read(tmp_path, path, "label-studio")
+
+
+def test_answers_of_argilla_count_by_their_status(tmp_path: Path, items: list[ReviewItem]) -> None:
+    path = tmp_path / "out.json"
+    exchange.write(tmp_path, path, "argilla")
+    records = json.loads(path.read_text())
+    choice: dict[str, str] = {"question_name": "choice", "value": "accept", "user_id": "ann"}
+    records[0]["responses"] = {"choice": [choice | {"status": "discarded"}]}
+    records[1]["responses"] = {"choice": [choice | {"status": "draft"}]}
+    path.write_text(json.dumps(records))
+    assert exchange.read(tmp_path, path, "argilla") == 1
+    (skipped,) = read_last(tmp_path)
+    assert (skipped.item, skipped.choice) == (items[0].id, "skip")
+    records[2]["responses"] = {"choice": [choice]}  # as to_json writes it, submitted or not
+    path.write_text(json.dumps(records))
+    with pytest.raises(DataError, match="without a status"):
+        exchange.read(tmp_path, path, "argilla")
 
 
 def test_no_cell_is_a_formula(tmp_path: Path, items: list[ReviewItem]) -> None:

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from tsqa.recipe.sections.base import RUNTIME, Section
+
+SwapKind = Literal["pronouns", "professions", "countries"]
+
+
+class SwapsSection(Section):
+    """Ask the judge and the solvers again about items in which somebody else appears."""
+
+    items: int = Field(200, ge=20, json_schema_extra=RUNTIME)
+    """Items of each kind; each costs four requests to the judge and to each model that answers."""
+    kinds: list[SwapKind] = Field(["pronouns"], min_length=1, json_schema_extra=RUNTIME)
+    """pronouns: he and she, with nouns and first names. Other professions and countries often
+    change what is true."""
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """Kind -> items."""
+        return dict.fromkeys(self.kinds, self.items)
+
+    @property
+    def requests(self) -> int:
+        """To each model, at most."""
+        return 4 * sum(self.wanted.values())
+
+    @field_validator("kinds", mode="after")
+    @classmethod
+    def _each_comes_once(cls, kinds: list[SwapKind]) -> list[SwapKind]:
+        if len({*kinds}) < len(kinds):
+            raise ValueError("a kind comes twice")
+        return kinds
 
 
 class AuditSection(Section):
@@ -35,3 +66,17 @@ class AuditSection(Section):
     """How often who takes the longest option is right."""
     max_refused: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of questions that a teacher refused."""
+    swaps: SwapsSection | None = Field(None, json_schema_extra=RUNTIME)
+    """Swap who appears, and ask again whether verdicts and answers stay; null: no model is asked.
+    Costs further requests."""
+    max_flipped_verdicts: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of verdicts of the judge that swaps change, less that which asking again changes."""
+    max_flipped_answers: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of answers, right or not, that swaps change, less that which asking again changes."""
+
+    @model_validator(mode="after")
+    def _flips_need_swaps(self) -> Self:
+        for key in ("max_flipped_verdicts", "max_flipped_answers"):
+            if getattr(self, key) is not None and self.swaps is None:
+                raise ValueError(f"{key} needs `swaps`, which measures it")
+        return self
