@@ -12,11 +12,15 @@ import re
 import unicodedata
 from collections.abc import Container
 from functools import cache, lru_cache
-from urllib.parse import unquote
 
 import regex
 
-_INLINE = "a|abbr|b|bdi|big|cite|code|em|font|i|kbd|mark|q|s|small|span|strong|sub|tt|u|var|wbr"
+from tsqa.decontaminate.encodings import decode
+
+_INLINE = (
+    "a|abbr|b|bdi|big|cite|code|em|font|hi|i|kbd|mark|mi|mn|mtext|q|s|small|span|strong|sub|tspan|tt|"
+    "u|var|wbr"
+)
 _BLOCK = (
     "article|blockquote|body|br|center|dd|details|div|dl|dt|figure|footer|form|h[1-6]|head|header|"
     "hr|html|img|input|label|li|link|main|meta|nav|ol|option|p|pre|section|select|summary|table|"
@@ -27,7 +31,6 @@ _TAG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{([^{}]*)\}")
-_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _UNDERSCORE = re.compile(r"(?<=\w)_|_(?=\w)")
 _QUOTED_LINE = re.compile(r"^[ \t]*>+", re.MULTILINE)
 _LETTER = re.compile(
@@ -49,11 +52,9 @@ def undress(text: str) -> str:
     text = html.unescape(html.unescape(text))  # an escaped page is often escaped again
     if "<" in text:
         text = _TAG.sub(_replace_tag, text)
+    text = decode(text)
     if "\\" in text:
-        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
         text = _FORMAT.sub(r"\1", text)
-    if "%20" in text:
-        text = unquote(text)
     text = text.replace("`", "")
     if "_" in text:
         text = _UNDERSCORE.sub(" ", text)
