@@ -1,8 +1,9 @@
 """A text without what changes its characters and not its reading: the daily dress of web text.
 
-HTML entities and tags, escapes, emphasis in LaTeX and Markdown, quoted lines, invisible characters,
-accents, and letters of other scripts that look like Latin ones (Unicode Technical Standard 39,
-Unicode Security Mechanisms, section 4).
+HTML entities and tags, escapes and marks (`encodings.py`), emphasis in LaTeX and Markdown, quoted
+lines, zeros after the point of a whole number, invisible characters, accents, and letters of other
+scripts that look like Latin ones (Unicode Technical Standard 39, Unicode Security Mechanisms,
+section 4).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _TAG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{([^{}]*)\}")
+_ZEROS = re.compile(r"(?<=\d)\.0+(?!\.?\d)")
 _UNDERSCORE = re.compile(r"(?<=\w)_|_(?=\w)")
 _QUOTED_LINE = re.compile(r"^[ \t]*>+", re.MULTILINE)
 _LETTER = re.compile(
@@ -50,11 +52,14 @@ _LATIN_SHARE = 0.3
 def undress(text: str) -> str:
     """Write a text in plain letters, so that both sides of a comparison are dressed alike."""
     text = html.unescape(html.unescape(text))  # an escaped page is often escaped again
+    text = text.replace("\u00a0", " ")  # else no line begins as it does elsewhere
     if "<" in text:
         text = _TAG.sub(_replace_tag, text)
     text = decode(text)
     if "\\" in text:
         text = _FORMAT.sub(r"\1", text)
+    if ".0" in text:
+        text = _ZEROS.sub("", text)
     text = text.replace("`", "")
     if "_" in text:
         text = _UNDERSCORE.sub(" ", text)

@@ -26,6 +26,7 @@ PLAIN = {
     r"\textbf{bold} \u0063at": "bold cat",
     "_what_ is snake_case": " what  is snake case",
     "> quoted\n> twice": " quoted\n twice",
+    "&nbsp;&gt;&gt;&gt;&nbsp;run(5)": " run(5)",
     "is%20it%3F": "is it?",
     "the+cat+%26+a+dog": "the cat & a dog",
     "a+dog+is+big+___": "a dog is big    ",
@@ -35,6 +36,7 @@ PLAIN = {
     f"{'x ' * 35}wat=\ner =20\nis": f"{'x ' * 35}water  \nis",
     "Is~it~(now)~7?": "Is it (now) 7?",
     "an~ox at~3": "an ox at 3",
+    "$5.00 for 3.0.": "$5 for 3.",
     r"\[\mathrm{now~is}\]": " now is ",
     "see [[Cat (animal)|cats]] and [dogs](https://a.b/c)!": "see cats and dogs!",
     "a [b]big[/b] dog[12], so.[3]": "a big dog, so.",
@@ -52,6 +54,7 @@ SAME = [
         "C++ or a+b+c+d",
         "about ~5 or 3~5",
     ),
+    *("3.05 and 0.50 and v1.0.2",),
     *("* 5 + 4", "7: one", "12 apples\n13 pears", "a[1] and b[2]", "x --> y", "if a<k then c>d"),
     *("a < b and c > d & e", "AT&T", "the _ is too big", "50% of 20", r"\frac{1}{2} \times 3"),
     *(
