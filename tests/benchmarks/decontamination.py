@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.disguises import DISGUISES
+from tests.benchmarks.dress import DRESSES
 from tests.benchmarks.peers import peak_mib, run_peer
 from tests.benchmarks.questions import load_questions, stream_candidates
 from tests.benchmarks.reading import CORPUS, load_reading
@@ -71,7 +72,7 @@ def _compare(
     evaluated: list[Seed], training: dict[str, list[Candidate]], peer_python: Path | None
 ) -> None:
     """`training`: documents that are no leaks, by the name under which they are counted."""
-    disguises = {kind: partial(plant_leak, kind=kind) for kind in KINDS} | DISGUISES
+    disguises = {kind: partial(plant_leak, kind=kind) for kind in KINDS} | DISGUISES | DRESSES
     planted = {k: [p for p in map(plant, evaluated) if p] for k, plant in disguises.items()}
     plants = {kind: found for kind, found in planted.items() if found}
     with tempfile.TemporaryDirectory() as folder:

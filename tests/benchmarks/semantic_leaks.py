@@ -105,7 +105,8 @@ def _paraphrases() -> dict[str, dict[str, Any]]:
     return {record["id"]: record for record in read_jsonl(path)}
 
 
-def _paraphrased(document: Seed) -> Candidate | None:
+def paraphrase(document: Seed) -> Candidate | None:
+    """A document as it was told again by hand; None where it was not."""
     found = _paraphrases().get(document.id)
     if found is None:
         return None
@@ -129,18 +130,19 @@ def _share(index: EvaluatedIndex, semantic: SemanticDocuments, planted: list[Can
 def _count_rejected(semantic: SemanticDocuments, by_words: int, unused: list[Candidate]) -> str:
     """Of all by words; of those that set no threshold by meaning."""
     found = sum(leak is not None for leak in semantic.check(unused))
-    low, high = _wilson(found, len(unused))
+    low, high = wilson(found, len(unused))
     return (
         f"{by_words:,} + {found / max(1, len(unused)):.1%} [{low:.1%}, {high:.1%}] n={len(unused)}"
     )
 
 
 def _cell(by_words: int, both: int, count: int) -> str:
-    low, high = _wilson(both, count)
+    low, high = wilson(both, count)
     return f"{by_words / count:.0%} / {both / count:.1%} [{low:.0%}, {high:.0%}] n={count}"
 
 
-def _wilson(found: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(found: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of a share."""
     if not count:
         return 0.0, 1.0
     share, square = found / count, z * z / count
@@ -148,7 +150,7 @@ def _wilson(found: int, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 
-def _load_real(split: str, count: int) -> dict[str, list[Seed]]:
+def load_real_seeds(split: str, count: int) -> dict[str, list[Seed]]:
     """Evenly from all, and those that were told again by hand."""
     found = {}
     for task in TASKS:
@@ -171,12 +173,12 @@ def _spread(seeds: list[Seed], count: int) -> list[Seed]:
 
 
 _PLANTS: dict[str, Callable[[Seed], Candidate | None]] = {
-    "paraphrased": _paraphrased,
+    "paraphrased": paraphrase,
     **DISGUISES,
     "passage_edited": KINDS["passage_edited"],
 }
 _LOADERS: dict[str, Loader] = {
-    "real": _load_real,
+    "real": load_real_seeds,
     "templates": _load_templates,
     "reading": _load_reading,
 }

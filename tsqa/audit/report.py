@@ -23,11 +23,14 @@ from tsqa.errors import DataError
 from tsqa.pages import page_environment
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.seed import Seed, read_seeds
+from tsqa.records.summaries import SemanticTask
 from tsqa.store.atomic import atomic_writer, write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 
 SCRATCH = "scratch"
+_OTHER_WORDS = ("retold", "semantic", "slots")
+"""Rules by which the evaluated document has other words than the row; it is shown whole."""
 _LINE = TypeAdapter(FoundLeak)
 
 
@@ -94,6 +97,15 @@ class BenchmarkReport:
 
 
 @dataclass(frozen=True)
+class SemanticAudit:
+    """How meaning was compared, where it was."""
+
+    model: str
+    false_positives: float
+    tasks: list[SemanticTask]
+
+
+@dataclass(frozen=True)
 class AuditReport:
     """`report.json`."""
 
@@ -104,6 +116,7 @@ class AuditReport:
     benchmarks: list[BenchmarkReport]
     planted_leak_recall: dict[str, float]
     """Disguise -> share found of leaks planted from these benchmarks, by the same rules."""
+    semantic: SemanticAudit | None = None
 
 
 class _Tally:
@@ -134,6 +147,7 @@ def write_report(
     against: Against,
     benchmarks: Benchmarks,
     shards: Sequence[Shard],
+    semantic: SemanticAudit | None,
 ) -> AuditReport:
     """Join the finished shards, in their order."""
     found = [read_own(with_suffix(s.stem, ".json"), SearchedShard).pieces for s in shards]
@@ -152,6 +166,8 @@ def write_report(
             tally.add(of_row := list(row))
             for leak in of_row:
                 line = {k: v for k, v in asdict(leak).items() if k not in ("shown", "run")}
+                if leak.similarity is None:
+                    del line["similarity"]
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
     evaluated = list(read_seeds(folder / SCRATCH / "benchmarks.jsonl"))
     report = AuditReport(
@@ -161,8 +177,9 @@ def write_report(
         rows=RowCounts(documents, empty, bad, tally.leaking, _share(tally.leaking, documents)),
         benchmarks=_of_benchmarks(tally, against.members, evaluated, benchmarks, documents),
         planted_leak_recall=measure_recall(
-            lambda leaks: benchmarks.all.check_texts([leak.full_text for leak in leaks]), evaluated
+            lambda leaks: benchmarks.check([leak.full_text for leak in leaks]), evaluated
         ),
+        semantic=semantic,
     )
     write_text(folder / "report.html", _page(report))
     write_json(folder / "report.json", asdict(report))
@@ -214,7 +231,10 @@ def _of_benchmarks(
 def _example(leak: FoundLeak, seed: Seed, benchmarks: Benchmarks) -> LeakExample:
     parts = (seed.context, seed.question, *seed.choices, seed.answer)
     text = "\n".join(part for part in parts if part)
-    evaluated = benchmarks.mark(leak.benchmark, text, leak.run.split(" "))
+    if leak.rule in _OTHER_WORDS:
+        evaluated = Marked("", text, "")
+    else:
+        evaluated = benchmarks.mark(leak.benchmark, text, leak.run.split(" "))
     assert leak.shown is not None
     return LeakExample(
         leak.file, leak.line, leak.id, leak.rule, leak.document, leak.shown, evaluated

@@ -31,14 +31,16 @@ from train.data.sources import (
 from train.tokens.shard_work import name_unread, work_on_shards
 from tsqa import __version__
 from tsqa.audit.benchmarks import Against, open_against, write_documents
-from tsqa.audit.report import SCRATCH, AuditedData, AuditReport, write_report
+from tsqa.audit.meaning import MeantDocuments, open_embedder, split, window_sizes
+from tsqa.audit.report import SCRATCH, AuditedData, AuditReport, SemanticAudit, write_report
 from tsqa.audit.search import Benchmarks, SearchTask
 from tsqa.console import console
 from tsqa.errors import DataError, TsqaError
+from tsqa.hub.identify import identify_model
 from tsqa.hub.pins import PINS
 from tsqa.locks import try_lock
-from tsqa.recipe import DecontaminateSection, SourceSection, is_hub_id
-from tsqa.records.seed import read_seeds
+from tsqa.recipe import DecontaminateSection, SemanticLeakSection, SourceSection, is_hub_id
+from tsqa.records.seed import Seed, read_seeds
 from tsqa.remote import RemotePath, data_path
 from tsqa.store.atomic import fsync_all
 from tsqa.store.digests import state_of
@@ -48,6 +50,9 @@ from tsqa.tasks.fingerprint import identify_tasks
 
 _SAMPLE = 512
 """Rows that a dry run reads."""
+_DOCUMENTS = "benchmarks.jsonl"
+_EMBEDDED = 64
+"""Of these, how many it embeds."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Audit:
     against: str
     out: Path
     processes: int | None = None
+    semantic: SemanticLeakSection | None = None
+    """Compare the meaning too, in this process: the model has the cores, or the GPU."""
 
     @property
     def partial(self) -> Path:
@@ -73,14 +80,16 @@ def audit_leaks(audit: Audit, force: bool = False) -> AuditReport | None:
     against, pieces = open_against(audit.against), _open_data(audit)
     name_unread(AUDITED, data_path(str(audit.source.path)))
     with _working_folder(audit, against, pieces, force) as folder:
-        benchmarks = _index(against, folder / SCRATCH / "benchmarks.jsonl")
+        benchmarks = _index(audit, against, folder / SCRATCH)
         shards = _shards(audit, pieces, folder / SCRATCH)
         started = time.monotonic()
-        work_on_shards(shards, audit.processes, SearchTask(benchmarks), "--processes")
+        processes = audit.processes if audit.semantic is None else 1
+        work_on_shards(shards, processes, SearchTask(benchmarks), "--processes")
         seconds = time.monotonic() - started
         if _identity(audit, against, pieces) != _identity(audit, against, _open_data(audit)):
             raise DataError(f"{audit.source.path}: changed while it was read", "run it again")
-        report = write_report(folder, _data(audit, pieces), against, benchmarks, shards)
+        meant = _describe(audit.semantic, benchmarks)
+        report = write_report(folder, _data(audit, pieces), against, benchmarks, shards, meant)
         fsync_all(folder)
         if audit.out.exists():
             shutil.rmtree(audit.out)
@@ -100,7 +109,8 @@ def dry_run(audit: Audit) -> None:
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
-        benchmarks = _index(against, Path(folder) / "benchmarks.jsonl")
+        benchmarks = _index(replace(audit, semantic=None), against, Path(folder))
+        documents = list(read_seeds(Path(folder) / _DOCUMENTS))
     texts = list(itertools.islice(_texts(audit, pieces), _SAMPLE))
     if not texts:
         raise DataError(f"{audit.source.path}: holds no text", "name another, or --text-field")
@@ -114,6 +124,8 @@ def dry_run(audit: Audit) -> None:
         f"{seconds * size / characters / 60:,.0f} minutes for the size of the files, more for "
         "compressed ones"
     )
+    if audit.semantic is not None:
+        _time_meaning(audit.semantic, documents, texts, size / characters)
 
 
 def print_report(report: AuditReport) -> None:
@@ -132,13 +144,46 @@ def print_report(report: AuditReport) -> None:
     )
 
 
-def _index(against: Against, path: Path) -> Benchmarks:
+def _time_meaning(
+    section: SemanticLeakSection, documents: Sequence[Seed], texts: Sequence[str], factor: float
+) -> None:
+    """Print how long the meaning of all rows takes; `factor`: of the data to these texts."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        embedder = open_embedder(section, Path(folder))
+    read = list(texts[:_EMBEDDED])
+    sizes = window_sizes(documents)
+    windows = [window for text in read for window in split(text, sizes)]
+    embedder.embed(windows[:1])
+    started = time.monotonic()
+    embedder.embed(windows)
+    seconds = time.monotonic() - started
+    whole = seconds * factor * sum(map(len, texts)) / sum(map(len, read))
+    console.print(
+        f"  by meaning: {len(read) / seconds:,.1f} rows/s, {len(windows):,} windows of "
+        f"{len(read):,} rows; about {whole / 3600:,.1f} hours for all, besides the evaluated ones"
+    )
+
+
+def _describe(section: SemanticLeakSection | None, found: Benchmarks) -> SemanticAudit | None:
+    if section is None or found.meaning is None:
+        return None
+    return SemanticAudit(section.model, section.false_positives, found.meaning.tasks)
+
+
+def _index(audit: Audit, against: Against, folder: Path) -> Benchmarks:
+    """`folder`: it keeps the evaluated documents, and their vectors."""
+    path = folder / _DOCUMENTS
     write_documents(against, path)
     documents = list(read_seeds(path))
     console.print(f"  {len(documents):,} evaluated documents of {len(against.tasks):,} tasks")
     if not documents:
         raise DataError(f"{against.name}: its tasks score no document", "name others")
-    return Benchmarks(documents, against.members, DecontaminateSection())
+    meaning, wanted = None, audit.semantic
+    if wanted is not None:
+        meaning = MeantDocuments(open_embedder(wanted, folder), documents, wanted.false_positives)
+    return Benchmarks(documents, against.members, DecontaminateSection(), meaning)
 
 
 def _open_data(audit: Audit) -> list[Piece]:
@@ -196,7 +241,11 @@ def _identity(audit: Audit, against: Against, pieces: Sequence[Piece]) -> dict[s
             states[piece.file] = [found.st_size, found.st_mtime_ns]
         elif isinstance(piece.path, RemotePath):
             states[piece.file] = [*state_of(piece.path)]
-    return {
+    semantic: dict[str, object] = {}
+    if audit.semantic is not None:
+        model = identify_model(audit.semantic.model)
+        semantic = {"semantic": {**audit.semantic.data_config(), "model": model}}
+    return semantic | {
         "version": __version__,
         "source": audit.source.model_dump(mode="json", by_alias=True),
         "against": {**against.members},

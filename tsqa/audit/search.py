@@ -16,8 +16,10 @@ from typing import TextIO
 from train.data.shards import Shard, with_suffix
 from train.data.sources import BadRecord, SourceDocument, read_documents
 from tsqa.audit.marking import Marked, mark
+from tsqa.audit.meaning import MeantDocuments
 from tsqa.decontaminate.index import EvaluatedIndex, Leak
 from tsqa.recipe import DecontaminateSection
+from tsqa.records.candidate import Rejection
 from tsqa.records.seed import Seed
 from tsqa.store.jsonl import write_json
 
@@ -43,6 +45,8 @@ class FoundLeak:
     """Only for the examples."""
     run: str = ""
     """All words that both have; only for the examples."""
+    similarity: float | None = None
+    """Of the rule `semantic`."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,22 @@ class SearchedShard:
 
 
 class Benchmarks:
-    """All evaluated documents, indexed together and by benchmark; picklable."""
+    """All evaluated documents, indexed together and by benchmark."""
 
     def __init__(
         self,
         documents: Sequence[Seed],
         members: Mapping[str, Sequence[str]],
         section: DecontaminateSection,
+        meaning: MeantDocuments | None = None,
     ) -> None:
+        """`meaning`: for rows in which no words are found; then this cannot be pickled."""
+        self.meaning = meaning
+        self._of_task = {
+            task: [name for name, leaves in members.items() if task in leaves]
+            for task in {document.task for document in documents}
+        }
+        self._task = {document.id: document.task for document in documents}
         self.all = EvaluatedIndex(documents, section)
         self._by_name = {
             name: EvaluatedIndex([d for d in documents if d.task in leaves], section)
@@ -91,12 +103,36 @@ class Benchmarks:
             leaks = index.find_leaks([texts[number] for number in caught])
             for number, of_text in zip(caught, leaks, strict=True):
                 found[number] += [(name, leak) for leak in of_text]
+        for number, of_text in self._find_meant(texts, verdicts):
+            found[number] = [
+                (name, leak)
+                for leak in of_text
+                for name in self._of_task[self._task[leak.document]]
+            ]
         return found
+
+    def check(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """Find, per text, a document that it holds, by any rule."""
+        verdicts = self.all.check_texts(texts)
+        for number, leaks in self._find_meant(texts, verdicts):
+            for leak in leaks[:1]:
+                verdicts[number] = Rejection(leak.rule, leak.similarity, leak.document)
+        return verdicts
+
+    def _find_meant(
+        self, texts: Sequence[str], verdicts: Sequence[Rejection | None]
+    ) -> list[tuple[int, list[Leak]]]:
+        """(text, what it asks in other words) of those in which no words were found."""
+        if self.meaning is None:
+            return []
+        clean = [number for number, verdict in enumerate(verdicts) if verdict is None]
+        plain = [self.all.undress(texts[number]) for number in clean]
+        return list(zip(clean, self.meaning.find(plain), strict=True))
 
 
 @dataclass(frozen=True)
 class SearchTask:
-    """Every process gets a copy."""
+    """Every process gets a copy, where there are several."""
 
     benchmarks: Benchmarks
 
@@ -141,6 +177,7 @@ class SearchTask:
                     " ".join(leak.words[:_SHOWN_WORDS]),
                     marked,
                     run,
+                    leak.similarity,
                 )
                 out.write(json.dumps({"piece": piece, **asdict(line)}) + "\n")
 

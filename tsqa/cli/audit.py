@@ -126,6 +126,22 @@ def audit_leaks(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Without: one per core. The report is the same.")
     ] = None,
+    semantic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Compare the meaning too: a sentence-transformers model, a folder or a hub ID.",
+        ),
+    ] = None,
+    false_positives: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0001,
+            max=0.4999,
+            help="With --semantic: share of a benchmark's other documents above its threshold "
+            "(0.01).",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print files, benchmarks and speed; write nothing.")
     ] = False,
@@ -138,7 +154,16 @@ def audit_leaks(
     Example: tsqa audit-leaks recipes --against recipes/quickstart/recipe.yaml --out leaks
     """
     from tsqa.audit import run
-    from tsqa.recipe import SourceSection
+    from tsqa.recipe import SemanticLeakSection, SourceSection
+
+    meaning = None
+    if semantic is None and false_positives is not None:
+        raise typer.BadParameter("add --semantic MODEL", param_hint="--false-positives")
+    if semantic is not None:
+        if processes not in (None, 1):
+            raise typer.BadParameter("one process asks the model", param_hint="--processes")
+        given = {} if false_positives is None else {"false_positives": false_positives}
+        meaning = SemanticLeakSection(model=semantic, **given)
 
     source = SourceSection(
         path=dataset,
@@ -148,7 +173,7 @@ def audit_leaks(
         text_field=text_field,
         on_bad="skip" if skip_bad else "refuse",
     )
-    audit = run.Audit(source, against, out, processes)
+    audit = run.Audit(source, against, out, processes, meaning)
     if dry_run:
         run.dry_run(audit)
         return

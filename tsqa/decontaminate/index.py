@@ -87,6 +87,8 @@ class Leak:
     document: str
     words: tuple[str, ...]
     """The run of the text's words by which it was found."""
+    similarity: float | None = None
+    """Where the meaning was compared."""
 
 
 class _Text:

@@ -81,17 +81,17 @@ def _signs_respelled(document: Seed) -> Candidate | None:
 
 
 def _accented(document: Seed) -> Candidate:
-    return _spelled(document, lambda text: re.sub("[aeiou]", lambda m: m[0] + "\u0301", text))
+    return respell(document, lambda text: re.sub("[aeiou]", lambda m: m[0] + "\u0301", text))
 
 
 def _look_alikes(document: Seed) -> Candidate:
     """Vowels of another script."""
-    return _spelled(document, lambda text: text.translate(_CYRILLIC))
+    return respell(document, lambda text: text.translate(_CYRILLIC))
 
 
 def _invisible(document: Seed) -> Candidate:
     """A zero-width space in every longer word."""
-    return _spelled(document, lambda text: re.sub(r"(\w{3})(?=\w)", "\\1\u200b", text))
+    return respell(document, lambda text: re.sub(r"(\w{3})(?=\w)", "\\1\u200b", text))
 
 
 def _in_html(document: Seed) -> Candidate:
@@ -99,19 +99,12 @@ def _in_html(document: Seed) -> Candidate:
         bold = re.sub(r"\b(\w+)\b", r"<b>\1</b>", html.escape(text), count=1)
         return f"<p class='q'>{bold.replace(' ', '&nbsp;')}</p>"
 
-    return _spelled(document, write)
+    return respell(document, write)
 
 
 def _hyphenated(document: Seed) -> Candidate:
     """Long words cut at the end of a line."""
-    return _spelled(document, lambda text: re.sub(r"(\w{4})(\w{3,})", "\\1-\n\\2", text))
-
-
-def _spelled(document: Seed, write: Callable[[str], str]) -> Candidate:
-    question, answer, context, *choices = map(
-        write, (document.question, document.answer, document.context, *document.choices)
-    )
-    return replace(as_candidate(document, question, choices, answer), context=context)
+    return respell(document, lambda text: re.sub(r"(\w{4})(\w{3,})", "\\1-\n\\2", text))
 
 
 def _passage_edited(document: Seed) -> Candidate | None:
@@ -154,6 +147,14 @@ def as_candidate(
         choices=document.choices if choices is None else choices,
         answer=document.answer if answer is None else answer,
     )
+
+
+def respell(document: Seed, write: Callable[[str], str]) -> Candidate:
+    """A document as an item, every part of it written so."""
+    question, answer, context, *choices = map(
+        write, (document.question, document.answer, document.context, *document.choices)
+    )
+    return replace(as_candidate(document, question, choices, answer), context=context)
 
 
 KINDS: dict[str, Callable[[Seed], Candidate | None]] = {

@@ -193,19 +193,31 @@ class SemanticDocuments:
         if not self._ids:
             return [None] * len(candidates)
         for start in range(0, len(candidates), _BATCH):
-            verdicts += self._check(candidates[start : start + _BATCH])
+            batch = _views_of(candidates[start : start + _BATCH])
+            verdicts += self._decide(_split(self._embedder.embed(batch)))
         return verdicts
 
-    def _check(self, candidates: Sequence[Candidate]) -> Iterator[Rejection | None]:
-        best = np.zeros(len(candidates))
-        found = np.full(len(candidates), -1)
-        scores = np.zeros(len(candidates))
-        asked = _split(self._embedder.embed(_views_of(candidates)))
+    def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
+        """Find the same of texts in plain letters, each taken for a question and for an item."""
+        verdicts: list[Rejection | None] = []
+        if not self._ids:
+            return [None] * len(texts)
+        for start in range(0, len(texts), _BATCH):
+            vectors = self._embedder.embed(texts[start : start + _BATCH])
+            verdicts += self._decide([vectors] * len(_VIEWS))
+        return verdicts
+
+    def _decide(self, asked: Sequence[Vectors]) -> Iterator[Rejection | None]:
+        """`asked`: per view, the vectors of what is checked."""
+        count = len(asked[0])
+        best = np.zeros(count)
+        found = np.full(count, -1)
+        scores = np.zeros(count)
         for own, vectors, thresholds in zip(asked, self._vectors, self._thresholds, strict=True):
             similar = _compare(own, vectors)
             above = similar - thresholds
             nearest = np.argmax(above, axis=1)
-            rows = np.arange(len(candidates))
+            rows = np.arange(count)
             better = above[rows, nearest] > best
             best[better] = above[rows, nearest][better]
             scores[better] = similar[rows, nearest][better]
@@ -216,10 +228,12 @@ class SemanticDocuments:
     def _nearest_by_task(self, vectors: Vectors, others: Vectors) -> Scores:
         """(others, tasks): the similarity of each to the nearest document of each task."""
         found = np.zeros((len(others), len(self._tasks)))
+        # A document that two tasks share does not tell how alike different ones are either.
+        same = np.unique(self._vectors[-1], axis=0, return_inverse=True)[1].reshape(-1)
         for start in range(0, len(others), _BATCH):
             similar = _compare(others[start : start + _BATCH], vectors)
             if others is vectors:
-                similar[np.arange(len(similar)), start + np.arange(len(similar))] = 0
+                similar[same[start : start + _BATCH, None] == same] = 0
             for number, own in enumerate(self._tasks.values()):
                 found[start : start + _BATCH, number] = similar[:, own].max(axis=1)
         return found

@@ -1,8 +1,9 @@
 """A text without what changes its characters and not its reading: the daily dress of web text.
 
-HTML entities and tags, escapes, emphasis in LaTeX and Markdown, quoted lines, invisible characters,
-accents, and letters of other scripts that look like Latin ones (Unicode Technical Standard 39,
-Unicode Security Mechanisms, section 4).
+HTML entities and tags, escapes and marks (`encodings.py`), emphasis in LaTeX and Markdown, quoted
+lines, zeros after the point of a whole number, invisible characters, accents, and letters of other
+scripts that look like Latin ones (Unicode Technical Standard 39, Unicode Security Mechanisms,
+section 4).
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import re
 import unicodedata
 from collections.abc import Container
 from functools import cache, lru_cache
-from urllib.parse import unquote
 
 import regex
 
-_INLINE = "a|abbr|b|bdi|big|cite|code|em|font|i|kbd|mark|q|s|small|span|strong|sub|tt|u|var|wbr"
+from tsqa.decontaminate.encodings import decode
+
+_INLINE = (
+    "a|abbr|b|bdi|big|cite|code|em|font|hi|i|kbd|mark|mi|mn|mtext|q|s|small|span|strong|sub|tspan|tt|"
+    "u|var|wbr"
+)
 _BLOCK = (
     "article|blockquote|body|br|center|dd|details|div|dl|dt|figure|footer|form|h[1-6]|head|header|"
     "hr|html|img|input|label|li|link|main|meta|nav|ol|option|p|pre|section|select|summary|table|"
@@ -27,7 +32,7 @@ _TAG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{([^{}]*)\}")
-_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ZEROS = re.compile(r"(?<=\d)\.0+(?!\.?\d)")
 _UNDERSCORE = re.compile(r"(?<=\w)_|_(?=\w)")
 _QUOTED_LINE = re.compile(r"^[ \t]*>+", re.MULTILINE)
 _LETTER = re.compile(
@@ -47,13 +52,14 @@ _LATIN_SHARE = 0.3
 def undress(text: str) -> str:
     """Write a text in plain letters, so that both sides of a comparison are dressed alike."""
     text = html.unescape(html.unescape(text))  # an escaped page is often escaped again
+    text = text.replace("\u00a0", " ")  # else no line begins as it does elsewhere
     if "<" in text:
         text = _TAG.sub(_replace_tag, text)
+    text = decode(text)
     if "\\" in text:
-        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
         text = _FORMAT.sub(r"\1", text)
-    if "%20" in text:
-        text = unquote(text)
+    if ".0" in text:
+        text = _ZEROS.sub("", text)
     text = text.replace("`", "")
     if "_" in text:
         text = _UNDERSCORE.sub(" ", text)

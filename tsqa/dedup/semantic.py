@@ -35,14 +35,15 @@ def load_model(model: str, key: str) -> SentenceEncoder:
 
     So does a vector that holds no number: it would be unlike all, and hide what is alike.
     """
+    name = key if key.startswith("--") else f"{key}.model"
     try:
         from sentence_transformers import SentenceTransformer
 
         found = cast(SentenceEncoder, SentenceTransformer(pinned_folder(model)))
-        return FiniteEncoder(found, f"{key}.model = {model!r}")
+        return FiniteEncoder(found, f"{name} = {model!r}")
     except Exception as error:
         raise EngineError(
-            f"{key}.model = {model!r}: cannot be loaded: {error}",
+            f"{name} = {model!r}: cannot be loaded: {error}",
             "give a sentence-transformers model (pip install 'tsqa[semantic]'), or leave out "
             f"{key}",
         ) from error

@@ -82,7 +82,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    4,
+    5,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),

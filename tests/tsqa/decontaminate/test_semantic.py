@@ -112,6 +112,17 @@ def test_a_repeated_document_raises_no_threshold(tmp_path: Path) -> None:
     assert (task.compared, task.question, task.item) == (60, alone.question, alone.item)
 
 
+def test_a_document_that_two_tasks_share_raises_no_threshold(tmp_path: Path) -> None:
+    documents = [*draw("prose", "test", 60), *draw("other", "test", 60)]
+    shared = [replace(one, id=f"too-{one.id}", task="other") for one in documents[:4]]
+    embedder = Embedder(BagOfWords(512), "bag", tmp_path)
+    alone = SemanticDocuments(embedder, documents, None, 0.04).tasks
+    both = SemanticDocuments(embedder, [*documents, *shared], None, 0.04)
+    for one, task in zip(alone, both.tasks, strict=True):
+        assert task.question == pytest.approx(one.question, abs=0.03)
+    assert all(both.check(shared))
+
+
 def test_training_documents_of_another_task_count_too(tmp_path: Path) -> None:
     documents = draw("prose", "test", 80)
     near = [replace(disguise(one, 0.2), task="other") for one in documents]

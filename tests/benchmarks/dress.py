@@ -1,0 +1,207 @@
+"""Dress of documents in files, mail and on the web: their words stay, their characters do not.
+
+Each kind is written over the question, the options, the answer and the passage alike. They were
+thought up after the rules were made, and some rules were made after they had been measured.
+"""
+
+from __future__ import annotations
+
+import json
+import quopri
+import re
+import textwrap
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote, quote_plus
+
+from tsqa.decontaminate.planted_leaks import as_candidate, respell
+from tsqa.records.candidate import Candidate
+from tsqa.records.seed import Seed
+
+_WORD = re.compile(r"[A-Za-z]+")
+_LONG_NUMBER = re.compile(r"(?<![\d.,])\d{4,6}(?![\d.,])")
+_WHOLE_NUMBER = re.compile(r"(?<![\d.,/$])\d{1,6}(?![\d.,/%])")
+_GROUPED = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_FRACTIONS = {"1/2": "\u00bd", "1/4": "\u00bc", "3/4": "\u00be", "1/3": "\u2153", "2/3": "\u2154"}
+
+
+def _each(write: Callable[[str], str]) -> Callable[[Seed], Candidate | None]:
+    """A disguise that writes every part; none where that changes nothing."""
+
+    def plant(document: Seed) -> Candidate | None:
+        found = respell(document, write)
+        return found if found.full_text != as_candidate(document).full_text else None
+
+    return plant
+
+
+def _every(text: str, size: int, write: Callable[[str], str]) -> str:
+    """Write every so manieth of the longer words."""
+    count = 0
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal count
+        if len(match[0]) < 4:
+            return match[0]
+        count += 1
+        return match[0] if count % size else write(match[0])
+
+    return _WORD.sub(replace, text)
+
+
+def _table(document: Seed) -> Candidate:
+    """A row of a Markdown table, the options in its cells."""
+    cells = [document.question.replace("\n", "<br>"), *document.choices]
+    head = f"| question | {' | '.join('ABCDEFGHIJ'[: len(document.choices)])} |"
+    line = "|" + " --- |" * len(cells)
+    text = f"{head}\n{line}\n| {' | '.join(f'**{cell}**' for cell in cells)} |"
+    return as_candidate(document, text, [], document.answer)
+
+
+def _bullets(document: Seed) -> Candidate | None:
+    if not document.choices:
+        return None
+    options = "\n".join(f"  * ({'abcdefghij'[n]}) {one}" for n, one in enumerate(document.choices))
+    text = f"{document.question}\n\nThe candidates were these:\n{options}\n"
+    return as_candidate(document, text, [], document.answer)
+
+
+def _latex(text: str) -> str:
+    text = re.sub(r"(?<![\w.$])(\d+(?:\.\d+)?)(?![\w.])", r"$\1$", text.replace("%", "\\%"))
+    parts = re.split(r"(?<=[.?!,]) ", text)
+    return " ".join(f"\\text{{{part}}}" for part in parts)
+
+
+def _latex_spaces(text: str) -> str:
+    """As a formula spells words."""
+    return "\\[\\mathrm{" + text.replace(" ", "~") + "}\\]"
+
+
+def _joined(text: str) -> str:
+    return re.sub(r"(?<=\w)(?=\w)", "\u200d", text)
+
+
+def _marked(text: str) -> str:
+    return " ".join(f"\u200f\u202b{word}\u202c\u200e" for word in text.split(" "))
+
+
+def _mathematical(text: str) -> str:
+    """Bold letters of the mathematical alphabet."""
+    return "".join(
+        chr(0x1D400 + ord(c) - ord("A")) if "A" <= c <= "Z"
+        else chr(0x1D41A + ord(c) - ord("a")) if "a" <= c <= "z" else c
+        for c in text
+    )  # fmt: skip
+
+
+def _wide(text: str) -> str:
+    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
+
+
+def _grouped(text: str) -> str:
+    return _LONG_NUMBER.sub(lambda match: f"{int(match[0]):,}", _GROUPED.sub("", text))
+
+
+def _swapped_groups(text: str) -> str:
+    """1,000 -> 1000, and the other way round."""
+    plain = _GROUPED.sub("", text)
+    return plain if plain != text else _grouped(text)
+
+
+def _with_decimals(text: str) -> str:
+    return _WHOLE_NUMBER.sub(lambda match: f"{match[0]}.00", text)
+
+
+def _fractions(text: str) -> str:
+    for plain, one in _FRACTIONS.items():
+        text = re.sub(rf"(?<![\d/]){plain}(?![\d/])", one, text)
+    return text
+
+
+def _json(text: str) -> str:
+    """As the value of a JSON string within a JSON string."""
+    lines = "\n".join(textwrap.wrap(text, 60)).replace("e", "\u00e9")
+    return json.dumps(json.dumps({"q": lines})[1:-1])[1:-1]
+
+
+def _csv(text: str) -> str:
+    quoted = re.sub(r"\b(\w{7,})\b", r'""\1""', text.replace('"', '""'))
+    return f'17,"{quoted}",true'
+
+
+def _mail(text: str) -> str:
+    """Quoted-printable, with the lines that it cuts within words."""
+    spelled = text.replace("e", "\u00e9", 3)
+    return quopri.encodestring(spelled.encode()).decode("ascii")
+
+
+def _comment(text: str) -> str:
+    return "\n".join(f" * {line}" for line in textwrap.wrap(text, 32))
+
+
+def _numbered(text: str) -> str:
+    lines = textwrap.wrap(text, 32)
+    return "\n" + "\n".join(f"{n:4d}: {line}" for n, line in enumerate(lines, 11))
+
+
+def _cited(text: str) -> str:
+    """Marks of footnotes."""
+    count = 0
+
+    def write(word: str) -> str:
+        nonlocal count
+        count += 1
+        return f"{word}[{count}]"
+
+    return _every(text, 5, write)
+
+
+def _linked(text: str) -> str:
+    return _every(text, 5, lambda word: f"[{word}](https://example.org/wiki/{word}?id=7)")
+
+
+def _wiki(text: str) -> str:
+    return _every(text, 5, lambda word: f"[[{word.capitalize()} (term)|'''{word}''']]")
+
+
+def _bbcode(text: str) -> str:
+    return _every(text, 4, lambda word: f"[b]{word[:2]}[/b][color=#ff0000]{word[2:]}[/color]")
+
+
+def _xml(text: str) -> str:
+    return _every(text, 4, lambda word: f'<hi rend="it">{word[:2]}</hi><w:t>{word[2:]}</w:t>')
+
+
+def _subtitles(text: str) -> str:
+    return "\n".join(
+        f"{n}\n00:0{n % 10}:01,000 --> 00:0{n % 10}:04,500\n{line}\n"
+        for n, line in enumerate(textwrap.wrap(text, 40), 1)
+    )
+
+
+DRESSES: dict[str, Callable[[Seed], Candidate | None]] = {
+    "markdown_table": _table,
+    "bullets_in_prose": _bullets,
+    "latex_text": _each(_latex),
+    "latex_formula": _each(_latex_spaces),
+    "joiners_between_letters": _each(_joined),
+    "direction_marks": _each(_marked),
+    "mathematical_letters": _each(_mathematical),
+    "full_width": _each(_wide),
+    "numbers_grouped": _each(_swapped_groups),
+    "numbers_with_decimals": _each(_with_decimals),
+    "fraction_characters": _each(_fractions),
+    "json_in_json": _each(_json),
+    "csv": _each(_csv),
+    "url": _each(partial(quote, safe="")),
+    "url_form": _each(quote_plus),
+    "quoted_printable": _each(_mail),
+    "comment_lines": _each(_comment),
+    "line_numbers": _each(_numbered),
+    "footnote_marks": _each(_cited),
+    "markdown_links": _each(_linked),
+    "wiki_links": _each(_wiki),
+    "bbcode": _each(_bbcode),
+    "xml": _each(_xml),
+    "subtitles": _each(_subtitles),
+}

@@ -1,0 +1,131 @@
+"""Benchmarks of two more shapes, in every disguise: programs to be completed, and stories.
+
+    python -m tests.benchmarks.shapes [--corpus books.jsonl.gz]
+
+`programs`: a signature and what it is to do, invented; `stories`: the beginning of a passage of a
+book and four ways to go on, three of other passages. Test and training documents are drawn alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from tests.benchmarks.disguises import DISGUISES
+from tests.benchmarks.dress import DRESSES
+from tests.benchmarks.reading import CORPUS
+from tests.support.generation import make_seed
+from tsqa.decontaminate.index import EvaluatedIndex
+from tsqa.decontaminate.planted_leaks import KINDS
+from tsqa.recipe import DecontaminateSection
+from tsqa.records.candidate import Candidate, seed_as_candidate
+from tsqa.records.seed import Seed
+
+_VERBS = [
+    "sort",
+    "merge",
+    "filter",
+    "rotate",
+    "count",
+    "split",
+    "join",
+    "group",
+    "reverse",
+    "compress",
+    "flatten",
+    "rank",
+]
+_THINGS = [
+    "numbers",
+    "words",
+    "intervals",
+    "prices",
+    "temperatures",
+    "scores",
+    "names",
+    "edges",
+    "dates",
+    "moves",
+]
+_RULES = (
+    "those that repeat are kept once, in the order in which they came",
+    "an empty list gives an empty list, and no input is changed",
+    "equal ones stay in their order, and the largest is dropped",
+    "those below the mean are replaced by the mean of their neighbours",
+    "the result alternates between small and large, from the smallest on",
+    "only every third one counts, from the second on",
+    "pairs whose sum is odd are swapped before anything else is done",
+    "the first half is taken backwards, the second one as it is",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, default=100)
+    parser.add_argument("--corpus", type=Path, default=CORPUS)
+    arguments = parser.parse_args()
+    count = arguments.documents
+    shapes = {"programs": _programs(2 * count), "stories": _stories(arguments.corpus, 2 * count)}
+    tests = {name: own[:count] for name, own in shapes.items()}
+    index = EvaluatedIndex([*chain.from_iterable(tests.values())], DecontaminateSection())
+    kinds: dict[str, Callable[[Seed], Candidate | None]] = {**KINDS, **DISGUISES, **DRESSES}
+    for name, documents in tests.items():
+        rows = [("training", [seed_as_candidate(seed) for seed in shapes[name][count:]])]
+        rows += [(k, [p for p in map(plant, documents) if p]) for k, plant in kinds.items()]
+        for kind, found in rows:
+            if found:
+                print(f"{name}, {kind} (n = {len(found)}): {_shares(index, found)}", flush=True)
+
+
+def _shares(index: EvaluatedIndex, found: list[Candidate]) -> str:
+    texts = [f"It is known that: {one.full_text} So it is." for one in found]
+    both = (index.check(found), index.check_texts(texts))
+    return " / ".join(
+        f"{sum(verdict is not None for verdict in own) / len(found):.1%}" for own in both
+    )
+
+
+def _programs(count: int) -> list[Seed]:
+    rng = random.Random("programs")
+    made: dict[str, Seed] = {}
+    while len(made) < count:
+        verb, thing, size = rng.choice(_VERBS), rng.choice(_THINGS), rng.randint(2, 99)
+        rules = " ".join(f"{rule.capitalize()}." for rule in rng.sample(_RULES, 2))
+        question = (
+            f"def {verb}_{thing}({thing}: list[int], k: int = {size}) -> list[int]:\n"
+            f'    """{verb.capitalize()} the {thing} by {size}. {rules}\n\n'
+            f"    >>> {verb}_{thing}([{rng.randint(1, 99)}, {rng.randint(1, 99)}], {size})\n"
+            f'    [{rng.randint(1, 99)}]\n    """\n'
+        )
+        answer = f"    return sorted({thing}, key=lambda one: one % {size})[::-1]\n"
+        made.setdefault(question, make_seed(len(made), question, answer, "programs"))
+    return list(made.values())
+
+
+def _stories(corpus: Path, count: int) -> list[Seed]:
+    with gzip.open(corpus / "books.jsonl.gz", "rt", encoding="utf-8") as lines:
+        passages = [json.loads(line)["text"] for line in lines]
+    found = []
+    for passage in passages[:: max(1, len(passages) // (4 * count))]:
+        sentences = re.split(r"(?<=[.!?])\s+", " ".join(passage.split()))
+        if len(sentences) >= 4 and len(sentences[2].split()) >= 5:
+            found.append((" ".join(sentences[:2]), sentences[2]))
+    rng = random.Random("stories")
+    rng.shuffle(found)
+    seeds = []
+    for number, (beginning, ending) in enumerate(found[:count]):
+        others = [other for _, other in rng.sample(found, 4) if other != ending][:3]
+        seed = make_seed(number, beginning, ending, "stories")
+        seeds.append(replace(seed, choices=[ending, *others]))
+    return seeds
+
+
+if __name__ == "__main__":
+    main()
