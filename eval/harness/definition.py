@@ -35,7 +35,7 @@ def _untrained_config(recipe: Recipe) -> dict[str, Json]:
 
 EVALUATE = Stage(
     "evaluate",
-    2,
+    3,
     _config,
     "eval.harness.stage",
     sections=("eval",),
