@@ -40,8 +40,8 @@ _DETECTABLE = Tested.detectable
 
 
 def planned_by(regime: Regime, earlier: int, rng: np.random.Generator) -> PlannedTable:
-    """By the noise of so many earlier tables, each of 30 seeds."""
-    many = replace(regime, seeds=30)
+    """By the noise of so many earlier tables, each of 100 seeds."""
+    many = replace(regime, seeds=100)
     noise = [planned._noise_of(table(simulated(many, 0.0, rng)), {}) for _ in range(earlier)]
     share = float(np.mean([own for one in noise for own in one.shares.values()]))
     tasks = [f"t{number}" for number in range(TASKS)]
@@ -84,7 +84,7 @@ def _detectable(one: Tested, confidence: float, *, task: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--earlier", type=int, default=4)
+    parser.add_argument("--earlier", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--flips", type=int, default=joint.FLIPS)
     parser.add_argument("--regimes", nargs="*", default=range(len(REGIMES)), type=int)
