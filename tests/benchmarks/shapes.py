@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.benchmarks.disguises import DISGUISES
 from tests.benchmarks.dress import DRESSES
 from tests.benchmarks.reading import CORPUS
+from tests.benchmarks.template_tasks import both_shares
 from tests.support.generation import make_seed
 from tsqa.decontaminate.index import EvaluatedIndex
 from tsqa.decontaminate.planted_leaks import KINDS
@@ -81,15 +82,7 @@ def main() -> None:
         rows += [(k, [p for p in map(plant, documents) if p]) for k, plant in kinds.items()]
         for kind, found in rows:
             if found:
-                print(f"{name}, {kind} (n = {len(found)}): {_shares(index, found)}", flush=True)
-
-
-def _shares(index: EvaluatedIndex, found: list[Candidate]) -> str:
-    texts = [f"It is known that: {one.full_text} So it is." for one in found]
-    both = (index.check(found), index.check_texts(texts))
-    return " / ".join(
-        f"{sum(verdict is not None for verdict in own) / len(found):.1%}" for own in both
-    )
+                print(f"{name}, {kind} (n = {len(found)}): {both_shares(index, found)}", flush=True)
 
 
 def _programs(count: int) -> list[Seed]:

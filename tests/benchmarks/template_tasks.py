@@ -1,5 +1,9 @@
 """Invented benchmarks whose documents fill the slots of a few sentences, after five public ones.
 
+    python -m tests.benchmarks.template_tasks
+
+prints what is found of every fourth test document, and of the training split, as a candidate and in
+the token stream.
 Training and test split are drawn alike and share no document: what fills the slots is the item.
 """
 
@@ -8,8 +12,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
+from tests.benchmarks.disguises import DISGUISES
 from tests.support.generation import make_seed
+from tsqa.decontaminate.index import EvaluatedIndex
+from tsqa.decontaminate.planted_leaks import KINDS
+from tsqa.recipe import DecontaminateSection
+from tsqa.records.candidate import Candidate, seed_as_candidate
 from tsqa.records.seed import Seed
 
 _MONTHS = [
@@ -208,3 +218,29 @@ _TASKS: dict[str, Callable[[random.Random], Seed]] = {
     "as coin flips": _parities,
     "as disambiguation": _pronouns,
 }
+
+
+def main() -> None:
+    tests, others = load_templates("test"), load_templates("train")
+    index = EvaluatedIndex([*chain.from_iterable(tests.values())], DecontaminateSection())
+    kinds = {name: KINDS[name] for name in ("verbatim", "html", "names_swapped", "numbers_swapped")}
+    for task, documents in tests.items():
+        rows = [("training", [seed_as_candidate(seed) for seed in others[task]])]
+        for kind, plant in {**kinds, **DISGUISES}.items():
+            rows.append((kind, [leak for leak in map(plant, documents[::4]) if leak]))
+        for kind, found in rows:
+            if found:
+                print(f"{task}, {kind} (n = {len(found)}): {both_shares(index, found)}", flush=True)
+
+
+def both_shares(index: EvaluatedIndex, found: list[Candidate]) -> str:
+    """Write the share found of candidates, and of the same within other text."""
+    texts = [f"It is known that: {one.full_text} So it is." for one in found]
+    both = (index.check(found), index.check_texts(texts))
+    return " / ".join(
+        f"{sum(verdict is not None for verdict in own) / len(found):.1%}" for own in both
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,30 @@ from tsqa.cli.common import CHECKS, DATASET, Force, Overrides, RecipePath, open_
 
 if TYPE_CHECKING:
     from tsqa.pipeline.run import Pipeline
+    from tsqa.recipe import SemanticLeakSection
+
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help="A file or folder (.jsonl, .gz, .zst, parquet, text), its address, or a hub ID.",
+    ),
+]
+SemanticModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Compare the meaning too: a sentence-transformers model, a folder or a hub ID.",
+    ),
+]
+FalsePositives = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0001,
+        max=0.4999,
+        help="With --semantic: share of evaluated documents above others' thresholds (0.01).",
+    ),
+]
 
 
 def audit(
@@ -102,14 +126,24 @@ def _older(named: str, pipeline: Pipeline, seeds: bool) -> tuple[str, Path]:
     return open_side(found, runs).title, find_release(runs, found)
 
 
+def _meaning(
+    model: str | None, false_positives: float | None, processes: int | None
+) -> SemanticLeakSection | None:
+    """The model that compares, with its setting; BadParameter where the options do not fit."""
+    from tsqa.recipe import SemanticLeakSection
+
+    if model is None and false_positives is not None:
+        raise typer.BadParameter("add --semantic MODEL", param_hint="--false-positives")
+    if model is None:
+        return None
+    if processes not in (None, 1):
+        raise typer.BadParameter("one process asks the model", param_hint="--processes")
+    given = {} if false_positives is None else {"false_positives": false_positives}
+    return SemanticLeakSection(model=model, **given)
+
+
 def audit_leaks(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET",
-            help="A file or folder (.jsonl, .gz, .zst, parquet, text), its address, or a hub ID.",
-        ),
-    ],
+    dataset: Dataset,
     against: Annotated[
         str, typer.Option(help="A suite, such as published, or the path of a suite or recipe.")
     ],
@@ -126,22 +160,8 @@ def audit_leaks(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Without: one per core. The report is the same.")
     ] = None,
-    semantic: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Compare the meaning too: a sentence-transformers model, a folder or a hub ID.",
-        ),
-    ] = None,
-    false_positives: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0001,
-            max=0.4999,
-            help="With --semantic: share of a benchmark's other documents above its threshold "
-            "(0.01).",
-        ),
-    ] = None,
+    semantic: SemanticModel = None,
+    false_positives: FalsePositives = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print files, benchmarks and speed; write nothing.")
     ] = False,
@@ -154,17 +174,9 @@ def audit_leaks(
     Example: tsqa audit-leaks recipes --against recipes/quickstart/recipe.yaml --out leaks
     """
     from tsqa.audit import run
-    from tsqa.recipe import SemanticLeakSection, SourceSection
+    from tsqa.recipe import SourceSection
 
-    meaning = None
-    if semantic is None and false_positives is not None:
-        raise typer.BadParameter("add --semantic MODEL", param_hint="--false-positives")
-    if semantic is not None:
-        if processes not in (None, 1):
-            raise typer.BadParameter("one process asks the model", param_hint="--processes")
-        given = {} if false_positives is None else {"false_positives": false_positives}
-        meaning = SemanticLeakSection(model=semantic, **given)
-
+    meaning = _meaning(semantic, false_positives, processes)
     source = SourceSection(
         path=dataset,
         subset=subset,

@@ -26,7 +26,8 @@ _COMMANDS = (
 _UNICODE = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _BREAK = re.compile(rf"\\+(?!(?:{_COMMANDS})(?![a-zA-Z]))[nrt]")
 _STRETCH = re.compile(r"\S+")
-_FORM_SPACE = re.compile(r"(?<=[a-zA-Z]{2})\+(?=\w)|(?<=\w)\+(?=[a-zA-Z]{2})")
+# It begins with the mark itself: a search for a lookbehind is slow.
+_FORM_SPACE = re.compile(r"\+(?:(?<=[a-zA-Z]{2}\+)(?=\w)|(?<=\w\+)(?=[a-zA-Z]{2}))")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
 _SOFT_BREAK = re.compile(r"^(.{50,77})=\r?\n", re.MULTILINE)
 _QUOTED = re.compile(r"=[C-F][0-9A-F](?:=\r?\n|=[89AB][0-9A-F])+")

@@ -45,6 +45,8 @@ _ACCENTED = re.compile("([A-Za-z])[\u0300-\u036f]+")
 _MARKS = frozenset(map(chr, range(0x300, 0x370)))
 _ASCII = frozenset(map(chr, range(128)))
 _HYPHENATED = re.compile(r"(\w+)[-\u2010]\s*\n\s*(\w+)")
+_PRINTABLE = {0xFF01 + n: 0x21 + n for n in range(0x5E)} | {0xA0: 0x20, 0x3000: 0x20}
+"""Full width, and spaces that do not break."""
 _LATIN_SHARE = 0.3
 """Of all letters; below it a text is one of another script that has Latin words in it."""
 
@@ -52,7 +54,8 @@ _LATIN_SHARE = 0.3
 def undress(text: str) -> str:
     """Write a text in plain letters, so that both sides of a comparison are dressed alike."""
     text = html.unescape(html.unescape(text))  # an escaped page is often escaped again
-    text = text.replace("\u00a0", " ")  # else no line begins as it does elsewhere
+    if not text.isascii():  # first, for the marks of lines and escapes are looked for in ASCII
+        text = _INVISIBLE.sub("", text).translate(_PRINTABLE)
     if "<" in text:
         text = _TAG.sub(_replace_tag, text)
     text = decode(text)

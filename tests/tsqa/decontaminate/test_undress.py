@@ -27,6 +27,7 @@ PLAIN = {
     "_what_ is snake_case": " what  is snake case",
     "> quoted\n> twice": " quoted\n twice",
     "&nbsp;&gt;&gt;&gt;&nbsp;run(5)": " run(5)",
+    "\u200f\u202b>\u202c x\n\uff1e\uff1e \uff59": " x\n y",
     "is%20it%3F": "is it?",
     "the+cat+%26+a+dog": "the cat & a dog",
     "a+dog+is+big+___": "a dog is big    ",
@@ -88,7 +89,7 @@ def test_what_is_no_dress_stays(text: str) -> None:
     st.sampled_from(DRESSES),
 )
 def test_a_dressed_text_reads_as_the_text(found: list[str], dress: Callable[[str], str]) -> None:
-    text = "latin " + " ".join(found)
+    text = "latin " + " ".join(f"{one}fgdb" for one in found)  # mostly Latin in any dress
     assert undress(dress(text)).split() == undress(text).split()
 
 
