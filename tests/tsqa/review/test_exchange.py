@@ -149,6 +149,30 @@ def test_annotations_of_nobody_are_not_one_person(tmp_path: Path, items: list[Re
             exchange.read(tmp_path, path, "label-studio")
 
 
+def test_what_label_studio_exports_is_read(tmp_path: Path, items: list[ReviewItem]) -> None:
+    """The form of Label Studio 1.23: users are numbers, drafts stand beside annotations."""
+    path = tmp_path / "out.json"
+    exchange.write(tmp_path, path, "label-studio")
+    tasks = json.loads(path.read_text())
+    region = {"from_name": "choice", "to_name": "question", "type": "choices"}
+    accepted = [region | {"value": {"choices": ["accept"]}}]
+    made = {"id": 6, "completed_by": 1, "was_cancelled": False, "ground_truth": False}
+    made |= {"created_at": "2030-01-01T00:00:00.734210Z", "lead_time": None, "prediction": {}}
+    for number, task in enumerate(tasks):
+        task |= {"id": number + 14, "annotations": [], "drafts": [], "predictions": [], "meta": {}}
+    tasks[0]["annotations"] = [made | {"result": accepted}]
+    tasks[1]["annotations"] = [made | {"result": [], "was_cancelled": True}]
+    tasks[2]["drafts"] = [{"id": 1, "user": "ann@example.org", "result": accepted}]
+    path.write_text(json.dumps(tasks))
+    assert exchange.read(tmp_path, path, "label-studio") == 2
+    found = {each.item: each for each in read_last(tmp_path)}
+    assert {item: each.choice for item, each in found.items()} == {
+        items[0].id: "accept",
+        items[1].id: "skip",
+    }
+    assert found[items[0].id].reviewer == "1"
+
+
 def test_answers_of_argilla_count_by_their_status(tmp_path: Path, items: list[ReviewItem]) -> None:
     path = tmp_path / "out.json"
     exchange.write(tmp_path, path, "argilla")
