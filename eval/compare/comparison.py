@@ -112,14 +112,9 @@ def compare(
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
     beside = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
-    planned = max(map(len, conditions.values()))
-    told = [*seed_notes(rows, spreads, planned), *_notes(rows, pairs, gaps, notes, by_documents)]
-    told += group_notes(conditions[control])
-    told += best_notes(conditions, control, spreads, by_documents)
-    fit = None
-    if axis:
-        fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
-        told += unfitted
+    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules)]
+    fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
+    told += unfitted
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -317,15 +312,21 @@ def _notes(
     pairs: Sequence[_Pair],
     gaps: Mapping[str, Gap],
     notes: Sequence[str],
-    by_documents: bool,
+    conditions: Conditions,
+    control: str,
+    rules: _Rules,
 ) -> Iterator[str]:
+    """What a reader of the rows must know."""
+    yield from seed_notes(rows, rules.spreads, max(map(len, conditions.values())))
     yield _PER_ROW
     yield from notes
     for name, gap in gaps.items():
         yield f"{name}: no result ({gap.reason})."
     for pair in pairs:
         yield from pair.notes
-    yield from macro_notes(rows, by_documents)
+    yield from macro_notes(rows, rules.by_documents)
+    yield from group_notes(conditions[control])
+    yield from best_notes(conditions, control, rules.spreads, rules.by_documents)
 
 
 def _scores(
