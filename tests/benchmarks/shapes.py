@@ -114,7 +114,8 @@ def _stories(corpus: Path, count: int) -> list[Seed]:
     rng.shuffle(found)
     seeds = []
     for number, (beginning, ending) in enumerate(found[:count]):
-        others = [other for _, other in rng.sample(found, 4) if other != ending][:3]
+        own = found[: count // 2] if number < count // 2 else found[count // 2 : count]  # a split
+        others = [other for _, other in rng.sample(own, 4) if other != ending][:3]
         seed = make_seed(number, beginning, ending, "stories")
         seeds.append(replace(seed, choices=[ending, *others]))
     return seeds
