@@ -112,14 +112,9 @@ def compare(
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
     beside = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
-    planned = max(map(len, conditions.values()))
-    told = [*seed_notes(rows, spreads, planned), *_notes(rows, pairs, gaps, notes, by_documents)]
-    told += group_notes(conditions[control])
-    told += best_notes(conditions, control, spreads, by_documents)
-    fit = None
-    if axis:
-        fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
-        told += unfitted
+    fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
+    told = [*_seed_notes(rows, conditions, control, rules), *unfitted]
+    told += _notes(rows, pairs, gaps, notes, by_documents)
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -310,6 +305,15 @@ def _tested(
         pooled=spreads.of(pair.name.arm, pair.name.against),
         by_documents=rules.by_documents,
     )
+
+
+def _seed_notes(
+    rows: Sequence[DeltaRow], conditions: Conditions, control: str, rules: _Rules
+) -> Iterator[str]:
+    planned = max(map(len, conditions.values()))
+    yield from seed_notes(rows, rules.spreads, planned)
+    yield from group_notes(conditions[control])
+    yield from best_notes(conditions, control, rules.spreads, rules.by_documents)
 
 
 def _notes(

@@ -54,15 +54,17 @@ def ratio_axis(recipe: Recipe) -> RatioAxis | None:
 def fit_axis(
     conditions: Conditions,
     control: str,
-    axis: RatioAxis,
+    axis: RatioAxis | None,
     confidence: float,
     seed: int,
     by_documents: bool = False,
-) -> tuple[AxisFit, list[str]]:
-    """Fit the macro average against the one ratio that the ablation varies.
+) -> tuple[AxisFit | None, list[str]]:
+    """Fit the macro average against the one ratio that the ablation varies, if it varies one.
 
     Conditions that lack a seed of the control are left out, and named in the notes.
     """
+    if axis is None:
+        return None, []
     seeds = list(conditions[control])
     ratios = {name: ratio for name, ratio in axis.ratios.items() if name in conditions}
     lacking = [name for name in ratios if not conditions[name].keys() >= {*seeds}]
