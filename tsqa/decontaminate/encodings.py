@@ -23,8 +23,10 @@ _COMMANDS = (
     "thinspace|tilde|times|tiny|title|to|today|top|triangle|triangleleft|triangleright|tt"
 )
 """Commands of LaTeX that begin like the escape of a line break or tab."""
-_UNICODE = re.compile(r"\\+u([0-9a-fA-F]{4})")
-_BREAK = re.compile(rf"\\+(?!(?:{_COMMANDS})(?![a-zA-Z]))[nrt]")
+# A run of backslashes is looked at once, from its first: a text may hold nothing else.
+_RUN = r"\\(?<!\\\\)\\*+"
+_UNICODE = re.compile(rf"{_RUN}u([0-9a-fA-F]{{4}})")
+_BREAK = re.compile(rf"{_RUN}(?!(?:{_COMMANDS})(?![a-zA-Z]))[nrt]")
 _STRETCH = re.compile(r"\S+")
 # It begins with the mark itself: a search for a lookbehind is slow.
 _FORM_SPACE = re.compile(r"\+(?:(?<=[a-zA-Z]{2}\+)(?=\w)|(?<=\w\+)(?=[a-zA-Z]{2}))")
@@ -149,9 +151,9 @@ def _take_off_numbers(text: str) -> str:
         if run[0][2] in marks or len(run) >= _FEWEST_NUMBERED
         for number in run
     ]
-    for start, end in reversed(taken):
-        text = text[:start] + text[end:]
-    return text
+    starts, ends = [start for start, _ in taken], [end for _, end in taken]
+    kept = zip([0, *ends], [*starts, len(text)], strict=True)
+    return "".join(text[after:before] for after, before in kept)
 
 
 def _follows(text: str, one: re.Match[str], other: re.Match[str]) -> bool:

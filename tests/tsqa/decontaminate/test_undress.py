@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsqa.decontaminate.encodings import decode
 from tsqa.decontaminate.undress import join_hyphenated, undress
 
 PLAIN = {
@@ -101,3 +102,9 @@ def test_any_text_can_be_undressed(text: str) -> None:
 def test_a_word_cut_by_a_line_break_is_joined_only_where_it_is_known() -> None:
     text = "infor-\nmation is well-\nknown"
     assert join_hyphenated(text, {"information"}) == "information is well-\nknown"
+
+
+@pytest.mark.parametrize("mark", ["\\", "=\n", "+", "~", "[", "[[", "<a ", "# \n", "1: x\n2: y\n"])
+def test_marks_without_end_are_read_once(mark: str) -> None:
+    """A text of nothing else took minutes."""
+    assert len(decode(mark * 50_000)) <= 50_000 * len(mark)
