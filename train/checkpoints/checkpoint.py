@@ -26,7 +26,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from train.checkpoints.manifest import CheckpointManifest, RunState
-from train.checkpoints.unpickling import is_refusal, only_data, refusal
+from train.checkpoints.unpickling import is_refusal, only_data, refusal, write_only_data
 from train.data.plan import MixturePlan
 from tsqa.errors import CheckpointError, DataError, first_line
 from tsqa.store.jsonl import write_json
@@ -66,6 +66,7 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
         accelerator.wait_for_everyone()
+        write_only_data()
         engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
         accelerator.wait_for_everyone()
         files = _files_of_all(temporary)

@@ -7,6 +7,7 @@ one of a few records of DeepSpeed; the refusal names what it found.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import pickle
 import re
@@ -60,10 +61,19 @@ def _records() -> list[Callable[..., object]]:
     return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
 
 
+def write_only_data() -> None:
+    """Have DeepSpeed's enum written by its value; early Python 3.11 (Debian 12's 3.11.2) asks for
+    `getattr` in its place, which could run any code."""
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    copyreg.pickle(ZeroStageEnum, lambda stage: (ZeroStageEnum, (stage.value,)))
+
+
 def main() -> None:
     """Run DeepSpeed's conversion to the universal form, with its arguments."""
     from deepspeed.checkpoint import ds_to_universal
 
+    write_only_data()
     os.environ.pop(_RELAXED, None)
     os.environ[_FORCED] = "1"
     torch.serialization.add_safe_globals([*_records()])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from train.checkpoints.unpickling import is_refusal, only_data
+from train.checkpoints.unpickling import is_refusal, only_data, write_only_data
 from tsqa.errors import CheckpointError
 
 
@@ -57,10 +57,15 @@ def test_a_file_that_asks_for_code_is_refused(tmp_path: Path, name: str, zipped:
     assert not canary.exists()
 
 
-def test_what_deepspeed_saves_is_read(tmp_path: Path) -> None:
+def test_what_deepspeed_saves_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
 
+    def by_name(stage: ZeroStageEnum, protocol: object) -> tuple[object, ...]:
+        return getattr, (ZeroStageEnum, stage.name)
+
+    monkeypatch.setattr(ZeroStageEnum, "__reduce_ex__", by_name)  # as Python 3.11.2 does
+    write_only_data()
     saved = {
         "module": collections.OrderedDict(weight=torch.ones(2, dtype=torch.bfloat16)),
         "zero_stage": ZeroStageEnum.gradients,
