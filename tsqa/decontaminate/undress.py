@@ -28,8 +28,7 @@ _BLOCK = (
     "tbody|td|tfoot|th|thead|title|tr|ul"
 )
 _TAG = re.compile(
-    rf"<!--.*?-->|</?(?:(?P<raised>sup)|(?P<inline>{_INLINE})|{_BLOCK})(?:\s[^<>]*)?/?>",
-    re.DOTALL | re.IGNORECASE,
+    rf"</?(?:(?P<raised>sup)|(?P<inline>{_INLINE})|{_BLOCK})(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 _FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{([^{}]*)\}")
 _ZEROS = re.compile(r"(?<=\d)\.0+(?!\.?\d)")
@@ -57,7 +56,7 @@ def undress(text: str) -> str:
     if not text.isascii():  # first, for the marks of lines and escapes are looked for in ASCII
         text = _INVISIBLE.sub("", text).translate(_PRINTABLE)
     if "<" in text:
-        text = _TAG.sub(_replace_tag, text)
+        text = _TAG.sub(_replace_tag, _without_comments(text))
     text = decode(text)
     if "\\" in text:
         text = _FORMAT.sub(r"\1", text)
@@ -97,7 +96,16 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
 def _replace_tag(match: re.Match[str]) -> str:
     if match["raised"]:
         return "" if match[0].startswith("</") else "^"
-    return "" if match["inline"] or match[0].startswith("<!") else " "
+    return "" if match["inline"] else " "
+
+
+def _without_comments(text: str) -> str:
+    """No pattern: of comments without an end each would be followed to the end of the text."""
+    kept, at = [], 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start + 4)) >= 0:
+        kept.append(text[at:start])
+        at = end + 3
+    return "".join([*kept, text[at:]])
 
 
 def _is_latin(text: str) -> bool:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsqa.decontaminate.encodings import decode
 from tsqa.decontaminate.undress import join_hyphenated, undress
 
 PLAIN = {
@@ -104,7 +103,13 @@ def test_a_word_cut_by_a_line_break_is_joined_only_where_it_is_known() -> None:
     assert join_hyphenated(text, {"information"}) == "information is well-\nknown"
 
 
-@pytest.mark.parametrize("mark", ["\\", "=\n", "+", "~", "[", "[[", "<a ", "# \n", "1: x\n2: y\n"])
+@pytest.mark.parametrize(
+    "mark", ["\\", "=\n", "+", "~", "[", "<!--", "<a ", "# \n", "1: x\n2: y\n"]
+)
 def test_marks_without_end_are_read_once(mark: str) -> None:
     """A text of nothing else took minutes."""
-    assert len(decode(mark * 50_000)) <= 50_000 * len(mark)
+    assert len(undress(mark * 50_000)) <= 50_000 * len(mark)
+
+
+def test_comments_are_taken_out_from_their_first_mark() -> None:
+    assert undress("a<!-- b <!-- c -->d<!---->e-->f<!-- g") == "ade-->f<!-- g"
