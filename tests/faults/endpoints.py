@@ -59,7 +59,7 @@ def generate_from(folder: Path, url: str, **changes: Any) -> dict[str, Any]:
         "form": "completion",
         "retries": 1,
         "outage_minutes": 0,
-        "timeout_seconds": 0.5,
+        "timeout_seconds": 10.0,
         "api_key_env": KEY,
         "max_num_seqs": 8,
     }
@@ -273,7 +273,7 @@ def connection_tries() -> Iterator[Try]:
             before = _memory()
             try:
                 with _speaking(speak) as url:
-                    return attempt_and_resume(folder, url)
+                    return attempt_and_resume(folder, url, timeout_seconds=0.5)
             finally:
                 assert _memory() - before < MEMORY, "a reply takes too much memory"
 

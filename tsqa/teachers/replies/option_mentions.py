@@ -99,7 +99,9 @@ SUBJECT_AFTER = re.compile(
     r"(?:\s|$)|, and \(|, \("
 )
 TALK = re.compile(
-    r"\b(?:wrong|incorrect|correct|options?|choices?|eliminat\w+|distractors?)\b", re.I
+    r"\b(?:wrong|incorrect|correct|(?:option|choice)s?(?!\(s\)|(?-i: an? [a-z]))|eliminat\w+"
+    r"|distractors?)\b",
+    re.I,
 )
 LABEL = re.compile(r"(?<![\w\u00b0'.])([A-Z])(?![\w'])")
 INITIAL = re.compile(r"[A-Z]\. [A-Z][a-z]|[A-Z]'")
