@@ -166,9 +166,7 @@ def measure_distance(
     return QualityMeasure(
         dimension=DIMENSION,
         name=DISTANCE,
-        value=spans[0].value,
-        low=spans[0].low,
-        high=spans[0].high,
+        **vars(spans[0]),
         reference=spans[1].value,
         reference_is=f"two halves of the seeds, {len(pairs) // 2:,} each; difference "
         f"{spans[2].value:+.4f} [{spans[2].low:+.4f}, {spans[2].high:+.4f}]",

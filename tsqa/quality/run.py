@@ -1,6 +1,7 @@
 """`tsqa audit`: the measures of a finished dataset, in one report.
 
-Guarantees: no model is asked; the recipe's seed and the artifacts alone decide every figure.
+Guarantees: no teacher is asked here (what swaps had them say comes in); the recipe's seed, the
+artifacts and the model of meanings decide every figure.
 """
 
 from __future__ import annotations

@@ -52,9 +52,7 @@ def _line(asked: AskedModel) -> QualityMeasure:
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        value=changed.value,
-        low=changed.low,
-        high=changed.high,
+        **vars(changed),
         reference=changed.value - gap[0],
         reference_is=told,
         p=p,

@@ -62,7 +62,7 @@ class Swapper:
         self._words = listed.words
         self._ignores_case = listed.ignore_case
         self.sides = _SIDES.get(kind)
-        self._side_of = _sides(kind, [*listed.words.items(), *self._names.items()])
+        self._side_of = _sides(kind, [*self._words.items(), *self._names.items()])
         words = [*self._words, *((_HER, _HIS, "him", "hers") if kind == "pronouns" else ())]
         self._word = _pattern(words, re.IGNORECASE if listed.ignore_case else 0)
         self._name = _pattern([*self._names], 0) if self._names else None

@@ -45,17 +45,17 @@ SentField = Literal[
 _GREEDY = 0.01
 """Temperatures and top_p below this take the likeliest token in practice."""
 _KEYS_OF = {
-    "vllm": ("cluster", "engine_args", "dtype", "replicas", "tensor_parallel"),
-    "openai": ("urls", "requests_per_minute"),
+    "vllm": {
+        "cluster": "; give the servers' addresses in `urls`",
+        "engine_args": "; give a server its own",
+        "dtype": ": a server decides that itself",
+        "replicas": "; list each server in `urls`",
+        "tensor_parallel": ": a server decides that itself",
+    },
+    "openai": {"urls": "", "requests_per_minute": ""},
 }
-"""Keys by which an engine answers, costs or waits otherwise, and which the other would not read."""
-_INSTEAD = {
-    "cluster": "; give the servers' addresses in `urls`",
-    "engine_args": "; give a server its own",
-    "replicas": "; list each server in `urls`",
-    "dtype": ": a server decides that itself",
-    "tensor_parallel": ": a server decides that itself",
-}
+"""Keys by which an engine answers, costs or waits otherwise, and which the other would not read;
+and what to do instead."""
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
 
 
@@ -333,9 +333,9 @@ class TeacherSection(Section):
         if self.engine == "openai" and self.model.path is None:
             raise ValueError("engine openai needs `model.path`: the model's name at the endpoint")
         other = "openai" if self.engine == "vllm" else "vllm"
-        for name in _KEYS_OF[other]:
+        for name, instead in _KEYS_OF[other].items():
             if getattr(self, name) != type(self).model_fields[name].get_default():
-                raise ValueError(f"`{name}` needs `engine: {other}`{_INSTEAD.get(name, '')}")
+                raise ValueError(f"`{name}` needs `engine: {other}`{instead}")
         if self.model.config is not None:
             raise ValueError("a model from scratch (model.config) knows nothing; give model.path")
         if self.structured and self.form == "completion":
