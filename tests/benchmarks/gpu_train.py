@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import multiprocessing
 import statistics
 import tempfile
 from pathlib import Path
@@ -24,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.peers import in_fresh_process
 from tests.benchmarks.student import DENSE_SMALL, HYBRID_SMALL, student
 from train.data.mixture import plan
 from train.data.stream import TokenStore
@@ -92,9 +92,8 @@ def main() -> None:
                 "attention": arguments.attention, "loss_chunk": arguments.chunk,
             }  # fmt: skip
             # A process has one Accelerator, and one peak of memory.
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                asked = (model, length, arguments.rows, arguments.steps)
-                found = pool.apply(measure, asked, train)
+            asked = (model, length, arguments.rows, arguments.steps)
+            found = in_fresh_process(measure, *asked, **train)
             table.add_row(
                 name, f"{found['parameters']:,}", str(length), f"{found['tokens_per_second']:,.0f}",
                 f"{found['mfu']:.2%}", f"{found['data_loading_share']:.2%}", f"{found['gib']:.2f}",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _PEER = Path(__file__).with_name("datatrove_peer.py")
 
@@ -24,10 +27,15 @@ def run_peer(python: Path | None, what: str, folder: Path, script: Path = _PEER)
     return found
 
 
+def in_fresh_process(work: Callable[..., T], *arguments: object, **named: object) -> T:
+    """What it returns; BrokenProcessPool where the process dies, which a `Pool` would wait for."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(work, *arguments, **named).result()
+
+
 def peak_mib(work: Callable[..., None], *arguments: object) -> float:
     """Peak resident memory of a fresh process that does the work."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (work, arguments))
+    return in_fresh_process(_measure, work, arguments)
 
 
 def _measure(work: Callable[..., None], arguments: tuple[object, ...]) -> float:

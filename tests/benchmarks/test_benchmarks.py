@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -13,13 +15,24 @@ from tests.support.train_runs import ENVIRONMENT, ROOT
 pytestmark = pytest.mark.engine
 
 
+_LIMIT = 600
+"""Seconds; on idle cores a benchmark takes less than one minute."""
+
+
 def run(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], env=ENVIRONMENT, cwd=ROOT, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    """What a benchmark prints; one that hangs fails with the stacks of its processes."""
+    environment = {**ENVIRONMENT, "PYTHONFAULTHANDLER": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=environment, cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            printed, said = process.communicate(timeout=_LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGABRT)
+            printed, said = process.communicate()
+    assert process.returncode == 0, said[-8000:]
+    return printed
 
 
 def test_the_device_benchmark_runs_on_small_models_one_after_the_other() -> None:

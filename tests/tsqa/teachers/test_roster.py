@@ -359,8 +359,13 @@ def test_a_refusal_of_one_is_its_own_and_of_all_the_stages(tmp_path: Path, statu
     async def refuse(name: str, attempt: int) -> web.Response:
         return web.json_response({"error": {"message": "not here"}}, status=status)
 
+    async def when_the_other_is_asked(name: str, attempt: int) -> web.Response:
+        while not b.tries:
+            await asyncio.sleep(0.005)
+        return fine()
+
     with replicas(2) as (a, b):
-        a.start()
+        a.start().answer = when_the_other_is_asked
         b.start().answer = refuse
         settings = section(a.url, b.url, retries=0)
         with open_engine(settings, "m", tmp_path / "log", 0) as engine:
