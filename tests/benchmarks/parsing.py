@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.support.paths import DATA
+from tsqa.generate.echoes import question_without_echo
+from tsqa.prompts import load_prompts
 from tsqa.records.votes import same_answer
 from tsqa.store.jsonl import read_jsonl
 from tsqa.teachers.replies.answer_reply import parse_answer
@@ -51,10 +53,14 @@ def count_answers() -> dict[tuple[str, str], Counter[str]]:
 def count_questions() -> dict[tuple[str, str], Counter[str]]:
     """(kind, form) -> how many replies hold a question, and how many none."""
     found: dict[tuple[str, str], Counter[str]] = {}
+    prompts = load_prompts("similar", "question", "generate.prompts.question")
     for record in read_jsonl(DATA / "recorded_questions.jsonl"):
         parsed = parse_question(
             record["text"], record["finish_reason"], record["kind"], record["form"], False
         )
+        prompt = prompts.of(record["kind"], has_context=False)
+        own = prompt.own_words("question", record["kind"], record["form"])
+        parsed = question_without_echo(parsed, own)
         outcome = parsed.error or "read"
         found.setdefault((record["kind"], record["form"]), Counter())[outcome] += 1
     return found

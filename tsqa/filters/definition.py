@@ -86,7 +86,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 FILTER = Stage(
     "filter",
-    9,
+    10,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),

@@ -26,7 +26,8 @@ from rich.text import Text
 from tsqa.console import console, progress_bar
 from tsqa.generate.attributes import draw_attributes, draw_sampling, draw_style
 from tsqa.generate.definition import STYLES
-from tsqa.prompts import Prompt, PromptSet, load_prompts
+from tsqa.generate.echoes import ECHO, is_echo, question_without_echo, without_echo
+from tsqa.prompts import Form, Prompt, PromptSet, load_prompts
 from tsqa.prompts.variables import (
     AnswerVariables,
     Asking,
@@ -286,14 +287,17 @@ def _wanted(writer: Writer, shots: Sequence[Seed], number: int) -> _Wanted:
 
 
 def _read_reply(
-    wanted: _Wanted, seed: Seed, text: str, reason: str, form: str
+    wanted: _Wanted, seed: Seed, text: str, reason: str, form: Form
 ) -> tuple[ParsedQuestion, str]:
     """The question, or one without words that says why there is no rephrasing; the rephrasing."""
+    own = wanted.prompt.own_words(wanted.role, wanted.kind, form)
     if wanted.role == "rephrase":
         told = parse_rephrasing(text, reason, seed.context)
-        return ParsedQuestion("", "", [], "", told.error), told.text
+        error = told.error or (ECHO if is_echo(told.text, own) else "")
+        return ParsedQuestion("", "", [], "", error), told.text
     is_reading = wanted.prompt.kind == "reading"
     parsed = parse_question(text, reason, wanted.kind, form, is_reading)
+    parsed = question_without_echo(parsed, own)
     if wanted.role == "passage":
         parsed = replace(parsed, context="" if wanted.prompt.alone else seed.context)
     return parsed, ""
@@ -392,8 +396,9 @@ def _vote(solver: Solver, record: CandidateRecord, shots: Sequence[Seed]) -> Job
         orders.append((name, order))
         requests.append(solver.asker.request(name, prompt, asdict(variables), how.sampling, schema))
     completions = yield requests
+    own = prompt.own_words("answer", record.kind, solver.asker.form)
     votes = [
-        _read_vote(record, name, order, completion, how)
+        _read_vote(record, name, order, completion, how, own)
         for (name, order), completion in zip(orders, completions, strict=True)
     ]
     asked = [record.usage[how.role]] if how.role in record.usage else []
@@ -410,13 +415,20 @@ def _vote(solver: Solver, record: CandidateRecord, shots: Sequence[Seed]) -> Job
 
 
 def _read_vote(
-    record: CandidateRecord, name: str, order: list[int], completion: Completion, how: Solving
+    record: CandidateRecord,
+    name: str,
+    order: list[int],
+    completion: Completion,
+    how: Solving,
+    prompt: str,
 ) -> Vote:
-    """The vote in a reply; `order` is that of the options as the teacher saw them."""
+    """The vote in a reply; `order` is that of the options as the teacher saw them, `prompt` what
+    the prompt says to all."""
     shown = [record.choices[place] for place in order]
     asked = f"{record.passage}\n{record.question}"
     text, reason = readable_text(completion, how.sampling), completion.finish_reason
     parsed = parse_answer(text, reason, record.kind, shown, asked, completion.thoughts)
+    parsed = without_echo(parsed, prompt, is_code=record.kind == "code")
     return Vote(
         id=name,
         order=order or None,

@@ -11,12 +11,13 @@ import jinja2
 from pydantic import JsonValue
 
 from tsqa.errors import DataError, RecipeError
-from tsqa.prompts.variables import Role
+from tsqa.prompts.variables import Role, sample
 from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.candidate_file import PromptRef
 from tsqa.sandbox.template_bounds import rendering
 from tsqa.sandbox.templates import BoundedEnvironment
 from tsqa.store.identity import FileIdentity
+from tsqa.text.normalise import words
 
 Form = Literal["chat", "completion"]
 PromptKind = Literal[AnswerKind, "reading", "any"]
@@ -43,6 +44,9 @@ class Prompt:
     template: jinja2.Template = field(repr=False, compare=False)
     shows_attributes: bool = False
     """Question prompts: names the variable `attributes`."""
+    _own: dict[tuple[Role, AnswerKind, Form], str] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -72,6 +76,17 @@ class Prompt:
             {"role": name, "content": self._fill(name, variables).strip()}
             for name in BLOCKS["chat"]
         )
+
+    def own_words(self, role: Role, kind: AnswerKind, form: Form) -> str:
+        """What it says whatever it is filled with, as lower-case words between single spaces."""
+        if (role, kind, form) not in self._own:
+            texts = []
+            for full in (True, False):
+                filled = sample(role, kind, full)
+                turns = self.messages(**filled) if form == "chat" else ()
+                texts += [turn["content"] for turn in turns] or [self.completion(**filled)]
+            self._own[role, kind, form] = f" {' '.join(words(chr(10).join(texts)))} "
+        return self._own[role, kind, form]
 
     def schema_for(self, enrichment: Sequence[Enrichment]) -> dict[str, JsonValue] | None:
         """The schema without the properties of the enrichments that are not asked for."""

@@ -1,4 +1,5 @@
-"""Where a teacher's model is, and whether it gets chat messages or few-shot completion prompts.
+"""Where a teacher's model is, and how it is asked: by chat messages or few-shot completion prompts,
+with a JSON schema that binds its reply or without.
 
 Guarantees: decided before an engine starts; chat is never asked of a model without a template.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,9 @@ from tsqa.recipe import TeacherSection
 from tsqa.store.identity import folder_identity
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY
+
+_THINKS = re.compile(r"think|reasoning|thought|<\|channel", re.IGNORECASE)
+"""In the chat template of a model that may think before it answers."""
 
 
 def locate(context: StageContext, section: TeacherSection, role: str) -> tuple[str, str]:
@@ -70,22 +75,36 @@ def resolve_form(
     )
 
 
+def resolve_schema(section: TeacherSection, model: str, key: str = TEACHER_KEY) -> bool:
+    """Whether a JSON schema binds the replies of a model in chat form: what the section says, or
+    wherever vLLM can keep to one and the model has no thoughts that it would cut off."""
+    if section.structured is not None:
+        return section.structured
+    if not section.loads_model or section.knows_thoughts:
+        return section.loads_model
+    return not _THINKS.search(_chat_template(section, model, key))
+
+
 def has_chat_template(section: TeacherSection, model: str, key: str = TEACHER_KEY) -> bool:
     """Whether the model takes chat messages; endpoints always do."""
-    if not section.loads_model:
-        return True
+    return not section.loads_model or bool(_chat_template(section, model, key))
+
+
+def _chat_template(section: TeacherSection, model: str, key: str) -> str:
+    """Of a model that is loaded here, or several in one text; empty where it has none."""
     folder = Path(model)
     if not folder.is_dir():
-        return _hub_has_template(section, model, key)
-    if any((folder / f"chat_template.{ending}").is_file() for ending in ("jinja", "json")):
-        return True
+        return _hub_template(section, model, key)
+    files = [folder / f"chat_template.{ending}" for ending in ("jinja", "json")]
+    for file in filter(Path.is_file, files):
+        return file.read_text(encoding="utf-8")
     config = folder / "tokenizer_config.json"
     if not config.is_file():
-        return False
-    return bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+        return ""
+    return _one_text(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
 
 
-def _hub_has_template(section: TeacherSection, model: str, key: str) -> bool:
+def _hub_template(section: TeacherSection, model: str, key: str) -> str:
     from transformers import AutoTokenizer
 
     try:
@@ -97,4 +116,9 @@ def _hub_has_template(section: TeacherSection, model: str, key: str) -> bool:
             f"{key}.model.path: {model}: no tokenizer: {str(error).splitlines()[0]}",
             "correct the path: a Hugging Face model folder or hub id",
         ) from error
-    return bool(tokenizer.chat_template)
+    return _one_text(tokenizer.chat_template)
+
+
+def _one_text(template: object) -> str:
+    """A template, or several by name, as one text."""
+    return template if isinstance(template, str) else json.dumps(template) if template else ""

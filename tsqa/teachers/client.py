@@ -27,7 +27,7 @@ from tsqa.records.summaries import LedgerRow
 from tsqa.spending import Spending, has_gpu
 from tsqa.store.stage import StageContext
 from tsqa.teachers import TEACHER_KEY, Completion, Engine, Request
-from tsqa.teachers.chat_form import locate, merge_system, resolve_form
+from tsqa.teachers.chat_form import locate, merge_system, resolve_form, resolve_schema
 from tsqa.teachers.config import hourly, teacher_key
 from tsqa.teachers.failures import Unanswered, one_line
 from tsqa.teachers.replies.visible_text import marks_thoughts
@@ -208,6 +208,9 @@ def open_asker(
     model, fingerprint = locate(context, section, role)
     form = resolve_form(section, model, teacher_key(role))
     has_gpus = has_gpu() or bool(section.cluster and os.environ.get(ADDRESS))
+    if form == "chat":
+        structured = resolve_schema(section, model, teacher_key(role))
+        section = section.model_copy(update={"structured": structured})
     priced = hourly(section, context.recipe.dollars_per_gpu_hour if has_gpus else 0.0)
     return Asker(
         role=role,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -64,6 +64,30 @@ def test_every_seed_gets_its_candidates_and_every_readable_one_its_votes(tmp_pat
         assert candidate["prompts"]["question"]["sha256"]
     tokens = sum(c["usage"]["teacher"]["output_tokens"] for c in found)
     assert tokens == summary["output_tokens"] == summary["ledger"][0]["output_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("template", "form", "schemas"),
+    [("{{ m }}", "auto", {True}), ("<think>", "auto", {False}), ("{{ m }}", "completion", {False})],
+)
+def test_a_model_that_vllm_loads_is_bound_to_the_schema_where_it_has_no_thoughts(
+    template: str, form: str, schemas: set[bool], tmp_path: Path
+) -> None:
+    class Noting(FakeEngine):
+        bound: ClassVar[set[bool]] = set()
+
+        def complete(self, request: Request) -> Completion:
+            self.bound.add(request.schema is not None)
+            return super().complete(request)
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "chat_template.jinja").write_text(template)
+    model = ModelSection(path=str(tmp_path / "model"))
+    section = TeacherSection.model_validate({"model": model, "form": form})
+    engine = Noting()
+    engine.bound.clear()
+    run_generate(tmp_path / "out", engine, teacher=section, prompts=PromptsSection())
+    assert engine.bound == schemas
 
 
 @pytest.mark.parametrize("is_sampled", [False, True])

@@ -24,7 +24,12 @@ from tsqa.recipe import ModelSection, TeacherSection
 from tsqa.store import process
 from tsqa.teachers import Completion, Engine, Request, vllm_process, vllm_worker
 from tsqa.teachers import vllm_engine as vllm
-from tsqa.teachers.chat_form import has_chat_template, merge_system, resolve_form
+from tsqa.teachers.chat_form import (
+    has_chat_template,
+    merge_system,
+    resolve_form,
+    resolve_schema,
+)
 from tsqa.teachers.client import open_engine
 from tsqa.teachers.vllm_engine import VllmEngine
 from tsqa.teachers.vllm_process import likely_fix
@@ -367,6 +372,7 @@ def test_replicas_get_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None
         ({"tokenizer_config.json": '{"chat_template": "{{ messages }}"}'}, True),
         ({"chat_template.jinja": "{{ messages }}", "tokenizer_config.json": "{}"}, True),
         ({"chat_template.json": "{}"}, True),
+        ({"tokenizer_config.json": '{"chat_template": [{"name": "rag", "template": "x"}]}'}, True),
     ],
 )
 def test_the_form_follows_the_chat_template(
@@ -384,6 +390,38 @@ def test_the_form_follows_the_chat_template(
             continue
         with pytest.raises(RecipeError, match="needs a chat template"):
             resolve_form(vllm_section(model, **changes), model)
+
+
+@pytest.mark.parametrize(
+    ("template", "changes", "expected"),
+    [
+        ("<|im_start|>{{ m.content }}", {}, True),
+        ("<|im_start|>{{ m.content }}", {"structured": False}, False),
+        ("{% if enable_thinking %}<think>{% endif %}", {}, False),
+        ("<|start|>assistant<|channel|>final", {}, False),
+        ("[THINK]{{ m.content }}[/THINK]", {}, False),
+        ("{{ m.reasoning_content }}", {}, False),
+        ("<think>", {"engine_args": {"reasoning_parser": "qwen3"}}, True),
+        ("<think>", {"structured": True}, True),
+    ],
+)
+def test_a_schema_binds_by_default_where_it_cuts_off_no_thoughts(
+    tmp_path: Path, template: str, changes: dict[str, object], expected: bool
+) -> None:
+    several = [{"name": "default", "template": "x"}, {"name": "tools", "template": template}]
+    for name, found in (("chat_template.jinja", template), ("tokenizer_config.json", several)):
+        folder = tmp_path / name
+        folder.mkdir()
+        config = found if isinstance(found, str) else json.dumps({"chat_template": found})
+        (folder / name).write_text(config, encoding="utf-8")
+        assert resolve_schema(vllm_section(str(folder), **changes), str(folder)) is expected
+
+
+def test_an_endpoint_gets_a_schema_where_the_recipe_says_so() -> None:
+    values = {"engine": "openai", "model": ModelSection(path="m"), "urls": ["http://x/v1"]}
+    for structured, expected in ((None, False), (True, True)):
+        section = TeacherSection.model_validate({**values, "structured": structured})
+        assert resolve_schema(section, "m") is expected
 
 
 def test_an_endpoint_is_asked_by_chat_unless_the_recipe_says_otherwise() -> None:

@@ -204,9 +204,9 @@ class TeacherSection(Section):
     """The model. openai: `path` is its name at the endpoint."""
     form: Literal["auto", "chat", "completion"] = "auto"
     """auto: chat if the model has a chat template, few-shot completion otherwise."""
-    structured: bool = False
-    """Force replies into the prompt's JSON schema; chat form only. For a teacher whose replies
-    often cannot be parsed."""
+    structured: bool | None = None
+    """Force replies into the prompt's JSON schema; chat form only. null: where vLLM loads the model
+    and nothing says that it thinks first, or `reasoning_parser` says where its thoughts end."""
     engine_args: dict[str, Any] = Field({}, json_schema_extra=ADDED)
     """vllm: more of its engine's arguments by name, such as {quantization: fp8, reasoning_parser:
     qwen3, enable_expert_parallel: true, max_num_batched_tokens: 16384}."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers, same_answer
 from tsqa.teachers.replies.choice import choose
-from tsqa.teachers.replies.fields import fenced_code, repeats
+from tsqa.teachers.replies.fields import BLANK, fenced_code, repeats
 from tsqa.teachers.replies.stated_answer import last_statement
 from tsqa.text.boxes import boxed_content, boxed_contents
 from tsqa.text.formulas import as_formula, list_items
@@ -88,7 +88,7 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
             answer = read_code(text)
         case _:
             answer = _concluded(text)
-            answer = "" if not answer.strip(" .?\u2026_-") else answer
+    answer = answer if answer.strip(BLANK) else ""
     return Reading(answer=answer) if answer else Reading(error="no answer")
 
 

@@ -22,6 +22,8 @@ from tsqa.text.refusals import REFUSAL
 MAX_CHARACTERS = 200_000
 CUT = "cut off at max_tokens"
 CUT_THOUGHTS = "cut off while thinking"
+BLANK = " .?\u2026_-"
+"""What a field that says nothing is made of."""
 
 _NAMES = {
     "question": "question|new question|similar question|problem|new problem",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tsqa.teachers.replies.fields import as_text
 
+_NAMED = re.compile(r"^(?:OPTION|CHOICE|ANSWER) ?(?=(?:[A-J]|\d{1,2})$)")
 _ROMANS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _CIRCLED = "\u2460\u2461\u2462\u2463\u2464\u2465\u2466\u2467\u2468\u2469"
 _LABEL = (
@@ -104,9 +105,13 @@ def read_options(value: object) -> Options:
 
 
 def are_letters(options: Sequence[str]) -> bool:
-    """Whether the options are nothing but their letters, `A` onwards."""
-    bare = [option.strip(" ().[]*").upper() for option in options]
-    return bare == list("ABCDEFGHIJ"[: len(bare)])
+    """Whether the options are nothing but their letters, `A` onwards, or `Option 1` onwards."""
+    bare = [option.strip(" ().[]*<>").upper() for option in options]
+    letters = list("ABCDEFGHIJ"[: len(bare)])
+    if not all(map(_NAMED.match, bare)):
+        return bare == letters
+    named = [_NAMED.sub("", option) for option in bare]
+    return named in (letters, [str(place + 1) for place in range(len(bare))])
 
 
 def are_reordered(text: str, listed: Sequence[object], choices: Sequence[str]) -> bool:

@@ -38,6 +38,8 @@ from tsqa.text.refusals import (
 from tsqa.text.sameness import options_repeat
 
 MIN_CHOICES, MAX_CHOICES = 2, 10
+_LEFT_OUT = re.compile(r"(?:\. ?){2,}|\u2026+|_{2,}")
+"""An option that only shows where one would stand; a single mark may be one."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _labelled_question(text: str, is_cut: bool, form: str, has_context: bool) ->
 
 def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> str:
     """Why a question cannot be used; begins with `no` where a field is missing."""
-    if not any(character.isalnum() for character in parsed.question):
+    if sum(map(str.isalnum, parsed.question)) < 2:
         return "no question"
     if repeats(parsed.question) or repeats(parsed.context):
         return "repeats itself"
@@ -137,7 +139,7 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return "no options"
         if not MIN_CHOICES <= count <= MAX_CHOICES:
             return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
-        if not all(parsed.choices):
+        if any(not text or _LEFT_OUT.fullmatch(text) for text in parsed.choices):
             return "an empty option"
         if options_repeat(parsed.choices):
             return "two options are equal"

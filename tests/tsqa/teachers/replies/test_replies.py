@@ -369,7 +369,7 @@ def test_a_small_model_is_read_far_more_often_in_the_completion_form() -> None:
     assert readable == {
         ("choice", "chat"): (1, 61),
         ("choice", "completion"): (25, 51),
-        ("number", "chat"): (16, 33),
+        ("number", "chat"): (14, 33),
         ("number", "completion"): (27, 28),
     }
     assert counts["choice", "chat"]["no options"] == 43
