@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 from tsqa.teachers.replies.answer_reply import ParsedAnswer
 from tsqa.teachers.replies.question_reply import ParsedQuestion
@@ -31,11 +32,11 @@ def without_echo(parsed: ParsedAnswer, prompt: str, is_code: bool) -> ParsedAnsw
     if parsed.index is None and _any_echo(pieces, prompt):
         return ParsedAnswer(error=ECHO)
     fields = ("reasoning", "knowledge", "context", "distractors")
-    echoed = [name for name in fields if is_echo(getattr(parsed, name), prompt)]
-    if not echoed:
-        return parsed
-    dropped = (*parsed.dropped, *echoed)
-    return replace(parsed, **dict.fromkeys(echoed, ""), dropped=dropped)
+    for name in fields:
+        if is_echo(getattr(parsed, name), prompt):
+            without: dict[str, Any] = {name: "", "dropped": (*parsed.dropped, name)}
+            parsed = replace(parsed, **without)
+    return parsed
 
 
 def question_without_echo(parsed: ParsedQuestion, prompt: str) -> ParsedQuestion:
