@@ -12,6 +12,7 @@ import yaml
 
 from tests.support.paths import REPOSITORY
 from tsqa.errors import RecipeError
+from tsqa.recipe import load_recipe
 from tsqa.recipe.reference import (
     all_keys,
     editor_schema,
@@ -97,3 +98,14 @@ def test_the_schema_describes_every_key_and_requires_none() -> None:
         assert "required" not in part and part["additionalProperties"] is False
         for name, one in part["properties"].items():
             assert one.get("description"), name
+
+
+def test_overrides_that_a_recipe_proposes_are_read() -> None:
+    proposed = []
+    for path in RECIPES:
+        for line in re.findall(r"(?m)^# *(.*)$", path.read_text(encoding="utf-8")):
+            words = re.findall(r"\w+(?:\.\w+)+=[^\s';]+", line)
+            if overrides := [word for word in words if not word.endswith("...")]:
+                load_recipe(path, overrides)
+                proposed += overrides
+    assert "generate.teacher.engine=openai" in proposed
