@@ -16,7 +16,7 @@ from tsqa.errors import RecipeError
 from tsqa.names import LocalPath, RecipeName, WandbName
 from tsqa.recipe.sections.ablation import AblationSection
 from tsqa.recipe.sections.audit import AuditSection
-from tsqa.recipe.sections.base import RUNTIME, Section, Seed
+from tsqa.recipe.sections.base import RUNTIME, Section, Seed, refuse_unread
 from tsqa.recipe.sections.evaluate import EvalSection
 from tsqa.recipe.sections.filter import (
     DecontaminateSection,
@@ -197,6 +197,7 @@ class Recipe(Section):
             raise ValueError("`filter` needs `eval`: decontamination is against its tasks")
         self._check_generations()
         self._check_rephrase()
+        self._check_prompts()
         self._check_roles()
         self._check_difficulty()
         if self.model and self.model.config is not None and self.tokenizer is None:
@@ -261,6 +262,17 @@ class Recipe(Section):
                 f"{', '.join(given)} {'is' if len(given) == 1 else 'are'}: leave out one or the "
                 "other"
             )
+
+    def _check_prompts(self) -> None:
+        """Raise ValueError where prompts are named that nothing is asked with."""
+        if self.generate is None or self.seeds is None or self.generate.rephrase:
+            return
+        if not self.seeds.documents:
+            why = "(generate.prompts) asks about seeds.documents, of which there are none"
+            refuse_unread(self.generate.prompts, ["passage"], why)
+        elif not (self.seeds.tasks or self.seeds.datasets):
+            why = "(generate.prompts) is not asked about seeds.documents: `passage` is"
+            refuse_unread(self.generate.prompts, ["question"], why)
 
     def _check_roles(self) -> None:
         """Raise ValueError where `generate` does not serve its seeds or the filters."""

@@ -72,7 +72,7 @@ SERVED: dict[str, Any] = {
 }
 NO_VALUE = {f"{teacher}.model.config" for teacher in TEACHERS}
 """Always refused."""
-PLACES = {"cluster": "ray", "replicas": 2, "tensor_parallel": 2}
+PLACES = {"cluster": "ray", "replicas": 2, "tensor_parallel": 2, "kv_cache_gib": 3}
 LOADED = {f"{teacher}.{key}": teacher for teacher in TEACHERS for key in PLACES}
 """Only of teachers whose model is loaded here."""
 
@@ -90,6 +90,12 @@ def rephrasing(faithfulness: dict[str, float]) -> Together:
             "filter": {"faithfulness": faithfulness},
         }
     )
+
+
+def of_hub(source: str, **changes: str) -> Together:
+    """A dataset of the hub, of which keys may say which part is meant."""
+    values = {"path": "org/pages", "revision": "f" * 40, **changes}
+    return Together({f"{source}.{key}": value for key, value in values.items()})
 
 
 def near(**changes: str) -> Together:
@@ -143,12 +149,14 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
         SEEDS,
         {
             "seeds.tasks": ["gsm8k"],
-            "seeds.include": "{folder}/more",
+            "seeds.include": Together(
+                {"seeds.tasks": ["own_task"], "seeds.include": "{folder}/tasks"}
+            ),
             "seeds.datasets.<n>.name": "other",
             "seeds.datasets.<n>.path": "{folder}/web.jsonl",
-            "seeds.datasets.<n>.subset": "main",
-            "seeds.datasets.<n>.split": "validation",
-            "seeds.datasets.<n>.revision": "f00",
+            "seeds.datasets.<n>.subset": of_hub("seeds.datasets.0", subset="main"),
+            "seeds.datasets.<n>.split": of_hub("seeds.datasets.0", split="validation"),
+            "seeds.datasets.<n>.revision": of_hub("seeds.datasets.0", revision="f00"),
             "seeds.datasets.<n>.columns.question": "c",
             "seeds.datasets.<n>.columns.answer": "c",
             "seeds.datasets.<n>.columns.choices": "c",
@@ -157,7 +165,9 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.datasets.<n>.columns.subject": "c",
             "seeds.datasets.<n>.columns.tests": "c",
             "seeds.datasets.<n>.columns.id": "c",
-            "seeds.datasets.<n>.answer": "letter",
+            "seeds.datasets.<n>.answer": Together(
+                {"seeds.datasets.0.answer": "letter", "seeds.datasets.0.columns.choices": "c"}
+            ),
             "seeds.datasets.<n>.kind": "number",
             "seeds.datasets.<n>.capability": "reading comprehension",
             "seeds.datasets.<n>.language": "de",
@@ -174,9 +184,9 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "seeds.seed": 1,
             "seeds.documents.<n>.name": "other",
             "seeds.documents.<n>.path": "{folder}/own.jsonl",
-            "seeds.documents.<n>.subset": "main",
-            "seeds.documents.<n>.split": "validation",
-            "seeds.documents.<n>.revision": "f00",
+            "seeds.documents.<n>.subset": of_hub("seeds.documents.0", subset="main"),
+            "seeds.documents.<n>.split": of_hub("seeds.documents.0", split="validation"),
+            "seeds.documents.<n>.revision": of_hub("seeds.documents.0", revision="f00"),
             "seeds.documents.<n>.text_field": "content",
             "seeds.documents.<n>.min_words": 5,
             "seeds.documents.<n>.max_words": 100,
@@ -301,8 +311,9 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "mixture.sources.<name>.from": Together(
                 {"mixture.sources.synthetic": {"path": "{folder}/own.jsonl"}}
             ),
-            "mixture.sources.<name>.subset": "main",
-            "mixture.sources.<name>.split": "validation",
+            "mixture.sources.<name>.subset": of_hub("mixture.sources.web", subset="main"),
+            "mixture.sources.<name>.split": of_hub("mixture.sources.web", split="validation"),
+            "mixture.sources.<name>.revision": of_hub("mixture.sources.web"),
             "mixture.sources.<name>.text_field": "content",
             "mixture.sources.<name>.on_bad": "skip",
         },
@@ -319,7 +330,6 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
     (
         TOKENIZE,
         {
-            "mixture.sources.<name>.revision": "f00",  # of files on this machine
             "mixture.sources.<name>.packing": "whole",
             "mixture.sources.<name>.permute": Together(
                 {"mixture.sources.synthetic.permute": "answers"}
@@ -370,7 +380,7 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "train.z_loss": 0.1,
             "train.router.bias_rate": 0.1,
             "train.router.loss": 0.1,
-            "train.heldout_rows": 1,
+            "train.heldout_rows": 2,
             "train.elsewhere": "another",
             "eval.every_tokens": 100_000,  # a run exports the models that it is asked for
             "ablation.axes": {"mixture.synthetic": [0, 0.25]},
@@ -427,8 +437,10 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "launch.command": Together(
                 {"launch.kind": "command", "launch.command": "ssh a {training}"}
             ),
-            "launch.at_once": 2,
-            "launch.patience_minutes": 2,
+            "launch.at_once": Together({"launch.kind": "slurm", "launch.at_once": 2}),
+            "launch.patience_minutes": Together(
+                {"launch.kind": "slurm", "launch.patience_minutes": 2}
+            ),
             "eval.suite": None,  # reruns what the keys in it rerun
         },
     ),
@@ -502,7 +514,6 @@ TEACHER_RUNTIME: dict[str, Any] = {
     "model.licence": "mit",
     "model.generation": 1,
     "max_num_seqs": 2,
-    "kv_cache_gib": 3,
     "urls": ["http://127.0.0.1:8/v1"],
     "api_key_env": "ANOTHER",
     "requests_per_minute": 2,
@@ -580,6 +591,7 @@ def fingerprints(
     # Without what is near the seeds, which nearly all keys of the data decide.
     del tree["ablation"]["seeds"], tree["ablation"]["controls"], tree["ablation"]["nearest_human"]
     del tree["mixture"]["sources"]["near"]
+    tree["train"]["heldout_rows"] = 1
     tree["mixture"]["sources"]["books"] = {"path": str(folder / "web.jsonl")}
     tree["mixture"]["phases"][0]["ratios"] = {"web": 0.4, "books": 0.1, "synthetic": 0.5}
     for key, value in changes.items():

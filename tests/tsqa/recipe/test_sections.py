@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,23 @@ from pydantic import ValidationError
 
 from tests.support.recipe_files import BASE, refusal, write
 from tsqa.recipe import (
+    DatasetSection,
     EvalSection,
+    GenerateSection,
+    SeedsSection,
+    SourceSection,
     TeacherSection,
+    TrainSection,
     check_divisible,
     load_recipe,
     parse_count,
     renderings_of,
 )
+from tsqa.recipe.sections.base import Section
+from tsqa.recipe.sections.filter import DedupSection
+from tsqa.recipe.sections.launch import LaunchSection
+from tsqa.recipe.sections.models import TokenizerSection
+from tsqa.recipe.sections.train import ScheduleSection
 
 
 @pytest.mark.parametrize(
@@ -115,6 +126,8 @@ def test_an_eval_section_that_does_not_fit_is_refused(
     [
         *[("openai", "dtype", "bfloat16"), ("openai", "replicas", 2), ("openai", "cluster", "ray")],
         *[("openai", "tensor_parallel", 2), ("openai", "engine_args", {"quantization": "fp8"})],
+        *[("openai", "kv_cache_gib", 4), ("vllm", "timeout_seconds", 9), ("vllm", "retries", 9)],
+        *[("vllm", "api_key_env", "MY_KEY"), ("vllm", "outage_minutes", 9)],
         *[("vllm", "requests_per_minute", 9), ("vllm", "urls", ["http://localhost:8000/v1"])],
     ],
 )
@@ -126,3 +139,71 @@ def test_a_key_that_the_engine_would_not_read_is_refused(
     other = "openai" if engine == "vllm" else "vllm"
     with pytest.raises(ValidationError, match=rf"`{key}` needs `engine: {other}`"):
         TeacherSection.model_validate(given)
+
+
+OWN = {"name": "mine", "path": "mine.csv", "columns": {"question": "q", "answer": "a"}}
+TEACHER = {"model": {"path": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "key"),
+    [
+        (EvalSection, {"tasks": ["a"], "backend": "hf", "tensor_parallel": 2}, "tensor_parallel"),
+        (EvalSection, {"tasks": ["a"], "backend": "hf", "kv_cache_gib": 4}, "kv_cache_gib"),
+        (EvalSection, {"tasks": ["a"], "backend": "vllm", "batch_size": 4}, "batch_size"),
+        (EvalSection, {"tasks": ["a"], "unguarded_code": True}, "unguarded_code"),
+        (DedupSection, {"method": "exact", "threshold": 0.7}, "threshold"),
+        (GenerateSection, {"teacher": TEACHER, "temperatures": [1.0, 1.2], "question":
+            {"temperature": 0.7}}, "question.temperature"),
+        (LaunchSection, {"at_once": 8}, "at_once"),
+        (LaunchSection, {"patience_minutes": 5}, "patience_minutes"),
+        (TokenizerSection, {"path": "t", "vocab_size": 512}, "vocab_size"),
+        (ScheduleSection, {"kind": "cosine", "decay": 0.1}, "decay"),
+        (ScheduleSection, {"kind": "linear", "decay_shape": "sqrt"}, "decay_shape"),
+        (ScheduleSection, {"decay": 0, "min_lr_ratio": 0.1}, "min_lr_ratio"),
+        (ScheduleSection, {"kind": "constant", "min_lr_ratio": 0.1}, "min_lr_ratio"),
+        (ScheduleSection, {"warmup": 0, "start_lr_ratio": 0.1}, "start_lr_ratio"),
+        (TrainSection, {"global_batch_tokens": 8192, "lr": 1, "heldout_every": 7}, "heldout_every"),
+        (SourceSection, {"path": "a/web.jsonl", "split": "test"}, "split"),
+        (SourceSection, {"path": "./web", "revision": "main"}, "revision"),
+        (SourceSection, {"from": "filter", "subset": "main"}, "subset"),
+        (SourceSection, {"subset_of": "web", "size_of": "x", "packing": "whole"}, "packing"),
+        (SourceSection, {"nearest": {"pool": "web"}, "size_of": "x", "text_field": "t"},
+            "text_field"),
+        (DatasetSection, OWN | {"split": "validation"}, "split"),
+        (DatasetSection, OWN | {"answer": "letter"}, "answer"),
+        (DatasetSection, OWN | {"kind": "number", "columns":
+            {"question": "q", "answer": "a", "tests": "t"}}, "tests"),
+        (SeedsSection, {"datasets": [OWN], "include": "tasks"}, "include"),
+    ],
+)  # fmt: skip
+def test_a_key_that_another_leaves_unread_is_refused(
+    section: type[Section], values: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(ValidationError, match=rf"\b{re.escape(key)}\b.*its default"):
+        section.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (EvalSection, {"tasks": ["a"], "tensor_parallel": 2, "kv_cache_gib": 4, "batch_size": 4}),
+        (EvalSection, {"tasks": ["a"], "backend": "hf", "tensor_parallel": 1}),  # taken back
+        (SourceSection, {"path": "org/web", "revision": "main", "split": "test"}),
+        (SourceSection, {"path": "./web", "split": "test"}),  # files are named after splits
+        (SourceSection, {"from": "filter", "text_field": "question"}),
+        (DatasetSection, OWN | {"path": "mine", "split": "validation"}),
+    ],
+)
+def test_a_key_that_may_be_read_is_taken(section: type[Section], values: dict[str, Any]) -> None:
+    section.model_validate(values)
+
+
+def test_prompts_that_nothing_is_asked_with_are_refused_with_their_line(tmp_path: Path) -> None:
+    generate = "generate: {teacher: {model: {path: m}}, prompts: {passage: fact_seeking}}\n"
+    message = refusal(write(tmp_path, f"name: x\nseeds: {{tasks: [gsm8k]}}\n{generate}"))
+    assert "`passage` (generate.prompts) asks about seeds.documents" in message
+    documents = "seeds: {documents: [{name: web, path: web.jsonl}]}\n"
+    load_recipe(write(tmp_path, f"name: x\n{documents}{generate}"))
+    generate = generate.replace("passage: fact_seeking", "question: varied")
+    assert "`question`" in refusal(write(tmp_path, f"name: x\n{documents}{generate}"))

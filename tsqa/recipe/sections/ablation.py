@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tsqa.names import arm_problem, is_nameable
-from tsqa.recipe.sections.base import ADDED, Section, Seed
+from tsqa.recipe.sections.base import ADDED, Section, Seed, refuse_unread
 from tsqa.recipe.sections.mixture import NearestSection
 
 Control = Literal[
@@ -89,6 +89,9 @@ class AblationSection(Section):
     def _nearest_is_asked_for(self) -> Self:
         if self.nearest_human and not {"nearest_human", "human_rephrased"} & {*self.controls}:
             raise ValueError("nearest_human is of a control of that name: list it in controls")
+        if self.nearest_human and "nearest_human" not in self.controls:
+            why = "is read by the control nearest_human alone, which controls does not list"
+            refuse_unread(self.nearest_human, ["model"], why)
         return self
 
     @model_validator(mode="after")

@@ -8,9 +8,10 @@ what cannot be written to a file.
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -66,6 +67,19 @@ class Section(BaseModel):
                 continue
             config[name] = _plain(value)
         return config
+
+
+def refuse_unread(section: Section, keys: Iterable[str], why: str) -> None:
+    """Raise ValueError where a key has another value than its default, and nobody reads it.
+
+    `why` goes on after its name. The default is let through: a recipe that extends another can so
+    take back what that one sets.
+    """
+    for key in keys:
+        default = type(section).model_fields[key].get_default()
+        if getattr(section, key) != default:
+            shown = json.dumps(default)
+            raise ValueError(f"`{key}` {why}; leave it out, or give its default, {shown}")
 
 
 T = TypeVar("T")

@@ -15,8 +15,11 @@ from pydantic import Field, model_validator
 from tsqa.errors import RecipeError
 from tsqa.names import LocalPath, TaskName
 from tsqa.plain_yaml import read_yaml
-from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens
+from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens, refuse_unread
 from tsqa.shipped import SUITES
+
+_KEYS_OF = {"hf": ("batch_size",), "vllm": ("tensor_parallel", "kv_cache_gib")}
+"""Keys of `eval` that the other backend does not read."""
 
 
 class ProtocolSection(Section):
@@ -122,6 +125,15 @@ class EvalSection(Section):
             return {**read_suite(values["suite"]), **values}
         except RecipeError as error:
             raise ValueError(str(error)) from error  # pydantic adds the place
+
+    @model_validator(mode="after")
+    def _is_read(self) -> Self:
+        for backend, keys in _KEYS_OF.items():
+            if self.backend not in ("auto", backend):
+                refuse_unread(self, keys, f"is read by `backend: {backend}` alone")
+        if not self.allow_code:
+            refuse_unread(self, ["unguarded_code"], "needs `allow_code: true`")
+        return self
 
     @model_validator(mode="after")
     def _tasks_once(self) -> Self:

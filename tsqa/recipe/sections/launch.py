@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tsqa.recipe.sections.base import Section
+from tsqa.recipe.sections.base import Section, refuse_unread
 
 PLACEHOLDERS = ("training", "arguments", "log")
 """What a command may name in braces."""
@@ -71,6 +71,10 @@ class LaunchSection(Section):
             if is_given and self.kind not in kinds:
                 named = " or ".join(kinds)
                 raise ValueError(f"{key} is of kind {named}, and kind is {self.kind}")
+        if self.kind == "local":
+            refuse_unread(self, ["at_once"], "is of jobs, and kind is local: say --parallel")
+        if not self.is_scheduled:
+            refuse_unread(self, ["patience_minutes"], f"is of a scheduler, and kind is {self.kind}")
         if self.kind == "k8s" and self.template is None:
             raise ValueError("kind k8s needs `template`: your copy of launch/k8s/job.yaml")
         self._check_command()

@@ -12,11 +12,13 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tsqa.names import DataAddress, LocalPath, SourceName
-from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens, refuse_unread
 
 BASIS_POINTS = 10_000
 PEOPLE = "people"
-_DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".txt", ".md")
+_DATA_FILES = (".jsonl", ".json", ".gz", ".zst", ".parquet", ".csv", ".txt", ".md")
+_OF_HUB = ("subset", "split", "revision")
+_AS_READ = ("text_field", "on_bad")
 
 
 class NearestSection(Section):
@@ -102,6 +104,20 @@ class SourceSection(Section):
             raise ValueError("permute needs `from: filter`: only its items have answers")
         if self.answer_marker == "":
             raise ValueError("answer_marker is empty; leave it out to train on whole documents")
+        return self
+
+    @model_validator(mode="after")
+    def _is_read(self) -> Self:
+        if self.path is not None:
+            refuse_hub_keys(self, self.path)
+        elif self.stage:
+            refuse_unread(self, _OF_HUB, f"is of a hub dataset, not of `from: {self.stage}`")
+        elif self.nearest:
+            as_pool = [*_OF_HUB, *_AS_READ]
+            refuse_unread(self, as_pool, "is that of `nearest.pool`, whose documents these are")
+        elif self.subset_of:
+            as_rows = [*_OF_HUB, *_AS_READ, "packing", "answer_marker"]
+            refuse_unread(self, as_rows, "is that of `subset_of`, whose rows these are")
         return self
 
 
@@ -225,6 +241,17 @@ class MixtureSection(Section):
                         f"({', '.join(self.sources)})"
                     )
         return self
+
+
+def refuse_hub_keys(section: Section, path: str) -> None:
+    """Raise ValueError where `path` is no hub dataset, and a key says which part of one is meant.
+
+    Of a folder the split may be read: files in it are named after theirs.
+    """
+    if is_hub_id(path):
+        return
+    keys = [key for key in _OF_HUB if key != "split" or path.endswith(_DATA_FILES)]
+    refuse_unread(section, keys, f"is of a hub dataset, and path = {path} is none")
 
 
 def is_hub_id(path: str) -> bool:

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tsqa import secrets
 from tsqa.names import DataAddress, LocalPath
-from tsqa.recipe.sections.base import ADDED, RUNTIME, Section
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, refuse_unread
 from tsqa.recipe.sections.engine_args import check_engine_args
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,11 +51,14 @@ _KEYS_OF = {
         "dtype": ": a server decides that itself",
         "replicas": "; list each server in `urls`",
         "tensor_parallel": ": a server decides that itself",
+        "kv_cache_gib": ": a server decides that itself",
     },
-    "openai": {"urls": "", "requests_per_minute": ""},
+    "openai": {
+        **{"urls": "", "requests_per_minute": "", "api_key_env": "", "timeout_seconds": ""},
+        **{"retries": "", "outage_minutes": ""},
+    },
 }
-"""Keys by which an engine answers, costs or waits otherwise, and which the other would not read;
-and what to do instead."""
+"""Keys that the other engine does not read, and what to do instead."""
 _SECRET_FIELD = re.compile(r"(?i).*(api[-_]?key|authorization|password|secret).*")
 
 
@@ -131,6 +134,8 @@ class TokenizerSection(Section):
     def _one_origin(self) -> Self:
         if bool(self.path) == bool(self.train_on):
             raise ValueError("give exactly one of path, train_on")
+        if self.path:
+            refuse_unread(self, ["vocab_size"], "is of `train_on`, and not of `path`")
         return self
 
 

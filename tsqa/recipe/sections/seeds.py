@@ -10,7 +10,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from tsqa.names import DataAddress, LocalPath, PlainName, TaskName
-from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share, refuse_unread
+from tsqa.recipe.sections.mixture import refuse_hub_keys
 
 AnswerKind = Literal["choice", "number", "short_text", "long_text", "code", "boolean"]
 
@@ -76,6 +77,11 @@ class OwnSection(Section):
     LISTED_IN: ClassVar[str]
     """The key of `seeds` that lists such sources."""
 
+    @model_validator(mode="after")
+    def _is_read(self) -> Self:
+        refuse_hub_keys(self, self.path)
+        return self
+
     @property
     def place(self) -> str:
         """Where it stands in a recipe."""
@@ -94,6 +100,14 @@ class DatasetSection(OwnSection):
     several fit."""
     kind: AnswerKind | None = None
     """Kind of the answers; null: detected for each document."""
+
+    @model_validator(mode="after")
+    def _answers_are_read(self) -> Self:
+        if self.columns.choices is None:
+            refuse_unread(self, ["answer"], "is of answers among choices: give columns.choices")
+        if self.kind not in (None, "code"):
+            refuse_unread(self.columns, ["tests"], f"is of `kind: code`, and kind is {self.kind}")
+        return self
 
 
 class DocumentsSection(OwnSection):
@@ -181,6 +195,8 @@ class SeedsSection(Section):
     def _some_source(self) -> Self:
         if not self.tasks and not self.datasets and not self.documents:
             raise ValueError("give tasks, datasets or documents")
+        if not self.tasks:
+            refuse_unread(self, ["include"], "is where `tasks` are, and none is named")
         names = [source.name for source in self.own]
         twice = sorted({name for name in names if names.count(name) > 1 or name in self.tasks})
         if twice:

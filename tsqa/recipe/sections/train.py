@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tsqa.names import LocalPath
-from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, Tokens, refuse_unread
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -38,8 +38,15 @@ class ScheduleSection(Section):
     def _fits(self) -> Self:
         if self.warmup + (self.decay if self.kind == "wsd" else 0) > 1:
             raise ValueError("warmup + decay must not exceed 1")
-        if self.decay_shape != "linear" and self.kind != "wsd":
-            raise ValueError(f"decay_shape is of kind: wsd, not {self.kind}: remove it")
+        if self.kind != "wsd":
+            keys = ["decay", "decay_shape"]
+            refuse_unread(self, keys, f"is of kind: wsd, and kind is {self.kind}")
+        elif not self.decay:
+            refuse_unread(self, ["decay_shape", "min_lr_ratio"], "needs a `decay` above 0")
+        if self.kind == "constant":
+            refuse_unread(self, ["min_lr_ratio"], "is of a rate that falls, and kind is constant")
+        if not self.warmup:
+            refuse_unread(self, ["start_lr_ratio"], "needs a `warmup` above 0")
         return self
 
 
@@ -148,6 +155,12 @@ class TrainSection(Section):
                 f"use {max(below, self.sequence_length):,}"
             )
         check_divisible(self, self.processes, "train.processes")
+        return self
+
+    @model_validator(mode="after")
+    def _is_read(self) -> Self:
+        if not self.heldout_rows:
+            refuse_unread(self, ["heldout_every"], "needs `heldout_rows`, whose loss it measures")
         return self
 
     @model_validator(mode="after")
