@@ -130,11 +130,17 @@ class Pipeline:
 
     def check_seeds(self) -> None:
         """Refuse families to hold out, and capabilities to seed, that no source has."""
-        from tsqa.seeds.sources import check_sources
+        from tsqa.seeds.sources import check_sources, unused_families
+        from tsqa.tasks.toy import task_yamls
 
         for node in self.nodes:
             if node.stage == "seeds" and self.find(node) is None:
-                check_sources(needed(node.recipe.seeds, "seeds"))
+                section = needed(node.recipe.seeds, "seeds")
+                with task_yamls(section.include) as include:
+                    check_sources(section, include)
+        if unused := unused_families({id(n.recipe): n.recipe for n in self.nodes}.values()):
+            named = f"{', '.join(unused)}: of no task or dataset that is a seed or evaluated"
+            console.print(Text(f"  seeds.families names {named}", style="yellow"))
 
     def check_models(self) -> None:
         """Refuse model folders that are not whole, and lengths beyond a model's positions."""
@@ -170,7 +176,7 @@ class Pipeline:
         What is scored already was checked then; of what the data stage builds the names are known.
         """
         from eval.harness.metrics import check_metrics
-        from tsqa.tasks.toy import check_built
+        from tsqa.tasks.toy import check_built, task_yamls
 
         for recipe in {id(node.recipe): node.recipe for node in self.nodes}.values():
             check_built(recipe)
@@ -179,9 +185,12 @@ class Pipeline:
             if node.stage != "evaluate" or self.find(node) is not None:
                 continue
             section = needed(node.recipe.eval, "eval")
-            asked = (tuple(section.tasks), section.include)
-            if asked not in checked and "{data}" not in (section.include or ""):
-                check_metrics(section, Path(section.include) if section.include else None)
+            asked = (tuple(section.tasks), section.include, repr(section.protocols))
+            # The data stage makes tasks that can be compared, if no protocol says otherwise.
+            is_fit = (section.include or "").startswith("{data}") and not section.protocols
+            if asked not in checked and not is_fit:
+                with task_yamls(section.include) as include:
+                    check_metrics(section, include)
             checked.add(asked)
 
     def run(self, until: str | None = None) -> dict[str, Artifact]:

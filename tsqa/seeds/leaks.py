@@ -8,14 +8,14 @@ such documents is refused whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import jinja2.meta
 
-from tsqa.errors import LeakError
+from tsqa.errors import LeakError, RecipeError
 from tsqa.records.seed import Seed
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
@@ -116,6 +116,15 @@ class Shared:
         self.count += 1
         if len(self.examples) < _EXAMPLES:
             self.examples.append(f"{own} is {evaluated}")
+
+
+def refuse_unknown_leaks(allow: Sequence[str], names: Sequence[str]) -> None:
+    """Raise RecipeError where `seeds.allow_leaks` holds what is none of the sources' names."""
+    if unknown := sorted(set(allow) - set(names)):
+        raise RecipeError(
+            f"seeds.allow_leaks names {', '.join(unknown)}, which is no source of this recipe",
+            f"use leaf names: {', '.join(names[:20])}",
+        )
 
 
 def refuse_shared(name: str, shared: Shared, total: int) -> None:

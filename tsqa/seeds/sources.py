@@ -7,13 +7,14 @@ as a stream of seeds and rejections in the order of the data, and repeat exactly
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tsqa.errors import DataError, LeakError, RecipeError
-from tsqa.recipe import SeedsSection, needed
+from tsqa.recipe import Recipe, SeedsSection, needed
 from tsqa.records.seed import Seed
 from tsqa.seeds.budget import check_shares
 from tsqa.seeds.dataset_files import DatasetSource, DocumentSource
@@ -26,12 +27,13 @@ from tsqa.seeds.document import (
     make_seed,
     read_rendering,
 )
-from tsqa.seeds.leaks import find_leak, find_obstacle
+from tsqa.seeds.leaks import find_leak, find_obstacle, refuse_unknown_leaks
 from tsqa.seeds.taxonomy import Taxonomy, load_taxonomy, stated_family
 from tsqa.store.digests import DIGESTS
 from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, split_files
 from tsqa.tasks.library import TaskLibrary, task_library
+from tsqa.tasks.toy import task_yamls
 
 if TYPE_CHECKING:
     from tsqa.tasks.split import TaskSplit
@@ -153,15 +155,13 @@ def held_out(section: SeedsSection, include: Path | None) -> dict[str, str]:
     return found
 
 
-def check_sources(section: SeedsSection) -> None:
-    """Refuse, before any work, to hold out families, or to want capabilities, that no source has.
-
-    Tasks that the data stage builds are not known before it.
+def check_sources(section: SeedsSection, include: Path | None) -> None:
+    """Refuse, before any work, to hold out families, to allow leaks, or to want capabilities, that
+    no source has. `include`: the folder of its tasks, whose documents are not read.
     """
-    if "{data}" in (section.include or ""):
-        return
-    include = Path(section.include) if section.include else None
     left_out = held_out(section, include)
+    if section.allow_leaks:
+        refuse_unknown_leaks(section.allow_leaks, source_names(section, include))
     if not (section.budget and section.budget.capabilities):
         return
     taxonomy = load_taxonomy(Path(section.taxonomy) if section.taxonomy else None)
@@ -172,6 +172,22 @@ def check_sources(section: SeedsSection) -> None:
         if own.name not in left_out:
             found.add(own.capability or taxonomy.capability(own.name, [], own.path))
     check_shares(found, section.budget)
+
+
+def unused_families(recipes: Iterable[Recipe]) -> list[str]:
+    """The names in `seeds.families` that are those of no task or dataset of these recipes."""
+    given: set[str] = set()
+    names: set[str] = set()
+    for recipe in recipes:
+        if recipe.seeds is None or not recipe.seeds.families:
+            continue
+        given |= recipe.seeds.families.keys()
+        names |= {own.name for own in recipe.seeds.own}
+        for section in (recipe.seeds, recipe.eval):
+            if section and section.tasks:
+                with task_yamls(section.include) as include:
+                    names |= {*task_library(include).expand(section.tasks)}
+    return sorted(one for one in given if not any(fnmatchcase(name, one) for name in names))
 
 
 def source_names(section: SeedsSection, include: Path | None) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tsqa.console import console, progress_bar
-from tsqa.errors import DataError, LeakError, RecipeError
+from tsqa.errors import DataError, LeakError
 from tsqa.recipe import SeedsSection, needed
 from tsqa.records.kept_seeds import KeptSeeds, read_kept, write_levels
 from tsqa.records.seed import Seed
@@ -32,6 +32,7 @@ from tsqa.seeds.leaks import (
     evaluated_identities,
     key_of,
     refuse_shared,
+    refuse_unknown_leaks,
     training_keys,
 )
 from tsqa.seeds.sources import Source, held_out, load_evaluated, open_sources, task_names
@@ -154,13 +155,7 @@ def _write_taken(
 
 def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, str]:
     """Raise LeakError where a source is an evaluated split by name; return the allowed ones."""
-    names = [source.name for source in sources]
-    unknown = sorted(set(allow) - set(names))
-    if unknown:
-        raise RecipeError(
-            f"seeds.allow_leaks names {', '.join(unknown)}, which is no source of this recipe",
-            f"use leaf names: {', '.join(names[:20])}",
-        )
+    refuse_unknown_leaks(allow, [source.name for source in sources])
     allowed: dict[str, str] = {}
     for source in sources:
         reason = source.leak()

@@ -11,9 +11,11 @@ from __future__ import annotations
 import ast
 import random
 import sysconfig
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -47,13 +49,18 @@ def check_built(recipe: Recipe) -> None:
             continue
         if recipe.data is None:
             raise RecipeError(f"{key} = {path}: the recipe has no section `data`", "add one")
-        below = path.removeprefix("{data}").strip("/")
-        if below.split("/")[0] not in (_TASKS, _DOCS, _TEACHER):
+        below = path.removeprefix("{data}").rstrip("/")
+        if below not in (f"/{_DOCS}", f"/{_TEACHER}") and below.split("/")[:2] != ["", _TASKS]:
             made = ", ".join("{data}/" + name for name in (_TASKS, _DOCS, _TEACHER))
             raise RecipeError(f"{key} = {path}: `data` makes no such file", f"use one of: {made}")
     for name, section in (("seeds", recipe.seeds), ("eval", recipe.eval)):
         if section is None or not (section.include or "").startswith("{data}"):
             continue
+        if PurePosixPath(str(section.include)) != PurePosixPath("{data}", _TASKS):
+            raise RecipeError(
+                f"{name}.include = {section.include}: the tasks are in another folder",
+                f"use {{data}}/{_TASKS}",
+            )
         for task in section.tasks:
             if task not in toy_tasks():
                 near = get_close_matches(task, toy_tasks(), n=3, cutoff=0.4) or toy_tasks()
@@ -72,12 +79,27 @@ def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
         yield from _texts(one, f"{key}.{name}" if key else str(name))
 
 
+@contextmanager
+def task_yamls(include: str | None) -> Iterator[Path | None]:
+    """The folder of tasks that a section names, for what needs their YAML files alone.
+
+    Of `{data}/tasks`, which the stage `data` has perhaps not made yet: one that is like it.
+    """
+    if not (include or "").startswith("{data}"):
+        yield Path(include) if include else None
+        return
+    with tempfile.TemporaryDirectory(prefix="tsqa-") as folder:
+        _write_configs(Path(folder), Path(folder))
+        yield Path(folder)
+
+
 def run(context: StageContext) -> dict[str, Json]:
     """Write docs.jsonl, teacher.jsonl, tasks/*.yaml, tasks/data/*.jsonl and the oracle."""
     section = needed(context.recipe.data, "data")
     final = Path(str(context.out.absolute()).removesuffix(".partial"))
     tasks = context.out / _TASKS
     (tasks / "data").mkdir(parents=True, exist_ok=True)
+    _write_configs(tasks, final / _TASKS / "data")
     taken: set[str] = set()
     for family in FAMILIES.values():
         rng = random.Random(f"{section.seed}:{family.name}")
@@ -85,9 +107,6 @@ def run(context: StageContext) -> dict[str, Json]:
             count = getattr(section, f"{split}_per_family")
             items = [_draw_new(family, rng, taken) for _ in range(count)]
             write_jsonl(tasks / "data" / f"{PREFIX}{family.name}.{split}.jsonl", _rows(items))
-        config = _task_config(family, final / _TASKS / "data")
-        target = tasks / f"{PREFIX}{family.name}.yaml"
-        target.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     files = {name: tasks / "data" / f"{name}.train.jsonl" for name in toy_tasks()}
     write_oracle(context.out, files)
     teacher = write_jsonl(context.out / _TEACHER, _teacher_documents(section, taken))
@@ -155,6 +174,13 @@ def _rows(items: list[ToyItem]) -> Iterator[dict[str, Json]]:
         if item.choices:
             row |= {"choices": list(item.choices), "label": item.choices.index(item.answer)}
         yield row
+
+
+def _write_configs(folder: Path, data: Path) -> None:
+    """Write the tasks' YAML files; `data` is where their documents are."""
+    for family in FAMILIES.values():
+        config = yaml.safe_dump(_task_config(family, data), sort_keys=False)
+        (folder / f"{PREFIX}{family.name}.yaml").write_text(config, encoding="utf-8")
 
 
 def _task_config(family: Family, data: Path) -> dict[str, Json]:

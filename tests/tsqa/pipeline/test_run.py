@@ -188,3 +188,41 @@ def test_a_file_that_is_edited_while_its_stage_reads_it_makes_no_artifact(
     node = next(node for node in opened.nodes if node.stage == "tokenize")
     assert opened.find(node) is None
     assert not opened.store.partial_path_of(node.stage, node.fingerprint).exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("seeds.hold_out=[oven]", "hold_out names oven, which is no family"),
+        ("seeds.allow_leaks=[oven]", "allow_leaks names oven, which is no source"),
+        ("seeds.budget={total: 9, capabilities: {cooking: 0.5}}", "the capability cooking"),
+        ("eval.protocols={mini_day: {metric: oven}}", "it reports acc, acc_norm, and none of oven"),
+        ("eval.include={data}/tasks/oven", "the tasks are in another folder"),
+        ("mixture.sources.docs.path={data}docs.jsonl", "`data` makes no such file"),
+    ],
+)
+def test_what_names_nothing_that_the_data_stage_will_make_is_refused_before_it(
+    override: str, told: str, tmp_path: Path
+) -> None:
+    recipe = SMOKE.parent / "recipe.yaml"
+    given = [f"runs={tmp_path}", "tracking.mode=disabled", override]
+    with pytest.raises(RecipeError, match=told):
+        Pipeline(load_recipe(recipe, given), recipe, given).run(until="data")
+    assert not (tmp_path / "artifacts" / "data").exists()
+
+
+def test_protocols_of_every_arm_are_looked_at(tmp_path: Path) -> None:
+    recipe = SMOKE.parent / "recipe.yaml"
+    axis = "ablation.axes={eval.protocols: [{mini_day: {metric: acc}}, {mini_day: {metric: oven}}]}"
+    control = "ablation.control={eval.protocols: {mini_day: {metric: acc}}}"
+    given = [f"runs={tmp_path}", "tracking.mode=disabled", axis, control]
+    with pytest.raises(RecipeError, match="none of oven"):
+        Pipeline(load_recipe(recipe, given), recipe, given).check()
+
+
+def test_a_family_of_no_task_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = SMOKE.parent / "recipe.yaml"
+    families = "seeds.families={'mini_*': a, 'oven_*': b, mini_unit: c}"
+    given = [f"runs={tmp_path}", "tracking.mode=disabled", families]
+    Pipeline(load_recipe(recipe, given), recipe, given).check()
+    assert "seeds.families names oven_*: of no task" in capsys.readouterr().err
