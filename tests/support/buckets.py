@@ -82,6 +82,9 @@ class MemoryBucket:
         inside = [one for one in found if one.startswith(f"{url.rstrip('/')}/")]
         return [state for one in inside if (state := self.state(one)) is not None]
 
+    def sizes(self, url: str) -> dict[str, int]:
+        return {state.url: state.size for state in self.below(url)}
+
     def is_prefix(self, url: str) -> bool:
         return bool(self.below(url))
 

@@ -183,7 +183,7 @@ def _push_artifact(made: Artifact, base: RemotePath) -> Outcome:
 
 def _push(folder: Path, target: RemotePath, kept: _Kept) -> Outcome:
     """Send the files that are not there, then the manifest."""
-    there = _sizes_below(target / kept.seal)
+    there = (target / kept.seal).sizes_below()
     missing = [name for name, (size, _) in kept.files.items() if there.get(name) != size]
     if not missing and _kept_at(target) == kept:
         return "there"
@@ -194,7 +194,7 @@ def _push(folder: Path, target: RemotePath, kept: _Kept) -> Outcome:
             _send(folder / name, target / f"{kept.seal}/{name}", count)
 
         _each(send, missing)
-    there = _sizes_below(target / kept.seal)
+    there = (target / kept.seal).sizes_below()
     for name, (size, _) in kept.files.items():
         if there.get(name) != size:
             raise DataError(
@@ -279,14 +279,8 @@ def _files_of(manifest: Mapping[str, object]) -> dict[str, tuple[int, str]]:
 
 
 def _is_whole(kept: _Kept, target: RemotePath) -> bool:
-    there = _sizes_below(target / kept.seal)
+    there = (target / kept.seal).sizes_below()
     return all(there.get(name) == size for name, (size, _) in kept.files.items())
-
-
-def _sizes_below(folder: RemotePath) -> dict[str, int]:
-    return {
-        one.url.removeprefix(f"{folder}/"): one.state.size for one in folder.below() if one.state
-    }
 
 
 def _each(work: Callable[[str], None], names: Sequence[str]) -> None:

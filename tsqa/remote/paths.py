@@ -76,6 +76,11 @@ class RemotePath:
         found = [RemotePath(state.url, state) for state in store_of(self.url).below(self.url)]
         return sorted(found, key=lambda one: place_below(one, self))
 
+    def sizes_below(self) -> dict[str, int]:
+        """Name below this prefix -> bytes of every object there."""
+        sizes = store_of(self.url).sizes(self.url)
+        return {url.removeprefix(f"{self.url}/"): size for url, size in sizes.items()}
+
     def iterdir(self) -> Iterator[RemotePath]:
         """The objects directly below."""
         return (one for one in self.below() if "/" not in place_below(one, self))

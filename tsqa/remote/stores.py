@@ -47,6 +47,9 @@ class RemoteStore(Protocol):
     def below(self, url: str) -> list[RemoteState]:
         """All objects below a prefix; empty where there is none."""
 
+    def sizes(self, url: str) -> dict[str, int]:
+        """Address -> bytes of all objects below a prefix, without a request for each."""
+
     def is_prefix(self, url: str) -> bool:
         """Whether there are any, which is cheaper to ask."""
 
@@ -77,6 +80,10 @@ class _S3:
         with ThreadPoolExecutor(_LOOKERS) as lookers:
             states = lookers.map(self.state, sorted(files))
             return [state for state in states if state is not None]
+
+    def sizes(self, url: str) -> dict[str, int]:
+        scheme = url.partition("://")[0]
+        return {f"{scheme}://{one.path}": int(one.size or 0) for one in _listed(url)}
 
     def is_prefix(self, url: str) -> bool:
         from pyarrow.fs import FileType
@@ -194,6 +201,9 @@ class _Fsspec:
                 f"{url}: the hub names its files otherwise: {states[0].url}", "write it like that"
             )
         return states
+
+    def sizes(self, url: str) -> dict[str, int]:
+        return {state.url: state.size for state in self.below(url)}
 
     def is_prefix(self, url: str) -> bool:
         return bool(self.below(url))

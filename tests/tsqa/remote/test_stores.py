@@ -222,6 +222,16 @@ def test_1_200_objects_are_all_found(bucket: Bucket) -> None:
     assert [one.name for one in found] == sorted(f"{number}.txt" for number in range(1200))
 
 
+def test_sizes_take_no_request_for_each_object(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("few/a b/ä.txt", b"xy")
+    bucket.put("few/c", b"")
+    monkeypatch.setattr(stores._S3, "_open", None)
+    assert RemotePath(f"{bucket.url}/few").sizes_below() == {"a b/ä.txt": 2, "c": 0}
+    assert RemotePath(f"{bucket.url}/none").sizes_below() == {}
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
