@@ -43,11 +43,14 @@ FILES: dict[str, tuple[str, ...]] = {
     ),
     "benchmarks": ("documents.jsonl",),
     "seeds": ("seeds.jsonl", "rejected_seeds.jsonl", "training_keys.jsonl"),
+    "guard": ("dropped.jsonl",),
     "generate": ("candidates.jsonl", "teacher-completions.jsonl"),
     "filter": (
         "dataset/README.md", "dataset/data/train-00000.parquet", "rejected/part-00000.parquet"
     ),
     "tokenizer": ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),
+    "decontaminate": ("dropped.jsonl", "dropped.txt"),
+    "nearest": ("nearest.jsonl", "dropped.jsonl"),
     "tokenize": (
         "sources.json",
         *(f"docs.{end}" for end in ("bin", "idx", "json", "docs.parquet", "dropped.jsonl")),
@@ -57,8 +60,8 @@ FILES: dict[str, tuple[str, ...]] = {
     "compare": ("deltas.json", "deltas.csv"),
 }  # fmt: skip
 """Stage -> the files that it writes, beside its manifest."""
-EMPTY = ("rejected_seeds.jsonl", "docs.dropped.jsonl")
-"""Of them, those without content: nothing was rejected."""
+EMPTY = ("rejected_seeds.jsonl", "docs.dropped.jsonl", "dropped.jsonl", "dropped.txt")
+"""Of them, those without content: nothing was rejected or dropped."""
 
 
 def damages() -> dict[str, Callable[[bytes], bytes | None]]:
@@ -142,8 +145,9 @@ def file_tries() -> Iterator[Try]:
                 use(made)
             return 0
 
-        what = f"{stage}/{names[0]}"
-        yield Try("artifact", what, "a bit, its time kept", End.STAGE, hidden, (stage,))
+        if names[0] not in EMPTY:  # which has no bit
+            what = f"{stage}/{names[0]}"
+            yield Try("artifact", what, "a bit, its time kept", End.STAGE, hidden, (stage,))
         for extra in ("extra.jsonl", "dataset/data/train-00001.parquet", "zz.bin", "model.py"):
 
             def more(folder: Path, stage: str = stage, extra: str = extra) -> int:

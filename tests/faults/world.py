@@ -43,8 +43,11 @@ model:
     max_position_embeddings: 64
 tokenizer: {{train_on: ["{{data}}/docs.jsonl"], vocab_size: 300}}
 mixture:
-  sources: {{docs: {{path: "{{data}}/docs.jsonl"}}, synthetic: {{from: filter}}}}
-  phases: [{{tokens: 1K, ratios: {{docs: 0.5, synthetic: 0.5}}}}]
+  sources:
+    docs: {{path: "{{data}}/docs.jsonl"}}
+    near: {{nearest: {{pool: docs}}, size_of: synthetic}}
+    synthetic: {{from: filter}}
+  phases: [{{tokens: 1K, ratios: {{docs: 0.25, near: 0.25, synthetic: 0.5}}}}]
   max_repetition: 1000
   tokenize_processes: 1
 train: {{sequence_length: 32, global_batch_tokens: 64, lr: 1e-3}}
