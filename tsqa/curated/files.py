@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from tsqa.errors import DataError
 from tsqa.records.rows import CuratedRow, RejectedRow
+from tsqa.store.atomic import emptied
 from tsqa.store.own_files import damaged
 from tsqa.store.own_tables import check_columns, schema_of
 
@@ -145,8 +145,7 @@ class _Shards(Generic[T]):
         self._writer: pq.ParquetWriter | None = None
 
     def clear(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
+        emptied(self._folder)
 
     def add(self, row: T) -> None:
         values = vars(row)

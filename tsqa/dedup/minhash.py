@@ -34,6 +34,7 @@ from tsqa.dedup.semantic import KEY, SemanticSearch, load_model
 from tsqa.parallel import ALONE, Workers
 from tsqa.recipe import DedupSection
 from tsqa.records.candidate import Rejection
+from tsqa.store.atomic import emptied
 from tsqa.text.hashing import Hashes, Numbers, expand_ranges, hash_runs, hash_text
 from tsqa.text.sameness import agree_in_case, case_of, words_of
 
@@ -70,9 +71,7 @@ def find_packed(
 ) -> Iterator[Rejection | None]:
     """As `find_duplicates`, of questions in packs of any size; `workers` hash and pair them."""
     model = load_model(section.semantic.model, KEY) if section.semantic else None
-    folder = scratch / "dedup"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = emptied(scratch / "dedup")
     stored = QuestionFile(folder)
     exact, bands, copies, near = (
         PairFiles(folder / name) for name in ("exact", "bands", "copies", "near")

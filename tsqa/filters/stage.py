@@ -56,6 +56,7 @@ from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, Ledge
 from tsqa.review.apply import ReviewStep, identify_decisions, review_folder
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
+from tsqa.store.atomic import emptied
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
 from tsqa.tasks.oracle import Oracle, read_oracle
@@ -74,7 +75,7 @@ def run(context: StageContext) -> dict[str, object]:
     candidates = context.inputs["generate"].path / "candidates.jsonl"
     renderer = Renderer(section.renderings)
     ledger: list[LedgerRow] = []
-    scratch = _emptied(context.out / "scratch")
+    scratch = emptied(context.out / "scratch")
     copy_canaries(candidates.parent, context.out)
     with ExitStack() as stack:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
@@ -125,13 +126,6 @@ def run(context: StageContext) -> dict[str, object]:
         filter_summary=summary,
     )
     return {key: value for key, value in asdict(summary).items() if value is not None}
-
-
-def _emptied(folder: Path) -> Path:
-    """The folder without what a killed run left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
 
 
 def _workers(candidates: Path, section: FilterSection, folder: Path) -> Workers:

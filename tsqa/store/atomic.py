@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all: temporary name, fsync, rename."""
+"""Files that appear whole or not at all (temporary name, fsync, rename), and emptied folders."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,13 @@ def fsync_all(folder: Path) -> None:
     """The same of a folder and all below it."""
     for path in (*sorted(folder.rglob("*")), folder):
         fsync(path)
+
+
+def emptied(folder: Path) -> Path:
+    """A folder for work in progress, made, and without what a killed run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def write_text(path: Path, text: str) -> None:
