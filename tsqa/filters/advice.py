@@ -40,6 +40,7 @@ _ADVICE = (
     ("copy: copy of its passage", "use a stronger teacher, or raise filter.faithfulness.copied"),
     ("copy:", "raise generate.question.temperature, or filter.copy_similarity"),
     ("canary:", "lower generate.canaries, or use a teacher that repeats less of its examples"),
+    ("code: the machine was too busy", "run this where less else does, or lower filter.processes"),
     ("code:", "use a stronger teacher, or raise filter.code.seconds"),
     ("triviality:", "use harder seeds, or another model in filter.triviality"),
     ("judge:", "use a stronger teacher, or lower filter.judge.min_score"),

@@ -1,8 +1,8 @@
 """Code answers are verified by running their tests; see `tsqa.sandbox` for what contains them.
 
 Guarantees: nothing runs where this machine has no boundary for it, unless the recipe says so; every
-program ends within its time; tests that pass without the answer prove nothing and are refused. Only
-the standard library can be imported.
+program ends within its time, however busy the machine; tests that pass without the answer prove
+nothing and are refused. Only the standard library can be imported.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
+from tsqa.errors import first_line
 from tsqa.parallel import own_cores
 from tsqa.recipe import CodeSection
 from tsqa.records.candidate import Candidate, Rejection, Verdict, with_winner
+from tsqa.sandbox import BusyError
 from tsqa.sandbox.code import run_tests
 
 _BATCH = 128
@@ -32,6 +34,13 @@ def verify_code(candidates: Iterable[Candidate], section: CodeSection | None) ->
 
 
 def _verify(candidate: Candidate, section: CodeSection | None) -> Verdict:
+    try:
+        return _run_votes(candidate, section)
+    except BusyError as error:  # whatever another vote would say: it is not the first that passes
+        return candidate, Rejection("the machine was too busy", 0.0, first_line(error))
+
+
+def _run_votes(candidate: Candidate, section: CodeSection | None) -> Verdict:
     if candidate.kind != "code":
         return candidate, None
     if section is None:

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from tsqa.errors import EngineError, RecipeError
 from tsqa.sandbox.inside import confine
-from tsqa.sandbox.run import Boundary, start
+from tsqa.sandbox.run import Boundary, BusyError, start
 
 INSTALL = "install bubblewrap (apt-get install bubblewrap)"
 _INSIDE = Path(__file__).parent / "inside"
@@ -121,7 +121,7 @@ def _try(boundary: Boundary) -> str:
     """Why nothing runs within it; empty where something does."""
     try:
         output = start(boundary, "x = 1", "assert x == 1", _TRY_SECONDS, 1 << 30, _TRY_SECONDS)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, BusyError):
         return "a first program does not end"
     try:
         error = json.loads(output.text)["error"]

@@ -1,6 +1,7 @@
 """Run a program with its tests, within the boundary of this machine.
 
-Guarantees: it ends within its time, with all that it started; the verdict is the tests' process's,
+Guarantees: it ends within its time, with all that it started, and how busy the machine is decides
+no verdict; the verdict is the tests' process's,
 which shares no memory and no descriptor with the program's; the reason of a failure is at most a
 line, and holds nothing of this machine.
 """
@@ -21,15 +22,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tsqa.errors import EngineError
+from tsqa.sandbox.own_time import OwnTime
 
 if TYPE_CHECKING:
     from tsqa.sandbox.inside.main import Job
 
 Kind = Literal["namespaces", "landlock", "none"]
 _START_SECONDS = 2.0
-"""Wall time for the boundary and the interpreter to start, added to the program's own."""
+"""For the boundary and the interpreter to start, added to the program's own."""
+_PATIENCE = 20
+"""Times the seconds of a program that may pass on a busy machine, until it has had them."""
+_FIRST_LOOK, _LOOK = 0.05, 0.5
+"""Seconds between looks at how long it has run or slept: at the begin, and at most."""
 _PROBLEM_BYTES = 300
 _SIGNAL = 128
+
+
+class BusyError(EngineError):
+    """The machine let a program run too little for a verdict."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +79,13 @@ class Output:
 def run_program(boundary: Boundary, answer: str, tests: str, seconds: float, memory: int) -> str:
     """Return why the program fails its tests, or `""`.
 
-    CPU time is cut at `seconds` (rounded up), wall time at twice that and the start; `memory` is
-    in bytes.
+    The CPU time of each of its processes is cut at `seconds` (rounded up), what they run and sleep
+    together at twice that and the start; `memory` is in bytes. Raises BusyError where the machine
+    lets it have too little of that.
     """
-    wall = 2 * seconds + _START_SECONDS
+    most = 2 * seconds + _START_SECONDS
     try:
-        output = start(boundary, answer, tests, math.ceil(seconds), memory, wall)
+        output = start(boundary, answer, tests, math.ceil(seconds), memory, most)
     except subprocess.TimeoutExpired:
         return f"no end within {seconds:g} s"
     if output.text:
@@ -90,9 +101,10 @@ def run_program(boundary: Boundary, answer: str, tests: str, seconds: float, mem
 
 
 def start(
-    boundary: Boundary, answer: str, tests: str, seconds: int, memory: int, wall: float
+    boundary: Boundary, answer: str, tests: str, seconds: int, memory: int, most: float
 ) -> Output:
-    """Run one job to its end, or raise subprocess.TimeoutExpired after `wall` seconds."""
+    """Run one job to its end; raise subprocess.TimeoutExpired where it has run and slept for `most`
+    seconds, BusyError where it cannot within many times that."""
     with (
         _folder() as folder,
         tempfile.TemporaryFile() as job,
@@ -123,7 +135,7 @@ def start(
             start_new_session=True,
         )
         try:
-            _wait(process, wall)
+            _wait(process, most)
         finally:
             status = _kill_group(process)
         verdict.seek(0)
@@ -149,13 +161,23 @@ def _folder() -> Iterator[str]:
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """As `process.wait`, which looks only every 50 ms."""
+    """As `process.wait`, which looks only every 50 ms, but in seconds of the process's own."""
     handle = os.pidfd_open(process.pid)
+    own, pause = OwnTime(process.pid), _FIRST_LOOK
     try:
         waiting = select.poll()
         waiting.register(handle, select.POLLIN)
-        if not waiting.poll(seconds * 1000):
-            raise subprocess.TimeoutExpired(process.args, seconds)
+        while not waiting.poll(pause * 1000):
+            left = seconds - own.look()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+            if own.passed > _PATIENCE * seconds:
+                raise BusyError(
+                    f"a program had {seconds - left:.1f} of its {seconds:g} s on this machine "
+                    f"within {own.passed:.0f} s",
+                    "end other programs here, or run fewer at once (filter.processes)",
+                )
+            pause = min(2 * pause, _LOOK, left + _FIRST_LOOK)
     finally:
         os.close(handle)
 

@@ -122,7 +122,8 @@ class CodeSection(Section):
     """Run the tests of code answers in a sandbox, with limits on time and memory."""
 
     seconds: float = Field(5.0, gt=0)
-    """Time limit of a program, in seconds."""
+    """CPU time of a program in seconds. What it runs and sleeps may be twice that and 2 s; waiting
+    for a core of a busy machine does not count."""
     memory_mib: int = Field(512, ge=64)
     """Memory limit of a program with its tests, in MiB."""
     unguarded: bool = Field(False, json_schema_extra=RUNTIME)
