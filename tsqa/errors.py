@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "free some space"),
@@ -84,5 +85,11 @@ def os_error_cause(error: OSError) -> tuple[str, str]:
     """What the system says is wrong, with the file that it names, and the fix (or nothing)."""
     said = error.strerror or str(error) or type(error).__name__
     cause, fix = _CAUSES.get(error.errno or 0, (said, ""))
+    if error.errno == errno.EEXIST and _leads_nowhere(error.filename):
+        cause, fix = "a link to nowhere", "make the folder that it names, or delete the link"
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     return (f"{files}: {cause}" if files else cause), fix
+
+
+def _leads_nowhere(name: object) -> bool:
+    return isinstance(name, str) and Path(name).is_symlink() and not Path(name).exists()

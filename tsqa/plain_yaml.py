@@ -98,7 +98,8 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
     try:
         names, values = _parse(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {_cause(error)}") from error
+        fix = "indent with spaces, not with tabs" if _is_at_tab(error, text) else ""
+        raise RecipeError(f"{path}: not YAML: {_cause(error)}", fix) from error
     except _Unbounded as error:
         raise RecipeError(f"{path}: {error}") from error
     if not isinstance(values, dict):
@@ -118,10 +119,15 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
 
 
 def parse_value(text: str) -> Any:
-    """The value of an override: YAML, or the text itself where it is not YAML."""
+    """The value of an override: YAML, or the text itself where it is not YAML.
+
+    A list, a mapping or a quotation that does not end is an error: no text begins like that.
+    """
     try:
         names, value = _parse(text)
-    except yaml.YAMLError:  # {data}/x.jsonl opens a mapping
+    except yaml.YAMLError as error:  # {data}/x.jsonl opens a mapping
+        if text.startswith(("[", '"', "'")):
+            raise RecipeError(f"not YAML: {_cause(error)}", "close what is opened") from error
         return text
     except _Unbounded as error:
         raise RecipeError(str(error)) from error
@@ -203,6 +209,12 @@ def _walk(node: yaml.Node, prefix: str) -> Iterator[_Name]:
 
 def _wrong(node: yaml.Node, message: str) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+
+
+def _is_at_tab(error: yaml.YAMLError, text: str) -> bool:
+    place = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    lines = text.splitlines()
+    return bool(place and place.line < len(lines) and lines[place.line].startswith("\t"))
 
 
 def _cause(error: yaml.YAMLError) -> str:

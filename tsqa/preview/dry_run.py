@@ -134,7 +134,8 @@ def print_detectable(pipeline: Pipeline, wanted: float | None = None) -> None:
 def new_table(title: str, *columns: str) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column != "stage")
+        # In a narrow terminal the widest column is folded first; none is cut off.
+        table.add_column(column, overflow="fold", min_width=10 if column == "stage" else None)
     return table
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
 
 _BATCH = 1024
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _MAX_FIELD = 1 << 30
 
 
@@ -133,6 +134,16 @@ def _as_written(value: object, kind: str) -> object:
     return float(str(np.dtype(kind).type(value))) if isinstance(value, float) else value
 
 
+def _refuse_separated(path: DataPath, header: Sequence[str]) -> None:
+    """Refuse what spreadsheets write where numbers have a decimal comma, and tables with tabs."""
+    for mark, name in _SEPARATORS.items():
+        if len(header) == 1 and mark in header[0]:
+            raise DataError(
+                f"{path}: its fields are separated by {name}: {header[0]!r:.80}",
+                "save it with commas between the fields",
+            )
+
+
 def read_csv(path: DataPath) -> Iterator[dict[str, str] | BadRow]:
     """Yield the rows of a CSV file under its header, blank lines left out."""
     csv.field_size_limit(_MAX_FIELD)
@@ -146,6 +157,7 @@ def read_csv(path: DataPath) -> Iterator[dict[str, str] | BadRow]:
         except csv.Error as error:
             raise DataError(f"{path}: not CSV: {error}") from error
         _refuse_repeated(path, header)
+        _refuse_separated(path, header)
         while (row := _next_row(rows, header)) is not None:
             if isinstance(row, BadRow):
                 yield row

@@ -145,7 +145,7 @@ def _apply_override(tree: DictConfig, override: str) -> None:
             set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
         OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
-    except (OmegaConfBaseException, *_WRONG_SHAPES) as error:
+    except (RecipeError, OmegaConfBaseException, *_WRONG_SHAPES) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
 
 

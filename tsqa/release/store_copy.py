@@ -26,6 +26,7 @@ from rich.text import Text
 from tsqa.console import console, progress_bar
 from tsqa.errors import DataError, TsqaError
 from tsqa.locks import hold_folder
+from tsqa.names import data_problem
 from tsqa.pipeline.node import forget_identities
 from tsqa.pipeline.run import Pipeline
 from tsqa.plain_json import parse_json
@@ -88,7 +89,7 @@ def push_artifacts(pipeline: Pipeline, url: str, stages: Sequence[str]) -> None:
 
 def pull_artifacts(pipeline: Pipeline, url: str, stages: Sequence[str]) -> None:
     """Fetch what the recipe needs and has not, of some stages or of all."""
-    base, found = RemotePath(url.rstrip("/")), 0
+    base, found = _readable(url), 0
     _refuse_unknown(pipeline, stages)
     for node in pipeline.nodes:
         if stages and node.stage not in stages:
@@ -129,7 +130,7 @@ def push_release(folder: Path, url: str) -> None:
 
 def pull_release(runs: Path, name: str, version: str, url: str) -> Path:
     """Fetch a release into the folder of runs; TsqaError where there is none."""
-    target = RemotePath(url.rstrip("/")) / f"{RELEASES}/{name}/{version}"
+    target = _readable(url) / f"{RELEASES}/{name}/{version}"
     final = runs / RELEASES / name / version
     if final.is_dir():
         kept = _kept_at(target)
@@ -142,6 +143,13 @@ def pull_release(runs: Path, name: str, version: str, url: str) -> Path:
         raise TsqaError(f"{target}: no such release", "correct the name, or push it")
     _say(f"{name} {version}", outcome, read_release(final).files)
     return final
+
+
+def _readable(url: str) -> RemotePath:
+    problem = data_problem(url) if "://" in url else "no address"
+    if problem:
+        raise TsqaError(f"{url}: {problem}", "name a bucket, such as s3://BUCKET/PREFIX")
+    return RemotePath(url.rstrip("/"))
 
 
 def _writable(url: str) -> RemotePath:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tsqa.errors import RecipeError
 from tsqa.hub.identify import identify, identify_data, identify_model
 from tsqa.hub.pins import PINS
 from tsqa.recipe import OwnSection, Recipe, is_hub_id, needed, stream_check
@@ -14,6 +15,7 @@ from tsqa.store.stage import Stage
 from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_datasets
 
 _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
+_MISSING = "no such file or folder"
 
 
 def _seeds_config(recipe: Recipe) -> dict[str, Json]:
@@ -31,7 +33,7 @@ def _seeds_config(recipe: Recipe) -> dict[str, Json]:
             {**dataset.data_config(), "path": _identify_dataset(dataset)}
             for dataset in section.datasets
         ],
-        "taxonomy": [file_identity(_TAXONOMY), identify(section.taxonomy)],
+        "taxonomy": [file_identity(_TAXONOMY), _identify_taxonomy(section.taxonomy)],
     }
 
 
@@ -51,8 +53,17 @@ def _identify_dataset(section: OwnSection) -> Json:
     if "://" in section.path:
         return identify_data(section.path, f"{section.place}: path")
     found = identify(section.path)
-    if found == section.path and is_hub_id(section.path):
-        return {**PINS.identify("dataset", section.path, section.revision)}
+    if found != section.path or section.path.startswith("{data}"):
+        return found
+    if not is_hub_id(section.path):
+        raise RecipeError(f"{section.place}: path = {section.path}: {_MISSING}", "correct the path")
+    return {**PINS.identify("dataset", section.path, section.revision)}
+
+
+def _identify_taxonomy(path: str | None) -> Json:
+    found = identify(path)
+    if path is not None and found == path and not path.startswith("{data}"):
+        raise RecipeError(f"seeds.taxonomy = {path}: {_MISSING}", "correct the path")
     return found
 
 

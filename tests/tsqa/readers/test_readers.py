@@ -129,3 +129,15 @@ def test_two_columns_of_one_name_are_refused_unless_they_have_none(tmp_path: Pat
     with pytest.raises(DataError, match="two columns are called 'answer'"):
         list(read_parquet(unread))
     assert list(read_parquet(unread, ("question",))) == [{"question": "q"}]
+
+
+@pytest.mark.parametrize(("mark", "said"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_csv_without_commas_is_refused_by_what_it_has(
+    tmp_path: Path, mark: str, said: str
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"q{mark}a\r\nHow much, in all?{mark}1,5\r\n")
+    with pytest.raises(DataError, match=f"separated by {said}"):
+        list(read_csv(path))
+    path.write_text("text\r\na;b\r\n")
+    assert list(read_csv(path)) == [{"text": "a;b"}]

@@ -147,3 +147,15 @@ def test_recipe_references_are_relative_to_their_file(tmp_path: Path) -> None:
         tmp_path / "sub", BASE.replace("path: some/model", "recipe: other.yaml"), "base.yaml"
     )
     assert load_recipe(path).model.recipe == str(tmp_path / "sub" / "other.yaml")
+
+
+def test_what_an_override_opens_it_closes(tmp_path: Path) -> None:
+    for override in ("eval.tasks=[a", "name='x", 'name="x'):
+        message = refusal(write(tmp_path, BASE), override)
+        assert "not YAML" in message and "fix: close what is opened" in message
+    load_recipe(write(tmp_path, BASE), ["mixture.sources.web.path={data}/docs.jsonl"])
+
+
+def test_a_tab_is_told_with_its_fix(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "name: x\ntrain:\n\tlr: 1\n"))
+    assert "line 3" in message and "indent with spaces" in message

@@ -261,3 +261,9 @@ def test_the_commands_say_what_they_do_not_take(built: Pipeline, bucket: Bucket)
     dataset.pull(recipe, prefix_of(bucket), stage=["filter"])
     with pytest.raises(TsqaError, match=r"only s3:// and gs:// can be written to"):
         dataset.push(recipe, "https://127.0.0.1:9/x")
+
+
+@pytest.mark.parametrize("url", ["s3", "bucket/prefix", "s3:/bucket/x", "s3://", "file:///x"])
+def test_what_is_no_address_is_told_where_something_is_fetched(built: Pipeline, url: str) -> None:
+    with pytest.raises(TsqaError, match="name a bucket, such as s3://"):
+        pull_artifacts(built, url, [])

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from tests.support.generation import make_context
 from tsqa.errors import DataError, LeakError, RecipeError
-from tsqa.recipe import DatasetSection, SeedsSection
+from tsqa.recipe import DatasetSection, Recipe, SeedsSection
 from tsqa.seeds import stage as seeds
 from tsqa.seeds.choices import LabelledOptions, find_key
+from tsqa.seeds.definition import SEEDS
 from tsqa.seeds.document import Unusable
 from tsqa.store.jsonl import read_jsonl
 
@@ -581,3 +582,20 @@ def test_files_without_a_split_next_to_those_of_one_are_refused(tmp_path: Path) 
         write(folder / name, rows())
     with pytest.raises(DataError, match=r"extra\.jsonl: its name names no split, as train\.jsonl"):
         run(tmp_path, section(folder))
+
+
+@pytest.mark.parametrize("path", ["a b/mine", "mine.csv", "mine.parquet", "a/b/c", "“mine.jsonl”"])
+def test_a_dataset_that_can_be_nowhere_is_refused_before_any_stage(path: str) -> None:
+    own = {"name": "own", "path": path, "columns": {"question": "q", "answer": "a"}}
+    recipe = Recipe.model_validate({"name": "x", "seeds": {"datasets": [own]}})
+    with pytest.raises(RecipeError, match=r"seeds.datasets: own: path = .*: no such file"):
+        SEEDS.config(recipe)
+
+
+def test_a_taxonomy_that_is_not_there_is_refused_before_any_stage(tmp_path: Path) -> None:
+    own = section(write(tmp_path / "mine.jsonl", rows())).model_dump()
+    recipe = Recipe.model_validate(
+        {"name": "x", "seeds": {"datasets": [own], "taxonomy": "no.yaml"}}
+    )
+    with pytest.raises(RecipeError, match=r"seeds.taxonomy = no.yaml: no such file"):
+        SEEDS.config(recipe)
