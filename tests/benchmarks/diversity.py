@@ -123,6 +123,8 @@ def ask(
 def _section(arm: str, model: Path) -> GenerateSection:
     varied = needed(Recipe.load(VARIED).generate, "generate")
     drawn = {name: varied.attributes[name] for name in DRAWN[arm] if name != "temperature"}
+    many = TEMPERATURES if "temperature" in DRAWN[arm] else []
+    one = {} if many else {"temperature": TEMPERATURE}
     return GenerateSection(
         teacher=TeacherSection(
             model=ModelSection(path=str(model)),
@@ -131,10 +133,10 @@ def _section(arm: str, model: Path) -> GenerateSection:
             max_model_len=1024,
             max_num_seqs=32,
         ),
-        question=SamplingSection(temperature=TEMPERATURE, top_p=0.9, max_tokens=96),
+        question=SamplingSection(**one, top_p=0.9, max_tokens=96),
         prompts=PromptsSection(question="varied" if drawn else "similar"),
         attributes=drawn,
-        temperatures=TEMPERATURES if "temperature" in DRAWN[arm] else [],
+        temperatures=many,
     )
 
 
