@@ -38,15 +38,9 @@ class ScheduleSection(Section):
     def _fits(self) -> Self:
         if self.warmup + (self.decay if self.kind == "wsd" else 0) > 1:
             raise ValueError("warmup + decay must not exceed 1")
+        # Not `decay` and the like: an axis over `kind` leaves them where they are.
         if self.kind != "wsd":
-            keys = ["decay", "decay_shape"]
-            refuse_unread(self, keys, f"is of kind: wsd, and kind is {self.kind}")
-        elif not self.decay:
-            refuse_unread(self, ["decay_shape", "min_lr_ratio"], "needs a `decay` above 0")
-        if self.kind == "constant":
-            refuse_unread(self, ["min_lr_ratio"], "is of a rate that falls, and kind is constant")
-        if not self.warmup:
-            refuse_unread(self, ["start_lr_ratio"], "needs a `warmup` above 0")
+            refuse_unread(self, ["decay_shape"], f"is of kind: wsd, and kind is {self.kind}")
         return self
 
 
