@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tsqa.decontaminate.keys import (
     Asked,
     Sign,
+    agree,
     content_key,
     has_passage,
     last_sentence,
@@ -39,6 +40,8 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _PASSAGE = "\n"
 """Before a question that is asked of a passage, for no other has a line break."""
 
+_WORDS_PER_SIGN = 50
+"""One sign in more words than this makes no other question: a program has many, and pages lose some."""
 _MARKS_OF_A_WORD = ("+", "%", "\u00b0", "^", "!")
 
 
@@ -153,14 +156,17 @@ class EvaluatedTexts:
             *(self._signs[n] for n in self._before[start:end]),
             self._signs[self._after[end - 1]],
         ]
-        return any(sign not in (None, mine) for sign, mine in zip(signs, own, strict=True))
+        spelled = [*self._is_spelled[self.words[start:end]].tolist(), False]
+        others = sum(not agree(*each) for each in zip(signs, own, spelled, strict=True))
+        return others * _WORDS_PER_SIGN > end - start
 
     def agree_in_signs(self, place: int, signs: Sequence[Sign]) -> bool:
         """Whether the words from a position on have these signs between them."""
         for number, sign in enumerate(signs, start=place + 1):
             before, after = self._signs[self._before[number]], self._signs[self._after[number - 1]]
+            is_spelled = bool(self._is_spelled[self.words[number]])
             # Where one part of a document ends and the next begins, both may have a sign.
-            if sign not in (None, before, after, after + before):
+            if not any(agree(sign, own, is_spelled) for own in (before, after, after + before)):
                 return False
         return True
 
@@ -308,6 +314,13 @@ class EvaluatedTexts:
             for word in self._vocabulary
         ]
         return np.array([False, *found])
+
+    @cached_property
+    def _is_spelled(self) -> NDArray[np.bool_]:
+        """Mark each word number of a word that begins with two letters."""
+        return np.array(
+            [False, *(word[:2].isalpha() and len(word) > 1 for word in self._vocabulary)]
+        )
 
     @cached_property
     def _readers(self) -> dict[int, list[int]]:

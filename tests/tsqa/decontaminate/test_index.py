@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import textwrap
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -338,6 +339,34 @@ def test_other_signs_are_another_question_and_other_spellings_are_not(
 ) -> None:
     [verdict] = EvaluatedIndex(SIGNED, SECTION).check([candidate])
     assert (verdict is not None) is is_leak, verdict
+
+
+PROGRAM = """def merge_prices(prices: list[int], k: int = 7) -> list[int]:
+    \"\"\"Merge the prices that differ by less than k.
+
+    # Ties go to the first
+    * an empty list stays empty
+    >>> merge_prices([91, 4], 7)
+    [91, 4]
+    \"\"\"
+"""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: " ".join(text.split()),
+        lambda text: textwrap.fill(" ".join(text.split()), 20),
+        lambda text: textwrap.indent(textwrap.fill(" ".join(text.split()), 32), " * "),
+        lambda text: textwrap.indent(text, "> "),
+    ],
+)
+def test_lines_that_were_joined_or_cut_make_no_other_question(write: Callable[[str], str]) -> None:
+    index = EvaluatedIndex([evaluated(0, PROGRAM, "return prices")], SECTION)
+    [verdict] = index.check([ask(write(PROGRAM), "return prices")])
+    assert verdict
+    [other] = index.check([ask(PROGRAM.replace("[91, 4], 7", "[91, -4] * 7"), "x")])
+    assert other is None
 
 
 def test_a_text_with_other_signs_is_another_text() -> None:
