@@ -246,10 +246,10 @@ class EvaluatedIndex:
             ]
             of_batch: list[dict[str, Leak]] = [{} for _ in batch]
             halves: list[tuple[int, Leak]] = []
-            for one in self._runs_of(batch):
-                owner, place, size, entry, is_half = one
+            for found_run in self._runs_of(batch):
+                owner, place, size, entry, is_half = found_run
                 if is_half:
-                    half = self._match_half(batch[owner], one)
+                    half = self._match_half(batch[owner], found_run)
                     if half is not None:
                         run = tuple(found[owner][place : place + size])
                         halves.append((owner, Leak(half.reason, half.match, run)))
