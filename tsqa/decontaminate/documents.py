@@ -221,6 +221,12 @@ class EvaluatedTexts:
         start, end = self._pieces_of[document], self._pieces_of[document + 1] - 1
         return self.words[self._pieces[start] : self._pieces[end]]
 
+    def whole_lengths(self) -> Numbers:
+        """Count the words of each document, but for its passage."""
+        pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
+        lengths: Numbers = bounds[pieces[1:] - 1] - bounds[pieces[:-1]]
+        return lengths
+
     def general_length(self, document: int) -> int:
         """Count the words of what may be asked of another passage too; 0 where nothing may."""
         start, end = self.question_bounds(document)

@@ -481,6 +481,8 @@ class EvaluatedIndex:
     def _is_little_else(self, text: _Text, half: Half, place: int) -> bool:
         """Whether a candidate asks a stretch of the question, or a text holds little else."""
         numbers, allowed = text.numbers, LITTLE
+        if text.asked is None and not half.is_enough:
+            return False
         if text.asked:
             numbers, allowed = text.asked.numbers, 0
             place = _find(numbers, self._texts.words[half.start : half.end])

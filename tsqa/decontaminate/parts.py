@@ -3,6 +3,8 @@
 A half of a question, its first or its last, counts as it stands, in a row, if it stands in no other
 question of its task, and if its words are rare: `_RARE` nats of surprise, by the task's evaluated
 questions. Where a text holds little else, or a candidate asks nothing else, it need not be rare.
+Either does not count in a task where more than 1% of the documents would be found by it, by halves
+of the others.
 Options count only there, if no other question of the task has them; few words only in their order.
 Elsewhere a common half, or a set of four short options, stands in many texts that are no leak.
 
@@ -32,6 +34,8 @@ _RARE = 25.0
 show which words are rare, it asks for more words."""
 _MANY = 9
 """Words of options from which on their order does not matter."""
+_MOST_TAKEN = 0.01
+"""Share of a task's documents: four real benchmarks have 0 to 0.8%, those of a template 2 to 8%."""
 _FEWEST_OPTIONS = 3
 _FEWEST_WORDS = 3
 """Distinct words with letters: numbers from 1 to 4 are the options of many questions."""
@@ -44,6 +48,9 @@ class Half(NamedTuple):
     start: int
     end: int
     is_rare: bool
+    """It counts in any text."""
+    is_enough: bool
+    """It counts in a text that holds little else."""
 
 
 class Halves:
@@ -53,20 +60,25 @@ class Halves:
         documents, starts, ends = _bounds(texts, ngram)
         weights = np.concatenate(([0.0], np.cumsum(_surprises(texts))))
         rare = weights[ends] - weights[starts] >= _RARE
-        self._halves = [
-            Half(*row)
-            for row in zip(
-                documents.tolist(), starts.tolist(), ends.tolist(), rare.tolist(), strict=True
-            )
-        ]
         self.tables: dict[int, RunTable] = {}
         """Size -> halves of that many words, as numbers for `half`."""
+        holders, shared = [documents[:0]], [documents[:0]]
         for size, runs in enumerate(hash_runs(word_hashes[texts.words], ngram - 1), start=1):
             own = np.flatnonzero(ends - starts == size)
             if len(own):
-                shared = _find_shared(RunTable(runs[starts[own]], own).find(runs), documents, texts)
-                kept = own[~np.isin(own, shared)]
+                found = RunTable(runs[starts[own]], own).find(runs)
+                held = _find_shared(found, documents, texts)
+                holders.append(held[0])
+                shared.append(held[1])
+                kept = own[~np.isin(own, held[1])]
                 self.tables[size] = RunTable(runs[starts[kept]], kept)
+        by, what = np.concatenate(holders), np.concatenate(shared)
+        sizes = texts.whole_lengths()[by] - (ends - starts)[what]
+        rare &= _are_few(by[rare[what]], texts)[documents]
+        enough = _are_few(by[sizes <= LITTLE], texts)[documents]
+        columns = (documents, starts, ends, rare, enough)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        self._halves = [Half(*row) for row in rows]
 
     def half(self, entry: int) -> Half:
         return self._halves[entry]
@@ -160,8 +172,8 @@ def _surprises(texts: EvaluatedTexts) -> Weights:
 
 def _find_shared(
     found: tuple[Numbers, Numbers], documents: Numbers, texts: EvaluatedTexts
-) -> Numbers:
-    """The halves that stand in another question of their task.
+) -> tuple[Numbers, Numbers]:
+    """(documents that hold a half of another question of their task, these halves).
 
     `found`: (position in `texts.words`, half); `documents`: of each half.
     """
@@ -169,5 +181,13 @@ def _find_shared(
     holders = texts.documents_at(positions)
     of = documents[halves]
     is_other = texts.first_askers[holders] != texts.first_askers[of]
-    shared: Numbers = halves[is_other & (texts.tasks[holders] == texts.tasks[of])]
-    return shared
+    is_other &= texts.tasks[holders] == texts.tasks[of]
+    return holders[is_other], halves[is_other]
+
+
+def _are_few(taken: Numbers, texts: EvaluatedTexts) -> NDArray[np.bool_]:
+    """For each document, whether few enough of its task are among those."""
+    tasks = texts.tasks
+    counts = np.bincount(tasks[np.unique(taken)], minlength=tasks.max(initial=0) + 1)
+    few: NDArray[np.bool_] = counts <= _MOST_TAKEN * np.bincount(tasks, minlength=len(counts))
+    return few[tasks]
