@@ -1,18 +1,22 @@
-"""Benchmarks of two more shapes, in every disguise: programs to be completed, and stories.
+"""Benchmarks of three more shapes, in every disguise: programs to be completed, and stories.
 
-    python -m tests.benchmarks.shapes [--corpus books.jsonl.gz]
+    python -m tests.benchmarks.shapes [--shapes programs functions] [--corpus books.jsonl.gz]
 
-`programs`: a signature and what it is to do, invented; `stories`: the beginning of a passage of a
-book and four ways to go on, three of other passages. Test and training documents are drawn alike.
+`programs`: a signature and what it is to do, invented; `functions`: those of this Python's library,
+with their documentation; `stories`: the beginning of a passage of a book and four ways to go on,
+three of other passages. Test and training documents are drawn alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import gzip
 import json
 import random
 import re
+import sysconfig
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -24,7 +28,7 @@ from tests.benchmarks.reading import CORPUS
 from tests.benchmarks.template_tasks import both_shares
 from tests.support.generation import make_seed
 from tsqa.decontaminate.index import EvaluatedIndex
-from tsqa.decontaminate.planted_leaks import KINDS
+from tsqa.decontaminate.planted_leaks import KINDS, respell
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, seed_as_candidate
 from tsqa.records.seed import Seed
@@ -71,18 +75,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=100)
     parser.add_argument("--corpus", type=Path, default=CORPUS)
+    parser.add_argument("--shapes", nargs="+", default=["programs", "functions", "stories"])
     arguments = parser.parse_args()
     count = arguments.documents
-    shapes = {"programs": _programs(2 * count), "stories": _stories(arguments.corpus, 2 * count)}
+    makers: dict[str, Callable[[int], list[Seed]]] = {
+        "programs": _programs,
+        "functions": _functions,
+        "stories": lambda size: _stories(arguments.corpus, size),
+    }
+    shapes = {name: makers[name](2 * count) for name in arguments.shapes}
     tests = {name: own[:count] for name, own in shapes.items()}
     index = EvaluatedIndex([*chain.from_iterable(tests.values())], DecontaminateSection())
-    kinds: dict[str, Callable[[Seed], Candidate | None]] = {**KINDS, **DISGUISES, **DRESSES}
+    kinds: dict[str, Callable[[Seed], Candidate | None]] = {
+        **KINDS,
+        **DISGUISES,
+        **DRESSES,
+        "lines_joined": lambda seed: respell(seed, lambda text: " ".join(text.split())),
+        "lines_of_50": lambda seed: respell(seed, lambda text: textwrap.fill(text, 50)),
+        "quoted_lines_of_50": lambda seed: respell(seed, _quote),
+    }
     for name, documents in tests.items():
         rows = [("training", [seed_as_candidate(seed) for seed in shapes[name][count:]])]
         rows += [(k, [p for p in map(plant, documents) if p]) for k, plant in kinds.items()]
         for kind, found in rows:
             if found:
                 print(f"{name}, {kind} (n = {len(found)}): {both_shares(index, found)}", flush=True)
+
+
+def _quote(text: str) -> str:
+    return textwrap.fill(text, 50, initial_indent="> ", subsequent_indent="> ")
+
+
+def _functions(count: int) -> list[Seed]:
+    """Head and documentation of functions, evenly from all that have enough of it."""
+    made: dict[str, Seed] = {}
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.FunctionDef) or len(node.body) < 2:
+                continue
+            lines = ast.get_source_segment(source, node, padded=True) or ""
+            question, answer = _parted(lines, node)
+            if len((ast.get_docstring(node) or "").split()) >= 15:
+                made.setdefault(question, make_seed(len(made), question, answer, "functions"))
+    every = list(made.values())
+    random.Random("functions").shuffle(every)
+    return every[:count]
+
+
+def _parted(lines: str, node: ast.FunctionDef) -> tuple[str, str]:
+    """(head and documentation, body) of a function."""
+    begin = node.body[1].lineno - node.lineno
+    found = textwrap.dedent(lines).splitlines(keepends=True)
+    return "".join(found[:begin]), "".join(found[begin:])
 
 
 def _programs(count: int) -> list[Seed]:

@@ -3,7 +3,8 @@
 A row may be a page, so that no embedding of the whole would tell what one of its questions asks. It
 is compared in windows of whole sentences, each at most about as long as the questions, or the
 items, of a benchmark are, and a quarter of that after the one before. The thresholds are those of
-the guard: no training split is at hand.
+the guard, for no training split is at hand, raised for the windows: of a row as long as an
+evaluated document, the stated share is above any, as measured on these documents.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tsqa.text.normalise import words
 OPTION = "--semantic"
 RULE = "semantic"
 _SENTENCE = re.compile(r"(?:[^.!?\n]|[.!?](?!\s))+[.!?]*\s*|\S\s*")
+_READ = 1000
+"""Evaluated documents, at most, that are read as rows to raise thresholds."""
 _SHORTEST, _LONGEST = 8, 128
 """Sizes of windows in words: a model reads some 180 words of English."""
 _STEPS = 4
@@ -45,9 +48,13 @@ class MeantDocuments:
 
     def __init__(self, embedder: Embedder, documents: Sequence[Seed], false_positives: float):
         self._sizes = window_sizes(documents)
-        self._documents = SemanticDocuments(
-            embedder, [*map(seed_as_candidate, documents)], None, false_positives
-        )
+        candidates = [*map(seed_as_candidate, documents)]
+        windows = [
+            (number, window)
+            for number in range(0, len(candidates), max(1, -(-len(candidates) // _READ)))
+            for window in split(undress(candidates[number].full_text), self._sizes)
+        ]
+        self._documents = SemanticDocuments(embedder, candidates, None, false_positives, windows)
 
     @property
     def tasks(self) -> list[SemanticTask]:

@@ -50,6 +50,8 @@ from tsqa.tasks.fingerprint import identify_tasks
 
 _SAMPLE = 512
 """Rows that a dry run reads."""
+_RULES = 2
+"""Raise it where rules find other rows, so that no audit continues one by older rules."""
 _DOCUMENTS = "benchmarks.jsonl"
 _EMBEDDED = 64
 """Of these, how many it embeds."""
@@ -247,6 +249,7 @@ def _identity(audit: Audit, against: Against, pieces: Sequence[Piece]) -> dict[s
         semantic = {"semantic": {**audit.semantic.data_config(), "model": model}}
     return semantic | {
         "version": __version__,
+        "rules": _RULES,
         "source": audit.source.model_dump(mode="json", by_alias=True),
         "against": {**against.members},
         "task_files": identify_tasks(str(against.include) if against.include else None),

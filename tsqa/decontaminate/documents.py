@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tsqa.decontaminate.keys import (
     Asked,
     Sign,
+    agree,
     content_key,
     has_passage,
     last_sentence,
@@ -39,6 +40,8 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _PASSAGE = "\n"
 """Before a question that is asked of a passage, for no other has a line break."""
 
+_WORDS_PER_SIGN = 50
+"""One sign in more words makes no other question: a program has many, and pages lose some."""
 _MARKS_OF_A_WORD = ("+", "%", "\u00b0", "^", "!")
 
 
@@ -141,7 +144,7 @@ class EvaluatedTexts:
 
     def tells_apart(self, document: int, asked: Asked) -> bool:
         """Whether it is another question in the same words: with other signs, or in other case."""
-        start, end = self._question(document)
+        start, end = self.question_bounds(document)
         if not np.array_equal(asked.numbers, self.words[start:end]):
             return False
         if not agree_in_case(self._cases.get(self._first_of[document], ""), asked.key.case):
@@ -153,14 +156,17 @@ class EvaluatedTexts:
             *(self._signs[n] for n in self._before[start:end]),
             self._signs[self._after[end - 1]],
         ]
-        return any(sign not in (None, mine) for sign, mine in zip(signs, own, strict=True))
+        spelled = [*self.is_spelled[self.words[start:end]].tolist(), False]
+        others = sum(not agree(*each) for each in zip(signs, own, spelled, strict=True))
+        return others * _WORDS_PER_SIGN > end - start
 
     def agree_in_signs(self, place: int, signs: Sequence[Sign]) -> bool:
         """Whether the words from a position on have these signs between them."""
         for number, sign in enumerate(signs, start=place + 1):
             before, after = self._signs[self._before[number]], self._signs[self._after[number - 1]]
+            is_spelled = bool(self.is_spelled[self.words[number]])
             # Where one part of a document ends and the next begins, both may have a sign.
-            if sign not in (None, before, after, after + before):
+            if not any(agree(sign, own, is_spelled) for own in (before, after, after + before)):
                 return False
         return True
 
@@ -183,11 +189,22 @@ class EvaluatedTexts:
         key = option_hash(choices)
         return None if key is None else self._options.get(key)
 
-    def has_options(self, document: int, choices: Sequence[str]) -> bool:
+    def option_holders(self) -> list[int]:
+        """List the documents whose question alone in its task has its options."""
+        return [document for document in self._options.values() if document is not None]
+
+    def options(self, document: int) -> list[Numbers]:
         begin, end = self._pieces_of[document], self._pieces_of[document + 1]
         bounds = list(pairwise(self._pieces[begin:end]))[1:-1]
-        own = sorted(self.words[start:stop].tolist() for start, stop in bounds)
+        return [self.words[start:stop] for start, stop in bounds]
+
+    def has_options(self, document: int, choices: Sequence[str]) -> bool:
+        own = sorted(option.tolist() for option in self.options(document))
         return bool(own) and own == sorted(self.number(words(c)).tolist() for c in choices)
+
+    def is_shared(self, document: int) -> bool:
+        """Whether documents of its task with unequal content ask its question."""
+        return self._first_of[document] in self._shared
 
     def is_of_passage(self, document: int) -> bool:
         return self._passage_of[document] >= 0
@@ -196,7 +213,7 @@ class EvaluatedTexts:
         return self._readers.get(passage, [])
 
     def question(self, document: int) -> Numbers:
-        start, end = self._question(document)
+        start, end = self.question_bounds(document)
         return self.words[start:end]
 
     def whole(self, document: int) -> Numbers:
@@ -204,9 +221,15 @@ class EvaluatedTexts:
         start, end = self._pieces_of[document], self._pieces_of[document + 1] - 1
         return self.words[self._pieces[start] : self._pieces[end]]
 
+    def whole_lengths(self) -> Numbers:
+        """Count the words of each document, but for its passage."""
+        pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
+        lengths: Numbers = bounds[pieces[1:] - 1] - bounds[pieces[:-1]]
+        return lengths
+
     def general_length(self, document: int) -> int:
         """Count the words of what may be asked of another passage too; 0 where nothing may."""
-        start, end = self._question(document)
+        start, end = self.question_bounds(document)
         return end - start if self.is_of_passage(document) else self._last_sentences[document]
 
     def answer(self, document: int) -> Numbers:
@@ -221,7 +244,7 @@ class EvaluatedTexts:
         """
         begin, end = self._pieces_of[document], self._pieces_of[document + 1]
         question, *options, answer = pairwise(self._pieces[begin:end])
-        is_shared = self._first_of[document] in self._shared
+        is_shared = self.is_shared(document)
         if not self.is_of_passage(document):
             return [question, answer, *options] if is_shared else [question, answer]
         passage = self._passage(document)
@@ -231,10 +254,16 @@ class EvaluatedTexts:
 
     def item_bounds(self, document: int) -> tuple[int, int]:
         """Return (start, end) in `words` of the first run of `item`."""
-        is_shared = self._first_of[document] in self._shared
+        is_shared = self.is_shared(document)
         if is_shared and self.is_of_passage(document):
             return self._passage(document)
-        return self._question(document)
+        return self.question_bounds(document)
+
+    def documents_at(self, places: Numbers) -> Numbers:
+        """Find the documents whose sequences hold these positions in `words`."""
+        rows = np.searchsorted(self.sequences[:, 0], places, side="right") - 1
+        found: Numbers = self.sequences[rows, 2]
+        return found
 
     def document_at(self, place: int) -> int:
         """Find the document whose sequence holds this position in `words`."""
@@ -254,7 +283,7 @@ class EvaluatedTexts:
         return np.array(self._before, dtype=np.int32)
 
     def is_in_question(self, document: int, place: int) -> bool:
-        return place >= self._question(document)[0]
+        return place >= self.question_bounds(document)[0]
 
     def own_questions(self) -> Questions:
         """Collect the questions; the shared ones have no words."""
@@ -310,6 +339,17 @@ class EvaluatedTexts:
         return np.array([False, *found])
 
     @cached_property
+    def is_spelled(self) -> NDArray[np.bool_]:
+        """For each word number, whether the word begins with two letters."""
+        found = (len(word) > 1 and word[:2].isalpha() for word in self._vocabulary)
+        return np.array([False, *found])
+
+    @cached_property
+    def first_askers(self) -> Numbers:
+        """For each document, the first one that asks its question."""
+        return np.array(self._first_of, dtype=np.int64)
+
+    @cached_property
     def _readers(self) -> dict[int, list[int]]:
         """Passage -> the documents that ask about it."""
         found: dict[int, list[int]] = {}
@@ -322,7 +362,8 @@ class EvaluatedTexts:
         start, end = self.passages[self._passage_of[document]].tolist()
         return start, end
 
-    def _question(self, document: int) -> tuple[int, int]:
+    def question_bounds(self, document: int) -> tuple[int, int]:
+        """Return (start, end) of a question in `words`."""
         begin = self._pieces_of[document]
         return self._pieces[begin], self._pieces[begin + 1]
 

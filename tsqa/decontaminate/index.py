@@ -1,11 +1,12 @@
-"""No evaluated document may reach the student: seven rules against every one of them.
+"""No evaluated document may reach the student: eight rules against every one of them.
 
 - `question`: the candidate asks an evaluated question (the same by `tsqa.text.sameness`).
 - `item`: a short evaluated question stands whole in the candidate's text, and its answer as well.
 - `ngram`: a run of n words of an evaluated passage, or question with options and answer, stands in
   the candidate's text.
 - `options`: the candidate has the options of an evaluated question, in any order, and its question
-  is half as similar as the next rule asks.
+  is half as similar as the next rule asks, or asks nothing but to choose; any text holds them and
+  little else (`parts.py`).
 - `similarity`: the candidate's question holds too much of an evaluated question's words, in order,
   within a window of twice its length. A word counts by its rarity among the task's evaluated
   questions, so that a template they all share weighs almost nothing; numbers and names, which a
@@ -13,12 +14,14 @@
 - `retold`: a part of the text holds enough of an evaluated document's words, each beside one that
   stands beside it there, by rarity: with synonyms or in another order (`retold.py`).
 - `slots`: the text fills the slots of a template as an evaluated document does (`slots.py`).
+- `half`: the first or last half of an evaluated question stands in the text, of rare words, or with
+  little else (`parts.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
 with its passage and options, and a run that more than ten hold is a template. Where over 4% of a
 task's documents would be taken for one another, and the questions share two thirds of their pairs
-of words, it is a task of templates: there `options`, `similarity` and `retold` do not apply, and
-`ngram` asks for the whole question.
+of words, it is a task of templates: there `options`, `similarity`, `retold` and `half` do not
+apply, and `ngram` asks for the whole question.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
@@ -42,12 +45,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.keys import Asked, Sign, has_passage, number_sentences, signs_of
+from tsqa.decontaminate.parts import LITTLE, LITTLE_ASKED, Half, Halves, OptionSets
 from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.retold import Retelling, RetoldDocuments
@@ -127,8 +132,19 @@ class _Text:
         return len(self.numbers) <= room + len(texts.answer(document))
 
 
+class _Run(NamedTuple):
+    """A run of a text's words that may be one of the index."""
+
+    text: int
+    place: int
+    size: int
+    entry: int
+    """Of a run of n words its position, of a shorter one its document, or its number as a half."""
+    is_half: bool
+
+
 class EvaluatedIndex:
-    """Every evaluated document, indexed for the seven rules."""
+    """Every evaluated document, indexed for the eight rules."""
 
     def __init__(self, documents: Iterable[Seed], section: DecontaminateSection) -> None:
         self._section = section
@@ -141,6 +157,8 @@ class EvaluatedIndex:
         """The documents of template tasks; for them only `question`, `item` and `slots` count."""
         self._tables = self._index_runs()
         self._slots = self._index_slots()
+        self._halves = Halves(texts, self._word_hashes, section.ngram)
+        self._option_sets = OptionSets(texts, ~self._slotted)
         self._retold = RetoldDocuments(texts.whole_documents(), swappable, self._word_hashes)
         runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
         self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
@@ -174,7 +192,7 @@ class EvaluatedIndex:
         return verdicts
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
-        """Check any text by the rules `item`, `ngram`, `slots` and `retold` alone.
+        """Check any text by the rules that need not know what it asks.
 
         The answer of a short item must be near its question: a long text holds most words.
         """
@@ -185,9 +203,11 @@ class EvaluatedIndex:
                 for text in map(self._texts.undress, texts[start : start + _BATCH])
             ]
             retold, slots = self._check_retold(batch), self._check_slots(batch)
-            in_text = self._check_runs(batch, near=_NEAR)
+            in_text, halves = self._check_runs(batch, near=_NEAR)
+            options = self._find_options(batch)
             verdicts += [
-                one or slots[number] or retold[number] for number, one in enumerate(in_text)
+                one or slots[number] or retold[number] or halves[number] or options.get(number)
+                for number, one in enumerate(in_text)
             ]
         return verdicts
 
@@ -225,7 +245,15 @@ class EvaluatedIndex:
                 for own, text in zip(found, plain, strict=True)
             ]
             of_batch: list[dict[str, Leak]] = [{} for _ in batch]
-            for owner, place, size, entry in self._runs_of(batch):
+            halves: list[tuple[int, Leak]] = []
+            for found_run in self._runs_of(batch):
+                owner, place, size, entry, is_half = found_run
+                if is_half:
+                    half = self._match_half(batch[owner], found_run)
+                    if half is not None:
+                        run = tuple(found[owner][place : place + size])
+                        halves.append((owner, Leak(half.reason, half.match, run)))
+                    continue
                 if self._document_of(size, entry) in of_batch[owner]:
                     continue
                 match = self._match(batch[owner], place, size, entry, _NEAR)
@@ -241,6 +269,11 @@ class EvaluatedIndex:
                 name = self._texts.ids[one.document]
                 run = tuple(found[one.text][one.start : one.end])
                 of_batch[one.text].setdefault(name, Leak("retold", name, run))
+            for owner, leak in halves:
+                of_batch[owner].setdefault(leak.document, leak)
+            for owner, rejection in self._find_options(batch).items():
+                leak = Leak(rejection.reason, rejection.match, tuple(found[owner]))
+                of_batch[owner].setdefault(leak.document, leak)
             leaks += [list(one.values()) for one in of_batch]
         return leaks
 
@@ -272,7 +305,7 @@ class EvaluatedIndex:
 
     def _check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         texts = self._read(candidates)
-        in_text, retold = self._check_runs(texts), self._check_retold(texts)
+        (in_text, halves), retold = self._check_runs(texts), self._check_retold(texts)
         slots = self._check_slots(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)
@@ -284,6 +317,7 @@ class EvaluatedIndex:
             or with_passage[number]
             or slots[number]
             or retold[number]
+            or halves[number]
             for number, candidate in enumerate(candidates)
         ]
 
@@ -299,10 +333,17 @@ class EvaluatedIndex:
         found = self._texts.find_options(candidate.choices)
         if found is None or self._slotted[found] or not self._may_be(found, text):
             return None
+        if len(text.asked.words) <= LITTLE_ASKED and self._option_sets.identify(found):
+            return self._reject("options", 1.0, found)
         score = self._similar.coverage(found, text.asked.numbers)
         if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
             return None
         return self._reject("options", score, found)
+
+    def _find_options(self, texts: Sequence[_Text]) -> dict[int, Rejection]:
+        """Find, of any texts, those that hold the options of a document and little else."""
+        found = self._option_sets.find([text.numbers for text in texts])
+        return {number: self._reject("options", 1.0, document) for number, document in found}
 
     def _check_similarity(self, texts: Sequence[_Text]) -> list[Rejection | None]:
         verdicts: list[Rejection | None] = [None] * len(texts)
@@ -393,28 +434,65 @@ class EvaluatedIndex:
 
     def _check_runs(
         self, texts: Sequence[_Text], near: int | None = None
-    ) -> list[Rejection | None]:
-        """Short items first, whose parts stand within `near` words; then runs of n words."""
+    ) -> tuple[list[Rejection | None], list[Rejection | None]]:
+        """(short items, whose parts stand within `near` words, then runs of n words; halves)."""
         verdicts: list[Rejection | None] = [None] * len(texts)
-        for owner, place, size, entry in self._runs_of(texts):
-            if verdicts[owner] is None:
-                verdicts[owner] = self._match(texts[owner], place, size, entry, near)
-        return verdicts
+        halves: list[Rejection | None] = [None] * len(texts)
+        for one in self._runs_of(texts):
+            text = texts[one.text]
+            if one.is_half:
+                halves[one.text] = halves[one.text] or self._match_half(text, one)
+            elif verdicts[one.text] is None:
+                verdicts[one.text] = self._match(text, one.place, one.size, one.entry, near)
+        return verdicts, halves
 
-    def _runs_of(self, texts: Sequence[_Text]) -> Iterator[tuple[int, int, int, int]]:
-        """Yield (text, place in it, size, entry) of the runs that may match, the short first."""
+    def _runs_of(self, texts: Sequence[_Text]) -> Iterator[_Run]:
+        """Yield the runs that may match, the short first."""
         flat = np.concatenate([text.numbers for text in texts])
         bounds = np.cumsum([0, *(len(text.numbers) for text in texts)])
         owners = np.repeat(np.arange(len(texts)), np.diff(bounds))
         sizes = hash_runs(self._word_hashes[flat], self._section.ngram)
         for size, runs in enumerate(sizes, start=1):
-            if size not in self._tables:
-                continue
-            positions, entries = self._tables[size].find(runs)
-            inside = owners[positions] == owners[positions + size - 1]
-            for position, entry in zip(positions[inside], entries[inside], strict=True):
-                owner = int(owners[position])
-                yield owner, int(position - bounds[owner]), size, int(entry)
+            for tables, is_half in ((self._tables, False), (self._halves.tables, True)):
+                if size not in tables:
+                    continue
+                positions, entries = tables[size].find(runs)
+                inside = owners[positions] == owners[positions + size - 1]
+                for position, entry in zip(positions[inside], entries[inside], strict=True):
+                    owner = int(owners[position])
+                    place = int(position - bounds[owner])
+                    yield _Run(owner, place, size, int(entry), is_half)
+
+    def _match_half(self, text: _Text, run: _Run) -> Rejection | None:
+        half = self._halves.half(run.entry)
+        own, place = self._texts.words[half.start : half.end], run.place
+        if self._slotted[half.document]:
+            return None
+        if not np.array_equal(text.numbers[place : place + run.size], own):
+            return None
+        if not self._texts.agree_in_signs(half.start, text.signs[place + 1 : place + run.size]):
+            return None
+        if not half.is_rare and not self._is_little_else(text, half, place):
+            return None
+        if text.asked and self._texts.tells_apart(half.document, text.asked):
+            return None
+        return self._reject("half", float(run.size), half.document)
+
+    def _is_little_else(self, text: _Text, half: Half, place: int) -> bool:
+        """Whether a candidate asks a stretch of the question, or a text holds little else."""
+        numbers, allowed = text.numbers, LITTLE
+        if text.asked is None and not half.is_enough:
+            return False
+        if text.asked:
+            numbers, allowed = text.asked.numbers, 0
+            place = _find(numbers, self._texts.words[half.start : half.end])
+        start, end = self._texts.question_bounds(half.document)
+        if place < 0 or len(numbers) > end - start + allowed:
+            return False
+        own, size = self._texts.words, half.end - half.start
+        before = _agree(numbers[:place][::-1], own[start : half.start][::-1])
+        after = _agree(numbers[place + size :], own[half.end : end])
+        return len(numbers) - before - size - after <= allowed
 
     def _document_of(self, size: int, entry: int) -> str:
         is_run = size == self._section.ngram
@@ -426,8 +504,7 @@ class EvaluatedIndex:
             return size
         end = self._texts.sequence_end(entry)
         own = self._texts.words[entry : min(end, entry + len(numbers))]
-        differs = np.flatnonzero(numbers[: len(own)] != own)
-        return int(differs[0]) if len(differs) else len(own)
+        return _agree(numbers, own)
 
     def _match(
         self, text: _Text, place: int, size: int, entry: int, near: int | None
@@ -616,7 +693,18 @@ def _count_holders(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Numbers:
 
 def _holds(text: Numbers, run: Numbers) -> bool:
     """Whether the run of words is in the text; an empty run is."""
-    if not len(run):
-        return True
+    return not len(run) or _find(text, run) >= 0
+
+
+def _find(text: Numbers, run: Numbers) -> int:
+    """The first place of a run of words in the text; -1 where it is not."""
     starts = np.flatnonzero(text == run[0])
-    return any(np.array_equal(text[start : start + len(run)], run) for start in starts)
+    size = len(run)
+    return next((int(n) for n in starts if np.array_equal(text[n : n + size], run)), -1)
+
+
+def _agree(one: Numbers, other: Numbers) -> int:
+    """Count the words from the first on that are the same."""
+    size = min(len(one), len(other))
+    differs = np.flatnonzero(one[:size] != other[:size])
+    return int(differs[0]) if len(differs) else size

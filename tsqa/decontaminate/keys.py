@@ -22,6 +22,9 @@ _ENOUGH = 80
 _LEAST_STORY = 26
 """Words before the last sentence of a question from which on the question itself tells a story."""
 
+_MARKS_OF_LINES = ">*+#\u25aa\u25cf\u25cb\u25a0\u25a1\u25e6"
+"""Before a word of a line that begins with one; before a number or a letter, `>` alone."""
+
 Sign = str | None
 """What stands between two words; None where the text has lost its signs, and anything may."""
 
@@ -57,6 +60,19 @@ def signs_of(text: str) -> list[Sign]:
     if len(spoken.words) > 1 and is_stripped(text):
         return [None] * len(spoken.signs)
     return list(spoken.signs)
+
+
+def agree(sign: Sign, own: str, is_spelled: bool) -> bool:
+    """Whether a text may have this sign where a document has its own.
+
+    `is_spelled`: the word after it begins with two letters. A quote mark or a bullet is a sign
+    within a line alone, and lines may have been joined, or broken elsewhere, on either side.
+    """
+    if sign is None or sign == own:
+        return True
+    short, long = sorted((sign, own), key=len)
+    marks = _MARKS_OF_LINES if is_spelled else ">"
+    return long.startswith(short) and not long[len(short) :].strip(marks)
 
 
 def number_sentences(text: str, found: Sequence[str]) -> list[int]:

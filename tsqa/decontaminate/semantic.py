@@ -10,6 +10,10 @@ documents is above that of any task. Those that the other rules reject do not co
 leaks. A task with too few training documents to show that share is measured on its evaluated
 documents among each other; one with few of these has a default.
 
+Texts that are read in several windows have more chances to be above: for them, thresholds are
+raised until no more than that share of evaluated documents is, read as such texts against the
+others.
+
 Where a task's documents are so alike that nothing above the threshold is left, as in a template,
 the rule cannot tell, and says so.
 
@@ -151,9 +155,11 @@ class SemanticDocuments:
         documents: Sequence[Candidate],
         training: Sequence[Candidate] | None,
         false_positives: float,
+        windows: Sequence[tuple[int, str]] = (),
     ) -> None:
         """`training`: documents of training splits that no other rule rejects; None where they are
-        not to be trusted: evaluated documents among each other stand for them."""
+        not to be trusted: evaluated documents among each other stand for them. `windows`: for
+        `check_texts`, (number, text) of those in which evaluated documents would be read."""
         self._embedder = embedder
         self._ids = [document.id for document in documents]
         names = [document.task for document in documents]
@@ -171,7 +177,10 @@ class SemanticDocuments:
             self._measure(own, [each[:, n][owners == task] for each in nearest], allowed)
             for n, (task, own) in enumerate(self._tasks.items())
         ]
-        margin = _margin(nearest, [level.thresholds for level in levels], false_positives)
+        thresholds = [level.thresholds for level in levels]
+        margin = _margin(nearest, thresholds, false_positives)
+        if windows:
+            margin = max(margin, _margin(self._nearest_read(windows), thresholds, false_positives))
         self.tasks = [
             SemanticTask(
                 task=task,
@@ -227,16 +236,33 @@ class SemanticDocuments:
 
     def _nearest_by_task(self, vectors: Vectors, others: Vectors) -> Scores:
         """(others, tasks): the similarity of each to the nearest document of each task."""
+        owners = np.arange(len(vectors)) if others is vectors else None
+        return self._nearest_but_own(vectors, others, owners)
+
+    def _nearest_but_own(self, vectors: Vectors, others: Vectors, owners: Numbers | None) -> Scores:
+        """The same; `owners`: the document that each is of, where it is of one."""
         found = np.zeros((len(others), len(self._tasks)))
         # A document that two tasks share does not tell how alike different ones are either.
         same = np.unique(self._vectors[-1], axis=0, return_inverse=True)[1].reshape(-1)
         for start in range(0, len(others), _BATCH):
             similar = _compare(others[start : start + _BATCH], vectors)
-            if others is vectors:
-                similar[same[start : start + _BATCH, None] == same] = 0
+            if owners is not None:
+                similar[same[owners[start : start + _BATCH], None] == same] = 0
             for number, own in enumerate(self._tasks.values()):
                 found[start : start + _BATCH, number] = similar[:, own].max(axis=1)
         return found
+
+    def _nearest_read(self, windows: Sequence[tuple[int, str]]) -> list[Scores]:
+        """Per view, (documents, tasks): how alike the nearest window of each read document is."""
+        vectors = self._embedder.keep([text for _, text in windows])
+        owners = np.array([number for number, _ in windows])
+        _, rows = np.unique(owners, return_inverse=True)
+        nearest = []
+        for own in self._vectors:
+            best = np.zeros((rows.max() + 1, len(self._tasks)))
+            np.maximum.at(best, rows, self._nearest_but_own(own, vectors, owners))
+            nearest.append(best)
+        return nearest
 
     def _measure(self, documents: Numbers, nearest: Sequence[Scores], allowed: float) -> _Level:
         """`nearest`: per view, the similarity of each training document of the task to it."""

@@ -33,6 +33,8 @@ _TAG = re.compile(
 _FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{([^{}]*)\}")
 _ZEROS = re.compile(r"(?<=\d)\.0+(?!\.?\d)")
 _UNDERSCORE = re.compile(r"(?<=\w)_|_(?=\w)")
+_AT_LINE_END = re.compile(r"[,;](?=\r?\n)")
+"""Brackets around a list are told by its commas, and these by the space after them."""
 _QUOTED_LINE = re.compile(r"^[ \t]*>+", re.MULTILINE)
 _LETTER = re.compile(
     r"LATIN (?:(?:CAPITAL|SMALL) LETTER|LETTER SMALL CAPITAL|SMALL LETTER DOTLESS)"
@@ -67,6 +69,8 @@ def undress(text: str) -> str:
         text = _UNDERSCORE.sub(" ", text)
     if ">" in text:
         text = _QUOTED_LINE.sub("", text)
+    if "\n" in text:
+        text = _AT_LINE_END.sub(r"\g<0> ", text)
     if text.isascii():
         return text
     others = set(text) - _ASCII

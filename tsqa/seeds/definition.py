@@ -93,7 +93,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    5,
+    6,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import textwrap
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -153,6 +154,91 @@ def test_what_is_merely_alike_is_not_a_leak(candidate: Candidate) -> None:
 def test_a_question_of_few_rare_words_needs_its_answer() -> None:
     assert rule("Do seeds not feed themselves?") is None
     assert rule("Do seeds matter?", "Yes: they feed what grows from them") == "item"
+
+
+HALVES = [
+    evaluated(0, "Otters near the weir hunt eels because that stream holds few trout, why?", "x"),
+    evaluated(1, "What is the best way to keep soup warm on a long walk in winter?", "x"),
+    evaluated(2, "What is the best way to keep a saw sharp after it cut wet oak?", "x"),
+    evaluated(300, "Does that room hold what jar and box can weigh in number?", "x"),
+    *[
+        evaluated(n, f"What does jar number {n} that box {n} in room {n} can hold weigh?", "x")
+        for n in range(3, 300)
+    ],
+]
+COMMON = "Does that room hold what jar"
+OTTERS = "Otters near the weir hunt eels because"
+
+
+@pytest.mark.parametrize(
+    ("question", "is_leak"),
+    [
+        (OTTERS, True),
+        ("that stream holds few trout, why?", True),
+        (f"My aunt says: {OTTERS} they like it. Is she right about this?", True),
+        ("What is the best way to keep", False),
+        ("What is the best way to keep soup cold in summer?", False),
+        (COMMON, True),
+        (f"{COMMON} number 4 holds?", False),
+    ],
+)
+def test_half_a_question_is_a_leak_where_it_is_rare_or_nothing_else_is_asked(
+    question: str, is_leak: bool
+) -> None:
+    index = EvaluatedIndex(HALVES, SECTION)
+    [verdict] = index.check([ask(question)])
+    assert (verdict is not None and verdict.reason == "half") is is_leak
+
+
+def test_half_a_question_is_found_in_any_text() -> None:
+    index = EvaluatedIndex(HALVES, SECTION)
+    long = "The old man read on until the candle had burnt down and the house was quiet again."
+    texts = [f"{long} {OTTERS} {long}", f"{long} {COMMON} {long}", COMMON]
+    found = [verdict and verdict.reason for verdict in index.check_texts(texts)]
+    assert found == ["half", None, "half"]
+    [[leak], [], _] = index.find_leaks(texts)
+    assert (leak.rule, " ".join(leak.words)) == ("half", "otters near the weir hunt eels")
+
+
+CHOICES = ["flint", "a red brick", "chalk", "slate"]
+
+
+@pytest.mark.parametrize(
+    ("question", "choices", "expected"),
+    [
+        ("Choose one.", CHOICES[::-1], "options"),
+        ("", CHOICES, "options"),
+        ("Which of these did the mason put into the wall of the mill?", CHOICES, None),
+        ("Choose one.", CHOICES[:3], None),
+        ("Choose one.", ["4", "5", "6", "7"], None),
+        ("Choose one.", ["yes", "no"], None),
+    ],
+)
+def test_options_without_their_question_are_a_leak(
+    question: str, choices: list[str], expected: str | None
+) -> None:
+    index = EvaluatedIndex(
+        [
+            evaluated(
+                0,
+                "What lies deepest below those green fields on which lambs graze near Dover?",
+                "chalk",
+                *CHOICES,
+            ),
+            evaluated(1, "How many legs has that strange table over there?", "5", *"4567"),
+            evaluated(2, "Do otters sleep at night in that valley?", "no", "yes", "no"),
+        ],
+        SECTION,
+    )
+    [verdict] = index.check([ask(question, choices[-1], choices=choices)])
+    assert (verdict and verdict.reason) == expected
+    listed = " ".join(f"{letter}. {one}" for letter, one in zip("ABCD", choices, strict=False))
+    is_ordered = choices == CHOICES
+    around = "There was nobody in the yard when they came back from the quarry at noon."
+    texts = [f"Q: {question} {listed} Answer: D", f"{around} {listed} {around}"]
+    found = [verdict and verdict.reason for verdict in index.check_texts(texts)]
+    assert found == ["options" if is_ordered and not question else None, None]
+    assert [len(leaks) for leaks in index.find_leaks(texts)] == [int(found[0] is not None), 0]
 
 
 def test_runs_that_many_documents_hold_are_templates() -> None:
@@ -338,6 +424,34 @@ def test_other_signs_are_another_question_and_other_spellings_are_not(
 ) -> None:
     [verdict] = EvaluatedIndex(SIGNED, SECTION).check([candidate])
     assert (verdict is not None) is is_leak, verdict
+
+
+PROGRAM = """def merge_prices(prices: list[int], k: int = 7) -> list[int]:
+    \"\"\"Merge the prices that differ by less than k.
+
+    # Ties go to the first
+    * an empty list stays empty
+    >>> merge_prices([91, 4], 7)
+    [91, 4]
+    \"\"\"
+"""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: " ".join(text.split()),
+        lambda text: textwrap.fill(" ".join(text.split()), 20),
+        lambda text: textwrap.indent(textwrap.fill(" ".join(text.split()), 32), " * "),
+        lambda text: textwrap.indent(text, "> "),
+    ],
+)
+def test_lines_that_were_joined_or_cut_make_no_other_question(write: Callable[[str], str]) -> None:
+    index = EvaluatedIndex([evaluated(0, PROGRAM, "return prices")], SECTION)
+    [verdict] = index.check([ask(write(PROGRAM), "return prices")])
+    assert verdict
+    [other] = index.check([ask(PROGRAM.replace("[91, 4], 7", "[91, -4] * 7"), "x")])
+    assert other is None
 
 
 def test_a_text_with_other_signs_is_another_text() -> None:

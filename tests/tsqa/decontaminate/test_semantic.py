@@ -123,6 +123,20 @@ def test_a_document_that_two_tasks_share_raises_no_threshold(tmp_path: Path) -> 
     assert all(both.check(shared))
 
 
+def test_texts_read_in_windows_are_rejected_as_often_as_stated(tmp_path: Path) -> None:
+    documents, others = draw("prose", "test", 80), draw("prose", "more", 80)
+    # A window of every fifth text asks another document again; no text does as a whole.
+    windows = [(n, one.question) for n, one in enumerate(others)]
+    windows += [(n, disguise(documents[n - 1], n / 400).question) for n in range(0, 80, 5)]
+    embedder = Embedder(BagOfWords(512), "bag", tmp_path)
+    shares = []
+    for read in ([], windows):
+        found = SemanticDocuments(embedder, documents, None, 0.05, read)
+        verdicts = zip(windows, found.check_texts([text for _, text in windows]), strict=True)
+        shares.append(len({n for (n, _), verdict in verdicts if verdict}) / 80)
+    assert shares[0] == 0.2 and 0 < shares[1] <= 0.05
+
+
 def test_training_documents_of_another_task_count_too(tmp_path: Path) -> None:
     documents = draw("prose", "test", 80)
     near = [replace(disguise(one, 0.2), task="other") for one in documents]
