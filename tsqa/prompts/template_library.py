@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -30,6 +32,8 @@ class TemplateLibrary:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        # Jinja's own writes < > & ' as a page would.
+        self.environment.add_filter("json", partial(json.dumps, ensure_ascii=False))
 
     def check(self, path: Path, body: str, first_line: int = 1) -> list[Path]:
         """The files that a template imports, directly or not; DataError on an unknown variable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
@@ -22,6 +23,7 @@ from tsqa.recipe import AnswerKind, Enrichment
 from tsqa.records.seed import Seed
 
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
+JSON_KINDS = [kind for kind in KINDS if kind != "code"]
 ENRICHMENT: tuple[Enrichment, ...] = get_args(Enrichment)
 SHIPPED = [(role, name) for role in get_args(Role) for name in shipped_prompts(role)]
 HEADER = "---\nid: mine\nversion: 1\nkind: any\n---\n"
@@ -134,11 +136,34 @@ def test_only_the_enrichment_asked_for_is_asked_for(
     assert '"answer":' in text or "\nanswer:\n```python\n(" in text
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_examples_are_spoken_of_only_where_there_are_some(kind: AnswerKind) -> None:
+@pytest.mark.parametrize("kind", JSON_KINDS)
+@pytest.mark.parametrize("asked", [[], ["reasoning"], list(ENRICHMENT)])
+def test_the_worked_example_has_the_form_that_is_asked_for(
+    kind: AnswerKind, asked: list[Enrichment]
+) -> None:
     for has_context in (False, True):
-        assert "Those were examples" in rendered("answer", "enrich", kind, has_context)
-        assert "examples" not in rendered("answer", "enrich", kind, has_context, shots=[])
+        text = rendered("answer", "enrich", kind, has_context, enrichment=asked)
+        (reply,) = re.findall("(?m)^Reply: (.*)$", text)
+        schema = load("enrich", "answer").of(kind, has_context).schema_for(asked)
+        assert schema is not None
+        assert list(json.loads(reply)) == schema["required"]
+
+
+@pytest.mark.parametrize("kind", JSON_KINDS)
+@pytest.mark.parametrize("name", ["similar", "varied"])
+def test_the_examples_of_questions_have_the_form_that_is_asked_for(
+    kind: AnswerKind, name: str
+) -> None:
+    for has_context in (False, True):
+        text = rendered("question", name, kind, has_context)
+        text = text.split("Examples, each a JSON object")[1]
+        shown = [json.loads(line) for line in re.findall(r"(?m)^\{.*$", text)]
+        schema = load(name, "question").of(kind, has_context).schema
+        assert schema is not None
+        assert len(shown) == len(re.findall("(?m)^Answer: ", text)) > 0
+        for example in shown:
+            keys = ["passage"] * has_context + ["question"] + ["options"] * (kind == "choice")
+            assert list(example) == keys and set(keys) <= set(schema["properties"])
 
 
 def test_a_teacher_reasons_before_it_answers() -> None:
@@ -151,7 +176,7 @@ def test_a_teacher_reasons_before_it_answers() -> None:
             variables = sample("answer", kind, full=True)
             for text in (
                 prompt.completion(**variables).split("Solution:")[1],
-                prompt.messages(**variables)[1]["content"].split("Reply")[1],
+                re.split("Reply (?:with|in)", prompt.messages(**variables)[1]["content"])[1],
             ):
                 assert re.findall(r"(?m)^\W?(reasoning|answer)\W?:", text.lower())[-2:] == [
                     "reasoning",
