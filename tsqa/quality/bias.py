@@ -29,7 +29,7 @@ from tsqa.text.refusals import REFUSAL
 DIMENSION = "bias"
 _LONGEST = "right option is the longest"
 _REFUSED = "refusals by group"
-_NOT_MEASURED = "first names are not counted, no list of them is shipped"
+_NOT_MEASURED = "first names of the United States alone, and no other name"
 
 
 @dataclass(frozen=True)

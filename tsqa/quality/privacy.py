@@ -270,7 +270,7 @@ def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:
             reference_is="of their seeds",
             apart=share.low > base,
             n=len(flags),
-            limits=f"by patterns; misses {MISSED}",
+            limits=f"by patterns of {', '.join(KINDS)}; {MISSED}",
             notes=notes,
         )
     ]

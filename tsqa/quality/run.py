@@ -11,9 +11,14 @@ from pathlib import Path
 
 from tsqa.curated.files import read_curated, read_rejected
 from tsqa.dedup.semantic import SentenceEncoder
-from tsqa.errors import EngineError
+from tsqa.errors import EngineError, TsqaError, first_line
 from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
-from tsqa.quality.diversity import measure_diversity
+from tsqa.quality.diversity import (
+    GradientProxy,
+    measure_diversity,
+    measure_gradients,
+    no_gradients,
+)
 from tsqa.quality.effectiveness import not_measured
 from tsqa.quality.held_out import read_held_out
 from tsqa.quality.privacy import measure_canaries, measure_privacy
@@ -35,16 +40,18 @@ def audit(
     effect: Sequence[QualityMeasure] = (),
     swapped: SwapsReport = NOT_ASKED,
     load_encoder: Callable[[], SentenceEncoder] | None = None,
+    proxy: GradientProxy | None = None,
 ) -> QualityReport:
     """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did;
-    `swapped`: what models said of items with others in them; `load_encoder`: of meanings, where the
-    recipe names a model for them."""
+    `swapped`: what models said of items with others in them; `load_encoder`, `proxy`: of meanings
+    and of gradients, where the recipe names a model for them."""
     sample = draw_sample(filtered.path, seeds.path, seed)
     held_out = read_held_out(context, seeds.path, sample, seed)
     measures = [
         *measure_realism(sample, seed, PERMUTATIONS),
         _distance(sample, load_encoder, seed),
         *measure_diversity(sample, seed),
+        _gradients(sample, proxy, seed),
         *(effect or [not_measured("it needs trained models: tsqa ablate, then audit again")]),
         *measure_privacy(sample, held_out, seed),
         measure_canaries(filtered.path),
@@ -63,6 +70,7 @@ def audit(
         without_real=sample.without_real,
         measures=measures,
         swaps=swapped.wanted,
+        gradients=proxy.wanted if proxy else "",
         ledger=swapped.ledger,
     )
 
@@ -79,6 +87,15 @@ def _distance(
         return measure_distance(sample, load(), seed, PERMUTATIONS)
     except EngineError as error:
         return not_embedded(str(error).splitlines()[0])
+
+
+def _gradients(sample: QualitySample, proxy: GradientProxy | None, seed: int) -> QualityMeasure:
+    if proxy is None:
+        return no_gradients("the recipe names no small model for it (audit.gradients)")
+    try:
+        return measure_gradients(sample, proxy, seed)
+    except TsqaError as error:
+        return no_gradients(first_line(error))
 
 
 def _asked(filtered: Path) -> Iterator[AskedQuestion]:
