@@ -26,6 +26,8 @@ from tsqa.quality.realism import measure_distance, measure_realism, not_embedded
 from tsqa.quality.sample import QualitySample, draw_sample
 from tsqa.records.candidate_file import parse_record
 from tsqa.records.quality import NOT_ASKED, QualityMeasure, QualityReport, SwapsReport, hash_of_data
+from tsqa.records.rows import RejectedRow
+from tsqa.records.seed import SeedIndex
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
@@ -55,7 +57,7 @@ def audit(
         *(effect or [not_measured("it needs trained models: tsqa ablate, then audit again")]),
         *measure_privacy(sample, held_out, seed),
         measure_canaries(filtered.path),
-        *measure_bias(sample, _asked(filtered.path)),
+        *measure_bias(sample, _asked(filtered.path, seeds.path)),
         *swapped.measures,
     ]
     return QualityReport(
@@ -98,17 +100,23 @@ def _gradients(sample: QualitySample, proxy: GradientProxy | None, seed: int) ->
         return no_gradients(first_line(error))
 
 
-def _asked(filtered: Path) -> Iterator[AskedQuestion]:
-    """All questions, kept or not; where a teacher wrote none, the seed's."""
+def _asked(filtered: Path, seeds: Path) -> Iterator[AskedQuestion]:
+    """All questions with the passages that they show, kept or not; where a teacher wrote none, the
+    seed's, or the passage that it was to ask about or to tell again."""
     for row in read_curated(filtered):
-        yield AskedQuestion(row.question or row.answer, refused=False)
-    for rejected in read_rejected(filtered):
-        refused = is_refusal(rejected.reason)
-        yield AskedQuestion(rejected.question or _seed_question(rejected.record), refused)
+        text = f"{row.context}\n{row.question or row.answer}"
+        yield AskedQuestion(text, refused=False)
+    with SeedIndex(seeds / "seeds.jsonl") as index:
+        for rejected in read_rejected(filtered):
+            yield AskedQuestion(_text_of(rejected, index), is_refusal(rejected.reason))
 
 
-def _seed_question(record: str) -> str:
+def _text_of(rejected: RejectedRow, seeds: SeedIndex) -> str:
     try:
-        return parse_record(record).seed_question
+        record = parse_record(rejected.record)
     except ValueError:  # no candidate
-        return ""
+        return rejected.question
+    if record.question or record.seed_question:
+        return f"{record.context}\n{record.question or record.seed_question}"
+    seed = seeds.find(record.seed_id)
+    return record.passage if seed is None else seed.context
