@@ -85,6 +85,9 @@ class ProxyModel:
                 "audit.gradients",
             ) from error
         self._model.to(self._device).eval()
+        for parameter in self._model.parameters():
+            # Mapped from the file, it would be read again whenever the system drops its pages.
+            parameter.data = parameter.data.clone()
         positions = getattr(self._model.config, "max_position_embeddings", None) or LONGEST
         self._longest = min(LONGEST, int(positions))
         self._sketch: GradientSketch
@@ -97,11 +100,11 @@ class ProxyModel:
         ids = ids[:, : self._longest].to(self._device)
         if ids.shape[1] < 2:
             return None
-        self._sketch = GradientSketch(self._device)
+        self._sketch = GradientSketch()
         logits = self._model(input_ids=ids, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:])
         torch.autograd.backward(loss)
-        numbers = self._sketch.numbers()
+        numbers = self._sketch.numbers
         if not np.isfinite(numbers).all() or not numbers.any():
             raise EngineError(
                 f"{self._name}: its gradient of {text!r:.80} is zero, or holds no number",
@@ -112,7 +115,7 @@ class ProxyModel:
     def _take(self, number: int, parameter: torch.Tensor) -> None:
         """As soon as the gradient of a tensor is whole."""
         assert parameter.grad is not None
-        self._sketch.add(number, parameter.grad)
+        self._sketch.add(number, parameter.grad.float().cpu().numpy())
         parameter.grad = None
 
 

@@ -9,44 +9,35 @@ et al., arXiv:2303.14186), for one addition a parameter instead of WIDTH.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 WIDTH = 4096
-_STEP = 4
-"""Of the shifts: 1,024 of them keep the sums of rows small."""
 _ROWS = 128
 """Of WIDTH parameters each, which are worked on at once: what fits into a cache."""
 
 
 class GradientSketch:
-    """The sketch of one gradient, to which one tensor after another is added."""
+    """The sketch of one gradient, to which one tensor after another is added; on one core, as
+    threads would wait for each other after every block."""
 
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        self._sums = torch.zeros(WIDTH // _STEP, WIDTH, device=device)
-        """By shift: a row of parameters is shifted as a whole, once all with this shift are in."""
-        self._used: set[int] = set()
+    def __init__(self) -> None:
+        self.numbers: NDArray[np.float32] = np.zeros(WIDTH, np.float32)
 
-    def add(self, number: int, gradient: torch.Tensor) -> None:
-        """`number`: of the parameter, which with each place in it decides sign and number."""
-        flat = gradient.detach().flatten()
+    def add(self, number: int, gradient: NDArray[np.float32]) -> None:
+        """`number`: of the parameter, which with each place in it decides sign and number.
+
+        WIDTH neighbours go to WIDTH numbers, in their order from a random one on.
+        """
+        flat = gradient.reshape(-1)
         rng = np.random.default_rng([WIDTH, number])
         for start in range(0, len(flat), _ROWS * WIDTH):
-            part = flat[start : start + _ROWS * WIDTH].float()
+            part = flat[start : start + _ROWS * WIDTH]
             drawn = np.frombuffer(rng.bytes(-(-len(part) // 8)), np.uint8)
-            bits = torch.from_numpy(np.unpackbits(drawn, count=len(part))).to(part.device)
-            signed = bits.float().mul_(2).sub_(1).mul_(part)
-            rows = -(-len(part) // WIDTH)
-            padded = torch.nn.functional.pad(signed, (0, rows * WIDTH - len(part)))
-            shifts = rng.integers(0, len(self._sums), rows)
-            self._used.update(shifts.tolist())
-            places = torch.from_numpy(shifts).to(part.device)
-            self._sums.index_add_(0, places, padded.view(rows, WIDTH))
-
-    def numbers(self) -> NDArray[np.float32]:
-        """(WIDTH,)."""
-        sums = self._sums.cpu().numpy()
-        total = np.zeros(WIDTH)
-        for shift in sorted(self._used):
-            total += np.roll(sums[shift], shift * _STEP)
-        return total.astype(np.float32)
+            signs = np.unpackbits(drawn, count=len(part)).astype(np.float32) * 2 - 1
+            signed = part * signs
+            shifts = rng.integers(0, WIDTH, -(-len(part) // WIDTH))
+            for row, shift in enumerate(shifts.tolist()):
+                values = signed[row * WIDTH : (row + 1) * WIDTH]
+                before = min(WIDTH - shift, len(values))
+                self.numbers[shift : shift + before] += values[:before]
+                self.numbers[: len(values) - before] += values[before:]
