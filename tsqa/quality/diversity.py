@@ -270,12 +270,14 @@ def _against(
     reference: str,
     notes: Sequence[str] = (),
 ) -> QualityMeasure:
-    """`spans`: of the items, of the seeds, of their difference."""
+    """`spans`: of the items, of the seeds, of their difference; each value is between 0 and 1."""
     ours, theirs, gap = spans
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        **vars(ours),
+        value=ours.value,
+        low=max(0.0, ours.low),
+        high=min(1.0, ours.high),
         reference=theirs.value,
         reference_is=reference,
         apart=not gap.low <= 0 <= gap.high,

@@ -21,7 +21,7 @@ PAGE = "quality.html"
 """In the folder of an audit."""
 FLIPPED_VERDICTS, FLIPPED_ANSWERS = "verdicts changed by swaps", "answers changed by swaps"
 """How the names of these measures begin."""
-_FORMAT = 2
+_FORMAT = 3
 """Raise it when a measure means something else: reports from before then count no more."""
 
 
