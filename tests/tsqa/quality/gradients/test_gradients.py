@@ -14,14 +14,19 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.support.quality_world import real_text, sample_of
+from tests.support.quality_world import audited_dataset, real_text, sample_of
 from tests.support.tiny_teacher import make_tiny_teacher
+from tsqa.curated.card import with_audit
 from tsqa.errors import EngineError
-from tsqa.quality.diversity import GradientProxy, measure_gradients
+from tsqa.pipeline.auditing import audit_where_asked, audits_to_make, find_audit
+from tsqa.pipeline.run import Pipeline
+from tsqa.preview.dry_run import print_estimates
+from tsqa.quality.diversity import GRADIENTS, GradientProxy, measure_gradients
 from tsqa.quality.gradients import proxy
 from tsqa.quality.gradients.proxy import text_gradients
 from tsqa.quality.gradients.sketch import WIDTH, GradientSketch
 from tsqa.quality.sample import AuditedText, QualitySample
+from tsqa.recipe import load_recipe
 from tsqa.records.quality import QualityMeasure
 
 
@@ -142,3 +147,39 @@ def test_a_model_that_cannot_be_loaded_or_has_no_number_is_refused(
     AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "broken")
     with pytest.raises(EngineError, match="'one two' is zero, or holds no number"):
         text_gradients(str(tmp_path / "broken"), tmp_path, ["one two"])
+
+
+def test_an_audit_measures_what_the_recipe_asks_and_the_dry_run_says_it(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 1)
+    gradients = {"model": model, "items": 22}
+    made = audited_dataset(tmp_path, audit={"gradients": gradients})
+    node = next(each for each in made.pipeline.nodes if each.stage == "filter")
+    made.pipeline.say_audits()
+    print_estimates(made.pipeline)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "gradients of up to 22 items and their seeds; not made yet" in said
+    assert "audit of filter: gradients: speed assumed" in said and "not known" not in said
+    audit_where_asked(made.pipeline, node)
+    report = find_audit(made.pipeline, node)
+    assert report and report.gradients.endswith(", 22 items")
+    (line,) = [each for each in report.measures if each.name == GRADIENTS]
+    assert line.n == 22 and line.value is not None and model not in with_audit("", report)
+    assert f"gradients of {Path(model).name}" in with_audit("", report)
+    assert audits_to_make(made.pipeline) == []
+    more = Pipeline(load_recipe(made.recipe, MORE), made.recipe, MORE)
+    (again,) = audits_to_make(more)
+    monkeypatch.setattr(proxy, "ProxyModel", fail)
+    audit_where_asked(more, again)
+    report = find_audit(more, again)
+    assert report and audits_to_make(more) == []
+    (line,) = [each for each in report.measures if each.name == GRADIENTS]
+    assert line.value is None and line.missing == "no memory"
+
+
+MORE = ["audit.gradients.items=25"]
+
+
+def fail(_: str) -> None:
+    raise EngineError("no memory", "find some")
