@@ -29,6 +29,8 @@ from tsqa.quality.sample import AuditedText, QualitySample
 from tsqa.recipe import load_recipe
 from tsqa.records.quality import QualityMeasure
 
+MORE = ["audit.gradients.items=25"]
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -66,6 +68,10 @@ def exact(model: str, text: str) -> NDArray[np.float64]:
 def cosines(vectors: list[NDArray[np.floating]]) -> NDArray[np.float64]:
     units = [vector / np.linalg.norm(vector) for vector in vectors]
     return np.array([[float(one @ other) for other in units] for one in units])
+
+
+def fail(_: str) -> None:
+    raise EngineError("no memory", "find some")
 
 
 def test_two_halves_of_one_real_set_are_alike_and_a_collapsed_set_is_not(
@@ -176,10 +182,3 @@ def test_an_audit_measures_what_the_recipe_asks_and_the_dry_run_says_it(
     assert report and audits_to_make(more) == []
     (line,) = [each for each in report.measures if each.name == GRADIENTS]
     assert line.value is None and line.missing == "no memory"
-
-
-MORE = ["audit.gradients.items=25"]
-
-
-def fail(_: str) -> None:
-    raise EngineError("no memory", "find some")
