@@ -29,7 +29,7 @@ from tsqa.curated.card import allowed_leaks
 from tsqa.pages import packed_plotly, page_environment
 from tsqa.recipe import Arm, Recipe, arms_of
 from tsqa.recipe.sections.ablation import AblationSection
-from tsqa.records.quality import QualityReport
+from tsqa.records.quality import QualityReport, shown_costs
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text
 
@@ -190,6 +190,7 @@ def _of_seeds(
         "kinds": dataset.count_kinds(filtered),
         "audit": dataset.audit_rows(audit) if audit else [],
         "audited": audit,
+        "audit_costs": shown_costs(audit) if audit else [],
     }
 
 

@@ -41,7 +41,7 @@ metadata: {{version: 1}}
 SIGNED = {"seed", "min_score"}
 """Keys that may be below zero."""
 PATHS = {"path", "include", "recipe", "refresh", "taxonomy", "runs", "train_on", "elsewhere"}
-PATHS |= {"decisions"}
+PATHS |= {"decisions", "model"}
 
 
 def full_recipe(folder: Path) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "difficulty": {"easy": 0.2, "medium": 0.5, "hard": 0.3},
             "review": {},
         },
-        "audit": {"swaps": {}},
+        "audit": {"swaps": {}, "gradients": {"model": "org/small"}},
         "model": {"config": {"model_type": "nemotron"}},
         "tokenizer": {"train_on": [str(folder / "web.jsonl")]},
         "mixture": {

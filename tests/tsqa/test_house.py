@@ -51,6 +51,7 @@ LAYERS = (
     "eval/compare",
     "eval/report",
     "tsqa/quality",
+    "tsqa/quality/gradients",
     "tsqa/quality/drift",
     "tsqa/quality/swaps",
     "tsqa/pipeline",

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tsqa.cli.common import CHECKS, DATASET, Force, Overrides, RecipePath, open_pipeline
+from tsqa.cli.common import (
+    CHECKS,
+    DATASET,
+    Force,
+    MaxDollars,
+    Overrides,
+    RecipePath,
+    open_pipeline,
+)
 
 if TYPE_CHECKING:
     from tsqa.pipeline.run import Pipeline
@@ -49,17 +57,20 @@ def audit(
     seeds: Annotated[
         bool, typer.Option("--seeds", help="With --against: compare the seeds, not the items.")
     ] = False,
+    max_dollars: MaxDollars = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Measure a finished dataset against its seeds: realism, diversity, privacy, bias, and
     what training on it did where an ablation is finished.
 
     Writes runs/NAME/audit/quality.html and quality.json; with --against, drift.html and drift.json
-    instead. No model is asked, but for audit.swaps.
+    instead. No model is asked, but for audit.swaps, whose price --max-dollars limits.
 
     Example: tsqa audit recipes/quickstart/recipe.yaml --against quickstart/v1
     """
     if against is not None:
+        if max_dollars is not None:
+            raise typer.BadParameter("--against asks no model", param_hint="--max-dollars")
         _drift(recipe, overrides, against, seeds, as_json)
         return
     if seeds:
@@ -71,6 +82,10 @@ def audit(
 
     pipeline = open_pipeline(recipe, overrides)
     node = pipeline.node_of(pipeline.finished("filter"))
+    if max_dollars is not None:
+        from tsqa.preview.estimate import limit_dollars
+
+        limit_dollars(pipeline, max_dollars, [node])
     effect = effect_of(pipeline, node)
     report = make_audit(pipeline, node, effect)
     folder = audit_folder(node)

@@ -25,6 +25,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Overrides, such as train.lr=1e-3."),
 ]
+MaxDollars = Annotated[
+    float | None,
+    typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
+]
 RunsFolder = Annotated[
     Path, typer.Argument(metavar="[RUNS]", help="Folder of the runs, `runs` in a recipe.")
 ]

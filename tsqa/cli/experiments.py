@@ -11,6 +11,7 @@ from tsqa.cli.common import (
     EXPERIMENTS,
     RUN_ERROR,
     Force,
+    MaxDollars,
     Overrides,
     RecipePath,
     RunsFolder,
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print stages, tokens, dollars, time, memory; do nothing."),
-]
-MaxDollars = Annotated[
-    float | None,
-    typer.Option(min=0, help="Stop before this command has spent more; a rerun continues."),
 ]
 Detect = Annotated[
     float | None,

@@ -24,7 +24,7 @@ from tsqa.filters.difficulty import find_limits, label_difficulty, place_of
 from tsqa.filters.funnel import ChunkFunnel, ChunkOutcome, Funnel, Step, check_each, read_line
 from tsqa.filters.language import check_codes, check_language
 from tsqa.recipe import FilterSection, needed
-from tsqa.records.canaries import CANARY_STEP, CanaryIndex, read_canaries
+from tsqa.records.canaries import CANARY_STEP, Canary, CanaryIndex, read_canaries
 from tsqa.records.candidate import Candidate, Rejection, Verdict
 from tsqa.records.candidate_lines import Chunk, read_candidates
 from tsqa.records.rows import CuratedRow
@@ -61,7 +61,8 @@ class PassingSteps:
 
     @cached_property
     def _steps(self) -> list[Step]:
-        return passing_steps(self.context, self.section, self.seeds)
+        canaries = read_canaries(self.context.inputs["generate"].path)
+        return passing_steps(self.context, self.section, self.seeds, canaries)
 
     def _read(self, chunk: Chunk, funnel: Funnel) -> Iterator[Candidate]:
         for candidate in read_candidates(chunk, self.shows_trace):
@@ -107,7 +108,9 @@ class LastSteps:
         return Renderer(self.renderings)
 
 
-def passing_steps(context: StageContext, section: FilterSection, seeds: SeedIndex) -> list[Step]:
+def passing_steps(
+    context: StageContext, section: FilterSection, seeds: SeedIndex, planted: Sequence[Canary]
+) -> list[Step]:
     """The steps that look at one candidate at a time, in their order."""
     steps = [
         check_each("refusal", checks.check_refusal),
@@ -122,7 +125,7 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
     if section.languages is not None:
         languages = check_codes(section.languages)
         steps.append(check_each("language", lambda c: check_language(c, languages)))
-    canaries = canary_steps(context)
+    canaries = canary_steps(planted)
     if rephrases(context):
         wanted = section.faithfulness
         return [
@@ -145,12 +148,10 @@ def passing_steps(context: StageContext, section: FilterSection, seeds: SeedInde
     ]
 
 
-def canary_steps(context: StageContext) -> list[Step]:
+def canary_steps(planted: Sequence[Canary]) -> list[Step]:
     """Rejects what repeats a canary; no step where none were planted."""
-    made = context.inputs.get("generate")  # a preview has none, and plants none
-    canaries = read_canaries(made.path) if made else []
-    index = CanaryIndex(canaries)
-    return [check_each(CANARY_STEP, lambda c: checks.check_canary(c, index))] if canaries else []
+    index = CanaryIndex(planted)
+    return [check_each(CANARY_STEP, lambda c: checks.check_canary(c, index))] if planted else []
 
 
 def rephrases(context: StageContext) -> bool:

@@ -79,7 +79,7 @@ def run(context: StageContext) -> dict[str, object]:
     section = needed(context.recipe.generate, "generate")
     if context.recipe.filter and context.recipe.filter.code:
         code_boundary(context.recipe.filter.code)  # refused before a teacher is paid, not after
-    seeds = _open_seeds(context, section)
+    seeds = open_seeds(context, section)
     total = len(seeds) * section.per_seed
     ledger: list[LedgerRow] = []
 
@@ -120,7 +120,7 @@ def run(context: StageContext) -> dict[str, object]:
     return {key: value for key, value in asdict(summary).items() if value is not None}
 
 
-def _open_seeds(context: StageContext, section: GenerateSection) -> SeedFile:
+def open_seeds(context: StageContext, section: GenerateSection) -> SeedFile:
     """Draw the canaries that the recipe wants, and write them beside the candidates."""
     path = context.inputs["seeds"].path / "seeds.jsonl"
     if not section.canaries:

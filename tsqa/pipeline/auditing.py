@@ -5,18 +5,22 @@ Guarantee: an audit is of the very data of a filter artifact, or there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsqa.console import console
 from tsqa.errors import TsqaError
+from tsqa.hub.identify import identify_model
 from tsqa.locks import hold_folder
 from tsqa.names import file_name
 from tsqa.pipeline.node import Node, reached_from
 from tsqa.quality.gate import breaches, limits_of, refuse_audited
-from tsqa.recipe import Recipe, needed
+from tsqa.recipe import AuditSection, GradientsSection, ModelSection, Recipe, needed
 from tsqa.records.quality import (
     NOT_ASKED,
     PAGE,
@@ -28,7 +32,9 @@ from tsqa.records.quality import (
     shown_reference,
     shown_value,
 )
+from tsqa.spending import has_gpu
 from tsqa.store.artifact import Artifact
+from tsqa.store.digests import hash_bytes
 from tsqa.store.roles import Role, format_role
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
@@ -36,13 +42,19 @@ from tsqa.teachers.config import is_teacher
 from tsqa.trackers import TrackedRun, tags_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tsqa.dedup.semantic import SentenceEncoder
     from tsqa.pipeline.run import Pipeline
+    from tsqa.quality.diversity import GradientProxy
 
 AUDIT = "audit"
 """Folder in that of a run."""
 SWAPS = "swaps"
 """Folder in that of an audit: what models said, by the hash of what they were asked."""
+GRADIENTS = "gradients"
+"""Folder beside it: those of texts, by the hash of the model and the text."""
 _ASKED_WITH = ("seeds", "generate", "data")
 """Inputs that asking needs besides models."""
 _COLUMNS = ("dimension", "measure", "value", "reference", "p", "differs")
@@ -84,7 +96,8 @@ def make_audit(
     context = StageContext(made_of.recipe, pipeline.inputs_of(made_of), folder, Tracker.silent())
     seed = needed(node.recipe.generate, "generate").seed
     swapped = _swaps(pipeline, node, filtered, seed)
-    report = audit(context, seeds, filtered, seed, effect, swapped, _encoder_of(node))
+    with _proxy_of(pipeline, node) as proxy:
+        report = audit(context, seeds, filtered, seed, effect, swapped, _encoder_of(node), proxy)
     page = write_report(folder, report)
     keep_report(Path(node.recipe.runs), report)
     _track(pipeline, node, report, page)
@@ -99,6 +112,47 @@ def _encoder_of(node: Node) -> Callable[[], SentenceEncoder] | None:
     if section.semantic_leaks is None:
         return None
     return partial(load_encoder, section)
+
+
+@contextmanager
+def _proxy_of(pipeline: Pipeline, node: Node) -> Iterator[GradientProxy | None]:
+    """The small model whose gradients are compared, with the folder where they are kept locked;
+    None where the recipe names none."""
+    section = node.recipe.audit.gradients if node.recipe.audit else None
+    if section is None:
+        yield None
+        return
+    from tsqa.quality.diversity import GradientProxy  # it imports sklearn
+
+    folder = audit_folder(node) / GRADIENTS
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_folder(folder, folder / "lock", f"audit of {node.recipe.name}"):
+        yield GradientProxy(
+            items=section.items,
+            name=ModelSection(path=section.model).called,
+            gradients=partial(_gradients, pipeline, node, section.model, folder),
+            wanted=_wanted(section),
+        )
+
+
+def _gradients(
+    pipeline: Pipeline, node: Node, model: str, folder: Path, texts: Sequence[str]
+) -> list[NDArray[np.float32] | None]:
+    """A GPU's time counts as spent."""
+    from tsqa.quality.gradients.proxy import text_gradients  # it imports torch
+
+    begun = time.monotonic()
+    found = text_gradients(model, folder, texts)
+    if has_gpu():
+        hours = (time.monotonic() - begun) / 3600
+        pipeline.spending.add(hours * node.recipe.dollars_per_gpu_hour)
+    return found
+
+
+def _wanted(section: GradientsSection) -> str:
+    """Of which model, by its content, and of how many items gradients are wanted."""
+    identity = json.dumps(identify_model(section.model), sort_keys=True)
+    return f"{hash_bytes(identity.encode())[:12]}, {section.items} items"
 
 
 def _swaps(pipeline: Pipeline, node: Node, filtered: Artifact, seed: int) -> SwapsReport:
@@ -141,13 +195,29 @@ def audit_where_asked(pipeline: Pipeline, node: Node) -> None:
     section = node.recipe.audit
     if node.stage != "filter" or section is None:
         return
-    found = find_audit(pipeline, node)
-    if found and (section.swaps is None or found.swaps == section.swaps.wanted):
+    if _is_whole(section, find_audit(pipeline, node)):
         return
     asked = "models are asked" if section.swaps else "no model is asked"
     console.print(f"  auditing {pipeline.label(node)} (section audit); {asked}")
     make_audit(pipeline, node)
     console.print(f"  {audit_folder(node) / PAGE}")
+
+
+def audits_to_make(pipeline: Pipeline) -> list[Node]:
+    """Finished datasets that the next run audits: their sections ask for what no audit has yet."""
+    return [
+        node
+        for node in _audited(pipeline.nodes)
+        if pipeline.find(node)
+        and not _is_whole(needed(node.recipe.audit, "audit"), find_audit(pipeline, node))
+    ]
+
+
+def _is_whole(section: AuditSection, report: QualityReport | None) -> bool:
+    """Whether an audit asked as many models as the section says."""
+    if report is None or (section.swaps and report.swaps != section.swaps.wanted):
+        return False
+    return section.gradients is None or report.gradients == _wanted(section.gradients)
 
 
 def refuse_unaudited(pipeline: Pipeline, node: Node) -> None:
@@ -171,6 +241,9 @@ def audit_states(pipeline: Pipeline) -> list[tuple[Node, str, list[str]]]:
         if section.swaps:
             limits = f"{limits}; " if limits else ""
             limits += f"swaps ask {_asked(node.recipe)} up to {section.swaps.requests:,} times each"
+        if section.gradients:
+            limits = f"{limits}; " if limits else ""
+            limits += f"gradients of up to {section.gradients.items:,} items and their seeds"
         report = find_audit(pipeline, node)
         beyond = [*breaches(section, report)] if report else []
         state = (
@@ -220,7 +293,12 @@ def _track(pipeline: Pipeline, node: Node, report: QualityReport, page: Path) ->
             for m in report.measures
             if m.value is not None
         }
-        tracker.summary(values)
+        costs = {
+            f"{AUDIT}/{SWAPS}/{row.teacher}/{key}": getattr(row, key)
+            for row in report.ledger
+            for key in ("requests", "dollars")
+        }
+        tracker.summary(values | costs)
         failed = False
     finally:
         tracker.finish(failed)

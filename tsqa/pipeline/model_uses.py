@@ -66,7 +66,7 @@ def model_uses(node: Node) -> list[ModelUse]:
                     f"{key}.max_model_len",
                 )
             )
-    return uses
+    return [*uses, *_proxy(recipe)] if node.stage == "filter" else uses
 
 
 def is_missing(use: ModelUse) -> bool:
@@ -129,6 +129,15 @@ def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
     if trained_model(node.inputs):
         return []  # it scores what the recipe trains
     return [_use(model, "model.path", needed(recipe.eval, "eval").max_length, "eval.max_length")]
+
+
+def _proxy(recipe: Recipe) -> list[ModelUse]:
+    """The model of the audit that follows the filter."""
+    section = recipe.audit.gradients if recipe.audit else None
+    if section is None:
+        return []
+    path = str(Path(section.model))
+    return [ModelUse(path, "audit.gradients.model", None, "", False, own_tokenizer=True)]
 
 
 def _is_given(model: ModelSection) -> bool:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tsqa.console import console
+from tsqa.pipeline.auditing import audits_to_make
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.asking import StageEstimate
@@ -67,18 +68,26 @@ def print_provenance(recipe: Recipe) -> None:
 
 
 def print_estimates(pipeline: Pipeline) -> None:
-    """Per stage that would run, and in sum: requests, tokens, money; then time and memory."""
+    """Per stage that would run, per finished dataset that would be audited, and in sum: requests,
+    tokens, money; then time and memory."""
     missing = [node for node in pipeline.nodes if pipeline.find(node) is None]
-    if not missing:
+    audited = audits_to_make(pipeline)
+    if not missing and not audited:
         return
     estimates = Estimates(pipeline)
     rows = [(pipeline.label(node), estimates.of(node)) for node in missing]
-    whole = [*rows, ("sum", estimates.total(missing))]
+    audits = [(f"audit of {pipeline.label(node)}", estimates.audit(node)) for node in audited]
+    total = estimates.total(missing)
+    for _, audit in audits:
+        total = total.then(audit)
+    rows += audits
+    whole = [*rows, ("sum", total)]
     print_paid("What it would take", whole)
     _print_columns("Time, memory and disk, in GiB", whole, _TAKEN)
     bases: dict[str, list[str]] = {}
     for label, estimate in rows:
-        bases.setdefault("; ".join(estimate.basis), []).append(label)
+        if estimate.basis:
+            bases.setdefault("; ".join(estimate.basis), []).append(label)
     for basis, labels in bases.items():
         console.print(Text.assemble((", ".join(labels), "bold"), f": {basis}"))
 

@@ -6,14 +6,14 @@ and its basis says which; what cannot be bounded is None, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from eval.statistics.planned import planned_documents
 from tsqa.errors import DataError, RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
-from tsqa.preview.asking import NOTHING, START, StageEstimate, ask, plus, times
+from tsqa.preview.asking import LITTLE, NOTHING, START, StageEstimate, ask, plus, times
 from tsqa.preview.measured import Range
 from tsqa.preview.models import (
     GIB,
@@ -24,7 +24,7 @@ from tsqa.preview.models import (
     size_of_model,
     training_gib,
 )
-from tsqa.recipe import SeedsSection, curve_points, needed
+from tsqa.recipe import ModelSection, SeedsSection, curve_points, needed
 from tsqa.seeds.sources import source_names
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import resolve_path
@@ -155,10 +155,36 @@ class Estimates:
             made = made.then(
                 ask(self._pipeline, node, "judge", judge, items, once, _JUDGE_TOKENS, 1)
             )
-        return replace(made.then(self._swaps(node)), basis=(known, *made.basis))
+        audited = self.audit(node)
+        return replace(made.then(audited), basis=(known, *made.basis, *audited.basis))
+
+    def audit(self, node: Node) -> StageEstimate:
+        """Of what the audit that follows a filter has models do."""
+        return self._swaps(node).then(self._gradients(node))
+
+    def _gradients(self, node: Node) -> StageEstimate:
+        section = node.recipe.audit.gradients if node.recipe.audit else None
+        if section is None:
+            return StageEstimate()
+        model = ModelSection(path=section.model)
+        size = size_of_model(self._pipeline, node, "audit.gradients", model)
+        # 6 operations for each of 50 to 512 tokens, and the sketch.
+        work = Range(400, 3200) * (2.0 * section.items)
+        seconds, on_gpu, basis = compute_seconds(size, work, 1, Range(0.02, 0.2), None)
+        seconds = plus(seconds, START)
+        hours = times(seconds, on_gpu / 3600)
+        memory = times(Range(4, 8), size.total / GIB) if size else None
+        return StageEstimate(
+            seconds=seconds,
+            gpu_hours=hours,
+            dollars=times(hours, node.recipe.dollars_per_gpu_hour),
+            device_gib=memory if on_gpu else NOTHING,
+            host_gib=LITTLE if on_gpu else plus(memory, Range(1, 3)),
+            basis=(f"gradients: {basis}",),
+        )
 
     def _swaps(self, node: Node) -> StageEstimate:
-        """Of the audit that follows; how many items mention somebody is not known before."""
+        """How many items mention somebody is not known before."""
         section = node.recipe.audit.swaps if node.recipe.audit else None
         made = StageEstimate()
         if section is None:
@@ -331,10 +357,13 @@ class Estimates:
         return max(found, key=lambda made: made.manifest.created, default=None)
 
 
-def limit_dollars(pipeline: Pipeline, limit: float) -> None:
-    """Stop the pipeline before it has spent more; RecipeError where nothing has a price."""
+def limit_dollars(pipeline: Pipeline, limit: float, wanted: Sequence[Node] | None = None) -> None:
+    """Stop the pipeline before it has spent more; RecipeError where nothing has a price.
+
+    `wanted`: what will cost; None: all stages that are not finished.
+    """
     estimates = Estimates(pipeline)
-    missing = [node for node in pipeline.nodes if pipeline.find(node) is None]
+    missing = wanted or [node for node in pipeline.nodes if pipeline.find(node) is None]
     if missing and not any(_is_priced(node) for node in missing):
         raise RecipeError(
             f"{pipeline.origin}: --max-dollars, but nothing that would run has a price",

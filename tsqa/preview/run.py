@@ -25,12 +25,13 @@ from tsqa.errors import TsqaError
 from tsqa.filters.asking import Meaning, asking_steps
 from tsqa.filters.chunks import comparing_steps, decontamination_step, passing_steps
 from tsqa.filters.funnel import Step
-from tsqa.generate.stage import SeedFile, open_team, solve, write_candidate
+from tsqa.generate.stage import SeedFile, open_seeds, open_team, solve, write_candidate
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.borrowed import OneEngine, Overlay
 from tsqa.preview.measured import PreviewRecord, RoleUse, key_of
 from tsqa.recipe import DifficultySection, needed
+from tsqa.records.canaries import read_canaries
 from tsqa.records.candidate import Candidate, read_candidate
 from tsqa.records.candidate_file import CandidateRecord
 from tsqa.records.seed import Seed, SeedIndex
@@ -137,7 +138,7 @@ class Preview:
 
     def _write(self, seeds: Sequence[Seed]) -> list[PreviewedItem]:
         context = self._context(self._generate)
-        source = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
+        source = open_seeds(context, needed(context.recipe.generate, "generate"))
         heard: list[list[Exchange]] = [[] for _ in seeds]
         team = open_team(context, [])
         jobs = [write_candidate(team.writer, source, seed, 0) for seed in seeds]
@@ -185,13 +186,14 @@ class Preview:
         section = needed(context.recipe.filter, "filter")
         if section.difficulty:  # a few items are no distribution: labels alone
             section = section.model_copy(update={"difficulty": DifficultySection()})
+        planted = read_canaries(self._folder / self._generate.stage)
         meaning = Meaning(context, section, list(read_evaluated(context)))
         with (
             SeedIndex(context.inputs["seeds"].path / "seeds.jsonl") as seeds,
             TemporaryDirectory(dir=context.out) as scratch,
         ):
             steps = [
-                *passing_steps(context, section, seeds),
+                *passing_steps(context, section, seeds, planted),
                 *asking_steps(context, section, seeds, []),
                 *meaning.steps,
                 *comparing_steps(section, Path(scratch)),

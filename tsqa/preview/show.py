@@ -38,6 +38,8 @@ def print_items(items: Sequence[PreviewedItem], console: Console) -> None:
         )
         if item.record.attributes:
             console.print(Text(f"asked to be: {attributes_of(item)}", "dim"))
+        if item.record.canaries:
+            console.print(Text(canaries_of(item), "dim"))
         question = item.exchanges[0]
         console.print(_side_by_side(question, taken_question(item)))
         votes = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=False)
@@ -65,6 +67,7 @@ def write_page(items: Sequence[PreviewedItem], title: str, path: Path) -> None:
         "vote": taken_vote,
         "question": taken_question,
         "attributes": attributes_of,
+        "canaries": canaries_of,
         "scores": scores_of,
     }
     template = environment.get_template("page.html.jinja")
@@ -94,6 +97,12 @@ def reply_of(completion: Completion) -> str:
 def attributes_of(item: PreviewedItem) -> str:
     """What `generate.attributes` drew for the question; the style of a rephrasing."""
     return ", ".join(f"{name} {value}" for name, value in item.record.attributes.items())
+
+
+def canaries_of(item: PreviewedItem) -> str:
+    """Which seeds its prompt shows with an invented name and number."""
+    seeds = ", ".join(item.record.canaries)
+    return f"canary (generate.canaries) planted in what the prompt shows of {seeds}"
 
 
 def taken_question(item: PreviewedItem) -> str:

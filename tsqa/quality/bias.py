@@ -20,6 +20,7 @@ from tsqa.quality.measure import (
     LEAST,
     compare_means,
     mean_of,
+    paired_p,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
 from tsqa.records.quality import QualityMeasure
@@ -29,7 +30,7 @@ from tsqa.text.refusals import REFUSAL
 DIMENSION = "bias"
 _LONGEST = "right option is the longest"
 _REFUSED = "refusals by group"
-_NOT_MEASURED = "first names are not counted, no list of them is shipped"
+_NOT_MEASURED = "first names of the United States alone, and no other name"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _log_odds(
         high=math.log(high / (1 - high)) if high < 1 else None,
         reference=0.0,
         reference_is=f"as in seeds: in {int(ours.sum()):,} items, {int(theirs.sum()):,} seeds",
-        p=float(stats.binomtest(more, discordant).pvalue) if discordant else 1.0,
+        p=paired_p(ours, theirs),
         n=len(ours),
         limits=limits,
     )
@@ -169,8 +170,8 @@ def _refusals(asked: Iterable[AskedQuestion]) -> QualityMeasure:
         for name, pattern in patterns.items():
             counts[name][int(bool(pattern.search(each.text))), int(each.refused)] += 1
     limits = (
-        "questions by the words of groups.yaml; takes questions as independent; a refusal that "
-        "the filters do not know counts as an answer"
+        "questions by the words of groups.yaml, one that was not written by its seed; takes "
+        "questions as independent; a refusal that the filters do not know counts as an answer"
     )
     if not total:
         return QualityMeasure(dimension=DIMENSION, name=_REFUSED, limits=limits, missing="no rows")

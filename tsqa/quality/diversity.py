@@ -4,7 +4,8 @@ seeds they were made of, at equal size."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,26 @@ from tsqa.text.normalise import words
 
 DIMENSION = "diversity"
 TAIL, VENDI = "of those in the tail", "Vendi score, per item"
+GRADIENTS = "G-Vendi score, per item"
 """Names of measures that others look up."""
 MOST_VENDI = 1000
 _NEAR = 5
 _TAIL = 0.2
 _OPENING = 3
 _SIZES = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class GradientProxy:
+    """A small model, and of how many items it compares the gradients."""
+
+    items: int
+    name: str
+    """Of the model, without the folders of this machine."""
+    gradients: Callable[[Sequence[str]], list[NDArray[np.float32] | None]]
+    """Of each text; None where it is too short to have one."""
+    wanted: str
+    """What is told apart from another model or another number of items."""
 
 
 def measure_diversity(sample: QualitySample, seed: int) -> list[QualityMeasure]:
@@ -177,9 +192,55 @@ def vendi_score(vectors: csr_matrix) -> float:
     """
     rows, columns = vectors.shape
     product = vectors @ vectors.T if rows <= columns else vectors.T @ vectors
-    values = np.linalg.eigvalsh(product.toarray() / rows)
+    return _spread(product.toarray(), rows)
+
+
+def _spread(product: Floats, count: int) -> float:
+    values = np.linalg.eigvalsh(product / count)
     positive = values[values > 1e-12]
     return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def measure_gradients(sample: QualitySample, proxy: GradientProxy, seed: int) -> QualityMeasure:
+    """The Vendi score of what texts would teach a model: their gradients, as directions (G-Vendi,
+    Jung et al., arXiv:2505.20161).
+
+    The loss is that of the whole text, as in pretraining; theirs is that of the answer alone.
+    """
+    pairs = sample.pairs[: proxy.items]
+    limits = (
+        f"gradients of {proxy.name}, of all tokens of a text, up to 512; another model may see "
+        "another diversity; noise is diverse too"
+    )
+    found: list[NDArray[np.float32] | None] = []
+    if len(pairs) >= LEAST:
+        found = proxy.gradients([p.texts[side] for side in (0, 1) for p in pairs])
+    both = [*zip(found[: len(pairs)], found[len(pairs) :], strict=True)]
+    known = [(item, real) for item, real in both if item is not None and real is not None]
+    if len(known) < LEAST:
+        missing = f"{len(known or pairs)} seeds with items that are like them; {LEAST} are needed"
+        return QualityMeasure(dimension=DIMENSION, name=GRADIENTS, limits=limits, missing=missing)
+    kernels = [_cosines(np.array(side, dtype=float)) for side in zip(*known, strict=True)]
+
+    def scores(rows: NDArray[np.int64]) -> Floats:
+        ours, theirs = (_spread(k[np.ix_(rows, rows)], len(rows)) / len(rows) for k in kernels)
+        return np.array([ours, theirs, ours - theirs])
+
+    spans = jackknife(scores, len(known), rng_of(seed, "gradients"))
+    left = len(pairs) - len(known)
+    notes = [f"{left:,} left out, whose text is one token"] if left else []
+    return _against(GRADIENTS, spans, len(known), limits, "the same seeds", notes)
+
+
+def no_gradients(why: str) -> QualityMeasure:
+    return QualityMeasure(dimension=DIMENSION, name=GRADIENTS, limits="", missing=why)
+
+
+def _cosines(vectors: Floats) -> Floats:
+    """(rows, rows); no row is zero."""
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines: Floats = units @ units.T
+    return cosines
 
 
 def _openings(pairs: Sequence[QualityPair], seed: int) -> QualityMeasure:
@@ -209,12 +270,14 @@ def _against(
     reference: str,
     notes: Sequence[str] = (),
 ) -> QualityMeasure:
-    """`spans`: of the items, of the seeds, of their difference."""
+    """`spans`: of the items, of the seeds, of their difference; each value is between 0 and 1."""
     ours, theirs, gap = spans
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
-        **vars(ours),
+        value=ours.value,
+        low=max(0.0, ours.low),
+        high=min(1.0, ours.high),
         reference=theirs.value,
         reference_is=reference,
         apart=not gap.low <= 0 <= gap.high,

@@ -104,6 +104,12 @@ def share_of_groups(
     return Spanned(share, float(low), float(high))
 
 
+def paired_p(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
+    """p of pairs of flags that they are as often set on both sides (McNemar, exact)."""
+    more, fewer = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    return float(stats.binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
+
+
 def mean_of(values: Floats) -> Spanned:
     """A mean with Student's interval."""
     half = (

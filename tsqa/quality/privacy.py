@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
     LEAST,
     auc_of,
+    paired_p,
     rng_of,
     share_of_groups,
 )
@@ -125,13 +126,15 @@ def _copied(sample: QualitySample, seed: int) -> QualityMeasure:
             found.append(item.id)
     share = share_of_groups(own, groups, rng_of(seed, "copies"))
     base = sum(chance) / len(chance)
+    p = _one_of_each(own, chance, groups)
     return QualityMeasure(
         dimension=DIMENSION,
         name=f"items with {SPAN} words of their seed in a row",
         **vars(share),
         reference=base,
         reference_is="of another seed of the task",
-        apart=share.low > base,
+        p=p,
+        apart=p < 0.05,
         n=len(own),
         limits="word for word only; a shorter text cannot hold such a run; not the passage that "
         "an item shows on purpose",
@@ -243,6 +246,7 @@ def _some(ids: set[str]) -> str:
 
 def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:
     kinds, new, flags, groups, found = Counter[str](), Counter[str](), [], [], []
+    real = {name: any(find_personal(each.whole)) for name, each in sample.seeds.items()}
     for name, item in sample.items:
         there = set(find_personal(item.whole))
         in_seed = sample.seeds[name].whole
@@ -253,7 +257,7 @@ def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:
         if there:
             found.append(item.id)
     share = share_of_groups(flags, groups, rng_of(seed, "personal"))
-    base = _share_with_personal(sample.seeds.values())
+    p = _one_of_each(flags, [real[name] for name in groups], groups)
     notes = [
         f"{kind}: {kinds[kind]:,}, of which {new[kind]:,} not in the seed"
         for kind in KINDS
@@ -266,16 +270,18 @@ def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:
             dimension=DIMENSION,
             name="items with personal data",
             **vars(share),
-            reference=base,
+            reference=sum(real.values()) / len(real),
             reference_is="of their seeds",
-            apart=share.low > base,
+            p=p,
+            apart=p < 0.05,
             n=len(flags),
-            limits=f"by patterns; misses {MISSED}",
+            limits=f"by patterns of {', '.join(KINDS)}; {MISSED}",
             notes=notes,
         )
     ]
 
 
-def _share_with_personal(texts: Iterable[AuditedText]) -> float:
-    flags = [any(find_personal(each.whole)) for each in texts]
-    return sum(flags) / len(flags)
+def _one_of_each(ours: Sequence[bool], theirs: Sequence[bool], groups: Sequence[str]) -> float:
+    """p of no difference, by the first item of each group: a seed's items are not independent."""
+    _, first = np.unique(np.array(groups), return_index=True)
+    return paired_p(np.array(ours)[first], np.array(theirs)[first])

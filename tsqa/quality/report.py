@@ -18,6 +18,7 @@ from tsqa.records.quality import (
     PAGE,
     QualityMeasure,
     QualityReport,
+    shown_costs,
     shown_reference,
     shown_value,
 )
@@ -42,10 +43,7 @@ def write_report(folder: Path, report: QualityReport) -> Path:
         f"{report.items:,} items, {scope(report)}. A marked line differs from its reference by "
         "more than chance, at 5% for each line.",
         f"Filter {report.filter}, seeds {report.seeds}, drawn by seed {report.seed}.",
-        *(
-            f"Swaps took {row.requests:,} requests to the {row.teacher}, ${row.dollars:.2f}."
-            for row in report.ledger
-        ),
+        *shown_costs(report),
     ]
     return write_page(
         folder / PAGE, f"Quality of {report.recipe}", intro, report.measures, examples
@@ -76,6 +74,8 @@ def masked(text: str) -> str:
 
 def print_report(report: QualityReport) -> None:
     print_measures(f"{report.recipe}: {report.items:,} items, {scope(report)}", report.measures)
+    for line in shown_costs(report):
+        console.print(f"  {line}")
 
 
 def print_measures(title: str, measures: Sequence[QualityMeasure]) -> None:

@@ -11,9 +11,14 @@ from pathlib import Path
 
 from tsqa.curated.files import read_curated, read_rejected
 from tsqa.dedup.semantic import SentenceEncoder
-from tsqa.errors import EngineError
+from tsqa.errors import EngineError, TsqaError, first_line
 from tsqa.quality.bias import AskedQuestion, is_refusal, measure_bias
-from tsqa.quality.diversity import measure_diversity
+from tsqa.quality.diversity import (
+    GradientProxy,
+    measure_diversity,
+    measure_gradients,
+    no_gradients,
+)
 from tsqa.quality.effectiveness import not_measured
 from tsqa.quality.held_out import read_held_out
 from tsqa.quality.privacy import measure_canaries, measure_privacy
@@ -21,6 +26,8 @@ from tsqa.quality.realism import measure_distance, measure_realism, not_embedded
 from tsqa.quality.sample import QualitySample, draw_sample
 from tsqa.records.candidate_file import parse_record
 from tsqa.records.quality import NOT_ASKED, QualityMeasure, QualityReport, SwapsReport, hash_of_data
+from tsqa.records.rows import RejectedRow
+from tsqa.records.seed import SeedIndex
 from tsqa.store.artifact import Artifact
 from tsqa.store.stage import StageContext
 
@@ -35,20 +42,22 @@ def audit(
     effect: Sequence[QualityMeasure] = (),
     swapped: SwapsReport = NOT_ASKED,
     load_encoder: Callable[[], SentenceEncoder] | None = None,
+    proxy: GradientProxy | None = None,
 ) -> QualityReport:
     """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did;
-    `swapped`: what models said of items with others in them; `load_encoder`: of meanings, where the
-    recipe names a model for them."""
+    `swapped`: what models said of items with others in them; `load_encoder`, `proxy`: of meanings
+    and of gradients, where the recipe names a model for them."""
     sample = draw_sample(filtered.path, seeds.path, seed)
     held_out = read_held_out(context, seeds.path, sample, seed)
     measures = [
         *measure_realism(sample, seed, PERMUTATIONS),
         _distance(sample, load_encoder, seed),
         *measure_diversity(sample, seed),
+        _gradients(sample, proxy, seed),
         *(effect or [not_measured("it needs trained models: tsqa ablate, then audit again")]),
         *measure_privacy(sample, held_out, seed),
         measure_canaries(filtered.path),
-        *measure_bias(sample, _asked(filtered.path)),
+        *measure_bias(sample, _asked(filtered.path, seeds.path)),
         *swapped.measures,
     ]
     return QualityReport(
@@ -63,6 +72,7 @@ def audit(
         without_real=sample.without_real,
         measures=measures,
         swaps=swapped.wanted,
+        gradients=proxy.wanted if proxy else "",
         ledger=swapped.ledger,
     )
 
@@ -81,17 +91,32 @@ def _distance(
         return not_embedded(str(error).splitlines()[0])
 
 
-def _asked(filtered: Path) -> Iterator[AskedQuestion]:
-    """All questions, kept or not; where a teacher wrote none, the seed's."""
-    for row in read_curated(filtered):
-        yield AskedQuestion(row.question or row.answer, refused=False)
-    for rejected in read_rejected(filtered):
-        refused = is_refusal(rejected.reason)
-        yield AskedQuestion(rejected.question or _seed_question(rejected.record), refused)
-
-
-def _seed_question(record: str) -> str:
+def _gradients(sample: QualitySample, proxy: GradientProxy | None, seed: int) -> QualityMeasure:
+    if proxy is None:
+        return no_gradients("the recipe names no small model for it (audit.gradients)")
     try:
-        return parse_record(record).seed_question
+        return measure_gradients(sample, proxy, seed)
+    except TsqaError as error:
+        return no_gradients(first_line(error))
+
+
+def _asked(filtered: Path, seeds: Path) -> Iterator[AskedQuestion]:
+    """All questions with the passages that they show, kept or not; where a teacher wrote none, the
+    seed's, or the passage that it was to ask about or to tell again."""
+    for row in read_curated(filtered):
+        text = f"{row.context}\n{row.question or row.answer}"
+        yield AskedQuestion(text, refused=False)
+    with SeedIndex(seeds / "seeds.jsonl") as index:
+        for rejected in read_rejected(filtered):
+            yield AskedQuestion(_text_of(rejected, index), is_refusal(rejected.reason))
+
+
+def _text_of(rejected: RejectedRow, seeds: SeedIndex) -> str:
+    try:
+        record = parse_record(rejected.record)
     except ValueError:  # no candidate
-        return ""
+        return rejected.question
+    if record.question or record.seed_question:
+        return f"{record.context}\n{record.question or record.seed_question}"
+    seed = seeds.find(record.seed_id)
+    return record.passage if seed is None else seed.context

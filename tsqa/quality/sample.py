@@ -59,8 +59,8 @@ class AuditedText:
 
     @property
     def label(self) -> str:
-        """The answer as a label, such as `yes`."""
-        return self.answer.strip().lower()
+        """The answer as a label, such as `yes`, whatever its case and a full stop."""
+        return self.answer.strip().rstrip(".").lower()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,12 @@ from tsqa.recipe.recipe import (
     stream_check,
 )
 from tsqa.recipe.sections.ablation import Control, key_tails, named_values
-from tsqa.recipe.sections.audit import AuditSection, SwapKind, SwapsSection
+from tsqa.recipe.sections.audit import (
+    AuditSection,
+    GradientsSection,
+    SwapKind,
+    SwapsSection,
+)
 from tsqa.recipe.sections.base import parse_count
 from tsqa.recipe.sections.evaluate import EvalSection, ProtocolSection, read_suite
 from tsqa.recipe.sections.filter import (
@@ -103,6 +108,7 @@ __all__ = [
     "FilterSection",
     "GenerateSection",
     "GenerationsSection",
+    "GradientsSection",
     "MixtureSection",
     "ModelSection",
     "NearestSection",

@@ -21,7 +21,7 @@ PAGE = "quality.html"
 """In the folder of an audit."""
 FLIPPED_VERDICTS, FLIPPED_ANSWERS = "verdicts changed by swaps", "answers changed by swaps"
 """How the names of these measures begin."""
-_FORMAT = 2
+_FORMAT = 3
 """Raise it when a measure means something else: reports from before then count no more."""
 
 
@@ -102,6 +102,8 @@ class QualityReport:
     measures: list[QualityMeasure]
     swaps: dict[str, int] = field(default_factory=dict)
     """Kind -> items that were wanted; empty where no model was asked."""
+    gradients: str = ""
+    """Of which model and how many items they were wanted; empty where of none."""
     ledger: list[LedgerRow] = field(default_factory=list)
     """What models were asked, and what it cost."""
     format: int = _FORMAT
@@ -156,6 +158,15 @@ def shown_reference(measure: QualityMeasure) -> str:
     if measure.reference is None:
         return measure.reference_is
     return f"{_number(measure.reference)}: {measure.reference_is}"
+
+
+def shown_costs(report: QualityReport) -> list[str]:
+    """What the audit had models do beside measuring, and for how much."""
+    return [
+        f"Swaps took {row.requests:,} requests to the {row.teacher}, {row.prompt_tokens:,} prompt "
+        f"and {row.output_tokens:,} output tokens, ${row.dollars:.2f}."
+        for row in report.ledger
+    ]
 
 
 def _kept(measure: QualityMeasure) -> dict[str, object]:

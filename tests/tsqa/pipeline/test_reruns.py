@@ -468,6 +468,8 @@ RUNTIME: dict[str, Any] = {
     "audit.max_refused": 0.1,
     "audit.swaps.items": 20,
     "audit.swaps.kinds": ["countries"],
+    "audit.gradients.model": "org/another",
+    "audit.gradients.items": 50,
     "audit.max_flipped_verdicts": 0.1,
     "audit.max_flipped_answers": 0.1,
     "filter.processes": 2,

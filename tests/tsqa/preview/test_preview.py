@@ -101,6 +101,29 @@ def preview(pipeline: Pipeline, count: int = 6) -> tuple[list[PreviewedItem], Pr
         return items, opened_preview.record(items)
 
 
+def test_canaries_are_planted_and_looked_for_as_in_the_run(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    items, _ = preview(open_pipeline(tmp_path, "generate.canaries=12"), 12)
+    shown = [item for item in items if item.record.canaries]
+    assert shown and len(shown) < len(items)
+    console = make_console(width=200, record=True)
+    show.print_items(items, console)
+    printed = console.export_text()
+    for item in shown:
+        assert "file number" in show.prompt_of(item.exchanges[0].request)
+        assert f"prompt shows of {', '.join(item.record.canaries)}" in printed
+    show.write_page(items, "previewed", tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count("planted in what the prompt") == len(shown)
+    passed = [item for item in items if not item.is_rejected]
+    assert passed and all("canary" in [d.step for d in item.decisions] for item in passed)
+    requests = {item.record.id: item.exchanges[0].request.id for item in items}
+    run = open_pipeline(tmp_path, "generate.canaries=12").run(until="generate")
+    made = run["generate"].path
+    known = (made / "teacher-completions.jsonl").read_text()
+    assert all(name in known for name in requests.values()), "those of the run itself"
+
+
 def test_a_preview_makes_no_artifact_and_shows_every_step(
     tmp_path: Path, engine: FakeEngine
 ) -> None:

@@ -64,6 +64,20 @@ def test_copied_spans_are_found_also_in_explanations() -> None:
     assert 0.2 < copies.value < 0.5, "questions of 10 to 18 words, half of them copied"
 
 
+@pytest.mark.parametrize(("count", "is_marked"), [(4, False), (8, True)])
+def test_a_few_more_than_in_seeds_may_be_chance(count: int, is_marked: bool) -> None:
+    """Seeds without any may come of a source where some have it."""
+
+    def tell(item: AuditedText, seed: AuditedText, _: np.random.Generator) -> AuditedText:
+        if int(seed.id.partition("-")[2]) >= count:
+            return item
+        return replace(item, explanations="Ask ann.lee@mail.org.")
+
+    found = privacy(tell)[PERSONAL]
+    assert found.reference == 0 and found.low is not None and found.low > 0
+    assert found.apart == is_marked and found.p == pytest.approx(2 * 0.5**count)
+
+
 def test_a_passage_that_an_item_shows_is_no_copy() -> None:
     passage = " ".join(f"word{n}" for n in range(20))
     sample = sample_of(count=40)

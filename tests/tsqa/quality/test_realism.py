@@ -112,6 +112,14 @@ def test_positions_and_labels_move_where_the_first_option_is_right_too_often() -
     assert label.apart and "'red stone'" in label.reference_is
 
 
+def test_a_label_with_a_full_stop_is_the_same_label() -> None:
+    def stop(item: AuditedText, _: AuditedText, rng: np.random.Generator) -> AuditedText:
+        return replace(item, answer=f"{item.answer.capitalize()}.")
+
+    label = realism(stop, permutations=1)["balance of labels"]
+    assert not label.apart and label.value == pytest.approx(label.reference, abs=0.15)
+
+
 @pytest.mark.parametrize(
     ("text", "grade"),
     [("The cat sat on the mat.", 0.39 * 6 + 11.8 - 15.59), ("1 + 1 = 2", None)],

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from tests.support.curated_rows import curated_row
 from tests.support.quality_world import MAIL, audited_dataset
-from tests.support.released import build, seed, write_recipe
+from tests.support.released import build, rejected, seed, write_recipe
+from tests.support.sealed import reseal
 from tsqa.cli.app import app
 from tsqa.pipeline.run import Pipeline
 from tsqa.quality.report import masked
@@ -82,6 +83,33 @@ def test_items_of_passages_have_no_real_counterpart(tmp_path: Path) -> None:
     sample = draw_sample(filtered, there, 0)
     assert [pair.item.text for pair in sample.pairs] == ["So it is said."], "rephrasings have one"
     assert sample.without_real == ["toy"] and len(sample.items) == 2
+
+
+def test_whose_passages_are_refused_is_told_though_nothing_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 1)
+    passages = {n: f"Passage {n} says that {'she' if n < 8 else 'he'} is here." for n in range(40)}
+    seeds = [replace(seed(n), id=f"toy-{n}", question="", context=passages[n]) for n in range(40)]
+    kept = [
+        replace(curated_row(n), seed_id=f"toy-{n}", question="", choices=[], answer=passages[n])
+        for n in range(8, 40)
+    ]
+    lost = []
+    for n in range(8):
+        row = rejected(n, "refusal")
+        record = json.loads(row.record) | {"seed_id": f"toy-{n}", "question": ""}
+        told = json.dumps(record | {"seed_question": "", "votes": [], "choices": []})
+        lost.append(replace(row, question="", reason="refusal", record=told))
+    path = write_recipe(tmp_path)
+    there = build(path, seeds, kept, lost).finished("seeds").path
+    (there / "rejected_seeds.jsonl").write_text("")
+    reseal(there)
+    done = CliRunner().invoke(app, ["audit", str(path), "--json"], catch_exceptions=False)
+    report = json.loads(done.output[done.output.index("{") :])
+    (line,) = [each for each in report["measures"] if each["name"] == "refusals by group"]
+    assert line["value"] == 8 / 40 and line["apart"]
+    assert any(note.startswith("pronouns: she: 8 of 8, others 0 of 32") for note in line["notes"])
 
 
 def test_examples_show_no_personal_data() -> None:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tsqa.names import LocalPath
 from tsqa.recipe.sections.base import RUNTIME, Section
 
 SwapKind = Literal["pronouns", "professions", "countries"]
@@ -36,6 +37,15 @@ class SwapsSection(Section):
         if len({*kinds}) < len(kinds):
             raise ValueError("a kind comes twice")
         return kinds
+
+
+class GradientsSection(Section):
+    """Measure how unlike the gradients are that items give a small model (G-Vendi)."""
+
+    model: LocalPath = Field(json_schema_extra=RUNTIME)
+    """The small model, of text: a folder or a hub ID."""
+    items: int = Field(200, ge=20, le=2000, json_schema_extra=RUNTIME)
+    """Items, each with its seed; each of both costs a forward and a backward pass."""
 
 
 class AuditSection(Section):
@@ -69,6 +79,8 @@ class AuditSection(Section):
     swaps: SwapsSection | None = Field(None, json_schema_extra=RUNTIME)
     """Swap who appears, and ask again whether verdicts and answers stay; null: no model is asked.
     Costs further requests."""
+    gradients: GradientsSection | None = Field(None, json_schema_extra=RUNTIME)
+    """Compare what items and seeds would teach a small model; null: no gradients."""
     max_flipped_verdicts: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of verdicts of the judge that swaps change, less that which asking again changes."""
     max_flipped_answers: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)

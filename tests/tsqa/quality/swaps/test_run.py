@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +17,20 @@ from tests.support.curated_rows import candidate, curated_row
 from tests.support.generation import FakeEngine, opened
 from tests.support.released import build, seed, write_recipe
 from tests.support.sealed import reseal
+from tsqa.curated.card import with_audit
 from tsqa.pipeline.auditing import asking_context, audit_folder, find_audit, make_audit
 from tsqa.pipeline.run import Pipeline
+from tsqa.preview.dry_run import print_estimates
+from tsqa.preview.estimate import limit_dollars
 from tsqa.prompts import CRITERIA
 from tsqa.quality.gate import breaches
 from tsqa.quality.swaps.ask import AskedModel, SwapReply
 from tsqa.quality.swaps.draw import SwapPair, draw_pairs
 from tsqa.quality.swaps.measure import beyond_noise, measure_swaps
 from tsqa.quality.swaps.run import run_swaps
-from tsqa.recipe import AuditSection
-from tsqa.records.quality import PAGE, QualityMeasure
+from tsqa.recipe import AuditSection, load_recipe
+from tsqa.records.quality import PAGE, QualityMeasure, report_path
+from tsqa.spending import SpentError
 from tsqa.teachers import Completion, Request
 
 VERDICTS = "verdicts changed by swaps: pronouns (judge)"
@@ -208,6 +213,36 @@ def test_an_audit_asks_once_and_says_before_how_often(
     assert kept and (kept.swaps, kept.ledger) == (made.swaps, made.ledger)
     section = AuditSection.model_validate({"swaps": {}, "max_flipped_verdicts": 0.01})
     assert "audit.max_flipped_verdicts 0.01: verdicts" in " ".join(breaches(section, made))
+
+
+def test_what_swaps_cost_is_estimated_bounded_and_on_the_card(
+    world: SwapWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tsqa.quality.run.PERMUTATIONS", 1)
+    origin = world.pipeline.origin
+    price = ["filter.judge.teacher.dollars_per_million_output_tokens=1000"]
+    priced = Pipeline(load_recipe(origin, price), origin, price)
+    node = next(each for each in priced.nodes if each.stage == "filter")
+    shutil.rmtree(audit_folder(node), ignore_errors=True)
+    report_path(Path(node.recipe.runs), node.fingerprint).unlink(missing_ok=True)
+    print_estimates(priced)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "audit of filter 0-800" in said and "$0.00-$410" in said, "400 replies of 1,024 tokens"
+    engine = Fake(fair, fair)
+    monkeypatch.setattr("tsqa.teachers.client.open_engine", lambda *_: opened(engine))
+    limit_dollars(priced, 1, [node])
+    with pytest.raises(SpentError, match="another request to the judge"):
+        make_audit(priced, node)
+    assert not engine.asked and not find_audit(priced, node)
+    limit_dollars(priced, 100, [node])
+    made = make_audit(priced, node)
+    assert priced.spending.dollars == pytest.approx(4 * COUNT * 5 * 1000 / 1e6)
+    card = with_audit("# Toy\n\n## Coverage\n", made)
+    assert "| judge | judge-7b | 240 | 12,000 | 1,200 |" in card and "| 1.20 |" in card
+    page = (audit_folder(node) / PAGE).read_text()
+    assert "240 requests to the judge, 12,000 prompt and 1,200 output tokens, $1.20." in page
+    print_estimates(priced)
+    assert "audit of" not in capsys.readouterr().err
 
 
 def test_what_is_not_asked_is_said() -> None:
