@@ -51,17 +51,17 @@ def test_an_explanation_that_is_the_prompts_is_dropped() -> None:
         answer="tin",
         reasoning="how to get from the question to the answer, step by step.",
         knowledge="Tin is a metal.\nOne or two sentences of background",
-        context="Tin is mined, and has been used since people first made bronze of it.",
+        context="Photosynthesis turns carbon dioxide and water into sugar and oxygen.",
     )
     assert (found.answer, found.reasoning, found.knowledge) == ("tin", "", "")
     assert found.dropped == ("reasoning", "knowledge") and found.context
 
 
-@pytest.mark.parametrize("form", get_args(Form))
-def test_the_worked_example_explains_no_other_question(form: Form) -> None:
+def test_the_worked_example_explains_no_other_question() -> None:
     told = "Photosynthesis turns carbon dioxide and water into sugar and oxygen with the energy of "
     fields = {"answer": "tin", "knowledge": f"{told}light."}
-    assert answered("short_text", form, **fields).dropped == ("knowledge",)
+    assert answered("short_text", "completion", **fields).dropped == ("knowledge",)
+    assert not answered("short_text", "chat", **fields).dropped, "only the completion form shows it"
 
 
 @pytest.mark.parametrize(
