@@ -65,6 +65,7 @@ launch)
     for word in "$@"; do case $word in --name=*) name=${{word#*=}};; esac; done
     echo $((100 + $(wc -l < "$F/submitted"))) "$name" PENDING > "$F/job"
     cat "$F/job" >> "$F/submitted"
+    rm -f "$F/is_over"
     if [ -e "$F/lost" ]; then rm "$F/lost"; silent; fi
     echo "Job submitted, ID: $(cut -d' ' -f1 "$F/job")";;
 queue)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.similarity import Weights
-from tsqa.text.hashing import Hashes, Numbers, RunTable, expand_ranges, hash_runs
+from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 
 LITTLE = 10
 """Words of a text, besides the part, that are little else."""
@@ -66,11 +66,13 @@ class Halves:
         for size, runs in enumerate(hash_runs(word_hashes[texts.words], ngram - 1), start=1):
             own = np.flatnonzero(ends - starts == size)
             if len(own):
-                found = RunTable(runs[starts[own]], own).find(runs)
+                groups, some = _group_alike(runs[starts[own]], documents[own], texts)
+                found = RunTable(runs[starts[own[some]]], own[some]).find(runs)
                 held = _find_shared(found, documents, texts)
                 holders.append(held[0])
                 shared.append(held[1])
-                kept = own[~np.isin(own, held[1])]
+                taken = groups[np.isin(own, held[1])]
+                kept = own[~np.isin(groups, taken)]
                 self.tables[size] = RunTable(runs[starts[kept]], kept)
         by, what = np.concatenate(holders), np.concatenate(shared)
         sizes = texts.whole_lengths()[by] - (ends - starts)[what]
@@ -168,6 +170,26 @@ def _surprises(texts: EvaluatedTexts) -> Weights:
     places = expand_ranges(begins, counts)
     weights[places] = np.log((sizes + 1) / spread[np.searchsorted(distinct, keys)])
     return weights
+
+
+def _group_alike(
+    hashes: Hashes, documents: Numbers, texts: EvaluatedTexts
+) -> tuple[Numbers, Numbers]:
+    """(group of each half: those of one task that are alike; the first halves of up to two
+    questions of each group).
+
+    Two show whether another question has it: a half that all of a task have would be found in each
+    as often as there are documents.
+    """
+    tasks, askers = texts.tasks[documents], texts.first_askers[documents]
+    order = np.lexsort((askers, tasks, hashes))
+    begins = changes(hashes[order]) | changes(tasks[order])
+    asks = begins | changes(askers[order])
+    group, asked = np.cumsum(begins) - 1, np.cumsum(asks)
+    rank = asked - asked[begins][group]
+    groups = np.empty_like(order)
+    groups[order] = group
+    return groups, order[asks & (rank < 2)]
 
 
 def _find_shared(

@@ -33,7 +33,7 @@ def without_echo(parsed: ParsedAnswer, prompt: str, is_code: bool) -> ParsedAnsw
         return ParsedAnswer(error=ECHO)
     fields = ("reasoning", "knowledge", "context", "distractors")
     for name in fields:
-        if is_echo(getattr(parsed, name), prompt):
+        if _mostly_echo(getattr(parsed, name), prompt):
             without: dict[str, Any] = {name: "", "dropped": (*parsed.dropped, name)}
             parsed = replace(parsed, **without)
     return parsed
@@ -49,6 +49,13 @@ def question_without_echo(parsed: ParsedQuestion, prompt: str) -> ParsedQuestion
 def is_echo(text: str, prompt: str) -> bool:
     """Whether a sentence of the text is the prompt's."""
     return _any_echo(_END.split(text), prompt)
+
+
+def _mostly_echo(text: str, prompt: str) -> bool:
+    """Whether half of it is; work may begin as the prompt bids, "Let's think step by step."."""
+    pieces = _END.split(text)
+    echoed = sum(len(piece) for piece in pieces if _any_echo([piece], prompt))
+    return 2 * echoed >= sum(map(len, pieces)) > 0
 
 
 def _any_echo(pieces: list[str], prompt: str) -> bool:

@@ -20,8 +20,9 @@ _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FRESH = 0.05
 """Seconds for which one look at all processes serves every thread."""
-_WAITING = "RDTt"
-"""States in which a thread runs, or would if it were let: for a core, the disk, or to go on."""
+_WAITING = "RD"
+"""States in which a thread runs, or would if it were let: for a core or the disk. One that is
+stopped sleeps: a program can do that to itself."""
 
 
 class _Process(NamedTuple):

@@ -45,7 +45,7 @@ def test_a_decay_by_the_square_root_is_fast_at_first_and_ends_where_the_linear_o
     assert found[850] == pytest.approx(2.0 * (1 - 0.9 * 0.2525**0.5))
     assert found[-1] == pytest.approx(plain[-1], rel=0.03)
     assert all(one < other for one, other in zip(found[800:], plain[800:], strict=True))
-    with pytest.raises(ValueError, match="decay_shape is of kind: wsd, not cosine"):
+    with pytest.raises(ValueError, match="`decay_shape` is of kind: wsd, and kind is cosine"):
         train(kind="cosine", decay_shape="sqrt")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -14,6 +15,7 @@ from tsqa.recipe import AnswerKind
 from tsqa.store.jsonl import read_jsonl
 from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
 from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
+from tsqa.text.normalise import normalise
 
 
 def own_words(role: Role, kind: AnswerKind, form: Form = "chat") -> str:
@@ -55,6 +57,14 @@ def test_an_explanation_that_is_the_prompts_is_dropped() -> None:
     )
     assert (found.answer, found.reasoning, found.knowledge) == ("tin", "", "")
     assert found.dropped == ("reasoning", "knowledge") and found.context
+
+
+def test_work_that_begins_as_the_prompt_bids_is_kept() -> None:
+    begun = "Let's think step by step."
+    parsed = ParsedAnswer(answer="19", reasoning=f"{begun} 4 * 6 = 24, and 24 - 5 = 19 are left.")
+    own = f" solve the task {normalise(begun)} "
+    assert without_echo(parsed, own, is_code=False) == parsed
+    assert without_echo(replace(parsed, reasoning=begun), own, is_code=False).reasoning == ""
 
 
 def test_the_worked_example_explains_no_other_question() -> None:

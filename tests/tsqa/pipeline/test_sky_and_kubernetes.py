@@ -254,10 +254,7 @@ def test_states_of_sky_have_a_fix_and_an_unknown_one_is_refused(
 def test_a_job_that_is_being_cancelled_is_no_job_to_wait_for(setting: Setting) -> None:
     name = scheduler_of(setting.node()).submission.name
     (setting.fake.folder / "job").write_text(f"41 {name} CANCELLING\n")
-    setting.fake.plan("CANCELLING", "end CANCELLED")
-    threading.Timer(1.0, lambda: setting.fake.plan(*FINE["sky"])).start()
-    over = setting.fake.folder / "is_over"
-    threading.Timer(1.0, lambda: over.unlink(missing_ok=True)).start()
+    setting.fake.plan("CANCELLING", "end CANCELLED", *FINE["sky"])
     setting.submit()
     assert setting.submitted == 1
 

@@ -148,13 +148,7 @@ TEACHER = {"model": {"path": "m"}}
 @pytest.mark.parametrize(
     ("section", "values", "key"),
     [
-        (EvalSection, {"tasks": ["a"], "backend": "hf", "tensor_parallel": 2}, "tensor_parallel"),
-        (EvalSection, {"tasks": ["a"], "backend": "hf", "kv_cache_gib": 4}, "kv_cache_gib"),
-        (EvalSection, {"tasks": ["a"], "backend": "vllm", "batch_size": 4}, "batch_size"),
         (EvalSection, {"tasks": ["a"], "unguarded_code": True}, "unguarded_code"),
-        (DedupSection, {"method": "exact", "threshold": 0.7}, "threshold"),
-        (GenerateSection, {"teacher": TEACHER, "temperatures": [1.0, 1.2], "question":
-            {"temperature": 0.7}}, "question.temperature"),
         (LaunchSection, {"at_once": 8}, "at_once"),
         (LaunchSection, {"patience_minutes": 5}, "patience_minutes"),
         (TokenizerSection, {"path": "t", "vocab_size": 512}, "vocab_size"),
@@ -184,13 +178,19 @@ def test_a_key_that_another_leaves_unread_is_refused(
     ("section", "values"),
     [
         (EvalSection, {"tasks": ["a"], "tensor_parallel": 2, "kv_cache_gib": 4, "batch_size": 4}),
-        (EvalSection, {"tasks": ["a"], "backend": "hf", "tensor_parallel": 1}),  # taken back
+        # An axis or an override of what selects leaves the keys of the others where they are.
+        (EvalSection, {"tasks": ["a"], "backend": "hf", "tensor_parallel": 2, "kv_cache_gib": 4}),
+        (EvalSection, {"tasks": ["a"], "backend": "vllm", "batch_size": 4}),
+        (DedupSection, {"method": "exact", "threshold": 0.7}),
+        (GenerateSection, {"teacher": TEACHER, "temperatures": [1.0, 1.2], "question":
+            {"temperature": 0.7}}),
+        (EvalSection, {"tasks": ["a"], "unguarded_code": False}),  # taken back
         (SourceSection, {"path": "org/web", "revision": "main", "split": "test"}),
         (SourceSection, {"path": "./web", "split": "test"}),  # files are named after splits
         (SourceSection, {"from": "filter", "text_field": "question"}),
         (DatasetSection, OWN | {"path": "mine", "split": "validation"}),
     ],
-)
+)  # fmt: skip
 def test_a_key_that_may_be_read_is_taken(section: type[Section], values: dict[str, Any]) -> None:
     section.model_validate(values)
 

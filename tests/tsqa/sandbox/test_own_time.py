@@ -54,8 +54,9 @@ def own_time(program: str) -> tuple[float, float]:
         f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BURN.format(0.4)!r}])",
         f"import threading\nt = threading.Thread(target=exec, args=({BURN.format(0.4)!r}, {{}}))\n"
         "t.start()\nt.join()",
+        "import os\nos.system('(sleep 0.4; kill -CONT $$) & kill -STOP $$')",
     ],
-    ids=["runs", "sleeps", "a child runs", "a thread runs"],
+    ids=["runs", "sleeps", "a child runs", "a thread runs", "stops itself"],
 )
 def test_what_runs_or_sleeps_has_its_time(program: str) -> None:
     found, passed = own_time(program)

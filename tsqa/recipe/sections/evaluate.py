@@ -18,9 +18,6 @@ from tsqa.plain_yaml import read_yaml
 from tsqa.recipe.sections.base import RUNTIME, Section, Seed, Tokens, refuse_unread
 from tsqa.shipped import SUITES
 
-_KEYS_OF = {"hf": ("batch_size",), "vllm": ("tensor_parallel", "kv_cache_gib")}
-"""Keys of `eval` that the other backend does not read."""
-
 
 class ProtocolSection(Section):
     """How one task is asked and scored, where that is not as the task's own YAML says."""
@@ -128,9 +125,7 @@ class EvalSection(Section):
 
     @model_validator(mode="after")
     def _is_read(self) -> Self:
-        for backend, keys in _KEYS_OF.items():
-            if self.backend not in ("auto", backend):
-                refuse_unread(self, keys, f"is read by `backend: {backend}` alone")
+        # Not the keys of the other backend: `eval.backend=hf` on a command line leaves them there.
         if not self.allow_code:
             refuse_unread(self, ["unguarded_code"], "needs `allow_code: true`")
         return self

@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tsqa.names import LocalPath
-from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share, refuse_unread
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Share
 from tsqa.recipe.sections.models import TeacherSection
 
 
@@ -33,12 +33,6 @@ class DedupSection(Section):
     """Jaccard similarity of word shingles from which two questions are duplicates (minhash)."""
     semantic: SemanticSection | None = None
     """Compare the meaning of questions too; null: do not."""
-
-    @model_validator(mode="after")
-    def _is_read(self) -> Self:
-        if self.method != "minhash":
-            refuse_unread(self, ["threshold"], "is of `method: minhash`")
-        return self
 
 
 class SemanticLeakSection(Section):

@@ -232,17 +232,6 @@ class GenerateSection(Section):
         return self
 
     @model_validator(mode="after")
-    def _temperature_is_given_once(self) -> Self:
-        if self.temperatures:
-            usual = type(self).model_fields["question"].get_default().temperature
-            if self.question.temperature != usual:
-                raise ValueError(
-                    "temperatures are drawn in place of question.temperature: leave one of them "
-                    f"out, or give the latter its default, {usual:g}"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _votes_can_differ(self) -> Self:
         for each in self.solving:
             if each.votes > 1 and (reason := each.teacher.greedy(each.sampling)):
