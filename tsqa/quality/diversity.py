@@ -218,7 +218,8 @@ def measure_gradients(sample: QualitySample, proxy: GradientProxy, seed: int) ->
     both = [*zip(found[: len(pairs)], found[len(pairs) :], strict=True)]
     known = [(item, real) for item, real in both if item is not None and real is not None]
     if len(known) < LEAST:
-        missing = f"{len(known or pairs)} seeds with items that are like them; {LEAST} are needed"
+        count = len(known) if found else len(pairs)
+        missing = f"{count} seeds with items that are like them; {LEAST} are needed"
         return QualityMeasure(dimension=DIMENSION, name=GRADIENTS, limits=limits, missing=missing)
     kernels = [_cosines(np.array(side, dtype=float)) for side in zip(*known, strict=True)]
 

@@ -112,6 +112,8 @@ def _parse(path: Path) -> _Process:
     text = path.read_bytes().decode("ascii", "replace")
     before, _, after = text.rpartition(")")  # the name between may hold anything
     fields = after.split()
+    if len(fields) < 18:
+        raise ProcessLookupError(f"{path}: it has ended")
     ran = sum(map(int, fields[11:15])) / _TICKS
     pid = int(before.partition(" ")[0])
     return _Process(pid, int(fields[1]), fields[0] in _WAITING, int(fields[17]), ran)

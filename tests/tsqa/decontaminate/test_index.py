@@ -23,7 +23,9 @@ from tests.benchmarks.reading import load_reading
 from tests.benchmarks.template_tasks import load_templates
 from tests.support.generation import make_seed
 from tsqa.decontaminate import index as decontaminate
+from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
+from tsqa.decontaminate.parts import Halves
 from tsqa.decontaminate.planted_leaks import KINDS, as_candidate, plant_leak
 from tsqa.decontaminate.similarity import common_weight
 from tsqa.recipe import DecontaminateSection
@@ -606,6 +608,22 @@ def test_a_hash_collision_rejects_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     texts = ["nothing of the kind stands in this text, however long it may be, my friend", "a b c"]
     assert index.check_texts(texts) == [None, None]
     assert index.check_texts(["we ask: is ice cold? yes"]) != [None]
+
+
+def test_a_half_that_all_documents_share_takes_memory_for_each_once() -> None:
+    drawn = np.random.default_rng(0).integers(5000, size=(1500, 8))
+    opening = "Which one of the following is right about"
+    documents = [
+        make_seed(number, " ".join([opening, *(f"w{word}" for word in row)]), "so", "exam")
+        for number, row in enumerate(drawn)
+    ]
+    texts = EvaluatedTexts(documents)
+    hashes = np.random.default_rng(1).integers(2**64, size=texts.vocabulary_size, dtype=np.uint64)
+    tracemalloc.start()
+    halves = Halves(texts, hashes, ngram=13)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert halves.tables and peak < 30e6, "160 MB where each is paired with all"
 
 
 def test_memory_does_not_grow_with_the_candidates() -> None:
