@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from tsqa.teachers.replies.answer_reply import ParsedAnswer
+from tsqa.teachers.replies.answer_reply import EXTRAS, ParsedAnswer
 from tsqa.teachers.replies.question_reply import ParsedQuestion
 from tsqa.text.normalise import words
 
@@ -31,8 +31,7 @@ def without_echo(parsed: ParsedAnswer, prompt: str, is_code: bool) -> ParsedAnsw
     pieces = [parsed.answer] if is_code else _END.split(parsed.answer)
     if parsed.index is None and _any_echo(pieces, prompt):
         return ParsedAnswer(error=ECHO)
-    fields = ("reasoning", "knowledge", "context", "distractors")
-    for name in fields:
+    for name in EXTRAS:
         if _mostly_echo(getattr(parsed, name), prompt):
             without: dict[str, Any] = {name: "", "dropped": (*parsed.dropped, name)}
             parsed = replace(parsed, **without)

@@ -339,8 +339,7 @@ class TeacherSection(Section):
             raise ValueError("engine openai needs `model.path`: the model's name at the endpoint")
         other = "openai" if self.engine == "vllm" else "vllm"
         for name, instead in _KEYS_OF[other].items():
-            if getattr(self, name) != type(self).model_fields[name].get_default():
-                raise ValueError(f"`{name}` needs `engine: {other}`{instead}")
+            refuse_unread(self, [name], f"needs `engine: {other}`{instead}")
         if self.model.config is not None:
             raise ValueError("a model from scratch (model.config) knows nothing; give model.path")
         if self.structured and self.form == "completion":

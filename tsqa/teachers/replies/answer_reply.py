@@ -45,7 +45,7 @@ from tsqa.text.refusals import (
 
 _MAX_BARE_WORDS = 30
 """A first line without a label that is longer than this is prose, not an answer."""
-_EXTRAS = ("reasoning", "knowledge", "context", "distractors")
+EXTRAS = ("reasoning", "knowledge", "context", "distractors")
 _LETTERED = re.compile(r"[ \t]{0,8}[*]{0,2}\(?([A-J])[.):]\)?[*]{0,2} ?\w")
 _ITEM = re.compile(r"^[ \t]*(?:[-*\u2022]|\(?\d{1,2}[.)])[ \t]+")
 _LISTED = re.compile(
@@ -70,8 +70,8 @@ class ParsedAnswer:
     context: str = ""
     distractors: str = ""
     dropped: tuple[str, ...] = ()
-    """Left out: explanations that name options by letters which cannot be resolved, and thoughts
-    that hold marks."""
+    """Left out: explanations that name options by letters which cannot be resolved, or give the
+    prompt back, and thoughts that hold marks."""
     error: str = ""
     trace: str = ""
     """What was thought before, of an answer that can be read."""
@@ -107,7 +107,7 @@ def _parse(
     if error:
         return ParsedAnswer(error=error)
     stated = _REASONED.sub("", said, count=1)
-    objects = known_objects(stated, is_cut, kind, ("answer", "final", *_EXTRAS))
+    objects = known_objects(stated, is_cut, kind, ("answer", "final", *EXTRAS))
     if objects:
         fields = merged(objects, kind)
     elif kind == "code":
@@ -134,7 +134,7 @@ def _parse(
         return ParsedAnswer(error="lists the options under other letters")
     answer = readable[0].answer or ""
     answer = answer if kind == "code" or choices else prose(answer)
-    extras = {name: _explained(fields.get(name, [])) for name in _EXTRAS}
+    extras = {name: _explained(fields.get(name, [])) for name in EXTRAS}
     refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
     refused = set() if offers_none(choices) else refused
     if "reasoning" in refused:
@@ -150,7 +150,7 @@ def _parse(
             name: name_options(value, choices, question, is_of_options=name == "distractors")
             for name, value in named.items()
         }
-    dropped = tuple(name for name in _EXTRAS if kept[name] and not named[name])
+    dropped = tuple(name for name in EXTRAS if kept[name] and not named[name])
     return ParsedAnswer(answer, readable[0].index, dropped=dropped, **named)
 
 
@@ -179,7 +179,7 @@ def _labelled_answer(
     if tagged:
         lead, pieces = split_labels(around)
         explained = [("reasoning", lead), *pieces]
-        extras = {name: [v for n, v in explained if n == name] for name in _EXTRAS}
+        extras = {name: [v for n, v in explained if n == name] for name in EXTRAS}
         return {"answer": tagged, **extras}
     lead, pieces = split_labels(text)
     lead = OPENER.sub("", lead, count=1)
@@ -327,6 +327,6 @@ def _coded_answer(text: str, is_cut: bool) -> dict[str, list[str]]:
     explanation = OPENER.sub("", lead.partition("```")[0], count=1)
     fields = {"answer": [program], "reasoning": [explanation]}
     for name, value in pieces:
-        if name in _EXTRAS:
+        if name in EXTRAS:
             fields.setdefault(name, []).append(value)
     return fields
