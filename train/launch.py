@@ -5,7 +5,8 @@
 Takes the arguments of `accelerate launch`. Guarantees: SIGTERM reaches the ranks, which save,
 however long that takes (torchrun kills them after 30 s), also where it comes before they begin; the
 exit code is 75 where they saved, and 143 where it ended them before they had anything to; the
-environment, with its keys, is never written to a file.
+environment, with its keys, is never written to a file; with `--max_restarts` the ranks begin again
+where one dies, from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def main() -> int:
     standard = ["--deepspeed_multinode_launcher", "standard"]
     arguments = launch_command_parser().parse_args([*standard, *sys.argv[1:]])
     arguments.deepspeed_multinode_launcher = "standard"
+    if arguments.max_restarts:
+        # Any other store than rank 0's own outlives a restart, with the addresses of dead ranks.
+        arguments.rdzv_backend = "c10d"
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     try:
         launch_command(arguments)
     except Exception as error:

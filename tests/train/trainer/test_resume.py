@@ -5,12 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from tests.support.train_runs import EXPERTS, STEPS, fail, metrics, stop_after, train, write_recipe
+from tests.support.train_runs import (
+    ENVIRONMENT,
+    EXPERTS,
+    STEPS,
+    command,
+    fail,
+    finished,
+    metrics,
+    prepare,
+    stop_after,
+    train,
+    wait_for,
+    write_recipe,
+)
 from train.checkpoints.export import export_checkpoint
 from train.data.mixture import plan_of
 from train.data.stream import TokenStore
@@ -44,6 +59,31 @@ def test_another_number_of_processes_continues_with_the_same_losses(
     for key in ("train/loss", "train/grad_norm"):
         expected = [record[key] for record in metrics(undisturbed)]
         assert [record[key] for record in metrics(resumed)] == pytest.approx(expected, abs=1e-5)
+
+
+def test_ranks_begin_again_by_themselves_where_one_dies(recipe_path: Path, tmp_path: Path) -> None:
+    longer = (
+        "mixture.phases=[{tokens: 15360, ratios: {web: 0.6, qa: 0.4}}]",
+        *("mixture.max_repetition=1000", "train.checkpoint_every=5", "train.zero_stage=2"),
+    )
+    whole = train(recipe_path, tmp_path / "whole", *longer, processes=2)
+    runs, log = tmp_path / "runs", tmp_path / "log"
+    prepare(recipe_path, runs)
+    job = command(recipe_path, *longer, "train.processes=2", f"runs={runs}", processes=2)
+    at = job.index("--num_processes")
+    job[at:at] = ["--max_restarts", "1"]
+    with (
+        log.open("w") as printed,
+        subprocess.Popen(
+            job, env=ENVIRONMENT, stdout=printed, stderr=subprocess.STDOUT
+        ) as launcher,
+    ):
+        wait_for(runs, "*.partial/checkpoints/step-00000005", lambda: launcher.poll() is None)
+        ranks = psutil.Process(launcher.pid).children(recursive=True)
+        next(rank for rank in ranks if rank.environ().get("RANK") == "1").kill()
+        assert launcher.wait(300) == 0, log.read_text()[-4000:]
+    assert "lost in a step" in log.read_text()
+    assert metrics(finished(runs)) == metrics(whole)
 
 
 def test_another_micro_batch_size_continues_and_another_zero_stage_is_refused(
