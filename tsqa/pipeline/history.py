@@ -1,7 +1,7 @@
 """Why a stage runs: how it differs from the artifact that its recipe last used.
 
 `stages.json` in a recipe's folder remembers those artifacts. Where it names none, the finished
-artifact of the stage with the fewest differences stands in.
+artifact of the stage with the fewest differences stands in. `recipe.txt` beside it names the file.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tsqa.errors import DataError
+from tsqa.errors import DataError, TsqaError
 from tsqa.pipeline.node import Node
+from tsqa.recipe import load_recipe
 from tsqa.recipe.reference import find_key
 from tsqa.store.artifact import Difference, Store, differences
+from tsqa.store.atomic import write_text
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import Manifest
 from tsqa.store.own_files import Stages, read_own
@@ -29,6 +31,21 @@ class History:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "stages.json"
+        self._file = folder / "recipe.txt"
+
+    def namesake(self, origin: Path) -> Path | None:
+        """Another recipe's file that used this folder last, and would still use it."""
+        try:
+            other = Path(self._file.read_text(encoding="utf-8"))
+            there = other.resolve() != origin.resolve()
+            return other if there and load_recipe(other).name == self._path.parent.name else None
+        except (OSError, ValueError, TsqaError):  # the first run, or the file is gone or changed
+            return None
+
+    def note(self, origin: Path) -> None:
+        """Remember whose folder this is."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self._file, str(origin.resolve()))
 
     def add(self, fingerprints: Mapping[str, str]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -92,6 +92,7 @@ class Pipeline:
 
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
+        self.say_namesake()
         self.say_removed()
         self.check_tasks()
         self.check_seeds()
@@ -99,6 +100,17 @@ class Pipeline:
         self.check_floors()
         self.check_guards()
         self.say_audits()
+
+    def say_namesake(self) -> None:
+        """Say whose report and history this run replaces, where two recipes have one name."""
+        if other := self._history.namesake(self.origin):
+            console.print(
+                Text(
+                    f"  {other} is named {self.recipe.name}, too: this run replaces its report in "
+                    f"{self.folder}; its artifacts stay (give one of them another `name`)",
+                    style="yellow",
+                )
+            )
 
     def say_removed(self) -> None:
         """Say which tasks still keep rows out although they are evaluated no more."""
@@ -528,6 +540,7 @@ class Pipeline:
         if self.recipe.eval is not None and checked:
             remember_tasks(self.recipe)
         self._history.add({self.label(node): node.fingerprint for node in nodes})
+        self._history.note(self.origin)
 
 
 class Training:

@@ -45,6 +45,7 @@ def print_plan(pipeline: Pipeline, wanted: float | None = None) -> None:
     console.print(table)
     print_provenance(pipeline.recipe)
     print_estimates(pipeline)
+    pipeline.say_namesake()
     pipeline.say_removed()
     print_reasons(pipeline)
     print_detectable(pipeline, wanted)

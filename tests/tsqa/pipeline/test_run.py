@@ -51,6 +51,23 @@ def test_a_second_run_makes_nothing(tmp_path: Path, calls: list[str]) -> None:
     assert len(calls) == 3
 
 
+def test_a_second_recipe_of_one_name_is_told_whose_report_it_replaces(
+    tmp_path: Path, calls: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(f"extends: {SMOKE}\nname: smoke-base\n")
+    copied = Pipeline(load_recipe(copy, [f"runs={tmp_path}"]), copy, [])
+    open_pipeline(tmp_path).run(until="data")
+    open_pipeline(tmp_path, "data.seed=1").check()
+    assert "too: this run replaces" not in capsys.readouterr().err
+    copied.check()
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"base.yaml is named smoke-base, too: this run replaces its report in {tmp_path}" in said
+    copy.write_text(copy.read_text().replace("name: smoke-base", "name: other"))
+    open_pipeline(tmp_path).check()
+    assert "too: this run replaces" not in capsys.readouterr().err
+
+
 def test_a_model_that_is_nowhere_is_said_by_a_dry_run_and_refused_by_a_run(
     tmp_path: Path,
     calls: list[str],
