@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-python")
     arguments = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as our engine has it
     table = Table(title="output tokens/s per round")
     for column in ("road", "rounds", "median", "tsqa / it"):
         table.add_column(column, justify="right")

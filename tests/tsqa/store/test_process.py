@@ -45,3 +45,12 @@ def test_a_child_ends_with_its_parent(is_named: bool) -> None:
     started.kill()
     assert started.stdout.read() == b"", "the pipe closes when the child ends"
     started.wait()
+
+
+def test_threads_of_engines_wait_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert child_environment({"A": "1"}).items() >= {"OMP_WAIT_POLICY": "passive", "A": "1"}.items()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert child_environment()["OMP_WAIT_POLICY"] == "active"
