@@ -18,6 +18,7 @@ from tsqa.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from tsqa.pipeline.node import Node
     from tsqa.pipeline.run import Pipeline
     from tsqa.recipe import SemanticLeakSection
 
@@ -83,9 +84,7 @@ def audit(
     pipeline = open_pipeline(recipe, overrides)
     node = pipeline.node_of(pipeline.finished("filter"))
     if max_dollars is not None:
-        from tsqa.preview.estimate import limit_dollars
-
-        limit_dollars(pipeline, max_dollars, [node])
+        _limit(pipeline, node, max_dollars)
     effect = effect_of(pipeline, node)
     report = make_audit(pipeline, node, effect)
     folder = audit_folder(node)
@@ -96,6 +95,20 @@ def audit(
     if all(measure.value is None for measure in effect):
         print_proxy(pipeline)
     typer.echo(folder / PAGE)
+
+
+def _limit(pipeline: Pipeline, node: Node, dollars: float) -> None:
+    """Bound what an audit spends; BadParameter where it asks no model, so that nothing costs."""
+    from tsqa.preview.estimate import limit_dollars
+
+    section = node.recipe.audit
+    on_gpu = section and section.gradients and node.recipe.dollars_per_gpu_hour
+    if not ((section and section.swaps) or on_gpu):
+        raise typer.BadParameter(
+            "this audit costs nothing: no audit.swaps, and no audit.gradients at a price per hour",
+            param_hint="--max-dollars",
+        )
+    limit_dollars(pipeline, dollars, [node])
 
 
 def _drift(

@@ -20,13 +20,10 @@ from tsqa.quality.measure import (
     rng_of,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
-from tsqa.records.quality import QualityMeasure
+from tsqa.records.quality import GRADIENTS, TAIL, VENDI, QualityMeasure
 from tsqa.text.normalise import words
 
 DIMENSION = "diversity"
-TAIL, VENDI = "of those in the tail", "Vendi score, per item"
-GRADIENTS = "G-Vendi score, per item"
-"""Names of measures that others look up."""
 MOST_VENDI = 1000
 _NEAR = 5
 _TAIL = 0.2

@@ -15,6 +15,9 @@ from tsqa.recipe import AuditSection
 from tsqa.records.quality import (
     FLIPPED_ANSWERS,
     FLIPPED_VERDICTS,
+    GRADIENTS,
+    TAIL,
+    VENDI,
     QualityMeasure,
     QualityReport,
     shown_value,
@@ -45,6 +48,13 @@ def _gap_above(measure: QualityMeasure, limit: float) -> bool:
     return measure.gap is not None and measure.gap[1] > limit
 
 
+def _lost_above(measure: QualityMeasure, limit: float) -> bool:
+    """Of what the reference has; where that is nothing, nothing can be lost."""
+    if measure.gap is None or not measure.reference:
+        return False
+    return -measure.gap[2] / measure.reference > limit
+
+
 @dataclass(frozen=True)
 class LimitedMeasure:
     """What a key of the section `audit` is about."""
@@ -66,6 +76,9 @@ LIMITED = {
     "max_told_apart": LimitedMeasure("realism", "told from seeds (AUC)"),
     "min_coverage": LimitedMeasure("diversity", "neighbourhoods of seeds hit", _below),
     "max_opening": LimitedMeasure("diversity", "most frequent opening"),
+    "max_lost_tail": LimitedMeasure("diversity", TAIL, _lost_above),
+    "max_lost_diversity": LimitedMeasure("diversity", VENDI, _lost_above),
+    "max_lost_gradients": LimitedMeasure("diversity", GRADIENTS, _lost_above),
     "max_position": LimitedMeasure(
         "realism", "right option's position (largest share)", _beyond_chance
     ),

@@ -21,6 +21,8 @@ PAGE = "quality.html"
 """In the folder of an audit."""
 FLIPPED_VERDICTS, FLIPPED_ANSWERS = "verdicts changed by swaps", "answers changed by swaps"
 """How the names of these measures begin."""
+TAIL, VENDI, GRADIENTS = "of those in the tail", "Vendi score, per item", "G-Vendi score, per item"
+"""Names of measures that others look up."""
 _FORMAT = 3
 """Raise it when a measure means something else: reports from before then count no more."""
 

@@ -59,6 +59,12 @@ class AuditSection(Section):
     """Share of the neighbourhoods of seeds that items hit; the whole interval below it refuses."""
     max_opening: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of items that begin with the most frequent three words."""
+    max_lost_tail: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of the tail that seeds of another half hit and items made of them do not."""
+    max_lost_diversity: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of the seeds' Vendi score that items lack."""
+    max_lost_gradients: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of the seeds' G-Vendi score that items lack; needs `gradients`."""
     max_position: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of right options at one position, beyond what chance gives it."""
     max_seeds_told: float | None = Field(None, ge=0.5, lt=1, json_schema_extra=RUNTIME)
@@ -87,8 +93,13 @@ class AuditSection(Section):
     """Share of answers, right or not, that swaps change, less that which asking again changes."""
 
     @model_validator(mode="after")
-    def _flips_need_swaps(self) -> Self:
-        for key in ("max_flipped_verdicts", "max_flipped_answers"):
-            if getattr(self, key) is not None and self.swaps is None:
-                raise ValueError(f"{key} needs `swaps`, which measures it")
+    def _limits_need_their_measures(self) -> Self:
+        needs = {
+            "max_flipped_verdicts": "swaps",
+            "max_flipped_answers": "swaps",
+            "max_lost_gradients": "gradients",
+        }
+        for key, needed in needs.items():
+            if getattr(self, key) is not None and getattr(self, needed) is None:
+                raise ValueError(f"{key} needs `{needed}`, which measures it")
         return self
