@@ -141,6 +141,7 @@ def _older(named: str, pipeline: Pipeline, seeds: bool) -> tuple[str, Path]:
     from tsqa.records.kept_seeds import LINEAGE
     from tsqa.release.records import RELEASES
     from tsqa.release.sides import find_release, open_side
+    from tsqa.store.manifest import MANIFEST, check_files, read_manifest
 
     path, runs = Path(named), Path(pipeline.recipe.runs)
     if path.suffix in (".yaml", ".yml"):
@@ -148,6 +149,8 @@ def _older(named: str, pipeline: Pipeline, seeds: bool) -> tuple[str, Path]:
         made = older.finished("seeds" if seeds else "filter")
         return f"{older.recipe.name} ({path.name})", made.path
     if path.is_dir() and not (path / LINEAGE).is_dir():
+        if (path / MANIFEST).is_file() or path.suffix == ".partial":  # a part is no dataset
+            check_files(path, read_manifest(path), "whole")
         return str(path), path
     own = f"{pipeline.recipe.name}/{named}"
     found = own if "/" not in named and (runs / RELEASES / own).is_dir() else named

@@ -129,7 +129,17 @@ def _hits(
 
 
 def _distinct(pairs: Sequence[QualityPair], seed: int) -> list[QualityMeasure]:
+    names = [f"distinct-{size}" for size in _SIZES]
     ours, theirs = ([words(p.texts[side]) for p in pairs] for side in (0, 1))
+    limits = "words, not meanings; falls with the number of words, so compare at equal size only"
+    if not any(ours) or not any(theirs):
+        who = "seeds" if any(ours) else "items"
+        return [
+            QualityMeasure(
+                dimension=DIMENSION, name=name, limits=limits, missing=f"the {who} hold no word"
+            )
+            for name in names
+        ]
 
     def shares(rows: NDArray[np.int64]) -> Floats:
         bound = min(sum(len(texts[i]) for i in rows) for texts in (ours, theirs))
@@ -139,13 +149,13 @@ def _distinct(pairs: Sequence[QualityPair], seed: int) -> list[QualityMeasure]:
     spans = jackknife(shares, len(pairs), rng_of(seed, "distinct"))
     return [
         _against(
-            f"distinct-{size}",
+            name,
             spans[3 * i : 3 * i + 3],
             len(pairs),
-            "words, not meanings; falls with the number of words, so compare at equal size only",
+            limits,
             "the same seeds, as many words",
         )
-        for i, size in enumerate(_SIZES)
+        for i, name in enumerate(names)
     ]
 
 

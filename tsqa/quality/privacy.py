@@ -120,21 +120,21 @@ def _copied(sample: QualitySample, seed: int) -> QualityMeasure:
         text = item.whole.removeprefix(shown) if shown and shown == item.context else item.whole
         held = _runs(text)
         own.append(not held.isdisjoint(runs[name]))
-        chance.append(other[name] != name and not held.isdisjoint(runs[other[name]]))
+        chance.append(None if other[name] == name else not held.isdisjoint(runs[other[name]]))
         groups.append(name)
         if own[-1]:
             found.append(item.id)
     share = share_of_groups(own, groups, rng_of(seed, "copies"))
-    base = sum(chance) / len(chance)
-    p = _one_of_each(own, chance, groups)
+    known = [(a, b, name) for a, b, name in zip(own, chance, groups, strict=True) if b is not None]
+    p = _one_of_each(*zip(*known, strict=True)) if known else None
     return QualityMeasure(
         dimension=DIMENSION,
         name=f"items with {SPAN} words of their seed in a row",
         **vars(share),
-        reference=base,
-        reference_is="of another seed of the task",
+        reference=sum(b for _, b, _ in known) / len(known) if known else None,
+        reference_is="of another seed of the task" if known else "no task has two seeds",
         p=p,
-        apart=p < 0.05,
+        apart=None if p is None else p < 0.05,
         n=len(own),
         limits="word for word only; a shorter text cannot hold such a run; not the passage that "
         "an item shows on purpose",

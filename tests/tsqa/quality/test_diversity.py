@@ -73,3 +73,11 @@ def test_seeds_without_items_are_counted() -> None:
     sample = replace(sample_of(count=40), seed_count=80)
     found = measure_diversity(sample, 1)[0]
     assert found.value == 0.5 and found.reference == 1.0
+
+
+def test_texts_without_words_have_no_distinct_ones() -> None:
+    """As many words of the seeds are none, of which no share is distinct."""
+    mute = {"question": "?!", "choices": (), "answer": "..."}
+    found = measure_diversity(sample_of(lambda item, seed, rng: replace(item, **mute)), 0)
+    lines = [each for each in found if each.name.startswith("distinct")]
+    assert [each.missing for each in lines] == ["the items hold no word"] * 3

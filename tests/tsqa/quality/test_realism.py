@@ -11,6 +11,7 @@ from tests.support.embedding import BagOfWords
 from tests.support.quality_world import OPTIONS, Change, sample_of, with_words
 from tsqa.quality.features import frechet_distance
 from tsqa.quality.measure import (
+    compare_means,
     weighted_auc,
 )
 from tsqa.quality.realism import grade_level, measure_distance, measure_realism
@@ -98,6 +99,12 @@ def test_length_and_grade_move_with_longer_questions() -> None:
     assert words.apart and grade.apart
     assert words.value is not None and words.reference is not None and grade.value is not None
     assert words.value > words.reference + 1
+
+
+def test_what_rounding_leaves_is_no_difference() -> None:
+    alike = np.array([0.1 + 0.2, 0.3] * 10)
+    assert compare_means(alike, np.full(20, 0.3)) == (1.0, False)
+    assert compare_means(alike + 1, np.full(20, 0.3)) == (0.0, True), "one more in every pair"
 
 
 def test_positions_and_labels_move_where_the_first_option_is_right_too_often() -> None:
