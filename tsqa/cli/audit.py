@@ -102,10 +102,11 @@ def _limit(pipeline: Pipeline, node: Node, dollars: float) -> None:
     from tsqa.preview.estimate import limit_dollars
 
     section = node.recipe.audit
-    on_gpu = section and section.gradients and node.recipe.dollars_per_gpu_hour
+    local = section and (section.gradients or section.names)
+    on_gpu = local and node.recipe.dollars_per_gpu_hour
     if not ((section and section.swaps) or on_gpu):
         raise typer.BadParameter(
-            "this audit costs nothing: no audit.swaps, and no audit.gradients at a price per hour",
+            "this audit costs nothing: no audit.swaps, and no model of its own at a price per hour",
             param_hint="--max-dollars",
         )
     limit_dollars(pipeline, dollars, [node])

@@ -110,6 +110,12 @@ def paired_p(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
     return float(stats.binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
 
 
+def first_pair_p(ours: Sequence[bool], theirs: Sequence[bool], groups: Sequence[str]) -> float:
+    """p of no difference, by the first item of each group: a seed's items are not independent."""
+    _, first = np.unique(np.array(groups), return_index=True)
+    return paired_p(np.array(ours)[first], np.array(theirs)[first])
+
+
 def mean_of(values: Floats) -> Spanned:
     """A mean with Student's interval."""
     half = (

@@ -473,6 +473,8 @@ RUNTIME: dict[str, Any] = {
     "audit.swaps.kinds": ["countries"],
     "audit.gradients.model": "org/another",
     "audit.gradients.items": 50,
+    "audit.names.model": "org/another",
+    "audit.max_seed_names": 0.1,
     "audit.max_flipped_verdicts": 0.1,
     "audit.max_flipped_answers": 0.1,
     "filter.processes": 2,
