@@ -26,6 +26,7 @@ _OVERLAP = 0.25
 _BATCH = 16
 _BEGINS = re.compile(r"^[BIELSU][-_](.+)$")
 """Where a label stands in a name, such as `B-PER`."""
+_AROUND = re.compile(r"^\W+|(?:['\u2019]s)?\W*$")
 _PERSONS = frozenset(
     {"per", "person", "private_person", "name", "givenname", "firstname", "surname", "lastname"}
 )
@@ -44,6 +45,11 @@ def names_in(model: str, texts: Sequence[str]) -> list[set[str]]:
             found.append(tagger.names(text))
             bar.advance(task)
     return found
+
+
+def plain_name(text: str) -> str:
+    """Without what the words of some tokenizers hold around a name: `Ann Lee's,` is `ann lee`."""
+    return _AROUND.sub("", " ".join(text.split()).casefold())
 
 
 class NameTagger:
@@ -68,7 +74,9 @@ class NameTagger:
             raise EngineError(f"{name}: it has no trained weights that classify tokens", fix)
         labels: dict[int, str] = self._model.config.id2label
         self._persons = {number for number, label in labels.items() if _is_person(label)}
-        self._begins = {number for number, label in labels.items() if label[:2].upper() == "B-"}
+        self._begins = {
+            number for number, label in labels.items() if label[:2] in ("B-", "S-", "U-")
+        }
         if not self._persons:
             told = ", ".join(sorted({*labels.values()}))
             raise EngineError(f"{name}: none of its labels is that of a person: {told:.200}", fix)
@@ -93,7 +101,7 @@ class NameTagger:
         for number, tagged in enumerate(labels):
             is_first, is_last = number == 0, number == len(labels) - 1
             for start, end in self._spans(parts, number, tagged, is_first, is_last):
-                found.add(" ".join(text[start:end].split()).casefold())
+                found.add(plain_name(text[start:end]))
         return found - {""}
 
     def _classify(self, parts: list[list[int]]) -> list[list[int]]:

@@ -20,7 +20,7 @@ from tsqa.errors import EngineError
 from tsqa.pipeline.auditing import audit_where_asked, audits_to_make, find_audit
 from tsqa.quality.gate import breaches
 from tsqa.quality.names import tagger
-from tsqa.quality.names.tagger import NameTagger, names_in
+from tsqa.quality.names.tagger import NameTagger, names_in, plain_name
 from tsqa.quality.privacy import NameFinder, measure_names
 from tsqa.quality.sample import AuditedText
 from tsqa.recipe import AuditSection
@@ -83,6 +83,13 @@ def test_names_are_whole_wherever_they_stand(model: str) -> None:
     for before in range(60):  # parts are of 22 tokens: a cut may fall between the two
         text = "the " * before + "Maria Ivanova" + " has" * 40
         assert found.names(text) == {"maria ivanova"}, before
+
+
+@pytest.mark.parametrize(
+    "text", ["Ann  Lee", "(Ann\nLee)", "ann lee's,", "Ann Lee\u2019s", " Ann Lee. "]
+)
+def test_a_name_is_told_without_what_stands_around_it(text: str) -> None:
+    assert plain_name(text) == ("ann lee" if "nn" in text else "lee")
 
 
 def names(model: str, change: Change) -> dict[str, QualityMeasure]:
