@@ -125,6 +125,15 @@ def mean_of(values: Floats) -> Spanned:
     return Spanned(middle, middle - float(half), middle + float(half))
 
 
+def mean_share(values: Floats) -> Spanned:
+    """A mean of values from 0 to 1, its interval within; where all are 0 or all 1, so that they
+    show no spread, Clopper and Pearson's."""
+    span = mean_of(values)
+    if span.value in (0.0, 1.0):
+        return Spanned(span.value, *interval(span.value, len(values)))
+    return Spanned(span.value, max(0.0, span.low), min(1.0, span.high))
+
+
 def compare_means(ours: Floats, theirs: Floats) -> tuple[float, bool]:
     """p of the paired differences (Student's), and whether it is below 5%."""
     differences = np.round(ours - theirs, 9)  # what rounding leaves of alike numbers is no spread
