@@ -97,7 +97,7 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "difficulty": {"easy": 0.2, "medium": 0.5, "hard": 0.3},
             "review": {},
         },
-        "audit": {"swaps": {}, "gradients": {"model": "org/small"}},
+        "audit": {"swaps": {}, "gradients": {"model": "org/small"}, "names": {"model": "org/ner"}},
         "model": {"config": {"model_type": "nemotron"}},
         "tokenizer": {"train_on": [str(folder / "web.jsonl")]},
         "mixture": {

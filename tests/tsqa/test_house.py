@@ -52,6 +52,7 @@ LAYERS = (
     "eval/report",
     "tsqa/quality",
     "tsqa/quality/gradients",
+    "tsqa/quality/names",
     "tsqa/quality/drift",
     "tsqa/quality/swaps",
     "tsqa/pipeline",

@@ -18,6 +18,7 @@ from tsqa.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from tsqa.pipeline.node import Node
     from tsqa.pipeline.run import Pipeline
     from tsqa.recipe import SemanticLeakSection
 
@@ -83,9 +84,7 @@ def audit(
     pipeline = open_pipeline(recipe, overrides)
     node = pipeline.node_of(pipeline.finished("filter"))
     if max_dollars is not None:
-        from tsqa.preview.estimate import limit_dollars
-
-        limit_dollars(pipeline, max_dollars, [node])
+        _limit(pipeline, node, max_dollars)
     effect = effect_of(pipeline, node)
     report = make_audit(pipeline, node, effect)
     folder = audit_folder(node)
@@ -96,6 +95,21 @@ def audit(
     if all(measure.value is None for measure in effect):
         print_proxy(pipeline)
     typer.echo(folder / PAGE)
+
+
+def _limit(pipeline: Pipeline, node: Node, dollars: float) -> None:
+    """Bound what an audit spends; BadParameter where it asks no model, so that nothing costs."""
+    from tsqa.preview.estimate import limit_dollars
+
+    section = node.recipe.audit
+    local = section and (section.gradients or section.names)
+    on_gpu = local and node.recipe.dollars_per_gpu_hour
+    if not ((section and section.swaps) or on_gpu):
+        raise typer.BadParameter(
+            "this audit costs nothing: no audit.swaps, and no model of its own at a price per hour",
+            param_hint="--max-dollars",
+        )
+    limit_dollars(pipeline, dollars, [node])
 
 
 def _drift(
@@ -128,6 +142,7 @@ def _older(named: str, pipeline: Pipeline, seeds: bool) -> tuple[str, Path]:
     from tsqa.records.kept_seeds import LINEAGE
     from tsqa.release.records import RELEASES
     from tsqa.release.sides import find_release, open_side
+    from tsqa.store.manifest import MANIFEST, check_files, read_manifest
 
     path, runs = Path(named), Path(pipeline.recipe.runs)
     if path.suffix in (".yaml", ".yml"):
@@ -135,6 +150,8 @@ def _older(named: str, pipeline: Pipeline, seeds: bool) -> tuple[str, Path]:
         made = older.finished("seeds" if seeds else "filter")
         return f"{older.recipe.name} ({path.name})", made.path
     if path.is_dir() and not (path / LINEAGE).is_dir():
+        if (path / MANIFEST).is_file() or path.suffix == ".partial":  # a part is no dataset
+            check_files(path, read_manifest(path), "whole")
         return str(path), path
     own = f"{pipeline.recipe.name}/{named}"
     found = own if "/" not in named and (runs / RELEASES / own).is_dir() else named

@@ -67,6 +67,7 @@ def review(
         typer.echo(f"{import_}: {read(folder, import_, format_):,} new decisions", err=True)
     if report:
         _report(folder, max_error)
+        _say_other_data(recipe, overrides, folder)
     if not (report or export or import_):
         _serve(folder, port)
 
@@ -77,6 +78,27 @@ def _report(folder: Path, wanted: float) -> None:
     path, found = write_report(folder, wanted)
     print_report(found)
     typer.echo(path)
+
+
+def _say_other_data(recipe: Path, overrides: list[str] | None, folder: Path) -> None:
+    """Say it where the figures are of another dataset than the recipe has now."""
+    from tsqa.console import console
+    from tsqa.errors import TsqaError
+    from tsqa.review.sample import read_sample
+
+    drawn = read_sample(folder)[0].fingerprint
+    try:
+        pipeline = open_pipeline(recipe, [*(overrides or []), "filter.review=null"])
+        now = pipeline.finished("filter").fingerprint
+    except TsqaError:
+        now = "not built, without the review"
+    if now != drawn:
+        console.print(
+            f"  these figures are of filter {drawn}; the recipe's dataset now is {now}: "
+            f"tsqa review {recipe} draws again, and keeps decisions on unchanged items",
+            style="yellow",
+            markup=False,
+        )
 
 
 def _find(recipe: Path, overrides: list[str] | None) -> Path:

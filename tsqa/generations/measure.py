@@ -14,11 +14,11 @@ import numpy as np
 from tsqa.errors import DataError
 from tsqa.generations.chain import missing_measures, people_sources
 from tsqa.pipeline.run import Pipeline
-from tsqa.quality.diversity import TAIL, VENDI, measure_diversity
+from tsqa.quality.diversity import measure_diversity
 from tsqa.quality.measure import LEAST, Spanned, mean_of
 from tsqa.quality.sample import QualitySample, draw_sample
 from tsqa.recipe import Recipe, needed
-from tsqa.records.quality import QualityMeasure
+from tsqa.records.quality import TAIL, VENDI, QualityMeasure
 from tsqa.review.estimate import interval
 from tsqa.store.artifact import Artifact
 from tsqa.store.roles import Role, SourceRole

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tsqa.dedup.semantic import SentenceEncoder
     from tsqa.pipeline.run import Pipeline
     from tsqa.quality.diversity import GradientProxy
+    from tsqa.quality.privacy import NameFinder
 
 AUDIT = "audit"
 """Folder in that of a run."""
@@ -97,7 +98,8 @@ def make_audit(
     seed = needed(node.recipe.generate, "generate").seed
     swapped = _swaps(pipeline, node, filtered, seed)
     with _proxy_of(pipeline, node) as proxy:
-        report = audit(context, seeds, filtered, seed, effect, swapped, _encoder_of(node), proxy)
+        models = (_encoder_of(node), proxy, _finder_of(pipeline, node))
+        report = audit(context, seeds, filtered, seed, effect, swapped, *models)
     page = write_report(folder, report)
     keep_report(Path(node.recipe.runs), report)
     _track(pipeline, node, report, page)
@@ -135,24 +137,53 @@ def _proxy_of(pipeline: Pipeline, node: Node) -> Iterator[GradientProxy | None]:
         )
 
 
-def _gradients(
-    pipeline: Pipeline, node: Node, model: str, folder: Path, texts: Sequence[str]
-) -> list[NDArray[np.float32] | None]:
-    """A GPU's time counts as spent."""
-    from tsqa.quality.gradients.proxy import text_gradients  # it imports torch
+def _finder_of(pipeline: Pipeline, node: Node) -> NameFinder | None:
+    """What marks names of persons; None where the recipe names no model for it."""
+    section = node.recipe.audit.names if node.recipe.audit else None
+    if section is None:
+        return None
+    from tsqa.quality.privacy import NameFinder  # it imports sklearn
 
+    return NameFinder(
+        name=ModelSection(path=section.model).called,
+        names=partial(_names, pipeline, node, section.model),
+        wanted=_identity(section.model),
+    )
+
+
+def _names(pipeline: Pipeline, node: Node, model: str, texts: Sequence[str]) -> list[set[str]]:
+    from tsqa.quality.names.tagger import names_in  # it imports torch
+
+    with _charged(pipeline, node):
+        return names_in(model, texts)
+
+
+@contextmanager
+def _charged(pipeline: Pipeline, node: Node) -> Iterator[None]:
+    """A GPU's time counts as spent."""
     begun = time.monotonic()
-    found = text_gradients(model, folder, texts)
+    yield
     if has_gpu():
         hours = (time.monotonic() - begun) / 3600
         pipeline.spending.add(hours * node.recipe.dollars_per_gpu_hour)
-    return found
+
+
+def _gradients(
+    pipeline: Pipeline, node: Node, model: str, folder: Path, texts: Sequence[str]
+) -> list[NDArray[np.float32] | None]:
+    from tsqa.quality.gradients.proxy import text_gradients  # it imports torch
+
+    with _charged(pipeline, node):
+        return text_gradients(model, folder, texts)
 
 
 def _wanted(section: GradientsSection) -> str:
     """Of which model, by its content, and of how many items gradients are wanted."""
-    identity = json.dumps(identify_model(section.model), sort_keys=True)
-    return f"{hash_bytes(identity.encode())[:12]}, {section.items} items"
+    return f"{_identity(section.model)}, {section.items} items"
+
+
+def _identity(model: str) -> str:
+    return hash_bytes(json.dumps(identify_model(model), sort_keys=True).encode())[:12]
 
 
 def _swaps(pipeline: Pipeline, node: Node, filtered: Artifact, seed: int) -> SwapsReport:
@@ -217,6 +248,8 @@ def _is_whole(section: AuditSection, report: QualityReport | None) -> bool:
     """Whether an audit asked as many models as the section says."""
     if report is None or (section.swaps and report.swaps != section.swaps.wanted):
         return False
+    if section.names and report.names != _identity(section.names.model):
+        return False
     return section.gradients is None or report.gradients == _wanted(section.gradients)
 
 
@@ -244,6 +277,9 @@ def audit_states(pipeline: Pipeline) -> list[tuple[Node, str, list[str]]]:
         if section.gradients:
             limits = f"{limits}; " if limits else ""
             limits += f"gradients of up to {section.gradients.items:,} items and their seeds"
+        if section.names:
+            limits = f"{limits}; " if limits else ""
+            limits += "names of persons in items and seeds"
         report = find_audit(pipeline, node)
         beyond = [*breaches(section, report)] if report else []
         state = (

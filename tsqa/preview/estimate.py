@@ -363,7 +363,9 @@ def limit_dollars(pipeline: Pipeline, limit: float, wanted: Sequence[Node] | Non
     `wanted`: what will cost; None: all stages that are not finished.
     """
     estimates = Estimates(pipeline)
-    missing = wanted or [node for node in pipeline.nodes if pipeline.find(node) is None]
+    missing = wanted
+    if missing is None:
+        missing = [node for node in pipeline.nodes if pipeline.find(node) is None]
     if missing and not any(_is_priced(node) for node in missing):
         raise RecipeError(
             f"{pipeline.origin}: --max-dollars, but nothing that would run has a price",

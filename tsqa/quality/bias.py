@@ -19,7 +19,7 @@ from tsqa.plain_yaml import read_yaml
 from tsqa.quality.measure import (
     LEAST,
     compare_means,
-    mean_of,
+    mean_share,
     paired_p,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
@@ -130,7 +130,7 @@ def _longest(pairs: Sequence[QualityPair]) -> QualityMeasure:
         np.array([longest_is_right(getattr(p, s)) for p in chosen]) for s in ("item", "seed")
     )
     chance = np.array([1 / len(p.item.choices) for p in chosen])
-    span = mean_of(ours)
+    span = mean_share(ours)
     p, apart = compare_means(
         ours - chance, np.array(theirs) - [1 / len(p.seed.choices) for p in chosen]
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from sklearn.cluster import KMeans
 
 from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
@@ -20,14 +21,15 @@ from tsqa.quality.measure import (
     rng_of,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
-from tsqa.records.quality import QualityMeasure
+from tsqa.records.quality import GRADIENTS, TAIL, VENDI, QualityMeasure
 from tsqa.text.normalise import words
 
 DIMENSION = "diversity"
-TAIL, VENDI = "of those in the tail", "Vendi score, per item"
-GRADIENTS = "G-Vendi score, per item"
-"""Names of measures that others look up."""
 MOST_VENDI = 1000
+TOPICS = "topics of a capability, per topic of seeds"
+_MOST_TOPICS = 10
+_TOPIC_SIZE = 10
+"""Seeds that make a topic, on average at least."""
 _NEAR = 5
 _TAIL = 0.2
 _OPENING = 3
@@ -67,6 +69,7 @@ def measure_diversity(sample: QualitySample, seed: int) -> list[QualityMeasure]:
     return [
         used,
         *_coverage(sample, seed),
+        _topics(sample, seed),
         *_distinct(pairs, seed),
         _vendi(pairs, seed),
         _openings(pairs, seed),
@@ -131,8 +134,85 @@ def _hits(
     return ours, theirs, density
 
 
+@dataclass(frozen=True)
+class _Topics:
+    """Topics of one capability, and which one each pair is about."""
+
+    capability: str
+    count: int
+    rows: NDArray[np.int64]
+    """Places of the pairs."""
+    labels: NDArray[np.int64]
+    """(2, pairs): of the item, of its seed."""
+
+    def effective(self, kept: NDArray[np.bool_]) -> Floats:
+        """exp of the entropy, of items and of seeds: `count` where all are as frequent."""
+        found = []
+        for labels in self.labels[:, kept[self.rows]]:
+            shares = np.bincount(labels, minlength=self.count) / max(1, len(labels))
+            positive = shares[shares > 0]
+            found.append(np.exp(-(positive * np.log(positive)).sum()))
+        return np.array(found)
+
+
+def _topics(sample: QualitySample, seed: int) -> QualityMeasure:
+    """Half of the seeds make the topics of each capability; items of the other half are about some
+    of them, as those seeds are."""
+    hitting = sample.pairs[: len(sample.pairs) // 2]
+    found = _topics_of(hitting, sample.others)
+    limits = "topics by words (k-means), without names; one that seeds lack counts as the nearest"
+    if not found:
+        missing = f"no capability has {LEAST} pairs and {2 * _TOPIC_SIZE} other seeds"
+        return QualityMeasure(dimension=DIMENSION, name=TOPICS, limits=limits, missing=missing)
+    weights = np.array([len(each.rows) for each in found], float)
+
+    def shares(rows: NDArray[np.int64]) -> Floats:
+        kept = np.zeros(len(hitting), bool)
+        kept[rows] = True
+        parts = np.array([each.effective(kept) / each.count for each in found])
+        ours, theirs = weights @ parts / weights.sum()
+        return np.array([ours, theirs, ours - theirs])
+
+    whole = np.ones(len(hitting), bool)
+    notes = [
+        f"{each.capability}: {ours:.1f} of {each.count} topics, its seeds {theirs:.1f}"
+        for each in found
+        for ours, theirs in [each.effective(whole)]
+    ]
+    spans = jackknife(shares, len(hitting), rng_of(seed, "topics"))
+    return _against(TOPICS, spans, int(weights.sum()), limits, "the same seeds", notes)
+
+
+def _topics_of(hitting: Sequence[QualityPair], others: Sequence[AuditedText]) -> list[_Topics]:
+    taken = {pair.seed.id for pair in hitting}
+    space = [each for each in others if each.id not in taken]
+    found = []
+    for capability in sorted({pair.seed.capability for pair in hitting}):
+        centres = [each.asked for each in space if each.capability == capability]
+        rows = np.flatnonzero([pair.seed.capability == capability for pair in hitting])
+        count = min(_MOST_TOPICS, len(centres) // _TOPIC_SIZE)
+        if count < 2 or len(rows) < LEAST:
+            continue
+        texts = [getattr(hitting[i], side).asked for side in ("item", "seed") for i in rows]
+        matrix = weigh([*centres, *texts], fitted_on=centres)
+        model = KMeans(count, n_init=3, random_state=0).fit(matrix[: len(centres)])
+        labels = model.predict(matrix[len(centres) :]).astype(np.int64).reshape(2, -1)
+        found.append(_Topics(capability, count, rows, labels))
+    return found
+
+
 def _distinct(pairs: Sequence[QualityPair], seed: int) -> list[QualityMeasure]:
+    names = [f"distinct-{size}" for size in _SIZES]
     ours, theirs = ([words(p.texts[side]) for p in pairs] for side in (0, 1))
+    limits = "words, not meanings; falls with the number of words, so compare at equal size only"
+    if not any(ours) or not any(theirs):
+        who = "seeds" if any(ours) else "items"
+        return [
+            QualityMeasure(
+                dimension=DIMENSION, name=name, limits=limits, missing=f"the {who} hold no word"
+            )
+            for name in names
+        ]
 
     def shares(rows: NDArray[np.int64]) -> Floats:
         bound = min(sum(len(texts[i]) for i in rows) for texts in (ours, theirs))
@@ -142,13 +222,13 @@ def _distinct(pairs: Sequence[QualityPair], seed: int) -> list[QualityMeasure]:
     spans = jackknife(shares, len(pairs), rng_of(seed, "distinct"))
     return [
         _against(
-            f"distinct-{size}",
+            name,
             spans[3 * i : 3 * i + 3],
             len(pairs),
-            "words, not meanings; falls with the number of words, so compare at equal size only",
+            limits,
             "the same seeds, as many words",
         )
-        for i, size in enumerate(_SIZES)
+        for i, name in enumerate(names)
     ]
 
 

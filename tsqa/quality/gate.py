@@ -15,6 +15,10 @@ from tsqa.recipe import AuditSection
 from tsqa.records.quality import (
     FLIPPED_ANSWERS,
     FLIPPED_VERDICTS,
+    GRADIENTS,
+    SEED_NAMES,
+    TAIL,
+    VENDI,
     QualityMeasure,
     QualityReport,
     shown_value,
@@ -45,6 +49,13 @@ def _gap_above(measure: QualityMeasure, limit: float) -> bool:
     return measure.gap is not None and measure.gap[1] > limit
 
 
+def _lost_above(measure: QualityMeasure, limit: float) -> bool:
+    """Of what the reference has; where that is nothing, nothing can be lost."""
+    if measure.gap is None or not measure.reference:
+        return False
+    return -measure.gap[2] / measure.reference > limit
+
+
 @dataclass(frozen=True)
 class LimitedMeasure:
     """What a key of the section `audit` is about."""
@@ -66,12 +77,16 @@ LIMITED = {
     "max_told_apart": LimitedMeasure("realism", "told from seeds (AUC)"),
     "min_coverage": LimitedMeasure("diversity", "neighbourhoods of seeds hit", _below),
     "max_opening": LimitedMeasure("diversity", "most frequent opening"),
+    "max_lost_tail": LimitedMeasure("diversity", TAIL, _lost_above),
+    "max_lost_diversity": LimitedMeasure("diversity", VENDI, _lost_above),
+    "max_lost_gradients": LimitedMeasure("diversity", GRADIENTS, _lost_above),
     "max_position": LimitedMeasure(
         "realism", "right option's position (largest share)", _beyond_chance
     ),
     "max_seeds_told": LimitedMeasure("privacy", "seeds told by nearest item (AUC)"),
     "max_copied": LimitedMeasure("privacy", "items with 13 words of their seed in a row"),
     "max_personal": LimitedMeasure("privacy", "items with personal data"),
+    "max_seed_names": LimitedMeasure("privacy", SEED_NAMES),
     "max_canary_rate": LimitedMeasure("privacy", "canaries that came back"),
     "max_group_log_odds": LimitedMeasure("bias", GROUPS, _off),
     "max_longest": LimitedMeasure("bias", "right option is the longest"),

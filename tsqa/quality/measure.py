@@ -110,6 +110,12 @@ def paired_p(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
     return float(stats.binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
 
 
+def first_pair_p(ours: Sequence[bool], theirs: Sequence[bool], groups: Sequence[str]) -> float:
+    """p of no difference, by the first item of each group: a seed's items are not independent."""
+    _, first = np.unique(np.array(groups), return_index=True)
+    return paired_p(np.array(ours)[first], np.array(theirs)[first])
+
+
 def mean_of(values: Floats) -> Spanned:
     """A mean with Student's interval."""
     half = (
@@ -119,12 +125,21 @@ def mean_of(values: Floats) -> Spanned:
     return Spanned(middle, middle - float(half), middle + float(half))
 
 
+def mean_share(values: Floats) -> Spanned:
+    """A mean of values from 0 to 1, its interval within; where all are 0 or all 1, so that they
+    show no spread, Clopper and Pearson's."""
+    span = mean_of(values)
+    if span.value in (0.0, 1.0):
+        return Spanned(span.value, *interval(span.value, len(values)))
+    return Spanned(span.value, max(0.0, span.low), min(1.0, span.high))
+
+
 def compare_means(ours: Floats, theirs: Floats) -> tuple[float, bool]:
     """p of the paired differences (Student's), and whether it is below 5%."""
-    differences = ours - theirs
+    differences = np.round(ours - theirs, 9)  # what rounding leaves of alike numbers is no spread
     if not differences.any():
         return 1.0, False
-    if not differences.std():
+    if not np.ptp(differences):
         return 0.0, True
     p = float(stats.ttest_1samp(differences, 0.0).pvalue)
     return p, p < 1 - CONFIDENCE

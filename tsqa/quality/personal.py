@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 
 KINDS = ("e-mail", "phone", "credit card", "IBAN", "IP address", "US SSN")
 MISSED = (
-    "names of persons are not looked for, so 0 does not mean that nobody can be told; nor are "
-    "addresses, dates of birth, numbers in words, phone numbers without +, but for North America"
+    "names of persons are not among them (audit.names), so 0 does not mean that nobody can be "
+    "told; nor are addresses, dates of birth, numbers in words, phone numbers without +, but for "
+    "those of North America"
 )
 
 _RESERVED = re.compile(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from tsqa.quality.features import nearest, weigh
 from tsqa.quality.measure import (
     LEAST,
     auc_of,
-    paired_p,
+    first_pair_p,
     rng_of,
     share_of_groups,
 )
@@ -23,13 +24,32 @@ from tsqa.quality.sample import AuditedText, QualitySample
 from tsqa.records.canaries import CANARY_STEP, CanaryIndex, read_canaries
 from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import CandidateRecord, parse_record
-from tsqa.records.quality import QualityMeasure
+from tsqa.records.quality import NAMED, SEED_NAMES, QualityMeasure
 from tsqa.records.rows import CuratedRow, read_lineage
 from tsqa.review.estimate import interval
 from tsqa.text.normalise import words
 
 DIMENSION = "privacy"
 SPAN = 13
+
+
+class _Against(TypedDict, total=False):
+    reference: float
+    reference_is: str
+    p: float
+    apart: bool
+
+
+@dataclass(frozen=True)
+class NameFinder:
+    """A model that marks names of persons."""
+
+    name: str
+    """Without the folders of this machine."""
+    names: Callable[[Sequence[str]], list[set[str]]]
+    """Those in each text, in lower case."""
+    wanted: str
+    """What is told apart from another model."""
 
 
 @dataclass(frozen=True)
@@ -106,40 +126,58 @@ def _copied(sample: QualitySample, seed: int) -> QualityMeasure:
     A passage that items show on purpose is not counted.
     """
     runs = {name: _runs(each.whole) for name, each in sample.seeds.items()}
-    by_task = defaultdict(list)
-    for name, each in sample.seeds.items():
-        by_task[each.task].append(name)
-    other = {
-        name: names[(place + 1) % len(names)]
-        for names in by_task.values()
-        for place, name in enumerate(names)
-    }
+    other = _other_seeds(sample)
     own, chance, groups, found = [], [], [], []
     for name, item in sample.items:
         shown = sample.seeds[name].context
         text = item.whole.removeprefix(shown) if shown and shown == item.context else item.whole
         held = _runs(text)
         own.append(not held.isdisjoint(runs[name]))
-        chance.append(other[name] != name and not held.isdisjoint(runs[other[name]]))
+        chance.append(name in other and not held.isdisjoint(runs[other[name]]))
         groups.append(name)
         if own[-1]:
             found.append(item.id)
     share = share_of_groups(own, groups, rng_of(seed, "copies"))
-    base = sum(chance) / len(chance)
-    p = _one_of_each(own, chance, groups)
     return QualityMeasure(
         dimension=DIMENSION,
         name=f"items with {SPAN} words of their seed in a row",
         **vars(share),
-        reference=base,
-        reference_is="of another seed of the task",
-        p=p,
-        apart=p < 0.05,
+        **_against_others(own, chance, groups, other),
         n=len(own),
         limits="word for word only; a shorter text cannot hold such a run; not the passage that "
         "an item shows on purpose",
         notes=[f"such as {', '.join(found[:5])}"] if found else [],
     )
+
+
+def _other_seeds(sample: QualitySample) -> dict[str, str]:
+    """Seed -> another one of its task, where there is one."""
+    by_task = defaultdict(list)
+    for name, each in sample.seeds.items():
+        by_task[each.task].append(name)
+    return {
+        name: names[(place + 1) % len(names)]
+        for names in by_task.values()
+        for place, name in enumerate(names)
+        if len(names) > 1
+    }
+
+
+def _against_others(
+    own: Sequence[bool], chance: Sequence[bool], groups: Sequence[str], other: Mapping[str, str]
+) -> _Against:
+    """What is true of items and their seeds, against the same of items and other seeds."""
+    known = [place for place, name in enumerate(groups) if name in other]
+    if not known:
+        return {"reference_is": "no task has two seeds"}
+    ours, theirs = ([each[place] for place in known] for each in (own, chance))
+    p = first_pair_p(ours, theirs, [groups[place] for place in known])
+    return {
+        "reference": sum(theirs) / len(theirs),
+        "reference_is": "of another seed of the task",
+        "p": p,
+        "apart": p < 0.05,
+    }
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:
@@ -257,7 +295,7 @@ def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:
         if there:
             found.append(item.id)
     share = share_of_groups(flags, groups, rng_of(seed, "personal"))
-    p = _one_of_each(flags, [real[name] for name in groups], groups)
+    p = first_pair_p(flags, [real[name] for name in groups], groups)
     notes = [
         f"{kind}: {kinds[kind]:,}, of which {new[kind]:,} not in the seed"
         for kind in KINDS
@@ -281,7 +319,50 @@ def _personal(sample: QualitySample, seed: int) -> list[QualityMeasure]:
     ]
 
 
-def _one_of_each(ours: Sequence[bool], theirs: Sequence[bool], groups: Sequence[str]) -> float:
-    """p of no difference, by the first item of each group: a seed's items are not independent."""
-    _, first = np.unique(np.array(groups), return_index=True)
-    return paired_p(np.array(ours)[first], np.array(theirs)[first])
+def measure_names(sample: QualitySample, finder: NameFinder, seed: int) -> list[QualityMeasure]:
+    """Names of persons that a model marks: in items against their seeds, and those that an item
+    has of its seed against those that it shares with another one."""
+    groups = [name for name, _ in sample.items]
+    texts = [item.whole for _, item in sample.items]
+    found = finder.names([*texts, *(each.whole for each in sample.seeds.values())])
+    ours = found[: len(texts)]
+    theirs = dict(zip(sample.seeds, found[len(texts) :], strict=True))
+    named, in_seeds = [bool(each) for each in ours], [bool(theirs[name]) for name in groups]
+    other = _other_seeds(sample)
+    kept = [bool(each & theirs[name]) for each, name in zip(ours, groups, strict=True)]
+    chance = [
+        name in other and bool(each & theirs[other[name]])
+        for each, name in zip(ours, groups, strict=True)
+    ]
+    limits = f"by {finder.name}, whose errors are not measured here; persons of a story count too"
+    p = first_pair_p(named, in_seeds, groups)
+    shown = [item.id for (_, item), is_kept in zip(sample.items, kept, strict=True) if is_kept]
+    return [
+        QualityMeasure(
+            dimension=DIMENSION,
+            name=NAMED,
+            **vars(share_of_groups(named, groups, rng_of(seed, "named"))),
+            reference=sum(map(bool, theirs.values())) / len(theirs),
+            reference_is="of their seeds",
+            p=p,
+            apart=p < 0.05,
+            n=len(named),
+            limits=limits,
+        ),
+        QualityMeasure(
+            dimension=DIMENSION,
+            name=SEED_NAMES,
+            **vars(share_of_groups(kept, groups, rng_of(seed, "seed names"))),
+            **_against_others(kept, chance, groups, other),
+            n=len(kept),
+            limits=f"{limits}; written alike but for case",
+            notes=[f"such as {', '.join(shown[:5])}"] if shown else [],
+        ),
+    ]
+
+
+def no_names(why: str) -> list[QualityMeasure]:
+    return [
+        QualityMeasure(dimension=DIMENSION, name=name, limits="", missing=why)
+        for name in (NAMED, SEED_NAMES)
+    ]

@@ -21,7 +21,13 @@ from tsqa.quality.diversity import (
 )
 from tsqa.quality.effectiveness import not_measured
 from tsqa.quality.held_out import read_held_out
-from tsqa.quality.privacy import measure_canaries, measure_privacy
+from tsqa.quality.privacy import (
+    NameFinder,
+    measure_canaries,
+    measure_names,
+    measure_privacy,
+    no_names,
+)
 from tsqa.quality.realism import measure_distance, measure_realism, not_embedded
 from tsqa.quality.sample import QualitySample, draw_sample
 from tsqa.records.candidate_file import parse_record
@@ -43,10 +49,11 @@ def audit(
     swapped: SwapsReport = NOT_ASKED,
     load_encoder: Callable[[], SentenceEncoder] | None = None,
     proxy: GradientProxy | None = None,
+    finder: NameFinder | None = None,
 ) -> QualityReport:
     """`context`: of the stage `seeds`, with its inputs; `effect`: what training on it did;
-    `swapped`: what models said of items with others in them; `load_encoder`, `proxy`: of meanings
-    and of gradients, where the recipe names a model for them."""
+    `swapped`: what models said of items with others in them; `load_encoder`, `proxy`, `finder`:
+    of meanings, gradients and names, where the recipe names a model for them."""
     sample = draw_sample(filtered.path, seeds.path, seed)
     held_out = read_held_out(context, seeds.path, sample, seed)
     measures = [
@@ -56,6 +63,7 @@ def audit(
         _gradients(sample, proxy, seed),
         *(effect or [not_measured("it needs trained models: tsqa ablate, then audit again")]),
         *measure_privacy(sample, held_out, seed),
+        *_names(sample, finder, seed),
         measure_canaries(filtered.path),
         *measure_bias(sample, _asked(filtered.path, seeds.path)),
         *swapped.measures,
@@ -73,6 +81,7 @@ def audit(
         measures=measures,
         swaps=swapped.wanted,
         gradients=proxy.wanted if proxy else "",
+        names=finder.wanted if finder else "",
         ledger=swapped.ledger,
     )
 
@@ -98,6 +107,15 @@ def _gradients(sample: QualitySample, proxy: GradientProxy | None, seed: int) ->
         return measure_gradients(sample, proxy, seed)
     except TsqaError as error:
         return no_gradients(first_line(error))
+
+
+def _names(sample: QualitySample, finder: NameFinder | None, seed: int) -> list[QualityMeasure]:
+    if finder is None:
+        return no_names("the recipe names no model for it (audit.names)")
+    try:
+        return measure_names(sample, finder, seed)
+    except TsqaError as error:
+        return no_names(first_line(error))
 
 
 def _asked(filtered: Path, seeds: Path) -> Iterator[AskedQuestion]:

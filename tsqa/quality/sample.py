@@ -37,6 +37,7 @@ class AuditedText:
     answer: str
     answer_index: int | None
     explanations: str
+    capability: str = ""
 
     @property
     def text(self) -> str:
@@ -139,6 +140,7 @@ def of_seed(seed: Seed) -> AuditedText:
     return AuditedText(
         *(seed.id, seed.task, seed.language, seed.kind, seed.context, seed.question),
         *(tuple(seed.choices), seed.answer, seed.answer_index, seed.explanation),
+        capability=seed.capability,
     )
 
 
@@ -147,6 +149,7 @@ def of_row(row: CuratedRow) -> AuditedText:
     return AuditedText(
         *(row.id, row.task, row.language, row.kind, row.context, row.question),
         *(tuple(row.choices), row.answer, row.answer_index, explanations),
+        capability=row.capability,
     )
 
 

@@ -29,6 +29,7 @@ from tsqa.recipe.sections.ablation import Control, key_tails, named_values
 from tsqa.recipe.sections.audit import (
     AuditSection,
     GradientsSection,
+    NamesSection,
     SwapKind,
     SwapsSection,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "GradientsSection",
     "MixtureSection",
     "ModelSection",
+    "NamesSection",
     "NearestSection",
     "OwnSection",
     "PromptsSection",

@@ -7,12 +7,14 @@ it. Guarantee: seeds that nobody took over draw from all, as ever.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tsqa.errors import RecipeError
 from tsqa.store.jsonl import write_json
+from tsqa.store.manifest import MANIFEST
 from tsqa.store.own_files import read_own, read_own_lines
 
 LINEAGE = "lineage"
@@ -60,15 +62,48 @@ def lineage_of(release: str) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class _File:
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What of a release's manifest tells whether its seeds are as they were written."""
+
+    files: dict[str, _File]
+
+
 def read_kept(release: str) -> dict[str, KeptSeeds]:
-    """Task -> the seeds that a release had."""
+    """Task -> the seeds that a release had; RecipeError where they are not as it wrote them."""
     folder = lineage_of(release)
+    _check_lineage(folder, release)
     levels = read_levels(folder / "seeds.jsonl")
     found: dict[str, KeptSeeds] = {}
     for seed in read_seed_lines(folder / "seeds.jsonl"):
         task = found.setdefault(seed.task, KeptSeeds({}, levels.get(seed.task, [])))
         task.places[seed.id, seed.content_hash] = len(task.places)
     return found
+
+
+def _check_lineage(folder: Path, release: str) -> None:
+    """A seed whose line is lost would count as new, and be asked about again."""
+    manifest = folder.parent / MANIFEST
+    files = read_own(manifest, _Manifest).files if manifest.is_file() else {}
+    for path in (folder / "seeds.jsonl", folder / KEPT):
+        name = path.relative_to(folder.parent).as_posix()
+        found = _sha256(path) if path.is_file() else None
+        written = files[name].sha256 if name in files else None
+        if found != written:
+            raise RecipeError(
+                f"seeds.refresh = {release}: {name} is not as the release wrote it",
+                f"take the release from a copy; `tsqa verify {release}` says what else is damaged",
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_seed_lines(path: Path) -> Iterator[SeedLine]:

@@ -21,6 +21,9 @@ PAGE = "quality.html"
 """In the folder of an audit."""
 FLIPPED_VERDICTS, FLIPPED_ANSWERS = "verdicts changed by swaps", "answers changed by swaps"
 """How the names of these measures begin."""
+TAIL, VENDI, GRADIENTS = "of those in the tail", "Vendi score, per item", "G-Vendi score, per item"
+NAMED, SEED_NAMES = "items with a person's name", "items with a person's name of their seed"
+"""Names of measures that others look up."""
 _FORMAT = 3
 """Raise it when a measure means something else: reports from before then count no more."""
 
@@ -104,6 +107,8 @@ class QualityReport:
     """Kind -> items that were wanted; empty where no model was asked."""
     gradients: str = ""
     """Of which model and how many items they were wanted; empty where of none."""
+    names: str = ""
+    """By which model names were looked for; empty where by none."""
     ledger: list[LedgerRow] = field(default_factory=list)
     """What models were asked, and what it cost."""
     format: int = _FORMAT

@@ -31,7 +31,7 @@ from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import Recipe, needed, origins_of
 from tsqa.records.kept_seeds import KEPT, LINEAGE, read_seed_lines
 from tsqa.records.quality import read_report
-from tsqa.release.check import hash_files
+from tsqa.release.check import hash_files, require_good
 from tsqa.release.data_sheet import DATA_SHEET, write_data_sheet
 from tsqa.release.difference import CHANGES, Side, compare_sides, write_changes
 from tsqa.release.licences import LicensedPart, implied, licensed
@@ -176,8 +176,8 @@ def _write(
 
 
 def _same_or_refused(folder: Path, made: Release) -> Release:
-    """The release that is there, if it holds the same data."""
-    found = read_release(folder)
+    """The release that is there, if it holds the same data, and all of it still."""
+    found = read_release(require_good(folder))
     names = sorted(n for n in {*found.files, *made.files} if n.startswith(_DATA))
     differ = [name for name in names if found.files.get(name) != made.files.get(name)]
     if differ:

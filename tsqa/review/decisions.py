@@ -180,6 +180,13 @@ def check_reviewer(name: str) -> None:
         raise DataError(f"reviewer {name!r}: holds what cannot be printed")
 
 
+def check_known(name: str, others: Iterable[str]) -> None:
+    """Refuse a name that is another's but for its case: one person would count as two."""
+    for other in others:
+        if other != name and other.casefold() == name.casefold():
+            raise DataError(f"reviewer {name!r}: there is {other!r}", "write the name alike")
+
+
 def edited_choices(text: str) -> list[str]:
     """The options of an edit, one a line."""
     return [line.strip() for line in text.splitlines() if line.strip()]

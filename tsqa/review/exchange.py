@@ -1,7 +1,11 @@
 """The sample as a file for other tools, and decisions back from it: CSV, Argilla, Label Studio.
 
-Guarantees: a file is taken whole or not at all; an unknown item, and an item whose text was changed
-in the file, are refused by name; what is read twice counts once.
+Guarantees: a file is taken whole or not at all; an unknown item, an item whose text was changed in
+the file, a new text without the choice `edit`, and two answers of one person are refused by name;
+what is read twice counts once.
+
+CSV is as spreadsheets have it: written with a mark of UTF-8, without which Excel takes it for
+another; read with commas, semicolons or tabs, and with empty cells at the end of a line left out.
 
 Argilla (version 2): the list of records that `dataset.records.from_json` knows; back come answers
 with their status, which `to_json` leaves out, so that drafts would count.
@@ -22,7 +26,13 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tsqa.errors import DataError
-from tsqa.review.decisions import Log, ReviewDecision, make_decision, read_last
+from tsqa.review.decisions import (
+    Log,
+    ReviewDecision,
+    check_known,
+    make_decision,
+    read_last,
+)
 from tsqa.review.items import EDITABLE, ReviewItem
 from tsqa.review.sample import read_sample
 from tsqa.store.atomic import write_text
@@ -34,6 +44,9 @@ _NAMED = ("task", "capability", "kind")
 _TEXTS = ("passage", *EDITABLE, "tests")
 _NEW = "new_"
 """Before the name of a field: its text after an edit."""
+_NEEDED = frozenset({"id", "hash", "reviewer", "choice"})
+_DELIMITERS = (",", ";", "\t")
+_LONGEST_CELL = 1 << 30
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """What a spreadsheet runs; such a cell gets an apostrophe before it."""
 
@@ -56,7 +69,7 @@ def write(folder: Path, path: Path, format: str) -> int:
     """Write the items of a sample, without decisions; return how many."""
     items = read_sample(folder)[1]
     if _known(format) == "csv":
-        write_text(path, _as_csv(items))
+        write_text(path, "\ufeff" + _as_csv(items))
     elif format == "argilla":
         write_json(path, [_as_argilla(item) for item in items])
     else:
@@ -74,8 +87,12 @@ def read(folder: Path, path: Path, format: str) -> int:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except (ValidationError, csv.Error) as error:
         raise DataError(f"{path}: not of the format {format}: {error}") from error
-    decisions = [_take(path, items, row) for row in rows if row.choice]
-    last = {(d.item, d.hash, d.reviewer): _said(d) for d in read_last(folder)}
+    decided = [(row, _take(path, items, row)) for row in rows if _is_decided(path, row)]
+    decisions, known = _one_of_each(path, decided), read_last(folder)
+    names = {decision.reviewer for decision in (*known, *decisions)}
+    for name in sorted({decision.reviewer for decision in decisions}):
+        check_known(name, names)
+    last = {(d.item, d.hash, d.reviewer): _said(d) for d in known}
     log, new = Log(folder), 0
     for decision in decisions:
         key = decision.item, decision.hash, decision.reviewer
@@ -84,6 +101,37 @@ def read(folder: Path, path: Path, format: str) -> int:
             last[key] = _said(decision)
             new += 1
     return new
+
+
+def _is_decided(path: Path, row: DecisionRow) -> bool:
+    """Whether a row decides anything; DataError where what it says would be lost."""
+    new = ", ".join(f"{_NEW}{name}" for name in row.edits)
+    if new and row.choice in ("", "accept"):
+        raise DataError(
+            f"{path}: {row.id}: {new}, but the choice is {row.choice or 'empty'}",
+            "choose edit, or empty the new text",
+        )
+    if row.reason.strip() and not row.choice:
+        raise DataError(f"{path}: {row.id}: a reason, but no choice", "such as reject")
+    return bool(row.choice)
+
+
+def _one_of_each(
+    path: Path, decided: Iterable[tuple[DecisionRow, ReviewDecision]]
+) -> list[ReviewDecision]:
+    """One decision of each person on an item: of several the last by the times of their rows."""
+    found: dict[tuple[str, str], tuple[str, ReviewDecision]] = {}
+    for row, decision in decided:
+        key = decision.item, decision.reviewer
+        when, before = found.setdefault(key, (row.when, decision))
+        if when == row.when and _said(before) != _said(decision):
+            raise DataError(
+                f"{path}: {decision.item}: {decision.reviewer} decides twice, and not alike",
+                "leave one of the rows",
+            )
+        if when < row.when:
+            found[key] = row.when, decision
+    return [decision for _, decision in found.values()]
 
 
 def _said(decision: ReviewDecision) -> tuple[object, ...]:
@@ -106,7 +154,8 @@ def _take(path: Path, items: Mapping[str, ReviewItem], row: DecisionRow) -> Revi
     own = _columns(item)
     for name, value in row.texts.items():
         if _plain(value) != _plain(own[name]):
-            fix = f"put the new text into {_NEW}{name}" if name in EDITABLE else "restore it"
+            fix = f"put a new text into {_NEW}{name}, and " if name in EDITABLE else ""
+            fix += f"restore the column {name}, or delete it: the hash tells the text"
             raise DataError(f"{path}: {row.id}: the text of {name} was changed", fix)
     try:
         return make_decision(item, row.reviewer, row.choice, row.reason, row.edits, row.when)
@@ -146,15 +195,30 @@ def _unguarded(value: str) -> str:
 
 
 def _read_csv(text: str) -> Iterator[DecisionRow]:
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    needed = {"id", "hash", "reviewer", "choice"}
-    if missing := needed - {*(rows.fieldnames or ())}:
-        raise csv.Error(f"lacks the columns {', '.join(sorted(missing))}")
-    for row in rows:
-        if None in row or None in row.values():
-            raise csv.Error(f"line {rows.line_num}: another number of cells than the header")
-        cells = {name: _unguarded(value) for name, value in row.items()}
-        yield _row(cells, cells["reviewer"].strip(), cells["choice"].strip().lower(), cells)
+    before = csv.field_size_limit(_LONGEST_CELL)  # a passage may be longer than the usual limit
+    try:
+        lines = io.StringIO(text, newline="")
+        rows = csv.DictReader(lines, delimiter=_delimiter(text), strict=True)
+        if missing := _NEEDED - {*(rows.fieldnames or ())}:
+            raise csv.Error(f"lacks the columns {', '.join(sorted(missing))}")
+        for row in rows:
+            if None in row:
+                raise csv.Error(f"line {rows.line_num}: more cells than the header")
+            if None in row.values() and not text.endswith(("\n", "\r")):
+                raise csv.Error(f"line {rows.line_num}: the file ends early")
+            cells = {name: _unguarded(value or "") for name, value in row.items()}
+            yield _row(cells, cells["reviewer"].strip(), cells["choice"].strip().lower(), cells)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _delimiter(text: str) -> str:
+    """Semicolons where a decimal comma is the custom; tabs, of cells that were copied."""
+    for delimiter in _DELIMITERS:
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        if {*header} >= _NEEDED:
+            return delimiter
+    return _DELIMITERS[0]
 
 
 def _row(

@@ -26,6 +26,7 @@ from tsqa.review.decisions import (
     REASONS,
     Log,
     ReviewDecision,
+    check_known,
     check_reviewer,
     make_decision,
     read_last,
@@ -66,7 +67,7 @@ class Desk:
 
     def overview(self, reviewer: str) -> dict[str, object]:
         """How far a reviewer is: a choice for each item, empty where there is none."""
-        check_reviewer(reviewer)
+        self._check(reviewer)
         found = [self._decided(reviewer, item) for item in self.items]
         return {
             "recipe": self.sample.recipe,
@@ -77,7 +78,7 @@ class Desk:
 
     def show(self, reviewer: str, place: int) -> dict[str, object]:
         """An item with the reviewer's own decision."""
-        check_reviewer(reviewer)
+        self._check(reviewer)
         item = self._item(place)
         decision = self._decided(reviewer, item)
         shown = {name: value for name, value in asdict(item).items() if name not in _HIDDEN}
@@ -91,10 +92,15 @@ class Desk:
         item = self._item(asked.place)
         if item.hash != asked.hash:
             raise DataError(f"{item.id}: the page shows another text", "reload the page")
+        self._check(asked.reviewer)
         decision = make_decision(item, asked.reviewer, asked.choice, asked.reason, asked.edits)
         self._log.add(decision)
         self._last[decision.reviewer, decision.item, decision.hash] = decision
         return {"choice": decision.choice, "filters": _told(item)}
+
+    def _check(self, reviewer: str) -> None:
+        check_reviewer(reviewer)
+        check_known(reviewer, (name for name, _, _ in self._last))
 
     def _item(self, place: int) -> ReviewItem:
         if not 0 <= place < len(self.items):

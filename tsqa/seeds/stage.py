@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tsqa.console import console, progress_bar
-from tsqa.errors import DataError, LeakError
+from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import SeedsSection, needed
 from tsqa.records.kept_seeds import KeptSeeds, read_kept, write_levels
 from tsqa.records.seed import Seed
@@ -153,6 +153,26 @@ def _write_taken(
     return {name: found[-1] if found else 0 for name, found in levels.items()}
 
 
+def _kept(release: str, sources: Sequence[str]) -> dict[str, KeptSeeds]:
+    """Task -> the seeds of a release. What is of no source now is said, and refused where that is
+    all: then everything would be asked for again."""
+    kept = read_kept(release)
+    gone = {name: len(task.places) for name, task in kept.items() if name not in sources}
+    if kept and len(gone) == len(kept):
+        raise RecipeError(
+            f"seeds.refresh = {release}: it has seeds of {', '.join(gone)} alone, which the recipe "
+            "takes none from",
+            "name a release of this recipe, or give a source its old name",
+        )
+    for name, count in gone.items():
+        console.print(
+            f"  seeds.refresh: {count:,} seeds of {name} in the release are of no source now; "
+            "under another name its documents are new seeds, and are asked about again",
+            style="yellow",
+        )
+    return kept
+
+
 def refuse_leaks(sources: Sequence[Source], allow: Sequence[str]) -> dict[str, str]:
     """Raise LeakError where a source is an evaluated split by name; return the allowed ones."""
     refuse_unknown_leaks(allow, [source.name for source in sources])
@@ -234,7 +254,7 @@ def _read_sources(
 ) -> dict[str, _Pool]:
     """Read every source once: likely seeds into the spool, rejections into their file."""
     pools: dict[str, _Pool] = {}
-    kept = read_kept(section.refresh) if section.refresh else {}
+    kept = _kept(section.refresh, [source.name for source in sources]) if section.refresh else {}
     rejected = out / "rejected_seeds.jsonl"
     with (
         progress_bar() as bar,

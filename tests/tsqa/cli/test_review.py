@@ -67,6 +67,17 @@ def test_it_draws_reads_and_reports(recipe: Path, tmp_path: Path) -> None:
     assert f"{len(items)} new" in tsqa(recipe, "--import", out, "--format", "label-studio")
 
 
+def test_a_report_on_another_dataset_says_so(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tsqa(recipe, "--width", 0.4, "--export", tmp_path / "out.csv")
+    assert "these figures are of" not in tsqa(recipe, "--report")
+    other = SimpleNamespace(finished=lambda stage: SimpleNamespace(fingerprint="another"))
+    monkeypatch.setattr(review, "open_pipeline", lambda *_: other)
+    said = " ".join(tsqa(recipe, "--report").split())
+    assert "the recipe's dataset now is another: tsqa review" in said
+
+
 def test_without_a_sample_there_is_no_report(recipe: Path) -> None:
     done = CliRunner().invoke(app, ["review", str(recipe), "--report"])
     assert done.exit_code and "no sample yet" in str(done.exception)

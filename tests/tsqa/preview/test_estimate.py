@@ -218,6 +218,7 @@ def test_a_run_stops_within_its_limit_and_continues_to_the_same(
 def test_a_limit_without_prices_is_refused(prepared: Path) -> None:
     with pytest.raises(RecipeError, match="nothing that would run has a price"):
         limit_dollars(open_pipeline(prepared, "generate.seed=9"), 5)
+    limit_dollars(open_pipeline(prepared, "generate.seed=9"), 5, [])  # not all that is missing
 
 
 def test_an_evaluation_that_costs_more_than_is_left_is_not_begun() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from tests.support.quality_world import real_text, sample_of, with_words
-from tsqa.quality.diversity import distinct_n, measure_diversity, vendi_score
+from tsqa.quality.diversity import TOPICS, distinct_n, measure_diversity, vendi_score
 from tsqa.quality.sample import AuditedText
 from tsqa.records.quality import QualityMeasure
 
@@ -73,3 +74,34 @@ def test_seeds_without_items_are_counted() -> None:
     sample = replace(sample_of(count=40), seed_count=80)
     found = measure_diversity(sample, 1)[0]
     assert found.value == 0.5 and found.reference == 1.0
+
+
+def test_texts_without_words_have_no_distinct_ones() -> None:
+    """As many words of the seeds are none, of which no share is distinct."""
+    mute = {"question": "?!", "choices": (), "answer": "..."}
+    found = measure_diversity(sample_of(lambda item, seed, rng: replace(item, **mute)), 0)
+    lines = [each for each in found if each.name.startswith("distinct")]
+    assert [each.missing for each in lines] == ["the items hold no word"] * 3
+
+
+def test_topics_that_items_leave_out_are_missed_capability_by_capability() -> None:
+    """Seeds of one capability are about three things, and items about one of them."""
+    subjects = ("rope knot sail mast", "cell gene seed leaf", "tax coin bank loan")
+
+    def about(text: AuditedText, number: int) -> AuditedText:
+        kind = "law" if number % 2 else "trade"
+        return replace(with_words(text, f"{subjects[number % 3]} "), capability=kind)
+
+    sample = sample_of(count=160)
+    pairs = [
+        replace(p, seed=about(p.seed, n), item=about(p.item, 0 if n % 2 else n))
+        for n, p in enumerate(sample.pairs)
+    ]
+    moved = replace(sample, pairs=pairs, others=[pair.seed for pair in pairs])
+    (line,) = (each for each in measure_diversity(moved, 0) if each.name == TOPICS)
+    assert line.apart and line.gap is not None and line.gap[2] < 0
+    law, trade = line.notes
+    ours, count, theirs = (float(n) for n in re.findall(r"[0-9.]+", law))
+    assert law.startswith("law") and count == 4 and ours < theirs - 0.5
+    ours, _, theirs = (float(n) for n in re.findall(r"[0-9.]+", trade))
+    assert ours == pytest.approx(theirs, abs=0.6)

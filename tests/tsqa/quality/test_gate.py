@@ -50,6 +50,12 @@ def test_a_limit_is_exceeded_by_the_whole_interval_alone() -> None:
     assert "audit.max_copied 0.09" in line and "0.200 [0.100, 0.300], reference 0" in line
     hit = measure("min_coverage", value=0.2, low=0.1, high=0.3)
     assert said(hit, min_coverage=0.3) == [] and len(said(hit, min_coverage=0.31)) == 1
+    for key in ("max_lost_tail", "max_lost_diversity"):
+        lost = measure(key, value=0.6, low=0.5, high=0.7, reference=0.8, gap=(-0.2, -0.3, -0.1))
+        assert said(lost, **{key: 0.125}) == [], "at least 0.1 of 0.8 is lost"
+        (line,) = said(lost, **{key: 0.12})
+        assert "0.600 [0.500, 0.700], reference 0.8" in line
+        assert said(replace(lost, reference=0.0), **{key: 0.0}) == [], "nothing to lose"
     position = measure("max_position", value=0.5, low=0.4, high=0.6, reference=0.25)
     assert said(position, max_position=0.15) == [] and len(said(position, max_position=0.14)) == 1
     for low, high in ((1.5, None), (None, -1.5)):
@@ -57,6 +63,17 @@ def test_a_limit_is_exceeded_by_the_whole_interval_alone() -> None:
         assert len(said(she, max_group_log_odds=1.4)) == 1
         assert said(she, max_group_log_odds=1.6) == []
         assert said(replace(she, apart=False), max_group_log_odds=1.4) == [], "by Holm"
+
+
+def test_a_limit_on_gradients_is_one_on_what_seeds_have() -> None:
+    gradients = {"model": "org/small"}
+    section = AuditSection.model_validate({"gradients": gradients, "max_lost_gradients": 0.12})
+    lost = measure("max_lost_gradients", value=0.6, low=0.5, high=0.7, reference=0.8)
+    (line,) = breaches(section, report(replace(lost, gap=(-0.2, -0.3, -0.1))))
+    assert "audit.max_lost_gradients 0.12: G-Vendi score, per item is 0.600" in line
+    assert not [*breaches(section, report(replace(lost, gap=(-0.2, -0.4, 0.01))))]
+    with pytest.raises(ValueError, match="needs `gradients`"):
+        AuditSection(max_lost_gradients=0.1)
 
 
 def test_what_could_not_be_measured_is_refused_with_the_reason() -> None:

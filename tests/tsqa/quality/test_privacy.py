@@ -64,6 +64,13 @@ def test_copied_spans_are_found_also_in_explanations() -> None:
     assert 0.2 < copies.value < 0.5, "questions of 10 to 18 words, half of them copied"
 
 
+def test_a_seed_without_another_of_its_task_has_no_reference() -> None:
+    sample = sample_of(count=2)
+    (copies,) = (m for m in measure_privacy(sample, UnusedDocuments([]), 0) if m.name == COPIES)
+    assert (copies.reference, copies.p, copies.apart) == (None, None, None)
+    assert copies.reference_is == "no task has two seeds" and copies.value == 0
+
+
 @pytest.mark.parametrize(("count", "is_marked"), [(4, False), (8, True)])
 def test_a_few_more_than_in_seeds_may_be_chance(count: int, is_marked: bool) -> None:
     """Seeds without any may come of a source where some have it."""

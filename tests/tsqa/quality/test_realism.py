@@ -11,6 +11,8 @@ from tests.support.embedding import BagOfWords
 from tests.support.quality_world import OPTIONS, Change, sample_of, with_words
 from tsqa.quality.features import frechet_distance
 from tsqa.quality.measure import (
+    compare_means,
+    mean_share,
     weighted_auc,
 )
 from tsqa.quality.realism import grade_level, measure_distance, measure_realism
@@ -98,6 +100,20 @@ def test_length_and_grade_move_with_longer_questions() -> None:
     assert words.apart and grade.apart
     assert words.value is not None and words.reference is not None and grade.value is not None
     assert words.value > words.reference + 1
+
+
+def test_what_rounding_leaves_is_no_difference() -> None:
+    alike = np.array([0.1 + 0.2, 0.3] * 10)
+    assert compare_means(alike, np.full(20, 0.3)) == (1.0, False)
+    assert compare_means(alike + 1, np.full(20, 0.3)) == (0.0, True), "one more in every pair"
+
+
+def test_a_share_of_none_or_all_is_not_known_exactly() -> None:
+    for value in (0.0, 1.0):
+        span = mean_share(np.full(20, value))
+        assert span.value == value and abs(span.low - span.high) == pytest.approx(0.168, abs=1e-3)
+    few = mean_share(np.array([1.0] + [0.0] * 19))
+    assert few.low == 0 and 0.1 < few.high < 0.2
 
 
 def test_positions_and_labels_move_where_the_first_option_is_right_too_often() -> None:

@@ -57,6 +57,12 @@ def test_an_unbuilt_dataset_is_refused_with_the_command(tmp_path: Path) -> None:
     assert done.exit_code and "tsqa filter" in str(done.exception)
 
 
+def test_a_limit_of_dollars_on_what_costs_nothing_is_refused(recipe: Path) -> None:
+    price = "generate.teacher.dollars_per_hour=1"
+    done = CliRunner().invoke(app, ["audit", str(recipe), price, "--max-dollars", "5"])
+    assert done.exit_code == 2 and "this audit costs nothing" in " ".join(done.output.split())
+
+
 def test_a_draw_depends_on_ids_and_not_on_the_order_or_the_size(recipe: Path) -> None:
     pipeline = Pipeline(load_recipe(recipe, []), recipe, [])
     filtered, seeds = (pipeline.finished(stage).path for stage in ("filter", "seeds"))

@@ -16,6 +16,7 @@ from tsqa.errors import RecipeError
 from tsqa.generate import stage as generate
 from tsqa.recipe import SeedsSection
 from tsqa.records.kept_seeds import KEPT, lineage_of
+from tsqa.release.check import hash_files
 from tsqa.release.outcomes import seed_lines
 from tsqa.seeds import stage as seeds
 from tsqa.store.jsonl import read_jsonl, write_jsonl
@@ -35,6 +36,12 @@ def make_seeds(folder: Path, name: str, refresh: str | None = None, **keys: Any)
     return seeds.run(make_context(folder / name, {}, seeds=section))
 
 
+def write_manifest(release: Path) -> None:
+    """What a manifest says of the files."""
+    files = {name: asdict(found) for name, found in hash_files(release).items()}
+    (release / "manifest.json").write_text(json.dumps({"files": files}))
+
+
 def release(folder: Path, name: str) -> str:
     """The lineage of a release of these seeds."""
     lineage = folder / f"release-{name}" / "lineage"
@@ -42,6 +49,7 @@ def release(folder: Path, name: str) -> str:
     write_jsonl(lineage / "seeds.jsonl", map(asdict, seed_lines(artifact(folder / name))))
     if (folder / name / KEPT).is_file():
         shutil.copyfile(folder / name / KEPT, lineage / KEPT)
+    write_manifest(lineage.parent)
     return str(lineage.parent)
 
 
@@ -120,6 +128,41 @@ def test_a_seed_that_is_gone_or_changed_is_said(
     assert summary["taken_from_release"] == {"toy": 5}
     told = " ".join(capsys.readouterr().err.split())
     assert "1 of 6 seeds of toy in the release are gone" in told
+
+
+@pytest.mark.parametrize("damage", ["cut off", "without its levels", "without its manifest"])
+def test_a_release_that_lost_a_part_is_not_taken_for_whole(tmp_path: Path, damage: str) -> None:
+    write_source(tmp_path, [*range(6)])
+    make_seeds(tmp_path, "v1")
+    make_seeds(tmp_path, "v2", release(tmp_path, "v1"))
+    made = Path(release(tmp_path, "v2"))
+    if damage == "cut off":
+        file = made / "lineage" / "seeds.jsonl"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:4]))
+    else:
+        (made / ("lineage/kept.json" if "levels" in damage else "manifest.json")).unlink()
+    with pytest.raises(RecipeError, match=r"lineage/\w+\.json.* is not as the release wrote it"):
+        make_seeds(tmp_path, "v3", str(made))
+
+
+def test_a_source_of_another_name_is_said_and_refused_where_it_is_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_source(tmp_path, [*range(6)])
+    make_seeds(tmp_path, "v1")
+    made = Path(release(tmp_path, "v1"))
+    seeds = made / "lineage" / "seeds.jsonl"
+    whole = seeds.read_text()
+    renamed = whole.replace('"task": "toy"', '"task": "old"')
+    seeds.write_text(whole + renamed)
+    write_manifest(made)
+    assert make_seeds(tmp_path, "v2", str(made))["taken_from_release"] == {"toy": 6}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "6 seeds of old in the release are of no source now" in told
+    seeds.write_text(renamed)
+    write_manifest(made)
+    with pytest.raises(RecipeError, match="it has seeds of old alone"):
+        make_seeds(tmp_path, "v3", str(made))
 
 
 def test_a_folder_that_is_no_release_is_refused(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def test_what_a_killed_release_left_is_no_part_of_the_next(recipe: Path) -> None
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "extra", "hidden", "manifest"])
 def test_a_damaged_release_is_named_file_by_file(recipe: Path, damage: str) -> None:
-    folder = make_release(build(recipe, [seed(0)], [accepted(0)]), "v1").folder
+    pipeline = build(recipe, [seed(0)], [accepted(0)])
+    folder = make_release(pipeline, "v1").folder
     file = folder / "dataset" / "data" / "train-00000.parquet"
     if damage == "changed":
         content = bytearray(file.read_bytes())
@@ -106,6 +107,8 @@ def test_a_damaged_release_is_named_file_by_file(recipe: Path, damage: str) -> N
     assert found.file.endswith(named)
     with pytest.raises(DataError, match=named):
         require_good(folder)
+    with pytest.raises(DataError, match=named):  # not "already released"
+        make_release(pipeline, "v1")
 
 
 def test_a_release_under_another_name_is_no_version_of_that_name(recipe: Path) -> None:

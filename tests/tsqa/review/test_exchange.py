@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ def items(tmp_path: Path) -> list[ReviewItem]:
 
 
 def rewrite_csv(path: Path, change: Callable[[int, dict[str, str]], None]) -> None:
-    with path.open(newline="") as handle:
+    with path.open(newline="", encoding="utf-8-sig") as handle:
         rows = list(csv.DictReader(handle))
     for number, row in enumerate(rows):
         change(number, row)
@@ -47,7 +49,7 @@ def decide_csv(path: Path, items: list[ReviewItem]) -> None:
         if number == 0:
             row |= {"choice": "edit", "new_question": "'" + NEW}
         if number == 1:
-            row["choice"] = ""
+            row |= {"choice": "", "reason": ""}
 
     rewrite_csv(path, change)
 
@@ -118,6 +120,10 @@ def test_decisions_come_back(format: str, tmp_path: Path, items: list[ReviewItem
         ({"choice": "perhaps"}, "'perhaps' is no decision"),
         ({"choice": "reject", "reason": ""}, "rejected without a reason"),
         ({"reviewer": ""}, "give a name"),
+        ({"reviewer": "Ann"}, "reviewer 'Ann': there is 'ann'"),
+        ({"new_answer": "7"}, "new_answer, but the choice is accept"),
+        ({"choice": "", "new_answer": "7"}, "new_answer, but the choice is empty"),
+        ({"choice": "", "reason": "wrong answer"}, "a reason, but no choice"),
     ],
 )
 def test_what_does_not_fit_is_refused_whole(
@@ -194,7 +200,7 @@ def test_no_cell_is_a_formula(tmp_path: Path, items: list[ReviewItem]) -> None:
     path = tmp_path / "out.csv"
     exchange.write(tmp_path, path, "csv")
     rewrite_csv(path, lambda number, row: None)
-    with path.open(newline="") as handle:
+    with path.open(newline="", encoding="utf-8-sig") as handle:
         cells = [cell for row in csv.DictReader(handle) for cell in row.values()]
     assert not [cell for cell in cells if cell[:1] in tuple("=+-@")]
 
@@ -209,3 +215,64 @@ def test_another_format_is_named(
     (tmp_path / "in").write_text(text)
     with pytest.raises(DataError, match=format):
         exchange.read(tmp_path, tmp_path / "in", format)
+
+
+def test_files_of_spreadsheets_are_read(tmp_path: Path, items: list[ReviewItem]) -> None:
+    """Excel leaves out empty cells at the end of a line, and has semicolons in half of the world;
+    columns are deleted, rows sorted and copied."""
+    path = tmp_path / "out.csv"
+    exchange.write(tmp_path, path, "csv")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf"), "or Excel takes it for another encoding"
+    rewrite_csv(path, lambda number, row: row.update(reviewer="ann", choice="accept"))
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        rows = list(csv.DictReader(handle))
+    for delimiter in (";", "\t", ","):
+        kept = ["choice", "votes", "question", "hash", "id", "reviewer", "reason", "new_answer"]
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines, delimiter=delimiter)
+        writer.writerow(kept)
+        for row in [*rows[::-1], rows[0]]:
+            writer.writerow([row[name] for name in kept[:-2]])
+        path.write_text("\ufeff" + lines.getvalue(), newline="")
+        exchange.read(tmp_path, path, "csv")
+        assert len(read_decisions(tmp_path)) == len(items)
+        shutil.rmtree(tmp_path / "decisions")
+    path.write_text(lines.getvalue().rstrip(), newline="")
+    with pytest.raises(DataError, match="the file ends early"):
+        exchange.read(tmp_path, path, "csv")
+    path.write_text(lines.getvalue().replace("ann", "ann,,,"), newline="")
+    with pytest.raises(DataError, match="more cells than the header"):
+        exchange.read(tmp_path, path, "csv")
+
+
+def test_a_person_does_not_decide_twice(tmp_path: Path, items: list[ReviewItem]) -> None:
+    path = tmp_path / "out.json"
+    exchange.write(tmp_path, path, "label-studio")
+    tasks = json.loads(path.read_text())
+    times = ("2030-01-01T00:00:00Z", "2030-01-01T00:00:01Z")
+
+    def said(choice: str, when: str) -> dict[str, Any]:
+        result = [{"from_name": "choice", "value": {"choices": [choice]}}]
+        return {"completed_by": 1, "result": result, "created_at": when}
+
+    tasks[0]["annotations"] = [said("skip", times[1]), said("accept", times[0])]
+    path.write_text(json.dumps(tasks))
+    assert exchange.read(tmp_path, path, "label-studio") == 1
+    assert [each.choice for each in read_last(tmp_path)] == ["skip"], "the later one"
+    tasks[0]["annotations"] = [said("skip", times[1]), said("accept", times[1])]
+    path.write_text(json.dumps(tasks))
+    with pytest.raises(DataError, match="1 decides twice, and not alike"):
+        exchange.read(tmp_path, path, "label-studio")
+
+
+def test_a_cell_of_any_length_comes_back(tmp_path: Path) -> None:
+    filtered, generated = make_filtered(tmp_path, accepted=4, rejected=0, text="a " * 70_000)
+    sample, found = draw(filtered, generated, "r", 3, Wanted(0.9, 0.1, 2))
+    write_sample(tmp_path, sample, found)
+    path = tmp_path / "out.csv"
+    exchange.write(tmp_path, path, "csv")
+    usual = csv.field_size_limit(1 << 20)
+    rewrite_csv(path, lambda number, row: row.update(reviewer="ann", choice="accept"))
+    csv.field_size_limit(usual)
+    assert exchange.read(tmp_path, path, "csv") == len(found)
+    assert csv.field_size_limit() == usual

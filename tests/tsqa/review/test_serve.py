@@ -125,6 +125,16 @@ def test_reviewers_are_blind_to_each_other_and_to_the_filters(server: ReviewServ
     assert set(json.loads(ask(server, "overview?reviewer=bob")[1])["choices"]) == {""}
 
 
+def test_a_name_in_another_case_is_no_second_reviewer(server: ReviewServer) -> None:
+    assert ask(server, "decide", decision(server))[0] == 200
+    for status, answer in (
+        ask(server, "overview?reviewer=Ann"),
+        ask(server, "item?reviewer=ANN&place=0"),
+        ask(server, "decide", decision(server, reviewer="aNN")),
+    ):
+        assert status == 400 and "there is 'ann'" in json.loads(answer)["error"]
+
+
 def test_the_last_decision_counts_and_a_torn_line_loses_nothing_else(tmp_path: Path) -> None:
     _, items = drawn(tmp_path, Wanted(width=0.5), accepted=40, rejected=9)
     log = Log(tmp_path)

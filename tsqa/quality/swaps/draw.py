@@ -89,10 +89,12 @@ def swap_candidate(item: Candidate, swaps: Swapper) -> Candidate:
 
 
 def swap_record(record: CandidateRecord, swaps: Swapper) -> CandidateRecord:
+    """Without its votes, whose answers are options of the own text."""
     return replace(
         record,
         question=swaps.swap(record.question),
         context=swaps.swap(record.context),
         ground=swaps.swap(record.ground),
         choices=[*map(swaps.swap, record.choices)],
+        votes=[],
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from tsqa.quality.measure import CONFIDENCE, LEAST, mean_of
+from tsqa.quality.measure import CONFIDENCE, LEAST, mean_of, mean_share
 from tsqa.quality.swaps.ask import JUDGE, AskedModel, SwapReply
 from tsqa.quality.swaps.words import swapper
 from tsqa.records.quality import FLIPPED_ANSWERS, FLIPPED_VERDICTS, QualityMeasure
@@ -43,7 +43,7 @@ def _line(asked: AskedModel) -> QualityMeasure:
     if count < LEAST:
         missing = f"{count} items in which {asked.kind} swap were answered; {LEAST} are needed"
         return QualityMeasure(dimension=DIMENSION, name=name, limits=limits, missing=missing)
-    changed = mean_of(np.array([_change(each) for each in replies]))
+    changed = mean_share(np.array([_change(each) for each in replies]))
     gap, p = beyond_noise(replies)
     told = f"asked again with another random seed; difference {gap[0]:+.3f} [{gap[1]:+.3f}, "
     told += f"{gap[2]:+.3f}]"

@@ -48,6 +48,14 @@ class GradientsSection(Section):
     """Items, each with its seed; each of both costs a forward and a backward pass."""
 
 
+class NamesSection(Section):
+    """Look for names of persons in items and seeds, by a model that marks them."""
+
+    model: LocalPath = Field(json_schema_extra=RUNTIME)
+    """A model that classifies tokens (named entities), with a label of persons: a folder or a hub
+    ID."""
+
+
 class AuditSection(Section):
     """Audit the dataset after its filters, and refuse to train on it where a limit is exceeded:
     the whole 95% interval lies beyond it, or nothing could be measured. What is not refused is not
@@ -59,6 +67,12 @@ class AuditSection(Section):
     """Share of the neighbourhoods of seeds that items hit; the whole interval below it refuses."""
     max_opening: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of items that begin with the most frequent three words."""
+    max_lost_tail: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of the tail that seeds of another half hit and items made of them do not."""
+    max_lost_diversity: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of the seeds' Vendi score that items lack."""
+    max_lost_gradients: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of the seeds' G-Vendi score that items lack; needs `gradients`."""
     max_position: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of right options at one position, beyond what chance gives it."""
     max_seeds_told: float | None = Field(None, ge=0.5, lt=1, json_schema_extra=RUNTIME)
@@ -67,6 +81,8 @@ class AuditSection(Section):
     """Share of items that hold 13 words of their seed in a row."""
     max_personal: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of items that hold personal data."""
+    max_seed_names: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
+    """Share of items that hold a person's name of their seed; needs `names`."""
     max_canary_rate: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of the canaries of `generate.canaries` that an item repeats."""
     max_group_log_odds: float | None = Field(None, gt=0, json_schema_extra=RUNTIME)
@@ -81,14 +97,22 @@ class AuditSection(Section):
     Costs further requests."""
     gradients: GradientsSection | None = Field(None, json_schema_extra=RUNTIME)
     """Compare what items and seeds would teach a small model; null: no gradients."""
+    names: NamesSection | None = Field(None, json_schema_extra=RUNTIME)
+    """Look for names of persons; null: patterns alone, which know none."""
     max_flipped_verdicts: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of verdicts of the judge that swaps change, less that which asking again changes."""
     max_flipped_answers: float | None = Field(None, ge=0, lt=1, json_schema_extra=RUNTIME)
     """Share of answers, right or not, that swaps change, less that which asking again changes."""
 
     @model_validator(mode="after")
-    def _flips_need_swaps(self) -> Self:
-        for key in ("max_flipped_verdicts", "max_flipped_answers"):
-            if getattr(self, key) is not None and self.swaps is None:
-                raise ValueError(f"{key} needs `swaps`, which measures it")
+    def _limits_need_their_measures(self) -> Self:
+        needs = {
+            "max_flipped_verdicts": "swaps",
+            "max_flipped_answers": "swaps",
+            "max_lost_gradients": "gradients",
+            "max_seed_names": "names",
+        }
+        for key, needed in needs.items():
+            if getattr(self, key) is not None and getattr(self, needed) is None:
+                raise ValueError(f"{key} needs `{needed}`, which measures it")
         return self

@@ -67,5 +67,13 @@ def test_what_is_no_dataset_is_refused(dataset: AuditedDataset, tmp_path: Path) 
         against(dataset, str(tmp_path))
     with pytest.raises(TsqaError, match="no such release"):
         against(dataset, "v9")
+    part = tmp_path / "filter" / dataset.pipeline.finished("filter").fingerprint
+    shutil.copytree(dataset.pipeline.finished("filter").path, part)
+    next((part / "dataset" / "data").glob("*.parquet")).unlink()
+    with pytest.raises(DataError, match="missing"):
+        against(dataset, str(part))
+    (part / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"manifest\.json: unreadable"):
+        against(dataset, str(part.rename(part.with_suffix(".partial"))))
     done = CliRunner().invoke(app, ["audit", str(dataset.recipe), "--seeds"])
     assert done.exit_code and "--against" in done.output

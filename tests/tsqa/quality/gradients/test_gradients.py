@@ -21,13 +21,13 @@ from tsqa.errors import EngineError
 from tsqa.pipeline.auditing import audit_where_asked, audits_to_make, find_audit
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview.dry_run import print_estimates
-from tsqa.quality.diversity import GRADIENTS, GradientProxy, measure_gradients
+from tsqa.quality.diversity import GradientProxy, measure_gradients
 from tsqa.quality.gradients import proxy
 from tsqa.quality.gradients.proxy import text_gradients
 from tsqa.quality.gradients.sketch import WIDTH, GradientSketch
 from tsqa.quality.sample import AuditedText, QualitySample
 from tsqa.recipe import load_recipe
-from tsqa.records.quality import QualityMeasure
+from tsqa.records.quality import GRADIENTS, QualityMeasure
 
 MORE = ["audit.gradients.items=25"]
 

@@ -25,10 +25,13 @@ from tsqa.preview.estimate import limit_dollars
 from tsqa.prompts import CRITERIA
 from tsqa.quality.gate import breaches
 from tsqa.quality.swaps.ask import AskedModel, SwapReply
-from tsqa.quality.swaps.draw import SwapPair, draw_pairs
+from tsqa.quality.swaps.draw import SwapPair, draw_pairs, swap_candidate
 from tsqa.quality.swaps.measure import beyond_noise, measure_swaps
 from tsqa.quality.swaps.run import run_swaps
+from tsqa.quality.swaps.words import swapper
 from tsqa.recipe import AuditSection, load_recipe
+from tsqa.records.candidate import read_candidate
+from tsqa.records.candidate_file import parse_record
 from tsqa.records.quality import PAGE, QualityMeasure, report_path
 from tsqa.spending import SpentError
 from tsqa.teachers import Completion, Request
@@ -192,6 +195,17 @@ def test_both_texts_are_asked_in_one_form_and_items_without_people_are_not(
     few = draw_pairs(world.made("filter"), world.made("generate"), "pronouns", 5, 1)
     assert few == pairs[:5]
     assert draw_pairs(world.made("filter"), world.made("generate"), "countries", 5, 1) == []
+
+
+def test_people_in_options_are_swapped_though_votes_name_the_own_ones() -> None:
+    line = candidate(1, choices=["his boat", "her rope", "a sail"])
+    for vote in line["votes"]:
+        vote |= {"answer": vote["answer"] and "his boat", "index": vote["answer"] and 0}
+    item = read_candidate(parse_record(json.dumps(line)))
+    swapped = swap_candidate(item, swapper("pronouns"))
+    assert swapped.choices == swapped.record.choices == ["her boat", "his rope", "a sail"]
+    assert (item.answer, swapped.answer) == ("his boat", "her boat")
+    assert swapped.answer_index == item.answer_index == 0
 
 
 def test_an_audit_asks_once_and_says_before_how_often(
