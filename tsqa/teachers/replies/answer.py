@@ -42,9 +42,18 @@ _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
 _NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _YES_NO = re.compile(
-    r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|no|true|false)\b",
+    r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|true|false"
+    r"|no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b))\b",
     re.IGNORECASE,
 )
+_LEFT_OPEN = re.compile(
+    r"(?:the |your |my |final |correct |short )*answer(?: here| goes here| is)?:?"
+    r"|[\[({<](?:(?:the |your |my |final |correct |short |insert )*"
+    r"(?:answer|response|text|value|word)(?: here| goes here)?)[\])}>]"
+    r"|t\.?b\.?d\.?|todo|placeholder",
+    re.IGNORECASE,
+)
+"""A short answer that only shows where one would stand; a single word may be one."""
 _ABBREVIATION = re.compile(r"[A-Za-z]\.[A-Za-z]\.$")
 _RULE = re.compile(r"-{3,}")
 _TEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}")
@@ -88,12 +97,15 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
             answer = read_code(text)
         case _:
             answer = _concluded(text)
-    answer = answer if answer.strip(BLANK) else ""
+    is_open = (
+        kind == "short_text" and answer.casefold() != "answer" and _LEFT_OPEN.fullmatch(answer)
+    )
+    answer = answer if answer.strip(BLANK) and not is_open else ""
     return Reading(answer=answer) if answer else Reading(error="no answer")
 
 
 def read_code(text: str) -> str:
-    """Take the program out of a text: what its longest fence holds, or all of it."""
+    """Take the program out of a text: what its fences hold, or all of it."""
     block = fenced_code(text)
     return block[0] if block else text.strip("\n")
 
