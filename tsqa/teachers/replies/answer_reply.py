@@ -142,9 +142,9 @@ def _parse(
     if choices and not by_words and are_reordered(said, listed, choices):
         return ParsedAnswer(error="lists the options under other letters")
     answer = readable[0].answer or ""
-    if kind not in ("code", "long_text"):
-        if any(takes_back(text, given[0], answer) for text in fields.get("after", [])):
-            return ParsedAnswer(error="takes its answer back")
+    after = fields.get("after", []) if kind not in ("code", "long_text") else []
+    if any(takes_back(text, given[0], answer) for text in after):
+        return ParsedAnswer(error="takes its answer back")
     answer = answer if kind == "code" or choices else prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in EXTRAS}
     refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
