@@ -57,7 +57,7 @@ def test_a_file_of_which_no_line_can_be_read_says_why(tmp_path: Path) -> None:
     path = tmp_path / "web.jsonl"
     path.write_bytes('{"text": "\u00e9"}'.encode("latin-1"))
     section = SeedsSection(documents=[DocumentsSection(name="web", path=str(path))])
-    with pytest.raises(DataError, match="no document in .* that can be read: broken unicode"):
+    with pytest.raises(DataError, match=r"no document in .* that can be read: broken unicode"):
         seeds.run(make_context(tmp_path / "out", {}, seeds=section))
 
 

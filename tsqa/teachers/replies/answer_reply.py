@@ -131,6 +131,9 @@ def _parse(
     asked = question.rpartition("\n")[2]
     if kind != "code" and _is_refused(given, readable, said if not objects else "", asked):
         return ParsedAnswer(error=REFUSAL)
+    if kind == "choice" and fields.get("final"):  # an option alone is no working that it ends
+        others = [read_answer(text, kind, choices) for text in fields.get("answer", [])]
+        readable += [reading for reading in others if reading.is_bare]
     if not readable:
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)

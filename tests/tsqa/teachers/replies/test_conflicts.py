@@ -77,6 +77,15 @@ def test_of_steps_the_last_one_is_the_result_and_what_is_unclear_is_none(
 
 
 @pytest.mark.parametrize(
+    "text", ['{"answer": "A", "final_answer": "B"}', "Answer: A\nFinal answer: B"]
+)
+def test_an_answer_and_another_final_one_contradict_each_other(text: str) -> None:
+    assert parse_answer(text, "stop", "choice", METALS).error == "answers contradict each other"
+    same = text.replace("B", "A) iron")
+    assert parse_answer(same, "stop", "choice", METALS).answer == "iron"
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [("Yes\nNo", None), ("No doubt it is true", None), ("Yes\nNo metal rusts less.", "yes")],
 )
