@@ -68,7 +68,8 @@ _AND_OR = (
 )
 _SECOND = re.compile(
     rf"\W{{0,3}}{_AND_OR}\s*(?:{_NOUN})?[(\[]?{_L}(?:[)\].,:;\s]|$)"
-    rf"|\s*,?\s*[(\[]?{_L}(?:[)\].,]|$)",
+    rf"|\s*,?\s*[(\[]?{_L}(?:[)\].,\uff0c\u3001]|$|\s+{_AND_OR}\s"
+    r"|[\u548c\u6216\u3068\u4e0e\u53ca])",
     re.IGNORECASE,
 )
 _PAIR = re.compile(
