@@ -131,9 +131,8 @@ def _parse(
     asked = question.rpartition("\n")[2]
     if kind != "code" and _is_refused(given, readable, said if not objects else "", asked):
         return ParsedAnswer(error=REFUSAL)
-    if kind == "choice" and fields.get("final"):  # an option alone is no working that it ends
-        others = [read_answer(text, kind, choices) for text in fields.get("answer", [])]
-        readable += [reading for reading in others if reading.is_bare]
+    if kind == "choice" and fields.get("final"):
+        readable += _other_answers(fields, choices)
     if not readable:
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)
@@ -179,6 +178,14 @@ def _is_refused(
     if not readable:
         texts.append(said)
     return any(refuses(text, question) for text in texts)
+
+
+def _other_answers(fields: Mapping[str, list[str]], choices: Sequence[str]) -> list[Reading]:
+    """The options that stand alone as answers beside a final one, which does not correct them."""
+    if any(takes_back(text, "") for text in fields.get("reasoning", [])):
+        return []
+    readings = [read_answer(text, "choice", choices) for text in fields.get("answer", [])]
+    return [reading for reading in readings if reading.is_bare]
 
 
 def _fields_after(fields: Mapping[str, list[str]]) -> list[str]:

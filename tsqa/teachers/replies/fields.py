@@ -27,7 +27,8 @@ BLANK = " .?\u2026_-"
 """What a field that says nothing is made of."""
 
 _NAMES = {
-    "question": "question|new question|similar question|problem|new problem",
+    "question": "question|new question|next question|similar question|problem|new problem"
+    "|next problem",
     "passage": "passage|new passage",
     "context": "context|new context|background|background context",
     "choices": "options|choices|answer options|answer choices",

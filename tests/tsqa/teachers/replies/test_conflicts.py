@@ -85,6 +85,11 @@ def test_an_answer_and_another_final_one_contradict_each_other(text: str) -> Non
     assert parse_answer(same, "stop", "choice", METALS).answer == "iron"
 
 
+def test_the_answer_to_the_next_question_is_another_ones() -> None:
+    for text in ("B\n\nNext question:\nAnswer: A", "Answer: B\nNext problem: Which?\nAnswer: A"):
+        assert parse_answer(text, "stop", "choice", METALS).answer == "copper"
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [("Yes\nNo", None), ("No doubt it is true", None), ("Yes\nNo metal rusts less.", "yes")],
