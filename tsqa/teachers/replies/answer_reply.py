@@ -33,6 +33,7 @@ from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import (
     is_announced,
     last_statement,
+    statements,
     tagged_answers,
     takes_back,
 )
@@ -309,10 +310,14 @@ def _bare_answer(
         return text, _working(text)
     first, newline, rest = text.strip().partition("\n")
     if is_torn:
+        if kind == "choice" and _options_again(text.splitlines()):
+            return "", ""
         return (first, "") if newline and len(first.split()) <= _MAX_BARE_WORDS else ("", "")
     stated = last_statement(text)
     if stated:
-        return stated, _working(text)
+        several = [read_answer(one, kind, choices) for one in statements(text)]
+        is_one = len({one.index for one in several if not one.error}) < 2
+        return (stated, _working(text)) if is_one else ("", "")
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
         if kind == "number" and _LISTED.match(text.strip()):
@@ -341,9 +346,7 @@ def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str])
     none does: empty. Of values, see `_likely_value`.
     """
     # Options said again, one below the other, are no answer.
-    listed = [line for line in lines if _LETTERED.match(line)] if kind == "choice" else []
-    letters = {match[1] for match in map(_LETTERED.match, listed) if match}
-    again = set(listed) if len(letters) > 2 else set()
+    again = _options_again(lines) if kind == "choice" else set()
     ends = [line for line in (lines[0], lines[-1]) if line not in again]
     readings = {line: read_answer(line, kind, choices) for line in ends}
     readable = [line for line, reading in readings.items() if not reading.error]
@@ -353,6 +356,12 @@ def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str])
     if len({readings[line].index for line in likely}) > 1:
         return ""
     return likely[0] if likely else "" if again else None
+
+
+def _options_again(lines: Sequence[str]) -> set[str]:
+    """The lines of a list of three or more lettered options."""
+    listed = {line: match[1] for line in lines if (match := _LETTERED.match(line))}
+    return set(listed) if len(set(listed.values())) > 2 else set()
 
 
 def _likely_value(lines: Sequence[str], readable: Sequence[str], kind: AnswerKind) -> str:

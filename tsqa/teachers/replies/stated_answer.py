@@ -49,8 +49,8 @@ CUE = re.compile(
     re.IGNORECASE,
 )
 _NOT_MEANT = re.compile(
-    r"(?:\b(?:wrong|incorrect|false|worst|not the(?: \w+)?|not a|falsche|incorrecta|mauvaise|if"
-    r"|whether"
+    r"(?:\b(?:wrong|incorrect|false|worst|possible|plausible|not the(?: \w+)?|not a|falsche"
+    r"|incorrecta|mauvaise|if|whether"
     r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|some|people|tempting to)(?: \w+)?"
     r" (?:think|say|believe|assume)(?: that)?)(?: the| die| la)?(?: (?:correct|right|best))?"
     r"|\u9519\u8bef|\u5982\u679c|\u4e0d\u6b63\u786e\u7684?)\s*$",
@@ -85,17 +85,33 @@ _COPULA = {
     "tr": re.compile(r"['\u2019]?[dt][\u0131iu\u00fc]r[.!]?$"),
 }
 _TAG = re.compile(r"<(?P<end>/?)(?:final_)?answer>", re.IGNORECASE)
+_STATEMENTS = 8
 _OPENING_RULE = {r"\[", "$$", "```"}
 
 
 def last_statement(text: str) -> str:
     """Return what a text states as its answer; empty where it states none."""
-    found = None
-    for cue in CUE.finditer(text):
-        if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start()):
-            found = cue
-    if found is None:
-        return ""
+    cues = _cues(text)
+    return _stated(text, cues[-1]) if cues else ""
+
+
+def statements(text: str) -> list[str]:
+    """The last that a text states as its answer, without what a later one corrects."""
+    cues = _cues(text)[-_STATEMENTS:]
+    ends = [cue.start() for cue in cues[1:]]
+    kept = [n for n, end in enumerate(ends, 1) if _TAKEN_BACK.search(text, cues[n - 1].end(), end)]
+    return [_stated(text, cue) for cue in cues[kept[-1] if kept else 0 :]]
+
+
+def _cues(text: str) -> list[re.Match[str]]:
+    return [
+        cue
+        for cue in CUE.finditer(text)
+        if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start())
+    ]
+
+
+def _stated(text: str, found: re.Match[str]) -> str:
     said = _line_after(text, found.end())
     copula = _COPULA.get(str(found.lastgroup))
     sentence = _NEXT_SENTENCE.split(said)[0]

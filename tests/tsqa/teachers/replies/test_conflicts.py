@@ -85,6 +85,23 @@ def test_an_answer_and_another_final_one_contradict_each_other(text: str) -> Non
     assert parse_answer(same, "stop", "choice", METALS).answer == "iron"
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        ("choice", "The answer is A.\nThe answer is B.\nThe answer is A.", "stop"),
+        ("choice", "A: It is so.\nB: It is so.\nC: It is so.\nThe answer", "length"),
+        ("number", "A possible answer is: 3\nA possible answer is: 35\nSo", "stop"),
+    ],
+)
+def test_several_answers_and_options_said_again_are_none(
+    kind: AnswerKind, text: str, reason: str
+) -> None:
+    choices = METALS if kind == "choice" else []
+    assert parse_answer(text, reason, kind, choices).answer is None
+    corrected = "The answer is A.\nWait, tin is soft.\nThe answer is B."
+    assert parse_answer(corrected, "stop", "choice", METALS).answer == "copper"
+
+
 def test_the_answer_to_the_next_question_is_another_ones() -> None:
     for text in ("B\n\nNext question:\nAnswer: A", "Answer: B\nNext problem: Which?\nAnswer: A"):
         assert parse_answer(text, "stop", "choice", METALS).answer == "copper"
