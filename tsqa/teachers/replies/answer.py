@@ -13,7 +13,7 @@ from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers, same_answer
 from tsqa.teachers.replies.choice import choose
 from tsqa.teachers.replies.fields import BLANK, fenced_code, repeats
-from tsqa.teachers.replies.stated_answer import last_statement
+from tsqa.teachers.replies.stated_answer import last_statement, only_supposes
 from tsqa.text.boxes import boxed_content, boxed_contents
 from tsqa.text.formulas import as_formula, list_items
 from tsqa.text.normalise import normalise
@@ -84,6 +84,9 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
         return Reading(error="repeats itself")
     if kind != "code" and _disagreeing_boxes(text):
         return Reading(error="several boxes")
+    is_marked = "####" in text or bool(boxed_content(text))
+    if kind in ("number", "boolean", "short_text") and not is_marked and only_supposes(text):
+        return Reading(error="states no answer of its own")
     match kind:
         case "choice" if choices:
             return _choose(text, choices)

@@ -95,6 +95,11 @@ def last_statement(text: str) -> str:
     return _stated(text, cues[-1]) if cues else ""
 
 
+def only_supposes(text: str) -> bool:
+    """Whether a text speaks of answers that are wrong, possible or supposed, and of no other."""
+    return CUE.search(text) is not None and not _cues(text)
+
+
 def statements(text: str) -> list[str]:
     """The last that a text states as its answer, without what a later one corrects."""
     cues = _cues(text)[-_STATEMENTS:]

@@ -91,6 +91,8 @@ def test_an_answer_and_another_final_one_contradict_each_other(text: str) -> Non
         ("choice", "The answer is A.\nThe answer is B.\nThe answer is A.", "stop"),
         ("choice", "A: It is so.\nB: It is so.\nC: It is so.\nThe answer", "length"),
         ("number", "A possible answer is: 3\nA possible answer is: 35\nSo", "stop"),
+        ("number", "The wrong answer is 5.", "stop"),
+        ("short_text", "The incorrect answer is tin.", "stop"),
     ],
 )
 def test_several_answers_and_options_said_again_are_none(
@@ -98,6 +100,8 @@ def test_several_answers_and_options_said_again_are_none(
 ) -> None:
     choices = METALS if kind == "choice" else []
     assert parse_answer(text, reason, kind, choices).answer is None
+    supposed = "If the answer is whole, it can be checked: \\boxed{5}"
+    assert parse_answer(supposed, "stop", "number", []).answer == "5"
     corrected = "The answer is A.\nWait, tin is soft.\nThe answer is B."
     assert parse_answer(corrected, "stop", "choice", METALS).answer == "copper"
 
