@@ -94,7 +94,7 @@ def setup_of(recipe: Recipe) -> dict[str, str]:
         setup["tokens"] = f"{recipe.mixture.tokens:,}"
         setup["mixture"] = ", ".join(recipe.mixture.sources)
     if recipe.generate:
-        asked = [recipe.generate.writing[1], *(each.teacher for each in recipe.generate.solvers)]
+        asked = [recipe.generate.writing[1], *(each.teacher for each in recipe.generate.solving)]
         names = dict.fromkeys(str(each.model.path or each.model.recipe) for each in asked)
         setup["teacher"] = ", ".join(names)
     if recipe.eval and recipe.eval.chat_template:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.support.paths import DATA
-from tsqa.generate.echoes import question_without_echo
+from tsqa.generate.echoes import Own, question_without_echo
 from tsqa.prompts import load_prompts
 from tsqa.records.votes import same_answer
 from tsqa.store.jsonl import read_jsonl
@@ -59,7 +59,7 @@ def count_questions() -> dict[tuple[str, str], Counter[str]]:
             record["text"], record["finish_reason"], record["kind"], record["form"], False
         )
         prompt = prompts.of(record["kind"], has_context=False)
-        own = prompt.own_words("question", record["kind"], record["form"])
+        own = Own(prompt.own_words("question", record["kind"], record["form"]))
         parsed = question_without_echo(parsed, own)
         outcome = parsed.error or "read"
         found.setdefault((record["kind"], record["form"]), Counter())[outcome] += 1

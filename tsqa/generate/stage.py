@@ -26,7 +26,7 @@ from rich.text import Text
 from tsqa.console import console, progress_bar
 from tsqa.generate.attributes import draw_attributes, draw_sampling, draw_style
 from tsqa.generate.definition import STYLES
-from tsqa.generate.echoes import ECHO, is_echo, question_without_echo, without_echo
+from tsqa.generate.echoes import ECHO, Own, is_echo, question_without_echo, without_echo
 from tsqa.prompts import Form, Prompt, PromptSet, load_prompts
 from tsqa.prompts.variables import (
     AnswerVariables,
@@ -287,10 +287,11 @@ def _wanted(writer: Writer, shots: Sequence[Seed], number: int) -> _Wanted:
 
 
 def _read_reply(
-    wanted: _Wanted, seed: Seed, text: str, reason: str, form: Form
+    wanted: _Wanted, shots: Sequence[Seed], text: str, reason: str, form: Form
 ) -> tuple[ParsedQuestion, str]:
     """The question, or one without words that says why there is no rephrasing; the rephrasing."""
-    own = wanted.prompt.own_words(wanted.role, wanted.kind, form)
+    seed = shots[-1]
+    own = Own(wanted.prompt.own_words(wanted.role, wanted.kind, form)).beside(shots)
     if wanted.role == "rephrase":
         told = parse_rephrasing(text, reason, seed.context)
         error = told.error or (ECHO if is_echo(told.text, own) else "")
@@ -317,7 +318,7 @@ def write_candidate(
     variables = asdict(wanted.variables)
     (completion,) = yield [asker.request(name, prompt, variables, sampling, prompt.schema)]
     text, reason = readable_text(completion, sampling), completion.finish_reason
-    parsed, told = _read_reply(wanted, seed, text, reason, asker.form)
+    parsed, told = _read_reply(wanted, shots, text, reason, asker.form)
     hides = seed.is_passage and (prompt.alone or wanted.role == "rephrase")
     record = CandidateRecord(
         id=name,
@@ -396,7 +397,9 @@ def _vote(solver: Solver, record: CandidateRecord, shots: Sequence[Seed]) -> Job
         orders.append((name, order))
         requests.append(solver.asker.request(name, prompt, asdict(variables), how.sampling, schema))
     completions = yield requests
-    own = prompt.own_words("answer", record.kind, solver.asker.form)
+    own = Own(prompt.own_words("answer", record.kind, solver.asker.form)).beside(
+        shots, record.question, record.passage, *record.choices
+    )
     votes = [
         _read_vote(record, name, order, completion, how, own)
         for (name, order), completion in zip(orders, completions, strict=True)
@@ -420,7 +423,7 @@ def _read_vote(
     order: list[int],
     completion: Completion,
     how: Solving,
-    prompt: str,
+    prompt: Own,
 ) -> Vote:
     """The vote in a reply; `order` is that of the options as the teacher saw them, `prompt` what
     the prompt says to all."""

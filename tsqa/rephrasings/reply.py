@@ -7,6 +7,7 @@ what cannot be used says why.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -48,11 +49,22 @@ def parse_rephrasing(text: str, finish_reason: str, passage: str) -> ParsedRephr
         error = REFUSAL
     elif not any(map(str.isalnum, said)):
         error = "no text"
+    elif _is_json(said) and not _is_json(passage):
+        error = "JSON in place of a text"
     elif repeats(said) or _repeated_share(said) > _MOST_REPEATED:
         error = "repeats itself"
     if unfit := find_unfit(said):
         return ParsedRephrasing(make_visible(said), unfit)
     return ParsedRephrasing(said, error)
+
+
+def _is_json(text: str) -> bool:
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        return isinstance(json.loads(text, strict=False), dict | list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _refuses(text: str) -> bool:

@@ -194,7 +194,12 @@ class DocumentSource(_OwnSource[DocumentsSection]):
     def check(self) -> None:
         section, columns = self._section, self.columns()
         if not columns:
-            raise DataError(f"{section.place}: no document in {section.path}", "correct the path")
+            first = next(iter(self._files or ()), None)
+            why = f" that can be read: {first}" if isinstance(first, Unusable) else ""
+            raise DataError(
+                f"{section.place}: no document in {section.path}{why}",
+                "correct the path, or the file",
+            )
         if section.text_field not in columns:
             raise DataError(
                 f"{section.place}: {section.path} has no field {section.text_field}",
@@ -224,7 +229,8 @@ class DocumentSource(_OwnSource[DocumentsSection]):
         text = record.get(self._section.text_field) if isinstance(record, dict) else None
         if not isinstance(text, str):
             raise Unusable("no text", f"{self._section.text_field} is {type(text).__name__}")
-        passages = cut_passages(text, self._section.max_words)
+        plain = text.replace("\r\n", "\n").replace("\r", "\n")  # as text files are read
+        passages = cut_passages(plain, self._section.max_words)
         if not passages:
             raise Unusable("no text", "it is empty")
         return passages

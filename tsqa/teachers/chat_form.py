@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -94,7 +95,7 @@ def _chat_template(section: TeacherSection, model: str, key: str) -> str:
     """Of a model that is loaded here, or several in one text; empty where it has none."""
     folder = Path(model)
     if not folder.is_dir():
-        return _hub_template(section, model, key)
+        return _hub_template(model, key, section.model.trust_remote_code)
     files = [folder / f"chat_template.{ending}" for ending in ("jinja", "json")]
     for file in filter(Path.is_file, files):
         return file.read_text(encoding="utf-8")
@@ -104,13 +105,13 @@ def _chat_template(section: TeacherSection, model: str, key: str) -> str:
     return _one_text(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
 
 
-def _hub_template(section: TeacherSection, model: str, key: str) -> str:
+@lru_cache(maxsize=8)
+def _hub_template(model: str, key: str, trusts: bool) -> str:
+    """Of a model of the hub: a large tokenizer takes seconds, and form and schema both ask."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model, trust_remote_code=section.model.trust_remote_code
-        )
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trusts)
     except (OSError, ValueError) as error:
         raise RecipeError(
             f"{key}.model.path: {model}: no tokenizer: {str(error).splitlines()[0]}",

@@ -24,6 +24,11 @@ _UNSAID = "thinking|reasoning|tool|function|image|audio|video|file|input_|redact
 _CUT = re.compile("length|max|limit|truncat|incomplete")
 """`model_length`, `MAX_TOKENS`, `max_output_tokens` ..."""
 _FILTERED = re.compile("filter|safety|blocklist|prohibited|recitation|sensitive|spii")
+_BROKEN_OFF = re.compile(
+    "abort|error|cancel|timeout|timed.out|interrupt|insufficient|malformed|fail|unavailable|repetition"
+)
+"""DeepSeek's `insufficient_system_resource`, Gemini's `MALFORMED_FUNCTION_CALL` ...: a part of an
+answer, whatever text came before."""
 _MAX_DEPTH = 20
 _MOST_TOKENS = 10**9
 
@@ -38,8 +43,9 @@ def read_reply(request: Request, body: str) -> Completion:
         reason = end or choice.get("finish_reason")
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        prompt_tokens = _tokens(usage.get("prompt_tokens"))
-        output_tokens = _tokens(usage.get("completion_tokens"))
+        told = reply.get("error") or choice.get("error")  # a router's, beside what came before it
+        prompt_tokens = _tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
+        output_tokens = _tokens(usage.get("completion_tokens", usage.get("output_tokens")))
         # Some endpoints leave thoughts out of the completion's tokens, but charge for them.
         output_tokens = max(output_tokens, _tokens(usage.get("total_tokens")) - prompt_tokens)
         thoughts = read_thoughts(message) if text.strip() and not end else ""
@@ -50,6 +56,8 @@ def read_reply(request: Request, body: str) -> Completion:
         raise PassingError(f"unreadable answer: {one_line(body)}") from error
     if reason in ("abort", "error"):
         return failed(request.id, reason)
+    if told or _BROKEN_OFF.search(str(reason).casefold()):
+        raise PassingError(f"broken off, {reason}: {one_line(body)}")
     if reason in (None, "") and output_tokens >= request.max_tokens:
         reason = "length"
     end = end or _end_of(reason)

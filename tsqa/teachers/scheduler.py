@@ -112,7 +112,8 @@ class Meter:
         """Count what was paid; RefusedError where a limit cannot be held for want of counts."""
         self.paid.add(completion, seconds, engines)
         price = Usage(1, 1, 1).dollars(self.section)
-        if not completion.is_answer or completion.prompt_tokens or not price:
+        is_counted = completion.prompt_tokens and (completion.output_tokens or not completion.text)
+        if not completion.is_answer or is_counted or not price:
             return
         said = f"the endpoint of the {self.name} states no token counts"
         if self.spending.limit is not None:
@@ -122,7 +123,7 @@ class Meter:
             )
         if not self._is_said:
             self._is_said = True
-            console.print(Text.assemble((f"  {said}", "yellow"), ": dollars are shown as 0"))
+            console.print(Text.assemble((f"  {said}", "yellow"), ": dollars are too low, or 0"))
 
     def refuse(self) -> NoReturn:
         self.settle()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from tests.support.generation import make_seed
 from tests.support.paths import DATA
-from tsqa.generate.echoes import ECHO, is_echo, question_without_echo, without_echo
+from tsqa.generate.echoes import ECHO, Own, is_echo, question_without_echo, without_echo
 from tsqa.prompts import Form, Role, load_prompts
 from tsqa.recipe import AnswerKind
 from tsqa.store.jsonl import read_jsonl
@@ -18,9 +20,10 @@ from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
 from tsqa.text.normalise import normalise
 
 
-def own_words(role: Role, kind: AnswerKind, form: Form = "chat") -> str:
+def own_words(role: Role, kind: AnswerKind, form: Form = "chat") -> Own:
     name = {"question": "similar", "answer": "enrich"}[role]
-    return load_prompts(name, role, "x").of(kind, has_context=False).own_words(role, kind, form)
+    prompt = load_prompts(name, role, "x").of(kind, has_context=False)
+    return Own(prompt.own_words(role, kind, form))
 
 
 def answered(kind: AnswerKind, form: Form = "chat", **fields: str) -> ParsedAnswer:
@@ -62,7 +65,7 @@ def test_an_explanation_that_is_the_prompts_is_dropped() -> None:
 def test_work_that_begins_as_the_prompt_bids_is_kept() -> None:
     begun = "Let's think step by step."
     parsed = ParsedAnswer(answer="19", reasoning=f"{begun} 4 * 6 = 24, and 24 - 5 = 19 are left.")
-    own = f" solve the task {normalise(begun)} "
+    own = Own(f" solve the task {normalise(begun)} ")
     assert without_echo(parsed, own, is_code=False) == parsed
     assert without_echo(replace(parsed, reasoning=begun), own, is_code=False).reasoning == ""
 
@@ -94,6 +97,27 @@ def test_what_a_prompt_is_filled_with_is_not_its_own() -> None:
             own = own_words("answer", kind, form)
             assert is_echo("You answer questions for a data set", own) == (form == "chat")
             assert not is_echo("Which gas do plants give off when they make sugar?", own)
+
+
+def test_what_a_seed_or_the_question_says_too_is_no_echo(tmp_path: Path) -> None:
+    """A prompt of one's own names the labels that answers have, and quotes a rule."""
+    rule = "A body at rest stays at rest."
+    file = tmp_path / "mine.jinja"
+    file.write_text(
+        "---\nid: mine\nversion: 1\nkind: any\n---\n{% block completion %}"
+        "Where the text does not say so, answer:\n"
+        f"not enough information\n{rule}\n{{{{ question }}}}\nAnswer:{{% endblock %}}\n",
+        encoding="utf-8",
+    )
+    prompt = load_prompts(str(file), "answer", "x").of("short_text", has_context=False)
+    own = Own(prompt.own_words("answer", "short_text", "completion"))
+    seed = replace(make_seed(0), answer="Not enough information.")
+    for answer, shown in (("not enough information", own.beside([seed])),
+                          (rule, own.beside([], f"Which law is this: {rule}"))):  # fmt: skip
+        assert without_echo(ParsedAnswer(answer=answer), shown, is_code=False).answer == answer
+        assert without_echo(ParsedAnswer(answer=answer), own, is_code=False).error == ECHO
+    named = ParsedQuestion("Is it so?", "", ["tin", "Not enough information"], "", "")
+    assert not question_without_echo(named, own.beside([seed])).error
 
 
 def test_recorded_replies_lose_only_what_is_the_prompts() -> None:

@@ -165,6 +165,8 @@ TEACHER = {"model": {"path": "m"}}
         (DatasetSection, OWN | {"kind": "number", "columns":
             {"question": "q", "answer": "a", "tests": "t"}}, "tests"),
         (SeedsSection, {"datasets": [OWN], "include": "tasks"}, "include"),
+        (GenerateSection, {"teacher": TEACHER, "votes": 3, "solvers":
+            [{"teacher": TEACHER, "votes": 2}]}, "votes"),
     ],
 )  # fmt: skip
 def test_a_key_that_another_leaves_unread_is_refused(
@@ -184,6 +186,10 @@ def test_a_key_that_another_leaves_unread_is_refused(
         (DedupSection, {"method": "exact", "threshold": 0.7}),
         (GenerateSection, {"teacher": TEACHER, "temperatures": [1.0, 1.2], "question":
             {"temperature": 0.7}}),
+        (GenerateSection, {"teacher": TEACHER, "votes": 3, "solvers":
+            [{"teacher": TEACHER, "votes": 2}, {"teacher": TEACHER}]}),
+        (GenerateSection, {"teacher": TEACHER, "votes": 3, "cascade": {"teacher": TEACHER},
+            "solvers": [{"teacher": TEACHER, "votes": 2}]}),
         (EvalSection, {"tasks": ["a"], "unguarded_code": False}),  # taken back
         (SourceSection, {"path": "org/web", "revision": "main", "split": "test"}),
         (SourceSection, {"path": "./web", "split": "test"}),  # files are named after splits

@@ -38,6 +38,8 @@ def test_a_first_line_that_is_content_stays() -> None:
     ("reply", "reason", "error"),
     [
         (BODY, "length", "cut off at max_tokens"),
+        ('{"rephrased": "Oil burned in the lamp."}', "stop", "JSON in place of a text"),
+        ('```json\n[{"q": "What burned?", "a": "Oil"}]\n```', "stop", "JSON in place of a text"),
         ("I'm sorry, but I cannot rewrite this passage.", "stop", REFUSAL),
         ("As an AI language model, I have no lamp.", "stop", REFUSAL),
         ("-- --", "stop", "empty"),

@@ -45,6 +45,22 @@ def test_the_id_of_a_passage_names_file_line_and_place(tmp_path: Path) -> None:
     }
 
 
+def test_lines_may_end_as_windows_or_an_old_mac_ends_them(tmp_path: Path) -> None:
+    text = f"{sentence('cat')}\r\n{sentence('dog')}\r{sentence('hen')}"
+    found = run(tmp_path, [{"text": text}], max_words=40)
+    assert [seed["context"] for seed in found] == [
+        f"{sentence('cat')}\n{sentence('dog')}\n{sentence('hen')}"
+    ]
+
+
+def test_a_file_of_which_no_line_can_be_read_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "web.jsonl"
+    path.write_bytes('{"text": "\u00e9"}'.encode("latin-1"))
+    section = SeedsSection(documents=[DocumentsSection(name="web", path=str(path))])
+    with pytest.raises(DataError, match=r"no document in .* that can be read: broken unicode"):
+        seeds.run(make_context(tmp_path / "out", {}, seeds=section))
+
+
 def test_what_is_no_passage_is_counted_with_its_reason(tmp_path: Path) -> None:
     lines = [
         {"text": sentence("fox")},

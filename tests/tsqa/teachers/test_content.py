@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tsqa.teachers import Completion, Request
 from tsqa.teachers.content import read_message, read_reply
+from tsqa.teachers.failures import PassingError
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.question_reply import parse_question
 
@@ -128,3 +129,35 @@ def test_an_end_is_read_whatever_it_is_called(named: str | None, end: str) -> No
 
     assert reply(3).finish_reason == end
     assert reply(8).finish_reason == (end if named else "length")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"finish_reason": end} for end in ("cancelled", "timeout", "repetition")],
+        {"finish_reason": "insufficient_system_resource"},
+        {"finish_reason": "MALFORMED_FUNCTION_CALL"},
+        {"error": {"code": 502, "message": "upstream died"}},
+    ],
+)
+def test_a_part_of_an_answer_is_none(change: dict[str, Any]) -> None:
+    """DeepSeek, Gemini and routers tell so beside the text that came before."""
+    request = Request("1", "", 0, 1.0, 1.0, 64, (), messages=({"role": "user", "content": "x"},))
+    choice = {"message": {"content": "Lyon is the"}, "finish_reason": "stop", **change}
+    with pytest.raises(PassingError, match="broken off"):
+        read_reply(request, json.dumps({"choices": [choice]}))
+    whole = {"choices": [choice | {"finish_reason": "stop", "error": None}], "error": None}
+    assert read_reply(request, json.dumps(whole)).finish_reason == "stop"
+    with pytest.raises(PassingError, match="broken off"):
+        read_reply(request, json.dumps(whole | {"error": {"message": "partial"}}))
+
+
+@pytest.mark.parametrize(
+    "names", [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")]
+)
+def test_tokens_are_counted_by_either_name(names: tuple[str, str]) -> None:
+    request = Request("1", "", 0, 1.0, 1.0, 64, (), messages=({"role": "user", "content": "x"},))
+    choice = {"message": {"content": "Lyon"}, "finish_reason": "stop"}
+    body = {"choices": [choice], "usage": dict(zip(names, (7, 3), strict=True))}
+    read = read_reply(request, json.dumps(body))
+    assert (read.prompt_tokens, read.output_tokens) == (7, 3)

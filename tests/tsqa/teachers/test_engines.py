@@ -440,3 +440,19 @@ def test_a_model_without_a_tokenizer_is_a_recipe_error(monkeypatch: pytest.Monke
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
     with pytest.raises(RecipeError, match=r"teacher\.model\.path: owner/model: .*such model\n"):
         resolve_form(vllm_section("owner/model"), "owner/model")
+
+
+def test_a_model_of_the_hub_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    loaded: list[str] = []
+
+    def load(model: str, **_: object) -> SimpleNamespace:
+        loaded.append(model)
+        return SimpleNamespace(chat_template="<|im_start|>{{ m.content }}")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", load)
+    section = vllm_section("owner/loaded-once")
+    assert resolve_form(section, "owner/loaded-once") == "chat"
+    assert resolve_schema(section, "owner/loaded-once")
+    assert loaded == ["owner/loaded-once"]

@@ -361,8 +361,9 @@ def test_a_damaged_line_is_asked_again_and_shifts_nothing(
     log.close()
 
 
+@pytest.mark.parametrize("prompt_tokens", [0, 7])  # one that counts prompts alone counts too little
 def test_an_endpoint_without_counts_cannot_keep_to_a_limit(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prompt_tokens: int
 ) -> None:
     priced = TeacherSection.model_validate(
         {"model": {"path": "m"}, "dollars_per_million_output_tokens": 1}
@@ -370,7 +371,8 @@ def test_an_endpoint_without_counts_cannot_keep_to_a_limit(
 
     class Uncounted(FakeEngine):
         def collect(self) -> list[Completion]:
-            return [replace(done, prompt_tokens=0, output_tokens=0) for done in super().collect()]
+            counts = {"prompt_tokens": prompt_tokens, "output_tokens": 0}
+            return [replace(done, **counts) for done in super().collect()]
 
     def answers(limit: float | None) -> int:
         meter = Meter(priced, Spending(limit), "teacher")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tsqa.names import PlainName
-from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share
+from tsqa.recipe.sections.base import ADDED, RUNTIME, Section, Seed, Share, refuse_unread
 from tsqa.recipe.sections.models import SamplingSection, TeacherSection
 
 Enrichment = Literal["reasoning", "knowledge", "context", "distractors"]
@@ -229,6 +229,13 @@ class GenerateSection(Section):
                 f"temperatures would not be sent: {role}.request.omit holds temperature; "
                 "leave one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _votes_are_asked_for(self) -> Self:
+        own = [each.votes is not None for each in self.solvers]
+        if own and all(own) and self.cascade is None:
+            refuse_unread(self, ["votes"], "is read by none of `solvers`: each has its own")
         return self
 
     @model_validator(mode="after")

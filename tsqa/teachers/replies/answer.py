@@ -13,7 +13,7 @@ from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers, same_answer
 from tsqa.teachers.replies.choice import choose
 from tsqa.teachers.replies.fields import BLANK, fenced_code, repeats
-from tsqa.teachers.replies.stated_answer import last_statement
+from tsqa.teachers.replies.stated_answer import last_statement, only_supposes
 from tsqa.text.boxes import boxed_content, boxed_contents
 from tsqa.text.formulas import as_formula, list_items
 from tsqa.text.normalise import normalise
@@ -42,9 +42,18 @@ _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
 _NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _YES_NO = re.compile(
-    r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|no|true|false)\b",
+    r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|true|false"
+    r"|no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b))\b",
     re.IGNORECASE,
 )
+_LEFT_OPEN = re.compile(
+    r"(?:the |your |my |final |correct |short )*answer(?: here| goes here| is)?:?"
+    r"|[\[({<](?:(?:the |your |my |final |correct |short |insert )*"
+    r"(?:answer|response|text|value|word)(?: here| goes here)?)[\])}>]"
+    r"|t\.?b\.?d\.?|todo|placeholder",
+    re.IGNORECASE,
+)
+"""A short answer that only shows where one would stand; a single word may be one."""
 _ABBREVIATION = re.compile(r"[A-Za-z]\.[A-Za-z]\.$")
 _RULE = re.compile(r"-{3,}")
 _TEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}")
@@ -75,6 +84,9 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
         return Reading(error="repeats itself")
     if kind != "code" and _disagreeing_boxes(text):
         return Reading(error="several boxes")
+    is_marked = "####" in text or bool(boxed_content(text))
+    if kind in ("number", "boolean", "short_text") and not is_marked and only_supposes(text):
+        return Reading(error="states no answer of its own")
     match kind:
         case "choice" if choices:
             return _choose(text, choices)
@@ -88,12 +100,15 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
             answer = read_code(text)
         case _:
             answer = _concluded(text)
-    answer = answer if answer.strip(BLANK) else ""
+    is_open = (
+        kind == "short_text" and answer.casefold() != "answer" and _LEFT_OPEN.fullmatch(answer)
+    )
+    answer = answer if answer.strip(BLANK) and not is_open else ""
     return Reading(answer=answer) if answer else Reading(error="no answer")
 
 
 def read_code(text: str) -> str:
-    """Take the program out of a text: what its longest fence holds, or all of it."""
+    """Take the program out of a text: what its fences hold, or all of it."""
     block = fenced_code(text)
     return block[0] if block else text.strip("\n")
 

@@ -11,7 +11,7 @@ the cut went through, and only that.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tsqa.recipe import AnswerKind
@@ -30,9 +30,15 @@ from tsqa.teachers.replies.fields import (
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
-from tsqa.teachers.replies.stated_answer import is_announced, last_statement, tagged_answers
+from tsqa.teachers.replies.stated_answer import (
+    is_announced,
+    last_statement,
+    statements,
+    tagged_answers,
+    takes_back,
+)
 from tsqa.teachers.replies.visible_text import read_thoughts
-from tsqa.text.boxes import boxed_content
+from tsqa.text.boxes import boxed_content, boxed_contents
 from tsqa.text.forbidden import find_unfit
 from tsqa.text.quantities import read_quantity
 from tsqa.text.refusals import (
@@ -56,6 +62,9 @@ _LISTED = re.compile(
 _REASONED = re.compile(r"\A\s*<reasoning>.*?</reasoning>", re.DOTALL | re.IGNORECASE)
 """A field before the answer, in which an object is a draft."""
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
+_FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(?P<body>.*?)\n?```\s*", re.DOTALL)
+_EQUALS = re.compile("[=\u2248]")
+_CHECKS = re.compile(r"[\s*_(-]*(?:(?:re|double[- ]?)?check|verif|proof|probe\b)", re.IGNORECASE)
 _NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
 
 
@@ -110,18 +119,21 @@ def _parse(
     objects = known_objects(stated, is_cut, kind, ("answer", "final", *EXTRAS))
     if objects:
         fields = merged(objects, kind)
+        fields["after"] = [*_fields_after(fields), said.rpartition("}")[2]]
     elif kind == "code":
         fields = _coded_answer(said, is_cut)
     elif is_other_object(said, kind):
         return ParsedAnswer(error="no answer")
     else:
-        fields = _labelled_answer(said, is_cut, kind, choices)
+        fields = _labelled_answer(_unfenced(said), is_cut, kind, choices)
     given = [text for text in fields.get("final") or fields.get("answer") or [] if text.strip()]
     readings = [read_answer(text, kind, choices) for text in given]
     readable = [reading for reading in readings if not reading.error]
     asked = question.rpartition("\n")[2]
     if kind != "code" and _is_refused(given, readable, said if not objects else "", asked):
         return ParsedAnswer(error=REFUSAL)
+    if kind == "choice" and fields.get("final"):
+        readable += _other_answers(fields, choices)
     if not readable:
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)
@@ -133,6 +145,9 @@ def _parse(
     if choices and not by_words and are_reordered(said, listed, choices):
         return ParsedAnswer(error="lists the options under other letters")
     answer = readable[0].answer or ""
+    after = fields.get("after", []) if kind not in ("code", "long_text") else []
+    if any(takes_back(text, given[0], answer) for text in after):
+        return ParsedAnswer(error="takes its answer back")
     answer = answer if kind == "code" or choices else prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in EXTRAS}
     refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
@@ -166,6 +181,21 @@ def _is_refused(
     return any(refuses(text, question) for text in texts)
 
 
+def _other_answers(fields: Mapping[str, list[str]], choices: Sequence[str]) -> list[Reading]:
+    """The options that stand alone as answers beside a final one, which does not correct them."""
+    if any(takes_back(text, "") for text in fields.get("reasoning", [])):
+        return []
+    readings = [read_answer(text, "choice", choices) for text in fields.get("answer", [])]
+    return [reading for reading in readings if reading.is_bare]
+
+
+def _fields_after(fields: Mapping[str, list[str]]) -> list[str]:
+    """The explanations that an object gives after its answer."""
+    names = list(fields)
+    last = max((names.index(name) for name in ("answer", "final") if name in names), default=0)
+    return [text for name in names[last + 1 :] if name in EXTRAS for text in fields[name]]
+
+
 def _explained(texts: Sequence[str]) -> str:
     """An explanation in one text, without those that only say that there is none."""
     kept = [tidy(prose(text)) for text in texts if not says_nothing(text)]
@@ -180,7 +210,7 @@ def _labelled_answer(
         lead, pieces = split_labels(around)
         explained = [("reasoning", lead), *pieces]
         extras = {name: [v for n, v in explained if n == name] for name in EXTRAS}
-        return {"answer": tagged, **extras}
+        return {"answer": tagged, "after": [text.rpartition("answer>")[2]], **extras}
     lead, pieces = split_labels(text)
     lead = OPENER.sub("", lead, count=1)
     is_begun = bool(lead.strip())
@@ -211,9 +241,19 @@ def _labelled_answer(
                 fields.setdefault(name, []).append(value)
         if answer:
             fields.setdefault("final" if name == "final" else "answer", []).append(answer)
+            fields["after"] = []
+        if (answer or "after" in fields) and name not in ("question", "passage"):
+            after = _after(value, answer, None if name == "bare" else rest) if answer else value
+            fields.setdefault("after", []).append(after)
         if rest and not is_torn:
             fields.setdefault("reasoning", []).append(rest)
     return fields
+
+
+def _unfenced(text: str) -> str:
+    """What stands in the fence that holds all of a text."""
+    fenced = _FENCED.fullmatch(text)
+    return fenced["body"] if fenced and "```" not in fenced["body"] else text
 
 
 def _ends_in_answer(
@@ -270,21 +310,32 @@ def _bare_answer(
         return text, _working(text)
     first, newline, rest = text.strip().partition("\n")
     if is_torn:
+        if kind == "choice" and _options_again(text.splitlines()):
+            return "", ""
         return (first, "") if newline and len(first.split()) <= _MAX_BARE_WORDS else ("", "")
     stated = last_statement(text)
     if stated:
-        return stated, _working(text)
+        several = [read_answer(one, kind, choices) for one in statements(text)]
+        is_one = len({one.index for one in several if not one.error}) < 2
+        return (stated, _working(text)) if is_one else ("", "")
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
-        if kind == "number":
-            lines = (
-                [_ITEM.sub("", line) for line in lines] if _LISTED.match(text.strip()) else lines
-            )
-            lines = lines[-1:] if _LISTED.match(text.strip()) else lines
+        if kind == "number" and _LISTED.match(text.strip()):
+            lines = [_ITEM.sub("", lines[-1])]
         likely = _likely_line(lines, kind, choices)
         if likely is not None:
             return likely, "\n".join(other for other in lines if other != likely)
     return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
+
+
+def _after(text: str, answer: str, rest: str | None) -> str:
+    """What a field says after its answer; `rest`: of a labelled one, after its first line."""
+    boxes = boxed_contents(text)
+    if boxes or rest is not None:
+        return text[boxes[-1][1] :] if boxes else rest or ""
+    final = text.rpartition("####")[2].strip()
+    first, _, others = final.partition("\n")
+    return others if answer in first else final.rpartition(answer)[2]
 
 
 def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str]) -> str | None:
@@ -292,19 +343,51 @@ def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str])
 
     Of options, a line with nothing but one counts more than a sentence that begins with one;
     where both lines are of the same sort and name different options, or only options are listed,
-    none does: empty.
+    none does: empty. Of values, see `_likely_value`.
     """
     # Options said again, one below the other, are no answer.
-    listed = [line for line in lines if _LETTERED.match(line)] if kind == "choice" else []
-    letters = {match[1] for match in map(_LETTERED.match, listed) if match}
-    again = set(listed) if len(letters) > 2 else set()
+    again = _options_again(lines) if kind == "choice" else set()
     ends = [line for line in (lines[0], lines[-1]) if line not in again]
     readings = {line: read_answer(line, kind, choices) for line in ends}
     readable = [line for line, reading in readings.items() if not reading.error]
+    if kind != "choice":
+        return _likely_value(lines, readable, kind) if readable else None
     likely = [line for line in readable if readings[line].is_bare] or readable
-    if kind == "choice" and len({readings[line].index for line in likely}) > 1:
+    if len({readings[line].index for line in likely}) > 1:
         return ""
     return likely[0] if likely else "" if again else None
+
+
+def _options_again(lines: Sequence[str]) -> set[str]:
+    """The lines of a list of three or more lettered options."""
+    listed = {line: match[1] for line in lines if (match := _LETTERED.match(line))}
+    return set(listed) if len(set(listed.values())) > 2 else set()
+
+
+def _likely_value(lines: Sequence[str], readable: Sequence[str], kind: AnswerKind) -> str:
+    """Of the first and the last line, as far as they can be read, the one that is the answer.
+
+    Nothing where they differ and it is not clear which is: a line that is a value alone counts
+    more than a sentence; of steps of a calculation the last one holds, unless it checks them.
+    """
+    alone = [line for line in readable if _is_alone(line, kind)]
+    steps = [line for line in lines if _EQUALS.search(line)] if kind == "number" else []
+    ends = [line for line in readable if line in steps]
+    likely = [*alone, *(line for line in ends if line == lines[-1])] if alone else readable
+    if lines[0] in alone or lines[0] not in ends:
+        values = [read_answer(line, kind, []).answer for line in likely]
+        return likely[0] if len(set(classify_answers(values, kind))) < 2 else ""
+    last = (alone or readable)[-1]
+    if last == lines[0] and len(steps) > 1:
+        return ""  # a later step, which cannot be read or is not the end, may hold
+    return "" if _CHECKS.match(last) else last
+
+
+def _is_alone(line: str, kind: AnswerKind) -> bool:
+    """Whether a line is a value and no sentence with one."""
+    if kind == "boolean":
+        return len(line.split()) < 3
+    return read_quantity(line.strip(" \t*_`$.")) is not None
 
 
 def _working(text: str) -> str:

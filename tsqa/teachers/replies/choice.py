@@ -68,7 +68,8 @@ _AND_OR = (
 )
 _SECOND = re.compile(
     rf"\W{{0,3}}{_AND_OR}\s*(?:{_NOUN})?[(\[]?{_L}(?:[)\].,:;\s]|$)"
-    rf"|\s*,?\s*[(\[]?{_L}(?:[)\].,]|$)",
+    rf"|\s*,?\s*[(\[]?{_L}(?:[)\].,\uff0c\u3001]|$|\s+{_AND_OR}\s"
+    r"|[\u548c\u6216\u3068\u4e0e\u53ca])",
     re.IGNORECASE,
 )
 _PAIR = re.compile(
@@ -110,6 +111,8 @@ _WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w|\s?[-+*/\u00d7\u00f7^=<>\u2264\
 _GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rather|instead)\b)\w")
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
 _LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
+_LISTED = re.compile(r"\s*[,;/|\uff0c\u3001]\s*(?P<next>[^,;/|\uff0c\u3001.\n]+)")
+_ASKED = re.compile(r"\W{0,2}[?\uff1f]")
 _JOINED = re.compile(r"\W{0,3}(?:or|and)\b")
 
 
@@ -187,6 +190,8 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
             return Choice(error="letter and words name different options")
         if _GOES_ON_AS_SUBJECT.match(begun[1]) and _names_another(*begun, choices):
             return Choice(error="names two options")
+        if _lists_another(begun[1], choices):
+            return Choice(error="names two options")
         return _unless_wrong(*begun)
     but = _NOT_BUT.match(said)
     if but:
@@ -227,6 +232,8 @@ def _unless_wrong(index: int, rest: str) -> Choice:
         return Choice(error="names two options")
     if _CALLED_WRONG.match(rest):
         return Choice(error="says what it is not")
+    if _ASKED.match(rest) and any(map(str.isalnum, rest)):
+        return Choice(error="asks whether it is an option")
     return Choice(index, is_bare=not any(map(str.isalnum, rest)))
 
 
@@ -254,6 +261,13 @@ def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
         return None
     length, index = max(found)
     return index, said[length:]
+
+
+def _lists_another(rest: str, choices: Sequence[str]) -> bool:
+    """Whether the next in a list is another option, and not the subject of a sentence about it."""
+    listed = _LISTED.match(rest)
+    next_one = find_option(listed["next"], choices) if listed else None
+    return next_one is not None
 
 
 def _names_another(index: int, rest: str, choices: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ BLANK = " .?\u2026_-"
 """What a field that says nothing is made of."""
 
 _NAMES = {
-    "question": "question|new question|similar question|problem|new problem",
+    "question": "question|new question|next question|similar question|problem|new problem"
+    "|next problem",
     "passage": "passage|new passage",
     "context": "context|new context|background|background context",
     "choices": "options|choices|answer options|answer choices",
@@ -69,8 +71,16 @@ _LABEL = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _FENCE = re.compile(
-    r"```[ \t]*(?P<language>[\w+-]*)[ \t]*\n?(?P<body>.*?)(?P<end>```|\Z)", re.DOTALL
+    r"(?:^(?P<indent>[ \t]*))?(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[ \t]*"
+    r"(?P<line>\n)?(?P<body>.*?)(?P<end>(?(line)(?:^ {0,3}(?P=fence)|^(?P=indent)(?P=fence)"
+    r"|(?<=\S)(?P=fence)(?=[ \t]*$))|(?P=fence))|\Z)",
+    re.DOTALL | re.MULTILINE,
 )
+"""Of a block, fences within a line are the program's, as in its docstrings."""
+_DEFINED = re.compile(
+    r"^[ \t]*(?:async )?(?:def|class|func|function|fn)[ \t]+(\w+)[ \t]*[(:<{]", re.MULTILINE
+)
+_IMPORTED = re.compile(r"^(?:from [\w.]+ )?import (?P<names>[^\n]+)", re.MULTILINE)
 _OBJECT = re.compile(
     r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
 )
@@ -174,12 +184,46 @@ def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def fenced_code(text: str) -> tuple[str, bool] | None:
-    """Find (the longest fenced block, whether its fence is closed), or None."""
+    """Find (the fenced program, whether its fence is closed), or None.
+
+    Of several blocks it is the longest that defines something, or the last one that defines the
+    same again, with those before it that define or import what it uses.
+    """
     blocks = list(_FENCE.finditer(text))
-    if not blocks:
+    if not blocks or _is_of_program(blocks[0], text):
         return None
-    longest = max(blocks, key=lambda block: len(block["body"]))
-    return longest["body"].strip("\n"), bool(longest["end"])
+    defining = [block for block in blocks if _DEFINED.search(block["body"])] or blocks
+    chosen = max(defining, key=lambda block: len(block["body"]))
+    names = set(_DEFINED.findall(chosen["body"]))
+    if names:
+        again = (block for block in defining if names <= set(_DEFINED.findall(block["body"])))
+        *_, chosen = again
+    parts = [_body(block) for block in blocks[: blocks.index(chosen)] if _serves(block, chosen)]
+    return "\n\n".join([*parts, _body(chosen)]), bool(chosen["end"])
+
+
+def _is_of_program(block: re.Match[str], text: str) -> bool:
+    """Whether a fence stands in a docstring of a program that is not fenced itself."""
+    is_within = block["indent"] is None or len(block["indent"]) > 3
+    return is_within and bool(_DEFINED.search(text, 0, block.start()))
+
+
+def _serves(block: re.Match[str], program: re.Match[str]) -> bool:
+    """Whether a block gives a name that a program uses and does not have itself."""
+    given, own = map(_names_in, (block["body"], program["body"]))
+    return bool((given - own) & set(re.findall(r"\w+", program["body"])))
+
+
+def _names_in(code: str) -> set[str]:
+    listed = ",".join(found["names"] for found in _IMPORTED.finditer(code))
+    imported = {name.split()[-1].split(".")[0] for name in listed.split(",") if name.strip(" ()")}
+    return imported | set(_DEFINED.findall(code))
+
+
+def _body(block: re.Match[str]) -> str:
+    """What a fence holds, without the indentation of a fence in a list."""
+    body = block["body"].strip("\n")
+    return textwrap.dedent(body) if block["indent"] else body
 
 
 def repeats(text: str) -> bool:

@@ -17,19 +17,21 @@ _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
-    """Read the grades, 1 to 5, by criterion; None unless every criterion has one."""
+    """Read the grades, 1 to 5, by criterion; None unless every criterion has one, and but one."""
     said, error = open_reply(text, finish_reason)
     if error:
         return None
     pairs = list(_pairs(read_objects(said, finish_reason == "length")))
     if not pairs:
         pairs = [(key, value) for key, _, value in (x.partition(":") for x in said.splitlines())]
-    grades = {}
+    grades: dict[str, int] = {}
     for key, value in pairs:
         criterion = re.sub(r"[^a-z]", "", key.lower())
         match = _GRADE.match(value.strip())
         if criterion in CRITERIA and match:
-            grades[criterion] = int(match[1])
+            grade = int(match[1])
+            if grades.setdefault(criterion, grade) != grade:
+                return None  # which of two holds, nobody knows
     return grades if len(grades) == len(CRITERIA) else None
 
 

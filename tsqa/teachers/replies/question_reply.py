@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tsqa.recipe import AnswerKind
-from tsqa.teachers.replies.answer import read_code, tidy
+from tsqa.teachers.replies.answer import read_answer, read_code, tidy
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
@@ -29,6 +29,7 @@ from tsqa.teachers.replies.fields import (
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, unnested
 from tsqa.teachers.replies.option_references import names_others
 from tsqa.teachers.replies.options import Options, are_letters, read_options, split_options
+from tsqa.teachers.replies.stated_answer import last_statement
 from tsqa.text.forbidden import find_unfit, make_visible
 from tsqa.text.normalise import normalise
 from tsqa.text.refusals import (
@@ -40,6 +41,14 @@ from tsqa.text.sameness import options_repeat
 MIN_CHOICES, MAX_CHOICES = 2, 10
 _LEFT_OUT = re.compile(r"(?:\. ?){2,}|\u2026+|_{2,}")
 """An option that only shows where one would stand; a single mark may be one."""
+
+
+_SHORT_LABEL = re.compile(r"\A\s*\**Q(?: ?\d{1,2})?[:.]\**(?=\s)")
+_SHORT_ANSWER = re.compile(r"^[ \t]*\**A(?: ?\d{1,2})?[:.]\**(?=\s)", re.MULTILINE)
+_SECOND_OPTION = re.compile(r"^\W{0,4}B[.:)]", re.MULTILINE | re.IGNORECASE)
+"""Where there is one, what is under A is an option, and no answer."""
+_RUNS_ON = re.compile(r"\b(?:Answer|Question):")
+_ANSWER_LINE = re.compile(r"^\W{0,4}Answer\W{0,4}:\W{0,4}\w", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,8 @@ def parse_question(
     error = _problem_of(parsed, kind, has_context) or options.error
     if unfit or asks_nothing(parsed.question, parsed.choices):
         error = unfit or REFUSAL
-    if not error and not objects and re.search(r"\b(?:Answer|Question):", parsed.question):
-        error = "runs into the next field"
+    if not error:
+        error = _runs_on(parsed.question, kind, is_field=bool(objects))
     if is_cut and error.startswith("no "):
         error = CUT
     return _visible(replace(parsed, error=error)) if unfit else replace(parsed, error=error)
@@ -102,6 +111,9 @@ def _visible(parsed: ParsedQuestion) -> ParsedQuestion:
 
 
 def _labelled_question(text: str, is_cut: bool, form: str, has_context: bool) -> dict[str, str]:
+    if _SHORT_LABEL.match(text) and not _SECOND_OPTION.search(text):
+        text = _SHORT_ANSWER.sub("Answer:", text, count=1)
+    text = _SHORT_LABEL.sub("Question:", text, count=1)
     lead, pieces = split_labels(text)
     names = {name for name, _ in pieces}
     if form == "chat":
@@ -146,6 +158,16 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
         if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
             return "an option names other options"
     return ""
+
+
+def _runs_on(question: str, kind: AnswerKind, *, is_field: bool) -> str:
+    """Why a question holds more than itself, such as its answer; `is_field`: of a JSON object."""
+    if (_ANSWER_LINE if is_field else _RUNS_ON).search(question):
+        return "runs into the next field"
+    asked, mark, after = question.rpartition("?")
+    stated = last_statement(after) if mark and asked else ""
+    is_told = kind in ("number", "boolean") and stated and not read_answer(stated, kind, []).error
+    return "states its answer" if is_told else ""
 
 
 def _split_choice(question: str, given: object) -> tuple[str, Options]:

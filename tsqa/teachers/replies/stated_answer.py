@@ -1,12 +1,15 @@
 """Where a text states its answer: `the answer is`, `答案是`, `La respuesta es`, `<answer>`.
 
 Guarantees: the last statement counts; one that is only supposed or called wrong does not; the
-answer may stand on the line below; work is linear in the text.
+answer may stand on the line below; what comes after an answer may take it back; work is linear in
+the text.
 """
 
 from __future__ import annotations
 
 import re
+
+from tsqa.text.normalise import normalise
 
 _BY_THE_WAY = r"(?: also| thus| therefore| clearly| indeed| definitely| most likely| daher)?"
 CUE = re.compile(
@@ -46,13 +49,26 @@ CUE = re.compile(
     re.IGNORECASE,
 )
 _NOT_MEANT = re.compile(
-    r"(?:\b(?:wrong|incorrect|false|worst|not the(?: \w+)?|not a|falsche|incorrecta|mauvaise|if"
-    r"|whether"
+    r"(?:\b(?:wrong|incorrect|false|worst|possible|plausible|not the(?: \w+)?|not a|falsche"
+    r"|incorrecta|mauvaise|if|whether"
     r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|some|people|tempting to)(?: \w+)?"
     r" (?:think|say|believe|assume)(?: that)?)(?: the| die| la)?(?: (?:correct|right|best))?"
     r"|\u9519\u8bef|\u5982\u679c|\u4e0d\u6b63\u786e\u7684?)\s*$",
     re.IGNORECASE,
 )
+_TAKEN_BACK = re.compile(
+    r"(?:\A|[\n.!?\u2026\u3002])[\s*_>(\[-]{0,9}(?:"
+    r"wait\b(?! (?:for|until|at|a few|\d))|hold on\b|scratch that\b|on second thoughts?\b|oops\b"
+    r"|(?:self[- ])?correction ?:|(?:sorry|apologies|my (?:mistake|apologies))\b"
+    r"|i (?:have )?(?:just )?(?:made|see|notice|reali[sz]e) (?:a|an|my|that i)\b[^\n.]{0,30}"
+    r"\b(?:mistake|error|wrong)"
+    r"|that(?:'s| is| was) (?:wrong|incorrect|not right|a mistake)\b"
+    r"|let me (?:re-?\w+|correct|double[- ]check|check (?:it |that )?again)\b"
+    r"|moment mal\b|korrektur ?:|espera\b|correcci\u00f3n ?:|attende[zs]\b"
+    r"|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u4e0d\u5bf9[\uff0c\u3002]|\u66f4\u6b63[\uff1a:])",
+    re.IGNORECASE,
+)
+_RATHER = re.compile(r"(?:\A|[\n.!?])[\s*_>(-]{0,9}actually\b,?(?P<said>[^\n.!?]*)", re.IGNORECASE)
 _NEXT_SENTENCE = re.compile(
     r"(?<=[.!]) (?=(?:This|That|It|Because|Since|The|So|Therefore|We|Let|Please|Here|Hope|If|Thus"
     r"|Hence|Note|You|There|He|She|They|I (?:hope|think|believe|am|have|will))\b)|(?<=\u3002)(?=.)"
@@ -69,21 +85,56 @@ _COPULA = {
     "tr": re.compile(r"['\u2019]?[dt][\u0131iu\u00fc]r[.!]?$"),
 }
 _TAG = re.compile(r"<(?P<end>/?)(?:final_)?answer>", re.IGNORECASE)
+_STATEMENTS = 8
 _OPENING_RULE = {r"\[", "$$", "```"}
 
 
 def last_statement(text: str) -> str:
     """Return what a text states as its answer; empty where it states none."""
-    found = None
-    for cue in CUE.finditer(text):
-        if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start()):
-            found = cue
-    if found is None:
-        return ""
+    cues = _cues(text)
+    return _stated(text, cues[-1]) if cues else ""
+
+
+def only_supposes(text: str) -> bool:
+    """Whether a text speaks of answers that are wrong, possible or supposed, and of no other."""
+    return CUE.search(text) is not None and not _cues(text)
+
+
+def statements(text: str) -> list[str]:
+    """The last that a text states as its answer, without what a later one corrects."""
+    cues = _cues(text)[-_STATEMENTS:]
+    ends = [cue.start() for cue in cues[1:]]
+    kept = [n for n, end in enumerate(ends, 1) if _TAKEN_BACK.search(text, cues[n - 1].end(), end)]
+    return [_stated(text, cue) for cue in cues[kept[-1] if kept else 0 :]]
+
+
+def _cues(text: str) -> list[re.Match[str]]:
+    return [
+        cue
+        for cue in CUE.finditer(text)
+        if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start())
+    ]
+
+
+def _stated(text: str, found: re.Match[str]) -> str:
     said = _line_after(text, found.end())
     copula = _COPULA.get(str(found.lastgroup))
     sentence = _NEXT_SENTENCE.split(said)[0]
     return (copula.sub("", sentence.strip()) if copula else sentence).strip()
+
+
+def takes_back(after: str, *answer: str) -> bool:
+    """Whether what follows an answer takes it back: `Wait, that is wrong`, `Actually, lead`.
+
+    `answer`: as it may be said again, such as an option's letter and its words.
+
+    Who takes an answer back and then gives it again has given two: which one holds, nobody knows.
+    """
+    if _TAKEN_BACK.search(after):
+        return True
+    own = [f" {normalise(text)} " for text in answer]
+    said = (f" {normalise(found['said'])} " for found in _RATHER.finditer(after))
+    return any(all(text not in sentence for text in own) for sentence in said)
 
 
 def is_announced(line: str) -> bool:

@@ -349,6 +349,9 @@ def test_grades_are_read_back(grades: dict[str, int]) -> None:
     lines = "\n".join(f"{name.capitalize()}: {grade}" for name, grade in grades.items())
     for text in (json.dumps({"notes": "n"} | grades), lines):
         assert parse_judgement(text, "stop") == grades
+    first = next(iter(grades))
+    other = json.dumps(grades | {first: grades[first] % 5 + 1})
+    assert parse_judgement(f"{json.dumps(grades)}\n{other}", "stop") is None, "which of two holds?"
 
 
 def test_half_a_surrogate_pair_can_be_written_to_disk() -> None:
