@@ -58,6 +58,16 @@ _CEILING = 0.97
 _SAMPLE = 1000
 """Training documents of a task that set its threshold."""
 _BATCH = 512
+_SHOWN = 3
+"""Documents just below a threshold, at most, that are told of a candidate."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """An evaluated document that a candidate is much like, and how much; not enough for a leak."""
+
+    document: str
+    similarity: float
 
 
 class Embedder:
@@ -198,13 +208,22 @@ class SemanticDocuments:
 
     def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         """Find, per candidate, the document that is farthest above its task's threshold."""
-        verdicts: list[Rejection | None] = []
         if not self._ids:
             return [None] * len(candidates)
-        for start in range(0, len(candidates), _BATCH):
-            batch = _views_of(candidates[start : start + _BATCH])
-            verdicts += self._decide(_split(self._embedder.embed(batch)))
-        return verdicts
+        return [verdict for asked in self._embed(candidates) for verdict in self._decide(asked)]
+
+    def check_nearly(
+        self, candidates: Sequence[Candidate], band: float
+    ) -> list[tuple[Rejection | None, list[Near]]]:
+        """Find the same, and per candidate that passes the documents at most `band` below their
+        task's threshold, the nearest first; where the rule cannot tell, below `_CEILING`."""
+        found: list[tuple[Rejection | None, list[Near]]] = []
+        if not self._ids:
+            return [(None, []) for _ in candidates]
+        for asked in self._embed(candidates):
+            pairs = zip(self._decide(asked), self._find_near(asked, band), strict=True)
+            found += [(leak, [] if leak else near) for leak, near in pairs]
+        return found
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
         """Find the same of texts in plain letters, each taken for a question and for an item."""
@@ -215,6 +234,25 @@ class SemanticDocuments:
             vectors = self._embedder.embed(texts[start : start + _BATCH])
             verdicts += self._decide([vectors] * len(_VIEWS))
         return verdicts
+
+    def _embed(self, candidates: Sequence[Candidate]) -> Iterator[list[Vectors]]:
+        for start in range(0, len(candidates), _BATCH):
+            batch = _views_of(candidates[start : start + _BATCH])
+            yield _split(self._embedder.embed(batch))
+
+    def _find_near(self, asked: Sequence[Vectors], band: float) -> Iterator[list[Near]]:
+        views = zip(asked, self._vectors, self._thresholds, strict=True)
+        above = np.full((len(asked[0]), len(self._ids)), -1.0)
+        highest = np.zeros_like(above)
+        for own, vectors, thresholds in views:
+            similar = _compare(own, vectors)
+            above = np.maximum(above, similar - np.minimum(thresholds, _CEILING))
+            highest = np.maximum(highest, similar)
+        for row, similar in zip(above, highest, strict=True):
+            nearest = np.argsort(-row, kind="stable")[:_SHOWN]
+            yield [
+                Near(self._ids[one], float(similar[one])) for one in nearest if row[one] >= -band
+            ]
 
     def _decide(self, asked: Sequence[Vectors]) -> Iterator[Rejection | None]:
         """`asked`: per view, the vectors of what is checked."""

@@ -41,7 +41,9 @@ def _guard_config(recipe: Recipe) -> dict[str, Json]:
     """The evaluated splits by their names; the documents on both sides are inputs."""
     section = needed(recipe.seeds, "seeds")
     meaning = recipe.filter.semantic_leaks if recipe.filter else None
-    model = {**meaning.data_config(), "model": identify_model(meaning.model)} if meaning else None
+    model = (
+        {**meaning.measured_config(), "model": identify_model(meaning.model)} if meaning else None
+    )
     return {
         "allow_leaks": sorted(section.allow_leaks),
         "evaluated": evaluated_config(recipe),
@@ -93,7 +95,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    6,
+    7,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),

@@ -235,11 +235,10 @@ def test_options_without_their_question_are_a_leak(
     [verdict] = index.check([ask(question, choices[-1], choices=choices)])
     assert (verdict and verdict.reason) == expected
     listed = " ".join(f"{letter}. {one}" for letter, one in zip("ABCD", choices, strict=False))
-    is_ordered = choices == CHOICES
     around = "There was nobody in the yard when they came back from the quarry at noon."
     texts = [f"Q: {question} {listed} Answer: D", f"{around} {listed} {around}"]
     found = [verdict and verdict.reason for verdict in index.check_texts(texts)]
-    assert found == ["options" if is_ordered and not question else None, None]
+    assert found == [expected, None]
     assert [len(leaks) for leaks in index.find_leaks(texts)] == [int(found[0] is not None), 0]
 
 
