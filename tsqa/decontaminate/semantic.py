@@ -135,15 +135,15 @@ def _item(candidate: Candidate) -> str:
     return item_text(candidate.question, candidate.choices, candidate.context)
 
 
-_VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
+VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
 
 
 def _views_of(candidates: Sequence[Candidate]) -> list[str]:
-    return [view(one) for view in _VIEWS for one in candidates]
+    return [view(one) for view in VIEWS for one in candidates]
 
 
 def _split(vectors: Vectors) -> list[Vectors]:
-    return np.split(vectors, len(_VIEWS))
+    return np.split(vectors, len(VIEWS))
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class SemanticDocuments:
         names = [document.task for document in documents]
         self._tasks = {task: np.flatnonzero(np.array(names) == task) for task in sorted({*names})}
         self._vectors = _split(embedder.keep(_views_of(documents)))
-        allowed = false_positives / len(_VIEWS)
+        allowed = false_positives / len(VIEWS)
         if training is None:
             owners, others = np.array([""] * len(documents)), self._vectors
         else:
@@ -203,7 +203,7 @@ class SemanticDocuments:
             for (task, own), level in zip(self._tasks.items(), levels, strict=True)
         ]
         """How each task is decided."""
-        self._thresholds = [self._per_document(view) for view in range(len(_VIEWS))]
+        self._thresholds = [self._per_document(view) for view in range(len(VIEWS))]
         """Per view and document; 2, which nothing reaches, where the rule cannot tell."""
 
     def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
@@ -232,7 +232,7 @@ class SemanticDocuments:
             return [None] * len(texts)
         for start in range(0, len(texts), _BATCH):
             vectors = self._embedder.embed(texts[start : start + _BATCH])
-            verdicts += self._decide([vectors] * len(_VIEWS))
+            verdicts += self._decide([vectors] * len(VIEWS))
         return verdicts
 
     def _embed(self, candidates: Sequence[Candidate]) -> Iterator[list[Vectors]]:
