@@ -22,7 +22,8 @@ _COMMANDS = (
     "node|noindent|nolimits|nonumber|normalsize|not|notin|nparallel|nrightarrow|nsubseteq|nu|"
     "nwarrow|raggedright|raisebox|rangle|rbrace|rbrack|rceil|ref|renewcommand|rfloor|rho|right|"
     "rightarrow|rightharpoonup|rm|root|rule|rvert|rVert|table|tabular|tag|tan|tanh|tau|text|textbf|"
-    "textcolor|textit|textrm|textstyle|textsuperscript|texttt|tfrac|theta|therefore|thicksim|"
+    "textcolor|textit|textmd|textnormal|textrm|textsc|textsf|textsl|textstyle|textsuperscript|"
+    "texttt|textup|tfrac|theta|therefore|thicksim|"
     "thinspace|tilde|times|tiny|title|to|today|top|triangle|triangleleft|triangleright|tt"
 )
 """Commands of LaTeX that begin like the escape of a line break or tab."""

@@ -62,7 +62,8 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]+")
 _OVERSTRUCK = re.compile("[^\n\b]\b(?=[^\n])")
 _ESCAPE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\))")
 """Colours of a terminal (ECMA-48)."""
-_LONG_STRETCH = re.compile(r"\S{40,}")
+_LONG_STRETCH = re.compile(r"\S{20,}")
+_LEAST_STRETCH = 20
 _BACKWARDS = re.compile("\u202e([^\u202c\n]*)")
 _MARKED = regex.compile(r"(?<=[\x00-\x7f])\p{M}+")
 _ASCII = frozenset(map(chr, range(128)))
@@ -76,8 +77,11 @@ _MARK_WITHIN = re.compile(r"[-'*|_\u00b7\u2027\u02bc](?<=[^\W\d_].)(?=[^\W\d_])"
 _WORDS_PER_MARK = 8
 _PIECES = re.compile(r"[^\W\d_]+(?:([-\'*|_\u00b7\u2027\u02bc])[^\W\d_]+)(?:\1[^\W\d_]+)*")
 """Of a word that something parts, as dictionaries do with syllables."""
-_LONG_WORD = re.compile(r"[^\W\d_]{25,}")
-_LEAST_JOINED = 25
+_BESIDE_NUMBER = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
+_JOINED = re.compile(r"[A-Za-z]{5,}")
+_LEAST_JOINED = 20
+_LETTERS_PER_SPACE = 12
+"""From which on a text lacks spaces; prose has five or six."""
 _LONGEST_WORD = 20
 _BETWEEN_LETTERS = " .*\n-"
 _SPACED_WORD = r"(?<![^\W_])[^\W\d_](?:(?P<by>[ .*\n-])[^\W\d_])(?:(?P=by)[^\W\d_])"
@@ -91,7 +95,10 @@ _SEPARATORS = "/|*=&+~_-:;"
 _FEWEST_SEPARATED = 6
 _LEAST_SEPARATED = 0.4
 """Of the spaces of a text, as many as marks between words from which on these are spaces too."""
+_FEWEST_PARTED, _MEAN_PARTED = 3, 3.5
 _FEWEST_GS = 5
+_WITHIN_WORD = re.compile(r"(?<=[a-z.,;:!?\d])\u0120(?=[A-Za-z\d])")
+"""As a letter it is a capital."""
 _PRINTABLE = {0xFF01 + n: 0x21 + n for n in range(0x5E)} | {0xA0: 0x20, 0x3000: 0x20}
 """Full width, and spaces that do not break."""
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -174,15 +181,16 @@ def _take_off_invisible(text: str) -> str:
     if _INVISIBLE.search(text):
         text = _LONG_STRETCH.sub(_part_by_invisible, text)
         text = _INVISIBLE.sub("", text)
-    if text.count("\u0120") >= _FEWEST_GS and "\u0121" not in text:  # pieces of a tokenizer
-        text = text.replace("\u0120", " ")
+    if "\u0120" in text:  # how a tokenizer writes a space
+        is_mark = text.count("\u0120") >= _FEWEST_GS and "\u0121" not in text
+        text = text.replace("\u0120", " ") if is_mark else _WITHIN_WORD.sub(" ", text)
     return text.translate(_PRINTABLE)
 
 
 def _part_by_invisible(match: re.Match[str]) -> str:
     """Words that only invisible characters part."""
     parts = [part for part in _INVISIBLE.split(match[0]) if part]
-    parted = len(parts) > _FEWEST_BORDERS and sum(map(len, parts)) >= 3.5 * len(parts)
+    parted = len(parts) >= _FEWEST_PARTED and sum(map(len, parts)) >= _MEAN_PARTED * len(parts)
     return " ".join(parts) if parted else match[0]
 
 
@@ -200,7 +208,7 @@ def _take_off_separators(text: str) -> str:
     is_spaced = any(4 * text.count(mark) >= len(text) for mark in _BETWEEN_LETTERS)
     if is_spaced and len(_SPACED.findall(text)) >= _FEWEST_SPACED:
         text = _ANY_SPACED.sub(lambda match: match[0].replace(match["by"], ""), text)
-    return _LONG_STRETCH.sub(_part_by_capitals, text) if _longest(text) >= 40 else text
+    return _LONG_STRETCH.sub(_part_by_capitals, text) if _longest(text) >= _LEAST_STRETCH else text
 
 
 def _part_by_capitals(match: re.Match[str]) -> str:
@@ -245,9 +253,11 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
         text = _join_lines(text.split("\n"), is_known)
     if _WORDS_PER_MARK * len(_MARK_WITHIN.findall(text)) >= 1 + text.count(" "):
         text = _PIECES.sub(join_pieces, text)
-    if _longest(text) < _LEAST_JOINED:
+    has_spaces = _LETTERS_PER_SPACE * len(text.split()) > len(text)
+    if has_spaces or _longest(text) < _LEAST_JOINED:
         return text
-    return _LONG_WORD.sub(lambda match: _part_into_known(match[0], is_known), text)
+    text = _BESIDE_NUMBER.sub(" ", text)
+    return _JOINED.sub(lambda match: _part_into_known(match[0], is_known), text)
 
 
 def _is_one(parts: Sequence[str], is_known: Callable[[str], bool]) -> bool:
