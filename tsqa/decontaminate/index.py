@@ -168,7 +168,7 @@ class EvaluatedIndex:
         self._tables = self._index_runs()
         self._slots = self._index_slots()
         self._halves = Halves(texts, self._word_hashes, section.ngram)
-        self._option_sets = OptionSets(texts, ~self._slotted)
+        self._option_sets = OptionSets(texts, self._slotted)
         self._retold = RetoldDocuments(texts.whole_documents(), swappable, self._word_hashes)
         runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
         self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None

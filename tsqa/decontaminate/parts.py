@@ -124,15 +124,16 @@ class _Options(NamedTuple):
 class OptionSets:
     """Options of evaluated questions, looked for where a text holds little else."""
 
-    def __init__(self, texts: EvaluatedTexts, chosen: NDArray[np.bool_]) -> None:
-        """`chosen`: of each document, whether it counts."""
+    def __init__(self, texts: EvaluatedTexts, common: NDArray[np.bool_]) -> None:
+        """`common`: the documents whose options count only where nothing else stands."""
         self._sets: list[_Options] = []
         for document, is_own in texts.option_holders(SHARING):
             found = texts.options(document)
             flat = np.concatenate(found)
             spelled = texts.is_spelled[np.unique(flat)].sum()
-            if chosen[document] and len(found) >= _FEWEST_OPTIONS and spelled >= _FEWEST_WORDS:
+            if len(found) >= _FEWEST_OPTIONS and spelled >= _FEWEST_WORDS:
                 own, answer = flat.tolist(), texts.answer(document).tolist()
+                is_own = is_own and not common[document]
                 self._sets.append(_Options(document, own, Counter(own), answer, is_own))
         self._documents = {one.document for one in self._sets}
         sizes = [(len(one.words), len(one.answer)) for one in self._sets]
