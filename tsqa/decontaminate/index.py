@@ -319,10 +319,12 @@ class EvaluatedIndex:
         slots = self._check_slots(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)
+        inlined = self._find_options(texts)
         return [
             self._check_question(candidate, texts[number])
             or in_text[number]
             or self._check_options(candidate, texts[number])
+            or inlined.get(number)
             or similar[number]
             or with_passage[number]
             or slots[number]
@@ -357,10 +359,20 @@ class EvaluatedIndex:
         return self._reject("options", score, found)
 
     def _find_options(self, texts: Sequence[_Text]) -> dict[int, Rejection]:
-        """Find, of any texts, those that hold the options of a document and little else."""
-        numbers = [text.numbers for text in texts]
-        found = self._option_sets.find(numbers, lambda number: texts[number].words)
-        return {number: self._reject("options", 1.0, document) for number, document in found}
+        """Find those that hold, or ask, the options of a document and little else."""
+        numbers = [text.asked.numbers if text.asked else text.numbers for text in texts]
+
+        def spelled(number: int) -> list[str]:
+            text = texts[number]
+            return text.asked.words if text.asked else text.words
+
+        are_questions = texts[0].asked is not None
+        found = self._option_sets.find(numbers, spelled, are_questions)
+        return {
+            number: self._reject("options", 1.0, document)
+            for number, document in found
+            if not texts[number].has_passage
+        }
 
     def _check_similarity(self, texts: Sequence[_Text]) -> list[Rejection | None]:
         verdicts: list[Rejection | None] = [None] * len(texts)

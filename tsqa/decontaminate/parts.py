@@ -100,13 +100,15 @@ class _Options(NamedTuple):
     is_own: bool
     """Whether no other question of its task has them."""
 
-    def stand_in(self, numbers: list[int], spelled: Callable[[], list[str]]) -> bool:
+    def stand_in(
+        self, numbers: list[int], spelled: Callable[[], list[str]], is_question: bool
+    ) -> bool:
         """Whether a text has them and little else; few words only in their order, but where the
-        rest only asks to choose."""
+        rest only asks to choose, as it must of a question."""
         if not self.counts <= Counter(numbers):
             return False
         rest = len(numbers) - len(self.words) - len(self.answer)
-        if self.is_own and rest <= LITTLE:
+        if self.is_own and rest <= LITTLE and not is_question:
             left = iter(numbers)
             if len(self.words) >= _MANY or all(word in left for word in self.words):
                 return True
@@ -150,11 +152,11 @@ class OptionSets:
         return document in self._documents
 
     def find(
-        self, texts: Sequence[Numbers], spelled: Callable[[int], list[str]]
+        self, texts: Sequence[Numbers], spelled: Callable[[int], list[str]], are_questions: bool
     ) -> Iterator[tuple[int, int]]:
         """Yield (text, document) of texts that hold the options and little else.
 
-        `spelled`: the words of a text.
+        `spelled`: the words of a text; `are_questions`: they are what candidates ask.
         """
         lengths = np.array([len(text) for text in texts])
         short = np.flatnonzero(lengths <= self._longest.max(initial=0))
@@ -168,7 +170,9 @@ class OptionSets:
         fits = (of >= self._shortest[found]) & (of <= self._longest[found])
         pairs = np.unique(owners[fits] * len(self._sets) + found[fits])
         for text, place in (divmod(pair, len(self._sets)) for pair in pairs.tolist()):
-            if self._sets[place].stand_in(texts[text].tolist(), partial(spelled, text)):
+            if self._sets[place].stand_in(
+                texts[text].tolist(), partial(spelled, text), are_questions
+            ):
                 yield text, self._sets[place].document
 
 

@@ -251,11 +251,13 @@ def test_options_that_questions_share_are_a_leak_where_nothing_else_is_asked() -
     )
     others = [
         ask("Choose one of these.", choices=CHOICES[::-1]),
+        ask(f"Which is true? A. {' B. '.join(CHOICES)}"),
+        ask(f"Which burns longest? A. {' B. '.join(CHOICES)}"),
         ask("Which burns longest?", choices=CHOICES),
         ask("Which is true?", choices=CHOICES, context="The mason looked at the wall for long."),
     ]
     found = [verdict and verdict.reason for verdict in index.check(others)]
-    assert found == ["options", None, None]
+    assert found == ["options", "options", None, None, None]
     listed = " ".join(f"({letter}) {one}" for letter, one in zip("dcba", CHOICES, strict=True))
     texts = [f"Choose the best answer: {listed}", f"The mason had {listed} in his yard."]
     found = [verdict and verdict.reason for verdict in index.check_texts(texts)]
