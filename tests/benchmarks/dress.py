@@ -6,6 +6,7 @@ thought up after the rules were made, and some rules were made after they had be
 
 from __future__ import annotations
 
+import html
 import json
 import quopri
 import re
@@ -179,6 +180,84 @@ def _subtitles(text: str) -> str:
     )
 
 
+def _spaced(text: str) -> str:
+    return "   ".join(" ".join(word) for word in text.split())
+
+
+def _backwards(text: str) -> str:
+    """Shown as the text, by a mark that turns the direction."""
+    return f"\u202e{text[::-1]}\u202c"
+
+
+def _terminal(text: str) -> str:
+    return " ".join(f"\x1b[1;3{n % 8}m{word}\x1b[0m" for n, word in enumerate(text.split(" ")))
+
+
+def _printed(text: str) -> str:
+    """Bold as a line printer has it: each letter twice."""
+    return re.sub(r"\w", r"\g<0>\b\g<0>", text)
+
+
+def _json_page(text: str) -> str:
+    """Tags within words, in a JSON string that hides them."""
+    page = (
+        "<p>" + _every(html.escape(text), 2, lambda word: f"{word[:2]}<i>{word[2:]}</i>") + "</p>"
+    )
+    written = json.dumps({"html": page})
+    return written.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&"})
+
+
+def _misread(text: str) -> str:
+    """Hard spaces and quote marks in UTF-8 that was read as Windows-1252."""
+    typed = text.replace(" ", "\xa0").replace("'", "\u2019")
+    return typed.encode().decode("cp1252", "replace")
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def _classed(text: str) -> str:
+    """As the Brown corpus has it."""
+    return " ".join(f"{word}/{('NN', 'DT', 'IN', 'VB')[len(word) % 4]}" for word in _tokens(text))
+
+
+def _conll(text: str) -> str:
+    lines = (f"{n}\t{word}\t{word.lower()}\tNN" for n, word in enumerate(_tokens(text), 1))
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _sung(text: str) -> str:
+    """Each word with its time (WebVTT)."""
+    words = text.split()
+    return "".join(f"<00:00:{n % 60:02d}.439><c> {word}</c>" for n, word in enumerate(words))
+
+
+def _rich_text(text: str) -> str:
+    bold = _every(text.replace("'", "\\'92"), 3, lambda word: f"{{\\b {word}}}")
+    return f"{{\\rtf1\\ansi {bold}\\par}}"
+
+
+def _logged(text: str) -> str:
+    lines = textwrap.wrap(text, 40)
+    times = (f"2024-05-01 12:00:{n:02d},123 INFO quiz.py:{n} - " for n in range(len(lines)))
+    return "\n" + "\n".join(map(str.__add__, times, lines)) + "\n"
+
+
+def _letters(first: int) -> Callable[[str], str]:
+    """Capital letters of a block of Unicode."""
+    table = {n: first + n - (65 if n < 97 else 97) for n in (*range(65, 91), *range(97, 123))}
+    return lambda text: text.translate(table)
+
+
+def _parted(mark: str) -> Callable[[str], str]:
+    return partial(re.sub, r"(\w{3})(?=\w)", rf"\1{mark}")
+
+
+def _cut(mark: str) -> Callable[[str], str]:
+    return partial(re.sub, r"(\w{4})(\w{3,})", rf"\1{mark}\2")
+
+
 DRESSES: dict[str, Callable[[Seed], Candidate | None]] = {
     "markdown_table": _table,
     "bullets_in_prose": _bullets,
@@ -204,4 +283,29 @@ DRESSES: dict[str, Callable[[Seed], Candidate | None]] = {
     "bbcode": _each(_bbcode),
     "xml": _each(_xml),
     "subtitles": _each(_subtitles),
+    "struck_through": _each(lambda text: "".join(f"{c}\u0336" for c in text)),
+    "squared_letters": _each(_letters(0x1F170)),
+    "hangul_fillers": _each(_parted("\u3164")),
+    "invisible_spaces": _each(lambda text: text.replace(" ", "\u200b")),
+    "control_characters": _each(_parted("\x07")),
+    "backwards": _each(_backwards),
+    "terminal_colours": _each(_terminal),
+    "overstruck": _each(_printed),
+    "json_page": _each(_json_page),
+    "url_twice": _each(lambda text: quote(quote(text, safe=""), safe="")),
+    "misread_utf8": _each(_misread),
+    "rich_text": _each(_rich_text),
+    "letters_apart": _each(_spaced),
+    "no_spaces": _each(lambda text: text.replace(" ", "")),
+    "pieces_of_a_tokenizer": _each(lambda text: "\u0120".join(text.split())),
+    "word_pieces": _each(_cut(" ##")),
+    "syllables": _each(_parted("\u00b7")),
+    "bold_halves": _each(partial(re.sub, r"\b(\w\w)(\w+)", r"**\1**\2")),
+    "tex_accents": _each(partial(re.sub, "[aeou]", r"\\'{\g<0>}")),
+    "cut_with_a_space": _each(_cut("- ")),
+    "cut_by_soft_hyphens": _each(_cut("\u00ad\n")),
+    "word_classes": _each(_classed),
+    "table_of_words": _each(_conll),
+    "word_times": _each(_sung),
+    "log_lines": _each(_logged),
 }

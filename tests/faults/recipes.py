@@ -92,7 +92,9 @@ def full_recipe(folder: Path) -> dict[str, Any]:
             "reward": {"model": "org/reward", "min_score": 0.5},
             "code": {},
             "dedup": {"semantic": {"model": "org/embedding"}},
-            "decontaminate": {"semantic": {"model": "org/embedding"}},
+            "decontaminate": {
+                "semantic": {"model": "org/embedding", "judge": {"teacher": teacher()}}
+            },
             "faithfulness": {},
             "difficulty": {"easy": 0.2, "medium": 0.5, "hard": 0.3},
             "review": {},

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tsqa.decontaminate.index import Leak
-from tsqa.decontaminate.semantic import Embedder, SemanticDocuments, item_text
+from tsqa.decontaminate.semantic import VIEWS, Embedder, SemanticDocuments, item_text
 from tsqa.decontaminate.undress import undress
 from tsqa.dedup.semantic import load_model
 from tsqa.hub.identify import identify_model
 from tsqa.recipe import SemanticLeakSection
-from tsqa.records.candidate import Rejection, seed_as_candidate
+from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
 from tsqa.records.seed import Seed
 from tsqa.records.summaries import SemanticTask
 from tsqa.text.normalise import words
@@ -49,11 +49,7 @@ class MeantDocuments:
     def __init__(self, embedder: Embedder, documents: Sequence[Seed], false_positives: float):
         self._sizes = window_sizes(documents)
         candidates = [*map(seed_as_candidate, documents)]
-        windows = [
-            (number, window)
-            for number in range(0, len(candidates), max(1, -(-len(candidates) // _READ)))
-            for window in split(undress(candidates[number].full_text), self._sizes)
-        ]
+        windows = [*_windows_of(candidates, self._sizes)]
         self._documents = SemanticDocuments(embedder, candidates, None, false_positives, windows)
 
     @property
@@ -76,6 +72,19 @@ class MeantDocuments:
             [Leak(RULE, name, tuple(words(w)), verdict.score) for name, (w, verdict) in own.items()]
             for own in found
         ]
+
+
+def _windows_of(candidates: Sequence[Candidate], sizes: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Yield (number, window) of the evaluated documents that are read as rows."""
+    for number in range(0, len(candidates), max(1, -(-len(candidates) // _READ))):
+        for window in split(undress(candidates[number].full_text), sizes):
+            yield number, window
+
+
+def count_evaluated(documents: Sequence[Seed]) -> int:
+    """Count the texts that are embedded before any row: both views of each document, windows."""
+    windows = _windows_of([*map(seed_as_candidate, documents)], window_sizes(documents))
+    return len(VIEWS) * len(documents) + sum(1 for _ in windows)
 
 
 def window_sizes(documents: Sequence[Seed]) -> list[int]:

@@ -31,7 +31,13 @@ from train.data.sources import (
 from train.tokens.shard_work import name_unread, work_on_shards
 from tsqa import __version__
 from tsqa.audit.benchmarks import Against, open_against, write_documents
-from tsqa.audit.meaning import MeantDocuments, open_embedder, split, window_sizes
+from tsqa.audit.meaning import (
+    MeantDocuments,
+    count_evaluated,
+    open_embedder,
+    split,
+    window_sizes,
+)
 from tsqa.audit.report import SCRATCH, AuditedData, AuditReport, SemanticAudit, write_report
 from tsqa.audit.search import Benchmarks, SearchTask
 from tsqa.console import console
@@ -50,7 +56,7 @@ from tsqa.tasks.fingerprint import identify_tasks
 
 _SAMPLE = 512
 """Rows that a dry run reads."""
-_RULES = 2
+_RULES = 3
 """Raise it where rules find other rows, so that no audit continues one by older rules."""
 _DOCUMENTS = "benchmarks.jsonl"
 _EMBEDDED = 64
@@ -162,9 +168,12 @@ def _time_meaning(
     embedder.embed(windows)
     seconds = time.monotonic() - started
     whole = seconds * factor * sum(map(len, texts)) / sum(map(len, read))
+    before = count_evaluated(documents)
     console.print(
         f"  by meaning: {len(read) / seconds:,.1f} rows/s, {len(windows):,} windows of "
-        f"{len(read):,} rows; about {whole / 3600:,.1f} hours for all, besides the evaluated ones"
+        f"{len(read):,} rows; about {whole / 3600:,.1f} hours for all, after about "
+        f"{seconds * before / max(1, len(windows)) / 60:,.1f} minutes for {before:,} texts of the "
+        "evaluated documents"
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -61,8 +62,10 @@ class EvaluatedTexts:
         self._asked: dict[tuple[int, int], int] = {}
         """(first document, task) -> content."""
         self._contents: dict[int, int] = {}
-        self._options: dict[int, int | None] = {}
-        """None: several questions of one task have these options."""
+        self._options: dict[int, int] = {}
+        """Options -> the first document that has them."""
+        self._option_rivals: Counter[int] = Counter()
+        """Options -> documents of its task that ask another question about them."""
         self._option_words: set[int] = set()
         self._vocabulary: dict[str, int] = {}
         self._lower: set[str] = set()
@@ -182,16 +185,22 @@ class EvaluatedTexts:
             return last is None or last.startswith(after)
         return last[:1] not in _MARKS_OF_A_WORD
 
-    def find_options(self, choices: Sequence[str]) -> int | None:
-        """Find the document whose question alone in its task has these options, in any order."""
+    def find_options(self, choices: Sequence[str], most: int = 1) -> int | None:
+        """Find the first document that has these options, in any order, as at most so many of its
+        task do."""
         if len(choices) < 2 or option_words(choices) not in self._option_words:
             return None
         key = option_hash(choices)
-        return None if key is None else self._options.get(key)
+        if key is None or self._option_rivals[key] >= most:
+            return None
+        return self._options.get(key)
 
-    def option_holders(self) -> list[int]:
-        """List the documents whose question alone in its task has its options."""
-        return [document for document in self._options.values() if document is not None]
+    def option_holders(self, most: int) -> Iterator[tuple[int, bool]]:
+        """Yield the first documents with options that at most so many of their task have, and
+        whether no other has them."""
+        for key, document in self._options.items():
+            if self._option_rivals[key] < most:
+                yield document, not self._option_rivals[key]
 
     def options(self, document: int) -> list[Numbers]:
         begin, end = self._pieces_of[document], self._pieces_of[document + 1]
@@ -429,11 +438,8 @@ class EvaluatedTexts:
         if key is None:
             return
         self._option_words.add(option_words(choices))
-        holder = self._options.setdefault(key, number)
-        if holder is None or self._task_of[holder] != self._task_of[number]:
-            return
-        if self._first_of[holder] != self._first_of[number]:
-            self._options[key] = None
+        if self.are_rivals(self._options.setdefault(key, number), number):
+            self._option_rivals[key] += 1
 
     def _add_passage(
         self, context: str, key: int | None, number: int, flat: array[int], sequences: array[int]

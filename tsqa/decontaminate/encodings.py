@@ -2,8 +2,10 @@
 
 Of JSON strings the escapes, also of one within another; of URLs the percent signs, and `+` for
 spaces; of mail the codes and line ends of quoted-printable (RFC 2045); of source code and listings
-the comment marks and line numbers; of subtitles the numbers and times (SubRip, WebVTT); of LaTeX
-the marks of spaces and formulas; of Markdown, wikis and forums the targets of links and the tags.
+the comment marks and line numbers; of logs and chats the times; of subtitles and songs the numbers
+and times (SubRip, WebVTT, ASS, LRC); of LaTeX the marks of spaces and formulas; of RTF the control
+words; of Markdown, wikis and forums the targets of links and the tags; of corpora the word classes
+and the marks of word pieces; of dumps the bytes. UTF-8 that was read as Windows-1252 is read again.
 
 Guarantee: what is taken off is no word of a sentence; where a mark may mean something (`\\nu`,
 `=20`, `* 5`), it goes only where its surroundings show that it does not.
@@ -12,6 +14,7 @@ Guarantee: what is taken off is no word of a sentence; where a mark may mean som
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from urllib.parse import unquote, unquote_plus
 
 _COMMANDS = (
@@ -19,13 +22,28 @@ _COMMANDS = (
     "node|noindent|nolimits|nonumber|normalsize|not|notin|nparallel|nrightarrow|nsubseteq|nu|"
     "nwarrow|raggedright|raisebox|rangle|rbrace|rbrack|rceil|ref|renewcommand|rfloor|rho|right|"
     "rightarrow|rightharpoonup|rm|root|rule|rvert|rVert|table|tabular|tag|tan|tanh|tau|text|textbf|"
-    "textcolor|textit|textrm|textstyle|textsuperscript|texttt|tfrac|theta|therefore|thicksim|"
+    "textcolor|textit|textmd|textnormal|textrm|textsc|textsf|textsl|textstyle|textsuperscript|"
+    "texttt|textup|tfrac|theta|therefore|thicksim|"
     "thinspace|tilde|times|tiny|title|to|today|top|triangle|triangleleft|triangleright|tt"
 )
 """Commands of LaTeX that begin like the escape of a line break or tab."""
 # A run of backslashes is looked at once, from its first: a text may hold nothing else.
 _RUN = r"\\(?<!\\\\)\\*+"
-_UNICODE = re.compile(rf"{_RUN}u([0-9a-fA-F]{{4}})")
+_UNICODE = re.compile(
+    rf"{_RUN}(?:u([0-9a-fA-F]{{4}})|u\{{([0-9a-fA-F]{{1,6}})\}}|U([0-9a-fA-F]{{8}})"
+    r"|x([0-9a-fA-F]{2}))"
+)
+_OCTAL = re.compile(r"(?<!\\)\\([01][0-7]{2})(?!\d)")
+_OFFICE = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_RTF = re.compile(r"\\'([0-9a-f]{2})|\\u(\d{1,5})\?|\\[a-z]{1,20}(?:-?\d{1,6})? ?|[{}]")
+_BYTES = {bytes([n]).decode("cp1252", "ignore") or chr(n): n for n in range(0x80, 0x100)} | {
+    chr(n): n for n in range(0x80, 0x100)
+}
+_LATER = "".join(re.escape(each) for each, byte in _BYTES.items() if byte < 0xC0)
+_MISREAD = re.compile(f"[\u00c2-\u00df][{_LATER}]|[\u00e0-\u00ef][{_LATER}]{{2}}")
+"""UTF-8 that was read as Latin-1 or Windows-1252."""
+_MOST_READ = 3
+_MISREAD_SPACE = re.compile("(?<=[A-Za-z.,;:?!])\u00c2(?=\\s)")
 _BREAK = re.compile(rf"{_RUN}(?!(?:{_COMMANDS})(?![a-zA-Z]))[nrt]")
 _STRETCH = re.compile(r"\S+")
 # It begins with the mark itself: a search for a lookbehind is slow.
@@ -36,12 +54,38 @@ _QUOTED = re.compile(r"=[C-F][0-9A-F](?:=\r?\n|=[89AB][0-9A-F])+")
 _CODE = re.compile(r"=([0-9A-F]{2})")
 _MAIL = re.compile(r"=(?:20$|3D|0A|0D)", re.MULTILINE)
 _COMMENT = re.compile(
-    r"^[ \t]*(\*|//+|#+|;+|--)(?:[ \t].*)?(?:\n[ \t]*\1(?:[ \t].*)?$)+", re.MULTILINE
+    r"^[ \t]*(\*|//+|#+|;+|--|%+|\||!+|\+(?=[ \t]+[^\W\d]{2}))(?:[ \t].*)?"
+    r"(?:\n[ \t]*\1(?:[ \t].*)?$)+",
+    re.MULTILINE,
 )
-_COMMENT_MARK = re.compile(r"^[ \t]*[*/#;-]+[ \t]*", re.MULTILINE)
+_COMMENT_MARK = re.compile(r"^[ \t]*[*/#;%|!+-]+[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*\+[-=+]{3,}[ \t]*$\n?", re.MULTILINE)
 _NUMBERED = re.compile(r"^[ \t]*(\d{1,6})([:|.]?)[ \t]+", re.MULTILINE)
 _FEWEST_NUMBERED = 3
 """Lines with bare numbers: of two, the numbers may be text."""
+_TIME = r"(?:\d{1,2}:)?\d{1,2}:\d{2}[.,]\d{2,3}"
+_SUNG = re.compile(rf"<{_TIME}>|</?c(?:\.[\w.]+)?>|^\[{_TIME}\]", re.MULTILINE)
+"""Times of words and lines (WebVTT, LRC)."""
+_STYLED = re.compile(r"^Dialogue: (?:[^,\n]*,){9}", re.MULTILINE)
+_LOGGED = re.compile(
+    r"^[ \t]*\[?(?:\d{4}-\d\d-\d\d[T ])?\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,6})?\]?"
+    r"(?:[ \t]+[A-Z]{4,8} [\w.]+(?::\d+)? -|[ \t]+<[\w.-]{1,20}>|[ \t]+[\w.-]{1,20}:)?[ \t]+"
+    r"|^[\w./-]{1,60}\.\w{1,5}:\d+:",
+    re.MULTILINE,
+)
+_FEWEST_LOGGED = 3
+_DUMPED = re.compile(
+    r"^[0-9a-f]{6,8}:?[ \t]+(?:[0-9a-f]{2,4}[ \t]+){4,16}\|?(.{1,16}?)\|?$\n?", re.MULTILINE
+)
+_TABLED = re.compile(r"(?:^\S+(?:[ \t]\S+){1,12}(?:\n|$)){5,}", re.MULTILINE)
+_FEWEST_ROWS = 5
+_CLASS = re.compile(r"[A-Z$-]{1,6}|[BI]-\w+")
+_TAGGED = re.compile(r"(?<=\S)[/_](?:[A-Z]{1,4}\$?|[.,:'`$#])(?!\S)")
+_PARSED = re.compile(r"\((?:[A-Z]{1,5}\$?|[.,:])(?=[ (])")
+_FEWEST_TAGGED = 6
+_LEAST_TAGGED = 0.6
+_SUBWORD = re.compile(r"(?<=\w)(?: ##|@@ )(?=\w)")
+_SPACE_CODE = re.compile(r"\+AKA-")
 _CUE = re.compile(r"^(?:\d+[ \t]*\r?\n)?[\d:]{5,9}[.,]\d{3} --> .*$", re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\[\]\n]+)\]\((?:https?:|/|#|\w+\.\w)[^()\s]*\)")
 _WIKI = re.compile(r"\[\[(?:[^\[\]|\n]*\|)*([^\[\]|\n]+)\]\]")
@@ -62,29 +106,76 @@ _DISPLAY = re.compile(r"\\[\[\]()](?=\s|\\|\w|$)")
 
 
 def decode(text: str) -> str:
-    """Write a text as its file, mail or page means it."""
+    """Read the escapes of files, mail and addresses."""
     if "\\" in text:
+        if "\\rtf" in text:
+            text = _RTF.sub(_read_rtf, text)
         text = _UNICODE.sub(_read_unicode, text)
+        text = _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
         text = _BREAK.sub("\n", text).replace('\\"', '"')
         text = _DISPLAY.sub(" ", text)
+    if "_x" in text:
+        text = _OFFICE.sub(lambda match: _character(int(match[1], 16)), text)
     if "%" in text or "+" in text:
-        text = _decode_address(text)
-    if "=" in text:
-        text = _decode_mail(text)
+        text = _decode_address(_SPACE_CODE.sub(" ", text))
+    return _decode_mail(text) if "=" in text else text
+
+
+def read_again(text: str) -> str:
+    """Read the UTF-8 that was read as Latin-1 or Windows-1252, once or more often."""
+    for _ in range(_MOST_READ):
+        before, text = text, _MISREAD.sub(_read_bytes, text)
+        if text == before:
+            break
+    return _MISREAD_SPACE.sub("", text)
+
+
+def take_off_marks(text: str) -> str:
+    """A text without what files add to it: marks of spaces and lines, links, tags, classes."""
     if "~" in text:
         text = _TIED.sub(" ", _STRETCH.sub(_untie, text))
+    if "<" in text or "[" in text:
+        text = _SUNG.sub("", text)
     if "<" in text:
         text = _XML.sub(lambda match: "" if match["prefixed"] else " ", text)
     if "[" in text:
         text = _LINK.sub(r"\1", _WIKI.sub(r"\1", text))
         text = _FOOTNOTE.sub("", _FORUM.sub("", text))
+    if "##" in text or "@@" in text:
+        text = _SUBWORD.sub("", text)
+    text = _take_off_classes(text)
     return _take_off_lines(text) if "\n" in text else text
 
 
+def _character(code: int) -> str:
+    """Nothing for half of one, which no file can hold, and for what is none."""
+    return "" if 0xD800 <= code < 0xE000 or code > 0x10FFFF else chr(code)
+
+
 def _read_unicode(match: re.Match[str]) -> str:
-    """The character; nothing for half of one, which no file can hold."""
-    code = int(match[1], 16)
-    return "" if 0xD800 <= code < 0xE000 else chr(code)
+    return _character(int(match[1] or match[2] or match[3] or match[4], 16))
+
+
+def _read_rtf(match: re.Match[str]) -> str:
+    if match[1]:
+        return bytes([int(match[1], 16)]).decode("cp1252", "ignore")
+    return _character(int(match[2])) if match[2] else ""
+
+
+def _read_bytes(match: re.Match[str]) -> str:
+    """The character that was meant, where the bytes are one."""
+    return bytes(map(_BYTES.__getitem__, match[0])).decode("utf-8", "ignore") or match[0]
+
+
+def _take_off_classes(text: str) -> str:
+    """Without the word classes of corpora, beside each word or around it."""
+    if "/" in text or "_" in text:
+        tagged = len(_TAGGED.findall(text))
+        if tagged >= _FEWEST_TAGGED and tagged >= _LEAST_TAGGED * len(text.split()):
+            text = _TAGGED.sub("", text)
+    if text.count("(") >= _FEWEST_TAGGED and len(_PARSED.findall(text)) >= _FEWEST_TAGGED:
+        text = _PARSED.sub("", text).replace(")", "")
+    return text
 
 
 def _decode_address(text: str) -> str:
@@ -93,7 +184,7 @@ def _decode_address(text: str) -> str:
             text = _STRETCH.sub(_decode_form, text)
         if _FORM_SPACE.search(text):
             text = _FORM_SPACE.sub(" ", _STRETCH.sub(_unjoin, text))
-    return unquote(text) if "%20" in text else text
+    return unquote(text) if "%20" in text or "%25" in text or "%3C" in text else text
 
 
 def _decode_form(match: re.Match[str]) -> str:
@@ -132,8 +223,31 @@ def _take_off_lines(text: str) -> str:
     """Without what stands at the beginning of every line."""
     if "-->" in text:
         text = _CUE.sub("", text)
+    if "Dialogue: " in text:
+        text = _STYLED.sub("", text)
+    if text.count("\n") >= _FEWEST_LOGGED - 1:
+        text = _TABLED.sub(_read_columns, _DUMPED.sub(r"\1", text))
+        if len(_LOGGED.findall(text)) >= _FEWEST_LOGGED:
+            text = _LOGGED.sub("", text)
+    if "+--" in text or "+==" in text:
+        text = _RULE.sub("", text)
     text = _COMMENT.sub(lambda match: _COMMENT_MARK.sub("", match[0]), text)
     return _take_off_numbers(text)
+
+
+def _read_columns(match: re.Match[str]) -> str:
+    """The words of tables that have one in each line, beside its number, lemma and class."""
+    rows = [line.split() for line in match[0].splitlines()]
+    found = (_read_column([*table]) for _, table in groupby(rows, len))
+    return "\n".join(found) + "\n"
+
+
+def _read_column(rows: list[list[str]]) -> str:
+    columns = [*zip(*rows, strict=True)]
+    has_classes = any(all(map(_CLASS.fullmatch, column)) for column in columns[1:])
+    if len(rows) < _FEWEST_ROWS or not has_classes:
+        return "\n".join(map(" ".join, rows))
+    return " ".join(next(one for one in columns if not all(map(str.isdigit, one))))
 
 
 def _take_off_numbers(text: str) -> str:

@@ -51,8 +51,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
-from tsqa.decontaminate.keys import Asked, Sign, has_passage, number_sentences, signs_of
-from tsqa.decontaminate.parts import LITTLE, LITTLE_ASKED, Half, Halves, OptionSets
+from tsqa.decontaminate.keys import (
+    Asked,
+    Sign,
+    asks_to_choose,
+    has_passage,
+    number_sentences,
+    signs_of,
+)
+from tsqa.decontaminate.parts import LITTLE, SHARING, Half, Halves, OptionSets
 from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.retold import Retelling, RetoldDocuments
@@ -116,10 +123,13 @@ class _Text:
         return found or [None]
 
     @cached_property
+    def words(self) -> list[str]:
+        return words("\n".join(self._parts))
+
+    @cached_property
     def slots(self) -> SlotText:
         """The text as documents of templates are compared with it."""
-        joined = "\n".join(self._parts)
-        found = words(joined)
+        joined, found = "\n".join(self._parts), self.words
         is_number = np.array([any(map(str.isdigit, word)) for word in found], dtype=bool)
         numbers = np.where((self.numbers == 0) & is_number, -1, self.numbers)
         return SlotText(numbers, np.array(number_sentences(joined, found), dtype=np.int64))
@@ -158,7 +168,7 @@ class EvaluatedIndex:
         self._tables = self._index_runs()
         self._slots = self._index_slots()
         self._halves = Halves(texts, self._word_hashes, section.ngram)
-        self._option_sets = OptionSets(texts, ~self._slotted)
+        self._option_sets = OptionSets(texts, self._slotted)
         self._retold = RetoldDocuments(texts.whole_documents(), swappable, self._word_hashes)
         runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
         self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
@@ -309,10 +319,12 @@ class EvaluatedIndex:
         slots = self._check_slots(texts)
         similar = self._check_similarity(texts)
         with_passage = self._check_passages(texts, candidates)
+        inlined = self._find_options(texts)
         return [
             self._check_question(candidate, texts[number])
             or in_text[number]
             or self._check_options(candidate, texts[number])
+            or inlined.get(number)
             or similar[number]
             or with_passage[number]
             or slots[number]
@@ -330,20 +342,37 @@ class EvaluatedIndex:
 
     def _check_options(self, candidate: Candidate, text: _Text) -> Rejection | None:
         assert text.asked
+        if asks_to_choose(text.asked.words):
+            alone = self._texts.find_options(candidate.choices, 1 if text.has_passage else SHARING)
+            if (
+                alone is not None
+                and self._option_sets.identify(alone)
+                and self._may_be(alone, text)
+            ):
+                return self._reject("options", 1.0, alone)
         found = self._texts.find_options(candidate.choices)
         if found is None or self._slotted[found] or not self._may_be(found, text):
             return None
-        if len(text.asked.words) <= LITTLE_ASKED and self._option_sets.identify(found):
-            return self._reject("options", 1.0, found)
         score = self._similar.coverage(found, text.asked.numbers)
         if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
             return None
         return self._reject("options", score, found)
 
     def _find_options(self, texts: Sequence[_Text]) -> dict[int, Rejection]:
-        """Find, of any texts, those that hold the options of a document and little else."""
-        found = self._option_sets.find([text.numbers for text in texts])
-        return {number: self._reject("options", 1.0, document) for number, document in found}
+        """Find those that hold, or ask, the options of a document and little else."""
+        numbers = [text.asked.numbers if text.asked else text.numbers for text in texts]
+
+        def spelled(number: int) -> list[str]:
+            text = texts[number]
+            return text.asked.words if text.asked else text.words
+
+        are_questions = texts[0].asked is not None
+        found = self._option_sets.find(numbers, spelled, are_questions)
+        return {
+            number: self._reject("options", 1.0, document)
+            for number, document in found
+            if not texts[number].has_passage
+        }
 
     def _check_similarity(self, texts: Sequence[_Text]) -> list[Rejection | None]:
         verdicts: list[Rejection | None] = [None] * len(texts)

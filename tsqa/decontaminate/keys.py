@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tsqa.text.hashing import Numbers, hash_text
@@ -24,6 +24,18 @@ _LEAST_STORY = 26
 
 _MARKS_OF_LINES = ">*+#\u25aa\u25cf\u25cb\u25a0\u25a1\u25e6"
 """Before a word of a line that begins with one; before a number or a letter, `>` alone."""
+
+CHOOSING = frozenset(
+    words(
+        "a all an and among answer answers are as b below best between by c can choice choices "
+        "choose chosen completes correct correctly could d do e each f following for from g give "
+        "given h i in is it item j letter list listed mark most of on one only option options or "
+        "out pick please possible q question questions right select should statement statements "
+        "tell that the their them then there these they this those to true us was were what which "
+        "with would you your 1 2 3 4 5 6 7 8"
+    )
+)
+"""Words of a question that asks nothing but to choose, and of what stands around options."""
 
 Sign = str | None
 """What stands between two words; None where the text has lost its signs, and anything may."""
@@ -99,6 +111,11 @@ def stripped_key(plain: str, context: str, choices: Sequence[str]) -> int:
     """Hash the same by the words alone."""
     options = sorted(normalise(choice) for choice in choices)
     return hash_text("\n\n".join([plain, context, *options]))
+
+
+def asks_to_choose(found: Iterable[str]) -> bool:
+    """Whether a question of these words asks nothing else."""
+    return all(word in CHOOSING for word in found)
 
 
 def option_words(choices: Sequence[str]) -> int:

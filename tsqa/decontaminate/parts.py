@@ -6,6 +6,7 @@ questions. Where a text holds little else, or a candidate asks nothing else, it 
 Either does not count in a task where more than 1% of the documents would be found by it, by halves
 of the others.
 Options count only there, if no other question of the task has them; few words only in their order.
+Where nothing else stands than what asks to choose, up to ten questions may have them, in any order.
 Elsewhere a common half, or a set of four short options, stands in many texts that are no leak.
 
 Guarantee: a hash only proposes a half, its words decide; memory is linear in the words.
@@ -14,20 +15,25 @@ Guarantee: a hash only proposes a half, its words decide; memory is linear in th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
+from tsqa.decontaminate.keys import asks_to_choose
 from tsqa.decontaminate.similarity import Weights
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 
 LITTLE = 10
 """Words of a text, besides the part, that are little else."""
-LITTLE_ASKED = 6
-"""Words of a question that asks nothing but to choose."""
+SHARING = 10
+"""Questions of a task, at most, whose options are told where nothing else stands; what more have
+is a template's."""
+_AROUND = 20
+"""Words of labels and of what asks to choose, at most."""
 _SHORTEST = 5
 _RARE = 25.0
 """Set on arc_easy: 20 rejects 0.2% more of its training documents. Of fewer documents, which do not
@@ -90,31 +96,51 @@ class _Options(NamedTuple):
     document: int
     words: list[int]
     counts: Counter[int]
+    answer: list[int]
+    is_own: bool
+    """Whether no other question of its task has them."""
 
-    def stand_in(self, words: list[int]) -> bool:
-        """Whether a text has them: few words only in their order."""
-        if not self.counts <= Counter(words):
+    def stand_in(
+        self, numbers: list[int], spelled: Callable[[], list[str]], is_question: bool
+    ) -> bool:
+        """Whether a text has them and little else; few words only in their order, but where the
+        rest only asks to choose, as it must of a question."""
+        if not self.counts <= Counter(numbers):
             return False
-        left = iter(words)
-        return len(self.words) >= _MANY or all(word in left for word in self.words)
+        rest = len(numbers) - len(self.words) - len(self.answer)
+        if self.is_own and rest <= LITTLE and not is_question:
+            left = iter(numbers)
+            if len(self.words) >= _MANY or all(word in left for word in self.words):
+                return True
+        return asks_to_choose(self._rest(numbers, spelled()))
+
+    def _rest(self, numbers: list[int], spelled: list[str]) -> Iterator[str]:
+        left, answer = Counter(self.counts), set(self.answer)
+        for number, word in zip(numbers, spelled, strict=True):
+            if left[number] > 0:
+                left[number] -= 1
+            elif number not in answer:
+                yield word
 
 
 class OptionSets:
-    """Options that one question of its task has, looked for where a text holds little else."""
+    """Options of evaluated questions, looked for where a text holds little else."""
 
-    def __init__(self, texts: EvaluatedTexts, chosen: NDArray[np.bool_]) -> None:
-        """`chosen`: of each document, whether it counts."""
+    def __init__(self, texts: EvaluatedTexts, common: NDArray[np.bool_]) -> None:
+        """`common`: the documents whose options count only where nothing else stands."""
         self._sets: list[_Options] = []
-        for document in texts.option_holders():
+        for document, is_own in texts.option_holders(SHARING):
             found = texts.options(document)
             flat = np.concatenate(found)
             spelled = texts.is_spelled[np.unique(flat)].sum()
-            if chosen[document] and len(found) >= _FEWEST_OPTIONS and spelled >= _FEWEST_WORDS:
-                self._sets.append(_Options(document, flat.tolist(), Counter(flat.tolist())))
+            if len(found) >= _FEWEST_OPTIONS and spelled >= _FEWEST_WORDS:
+                own, answer = flat.tolist(), texts.answer(document).tolist()
+                is_own = is_own and not common[document]
+                self._sets.append(_Options(document, own, Counter(own), answer, is_own))
         self._documents = {one.document for one in self._sets}
-        sizes = [(len(one.words), len(texts.answer(one.document))) for one in self._sets]
+        sizes = [(len(one.words), len(one.answer)) for one in self._sets]
         bounds = np.array(sizes, dtype=np.int64).reshape(-1, 2)
-        self._shortest, self._longest = bounds[:, 0], bounds.sum(axis=1) + LITTLE
+        self._shortest, self._longest = bounds[:, 0], bounds.sum(axis=1) + _AROUND
         spread = Counter(word for one in self._sets for word in one.counts)
         keys = [min(one.counts, key=lambda word: (spread[word], word)) for one in self._sets]
         self._postings = np.argsort(keys, kind="stable")
@@ -125,8 +151,13 @@ class OptionSets:
         """Whether the options of a document give it away."""
         return document in self._documents
 
-    def find(self, texts: Sequence[Numbers]) -> Iterator[tuple[int, int]]:
-        """Yield (text, document) of texts that hold the options and little else."""
+    def find(
+        self, texts: Sequence[Numbers], spelled: Callable[[int], list[str]], are_questions: bool
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (text, document) of texts that hold the options and little else.
+
+        `spelled`: the words of a text; `are_questions`: they are what candidates ask.
+        """
         lengths = np.array([len(text) for text in texts])
         short = np.flatnonzero(lengths <= self._longest.max(initial=0))
         if not len(short) or not self._sets:
@@ -139,7 +170,9 @@ class OptionSets:
         fits = (of >= self._shortest[found]) & (of <= self._longest[found])
         pairs = np.unique(owners[fits] * len(self._sets) + found[fits])
         for text, place in (divmod(pair, len(self._sets)) for pair in pairs.tolist()):
-            if self._sets[place].stand_in(texts[text].tolist()):
+            if self._sets[place].stand_in(
+                texts[text].tolist(), partial(spelled, text), are_questions
+            ):
                 yield text, self._sets[place].document
 
 

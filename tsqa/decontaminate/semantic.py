@@ -58,6 +58,16 @@ _CEILING = 0.97
 _SAMPLE = 1000
 """Training documents of a task that set its threshold."""
 _BATCH = 512
+_SHOWN = 3
+"""Documents just below a threshold, at most, that are told of a candidate."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """An evaluated document that a candidate is much like, and how much; not enough for a leak."""
+
+    document: str
+    similarity: float
 
 
 class Embedder:
@@ -125,15 +135,15 @@ def _item(candidate: Candidate) -> str:
     return item_text(candidate.question, candidate.choices, candidate.context)
 
 
-_VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
+VIEWS: tuple[Callable[[Candidate], str], ...] = (_question, _item)
 
 
 def _views_of(candidates: Sequence[Candidate]) -> list[str]:
-    return [view(one) for view in _VIEWS for one in candidates]
+    return [view(one) for view in VIEWS for one in candidates]
 
 
 def _split(vectors: Vectors) -> list[Vectors]:
-    return np.split(vectors, len(_VIEWS))
+    return np.split(vectors, len(VIEWS))
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,7 @@ class SemanticDocuments:
         names = [document.task for document in documents]
         self._tasks = {task: np.flatnonzero(np.array(names) == task) for task in sorted({*names})}
         self._vectors = _split(embedder.keep(_views_of(documents)))
-        allowed = false_positives / len(_VIEWS)
+        allowed = false_positives / len(VIEWS)
         if training is None:
             owners, others = np.array([""] * len(documents)), self._vectors
         else:
@@ -193,18 +203,27 @@ class SemanticDocuments:
             for (task, own), level in zip(self._tasks.items(), levels, strict=True)
         ]
         """How each task is decided."""
-        self._thresholds = [self._per_document(view) for view in range(len(_VIEWS))]
+        self._thresholds = [self._per_document(view) for view in range(len(VIEWS))]
         """Per view and document; 2, which nothing reaches, where the rule cannot tell."""
 
     def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         """Find, per candidate, the document that is farthest above its task's threshold."""
-        verdicts: list[Rejection | None] = []
         if not self._ids:
             return [None] * len(candidates)
-        for start in range(0, len(candidates), _BATCH):
-            batch = _views_of(candidates[start : start + _BATCH])
-            verdicts += self._decide(_split(self._embedder.embed(batch)))
-        return verdicts
+        return [verdict for asked in self._embed(candidates) for verdict in self._decide(asked)]
+
+    def check_nearly(
+        self, candidates: Sequence[Candidate], band: float
+    ) -> list[tuple[Rejection | None, list[Near]]]:
+        """Find the same, and per candidate that passes the documents at most `band` below their
+        task's threshold, the nearest first; where the rule cannot tell, below `_CEILING`."""
+        found: list[tuple[Rejection | None, list[Near]]] = []
+        if not self._ids:
+            return [(None, []) for _ in candidates]
+        for asked in self._embed(candidates):
+            pairs = zip(self._decide(asked), self._find_near(asked, band), strict=True)
+            found += [(leak, [] if leak else near) for leak, near in pairs]
+        return found
 
     def check_texts(self, texts: Sequence[str]) -> list[Rejection | None]:
         """Find the same of texts in plain letters, each taken for a question and for an item."""
@@ -213,8 +232,27 @@ class SemanticDocuments:
             return [None] * len(texts)
         for start in range(0, len(texts), _BATCH):
             vectors = self._embedder.embed(texts[start : start + _BATCH])
-            verdicts += self._decide([vectors] * len(_VIEWS))
+            verdicts += self._decide([vectors] * len(VIEWS))
         return verdicts
+
+    def _embed(self, candidates: Sequence[Candidate]) -> Iterator[list[Vectors]]:
+        for start in range(0, len(candidates), _BATCH):
+            batch = _views_of(candidates[start : start + _BATCH])
+            yield _split(self._embedder.embed(batch))
+
+    def _find_near(self, asked: Sequence[Vectors], band: float) -> Iterator[list[Near]]:
+        views = zip(asked, self._vectors, self._thresholds, strict=True)
+        above = np.full((len(asked[0]), len(self._ids)), -1.0)
+        highest = np.zeros_like(above)
+        for own, vectors, thresholds in views:
+            similar = _compare(own, vectors)
+            above = np.maximum(above, similar - np.minimum(thresholds, _CEILING))
+            highest = np.maximum(highest, similar)
+        for row, similar in zip(above, highest, strict=True):
+            nearest = np.argsort(-row, kind="stable")[:_SHOWN]
+            yield [
+                Near(self._ids[one], float(similar[one])) for one in nearest if row[one] >= -band
+            ]
 
     def _decide(self, asked: Sequence[Vectors]) -> Iterator[Rejection | None]:
         """`asked`: per view, the vectors of what is checked."""

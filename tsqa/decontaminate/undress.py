@@ -1,9 +1,10 @@
 """A text without what changes its characters and not its reading: the daily dress of web text.
 
-HTML entities and tags, escapes and marks (`encodings.py`), emphasis in LaTeX and Markdown, quoted
-lines, zeros after the point of a whole number, invisible characters, accents, and letters of other
-scripts that look like Latin ones (Unicode Technical Standard 39, Unicode Security Mechanisms,
-section 4).
+HTML entities and tags, escapes and marks (`encodings.py`), each within another too; emphasis in
+LaTeX and Markdown, quoted lines, zeros after the point of a whole number, what terminals and
+printers add, marks between all words or letters, words that nothing parts, invisible characters,
+accents and other marks, digits of other scripts, and letters of other scripts that look like Latin
+ones (Unicode Technical Standard 39, Unicode Security Mechanisms, section 4).
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from functools import cache, lru_cache
 
 import regex
 
-from tsqa.decontaminate.encodings import decode
+from tsqa.decontaminate.encodings import decode, read_again, take_off_marks
 
 _INLINE = (
     "a|abbr|b|bdi|big|cite|code|em|font|hi|i|kbd|mark|mi|mn|mtext|q|s|small|span|strong|sub|tspan|tt|"
@@ -30,71 +31,267 @@ _BLOCK = (
 _TAG = re.compile(
     rf"</?(?:(?P<raised>sup)|(?P<inline>{_INLINE})|{_BLOCK})(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
-_FORMAT = re.compile(r"\\(?:emph|mathbf|mathrm|text(?:bf|it|rm|tt)?|underline)\{([^{}]*)\}")
+_FORMAT = re.compile(
+    r"\\(?:emph|hl|mathbf|mathit|mathrm|mathsf|mathtt|mbox|operatorname\*?|st|text(?:color\{\w+\})?"
+    r"|text(?:bf|it|md|normal|rm|sc|sf|sl|tt|up)|ul|uline|underline)\{([^{}]*)\}"
+    r"|\{\\(?:bf|em|it|rm|sc|sf|sl|tt)(?:series|shape|family)?\s([^{}]*)\}"
+)
+_TEX_ACCENT = re.compile(r"\\(?:['`^~=.]|[cvHkubdr](?=\{))(?:\{\\?([a-zA-Z])\}|\\?([a-zA-Z]))")
+_TEX_UMLAUT = re.compile(r"(?<=[a-zA-Z])\\\"(?:\{\\?([a-zA-Z])\}|([a-zA-Z]))")
+"""Within a word: before one it is the quote mark of a JSON string."""
+_EMPHASIS = re.compile(
+    r"(?<![\w*'~=])(\*{1,3}|'{2,3}|~~|==)(?=[^\W\d_])([^*'~=\n]{1,80}?)\1"
+    r"|(?<=[^\W\d_])(\*\*|'{3}|~~)([^\W\d_]{1,40})\3(?!\w)"
+    r"|(?<!\S)/([^\W\d_]{1,40})/(?!\w)"
+)
 _ZEROS = re.compile(r"(?<=\d)\.0+(?!\.?\d)")
 _UNDERSCORE = re.compile(r"(?<=\w)_|_(?=\w)")
 _AT_LINE_END = re.compile(r"[,;](?=\r?\n)")
 """Brackets around a list are told by its commas, and these by the space after them."""
 _QUOTED_LINE = re.compile(r"^[ \t]*>+", re.MULTILINE)
 _LETTER = re.compile(
-    r"LATIN (?:(?:CAPITAL|SMALL) LETTER|LETTER SMALL CAPITAL|SMALL LETTER DOTLESS)"
-    r" ([A-Z])( WITH .+)?"
+    r"(?:(?:NEGATIVE )?(?:CIRCLED |SQUARED ))?"
+    r"(?:LATIN (?:(?:CAPITAL|SMALL) LETTER|LETTER SMALL CAPITAL|SMALL LETTER DOTLESS)"
+    r"|REGIONAL INDICATOR SYMBOL LETTER) ([A-Z])( WITH .+)?"
 )
 """Names of the letters that are one of ASCII with something added."""
-_INVISIBLE = regex.compile(r"[\p{Cf}\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
-_ACCENTED = re.compile("([A-Za-z])[\u0300-\u036f]+")
-_MARKS = frozenset(map(chr, range(0x300, 0x370)))
+_INVISIBLE = regex.compile(
+    r"[\p{Cf}\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]+"
+)
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]+")
+_OVERSTRUCK = re.compile("[^\n\b]\b(?=[^\n])")
+_ESCAPE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\))")
+"""Colours of a terminal (ECMA-48)."""
+_LONG_STRETCH = re.compile(r"\S{20,}")
+_LEAST_STRETCH = 20
+_BACKWARDS = re.compile("\u202e([^\u202c\n]*)")
+_MARKED = regex.compile(r"(?<=[\x00-\x7f])\p{M}+")
 _ASCII = frozenset(map(chr, range(128)))
-_HYPHENATED = re.compile(r"(\w+)[-\u2010]\s*\n\s*(\w+)")
+_HYPHENATED = re.compile(
+    r"(\w+)(?:[-\u2010\u2011\u2013\u00ac][ \t]*\n\s*(?:\d{1,4}\s*\n\s*)?|[-\u00ac][ ])(\w+)"
+)
+_MAY_BE_CUT = re.compile("[-\u2010\u2011\u2013\u00ac][ \t\n]")
+_ENDS = re.compile(r"[^\W\d_]{1,20}\Z")
+_BEGINS = re.compile(r"[^\W\d_]{1,20}")
+_MARK_WITHIN = re.compile(r"[-'*|_\u00b7\u2027\u02bc](?<=[^\W\d_].)(?=[^\W\d_])")
+_WORDS_PER_MARK = 8
+_PIECES = re.compile(r"[^\W\d_]+(?:([-\'*|_\u00b7\u2027\u02bc])[^\W\d_]+)(?:\1[^\W\d_]+)*")
+"""Of a word that something parts, as dictionaries do with syllables."""
+_BESIDE_NUMBER = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
+_JOINED = re.compile(r"[A-Za-z]{5,}")
+_LEAST_JOINED = 20
+_LETTERS_PER_SPACE = 12
+"""From which on a text lacks spaces; prose has five or six."""
+_LONGEST_WORD = 20
+_BETWEEN_LETTERS = " .*\n-"
+_SPACED_WORD = r"(?<![^\W_])[^\W\d_](?:(?P<by>[ .*\n-])[^\W\d_])(?:(?P=by)[^\W\d_])"
+_SPACED = re.compile(_SPACED_WORD + r"+(?![^\W_])")
+_ANY_SPACED = re.compile(_SPACED_WORD + r"*(?![^\W_])")
+_FEWEST_SPACED = 4
+"""Words whose letters something parts, from which on this is the dress of the text."""
+_WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_FEWEST_BORDERS = 4
+_SEPARATORS = "/|*=&+~_-:;"
+_FEWEST_SEPARATED = 6
+_LEAST_SEPARATED = 0.4
+"""Of the spaces of a text, as many as marks between words from which on these are spaces too."""
+_FEWEST_PARTED, _MEAN_PARTED = 3, 3.5
+_FEWEST_GS = 5
+_WITHIN_WORD = re.compile(r"(?<=[a-z.,;:!?\d])\u0120(?=[A-Za-z\d])")
+"""As a letter it is a capital."""
 _PRINTABLE = {0xFF01 + n: 0x21 + n for n in range(0x5E)} | {0xA0: 0x20, 0x3000: 0x20}
 """Full width, and spaces that do not break."""
+_LETTERS = re.compile(r"[^\W\d_]+")
+_ASCII_LETTER = re.compile("[A-Za-z]")
 _LATIN_SHARE = 0.3
-"""Of all letters; below it a text is one of another script that has Latin words in it."""
+"""Of all words; below it a text is one of another script that has Latin words in it."""
+_MORE_LIKE = str.maketrans(
+    "\u03b5\u03b7\u03c4\u03ba\u03c7\u03bc\u0432\u043a\u043c\u043d\u043f\u0442\u0433\u044f\u0438"
+    "\u044c\u0442\u03c9\u03b8\u0131",
+    "entkxubkmhntrrubtw0i",
+)
+"""Letters that look like Latin ones less closely: they count within a word of Latin ones."""
+_MORE_ALIKE = frozenset(map(chr, _MORE_LIKE))
+_MIXED = re.compile(r"(?=[^\W\d_]*[A-Za-z])[^\W\d_]+")
+_MOST_LAYERS = 4
+_MAY_HIDE_MORE = re.compile(r"[&<\\%]")
 
 
 def undress(text: str) -> str:
     """Write a text in plain letters, so that both sides of a comparison are dressed alike."""
-    text = html.unescape(html.unescape(text))  # an escaped page is often escaped again
-    if not text.isascii():  # first, for the marks of lines and escapes are looked for in ASCII
-        text = _INVISIBLE.sub("", text).translate(_PRINTABLE)
-    if "<" in text:
-        text = _TAG.sub(_replace_tag, _without_comments(text))
-    text = decode(text)
-    if "\\" in text:
-        text = _FORMAT.sub(r"\1", text)
-    if ".0" in text:
-        text = _ZEROS.sub("", text)
+    for _ in range(_MOST_LAYERS):
+        before, text = text, _take_off(text)
+        if text == before or not _MAY_HIDE_MORE.search(text):
+            break
     text = text.replace("`", "")
     if "_" in text:
         text = _UNDERSCORE.sub(" ", text)
     if ">" in text:
         text = _QUOTED_LINE.sub("", text)
+    text = _take_off_separators(text)
     if "\n" in text:
         text = _AT_LINE_END.sub(r"\g<0> ", text)
-    if text.isascii():
-        return text
+    return text if text.isascii() else _plain_letters(text)
+
+
+def _take_off(text: str) -> str:
+    """One layer of what files, pages and terminals add."""
+    if "&" in text:
+        text = _unescape(text)
+    if _CONTROL.search(text):
+        text = _take_off_controls(text)
+    if not text.isascii():  # first, for the marks of lines and escapes are looked for in ASCII
+        text = _take_off_invisible(read_again(text))
+    if "\\" in text:
+        text = _TEX_UMLAUT.sub(lambda match: match[1] or match[2], text)
+    text = decode(text)
+    if "<" in text:
+        text = _TAG.sub(_replace_tag, _without_comments(text))
+    text = take_off_marks(text)
+    if "\\" in text:
+        text = _FORMAT.sub(lambda match: match[1] or match[2] or "", text)
+        text = _TEX_ACCENT.sub(lambda match: match[1] or match[2], text)
+    if ".0" in text:
+        text = _ZEROS.sub("", text)
+    if any(mark in text for mark in ("*", "''", "~~", "==", "/")):
+        text = _EMPHASIS.sub(lambda match: match[2] or match[4] or match[5], text)
+    return text
+
+
+def _unescape(text: str) -> str:
+    for _ in range(_MOST_LAYERS):  # an escaped page is often escaped again
+        before, text = text, html.unescape(text)
+        if text == before:
+            break
+    return text
+
+
+def _take_off_controls(text: str) -> str:
+    if "\x1b" in text:
+        text = _ESCAPE.sub("", text)
+    if "\b" in text:
+        text = _OVERSTRUCK.sub("", text)
+    return _CONTROL.sub("", text)
+
+
+def _take_off_invisible(text: str) -> str:
+    if "\u202e" in text:
+        text = _BACKWARDS.sub(lambda match: match[1][::-1], text)
+    text = text.replace("\u00ad\n", "-\n")
+    if _INVISIBLE.search(text):
+        text = _LONG_STRETCH.sub(_part_by_invisible, text)
+        text = _INVISIBLE.sub("", text)
+    if "\u0120" in text:  # how a tokenizer writes a space
+        is_mark = text.count("\u0120") >= _FEWEST_GS and "\u0121" not in text
+        text = text.replace("\u0120", " ") if is_mark else _WITHIN_WORD.sub(" ", text)
+    return text.translate(_PRINTABLE)
+
+
+def _part_by_invisible(match: re.Match[str]) -> str:
+    """Words that only invisible characters part."""
+    parts = [part for part in _INVISIBLE.split(match[0]) if part]
+    parted = len(parts) >= _FEWEST_PARTED and sum(map(len, parts)) >= _MEAN_PARTED * len(parts)
+    return " ".join(parts) if parted else match[0]
+
+
+def _take_off_separators(text: str) -> str:
+    """Spaces where marks part all words, letters, or nothing does."""
+    spaces = text.count(" ")
+    for mark in _SEPARATORS:
+        count = text.count(mark)
+        if count < _FEWEST_SEPARATED or count < _LEAST_SEPARATED * spaces:
+            continue
+        gap = rf"\s{re.escape(mark)}\s" if count < 3 * spaces else re.escape(mark)
+        between = rf"(?<=[^\W\d_][^\W\d_])[.,?!]?{gap}(?=[^\W\d_])"
+        if len(re.findall(between, text)) >= _LEAST_SEPARATED * count:
+            text = text.replace(mark, " ")
+    is_spaced = any(4 * text.count(mark) >= len(text) for mark in _BETWEEN_LETTERS)
+    if is_spaced and len(_SPACED.findall(text)) >= _FEWEST_SPACED:
+        text = _ANY_SPACED.sub(lambda match: match[0].replace(match["by"], ""), text)
+    return _LONG_STRETCH.sub(_part_by_capitals, text) if _longest(text) >= _LEAST_STRETCH else text
+
+
+def _part_by_capitals(match: re.Match[str]) -> str:
+    parted, count = _WORD_BORDER.subn(" ", match[0])
+    return parted if count >= _FEWEST_BORDERS else match[0]
+
+
+def _plain_letters(text: str) -> str:
     others = set(text) - _ASCII
-    if not others.isdisjoint(_MARKS):
-        text = _ACCENTED.sub(r"\1", text)
     for character in others:
         plain = _plain(character)
         if plain != character:
             text = text.replace(character, plain)
+    text = _MARKED.sub("", text)
     likes = [like for like in others if like in _look_alikes()]
     if likes and _is_latin(text):
         for like in likes:
             text = text.replace(like, _look_alikes()[like])
+    if not others.isdisjoint(_MORE_ALIKE):
+        text = _MIXED.sub(lambda match: match[0].translate(_MORE_LIKE), text)
     return text
 
 
 def join_hyphenated(text: str, known: Container[str]) -> str:
-    """Join what a line break cut (`infor-` / `mation`) where the whole is a known word."""
+    """Join what a line break or marks cut (`infor-` / `mation`), where the whole is a known word;
+    and part words that nothing parts, where they are all known."""
+
+    def is_known(word: str) -> bool:
+        return word.casefold() in known
 
     def join(match: re.Match[str]) -> str:
         whole = match[1] + match[2]
-        return whole if whole.casefold() in known else match[0]
+        return whole if is_known(whole) else match[0]
 
-    return _HYPHENATED.sub(join, text)
+    def join_pieces(match: re.Match[str]) -> str:
+        parts = match[0].split(match[1])
+        return "".join(parts) if _is_one(parts, is_known) else match[0]
+
+    if _MAY_BE_CUT.search(text):
+        text = _HYPHENATED.sub(join, text)
+    if "\n" in text:
+        text = _join_lines(text.split("\n"), is_known)
+    if _WORDS_PER_MARK * len(_MARK_WITHIN.findall(text)) >= 1 + text.count(" "):
+        text = _PIECES.sub(join_pieces, text)
+    has_spaces = _LETTERS_PER_SPACE * len(text.split()) > len(text)
+    if has_spaces or _longest(text) < _LEAST_JOINED:
+        return text
+    text = _BESIDE_NUMBER.sub(" ", text)
+    return _JOINED.sub(lambda match: _part_into_known(match[0], is_known), text)
+
+
+def _is_one(parts: Sequence[str], is_known: Callable[[str], bool]) -> bool:
+    """Whether parts are a known word, and not words which may stand so."""
+    return is_known("".join(parts)) and not all(map(is_known, parts))
+
+
+def _join_lines(lines: Sequence[str], is_known: Callable[[str], bool]) -> str:
+    """Lines that were cut within words, too."""
+    joined = lines[0]
+    for line in lines[1:]:
+        ends, begins = _ENDS.search(joined[-_LONGEST_WORD:]), _BEGINS.match(line)
+        is_cut = ends and begins and _is_one([ends[0], begins[0]], is_known)
+        joined += line if is_cut else f"\n{line}"
+    return joined
+
+
+def _longest(text: str) -> int:
+    return max(map(len, text.split()), default=0)
+
+
+def _part_into_known(text: str, is_known: Callable[[str], bool]) -> str:
+    """Words that nothing parts, the fewest; the text itself where it is not made of known ones."""
+    best: list[list[str] | None] = [[]]
+    for end in range(1, len(text) + 1):
+        found: list[str] | None = None
+        for start in range(max(0, end - _LONGEST_WORD), end):
+            before = best[start]
+            if before is None or (found is not None and len(before) + 1 >= len(found)):
+                continue
+            if is_known(text[start:end]):
+                found = [*before, text[start:end]]
+        best.append(found)
+    return " ".join(best[-1] or [text])
 
 
 def _replace_tag(match: re.Match[str]) -> str:
@@ -113,8 +310,9 @@ def _without_comments(text: str) -> str:
 
 
 def _is_latin(text: str) -> bool:
-    letters = sum(map(str.isalpha, text))
-    return sum(map(str.isascii, filter(str.isalpha, text))) >= _LATIN_SHARE * letters
+    """Whether many words have a letter of ASCII."""
+    found = _LETTERS.findall(text)
+    return sum(_ASCII_LETTER.search(one) is not None for one in found) >= _LATIN_SHARE * len(found)
 
 
 @lru_cache(maxsize=2**16)
@@ -125,6 +323,8 @@ def _plain(character: str) -> str:
     base = unicodedata.normalize("NFD", character)[0]
     if base.isascii() and base.isalpha():
         return base
+    if unicodedata.category(character) == "Nd":
+        return str(unicodedata.digit(character))
     named = _LETTER.fullmatch(unicodedata.name(character, ""))
     if named is None:
         return character

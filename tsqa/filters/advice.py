@@ -26,6 +26,7 @@ _ADVICE = (
     ("unreadable record", "generate again: the candidates are damaged"),
     ("code is not verified", "add the section filter.code, so that tests are run"),
     ("no judgement", "look at the judge's replies, then adapt filter.judge.prompt"),
+    ("no verdict", "look at the judge's replies, then adapt the prompt of its section"),
     ("no options", "for a small teacher set `form: completion`: it follows examples"),
     ("options are equal", "lower generate.question.temperature, or use a stronger teacher"),
     ("format:", "look at the replies, then adapt the prompts to the teacher"),
@@ -46,6 +47,7 @@ _ADVICE = (
     ("judge:", "use a stronger teacher, or lower filter.judge.min_score"),
     ("reward:", "use a stronger teacher, or lower filter.reward.min_score"),
     ("meaning:", "use other seeds, or lower filter.decontaminate.semantic.false_positives"),
+    ("leak_judge:", "use other seeds, or lower filter.decontaminate.semantic.judge.band"),
     ("dedup:", "raise generate.question.temperature, or filter.dedup.threshold"),
     ("difficulty:", "lower the share of the rarest label in filter.difficulty: it bounds all"),
     ("review:", "look at the reasons: tsqa review RECIPE --report"),
@@ -69,6 +71,8 @@ def find_failure(
         return Failure(rejection.match, teacher_key(weak))
     if rejection.reason == "no judgement" and rejection.match.startswith(_FAILED):
         return Failure(rejection.match.removeprefix(_FAILED), teacher_key("judge"))
+    if rejection.reason == "no verdict" and rejection.match.startswith(_FAILED):
+        return Failure(rejection.match.removeprefix(_FAILED), teacher_key("leak_judge"))
     if candidate.parse_error.startswith(_FAILED):
         return Failure(candidate.parse_error.removeprefix(_FAILED), teacher_key(writer))
     votes = candidate.source.votes if isinstance(candidate.source, CandidateRecord) else []

@@ -1,33 +1,38 @@
-"""The steps that ask a model: meaning, triviality, reward and the judge."""
+"""The steps that ask a model: triviality, the judge, reward, meaning and the judge of leaks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 
+from pydantic import JsonValue
+
 from tsqa.decontaminate.guard import read_dropped_seeds
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
-from tsqa.decontaminate.semantic import SemanticDocuments, open_embedder, sample_training
+from tsqa.decontaminate.semantic import Near, SemanticDocuments, open_embedder, sample_training
 from tsqa.filters.chunks import rephrases
+from tsqa.filters.definition import LEAK_JUDGE
 from tsqa.filters.funnel import Step
 from tsqa.filters.reward import score_reward
 from tsqa.filters.triviality import Trial, find_trivial
 from tsqa.hub.identify import identify_model
 from tsqa.prompts import PromptSet, load_prompts
-from tsqa.prompts.variables import JudgeVariables
+from tsqa.prompts.variables import JudgeVariables, LeakVariables
 from tsqa.recipe import FilterSection, SamplingSection, TrivialitySection, needed
 from tsqa.records.candidate import Candidate, Rejection, Verdict, seed_as_candidate
 from tsqa.records.seed import Seed, SeedIndex
-from tsqa.records.summaries import LedgerRow
+from tsqa.records.summaries import LeakVerdict, LedgerRow
 from tsqa.review.apply import ReviewStep
 from tsqa.store.stage import StageContext
 from tsqa.teachers.client import Asker, open_asker
-from tsqa.teachers.replies.judgement_reply import parse_judgement
+from tsqa.teachers.replies.judgement_reply import parse_judgement, parse_sameness
 from tsqa.teachers.scheduler import Job
 
 _BATCH = 256
+_LEAK_VERDICTS: dict[bool | None, LeakVerdict] = {True: "same", False: "other", None: "unread"}
 SAMPLING = SamplingSection(temperature=0.0, max_tokens=1024)
 
 
@@ -82,16 +87,41 @@ class Meaning:
         self._review = review
         self.index = EvaluatedIndex(evaluated, section.decontaminate)
         self.edited: dict[str, Rejection] = {}
-        """Id of an item -> what it repeats once its reviewers' edit is made, as `steps` find it."""
+        """Id of an item -> what it repeats once its reviewers' edit is made, as `meaning` finds."""
+        self.judged: Counter[LeakVerdict] = Counter()
+        """What the judge of leaks said of how many pairs."""
+        self._near: dict[str, list[Near]] = {}
+        """Id of an item -> the documents that the judge is to compare it with."""
 
     @property
     def is_wanted(self) -> bool:
         """A rephrasing asks nothing."""
         return self._section.semantic_leaks is not None and not rephrases(self._context)
 
-    @property
-    def steps(self) -> list[Step]:
-        return [Step("meaning", self._decide)] if self.is_wanted else []
+    def open_steps(self, ledger: list[LedgerRow]) -> list[Step]:
+        """Raises RecipeError when the judge's model or prompt is not fit."""
+        if not self.is_wanted:
+            return []
+        section = self._section.leak_judge
+        meaning = Step("meaning", self._decide)
+        if section is None:
+            return [meaning]
+        prompts = load_prompts(section.prompt, "leak", f"{LEAK_JUDGE}.prompt")
+        asker = open_asker(
+            *(self._context, section.teacher, "leak_judge"),
+            *(needed(self._context.recipe.generate, "generate").seed, ledger),
+            *(section.allow_failed, f"{LEAK_JUDGE}.allow_failed"),
+        )
+        prompts.check_form(asker.form)
+        known = {document.id: document for document in self._evaluated}
+        return [
+            meaning,
+            Step(
+                "leak_judge",
+                lambda c: judge_leaks(c, asker, prompts, self._near, known, self.judged),
+                asker,
+            ),
+        ]
 
     @cached_property
     def documents(self) -> SemanticDocuments:
@@ -135,7 +165,70 @@ class Meaning:
                 edited = [*filter(None, map(self._review.edited, batch))]
                 found = zip(edited, self.documents.check(edited), strict=True)
                 self.edited |= {each.id: leak for each, leak in found if leak}
-            yield from zip(batch, self.documents.check(batch), strict=True)
+            section = self._section.leak_judge
+            if section is None:
+                yield from zip(batch, self.documents.check(batch), strict=True)
+                continue
+            checked = self.documents.check_nearly(batch, section.band)
+            for candidate, (leak, near) in zip(batch, checked, strict=True):
+                if near:
+                    self._near[candidate.id] = near
+                yield candidate, leak
+
+
+def judge_leaks(
+    candidates: Iterable[Candidate],
+    asker: Asker,
+    prompts: PromptSet,
+    near: Mapping[str, Sequence[Near]],
+    evaluated: Mapping[str, Seed],
+    judged: Counter[LeakVerdict],
+) -> Iterator[Verdict]:
+    """Rejects what asks the same as an evaluated document that it is `near`, and what the judge
+    does not say it of; adds the score `leak_judge`: document -> similarity, of those compared.
+
+    `judged` counts what was said of the pairs.
+    """
+    return asker.run(_judge_leak(c, asker, prompts, near, evaluated, judged) for c in candidates)
+
+
+def _judge_leak(
+    candidate: Candidate,
+    asker: Asker,
+    prompts: PromptSet,
+    near: Mapping[str, Sequence[Near]],
+    evaluated: Mapping[str, Seed],
+    judged: Counter[LeakVerdict],
+) -> Job[Verdict]:
+    pairs = near.get(candidate.id, ())
+    if not pairs:
+        return candidate, None
+    requests = []
+    for one in pairs:
+        known = evaluated[one.document]
+        prompt = prompts.of(candidate.kind, bool(candidate.context or known.context))
+        variables = LeakVariables(
+            question=candidate.question,
+            context=candidate.context,
+            choices=candidate.choices,
+            answer=candidate.answer,
+            known_question=known.question,
+            known_context=known.context,
+            known_choices=known.choices,
+            known_answer=known.answer,
+        )
+        name = f"{candidate.id}/{one.document}"
+        requests.append(asker.request(name, prompt, asdict(variables), SAMPLING, prompt.schema))
+    replies = yield requests
+    said = [parse_sameness(reply.text, reply.finish_reason) for reply in replies]
+    judged.update(_LEAK_VERDICTS[one] for one in said)
+    scores: dict[str, JsonValue] = {one.document: one.similarity for one in pairs}
+    compared = replace(candidate, scores=candidate.scores | {"leak_judge": scores})
+    for one, is_same in zip(pairs, said, strict=True):
+        if is_same:
+            return compared, Rejection("the same question", one.similarity, one.document)
+    unread = [reply.finish_reason for reply, one in zip(replies, said, strict=True) if one is None]
+    return compared, Rejection("no verdict", match=unread[0]) if unread else None
 
 
 def _open_trial(

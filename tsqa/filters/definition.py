@@ -8,13 +8,15 @@ from tsqa.filters.language import check_codes
 from tsqa.hub.identify import identify_model
 from tsqa.prompts import Role as PromptRole
 from tsqa.prompts import load_prompts
-from tsqa.recipe import ModelSection, Recipe, needed
+from tsqa.recipe import LeakJudgeSection, ModelSection, Recipe, needed
 from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json
 from tsqa.store.roles import Role
 from tsqa.store.stage import Stage
 from tsqa.teachers.config import teacher_config, teachers_of
 from tsqa.teachers.failures import refuse_unanswered
+
+LEAK_JUDGE = "filter.decontaminate.semantic.judge"
 
 
 def _config(recipe: Recipe) -> dict[str, Json]:
@@ -55,9 +57,21 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     if leaks and not needed(recipe.generate, "generate").rephrase:
         config["decontaminate"] = {
             **section.decontaminate.data_config(),
-            "semantic": {**leaks.data_config(), "model": identify_model(leaks.model)},
+            "semantic": {
+                **leaks.measured_config(),
+                "model": identify_model(leaks.model),
+                **({"judge": _identify_leak_judge(leaks.judge)} if leaks.judge else {}),
+            },
         }
     return config
+
+
+def _identify_leak_judge(section: LeakJudgeSection) -> Json:
+    return {
+        **section.data_config(),
+        "teacher": teacher_config(section.teacher),
+        "prompt": _identify_prompts(section.prompt, "leak", f"{LEAK_JUDGE}.prompt"),
+    }
 
 
 def _identify_prompts(name: str, role: PromptRole, key: str) -> list[Json]:
@@ -81,12 +95,14 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
     if section.triviality:
         trial = (section.triviality.allow_failed, "filter.triviality.allow_failed")
         allowed |= {"weak": trial, "teacher": trial}  # it asks one or the other
+    if section.leak_judge:
+        allowed["leak_judge"] = (section.leak_judge.allow_failed, f"{LEAK_JUDGE}.allow_failed")
     refuse_unanswered(made, allowed)
 
 
 FILTER = Stage(
     "filter",
-    10,
+    11,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),

@@ -1,10 +1,10 @@
 """Candidates -> curated documents, through a fixed and visible list of filters.
 
 The steps: refusal, format, guard, length, language, agreement, models, copy, code, which look at
-one candidate at a time, and canary; triviality, judge, reward, which ask a model; then dedup,
-difficulty, review, and decontamination last. Of rephrasings, `faithful` takes the place of
-agreement, models and code. A step that the recipe leaves out does not appear in the funnel. A model
-is not asked again what it was asked for another artifact.
+one candidate at a time, and canary; triviality, judge, reward, meaning, leak_judge, which ask a
+model; then dedup, difficulty, review, and decontamination last. Of rephrasings, `faithful` takes
+the place of agreement, models and code. A step that the recipe leaves out does not appear in the
+funnel. A model is not asked again what it was asked for another artifact.
 
 Guarantees: every candidate ends either in the dataset or in the rejected rows, with the step, the
 reason and the score that rejected it; the funnel adds up; nothing is random, and nothing depends on
@@ -81,7 +81,7 @@ def run(context: StageContext) -> dict[str, object]:
         seeds = stack.enter_context(SeedIndex(context.inputs["seeds"].path / "seeds.jsonl"))
         review = _open_review(context)
         meaning = Meaning(context, section, list(read_evaluated(context)), review)
-        asking = [*asking_steps(context, section, seeds, ledger), *meaning.steps]
+        asking = [*asking_steps(context, section, seeds, ledger), *meaning.open_steps(ledger)]
         writer = stack.enter_context(DatasetWriter(context.out))
         funnel = ShownFunnel(writer, stack.enter_context(progress_bar()))
         workers = stack.enter_context(_workers(candidates, section, scratch))
@@ -114,6 +114,7 @@ def run(context: StageContext) -> dict[str, object]:
         unanswered=sum(sum(row.unanswered.values()) for row in ledger),
         planted_leak_recall=recall,
         semantic_leaks=meaning.documents.tasks if meaning.is_wanted else None,
+        judged_leaks=dict(meaning.judged) if section.leak_judge else None,
         embedding_spread=_measure_spread(context.out, section),
         traces=traces if renderer.shows_trace else None,
         review=review.sum_up(context.out) if review else None,

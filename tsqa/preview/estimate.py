@@ -155,6 +155,11 @@ class Estimates:
             made = made.then(
                 ask(self._pipeline, node, "judge", judge, items, once, _JUDGE_TOKENS, 1)
             )
+        if section.leak_judge and not generate.rephrase:
+            judge, most = section.leak_judge.teacher, Range(0, 3)  # how many are near is not known
+            made = made.then(
+                ask(self._pipeline, node, "leak_judge", judge, items, most, _JUDGE_TOKENS, 1)
+            )
         audited = self.audit(node)
         return replace(made.then(audited), basis=(known, *made.basis, *audited.basis))
 

@@ -43,7 +43,7 @@ from tsqa.store.tracking import Tracker
 from tsqa.teachers.client import Asker, Exchange, listen
 from tsqa.teachers.scheduler import Job
 
-_ONE_BY_ONE = ("triviality", "judge")
+_ONE_BY_ONE = ("triviality", "judge", "leak_judge")
 """Steps that ask a model about one candidate at a time, so that it is known which it asked."""
 
 
@@ -195,7 +195,7 @@ class Preview:
             steps = [
                 *passing_steps(context, section, seeds, planted),
                 *asking_steps(context, section, seeds, []),
-                *meaning.steps,
+                *meaning.open_steps([]),
                 *comparing_steps(section, Path(scratch)),
                 decontamination_step(meaning.index, meaning.edited),
             ]

@@ -59,6 +59,8 @@ def _files(recipe: Recipe) -> Iterator[Path]:
     names += [("answer", each.prompt) for each in section.solving]
     if recipe.filter and recipe.filter.judge:
         names.append(("judge", recipe.filter.judge.prompt))
+    if recipe.filter and recipe.filter.leak_judge:
+        names.append(("leak", recipe.filter.leak_judge.prompt))
     if recipe.filter:
         names += [("document", name) for name in recipe.filter.renderings]
     for role, name in names:

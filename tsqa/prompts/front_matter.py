@@ -20,6 +20,7 @@ _NEEDED: dict[Role, tuple[str, ...]] = {
     "rephrase": (),
     "answer": ("answer",),
     "judge": CRITERIA,
+    "leak": ("same",),
     "document": (),
 }
 

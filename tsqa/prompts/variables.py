@@ -11,7 +11,7 @@ from tsqa.records.seed import Seed
 
 Asking = Literal["question", "passage", "rephrase"]
 """What a writer is asked for."""
-Role = Literal[Asking, "answer", "judge", "document"]
+Role = Literal[Asking, "answer", "judge", "leak", "document"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,20 @@ class JudgeVariables:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeakVariables:
+    """Of an item beside an evaluated document that is much like it."""
+
+    question: str
+    context: str
+    choices: Sequence[str]
+    answer: str
+    known_question: str
+    known_context: str
+    known_choices: Sequence[str]
+    known_answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DocumentVariables:
     question: str
     context: str
@@ -80,6 +94,7 @@ _Variables = (
     | RephraseVariables
     | AnswerVariables
     | JudgeVariables
+    | LeakVariables
     | DocumentVariables
 )
 _BY_ROLE: dict[Role, type[_Variables]] = {
@@ -88,6 +103,7 @@ _BY_ROLE: dict[Role, type[_Variables]] = {
     "rephrase": RephraseVariables,
     "answer": AnswerVariables,
     "judge": JudgeVariables,
+    "leak": LeakVariables,
     "document": DocumentVariables,
 }
 
@@ -128,6 +144,17 @@ def _invent(role: Role, kind: AnswerKind, full: bool) -> _Variables:
         case "judge":
             return JudgeVariables(
                 question="Which?", context=text, choices=choices, answer="one", reasoning=text
+            )
+        case "leak":
+            return LeakVariables(
+                question="Which?",
+                context=text,
+                choices=choices,
+                answer="one",
+                known_question="Which one?",
+                known_context=text,
+                known_choices=choices,
+                known_answer="two",
             )
         case "document":
             return DocumentVariables(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,10 @@ class SemanticTask:
     """The same of question, options and passage together."""
 
 
+LeakVerdict = Literal["same", "other", "unread"]
+"""Whether an item asks what an evaluated document does, as a judge says; or its reply does not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FilterCounts:
     """Counts and distributions of a filter run. Histograms: the curated, ten bins from 0 to 1."""
@@ -149,6 +153,8 @@ class FilterSummary(FilterCounts):
     """Kind of planted leak -> share that decontamination found."""
     semantic_leaks: list[SemanticTask] | None = None
     """Where a recipe names an embedding model only."""
+    judged_leaks: dict[LeakVerdict, int] | None = None
+    """Verdict -> pairs of an item and an evaluated document; with a judge of leaks only."""
     embedding_spread: float | None = None
     """Mean distance between two curated questions; with `filter.dedup.semantic` only."""
     traces: int | None = None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tsqa.errors import RecipeError
@@ -10,8 +11,10 @@ from tsqa.hub.identify import identify, identify_data, identify_model
 from tsqa.hub.pins import PINS
 from tsqa.recipe import OwnSection, Recipe, is_hub_id, needed, stream_check
 from tsqa.records.kept_seeds import lineage_of
+from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json, file_identity
-from tsqa.store.stage import Stage
+from tsqa.store.roles import Role
+from tsqa.store.stage import Stage, resolve_path
 from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_datasets
 
 _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
@@ -41,7 +44,9 @@ def _guard_config(recipe: Recipe) -> dict[str, Json]:
     """The evaluated splits by their names; the documents on both sides are inputs."""
     section = needed(recipe.seeds, "seeds")
     meaning = recipe.filter.semantic_leaks if recipe.filter else None
-    model = {**meaning.data_config(), "model": identify_model(meaning.model)} if meaning else None
+    model = (
+        {**meaning.measured_config(), "model": identify_model(meaning.model)} if meaning else None
+    )
     return {
         "allow_leaks": sorted(section.allow_leaks),
         "evaluated": evaluated_config(recipe),
@@ -71,6 +76,15 @@ def _needs_benchmarks(recipe: Recipe) -> bool:
     return recipe.eval is not None and bool(recipe.seeds or stream_check(recipe))
 
 
+def _recheck_groups(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
+    """A rule that came later; artifacts from before do not tell the fields."""
+    from tsqa.seeds.benchmarks import refuse_groups
+
+    section = needed(recipe.eval, "eval")
+    include = resolve_path(section.include, inputs.get("data")) if section.include else None
+    refuse_groups(section, include, made.summary.get("fields", {}))
+
+
 BENCHMARKS = Stage(
     "benchmarks",
     1,
@@ -80,6 +94,7 @@ BENCHMARKS = Stage(
     inputs=lambda recipe: ("data",),
     wanted=_needs_benchmarks,
     reads_throughout=True,
+    recheck=_recheck_groups,
 )
 SEEDS = Stage(
     "seeds",
@@ -93,7 +108,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    6,
+    7,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),

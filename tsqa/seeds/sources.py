@@ -206,11 +206,22 @@ def task_names(context: StageContext, section: SeedsSection) -> list[str]:
 
 def load_evaluated(task_name: str, include: Path | None) -> list[Seed]:
     """All documents that a task scores; one that cannot be read whole with what could be read."""
+    split = open_evaluated(task_name, include)
+    return [] if split is None else render_evaluated(task_name, include, split)
+
+
+def open_evaluated(task_name: str, include: Path | None) -> TaskSplit | None:
+    """What a task scores; None where it scores nothing."""
     library = task_library(include)
     config = library.config(task_name)
     if evaluated_split(config) is None and "class" not in config:
-        return []
-    split = library.open_split(task_name, "test")
+        return None
+    return library.open_split(task_name, "test")
+
+
+def render_evaluated(task_name: str, include: Path | None, split: TaskSplit) -> list[Seed]:
+    """The documents of `open_evaluated`."""
+    library = task_library(include)
     origin = _task_origin(task_name, library, load_taxonomy(), split, "test")
     return [
         make_evaluated(_render_leniently(split, document), origin, f"{task_name}-{number}", number)

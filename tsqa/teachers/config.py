@@ -17,6 +17,7 @@ _KEYS = {
     "cascade": "generate.cascade.teacher",
     "judge": "filter.judge.teacher",
     "weak": "filter.triviality.teacher",
+    "leak_judge": "filter.decontaminate.semantic.judge.teacher",
 }
 _SOLVER = re.compile(r"solver(\d+)")
 
@@ -39,6 +40,8 @@ def teachers_of(section: GenerateSection | FilterSection) -> dict[str, TeacherSe
     found = {"judge": section.judge.teacher} if section.judge else {}
     if section.triviality and section.triviality.teacher:
         found["weak"] = section.triviality.teacher
+    if section.leak_judge:
+        found["leak_judge"] = section.leak_judge.teacher
     return found
 
 

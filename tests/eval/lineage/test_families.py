@@ -54,6 +54,14 @@ def test_a_family_is_held_out_only_where_all_that_leaves_a_doubt_holds_it_out() 
     assert kin.split("x", "c") == {stats.SAME_CAPABILITY: ["sciq"]}
 
 
+@pytest.mark.parametrize("name", ["recipe", "local"])
+def test_the_shipped_real_recipe_states_the_family_of_each_task(name: str) -> None:
+    recipe = load_recipe(REPOSITORY / "recipes" / "real" / f"{name}.yaml")
+    assert recipe.eval is not None and recipe.seeds is not None
+    stated = {stated_family(task, recipe.seeds.families) for task in recipe.eval.tasks}
+    assert stated == {"arc_easy", "openbookqa"}
+
+
 def test_the_shipped_ablation_of_transfer_splits_its_tasks_as_its_arms_are_called() -> None:
     recipe = load_recipe(REPOSITORY / "recipes" / "ablations" / "transfer.yaml")
     assert recipe.eval is not None

@@ -118,7 +118,8 @@ def test_a_dry_run_times_the_model_and_writes_nothing(
     audit: Audit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dry_run(audit)
-    assert "by meaning:" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "by meaning:" in told and "texts of the evaluated documents" in " ".join(told.split())
     assert not audit.out.exists() and not audit.partial.exists()
 
 

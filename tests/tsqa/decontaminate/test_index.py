@@ -211,6 +211,8 @@ CHOICES = ["flint", "a red brick", "chalk", "slate"]
         ("Choose one.", CHOICES[::-1], "options"),
         ("", CHOICES, "options"),
         ("Which of these did the mason put into the wall of the mill?", CHOICES, None),
+        ("Which did the mason use?", CHOICES, None),
+        ("Which of these answers is the best one?", CHOICES, "options"),
         ("Choose one.", CHOICES[:3], None),
         ("Choose one.", ["4", "5", "6", "7"], None),
         ("Choose one.", ["yes", "no"], None),
@@ -235,12 +237,31 @@ def test_options_without_their_question_are_a_leak(
     [verdict] = index.check([ask(question, choices[-1], choices=choices)])
     assert (verdict and verdict.reason) == expected
     listed = " ".join(f"{letter}. {one}" for letter, one in zip("ABCD", choices, strict=False))
-    is_ordered = choices == CHOICES
     around = "There was nobody in the yard when they came back from the quarry at noon."
     texts = [f"Q: {question} {listed} Answer: D", f"{around} {listed} {around}"]
     found = [verdict and verdict.reason for verdict in index.check_texts(texts)]
-    assert found == ["options" if is_ordered and not question else None, None]
+    assert found == [expected, None]
     assert [len(leaks) for leaks in index.find_leaks(texts)] == [int(found[0] is not None), 0]
+
+
+def test_options_that_questions_share_are_a_leak_where_nothing_else_is_asked() -> None:
+    asked = ("In which do worms of the sea leave a burrow?", "Which did Roman slaves cut by hand?")
+    index = EvaluatedIndex(
+        [evaluated(n, text, CHOICES[n], *CHOICES) for n, text in enumerate(asked)], SECTION
+    )
+    others = [
+        ask("Choose one of these.", choices=CHOICES[::-1]),
+        ask(f"Which is true? A. {' B. '.join(CHOICES)}"),
+        ask(f"Which burns longest? A. {' B. '.join(CHOICES)}"),
+        ask("Which burns longest?", choices=CHOICES),
+        ask("Which is true?", choices=CHOICES, context="The mason looked at the wall for long."),
+    ]
+    found = [verdict and verdict.reason for verdict in index.check(others)]
+    assert found == ["options", "options", None, None, None]
+    listed = " ".join(f"({letter}) {one}" for letter, one in zip("dcba", CHOICES, strict=True))
+    texts = [f"Choose the best answer: {listed}", f"The mason had {listed} in his yard."]
+    found = [verdict and verdict.reason for verdict in index.check_texts(texts)]
+    assert found == ["options", None]
 
 
 def test_runs_that_many_documents_hold_are_templates() -> None:

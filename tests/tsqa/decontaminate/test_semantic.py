@@ -79,6 +79,32 @@ def test_as_many_training_documents_as_stated_are_rejected_and_disguises_found(
     assert clean.check(draw("prose", "other", 100)) == [None] * 100
 
 
+def test_what_is_just_below_a_threshold_is_told_where_nothing_is_above(tmp_path: Path) -> None:
+    documents = draw("prose", "test", 80)
+    found = compare(tmp_path, documents, draw("prose", "train", 200))
+    candidates = [disguise(one, n % 10 / 10) for n, one in enumerate(documents)]
+    checked = found.check_nearly(candidates, 0.1)
+    assert [leak for leak, _ in checked] == found.check(candidates)
+    wider = found.check_nearly(candidates, 0.5)
+    for (leak, near), (_, more) in zip(checked, wider, strict=True):
+        assert not (leak and near) and len(near) <= len(more) <= 3
+        assert [one.similarity for one in near] == sorted(
+            (one.similarity for one in near), reverse=True
+        )
+    named = [near[0].document for _, near in checked if near]
+    assert 5 < len(named) < 60 and sum(len(near) for _, near in wider) > len(named)
+    assert found.check_nearly(draw("prose", "other", 20), 0.01) == [(None, [])] * 20
+
+
+def test_where_the_rule_cannot_tell_the_nearest_are_told(tmp_path: Path) -> None:
+    same = " ".join(WORDS[:100])
+    documents = [replace(c, question=f"{same} {c.question}") for c in draw("form", "test", 60, 1)]
+    found = compare(tmp_path, documents, documents)
+    assert [one.question for one in found.tasks] == [None]
+    [(leak, near)] = found.check_nearly(documents[:1], 0.05)
+    assert leak is None and len(near) == 3 and near[0].document == documents[0].id
+
+
 def test_a_template_says_that_it_cannot_tell(tmp_path: Path) -> None:
     def fill(split: str, count: int) -> list[Candidate]:
         same = " ".join(WORDS[:100])

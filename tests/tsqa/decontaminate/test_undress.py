@@ -46,6 +46,32 @@ PLAIN = {
     "  7: one\n  8: two\n 11: on": "one\ntwo\non",
     "1 one\n2 two\n3 three": "one\ntwo\nthree",
     "4\n00:01:01,000 --> 00:01:04,500\nwho is": "\nwho is",
+    "s\u0336o\u0336 \u0336i\u0336s\u0336": "so is",
+    "\U0001f178\U0001f182 \U0001f158\U0001f163": "IS IT",
+    "zer\u3164o wid\x07th": "zero width",
+    "which\u200bof\u200bthese\u200bbirds\u200bcan": "which of these birds can",
+    "\u202e?ti si\u202c": "is it?",
+    "\x1b[1;31mred\x1b[0m w\x1b[4mor\x1b[0md": "red word",
+    "b\bbo\bol\bld\bd _\bso": "bold so",
+    "\u0663 apples": "3 apples",
+    r"\u003cp\u003efo\u003ci\u003eur\u003c/i\u003e\u0026nbsp;birds": " four birds",
+    "is%2520it%253F": "is it?",
+    "don\u00e2\u20ac\u2122t\u00c2\u00a0know\u00c2 me": "don\u2019t know me",
+    r"{\rtf1\ansi {\b caf\'e9} is\par}": "cafe is",
+    r"c\'{a}f\'e \textsc{is} {\bf now}": "cafe is now",
+    "**fo**ur *birds* so '''big''' /so/": "four birds so big so",
+    "w h i c h   o f   t h e s e   b i r d s   c a n": "which   of   these   birds   can",
+    "WhichOfTheseBirdsCanSing": "Which Of These Birds Can Sing",
+    "which/of/these/birds/can/sing/now": "which of these birds can sing now",
+    "of\u0120these\u0120birds pre ##ci ##sely re@@ ally": "of these birds precisely really",
+    "The/DT cat/NN sat/VB on/IN the/DT mat/NN": "The cat sat on the mat",
+    "(S (DT The) (NN cat) (VB sat) (IN on) (DT the) (NN mat))": "  The  cat  sat  on  the  mat",
+    "1\tThe\tDT\n2\tcat\tNN\n3\tsat\tVB\n4\ton\tIN\n5\tit\tPRP\n": "The cat sat on it\n",
+    "<00:00:01.439><c> now</c><00:00:02.439><c> is</c>": " now is",
+    "12:00:01 ann: one\n12:00:02 bob: two\n12:00:03 ann: three": "one\ntwo\nthree",
+    "\n00000000  77 68 6f 20  |who |\n00000004  69 73 20 69  |is i|\n": "\nwho is i",
+    "| one  |\n| two  |": "one\ntwo",
+    r"\x77ho\040is _x0069_t": "who is it",
 }
 SAME = [
     *(
@@ -63,6 +89,14 @@ SAME = [
         "\u65e5\u672c\u8a9e",
     ),
     *("", "plain words, with signs: 1 - 2 = -1"),
+    *("and/or he/she", "speed*time*mass", "2*3*4*5*6*7*8*9", "x = 1\ny = 2\nz = 3", "O(n) f(x)"),
+    *(
+        "a b c d e f",
+        "U.S.A. and N.A.T.O.",
+        "iPhone McDonald NaCl",
+        "  3\n+ 5\n+ 7",
+        "3:16 and 4:20",
+    ),
 ]
 DRESSES: list[Callable[[str], str]] = [
     lambda text: "".join(html.escape(letter) for letter in text),
@@ -104,7 +138,29 @@ def test_a_word_cut_by_a_line_break_is_joined_only_where_it_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "mark", ["\\", "=\n", "+", "~", "[", "<!--", "<a ", "# \n", "1: x\n2: y\n"]
+    ("cut", "whole"),
+    [
+        ("infor- mation", "information"),
+        ("infor\u00ac\nmation", "information"),
+        ("infor-\n\n12\n\nmation", "information"),
+        ("infor\nmation", "information"),
+        ("in\u00b7for\u00b7ma\u00b7tion", "information"),
+        ("in-form", "in-form"),
+        ("in\nform", "in\nform"),
+        ("informationisinform", "informationisinform"),
+        ("Informationis12information", "Information is 12 information"),
+    ],
+)
+def test_a_cut_word_is_joined_where_its_parts_are_no_words(cut: str, whole: str) -> None:
+    assert join_hyphenated(cut, {"information", "inform", "in", "form", "is"}) == whole
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("\\", "=\n", "+", "~", "[", "<!--", "<a ", "# \n", "1: x\n2: y\n", "a b ", "/a/", "a-"),
+        *("*a", "\x1b[", "a b\n", "00:01 a: b\n", "(NN a ", "\u00c3", "\u200b", "a\u200b", "ff "),
+    ],
 )
 def test_marks_without_end_are_read_once(mark: str) -> None:
     """A text of nothing else took minutes."""

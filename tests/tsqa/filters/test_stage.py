@@ -312,6 +312,55 @@ def test_an_embedding_model_finds_an_evaluated_question_in_other_words(
     assert ("org/embedding", f"filter.{key}.semantic") in loaded
 
 
+class Examiner(FakeEngine):
+    """Says that what speaks of rivers is the same, but not whether what speaks of tides is."""
+
+    def complete(self, request: Request) -> Completion:
+        own = request.prompt.rsplit("Second:", 1)[1]
+        said = " yes\n" if "river" in own else " who knows\n" if "tides" in own else " no\n"
+        self.shown = request.prompt
+        return Completion(request.id, said, 5, 1, "stop")
+
+
+def test_a_judge_decides_on_what_is_just_below_the_threshold(
+    tmp_path: Path, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = split(inputs, "test")["question"]
+    engine = Examiner()
+    monkeypatch.setattr(asker, "open_engine", lambda *_: nullcontext(engine))
+    model = Paraphrases(known)
+    monkeypatch.setattr("tsqa.decontaminate.semantic.load_model", lambda *_: model)
+    monkeypatch.setattr("tsqa.decontaminate.semantic._CEILING", 1.0)
+    lines = [
+        record("told", "zebra"),
+        record("same", f"zebra {' river' * 4}"),
+        record("unlike", f"zebra {' mountain' * 4}"),
+        record("unread", f"zebra {' tides' * 4}"),
+        record("far", "Why do rivers never flow uphill?"),
+    ]
+    judge = {"teacher": {"model": {"path": "m"}, "form": "completion"}, "band": 0.5}
+    semantic = {"model": "org/embedding", "judge": judge}
+    section = FilterSection.model_validate({"decontaminate": {"semantic": semantic}})
+    summary = filter_candidates(tmp_path, inputs, lines, section)
+    gone = {row.id: (row.step, row.reason) for row in read_rejected(tmp_path / "out")}
+    assert gone == {
+        "told": ("meaning", "semantic"),
+        "same": ("leak_judge", "the same question"),
+        "unread": ("leak_judge", "no verdict"),
+    }
+    [asked] = [row for row in summary["funnel"] if row["step"] == "leak_judge"]
+    assert (asked["entered"], asked["rejected"]) == (4, 2)
+    said = summary["judged_leaks"]
+    assert said["same"] >= 1 and said["other"] >= 1 and said["unread"] >= 1
+    assert sum(said.values()) == engine.asked == summary["ledger"][0]["requests"] <= 9
+    assert summary["ledger"][0]["teacher"] == "leak_judge"
+    kept = {row.id: json.loads(row.scores) for row in read_curated(tmp_path / "out")}
+    assert 0.4 < max(kept["unlike"]["leak_judge"].values()) < 1 and "leak_judge" not in kept["far"]
+    assert "A judge compared" in (tmp_path / "out" / "dataset" / "README.md").read_text()
+    again = filter_candidates(tmp_path, inputs, lines, section)
+    assert again["judged_leaks"] == said and engine.asked == sum(said.values())
+
+
 def test_a_seed_that_the_guard_takes_for_an_evaluated_document_sets_no_threshold(
     tmp_path: Path, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ TEACHERS = {
     "generate.cascade.teacher": GENERATE,
     "filter.triviality.teacher": FILTER,
     "filter.judge.teacher": FILTER,
+    "filter.decontaminate.semantic.judge.teacher": FILTER,
 }
 TEACHER: dict[str, Any] = {
     "engine": {"engine": "vllm", "urls": []},
@@ -267,6 +268,8 @@ KEYS: list[tuple[set[str], dict[str, Any]]] = [
             "filter.triviality.tries": 2,
             "filter.judge.prompt": "{folder}/judge.jinja",
             "filter.judge.min_score": 2,
+            "filter.decontaminate.semantic.judge.prompt": "{folder}/leak.jinja",
+            "filter.decontaminate.semantic.judge.band": 0.2,
             "filter.reward.model": "org/another",
             "filter.reward.min_score": 0.25,
             "filter.code.seconds": 1.0,
@@ -451,6 +454,7 @@ RUNTIME: dict[str, Any] = {
     "generate.allow_failed": 0.5,
     "filter.triviality.allow_failed": 0.5,
     "filter.judge.allow_failed": 0.5,
+    "filter.decontaminate.semantic.judge.allow_failed": 0.5,
     "filter.reward.batch_size": 2,
     "filter.code.unguarded": True,
     "filter.review.decisions": "{folder}/more",  # their content reruns, tests/tsqa/review
@@ -571,8 +575,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "more" / "utils.py").write_text("")
     (made / "release" / "lineage").mkdir(parents=True)
     (made / "release" / "lineage" / "seeds.jsonl").write_text("")
-    shipped = next((REPOSITORY / "tsqa" / "prompts").rglob("judge*.jinja")).read_text()
-    (made / "judge.jinja").write_text(shipped.replace("\n---\n", "\n---\nPlease: ", 1))
+    for role in ("judge", "leak"):
+        shipped = (REPOSITORY / "tsqa" / "prompts" / role / f"{role}.jinja").read_text()
+        (made / f"{role}.jinja").write_text(shipped.replace("\n---\n", "\n---\nPlease: ", 1))
     return made
 
 

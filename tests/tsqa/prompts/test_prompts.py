@@ -79,6 +79,7 @@ def test_shipped_sets_are_those_that_recipes_name() -> None:
         ("answer", "enrich"),
         ("answer", "plain"),
         ("judge", "judge"),
+        ("leak", "leak"),
         *(("document", name) for name in ("qa", "lesson", "exam", "dialogue")),
     }
 

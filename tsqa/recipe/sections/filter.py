@@ -6,7 +6,7 @@ settings but no switch.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,19 @@ class DedupSection(Section):
     """Compare the meaning of questions too; null: do not."""
 
 
+class LeakJudgeSection(Section):
+    """Show a model the pairs just below the similarity of a leak: it says which ask the same."""
+
+    teacher: TeacherSection
+    """The model that decides."""
+    band: float = Field(0.1, gt=0, lt=1)
+    """How far below its threshold the similarity of a pair may be."""
+    prompt: str = "leak"
+    """The name of a shipped prompt, or the path of a Jinja file."""
+    allow_failed: Share = Field(0.0, json_schema_extra=RUNTIME)
+    """Share of requests that may fail for good; their items are rejected."""
+
+
 class SemanticLeakSection(Section):
     """Reject items that ask an evaluated question in other words; needs the extra `semantic`."""
 
@@ -43,6 +56,13 @@ class SemanticLeakSection(Section):
     false_positives: float = Field(0.01, gt=0, lt=0.5)
     """Share of a task's training documents that is expected to be rejected besides; it sets the
     cosine similarity above which an item is a leak."""
+    judge: LeakJudgeSection | None = Field(None, json_schema_extra=ADDED)
+    """Have a model decide on what is just below that; null: it passes. Costs further requests, of
+    the filter alone: no judge sees the seeds."""
+
+    def measured_config(self) -> dict[str, Any]:
+        """What decides without the judge."""
+        return self.model_copy(update={"judge": None}).data_config()
 
 
 class DecontaminateSection(Section):
@@ -207,6 +227,11 @@ class FilterSection(Section):
         """How candidates are compared with evaluated documents by meaning; None: they are not."""
         own, near = self.decontaminate.semantic, self.dedup.semantic
         return own or (SemanticLeakSection(model=near.model) if near else None)
+
+    @property
+    def leak_judge(self) -> LeakJudgeSection | None:
+        """Who decides where the meaning alone does not; None: nobody."""
+        return self.semantic_leaks.judge if self.semantic_leaks else None
 
     @model_validator(mode="after")
     def _words_fit(self) -> Self:

@@ -1,4 +1,4 @@
-"""Grades, read from a judge's reply."""
+"""Grades and verdicts, read from a judge's reply."""
 
 from __future__ import annotations
 
@@ -13,19 +13,14 @@ from tsqa.teachers.replies.fields import (
     read_objects,
 )
 
+_SAME = re.compile(r"\W{0,8}(?:(yes|true)|no|false)\b", re.IGNORECASE)
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
     """Read the grades, 1 to 5, by criterion; None unless every criterion has one, and but one."""
-    said, error = open_reply(text, finish_reason)
-    if error:
-        return None
-    pairs = list(_pairs(read_objects(said, finish_reason == "length")))
-    if not pairs:
-        pairs = [(key, value) for key, _, value in (x.partition(":") for x in said.splitlines())]
     grades: dict[str, int] = {}
-    for key, value in pairs:
+    for key, value in _read_pairs(text, finish_reason):
         criterion = re.sub(r"[^a-z]", "", key.lower())
         match = _GRADE.match(value.strip())
         if criterion in CRITERIA and match:
@@ -33,6 +28,26 @@ def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
             if grades.setdefault(criterion, grade) != grade:
                 return None  # which of two holds, nobody knows
     return grades if len(grades) == len(CRITERIA) else None
+
+
+def parse_sameness(text: str, finish_reason: str) -> bool | None:
+    """Read whether two questions are the same; None where the reply does not say, or says both."""
+    pairs = _read_pairs(text, finish_reason)
+    said = [value for key, value in pairs if re.sub(r"[^a-z]", "", key.lower()) == "same"]
+    said = said or [key for key, _ in pairs[:1]]  # a completion goes on after `Same:`
+    found = [match and match[1] is not None for match in map(_SAME.match, said)]
+    return found[0] if len({*found}) == 1 else None
+
+
+def _read_pairs(text: str, finish_reason: str) -> list[tuple[str, str]]:
+    """The keys and values of a reply, of its objects or else its lines; none of an unfit one."""
+    said, error = open_reply(text, finish_reason)
+    if error:
+        return []
+    pairs = list(_pairs(read_objects(said, finish_reason == "length")))
+    if not pairs:
+        pairs = [(key, value) for key, _, value in (x.partition(":") for x in said.splitlines())]
+    return pairs
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from tsqa.seeds import prompt_fields as frames
 from tsqa.teachers.replies.answer import tidy
 from tsqa.teachers.replies.answer_reply import parse_answer
 from tsqa.teachers.replies.fields import MAX_CHARACTERS
-from tsqa.teachers.replies.judgement_reply import parse_judgement
+from tsqa.teachers.replies.judgement_reply import parse_judgement, parse_sameness
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.question_reply import parse_question
 from tsqa.text.forbidden import find_unfit
@@ -78,6 +78,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "parse_answer long_text": lambda text: parse_answer(text, "length", "long_text", []),
     "parse_answer code": lambda text: parse_answer(text, "stop", "code", []),
     "parse_judgement": lambda text: parse_judgement(text, "stop"),
+    "parse_sameness": lambda text: parse_sameness(text, "stop"),
     "find_unfit": find_unfit,
     "explains_refusal": explains_refusal,
     "asks_nothing": asks_nothing,

@@ -17,7 +17,7 @@ from tsqa.prompts import CRITERIA, load_prompts
 from tsqa.recipe import AnswerKind
 from tsqa.teachers.replies.answer import Reading, read_answer
 from tsqa.teachers.replies.answer_reply import ParsedAnswer, parse_answer
-from tsqa.teachers.replies.judgement_reply import parse_judgement
+from tsqa.teachers.replies.judgement_reply import parse_judgement, parse_sameness
 from tsqa.teachers.replies.question_reply import ParsedQuestion, parse_question
 
 OUTPUTS = yaml.safe_load((DATA / "teacher_outputs.yaml").read_text(encoding="utf-8"))
@@ -378,3 +378,25 @@ def test_a_small_model_is_read_far_more_often_in_the_completion_form() -> None:
     assert counts["choice", "chat"]["no options"] == 43
     # Repetition, which no parser can mend.
     assert counts["choice", "completion"]["two options are equal"] == 21
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_same"),
+    [
+        ('{"notes": "both ask for honey", "same": true}', True),
+        ('{"notes": "same subject, yes", "same": false}', False),
+        ('<think>yes</think>{"notes": "", "same": "No"}', False),
+        (" yes\n", True),
+        (" No, another fact.\n", False),
+        ("Same: yes", True),
+        ("Both ask the same.", None),
+        ('{"same": true, "Same": false}', None),
+        ('{"notes": "yes"}', None),
+        ("", None),
+    ],
+)
+def test_whether_two_questions_are_the_same_is_read_or_nothing_is(
+    reply: str, is_same: bool | None
+) -> None:
+    assert parse_sameness(reply, "stop") is is_same
+    assert parse_sameness(reply, "error: 503") is None
