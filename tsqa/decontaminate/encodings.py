@@ -40,8 +40,11 @@ _BYTES = {bytes([n]).decode("cp1252", "ignore") or chr(n): n for n in range(0x80
     chr(n): n for n in range(0x80, 0x100)
 }
 _LATER = "".join(re.escape(each) for each, byte in _BYTES.items() if byte < 0xC0)
-_MISREAD = re.compile(f"[\u00c2-\u00df][{_LATER}]|[\u00e0-\u00ef][{_LATER}]{{2}}")
-"""UTF-8 that was read as Latin-1 or Windows-1252."""
+_MISREAD = re.compile(
+    f"[\u00c2-\u00c5\u00ce-\u00d1\u00d7-\u00d9][{_LATER}]"
+    f"|[\u00e0-\u00ef](?!\u00a0[\u00bb\u2013\u2014\u2019\u201d\u2026])[{_LATER}]{{2}}"
+)
+"""UTF-8 that was read as Latin-1 or Windows-1252; not what French and German write so."""
 _MOST_READ = 3
 _MISREAD_SPACE = re.compile("(?<=[A-Za-z.,;:?!])\u00c2(?=\\s)")
 _BREAK = re.compile(rf"{_RUN}(?!(?:{_COMMANDS})(?![a-zA-Z]))[nrt]")
@@ -75,15 +78,18 @@ _LOGGED = re.compile(
 )
 _FEWEST_LOGGED = 3
 _DUMPED = re.compile(
-    r"^[0-9a-f]{6,8}:?[ \t]+(?:[0-9a-f]{2,4}[ \t]+){4,16}\|?(.{1,16}?)\|?$\n?", re.MULTILINE
+    r"^0[0-9a-f]{5,7}:?[ \t]+(?:[0-9a-f]{2,4}[ \t]+){4,16}\|?(.{1,16}?)\|?$\n?", re.MULTILINE
 )
 _TABLED = re.compile(r"(?:^\S+(?:[ \t]\S+){1,12}(?:\n|$)){5,}", re.MULTILINE)
 _FEWEST_ROWS = 5
-_CLASS = re.compile(r"[A-Z$-]{1,6}|[BI]-\w+")
+_CLASS = re.compile(r"[A-Z]{2,5}\$?|[.,:$]|[BI]-\w+|O")
+_CLASS_WORD = re.compile(r"[ \t](?:[A-Z]{2,5}\$?|[BI]-\w+)(?=\s|$)")
 _TAGGED = re.compile(r"(?<=\S)[/_](?:[A-Z]{1,4}\$?|[.,:'`$#])(?!\S)")
 _PARSED = re.compile(r"\((?:[A-Z]{1,5}\$?|[.,:])(?=[ (])")
 _FEWEST_TAGGED = 6
 _LEAST_TAGGED = 0.6
+_LEAST_PARSED = 0.4
+_FEWEST_SUBWORDS = 2
 _SUBWORD = re.compile(r"(?<=\w)(?: ##|@@ )(?=\w)")
 _SPACE_CODE = re.compile(r"\+AKA-")
 _CUE = re.compile(r"^(?:\d+[ \t]*\r?\n)?[\d:]{5,9}[.,]\d{3} --> .*$", re.MULTILINE)
@@ -141,7 +147,7 @@ def take_off_marks(text: str) -> str:
     if "[" in text:
         text = _LINK.sub(r"\1", _WIKI.sub(r"\1", text))
         text = _FOOTNOTE.sub("", _FORUM.sub("", text))
-    if "##" in text or "@@" in text:
+    if text.count("##") + text.count("@@") >= _FEWEST_SUBWORDS:
         text = _SUBWORD.sub("", text)
     text = _take_off_classes(text)
     return _take_off_lines(text) if "\n" in text else text
@@ -173,7 +179,8 @@ def _take_off_classes(text: str) -> str:
         tagged = len(_TAGGED.findall(text))
         if tagged >= _FEWEST_TAGGED and tagged >= _LEAST_TAGGED * len(text.split()):
             text = _TAGGED.sub("", text)
-    if text.count("(") >= _FEWEST_TAGGED and len(_PARSED.findall(text)) >= _FEWEST_TAGGED:
+    parsed = len(_PARSED.findall(text)) if text.count("(") >= _FEWEST_TAGGED else 0
+    if parsed >= _FEWEST_TAGGED and parsed >= _LEAST_PARSED * len(text.split()):
         text = _PARSED.sub("", text).replace(")", "")
     return text
 
@@ -226,7 +233,9 @@ def _take_off_lines(text: str) -> str:
     if "Dialogue: " in text:
         text = _STYLED.sub("", text)
     if text.count("\n") >= _FEWEST_LOGGED - 1:
-        text = _TABLED.sub(_read_columns, _DUMPED.sub(r"\1", text))
+        text = _DUMPED.sub(r"\1", text)
+        if len(_CLASS_WORD.findall(text)) >= _FEWEST_ROWS:
+            text = _TABLED.sub(_read_columns, text)
         if len(_LOGGED.findall(text)) >= _FEWEST_LOGGED:
             text = _LOGGED.sub("", text)
     if "+--" in text or "+==" in text:
@@ -244,10 +253,17 @@ def _read_columns(match: re.Match[str]) -> str:
 
 def _read_column(rows: list[list[str]]) -> str:
     columns = [*zip(*rows, strict=True)]
-    has_classes = any(all(map(_CLASS.fullmatch, column)) for column in columns[1:])
-    if len(rows) < _FEWEST_ROWS or not has_classes:
+    said: tuple[str, ...] = next((one for one in columns if not all(map(str.isdigit, one))), ())
+    has_classes = any(_are_classes(one) for one in columns if one is not said)
+    if len(rows) < _FEWEST_ROWS or not has_classes or not any(map(str.islower, said)):
         return "\n".join(map(" ".join, rows))
-    return " ".join(next(one for one in columns if not all(map(str.isdigit, one))))
+    return " ".join(said)
+
+
+def _are_classes(column: tuple[str, ...]) -> bool:
+    """Whether a column holds word classes: some come again, and not signs alone."""
+    is_class = all(map(_CLASS.fullmatch, column)) and any(map(str.isalpha, column))
+    return is_class and len({*column}) < len(column)
 
 
 def _take_off_numbers(text: str) -> str:

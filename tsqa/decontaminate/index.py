@@ -342,7 +342,8 @@ class EvaluatedIndex:
 
     def _check_options(self, candidate: Candidate, text: _Text) -> Rejection | None:
         assert text.asked
-        if asks_to_choose(text.asked.words):
+        asked = text.asked.words
+        if asks_to_choose(asked) and not any(map(str.isdigit, asked)):
             alone = self._texts.find_options(candidate.choices, 1 if text.has_passage else SHARING)
             if (
                 alone is not None

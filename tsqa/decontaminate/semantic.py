@@ -248,10 +248,14 @@ class SemanticDocuments:
             similar = _compare(own, vectors)
             above = np.maximum(above, similar - np.minimum(thresholds, _CEILING))
             highest = np.maximum(highest, similar)
-        for row, similar in zip(above, highest, strict=True):
+        # Of documents that are alike, such as those of two forms of a task, the first.
+        firsts = np.sort(self._distinct(np.arange(len(self._ids))))
+        for row, similar in zip(above[:, firsts], highest[:, firsts], strict=True):
             nearest = np.argsort(-row, kind="stable")[:_SHOWN]
             yield [
-                Near(self._ids[one], float(similar[one])) for one in nearest if row[one] >= -band
+                Near(self._ids[firsts[one]], float(similar[one]))
+                for one in nearest
+                if row[one] >= -band
             ]
 
     def _decide(self, asked: Sequence[Vectors]) -> Iterator[Rejection | None]:

@@ -36,7 +36,11 @@ _FORMAT = re.compile(
     r"|text(?:bf|it|md|normal|rm|sc|sf|sl|tt|up)|ul|uline|underline)\{([^{}]*)\}"
     r"|\{\\(?:bf|em|it|rm|sc|sf|sl|tt)(?:series|shape|family)?\s([^{}]*)\}"
 )
-_TEX_ACCENT = re.compile(r"\\(?:['`^~=.]|[cvHkubdr](?=\{))(?:\{\\?([a-zA-Z])\}|\\?([a-zA-Z]))")
+_TEX_ACCENT = re.compile(
+    r"\\(?:['`^~=.]|[cvHkubdr](?=\{))"
+    r"(?:\{\\?([a-zA-Z])\}|(?!(?<=\w\\')[^aeiouyAEIOUY\\])\\?([a-zA-Z]))"
+)
+"""Within a word, `\\'` stands for an accent on a vowel alone: `don\\'t` is a string of code."""
 _TEX_UMLAUT = re.compile(r"(?<=[a-zA-Z])\\\"(?:\{\\?([a-zA-Z])\}|([a-zA-Z]))")
 """Within a word: before one it is the quote mark of a JSON string."""
 _EMPHASIS = re.compile(
@@ -68,7 +72,7 @@ _BACKWARDS = re.compile("\u202e([^\u202c\n]*)")
 _MARKED = regex.compile(r"(?<=[\x00-\x7f])\p{M}+")
 _ASCII = frozenset(map(chr, range(128)))
 _HYPHENATED = re.compile(
-    r"(\w+)(?:[-\u2010\u2011\u2013\u00ac][ \t]*\n\s*(?:\d{1,4}\s*\n\s*)?|[-\u00ac][ ])(\w+)"
+    r"(?<!\w)(\w+)(?:[-\u2010\u2011\u2013\u00ac][ \t]*\n\s*(?:\d{1,4}\s*\n\s*)?|[-\u00ac][ ])(\w+)"
 )
 _MAY_BE_CUT = re.compile("[-\u2010\u2011\u2013\u00ac][ \t\n]")
 _ENDS = re.compile(r"[^\W\d_]{1,20}\Z")
@@ -79,6 +83,7 @@ _PIECES = re.compile(r"[^\W\d_]+(?:([-\'*|_\u00b7\u2027\u02bc])[^\W\d_]+)(?:\1[^
 """Of a word that something parts, as dictionaries do with syllables."""
 _BESIDE_NUMBER = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _JOINED = re.compile(r"[A-Za-z]{5,}")
+_UNPARTED = re.compile(r"[A-Za-z\d]{5,}")
 _LEAST_JOINED = 20
 _LETTERS_PER_SPACE = 12
 """From which on a text lacks spaces; prose has five or six."""
@@ -112,7 +117,6 @@ _MORE_LIKE = str.maketrans(
 )
 """Letters that look like Latin ones less closely: they count within a word of Latin ones."""
 _MORE_ALIKE = frozenset(map(chr, _MORE_LIKE))
-_MIXED = re.compile(r"(?=[^\W\d_]*[A-Za-z])[^\W\d_]+")
 _MOST_LAYERS = 4
 _MAY_HIDE_MORE = re.compile(r"[&<\\%]")
 
@@ -145,6 +149,8 @@ def _take_off(text: str) -> str:
     if "\\" in text:
         text = _TEX_UMLAUT.sub(lambda match: match[1] or match[2], text)
     text = decode(text)
+    if not text.isascii():  # escapes of bytes may be UTF-8
+        text = read_again(text)
     if "<" in text:
         text = _TAG.sub(_replace_tag, _without_comments(text))
     text = take_off_marks(text)
@@ -204,7 +210,7 @@ def _take_off_separators(text: str) -> str:
         gap = rf"\s{re.escape(mark)}\s" if count < 3 * spaces else re.escape(mark)
         between = rf"(?<=[^\W\d_][^\W\d_])[.,?!]?{gap}(?=[^\W\d_])"
         if len(re.findall(between, text)) >= _LEAST_SEPARATED * count:
-            text = text.replace(mark, " ")
+            text = re.sub(rf"(?<!\d){re.escape(mark)}(?!\d)", " ", text)
     is_spaced = any(4 * text.count(mark) >= len(text) for mark in _BETWEEN_LETTERS)
     if is_spaced and len(_SPACED.findall(text)) >= _FEWEST_SPACED:
         text = _ANY_SPACED.sub(lambda match: match[0].replace(match["by"], ""), text)
@@ -228,8 +234,13 @@ def _plain_letters(text: str) -> str:
         for like in likes:
             text = text.replace(like, _look_alikes()[like])
     if not others.isdisjoint(_MORE_ALIKE):
-        text = _MIXED.sub(lambda match: match[0].translate(_MORE_LIKE), text)
+        text = _LETTERS.sub(_read_more_like, text)
     return text
+
+
+def _read_more_like(match: re.Match[str]) -> str:
+    is_mixed = _ASCII_LETTER.search(match[0]) is not None
+    return match[0].translate(_MORE_LIKE) if is_mixed else match[0]
 
 
 def join_hyphenated(text: str, known: Container[str]) -> str:
@@ -256,8 +267,14 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
     has_spaces = _LETTERS_PER_SPACE * len(text.split()) > len(text)
     if has_spaces or _longest(text) < _LEAST_JOINED:
         return text
-    text = _BESIDE_NUMBER.sub(" ", text)
-    return _JOINED.sub(lambda match: _part_into_known(match[0], is_known), text)
+
+    def part(match: re.Match[str]) -> str:
+        if is_known(match[0]):
+            return match[0]
+        apart = _BESIDE_NUMBER.sub(" ", match[0])
+        return _JOINED.sub(lambda one: _part_into_known(one[0], is_known), apart)
+
+    return _UNPARTED.sub(part, text)
 
 
 def _is_one(parts: Sequence[str], is_known: Callable[[str], bool]) -> bool:
@@ -281,17 +298,22 @@ def _longest(text: str) -> int:
 
 def _part_into_known(text: str, is_known: Callable[[str], bool]) -> str:
     """Words that nothing parts, the fewest; the text itself where it is not made of known ones."""
-    best: list[list[str] | None] = [[]]
+    never = len(text) + 1
+    fewest, begins = [0], [0]  # of the words up to each letter, and where the last of them begins
     for end in range(1, len(text) + 1):
-        found: list[str] | None = None
+        least, at = never, 0
         for start in range(max(0, end - _LONGEST_WORD), end):
-            before = best[start]
-            if before is None or (found is not None and len(before) + 1 >= len(found)):
-                continue
-            if is_known(text[start:end]):
-                found = [*before, text[start:end]]
-        best.append(found)
-    return " ".join(best[-1] or [text])
+            if fewest[start] + 1 < least and is_known(text[start:end]):
+                least, at = fewest[start] + 1, start
+        fewest.append(least)
+        begins.append(at)
+    if fewest[-1] >= never:
+        return text
+    found, end = [], len(text)
+    while end:
+        found.append(text[begins[end] : end])
+        end = begins[end]
+    return " ".join(reversed(found))
 
 
 def _replace_tag(match: re.Match[str]) -> str:

@@ -181,9 +181,10 @@ def check_reviewer(name: str) -> None:
 
 
 def check_known(name: str, others: Iterable[str]) -> None:
-    """Refuse a name that is another's but for its case: one person would count as two."""
-    for other in others:
-        if other != name and other.casefold() == name.casefold():
+    """Refuse a new name that is another's but for its case: one person would count as two."""
+    known = {*others}
+    for other in sorted(known) if name not in known else ():
+        if other.casefold() == name.casefold():
             raise DataError(f"reviewer {name!r}: there is {other!r}", "write the name alike")
 
 

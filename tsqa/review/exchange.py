@@ -89,9 +89,10 @@ def read(folder: Path, path: Path, format: str) -> int:
         raise DataError(f"{path}: not of the format {format}: {error}") from error
     decided = [(row, _take(path, items, row)) for row in rows if _is_decided(path, row)]
     decisions, known = _one_of_each(path, decided), read_last(folder)
-    names = {decision.reviewer for decision in (*known, *decisions)}
-    for name in sorted({decision.reviewer for decision in decisions}):
-        check_known(name, names)
+    before = {decision.reviewer for decision in known}
+    names = {decision.reviewer for decision in decisions}
+    for name in sorted(names - before):
+        check_known(name, before | names - {name})
     last = {(d.item, d.hash, d.reviewer): _said(d) for d in known}
     log, new = Log(folder), 0
     for decision in decisions:
@@ -106,7 +107,7 @@ def read(folder: Path, path: Path, format: str) -> int:
 def _is_decided(path: Path, row: DecisionRow) -> bool:
     """Whether a row decides anything; DataError where what it says would be lost."""
     new = ", ".join(f"{_NEW}{name}" for name in row.edits)
-    if new and row.choice in ("", "accept"):
+    if new and row.choice != "edit":
         raise DataError(
             f"{path}: {row.id}: {new}, but the choice is {row.choice or 'empty'}",
             "choose edit, or empty the new text",

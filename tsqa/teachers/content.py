@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tsqa.plain_json import RepeatedKey, parse_json
@@ -25,10 +26,12 @@ _CUT = re.compile("length|max|limit|truncat|incomplete")
 """`model_length`, `MAX_TOKENS`, `max_output_tokens` ..."""
 _FILTERED = re.compile("filter|safety|blocklist|prohibited|recitation|sensitive|spii")
 _BROKEN_OFF = re.compile(
-    "abort|error|cancel|timeout|timed.out|interrupt|insufficient|malformed|fail|unavailable|repetition"
+    "abort|error|cancel|timeout|timed.out|interrupt|insufficient|fail|unavailable"
 )
-"""DeepSeek's `insufficient_system_resource`, Gemini's `MALFORMED_FUNCTION_CALL` ...: a part of an
-answer, whatever text came before."""
+"""DeepSeek's `insufficient_system_resource`, `cancelled` ...: a part of an answer, whatever text
+came before, which another try may give whole."""
+_FAILED = re.compile(r"^(?:abort|error)$|malformed|repetition")
+"""Of the model's own making (Gemini's `MALFORMED_FUNCTION_CALL` ...): another try ends alike."""
 _MAX_DEPTH = 20
 _MOST_TOKENS = 10**9
 
@@ -44,8 +47,8 @@ def read_reply(request: Request, body: str) -> Completion:
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         told = reply.get("error") or choice.get("error")  # a router's, beside what came before it
-        prompt_tokens = _tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
-        output_tokens = _tokens(usage.get("completion_tokens", usage.get("output_tokens")))
+        prompt_tokens = _tokens(usage.get("prompt_tokens") or usage.get("input_tokens"))
+        output_tokens = _tokens(usage.get("completion_tokens") or usage.get("output_tokens"))
         # Some endpoints leave thoughts out of the completion's tokens, but charge for them.
         output_tokens = max(output_tokens, _tokens(usage.get("total_tokens")) - prompt_tokens)
         thoughts = read_thoughts(message) if text.strip() and not end else ""
@@ -54,8 +57,9 @@ def read_reply(request: Request, body: str) -> Completion:
         raise PassingError(f"unreadable answer, {error}: {one_line(body)}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise PassingError(f"unreadable answer: {one_line(body)}") from error
-    if reason in ("abort", "error"):
-        return failed(request.id, reason)
+    if _FAILED.search(str(reason).casefold()):
+        lost = failed(request.id, str(reason))
+        return replace(lost, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     if told or _BROKEN_OFF.search(str(reason).casefold()):
         raise PassingError(f"broken off, {reason}: {one_line(body)}")
     if reason in (None, "") and output_tokens >= request.max_tokens:

@@ -205,6 +205,34 @@ def test_half_a_question_is_found_in_any_text() -> None:
 CHOICES = ["flint", "a red brick", "chalk", "slate"]
 
 
+UGLY = [
+    "What does rot13(abc1def2ghi3jkl4) give?",
+    "Give sum(d4e5)+len(a1b2c3).",
+    "Que dit-on : \u00ab bont\u00e9\u00a0\u00bb, \u00ab sant\u00e9\u00a0\u00bb ?",
+    "LA SANT\u00c9\u00a0: QUOI ?",
+    "What does the owner\\'s dog do when it\\'s hungry?",
+    "Which pair does not fit?\n1 - chat\n2 - chien\n3 - loup\n4 - vache\n5 - rose",
+    "Which is a planet?\nA. MARS\nB. MOON\nC. SUN\nD. VEGA\nE. POLE",
+    "(I think so) x (I see) y (I do) z (A cat) w (US law) v (EU law): which law holds?",
+    "What is the mean?\n20240101 12 15 18 22 30\n20240102 13 16 19 23 31\n",
+    "\u5728\u6807\u51c6\u5927\u6c14\u538b\u4e0bH2O\u6cb8\u70b9\u662f\u591a\u5c11",
+]
+
+
+def _bare(text: str) -> str:
+    """As somebody types it who has neither hard spaces nor escapes."""
+    return text.replace("\u00a0", " ").replace("\\'", "'")
+
+
+@pytest.mark.parametrize("write", [str, _bare])
+@pytest.mark.parametrize("question", UGLY)
+def test_a_copy_is_found_whatever_its_marks(question: str, write: Callable[[str], str]) -> None:
+    others = [evaluated(n, f"What did person {n} put in box {n}?", str(n)) for n in range(1, 20)]
+    index = EvaluatedIndex([evaluated(0, question, "this answer"), *others], SECTION)
+    [verdict] = index.check([ask(write(question), "this answer")])
+    assert verdict is not None and verdict.reason == "question"
+
+
 @pytest.mark.parametrize(
     ("question", "choices", "expected"),
     [

@@ -66,7 +66,9 @@ PLAIN = {
     "of\u0120these\u0120birds pre ##ci ##sely re@@ ally": "of these birds precisely really",
     "The/DT cat/NN sat/VB on/IN the/DT mat/NN": "The cat sat on the mat",
     "(S (DT The) (NN cat) (VB sat) (IN on) (DT the) (NN mat))": "  The  cat  sat  on  the  mat",
-    "1\tThe\tDT\n2\tcat\tNN\n3\tsat\tVB\n4\ton\tIN\n5\tit\tPRP\n": "The cat sat on it\n",
+    "1\tThe\tDT\n2\tcat\tNN\n3\tsat\tVB\n4\ton\tIN\n5\tmats\tNN\n": "The cat sat on mats\n",
+    "caf\u00c3\u00a9 don\u00e2\u20ac\u2122t": "cafe don\u2019t",
+    r"don\xe2\x80\x99t": "don\u2019t",
     "<00:00:01.439><c> now</c><00:00:02.439><c> is</c>": " now is",
     "12:00:01 ann: one\n12:00:02 bob: two\n12:00:03 ann: three": "one\ntwo\nthree",
     "\n00000000  77 68 6f 20  |who |\n00000004  69 73 20 69  |is i|\n": "\nwho is i",
@@ -96,6 +98,11 @@ SAME = [
         "iPhone McDonald NaCl",
         "  3\n+ 5\n+ 7",
         "3:16 and 4:20",
+        "cat - chat\ndog - chien\nbird - oiseau\nfish - poisson\ncow - vache",
+        "A. RED\nB. BLUE\nC. GREEN\nD. WHITE\nE. BLACK\n",
+        "20240101 12 15 18 22 30\n20240102 13 16 19 23 31\n20240103 14 17 20 24 32\n",
+        "(I think so) x (I see) y (I do) z (A cat) w (US law) v (EU law) u (A)Mars (B)Venus",
+        "C ##foo",
     ),
 ]
 DRESSES: list[Callable[[str], str]] = [
@@ -159,12 +166,30 @@ def test_a_cut_word_is_joined_where_its_parts_are_no_words(cut: str, whole: str)
     "mark",
     [
         *("\\", "=\n", "+", "~", "[", "<!--", "<a ", "# \n", "1: x\n2: y\n", "a b ", "/a/", "a-"),
-        *("*a", "\x1b[", "a b\n", "00:01 a: b\n", "(NN a ", "\u00c3", "\u200b", "a\u200b", "ff "),
+        *(
+            "\u043d",
+            "\u4e2d",
+            "a\u03bc",
+            "*a",
+            "\x1b[",
+            "a b\n",
+            "00:01 a: b\n",
+            "(NN a ",
+            "\u00c3",
+            "\u200b",
+            "a\u200b",
+            "ff ",
+        ),
     ],
 )
 def test_marks_without_end_are_read_once(mark: str) -> None:
     """A text of nothing else took minutes."""
     assert len(undress(mark * 50_000)) <= 50_000 * len(mark)
+
+
+@pytest.mark.parametrize("text", ["ACGT" * 4000, "a" * 20_000 + " - b", "a1" * 10_000])
+def test_a_text_without_spaces_is_parted_in_linear_time_and_memory(text: str) -> None:
+    assert len(join_hyphenated(text, {"a", "c", "g", "t", "cat", "act"})) <= 2 * len(text)
 
 
 def test_comments_are_taken_out_from_their_first_mark() -> None:

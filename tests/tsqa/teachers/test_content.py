@@ -131,12 +131,21 @@ def test_an_end_is_read_whatever_it_is_called(named: str | None, end: str) -> No
     assert reply(8).finish_reason == (end if named else "length")
 
 
+@pytest.mark.parametrize("end", ["repetition", "MALFORMED_FUNCTION_CALL", "error"])
+def test_what_would_end_so_again_is_no_answer_and_is_paid_for(end: str) -> None:
+    request = Request("1", "", 0, 1.0, 1.0, 64, (), messages=({"role": "user", "content": "x"},))
+    choice = {"message": {"content": "Lyon is the"}, "finish_reason": end}
+    usage = {"prompt_tokens": None, "input_tokens": 900, "output_tokens": 100}
+    lost = read_reply(request, json.dumps({"choices": [choice], "usage": usage}))
+    assert (lost.text, lost.prompt_tokens, lost.output_tokens) == ("", 900, 100)
+    assert lost.finish_reason.startswith("error")
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        *[{"finish_reason": end} for end in ("cancelled", "timeout", "repetition")],
+        *[{"finish_reason": end} for end in ("cancelled", "timeout")],
         {"finish_reason": "insufficient_system_resource"},
-        {"finish_reason": "MALFORMED_FUNCTION_CALL"},
         {"error": {"code": 502, "message": "upstream died"}},
     ],
 )

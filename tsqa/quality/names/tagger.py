@@ -74,9 +74,7 @@ class NameTagger:
             raise EngineError(f"{name}: it has no trained weights that classify tokens", fix)
         labels: dict[int, str] = self._model.config.id2label
         self._persons = {number for number, label in labels.items() if _is_person(label)}
-        self._begins = {
-            number for number, label in labels.items() if label[:2] in ("B-", "S-", "U-")
-        }
+        self._begins = {number for number, label in labels.items() if re.match("[BSU][-_]", label)}
         if not self._persons:
             told = ", ".join(sorted({*labels.values()}))
             raise EngineError(f"{name}: none of its labels is that of a person: {told:.200}", fix)

@@ -48,9 +48,11 @@ _YES_NO = re.compile(
 )
 _LEFT_OPEN = re.compile(
     r"(?:the |your |my |final |correct |short )*answer(?: here| goes here| is)?:?"
-    r"|[\[({<](?:(?:the |your |my |final |correct |short |insert )*"
-    r"(?:answer|response|text|value|word)(?: here| goes here)?)[\])}>]"
-    r"|t\.?b\.?d\.?|todo|placeholder",
+    r"|[\[{](?:(?:the |your |my |final |correct |short |insert )*"
+    r"(?:answer|response|text|value|word)(?: here| goes here)?)[\]}]"
+    r"|[(<](?:(?:the |your |my |final |correct |short |insert )+"
+    r"(?:answer|response|text|value|word)(?: here| goes here)?)[)>]"
+    r"|t\.?b\.?d\.?",
     re.IGNORECASE,
 )
 """A short answer that only shows where one would stand; a single word may be one."""
@@ -85,7 +87,7 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
     if kind != "code" and _disagreeing_boxes(text):
         return Reading(error="several boxes")
     is_marked = "####" in text or bool(boxed_content(text))
-    if kind in ("number", "boolean", "short_text") and not is_marked and only_supposes(text):
+    if kind in ("number", "short_text") and not is_marked and only_supposes(text):
         return Reading(error="states no answer of its own")
     match kind:
         case "choice" if choices:

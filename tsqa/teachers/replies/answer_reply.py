@@ -65,6 +65,9 @@ _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(?P<body>.*?)\n?```\s*", re.DOTALL)
 _EQUALS = re.compile("[=\u2248]")
 _CHECKS = re.compile(r"[\s*_(-]*(?:(?:re|double[- ]?)?check|verif|proof|probe\b)", re.IGNORECASE)
+_VERDICT = re.compile(
+    r"[\s*_]*(?:yes|no|true|false)\b[\s*_]*(?:$|[,.;:!\u2014\u2013-])", re.IGNORECASE
+)
 _NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
 
 
@@ -190,10 +193,10 @@ def _other_answers(fields: Mapping[str, list[str]], choices: Sequence[str]) -> l
 
 
 def _fields_after(fields: Mapping[str, list[str]]) -> list[str]:
-    """The explanations that an object gives after its answer."""
+    """The working that an object gives after its answer."""
     names = list(fields)
     last = max((names.index(name) for name in ("answer", "final") if name in names), default=0)
-    return [text for name in names[last + 1 :] if name in EXTRAS for text in fields[name]]
+    return [text for name in names[last + 1 :] if name == "reasoning" for text in fields[name]]
 
 
 def _explained(texts: Sequence[str]) -> str:
@@ -242,7 +245,7 @@ def _labelled_answer(
         if answer:
             fields.setdefault("final" if name == "final" else "answer", []).append(answer)
             fields["after"] = []
-        if (answer or "after" in fields) and name not in ("question", "passage"):
+        if answer or ("after" in fields and name in ("bare", "reasoning", "final")):
             after = _after(value, answer, None if name == "bare" else rest) if answer else value
             fields.setdefault("after", []).append(after)
         if rest and not is_torn:
@@ -370,6 +373,8 @@ def _likely_value(lines: Sequence[str], readable: Sequence[str], kind: AnswerKin
     Nothing where they differ and it is not clear which is: a line that is a value alone counts
     more than a sentence; of steps of a calculation the last one holds, unless it checks them.
     """
+    if kind == "boolean":  # a later `No other ...` or `This is true of ...` is no verdict
+        readable = [*readable[:1], *filter(_VERDICT.match, readable[1:])]
     alone = [line for line in readable if _is_alone(line, kind)]
     steps = [line for line in lines if _EQUALS.search(line)] if kind == "number" else []
     ends = [line for line in readable if line in steps]
@@ -378,6 +383,10 @@ def _likely_value(lines: Sequence[str], readable: Sequence[str], kind: AnswerKin
         values = [read_answer(line, kind, []).answer for line in likely]
         return likely[0] if len(set(classify_answers(values, kind))) < 2 else ""
     last = (alone or readable)[-1]
+    if last not in {*alone, *ends}:  # a sentence counts where it says what the last step does
+        values = [read_answer(line, kind, []).answer for line in (steps[-1], last)]
+        if not values[0] or len(set(classify_answers(values, kind))) > 1:
+            last = lines[0]
     if last == lines[0] and len(steps) > 1:
         return ""  # a later step, which cannot be read or is not the end, may hold
     return "" if _CHECKS.match(last) else last

@@ -68,8 +68,9 @@ _AND_OR = (
 )
 _SECOND = re.compile(
     rf"\W{{0,3}}{_AND_OR}\s*(?:{_NOUN})?[(\[]?{_L}(?:[)\].,:;\s]|$)"
-    rf"|\s*,?\s*[(\[]?{_L}(?:[)\].,\uff0c\u3001]|$|\s+{_AND_OR}\s"
-    r"|[\u548c\u6216\u3068\u4e0e\u53ca])",
+    rf"|\s*,?\s*[(\[]?{_L}(?:[)\].,\uff0c\u3001]|$"
+    rf"|\s+{_AND_OR}\s(?!\s*[(\[]?{_L}[)\]]?\s+(?:are|were|do|would|can|cannot|both|fail|have)\b)"
+    rf"|[\u548c\u6216\u3068\u4e0e\u53ca](?!{_L}[\u90fd\u5747\u4e0d\u9519]))",
     re.IGNORECASE,
 )
 _PAIR = re.compile(

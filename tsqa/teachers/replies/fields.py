@@ -71,8 +71,10 @@ _LABEL = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _FENCE = re.compile(
-    r"(?:^(?P<indent>[ \t]*))?(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[ \t]*"
-    r"(?P<line>\n)?(?P<body>.*?)(?P<end>(?(line)(?:^ {0,3}(?P=fence)|^(?P=indent)(?P=fence)"
+    r"(?:^(?P<indent>[ \t]*))?(?P<fence>`{3,}|(?(indent)~{3,}|(?!)))[ \t]*"
+    r"(?P<language>[\w+-]*)[ \t]*(?P<line>\n)?(?P<body>.*?)"
+    r"(?P<end>(?(line)(?:^ {0,3}(?P=fence)|^(?P=indent)(?P=fence)"
+    r"|(?(indent)(?!)|^[ \t]+(?P=fence)[ \t]*$)"
     r"|(?<=\S)(?P=fence)(?=[ \t]*$))|(?P=fence))|\Z)",
     re.DOTALL | re.MULTILINE,
 )
@@ -80,7 +82,8 @@ _FENCE = re.compile(
 _DEFINED = re.compile(
     r"^[ \t]*(?:async )?(?:def|class|func|function|fn)[ \t]+(\w+)[ \t]*[(:<{]", re.MULTILINE
 )
-_IMPORTED = re.compile(r"^(?:from [\w.]+ )?import (?P<names>[^\n]+)", re.MULTILINE)
+_RESULT = re.compile(r"\b(?:return|yield|print|raise|write)\b")
+_IMPORTED = re.compile(r"^(?:from [\w.]+ )?import (?P<names>[^\n#]+)", re.MULTILINE)
 _OBJECT = re.compile(
     r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
 )
@@ -196,8 +199,13 @@ def fenced_code(text: str) -> tuple[str, bool] | None:
     chosen = max(defining, key=lambda block: len(block["body"]))
     names = set(_DEFINED.findall(chosen["body"]))
     if names:
-        again = (block for block in defining if names <= set(_DEFINED.findall(block["body"])))
-        *_, chosen = again
+        gives = bool(_RESULT.search(chosen["body"]))
+        *_, chosen = (
+            block
+            for block in defining
+            if names <= set(_DEFINED.findall(block["body"]))
+            and bool(_RESULT.search(block["body"])) >= gives
+        )
     parts = [_body(block) for block in blocks[: blocks.index(chosen)] if _serves(block, chosen)]
     return "\n\n".join([*parts, _body(chosen)]), bool(chosen["end"])
 
@@ -216,14 +224,15 @@ def _serves(block: re.Match[str], program: re.Match[str]) -> bool:
 
 def _names_in(code: str) -> set[str]:
     listed = ",".join(found["names"] for found in _IMPORTED.finditer(code))
-    imported = {name.split()[-1].split(".")[0] for name in listed.split(",") if name.strip(" ()")}
+    named = (name.strip(" ()\t\r").split() for name in listed.split(","))
+    imported = {words[-1].split(".")[0] for words in named if words}
     return imported | set(_DEFINED.findall(code))
 
 
 def _body(block: re.Match[str]) -> str:
     """What a fence holds, without the indentation of a fence in a list."""
     body = block["body"].strip("\n")
-    return textwrap.dedent(body) if block["indent"] else body
+    return textwrap.dedent(body) if body[:1] in (" ", "\t") else body
 
 
 def repeats(text: str) -> bool:

@@ -48,7 +48,7 @@ _SHORT_ANSWER = re.compile(r"^[ \t]*\**A(?: ?\d{1,2})?[:.]\**(?=\s)", re.MULTILI
 _SECOND_OPTION = re.compile(r"^\W{0,4}B[.:)]", re.MULTILINE | re.IGNORECASE)
 """Where there is one, what is under A is an option, and no answer."""
 _RUNS_ON = re.compile(r"\b(?:Answer|Question):")
-_ANSWER_LINE = re.compile(r"^\W{0,4}Answer\W{0,4}:\W{0,4}\w", re.MULTILINE | re.IGNORECASE)
+_ANSWER_LINE = re.compile(r"^\W{0,4}Answer\W{0,4}:\W{0,4}[^\W_]", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)

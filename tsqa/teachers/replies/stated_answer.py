@@ -58,17 +58,23 @@ _NOT_MEANT = re.compile(
 )
 _TAKEN_BACK = re.compile(
     r"(?:\A|[\n.!?\u2026\u3002])[\s*_>(\[-]{0,9}(?:"
-    r"wait\b(?! (?:for|until|at|a few|\d))|hold on\b|scratch that\b|on second thoughts?\b|oops\b"
-    r"|(?:self[- ])?correction ?:|(?:sorry|apologies|my (?:mistake|apologies))\b"
-    r"|i (?:have )?(?:just )?(?:made|see|notice|reali[sz]e) (?:a|an|my|that i)\b[^\n.]{0,30}"
-    r"\b(?:mistake|error|wrong)"
-    r"|that(?:'s| is| was) (?:wrong|incorrect|not right|a mistake)\b"
-    r"|let me (?:re-?\w+|correct|double[- ]check|check (?:it |that )?again)\b"
-    r"|moment mal\b|korrektur ?:|espera\b|correcci\u00f3n ?:|attende[zs]\b"
+    r"(?:wait|hold on|oops|sorry|apologies|my (?:mistake|apologies)|espera|attende[zs])"
+    r"(?=\s*(?:[,.!:;\u2026\u2014\u2013-]|$))"
+    r"|wait (?=(?:no|i|it|that|actually)\b)|scratch that\b|on second thoughts?\b"
+    r"|(?:self[- ])?correction ?:"
+    r"|i (?:have |just )*(?:made (?:a|an|my) |see (?:a|an|my) |noticed? (?:a|an|my) )"
+    r"(?:\w+ )?(?:mistake|error)(?! in (?:the|a|his|her|their)\b)"
+    r"|let me correct\b|moment mal\b|korrektur ?:|correcci\u00f3n ?:"
     r"|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u4e0d\u5bf9[\uff0c\u3002]|\u66f4\u6b63[\uff1a:])",
     re.IGNORECASE,
 )
-_RATHER = re.compile(r"(?:\A|[\n.!?])[\s*_>(-]{0,9}actually\b,?(?P<said>[^\n.!?]*)", re.IGNORECASE)
+_RATHER = re.compile(
+    r"(?:\A|\n)[\s*_>(-]{0,9}actually\b,?(?P<said>[^\n.!?]*)"
+    r"|(?:\A|[\n.!?])[\s*_>(-]{0,9}let me (?:re-?(?:check|calculate|compute|consider|count|do"
+    r"|evaluate|examine|read|think|verify|visit)|double[- ]check|check (?:it |that )?again)\b"
+    r"(?P<again>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _NEXT_SENTENCE = re.compile(
     r"(?<=[.!]) (?=(?:This|That|It|Because|Since|The|So|Therefore|We|Let|Please|Here|Hope|If|Thus"
     r"|Hence|Note|You|There|He|She|They|I (?:hope|think|believe|am|have|will))\b)|(?<=\u3002)(?=.)"
@@ -86,6 +92,9 @@ _COPULA = {
 }
 _TAG = re.compile(r"<(?P<end>/?)(?:final_)?answer>", re.IGNORECASE)
 _STATEMENTS = 8
+_OTHER = re.compile(
+    r"\b(?:first|second|third|fourth|one|another|other|next|tempting|common|obvious)\s*$", re.I
+)
 _OPENING_RULE = {r"\[", "$$", "```"}
 
 
@@ -102,7 +111,9 @@ def only_supposes(text: str) -> bool:
 
 def statements(text: str) -> list[str]:
     """The last that a text states as its answer, without what a later one corrects."""
-    cues = _cues(text)[-_STATEMENTS:]
+    *earlier, last = _cues(text)[-_STATEMENTS:]
+    is_other = (_OTHER.search(text, max(0, cue.start() - 20), cue.start()) for cue in earlier)
+    cues = [*(cue for cue, other in zip(earlier, is_other, strict=True) if not other), last]
     ends = [cue.start() for cue in cues[1:]]
     kept = [n for n, end in enumerate(ends, 1) if _TAKEN_BACK.search(text, cues[n - 1].end(), end)]
     return [_stated(text, cue) for cue in cues[kept[-1] if kept else 0 :]]
@@ -133,7 +144,9 @@ def takes_back(after: str, *answer: str) -> bool:
     if _TAKEN_BACK.search(after):
         return True
     own = [f" {normalise(text)} " for text in answer]
-    said = (f" {normalise(found['said'])} " for found in _RATHER.finditer(after))
+    said = (
+        f" {normalise(found['said'] or found['again'] or '')} " for found in _RATHER.finditer(after)
+    )
     return any(all(text not in sentence for text in own) for sentence in said)
 
 

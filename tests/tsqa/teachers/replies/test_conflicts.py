@@ -52,6 +52,69 @@ def test_a_correction_before_the_answer_takes_nothing_back(
 
 
 @pytest.mark.parametrize(
+    ("kind", "text", "answer"),
+    [
+        (
+            "choice",
+            "Answer: B\nReasoning: Option A says tin. That is incorrect: tin is soft.",
+            "copper",
+        ),
+        ("choice", '{"answer": "B", "distractors": ["Wait in line does not help."]}', "copper"),
+        ("choice", '{"answer": "B", "knowledge": "Sorry, Wrong Number is a film."}', "copper"),
+        ("choice", "Reasoning: so cool~~~ copper.\nAnswer: B", "copper"),
+        ("choice", "B. A and C are wrong.", "copper"),
+        ("choice", "A tempting answer is A. The correct answer is B.", "copper"),
+        ("number", "Answer: 12\nReasoning: Wait times were 3, 4 and 5 minutes.", "12"),
+        ("number", "Answer: 12\nReasoning: I made a table of wrong values.", "12"),
+        ("number", "#### 18\n\nLet me double-check: 9*2=18. Yes.", "18"),
+        ("number", "x = 18\nShe sells 9 eggs.", "18"),
+        ("number", "Total = 18\n\nThis uses 9 eggs.", "18"),
+        ("boolean", "Answer: False\nExplanation: That is incorrect. Paris lies in France.", "no"),
+        ("boolean", "Yes, it is.\nNo other city is larger.", "yes"),
+        ("boolean", "No, whales are mammals.\nThis is true of all whales.", "no"),
+        ("boolean", "No. People might assume the answer is yes.", "no"),
+    ],
+)
+def test_what_only_sounds_like_another_answer_is_none(
+    kind: AnswerKind, text: str, answer: str
+) -> None:
+    parsed = parse_answer(text, "stop", kind, METALS if kind == "choice" else [])
+    assert parsed.error == ""
+    assert (parsed.answer or "").lower().replace("true", "yes").replace("false", "no") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ('print("~~~ Menu ~~~")\nprint(1)', 'print("~~~ Menu ~~~")\nprint(1)'),
+        (
+            'B = "~~~~~~"\n\ndef f(n):\n    return B * n',
+            'B = "~~~~~~"\n\ndef f(n):\n    return B * n',
+        ),
+        (
+            "```python\ndef f(n):\n    return n\n```\nSo:\n```\ndef f(n):\n    ...\n```",
+            "def f(n):\n    return n",
+        ),
+        (
+            "1.  ```python\n    def f(n):\n        return n\n    ```\n\n2. It works.",
+            "def f(n):\n    return n",
+        ),
+        (
+            "```\nimport os,\t\n```\n```\ndef f(n):\n    return n\n```",
+            "def f(n):\n    return n",
+        ),
+        (
+            "```\nimport numpy as np  # arrays\n```\n```\ndef f(n):\n    return np.ones(n)\n```",
+            "import numpy as np  # arrays\n\ndef f(n):\n    return np.ones(n)",
+        ),
+    ],
+)
+def test_a_program_is_neither_cut_nor_replaced_by_a_part_of_it(text: str, program: str) -> None:
+    parsed = parse_answer(text, "stop", "code", [])
+    assert (parsed.answer, parsed.error) == (program, "")
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("3 + 4 = 7\n7 * 2 = 14", "14"),
