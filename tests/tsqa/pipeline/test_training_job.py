@@ -28,7 +28,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 def launch_command_parser():
-    return SimpleNamespace(parse_args=lambda arguments: SimpleNamespace())
+    return SimpleNamespace(parse_args=lambda arguments: SimpleNamespace(max_restarts=0))
 
 def launch_command(arguments):
     worker = Path(__file__).parent / "worker.py"

@@ -63,6 +63,7 @@ def test_each_role_has_its_own_requests_lengths_and_price(prepared: Path) -> Non
         f"generate.solvers=[{{teacher: {{{served}, model: {{path: one}}}}, votes: 1}}, "
         f"{{teacher: {{{served}, {price}, model: {{path: two}}}}, votes: 2, "
         "answer: {max_tokens: 100, thinking_tokens: 900}}]",
+        "generate.votes=5",
         "generate.question.max_tokens=100",
         "generate.answer.max_tokens=300",
     )

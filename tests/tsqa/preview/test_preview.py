@@ -151,6 +151,7 @@ def test_a_preview_asks_every_role(tmp_path: Path, engine: FakeEngine) -> None:
     pipeline = open_pipeline(
         tmp_path,
         f"generate.solvers=[{solvers}]",
+        "generate.votes=5",
         "filter.model_agreement=2",
         "filter.agreement=0.5",
     )
