@@ -7,12 +7,12 @@ it. Guarantee: seeds that nobody took over draw from all, as ever.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tsqa.errors import RecipeError
+from tsqa.store.identity import sha256_of
 from tsqa.store.jsonl import write_json
 from tsqa.store.manifest import MANIFEST
 from tsqa.store.own_files import read_own, read_own_lines
@@ -92,18 +92,13 @@ def _check_lineage(folder: Path, release: str) -> None:
     files = read_own(manifest, _Manifest).files if manifest.is_file() else {}
     for path in (folder / "seeds.jsonl", folder / KEPT):
         name = path.relative_to(folder.parent).as_posix()
-        found = _sha256(path) if path.is_file() else None
+        found = sha256_of(path) if path.is_file() else None
         written = files[name].sha256 if name in files else None
         if found != written:
             raise RecipeError(
                 f"seeds.refresh = {release}: {name} is not as the release wrote it",
                 f"take the release from a copy; `tsqa verify {release}` says what else is damaged",
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_seed_lines(path: Path) -> Iterator[SeedLine]:

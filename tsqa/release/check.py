@@ -6,7 +6,6 @@ named.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tsqa.console import console
 from tsqa.curated.files import DATASET
 from tsqa.errors import DataError
 from tsqa.release.records import RELEASES, ReleasedFile, read_release
-from tsqa.store.identity import files_below
+from tsqa.store.identity import files_below, sha256_of
 from tsqa.store.manifest import MANIFEST, Damage
 
 
@@ -32,9 +31,7 @@ def hash_files(folder: Path) -> dict[str, ReleasedFile]:
     for file in files_below(folder):
         if file != folder / MANIFEST:
             name = file.relative_to(folder).as_posix()
-            with file.open("rb") as handle:
-                digest = hashlib.file_digest(handle, "sha256").hexdigest()
-            found[name] = ReleasedFile(file.stat().st_size, digest)
+            found[name] = ReleasedFile(file.stat().st_size, sha256_of(file))
     return found
 
 
