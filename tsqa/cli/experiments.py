@@ -213,7 +213,7 @@ def compare(
 ) -> None:
     """Compare every arm with the control, document by document and seed by seed.
 
-    A recipe sets control, resamples and confidence itself.
+    A recipe runs what is missing first; it sets control, resamples and confidence itself.
 
     Example: tsqa compare runs/quickstart --control synthetic=0 --md deltas.md
     """
