@@ -72,6 +72,11 @@ def load_tasks(section: EvalSection, include: Path | None) -> dict[str, dict[str
             raise
         except Exception as error:
             raise _broken(name, error) from error
+        if other := loaded.keys() ^ {*library.expand([name])}:
+            raise DataError(
+                f"eval.tasks: {name}: lm-eval reads other tasks in it: {', '.join(sorted(other))}",
+                "name its tasks one by one",
+            )
         for leaf in unsafe & loaded.keys():
             if not section.unguarded_code and not is_bounded(loaded[leaf]):
                 raise _unguarded(leaf)

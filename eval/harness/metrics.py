@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import SupportsFloat, TypedDict
 
-from eval.harness.protocol import protocol_problem, protocols_of
+from eval.harness.protocol import examples_problem, protocol_problem, protocols_of
 from tsqa.errors import DataError, RecipeError
 from tsqa.recipe import EvalSection, ProtocolSection, task_problem
 from tsqa.tasks.library import TaskLibrary, task_library
@@ -52,6 +52,13 @@ def check_metrics(section: EvalSection, include: Path | None) -> None:
         for leaf in leaves
         if (problem := metric_problem(library, leaf, protocols.get(leaf)))
     }
+    for leaf in leaves:
+        shots = _shots(library.config(leaf), section, protocols.get(leaf))
+        if leaf not in problems and (problem := examples_problem(library.config(leaf), shots)):
+            raise RecipeError(
+                f"eval.tasks: the task {leaf!r}: {problem}",
+                "correct its YAML or its data, or set eval.num_fewshot or eval.protocols",
+            )
     if problems:
         shown = "".join(f"\n    {leaf}: {problem}" for leaf, problem in problems.items())
         raise RecipeError(
@@ -79,14 +86,25 @@ def metric_problem(library: TaskLibrary, task: str, protocol: ProtocolSection | 
     wanted = _wanted(kind, protocol)
     chosen = next((name for name in wanted if name in entries), None)
     if chosen is None:
-        reported = ", ".join(entries) or "nothing"
-        return f"it reports {reported}, and none of {', '.join(wanted)}"
+        reported, none = ", ".join(entries) or "nothing", ", ".join(wanted)
+        return f"it reports {reported}, and none of {none}{_chosen_by(library, task, entries)}"
     entry = entries[chosen]
     if entry.get("higher_is_better") is False:
         return f"its {chosen} is better when lower"
     if not _is_mean(library, task, chosen, entry.get("aggregation")):
         return f"its {chosen} is aggregated by {entry['aggregation']}, which is not a mean"
     return ""
+
+
+def _shots(
+    config: Mapping[str, object], section: EvalSection, protocol: ProtocolSection | None
+) -> int | None:
+    """The examples in a prompt; lm-eval passes over `eval.num_fewshot` where the task says 0."""
+    own = config.get("num_fewshot")
+    if protocol and protocol.num_fewshot is not None:
+        return protocol.num_fewshot
+    asked = section.num_fewshot if section.num_fewshot is not None and own != 0 else own
+    return asked if isinstance(asked, int) else None
 
 
 class Logged(TypedDict):
@@ -118,6 +136,15 @@ def pick_metric(
 def _wanted(kind: str, protocol: ProtocolSection | None) -> list[str]:
     """The metrics that may be the primary one, the best first."""
     return [protocol.metric] if protocol and protocol.metric else _METRICS.get(kind, ["acc"])
+
+
+def _chosen_by(library: TaskLibrary, task: str, entries: Mapping[str, Mapping[str, object]]) -> str:
+    """How to have a metric of the task's own compared; empty where none averages documents."""
+    for name, entry in entries.items():
+        given = entry.get("aggregation")
+        if given and entry.get("higher_is_better") and _is_mean(library, task, name, given):
+            return f"; to compare by it: eval.protocols: {{{task}: {{metric: {name}}}}}"
+    return ""
 
 
 def _metric_entries(config: Mapping[str, object], kind: str) -> dict[str, Mapping[str, object]]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from tsqa.errors import RecipeError
 from tsqa.recipe import EvalSection, ProtocolSection
+from tsqa.tasks.identity import count_documents
 from tsqa.tasks.library import TaskLibrary
 
 if TYPE_CHECKING:
@@ -59,6 +60,37 @@ def protocol_problem(config: Mapping[str, object], protocol: ProtocolSection) ->
     examples = shown.get("samples") if isinstance(shown, Mapping) else None
     if isinstance(examples, list) and (protocol.num_fewshot or 0) > len(examples):
         return f"it has {len(examples)} examples, fewer than num_fewshot: {protocol.num_fewshot}"
+    return ""
+
+
+def examples_problem(config: Mapping[str, object], shots: int | None) -> str:
+    """Why lm-eval could not load a task, or show it so many examples; empty where all is well, or
+    where only its data will tell. `shots`: of the recipe; None: as the task says.
+
+    lm-eval reads the examples' split even where it shows none.
+    """
+    shown = config.get("fewshot_config")
+    given = shown if isinstance(shown, Mapping) else {}
+    scored = "test_split" if config.get("test_split") else "validation_split"
+    pools = ("training_split", "validation_split", "test_split")
+    pool = "fewshot_split"
+    if not config.get(pool):
+        pool = next((key for key in pools if config.get(key)), scored)
+    split = str(given.get("split") or config.get(pool))
+    read = {scored: str(config.get(scored))}
+    if not given.get("samples"):
+        read[pool] = split
+    for key, name in read.items():
+        if {*"[]+"} & {*name} and not config.get("custom_dataset"):
+            return f"its {key} is {name}, and lm-eval reads whole splits alone"
+    wanted = shots or 0
+    if wanted == 0 or given.get("samples") or config.get("process_docs"):
+        return ""
+    count = count_documents(config, split)
+    # A document is no example of itself.
+    count = count - 1 if count is not None and split == config.get(scored) else count
+    if count is not None and count < wanted:
+        return f"its split {split} has {count} examples, fewer than num_fewshot: {wanted}"
     return ""
 
 

@@ -43,7 +43,7 @@ from tsqa.store.own_tables import schema_of
 from tsqa.store.roles import PointRole, format_role, is_exact, trained_model
 from tsqa.store.stage import StageContext
 from tsqa.store.tracking import Tracker
-from tsqa.tasks.library import task_library
+from tsqa.tasks.library import TaskLibrary, task_library
 
 ENGINE_LOG = "engine.log"
 TRACKED_DOCUMENTS = 10_000
@@ -182,7 +182,7 @@ def _evaluate(
     chosen, reason = resolve_backend(section.backend, checkpoint)
     console.print(f"  evaluating by {chosen}: {reason}", style="dim")
     done = {name: part for name in names if (part := _read_part(parts, name, scored_by(chosen)))}
-    known = _known_parts(context, tasks.keys() - done.keys(), scored_by(chosen))
+    known = _known_parts(context, library, tasks.keys() - done.keys(), scored_by(chosen))
     if known:
         console.print(f"  scored before: {', '.join(sorted(known))}", style="dim")
     done |= known
@@ -230,8 +230,14 @@ def _read_part(parts: Path, name: str, backend: str) -> Part | None:
     return part if part.result.backend == backend else None
 
 
-def _known_parts(context: StageContext, names: Collection[str], backend: str) -> dict[str, Part]:
-    """Of these tasks those that a finished evaluation of the same checkpoint holds."""
+def _known_parts(
+    context: StageContext, library: TaskLibrary, names: Collection[str], backend: str
+) -> dict[str, Part]:
+    """Of these tasks those that a finished evaluation of the same checkpoint holds.
+
+    A task counts only where the groups through which both name it set the same.
+    """
+    wanted = library.group_settings(needed(context.recipe.eval, "eval").tasks)
     inputs = {
         format_role(role): artifact.fingerprint if is_exact(role) else artifact.identity
         for role, artifact in context.inputs.items()
@@ -248,7 +254,8 @@ def _known_parts(context: StageContext, names: Collection[str], backend: str) ->
         except DataError:  # damaged: what it says is scored again
             continue
         results = read_own(artifact.path / RESULTS, Results)
-        shared = [name for name in names if name in results.tasks]
+        settings = library.group_settings([*results.groups])
+        shared = [n for n in names if n in results.tasks and settings.get(n) == wanted[n]]
         if results.backend != backend or not shared:
             continue
         path = artifact.path / DOCUMENTS

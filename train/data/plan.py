@@ -189,10 +189,12 @@ class MixturePlan:
         ]
 
     def note(self) -> str:
-        """Return one line: steps, tokens, and what rounding to whole batches left out."""
+        """Return one line: steps, tokens, and what rounding to whole batches and rows left out."""
         tokens = self.total_rows * self.sequence_length
         left = (self.requested_rows - self.total_rows) * self.sequence_length
         tail = f"; {left:,} tokens short of the phases' sum (whole batches only)" if left else ""
+        none = ", ".join(name for name, rows in self.drawn.items() if not rows)
+        tail += f"; NONE of {none}, whose ratio asks for less than a row" if none else ""
         return f"{self.steps:,} steps, {tokens:,} tokens{tail}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -87,16 +87,42 @@ def _load_values(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], d
     return _merge(inherited, values), {**kept, **origins}
 
 
-def _merge(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(
+    base: dict[str, Any], values: Mapping[str, Any], within: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A copy of `base` with what `values` sets: of mappings key by key, of all else as a whole."""
     merged = dict(base)
     for key, value in values.items():
-        before = merged.get(key)
-        if isinstance(before, dict) and isinstance(value, dict):
-            merged[key] = _merge(before, value)
+        before, place = merged.get(key), (*within, str(key))
+        if isinstance(before, dict) and isinstance(value, dict) and not _empties(place, value):
+            merged[key] = _merge(before, value, place)
         else:
             merged[key] = _copied(value)
     return merged
+
+
+def _empties(location: Sequence[str], value: object) -> bool:
+    """Whether a value takes all out of a mapping of names, such as `eval.macros: {}`.
+
+    Of a section, `{}` asks for its defaults, and merging it changes nothing.
+    """
+    return value == {} and _is_mapping(location)
+
+
+def _is_mapping(location: Sequence[str]) -> bool:
+    """Whether the names below a key are the user's own."""
+    *sections, last = location
+    model: type[BaseModel] = Recipe
+    for part in sections:
+        declared = model.model_fields.get(part)
+        within = _flatten(declared.annotation) if declared else ()
+        found = [a for a in within if isinstance(a, type) and issubclass(a, BaseModel)]
+        if len(found) != 1:
+            return False
+        model = found[0]
+    declared = model.model_fields.get(last)
+    options = (declared.annotation, *get_args(declared.annotation)) if declared else ()
+    return any(get_origin(option) is dict for option in options)
 
 
 def _copied(value: Any) -> Any:
@@ -144,7 +170,8 @@ def _apply_override(tree: DictConfig, override: str) -> None:
         ):
             set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
-        OmegaConf.update(tree, key, value, merge=key != "ablation", force_add=True)
+        merge = key != "ablation" and not _empties(key.split("."), value)
+        OmegaConf.update(tree, key, value, merge=merge, force_add=True)
     except (RecipeError, OmegaConfBaseException, *_WRONG_SHAPES) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
 

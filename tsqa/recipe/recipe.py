@@ -72,7 +72,7 @@ class Recipe(Section):
     """One experiment. A stage runs if its section is present.
 
     A recipe may extend another with `extends: PATH`, relative to its own folder: sections are
-    merged key by key, lists are replaced.
+    merged key by key, lists are replaced; `{}` empties a mapping of names, such as `eval.macros`.
     """
 
     name: RecipeName

@@ -8,6 +8,7 @@ Guarantee: a task that is taken out of `eval.tasks` changes no row of the same r
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import distribution, version
@@ -147,8 +148,9 @@ def _own_datasets(key: str, names: tuple[str, ...]) -> set[str]:
                 raise library.unknown(name, key)
         known |= {name: library.hub_datasets(name) for name in missing}
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, asdict(_OwnDatasets(tasks, known)))
+            with suppress(OSError):  # a folder that only others may write: looked up again
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_json(file, asdict(_OwnDatasets(tasks, known)))
     return {dataset for name in names for dataset in known[name]}
 
 

@@ -35,7 +35,7 @@ def data_files(config: Mapping[str, object]) -> dict[str, list[DataPath]]:
     if not isinstance(files, Mapping):
         files = {"train": files}
     folder = options.get("data_dir")
-    bases = [Path(str(folder)).expanduser() if folder else Path()]
+    bases = named_files(str(folder), [Path()]) if folder else [Path()]
     found: dict[str, list[DataPath]] = {}
     for split, names in files.items():
         listed = names if isinstance(names, (list, tuple)) else [names]
@@ -109,8 +109,8 @@ def named_files(name: str, bases: Iterable[Path]) -> list[Path]:
         return []
     found: dict[Path, None] = {}
     for base in bases:
-        path = base / Path(local).expanduser()
         try:
+            path = base / Path(local).expanduser()
             if path.exists():
                 found[path] = None
             elif any(sign in local for sign in "*?["):

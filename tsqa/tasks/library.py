@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,6 +38,17 @@ FUNCTION_KEYS = (
     "doc_to_target",
     "doc_to_choice",
 )
+_Settings = Mapping[str, Any]
+_GROUP_KEYS = {
+    *("group", "group_alias", "task", "task_alias", "aggregate_metric_list", "metadata"),
+    *("tag", "version", "weight_by_size"),
+}
+"""Of a group and its members; every other key replaces one of the tasks' own."""
+_ASKED_BY = {
+    *("num_fewshot", "fewshot_split", "fewshot_delimiter", "target_delimiter", "description"),
+    *("generation_kwargs", "gen_prefix"),
+}
+"""Keys of a task that decide neither its documents nor how they are scored."""
 
 
 class TaskLibrary:
@@ -65,12 +76,28 @@ class TaskLibrary:
 
     def expand(self, names: list[str]) -> list[str]:
         """Replace groups and tags by their leaf tasks, keeping order, each task once."""
+        return list(self.group_settings(names))
+
+    def group_settings(self, names: list[str]) -> dict[str, dict[str, Any]]:
+        """Leaf task -> what the groups above it set in place of its own YAML, such as num_fewshot.
+
+        DataError where a group sets what decides the documents or the scores, which are read by the
+        task's own YAML, and where two of the names set something else for one task.
+        """
         self._folder.refuse_ambiguous()
-        found: dict[str, None] = {}
+        found: dict[str, dict[str, Any]] = {}
+        of: dict[str, str] = {}
         for name in names:
-            for leaf in self._leaves(name):
-                found[leaf] = None
-        return list(found)
+            for leaf, settings in self._leaves(name):
+                if found.setdefault(leaf, settings) != settings:
+                    both = f"{of[leaf]} and {name}" if of[leaf] != name else f"{name}, twice"
+                    raise DataError(
+                        f"{self._origin}: {leaf} is in {both}, with other settings: "
+                        f"{found[leaf] or 'none'} and {settings or 'none'}",
+                        "leave one out, or give one of them a task of its own by `include`",
+                    )
+                of.setdefault(leaf, name)
+        return found
 
     def unknown(self, name: str, key: str = "") -> DataError:
         """The error for a name that is no task, group or tag, which names the nearest.
@@ -206,7 +233,10 @@ class TaskLibrary:
                 return {**described, "unknown": "its splits are known only with its data"}
         return described
 
-    def _leaves(self, name: str, within: tuple[str, ...] = ()) -> list[str]:
+    def _leaves(
+        self, name: str, within: tuple[str, ...] = (), settings: _Settings | None = None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(leaf task, what differs from its YAML) of a name within groups with these settings."""
         entry = self.index.get(name)
         if entry is None:
             raise self.unknown(name)
@@ -217,30 +247,69 @@ class TaskLibrary:
             )
         if entry.kind == "TAG":
             self._folder.refuse_passed_over(name)
-            index = sorted(self.index.items())
-            leaves = [n for n, e in index if name in e.tags and e.kind != "TAG"]
+            for leaf, other in sorted(self.index.items()):
+                if name in other.tags and other.kind != "TAG":
+                    yield from self._leaves(leaf, (*within, name), settings)
         elif entry.kind == "GROUP":
-            leaves = self._members(name)
+            yield from self._members(name, self.config(name), (*within, name), settings or {})
         else:
-            return [name]
-        return list(
-            dict.fromkeys(x for leaf in leaves for x in self._leaves(leaf, (*within, name)))
-        )
+            yield name, self._differing(name, settings or {}, within)
 
-    def _members(self, group: str) -> list[str]:
-        """The names in a group's `task`."""
-        given = self.config(group).get("task")
-        names: list[Any] = []
-        for member in given if isinstance(given, list) else [given]:
-            if isinstance(member, Mapping):  # a task with settings, or a group written out
-                member = member.get("task", member.get("group"))
-            names += member if isinstance(member, list) else [member]
-        if not names or not all(isinstance(name, str) for name in names):
+    def _members(
+        self, group: str, config: _Settings, within: tuple[str, ...], settings: _Settings
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The leaves of a group with a YAML, or of one written out within another.
+
+        As lm-eval has it, a group's settings yield to those of the group around it, and both to
+        those of the member.
+        """
+        given = config.get("task")
+        settings = {k: v for k, v in config.items() if k not in _GROUP_KEYS} | {**settings}
+        for member in given if isinstance(given, list) and given else [given]:
+            own: _Settings = member if isinstance(member, Mapping) else {"": member}
+            inner = own.get("group") or own.get("task") or own.get("")
+            if "group" in own and "task" in own and inner not in self.index:
+                yield from self._members(str(inner), own, within, settings)
+                continue
+            if not isinstance(inner, str):
+                raise DataError(
+                    f"{self._origin}: the group {group!r} names no tasks: task = {given!r:.80}",
+                    "give it a list of names of tasks",
+                )
+            more = {k: v for k, v in own.items() if k and k not in _GROUP_KEYS}
+            if "task" in own:
+                self._check_member(group, inner, more)
+            yield from self._leaves(inner, within, {**settings, **more})
+
+    def _check_member(self, group: str, name: str, own: _Settings) -> None:
+        """Refuse a task without a YAML, and groups and tags, whose tasks lm-eval names wrongly."""
+        known = self.index.get(name)
+        if known is None and own:
             raise DataError(
-                f"{self._origin}: the group {group!r} names no tasks: task = {given!r:.80}",
-                "give it a list of names of tasks",
+                f"{self._origin}: the group {group!r} defines the task {name!r} within itself",
+                "give the task a YAML of its own, and the group its name",
             )
-        return names
+        if known is not None and known.kind in ("GROUP", "TAG"):
+            raise DataError(
+                f"{self._origin}: the group {group!r} has `task: {name}`, and {name} is a "
+                f"{known.kind.lower()}: lm-eval gives all of its tasks that name",
+                f"write `{name}` alone, or name its tasks one by one",
+            )
+
+    def _differing(self, name: str, settings: _Settings, within: tuple[str, ...]) -> dict[str, Any]:
+        """What of a group's settings differs from the task's YAML; DataError where it may not."""
+        if not settings:
+            return {}
+        config = self.config(name)
+        found = {k: v for k, v in settings.items() if k not in config or config[k] != v}
+        if deciding := sorted(found.keys() - _ASKED_BY):
+            raise DataError(
+                f"{self._origin}: the group {within[-1]} sets {', '.join(deciding)} of {name}, "
+                "which decides its documents or scores",
+                f"name the tasks in place of the group; or a YAML with `include: "
+                f"{self.index[name].yaml}`, `task: NAME` and {deciding[0]}",
+            )
+        return found
 
 
 @lru_cache(maxsize=4)

@@ -42,6 +42,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("tiny_number", {"filter": "flexible-extract"}, "no filter flexible-extract, only strict-"),
         ("tiny_number", {"metric": "acc"}, "it reports exact_match, and none of acc"),
         ("tiny_number", {"samples": 8, "temperature": 0.5}, ""),
+        ("tiny_choice", {"num_fewshot": 6}, ""),
+        ("tiny_choice", {"num_fewshot": 7}, "its split train has 6 examples, fewer than num_few"),
+        ("tiny_number", {"num_fewshot": 5}, ""),
+        ("tiny_number", {"num_fewshot": 6}, "its split test has 5 examples, fewer than num_fews"),
     ],
 )
 def test_what_a_task_does_not_offer_is_refused_with_what_it_offers(
@@ -55,6 +59,34 @@ def test_what_a_task_does_not_offer_is_refused_with_what_it_offers(
         return
     with pytest.raises(RecipeError) as caught:
         check_metrics(section, folder)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "test_split: test",
+            "test_split: test[:2]",
+            "its test_split is test[:2], and lm-eval reads",
+        ),
+        ("training_split: train", "training_split: train[:2]", "its training_split is train[:2]"),
+        ("training_split: train", "fewshot_split: train+test", "its fewshot_split is train+test"),
+        (
+            "  - metric: acc\n  - metric: acc_norm",
+            "  - {metric: mine, aggregation: mean, higher_is_better: true}",
+            "it reports mine, and none of acc, acc_norm, prob_per_byte; to compare by it: "
+            "eval.protocols: {tiny_choice: {metric: mine}}",
+        ),
+    ],
+)
+def test_an_own_task_that_lm_eval_cannot_ask_or_compare_is_refused_before_any_work(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    file = make_tasks(tmp_path / "own") / "tiny_choice.yaml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(RecipeError) as caught:
+        check_metrics(EvalSection(tasks=["tiny_choice"]), file.parent)
     assert problem in str(caught.value)
 
 

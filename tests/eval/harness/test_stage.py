@@ -35,6 +35,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     make_model(root / "trained" / "hf")
     make_tasks(root / "tasks")
+    shown = "group: shown\ntask: [{task: tiny_choice, num_fewshot: 1}]\n"
+    (root / "tasks" / "shown.yaml").write_text(shown)
     return root
 
 
@@ -148,6 +150,10 @@ def test_a_task_that_another_evaluation_scored_alike_is_not_scored_again(
     assert evaluate("one", ["tiny_choice"], {"limit": None}) == ["tiny_choice"]
     assert evaluate("more", both, {"limit": None}) == ["tiny_number"]
     assert evaluate("other", both, {"limit": 5}) == both
+    assert evaluate("shots", ["shown"], {"limit": None}) == ["tiny_choice"]
+    assert evaluate("shots again", ["shown"], {"limit": None}) == []
+    results = json.loads((tmp_path / "shots again" / RESULTS).read_text())
+    assert results["tasks"]["tiny_choice"]["num_fewshot"] == 1
     harness.run(context_of(world, tmp_path / "whole", both))
     assert read(tmp_path / "more") == read(tmp_path / "whole")
 

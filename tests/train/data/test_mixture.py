@@ -173,6 +173,13 @@ def test_steps_are_rounded_down_to_whole_batches_and_say_so() -> None:
     assert "24 tokens short" in made.note()
 
 
+def test_a_source_of_which_no_row_is_drawn_is_named() -> None:
+    # An arm of 1% synthetic text would be the control, under another name.
+    rows = {"a": 100, "b": 100}
+    assert "NONE of b, whose ratio" in make([(8 * 40, {"a": 0.99, "b": 0.01})], rows).note()
+    assert "NONE" not in make([(8 * 100, {"a": 0.99, "b": 0.01})], rows).note()
+
+
 def test_too_much_repetition_is_refused_with_both_fixes() -> None:
     with pytest.raises(RecipeError, match=r"sources\.b") as caught:
         make([(8 * 100, {"a": 0.5, "b": 0.5})], {"a": 50, "b": 10}, max_repetition=2)

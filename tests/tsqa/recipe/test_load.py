@@ -42,6 +42,20 @@ def test_extends_merges_and_an_override_wins(tmp_path: Path) -> None:
     assert recipe.train.sequence_length == 8
 
 
+def test_an_empty_mapping_takes_the_names_away_and_an_empty_section_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    named = "eval: {tasks: [a, b], macros: {m: [a]}, protocols: {a: {num_fewshot: 2}}}\n"
+    base = write(tmp_path, f"{BASE}{named}", "named.yaml")
+    child = write(
+        tmp_path, "extends: named.yaml\nname: c\ntrain: {}\neval: {macros: {}}\n", "c.yaml"
+    )
+    recipe = load_recipe(child)
+    assert (recipe.eval.macros, [*recipe.eval.protocols], recipe.train.lr) == ({}, ["a"], 1e-3)
+    recipe = load_recipe(base, ["eval.protocols={}", "train={}", "eval.macros={n: [b]}"])
+    assert (recipe.eval.protocols, [*recipe.eval.macros]) == ({}, ["m", "n"])
+
+
 def test_an_override_reaches_into_a_list_and_keeps_placeholders(tmp_path: Path) -> None:
     recipe = load_recipe(
         write(tmp_path, BASE),

@@ -27,6 +27,7 @@ from tsqa.recipe.sections.base import Section
 from tsqa.recipe.sections.filter import DedupSection
 from tsqa.recipe.sections.launch import LaunchSection
 from tsqa.recipe.sections.models import TokenizerSection
+from tsqa.recipe.sections.seeds import ColumnsSection
 from tsqa.recipe.sections.train import ScheduleSection
 
 
@@ -139,6 +140,14 @@ def test_a_key_that_the_engine_would_not_read_is_refused(
     other = "openai" if engine == "vllm" else "vllm"
     with pytest.raises(ValidationError, match=rf"`{key}` needs `engine: {other}`"):
         TeacherSection.model_validate(given)
+
+
+@pytest.mark.parametrize("part", ["answer", "context", "explanation", "choices"])
+def test_the_column_of_the_question_is_no_other_part(part: str) -> None:
+    given = {"question": "q", "answer": "a", "choices": ["a", "b"], "explanation": "a"}
+    ColumnsSection.model_validate(given)
+    with pytest.raises(ValidationError, match="'q' is the question and another part"):
+        ColumnsSection.model_validate(given | {part: ["q", "b"] if part == "choices" else "q"})
 
 
 OWN = {"name": "mine", "path": "mine.csv", "columns": {"question": "q", "answer": "a"}}

@@ -55,6 +55,7 @@ CODE = {
     "    return open(os.path.join(os.path.dirname(__file__), '..', '..', 'data', 'a.jsonl'))\n",
     "formatted": "PLACE = '.'\ndef load(**_): return open(f'{PLACE}/data/a.jsonl')\n",
     "folder": "import datasets\ndef load(**_): return datasets.load_from_disk('HERE')\n",
+    "tilde": "def load(**_): return '~5 (about)', '~~~'  # no home of a user\n",
 }
 MODULES = {
     "beside": ("!function helper.f", "tasks/deep/helper.py"),
@@ -143,6 +144,8 @@ def test_the_code_of_a_task_counts_with_what_it_imports(
         "metadata: {version: data}",
         "dataset_kwargs: {data_files: 'https://example.org/data/a.jsonl'}",
         "doc_to_text: data/a.jsonl",
+        "dataset_kwargs: {data_files: '~no-such-user/a.jsonl', data_dir: '~no-such-user'}",
+        "custom_dataset: !function tilde.load",
     ],
 )
 def test_what_only_sounds_alike_does_not_count(world: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from eval.harness.stage import _same_but_for_tasks
 from tests.support.paths import REPOSITORY
 from tsqa.errors import DataError, RecipeError
 from tsqa.hub import pins as hub
-from tsqa.hub.pins import PINS
+from tsqa.hub.pins import PINS, UNPINNED
 from tsqa.pipeline.graph import build_graph
 from tsqa.recipe import EvalSection, load_recipe
 from tsqa.store.jsonl import write_json
@@ -217,6 +217,17 @@ def test_lm_evals_own_tasks_are_looked_up_once(
     forget_tasks()
     with pytest.raises(DataError, match=r"eval\.tasks: unknown task 'plain'"):
         pinned_datasets("eval.tasks", None, ("plain",))
+
+
+def test_a_folder_of_runs_that_cannot_be_written_is_no_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = TaskLibrary(world.tasks)
+    monkeypatch.setattr("tsqa.tasks.library.task_library", lambda include: own)
+    world.commit = None
+    (world.folder / "file").write_text("")
+    keep(world.folder / "file" / "runs")
+    assert pinned_datasets("eval.tasks", None, ("plain",)) == {"hub": {"org/plain": UNPINNED}}
 
 
 def test_scores_are_shared_where_the_commits_are_the_same() -> None:

@@ -51,6 +51,15 @@ class ColumnsSection(Section):
     id: str | None = None
     """Column of the document's ID; null: its row number."""
 
+    @model_validator(mode="after")
+    def _question_is_one(self) -> Self:
+        # An answer may be one of the options, or hold the explanation.
+        options = self.choices if isinstance(self.choices, list) else [self.choices]
+        others = [self.answer, self.context, self.explanation, self.tests, *options]
+        if self.question in others:
+            raise ValueError(f"the column {self.question!r} is the question and another part")
+        return self
+
 
 class OwnSection(Section):
     """A source of seeds of your own."""
