@@ -64,7 +64,9 @@ def review(
     if export is not None:
         typer.echo(f"{export}: {write(folder, export, format_):,} items", err=True)
     if import_ is not None:
-        typer.echo(f"{import_}: {read(folder, import_, format_):,} new decisions", err=True)
+        done = read(folder, import_, format_)
+        older = f"; {done.older:,} left out, decided otherwise since" if done.older else ""
+        typer.echo(f"{import_}: {done.new:,} new decisions{older}", err=True)
     if report:
         _report(folder, max_error)
         _say_other_data(recipe, overrides, folder)

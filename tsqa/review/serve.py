@@ -30,6 +30,7 @@ from tsqa.review.decisions import (
     check_reviewer,
     make_decision,
     read_last,
+    time_after,
 )
 from tsqa.review.items import ACCEPTED, EDITABLE, ReviewItem
 from tsqa.review.report import COMPARING
@@ -93,7 +94,10 @@ class Desk:
         if item.hash != asked.hash:
             raise DataError(f"{item.id}: the page shows another text", "reload the page")
         self._check(asked.reviewer)
-        decision = make_decision(item, asked.reviewer, asked.choice, asked.reason, asked.edits)
+        when = time_after(self._decided(asked.reviewer, item))
+        decision = make_decision(
+            item, asked.reviewer, asked.choice, asked.reason, asked.edits, when
+        )
         self._log.add(decision)
         self._last[decision.reviewer, decision.item, decision.hash] = decision
         return {"choice": decision.choice, "filters": _told(item)}

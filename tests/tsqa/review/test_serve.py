@@ -135,6 +135,14 @@ def test_a_name_in_another_case_is_no_second_reviewer(server: ReviewServer) -> N
         assert status == 400 and "there is 'ann'" in json.loads(answer)["error"]
 
 
+def test_a_clock_that_was_set_back_undoes_no_decision(tmp_path: Path) -> None:
+    _, items = drawn(tmp_path, Wanted(width=0.5), accepted=40, rejected=9)
+    Log(tmp_path).add(make_decision(items[0], "ann", "reject", "why", when="2999-01-01T00:00:00Z"))
+    with served(tmp_path) as server:
+        assert ask(server, "decide", decision(server))[0] == 200
+    assert [d.choice for d in read_decisions(tmp_path)] == ["accept"]
+
+
 def test_the_last_decision_counts_and_a_torn_line_loses_nothing_else(tmp_path: Path) -> None:
     _, items = drawn(tmp_path, Wanted(width=0.5), accepted=40, rejected=9)
     log = Log(tmp_path)
