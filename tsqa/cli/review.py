@@ -64,9 +64,7 @@ def review(
     if export is not None:
         typer.echo(f"{export}: {write(folder, export, format_):,} items", err=True)
     if import_ is not None:
-        done = read(folder, import_, format_)
-        older = f"; {done.older:,} left out, decided otherwise since" if done.older else ""
-        typer.echo(f"{import_}: {done.new:,} new decisions{older}", err=True)
+        typer.echo(f"{import_}: {read(folder, import_, format_)}", err=True)
     if report:
         _report(folder, max_error)
         _say_other_data(recipe, overrides, folder)

@@ -78,6 +78,10 @@ class Imported:
     older: int
     """Left out, as their reviewers have decided otherwise since."""
 
+    def __str__(self) -> str:
+        left_out = f"; {self.older:,} left out, decided otherwise since" if self.older else ""
+        return f"{self.new:,} new decisions{left_out}"
+
 
 def write(folder: Path, path: Path, format: str) -> int:
     """Write the items of a sample, without decisions; return how many."""
