@@ -19,6 +19,7 @@ from tsqa.quality.measure import (
     Spanned,
     jackknife,
     rng_of,
+    widen_shares,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
 from tsqa.records.quality import GRADIENTS, TAIL, VENDI, QualityMeasure
@@ -105,8 +106,16 @@ def _coverage(sample: QualitySample, seed: int) -> list[QualityMeasure]:
         return np.array([*every, every[0] - every[1], *few, few[0] - few[1]])
 
     spans = jackknife(shares, len(hitting), rng_of(seed, "coverage"))
+    sizes = len(space), int(tail.sum())
     return [
-        _against(name, spans[3 * i : 3 * i + 3], len(hitting), limits[i], f"{len(hitting):,} seeds")
+        _against(
+            name,
+            spans[3 * i : 3 * i + 3],
+            len(hitting),
+            limits[i],
+            f"{len(hitting):,} seeds",
+            size=sizes[i],
+        )
         for i, name in enumerate(names)
     ]
 
@@ -350,9 +359,11 @@ def _against(
     limits: str,
     reference: str,
     notes: Sequence[str] = (),
+    size: int | None = None,
 ) -> QualityMeasure:
-    """`spans`: of the items, of the seeds, of their difference; each value is between 0 and 1."""
-    ours, theirs, gap = spans
+    """`spans`: of the items, of the seeds, of their difference; each value is a share, of `size`
+    where that is not `count`."""
+    ours, theirs, gap = widen_shares(spans, size or count)
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,

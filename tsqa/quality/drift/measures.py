@@ -27,6 +27,7 @@ from tsqa.quality.measure import (
     jackknife,
     rng_of,
     weighted_auc,
+    widen_shares,
 )
 from tsqa.quality.realism import (
     FOLDS,
@@ -286,7 +287,8 @@ def _hits(name: str, other: DriftSide, side: DriftSide, seed: int) -> QualityMea
         found = [len(np.unique(places[rows])) / sum(sizes) for places in hits]
         return np.array([*found, found[0] - found[1]])
 
-    reached, itself, gap = jackknife(shares, hits.shape[1], rng_of(seed, name))
+    spans = jackknife(shares, hits.shape[1], rng_of(seed, name))
+    reached, itself, gap = widen_shares(spans, sum(sizes))
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
