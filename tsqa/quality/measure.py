@@ -59,11 +59,15 @@ def auc_of(
     groups: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Spanned:
-    """The AUC, its interval by resampling groups."""
+    """The AUC, its interval by resampling groups; where none changes it, as one of 1 may be,
+    Clopper and Pearson's with the smaller class as its number."""
     count = int(groups.max()) + 1
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=_REPEATS).astype(float)
     value = weighted_auc(scores, positive, strata, np.ones((1, len(scores))))[0]
     low, high = np.quantile(weighted_auc(scores, positive, strata, drawn[:, groups]), _TAILS)
+    if high - low < _NO_WIDTH:
+        share = float(np.clip(value, 0, 1))
+        low, high = interval(share, int(min(positive.sum(), (~positive).sum())))
     return Spanned(float(value), float(low), float(high))
 
 

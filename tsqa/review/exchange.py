@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -242,8 +243,11 @@ def _read_csv(text: str) -> Iterator[DecisionRow]:
     try:
         lines = io.StringIO(text, newline="")
         rows = csv.DictReader(lines, delimiter=_delimiter(text), strict=True)
-        if missing := _NEEDED - {*(rows.fieldnames or ())}:
+        names = Counter(rows.fieldnames or ())
+        if missing := _NEEDED - names.keys():
             raise csv.Error(f"lacks the columns {', '.join(sorted(missing))}")
+        if twice := [name for name, times in names.items() if name and times > 1]:
+            raise csv.Error(f"has the columns twice: {', '.join(twice)}")
         for row in rows:
             if None in row:
                 raise csv.Error(f"line {rows.line_num}: more cells than the header")

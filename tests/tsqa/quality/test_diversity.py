@@ -54,6 +54,13 @@ def test_openings_move_with_what_a_teacher_begins_with() -> None:
     assert opening.gap and opening.gap[1] < opening.gap[0] < 1
 
 
+def test_openings_that_all_differ_are_as_much_in_doubt() -> None:
+    found = diversity(lambda item, seed, rng: with_words(item, f"Number {item.id}"), count=50)
+    opening = found["most frequent opening"]
+    assert opening.value == 1 / 50 and opening.low and opening.high
+    assert opening.low < 0.01 and opening.high > 0.1
+
+
 def test_no_line_of_a_set_of_one_text_is_beyond_doubt() -> None:
     """No block that is left out changes anything, so that the jackknife sees no spread."""
     one = real_text(np.random.default_rng(5), "one")

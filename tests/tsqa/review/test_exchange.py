@@ -212,7 +212,13 @@ def test_no_cell_is_a_formula(tmp_path: Path, items: list[ReviewItem]) -> None:
 
 @pytest.mark.parametrize(
     ("format", "text"),
-    [("csv", "id,hash\na,b\n"), ("argilla", "{}"), ("label-studio", '[{"id": 1}]'), ("xml", "")],
+    [
+        ("csv", "id,hash\na,b\n"),
+        ("csv", "id,hash,reviewer,choice,choice\n"),
+        ("argilla", "{}"),
+        ("label-studio", '[{"id": 1}]'),
+        ("xml", ""),
+    ],
 )
 def test_another_format_is_named(
     tmp_path: Path, items: list[ReviewItem], format: str, text: str
