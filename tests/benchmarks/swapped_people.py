@@ -1,12 +1,13 @@
 """How many answers of a real model change where somebody else appears in the question?
 
-    python -m tests.benchmarks.swapped_people --model MODEL --folder NEW [--items 120] [--own]
+    python -m tests.benchmarks.swapped_people --model MODEL --folder FOLDER [--items 120] [--own]
 
 Word problems that mention persons by pronoun, noun or first name are answered at temperature 0, as
 a recipe has its solver asked: as they are, the very same again, with he and she, nouns and names
 swapped (`audit.swaps`, pronouns), and as they are behind other examples. Printed: the share of
 answers that each changes, with Clopper and Pearson's interval. The problems are GSM8K's training
 split where its rows are (`tests/benchmarks/questions.py`), else, and with `--own`, sums of our own.
+Replies are kept in the folder: after a kill, the same command asks for the rest.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=120)
     parser.add_argument("--own", action="store_true", help="sums of our own, not GSM8K")
     args = parser.parse_args()
-    args.folder.mkdir(parents=True)
+    args.folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
     problems = _gsm8k() if REAL.is_dir() and not args.own else [*_sums(rng, 20 * args.items)]
     rng.shuffle(problems)
@@ -76,7 +77,8 @@ def main() -> None:
 
 
 def _gsm8k() -> list[Seed]:
-    return [replace(each, kind="number") for each in load_real("gsm8k", "train")]
+    """Without their steps, so that a prompt's examples are short."""
+    return [replace(each, kind="number", explanation="") for each in load_real("gsm8k", "train")]
 
 
 def _sums(rng: random.Random, count: int) -> list[Seed]:
@@ -105,22 +107,21 @@ def _ask(
     """Way -> the answers of all problems, empty where one cannot be read."""
     teacher = {"model": {"path": model}, "dtype": "float32", "form": "completion"}
     teacher |= {"max_model_len": 1024, "kv_cache_gib": 1}
-    sampling = {"temperature": 0, "max_tokens": 48}
+    sampling = {"temperature": 0, "max_tokens": 12}  # the answer is the first line
     generate = {"teacher": teacher, "votes": 1, "enrichment": [], "answer": sampling}
     prompts = {"question": "plain", "answer": "plain"}
     path = write_recipe(folder, generate={**generate, "prompts": prompts})
     pipeline = build(path, seeds, [curated_row(number) for number in range(20)])
     (node,) = (each for each in pipeline.nodes if each.stage == "generate")
-    (folder / "replies").mkdir()
+    (folder / "replies").mkdir(exist_ok=True)
     context = asking_context(pipeline, node, folder / "replies")
     solver = open_team(context, []).writer.solver
     assert solver is not None, "the teacher votes"
     drawn = SeedFile(context.inputs["seeds"].path / "seeds.jsonl")
     records = [_record(number, each) for number, each in enumerate(asked)]
-    jobs = (_job(solver, drawn, seeds[0], one, way) for way in WAYS for one in records)
+    jobs = (_job(solver, drawn, seeds[0], one, way) for one in records for way in WAYS)
     answers = [*solver.asker.run(jobs)]
-    count = len(records)
-    return {way: answers[n * count : (n + 1) * count] for n, way in enumerate(WAYS)}
+    return {way: answers[place :: len(WAYS)] for place, way in enumerate(WAYS)}
 
 
 def _record(number: int, problem: Seed) -> CandidateRecord:
