@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tsqa.errors import DataError, LeakError
 from tsqa.readers.passages import cut_passages
 from tsqa.recipe import DocumentsSection, SeedsSection
 from tsqa.seeds import stage as seeds
+from tsqa.seeds.definition import SEEDS
 from tsqa.store.jsonl import read_jsonl
 
 
@@ -172,6 +174,18 @@ def test_passages_without_spaces_are_as_long_as_their_letters(tmp_path: Path) ->
     assert [seed["context"] for seed in found] == [whole, whole * 2]
     (rejected,) = read_jsonl(tmp_path / "out" / "rejected_seeds.jsonl")
     assert (rejected["reason"], rejected["id"]) == ("short passage", "web-web.jsonl:2.0")
+
+
+def test_only_documents_that_are_cut_otherwise_are_read_again(tmp_path: Path) -> None:
+    (tmp_path / "web.jsonl").write_text('{"text": "x"}')
+
+    def fingerprinted(language: str) -> Any:
+        section = DocumentsSection(name="web", path=str(tmp_path / "web.jsonl"), language=language)
+        recipe: Any = SimpleNamespace(seeds=SeedsSection(documents=[section]))
+        return SEEDS.config(recipe)["documents"]
+
+    (english,), (chinese,) = fingerprinted("en"), fingerprinted("zh")
+    assert "cut" not in english and chinese == {**english, "language": "zh", "cut": 2}
 
 
 def test_initials_and_titles_end_no_sentence() -> None:
