@@ -23,7 +23,7 @@ from tsqa.recipe import SemanticLeakSection
 from tsqa.records.candidate import Candidate, Rejection, seed_as_candidate
 from tsqa.records.seed import Seed
 from tsqa.records.summaries import SemanticTask
-from tsqa.text.normalise import words
+from tsqa.text.normalise import count_words, word_pieces, words
 
 OPTION = "--semantic"
 RULE = "semantic"
@@ -93,7 +93,7 @@ def window_sizes(documents: Sequence[Seed]) -> list[int]:
     for one in documents:
         views = (one.question, item_text(one.question, one.choices, one.context))
         for view, text in enumerate(views):
-            lengths[one.task, view].append(len(undress(text).split()))
+            lengths[one.task, view].append(count_words(undress(text)))
     medians = (sorted(own)[len(own) // 2] for own in lengths.values())
     powers = (2 ** round(max(1, length)).bit_length() for length in medians)
     return sorted({min(_LONGEST, max(_SHORTEST, power)) for power in powers})
@@ -102,13 +102,13 @@ def window_sizes(documents: Sequence[Seed]) -> list[int]:
 def split(text: str, sizes: Sequence[int]) -> list[str]:
     """List the distinct windows of a text."""
     parts = [part for sentence in _SENTENCE.findall(text) for part in _cut(sentence)]
-    counts = [len(part.split()) for part in parts]
+    counts = [count_words(part) for part in parts]
     spans = dict.fromkeys(span for size in sizes for span in _spans(counts, size))
     return [window for start, end in spans if (window := "".join(parts[start:end]).strip())]
 
 
 def _cut(sentence: str) -> Iterator[str]:
-    found = re.findall(r"\S+\s*", sentence)
+    found = word_pieces(sentence)
     for start in range(0, len(found), _PART):
         yield "".join(found[start : start + _PART])
 

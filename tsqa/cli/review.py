@@ -64,7 +64,7 @@ def review(
     if export is not None:
         typer.echo(f"{export}: {write(folder, export, format_):,} items", err=True)
     if import_ is not None:
-        typer.echo(f"{import_}: {read(folder, import_, format_):,} new decisions", err=True)
+        typer.echo(f"{import_}: {read(folder, import_, format_)}", err=True)
     if report:
         _report(folder, max_error)
         _say_other_data(recipe, overrides, folder)

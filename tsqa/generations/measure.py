@@ -130,7 +130,11 @@ def measure_loss(
     if missing or len(losses) < LEAST:
         few = f"{len(losses)} rows of people's text are held out; {LEAST} are needed"
         return GenerationMeasure(name="loss", n=len(losses), missing=missing or few)
-    rise = mean_of(np.array(losses) - np.array(first))
+    rises = np.array(losses) - np.array(first)
+    if not np.isfinite(rises).all():  # such a mean is above no limit
+        infinite = f"{int((~np.isfinite(rises)).sum())} rows have no finite loss"
+        return GenerationMeasure(name="loss", n=len(losses), missing=infinite)
+    rise = mean_of(rises)
     return GenerationMeasure(name="loss", span=rise, n=len(losses))
 
 

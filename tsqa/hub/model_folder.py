@@ -96,6 +96,15 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
 
     Raises CheckpointError naming the missing, the unexpected and those of another shape.
     """
+    found = compare_weights("AutoModelForCausalLM", origin, key, trust_remote_code)
+    refuse_differences(found, f"{key} = {origin}")
+
+
+def compare_weights(
+    auto: str, origin: str, key: str, trust_remote_code: bool = False
+) -> Mapping[str, Iterable[Any]]:
+    """Which tensors a class of transformers misses, does not know, or finds in another shape.
+    CheckpointError where the model cannot be loaded at all."""
     import transformers
 
     if is_folder(origin):
@@ -105,7 +114,7 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
     shows_bars = transformers.logging.is_progress_bar_enabled()
     transformers.logging.disable_progress_bar()
     try:
-        _, found = transformers.AutoModelForCausalLM.from_pretrained(
+        _, found = getattr(transformers, auto).from_pretrained(
             origin,
             device_map="meta",
             use_safetensors=True,
@@ -124,7 +133,8 @@ def check_weights(origin: str, key: str, trust_remote_code: bool = False) -> Non
         transformers.logging.set_verbosity(verbosity)
         if shows_bars:
             transformers.logging.enable_progress_bar()
-    refuse_differences(found, f"{key} = {origin}")
+    differences: Mapping[str, Iterable[Any]] = found
+    return differences
 
 
 def refuse_differences(found: Mapping[str, Iterable[Any]], where: str) -> None:

@@ -234,11 +234,12 @@ def audit_where_asked(pipeline: Pipeline, node: Node) -> None:
     console.print(f"  {audit_folder(node) / PAGE}")
 
 
-def audits_to_make(pipeline: Pipeline) -> list[Node]:
-    """Finished datasets that the next run audits: their sections ask for what no audit has yet."""
+def audits_to_make(pipeline: Pipeline, nodes: Sequence[Node] | None = None) -> list[Node]:
+    """Finished datasets that a run (of these nodes) audits: their sections ask for what no audit
+    has yet."""
     return [
         node
-        for node in _audited(pipeline.nodes)
+        for node in _audited(pipeline.nodes if nodes is None else nodes)
         if pipeline.find(node)
         and not _is_whole(needed(node.recipe.audit, "audit"), find_audit(pipeline, node))
     ]

@@ -1,9 +1,11 @@
-"""The models that a stage will load, and what it asks of them, checked before any work."""
+"""The models that a stage and its audit will load, and what they ask of them, checked before any
+work."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from tsqa.errors import RecipeError
 from tsqa.hub.model_folder import (
@@ -39,6 +41,8 @@ class ModelUse:
     own_tokenizer: bool
     """Whether it reads text by the tokenizer in its folder."""
     is_trained: bool = False
+    kind: Literal["causal", "tagger", "sentences"] = "causal"
+    """Of what it gives: the next token, a label of each token, a vector of a text."""
 
     @property
     def is_here(self) -> bool:
@@ -66,7 +70,21 @@ def model_uses(node: Node) -> list[ModelUse]:
                     f"{key}.max_model_len",
                 )
             )
-    return [*uses, *_proxy(recipe)] if node.stage == "filter" else uses
+    return [*uses, *_of_meanings(recipe), *audit_uses(recipe)] if node.stage == "filter" else uses
+
+
+def audit_uses(recipe: Recipe) -> list[ModelUse]:
+    """What the audit that follows the filter loads besides."""
+    if recipe.audit is None:
+        return []
+    uses = []
+    if recipe.audit.gradients:
+        model = str(Path(recipe.audit.gradients.model))
+        uses.append(ModelUse(model, "audit.gradients.model", None, "", False, own_tokenizer=True))
+    if recipe.audit.names:
+        model = str(Path(recipe.audit.names.model))
+        uses.append(ModelUse(model, "audit.names.model", None, "", False, True, kind="tagger"))
+    return uses
 
 
 def is_missing(use: ModelUse) -> bool:
@@ -86,6 +104,13 @@ def refuse_missing(use: ModelUse) -> None:
 
 def check_use(use: ModelUse) -> None:
     """Raise CheckpointError, DataError or RecipeError where a folder cannot be used as asked."""
+    if use.kind == "sentences":
+        return  # sentence-transformers has folders of many forms, and tells by loading them
+    if use.kind == "tagger":
+        from tsqa.quality.names.tagger import check_tagger
+
+        check_tagger(use.path)
+        return
     config = load_config(use.path, use.key, use.trust_remote_code)
     if use.is_trained:
         check_text_only(config, f"{use.key} = {use.path}")
@@ -131,13 +156,19 @@ def _student(node: Node, recipe: Recipe) -> list[ModelUse]:
     return [_use(model, "model.path", needed(recipe.eval, "eval").max_length, "eval.max_length")]
 
 
-def _proxy(recipe: Recipe) -> list[ModelUse]:
-    """The model of the audit that follows the filter."""
-    section = recipe.audit.gradients if recipe.audit else None
-    if section is None:
-        return []
-    path = str(Path(section.model))
-    return [ModelUse(path, "audit.gradients.model", None, "", False, own_tokenizer=True)]
+def _of_meanings(recipe: Recipe) -> list[ModelUse]:
+    """The models that compare texts; a bare name, such as `all-MiniLM-L6-v2`, is left to
+    sentence-transformers, which knows whose it is."""
+    section = needed(recipe.filter, "filter")
+    named = {
+        "filter.dedup.semantic.model": section.dedup.semantic,
+        "filter.decontaminate.semantic.model": section.decontaminate.semantic,
+    }
+    return [
+        ModelUse(str(Path(found.model)), key, None, "", False, False, kind="sentences")
+        for key, found in named.items()
+        if found and (is_folder(found.model) or "/" in found.model)
+    ]
 
 
 def _is_given(model: ModelSection) -> bool:

@@ -19,11 +19,17 @@ from rich.text import Text
 
 from tsqa.console import console
 from tsqa.errors import DataError, RecipeError, TsqaError
-from tsqa.pipeline.auditing import audit_states, audit_where_asked, refuse_unaudited
+from tsqa.pipeline.auditing import (
+    audit_states,
+    audit_where_asked,
+    audits_to_make,
+    refuse_unaudited,
+)
 from tsqa.pipeline.graph import build_graph
 from tsqa.pipeline.history import History
 from tsqa.pipeline.model_uses import (
     ModelUse,
+    audit_uses,
     check_use,
     is_missing,
     model_uses,
@@ -179,8 +185,11 @@ class Pipeline:
                 scheduler_of(node).check()
 
     def _models_to_load(self, nodes: Sequence[Node]) -> dict[ModelUse, None]:
-        """What the stages that are not done load, each once."""
-        return {use: None for node in nodes if not self.find(node) for use in model_uses(node)}
+        """What the stages and audits that are not done load, each once."""
+        uses = [use for node in nodes if not self.find(node) for use in model_uses(node)]
+        for node in audits_to_make(self, nodes):
+            uses += audit_uses(node.recipe)
+        return dict.fromkeys(uses)
 
     def check_tasks(self) -> None:
         """Refuse, before any work, evaluated tasks that could not be compared after it.

@@ -19,6 +19,7 @@ from tsqa.quality.measure import (
     Spanned,
     jackknife,
     rng_of,
+    widen_shares,
 )
 from tsqa.quality.sample import AuditedText, QualityPair, QualitySample
 from tsqa.records.quality import GRADIENTS, TAIL, VENDI, QualityMeasure
@@ -72,7 +73,7 @@ def measure_diversity(sample: QualitySample, seed: int) -> list[QualityMeasure]:
         _topics(sample, seed),
         *_distinct(pairs, seed),
         _vendi(pairs, seed),
-        _openings(pairs, seed),
+        _openings(pairs),
     ]
 
 
@@ -105,8 +106,16 @@ def _coverage(sample: QualitySample, seed: int) -> list[QualityMeasure]:
         return np.array([*every, every[0] - every[1], *few, few[0] - few[1]])
 
     spans = jackknife(shares, len(hitting), rng_of(seed, "coverage"))
+    sizes = len(space), int(tail.sum())
     return [
-        _against(name, spans[3 * i : 3 * i + 3], len(hitting), limits[i], f"{len(hitting):,} seeds")
+        _against(
+            name,
+            spans[3 * i : 3 * i + 3],
+            len(hitting),
+            limits[i],
+            f"{len(hitting):,} seeds",
+            size=sizes[i],
+        )
         for i, name in enumerate(names)
     ]
 
@@ -324,20 +333,15 @@ def _cosines(vectors: Floats) -> Floats:
     return cosines
 
 
-def _openings(pairs: Sequence[QualityPair], seed: int) -> QualityMeasure:
+def _openings(pairs: Sequence[QualityPair]) -> QualityMeasure:
     ours, theirs = (
         [" ".join(words(getattr(p, side).asked)[:_OPENING]) for p in pairs]
         for side in ("item", "seed")
     )
 
-    def shares(rows: NDArray[np.int64]) -> Floats:
-        most = [
-            Counter(texts[i] for i in rows).most_common(1)[0][1] / len(rows)
-            for texts in (ours, theirs)
-        ]
-        return np.array([*most, most[0] - most[1]])
-
-    spans = jackknife(shares, len(pairs), rng_of(seed, "openings"))
+    most = [Counter(texts).most_common(1)[0][1] / len(pairs) for texts in (ours, theirs)]
+    # No jackknife: where all begin otherwise, whichever are left out, one of the others is most.
+    spans = [Spanned(share, share, share) for share in (*most, most[0] - most[1])]
     notes = [f"{text!r:.60}: {count:,}" for text, count in Counter(ours).most_common(5)]
     limits = "the one opening that is most frequent, by its first 3 words"
     return _against("most frequent opening", spans, len(pairs), limits, "the same seeds", notes)
@@ -350,9 +354,11 @@ def _against(
     limits: str,
     reference: str,
     notes: Sequence[str] = (),
+    size: int | None = None,
 ) -> QualityMeasure:
-    """`spans`: of the items, of the seeds, of their difference; each value is between 0 and 1."""
-    ours, theirs, gap = spans
+    """`spans`: of the items, of the seeds, of their difference; each value is a share, of `size`
+    where that is not `count`."""
+    ours, theirs, gap = widen_shares(spans, size or count)
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,

@@ -6,6 +6,7 @@ for what chance gives it; where nothing was measured nothing is known, and that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,8 @@ def _gap_above(measure: QualityMeasure, limit: float) -> bool:
 
 
 def _lost_above(measure: QualityMeasure, limit: float) -> bool:
-    """Of what the reference has; where that is nothing, nothing can be lost."""
-    if measure.gap is None or not measure.reference:
-        return False
+    """Of what the reference has."""
+    assert measure.gap is not None and measure.reference, "else nobody can tell"
     return -measure.gap[2] / measure.reference > limit
 
 
@@ -107,11 +107,11 @@ def breaches(section: AuditSection, report: QualityReport) -> Iterator[str]:
         limited = LIMITED[key]
         found = [each for each in report.measures if limited.is_of(each)]
         made = [each for each in found if each.value is not None]
-        yield from (
-            f"audit.{key} {limit:g}: {each.name} is {shown_value(each)}{_against(each)}"
-            for each in made
-            if limited.beyond(each, limit)
-        )
+        for each in made:
+            if why := _unknown(each, limited):
+                yield f"audit.{key} {limit:g}: {each.name} was not measured: {why}"
+            elif limited.beyond(each, limit):
+                yield f"audit.{key} {limit:g}: {each.name} is {shown_value(each)}{_against(each)}"
         if limited.begins and made:
             yield from (
                 f"audit.{key} {limit:g}: {each.name} was not measured: {each.missing}"
@@ -142,6 +142,20 @@ def refuse_audited(
             f"look at the items ({command}, then {page}; tsqa inspect), change the filters or the "
             "prompts, or the limit; a measure that does not apply needs its limit removed",
         )
+
+
+def _unknown(measure: QualityMeasure, limited: LimitedMeasure) -> str:
+    """Why nothing can be said against a limit, though there is a value: no comparison would hold,
+    and so none would be beyond."""
+    gap = measure.gap or ()
+    numbers = (measure.value, measure.low, measure.high, measure.reference, *gap)
+    if any(each is not None and math.isnan(each) for each in numbers):
+        return "it came out as no number"
+    if limited.beyond in (_gap_above, _lost_above) and not gap:
+        return "it has no difference from its reference"
+    if limited.beyond is _lost_above and not measure.reference:
+        return "its reference is 0, of which no share can be lost"
+    return ""
 
 
 def _against(measure: QualityMeasure) -> str:

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 _REPEATS = 1000
 _BLOCKS = 20
+_NO_WIDTH = 1e-9
 LEAST = 20
 """Pairs or items below which nothing is measured."""
 
@@ -58,11 +59,15 @@ def auc_of(
     groups: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Spanned:
-    """The AUC, its interval by resampling groups."""
+    """The AUC, its interval by resampling groups; where none changes it, as one of 1 may be,
+    Clopper and Pearson's with the smaller class as its number."""
     count = int(groups.max()) + 1
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=_REPEATS).astype(float)
     value = weighted_auc(scores, positive, strata, np.ones((1, len(scores))))[0]
     low, high = np.quantile(weighted_auc(scores, positive, strata, drawn[:, groups]), _TAILS)
+    if high - low < _NO_WIDTH:
+        share = float(np.clip(value, 0, 1))
+        low, high = interval(share, int(min(positive.sum(), (~positive).sum())))
     return Spanned(float(value), float(low), float(high))
 
 
@@ -87,16 +92,37 @@ def jackknife(
     return [Spanned(float(v), float(v - h), float(v + h)) for v, h in zip(whole, half, strict=True)]
 
 
+def widen_shares(spans: Sequence[Spanned], count: int) -> tuple[Spanned, Spanned, Spanned]:
+    """Two shares of so many and their difference, as the jackknife has them, with width.
+
+    Where no block changes a share, such as that of an opening that all texts have, the jackknife
+    knows no doubt: then Clopper and Pearson's interval, and of the difference that of the two ends'
+    squares (Zou and Donner 2008).
+    """
+    found = list(spans[:2])
+    for place, one in enumerate(found):
+        if one.high - one.low < _NO_WIDTH:
+            low, high = interval(min(1.0, max(0.0, one.value)), count)
+            found[place] = Spanned(one.value, min(low, one.value), max(high, one.value))
+    ours, theirs = found
+    gap = spans[2]
+    if found != list(spans[:2]):
+        below = math.hypot(ours.value - ours.low, theirs.high - theirs.value)
+        above = math.hypot(ours.high - ours.value, theirs.value - theirs.low)
+        gap = Spanned(gap.value, gap.value - below, gap.value + above)
+    return ours, theirs, gap
+
+
 def share_of_groups(
     flags: Sequence[bool], groups: Sequence[str], rng: np.random.Generator
 ) -> Spanned:
-    """A share of items, its interval by resampling the groups they come in; where none or all are
-    flagged, Clopper and Pearson's with the groups as its number."""
+    """A share of items, its interval by resampling the groups they come in; where all groups have
+    the same, Clopper and Pearson's with the groups as its number."""
     names, places = np.unique(np.array(groups), return_inverse=True)
     hits = np.bincount(places, np.array(flags, dtype=float), len(names))
     sizes = np.bincount(places, minlength=len(names)).astype(float)
     share = float(hits.sum() / sizes.sum())
-    if share in (0.0, 1.0):
+    if not np.ptp(hits / sizes):
         low, high = interval(share, len(names))
         return Spanned(share, low, high)
     drawn = rng.integers(0, len(names), (_REPEATS, len(names)))
@@ -126,11 +152,12 @@ def mean_of(values: Floats) -> Spanned:
 
 
 def mean_share(values: Floats) -> Spanned:
-    """A mean of values from 0 to 1, its interval within; where all are 0 or all 1, so that they
-    show no spread, Clopper and Pearson's."""
+    """A mean of values from 0 to 1, its interval within; where all are the same, so that they show
+    no spread, Clopper and Pearson's."""
+    if len(values) < 2 or not np.ptp(values):
+        share = float(values.mean())
+        return Spanned(share, *interval(share, len(values)))
     span = mean_of(values)
-    if span.value in (0.0, 1.0):
-        return Spanned(span.value, *interval(span.value, len(values)))
     return Spanned(span.value, max(0.0, span.low), min(1.0, span.high))
 
 

@@ -15,6 +15,7 @@ from tsqa.records.candidate_file import CandidateRecord, ReviewEdit, UnreadableL
 from tsqa.records.pointing import points_at_passage
 from tsqa.records.seed import Seed
 from tsqa.records.votes import agreeing_models, classify_answers, count_votes
+from tsqa.text.normalise import first_words
 from tsqa.text.refusals import explains_refusal
 
 _SHORT_QUESTION_CHARS = 40
@@ -123,7 +124,7 @@ class Candidate:
         options = sorted(self.choices) if is_short else []
         context = self.context
         if self.is_of_document:  # whole, it would make all questions about it near duplicates
-            context = " ".join(context.split()[:_HEAD_WORDS])
+            context = first_words(context, _HEAD_WORDS)
         return "\n".join(part for part in (context, self.question, *options) if part)
 
 

@@ -24,7 +24,7 @@ FLIPPED_VERDICTS, FLIPPED_ANSWERS = "verdicts changed by swaps", "answers change
 TAIL, VENDI, GRADIENTS = "of those in the tail", "Vendi score, per item", "G-Vendi score, per item"
 NAMED, SEED_NAMES = "items with a person's name", "items with a person's name of their seed"
 """Names of measures that others look up."""
-_FORMAT = 3
+_FORMAT = 4
 """Raise it when a measure means something else: reports from before then count no more."""
 
 

@@ -114,6 +114,16 @@ class FilterCounts:
     """Label -> curated items; with `filter.difficulty` only."""
 
 
+@dataclass(frozen=True)
+class ReviewFigure:
+    """A rate that a review found, with its 95% interval."""
+
+    about: str
+    value: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReviewSummary:
     """What people found in a sample, and what became of it. Rates are None where nobody looked."""
@@ -142,6 +152,10 @@ class ReviewSummary:
     """Krippendorff's, between reviewers."""
     skipped: int = 0
     """Accepted items that were only skipped: they count as unfit in what remains."""
+    alpha_low: float | None = None
+    alpha_high: float | None = None
+    figures: list[ReviewFigure] = field(default_factory=list)
+    """Of the strata of accepted items, of what was rejected, and of each filter."""
 
 
 @dataclass(frozen=True, kw_only=True)

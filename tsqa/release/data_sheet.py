@@ -18,6 +18,7 @@ from tsqa.recipe import Recipe
 from tsqa.release.outcomes import Behind
 from tsqa.release.records import Release
 from tsqa.store.atomic import write_text
+from tsqa.text.normalise import count_words
 
 DATA_SHEET = "DATA_SHEET.md"
 _TEMPLATE = "data_sheet.md.jinja"
@@ -42,6 +43,8 @@ class SizesOfRelease:
     """What the rows say."""
 
     words: int = 0
+    spaced: int = 0
+    """Words between spaces."""
     characters: int = 0
     bytes: int = 0
     languages: Counter[str] = field(default_factory=Counter)
@@ -51,15 +54,15 @@ class SizesOfRelease:
 
     @property
     def size(self) -> str:
-        """The template's range of tokens: at least one for each word, as most tokenizers split at
-        blanks, and at most one for each byte; two ranges where these differ."""
+        """The template's range of tokens: at least one between spaces, where most tokenizers split,
+        and at most one for each byte; two ranges where these differ."""
         ranges = (
             "less than 1 billion tokens",
             "1 billion to 10 trillion tokens",
             "more than 10 trillion tokens",
         )
         first, last = (
-            (count >= _BILLION) + (count > _TEN_TRILLION) for count in (self.words, self.bytes)
+            (count >= _BILLION) + (count > _TEN_TRILLION) for count in (self.spaced, self.bytes)
         )
         return " or ".join(ranges[first : last + 1])
 
@@ -68,7 +71,8 @@ def write_data_sheet(path: Path, release: Release, recipe: Recipe, behind: Behin
     """Write the sheet beside the dataset that it describes."""
     measured = SizesOfRelease()
     for row in read_rows(path.parent / CURATED, _Row):
-        measured.words += len(row.text.split())
+        measured.words += count_words(row.text)
+        measured.spaced += len(row.text.split())
         measured.characters += len(row.text)
         measured.bytes += len(row.text.encode())
         measured.languages[row.language] += 1

@@ -1,7 +1,8 @@
 """`tsqa diff`: which items came in, went out or changed between two versions, by cause.
 
 An item is the n-th question that was asked for after a seed. It is known by its id and the content
-of its seed; where ids moved, as the lines of a file do, by task, content of the seed and n alone.
+of its seed; where ids moved, as the lines of a file do, by task, content of the seed and n alone;
+where its task has another name, by the latter two.
 Content is the seed's passage, question and answer: a seed of which only the options changed counts
 as the same.
 
@@ -33,6 +34,8 @@ _LONGEST = 100
 Kind = Literal["in", "out", "changed"]
 _Seed = tuple[str, str]
 """Task, hash of its content."""
+_Place = tuple[str, str, int]
+"""Task, hash of the seed, number of the question after it."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,24 @@ class SeedChanges:
 
 
 @dataclass(frozen=True)
+class RenamedSeeds:
+    """Seeds that are gone from a task and new in another, with the same content."""
+
+    old: str
+    new: str
+    seeds: int
+
+
+@dataclass(frozen=True)
 class VersionDifference:
     old: str
     new: str
     seeds: list[SeedChanges]
+    renamed: list[RenamedSeeds]
     same: int | None
     """Items that are in both, word for word; None where seeds alone were compared."""
     moved: int
-    """Items whose id is another, since their seed has moved."""
+    """Candidates whose id is another, since their seed has moved, or its task another name."""
     causes: list[Cause]
 
     def count(self, kind: Kind) -> int:
@@ -117,9 +130,9 @@ class VersionDifference:
 
 def compare_sides(old: Side, new: Side, seeds_only: bool = False) -> VersionDifference:
     """What changed from one to the other."""
-    seeds, old_seeds, new_seeds = _compare_seeds(old.seeds(), new.seeds())
+    seeds, renamed, old_seeds, new_seeds = _compare_seeds(old.seeds(), new.seeds())
     if seeds_only:
-        return VersionDifference(old.title, new.title, seeds, None, 0, [])
+        return VersionDifference(old.title, new.title, seeds, renamed, None, 0, [])
     pairs, gone, came, moved = _match(old.candidates(), new.candidates())
     found: dict[tuple[Kind, str], list[CandidateLine]] = defaultdict(list)
     same = 0
@@ -136,7 +149,8 @@ def compare_sides(old: Side, new: Side, seeds_only: bool = False) -> VersionDiff
         cause = "no longer asked of its seed" if _seed_of(line) in new_seeds else "seed gone"
         if not line.step:
             found["out", cause].append(line)
-    return VersionDifference(old.title, new.title, seeds, same, moved, _causes(found, old, new))
+    causes = _causes(found, old, new)
+    return VersionDifference(old.title, new.title, seeds, renamed, same, moved, causes)
 
 
 def print_difference(found: VersionDifference, as_json: bool) -> None:
@@ -166,6 +180,8 @@ def _lines(found: VersionDifference) -> Iterator[str]:
         if task.new or task.gone:
             such = f", such as {', '.join(task.examples)}" if task.examples else ""
             yield f"  {task.task}: {task.new:,} new, {task.gone:,} gone{such}"
+    for each in found.renamed:
+        yield f"  {each.seeds:,} of those gone from {each.old} are new in {each.new}"
     if found.same is None:
         return
     counts = ", ".join(f"{found.count(kind):,} {kind}" for kind in ("in", "out", "changed"))
@@ -174,15 +190,16 @@ def _lines(found: VersionDifference) -> Iterator[str]:
         yield f"  {cause.kind}: {cause.cause}: {cause.items:,}"
         yield from (f"    {example.id}: {example.text}" for example in cause.examples)
     if found.moved:
-        yield f"{found.moved:,} candidates have another id: their seeds moved in their files"
+        yield f"{found.moved:,} candidates have another id: their seeds moved, or have another task"
 
 
 def _compare_seeds(
     old: Iterator[SeedLine], new: Iterator[SeedLine]
-) -> tuple[list[SeedChanges], Counter[_Seed], Counter[_Seed]]:
+) -> tuple[list[SeedChanges], list[RenamedSeeds], Counter[_Seed], Counter[_Seed]]:
     before = Counter((seed.task, seed.content_hash) for seed in old)
     left, after = Counter(before), Counter[_Seed]()
     tasks: dict[str, SeedChanges] = {}
+    unknown: list[_Seed] = []
     for seed in new:
         key = (seed.task, seed.content_hash)
         after[key] += 1
@@ -192,11 +209,30 @@ def _compare_seeds(
             task.kept += 1
         else:
             task.new += 1
+            unknown.append(key)
             if len(task.examples) < _MOST_EXAMPLES:
                 task.examples.append(seed.id)
     for (name, _), count in left.items():
         tasks.setdefault(name, SeedChanges(name)).gone += count
-    return [tasks[name] for name in sorted(tasks)], before, after
+    renamed = _renamed(left, unknown, before, after)
+    return [tasks[name] for name in sorted(tasks)], renamed, before, after
+
+
+def _renamed(
+    gone: Counter[_Seed], came: list[_Seed], before: Counter[_Seed], after: Counter[_Seed]
+) -> list[RenamedSeeds]:
+    """Also lets each side know such a seed by the task that it has on the other."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for (task, content), count in gone.items():
+        places[content] += [task] * count
+    found = Counter[tuple[str, str]]()
+    for task, content in came:
+        if places.get(content):
+            old = places[content].pop(0)
+            found[old, task] += 1
+            before[task, content] += 1
+            after[old, content] += 1
+    return [RenamedSeeds(old, new, count) for (old, new), count in sorted(found.items())]
 
 
 def _match(
@@ -213,21 +249,30 @@ def _match(
             unknown.append(line)
         else:
             pairs.append((before, line))
-    by_seed: dict[tuple[str, str, int], list[CandidateLine]] = defaultdict(list)
-    for line in left.values():
-        if line.seed_hash:
-            by_seed[line.task, line.seed_hash, line.number].append(line)
-    came, moved = [], 0
-    for line in unknown:
-        alike = by_seed.get((line.task, line.seed_hash, line.number))
-        if alike:
-            before = alike.pop(0)
-            del left[before.id, before.seed_hash]
-            pairs.append((before, line))
-            moved += 1
-        else:
-            came.append(line)
-    return pairs, [*left.values()], came, moved
+    known = len(pairs)
+    for key in (_with_task, _without_task):
+        by_seed: dict[_Place, list[CandidateLine]] = defaultdict(list)
+        for line in left.values():
+            if line.seed_hash:
+                by_seed[key(line)].append(line)
+        came: list[CandidateLine] = []
+        for line in unknown:
+            if alike := by_seed.get(key(line)):
+                before = alike.pop(0)
+                del left[before.id, before.seed_hash]
+                pairs.append((before, line))
+            else:
+                came.append(line)
+        unknown = came
+    return pairs, [*left.values()], unknown, len(pairs) - known
+
+
+def _with_task(line: CandidateLine) -> _Place:
+    return line.task, line.seed_hash, line.number
+
+
+def _without_task(line: CandidateLine) -> _Place:
+    return "", line.seed_hash, line.number
 
 
 def _judge(before: CandidateLine, after: CandidateLine) -> tuple[Kind, str] | None:

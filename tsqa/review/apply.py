@@ -126,7 +126,10 @@ class ReviewStep:
             remaining=report.remaining.value,
             remaining_high=report.remaining.high,
             alpha=report.alpha.value,
+            alpha_low=report.alpha.low,
+            alpha_high=report.alpha.high,
             skipped=report.skipped,
+            figures=[*report.figures()],
         )
 
     def _was_edited(self, reject: RejectedRow) -> bool:

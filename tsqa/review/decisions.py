@@ -1,7 +1,8 @@
 """What reviewers decided: one append-only file for each, so that nobody reads another's.
 
 Guarantees: a decision is on the disk before it is confirmed, and a kill loses none that was; the
-last decision of a reviewer on an item counts; one on another text than the item's is never used.
+last decision of a reviewer on an item counts, by the time when it was made and not when it was
+read from a file; one on another text than the item's is never used.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import errno
 import json
 import os
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,8 @@ REASONS = (
 )
 _LONGEST = 100_000
 _LONGEST_NAME = 60
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""Sorts as text."""
 Choice = Literal["accept", "reject", "edit", "skip"]
 
 
@@ -54,7 +57,7 @@ class ReviewDecision:
     edits: dict[str, str] = field(default_factory=dict)
     """Field -> its new text."""
     when: str
-    """UTC."""
+    """When it was made, UTC, in `TIME`; of one from a file without times, when that was read."""
 
 
 _DECISION: TypeAdapter[ReviewDecision] = TypeAdapter(ReviewDecision)
@@ -107,7 +110,13 @@ def read_decisions(folder: Path) -> list[ReviewDecision]:
 
 def read_last(folder: Path) -> list[ReviewDecision]:
     """The same with skips."""
-    last: dict[tuple[str, str, str], ReviewDecision] = {}
+    history = read_history(folder)
+    return [history[key][-1] for key in sorted(history)]
+
+
+def read_history(folder: Path) -> dict[tuple[str, str, str], list[ReviewDecision]]:
+    """(id, hash, reviewer) -> all decisions by their times; of one second, as they were written."""
+    found: dict[tuple[str, str, str], list[ReviewDecision]] = defaultdict(list)
     for path in sorted((folder / FOLDER).glob("*.jsonl")):
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -117,8 +126,15 @@ def read_last(folder: Path) -> list[ReviewDecision]:
                     decision = _DECISION.validate_json(line, strict=True, extra="forbid")
                 except ValueError as error:
                     raise damaged(path, f"line {number}: no decision: {error}") from error
-                last[decision.item, decision.hash, decision.reviewer] = decision
-    return [last[key] for key in sorted(last)]
+                found[decision.item, decision.hash, decision.reviewer].append(decision)
+    for decisions in found.values():
+        decisions.sort(key=lambda decision: decision.when)
+    return dict(found)
+
+
+def time_after(before: ReviewDecision | None) -> str:
+    """Now, and never before the decision that is replaced, though a clock may be set back."""
+    return max(datetime.now(UTC).strftime(TIME), before.when if before else "")
 
 
 def by_item(decisions: Iterable[ReviewDecision]) -> dict[tuple[str, str], list[ReviewDecision]]:
@@ -168,7 +184,7 @@ def make_decision(
         choice=choice,  # type: ignore[arg-type]
         reason=" ".join(reason.split())[:_LONGEST],
         edits=changed,
-        when=when or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        when=when or time_after(None),
     )
 
 

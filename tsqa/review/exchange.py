@@ -2,7 +2,8 @@
 
 Guarantees: a file is taken whole or not at all; an unknown item, an item whose text was changed in
 the file, a new text without the choice `edit`, and two answers of one person are refused by name;
-what is read twice counts once.
+what is read twice counts once; a decision never replaces a later one of its reviewer, and one whose
+time the file does not say replaces none.
 
 CSV is as spreadsheets have it: written with a mark of UTF-8, without which Excel takes it for
 another; read with commas, semicolons or tabs, and with empty cells at the end of a line left out.
@@ -17,9 +18,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,11 +29,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tsqa.errors import DataError
 from tsqa.review.decisions import (
+    TIME,
     Log,
     ReviewDecision,
     check_known,
     make_decision,
-    read_last,
+    read_history,
 )
 from tsqa.review.items import EDITABLE, ReviewItem
 from tsqa.review.sample import read_sample
@@ -47,6 +50,8 @@ _NEW = "new_"
 _NEEDED = frozenset({"id", "hash", "reviewer", "choice"})
 _DELIMITERS = (",", ";", "\t")
 _LONGEST_CELL = 1 << 30
+_CLOCKS_DIFFER = timedelta(days=1)
+_FIRST_YEAR = 2000
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """What a spreadsheet runs; such a cell gets an apostrophe before it."""
 
@@ -63,6 +68,20 @@ class DecisionRow:
     reason: str = ""
     edits: Mapping[str, str] = field(default_factory=dict)
     when: str = ""
+    """As the file says it; empty where it does not."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How many decisions of a file were taken."""
+
+    new: int
+    older: int
+    """Left out, as their reviewers have decided otherwise since."""
+
+    def __str__(self) -> str:
+        left_out = f"; {self.older:,} left out, decided otherwise since" if self.older else ""
+        return f"{self.new:,} new decisions{left_out}"
 
 
 def write(folder: Path, path: Path, format: str) -> int:
@@ -77,8 +96,8 @@ def write(folder: Path, path: Path, format: str) -> int:
     return len(items)
 
 
-def read(folder: Path, path: Path, format: str) -> int:
-    """Add the decisions of a file; return how many are new. DataError where one cannot be taken."""
+def read(folder: Path, path: Path, format: str) -> Imported:
+    """Add the decisions of a file. DataError where one cannot be taken."""
     items = {item.id: item for item in read_sample(folder)[1]}
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -88,20 +107,41 @@ def read(folder: Path, path: Path, format: str) -> int:
     except (ValidationError, csv.Error) as error:
         raise DataError(f"{path}: not of the format {format}: {error}") from error
     decided = [(row, _take(path, items, row)) for row in rows if _is_decided(path, row)]
-    decisions, known = _one_of_each(path, decided), read_last(folder)
-    before = {decision.reviewer for decision in known}
-    names = {decision.reviewer for decision in decisions}
+    decisions, history = _one_of_each(path, decided), read_history(folder)
+    before = {reviewer for _, _, reviewer in history}
+    names = {decision.reviewer for _, decision in decisions}
     for name in sorted(names - before):
         check_known(name, before | names - {name})
-    last = {(d.item, d.hash, d.reviewer): _said(d) for d in known}
-    log, new = Log(folder), 0
-    for decision in decisions:
-        key = decision.item, decision.hash, decision.reviewer
-        if last.get(key) != _said(decision):
-            log.add(decision)
-            last[key] = _said(decision)
-            new += 1
-    return new
+    new, older = [], 0
+    for row, decision in decisions:
+        known = history.get((decision.item, decision.hash, decision.reviewer), [])
+        if known and _said(known[-1]) == _said(decision):
+            continue
+        if _is_older(path, row, decision, known):
+            older += 1
+        else:
+            new.append(decision)
+    log = Log(folder)
+    for decision in new:
+        log.add(decision)
+    return Imported(len(new), older)
+
+
+def _is_older(
+    path: Path, row: DecisionRow, decision: ReviewDecision, known: Sequence[ReviewDecision]
+) -> bool:
+    """Whether its reviewer decided otherwise later; DataError where nobody can tell."""
+    if not known or row.when:
+        return bool(known) and decision.when < known[-1].when
+    if any(_said(each) == _said(decision) for each in known):
+        return True  # it was read, or made on the page, before the last one
+    last = known[-1]
+    raise DataError(
+        f"{path}: {decision.item}: {decision.reviewer} says {decision.choice} without a time, and "
+        f"{last.choice} at {last.when}: which is later?",
+        "put the time into the column when (CSV), such as 2026-01-31T12:00:00Z, or leave the "
+        "decision out of the file",
+    )
 
 
 def _is_decided(path: Path, row: DecisionRow) -> bool:
@@ -119,20 +159,21 @@ def _is_decided(path: Path, row: DecisionRow) -> bool:
 
 def _one_of_each(
     path: Path, decided: Iterable[tuple[DecisionRow, ReviewDecision]]
-) -> list[ReviewDecision]:
+) -> list[tuple[DecisionRow, ReviewDecision]]:
     """One decision of each person on an item: of several the last by the times of their rows."""
-    found: dict[tuple[str, str], tuple[str, ReviewDecision]] = {}
+    found: dict[tuple[str, str], tuple[DecisionRow, ReviewDecision]] = {}
     for row, decision in decided:
         key = decision.item, decision.reviewer
-        when, before = found.setdefault(key, (row.when, decision))
-        if when == row.when and _said(before) != _said(decision):
+        first, before = found.setdefault(key, (row, decision))
+        is_known = bool(row.when and first.when) and decision.when != before.when
+        if not is_known and _said(before) != _said(decision):
             raise DataError(
                 f"{path}: {decision.item}: {decision.reviewer} decides twice, and not alike",
                 "leave one of the rows",
             )
-        if when < row.when:
-            found[key] = row.when, decision
-    return [decision for _, decision in found.values()]
+        if is_known and before.when < decision.when:
+            found[key] = row, decision
+    return [*found.values()]
 
 
 def _said(decision: ReviewDecision) -> tuple[object, ...]:
@@ -159,7 +200,8 @@ def _take(path: Path, items: Mapping[str, ReviewItem], row: DecisionRow) -> Revi
             fix += f"restore the column {name}, or delete it: the hash tells the text"
             raise DataError(f"{path}: {row.id}: the text of {name} was changed", fix)
     try:
-        return make_decision(item, row.reviewer, row.choice, row.reason, row.edits, row.when)
+        when = _read_time(row.when) if row.when else ""
+        return make_decision(item, row.reviewer, row.choice, row.reason, row.edits, when)
     except DataError as error:
         raise DataError(f"{path}: {row.id}: {error}") from error
 
@@ -179,7 +221,8 @@ def _columns(item: ReviewItem) -> dict[str, str]:
 def _as_csv(items: Iterable[ReviewItem]) -> str:
     rows = [_columns(item) for item in items]
     out = io.StringIO()
-    columns = [*rows[0], "reviewer", "choice", "reason", *(_NEW + name for name in EDITABLE)]
+    said = ("reviewer", "choice", "reason", "when")
+    columns = [*rows[0], *said, *(_NEW + name for name in EDITABLE)]
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
@@ -200,15 +243,19 @@ def _read_csv(text: str) -> Iterator[DecisionRow]:
     try:
         lines = io.StringIO(text, newline="")
         rows = csv.DictReader(lines, delimiter=_delimiter(text), strict=True)
-        if missing := _NEEDED - {*(rows.fieldnames or ())}:
+        names = Counter(rows.fieldnames or ())
+        if missing := _NEEDED - names.keys():
             raise csv.Error(f"lacks the columns {', '.join(sorted(missing))}")
+        if twice := [name for name, times in names.items() if name and times > 1]:
+            raise csv.Error(f"has the columns twice: {', '.join(twice)}")
         for row in rows:
             if None in row:
                 raise csv.Error(f"line {rows.line_num}: more cells than the header")
             if None in row.values() and not text.endswith(("\n", "\r")):
                 raise csv.Error(f"line {rows.line_num}: the file ends early")
             cells = {name: _unguarded(value or "") for name, value in row.items()}
-            yield _row(cells, cells["reviewer"].strip(), cells["choice"].strip().lower(), cells)
+            reviewer, choice = cells["reviewer"].strip(), cells["choice"].strip().lower()
+            yield _row(cells, reviewer, choice, cells, cells.get("when", "").strip())
     finally:
         csv.field_size_limit(before)
 
@@ -271,7 +318,8 @@ class _StudioAnnotation(_Loose):
     completed_by: int | str | dict[str, Any] | None = None
     result: list[_StudioRegion] = []
     was_cancelled: bool = False
-    created_at: str = ""
+    created_at: str | None = None
+    updated_at: str | None = None
 
 
 class _StudioTask(_Loose):
@@ -331,7 +379,8 @@ def _read_studio(text: str) -> Iterator[DecisionRow]:
             found = by.get("email") or by.get("id") if isinstance(by, dict) else by
             who = "" if found is None else str(found)  # without a name it is refused
             choice = "skip" if annotation.was_cancelled else said.get("choice", "")
-            yield _row(named, who, choice, said, _utc(annotation.created_at))
+            when = annotation.updated_at or annotation.created_at or ""
+            yield _row(named, who, choice, said, when)
 
 
 def _region_text(value: Mapping[str, Any]) -> str:
@@ -342,11 +391,18 @@ def _region_text(value: Mapping[str, Any]) -> str:
     return str(found)
 
 
-def _utc(stamp: str) -> str:
+def _read_time(text: str) -> str:
+    """A time in UTC. DataError where it says no zone, or lies ahead, so that nothing could replace
+    the decision."""
     try:
-        return datetime.fromisoformat(stamp).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        found = datetime.fromisoformat(text)
     except ValueError:
-        return ""
+        found = datetime.min
+    if found.tzinfo is None:
+        raise DataError(f"{text!r:.40}: no time with its zone", "such as 2026-01-31T12:00:00Z")
+    if found.year < _FIRST_YEAR or found > datetime.now(UTC) + _CLOCKS_DIFFER:
+        raise DataError(f"{text!r:.40}: nobody decided then", "correct the time")
+    return found.astimezone(UTC).strftime(TIME)
 
 
 _READERS: dict[Format, Callable[[str], Iterator[DecisionRow]]] = {

@@ -7,13 +7,14 @@ nobody reviewed what it is about; decisions on other texts than the sample's are
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsqa.records.summaries import ReviewFigure
 from tsqa.review.decisions import (
     ReviewDecision,
     ReviewVerdict,
@@ -109,6 +110,22 @@ class Report:
     def reviewed(self) -> int:
         """Accepted items with a decision."""
         return self.error.reviewed
+
+    def figures(self) -> Iterator[ReviewFigure]:
+        """What else is known, in words."""
+        accepted = [row for row in self.strata if row.stratum.outcome == ACCEPTED]
+        named = [(f"unfit, {row.stratum.shown}", row.error) for row in accepted]
+        named += [
+            ("false rejections: fit, of what was rejected", self.false_rejections),
+            ("rejected, of all that is fit", self.lost),
+        ]
+        for row in self.filters:
+            named.append((f"precision of `{row.step}`", row.precision))
+            if row.recall:
+                named.append((f"recall of `{row.step}`", row.recall))
+        for about, rate in named:
+            if rate.value is not None and rate.low is not None and rate.high is not None:
+                yield ReviewFigure(about, rate.value, rate.low, rate.high)
 
 
 def read_reviewed(folder: Path) -> tuple[Reviewed, list[ReviewDecision], int]:

@@ -61,6 +61,13 @@ class Stratum(Cell):
     """Items of the dataset, or of its rejects."""
     drawn: int
 
+    @property
+    def shown(self) -> str:
+        """Without the outcome."""
+        votes = "" if self.agreement in (_OTHERS, "none") else f", votes agree: {self.agreement}"
+        other = self.task == _OTHERS
+        return "small strata together" if other else f"{self.task}, {self.capability}{votes}"
+
 
 @dataclass(frozen=True)
 class Wanted:

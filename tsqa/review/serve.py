@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import threading
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +31,7 @@ from tsqa.review.decisions import (
     check_reviewer,
     make_decision,
     read_last,
+    time_after,
 )
 from tsqa.review.items import ACCEPTED, EDITABLE, ReviewItem
 from tsqa.review.report import COMPARING
@@ -56,10 +58,11 @@ class DecisionRequest(BaseModel):
 
 
 class Desk:
-    """The sample, and what each reviewer decided so far."""
+    """The sample, and what each reviewer decided so far; requests may come at once."""
 
     def __init__(self, folder: Path) -> None:
         self.sample, self.items = read_sample(folder)
+        self._lock = threading.Lock()
         self._log = Log(folder)
         self._last: dict[tuple[str, str, str], ReviewDecision] = {
             (d.reviewer, d.item, d.hash): d for d in read_last(folder)
@@ -67,8 +70,9 @@ class Desk:
 
     def overview(self, reviewer: str) -> dict[str, object]:
         """How far a reviewer is: a choice for each item, empty where there is none."""
-        self._check(reviewer)
-        found = [self._decided(reviewer, item) for item in self.items]
+        with self._lock:
+            self._check(reviewer)
+            found = [self._decided(reviewer, item) for item in self.items]
         return {
             "recipe": self.sample.recipe,
             "choices": [decision.choice if decision else "" for decision in found],
@@ -78,9 +82,10 @@ class Desk:
 
     def show(self, reviewer: str, place: int) -> dict[str, object]:
         """An item with the reviewer's own decision."""
-        self._check(reviewer)
         item = self._item(place)
-        decision = self._decided(reviewer, item)
+        with self._lock:
+            self._check(reviewer)
+            decision = self._decided(reviewer, item)
         shown = {name: value for name, value in asdict(item).items() if name not in _HIDDEN}
         shown["decision"] = asdict(decision) if decision else None
         shown["compared"] = item.match if item.outcome in COMPARING else ""
@@ -92,10 +97,14 @@ class Desk:
         item = self._item(asked.place)
         if item.hash != asked.hash:
             raise DataError(f"{item.id}: the page shows another text", "reload the page")
-        self._check(asked.reviewer)
-        decision = make_decision(item, asked.reviewer, asked.choice, asked.reason, asked.edits)
-        self._log.add(decision)
-        self._last[decision.reviewer, decision.item, decision.hash] = decision
+        with self._lock:
+            self._check(asked.reviewer)
+            when = time_after(self._decided(asked.reviewer, item))
+            decision = make_decision(
+                item, asked.reviewer, asked.choice, asked.reason, asked.edits, when
+            )
+            self._log.add(decision)
+            self._last[decision.reviewer, decision.item, decision.hash] = decision
         return {"choice": decision.choice, "filters": _told(item)}
 
     def _check(self, reviewer: str) -> None:

@@ -30,6 +30,7 @@ from tsqa.seeds.leaks import looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.digests import DIGESTS
 from tsqa.tasks.identity import dataset_identity, revision_of
+from tsqa.text.normalise import count_words
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -239,7 +240,7 @@ class DocumentSource(_OwnSource[DocumentsSection]):
         self, passage: str, origin: Origin, identifier: str, number: int, seen: set[str]
     ) -> Seed | Rejected:
         try:
-            count = len(passage.split())
+            count = count_words(passage)
             if count < self._section.min_words:
                 raise Unusable("short passage", f"{count} words: {passage[:80]}")
             if count > self._section.max_words:

@@ -19,12 +19,22 @@ from tsqa.tasks.fingerprint import evaluated_config, identify_tasks, pinned_data
 
 _TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
 _MISSING = "no such file or folder"
+_CUT_ANEW = frozenset({
+    *("zh", "ja", "th", "lo", "my", "km"),
+    *("hi", "bn", "mr", "ne", "pa", "or", "as", "sa", "ur", "ar", "fa"),
+})  # fmt: skip
+"""Languages of documents whose words were counted, or whose sentences ended, otherwise before."""
 
 
 def _seeds_config(recipe: Recipe) -> dict[str, Json]:
     section = needed(recipe.seeds, "seeds")
     documents: list[Json] = [
-        {**each.data_config(), "path": _identify_dataset(each)} for each in section.documents
+        {
+            **each.data_config(),
+            "path": _identify_dataset(each),
+            **({"cut": 2} if each.language in _CUT_ANEW else {}),
+        }
+        for each in section.documents
     ]
     return {
         **section.data_config(),

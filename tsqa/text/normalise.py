@@ -1,4 +1,5 @@
-"""The words of a text, in one spelling: compatibility forms, signs, powers and case folded."""
+"""The words of a text, in one spelling: compatibility forms, signs, powers and case folded; and how
+many there are."""
 
 from __future__ import annotations
 
@@ -12,6 +13,13 @@ UNSPACED = "\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u1049\u1780-\u17d3\u3041-\u30ff\u3
 # Marks belong to their letter: without them most words of the Indic scripts fall apart.
 WORD = regex.compile(rf"(?V1)[{UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{UNSPACED}]]+")
 _ASCII_WORD = re.compile(r"\w+")
+_SPACE = r"\s\x1c-\x1f"
+"""What parts words for `str.split`."""
+# A letter that is a word takes the punctuation around it along.
+_PIECE = regex.compile(
+    rf"(?:[^\w{_SPACE}]*[{UNSPACED}]\p{{M}}*(?:[^\w{_SPACE}{UNSPACED}]|\p{{M}})*"
+    rf"|[^{_SPACE}{UNSPACED}]+)[{_SPACE}]*"
+)
 _RAISED_NUMBERS = re.compile("[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 # The letter x between numbers is a sign; 0x1F is no product.
 _TIMES = re.compile(r"(?<=[0-9]) [xX] (?=[0-9])|(?<=[0-9])(?<!\b0)[xX](?=[0-9])")
@@ -62,6 +70,22 @@ def find_words(composed: str) -> list[str]:
         return _ASCII_WORD.findall(composed.lower())
     found: list[str] = WORD.findall(composed.casefold())
     return found
+
+
+def word_pieces(text: str) -> list[str]:
+    """The words with what follows them; joined they are the text without the space before it."""
+    pieces: list[str] = _PIECE.findall(text)
+    return pieces
+
+
+def count_words(text: str) -> int:
+    """Words between spaces; in scripts without spaces, such as Chinese and Thai, letters."""
+    return len(text.split()) if text.isascii() else len(word_pieces(text))
+
+
+def first_words(text: str, count: int) -> str:
+    """The first so many words, single spaces between those that any part."""
+    return " ".join("".join(word_pieces(text)[:count]).split())
 
 
 def normalise(text: str) -> str:

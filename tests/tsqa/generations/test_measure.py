@@ -99,6 +99,9 @@ def test_a_limit_whose_measure_is_missing_stops_too() -> None:
         "loss": f"{missing}3 rows of people's text are held out; 20 are needed",
         "errors": f"{missing}no item of a task with an oracle",
     }
+    for loss in (float("nan"), float("inf")):  # of a model that diverged: above no limit
+        diverged = measure_loss([1.0] * 39 + [loss], [1.0] * 40)
+        assert passed([diverged], LIMITS) == {"loss": f"{missing}1 rows have no finite loss"}
     assert [m.span for m in measure_narrowing(sample_of(count=6), 1)] == [None, None]
     assert passed([few, none], StopSection(tail=0.1)) == {}
 

@@ -86,6 +86,26 @@ def test_a_model_that_is_nowhere_is_said_by_a_dry_run_and_refused_by_a_run(
     assert not calls
 
 
+@pytest.mark.parametrize(
+    ("key", "override"),
+    [
+        ("filter.dedup.semantic.model", "filter.dedup.semantic={model: models/not-made-yet}"),
+        (
+            "filter.decontaminate.semantic.model",
+            "filter.decontaminate.semantic={model: models/not-made-yet}",
+        ),
+        ("audit.gradients.model", "audit={gradients: {model: models/not-made-yet}}"),
+    ],
+)
+def test_a_model_of_the_filter_and_its_audit_is_asked_for_before_teachers_are(
+    key: str, override: str, tmp_path: Path
+) -> None:
+    given = [f"runs={tmp_path}", "tracking.mode=disabled", override]
+    recipe = SMOKE.with_name("recipe.yaml")
+    with pytest.raises(RecipeError, match=f"{key} = models/not-made-yet: no such folder"):
+        Pipeline(load_recipe(recipe, given), recipe, given).run()
+
+
 def test_a_changed_setting_is_named_and_the_old_artifact_stays(
     tmp_path: Path, calls: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

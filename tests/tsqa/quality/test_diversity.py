@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 
 from tests.support.quality_world import real_text, sample_of, with_words
 from tsqa.quality.diversity import TOPICS, distinct_n, measure_diversity, vendi_score
+from tsqa.quality.measure import Spanned, share_of_groups, widen_shares
 from tsqa.quality.sample import AuditedText
 from tsqa.records.quality import QualityMeasure
 
@@ -49,6 +50,40 @@ def test_openings_move_with_what_a_teacher_begins_with() -> None:
     found = diversity(lambda item, seed, rng: with_words(item, "Let us consider"))
     opening = found["most frequent opening"]
     assert opening.value == 1.0 and opening.apart and opening.notes == ["'let us consider': 120"]
+    assert opening.low == pytest.approx(0.025 ** (1 / 120)) and opening.high == 1, "exact"
+    assert opening.gap and opening.gap[1] < opening.gap[0] < 1
+
+
+def test_openings_that_all_differ_are_as_much_in_doubt() -> None:
+    found = diversity(lambda item, seed, rng: with_words(item, f"Number {item.id}"), count=50)
+    opening = found["most frequent opening"]
+    assert opening.value == 1 / 50 and opening.low and opening.high
+    assert opening.low < 0.01 and opening.high > 0.1
+
+
+def test_no_line_of_a_set_of_one_text_is_beyond_doubt() -> None:
+    """No block that is left out changes anything, so that the jackknife sees no spread."""
+    one = real_text(np.random.default_rng(5), "one")
+
+    def same(item: AuditedText, _: AuditedText, __: np.random.Generator) -> AuditedText:
+        return replace(one, id=item.id, task=item.task)
+
+    for name, each in diversity(same, count=60).items():
+        if name != "seeds with an item":
+            assert each.low is not None and each.high is not None and each.gap, name
+            least = 0 if name.startswith("distinct") else 0.03  # those fall with every text
+            assert each.high - each.low > least and each.gap[2] - each.gap[1] > least, name
+
+
+def test_two_shares_without_spread_are_apart_where_their_intervals_say_so() -> None:
+    def gap(ours: float, theirs: float, count: int) -> Spanned:
+        spans = [Spanned(value, value, value) for value in (ours, theirs, ours - theirs)]
+        return widen_shares(spans, count)[2]
+
+    assert gap(1, 1, 20).low < 0 < gap(1, 1, 20).high
+    assert gap(1, 0, 20).low > 0.7 and gap(1, 0, 2).low < gap(1, 0, 20).low
+    spread = [Spanned(0.5, 0.4, 0.6), Spanned(0.3, 0.2, 0.4), Spanned(0.2, 0.1, 0.3)]
+    assert [*widen_shares(spread, 20)] == spread
 
 
 @pytest.mark.parametrize(
@@ -68,6 +103,13 @@ def test_distinct_n_stops_at_the_bound() -> None:
     texts = [["a", "b", "a"], ["a", "c"]]
     assert distinct_n(texts, 5) == [3 / 5, 3 / 3, 1.0]
     assert distinct_n(texts, 3) == [2 / 3, 2 / 2, 1.0]
+
+
+def test_a_share_that_is_the_same_in_every_group_has_an_interval() -> None:
+    rng = np.random.default_rng(0)
+    for flags in ([True, False], [True, True], [False, False]):
+        span = share_of_groups(flags * 15, [str(n // 2) for n in range(30)], rng)
+        assert span.value == sum(flags) / 2 and span.high - span.low > 0.2
 
 
 def test_seeds_without_items_are_counted() -> None:

@@ -39,8 +39,26 @@ def report(*measures: QualityMeasure) -> QualityReport:
     return QualityReport("toy", "f", "s", "d", 0, 9, 9, 9, [], [*measures])
 
 
-def said(found: QualityMeasure, **limits: float) -> list[str]:
+def said(found: QualityMeasure, **limits: Any) -> list[str]:
     return [*breaches(AuditSection(**limits), report(found))]
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "max_seed_names": {"names": {"model": "x"}},
+    "max_lost_gradients": {"gradients": {"model": "x"}},
+    "max_flipped_verdicts": {"swaps": {}},
+    "max_flipped_answers": {"swaps": {}},
+}
+
+
+@pytest.mark.parametrize("key", [*LIMITED])
+def test_what_came_out_as_no_number_passes_no_limit(key: str) -> None:
+    nan = float("nan")
+    whole = {"value": 0.5, "low": 0.4, "high": 0.6, "reference": 0.5, "gap": (0.0, -0.1, 0.1)}
+    for field in whole:
+        broken = measure(key, **whole | {field: (0.0, nan, nan) if field == "gap" else nan})
+        (line,) = said(broken, **{key: 0.9}, **NEEDED.get(key, {}))
+        assert f"audit.{key} 0.9" in line and "was not measured: it came out as no number" in line
 
 
 def test_a_limit_is_exceeded_by_the_whole_interval_alone() -> None:
@@ -55,7 +73,11 @@ def test_a_limit_is_exceeded_by_the_whole_interval_alone() -> None:
         assert said(lost, **{key: 0.125}) == [], "at least 0.1 of 0.8 is lost"
         (line,) = said(lost, **{key: 0.12})
         assert "0.600 [0.500, 0.700], reference 0.8" in line
-        assert said(replace(lost, reference=0.0), **{key: 0.0}) == [], "nothing to lose"
+        for nothing, why in (
+            (replace(lost, reference=0.0), "its reference is 0"),
+            (replace(lost, gap=None), "it has no difference"),
+        ):
+            assert f"was not measured: {why}" in "".join(said(nothing, **{key: 0.9}))
     position = measure("max_position", value=0.5, low=0.4, high=0.6, reference=0.25)
     assert said(position, max_position=0.15) == [] and len(said(position, max_position=0.14)) == 1
     for low, high in ((1.5, None), (None, -1.5)):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.released import accepted, build, rejected, seed, write_recipe
-from tsqa.release.difference import Side, VersionDifference, compare_sides, print_difference
+from tsqa.release.difference import (
+    RenamedSeeds,
+    Side,
+    VersionDifference,
+    compare_sides,
+    print_difference,
+)
 from tsqa.release.make import make_release
 from tsqa.release.sides import open_side
 
@@ -88,6 +95,26 @@ def test_an_item_whose_seed_moved_is_the_same_item(recipe: Path) -> None:
     new = make_release(build(recipe, moved, rows, overrides=["seeds.seed=1"]), "v2")
     found = compare_sides(Side.of_release(old.folder), Side.of_release(new.folder))
     assert (found.moved, found.same, found.causes) == (2, 2, [])
+
+
+def test_a_task_of_another_name_is_told_and_its_items_are_the_same(recipe: Path) -> None:
+    """Before, all items were out with a seed gone, and in with a new one."""
+    old = make_release(build(recipe, [seed(n) for n in range(4)], [*map(accepted, range(3))]), "v1")
+
+    def other(made: Any) -> Any:
+        return replace(made, id=made.id.replace("toy:", "told:"), task="told")
+
+    seeds = [other(seed(n)) for n in (0, 1, 2, 9)]
+    rows = [other(accepted(0)), other(accepted(1, text="told otherwise")), other(accepted(9))]
+    new = make_release(build(recipe, seeds, rows, overrides=["seeds.seed=1"]), "v2")
+    found = compare_sides(Side.of_release(old.folder), Side.of_release(new.folder))
+    assert found.renamed == [RenamedSeeds("toy", "told", 3)]
+    assert causes(found) == {
+        ("in", "new seed"): 1,
+        ("out", "no longer asked of its seed"): 1,
+        ("changed", "another text"): 1,
+    }
+    assert (found.same, found.moved) == (1, 2)
 
 
 def test_an_answer_that_a_filter_then_rejects_says_both(recipe: Path) -> None:

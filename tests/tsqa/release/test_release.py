@@ -198,7 +198,7 @@ HEADINGS = [
     ],
 )
 def test_the_size_is_told_by_the_ranges_of_the_template(words: int, bytes_: int, size: str) -> None:
-    assert SizesOfRelease(words=words, bytes=bytes_).size == size
+    assert SizesOfRelease(spaced=words, bytes=bytes_).size == size
 
 
 def test_the_data_sheet_says_what_is_known_and_what_is_missing(recipe: Path) -> None:

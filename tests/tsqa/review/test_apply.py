@@ -150,6 +150,7 @@ def test_rejected_items_go_and_edited_ones_carry_who_and_when(
     assert "review" in [row["step"] for row in summary["funnel"]]
     card = (out / DATASET / CARD).read_text()
     assert "30.0%" in card and "No person" not in card
+    assert "| unfit, mini_day, commonsense, votes agree: all | 30.0% | 5.9% to 67.2% |" in card
 
 
 class Tongues(BagOfWords):

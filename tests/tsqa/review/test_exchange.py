@@ -15,7 +15,8 @@ import pytest
 from tests.support.review_world import is_wrong, make_filtered
 from tsqa.errors import DataError
 from tsqa.review import exchange
-from tsqa.review.decisions import read_decisions, read_last
+from tsqa.review.decisions import Log, make_decision, read_decisions, read_last
+from tsqa.review.exchange import Imported
 from tsqa.review.items import ReviewItem
 from tsqa.review.sample import Wanted, draw, write_sample
 
@@ -84,7 +85,7 @@ def decide_studio(path: Path, items: list[ReviewItem]) -> None:
         chosen = {"choices": [choice]}
         result.append({"from_name": "choice", "to_name": "q", "type": "choices", "value": chosen})
         made: dict[str, Any] = {"completed_by": {"id": 1, "email": "ann"}, "result": result}
-        made |= {"created_at": "2030-01-01T01:00:00.5+01:00", "was_cancelled": number == 1}
+        made |= {"created_at": "2020-01-01T01:00:00.5+01:00", "was_cancelled": number == 1}
         task |= {"id": number, "annotations": [made], "predictions": []}
     path.write_text(json.dumps(tasks))
 
@@ -98,7 +99,7 @@ def test_decisions_come_back(format: str, tmp_path: Path, items: list[ReviewItem
     assert exchange.write(tmp_path, path, format) == len(items)
     DECIDE[format](path, items)
     read = exchange.read(tmp_path, path, format)
-    assert read == len(items) - (format != "label-studio"), "an empty choice is none"
+    assert read.new == len(items) - (format != "label-studio"), "an empty choice is none"
     found = {decision.item: decision for decision in read_decisions(tmp_path)}
     assert len(found) == len(items) - 1 and {d.reviewer for d in found.values()} == {"ann"}
     assert found[items[0].id].edits == {"question": NEW}
@@ -106,8 +107,8 @@ def test_decisions_come_back(format: str, tmp_path: Path, items: list[ReviewItem
         assert found[item.id].choice == ("reject" if is_wrong(item) else "accept")
         assert found[item.id].reason == "wrong answer"
     if format == "label-studio":
-        assert found[items[2].id].when == "2030-01-01T00:00:00Z"
-    assert exchange.read(tmp_path, path, format) == 0, "read twice, counted once"
+        assert found[items[2].id].when == "2020-01-01T00:00:00Z"
+    assert exchange.read(tmp_path, path, format) == Imported(0, 0), "read twice, counted once"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,10 @@ def test_decisions_come_back(format: str, tmp_path: Path, items: list[ReviewItem
         ({"new_answer": "7"}, "new_answer, but the choice is accept"),
         ({"choice": "", "new_answer": "7"}, "new_answer, but the choice is empty"),
         ({"choice": "", "reason": "wrong answer"}, "a reason, but no choice"),
+        ({"when": "31.1.2026"}, "no time with its zone"),
+        ({"when": "2026-01-31T12:00:00"}, "no time with its zone"),
+        ({"when": "2999-01-01T00:00:00Z"}, "nobody decided then"),
+        ({"when": "0001-01-01T00:00:00+14:00"}, "nobody decided then"),
     ],
 )
 def test_what_does_not_fit_is_refused_whole(
@@ -162,15 +167,15 @@ def test_what_label_studio_exports_is_read(tmp_path: Path, items: list[ReviewIte
     tasks = json.loads(path.read_text())
     region = {"from_name": "choice", "to_name": "question", "type": "choices"}
     accepted = [region | {"value": {"choices": ["accept"]}}]
-    made = {"id": 6, "completed_by": 1, "was_cancelled": False, "ground_truth": False}
-    made |= {"created_at": "2030-01-01T00:00:00.734210Z", "lead_time": None, "prediction": {}}
+    made: dict[str, Any] = {"id": 6, "completed_by": 1, "was_cancelled": False}
+    made |= {"created_at": "2020-01-01T00:00:00.734210Z", "updated_at": None, "prediction": {}}
     for number, task in enumerate(tasks):
         task |= {"id": number + 14, "annotations": [], "drafts": [], "predictions": [], "meta": {}}
     tasks[0]["annotations"] = [made | {"result": accepted}]
     tasks[1]["annotations"] = [made | {"result": [], "was_cancelled": True}]
     tasks[2]["drafts"] = [{"id": 1, "user": "ann@example.org", "result": accepted}]
     path.write_text(json.dumps(tasks))
-    assert exchange.read(tmp_path, path, "label-studio") == 2
+    assert exchange.read(tmp_path, path, "label-studio").new == 2
     found = {each.item: each for each in read_last(tmp_path)}
     assert {item: each.choice for item, each in found.items()} == {
         items[0].id: "accept",
@@ -187,7 +192,7 @@ def test_answers_of_argilla_count_by_their_status(tmp_path: Path, items: list[Re
     records[0]["responses"] = {"choice": [choice | {"status": "discarded"}]}
     records[1]["responses"] = {"choice": [choice | {"status": "draft"}]}
     path.write_text(json.dumps(records))
-    assert exchange.read(tmp_path, path, "argilla") == 1
+    assert exchange.read(tmp_path, path, "argilla").new == 1
     (skipped,) = read_last(tmp_path)
     assert (skipped.item, skipped.choice) == (items[0].id, "skip")
     records[2]["responses"] = {"choice": [choice]}  # as to_json writes it, submitted or not
@@ -207,7 +212,13 @@ def test_no_cell_is_a_formula(tmp_path: Path, items: list[ReviewItem]) -> None:
 
 @pytest.mark.parametrize(
     ("format", "text"),
-    [("csv", "id,hash\na,b\n"), ("argilla", "{}"), ("label-studio", '[{"id": 1}]'), ("xml", "")],
+    [
+        ("csv", "id,hash\na,b\n"),
+        ("csv", "id,hash,reviewer,choice,choice\n"),
+        ("argilla", "{}"),
+        ("label-studio", '[{"id": 1}]'),
+        ("xml", ""),
+    ],
 )
 def test_another_format_is_named(
     tmp_path: Path, items: list[ReviewItem], format: str, text: str
@@ -249,7 +260,7 @@ def test_a_person_does_not_decide_twice(tmp_path: Path, items: list[ReviewItem])
     path = tmp_path / "out.json"
     exchange.write(tmp_path, path, "label-studio")
     tasks = json.loads(path.read_text())
-    times = ("2030-01-01T00:00:00Z", "2030-01-01T00:00:01Z")
+    times = ("2020-01-01T00:00:00Z", "2020-01-01T00:00:01Z")
 
     def said(choice: str, when: str) -> dict[str, Any]:
         result = [{"from_name": "choice", "value": {"choices": [choice]}}]
@@ -257,12 +268,49 @@ def test_a_person_does_not_decide_twice(tmp_path: Path, items: list[ReviewItem])
 
     tasks[0]["annotations"] = [said("skip", times[1]), said("accept", times[0])]
     path.write_text(json.dumps(tasks))
-    assert exchange.read(tmp_path, path, "label-studio") == 1
+    assert exchange.read(tmp_path, path, "label-studio").new == 1
     assert [each.choice for each in read_last(tmp_path)] == ["skip"], "the later one"
     tasks[0]["annotations"] = [said("skip", times[1]), said("accept", times[1])]
     path.write_text(json.dumps(tasks))
     with pytest.raises(DataError, match="1 decides twice, and not alike"):
         exchange.read(tmp_path, path, "label-studio")
+
+
+def test_a_file_replaces_no_later_decision(tmp_path: Path, items: list[ReviewItem]) -> None:
+    """Decided in a file, then otherwise on the page, and only then is the file read."""
+    path, log = tmp_path / "out.csv", Log(tmp_path)
+    exchange.write(tmp_path, path, "csv")
+
+    def on_page(place: int, choice: str, when: str) -> None:
+        log.add(make_decision(items[place], "ann", choice, "other", when=when))
+
+    def said(number: int, row: dict[str, str]) -> None:
+        if number in times:
+            row |= {"reviewer": "ann", "choice": "accept", "when": times[number]}
+
+    def choices() -> dict[str, str]:
+        return {each.item: each.choice for each in read_last(tmp_path)}
+
+    times = {0: "2020-01-31T13:00:00+01:00", 1: "2020-01-31T12:00:02Z", 2: ""}
+    for place in (0, 1):
+        on_page(place, "reject", "2020-01-31T12:00:01Z")
+    rewrite_csv(path, said)
+    assert exchange.read(tmp_path, path, "csv") == Imported(new=2, older=1)
+    accepted = {items[1].id: "accept", items[2].id: "accept"}
+    assert choices() == accepted | {items[0].id: "reject"}
+
+    on_page(2, "reject", "")
+    rejected = {items[0].id: "reject", items[1].id: "accept", items[2].id: "reject"}
+    assert choices() == rejected
+    assert exchange.read(tmp_path, path, "csv") == Imported(new=0, older=2)
+    assert choices() == rejected, "read again, it does not undo what was decided since"
+
+    times |= {3: ""}
+    on_page(3, "reject", "2020-01-31T12:00:00Z")
+    rewrite_csv(path, said)
+    with pytest.raises(DataError, match="accept without a time, and reject at 2020-01-31T12"):
+        exchange.read(tmp_path, path, "csv")
+    assert choices() == rejected | {items[3].id: "reject"}
 
 
 def test_a_cell_of_any_length_comes_back(tmp_path: Path) -> None:
@@ -274,5 +322,5 @@ def test_a_cell_of_any_length_comes_back(tmp_path: Path) -> None:
     usual = csv.field_size_limit(1 << 20)
     rewrite_csv(path, lambda number, row: row.update(reviewer="ann", choice="accept"))
     csv.field_size_limit(usual)
-    assert exchange.read(tmp_path, path, "csv") == len(found)
+    assert exchange.read(tmp_path, path, "csv").new == len(found)
     assert csv.field_size_limit() == usual

@@ -48,6 +48,12 @@ def test_a_full_review_gives_the_true_figures(whole: Path) -> None:
     assert recall is not None and recall.value == pytest.approx(sum(of_judge) / left)
     assert rows_of["copy"].recall is None and [*rows_of] == ["agreement", "copy", "judge"]
     assert report.reasons == {"wrong answer": sum(map(is_wrong, items))}
+    figures = {each.about: each.value for each in report.figures()}
+    assert figures["false rejections: fit, of what was rejected"] == pytest.approx(right)
+    assert figures["recall of `judge`"] == recall.value and "recall of `copy`" not in figures
+    assert sum(about.startswith("unfit, ") for about in figures) == sum(
+        row.stratum.outcome == ACCEPTED for row in report.strata
+    )
 
 
 def test_a_partial_review_estimates_them(tmp_path: Path) -> None:

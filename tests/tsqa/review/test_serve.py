@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tsqa.review.decisions import FOLDER, Log, make_decision, read_decisions
 from tsqa.review.items import ReviewItem
 from tsqa.review.report import make_report
 from tsqa.review.sample import ReviewSample, Wanted, draw, write_sample
-from tsqa.review.serve import ReviewServer
+from tsqa.review.serve import DecisionRequest, Desk, ReviewServer
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
@@ -135,6 +135,44 @@ def test_a_name_in_another_case_is_no_second_reviewer(server: ReviewServer) -> N
         assert status == 400 and "there is 'ann'" in json.loads(answer)["error"]
 
 
+def test_reviewers_who_decide_at_once_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bob decides while the names of reviewers are looked through for ann's."""
+    drawn(tmp_path, Wanted(width=0.5), accepted=40, rejected=9)
+    desk = Desk(tmp_path)
+
+    def decide(name: str, place: int = 0) -> None:
+        asked = {"reviewer": name, "place": place, "hash": desk.items[place].hash}
+        desk.decide(DecisionRequest.model_validate({**asked, "choice": "accept"}))
+
+    decide("cy")
+    decide("cy", 1)
+    bob = threading.Thread(target=decide, args=("bob",))
+
+    def slowly(name: str, others: Iterable[str]) -> None:
+        names = iter(others)
+        next(names)
+        if name == "ann":
+            bob.start()
+            bob.join(0.2)
+        list(names)
+
+    monkeypatch.setattr("tsqa.review.serve.check_known", slowly)
+    decide("ann")
+    bob.join()
+    assert [d.reviewer for d in read_decisions(tmp_path)].count("cy") == 2
+    assert {d.reviewer for d in read_decisions(tmp_path)} == {"ann", "bob", "cy"}
+
+
+def test_a_clock_that_was_set_back_undoes_no_decision(tmp_path: Path) -> None:
+    _, items = drawn(tmp_path, Wanted(width=0.5), accepted=40, rejected=9)
+    Log(tmp_path).add(make_decision(items[0], "ann", "reject", "why", when="2999-01-01T00:00:00Z"))
+    with served(tmp_path) as server:
+        assert ask(server, "decide", decision(server))[0] == 200
+    assert [d.choice for d in read_decisions(tmp_path)] == ["accept"]
+
+
 def test_the_last_decision_counts_and_a_torn_line_loses_nothing_else(tmp_path: Path) -> None:
     _, items = drawn(tmp_path, Wanted(width=0.5), accepted=40, rejected=9)
     log = Log(tmp_path)
@@ -225,6 +263,8 @@ def drive(page: Any, items: list[ReviewItem]) -> None:
     shows(0)
     assert "skip" in page.locator("#decided").inner_text()
     for number, item in enumerate(items):
+        if number == 7:
+            page.reload()  # goes on where it was
         shows(number)
         if number == 3:
             keys.press("e")

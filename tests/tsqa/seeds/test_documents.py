@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tsqa.errors import DataError, LeakError
 from tsqa.readers.passages import cut_passages
 from tsqa.recipe import DocumentsSection, SeedsSection
 from tsqa.seeds import stage as seeds
+from tsqa.seeds.definition import SEEDS
 from tsqa.store.jsonl import read_jsonl
 
 
@@ -133,6 +135,57 @@ def test_passages_hold_all_words_in_order_and_no_more_than_fit(sizes: list[int],
 def test_passages_of_a_document_are_alike_in_length() -> None:
     text = " ".join(sentence(str(n), 10) for n in range(21))
     assert [len(passage.split()) for passage in cut_passages(text, 100)] == [70, 70, 70]
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "passages"),
+    [
+        (
+            "\u6211\u53bb\u4e86\u3002\u300c\u4f60\u5462\uff1f\u300d\u4ed6\u4e5f\u53bb\u3002",
+            4,
+            [
+                "\u6211\u53bb\u4e86\u3002",
+                "\u300c\u4f60\u5462\uff1f\u300d",
+                "\u4ed6\u4e5f\u53bb\u3002",
+            ],
+        ),
+        (
+            "\u0e09\u0e31\u0e19\u0e44\u0e1b \u0e40\u0e02\u0e32\u0e21\u0e32",
+            4,
+            ["\u0e09\u0e31\u0e19\u0e44\u0e1b", "\u0e40\u0e02\u0e32\u0e21\u0e32"],
+        ),
+        (
+            "\u0935\u0939 \u0917\u092f\u093e\u0964 \u092e\u0948\u0902 \u092d\u0940\u0964",
+            2,
+            ["\u0935\u0939 \u0917\u092f\u093e\u0964", "\u092e\u0948\u0902 \u092d\u0940\u0964"],
+        ),
+    ],
+)
+def test_other_scripts_are_cut_where_their_sentences_end(
+    text: str, most: int, passages: list[str]
+) -> None:
+    assert cut_passages(text, most) == passages
+
+
+def test_passages_without_spaces_are_as_long_as_their_letters(tmp_path: Path) -> None:
+    """All of them were short before, as words between spaces."""
+    whole, short = "\u6211\u4eec\u90fd\u53bb\u4e86\u3002", "\u53bb\u4e86\u3002"
+    found = run(tmp_path, [{"text": whole * 3}, {"text": short}], language="zh")
+    assert [seed["context"] for seed in found] == [whole, whole * 2]
+    (rejected,) = read_jsonl(tmp_path / "out" / "rejected_seeds.jsonl")
+    assert (rejected["reason"], rejected["id"]) == ("short passage", "web-web.jsonl:2.0")
+
+
+def test_only_documents_that_are_cut_otherwise_are_read_again(tmp_path: Path) -> None:
+    (tmp_path / "web.jsonl").write_text('{"text": "x"}')
+
+    def fingerprinted(language: str) -> Any:
+        section = DocumentsSection(name="web", path=str(tmp_path / "web.jsonl"), language=language)
+        recipe: Any = SimpleNamespace(seeds=SeedsSection(documents=[section]))
+        return SEEDS.config(recipe)["documents"]
+
+    (english,), (chinese,) = fingerprinted("en"), fingerprinted("zh")
+    assert "cut" not in english and chinese == {**english, "language": "zh", "cut": 2}
 
 
 def test_initials_and_titles_end_no_sentence() -> None:

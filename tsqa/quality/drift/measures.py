@@ -27,6 +27,7 @@ from tsqa.quality.measure import (
     jackknife,
     rng_of,
     weighted_auc,
+    widen_shares,
 )
 from tsqa.quality.realism import (
     FOLDS,
@@ -286,7 +287,8 @@ def _hits(name: str, other: DriftSide, side: DriftSide, seed: int) -> QualityMea
         found = [len(np.unique(places[rows])) / sum(sizes) for places in hits]
         return np.array([*found, found[0] - found[1]])
 
-    reached, itself, gap = jackknife(shares, hits.shape[1], rng_of(seed, name))
+    spans = jackknife(shares, hits.shape[1], rng_of(seed, name))
+    reached, itself, gap = widen_shares(spans, sum(sizes))
     return QualityMeasure(
         dimension=DIMENSION,
         name=name,
@@ -300,8 +302,23 @@ def _hits(name: str, other: DriftSide, side: DriftSide, seed: int) -> QualityMea
 
 
 def _changes(new: DriftSide, old: DriftSide, named: Mapping[str, Value]) -> dict[str, MeanChange]:
-    found = ((name, change_of_mean(new, old, value)) for name, value in named.items())
+    found = ((name, _change_of_share(new, old, value)) for name, value in named.items())
     return {name: change for name, change in found if change is not None}
+
+
+def _change_of_share(new: DriftSide, old: DriftSide, value: Value) -> MeanChange | None:
+    """With an interval also where a share is 0 or 1 on both sides, so that nothing varies; where
+    both are of the same seeds, none of which changed, there is no doubt."""
+    found = change_of_mean(new, old, value)
+    is_same = new.groups.keys() == old.groups.keys()
+    if found is None or is_same or found.change.low < found.change.high:
+        return found
+    fewest = min(
+        sum(any(value(text) is not None for text in texts) for texts in side.groups.values())
+        for side in (new, old)
+    )
+    sides = [Spanned(share, share, share) for share in (found.new, found.old)]
+    return replace(found, change=widen_shares([*sides, found.change], fewest)[2])
 
 
 def _farthest(

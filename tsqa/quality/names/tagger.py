@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from tsqa.console import progress_bar
 from tsqa.errors import EngineError, TsqaError, first_line
-from tsqa.hub.model_folder import load_tokenizer
+from tsqa.hub.model_folder import compare_weights, load_config, load_tokenizer
 from tsqa.hub.pins import pinned_folder
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding
 
 KEY = "audit.names.model"
+_FIX = "give the folder or the hub ID of a token-classification model, or leave it out"
 _LONGEST = 510
 """Tokens of a part, as most such models have 512 positions, of which some spare two."""
 _OVERLAP = 0.25
@@ -52,6 +53,26 @@ def plain_name(text: str) -> str:
     return _AROUND.sub("", " ".join(text.split()).casefold())
 
 
+def check_tagger(model: str) -> None:
+    """Refuse a folder that could not mark names, without reading its weights. CheckpointError,
+    DataError or EngineError."""
+    labels = load_config(model, KEY).id2label
+    missing = compare_weights("AutoModelForTokenClassification", model, KEY)["missing_keys"]
+    _check_parts(f"{KEY} = {model}", labels, load_tokenizer(model, KEY).is_fast, bool(missing))
+
+
+def _check_parts(name: str, labels: dict[int, str], is_fast: bool, is_untrained: bool) -> None:
+    """EngineError unless there are labels of persons, trained weights, and a tokenizer that says
+    where its tokens stand."""
+    if is_untrained:  # weights of a model of another kind; those it lacks would be random
+        raise EngineError(f"{name}: it has no trained weights that classify tokens", _FIX)
+    if not any(map(_is_person, labels.values())):
+        told = ", ".join(sorted({*labels.values()}))
+        raise EngineError(f"{name}: none of its labels is that of a person: {told:.200}", _FIX)
+    if not is_fast:
+        raise EngineError(f"{name}: its tokenizer does not say where its tokens stand", _FIX)
+
+
 class NameTagger:
     """A token-classification model, on the GPU where there is one."""
 
@@ -60,7 +81,6 @@ class NameTagger:
         from transformers import AutoModelForTokenClassification
 
         name = f"{KEY} = {model}"
-        fix = "give the folder or the hub ID of a token-classification model, or leave it out"
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             folder = pinned_folder(model)
@@ -69,17 +89,11 @@ class NameTagger:
                 folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
         except (TsqaError, OSError, ValueError, ImportError) as error:
-            raise EngineError(f"{name}: cannot be loaded: {first_line(error)}", fix) from error
-        if loading["missing_keys"]:  # those of a model of another kind, drawn at random
-            raise EngineError(f"{name}: it has no trained weights that classify tokens", fix)
+            raise EngineError(f"{name}: cannot be loaded: {first_line(error)}", _FIX) from error
         labels: dict[int, str] = self._model.config.id2label
+        _check_parts(name, labels, self._tokenizer.is_fast, bool(loading["missing_keys"]))
         self._persons = {number for number, label in labels.items() if _is_person(label)}
         self._begins = {number for number, label in labels.items() if re.match("[BSU][-_]", label)}
-        if not self._persons:
-            told = ", ".join(sorted({*labels.values()}))
-            raise EngineError(f"{name}: none of its labels is that of a person: {told:.200}", fix)
-        if not self._tokenizer.is_fast:
-            raise EngineError(f"{name}: its tokenizer does not say where its tokens stand", fix)
         self._model.to(self._device).eval()
         positions = getattr(self._model.config, "max_position_embeddings", None) or _LONGEST + 2
         self._longest = min(_LONGEST, self._tokenizer.model_max_length, int(positions) - 2)

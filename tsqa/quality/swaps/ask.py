@@ -2,7 +2,8 @@
 each twice, as the recipe has them asked.
 
 Guarantees: a request that was answered is on disk, and is not asked again by a later audit; each
-has a random seed of its own, and options come in another order each time.
+has a random seed of its own, and whoever answers sees other examples, and the options in another
+order, each time, so that even at temperature 0 two answers may differ.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class AskedModel:
     replies: list[SwapReply]
     unanswered: int
     greedy: str
-    """Why it says the same when it is asked again; empty where its replies are sampled."""
+    """Why it says the same when it is asked again; empty where it need not."""
 
 
 def ask_judge(context: StageContext, drawn: Drawn, ledger: list[LedgerRow]) -> list[AskedModel]:
@@ -88,9 +89,8 @@ def ask_solvers(context: StageContext, drawn: Drawn, ledger: list[LedgerRow]) ->
         for solver in solvers:
             once = replace(solver, how=replace(solver.how, votes=1, below=None))
             jobs = (_ask(once, seeds, index, each, name) for name, each in _asked(comparable))
-            greedy = solver.how.teacher.greedy(solver.how.sampling)
             said = [*solver.asker.run(jobs)]
-            found += _by_kind(solver.how.role, comparable, said, greedy)
+            found += _by_kind(solver.how.role, comparable, said)
     return found
 
 
@@ -121,7 +121,7 @@ def _ask(
 
 
 def _by_kind(
-    role: str, drawn: Drawn, said: Sequence[bool | None], greedy: str
+    role: str, drawn: Drawn, said: Sequence[bool | None], greedy: str = ""
 ) -> Iterator[AskedModel]:
     """`said`: of each pair in turn, as `_asked` names them."""
     whole = iter(said)

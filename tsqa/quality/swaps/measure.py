@@ -45,8 +45,9 @@ def _line(asked: AskedModel) -> QualityMeasure:
         return QualityMeasure(dimension=DIMENSION, name=name, limits=limits, missing=missing)
     changed = mean_share(np.array([_change(each) for each in replies]))
     gap, p = beyond_noise(replies)
-    told = f"asked again with another random seed; difference {gap[0]:+.3f} [{gap[1]:+.3f}, "
-    told += f"{gap[2]:+.3f}]"
+    other = "" if asked.role == JUDGE else "other examples, another order of options and "
+    told = f"asked again with {other}another random seed; difference {gap[0]:+.3f} "
+    told += f"[{gap[1]:+.3f}, {gap[2]:+.3f}]"
     if asked.greedy:
         told += f"; the model says the same again ({asked.greedy})"
     return QualityMeasure(

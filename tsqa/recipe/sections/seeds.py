@@ -126,7 +126,8 @@ class DocumentsSection(OwnSection):
     text_field: str = "text"
     """Field of a record that holds its text."""
     min_words: int = Field(30, ge=1)
-    """Fewest words of a passage; shorter ones are counted and left out."""
+    """Fewest words of a passage; shorter ones are counted and left out. Words are what spaces part;
+    in scripts without, such as Chinese and Thai, each letter is one."""
     max_words: int = Field(200, ge=1)
     """Most words of a passage. A longer document is cut at ends of sentences into passages of
     about equal length."""

@@ -56,6 +56,18 @@ def test_a_set_against_itself_has_not_moved_at_all() -> None:
     assert found["words of the question"].high == 0 and found["share of a task"].value == 0
 
 
+def test_shares_that_are_whole_on_both_sides_are_still_in_doubt() -> None:
+    def first(text: AuditedText) -> AuditedText:
+        return replace(text, task="toy", choices=(text.answer, *OPTIONS[:3]), answer_index=0)
+
+    new, old = [*map(first, texts(40, 5))], [*map(first, texts(40, 6, "o"))]
+    for name in ("right option's position", "share of a task"):
+        each = drift(new, old)[name]
+        assert each.value == 0 and not each.apart and each.low and each.high, name
+        assert each.high == pytest.approx(1 - 0.025 ** (1 / 40)) == -each.low
+        assert drift(old, old)[name].high == 0
+
+
 @pytest.mark.parametrize(
     ("change", "moved"),
     [

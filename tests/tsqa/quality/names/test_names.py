@@ -12,12 +12,19 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForTokenClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
 
 from tests.support.quality_world import Change, audited_dataset, sample_of
 from tsqa.curated.card import with_audit
-from tsqa.errors import EngineError
+from tsqa.errors import EngineError, RecipeError
+from tsqa.hub.model_folder import load_tokenizer
 from tsqa.pipeline.auditing import audit_where_asked, audits_to_make, find_audit
+from tsqa.pipeline.run import Pipeline
 from tsqa.quality.gate import breaches
 from tsqa.quality.names import tagger
 from tsqa.quality.names.tagger import NameTagger, names_in, plain_name
@@ -140,6 +147,31 @@ def test_a_model_that_marks_nobody_is_refused(model: str, tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(EngineError, match=r"audit\.names\.model = .*cannot be loaded"):
         NameTagger(str(tmp_path / "empty"))
+
+
+def test_a_model_that_cannot_mark_names_is_told_before_any_work(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the dataset is finished and its audit alone is to be made."""
+
+    def pipeline(path: str, folder: str) -> Pipeline:
+        (tmp_path / folder).mkdir()
+        return audited_dataset(tmp_path / folder, audit={"names": {"model": path}}).pipeline
+
+    pipeline(model, "whole").check()
+    assert "audit.names.model" not in capsys.readouterr().err
+    nowhere = pipeline("models/nowhere", "nowhere")
+    nowhere.check()
+    assert "audit.names.model = models/nowhere: not on this machine" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"audit\.names\.model = models/nowhere: no such folder"):
+        nowhere.run()
+    wrong = make_model(tmp_path / "places", {0: "O", 1: "B-LOC", 2: "I-LOC", 3: "B-MISC"})
+    with pytest.raises(EngineError, match="none of its labels is that of a person"):
+        pipeline(wrong, "wrong").check()
+    BertModel(BertConfig.from_pretrained(model)).save_pretrained(tmp_path / "other")
+    load_tokenizer(model, "").save_pretrained(tmp_path / "other")
+    with pytest.raises(EngineError, match="no trained weights that classify tokens"):
+        pipeline(str(tmp_path / "other"), "untrained").check()
 
 
 def test_an_audit_looks_for_names_where_the_recipe_says_so(
