@@ -14,7 +14,7 @@ from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers, same_answer
 from tsqa.teachers.replies.choice import choose
 from tsqa.teachers.replies.fields import BLANK, repeats
-from tsqa.teachers.replies.judgement_reply import read_verdict
+from tsqa.teachers.replies.judgement_reply import begins_with, read_verdict
 from tsqa.teachers.replies.stated_answer import (
     TAKES_BACK,
     last_statement,
@@ -44,7 +44,7 @@ _CORRECTION = re.compile(
 )
 _ACTUALLY = re.compile(r"^(?:actually|hm+)[,\u2026.]+ (?=\S)", re.IGNORECASE)
 _MARKED = re.compile(r"^[-*\u2022>] (?=[^\W\d_])")
-_TICK = re.compile(r"\s*[\u2713\u2714\u2705\u2611]\ufe0f?$")
+_TICK = re.compile(r"(?<=\S)\s{0,2}[\u2713\u2714\u2705\u2611]\ufe0f?$")
 _REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(
     r"^(?:(?:so|thus|therefore|hence|consequently|finally|altogether|in total)\b[,:]? (?=\S))?"
@@ -107,7 +107,7 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
         case "number":
             return _read_number(_concluded(text))
         case "boolean":
-            return _read_boolean(_concluded(text))
+            return _read_boolean(text)
         case "long_text":
             answer = tidy(text)
         case "code":
@@ -215,8 +215,13 @@ def _right_side(text: str) -> str:
 
 
 def _read_boolean(text: str) -> Reading:
-    verdict, error = read_verdict(text)
-    return Reading(error=error) if verdict is None else Reading("yes" if verdict else "no")
+    concluded, begun = _concluded(text), _clean(text)
+    verdict, error = read_verdict(concluded)
+    if verdict is None:
+        return Reading(error=error)
+    if concluded != begun and begins_with(not verdict, begun):
+        return Reading(error="both yes and no")
+    return Reading("yes" if verdict else "no")
 
 
 def _read_words(text: str) -> Reading:

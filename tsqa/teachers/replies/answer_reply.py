@@ -28,12 +28,14 @@ from tsqa.teachers.replies.fields import (
     split_labels,
 )
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
+from tsqa.teachers.replies.judgement_reply import begins_with
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import (
     TAKES_BACK,
     is_announced,
     last_statement,
+    said_instead,
     statements,
     tagged_answers,
     takes_back,
@@ -307,10 +309,8 @@ def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
     boxed = boxed_content(value)
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")
-    items = _LISTED.match(value.strip())
-    if items and kind == "short_text":
-        texts = [_ITEM.sub("", line) for line in items[0].splitlines() if line.strip()]
-        return ("", "") if is_torn else (", ".join(texts), value.strip()[items.end() :].strip())
+    if kind == "short_text" and (listed := _listed_answer(value.strip())):
+        return ("", "") if is_torn else listed
     line, newline, rest = value.strip().partition("\n")
     if kind == "number" and not is_torn and _is_working(value.strip().splitlines()):
         return _bare_answer(value, is_torn, kind, [])
@@ -318,6 +318,18 @@ def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
         announced, newline, rest = rest.strip().partition("\n")
         line = f"{line}\n{announced}"
     return ("", "") if is_torn and not newline else (line, rest.strip())
+
+
+def _listed_answer(text: str) -> tuple[str, str] | None:
+    """(items in one line, the text after them) of a list, also below a line that announces it."""
+    first, _, rest = text.partition("\n")
+    is_headed = first.rstrip(" \t*_").endswith(":")
+    listed = rest.strip() if is_headed else text
+    items = _LISTED.match(listed)
+    if items is None:
+        return None
+    texts = [_ITEM.sub("", line) for line in items[0].splitlines() if line.strip()]
+    return ", ".join(texts), listed[items.end() :].strip()
 
 
 def _bare_answer(
@@ -341,6 +353,9 @@ def _bare_answer(
     if stated:
         several = [read_answer(one, kind, choices) for one in statements(text)]
         is_one = _are_one([one for one in several if not one.error], kind)
+        if kind == "boolean":
+            opposite = read_answer(stated, kind, []).answer != "yes"
+            is_one &= not begins_with(opposite, first) or any(said_instead(first))
         return (stated, _working(text)) if is_one else ("", "")
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
@@ -350,6 +365,8 @@ def _bare_answer(
         likely = _likely_line(lines, kind, choices)
         if likely is not None:
             return likely, "\n".join(other for other in lines if other != likely)
+    if first.rstrip(" \t*_").endswith(":"):  # it announces what is below it
+        return (kind == "short_text" and _listed_answer(text.strip())) or ("", "")
     return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
 
 

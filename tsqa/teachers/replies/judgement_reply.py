@@ -38,6 +38,7 @@ _VERDICT = re.compile(
     rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}))",
     re.IGNORECASE,
 )
+_PAUSE = re.compile(_END)
 _OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
 _ASKED = re.compile(r"[^.!,;:\n]{0,80}\?")
 _CALLED_WRONG = re.compile(
@@ -73,6 +74,13 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     if begins_again(rest):
         return None, TAKES_BACK
     return verdict, ""
+
+
+def begins_with(verdict: bool, text: str) -> bool:
+    """Whether a text begins with a verdict and a pause, as `Yes, although` does."""
+    said = _ASKED_AGAIN.sub("", text, count=1).strip()
+    found = _VERDICT.match(said)
+    return bool(found and _PAUSE.match(said, found.end()) and bool(found["yes"]) == verdict)
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
