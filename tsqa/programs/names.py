@@ -46,8 +46,8 @@ def names_of(code: str) -> Names:
     """Read the names of a piece of a program."""
     tree = _tree(code)
     if tree is None:
-        given = _written(code)
-        return Names(frozenset(given), frozenset({*re.findall(r"\w+", code)} - given))
+        written = _written(code)
+        return Names(written, frozenset(re.findall(r"\w+", code)) - written)
     table = _table(code)
     if table is None:
         return Names()
@@ -105,9 +105,9 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _written(code: str) -> set[str]:
+def _written(code: str) -> frozenset[str]:
     listed = ",".join(found["names"] for found in _IMPORTED.finditer(code))
     named = (name.strip(" ()\t\r").split() for name in listed.split(","))
     imported = {words[-1].split(".")[0] for words in named if words}
     constants = {name for found in _CONSTANT.findall(code) for name in found if name}
-    return imported | constants | set(DEFINED.findall(code))
+    return frozenset(imported | constants | {*DEFINED.findall(code)})

@@ -142,7 +142,8 @@ def _parse(
         return ParsedAnswer(error="no answer")
     else:
         fields = _labelled_answer(_unfenced(said), is_cut, kind, choices)
-    given = [text for text in fields.get("final") or fields.get("answer") or [] if text.strip()]
+    said_so = dict.fromkeys(fields.get("final") or fields.get("answer") or [])
+    given = [text for text in said_so if text.strip()]
     readings = _read_all(given, kind, choices, bool(objects))
     readable = [reading for reading in readings if not reading.error]
     asked = question.rpartition("\n")[2]
