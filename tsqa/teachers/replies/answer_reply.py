@@ -203,7 +203,7 @@ def _is_refused(
     texts = [*given, *(reading.answer or "" for reading in readable)]
     if not readable:
         texts.append(said)
-    return any(refuses(text, question) for text in texts)
+    return any(refuses(text, question) for text in dict.fromkeys(texts))
 
 
 def _other_answers(fields: Mapping[str, list[str]], choices: Sequence[str]) -> list[Reading]:
