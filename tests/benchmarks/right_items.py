@@ -1,126 +1,172 @@
-"""How much of what a small teacher makes is right: the quickstart's families, whose truth is known.
+"""How many answers of a small teacher are right, before and after its votes must agree.
 
     python -m tests.benchmarks.right_items --model models/smollm2-135m --out FOLDER [--form chat]
 
-The model writes questions after seeds of the six miniature families and votes on them (default
-prompts without explanations, sampling of `recipes/real`), the filters drop what they drop, and
-what is left is compared with the right answer that the family's code computes. A question that is
-none of its family has no truth that is known. Intervals: 95%, Wilson. The run is kept in the folder
-and goes on after an interrupt.
+The model is asked questions whose right answers are known: those of the quickstart's miniature
+families, which code computes, and training questions of arc_easy with their keys. Examples are
+other questions of the same task, prompts the default ones without explanations, sampling that of
+`recipes/real`, three votes. Kept is what `filter.agreement: 0.6` keeps. Intervals: 95%, Wilson.
+Replies stay in the folder, so the same command goes on after an interrupt; without `--model` what
+is there is counted again.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Mapping
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.diversity import wilson
-from tsqa.curated.files import read_curated
-from tsqa.pipeline.run import Pipeline
-from tsqa.recipe import load_recipe
+from tests.benchmarks.diversity import pool_of, wilson
+from tests.support.generation import artifact, make_context, make_seed
+from tsqa.generate.stage import SeedFile, Solver, open_team, solve
+from tsqa.recipe import GenerateSection, ModelSection, SamplingSection, TeacherSection, needed
 from tsqa.records.candidate import read_candidate
-from tsqa.records.candidate_file import read_records
+from tsqa.records.candidate_file import CandidateRecord
+from tsqa.records.seed import Seed
 from tsqa.records.votes import same_answer
-from tsqa.tasks.toy import toy_tasks
-from tsqa.tasks.toy_families import true_answer
+from tsqa.store.jsonl import read_jsonl, write_jsonl
+from tsqa.tasks.toy_families import FAMILIES, PREFIX, ToyItem, draw_item
+from tsqa.teachers.scheduler import Job
 
-STEPS = ("written", "readable", "answered", "kept")
-"""Questions; those that can be read, have a winning answer, and pass the filters."""
-
-
-def recipe(model: Path, form: str, seeds: int, folder: Path) -> Path:
-    """Write the recipe; `seeds` of each family, two questions for each, three votes."""
-    values = {
-        "name": f"right-items-{form}",
-        "runs": str(folder / "runs"),
-        "data": {"builder": "miniature", "train_per_family": 100, "test_per_family": 50},
-        "seeds": {"tasks": toy_tasks(), "include": "{data}/tasks", "max_per_task": seeds},
-        "generate": {
-            "teacher": {
-                "model": {"path": str(model.resolve())},
-                "dtype": "float32",
-                "form": form,
-                "max_model_len": 1024,
-                "max_num_seqs": 32,
-                "kv_cache_gib": 1,
-            },
-            "per_seed": 2,
-            "votes": 3,
-            "enrichment": [],
-            "question": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 96},
-            "answer": {"temperature": 0.5, "top_p": 0.9, "max_tokens": 32},
-        },
-        "filter": {"agreement": 0.6},
-        "eval": {"tasks": toy_tasks(), "include": "{data}/tasks"},
-    }
-    path = folder / f"{form}.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
+SHOWN = 20
+"""Questions of each task that are only examples."""
+AGREEMENT = 0.6
+TASKS = (*(PREFIX + name for name in FAMILIES), "arc_easy")
 
 
-def verdict(task: str, question: str, answer: str) -> str:
-    truth = true_answer(task, question)
-    if truth is None:
-        return "unknown"
-    return "right" if same_answer(truth, answer, "short_text") else "wrong"
+@dataclass(frozen=True)
+class Answered:
+    task: str
+    is_answered: bool
+    """One answer has more votes than any other."""
+    is_kept: bool
+    is_right: bool
 
 
-def count(generated: Path, filtered: Path) -> dict[str, Counter[str]]:
-    """Kind -> how many reach each step, and the verdicts on those that are answered and kept."""
-    counts: dict[str, Counter[str]] = {"choice": Counter(), "number": Counter()}
-    for record in read_records(generated / "candidates.jsonl"):
-        found = counts[record.kind]
-        found["written"] += 1
-        if record.parse_error:
-            continue
-        found["readable"] += 1
-        one = read_candidate(record)
-        if one.answer and not one.is_tie:
-            found["answered"] += 1
-            found[f"answered {verdict(one.task, one.question, one.answer)}"] += 1
-    for row in read_curated(filtered):
-        found = counts[row.kind]
-        found["kept"] += 1
-        found[f"kept {verdict(row.task, row.question, row.answer)}"] += 1
-    return counts
+def questions_of(task: str) -> list[Seed]:
+    """Questions with their right answers, in a fixed order."""
+    if not task.startswith(PREFIX):
+        return pool_of(task)
+    rng, family = random.Random(task), FAMILIES[task.removeprefix(PREFIX)]
+    return [_as_seed(task, number, draw_item(family, rng)) for number in range(SHOWN + 100)]
 
 
-def print_table(form: str, counts: Mapping[str, Counter[str]]) -> None:
-    table = Table(title=f"items of the miniature families, {form} form")
-    for column in ("kind", *STEPS, "kept: truth known", "right of these", "right before filters"):
+def _as_seed(task: str, number: int, item: ToyItem) -> Seed:
+    return replace(
+        make_seed(number, item.question, item.answer, task),
+        kind="choice" if item.choices else "number",
+        choices=list(item.choices),
+        answer_index=item.choices.index(item.answer) if item.choices else None,
+        explanation=item.explanation,
+    )
+
+
+def ask(model: Path, form: str, count: int, folder: Path) -> Iterator[Answered]:
+    """Ask `count` questions of each task, one task after the other in turn."""
+    pools = {task: questions_of(task) for task in TASKS}
+    shown = chain.from_iterable(pool[:SHOWN] for pool in pools.values())
+    write_jsonl(folder / "seeds.jsonl", map(asdict, shown))
+    seeds = SeedFile(folder / "seeds.jsonl")
+    inputs = {"seeds": artifact(folder)}
+    team = open_team(make_context(folder, inputs, generate=_section(model, form)), [])
+    solver = needed(team.writer.solver, "solver")
+    asked = [pools[task][SHOWN + n] for n in range(count) for task in TASKS]
+
+    def jobs() -> Iterator[Job[CandidateRecord]]:
+        for number, one in enumerate(asked):
+            example = pools[one.task][number % SHOWN]
+            yield solve(solver, seeds, example, _as_record(one, solver))
+
+    for one, record in zip(asked, team.writer.asker.run(jobs()), strict=True):
+        found = read_candidate(record)
+        is_answered = bool(found.answer) and not found.is_tie
+        is_kept = is_answered and found.agreement >= AGREEMENT
+        is_right = is_answered and same_answer(found.answer, one.answer, one.kind)
+        yield Answered(one.task, is_answered, is_kept, is_right)
+
+
+def _as_record(seed: Seed, solver: Solver) -> CandidateRecord:
+    fields = {name: getattr(seed, name) for name in _SHARED}
+    return CandidateRecord(
+        **fields,
+        seed_id=seed.id,
+        seed_hash=seed.content_hash,
+        seed_ids=[],
+        seed_question=seed.question,
+        parse_error="",
+        votes=[],
+        prompts={},
+        sampling={},
+        usage={},
+        form=solver.asker.form,
+        teacher=solver.asker.lineage,
+    )
+
+
+_SHARED = (
+    *("id", "task", "family", "capability", "subject", "language", "kind", "licence", "dataset"),
+    *("revision", "split", "question", "context", "choices", "tests"),
+)
+
+
+def _section(model: Path, form: str) -> GenerateSection:
+    return GenerateSection(
+        teacher=TeacherSection(
+            model=ModelSection(path=str(model)),
+            form=form,
+            dtype="float32",
+            max_model_len=1024,
+            max_num_seqs=32,
+            kv_cache_gib=1,
+        ),
+        votes=3,
+        enrichment=[],
+        answer=SamplingSection(temperature=0.5, top_p=0.9, max_tokens=32),
+    )
+
+
+def print_table(form: str, rows: Sequence[Answered]) -> None:
+    table = Table(title=f"answers in {form} form; kept: agreement of {AGREEMENT} or more")
+    for column in ("task", "questions", "answered", "right of these", "kept", "right of the kept"):
         table.add_column(column)
-    total = counts["choice"] + counts["number"]
-    for kind, found in {**counts, "both": total}.items():
-        rights = [_right(found, step) for step in ("kept", "answered")]
-        known = found["kept right"] + found["kept wrong"]
-        steps = (str(found[step]) for step in STEPS)
-        table.add_row(kind, *steps, str(known), *rights)
+    groups = {task: [row for row in rows if row.task == task] for task in TASKS}
+    toys = [row for row in rows if row.task.startswith(PREFIX)]
+    for name, group in {**groups, "miniature families": toys}.items():
+        answered = [row for row in group if row.is_answered]
+        kept = [row for row in group if row.is_kept]
+        shares = (_right(answered), _right(kept))
+        table.add_row(
+            name, str(len(group)), str(len(answered)), shares[0], str(len(kept)), shares[1]
+        )
     Console(width=150).print(table)
 
 
-def _right(found: Counter[str], step: str) -> str:
-    right = found[f"{step} right"]
-    known = right + found[f"{step} wrong"]
-    return str(wilson(right, known)) if known else "-"
+def _right(rows: Sequence[Answered]) -> str:
+    return str(wilson(sum(row.is_right for row in rows), len(rows))) if rows else "-"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--form", choices=("completion", "chat"), default="completion")
-    parser.add_argument("--seeds", type=int, default=15, help="of each of the six families")
+    parser.add_argument("--questions", type=int, default=16, help="of each of the seven tasks")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = recipe(arguments.model, arguments.form, arguments.seeds, arguments.out)
-    made = Pipeline(load_recipe(path, []), path, []).run(until="filter")
-    print_table(arguments.form, count(made["generate"].path, made["filter"].path))
+    folder: Path = arguments.out / arguments.form
+    if arguments.model:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "answered.jsonl").open("w", encoding="utf-8") as out:
+            for row in ask(arguments.model, arguments.form, arguments.questions, folder):
+                out.write(f"{json.dumps(asdict(row))}\n")
+                out.flush()
+    print_table(arguments.form, [Answered(**row) for row in read_jsonl(folder / "answered.jsonl")])
 
 
 if __name__ == "__main__":
