@@ -168,11 +168,15 @@ def reached(written: Sequence[Written]) -> Share:
         weigh = TfidfVectorizer(sublinear_tf=True).fit(pool)
         near = (weigh.transform(texts) @ weigh.transform(pool).T).toarray()
         hit |= {(task, int(place)) for place in near[near.max(1) > 0].argmax(1)}
-    n = POOL * len(TASKS)
-    share, z = len(hit) / n, 1.96
+    return wilson(len(hit), POOL * len(TASKS))
+
+
+def wilson(count: int, n: int) -> Share:
+    """A share with its 95% interval after Wilson (1927)."""
+    share, z = count / n, 1.96
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
-    return Share(len(hit), n, middle - half, middle + half)
+    return Share(count, n, middle - half, middle + half)
 
 
 def distinct(written: Sequence[Written], count: int) -> dict[str, float]:

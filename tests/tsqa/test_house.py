@@ -14,6 +14,7 @@ LAYERS = (
     "tsqa",
     "tsqa/shipped",
     "tsqa/text",
+    "tsqa/programs",
     "tsqa/remote",
     "tsqa/recipe/sections",
     "tsqa/recipe",

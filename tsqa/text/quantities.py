@@ -67,6 +67,8 @@ _LABELLED = re.compile(r"[A-Za-z][A-Za-z ]{0,40}[:=] ?$")
 _LITERAL = re.compile(rf"(?<![\w.,/:^-])[-+]?{_SYMBOL}? ?[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _RANGE = re.compile(rf"(?:{WHOLE}|\d+\.\d+) ?(?:[-\u2010-\u2015~]|to) ?(?:{WHOLE}|\d+\.\d+)")
+_SHARE_OF = re.compile(r"\s*of\b.*\b(?:is|are|was|were|has|have|had)\b", re.IGNORECASE)
+"""`Half of them are red` tells of a share; `half of the cake` may be one."""
 _REMAINDER = re.compile(r"\d+ ?[rR] ?\d+")
 
 
@@ -165,6 +167,8 @@ def _read_whole(text: str, in_sentence: bool = False) -> tuple[Fraction, str, st
     if taken is None:
         return None
     value, shown, tail, is_word = taken
+    if value < 1 and _SHARE_OF.match(tail):
+        return None
     unit = read_unit(tail, in_sentence, is_word)
     rate = unit if currency and unit and unit.split()[0].casefold() in RATE_WORDS else ""
     if unit is None or (currency and unit and unit != currency and not rate):

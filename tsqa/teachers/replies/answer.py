@@ -9,14 +9,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tsqa.programs.fences import fenced_code
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers, same_answer
 from tsqa.teachers.replies.choice import choose
-from tsqa.teachers.replies.fields import BLANK, fenced_code, repeats
-from tsqa.teachers.replies.stated_answer import last_statement, only_supposes
+from tsqa.teachers.replies.fields import BLANK, repeats
+from tsqa.teachers.replies.judgement_reply import begins_with, read_verdict
+from tsqa.teachers.replies.stated_answer import (
+    TAKES_BACK,
+    last_statement,
+    only_supposes,
+    said_instead,
+)
 from tsqa.text.boxes import boxed_content, boxed_contents
 from tsqa.text.formulas import as_formula, list_items
-from tsqa.text.normalise import normalise
 from tsqa.text.quantities import looks_like_range_or_date, read_quantity, state_quantity
 
 _MAX_SHORT_WORDS = 6
@@ -36,16 +42,22 @@ _CORRECTION = re.compile(
     r"|no,|not right|wrong|incorrect|rather)",
     re.IGNORECASE,
 )
+_ACTUALLY = re.compile(r"^(?:actually|hm+)[,\u2026.]+ (?=\S)", re.IGNORECASE)
+_MARKED = re.compile(r"^[-*\u2022>] (?=[^\W\d_])")
+_TICK = re.compile(r"(?<=\S)\s{0,2}[\u2713\u2714\u2705\u2611]\ufe0f?$")
 _REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
-_EMPHASIS = re.compile(r"^(?:exactly|precisely|simply) (?=\S)", re.IGNORECASE)
+_EMPHASIS = re.compile(
+    r"^(?:(?:so|thus|therefore|hence|consequently|finally|altogether|in total)\b[,:]? (?=\S))?"
+    r"(?:(?:exactly|precisely|simply) (?=\S))?",
+    re.IGNORECASE,
+)
+_NOT_ANOTHER = re.compile(
+    r"(?:, | \()not [$\u20ac\u00a3]?\d[\d.,/]*(?: ?(?:%|[A-Za-z]+))?\)?\.?$", re.IGNORECASE
+)
+_TABLE_ROW = re.compile(r"\|[ \t].*[ \t]\|[ \t].*\|")
 _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
 _NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
-_YES_NO = re.compile(
-    r"(?:(?:it|this|that|the (?:statement|answer|claim)) is )?(?P<word>yes|true|false"
-    r"|no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b))\b",
-    re.IGNORECASE,
-)
 _LEFT_OPEN = re.compile(
     r"(?:the |your |my |final |correct |short )*answer(?: here| goes here| is)?:?"
     r"|[\[{](?:(?:the |your |my |final |correct |short |insert )*"
@@ -95,24 +107,31 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
         case "number":
             return _read_number(_concluded(text))
         case "boolean":
-            return _read_boolean(_concluded(text))
+            return _read_boolean(text)
         case "long_text":
             answer = tidy(text)
         case "code":
-            answer = read_code(text)
+            return read_program(read_code(text))
         case _:
-            answer = _concluded(text)
-    is_open = (
-        kind == "short_text" and answer.casefold() != "answer" and _LEFT_OPEN.fullmatch(answer)
-    )
-    answer = answer if answer.strip(BLANK) and not is_open else ""
-    return Reading(answer=answer) if answer else Reading(error="no answer")
+            read = _read_words(_concluded(text))
+            if read.answer is None:
+                return read
+            answer = read.answer
+    return Reading(answer=answer) if answer.strip(BLANK) else Reading(error="no answer")
+
+
+def read_program(text: str) -> Reading:
+    """Read a program that stands in no fence any more."""
+    if repeats(text):
+        return Reading(error="repeats itself")
+    answer = text.strip("\n")
+    return Reading(answer) if answer.strip(BLANK) else Reading(error="no answer")
 
 
 def read_code(text: str) -> str:
     """Take the program out of a text: what its fences hold, or all of it."""
     block = fenced_code(text)
-    return block[0] if block else text.strip("\n")
+    return block[0] if block else text
 
 
 def _disagreeing_boxes(text: str) -> bool:
@@ -138,9 +157,14 @@ def tidy(text: str) -> str:
 
 def _choose(text: str, choices: Sequence[str]) -> Reading:
     """The option that a text names, by its letter, by its words, or by both if they agree."""
-    chosen = choose(_clean(text), _concluded(text), [_clean(choice) for choice in choices])
+    cleaned = [_clean(choice) for choice in choices]
+    chosen = choose(_clean(text), _concluded(text), cleaned)
     if chosen.index is None:
         return Reading(error=chosen.error)
+    for _, said in said_instead(_concluded(text)):
+        other = choose(_clean(said), _clean(said), cleaned).index
+        if other not in (None, chosen.index):
+            return Reading(error=TAKES_BACK)
     return Reading(choices[chosen.index], chosen.index, is_bare=chosen.is_bare)
 
 
@@ -148,7 +172,7 @@ def _read_number(text: str) -> Reading:
     """A number with its unit, a formula whole, or the one number that a plain sentence states."""
     said = text.replace("\u2212", "-")
     if not _CORRECTION.search(said):
-        said = _REASON.sub("", _EMPHASIS.sub("", said))
+        said = _NOT_ANOTHER.sub("", _REASON.sub("", _EMPHASIS.sub("", said)))
     remarked = _REMARK.fullmatch(said)
     if remarked and not _VARIABLE.search(remarked["again"]):
         main, again = (_read_number(remarked[group]) for group in ("main", "again"))
@@ -163,7 +187,8 @@ def _read_number(text: str) -> Reading:
     found = read_quantity(value)
     if found is not None:
         return Reading(answer=found.text)
-    if looks_like_range_or_date(value) or _NOT_AVAILABLE.fullmatch(value):
+    is_row = _TABLE_ROW.fullmatch(value.strip())
+    if is_row or looks_like_range_or_date(value) or _NOT_AVAILABLE.fullmatch(value):
         return Reading(error="not a number")
     formula = as_formula(value)
     if formula:
@@ -190,13 +215,27 @@ def _right_side(text: str) -> str:
 
 
 def _read_boolean(text: str) -> Reading:
-    match = _YES_NO.match(text)
-    if not match:
-        return Reading(error="not yes or no")
-    said = set(normalise(text).split()) if len(text.split()) <= 4 else set()
-    if said & {"yes", "true"} and said & {"no", "false"}:
+    concluded, begun = _concluded(text), _clean(text)
+    verdict, error = read_verdict(concluded)
+    if verdict is None:
+        return Reading(error=error)
+    if concluded != begun and begins_with(not verdict, begun):
         return Reading(error="both yes and no")
-    return Reading(answer="yes" if match["word"].lower() in ("yes", "true") else "no")
+    return Reading("yes" if verdict else "no")
+
+
+def _read_words(text: str) -> Reading:
+    """A short answer whole, unless it says another one instead, or only where one would stand."""
+    text = _ACTUALLY.sub("", text)
+    text = text if "\n" in text else _MARKED.sub("", text)
+    if text.casefold() != "answer" and _LEFT_OPEN.fullmatch(text):
+        return Reading(error="no answer")
+    for before, said in said_instead(text):
+        sentence = re.split(r"[.!?](?:\s|$)", said, maxsplit=1)[0]
+        is_short = len(sentence.split()) <= _MAX_SHORT_WORDS or len(before.split()) <= 3
+        if is_short and any(map(str.isalnum, sentence)):
+            return Reading(error=TAKES_BACK)
+    return Reading(text)
 
 
 def _concluded(text: str) -> str:
@@ -218,7 +257,7 @@ def _clean(text: str) -> str:
     before = ""
     while text != before:
         before = text
-        text = text.strip()
+        text = _TICK.sub("", text.strip())
         begin = _EQUALS.match(text)
         text = text[begin.end() :] if begin else text
         if len(text.split()) <= _MAX_SHORT_WORDS and not _ABBREVIATION.search(text):

@@ -14,25 +14,28 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tsqa.programs.fences import fenced_code
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
-from tsqa.teachers.replies.answer import Reading, read_answer, tidy
+from tsqa.teachers.replies.answer import Reading, read_answer, read_program, tidy
 from tsqa.teachers.replies.choice import find_option
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
-    fenced_code,
     open_reply,
     prose,
     repeats,
     split_labels,
 )
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
+from tsqa.teachers.replies.judgement_reply import begins_with
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import (
+    TAKES_BACK,
     is_announced,
     last_statement,
+    said_instead,
     statements,
     tagged_answers,
     takes_back,
@@ -40,6 +43,7 @@ from tsqa.teachers.replies.stated_answer import (
 from tsqa.teachers.replies.visible_text import read_thoughts
 from tsqa.text.boxes import boxed_content, boxed_contents
 from tsqa.text.forbidden import find_unfit
+from tsqa.text.normalise import normalise
 from tsqa.text.quantities import read_quantity
 from tsqa.text.refusals import (
     REFUSAL,
@@ -59,12 +63,21 @@ _LISTED = re.compile(
     r"|(?:(?:^|\n)[ \t]*\(?\d{1,2}[.)][ \t]+\S[^\n]*){2,}"
 )
 """Items below each other, which are one answer or its working, not the first of them."""
+_FIRST_STEP = re.compile(r"[\s*_#]*(?:\(?1[.)]\s|step (?:1|one)\b|first(?:ly)?,)", re.IGNORECASE)
+_CALCULATES = re.compile(r"[\s*$(\\]*\d[^\n=]{0,99}=")
+_CONCLUDES = re.compile(
+    r"[\s*_#]*(?:so|thus|therefore|hence|consequently|in total|altogether|finally|in conclusion"
+    r"|(?:the |final |grand )*(?:total|result|sum|answer))\b",
+    re.IGNORECASE,
+)
 _REASONED = re.compile(r"\A\s*<reasoning>.*?</reasoning>", re.DOTALL | re.IGNORECASE)
 """A field before the answer, in which an object is a draft."""
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(?P<body>.*?)\n?```\s*", re.DOTALL)
 _EQUALS = re.compile("[=\u2248]")
-_CHECKS = re.compile(r"[\s*_(-]*(?:(?:re|double[- ]?)?check|verif|proof|probe\b)", re.IGNORECASE)
+_CHECKS = re.compile(
+    r"[\s*_(-]*(?:to )?(?:(?:re|double[- ]?)?check|verif|proof|probe\b)", re.IGNORECASE
+)
 _VERDICT = re.compile(
     r"[\s*_]*(?:yes|no|true|false)\b[\s*_]*(?:$|[,.;:!\u2014\u2013-])", re.IGNORECASE
 )
@@ -129,8 +142,9 @@ def _parse(
         return ParsedAnswer(error="no answer")
     else:
         fields = _labelled_answer(_unfenced(said), is_cut, kind, choices)
-    given = [text for text in fields.get("final") or fields.get("answer") or [] if text.strip()]
-    readings = [read_answer(text, kind, choices) for text in given]
+    said_so = dict.fromkeys(fields.get("final") or fields.get("answer") or [])
+    given = [text for text in said_so if text.strip()]
+    readings = _read_all(given, kind, choices, bool(objects))
     readable = [reading for reading in readings if not reading.error]
     asked = question.rpartition("\n")[2]
     if kind != "code" and _is_refused(given, readable, said if not objects else "", asked):
@@ -150,7 +164,7 @@ def _parse(
     answer = readable[0].answer or ""
     after = fields.get("after", []) if kind not in ("code", "long_text") else []
     if any(takes_back(text, given[0], answer) for text in after):
-        return ParsedAnswer(error="takes its answer back")
+        return ParsedAnswer(error=TAKES_BACK)
     answer = answer if kind == "code" or choices else prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in EXTRAS}
     refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
@@ -172,6 +186,14 @@ def _parse(
     return ParsedAnswer(answer, readable[0].index, dropped=dropped, **named)
 
 
+def _read_all(
+    given: Sequence[str], kind: AnswerKind, choices: Sequence[str], are_values: bool
+) -> list[Reading]:
+    if kind == "code" and not are_values:  # the program is out of its fence already
+        return [read_program(text) for text in given]
+    return [read_answer(text, kind, choices) for text in given]
+
+
 def _is_refused(
     given: Sequence[str], readable: Sequence[Reading], said: str, question: str
 ) -> bool:
@@ -181,7 +203,7 @@ def _is_refused(
     texts = [*given, *(reading.answer or "" for reading in readable)]
     if not readable:
         texts.append(said)
-    return any(refuses(text, question) for text in texts)
+    return any(refuses(text, question) for text in dict.fromkeys(texts))
 
 
 def _other_answers(fields: Mapping[str, list[str]], choices: Sequence[str]) -> list[Reading]:
@@ -288,15 +310,27 @@ def _first_line(value: str, is_torn: bool, kind: AnswerKind) -> tuple[str, str]:
     boxed = boxed_content(value)
     if kind == "long_text" or boxed:
         return ("", "") if is_torn and not boxed else (value, "")
-    items = _LISTED.match(value.strip())
-    if items and kind == "short_text":
-        texts = [_ITEM.sub("", line) for line in items[0].splitlines() if line.strip()]
-        return ("", "") if is_torn else (", ".join(texts), value.strip()[items.end() :].strip())
+    if kind == "short_text" and (listed := _listed_answer(value.strip())):
+        return ("", "") if is_torn else listed
     line, newline, rest = value.strip().partition("\n")
+    if kind == "number" and not is_torn and _is_working(value.strip().splitlines()):
+        return _bare_answer(value, is_torn, kind, [])
     if is_announced(line):
         announced, newline, rest = rest.strip().partition("\n")
         line = f"{line}\n{announced}"
     return ("", "") if is_torn and not newline else (line, rest.strip())
+
+
+def _listed_answer(text: str) -> tuple[str, str] | None:
+    """(items in one line, the text after them) of a list, also below a line that announces it."""
+    first, _, rest = text.partition("\n")
+    is_headed = first.rstrip(" \t*_").endswith(":")
+    listed = rest.strip() if is_headed else text
+    items = _LISTED.match(listed)
+    if items is None:
+        return None
+    texts = [_ITEM.sub("", line) for line in items[0].splitlines() if line.strip()]
+    return ", ".join(texts), listed[items.end() :].strip()
 
 
 def _bare_answer(
@@ -319,16 +353,65 @@ def _bare_answer(
     stated = last_statement(text)
     if stated:
         several = [read_answer(one, kind, choices) for one in statements(text)]
-        is_one = len({one.index for one in several if not one.error}) < 2
+        is_one = _are_one([one for one in several if not one.error], kind)
+        if kind == "boolean":
+            opposite = read_answer(stated, kind, []).answer != "yes"
+            is_one &= not begins_with(opposite, first) or any(said_instead(first))
         return (stated, _working(text)) if is_one else ("", "")
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
         if kind == "number" and _LISTED.match(text.strip()):
-            lines = [_ITEM.sub("", lines[-1])]
+            answer = _after_list(text.strip())
+            return answer, "\n".join(line for line in lines if answer and line != answer)
         likely = _likely_line(lines, kind, choices)
         if likely is not None:
             return likely, "\n".join(other for other in lines if other != likely)
+    if first.rstrip(" \t*_").endswith(":"):  # it announces what is below it
+        return (kind == "short_text" and _listed_answer(text.strip())) or ("", "")
     return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
+
+
+def _are_one(readings: Sequence[Reading], kind: AnswerKind) -> bool:
+    """Whether several statements give one answer; of words, one may say more than another."""
+    if kind == "short_text":
+        texts = sorted((f" {normalise(each.answer or '')} " for each in readings), key=len)
+        return all(texts[0] in text for text in texts)
+    values = classify_answers([each.answer for each in readings], kind)
+    return len({(each.index, value) for each, value in zip(readings, values, strict=True)}) < 2
+
+
+def _is_working(lines: Sequence[str]) -> bool:
+    """Whether a field for the answer begins with steps towards it."""
+    steps = [line for line in lines if _EQUALS.search(line) and not _CHECKS.match(line)]
+    return len(lines) > 1 and (bool(_FIRST_STEP.match(lines[0])) or lines[0] in steps[:-1])
+
+
+def _after_list(text: str) -> str:
+    """The number that a list of steps and the prose below it come to; empty where it is unclear.
+
+    A sentence counts where it concludes, is a further step, says what the last step does, or ends
+    a list without any.
+    """
+    listed = _LISTED.match(text)
+    items = listed[0].strip().splitlines() if listed else []
+    below = [line for line in text[listed.end() if listed else 0 :].splitlines() if line.strip()]
+    steps = [_ITEM.sub("", line) for line in items if _EQUALS.search(line)]
+    if not below:
+        last = _ITEM.sub("", items[-1])
+        return "" if _CHECKS.match(last) else last
+    values = {line: read_answer(line, "number", []).answer for line in below}
+    last = next((line for line in reversed(below) if values[line]), "")
+    is_end = last == below[-1] and (not steps or bool(_CALCULATES.match(last)))
+    if not last or _CONCLUDES.match(last) or is_end:
+        return last
+    is_same = bool(steps) and _says_same(last, steps[-1])
+    return last if is_same and not _CHECKS.match(steps[-1]) else ""
+
+
+def _says_same(line: str, step: str) -> bool:
+    """Whether a line and a step give the same number."""
+    values = [read_answer(_ITEM.sub("", one), "number", []).answer for one in (line, step)]
+    return all(values) and len(set(classify_answers(values, "number"))) == 1
 
 
 def _after(text: str, answer: str, rest: str | None) -> str:
@@ -375,13 +458,23 @@ def _likely_value(lines: Sequence[str], readable: Sequence[str], kind: AnswerKin
     """
     if kind == "boolean":  # a later `No other ...` or `This is true of ...` is no verdict
         readable = [*readable[:1], *filter(_VERDICT.match, readable[1:])]
+    if kind == "number" and len(lines) > 1 and _FIRST_STEP.match(lines[0]):
+        readable = [line for line in readable if line != lines[0]]
+    if not readable:
+        return ""
+    if kind == "number" and len(lines) > 2 and _concludes(lines, readable):
+        return lines[-1]
     alone = [line for line in readable if _is_alone(line, kind)]
     steps = [line for line in lines if _EQUALS.search(line)] if kind == "number" else []
     ends = [line for line in readable if line in steps]
+    towards = [line for line in steps if not _CHECKS.match(line)]
+    if towards and not ends and not alone and readable == [lines[0]]:
+        # A sentence before steps whose result cannot be read may only say what was given.
+        readable = [line for line in readable if _says_same(line, towards[-1])]
     likely = [*alone, *(line for line in ends if line == lines[-1])] if alone else readable
     if lines[0] in alone or lines[0] not in ends:
         values = [read_answer(line, kind, []).answer for line in likely]
-        return likely[0] if len(set(classify_answers(values, kind))) < 2 else ""
+        return likely[0] if len(set(classify_answers(values, kind))) == 1 else ""
     last = (alone or readable)[-1]
     if last not in {*alone, *ends}:  # a sentence counts where it says what the last step does
         values = [read_answer(line, kind, []).answer for line in (steps[-1], last)]
@@ -390,6 +483,12 @@ def _likely_value(lines: Sequence[str], readable: Sequence[str], kind: AnswerKin
     if last == lines[0] and len(steps) > 1:
         return ""  # a later step, which cannot be read or is not the end, may hold
     return "" if _CHECKS.match(last) else last
+
+
+def _concludes(lines: Sequence[str], readable: Sequence[str]) -> bool:
+    """Whether the last line says what steps below the first sentence come to."""
+    is_end = lines[-1] in readable and bool(_CONCLUDES.match(lines[-1]))
+    return is_end and not _is_alone(lines[0], "number") and any(map(_EQUALS.search, lines[1:-1]))
 
 
 def _is_alone(line: str, kind: AnswerKind) -> bool:
@@ -408,10 +507,11 @@ def _coded_answer(text: str, is_cut: bool) -> dict[str, list[str]]:
     """A program in a fence, or bare; labels count only outside of fences."""
     lead, pieces = split_labels(text)
     marked = next((value for name, value in pieces if name == "answer"), "")
-    block = fenced_code(marked) or fenced_code(text)
+    begin = max(0, text.find(marked)) if marked.strip() else 0
+    block = fenced_code(text, begin, begin + len(marked) if marked.strip() else None)
     if block is None:
         program = re.split(r"^Question:", text, flags=re.MULTILINE)[0]
-        program = re.sub(r"\A\s*\**Answer:\**", "", program)
+        program = re.sub(r"\A\s*\**Answer:\**[ \t]*", "", program)
         return {} if is_cut else {"answer": [program]}
     program, is_closed = block
     if is_cut and not is_closed:

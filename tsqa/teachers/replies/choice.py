@@ -39,7 +39,7 @@ _LEAD_IN = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|clearly|finally|i think|i believe)\b,? ?){0,3}"
     r"(?:(?:(?:it|this|that|my answer)(?: therefore)?(?:'s| is| be| would be| must be| has to be)"
     r"|(?:i(?:'d| would| will|'ll| am going to)? |we (?:should )?|let's )?"
-    r"(?:choose|pick|select|go with|choosing|going with)|i(?:'d| would) say)(?: |: ?))?",
+    r"(?:choose|pick|select|go with|choosing|going with)|i(?:'d| would) say)(?: |: ?)){0,2}",
     re.IGNORECASE,
 )
 _LETTER = re.compile(
@@ -96,7 +96,8 @@ _NOT_BUT = re.compile(
 _CALLED_WRONG = re.compile(
     r"\W{0,3}(?:(?:is|are|was|were|would be|seems|must be|ist|es|est)\b.{0,14}?"
     r"\b(?:not|wrong|incorrect|false|invalid|falsch|incorrecta|faux|fausse)\b"
-    r"|(?:isn't|cannot|can't|wrong|incorrect|not (?:correct|right)|false)\b|\u9519|\u932f|\u4e0d)",
+    r"|(?:isn't|cannot|can't|wrong|incorrect|not (?:correct|right)|false"
+    r"|no(?! (?:doubt|question|matter)\b))\b|[\u274c\u2717\u2718]|\u9519|\u932f|\u4e0d)",
     re.IGNORECASE,
 )
 _CALLED_RIGHT = re.compile(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import json_repair
 
+from tsqa.programs.fences import mask_fences
 from tsqa.teachers.replies.visible_text import CALL, EMPTY, THINKS, marks_thoughts, read_spoken
 from tsqa.text.latex import has_remains, keep_backslashes, keep_commands
 from tsqa.text.refusals import REFUSAL
@@ -70,20 +70,6 @@ _LABEL = re.compile(
     r"(?:[ \t*_]{0,8}[:\uff1a][*_]{0,3}[ \t]*|(?(mark)[ \t*_]{0,8}$|(?!)))",
     re.MULTILINE | re.IGNORECASE,
 )
-_FENCE = re.compile(
-    r"(?:^(?P<indent>[ \t]*))?(?P<fence>`{3,}|(?(indent)~{3,}|(?!)))[ \t]*"
-    r"(?P<language>[\w+-]*)[ \t]*(?P<line>\n)?(?P<body>.*?)"
-    r"(?P<end>(?(line)(?:^ {0,3}(?P=fence)|^(?P=indent)(?P=fence)"
-    r"|(?(indent)(?!)|^[ \t]+(?P=fence)[ \t]*$)"
-    r"|(?<=\S)(?P=fence)(?=[ \t]*$))|(?P=fence))|\Z)",
-    re.DOTALL | re.MULTILINE,
-)
-"""Of a block, fences within a line are the program's, as in its docstrings."""
-_DEFINED = re.compile(
-    r"^[ \t]*(?:async )?(?:def|class|func|function|fn)[ \t]+(\w+)[ \t]*[(:<{]", re.MULTILINE
-)
-_RESULT = re.compile(r"\b(?:return|yield|print|raise|write)\b")
-_IMPORTED = re.compile(r"^(?:from [\w.]+ )?import (?P<names>[^\n#]+)", re.MULTILINE)
 _OBJECT = re.compile(
     r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
 )
@@ -176,63 +162,13 @@ def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
     The name of a field in tags, such as `<reasoning>`, is a label too.
     """
     text = _TAG.sub(_as_label, text) if "</" in text else text
-    masked = _FENCE.sub(lambda match: "`" * len(match[0]), text)
-    labels = list(_LABEL.finditer(masked))
+    labels = list(_LABEL.finditer(mask_fences(text)))
     starts = [label.start() for label in labels] + [len(text)]
     fields = [
         (str(label.lastgroup), text[label.end() : end])
         for label, end in zip(labels, starts[1:], strict=True)
     ]
     return text[: starts[0]], fields
-
-
-def fenced_code(text: str) -> tuple[str, bool] | None:
-    """Find (the fenced program, whether its fence is closed), or None.
-
-    Of several blocks it is the longest that defines something, or the last one that defines the
-    same again, with those before it that define or import what it uses.
-    """
-    blocks = list(_FENCE.finditer(text))
-    if not blocks or _is_of_program(blocks[0], text):
-        return None
-    defining = [block for block in blocks if _DEFINED.search(block["body"])] or blocks
-    chosen = max(defining, key=lambda block: len(block["body"]))
-    names = set(_DEFINED.findall(chosen["body"]))
-    if names:
-        gives = bool(_RESULT.search(chosen["body"]))
-        *_, chosen = (
-            block
-            for block in defining
-            if names <= set(_DEFINED.findall(block["body"]))
-            and bool(_RESULT.search(block["body"])) >= gives
-        )
-    parts = [_body(block) for block in blocks[: blocks.index(chosen)] if _serves(block, chosen)]
-    return "\n\n".join([*parts, _body(chosen)]), bool(chosen["end"])
-
-
-def _is_of_program(block: re.Match[str], text: str) -> bool:
-    """Whether a fence stands in a docstring of a program that is not fenced itself."""
-    is_within = block["indent"] is None or len(block["indent"]) > 3
-    return is_within and bool(_DEFINED.search(text, 0, block.start()))
-
-
-def _serves(block: re.Match[str], program: re.Match[str]) -> bool:
-    """Whether a block gives a name that a program uses and does not have itself."""
-    given, own = map(_names_in, (block["body"], program["body"]))
-    return bool((given - own) & set(re.findall(r"\w+", program["body"])))
-
-
-def _names_in(code: str) -> set[str]:
-    listed = ",".join(found["names"] for found in _IMPORTED.finditer(code))
-    named = (name.strip(" ()\t\r").split() for name in listed.split(","))
-    imported = {words[-1].split(".")[0] for words in named if words}
-    return imported | set(_DEFINED.findall(code))
-
-
-def _body(block: re.Match[str]) -> str:
-    """What a fence holds, without the indentation of a fence in a list."""
-    body = block["body"].strip("\n")
-    return textwrap.dedent(body) if body[:1] in (" ", "\t") else body
 
 
 def repeats(text: str) -> bool:

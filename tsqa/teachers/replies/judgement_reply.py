@@ -12,9 +12,75 @@ from tsqa.teachers.replies.fields import (
     open_reply,
     read_objects,
 )
+from tsqa.teachers.replies.stated_answer import TAKES_BACK, begins_again, said_instead
 
-_SAME = re.compile(r"\W{0,8}(?:(yes|true)|no|false)\b", re.IGNORECASE)
+_YES = r"yes|true"
+_NO = r"no|false"
+_END = r"(?=\s*(?:$|[,.;:!\uff0c\u3002\uff1b\uff1a\uff01\u3001\u2026\u2013\u2014-]))"
+_CALLED = r"(?:(?:it|this|that|the (?:statement|answer|claim))(?:'s| is|'d be| would be) )"
+_BOTH = r"(?:yes ?(?:/|\||,? or) ?no|true ?(?:/|\||,? or) ?false)\b"
+_ASKED_AGAIN = re.compile(
+    rf"{_BOTH}[*_)\]]{{0,4}} ?(?:[:?)\]=]|[-\u2013\u2014]{{1,2}})+(?=.*\w)", re.I
+)
+"""The two verdicts as a prompt may offer them, and a verdict behind them."""
+_FILLER = re.compile(
+    r"\A(?:(?:actually|hm+|in fact)\b[,:.\u2026]{0,3} |(?:well|so|thus|therefore|hence)[,:.]{1,3} "
+    r"|(?:so|thus|therefore|hence) (?=(?:yes|no|true|false)\W*$)"
+    r"|(?:it|that|this|the answer) (?:should be|must be) |(?:i(?:'d| would)? )?(?:say|think) )",
+    re.IGNORECASE,
+)
+_VERDICT = re.compile(
+    rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b)|(?P<yes>(?:{_YES})\b"
+    r"|(?:s[\u00ed\u00ec]|oui|ja|sim|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
+    rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END})"
+    r"|(?P<no>(?:no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b)|false)\b"
+    r"|(?:non|nein|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
+    rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}))",
+    re.IGNORECASE,
+)
+_PAUSE = re.compile(_END)
+_OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
+_ASKED = re.compile(r"[^.!,;:\n]{0,80}\?")
+_CALLED_WRONG = re.compile(
+    rf"[,.:;]? ?{_CALLED}(?:simply )?(?:incorrect|wrong|false|untrue|not (?:true|correct|right))\b",
+    re.I,
+)
+_CALLED_RIGHT = re.compile(rf"[,.:;]? ?{_CALLED}(?:correct|right|true)(?=[.!]*$)", re.IGNORECASE)
+_ALONE = re.compile(
+    rf"[.!?\u2026\u3002\u2014\u2013-][\s*_]*(?:(?P<yes>{_YES})|{_NO})[*_]*(?=[.!]|\s*$)",
+    re.I | re.M,
+)
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
+
+
+def read_verdict(text: str) -> tuple[bool | None, str]:
+    """Read a yes or a no, in the usual words: (the verdict, why there is none)."""
+    text = _FILLER.sub("", _ASKED_AGAIN.sub("", text, count=1).strip(), count=1)
+    found = _VERDICT.match(text)
+    if found is None:
+        return None, "not yes or no"
+    rest, verdict = text[found.end() :], bool(found["yes"])
+    if _ASKED.match(rest):
+        return None, "asks whether it is so"
+    is_offered = _OFFERED.match(rest)
+    is_contrary = (_CALLED_WRONG if verdict else _CALLED_RIGHT).match(rest)
+    alone = {bool(other["yes"]) for other in _ALONE.finditer(rest)}
+    if is_offered or is_contrary or alone - {verdict}:
+        return None, "both yes and no"
+    for _, said in said_instead(text):
+        other = _VERDICT.match(_FILLER.sub("", said.strip(), count=1))
+        if other and bool(other["yes"]) != verdict:
+            return None, TAKES_BACK
+    if begins_again(rest):
+        return None, TAKES_BACK
+    return verdict, ""
+
+
+def begins_with(verdict: bool, text: str) -> bool:
+    """Whether a text begins with a verdict and a pause, as `Yes, although` does."""
+    said = _ASKED_AGAIN.sub("", text, count=1).strip()
+    found = _VERDICT.match(said)
+    return bool(found and _PAUSE.match(said, found.end()) and bool(found["yes"]) == verdict)
 
 
 def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
@@ -33,10 +99,15 @@ def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
 def parse_sameness(text: str, finish_reason: str) -> bool | None:
     """Read whether two questions are the same; None where the reply does not say, or says both."""
     pairs = _read_pairs(text, finish_reason)
-    said = [value for key, value in pairs if re.sub(r"[^a-z]", "", key.lower()) == "same"]
-    said = said or [key for key, _ in pairs[:1]]  # a completion goes on after `Same:`
-    found = [match and match[1] is not None for match in map(_SAME.match, said)]
+    said = [value for key, value in pairs if _is_same(key)]
+    # A completion goes on after `Same:`, and may say the choice again: `Yes/no: no`.
+    said = said or [f"{key}:{value}" if value else key for key, value in pairs[:1]]
+    found = [read_verdict(value)[0] for value in said]
     return found[0] if len({*found}) == 1 else None
+
+
+def _is_same(key: str) -> bool:
+    return re.sub(r"[^a-z]", "", re.sub(_BOTH, "", key.lower())) == "same"
 
 
 def _read_pairs(text: str, finish_reason: str) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@ def parse_question(
         question=tidy(prose(question)),
         context=tidy(prose(as_text(fields.get("passage") or fields.get("context")))),
         choices=[prose(text) for text in options.texts],
-        tests=read_code(as_text(fields.get("tests"))) if kind == "code" else "",
+        tests=read_code(as_text(fields.get("tests"))).strip("\n") if kind == "code" else "",
         error="",
     )
     texts = [parsed.question, parsed.context, *parsed.choices]

@@ -8,8 +8,12 @@ the text.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 from tsqa.text.normalise import normalise
+
+TAKES_BACK = "takes its answer back"
 
 _BY_THE_WAY = r"(?: also| thus| therefore| clearly| indeed| definitely| most likely| daher)?"
 CUE = re.compile(
@@ -48,6 +52,42 @@ CUE = re.compile(
     r"\u62e9?[:\uff1a]? ?(?=[(\uff08]?[A-Z]))",
     re.IGNORECASE,
 )
+_STEMS = (
+    *(
+        "answer",
+        "option",
+        "choice",
+        "antwort",
+        "l\u00f6sung",
+        "respuesta",
+        "opci\u00f3n",
+        "alternativa",
+    ),
+    *(
+        "soluci\u00f3n",
+        "r\u00e9ponse",
+        "solution",
+        "resposta",
+        "op\u00e7\u00e3o",
+        "risposta",
+        "opzione",
+    ),
+    *("antwoord", "svar", "odpowied\u017a", "\u043e\u0442\u0432\u0435\u0442"),
+    *(
+        "\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c",
+        "\u0111\u00e1p \u00e1n",
+        "jawaban",
+        "cevap",
+    ),
+    *(
+        "yan\u0131t",
+        "\u062c\u0627\u0628\u0629",
+        "\u062c\u0648\u0627\u0628",
+        "\u0909\u0924\u094d\u0924\u0930",
+    ),
+    *("\ub2f5", "\u6b63\u89e3", "\u7b54", "\u9009", "\u9078"),
+)
+"""Of which each cue holds one: most of a long text has none, and `CUE` is slow to say so."""
 _NOT_MEANT = re.compile(
     r"(?:\b(?:wrong|incorrect|false|worst|possible|plausible|not the(?: \w+)?|not a|falsche"
     r"|incorrecta|mauvaise|if|whether"
@@ -74,6 +114,14 @@ _RATHER = re.compile(
     r"|evaluate|examine|read|think|verify|visit)|double[- ]check|check (?:it |that )?again)\b"
     r"(?P<again>.*)",
     re.IGNORECASE | re.DOTALL,
+)
+_INSTEAD = re.compile(
+    r"(?:(?P<pause>[.!?;\u2026\u3002]|\s[-\u2013\u2014]{1,2}|\u2014)|[,(])[\s*_>(-]{0,4}"
+    r"(?:(?:oh|hm+|um+|uh|but|well)\b[,.\u2026]{0,3}\s{1,2}){0,2}"
+    r"(?:actually|or rather|on second thoughts?|(?:self[- ])?correction ?:|scratch that|make that"
+    r"|i mean|(?:no, )?wait(?:,? no)?|sorry|no(?=[,:])(?(pause)|(?!)))(?![\w'])"
+    r"[\s,:;.\u2026\u2013\u2014*_-]{0,5}(?P<said>[^\n]*)",
+    re.IGNORECASE,
 )
 _NEXT_SENTENCE = re.compile(
     r"(?<=[.!]) (?=(?:This|That|It|Because|Since|The|So|Therefore|We|Let|Please|Here|Hope|If|Thus"
@@ -106,7 +154,7 @@ def last_statement(text: str) -> str:
 
 def only_supposes(text: str) -> bool:
     """Whether a text speaks of answers that are wrong, possible or supposed, and of no other."""
-    return CUE.search(text) is not None and not _cues(text)
+    return next(_all_cues(text), None) is not None and not _cues(text)
 
 
 def statements(text: str) -> list[str]:
@@ -122,9 +170,14 @@ def statements(text: str) -> list[str]:
 def _cues(text: str) -> list[re.Match[str]]:
     return [
         cue
-        for cue in CUE.finditer(text)
+        for cue in _all_cues(text)
         if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start())
     ]
+
+
+def _all_cues(text: str) -> Iterator[re.Match[str]]:
+    folded = text.lower()
+    return CUE.finditer(text) if any(stem in folded for stem in _STEMS) else iter(())
 
 
 def _stated(text: str, found: re.Match[str]) -> str:
@@ -150,10 +203,25 @@ def takes_back(after: str, *answer: str) -> bool:
     return any(all(text not in sentence for text in own) for sentence in said)
 
 
+def said_instead(text: str) -> Iterator[tuple[str, str]]:
+    """What an answer says in place of itself: (before, after) of `Actually,`, `or rather`, `no,`.
+
+    Whether it is another answer is the caller's to see: `No, actually.` says nothing instead.
+    """
+    for found in islice(_INSTEAD.finditer(text), _STATEMENTS):
+        if any(map(str.isalnum, text[: found.start()])):
+            yield text[: found.start()], found["said"]
+
+
+def begins_again(text: str) -> bool:
+    """Whether a sentence of a text says `wait`, `on second thought` or that there is a mistake."""
+    return bool(_TAKEN_BACK.search(text))
+
+
 def is_announced(line: str) -> bool:
     """Whether a line ends just before the answer: `The correct answer is:`."""
     bare = line.rstrip(" \t*_")
-    cues = list(CUE.finditer(bare))
+    cues = list(_all_cues(bare))
     return bool(cues) and not bare[cues[-1].end() :].strip(" \t*_:\uff1a")
 
 
