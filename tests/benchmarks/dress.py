@@ -244,6 +244,11 @@ def _logged(text: str) -> str:
     return "\n" + "\n".join(map(str.__add__, times, lines)) + "\n"
 
 
+def _patch(text: str) -> str:
+    """Lines that a patch adds."""
+    return "\n".join(f"+{line}" for line in textwrap.wrap(text, 50))
+
+
 def _letters(first: int) -> Callable[[str], str]:
     """Capital letters of a block of Unicode."""
     table = {n: first + n - (65 if n < 97 else 97) for n in (*range(65, 91), *range(97, 123))}
@@ -308,4 +313,9 @@ DRESSES: dict[str, Callable[[Seed], Candidate | None]] = {
     "table_of_words": _each(_conll),
     "word_times": _each(_sung),
     "log_lines": _each(_logged),
+    "letters_doubled": _each(partial(re.sub, r"\b([A-Za-z])(?=[a-z]{3})", r"\1\1")),
+    "vowels_stretched": _each(partial(re.sub, "([aeiou])(?=[a-z])", r"\1\1\1")),
+    "hashtags": _each(lambda text: " ".join(f"#{word}" for word in text.split())),
+    "lines_of_a_patch": _each(_patch),
+    "roff": _each(partial(re.sub, r"\b(\w{6,})\b", r"\\fB\1\\fR")),
 }

@@ -62,6 +62,10 @@ _COMMENT = re.compile(
     re.MULTILINE,
 )
 _COMMENT_MARK = re.compile(r"^[ \t]*[*/#;%|!+-]+[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE)
+_ADDED = re.compile(r"^\+.*(?:\n\+.*$)+", re.MULTILINE)
+_ADDED_MARK = re.compile(r"^\+(?=[^\W\d]{2})", re.MULTILINE)
+"""Of the lines of a patch."""
+_FEWEST_ADDED = 2
 _RULE = re.compile(r"^[ \t]*\+[-=+]{3,}[ \t]*$\n?", re.MULTILINE)
 _NUMBERED = re.compile(r"^[ \t]*(\d{1,6})([:|.]?)[ \t]+", re.MULTILINE)
 _FEWEST_NUMBERED = 3
@@ -240,8 +244,19 @@ def _take_off_lines(text: str) -> str:
             text = _LOGGED.sub("", text)
     if "+--" in text or "+==" in text:
         text = _RULE.sub("", text)
+    if "\n+" in text:
+        text = _ADDED.sub(_take_off_added, text)
     text = _COMMENT.sub(lambda match: _COMMENT_MARK.sub("", match[0]), text)
     return _take_off_numbers(text)
+
+
+def _take_off_added(match: re.Match[str]) -> str:
+    """Lines without their mark, where most go on with a word."""
+    lines = match[0].count("\n") + 1
+    added = len(_ADDED_MARK.findall(match[0]))
+    if added < _FEWEST_ADDED or 2 * added < lines:
+        return match[0]
+    return re.sub(r"^\+", "", match[0], flags=re.MULTILINE)
 
 
 def _read_columns(match: re.Match[str]) -> str:

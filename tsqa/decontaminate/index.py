@@ -11,8 +11,8 @@
   within a window of twice its length. A word counts by its rarity among the task's evaluated
   questions, so that a template they all share weighs almost nothing; numbers and names, which a
   disguise swaps, do not count where the other words identify the question.
-- `retold`: a part of the text holds enough of an evaluated document's words, each beside one that
-  stands beside it there, by rarity: with synonyms or in another order (`retold.py`).
+- `retold`: a part of the text holds enough of an evaluated document's words by rarity, each beside
+  one that stands so there, or next but one: with synonyms or in another order (`retold.py`).
 - `slots`: the text fills the slots of a template as an evaluated document does (`slots.py`).
 - `half`: the first or last half of an evaluated question stands in the text, of rare words, or with
   little else (`parts.py`).

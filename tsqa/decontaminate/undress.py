@@ -1,10 +1,10 @@
 """A text without what changes its characters and not its reading: the daily dress of web text.
 
 HTML entities and tags, escapes and marks (`encodings.py`), each within another too; emphasis in
-LaTeX and Markdown, quoted lines, zeros after the point of a whole number, what terminals and
-printers add, marks between all words or letters, words that nothing parts, invisible characters,
-accents and other marks, digits of other scripts, and letters of other scripts that look like Latin
-ones (Unicode Technical Standard 39, Unicode Security Mechanisms, section 4).
+LaTeX, roff and Markdown, quoted lines, zeros after the point of a whole number, what terminals and
+printers add, marks between all words or letters, words that nothing parts, repeated letters,
+invisible characters, accents and other marks, digits of other scripts, and letters of other scripts
+that look like Latin ones (Unicode Technical Standard 39, Unicode Security Mechanisms, section 4).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Container, Sequence
 from functools import cache, lru_cache
+from itertools import groupby, product
 
 import regex
 
@@ -35,6 +36,7 @@ _FORMAT = re.compile(
     r"\\(?:emph|hl|mathbf|mathit|mathrm|mathsf|mathtt|mbox|operatorname\*?|st|text(?:color\{\w+\})?"
     r"|text(?:bf|it|md|normal|rm|sc|sf|sl|tt|up)|ul|uline|underline)\{([^{}]*)\}"
     r"|\{\\(?:bf|em|it|rm|sc|sf|sl|tt)(?:series|shape|family)?\s([^{}]*)\}"
+    r"|\\f[BIPR]"
 )
 _TEX_ACCENT = re.compile(
     r"\\(?:['`^~=.]|[cvHkubdr](?=\{))"
@@ -81,6 +83,12 @@ _MARK_WITHIN = re.compile(r"[-'*|_\u00b7\u2027\u02bc](?<=[^\W\d_].)(?=[^\W\d_])"
 _WORDS_PER_MARK = 8
 _PIECES = re.compile(r"[^\W\d_]+(?:([-\'*|_\u00b7\u2027\u02bc])[^\W\d_]+)(?:\1[^\W\d_]+)*")
 """Of a word that something parts, as dictionaries do with syllables."""
+_DOUBLED = re.compile(r"([A-Za-z])\1")
+_SPACES_PER_DOUBLED = 3
+"""From which on this is the dress of the text; prose has six."""
+_STRETCHED = re.compile(r"(?<![^\W\d_])[A-Za-z]{3,60}(?![^\W\d_])")
+_MOST_STRETCHED = 8
+"""Letters of a word that may stand once or twice."""
 _BESIDE_NUMBER = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _JOINED = re.compile(r"[A-Za-z]{5,}")
 _UNPARTED = re.compile(r"[A-Za-z\d]{5,}")
@@ -97,6 +105,9 @@ _FEWEST_SPACED = 4
 _WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _FEWEST_BORDERS = 4
 _SEPARATORS = "/|*=&+~_-:;"
+_HASHED = re.compile(r"(?<![\w#])#(?=[^\s#])")
+_LEAST_HASHED = 0.4
+"""Of the spaces of a text, as many words after `#` from which on all are."""
 _FEWEST_SEPARATED = 6
 _LEAST_SEPARATED = 0.4
 """Of the spaces of a text, as many as marks between words from which on these are spaces too."""
@@ -211,6 +222,8 @@ def _take_off_separators(text: str) -> str:
         between = rf"(?<=[^\W\d_][^\W\d_])[.,?!]?{gap}(?=[^\W\d_])"
         if len(re.findall(between, text)) >= _LEAST_SEPARATED * count:
             text = re.sub(rf"(?<!\d){re.escape(mark)}(?!\d)", " ", text)
+    if text.count("#") >= max(_FEWEST_SEPARATED, _LEAST_HASHED * spaces):
+        text = _HASHED.sub("", text)
     is_spaced = any(4 * text.count(mark) >= len(text) for mark in _BETWEEN_LETTERS)
     if is_spaced and len(_SPACED.findall(text)) >= _FEWEST_SPACED:
         text = _ANY_SPACED.sub(lambda match: match[0].replace(match["by"], ""), text)
@@ -264,6 +277,8 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
         text = _join_lines(text.split("\n"), is_known)
     if _WORDS_PER_MARK * len(_MARK_WITHIN.findall(text)) >= 1 + text.count(" "):
         text = _PIECES.sub(join_pieces, text)
+    if _SPACES_PER_DOUBLED * len(_DOUBLED.findall(text)) >= 1 + text.count(" "):
+        text = _STRETCHED.sub(lambda match: _shorten(match[0], is_known), text)
     has_spaces = _LETTERS_PER_SPACE * len(text.split()) > len(text)
     if has_spaces or _longest(text) < _LEAST_JOINED:
         return text
@@ -280,6 +295,16 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
 def _is_one(parts: Sequence[str], is_known: Callable[[str], bool]) -> bool:
     """Whether parts are a known word, and not words which may stand so."""
     return is_known("".join(parts)) and not all(map(is_known, parts))
+
+
+def _shorten(word: str, is_known: Callable[[str], bool]) -> str:
+    """A known word, where the letters of one that is not are repeated too often (`lliittle`)."""
+    runs = [(letter, len(list(run))) for letter, run in groupby(word.lower())]
+    many = sum(size > 1 for _, size in runs)
+    if not 0 < many <= _MOST_STRETCHED or is_known(word):
+        return word
+    choices = [(letter, 2 * letter)[: min(size, 2)] for letter, size in runs]
+    return next(filter(is_known, map("".join, product(*choices))), word)
 
 
 def _join_lines(lines: Sequence[str], is_known: Callable[[str], bool]) -> str:

@@ -159,7 +159,14 @@ def test_a_question_of_few_rare_words_needs_its_answer() -> None:
 
 
 HALVES = [
-    evaluated(0, "Otters near the weir hunt eels because that stream holds few trout, why?", "x"),
+    evaluated(
+        0,
+        "Otters near the weir hunt eels because that stream holds few trout, why?",
+        "x",
+        "x",
+        "some hens laid blue eggs",
+        "two carts lost their wheels",
+    ),
     evaluated(1, "What is the best way to keep soup warm on a long walk in winter?", "x"),
     evaluated(2, "What is the best way to keep a saw sharp after it cut wet oak?", "x"),
     evaluated(300, "Does that room hold what jar and box can weigh in number?", "x"),
@@ -549,6 +556,22 @@ def test_a_document_told_in_another_order_is_a_leak_and_its_subject_is_not() -> 
     assert [(one.rule, one.document) for one in leaks] == [("retold", "exam-99")] and not none
     [verdict] = index.check([ask("Why?", trace=told)])
     assert verdict is not None and verdict.reason == "retold"
+
+
+def test_a_document_is_known_by_every_other_word_in_its_place() -> None:
+    index = EvaluatedIndex([*EVALUATED, evaluated(99, HERON, "3")], SECTION)
+    told = " ".join(word if n % 2 else "someone" for n, word in enumerate(HERON.split()))
+    apart = " ".join(f"{word} someone or other" for word in HERON.split()[1::2])
+    found = [verdict and verdict.reason for verdict in index.check_texts([told, apart])]
+    assert found == ["retold", None]
+
+
+def test_a_word_that_a_document_repeats_counts_once() -> None:
+    clock = f"{'Tick tock, ' * 7}which old clock of brass is that?"
+    index = EvaluatedIndex([*EVALUATED, evaluated(99, clock, "mine")], SECTION)
+    texts = ["Tick tock, tick tock! My watch is slow today.", f"Oh, {clock} {clock}"]
+    found = [verdict and verdict.match for verdict in index.check_texts(texts)]
+    assert found == [None, "exam-99"]
 
 
 def test_any_text_can_be_checked() -> None:

@@ -74,6 +74,9 @@ PLAIN = {
     "\n00000000  77 68 6f 20  |who |\n00000004  69 73 20 69  |is i|\n": "\nwho is i",
     "| one  |\n| two  |": "one\ntwo",
     r"\x77ho\040is _x0069_t": "who is it",
+    "#which #of #these #5 #birds #can #sing": "which of these 5 birds can sing",
+    "+one two\n+three four\n+7 five": "one two\nthree four\n7 five",
+    r"the \fBbig\fR dog \fIis\fP here": "the big dog is here",
 }
 SAME = [
     *(
@@ -103,6 +106,8 @@ SAME = [
         "20240101 12 15 18 22 30\n20240102 13 16 19 23 31\n20240103 14 17 20 24 32\n",
         "(I think so) x (I see) y (I do) z (A cat) w (US law) v (EU law) u (A)Mars (B)Venus",
         "C ##foo",
+        "see #3 and C# and #a",
+        "+5\n+7\n+8 apples",
     ),
 ]
 DRESSES: list[Callable[[str], str]] = [
@@ -155,6 +160,8 @@ def test_a_word_cut_by_a_line_break_is_joined_only_where_it_is_known() -> None:
         ("in-form", "in-form"),
         ("in\nform", "in\nform"),
         ("informationisinform", "informationisinform"),
+        ("iinformation iis iinn", "information is in"),
+        ("www issue iii", "www issue iii"),
         ("Informationis12information", "Information is 12 information"),
     ],
 )
@@ -179,6 +186,8 @@ def test_a_cut_word_is_joined_where_its_parts_are_no_words(cut: str, whole: str)
             "\u200b",
             "a\u200b",
             "ff ",
+            "#a ",
+            "+ab\n",
         ),
     ],
 )
