@@ -81,7 +81,7 @@ def adjust(
     while not found.all():
         now = shares.after(found)
         ratios = reached / now
-        order = [row for row in np.argsort(ratios, kind="stable") if not found[row]]
+        order = [row for row in np.argsort(ratios, kind="stable").tolist() if not found[row]]
         exceeded, smallest = _exceeded(chances, now, ratios, order)
         if not found.any():
             first = max(first, _first(smallest, confidence, scatter))
@@ -91,7 +91,7 @@ def adjust(
             last = max(last, stepped, p_values[row])
             adjusted[row] = float(min(1.0, last))
             found[row] = True
-            if shares.passed[row].any():
+            if row in shares.passed:
                 break
     return Corrected(adjusted, first)
 

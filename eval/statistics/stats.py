@@ -14,7 +14,7 @@ more (tests/benchmarks/coverage.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,18 +150,18 @@ class Shares:
 
     own: Floats
     """Of each row; a larger one asks for less evidence."""
-    passed: Floats
-    """Rows x rows: what a row, once it is found, adds to each other row's share."""
+    passed: Mapping[int, Floats]
+    """Row -> what it adds to each row's share once it is found."""
 
     @classmethod
     def fixed(cls, weights: Sequence[float]) -> Shares:
         """No row passes on its share."""
-        return cls(np.array(weights, dtype=np.float64), np.zeros((len(weights),) * 2))
+        return cls(np.array(weights, dtype=np.float64), {})
 
     def after(self, found: NDArray[np.bool_]) -> Floats:
         """The shares where these rows are found."""
-        shares: Floats = self.own + found @ self.passed
-        return shares
+        added = (one for row, one in self.passed.items() if found[row])
+        return sum(added, start=self.own)
 
 
 def holm(p_values: Sequence[float], shares: Shares | None = None) -> list[float]:
@@ -213,16 +213,14 @@ def table_shares(comparisons: Sequence[str], is_macro: Sequence[bool], parts: in
 
     An arm that is known to differ is asked where, by what it was asked with whether it does.
     """
-    shares = Shares.fixed(table_weights(is_macro, parts))
-    whole = [flag and row < len(is_macro) - parts for row, flag in enumerate(is_macro)]
-    for row in np.flatnonzero(whole):
-        heirs = [
-            other
-            for other, name in enumerate(comparisons)
-            if name == comparisons[row] and not whole[other]
-        ]
-        shares.passed[row, heirs] = shares.own[row] / max(1, len(heirs))
-    return shares
+    own = np.array(table_weights(is_macro, parts))
+    names = np.array(comparisons)
+    whole = np.array(is_macro) & (np.arange(len(names)) < len(names) - parts)
+    passed = {}
+    for row in np.flatnonzero(whole).tolist():
+        heirs = (names == names[row]) & ~whole
+        passed[row] = own[row] * heirs / max(1, int(heirs.sum()))
+    return Shares(own, passed)
 
 
 def verdict(
