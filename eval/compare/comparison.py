@@ -2,8 +2,7 @@
 
 Guarantees: a comparison of different task versions, few-shot counts, metrics or documents is
 refused by name; arms are paired seed by seed; the chance of any false finding in a table is at
-most 1 - confidence (one step-down correction over all its rows, macro rows weighing one half; the
-parts of macro averages and the differences from placebos a quarter, where there are any).
+most 1 - confidence (one step-down correction over all its rows, `stats.table_shares`).
 """
 
 from __future__ import annotations
@@ -498,17 +497,18 @@ def _with_verdicts(
 ) -> list[DeltaRow]:
     """The rows, their p-values corrected over the whole table; the last ones are its `parts`."""
     deltas = [row.delta for _, row in found]
-    weights = stats.table_weights([stats.is_macro(delta.task) for delta in deltas], parts)
+    names = [name.comparison for name, _ in found]
+    shares = stats.table_shares(names, [stats.is_macro(delta.task) for delta in deltas], parts)
     p_values = [delta.p for delta in deltas]
     if rules.spreads.noisy:
         # Such an arm is not always told: by what rows share, 6% of tables held a false finding.
-        corrected = Corrected.by_holm(p_values, weights, rules.confidence)
+        corrected = Corrected.by_holm(p_values, shares, rules.confidence)
     else:
         noise = [row.noise for _, row in found]
-        corrected = adjust(p_values, weights, noise, rules.seed, rules.confidence)
+        corrected = adjust(p_values, shares, noise, rules.seed, rules.confidence)
     rows = []
-    for (name, row), weight, p in zip(found, weights, corrected.p_values, strict=True):
-        delta = replace(row.delta, mde=row.detectable(1 - corrected.first * weight))
+    for (name, row), share, p in zip(found, shares.own, corrected.p_values, strict=True):
+        delta = replace(row.delta, mde=row.detectable(1 - corrected.first * share))
         word = stats.verdict(
             delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
         )

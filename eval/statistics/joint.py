@@ -1,7 +1,8 @@
 """One correction of a whole table by what its rows share: step-down resampling.
 
 Guarantees: the chance of any false finding is at most 1 - confidence, also where some rows have an
-effect; no corrected p-value is below the row's own.
+effect; no corrected p-value is below the row's own. Where a row that is found leaves its share to
+others, that is so by simulation (tests/benchmarks/correction.py), and by Holm's rule exactly.
 
 Westfall and Young, Resampling-Based Multiple Testing (1993), their step-down minP; Romano and Wolf,
 Exact and approximate stepdown methods for multiple hypothesis testing (2005). Under the null
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.statistics.crossed import MANY, Estimate, Floats
-from eval.statistics.stats import holm
+from eval.statistics.stats import Shares, holm
 
 FLIPS = 20_000
 _CELLS = 20_000_000
@@ -49,46 +50,62 @@ class Corrected:
     """A row alone in its table is found at this p-value x its weight, whatever the others are."""
 
     @classmethod
-    def by_holm(
-        cls, p_values: Sequence[float], weights: Sequence[float], confidence: float
-    ) -> Corrected:
-        return cls(holm(p_values, weights), (1 - confidence) / float(np.sum(weights)))
+    def by_holm(cls, p_values: Sequence[float], shares: Shares, confidence: float) -> Corrected:
+        return cls(holm(p_values, shares), (1 - confidence) / float(np.sum(shares.own)))
 
 
 def adjust(
     p_values: Sequence[float],
-    weights: Sequence[float],
+    shares: Shares,
     rows: Sequence[Noise],
     seed: int,
     confidence: float,
 ) -> Corrected:
-    """Correct the rows of one table; a larger weight asks for less evidence."""
-    by_holm = Corrected.by_holm(p_values, weights, confidence)
+    """Correct the rows of one table."""
+    by_holm = Corrected.by_holm(p_values, shares, confidence)
     bounds = by_holm.p_values
     if len(rows) < 2:
         return by_holm
     rng = np.random.default_rng([seed, len(rows)])
     null = _null(rows, rng)
-    shares = np.asarray(weights, dtype=np.float64)
-    ratios = np.maximum(p_values, [_reached(*one) for one in zip(rows, null, strict=True)]) / shares
-    smallest = np.full(FLIPS, np.inf)
-    exceeded = np.empty(len(rows))
-    order = np.argsort(ratios, kind="stable")
-    for row in order[::-1]:
-        chances = _chances(null[row])
-        if rows[row].estimate is None:
+    reached = np.maximum(p_values, [_reached(*one) for one in zip(rows, null, strict=True)])
+    chances = null
+    for row, one in enumerate(rows):
+        chances[row] = _chances(null[row])
+        if one.estimate is None:
             # Few values occur, each with a chance of its own: counted, one may seem rarer than p.
-            chances -= 2 * np.sqrt(chances / FLIPS)
-        smallest = np.minimum(smallest, chances / shares[row])
-        exceeded[row] = np.count_nonzero(smallest <= ratios[row] * (1 + 1e-9))
-    adjusted, last = list(bounds), 0.0
-    for row in order:
-        # Never above Holm's bound, which says more beyond the last flip.
-        stepped = min((1 + exceeded[row]) / (1 + FLIPS), bounds[row])
-        last = max(last, stepped, p_values[row])
-        adjusted[row] = float(min(1.0, last))
+            chances[row] -= 2 * np.sqrt(chances[row] / FLIPS)
+    adjusted, last, first = list(bounds), 0.0, by_holm.first
     scatter = _SCATTER if any(row.estimate is None for row in rows) else 0.0
-    return Corrected(adjusted, max(by_holm.first, _first(smallest, confidence, scatter)))
+    found = np.zeros(len(rows), dtype=bool)
+    while not found.all():
+        now = shares.after(found)
+        ratios = reached / now
+        order = [row for row in np.argsort(ratios, kind="stable").tolist() if not found[row]]
+        exceeded, smallest = _exceeded(chances, now, ratios, order)
+        if not found.any():
+            first = max(first, _first(smallest, confidence, scatter))
+        for row in order:
+            # Never above Holm's bound, which says more beyond the last flip.
+            stepped = min((1 + exceeded[row]) / (1 + FLIPS), bounds[row])
+            last = max(last, stepped, p_values[row])
+            adjusted[row] = float(min(1.0, last))
+            found[row] = True
+            if row in shares.passed:
+                break
+    return Corrected(adjusted, first)
+
+
+def _exceeded(
+    chances: Floats, shares: Floats, ratios: Floats, order: Sequence[int]
+) -> tuple[dict[int, int], Floats]:
+    """In how many flips some row from each on is as extreme; and per flip the smallest ratio."""
+    smallest = np.full(chances.shape[1], np.inf)
+    exceeded = {}
+    for row in reversed(order):
+        smallest = np.minimum(smallest, chances[row] / shares[row])
+        exceeded[row] = int(np.count_nonzero(smallest <= ratios[row] * (1 + 1e-9)))
+    return exceeded, smallest
 
 
 def first_step(null: Floats, weights: Sequence[float], confidence: float) -> float:

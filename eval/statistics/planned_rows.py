@@ -143,10 +143,10 @@ class PlannedTable:
 
     def levels(self, *, is_macro: bool) -> tuple[float, float]:
         """The confidence at which a row that alone has an effect is tested, and by Holm's rule."""
-        rows, half = len(self.documents), stats.task_half(1 if self.may_split else 0)
+        rows, share = len(self.documents), stats.task_share(1 if self.may_split else 0)
         if is_macro:
-            rows, half = len(self.averages), 0.5
-        weight = half / max(1, rows * self.comparisons)
+            rows, share = len(self.averages), stats.MACRO_SHARE
+        weight = share / max(1, rows * self.comparisons)
         return 1 - self._first * weight, 1 - (1 - self.confidence) * weight
 
     def row(self, tasks: Sequence[str], sizes: Mapping[str, int]) -> PlannedRow:

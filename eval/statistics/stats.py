@@ -14,9 +14,11 @@ more (tests/benchmarks/coverage.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 from eval.deltas import Delta
@@ -34,6 +36,8 @@ VERDICTS = BETTER, WORSE, DIFFERS, UNCHANGED = (
     "no detectable change",
 )
 POWER = 0.8
+MACRO_SHARE = 0.8
+"""Of the chance of a false finding in a table, what its macro rows have."""
 _CELLS_PER_CHUNK = 4_000_000
 
 
@@ -140,42 +144,83 @@ def minimum_detectable_effect(spread: float, confidence: float) -> float:
     return float((norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)) * spread)
 
 
-def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Step-down adjusted p-values, in their order; a larger weight asks for less evidence.
+@dataclass(frozen=True)
+class Shares:
+    """How the chance of a false finding is shared out over the rows of a table."""
 
-    Holm, A simple sequentially rejective multiple test procedure (1979), also for weights.
-    Whatever the dependence of the rows, the chance of any false finding stays below alpha.
+    own: Floats
+    """Of each row; a larger one asks for less evidence."""
+    passed: Mapping[int, Floats]
+    """Row -> what it adds to each row's share once it is found."""
+
+    @classmethod
+    def fixed(cls, weights: Sequence[float]) -> Shares:
+        """No row passes on its share."""
+        return cls(np.array(weights, dtype=np.float64), {})
+
+    def after(self, found: NDArray[np.bool_]) -> Floats:
+        """The shares where these rows are found."""
+        added = (one for row, one in self.passed.items() if found[row])
+        return sum(added, start=self.own)
+
+
+def holm(p_values: Sequence[float], shares: Shares | None = None) -> list[float]:
+    """Step-down adjusted p-values, in their order.
+
+    Holm, A simple sequentially rejective multiple test procedure (1979), also for weights, and for
+    those that are passed on (Bretz et al., A graphical approach to sequentially rejective multiple
+    test procedures (2009)). Whatever the dependence of the rows, the chance of any false finding
+    stays below alpha: a row's share of what is left only grows as others are found.
     """
-    shares = np.ones(len(p_values)) if weights is None else np.asarray(weights, dtype=np.float64)
-    ratios = np.asarray(p_values, dtype=np.float64) / shares
-    order = np.argsort(ratios, kind="stable")
-    left = np.cumsum(shares[order][::-1])[::-1]
-    stepped = np.maximum.accumulate(np.minimum(1.0, ratios[order] * left))
-    # A row that asks for 1 x its p-value may lose it to rounding.
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = stepped
-    return [float(max(a, p)) for a, p in zip(adjusted, p_values, strict=True)]
+    p, left = np.asarray(p_values, dtype=np.float64), np.ones(len(p_values), dtype=bool)
+    shares = shares or Shares.fixed([1.0] * len(p))
+    adjusted, last = np.empty(len(p)), 0.0
+    for _ in range(len(p)):
+        now = shares.after(~left)
+        ratios = np.where(left, p / now, np.inf)
+        row = int(np.argmin(ratios))
+        last = max(last, min(1.0, float(ratios[row] * now[left].sum())))
+        # A row that asks for 1 x its p-value may lose it to rounding.
+        adjusted[row] = max(last, p[row])
+        left[row] = False
+    found: list[float] = adjusted.tolist()
+    return found
 
 
 def table_weights(is_macro: Sequence[bool], parts: int = 0) -> list[float]:
-    """Weights for `holm` over one table: its macro rows share one half, its task rows the other.
+    """Weights over one table: its macro rows share `MACRO_SHARE`, its task rows the rest.
 
     The last `parts` rows, parts of a macro average and differences from a placebo, take half of the
-    task rows' half: what the macro rows have does not depend on how they are split.
+    task rows' rest: what the macro rows have does not depend on how they are split.
 
     The macro rows are few and are the question; were all rows weighed alike, 30 tasks would drown
     them. One family keeps the table at alpha: with a family each, 7.5% of simulated
     tables of one comparison held a false finding, with this one 3.0%.
     """
     flags = is_macro[: len(is_macro) - parts]
-    macro, tasks, half = sum(flags), len(flags) - sum(flags), task_half(parts)
-    weights = [0.5 / macro if flag else half / tasks for flag in flags]
-    return weights + [(0.5 - half) / max(1, parts)] * parts
+    macro, tasks, rest = sum(flags), len(flags) - sum(flags), task_share(parts)
+    weights = [MACRO_SHARE / macro if flag else rest / tasks for flag in flags]
+    return weights + [(1 - MACRO_SHARE - rest) / max(1, parts)] * parts
 
 
-def task_half(parts: int) -> float:
+def task_share(parts: int) -> float:
     """The weight of all task rows in a table with so many parts of macro averages."""
-    return 0.25 if parts else 0.5
+    return (1 - MACRO_SHARE) / (2 if parts else 1)
+
+
+def table_shares(comparisons: Sequence[str], is_macro: Sequence[bool], parts: int = 0) -> Shares:
+    """`table_weights`; a macro row that is found leaves its own to its comparison's other rows.
+
+    An arm that is known to differ is asked where, by what it was asked with whether it does.
+    """
+    own = np.array(table_weights(is_macro, parts))
+    names = np.array(comparisons)
+    whole = np.array(is_macro) & (np.arange(len(names)) < len(names) - parts)
+    passed = {}
+    for row in np.flatnonzero(whole).tolist():
+        heirs = (names == names[row]) & ~whole
+        passed[row] = own[row] * heirs / max(1, int(heirs.sum()))
+    return Shares(own, passed)
 
 
 def verdict(

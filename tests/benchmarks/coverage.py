@@ -120,7 +120,7 @@ def false_findings(design: Design, rounds: int, rng: np.random.Generator) -> dic
     counts = {"one family, weighted": 0, "two families": 0}
     for _ in range(rounds):
         scores = [simulate(design, rng) for _ in range(design.tasks)]
-        p_values, is_macro = [], []
+        p_values, is_macro, arms_of = [], [], []
         for arm in range(1, design.arms):
             parts, means = [], []
             for k, values in enumerate((*scores, None)):
@@ -135,7 +135,8 @@ def false_findings(design: Design, rounds: int, rng: np.random.Generator) -> dic
                     arms = values.mean(axis=2)
                 p_values.append(crossed.estimate(mean, documents, crossed.pool(arms)).p_value())
                 is_macro.append(k == design.tasks)
-        one = stats.holm(p_values, stats.table_weights(is_macro))
+                arms_of.append(str(arm))
+        one = stats.holm(p_values, stats.table_shares(arms_of, is_macro))
         flags = np.array(is_macro)
         two = [stats.holm(np.array(p_values)[f].tolist()) for f in (flags, ~flags)]
         counts["one family, weighted"] += min(one) <= 0.05

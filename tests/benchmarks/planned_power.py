@@ -22,7 +22,7 @@ from eval.compare.scores import Evaluated
 from eval.statistics import joint, planned, stats
 from eval.statistics.paired import Tested
 from eval.statistics.planned_rows import PlannedTable
-from tests.benchmarks.correction import Regime, simulated
+from tests.benchmarks.correction import NONE, Regime, simulated
 from tests.benchmarks.verdicts import DOCUMENTS, TASKS, table
 from tests.support.invented_arms import of_scores
 
@@ -42,7 +42,7 @@ _DETECTABLE = Tested.detectable
 def planned_by(regime: Regime, earlier: int, rng: np.random.Generator) -> PlannedTable:
     """By the noise of so many earlier tables, each of 100 seeds."""
     many = replace(regime, seeds=100)
-    noise = [planned._noise_of(table(simulated(many, 0.0, rng)), {}) for _ in range(earlier)]
+    noise = [planned._noise_of(table(simulated(many, NONE, rng)), {}) for _ in range(earlier)]
     share = float(np.mean([own for one in noise for own in one.shares.values()]))
     tasks = [f"t{number}" for number in range(TASKS)]
     repeats = [one.repeated * np.mean([*one.shares.values()]) for one in noise]
@@ -101,7 +101,7 @@ def main() -> None:
             Tested.detectable = partialmethod(_detectable, task=row)  # type: ignore[assignment]
             found, told = 0, list[float]()
             for _ in range(given.rounds):
-                models = simulated(regime, 0.0, rng)
+                models = simulated(regime, NONE, rng)
                 moved(models, effect, tasks, rng)
                 (shown,) = (
                     one for one in table(models).rows if one.arm == "a1" and one.task == row

@@ -182,8 +182,10 @@ def test_a_missing_control_and_a_lonely_control_are_refused() -> None:
 def test_the_whole_table_is_corrected_and_never_more_than_by_holm() -> None:
     models = [evaluated(name, {"day": 0.2 + 0.05 * i, "unit": 0.3}) for i, name in enumerate("cxy")]
     rows = deltas_of(*models).rows
-    weights = [1 / 4 if r.task == stats.MACRO else 1 / 8 for r in rows]
-    holm = stats.holm([r.p for r in rows], weights)
+    shares = stats.table_shares(
+        [r.comparison for r in rows], [stats.is_macro(r.task) for r in rows]
+    )
+    holm = stats.holm([r.p for r in rows], shares)
     assert all(r.p <= r.p_holm <= h for r, h in zip(rows, holm, strict=True))
     assert sum(r.p_holm for r in rows) < sum(holm)
 

@@ -64,9 +64,23 @@ def test_linearised_groups_have_the_mean_of_their_documents() -> None:
 
 
 def test_weighted_holm_spends_each_weight_and_passes_it_on() -> None:
-    assert stats.holm([0.01, 0.02], [0.5, 0.5]) == pytest.approx([0.02, 0.02])
-    assert stats.holm([0.02, 0.02], [0.9, 0.1]) == pytest.approx([0.02 / 0.9, 0.02 / 0.9])
-    assert stats.table_weights([True, False, False]) == [0.5, 0.25, 0.25]
+    even, uneven = stats.Shares.fixed([0.5, 0.5]), stats.Shares.fixed([0.9, 0.1])
+    assert stats.holm([0.01, 0.02], even) == pytest.approx([0.02, 0.02])
+    assert stats.holm([0.02, 0.02], uneven) == pytest.approx([0.02 / 0.9, 0.02 / 0.9])
+    assert stats.table_weights([True, False, False]) == pytest.approx([0.8, 0.1, 0.1])
+
+
+def test_a_macro_row_that_is_found_leaves_its_share_to_the_tasks_of_its_comparison() -> None:
+    comparisons, flags = ["x"] * 3 + ["y"] * 3, [True, False, False] * 2
+    shares = stats.table_shares(comparisons, flags)
+    found = np.array([True, False, False] * 2)
+    assert shares.own == pytest.approx([0.4, 0.05, 0.05] * 2)
+    assert shares.after(found)[[1, 4]] == pytest.approx([0.25, 0.25])
+    p_values = [0.001, 0.012, 0.9, 0.9, 0.012, 0.9]
+    adjusted = stats.holm(p_values, shares)
+    # 0.012 of the found arm asks for 1/4 of the 5%, that of the other for 1/20.
+    assert adjusted[1] == pytest.approx(0.012 / 0.25) and adjusted[4] > 0.1
+    assert stats.holm([0.9, *p_values[1:]], shares)[1] > 0.1
 
 
 def test_holm_matches_a_worked_example() -> None:
