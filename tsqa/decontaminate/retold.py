@@ -215,6 +215,6 @@ def _find_firsts(words: Numbers, owners: Numbers) -> Numbers:
     """For each word, where its document has it first."""
     order = np.lexsort((words, owners))
     begins = changes(words[order]) | changes(owners[order])
-    firsts = np.empty_like(order)
+    firsts: Numbers = np.empty_like(order)
     firsts[order] = order[begins][np.cumsum(begins) - 1]
     return firsts
