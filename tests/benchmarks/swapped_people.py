@@ -38,6 +38,8 @@ from tsqa.teachers.scheduler import Job
 
 WAYS = ("own", "again", "swapped", "redrawn")
 """As it is; the same prompt; others in it; as it is, behind other examples."""
+MOST, SEEDS = 120, 200
+"""Problems to ask about, and others to draw examples from: these, however many are asked about."""
 _SUMS = (
     ("{name} has {a} apples. {He} buys {b} more. How many apples does {name} have now?", 1),
     ("{name} had {c} dollars. {He} gave {a} of them to {his} {kin}. How many are left?", -1),
@@ -51,19 +53,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", required=True, help="a folder, asked in completion form")
     parser.add_argument("--folder", type=Path, required=True, help="for replies and artifacts")
-    parser.add_argument("--items", type=int, default=120)
+    parser.add_argument("--items", type=int, default=MOST, help=f"at most {MOST}")
     parser.add_argument("--own", action="store_true", help="sums of our own, not GSM8K")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
-    problems = _gsm8k() if REAL.is_dir() and not args.own else [*_sums(rng, 20 * args.items)]
+    problems = _gsm8k() if REAL.is_dir() and not args.own else _sums(rng, 4 * (MOST + SEEDS))
     rng.shuffle(problems)
     swaps = swapper("pronouns")
-    asked = [each for each in problems if swaps.swap(each.question) != each.question][: args.items]
-    known = {each.id for each in asked}
-    seeds = [each for each in problems if each.id not in known][:200]
+    pool = [each for each in problems if swaps.swap(each.question) != each.question][:MOST]
+    known = {each.id for each in pool}
+    seeds = [each for each in problems if each.id not in known][:SEEDS]
+    asked = pool[: args.items]
     answers = _ask(args.folder, args.model, asked, seeds)
-    console = Console()
+    console = Console(soft_wrap=True)
     console.print(f"{len(asked)} problems; {sum(map(_is_right, asked, answers['own']))} right")
     for way in WAYS[1:]:
         pairs = [*zip(answers["own"], answers[way], strict=True)]
