@@ -38,6 +38,9 @@ AUDITED = "DATASET"
 _MOST_SHARDS = 4096
 """Of one source: a large one has larger shards."""
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
+_OTHERS = (".csv", ".tsv", ".xlsx", ".html", ".xml", ".pdf", ".bz2", ".xz", ".zip", ".tar", ".tgz")
+"""Formats that are not read, whose lines would be told as broken JSON; without a suffix, or with
+another such as .ndjson, a file holds JSON lines."""
 _VISIBLE = regex.compile(r"[^\s\p{Cf}]")
 Record = dict[str, object] | str | None
 
@@ -196,6 +199,11 @@ def find_pieces(section: SourceSection, path: DataPath, key: str) -> list[Piece]
     """Find the pieces of a source, in order; `path` is resolved, `key` names it in errors."""
     path = (path.look() or path) if isinstance(path, RemotePath) else path
     if path.is_file():
+        if path.suffix in _OTHERS:
+            read = ", ".join((*_LINES, ".parquet", *texts.SUFFIXES))
+            raise DataError(
+                f"{key}: {path}: {path.suffix} is not read", f"convert it to one of {read}"
+            )
         return _pieces_of_file(path, as_text(path.name), _shard_bytes(state_of(path).size))
     if is_saved(path):
         if isinstance(path, RemotePath):

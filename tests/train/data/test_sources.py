@@ -399,6 +399,15 @@ def test_a_path_that_is_nothing_is_refused(
         tokenize.run(web(tmp_path, corpus, path=path))
 
 
+@pytest.mark.parametrize("name", ["web.csv", "web.jsonl.bz2"])
+def test_a_file_of_a_format_that_is_not_read_is_no_bad_record(tmp_path: Path, name: str) -> None:
+    """`on_bad: skip` would leave out all of it."""
+    (tmp_path / name).write_text("text\nhello\n")
+    section = SourceSection(path=str(tmp_path / name), on_bad="skip")
+    with pytest.raises(DataError, match=rf"sources\.web: .*{name}: \.\w+ is not read"):
+        sources.find_pieces(section, tmp_path / name, "mixture.sources.web")
+
+
 def test_a_folder_without_data_is_refused(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x.csv").write_text("a,b")
