@@ -176,7 +176,7 @@ def wilson(count: int, n: int) -> Share:
     share, z = count / n, 1.96
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
-    return Share(count, n, middle - half, middle + half)
+    return Share(count, n, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def distinct(written: Sequence[Written], count: int) -> dict[str, float]:
