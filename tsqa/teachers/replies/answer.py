@@ -54,6 +54,12 @@ _EMPHASIS = re.compile(
 _NOT_ANOTHER = re.compile(
     r"(?:, | \()not [$\u20ac\u00a3]?\d[\d.,/]*(?: ?(?:%|[A-Za-z]+))?\)?\.?$", re.IGNORECASE
 )
+_CHECKED = re.compile(
+    r"[.;]\s{1,3}(?:(?:to|we|i|let(?: us|'s)|as a|quick) ){0,3}"
+    r"(?:(?:re|double[- ]?)?check|verif).*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Whose result is another: `x = 4. Check: 2 * 4 = 8`."""
 _TABLE_ROW = re.compile(r"\|[ \t].*[ \t]\|[ \t].*\|")
 _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
 _NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
@@ -172,7 +178,8 @@ def _read_number(text: str) -> Reading:
     """A number with its unit, a formula whole, or the one number that a plain sentence states."""
     said = text.replace("\u2212", "-")
     if not _CORRECTION.search(said):
-        said = _NOT_ANOTHER.sub("", _REASON.sub("", _EMPHASIS.sub("", said)))
+        said = _REASON.sub("", _EMPHASIS.sub("", _CHECKED.sub("", said)))
+        said = _NOT_ANOTHER.sub("", said)
     remarked = _REMARK.fullmatch(said)
     if remarked and not _VARIABLE.search(remarked["again"]):
         main, again = (_read_number(remarked[group]) for group in ("main", "again"))

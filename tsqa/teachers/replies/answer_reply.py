@@ -65,6 +65,10 @@ _LISTED = re.compile(
 """Items below each other, which are one answer or its working, not the first of them."""
 _FIRST_STEP = re.compile(r"[\s*_#]*(?:\(?1[.)]\s|step (?:1|one)\b|first(?:ly)?,)", re.IGNORECASE)
 _CALCULATES = re.compile(r"[\s*$(\\]*\d[^\n=]{0,99}=")
+_NAMES_RESULT = re.compile(r"[\s*$(\\]*[A-Za-z]\w{0,20} ?= ?[^\n=]*$")
+_THEN = re.compile(r"^[\s*_]*(?:then|next|now|so|and|finally)\b[,:]? ?", re.IGNORECASE)
+_NUMERAL = re.compile(r"\d+(?:[.,]\d+)*")
+_IN_ALL = re.compile(r"\b(?:altogether|in total|in all)\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
     r"[\s*_#]*(?:so|thus|therefore|hence|consequently|in total|altogether|finally|in conclusion"
     r"|(?:the |final |grand )*(?:total|result|sum|answer))\b",
@@ -381,9 +385,25 @@ def _are_one(readings: Sequence[Reading], kind: AnswerKind) -> bool:
 
 
 def _is_working(lines: Sequence[str]) -> bool:
-    """Whether a field for the answer begins with steps towards it."""
-    steps = [line for line in lines if _EQUALS.search(line) and not _CHECKS.match(line)]
-    return len(lines) > 1 and (bool(_FIRST_STEP.match(lines[0])) or lines[0] in steps[:-1])
+    """Whether a field for the answer begins with steps towards it.
+
+    Without a number or a word that says so, a calculation whose result the last one takes up: a
+    line that explains an answer, or checks it, may have an equals sign too.
+    """
+    if len(lines) < 2 or _FIRST_STEP.match(lines[0]):
+        return len(lines) > 1
+    steps = [line for line in lines[1:] if _EQUALS.search(line) and not _CHECKS.match(line)]
+    if not steps or not _CALCULATES.match(lines[0]):
+        return False
+    (given, found), (taken, result) = map(_sides, (lines[0], _THEN.sub("", steps[-1])))
+    is_calculated = bool(_CALCULATES.match(_THEN.sub("", steps[-1])))
+    return is_calculated and bool(found & taken) and not result & given
+
+
+def _sides(step: str) -> tuple[set[str], set[str]]:
+    """The numbers of a step before its last equals sign, and behind it."""
+    left, _, right = "=".join(_EQUALS.split(step)).rpartition("=")
+    return {*_NUMERAL.findall(left)}, {*_NUMERAL.findall(right)}
 
 
 def _after_list(text: str) -> str:
@@ -401,9 +421,11 @@ def _after_list(text: str) -> str:
         return "" if _CHECKS.match(last) else last
     values = {line: read_answer(line, "number", []).answer for line in below}
     last = next((line for line in reversed(below) if values[line]), "")
-    is_end = last == below[-1] and (not steps or bool(_CALCULATES.match(last)))
+    is_step = any(sign.match(last) for sign in (_CALCULATES, _NAMES_RESULT))
+    is_end = last == below[-1] and (not steps or is_step or bool(_IN_ALL.search(last)))
     if not last or _CONCLUDES.match(last) or is_end:
         return last
+    steps += [line for line in below if line != last and _CALCULATES.match(line)]
     is_same = bool(steps) and _says_same(last, steps[-1])
     return last if is_same and not _CHECKS.match(steps[-1]) else ""
 

@@ -40,16 +40,21 @@ _VERDICT = re.compile(
 )
 _PAUSE = re.compile(_END)
 _OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
+_BESIDE = re.compile(rf"[\s*_,;]{{1,5}}(?:(?P<yes>{_YES})|{_NO})\W*\Z", re.IGNORECASE)
+"""`True, false` answers two questions."""
 _ASKED = re.compile(r"[^.!,;:\n]{0,80}\?")
 _CALLED_WRONG = re.compile(
-    rf"[,.:;]? ?{_CALLED}(?:simply )?(?:incorrect|wrong|false|untrue|not (?:true|correct|right))\b",
+    rf"[,.:;]? ?{_CALLED}(?:simply )?(?:incorrect|wrong|false|untrue|not (?:true|correct|right))"
+    r"(?=\s*(?:$|[,.;:!]|(?:because|since|as)\b))",
     re.I,
 )
+"""Not of a thing: `Yes, it is wrong to lie`."""
 _CALLED_RIGHT = re.compile(rf"[,.:;]? ?{_CALLED}(?:correct|right|true)(?=[.!]*$)", re.IGNORECASE)
 _ALONE = re.compile(
-    rf"[.!?\u2026\u3002\u2014\u2013-][\s*_]*(?:(?P<yes>{_YES})|{_NO})[*_]*(?=[.!]|\s*$)",
+    rf"[.!\u2026\u3002\u2014\u2013-][\s*_]*(?:(?P<yes>{_YES})|{_NO})[*_]*(?=[.!]|\s*$)",
     re.I | re.M,
 )
+"""Not behind a question, which an explanation may ask: `Divisible by 2? No.`"""
 _GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
 
 
@@ -64,7 +69,9 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
         return None, "asks whether it is so"
     is_offered = _OFFERED.match(rest)
     is_contrary = (_CALLED_WRONG if verdict else _CALLED_RIGHT).match(rest)
-    alone = {bool(other["yes"]) for other in _ALONE.finditer(rest)}
+    beside = _BESIDE.match(rest)
+    others = (*_ALONE.finditer(rest), *([beside] if beside else []))
+    alone = {bool(other["yes"]) for other in others}
     if is_offered or is_contrary or alone - {verdict}:
         return None, "both yes and no"
     for _, said in said_instead(text):

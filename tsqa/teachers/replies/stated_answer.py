@@ -119,7 +119,8 @@ _INSTEAD = re.compile(
     r"(?:(?P<pause>[.!?;\u2026\u3002]|\s[-\u2013\u2014]{1,2}|\u2014)|[,(])[\s*_>(-]{0,4}"
     r"(?:(?:oh|hm+|um+|uh|but|well)\b[,.\u2026]{0,3}\s{1,2}){0,2}"
     r"(?:actually|or rather|on second thoughts?|(?:self[- ])?correction ?:|scratch that|make that"
-    r"|i mean|(?:no, )?wait(?:,? no)?|sorry|no(?=[,:])(?(pause)|(?!)))(?![\w'])"
+    r"|i mean|(?:(?:no, )?wait(?:,? no)?|sorry)(?:(?(pause)|(?![ \w]))|(?= no\b))"
+    r"|no(?=[,:])(?(pause)|(?!)))(?![\w'])"
     r"[\s,:;.\u2026\u2013\u2014*_-]{0,5}(?P<said>[^\n]*)",
     re.IGNORECASE,
 )

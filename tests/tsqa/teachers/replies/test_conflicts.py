@@ -239,3 +239,29 @@ def test_a_question_does_not_hold_its_answer(
     parsed = parse_question(text, "stop", kind, "chat", has_context=False)
     assert parsed.error == error
     assert question is None or parsed.question == question
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "answer"),
+    [
+        ("Answer: x = 5\nSubstituting: 2*5 = 10.", "number", "5"),
+        ("Answer: 7 - 2 = 5\nThe total was 3 + 4 = 7.", "number", "5"),
+        ("Answer: 9 * 2 = 18\n18 / 2 = 9", "number", "18"),
+        ("Answer: 5! = 120\n5! = 5*4*3*2*1", "number", "120"),
+        ("Answer: 3 + 4 = 7\nThen 7 - 2 = 5", "number", "5"),
+        ("Answer: 42. Check: 42 / 2 = 21", "number", "42"),
+        ("- A: 3 * 4 = 12\n- B: 2 * 5 = 10\n\n12 + 10 = 22\n\nJim reads 22.", "number", "22"),
+        ("- A: 3 * 4 = 12\n- B: 2 * 5 = 10\n\nJim reads 22 altogether.", "number", "22"),
+        ("1. Let x be the number.\n2. Then 2x = 84.\n\nx = 42", "number", "42"),
+        ("Yes. It is wrong to steal, according to the passage.", "boolean", "yes"),
+        ("Answer: Yes. Divisible by 2? No. Divisible by 3? No.", "boolean", "yes"),
+        ("Yes, it is incorrect.", "boolean", None),
+        ("True, False", "boolean", None),
+        ("He apologised, sorry for it", "short_text", "He apologised, sorry for it"),
+        ("Paris, sorry, Lyon", "short_text", None),
+    ],
+)
+def test_what_explains_an_answer_does_not_replace_it(
+    reply: str, kind: AnswerKind, answer: str | None
+) -> None:
+    assert parse_answer(reply, "stop", kind, []).answer == answer
