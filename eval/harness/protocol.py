@@ -84,7 +84,8 @@ def examples_problem(config: Mapping[str, object], shots: int | None) -> str:
         if {*"[]+"} & {*name} and not config.get("custom_dataset"):
             return f"its {key} is {name}, and lm-eval reads whole splits alone"
     wanted = shots or 0
-    if wanted == 0 or given.get("samples") or config.get("process_docs"):
+    changes = given.get("process_docs") or config.get("process_docs")
+    if wanted == 0 or given.get("samples") or changes:
         return ""
     count = count_documents(config, split)
     # A document is no example of itself.

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from eval.harness.documents import read_result
 from eval.harness.metrics import check_metrics
-from eval.harness.protocol import protocol_problem, protocols_of
+from eval.harness.protocol import examples_problem, protocol_problem, protocols_of
 from eval.results import read_metric_name
 from tests.support.paths import REPOSITORY
 from tests.support.tiny_eval import make_tasks
@@ -255,3 +255,15 @@ def test_the_packages_that_score_math_are_those_that_lm_eval_asks_for() -> None:
         (locked,) = (Requirement(line) for line in lock if line.startswith(requirement.name))
         (pinned,) = locked.specifier
         assert requirement.specifier.contains(pinned.version)
+
+
+def test_examples_that_a_function_makes_are_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "few.jsonl").write_text('{"q": "a"}\n')
+    task: dict[str, object] = {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "few.jsonl")}},
+        "validation_split": "other",
+        "fewshot_split": "test",
+    }
+    assert "fewer than num_fewshot: 2" in examples_problem(task, 2)
+    assert examples_problem({**task, "fewshot_config": {"process_docs": list}}, 2) == ""
