@@ -147,11 +147,13 @@ def planned_table(
     for name, tasks in rows.items():
         documents, *cells = ["unknown"] * 3
         if {*tasks} <= {*known}:
-            levels = plan.table.levels(is_macro=stats.is_macro(name))
-            cells = [
-                f"{100 * plan.detectable(tasks, known, asked):.1f}"
-                for asked in ((plan.section.confidence,), levels)
-            ]
+            alone = plan.detectable(tasks, known, (plan.section.confidence,))
+            if stats.is_macro(name) or len(tasks) > 1:
+                levels = plan.table.levels(is_macro=stats.is_macro(name))
+                within = plan.detectable(tasks, known, levels)
+            else:
+                within = plan.table.detectable(tasks, known)
+            cells = [f"{100 * share:.1f}" for share in (alone, within)]
             documents = f"{plan.distinct({task: counts[task] for task in tasks}):,}"
         table.add_row(Text(name), documents, *cells)
     return table

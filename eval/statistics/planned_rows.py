@@ -149,6 +149,35 @@ class PlannedTable:
         weight = share / max(1, rows * self.comparisons)
         return 1 - self._first * weight, 1 - (1 - self.confidence) * weight
 
+    def detectable(self, tasks: Sequence[str], sizes: Mapping[str, int]) -> float:
+        """The difference that a task's row finds which alone of its comparison has one; a share.
+
+        It moves the macro averages of the task too: where it is large enough for these, they leave
+        their shares to the comparison's tasks and parts. Of one step's chance, not of both.
+        """
+        row, level = self.row(tasks, sizes), self.levels(is_macro=False)
+        least = row.detectable(*level)
+        heirs = len(self.documents) + self.may_split
+        passed = [(1 - one) / heirs for one in self.levels(is_macro=True)]
+        needed = sorted(
+            self.row(average, sizes).detectable(*self.levels(is_macro=True)) / share
+            for average in self.averages
+            if (share := self._share_of(tasks[0], average, sizes))
+        )
+        for moved in needed:
+            if moved >= least:
+                break
+            level = level[0] - passed[0], level[1] - passed[1]
+            least = min(least, max(moved, row.detectable(*level)))
+        return least
+
+    def _share_of(self, task: str, average: Sequence[str], sizes: Mapping[str, int]) -> float:
+        """By which the task moves an average."""
+        if task not in average:
+            return 0.0
+        total = sum(sizes[one] for one in average)
+        return sizes[task] / total if self.by_documents else 1 / len(average)
+
     def row(self, tasks: Sequence[str], sizes: Mapping[str, int]) -> PlannedRow:
         """Of these tasks; `sizes` are the documents of all tasks of the table."""
         macro = None

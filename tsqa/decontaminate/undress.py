@@ -89,6 +89,8 @@ _SPACES_PER_DOUBLED = 3
 _STRETCHED = re.compile(r"(?<![^\W\d_])[A-Za-z]{3,60}(?![^\W\d_])")
 _MOST_STRETCHED = 8
 """Letters of a word that may stand once or twice."""
+_FEWEST_STRETCHED = 3
+"""Words of a text: one alone may be another word (`Henry III`, `dessert`)."""
 _BESIDE_NUMBER = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _JOINED = re.compile(r"[A-Za-z]{5,}")
 _UNPARTED = re.compile(r"[A-Za-z\d]{5,}")
@@ -105,9 +107,8 @@ _FEWEST_SPACED = 4
 _WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _FEWEST_BORDERS = 4
 _SEPARATORS = "/|*=&+~_-:;"
-_HASHED = re.compile(r"(?<![\w#])#(?=[^\s#])")
-_LEAST_HASHED = 0.4
-"""Of the spaces of a text, as many words after `#` from which on all are."""
+_HASHED = re.compile(r"(?<![\w#])#[^\s#]+#?(?:[ \t]+#[^\s#]+#?){5,}(?!\S)")
+"""Words of one line in a row: such reads alike alone and within another text."""
 _FEWEST_SEPARATED = 6
 _LEAST_SEPARATED = 0.4
 """Of the spaces of a text, as many as marks between words from which on these are spaces too."""
@@ -222,8 +223,8 @@ def _take_off_separators(text: str) -> str:
         between = rf"(?<=[^\W\d_][^\W\d_])[.,?!]?{gap}(?=[^\W\d_])"
         if len(re.findall(between, text)) >= _LEAST_SEPARATED * count:
             text = re.sub(rf"(?<!\d){re.escape(mark)}(?!\d)", " ", text)
-    if text.count("#") >= max(_FEWEST_SEPARATED, _LEAST_HASHED * spaces):
-        text = _HASHED.sub("", text)
+    if text.count("#") >= _FEWEST_SEPARATED:
+        text = _HASHED.sub(lambda match: re.sub(r"(?<!\S)#", "", match[0]), text)
     is_spaced = any(4 * text.count(mark) >= len(text) for mark in _BETWEEN_LETTERS)
     if is_spaced and len(_SPACED.findall(text)) >= _FEWEST_SPACED:
         text = _ANY_SPACED.sub(lambda match: match[0].replace(match["by"], ""), text)
@@ -278,7 +279,7 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
     if _WORDS_PER_MARK * len(_MARK_WITHIN.findall(text)) >= 1 + text.count(" "):
         text = _PIECES.sub(join_pieces, text)
     if _SPACES_PER_DOUBLED * len(_DOUBLED.findall(text)) >= 1 + text.count(" "):
-        text = _STRETCHED.sub(lambda match: _shorten(match[0], is_known), text)
+        text = _shorten_all(text, is_known)
     has_spaces = _LETTERS_PER_SPACE * len(text.split()) > len(text)
     if has_spaces or _longest(text) < _LEAST_JOINED:
         return text
@@ -295,6 +296,14 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
 def _is_one(parts: Sequence[str], is_known: Callable[[str], bool]) -> bool:
     """Whether parts are a known word, and not words which may stand so."""
     return is_known("".join(parts)) and not all(map(is_known, parts))
+
+
+def _shorten_all(text: str, is_known: Callable[[str], bool]) -> str:
+    """A text whose letters are repeated, in known words; any other unchanged."""
+    plain = {word: _shorten(word, is_known) for word in {*_STRETCHED.findall(text)}}
+    if sum(word != short for word, short in plain.items()) < _FEWEST_STRETCHED:
+        return text
+    return _STRETCHED.sub(lambda match: plain[match[0]], text)
 
 
 def _shorten(word: str, is_known: Callable[[str], bool]) -> str:

@@ -722,3 +722,25 @@ def test_real_benchmarks_are_found_and_their_training_splits_left(task: str) -> 
     ]
     caught = sum(verdict is not None for verdict in index.check(train[:1500]))
     assert caught / len(train[:1500]) < 0.02
+
+
+def test_hashes_within_a_document_are_read_alike_in_every_text() -> None:
+    documents = [
+        evaluated(0, "Which of these is white: #fff #000 #abc #def #123 #456 #789?", "the first"),
+        evaluated(1, "What does #!/bin/sh do before #2 and #3 of the script here?", "it names sh"),
+    ]
+    index = EvaluatedIndex(documents, SECTION)
+    prose = "The old mill stood by the river and nobody had opened it for years. " * 5
+    for around in ("", prose, "#nice #tags #for #every #word " * 9):
+        texts = [f"{around}\n{one.question}\n{one.answer}\n{around}" for one in documents]
+        found = [[leak.document for leak in leaks] for leaks in index.find_leaks(texts)]
+        assert found == [[one.id] for one in documents]
+
+
+def test_one_word_with_double_letters_is_no_other_word() -> None:
+    documents = [
+        evaluated(0, "Who succeeded Richard I?", "John"),
+        evaluated(1, "Is the desert pretty?", "yes"),
+    ]
+    asked = [ask("Who succeeded Richard III?"), ask("Is the dessert pretty?")]
+    assert EvaluatedIndex(documents, SECTION).check(asked) == [None, None]
