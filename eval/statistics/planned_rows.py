@@ -172,8 +172,8 @@ class PlannedTable:
         return least
 
     def _share_of(self, task: str, average: Sequence[str], sizes: Mapping[str, int]) -> float:
-        """By which the task moves an average."""
-        if task not in average:
+        """By which the task moves an average; 0 where the documents of others are not known."""
+        if task not in average or not sizes.keys() >= {*average}:
             return 0.0
         total = sum(sizes[one] for one in average)
         return sizes[task] / total if self.by_documents else 1 / len(average)

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from eval.statistics import crossed, planned, stats
-from eval.statistics.planned_rows import documents_variance, planned_row
+from eval.statistics.planned_rows import PlannedTable, documents_variance, planned_row
 from tests.benchmarks.coverage import Design, simulate
 from tests.support.invented_arms import deltas_of, evaluated, of_scores
 from tests.support.tiny_eval import make_tasks
@@ -174,6 +174,23 @@ def test_a_group_counts_as_the_rows_that_its_tasks_are(tmp_path: Path) -> None:
     assert shown(recipe_of(folder, ["both"]), folder) == one
 
 
+def table_of(*tasks: str, by_documents: bool = False, may_split: bool = False) -> PlannedTable:
+    return PlannedTable(
+        dict.fromkeys(tasks, 400),
+        {},
+        {task: task for task in tasks},
+        [tasks],
+        seeds=3,
+        arms=2,
+        has_base=True,
+        repeated=0.5,
+        seed_sd=0.01,
+        by_documents=by_documents,
+        may_split=may_split,
+        confidence=0.95,
+    )
+
+
 def test_task_rows_leave_room_for_the_parts_of_a_macro_average(tmp_path: Path) -> None:
     folder = make_tasks(tmp_path / "tasks", count=40)
     plain = recipe_of(folder, ["tiny_choice", "tiny_number"])
@@ -186,9 +203,25 @@ def test_task_rows_leave_room_for_the_parts_of_a_macro_average(tmp_path: Path) -
     )
     for row in ("macro", "tiny_choice"):
         assert rows[row][:3] == others[row][:3]
-    assert float(rows["tiny_choice"][3]) < float(others["tiny_choice"][3])
+    plainly, by_parts = (table_of(*"abcdef", may_split=parts) for parts in (False, True))
+    sizes = dict.fromkeys("abcdef", 400)
+    assert plainly.detectable(["a"], sizes) < by_parts.detectable(["a"], sizes)
     assert "with room for parts" in " ".join(split.split())
     assert "with room for parts" not in " ".join(text.split())
+
+
+@pytest.mark.parametrize("by_documents", [False, True])
+def test_a_task_finds_no_less_than_the_macro_average_that_it_moves(by_documents: bool) -> None:
+    alone = table_of("a", by_documents=by_documents)
+    average = alone.row(["a"], {"a": 400}).detectable(*alone.levels(is_macro=True))
+    assert alone.detectable(["a"], {"a": 400}) == pytest.approx(average)
+    two, sizes = table_of("a", "b", by_documents=by_documents), {"a": 400, "b": 400}
+    moved = two.row(["a", "b"], sizes).detectable(*two.levels(is_macro=True)) * 2
+    unmoved = two.row(["a"], sizes).detectable(*two.levels(is_macro=False))
+    assert two.detectable(["a"], sizes) <= max(moved, unmoved) + 1e-12
+    assert two.detectable(["a"], {"a": 400}) == two.row(["a"], {"a": 400}).detectable(
+        *two.levels(is_macro=False)
+    )
 
 
 def test_what_to_buy_is_enough_and_no_number_of_documents_is_where_seeds_differ() -> None:
