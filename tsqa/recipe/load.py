@@ -170,10 +170,20 @@ def _apply_override(tree: DictConfig, override: str) -> None:
         ):
             set_ratio(mixture["phases"], key, value)
             key, value = "mixture.phases", mixture["phases"]
-        merge = key != "ablation" and not _empties(key.split("."), value)
-        OmegaConf.update(tree, key, value, merge=merge, force_add=True)
+        if key != "ablation":  # axes of both would multiply
+            value = _merge_at(tree, key, value)
+        OmegaConf.update(tree, key, value, merge=False, force_add=True)
     except (RecipeError, OmegaConfBaseException, *_WRONG_SHAPES) as error:
         raise RecipeError(f"override `{override}`: {error}") from error
+
+
+def _merge_at(tree: DictConfig, key: str, value: object) -> object:
+    """What a key of the tree holds once a value is merged into it, as into an extended recipe."""
+    before, place = OmegaConf.select(tree, key), tuple(key.split("."))
+    if not isinstance(before, DictConfig) or not isinstance(value, dict) or _empties(place, value):
+        return value
+    held = cast(dict[str, Any], OmegaConf.to_container(before, resolve=False))
+    return _merge(held, value, place)
 
 
 def _describe(

@@ -54,6 +54,8 @@ def test_an_empty_mapping_takes_the_names_away_and_an_empty_section_changes_noth
     assert (recipe.eval.macros, [*recipe.eval.protocols], recipe.train.lr) == ({}, ["a"], 1e-3)
     recipe = load_recipe(base, ["eval.protocols={}", "train={}", "eval.macros={n: [b]}"])
     assert (recipe.eval.protocols, [*recipe.eval.macros]) == ({}, ["m", "n"])
+    recipe = load_recipe(base, ["eval={macros: {}, protocols: {b: {num_fewshot: 1}}}"])
+    assert (recipe.eval.macros, [*recipe.eval.protocols]) == ({}, ["a", "b"])
 
 
 def test_an_override_reaches_into_a_list_and_keeps_placeholders(tmp_path: Path) -> None:
