@@ -18,6 +18,7 @@ _YES = r"yes|true"
 _NO = r"no|false"
 _END = r"(?=\s*(?:$|[,.;:!\uff0c\u3002\uff1b\uff1a\uff01\u3001\u2026\u2013\u2014-]))"
 _CALLED = r"(?:(?:it|this|that|the (?:statement|answer|claim))(?:'s| is|'d be| would be) )"
+_NOT_TWICE = r"(?! that\b[^.!?\n]*(?:\b(?:not|never|false|untrue|wrong|incorrect)\b|n['\u2019]t\b))"
 _BOTH = r"(?:yes ?(?:/|\||,? or) ?no|true ?(?:/|\||,? or) ?false)\b"
 _ASKED_AGAIN = re.compile(
     rf"{_BOTH}[*_)\]]{{0,4}} ?(?:[:?)\]=]|[-\u2013\u2014]{{1,2}})+(?=.*\w)", re.I
@@ -30,7 +31,7 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
-    rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b)|(?P<yes>(?:{_YES})\b"
+    rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b{_NOT_TWICE})|(?P<yes>(?:{_YES})\b"
     r"|(?:s[\u00ed\u00ec]|oui|ja|sim|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
     rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END})"
     r"|(?P<no>(?:no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b)|false)\b"
