@@ -40,7 +40,7 @@ def check_metrics(section: EvalSection, include: Path | None) -> None:
     """
     try:
         library = task_library(include)
-        leaves = library.expand(section.tasks)
+        leaves = library.group_settings(section.tasks)
     except DataError as error:
         raise RecipeError(f"eval.tasks: {error}") from error
     for leaf in leaves:
@@ -52,9 +52,10 @@ def check_metrics(section: EvalSection, include: Path | None) -> None:
         for leaf in leaves
         if (problem := metric_problem(library, leaf, protocols.get(leaf)))
     }
-    for leaf in leaves:
-        shots = _shots(library.config(leaf), section, protocols.get(leaf))
-        if leaf not in problems and (problem := examples_problem(library.config(leaf), shots)):
+    for leaf, settings in leaves.items():
+        config = {**library.config(leaf), **settings}
+        shots = _shots(config, section, protocols.get(leaf))
+        if leaf not in problems and (problem := examples_problem(config, shots)):
             raise RecipeError(
                 f"eval.tasks: the task {leaf!r}: {problem}",
                 "correct its YAML or its data, or set eval.num_fewshot or eval.protocols",

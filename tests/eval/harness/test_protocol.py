@@ -257,6 +257,14 @@ def test_the_packages_that_score_math_are_those_that_lm_eval_asks_for() -> None:
         assert requirement.specifier.contains(pinned.version)
 
 
+def test_a_group_that_asks_for_more_examples_than_there_are_is_refused(tmp_path: Path) -> None:
+    own = make_tasks(tmp_path / "own")
+    (own / "many.yaml").write_text("group: many\ntask: [{task: tiny_choice, num_fewshot: 500}]\n")
+    with pytest.raises(RecipeError, match="examples, fewer than num_fewshot: 500"):
+        check_metrics(EvalSection(tasks=["many"]), own)
+    check_metrics(EvalSection(tasks=["tiny_choice"]), own)
+
+
 def test_examples_that_a_function_makes_are_not_counted(tmp_path: Path) -> None:
     (tmp_path / "few.jsonl").write_text('{"q": "a"}\n')
     task: dict[str, object] = {
