@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import binomtest
 from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
 
 from tests.benchmarks.questions import load_real
@@ -173,10 +174,8 @@ def reached(written: Sequence[Written]) -> Share:
 
 def wilson(count: int, n: int) -> Share:
     """A share with its 95% interval after Wilson (1927)."""
-    share, z = count / n, 1.96
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
-    return Share(count, n, max(0.0, middle - half), min(1.0, middle + half))
+    found = binomtest(count, n).proportion_ci(method="wilson")
+    return Share(count, n, float(found.low), float(found.high))
 
 
 def distinct(written: Sequence[Written], count: int) -> dict[str, float]:

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import binomtest
 
 from tests.benchmarks.disguises import DISGUISES
 from tests.benchmarks.questions import TASKS, load_real
@@ -141,13 +141,12 @@ def _cell(by_words: int, both: int, count: int) -> str:
     return f"{by_words / count:.0%} / {both / count:.1%} [{low:.0%}, {high:.0%}] n={count}"
 
 
-def wilson(found: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(found: int, count: int) -> tuple[float, float]:
     """The interval of a share."""
     if not count:
         return 0.0, 1.0
-    share, square = found / count, z * z / count
-    middle, half = share + square / 2, z * sqrt(share * (1 - share) / count + square / count / 4)
-    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+    low, high = binomtest(found, count).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def load_real_seeds(split: str, count: int) -> dict[str, list[Seed]]:
