@@ -60,6 +60,15 @@ _CHECKED = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 """Whose result is another: `x = 4. Check: 2 * 4 = 8`."""
+_TURNS = re.compile(r"\b(?:but|however|yet|although|though|instead)\b", re.IGNORECASE)
+_AGAIN = re.compile(r"^(?:that is|i\.?e\.?|or|equivalently|which (?:is|equals))[,:]? (?=\S)", re.I)
+_IN_BOLD = re.compile(
+    r"[^*\n]*\b(?:is|are|was|were|be|called|named|by|equals) (?P<mark>\*\*|__)(?P<said>[^*\n]*\w)"
+    r"[.!]?(?P=mark)[.!]?"
+)
+_CONFIDENCE = re.compile(
+    r"(?:[.,;]\s|\s[\[(])\bconfidence(?: level| score)?(?: ?[:=]| is\b)[^\n]{1,20}$", re.IGNORECASE
+)
 _TABLE_ROW = re.compile(r"\|[ \t].*[ \t]\|[ \t].*\|")
 _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
 _NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
@@ -119,7 +128,8 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
         case "code":
             return read_program(read_code(text))
         case _:
-            read = _read_words(_concluded(text))
+            bold = _IN_BOLD.fullmatch(text.strip())
+            read = _read_words(bold["said"] if bold else _concluded(text))
             if read.answer is None:
                 return read
             answer = read.answer
@@ -178,11 +188,14 @@ def _read_number(text: str) -> Reading:
     """A number with its unit, a formula whole, or the one number that a plain sentence states."""
     said = text.replace("\u2212", "-")
     if not _CORRECTION.search(said):
-        said = _REASON.sub("", _EMPHASIS.sub("", _CHECKED.sub("", said)))
+        checked = _CHECKED.search(said)
+        said = said if checked and _TURNS.search(checked[0]) else _CHECKED.sub("", said)
+        said = _REASON.sub("", _EMPHASIS.sub("", said))
         said = _NOT_ANOTHER.sub("", said)
     remarked = _REMARK.fullmatch(said)
     if remarked and not _VARIABLE.search(remarked["again"]):
-        main, again = (_read_number(remarked[group]) for group in ("main", "again"))
+        again = _read_number(_AGAIN.sub("", remarked["again"]))
+        main = _read_number(remarked["main"])
         is_said_twice = (
             main.answer and again.answer and same_answer(main.answer, again.answer, "number")
         )
@@ -233,7 +246,7 @@ def _read_boolean(text: str) -> Reading:
 
 def _read_words(text: str) -> Reading:
     """A short answer whole, unless it says another one instead, or only where one would stand."""
-    text = _ACTUALLY.sub("", text)
+    text = _CONFIDENCE.sub("", _ACTUALLY.sub("", text))
     text = text if "\n" in text else _MARKED.sub("", text)
     if text.casefold() != "answer" and _LEFT_OPEN.fullmatch(text):
         return Reading(error="no answer")

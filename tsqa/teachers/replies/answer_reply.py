@@ -76,6 +76,11 @@ _CONCLUDES = re.compile(
 )
 _REASONED = re.compile(r"\A\s*<reasoning>.*?</reasoning>", re.DOTALL | re.IGNORECASE)
 """A field before the answer, in which an object is a draft."""
+_ECHO = re.compile(
+    r"\A\s*(?:[*]{0,2}Q[*]{0,2}:[^\n]*\n\s*)?[*]{0,2}A[*]{0,2}:[*]{0,2}[ \t]*(?=\S)"
+    r"(?![^\n]*\n\s*[*]{0,2}B[*]{0,2}:)"
+)
+_NEXT_ECHO = re.compile(r"\n\s*[*]{0,2}Q[*]{0,2}:")
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(?P<body>.*?)\n?```\s*", re.DOTALL)
 _EQUALS = re.compile("[=\u2248]")
@@ -242,6 +247,8 @@ def _labelled_answer(
         return {"answer": tagged, "after": [text.rpartition("answer>")[2]], **extras}
     lead, pieces = split_labels(text)
     lead = OPENER.sub("", lead, count=1)
+    if kind != "choice" and (echo := _ECHO.match(lead)):  # the prompt's own form goes on
+        lead = _NEXT_ECHO.split(lead[echo.end() :], maxsplit=1)[0]
     is_begun = bool(lead.strip())
     for number, (name, _) in enumerate(pieces):
         if name in ("question", "passage") and is_begun:

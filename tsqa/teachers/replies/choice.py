@@ -52,14 +52,15 @@ _LETTER = re.compile(
     r"|(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805|\ubc88)|$)(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
+_BEFORE = re.compile(r"\(?(?P<number>\d{1,2})[.)] +(?P<option>\S.*)", re.DOTALL)
 _NUMBERED = re.compile(
     r"(?:the )?(?:answer )?(?:option|choice|alternative)(?: number)? #?(?P<number>\d{1,2})\b"
     r"(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
 _ORDINAL = re.compile(
-    r"the (?P<nth>first|second|third|fourth|fifth|last) (?:answer )?(?:option|choice|alternative)\b"
-    r"(?P<rest>.*)",
+    r"the (?P<nth>first|second|third|fourth|fifth|last)"
+    r"(?: (?:answer )?(?:option|choice|alternative|one)\b|(?=[.]?$))(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
 _AND_OR = (
@@ -202,6 +203,9 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
         return Choice(error="says what it is not")
     if _PAIR.match(said):
         return Choice(error="names two options")
+    before = _BEFORE.fullmatch(said)
+    if before and find_option(before["option"], choices) == int(before["number"]) - 1:
+        return Choice(int(before["number"]) - 1, is_bare=True)
     numbered = _NUMBERED.match(said)
     if numbered:
         return _choose_by_number(int(numbered["number"]) - 1, numbered["rest"], choices)

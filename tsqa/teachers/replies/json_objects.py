@@ -12,6 +12,10 @@ from typing import Any
 from tsqa.recipe import AnswerKind
 from tsqa.teachers.replies.fields import as_text, field_of, part_text, read_objects
 
+_CHOSEN = {"choice", "option", "selected_option", "chosen_option", "selection"}
+"""Keys of the option that an object without an answer names."""
+_BESIDE = {"confidence", "reason", "text"}
+
 
 def known_objects(
     text: str, is_cut: bool, kind: AnswerKind, known: Sequence[str]
@@ -24,6 +28,11 @@ def known_objects(
         fields: dict[str, list[Any]] = {}
         for key, value in item.items():
             fields.setdefault(field_of(str(key)), []).append(value)
+        if kind == "choice" and not fields.keys() & {"answer", "final"}:
+            chosen = [value for key, value in item.items() if key.casefold() in _CHOSEN]
+            others = [key for key in item if not (field_of(key) or key.casefold() in _CHOSEN)]
+            # Beside another key it may be graded, and called wrong.
+            fields |= {"answer": chosen} if chosen and _BESIDE.issuperset(others) else {}
         # An object that the cut left empty is still where the fields were to be.
         if any(name in fields for name in known) or (is_cut and not fields):
             objects.append(fields)

@@ -33,10 +33,10 @@ _FILLER = re.compile(
 _VERDICT = re.compile(
     rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b{_NOT_TWICE})|(?P<yes>(?:{_YES})\b"
     r"|(?:s[\u00ed\u00ec]|oui|ja|sim|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
-    rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END})"
+    rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END}|correct(?=\W*\Z))"
     r"|(?P<no>(?:no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b)|false)\b"
     r"|(?:non|nein|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
-    rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}))",
+    rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}|(?:incorrect|wrong)(?=\W*\Z)))",
     re.IGNORECASE,
 )
 _PAUSE = re.compile(_END)

@@ -18,7 +18,8 @@ TAKES_BACK = "takes its answer back"
 _BY_THE_WAY = r"(?: also| thus| therefore| clearly| indeed| definitely| most likely| daher)?"
 CUE = re.compile(
     r"(?P<en>\b(?:answer|option|choice)(?: choice| here| to (?:this|the) question)?"
-    rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b:?|\bfinal answer ?[:\uff1a])"
+    rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b:?|\bfinal answer ?[:\uff1a]"
+    r"|(?<=[.!?] )[*_]{0,2}answer ?[:\uff1a])"
     r"|(?P<de>\b(?:antwort|antwortm\u00f6glichkeit|l\u00f6sung|option) (?:ist|lautet|w\u00e4re)\b"
     r"(?: also| daher| somit)?:?)"
     r"|(?P<es>\b(?:respuesta|opci\u00f3n|alternativa|soluci\u00f3n)(?: correcta| final)?"
@@ -112,7 +113,11 @@ _RATHER = re.compile(
     r"(?:\A|\n)[\s*_>(-]{0,9}actually\b,?(?P<said>[^\n.!?]*)"
     r"|(?:\A|[\n.!?])[\s*_>(-]{0,9}let me (?:re-?(?:check|calculate|compute|consider|count|do"
     r"|evaluate|examine|read|think|verify|visit)|double[- ]check|check (?:it |that )?again)\b"
-    r"(?P<again>.*)",
+    r"(?P<again>.*)"
+    r"|\b(?:but|however,?|yet) (?:the (?:question|problem|task|exercise)|it|we|they|you)"
+    r"(?: only| actually| really| is| are| were)*"
+    r" (?:asks?|asked|asking|wants?|needs?|looking)\b"
+    r"(?P<asked>[^\n]*\b(?:so|thus|therefore|hence|which (?:is|gives|makes))\b[^\n]*\d[^\n]*)",
     re.IGNORECASE | re.DOTALL,
 )
 _INSTEAD = re.compile(
@@ -198,9 +203,7 @@ def takes_back(after: str, *answer: str) -> bool:
     if _TAKEN_BACK.search(after):
         return True
     own = [f" {normalise(text)} " for text in answer]
-    said = (
-        f" {normalise(found['said'] or found['again'] or '')} " for found in _RATHER.finditer(after)
-    )
+    said = (f" {normalise(found[str(found.lastgroup)])} " for found in _RATHER.finditer(after))
     return any(all(text not in sentence for text in own) for sentence in said)
 
 
