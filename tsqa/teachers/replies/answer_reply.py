@@ -22,6 +22,9 @@ from tsqa.teachers.replies.choice import find_option
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
+    SECOND_OPTION,
+    SHORT_ANSWER,
+    SHORT_QUESTION,
     open_reply,
     prose,
     repeats,
@@ -76,11 +79,6 @@ _CONCLUDES = re.compile(
 )
 _REASONED = re.compile(r"\A\s*<reasoning>.*?</reasoning>", re.DOTALL | re.IGNORECASE)
 """A field before the answer, in which an object is a draft."""
-_ECHO = re.compile(
-    r"\A\s*(?:[*]{0,2}Q[*]{0,2}:[^\n]*\n\s*)?[*]{0,2}A[*]{0,2}:[*]{0,2}[ \t]*(?=\S)"
-    r"(?![^\n]*\n\s*[*]{0,2}B[*]{0,2}:)"
-)
-_NEXT_ECHO = re.compile(r"\n\s*[*]{0,2}Q[*]{0,2}:")
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(?P<body>.*?)\n?```\s*", re.DOTALL)
 _EQUALS = re.compile("[=\u2248]")
@@ -247,8 +245,7 @@ def _labelled_answer(
         return {"answer": tagged, "after": [text.rpartition("answer>")[2]], **extras}
     lead, pieces = split_labels(text)
     lead = OPENER.sub("", lead, count=1)
-    if kind != "choice" and (echo := _ECHO.match(lead)):  # the prompt's own form goes on
-        lead = _NEXT_ECHO.split(lead[echo.end() :], maxsplit=1)[0]
+    lead = lead if kind == "choice" else _answered_in_short(lead)
     is_begun = bool(lead.strip())
     for number, (name, _) in enumerate(pieces):
         if name in ("question", "passage") and is_begun:
@@ -284,6 +281,17 @@ def _labelled_answer(
         if rest and not is_torn:
             fields.setdefault("reasoning", []).append(rest)
     return fields
+
+
+def _answered_in_short(text: str) -> str:
+    """What stands under `A:`, up to the next `Q:`, of a text that is in the form of prompts."""
+    begun = SHORT_ANSWER.search(text)
+    before = text[: begun.start()].strip() if begun else ""
+    if begun is None or SECOND_OPTION.search(text):
+        return text
+    if before and not SHORT_QUESTION.match(before):
+        return text
+    return SHORT_QUESTION.split(text[begun.end() :], maxsplit=1)[0].lstrip()
 
 
 def _unfenced(text: str) -> str:
@@ -371,6 +379,8 @@ def _bare_answer(
         return (stated, _working(text)) if is_one else ("", "")
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
+        if kind == "number" and _is_aside(lines[-1], lines[:-1]):
+            text, lines = "\n".join(lines[:-1]), lines[:-1]
         if kind == "number" and _LISTED.match(text.strip()):
             answer = _after_list(text.strip())
             return answer, "\n".join(line for line in lines if answer and line != answer)
@@ -405,6 +415,16 @@ def _is_working(lines: Sequence[str]) -> bool:
     (given, found), (taken, result) = map(_sides, (lines[0], _THEN.sub("", steps[-1])))
     is_calculated = bool(_CALCULATES.match(_THEN.sub("", steps[-1])))
     return is_calculated and bool(found & taken) and not result & given
+
+
+def _is_aside(line: str, before: Sequence[str]) -> bool:
+    """Whether a line below a calculation turns a unit, `1 week = 7 days`, that it does not hold."""
+    left, equals, _ = line.partition("=")
+    turned = read_quantity(left.strip()) if equals else None
+    steps = [step for step in before if _EQUALS.search(step)]
+    if turned is None or not turned.unit or not steps:
+        return False
+    return not {*_NUMERAL.findall(left)} & set().union(*(_sides(step)[1] for step in steps))
 
 
 def _sides(step: str) -> tuple[set[str], set[str]]:

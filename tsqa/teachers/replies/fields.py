@@ -79,6 +79,10 @@ OPENER = re.compile(
     r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
     re.IGNORECASE,
 )
+SHORT_QUESTION = re.compile(r"^[ \t]*\**Q(?: ?\d{1,2})?[:.]\**(?=\s)", re.MULTILINE)
+SHORT_ANSWER = re.compile(r"^[ \t]*\**A(?: ?\d{1,2})?[:.]\**(?=\s)", re.MULTILINE)
+SECOND_OPTION = re.compile(r"^\W{0,4}B[.:)]", re.MULTILINE | re.IGNORECASE)
+"""Where there is one, what is under A is an option, and no answer."""
 _CUT_MARK = "\ue000"
 _MAX_REPAIRED = 50_000
 _NO_TEXT = {

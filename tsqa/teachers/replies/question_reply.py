@@ -20,6 +20,9 @@ from tsqa.teachers.replies.answer import read_answer, read_code, tidy
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
+    SECOND_OPTION,
+    SHORT_ANSWER,
+    SHORT_QUESTION,
     as_text,
     open_reply,
     prose,
@@ -43,10 +46,6 @@ _LEFT_OUT = re.compile(r"(?:\. ?){2,}|\u2026+|_{2,}")
 """An option that only shows where one would stand; a single mark may be one."""
 
 
-_SHORT_LABEL = re.compile(r"\A\s*\**Q(?: ?\d{1,2})?[:.]\**(?=\s)")
-_SHORT_ANSWER = re.compile(r"^[ \t]*\**A(?: ?\d{1,2})?[:.]\**(?=\s)", re.MULTILINE)
-_SECOND_OPTION = re.compile(r"^\W{0,4}B[.:)]", re.MULTILINE | re.IGNORECASE)
-"""Where there is one, what is under A is an option, and no answer."""
 _RUNS_ON = re.compile(r"\b(?:Answer|Question):")
 _ANSWER_LINE = re.compile(r"^\W{0,4}Answer\W{0,4}:\W{0,4}[^\W_]", re.MULTILINE | re.IGNORECASE)
 
@@ -111,9 +110,10 @@ def _visible(parsed: ParsedQuestion) -> ParsedQuestion:
 
 
 def _labelled_question(text: str, is_cut: bool, form: str, has_context: bool) -> dict[str, str]:
-    if _SHORT_LABEL.match(text) and not _SECOND_OPTION.search(text):
-        text = _SHORT_ANSWER.sub("Answer:", text, count=1)
-    text = _SHORT_LABEL.sub("Question:", text, count=1)
+    begun = SHORT_QUESTION.match(text.lstrip())
+    if begun and not SECOND_OPTION.search(text):
+        text = SHORT_ANSWER.sub("Answer:", text, count=1)
+    text = SHORT_QUESTION.sub("Question:", text, count=1) if begun else text
     lead, pieces = split_labels(text)
     names = {name for name, _ in pieces}
     if form == "chat":
