@@ -19,6 +19,7 @@ from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
 from eval.statistics.paired import weights_of
 from eval.statistics.spreads import at_least_own, noisy_arms, pool_tasks, repeated_noise
+from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
 _ONE_SEED = (
@@ -65,13 +66,17 @@ def spreads_of(
     stated: float | None,
     by_documents: bool,
 ) -> Spreads:
-    """From every arm that has several seeds; where no arm has, as `stated`."""
+    """From the arms that share several seeds; where none do, as `stated`.
+
+    Raise DataError where one was evaluated on other tasks.
+    """
+    _refuse_other_tasks(conditions)
     scores = {
         name: {s: task_scores(model, macros, by_documents) for s, model in seeds_of.items()}
         for name, seeds_of in conditions.items()
     }
     every = sorted({seed for seeds_of in conditions.values() for seed in seeds_of})
-    tasks = set.intersection(*(set(one) for row in scores.values() for one in row.values()))
+    tasks = next(iter(next(iter(scores.values())).values()))
     means = {
         task: np.array(
             [[row[s][task] if s in row else math.nan for s in every] for row in scores.values()]
@@ -85,14 +90,25 @@ def spreads_of(
     quiet = [arm for arm in range(len(names)) if arm not in noisy]
     floors = {task: _repeated_noise(conditions, task) for task in average}
     alone = _alone(means, quiet)
-    if stated is not None and not alone:
+    paired = _paired(means, quiet, average, floors, macros)
+    if stated is not None and not paired:
         one = crossed.Spread(stated**2, crossed.MANY)
         two = crossed.Spread(2 * stated**2, crossed.MANY)
         return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
     own = {names[arm]: _alone(means, [arm]) for arm in sorted(noisy)}
-    paired = _paired(means, quiet, average, floors, macros)
     by_arm = {task: dict(zip(names, scores, strict=True)) for task, scores in means.items()}
     return Spreads(paired, alone, None, own, by_arm)
+
+
+def _refuse_other_tasks(conditions: Conditions) -> None:
+    first, *others = (model for seeds_of in conditions.values() for model in seeds_of.values())
+    for other in others:
+        for one, two in ((first, other), (other, first)):
+            if odd := sorted(one.tasks.keys() - two.tasks.keys()):
+                raise DataError(
+                    f"compare: {one.name} was evaluated on {', '.join(odd)}, {two.name} was not",
+                    "evaluate both with the same eval.tasks",
+                )
 
 
 def _alone(means: Mapping[str, crossed.Floats], arms: Sequence[int]) -> dict[str, crossed.Spread]:

@@ -23,10 +23,12 @@ from itertools import chain
 from typing import Literal
 
 from eval.deltas import Contamination
+from eval.lineage.copies import Copies
 from eval.lineage.sources import Checks, TokenSource, dropped_by, sources_of, tasks_of
 from eval.results import DOCUMENTS, columns_of
 from tsqa.curated.files import REJECTED, read_rows
 from tsqa.recipe import Recipe, arms_of
+from tsqa.records.summaries import AllowedLeak, merge_leaks
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl
 from tsqa.store.own_tables import read_own_table
@@ -86,8 +88,11 @@ def contamination(
     """
     scores = {name: [_read_scores(a) for a in several] for name, several in conditions.items()}
     looked = _look(conditions, checks)
-    artifacts = [*chain.from_iterable(conditions.values()), *checks]
-    leaks = [leak for a in artifacts for leak in a.summary.get("allowed_leaks", [])]
+    evaluations = [*chain.from_iterable(conditions.values())]
+    _mark_copies(looked, evaluations, scores)
+    # A store may hold checks of other models, whose seeds are none of these.
+    made_of = [artifact for one in looked for artifact in one.artifacts]
+    leaks = merge_leaks(artifact.summary for artifact in (*evaluations, *made_of))
     report: dict[str, Contamination] = {}
     for one in chain.from_iterable(scores.values()):
         for task in one.keys() - report.keys():
@@ -111,6 +116,8 @@ class _Looked:
     """Task -> documents that it held, and that were taken out before training."""
     kept: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Task -> documents that a model was trained on."""
+    artifacts: list[Artifact] = field(default_factory=list)
+    """Its tokens, and what looked into it."""
 
     @property
     def owner(self) -> str:
@@ -124,7 +131,7 @@ class _Looked:
 def _of_task(
     task: str,
     looked: Sequence[_Looked],
-    leaks: Sequence[Mapping[str, str]],
+    leaks: Sequence[AllowedLeak],
     n: int,
     scores: Mapping[str, Sequence[Mapping[str, _Scores]]],
 ) -> Contamination:
@@ -143,7 +150,10 @@ def _of_task(
         status=status,
         checked=_named([one for one in looked if task in one.tasks], looked),
         unchecked=_named(unchecked, looked),
-        trained_on={one.label: len(one.kept[task]) for one in kept},
+        trained_on={
+            label: len({d for one in kept if one.label == label for d in one.kept[task]})
+            for label in dict.fromkeys(one.label for one in kept)
+        },
         documents=n - n_clean if is_known else None,
         n_clean=n_clean if is_known else None,
         score_clean=clean if is_known else dict.fromkeys(clean),
@@ -170,10 +180,12 @@ def _look(
 def _look_into(
     one: _Looked, tokens: Artifact, checks: Checks, evaluation: Artifact, matches: _Matches
 ) -> None:
+    one.artifacts.append(tokens)
     dropped = dropped_by(tokens)
     gone = {text for text, _ in matches.of(dropped)} if dropped else set()
-    is_filtered = "filter" in tokens.manifest.inputs
     for check in checks.of(tokens):
+        is_filtered = check.manifest.stage == "filter"
+        one.artifacts.append(check)
         tasks = tasks_of(check, evaluation)
         one.tasks = {*one.tasks, *tasks}
         for text, document in matches.of(check):
@@ -181,6 +193,28 @@ def _look_into(
             if task in tasks:
                 held = one.removed if is_filtered or text in gone else one.kept
                 held[task].add(int(number))
+
+
+def _mark_copies(
+    looked: Sequence[_Looked],
+    evaluations: Sequence[Artifact],
+    scores: Mapping[str, Sequence[Mapping[str, _Scores]]],
+) -> None:
+    """Add to what was found the documents that are the same, in whichever task."""
+    if not any(one.kept or one.removed for one in looked):
+        return
+    hashes = {
+        (task, doc_id): doc_hash
+        for each in chain.from_iterable(scores.values())
+        for task, documents in each.items()
+        for doc_id, doc_hash, _ in documents
+    }
+    copies = Copies(evaluations, hashes)
+    for one in looked:
+        for found in (one.kept, one.removed):
+            keys = [(task, doc_id) for task, documents in found.items() for doc_id in documents]
+            for task, doc_id in copies.of(keys):
+                found[task].add(doc_id)
 
 
 class _Matches:
@@ -229,19 +263,23 @@ def _of_filter(artifact: Artifact) -> Iterator[tuple[str, str]]:
 def _of_sources(artifact: Artifact) -> Iterator[tuple[str, str]]:
     """Evaluated documents that documents of a source held."""
     for record in read_jsonl(artifact.path / "dropped.jsonl"):
-        yield str(record["text"]), str(record["reason"]).partition(_MARK)[2]
+        first = str(record["reason"]).partition(_MARK)[2]
+        for document in record.get("documents", [first]):  # the first alone, if made before
+            yield str(record["text"]), str(document)
 
 
 def _status(
     task: str,
-    leaks: Sequence[Mapping[str, str]],
+    leaks: Sequence[AllowedLeak],
     is_kept: bool,
     is_found: bool,
     is_missing: bool,
 ) -> Literal["allowed_leak", "trained_on", "touched", "not_checked", "clean"]:
     named = re.compile(rf"(?<![\w-]){re.escape(task)}(?![\w-])")
-    if any(task == leak["task"] or named.search(leak["reason"]) for leak in leaks):
-        return "allowed_leak"
+    for leak in leaks:
+        shared = {leak["task"], *leak.get("evaluated", ())}
+        if task in shared or named.search(leak["reason"]):
+            return "allowed_leak"
     if is_kept:
         return "trained_on"
     if is_found:

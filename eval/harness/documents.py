@@ -13,7 +13,7 @@ from typing import NotRequired, TypedDict, cast
 from pydantic import JsonValue
 
 from eval.harness.gold import bits_per_byte, right_choice
-from eval.harness.groups import group_of, propose_rule
+from eval.harness.groups import ALONE, group_of, propose_rule
 from eval.harness.metrics import Logged, pick_metric
 from eval.results import Document, Part, TaskResult, metric_name
 from tsqa.errors import DataError
@@ -78,8 +78,11 @@ def read_result(
         ]
     )
     shared = ""
-    if documents[0].group is None and rule is None:
-        shared = propose_rule([s["doc"] for s in ordered], [d.question for d in documents])
+    if documents[0].group is None:
+        if rule is None:
+            shared = propose_rule([s["doc"] for s in ordered], [d.question for d in documents])
+        else:
+            shared = f"{ALONE}; {rule}"
     n = len(documents)
     score = math.fsum(document.score for document in documents) / n
     reported = raw["results"][task].get(f"{metric},{chosen}")

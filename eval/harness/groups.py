@@ -1,8 +1,9 @@
 """Documents that share something, such as a passage or a story: one draw of the statistics.
 
 Guarantees: where two documents of a task share a passage, every document has a group; a rule of
-`eval.groups` that names a field which a document lacks is refused; stems that many documents share
-and no group holds are named, with the key that would hold them.
+`eval.groups` that names a field which a document lacks is refused, one by which no two documents
+share anything is named; so are stems that many documents share and no group holds, with the key
+that would hold them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from tsqa.store.artifact import Artifact
 from tsqa.tasks.library import TaskLibrary
 
 SHARED_STEMS = "shared_stems"
-"""In the summary of an evaluation: task -> what `propose_rule` says of it."""
+"""In the summary of an evaluation: task -> what `propose_rule` says of it, or `ALONE`."""
+ALONE = "no two documents share what eval.groups says"
+"""In the place of the counts, where a rule finds nothing in common."""
 _PASSAGES = ("passage", "article", "paragraph", "story", "context")
 """Fields of a document that several questions share."""
 _BEFORE_LAST_SENTENCE = r"/^(.*[.!?])\s+\S/"
@@ -73,8 +76,10 @@ def propose_rule(documents: Sequence[Mapping[str, object]], questions: Sequence[
 
 
 def stems_note(task: str, found: str) -> str:
-    """What to do about stems that documents share."""
+    """What to do about stems that documents share, or about a rule by which none do."""
     counts, _, rule = found.partition("; ")
+    if counts == ALONE:
+        return f"{task}: {counts} ({rule}), so each is a draw of its own: correct the rule"
     return (
         f"{task}: {counts}, so its intervals are too narrow: set eval.groups: "
         f"{{{task}: {json.dumps(rule)}}}"

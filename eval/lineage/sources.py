@@ -19,7 +19,7 @@ _TEACH_NOTHING = frozenset({"tokenizer", "data", "benchmarks", "guard", "deconta
 """Inputs through which no document reaches a model's weights."""
 _SAME_STAGE = frozenset({"filter", "generate", "seeds", "nearest"})
 _DATA_KEYS = ("path", "subset", "split", "text_field", "renderings")
-_DATA_INPUTS = ("data", "seeds", "guard", "nearest")
+_DATA_INPUTS = ("data", "filter", "seeds", "guard", "nearest")
 """What the documents of a source are read from, beside its files."""
 
 
@@ -88,19 +88,19 @@ class Checks:
     def of(self, tokens: Artifact) -> list[Artifact]:
         """Those that read what `tokens` were made from."""
         inputs, config = tokens.manifest.inputs, tokens.manifest.config
-        if "filter" in inputs:
-            return [
-                a
-                for a in self._artifacts
-                if a.manifest.stage == "filter" and a.identity == inputs["filter"]
-            ]
-        return [
+        filtered = [
+            a
+            for a in self._artifacts
+            if a.manifest.stage == "filter" and a.identity == inputs.get("filter")
+        ]
+        read = [
             a
             for a in self._artifacts
             if a.manifest.stage == "decontaminate"
             and all(a.manifest.inputs.get(role) == inputs.get(role) for role in _DATA_INPUTS)
             and all(a.manifest.config.get(key) == config.get(key) for key in _DATA_KEYS)
         ]
+        return [*filtered, *read]
 
 
 def dropped_by(tokens: Artifact) -> Artifact | None:

@@ -8,7 +8,7 @@ deltas.json alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tsqa.pages import packed_plotly, page_environment
 from tsqa.recipe import Arm, Recipe, arms_of
 from tsqa.recipe.sections.ablation import AblationSection
 from tsqa.records.quality import QualityReport, shown_costs
+from tsqa.records.summaries import merge_leaks
 from tsqa.store.artifact import Artifact
 from tsqa.store.atomic import write_text
 
@@ -104,6 +105,7 @@ def build(
             **_of_mixture(arms, train, tokenized),
             **_of_table(deltas),
             **_of_seeds(seeds, filtered, audit),
+            leaks=_leaks([seeds, *datasets.values(), *train.values(), *evaluations.values()]),
             **_page_files(),
         )
     )
@@ -185,13 +187,18 @@ def _of_seeds(
     coverage = list(dataset.coverage_rows(seeds, filtered))
     return {
         "seeds": seeds.summary if seeds else None,
-        "leaks": allowed_leaks(seeds.summary) if seeds else [],
         "coverage": {"capability": list(dataset.sum_by_capability(coverage)), "task": coverage},
         "kinds": dataset.count_kinds(filtered),
         "audit": dataset.audit_rows(audit) if audit else [],
         "audited": audit,
         "audit_costs": shown_costs(audit) if audit else [],
     }
+
+
+def _leaks(artifacts: Iterable[Artifact | None]) -> list[str]:
+    """What `seeds.allow_leaks` let into any of these, the data of bases and teachers included."""
+    merged = merge_leaks(artifact.summary for artifact in artifacts if artifact)
+    return allowed_leaks({"allowed_leaks": merged})
 
 
 def _page_files() -> dict[str, str]:

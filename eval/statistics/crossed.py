@@ -42,6 +42,8 @@ Floats = NDArray[np.float64]
 SMALLEST_P = 1e-12
 MANY = 1e6
 """Degrees of freedom of what is known."""
+_ROUNDING = 1e-24
+"""Of a sum of squares of scores; what is left of arms that score alike."""
 _FEW_CHANCES = (np.arange(25) + 0.5) / 25
 _EDGES = np.concatenate([[0.0], np.geomspace(1e-15, 1e-3, 73), np.linspace(1e-3, 1, 1000)[1:]])
 _MASSES: Floats = np.diff(_EDGES)
@@ -197,23 +199,21 @@ def pool(means: Floats) -> Spread | None:
     residuals, df = found
     by_arm = np.sum(residuals**2, axis=1)
     total = float(by_arm.sum())
-    if total <= 0:
+    if total <= _ROUNDING:
         return None
-    seeds = np.isfinite(means).sum(axis=1)
-    arms = seeds > 1
+    arms, columns = _crossed(means)
+    seeds = np.isfinite(means[:, columns]).sum(axis=1)
     evenness = total**2 / (int(arms.sum()) * float(np.sum(by_arm**2)))
     return Spread(2 * total / df, max(float(seeds[arms].min() - 1), df * evenness))
 
 
 def residuals_of(means: Floats) -> tuple[Floats, int] | None:
     """What arm and seed do not explain, 0 where an arm has fewer than two seeds; and its df."""
-    rows = np.isfinite(means).sum(axis=1) > 1
-    kept = means[rows]
-    columns = np.isfinite(kept).sum(axis=0) > 1
-    kept = kept[:, columns]
+    rows, columns = _crossed(means)
+    kept = means[np.ix_(rows, columns)]
     there = np.isfinite(kept)
     arms, seeds = kept.shape
-    if arms < 2 or seeds < 2 or there.sum(axis=1).min() < 2:
+    if arms < 2 or seeds < 2:
         return None
     if there.all():
         residuals = kept - kept.mean(1, keepdims=True) - kept.mean(axis=0, keepdims=True)
@@ -226,6 +226,18 @@ def residuals_of(means: Floats) -> tuple[Floats, int] | None:
     whole: Floats = np.zeros(means.shape)
     whole[np.ix_(rows, columns)] = residuals
     return whole, df
+
+
+def _crossed(means: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The arms with two or more seeds that other such arms have too, and these seeds."""
+    there = np.isfinite(means)
+    rows = there.sum(axis=1) > 1
+    while True:
+        columns = there[rows].sum(axis=0) > 1
+        kept = rows & (there[:, columns].sum(axis=1) > 1)
+        if np.array_equal(kept, rows):
+            return rows, columns
+        rows = kept
 
 
 def pool_alone(means: Floats) -> Spread | None:

@@ -207,7 +207,10 @@ def _samples(
     for side in (*reference, *model):
         if set(side) != tasks:
             odd = sorted(set(side) ^ tasks)
-            raise DataError(f"{label}: tasks evaluated on one side only: {', '.join(odd)}")
+            raise DataError(
+                f"{label}: tasks evaluated on one side only: {', '.join(odd)}",
+                "evaluate both with the same eval.tasks",
+            )
     samples = {}
     for task in sorted(tasks):
         first = reference[0][task]

@@ -4,7 +4,7 @@ Guarantees: every document is checked as `tokenize` reads it; a document is know
 that the same ones are left out wherever they stand; finished shards are not checked again.
 
 `dropped.txt` is what is left out, a hash a line, sorted: where it stays, so do the tokens.
-`dropped.jsonl` says why, for each.
+`dropped.jsonl` says why, for each, and names every evaluated document that it holds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(context: StageContext) -> dict[str, int]:
     work_on_shards(shards, mixture.tokenize_processes, task, cluster=mixture.tokenize_cluster)
     near = context.inputs.get("nearest")
     # What was found where the documents were chosen from was touched, and is not here.
-    before = {str(r["text"]): r for r in read_jsonl(near.path / DROPPED)} if near else {}
+    before = dropped_records(near.path) if near else {}
     found = dict(before)
     documents = 0
     for shard in shards:
@@ -51,6 +51,7 @@ def run(context: StageContext) -> dict[str, int]:
     hashes = sorted(found)
     write_jsonl(context.out / DROPPED, (found[name] for name in hashes))
     (context.out / _HASHES).write_text("".join(f"{name}\n" for name in hashes), encoding="ascii")
+    shutil.rmtree(context.out / "permuted", ignore_errors=True)
     shutil.rmtree(context.out / "shards")  # last: until then a kill costs no check
     counts = {"documents": documents, "dropped": len(hashes) - len(before)}
     return counts | ({"dropped_before": len(before)} if near else {})
@@ -58,7 +59,12 @@ def run(context: StageContext) -> dict[str, int]:
 
 def read_dropped(folder: Path) -> Mapping[str, str]:
     """Hash of a text -> why it is dropped."""
-    return {str(r["text"]): str(r["reason"]) for r in read_jsonl(folder / DROPPED)}
+    return {text: str(record["reason"]) for text, record in dropped_records(folder).items()}
+
+
+def dropped_records(folder: Path) -> dict[str, Mapping[str, object]]:
+    """Hash of a text -> its line of `dropped.jsonl`."""
+    return {str(record["text"]): record for record in read_jsonl(folder / DROPPED)}
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,18 @@ class _CheckTask:
             texts = _texts(shard)
             while batch := list(itertools.islice(texts, _BATCH)):
                 documents += len(batch)
-                for text, match in zip(batch, self.index.check_texts(batch), strict=True):
-                    if match is not None:
-                        reason = f"{match.reason} of the evaluated {match.match}"
-                        out.write(json.dumps({"text": hash_of(text), "reason": reason}) + "\n")
+                checked = zip(batch, self.index.check_texts(batch), strict=True)
+                caught = [(text, match) for text, match in checked if match is not None]
+                leaks = self.index.find_leaks([text for text, _ in caught])
+                for (text, match), found in zip(caught, leaks, strict=True):
+                    # A page may hold a whole test split, of several tasks.
+                    held = {match.match: None, **{leak.document: None for leak in found}}
+                    record = {
+                        "text": hash_of(text),
+                        "reason": f"{match.reason} of the evaluated {match.match}",
+                        "documents": [*held],
+                    }
+                    out.write(json.dumps(record) + "\n")
         write_json(with_suffix(shard.stem, ".json"), {"documents": documents})
 
 

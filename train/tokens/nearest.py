@@ -31,7 +31,7 @@ from train.data.encoder import TokenEncoder
 from train.data.shards import Shard, in_batches, problem_of, with_suffix
 from train.data.sources import SourceDocument, read_documents
 from train.data.token_files import TOKENIZER_FOLDER, SourceCounts
-from train.tokens.decontaminate import DROPPED, hash_of, read_dropped
+from train.tokens.decontaminate import DROPPED, dropped_records, hash_of
 from train.tokens.shard_work import CHOSEN, shards_of, work_on_shards
 from train.tokens.similarity import Similarity, compare_with
 from tsqa.decontaminate.guard import read_dropped_seeds
@@ -84,7 +84,7 @@ def run(context: StageContext) -> dict[str, float]:
     length = needed(context.recipe.train, "train").sequence_length
     seeds, wanted = _seeds(context), _wanted(context, section)
     check = context.inputs.get("decontaminate")
-    dropped = read_dropped(check.path) if check else {}
+    dropped = dropped_records(check.path) if check else {}
     shards = shards_of(context, near.pool)
     task = _ScoreTask(
         compare_with(seeds, _sample(shards), near.model, f"mixture.sources.{name}.nearest"),
@@ -102,9 +102,7 @@ def run(context: StageContext) -> dict[str, float]:
     chosen, different = _choose(scored, wanted, name, section)
     ends = [int(end) for end in np.cumsum([len(part) for part in parts])]
     _Reader(near.pool, shards, counts, ends, scored, seeds).write(chosen, context.out)
-    write_jsonl(
-        context.out / DROPPED, ({"text": text, "reason": dropped[text]} for text in sorted(dropped))
-    )
+    write_jsonl(context.out / DROPPED, (dropped[text] for text in sorted(dropped)))
     shutil.rmtree(context.out / "shards")  # last: until then a kill costs no scores
     found = scored[chosen]
     return {

@@ -24,14 +24,13 @@ from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.seed import Seed, read_seeds
 from tsqa.records.training_keys import read_training_keys
 from tsqa.seeds.benchmarks import evaluated_tasks, read_evaluated
-from tsqa.seeds.leaks import Shared, key_of, refuse_shared
+from tsqa.seeds.leaks import EvaluatedKeys, Shared, allowed_leak, key_of, refuse_shared
 from tsqa.seeds.sources import open_sources
 from tsqa.seeds.stage import refuse_leaks
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import task_library
-from tsqa.text.sameness import SameTexts
 
 _DROPPED = "dropped.jsonl"
 _NEARLY_WHOLE = 0.9
@@ -55,11 +54,12 @@ def run(context: StageContext) -> dict[str, Any]:
     found: defaultdict[str, Shared] = defaultdict(Shared)  # a task may give no seed
     dropped = []
     for seed in seeds:
-        match = equal.get(seed.id) or disguised.get(seed.id)
-        if match is not None:
-            found[seed.task].add(seed.id, match)
+        told = [disguised[seed.id]] if seed.id in disguised else []
+        matches = equal.get(seed.id, told)
+        if matches:
+            found[seed.task].add(seed.id, matches)
             if seed.task not in section.allow_leaks:
-                dropped.append({"id": seed.id, "match": match})
+                dropped.append({"id": seed.id, "match": matches[0]})
     for task in totals:
         if task not in section.allow_leaks:
             refuse_shared(task, whole[task], totals[task])
@@ -77,29 +77,30 @@ def run(context: StageContext) -> dict[str, Any]:
         "by_task": dict(Counter(tasks[one["id"]] for one in dropped)),
         "resembling_by_task": dict(resembling),
         **semantic,
-        "allowed_leaks": [{"task": name, "reason": allowed[name]} for name in sorted(allowed)],
+        "allowed_leaks": [
+            allowed_leak(name, allowed[name], whole[name], found[name]) for name in sorted(allowed)
+        ],
     }
 
 
 def _find_equal(
     context: StageContext, seeds: Path
-) -> tuple[dict[str, str], dict[str, Shared], Counter[str]]:
+) -> tuple[dict[str, Sequence[str]], dict[str, Shared], Counter[str]]:
     """Compare every training document, seed or not.
 
-    Returns: id -> the evaluated document that it is; task -> how many; task -> of how many.
+    Returns: id -> the evaluated documents that it is; task -> how many; task -> of how many.
     """
-    evaluated: SameTexts[str] = SameTexts()
+    evaluated = EvaluatedKeys()
     for document in read_evaluated(context):
         evaluated.add(key_of(document), document.id)
     totals: Counter[str] = Counter()
     shared: defaultdict[str, Shared] = defaultdict(Shared)
-    equal: dict[str, str] = {}
+    equal: dict[str, Sequence[str]] = {}
     for keys in read_training_keys(seeds):
         totals[keys.task] += 1
-        match = evaluated.find(keys.whole)
-        if match is not None:
-            shared[keys.task].add(keys.id, match)
-            equal[keys.id] = match
+        if same := evaluated.find(keys.whole):
+            shared[keys.task].add(keys.id, same)
+            equal[keys.id] = same
     return equal, shared, totals
 
 

@@ -52,7 +52,14 @@ from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.candidate_file import UnreadableLine
 from tsqa.records.candidate_lines import chunks_of
 from tsqa.records.seed import SeedIndex
-from tsqa.records.summaries import FilterCounts, FilterSummary, FunnelRow, LedgerRow, read_ledger
+from tsqa.records.summaries import (
+    FilterCounts,
+    FilterSummary,
+    FunnelRow,
+    LedgerRow,
+    merge_leaks,
+    read_ledger,
+)
 from tsqa.review.apply import ReviewStep, identify_decisions, review_folder
 from tsqa.sandbox.code import code_boundary
 from tsqa.seeds.benchmarks import read_evaluated
@@ -122,7 +129,11 @@ def run(context: StageContext) -> dict[str, object]:
     write_card(
         context.out,
         recipe=context.recipe,
-        seeds_summary=context.inputs["seeds"].summary,
+        seeds_summary={
+            **context.inputs["seeds"].summary,
+            # The guard knows more of them: it compares with what this recipe evaluates.
+            "allowed_leaks": merge_leaks(made.summary for made in context.inputs.values()),
+        },
         generate_ledger=read_ledger(context.inputs["generate"].summary),
         filter_summary=summary,
     )

@@ -56,7 +56,7 @@ _AFTER_DATASET = frozenset(
     }
 )
 """Sections that no stage of a dataset reads."""
-_READ_FROM = frozenset({"data", "seeds", "guard", "nearest"})
+_READ_FROM = frozenset({"data", "filter", "seeds", "guard", "nearest"})
 """Roles of what a source is read from."""
 
 
@@ -175,9 +175,10 @@ class _Graph:
         """What says whether the models that others were made from saw what `recipe` evaluates.
 
         The filters of their recipes, and a check of each of their sources: theirs looked for what
-        they evaluate themselves, if at all.
+        they evaluate themselves, if at all. A dataset whose filter looked for the same needs none.
         """
         found, check = [], stream_check(recipe)
+        wanted = made["benchmarks"].fingerprint if check else ""
         for trained in reached_from(results):
             if trained.stage != TRAIN.name or trained.origin == self._origin:
                 continue
@@ -194,9 +195,13 @@ class _Graph:
                 }
             )
             for role, tokens in trained.inputs.items():
-                if "filter" in tokens.inputs:
-                    found.append(tokens.inputs["filter"])
-                elif isinstance(role, SourceRole) and check:
+                filtered = tokens.inputs.get("filter")
+                if filtered is not None:
+                    found.append(filtered)
+                    looked = filtered.inputs.get("benchmarks")
+                    if looked is not None and looked.fingerprint == wanted:
+                        continue
+                if isinstance(role, SourceRole) and check:
                     inputs: dict[Role, Node] = {"benchmarks": made["benchmarks"]}
                     inputs |= {r: n for r, n in tokens.inputs.items() if r in _READ_FROM}
                     stage = decontaminate_stage(role.source)

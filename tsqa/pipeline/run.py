@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -49,6 +49,7 @@ from tsqa.pipeline.stages import command_of
 from tsqa.pipeline.submitted_job import SubmittedJob, scheduler_of
 from tsqa.pipeline.training_job import TrainingJob, print_mixture_plan
 from tsqa.recipe import Recipe, arm_config, arms_of, check_floors, needed, origins_of
+from tsqa.records.summaries import merge_leaks
 from tsqa.secrets import redact
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
@@ -422,7 +423,7 @@ class Pipeline:
                     timed = {"seconds": round(time.monotonic() - started, 2), **summary}
                     if node.stage == "train":
                         timed["provenance"] = [asdict(each) for each in origins_of(node.recipe)]
-                    leaks = _allowed_leaks(summary, inputs.values())
+                    leaks = merge_leaks([*(one.summary for one in inputs.values()), summary])
                     if leaks:
                         timed["allowed_leaks"] = leaks
                     made = self.store.commit(
@@ -588,13 +589,6 @@ class Training:
         """On the first rank: make the artifact; on the others nothing."""
         if self._opened is not None:
             self._opened[1](summary)
-
-
-def _allowed_leaks(summary: Mapping[str, Any], inputs: Iterable[Artifact]) -> list[dict[str, str]]:
-    """Tasks that were seeded from although they leak: every artifact downstream says so."""
-    summaries = (*(artifact.summary for artifact in inputs), summary)
-    by_task = {leak["task"]: leak for one in summaries for leak in one.get("allowed_leaks", [])}
-    return [by_task[task] for task in sorted(by_task)]
 
 
 def _scalars(summary: Mapping[str, object]) -> dict[str, int | float | str]:

@@ -1,10 +1,32 @@
-"""What the manifests of the stages generate and filter state in their `summary`."""
+"""What the manifests of the stages generate and filter state in their `summary`, and all stages of
+what `seeds.allow_leaks` let in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class AllowedLeak(TypedDict):
+    """A source of seeds that shares documents with evaluated splits, and was allowed to."""
+
+    task: str
+    reason: str
+    evaluated: NotRequired[list[str]]
+    """The tasks whose documents it holds, as far as they were compared."""
+
+
+def merge_leaks(summaries: Iterable[Mapping[str, Any]]) -> list[AllowedLeak]:
+    """What these stages say was allowed, each once; a source may have several reasons."""
+    found: dict[tuple[str, str], AllowedLeak] = {}
+    for summary in summaries:
+        for leak in summary.get("allowed_leaks", []):
+            known = found.setdefault((leak["task"], leak["reason"]), {**leak})
+            tasks = {*known.get("evaluated", []), *leak.get("evaluated", [])}
+            if tasks:
+                known["evaluated"] = sorted(tasks)
+    return [found[key] for key in sorted(found)]
 
 
 @dataclass(frozen=True, kw_only=True)

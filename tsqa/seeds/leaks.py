@@ -17,11 +17,12 @@ import jinja2.meta
 
 from tsqa.errors import LeakError, RecipeError
 from tsqa.records.seed import Seed
+from tsqa.records.summaries import AllowedLeak
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
 from tsqa.tasks.identity import evaluated_split, split_identity
 from tsqa.tasks.library import TaskLibrary, task_library
-from tsqa.text.sameness import Hashed
+from tsqa.text.sameness import Hashed, SameTexts
 
 MAX_SHARED = 0.05
 """Share of a training split that may be evaluated documents; more (and more than one), and the
@@ -111,11 +112,40 @@ class Shared:
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
+    tasks: set[str] = field(default_factory=set)
+    """That evaluate them."""
 
-    def add(self, own: str, evaluated: str) -> None:
+    def add(self, own: str, evaluated: Sequence[str]) -> None:
+        """Count a document, which is each of these evaluated ones (ids `<task>-<number>`)."""
         self.count += 1
+        self.tasks |= {name.rpartition("-")[0] for name in evaluated}
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(f"{own} is {evaluated}")
+            self.examples.append(f"{own} is {evaluated[0]}")
+
+
+class EvaluatedKeys:
+    """Evaluated documents by what they ask; one that several tasks have is found with all."""
+
+    def __init__(self) -> None:
+        self._same: SameTexts[list[str]] = SameTexts()
+
+    def add(self, key: Hashed, name: str) -> None:
+        known = self._same.find(key)
+        if known is None:
+            self._same.add(key, [name])
+        else:
+            known.append(name)
+
+    def find(self, key: Hashed) -> Sequence[str]:
+        """The ids of the documents that are the same."""
+        return self._same.find(key) or []
+
+
+def allowed_leak(task: str, reason: str, *shared: Shared) -> AllowedLeak:
+    """What a stage's summary says of a source that was let in."""
+    evaluated = sorted({name for one in shared for name in one.tasks})
+    leak: AllowedLeak = {"task": task, "reason": reason}
+    return {**leak, "evaluated": evaluated} if evaluated else leak
 
 
 def refuse_unknown_leaks(allow: Sequence[str], names: Sequence[str]) -> None:

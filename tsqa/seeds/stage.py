@@ -28,7 +28,9 @@ from tsqa.seeds.budget import Pool, check_shares, plan_seeds
 from tsqa.seeds.dataset_files import find_files
 from tsqa.seeds.document import Rejected
 from tsqa.seeds.leaks import (
+    EvaluatedKeys,
     Shared,
+    allowed_leak,
     evaluated_identities,
     key_of,
     refuse_shared,
@@ -41,7 +43,6 @@ from tsqa.store.stage import StageContext
 from tsqa.tasks.identity import evaluated_split, is_local, split_identity
 from tsqa.tasks.library import task_library
 from tsqa.text.hashing import hash_text
-from tsqa.text.sameness import SameTexts
 
 LEAKED = "document of an evaluated split"
 _NOTED = 1000
@@ -123,7 +124,9 @@ def run(context: StageContext) -> dict[str, Any]:
             }
             for source in sources
         ],
-        "allowed_leaks": [{"task": name, "reason": allowed[name]} for name in sorted(allowed)],
+        "allowed_leaks": [
+            allowed_leak(name, allowed[name], pools[name].shared) for name in sorted(allowed)
+        ],
         "siblings_not_compared": unread,
         **({"held_out": left_out} if left_out else {}),
         **({"taken_from_release": taken} if section.refresh else {}),
@@ -213,7 +216,7 @@ def _identities(context: StageContext, section: SeedsSection) -> dict[tuple[str,
 
 def _evaluated_keys(
     context: StageContext, section: SeedsSection
-) -> tuple[SameTexts[str], list[str]]:
+) -> tuple[EvaluatedKeys, list[str]]:
     """(keys of evaluated documents, siblings that could not be read).
 
     The seed tasks' own scored splits, and the siblings in their folder whose data are local files;
@@ -231,7 +234,7 @@ def _evaluated_keys(
             if (split := evaluated_split(library.config(name)))
             and is_local(library.config(name), split)
         } - own
-    keys: SameTexts[str] = SameTexts()
+    keys = EvaluatedKeys()
     unread: list[str] = []
     for name, folder in sorted(own | siblings, key=str):
         try:
@@ -248,7 +251,7 @@ def _read_sources(
     out: Path,
     sources: Sequence[Source],
     section: SeedsSection,
-    known: SameTexts[str],
+    known: EvaluatedKeys,
     spool: Path,
     reasons: Counter[str],
 ) -> dict[str, _Pool]:
@@ -272,9 +275,8 @@ def _read_sources(
                 if isinstance(document, Seed):
                     keys = training_keys(document)
                     trained.write(keys.line())
-                    match = known.find(keys.whole)
-                    if match is not None:
-                        pool.shared.add(document.id, match)
+                    if same := known.find(keys.whole):
+                        pool.shared.add(document.id, same)
                         document = document if is_allowed else _leaked(document)
                 if isinstance(document, Rejected):
                     pool.rejected += 1

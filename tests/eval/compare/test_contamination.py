@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from eval.compare.contamination import contamination
+from eval.compare.runs import _contamination as of_runs
 from eval.deltas import Contamination
 from eval.harness import stage as harness
 from eval.results import DOCUMENTS, Document
 from tests.support.curated_rows import rejected_row
+from tests.support.generation import make_seed
 from tsqa.curated.files import DatasetWriter
 from tsqa.store.artifact import Artifact, Store
 
@@ -24,11 +27,25 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.store = Store(root / "artifacts")
-        for name, include in (("benchmarks", "x"), ("others", "y")):
-            summary = {"by_task": {"day": 4, "unit": 2}}
-            self.put("benchmarks", name, {"include": include}, summary=summary)
-        summary = {"by_task": {"day": 4}}
-        self.put("benchmarks", "dayonly", {"include": "x"}, summary=summary)
+        self.benchmarks("benchmarks", "x", {"day": 4, "unit": 2})
+        self.benchmarks("others", "y", {"day": 4, "unit": 2})
+        self.benchmarks("dayonly", "x", {"day": 4})
+
+    def benchmarks(
+        self, name: str, include: str, tasks: Mapping[str, int], **fields: Sequence[str]
+    ) -> None:
+        """Documents that ask each something of its own, but for `fields`, one value for each."""
+        lines = []
+        for task, count in tasks.items():
+            for number in range(count):
+                own = {"question": f"Which {task} is number {number}?", "context": ""}
+                own |= {key: values[len(lines)] for key, values in fields.items()}
+                ids = {"id": f"{task}-{number}", "task": task, "doc_id": number, "choices": []}
+                lines.append(json.dumps(asdict(make_seed(0)) | ids | own))
+        with self.store.working_directory("benchmarks", name) as partial:
+            (partial / "documents.jsonl").write_text("".join(f"{line}\n" for line in lines))
+            summary = {"by_task": {**tasks}}
+            self.store.commit(partial, "benchmarks", name, {"include": include}, {}, summary)
 
     def put(
         self,
@@ -46,10 +63,16 @@ class World:
     def check(
         self, name: str, path: str, held: Sequence[str] = (), benchmarks: str = "benchmarks"
     ) -> Artifact:
-        """A check of the file `path`, in which it found these documents."""
+        """A check of the file `path`, in which it found these documents, `a b` in one text."""
         with self.store.working_directory("decontaminate", name) as partial:
             lines = [
-                json.dumps({"text": f"text of {one}", "reason": f"ngram of the evaluated {one}"})
+                json.dumps(
+                    {
+                        "text": f"text of {one}",
+                        "reason": f"ngram of the evaluated {one.split()[0]}",
+                        **({"documents": one.split()} if " " in one else {}),
+                    }
+                )
                 for one in held
             ]
             (partial / "dropped.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -87,7 +110,7 @@ class World:
         """Four documents of `day`, the last a copy of the first; two of `unit`, both wrong."""
         hashes = ["h0", "h1", "h2", "h0"]
         documents = [
-            Document(task, i, hashes[i], "acc", score, "q", "a", "a")
+            Document(task, i, f"{task} {hashes[i]}", "acc", score, "q", "a", "a")
             for task, scores in {"day": day, "unit": [0.0, 0.0]}.items()
             for i, score in enumerate(scores)
         ]
@@ -136,7 +159,7 @@ def test_a_base_that_was_trained_on_the_test_split_is_not_clean(world: World) ->
     control = world.trained("control", {"docs": "docs.jsonl<held"}, base)
     found = world.found([held], base, control)
     day = found["day"]
-    assert (day.status, day.trained_on, day.documents) == ("trained_on", {"base/docs": 2}, 3)
+    assert (day.status, day.trained_on, day.documents) == ("trained_on", {"base/docs": 3}, 3)
     assert day.told == "trained on (3 documents) in base/docs"
     assert day.score_clean == {"base": 1.0, "c": 0.0}  # day-2 alone: day-3 is a copy of day-0
     assert found["unit"].trained_on == {"base/docs": 1}
@@ -236,3 +259,106 @@ def test_a_check_of_other_seeds_says_nothing_of_these(world: World) -> None:
             check = world.store.commit(partial, "decontaminate", name, config, inputs, {})
         found = contamination({"c": [world.evaluated(f"e-{name}", "m", [1] * 4)]}, [check])
         assert found["day"].status == ("not_checked" if changes else "clean")
+
+
+def test_a_text_that_holds_documents_of_several_tasks_touches_them_all(world: World) -> None:
+    check = world.check("d", "docs.jsonl", ["day-1 unit-0 unit-1"])
+    control = world.trained("control", {"docs": "docs.jsonl<d"})
+    found = world.found([check], control=control)
+    told = ["touched (1 document)", "touched (2 documents)"]
+    assert [found[task].told for task in ("day", "unit")] == told
+
+
+@pytest.mark.parametrize("shared", ["question", "context"])
+def test_what_is_found_of_one_prompt_of_a_benchmark_is_found_of_the_other(
+    shared: str, world: World
+) -> None:
+    """A check names one of documents that are the same, or of those that ask about a passage."""
+    texts = [
+        f"{n} of the {shared}s that nothing else is like, as can be seen" for n in (0, 1, 2, 3)
+    ]
+    own = {shared: [*texts, texts[2], texts[1]]}
+    world.benchmarks("prompts", "x", {"day": 4, "unit": 2}, **own)
+    check = world.check("d", "docs.jsonl", ["day-2"], benchmarks="prompts")
+    control = world.trained("control", {"docs": "docs.jsonl"})
+    found = world.found([check], control=control)
+    assert found["unit"].trained_on == {"c/docs": 1} and found["unit"].n_clean == 1
+    assert found["day"].documents == 1
+
+
+def test_a_general_question_with_other_options_is_another_document(world: World) -> None:
+    question = "Which of these statements about the matter at hand is the correct one here?"
+    world.benchmarks("general", "x", {"day": 4, "unit": 2}, question=[question] * 6,
+                     choices=[[f"a{n}", f"b{n}"] for n in range(6)])  # fmt: skip
+    check = world.check("d", "docs.jsonl", ["day-2"], benchmarks="general")
+    control = world.trained("control", {"docs": "docs.jsonl<d"})
+    found = world.found([check], control=control)
+    assert (found["day"].documents, found["unit"].status) == (1, "clean")
+
+
+def test_two_bases_whose_sources_have_one_name_are_counted_together(world: World) -> None:
+    checks = [
+        world.check("a", "a.jsonl", ["day-1", "day-2"]),
+        world.check("b", "b.jsonl", ["day-1"]),
+    ]
+    models = {
+        arm: world.trained(arm, {}, world.trained(f"base-{arm}", {"docs": f"{file}.jsonl"}))
+        for arm, file in (("c", "a"), ("x", "b"))
+    }
+    evaluated = {arm: [world.evaluated(f"e{arm}", model, [1] * 4)] for arm, model in models.items()}
+    day = contamination(evaluated, checks)["day"]
+    assert day.told == "trained on (2 documents) in base/docs"
+    assert day.trained_on == {"base/docs": 2}
+
+
+def test_a_dataset_that_looked_for_something_else_is_clean_where_it_was_looked_through_again(
+    world: World,
+) -> None:
+    """Synthetic items of a base: its own filter looked for what its own recipe evaluates."""
+    dataset = world.filtered("f", [], world.trained("teacher", {}))
+    base = world.trained("base", {"synthetic": "<f"})
+    control = world.trained("control", {"docs": "docs.jsonl<d"}, base)
+    looked = world.check("d", "docs.jsonl")
+    elsewhere = replace(dataset, manifest=dataset.manifest.model_copy(update={
+        "inputs": {"generate": "generate-f", "benchmarks": "others"}}))  # fmt: skip
+    assert world.found([looked, elsewhere], control=control)["day"].told == (
+        "not checked: base/synthetic"
+    )
+    with world.store.working_directory("decontaminate", "again") as partial:
+        line = {"text": "t", "reason": "ngram of the evaluated day-1", "documents": ["day-1"]}
+        (partial / "dropped.jsonl").write_text(json.dumps(line))
+        inputs = {"filter": "f", "benchmarks": "benchmarks"}
+        again = world.store.commit(partial, "decontaminate", "again", {}, inputs, {})
+    evaluation = world.store.find("evaluate", "e-c")
+    assert evaluation is not None
+    found = contamination({"c": [evaluation]}, [looked, elsewhere, again])
+    assert found["day"].told == "trained on (1 document) in base/synthetic"
+    assert found["unit"].told == "clean"
+
+
+def test_a_leak_that_was_found_by_content_reaches_the_tasks_whose_documents_it_holds(
+    world: World,
+) -> None:
+    leak = {"task": "own", "reason": "3 of its documents are evaluated", "evaluated": ["unit"]}
+    check = world.check("d", "docs.jsonl")
+    control = world.trained("control", {"docs": "docs.jsonl<d"})
+    found = world.found([check], control=control, leaks=[leak])
+    assert {task: one.status for task, one in found.items()} == {
+        "day": "clean",
+        "unit": "allowed_leak",
+    }
+
+
+def test_a_leak_of_a_model_that_is_not_compared_reaches_none(world: World) -> None:
+    leaks = {"allowed_leaks": [{"task": "day", "reason": "the split it is evaluated on"}]}
+    world.put("filter", "foreign", inputs={"benchmarks": "benchmarks"}, summary=leaks)
+    world.check("d", "docs.jsonl")
+    control = world.trained("control", {"docs": "docs.jsonl<d"})
+    found = of_runs({"c": [world.evaluated("1", control, [1] * 4)]})
+    assert found["day"].told == "clean"
+    # That of an ancestor does.
+    world.put("tokenize", "base-docs", {**SPLIT, "path": "docs.jsonl"}, summary=leaks)
+    world.put("train", "base", inputs={"tokens:docs": "base-docs"})
+    arm = world.trained("arm", {"docs": "docs.jsonl<d"}, "base")
+    found = of_runs({"x": [world.evaluated("2", arm, [1] * 4)]})
+    assert (found["day"].status, found["unit"].status) == ("allowed_leak", "clean")

@@ -88,6 +88,38 @@ def test_an_arm_that_lost_seeds_takes_the_spread_of_the_others_and_is_named() ->
     assert "not the spread between training seeds" in alone.caveat
 
 
+def test_an_arm_with_other_seeds_takes_the_spread_of_the_others_and_leaves_them_theirs() -> None:
+    rng = np.random.default_rng(0)
+    full = {"c": [0, 1, 2], "x": [0, 1, 2], "y": [0, 1, 2]}
+    deltas = table(simulated({**full, "other": [2, 3, 4]}, 0.02, rng))
+    for arm, seeds in (("other", 1), ("x", 3), ("y", 3)):
+        found = row(deltas, arm, stats.MACRO)
+        assert (found.seeds, found.covers_seeds, found.method) == (seeds, True, "crossed t, pooled")
+    assert "other - c: fewer seeds than others; the spread" in deltas.caveat
+
+
+def test_a_stated_spread_counts_where_only_one_arm_has_several_seeds() -> None:
+    models = [*seeded("c", 0.2, 0), *seeded("x", 0.5, 0, 1, 2)]
+    assert row(deltas_of(*models), "x", "day").verdict == stats.DIFFERS
+    stated = row(deltas_of(*models, seed_spread=0.02), "x", "day")
+    assert (stated.verdict, stated.covers_seeds) == (stats.BETTER, True)
+
+
+def test_two_arms_that_score_alike_tell_nothing_of_the_spread_between_seeds() -> None:
+    models = [*seeded("c", 0.2, 0), *seeded("x", 0.5, 0, 1, 2)]
+    models += [replace(model, condition="y", name="y") for model in seeded("x", 0.5, 0, 1, 2)]
+    assert row(deltas_of(*models), "x", "day").verdict == stats.DIFFERS
+
+
+@pytest.mark.parametrize("lacking", ["c", "x"])
+def test_arms_that_were_evaluated_on_other_tasks_are_refused_by_task(lacking: str) -> None:
+    rates = {"c": {"day": 0.2, "unit": 0.3}, "x": {"day": 0.2, "unit": 0.3}}
+    del rates[lacking]["unit"]
+    models = [evaluated(name, tasks) for name, tasks in rates.items()]
+    with pytest.raises(DataError, match=rf"evaluated on unit, {lacking} was not"):
+        deltas_of(*models, macros={"both": ["day", "unit"]})
+
+
 def test_the_control_that_lost_seeds_is_judged_with_the_spread_of_the_arms() -> None:
     rng = np.random.default_rng(1)
     found = lost_seeds("c", 1, 0.04, 25, rng)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.harness.groups import group_of, propose_rule, rules_of, stems_note
+from eval.harness.groups import ALONE, group_of, propose_rule, rules_of, stems_note
 from tests.support.paths import REPOSITORY
 from tests.support.tiny_eval import make_tasks
 from tsqa.errors import DataError, RecipeError
@@ -54,6 +54,8 @@ def test_shared_stems_are_found_and_the_key_is_named() -> None:
     assert found == "60 of 60 documents share 15 stems; Body"
     note = stems_note("svamp", found)
     assert note.endswith('set eval.groups: {svamp: "Body"}') and "too narrow" in note
+    alone = stems_note("svamp", f"{ALONE}; /no such words/")
+    assert "no two documents share what eval.groups says (/no such words/)" in alone
     one_field = [{"text": question} for question in questions(documents)]
     rule = propose_rule(one_field, questions(documents)).partition("; ")[2]
     grouped = {group_of(d, str(d["text"]), rule) for d in one_field}

@@ -327,9 +327,12 @@ def test_the_ledger_names_each_teacher_and_their_sum(html: str) -> None:
     assert "all 800 182,000 84,000 36.0 s 2,333 0.04 8.00 0.80" in text
 
 
-def test_allowed_leaks_are_a_banner_at_the_top(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["seeds", "train"])
+def test_allowed_leaks_are_a_banner_at_the_top(where: str, tmp_path: Path) -> None:
+    """Those of the first dataset's seeds, of another arm's, or of a base's."""
     artifacts = make_artifacts(tmp_path)
-    artifacts["seeds"].summary["allowed_leaks"] = [
+    made = artifacts["seeds"] if where == "seeds" else next(iter(artifacts["train"].values()))
+    made.summary["allowed_leaks"] = [
         {"task": "gsm8k", "reason": EVIL},
     ]
     page = report.build(tmp_path / "r.html", make_recipe(), [], make_deltas(), **artifacts)

@@ -323,7 +323,10 @@ def test_a_document_that_holds_an_evaluated_one_is_left_out(
     tmp_path: Path, processes: int, decontaminate: bool
 ) -> None:
     corpus = tmp_path / "leaky.jsonl"
-    leaks = ["Found online. Question: What is warm 3?\nAnswer: cold, they say.", "what is warm 3?"]
+    leaks = [
+        "Found online. Question: What is warm 3?\nAnswer: cold, they say. What is warm 4? Hot.",
+        "what is warm 3?",
+    ]
     texts = [*TEXTS, *leaks]
     corpus.write_bytes(as_lines([{"id": f"d{n}", "text": text} for n, text in enumerate(texts)]))
     context = web(tmp_path, corpus, processes=processes)
@@ -337,6 +340,8 @@ def test_a_document_that_holds_an_evaluated_one_is_left_out(
         (tmp_path / "checked").mkdir()
         checking = replace(context, inputs=inputs, out=tmp_path / "checked")
         assert check.run(checking) == {"documents": len(texts), "dropped": 1}
+        [record] = read_jsonl(tmp_path / "checked" / "dropped.jsonl")
+        assert record["documents"] == ["tiny_choice-3", "tiny_choice-4"]
         found_by = invented_artifact(tmp_path / "checked")
         context = replace(context, inputs={**context.inputs, "decontaminate": found_by})
     summary = tokenize.run(context)["sources"]["web"]

@@ -29,6 +29,8 @@ def guard(folder: Path, shared: int, **changes: Any) -> dict[str, Any]:
         name.mkdir(exist_ok=True)
     write_task(own, "seeded")
     write_task(other, "bench")
+    # Another prompt over the same documents.
+    write_task(other, "bench2", dataset_kwargs=files(other, "bench"))
     rows = list(read_jsonl(own / "seeded.train.jsonl"))[:shared]
     rest = list(read_jsonl(other / "bench.test.jsonl"))
     write_jsonl(other / "bench.test.jsonl", [*rows, *rest])
@@ -39,7 +41,8 @@ def compare(folder: Path, filters: FilterSection | None = None, **changes: Any) 
     values = {"tasks": ["seeded"], "include": str(folder / "own")} | changes
     section = SeedsSection.model_validate(values)
     seeds.run(make_context(folder / "seeds", {}, seeds=section))
-    scored = EvalSection(tasks=["bench"], include=str(folder / "other"))
+    tasks = [name for name in ("bench", "bench2") if (folder / "other" / f"{name}.yaml").is_file()]
+    scored = EvalSection(tasks=tasks, include=str(folder / "other"))
     inputs = {"seeds": artifact(folder / "seeds")}
     inputs = with_benchmarks(folder / "benchmarks", inputs, scored)
     return run(make_context(folder / "out", inputs, seeds=section, eval=scored, filter=filters))
@@ -73,7 +76,11 @@ def test_a_split_with_too_many_evaluated_documents_is_refused_or_recorded(tmp_pa
     summary = guard(tmp_path, 2, allow_leaks=["seeded"])
     assert summary["dropped"] == 0
     assert summary["allowed_leaks"] == [
-        {"task": "seeded", "reason": "2 of its documents are evaluated"}
+        {
+            "task": "seeded",
+            "reason": "2 of its documents are evaluated",
+            "evaluated": ["bench", "bench2"],
+        }
     ]
 
 

@@ -203,7 +203,11 @@ def test_a_copy_of_a_test_set_under_another_name_is_refused_by_content(tmp_path:
     summary = run_seeds(tmp_path, ["seeded"], ["other"], allow_leaks=["seeded"])
     assert summary["seeds"] == 6
     assert summary["allowed_leaks"] == [
-        {"task": "seeded", "reason": "3 of its documents are evaluated"}
+        {
+            "task": "seeded",
+            "reason": "3 of its documents are evaluated",
+            "evaluated": ["platinum"],
+        }
     ]
 
 
