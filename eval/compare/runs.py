@@ -66,15 +66,26 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
             some = [_named(some[0], name)]
         elif name:
             raise DataError(f"{argument}: {len(some)} runs cannot all be called {name}")
-        found += some
+        found += [one for one in some if len(some) == 1 or not _is_among(one, found)]
     taken = {(one.condition, one.seed) for one in found}
     if len(taken) < len(found):
         names = sorted(one.name for one in found)
         twice = next(a for a, b in zip(names, [*names[1:], ""], strict=True) if a == b)
         raise DataError(
-            f"compare: two runs are called {twice}", "name one of them: NAME=RUN, such as new=PATH"
+            f"compare: two runs are called {twice}",
+            "name one of them by the folder of its evaluation: "
+            "NAME=runs/artifacts/evaluate/FINGERPRINT",
         )
     return found
+
+
+def _is_among(one: Found, others: Sequence[Found]) -> bool:
+    """Whether two recipes have it in common, such as their base."""
+    return one.artifact is not None and any(
+        (one.name, one.artifact.path) == (other.name, other.artifact.path)
+        for other in others
+        if other.artifact is not None
+    )
 
 
 def _split(argument: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.lineage.sources import evaluated_benchmarks, own_data
+from eval.lineage.sources import OwnData, data_reader, evaluated_benchmarks
 from eval.statistics import stats
 from tsqa.records.seed import Seed, read_seeds
 from tsqa.seeds.taxonomy import UNKNOWN as OTHER
@@ -91,17 +91,17 @@ def kinship(
 ) -> Kinship:
     """From the evaluations of each condition; `families` as `seeds.families` states them."""
     evaluations = [one for several in conditions.values() for one in several]
+    data = data_reader(conditions)
     found = {kin.task: kin for kin in _evaluated(evaluations, families)}
     unknown = {task: Kin(task, task, OTHER, False) for task in tasks}
     known = {task: kin for task, kin in found.items() if task in unknown}
     return Kinship(
         {**unknown, **known},
-        {name: _seeded(several, families) for name, several in conditions.items()},
+        {name: _seeded([*map(data, several)], families) for name, several in conditions.items()},
     )
 
 
-def _seeded(evaluations: Sequence[Artifact], families: Mapping[str, str]) -> Seeded:
-    found = [own_data(evaluation) for evaluation in evaluations]
+def _seeded(found: Sequence[OwnData], families: Mapping[str, str]) -> Seeded:
     made = {seeds.fingerprint: seeds for data in found for seeds in data.seeds}
     parts = [
         Seeded(

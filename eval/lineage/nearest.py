@@ -18,7 +18,7 @@ from itertools import islice
 import numpy as np
 
 from eval.deltas import By
-from eval.lineage.sources import evaluated_benchmarks, own_data
+from eval.lineage.sources import data_reader, evaluated_benchmarks
 from tsqa.curated.files import CURATED, read_rows
 from tsqa.decontaminate.passages import RUN, TEMPLATE
 from tsqa.decontaminate.semantic import Embedder, item_text
@@ -107,8 +107,9 @@ def _of_conditions(
     """Of each condition's nearest document; data that several have are read once."""
     by_data: dict[str, Mapping[Key, float]] = {}
     found: dict[str, dict[Key, float]] = {}
+    data = data_reader(conditions)
     for condition, several in conditions.items():
-        filtered = {a.fingerprint: a for one in several for a in own_data(one).filtered}
+        filtered = {a.fingerprint: a for one in several for a in data(one).filtered}
         for fingerprint, artifact in filtered.items():
             if fingerprint not in by_data:
                 by_data[fingerprint] = nearest(artifact)

@@ -8,7 +8,7 @@ documents that were evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,11 +153,45 @@ class OwnData:
     """Whether all of it is in the store."""
 
 
+def data_reader(conditions: Mapping[str, Sequence[Artifact]]) -> Callable[[Artifact], OwnData]:
+    """What tells the data of each compared model: `own_data`, and that of their bases where arms
+    started from different ones, which then may be what arms differ by."""
+    bases = {
+        tuple(_bases_of(evaluation))
+        for condition, evaluations in conditions.items()
+        for evaluation in evaluations
+        if condition != BASE
+    }
+    return own_data if len(bases) < 2 else _data_with_bases
+
+
 def own_data(evaluation: Artifact) -> OwnData:
     """Of the evaluated model."""
-    store, is_whole = store_of(evaluation), True
+    return _data_of(store_of(evaluation), _models_of(evaluation))
+
+
+def _data_with_bases(evaluation: Artifact) -> OwnData:
+    return _data_of(store_of(evaluation), [*_models_of(evaluation), *_bases_of(evaluation)])
+
+
+def _models_of(evaluation: Artifact) -> list[str]:
+    return [v for k, v in evaluation.manifest.inputs.items() if _stage(k) == "train"]
+
+
+def _bases_of(evaluation: Artifact) -> Iterator[str]:
+    """The trained model that the evaluated one started from, and what that one started from."""
+    store, todo = store_of(evaluation), _models_of(evaluation)
+    while todo:
+        made = store.find("train", todo.pop())
+        if made and (base := made.manifest.inputs.get("model")):
+            yield base
+            todo.append(base)
+
+
+def _data_of(store: Store, trained: Sequence[str]) -> OwnData:
+    """Of trained models, their bases aside."""
+    is_whole = True
     found: dict[str, dict[str, Artifact]] = {"seeds": {}, "filter": {}}
-    trained = [v for k, v in evaluation.manifest.inputs.items() if _stage(k) == "train"]
     todo, seen = [("train", fingerprint) for fingerprint in trained], set[tuple[str, str]]()
     while todo:
         stage, fingerprint = key = todo.pop()

@@ -163,6 +163,18 @@ def test_runs_are_compared_by_the_rules_of_the_first_recipe(tmp_path: Path) -> N
     assert runs._split(f"new={one}") == ("new", str(one))
 
 
+def test_two_recipes_may_have_their_base_in_common_but_not_two_of_one_name(tmp_path: Path) -> None:
+    for number, rate in enumerate((0.2, 0.3, 0.5, 0.6), 1):
+        add_evaluation(tmp_path, number, rate)
+    one = add_recipe(tmp_path, "a", {"base": 1, "c": 2, "x": 3})
+    two = add_recipe(tmp_path, "b", {"base": 1, "c": 2, "y": 4})
+    deltas = compare_runs(tmp_path, one, two)
+    assert deltas.has_base and (deltas.control, deltas.arms) == ("c", ["x", "y"])
+    other = add_recipe(tmp_path, "other", {"base": 4, "z": 3})
+    with pytest.raises(DataError, match=r"(?s)two runs are called base.*NAME=runs/artifacts"):
+        compare_runs(tmp_path, one, other)
+
+
 def test_a_suite_gives_macro_averages_but_not_under_the_names_of_other_rows(
     tmp_path: Path,
 ) -> None:

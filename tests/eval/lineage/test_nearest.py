@@ -45,7 +45,9 @@ def test_with_an_embedding_model_the_nearest_item_in_meaning_is_told_too(
             writer.curated(curated_row(number, question=question, choices=[], context=""))
     data, made = artifact(tmp_path / "filter"), artifact(tmp_path / "benchmarks")
     monkeypatch.setattr(nearest, "evaluated_benchmarks", lambda _: [made])
-    monkeypatch.setattr(nearest, "own_data", lambda _: SimpleNamespace(filtered=[data]))
+    monkeypatch.setattr(
+        nearest, "data_reader", lambda _: lambda _: SimpleNamespace(filtered=[data])
+    )
     model = BagOfWords(4096)
     found = nearest.nearness({"x": [data]}, Embedder(model, "bag", tmp_path / "out"))
     first, other = (found.between("x", "c")["meaning"][make_seed(0).task, n] for n in range(2))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.lineage.sources import Checks, own_data, sources_of
+from eval.lineage.sources import Checks, data_reader, own_data, sources_of
 from tests.support.sealed import seal_artifact
 from tsqa.store.artifact import Store
 
@@ -74,3 +74,27 @@ def test_documents_near_the_seeds_are_seeded_though_no_teacher_was_asked(tmp_pat
     assert source.name == "near" and source.tokens
     checks = Checks([*store.finished("decontaminate")])
     assert [check.fingerprint for check in checks.of(source.tokens)] == ["3".zfill(16)]
+
+
+def test_what_bases_were_made_from_counts_where_arms_started_from_different_ones(
+    tmp_path: Path,
+) -> None:
+    """Else a gain that a base brings along would seem to be one in families nobody seeded."""
+    one, two, arm, other, alone = (str(number).zfill(16) for number in range(1, 6))
+    seal_artifact(tmp_path / "seeds" / one)
+    seal_artifact(tmp_path / "tokenize" / one, inputs={"seeds": one})
+    drawn = {"mixture": {"phases": [{"tokens": 8, "ratios": {"made": 1.0}}], "subsets": {}}}
+    seal_artifact(tmp_path / "train" / one, config=drawn, inputs={"tokens:made": one})
+    seal_artifact(tmp_path / "train" / two)
+    for number, base in ((arm, one), (other, two), (alone, one)):
+        seal_artifact(tmp_path / "train" / number, inputs={"model": base})
+        seal_artifact(tmp_path / "evaluate" / number, inputs={"model": number})
+    made = {one.fingerprint: one for one in Store(tmp_path).finished("evaluate")}
+
+    def seeds(*compared: str) -> list[int]:
+        conditions = {number: [made[number]] for number in compared}
+        data = data_reader(conditions)
+        return [len(data(made[number]).seeds) for number in compared]
+
+    assert seeds(arm, alone) == [0, 0]
+    assert seeds(arm, other) == [1, 0]
