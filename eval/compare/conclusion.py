@@ -14,7 +14,7 @@ import numpy as np
 
 from eval.compare.ratio_axis import macro_scores
 from eval.compare.scores import Conditions, Evaluated, task_scores
-from eval.compare.splits import split_sentences
+from eval.compare.splits import placebos_of, split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
 from eval.statistics.paired import weights_of
@@ -215,9 +215,9 @@ def macro_notes(rows: Sequence[DeltaRow], by_documents: bool) -> Iterator[str]:
         widest = max(tasks, key=lambda row: parts[row.task])
         share = parts[widest.task] / math.fsum(parts.values())
         if len(tasks) > 2 and share > _MOST_OF_MACRO:
-            shares.setdefault(f"{widest.task} ({widest.n:,} documents)", {})[macro.comparison] = (
-                share
-            )
+            plural = "" if widest.n == 1 else "s"
+            named = f"{widest.task} ({widest.n:,} document{plural})"
+            shares.setdefault(named, {})[macro.comparison] = share
     remedy = "" if by_documents else ", or weigh tasks by their documents (eval.macro)"
     for task, found in shares.items():
         low, high = f"{min(found.values()):.0%}", f"{max(found.values()):.0%}"
@@ -236,7 +236,8 @@ def best_notes(
     Stein's estimation rule and its competitors (1973), its empirical Bayes form).
     """
     seeds = list(conditions[control])
-    arms = [n for n, own in conditions.items() if n != control and own.keys() >= {*seeds}]
+    beside = {control, *(placebo for _, placebo in placebos_of(list(conditions), control))}
+    arms = [n for n, own in conditions.items() if n not in beside and own.keys() >= {*seeds}]
     if len(arms) < _SEVERAL_ARMS:
         return
     means, covariance = macro_scores(conditions, arms, seeds, by_documents)

@@ -73,8 +73,7 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
         twice = next(a for a, b in zip(names, [*names[1:], ""], strict=True) if a == b)
         raise DataError(
             f"compare: two runs are called {twice}",
-            "name one of them by the folder of its evaluation: "
-            "NAME=runs/artifacts/evaluate/FINGERPRINT",
+            "name one of them: NAME=RUN, such as new=runs/artifacts/evaluate/FINGERPRINT",
         )
     return found
 

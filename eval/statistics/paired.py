@@ -99,6 +99,8 @@ class _Sample:
     sums: Floats
     """seeds x units, before linearisation: what changes sign under the null hypothesis."""
     is_grouped: bool
+    is_share: bool
+    """Whether all scores are from 0 to 1, so that they differ by 1 at most."""
     clusters: list[str]
     """Of each document."""
 
@@ -231,6 +233,7 @@ def _samples(
             units=units,
             sums=sums,
             is_grouped=first.groups is not None,
+            is_share=min(before.min(), after.min()) >= 0 and max(before.max(), after.max()) <= 1,
             clusters=first.clusters,
         )
     shared = _shared_clusters({task: reference[0][task] for task in samples})
@@ -378,6 +381,8 @@ def _rows_of_seeds(
             parts.append(replace(part(tuple(block), within), weight=weight))
         estimate = crossed.estimate(means, parts, pooled.get(task))
         low, high = estimate.interval(confidence)
+        if all(samples[t].is_share for t in average):
+            low, high = max(low, -1.0), min(high, 1.0)
         grouped = ", groups" if samples[next(iter(average))].is_grouped else ""
         row = _delta(
             task,

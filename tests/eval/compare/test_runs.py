@@ -171,7 +171,9 @@ def test_two_recipes_may_have_their_base_in_common_but_not_two_of_one_name(tmp_p
     deltas = compare_runs(tmp_path, one, two)
     assert deltas.has_base and (deltas.control, deltas.arms) == ("c", ["x", "y"])
     other = add_recipe(tmp_path, "other", {"base": 4, "z": 3})
-    with pytest.raises(DataError, match=r"(?s)two runs are called base.*NAME=runs/artifacts"):
+    with pytest.raises(
+        DataError, match=r"(?s)two runs are called base.*new=runs/artifacts/evaluate"
+    ):
         compare_runs(tmp_path, one, other)
 
 

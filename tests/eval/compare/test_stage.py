@@ -120,6 +120,22 @@ def test_arms_that_were_evaluated_on_other_tasks_are_refused_by_task(lacking: st
         deltas_of(*models, macros={"both": ["day", "unit"]})
 
 
+def test_no_interval_goes_beyond_what_scores_can_differ_by() -> None:
+    models = [model for name in "cx" for model in seeded(name, 0.3, 0, 1, 2)]
+    for model in models:
+        scored = model.scores["day"]
+        model.scores["day"] = replace(scored, groups=["one"] * len(scored.keys))
+    found = row(deltas_of(*models), "x", "day")
+    assert (found.low, found.high) == (-1, 1)
+
+
+def test_a_placebo_is_none_of_the_arms_of_which_one_is_best() -> None:
+    rng = np.random.default_rng(1)
+    names = ("c", "x", "x,format_matched", "x,repeat_matched")
+    seeds = {name: range(2) for name in names}
+    assert "is the best of" not in table(simulated(seeds, 0.02, rng, effect=0.1)).caveat
+
+
 def test_the_control_that_lost_seeds_is_judged_with_the_spread_of_the_arms() -> None:
     rng = np.random.default_rng(1)
     found = lost_seeds("c", 1, 0.04, 25, rng)

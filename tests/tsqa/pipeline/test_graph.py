@@ -79,6 +79,27 @@ def test_the_check_of_a_base_that_was_trained_on_seeds_reads_its_seeds(tmp_path:
     assert check.config["renderings"] == tokens.config["renderings"]
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_synthetic_data_of_a_base_are_looked_through_unless_their_filter_did(
+    is_same: bool, tmp_path: Path
+) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text(
+        f"extends: {QUICKSTART}\nname: made\nablation: null\nmodel: {{path: null, recipe: null, "
+        'config: {model_type: nemotron_h}}\ntokenizer: {train_on: ["{data}/docs.jsonl"]}\n'
+        + ("" if is_same else "eval: {tasks: [mini_day]}\n")
+    )
+    nodes = graph(f"model.recipe={base}", "filter.agreement=0.7")
+    compared = next(n for n in nodes if n.stage == "compare" and n.recipe.name == "quickstart")
+    tokens = next(n for n in nodes if n.label == "tokenize:synthetic" and n.recipe.name == "made")
+    found = [
+        node.inputs["filter"]
+        for role, node in compared.inputs.items()
+        if isinstance(role, CheckedRole) and node.label == "decontaminate:synthetic"
+    ]
+    assert found == ([] if is_same else [tokens.inputs["filter"]])
+
+
 @pytest.mark.parametrize(
     "override",
     ["generate.votes=3", "generate.enrichment=[]", "generate.prompts.question=similar"],
