@@ -504,8 +504,18 @@ def _with_verdicts(
         # Such an arm is not always told: by what rows share, 6% of tables held a false finding.
         corrected = Corrected.by_holm(p_values, shares, rules.confidence)
     else:
-        noise = [row.noise for _, row in found]
-        corrected = adjust(p_values, shares, noise, rules.seed, rules.confidence)
+        # What is drawn goes by the place of a row, which must not be that of its arm in a recipe.
+        order = sorted(range(len(found)), key=lambda row: (names[row], deltas[row].task))
+        places = {row: place for place, row in enumerate(order)}
+        drawn = adjust(
+            [p_values[row] for row in order],
+            shares.at(order),
+            [found[row][1].noise for row in order],
+            rules.seed,
+            rules.confidence,
+        )
+        in_place = [drawn.p_values[places[row]] for row in range(len(found))]
+        corrected = replace(drawn, p_values=in_place)
     rows = []
     for (name, row), share, p in zip(found, shares.own, corrected.p_values, strict=True):
         delta = replace(row.delta, mde=row.detectable(1 - corrected.first * share))

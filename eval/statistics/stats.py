@@ -158,6 +158,13 @@ class Shares:
         """No row passes on its share."""
         return cls(np.array(weights, dtype=np.float64), {})
 
+    def at(self, rows: Sequence[int]) -> Shares:
+        """Those of the same rows in another order."""
+        places = {row: place for place, row in enumerate(rows)}
+        order = list(rows)
+        passed = {places[row]: added[order] for row, added in self.passed.items()}
+        return Shares(self.own[order], passed)
+
     def after(self, found: NDArray[np.bool_]) -> Floats:
         """The shares where these rows are found."""
         added = (one for row, one in self.passed.items() if found[row])

@@ -120,6 +120,20 @@ def test_arms_that_were_evaluated_on_other_tasks_are_refused_by_task(lacking: st
         deltas_of(*models, macros={"both": ["day", "unit"]})
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_no_number_depends_on_the_order_of_the_arms(seeds: int) -> None:
+    rates = {"c": 0.2, "x": 0.25, "y": 0.22}
+    arms = {name: seeded(name, rate, *range(seeds)) for name, rate in rates.items()}
+    one, other = (deltas_of(*(m for name in order for m in arms[name])) for order in ("cxy", "ycx"))
+    found = {(r.comparison, r.task): r for r in other.rows}
+    assert other.arms == ["y", "x"]
+    for first in one.rows:
+        second = found[first.comparison, first.task]
+        assert (first.low, first.high, first.p_holm, first.mde) == pytest.approx(
+            (second.low, second.high, second.p_holm, second.mde), rel=1e-9
+        )
+
+
 def test_no_interval_goes_beyond_what_scores_can_differ_by() -> None:
     models = [model for name in "cx" for model in seeded(name, 0.3, 0, 1, 2)]
     for model in models:
