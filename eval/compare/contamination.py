@@ -34,8 +34,8 @@ from tsqa.store.jsonl import read_jsonl
 from tsqa.store.own_tables import read_own_table
 from tsqa.store.roles import BASE, ArmRole, CheckedRole, Role
 
-_STEPS = frozenset({"meaning", "decontamination"})
-"""Of the filter, that name the evaluated document that a candidate repeats."""
+_STEPS = frozenset({"guard", "meaning", "decontamination"})
+"""Of the filter, that name the evaluated document that a candidate repeats, or was made from."""
 _MARK = " of the evaluated "
 """Precedes the document in the reason for which a source's document was dropped."""
 _MOST_NAMED = 3

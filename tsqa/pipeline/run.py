@@ -100,6 +100,7 @@ class Pipeline:
     def check(self) -> None:
         """Refuse, before any work, what could only fail after it."""
         self.say_namesake()
+        self.say_unguarded()
         self.say_removed()
         self.check_tasks()
         self.check_seeds()
@@ -118,6 +119,22 @@ class Pipeline:
                     style="yellow",
                 )
             )
+
+    def say_unguarded(self) -> None:
+        """Say, loudly, where no benchmark is held out of seeds, items or training text."""
+        recipe, told = self.recipe, ""
+        if recipe.eval is None and (recipe.seeds or recipe.mixture):
+            told = (
+                "no section `eval`: NOTHING IS HELD OUT. Seeds, items and training text are "
+                "compared with no benchmark; name in eval.tasks what will be evaluated"
+            )
+        elif recipe.mixture and not recipe.mixture.decontaminate:
+            told = (
+                "mixture.decontaminate: false: NOTHING IS HELD OUT of the training text: it is "
+                "compared with no benchmark, and no task can come out clean"
+            )
+        if told:
+            console.print(Text(f"  {told}", style="bold yellow"))
 
     def say_removed(self) -> None:
         """Say which tasks still keep rows out although they are evaluated no more."""

@@ -85,7 +85,7 @@ class World:
             with DatasetWriter(partial) as writer:
                 writer.rejected(rejected_row(0, step="dedup", match="day-1"))
                 for number, match in enumerate(held, start=1):
-                    step = "decontamination" if number % 2 else "meaning"
+                    step = ("meaning", "guard", "decontamination")[number % 3]
                     writer.rejected(rejected_row(number, step=step, match=match))
             inputs = {"generate": f"generate-{name}", "benchmarks": "benchmarks"}
             return self.store.commit(partial, "filter", name, {}, inputs, {})
@@ -225,6 +225,13 @@ def test_candidates_and_the_data_of_their_teacher_are_ancestors(world: World) ->
     again = contamination({"x": [evaluation]}, [dataset, check])
     assert (again["day"].status, again["day"].unchecked) == ("touched", [])
     assert again["unit"].told == "trained on (1 document) in teacher/skills"
+
+
+def test_what_was_made_from_an_evaluated_document_or_repeats_one_is_touched(world: World) -> None:
+    dataset = world.filtered("f", ["day-0", "day-1", "unit-1"], world.trained("teacher", {}))
+    found = world.found([dataset], arm=world.trained("arm", {"synthetic": "<f"}))
+    told = ["touched (3 documents)", "touched (1 document)"]
+    assert [found[task].told for task in ("day", "unit")] == told
 
 
 def test_an_ancestor_that_is_gone_is_not_taken_for_clean(world: World) -> None:

@@ -68,6 +68,18 @@ def test_a_second_recipe_of_one_name_is_told_whose_report_it_replaces(
     assert "too: this run replaces" not in capsys.readouterr().err
 
 
+def test_where_nothing_is_held_out_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The base of the smoke recipe evaluates nothing; a stream may be left unchecked."""
+    unchecked = ("eval={tasks: [mini_day], include: '{data}/tasks'}", "mixture.decontaminate=false")
+    for overrides, told in (((), "no section `eval`"), (unchecked, "mixture.decontaminate: false")):
+        open_pipeline(tmp_path, *overrides).check()
+        assert f"{told}: NOTHING IS HELD OUT" in " ".join(capsys.readouterr().err.split())
+    open_pipeline(tmp_path, unchecked[0]).check()
+    assert "HELD OUT" not in capsys.readouterr().err
+
+
 def test_a_model_that_is_nowhere_is_said_by_a_dry_run_and_refused_by_a_run(
     tmp_path: Path,
     calls: list[str],
