@@ -129,15 +129,17 @@ def run(context: StageContext) -> dict[str, object]:
     write_card(
         context.out,
         recipe=context.recipe,
-        seeds_summary={
-            **context.inputs["seeds"].summary,
-            # The guard knows more of them: it compares with what this recipe evaluates.
-            "allowed_leaks": merge_leaks(made.summary for made in context.inputs.values()),
-        },
+        seeds_summary=_seeds_summary(context),
         generate_ledger=read_ledger(context.inputs["generate"].summary),
         filter_summary=summary,
     )
     return {key: value for key, value in asdict(summary).items() if value is not None}
+
+
+def _seeds_summary(context: StageContext) -> dict[str, object]:
+    """That of the seeds, with all that was allowed: the guard compares with what is evaluated."""
+    leaks = merge_leaks(made.summary for made in context.inputs.values())
+    return {**context.inputs["seeds"].summary, "allowed_leaks": leaks}
 
 
 def _workers(candidates: Path, section: FilterSection, folder: Path) -> Workers:

@@ -22,7 +22,8 @@ def merge_leaks(summaries: Iterable[Mapping[str, Any]]) -> list[AllowedLeak]:
     found: dict[tuple[str, str], AllowedLeak] = {}
     for summary in summaries:
         for leak in summary.get("allowed_leaks", []):
-            known = found.setdefault((leak["task"], leak["reason"]), {**leak})
+            task, reason = leak["task"], leak["reason"]
+            known = found.setdefault((task, reason), {"task": task, "reason": reason})
             tasks = {*known.get("evaluated", []), *leak.get("evaluated", [])}
             if tasks:
                 known["evaluated"] = sorted(tasks)

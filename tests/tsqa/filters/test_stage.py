@@ -376,6 +376,20 @@ def test_a_seed_that_the_guard_takes_for_an_evaluated_document_sets_no_threshold
     assert [one.id for one in given[2]] == seeds[1:]
 
 
+def test_the_card_names_the_leaks_that_only_the_guard_knows(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    guard = tmp_path / "guard"
+    guard.mkdir()
+    write_jsonl(guard / "dropped.jsonl", [])
+    found = artifact(guard)
+    leak = {"task": "own", "reason": "3 of its documents are evaluated", "evaluated": ["mini_day"]}
+    found.summary["allowed_leaks"] = [leak]
+    filter_candidates(tmp_path, inputs | {"guard": found}, items(1))
+    card = (tmp_path / "out" / "dataset" / "README.md").read_text()
+    assert "WARNING" in card and "own (3 of its documents are evaluated)" in card
+
+
 def test_nothing_left_says_the_most_frequent_reason_with_an_example(
     tmp_path: Path, inputs: dict[str, Any]
 ) -> None:
