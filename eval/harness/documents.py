@@ -116,6 +116,12 @@ def _document(
     likelihoods = _likelihoods(kind, sample)
     if not math.isfinite(score) or not all(math.isfinite(value) for value in likelihoods):
         raise DataError(f"{where} scores NaN or infinity", "the model has diverged; check its loss")
+    if not 0 <= score <= 1:
+        raise DataError(
+            f"{where} scores {score:g} by {metric}, which is no share from 0 to 1",
+            "name another metric in eval.protocols: scores are shown in percent, and averaged over "
+            "tasks",
+        )
     if kind == "multiple_choice" and not _has_right_choice(sample, delimiter):
         raise DataError(
             f"{where}: its label {sample['target']!r:.40} is none of its "

@@ -446,6 +446,10 @@ def test_nan_scores_and_corpus_metrics_are_refused() -> None:
         read_result("t", raw_of([sample(exact_match=math.nan)], math.nan), "hf")
     with pytest.raises(DataError, match="its documents average"):
         read_result("t", raw_of([sample()], 0.7), "hf")
+    # In percent, or a difference: a macro average would be of nothing else, or of less.
+    for score in (37.2, -0.5):
+        with pytest.raises(DataError, match="by exact_match, which is no share from 0 to 1"):
+            read_result("t", raw_of([sample(exact_match=score)], score), "hf")
 
 
 @pytest.mark.parametrize("target", [2, -1, [5], [-1, 9], "B", "a ", "", " a b"])
