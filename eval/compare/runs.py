@@ -124,6 +124,7 @@ def compare_runs(
     evaluations = [one.artifact for one in found if one.artifact is not None]
     named = {**rules.get("macros", {}), **(_suite_macros(suite) if suite else {})}
     spread = rules.get("seed_spread")
+    notes += _allowed_notes(found, allow)
     if "seeds" in allow:
         notes += _renumbering_notes(found)
     by_condition = _by_condition(found)
@@ -206,19 +207,32 @@ def load(found: Sequence[Found], allow: frozenset[str]) -> tuple[list[Evaluated]
         for one in found
         if one.artifact is not None
     ]
-    budgets = {one.name: one.tokens for one in found if one.tokens is not None}
-    if len(set(budgets.values())) > 1 and "tokens" not in allow:
-        shown = ", ".join(f"{name} {tokens:,}" for name, tokens in budgets.items())
-        raise DataError(
-            f"compare: the runs were trained on different numbers of tokens: {shown}",
-            "compare runs of one budget, or add --allow tokens",
-        )
+    if (shown := _other_budgets(found)) and "tokens" not in allow:
+        raise DataError(f"compare: {shown}", "compare runs of one budget, or add --allow tokens")
     for name, key in ASKED_BY.items():
         _refuse_other_prompts(found, name, key, allow)
     if "seeds" in allow:
         models = _renumbered(models)
     gaps = {one.name: Gap(one.condition, one.gap) for one in found if one.artifact is None}
     return models, gaps
+
+
+def _other_budgets(found: Sequence[Found]) -> str:
+    budgets = {one.name: one.tokens for one in found if one.tokens is not None}
+    if len(set(budgets.values())) < 2:
+        return ""
+    shown = ", ".join(f"{name} {tokens:,}" for name, tokens in budgets.items())
+    return f"the runs were trained on different numbers of tokens: {shown}"
+
+
+def _allowed_notes(found: Sequence[Found], allow: frozenset[str]) -> list[str]:
+    """What differs between the runs, and was allowed to; tasks that differ are told by others."""
+    notes = [f"{shown} (allowed)."] if (shown := _other_budgets(found)) else []
+    for name, key in ASKED_BY.items():
+        values = [one.artifact.manifest.config.get(key) for one in found if one.artifact]
+        if name in allow and any(value != values[0] for value in values):
+            notes.append(f"The runs were evaluated with different {name} (allowed).")
+    return [note[0].upper() + note[1:] for note in notes]
 
 
 def _refuse_other_prompts(

@@ -239,7 +239,8 @@ def test_what_differs_is_refused_by_name_unless_allowed(
     one, two = add_evaluation(tmp_path, 1, 0.2), add_evaluation(tmp_path, 2, 0.6, **change)
     with pytest.raises(DataError, match=rf"(?s){key}.*--allow {key}"):
         compare_runs(tmp_path, one, two)
-    assert compare_runs(tmp_path, one, two, allow=frozenset({key})).arms == [fingerprint(2)]
+    allowed = compare_runs(tmp_path, one, two, allow=frozenset({key}))
+    assert allowed.arms == [fingerprint(2)] and "(allowed)." in allowed.caveat
 
 
 def test_different_documents_are_refused_even_when_all_is_allowed(tmp_path: Path) -> None:
