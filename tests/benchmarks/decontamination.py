@@ -4,9 +4,9 @@
 
 Both check the same texts (training questions with passage, options, answer and solution) against
 the same evaluated documents, one process each, from memory: those of four real benchmarks, then
-those of invented ones, of reading and of templates (`reading.py`, `template_tasks.py`).
-datatrove's index is built from passage + question + options as the query and the answer as the
-label, the very text of a verbatim leak.
+those of invented ones, of reading and of templates (`reading.py`, `template_tasks.py`), in every
+disguise unless `--benchmarks` and `--disguises` name some. datatrove's index is built from passage
++ question + options as the query and the answer as the label, the very text of a verbatim leak.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from tsqa.store.jsonl import write_jsonl
 
 _BATCH = 1024
 _SETTINGS = ("default", "with query n-grams")
+_PLANTS = {kind: partial(plant_leak, kind=kind) for kind in KINDS} | DISGUISES | DRESSES
 
 
 def main() -> None:
@@ -48,36 +49,42 @@ def main() -> None:
     parser.add_argument("--peer-python", type=Path)
     parser.add_argument("--passages", type=int, default=300, help="of each reading benchmark")
     parser.add_argument("--corpus", type=Path, default=CORPUS)
+    parser.add_argument("--benchmarks", nargs="+", default=["real", "reading", "templates"])
+    parser.add_argument("--disguises", nargs="+", default=[*_PLANTS], choices=[*_PLANTS])
     arguments = parser.parse_args()
-    evaluated = load_evaluated(arguments.evaluated)
-    candidates = list(stream_candidates(load_questions("train"), arguments.documents))
-    _compare(evaluated, {"training documents": candidates}, arguments.peer_python)
-    reading = load_reading("test", arguments.passages, arguments.corpus)
-    training = load_reading("train", arguments.passages, arguments.corpus)
-    _compare(
-        list(chain.from_iterable(reading.values())),
-        {name: list(stream_candidates(found, len(found))) for name, found in training.items()},
-        arguments.peer_python,
-    )
-    slotted, others = load_templates("test"), load_templates("train")
-    _compare(
-        list(chain.from_iterable(slotted.values())),
-        {name: list(stream_candidates(found, len(found))) for name, found in others.items()},
-        arguments.peer_python,
-    )
+    for name in arguments.benchmarks:
+        evaluated, training = _load(name, arguments)
+        _compare(evaluated, training, arguments)
     _print_memory(arguments.documents, arguments.evaluated)
 
 
+def _load(
+    name: str, arguments: argparse.Namespace
+) -> tuple[list[Seed], dict[str, list[Candidate]]]:
+    """(evaluated documents, training documents of each benchmark)."""
+    if name == "real":
+        candidates = stream_candidates(load_questions("train"), arguments.documents)
+        return load_evaluated(arguments.evaluated), {"training documents": [*candidates]}
+    tests, others = (
+        load_templates(split)
+        if name == "templates"
+        else load_reading(split, arguments.passages, arguments.corpus)
+        for split in ("test", "train")
+    )
+    training = {task: [*stream_candidates(own, len(own))] for task, own in others.items()}
+    return [*chain.from_iterable(tests.values())], training
+
+
 def _compare(
-    evaluated: list[Seed], training: dict[str, list[Candidate]], peer_python: Path | None
+    evaluated: list[Seed], training: dict[str, list[Candidate]], arguments: argparse.Namespace
 ) -> None:
     """`training`: documents that are no leaks, by the name under which they are counted."""
-    disguises = {kind: partial(plant_leak, kind=kind) for kind in KINDS} | DISGUISES | DRESSES
+    disguises = {kind: _PLANTS[kind] for kind in arguments.disguises}
     planted = {k: [p for p in map(plant, evaluated) if p] for k, plant in disguises.items()}
     plants = {kind: found for kind, found in planted.items() if found}
     with tempfile.TemporaryDirectory() as folder:
         _write_for_peer(Path(folder), evaluated, training, plants)
-        peer = run_peer(peer_python, "decontaminate", Path(folder))
+        peer = run_peer(arguments.peer_python, "decontaminate", Path(folder))
     ours = _measure(evaluated, training, plants)
     _print_rates(ours, peer, sum(map(len, training.values())), len(evaluated))
     _print_shares("recall: share of planted leaks found", ours, peer, plants, "recall")

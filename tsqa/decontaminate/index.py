@@ -399,7 +399,7 @@ class EvaluatedIndex:
         verdicts: list[Rejection | None] = [None] * len(texts)
         for one in self._find_retold(texts):
             if verdicts[one.text] is None:
-                verdicts[one.text] = self._reject("retold", one.score, one.document)
+                verdicts[one.text] = self._reject("retold", one.in_order, one.document)
         return verdicts
 
     def _find_retold(self, texts: Sequence[_Text]) -> Iterator[Retelling]:

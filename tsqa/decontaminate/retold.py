@@ -4,7 +4,10 @@ A document is known by its pairs of words, neighbours or with one word between (
 stand there), but for those that more than ten documents of its task hold. A word of a pair that
 stands in the text, within a window of twice the document's length, counts by its rarity in the
 task, however often the document repeats it; numbers and names only where the others do not identify
-the document. The score is their share of the document, more where they weigh more.
+the document. The score is their share of the document, more where they weigh more. What it lacks
+may be made up for by order: a copy with other words keeps the rest where it was, common words too,
+while what two documents on one subject share stands in another order. So it is raised where over
+`_KEPT` of the document's words stand in the text in their order, and more is asked of it then.
 
 Guarantees: what a task asks for is measured on its documents, each read as a text against the
 others, so that a task of templates asks for nearly everything; a hash only proposes a pair, its
@@ -20,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsqa.decontaminate.passages import TEMPLATE
-from tsqa.decontaminate.similarity import Questions, Weights, weigh
+from tsqa.decontaminate.similarity import Questions, Weights, kept_share, weigh
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes
 
 _MOST = 50
@@ -30,13 +33,15 @@ _GAPS = (1, 2)
 _LEAST_PAIRS = 4
 _LEAST_UNITS, _LEAST_WITH_NUMBERS = 3.5, 6.0
 """Less is too little to identify a document by its words in any order, or by its numbers too."""
-_FLOOR, _SLOPE, _MARGIN = 1.1, 1 / 3, 0.25
+_FLOOR, _FLOOR_IN_ORDER, _SLOPE, _MARGIN = 1.1, 1.5, 1 / 3, 0.25
 """Set on four real benchmarks: where 1.5% of a task's documents reach u on another one, it asks for
-1.1 + u / 3 and at least u + 0.25."""
+1.1 + u / 3 and at least u + 0.25, and of scores raised by order for 1.5 + u / 3."""
 _QUANTILE = 0.985
 _POWER = 0.5
 _HEAVY = 32
 """Units from which on more weight does not raise a score."""
+_KEPT, _RAISE = 0.55, 3
+"""A score is raised to (share of the words kept in order / `_KEPT`) ** `_RAISE` times itself."""
 _SAMPLE = 1000
 """Documents of a task, at most, that are read against the others."""
 _ROOM = 16
@@ -52,6 +57,8 @@ class Retelling(NamedTuple):
     score: float
     start: int
     end: int
+    in_order: float
+    """The score, raised if the words stand in their order."""
 
 
 class _Hits(NamedTuple):
@@ -77,7 +84,8 @@ class RetoldDocuments:
         self, documents: Questions, swappable: NDArray[np.bool_], word_hashes: Hashes
     ) -> None:
         self._words, self._word_hashes = documents.words, word_hashes
-        self._owners, self._spans = documents.owners, 2 * np.diff(documents.starts) + _ROOM
+        self._owners, self._starts = documents.owners, documents.starts
+        self._spans = 2 * np.diff(documents.starts) + _ROOM
         shares, totals = weigh(documents, swappable)
         self._firsts = _find_firsts(self._words, self._owners)
         self._weights: Weights = shares * totals[self._owners]
@@ -89,30 +97,36 @@ class RetoldDocuments:
         self._units = np.where(fixed < _LEAST_UNITS, _LEAST_WITH_NUMBERS, _LEAST_UNITS) - 1e-9
         """That identify each document."""
         self._tables = {gap: self._index_pairs(documents.tasks, gap) for gap in _GAPS}
-        self._least = np.full(len(self._totals), _FLOOR)
-        self._least = self._measure_least(documents)
+        self._least, self._least_in_order = self._measure_least(documents)
 
     def find(self, texts: Sequence[Numbers]) -> list[Retelling]:
         """Find, per text and document, the window that tells most of it, if that is enough."""
-        best: dict[tuple[int, int], Retelling] = {}
-        for one in self._score(texts):
-            if one.score < self._least[one.document]:
-                continue
-            known = best.get((one.text, one.document))
-            if known is None or (one.score, -one.start) > (known.score, -known.start):
-                best[one.text, one.document] = one
-        return sorted(best.values(), key=lambda one: (one.text, -one.score, one.document))
+        found = [
+            one
+            for one in self._score(texts)
+            if one.score >= self._least[one.document]
+            or one.in_order >= self._least_in_order[one.document]
+        ]
+        return sorted(found, key=lambda one: (one.text, -one.in_order, one.document))
 
     def _score(self, texts: Sequence[Numbers]) -> list[Retelling]:
+        """Score, per text and document, the window that tells most of it."""
         hits = self._hits(texts)
-        if not len(hits.texts):
-            return []
-        found: list[Retelling] = []
-        for shift in (0, 1):
+        best: dict[tuple[int, int], Retelling] = {}
+        for shift in (0, 1) if len(hits.texts) else ():
             span = self._spans[hits.documents]
             windows = (hits.positions + shift * (span // 2)) // span
-            found += self._score_windows(hits, windows)
-        return found
+            for one in self._score_windows(hits, windows):
+                known = best.get((one.text, one.document))
+                if known is None or (one.score, -one.start) > (known.score, -known.start):
+                    best[one.text, one.document] = one
+        return [self._see_order(one, texts[one.text]) for one in best.values()]
+
+    def _see_order(self, found: Retelling, text: Numbers) -> Retelling:
+        document = self._words[self._starts[found.document] : self._starts[found.document + 1]]
+        around = text[max(0, found.start - len(document)) : found.end + len(document)]
+        raised = max(1.0, kept_share(document, around) / _KEPT) ** _RAISE
+        return found._replace(in_order=found.score * raised)
 
     def _hits(self, texts: Sequence[Numbers]) -> _Hits:
         flat = np.concatenate([*texts, np.zeros(max(_GAPS), dtype=np.int64)])
@@ -164,7 +178,7 @@ class RetoldDocuments:
         of = hits.documents[hit[starts]]
         scores = units / self._totals[of] * np.clip(units, 1, _HEAVY) ** _POWER
         chosen = np.flatnonzero((units >= self._units[of]) & (scores >= _FLOOR / 2))
-        columns = (hits.texts[hit[starts]], of, scores, first, last + 1)
+        columns = (hits.texts[hit[starts]], of, scores, first, last + 1, scores)
         rows = zip(*(column[chosen].tolist() for column in columns), strict=True)
         return [Retelling(*row) for row in rows]
 
@@ -185,13 +199,15 @@ class RetoldDocuments:
         kept &= ~np.repeat(many, np.diff(starts, append=len(order)))
         return RunTable(hashes[kept], places[order[kept]])
 
-    def _measure_least(self, documents: Questions) -> Weights:
-        """Per document the score of its task that all but 1.5% of the others do not reach."""
-        least = self._least.copy()
+    def _measure_least(self, documents: Questions) -> tuple[Weights, Weights]:
+        """Per document the score, and the one raised by order, that its task asks for: more than
+        all but 1.5% of its documents reach on another one."""
+        least = np.full(len(self._totals), _FLOOR)
+        in_order = np.full(len(self._totals), _FLOOR_IN_ORDER)
         for task in np.unique(documents.tasks):
             own = np.flatnonzero(documents.tasks == task)
             sample = own[:: -(-len(own) // _SAMPLE)]
-            best = np.zeros(len(sample))
+            best = np.zeros((2, len(sample)))
             for start in range(0, len(sample), _BATCH):
                 readers = sample[start : start + _BATCH]
                 bounds = (documents.starts[readers], documents.starts[readers + 1])
@@ -199,11 +215,13 @@ class RetoldDocuments:
                 for one in self._score(texts):
                     other = documents.tasks[one.document] == task
                     if other and one.document != readers[one.text]:
-                        place = start + one.text
-                        best[place] = max(best[place], one.score)
-            usual = float(np.quantile(best, _QUANTILE))
-            least[own] = max(_FLOOR + usual * _SLOPE, usual + _MARGIN)
-        return least
+                        known = best[:, start + one.text]
+                        np.maximum(known, (one.score, one.in_order), out=known)
+            for asked, usual in zip(
+                (least, in_order), np.quantile(best, _QUANTILE, 1), strict=True
+            ):
+                asked[own] = np.maximum(asked[own] + usual * _SLOPE, usual + _MARGIN)
+        return least, in_order
 
 
 def _hash_pairs(hashes: Hashes, gap: int) -> Hashes:

@@ -133,6 +133,18 @@ def common_weight(item: Numbers, weights: Weights, question: Numbers) -> float:
     return float(heaviest[-1])
 
 
+def kept_share(item: Numbers, text: Numbers) -> float:
+    """Measure the share of an item's words that is left of it in a part of the text: 1 less the
+    word error rate against the part that is nearest, where words are exchanged, left out or put
+    in."""
+    places = np.arange(len(text) + 1)
+    errors = np.zeros(len(text) + 1, dtype=np.int64)
+    for count, word in enumerate(item.tolist(), start=1):
+        left = np.minimum(errors[:-1] + (text != word), errors[1:] + 1)
+        errors = np.minimum.accumulate(np.concatenate(([count], left)) - places) + places
+    return 1 - float(errors.min()) / max(1, len(item))
+
+
 def weigh(questions: Questions, swappable: NDArray[np.bool_]) -> tuple[Weights, Weights]:
     """(weight of every word in its question, summing to 1 there; what each question weighs).
 

@@ -27,7 +27,7 @@ from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.decontaminate.parts import Halves
 from tsqa.decontaminate.planted_leaks import KINDS, as_candidate, plant_leak
-from tsqa.decontaminate.similarity import common_weight
+from tsqa.decontaminate.similarity import common_weight, kept_share
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
@@ -572,6 +572,46 @@ def test_a_word_that_a_document_repeats_counts_once() -> None:
     texts = ["Tick tock, tick tock! My watch is slow today.", f"Oh, {clock} {clock}"]
     found = [verdict and verdict.match for verdict in index.check_texts(texts)]
     assert found == [None, "exam-99"]
+
+
+def clauses(rare: Sequence[str]) -> list[str]:
+    """Twelve rare words among common ones."""
+    shared = (
+        "Since the {} met a {} at the {},",
+        "all of the {} and its {} went with {}",
+        "to where no {} or {} could be,",
+        "but then why is {} so {} for any {} that has {}?",
+    )
+    left = iter(rare)
+    return [part.format(*(next(left) for _ in range(part.count("{}")))) for part in shared]
+
+
+def test_a_copy_that_keeps_half_of_the_rare_words_is_known_by_the_order_of_all() -> None:
+    rng = random.Random(0)
+    known = ["".join(rng.choices("aeioubdgklmnprst", k=7)) for _ in range(200)]
+    drawn = [rng.sample(known, 12) for _ in range(40)]
+    others = [[w if n % 2 else "zebra" for n, w in enumerate(rare)] for rare in drawn]
+    exam = [evaluated(n, " ".join(clauses(rare)), "x") for n, rare in enumerate(drawn)]
+    in_order = [" ".join(clauses(rare)) for rare in others]
+    shuffled = [" ".join(clauses(rare)[::-1]) for rare in others]
+
+    def count(index: EvaluatedIndex, texts: list[str]) -> int:
+        found = index.check_texts(texts)
+        return sum(one is not None and one.match == f"exam-{n}" for n, one in enumerate(found))
+
+    index = EvaluatedIndex(exam, SECTION)
+    assert count(index, in_order) == 40 and count(index, shuffled) < 20
+    alike = [evaluated(n, text, "y") for n, text in enumerate(in_order[:4], start=40)]
+    assert count(EvaluatedIndex([*exam, *alike], SECTION), in_order[4:]) < 10
+
+
+def test_words_are_kept_that_are_not_exchanged_left_out_or_put_in() -> None:
+    item, other = np.arange(1, 11), np.full(2, 99)
+    exchanged = np.where(item % 5, item, 99)
+    put_in = np.concatenate([other, item[:5], other, item[5:], other])
+    texts = [item, exchanged, item[2:], put_in, item[::-1], other, item[:0]]
+    assert [round(kept_share(item, text), 1) for text in texts] == [1, 0.8, 0.8, 0.8, 0.1, 0, 0]
+    assert kept_share(item[:0], item) == 1
 
 
 def test_any_text_can_be_checked() -> None:
