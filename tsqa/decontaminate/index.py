@@ -345,9 +345,10 @@ class EvaluatedIndex:
         asked = text.asked.words
         if asks_to_choose(asked) and not any(map(str.isdigit, asked)):
             alone = self._texts.find_options(candidate.choices, 1 if text.has_passage else SHARING)
+            options = self._texts.number(words("\n".join(candidate.choices)))
             if (
                 alone is not None
-                and self._option_sets.identify(alone)
+                and self._option_sets.identify(alone, options)
                 and self._may_be(alone, text)
             ):
                 return self._reject("options", 1.0, alone)

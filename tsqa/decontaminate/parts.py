@@ -6,7 +6,8 @@ questions. Where a text holds little else, or a candidate asks nothing else, it 
 Either does not count in a task where more than 1% of the documents would be found by it, by halves
 of the others.
 Options count only there, if no other question of the task has them; few words only in their order.
-Where nothing else stands than what asks to choose, up to ten questions may have them, in any order.
+Where nothing else stands than what asks to choose, up to ten questions may have them, in any order;
+numbers and formulas count only there, in their order.
 Elsewhere a common half, or a set of four short options, stands in many texts that are no leak.
 
 Guarantee: a hash only proposes a half, its words decide; memory is linear in the words.
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
-from tsqa.decontaminate.keys import asks_to_choose
+from tsqa.decontaminate.keys import CHOOSING, asks_to_choose
 from tsqa.decontaminate.similarity import Weights
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 
@@ -44,7 +45,8 @@ _MOST_TAKEN = 0.01
 """Share of a task's documents: four real benchmarks have 0 to 0.8%, those of a template 2 to 8%."""
 _FEWEST_OPTIONS = 3
 _FEWEST_WORDS = 3
-"""Distinct words with letters: numbers from 1 to 4 are the options of many questions."""
+"""Distinct words with letters, or else of those that do not ask to choose: numbers from 1 to 8 are
+the options of many questions, and stand before many lines."""
 
 
 class Half(NamedTuple):
@@ -99,6 +101,8 @@ class _Options(NamedTuple):
     answer: list[int]
     is_own: bool
     """Whether no other question of its task has them."""
+    is_spelled: bool
+    """Whether they have words; else they count in their order, where nothing else stands."""
 
     def stand_in(
         self, numbers: list[int], spelled: Callable[[], list[str]], is_question: bool
@@ -107,20 +111,20 @@ class _Options(NamedTuple):
         rest only asks to choose, as it must of a question."""
         if not self.counts <= Counter(numbers):
             return False
+        left = iter(numbers)
+        are_in_order = all(word in left for word in self.words)
+        if not self.is_spelled:
+            return are_in_order and asks_to_choose(self._rest(numbers, spelled()))
         rest = len(numbers) - len(self.words) - len(self.answer)
-        if self.is_own and rest <= LITTLE and not is_question:
-            left = iter(numbers)
-            if len(self.words) >= _MANY or all(word in left for word in self.words):
-                return True
+        is_known = len(self.words) >= _MANY or are_in_order
+        if is_known and self.is_own and rest <= LITTLE and not is_question:
+            return True
         return asks_to_choose(self._rest(numbers, spelled()))
 
     def _rest(self, numbers: list[int], spelled: list[str]) -> Iterator[str]:
-        left, answer = Counter(self.counts), set(self.answer)
-        for number, word in zip(numbers, spelled, strict=True):
-            if left[number] > 0:
-                left[number] -= 1
-            elif number not in answer:
-                yield word
+        """Yield the words besides: neither of the options nor of an answer, whichever it is."""
+        own = {*self.words, *self.answer}
+        return (word for number, word in zip(numbers, spelled, strict=True) if number not in own)
 
 
 class OptionSets:
@@ -129,15 +133,18 @@ class OptionSets:
     def __init__(self, texts: EvaluatedTexts, common: NDArray[np.bool_]) -> None:
         """`common`: the documents whose options count only where nothing else stands."""
         self._sets: list[_Options] = []
+        choosing = texts.number(sorted(CHOOSING))
         for document, is_own in texts.option_holders(SHARING):
             found = texts.options(document)
             flat = np.concatenate(found)
-            spelled = texts.is_spelled[np.unique(flat)].sum()
-            if len(found) >= _FEWEST_OPTIONS and spelled >= _FEWEST_WORDS:
+            distinct = np.unique(flat)
+            is_spelled = bool(texts.is_spelled[distinct].sum() >= _FEWEST_WORDS)
+            telling = len(np.setdiff1d(distinct, choosing))
+            if len(found) >= _FEWEST_OPTIONS and (is_spelled or telling >= _FEWEST_WORDS):
                 own, answer = flat.tolist(), texts.answer(document).tolist()
                 is_own = is_own and not common[document]
-                self._sets.append(_Options(document, own, Counter(own), answer, is_own))
-        self._documents = {one.document for one in self._sets}
+                self._sets.append(_Options(document, own, Counter(own), answer, is_own, is_spelled))
+        self._of = {one.document: one for one in self._sets}
         sizes = [(len(one.words), len(one.answer)) for one in self._sets]
         bounds = np.array(sizes, dtype=np.int64).reshape(-1, 2)
         self._shortest, self._longest = bounds[:, 0], bounds.sum(axis=1) + _AROUND
@@ -147,9 +154,10 @@ class OptionSets:
         numbers = np.array(keys, dtype=np.int64)[self._postings]
         self._starts = np.searchsorted(numbers, np.arange(texts.vocabulary_size + 1))
 
-    def identify(self, document: int) -> bool:
-        """Whether the options of a document give it away."""
-        return document in self._documents
+    def identify(self, document: int, options: Numbers) -> bool:
+        """Whether the options of a document give it away, asked in this order."""
+        own = self._of.get(document)
+        return own is not None and (own.is_spelled or own.words == options.tolist())
 
     def find(
         self, texts: Sequence[Numbers], spelled: Callable[[int], list[str]], are_questions: bool

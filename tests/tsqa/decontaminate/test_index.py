@@ -210,6 +210,7 @@ def test_half_a_question_is_found_in_any_text() -> None:
 
 
 CHOICES = ["flint", "a red brick", "chalk", "slate"]
+VOLUMES = ["10 mL", "20 mL", "45 mL", "60 mL"]
 
 
 UGLY = [
@@ -250,6 +251,8 @@ def test_a_copy_is_found_whatever_its_marks(question: str, write: Callable[[str]
         ("Which of these answers is the best one?", CHOICES, "options"),
         ("Choose one.", CHOICES[:3], None),
         ("Choose one.", ["4", "5", "6", "7"], None),
+        ("Choose one.", VOLUMES, "options"),
+        ("Choose one.", VOLUMES[::-1], None),
         ("Choose one.", ["yes", "no"], None),
     ],
 )
@@ -266,6 +269,7 @@ def test_options_without_their_question_are_a_leak(
             ),
             evaluated(1, "How many legs has that strange table over there?", "5", *"4567"),
             evaluated(2, "Do otters sleep at night in that valley?", "no", "yes", "no"),
+            evaluated(3, "How much water is in that jug of hers?", VOLUMES[1], *VOLUMES),
         ],
         SECTION,
     )
@@ -294,9 +298,13 @@ def test_options_that_questions_share_are_a_leak_where_nothing_else_is_asked() -
     found = [verdict and verdict.reason for verdict in index.check(others)]
     assert found == ["options", "options", None, None, None]
     listed = " ".join(f"({letter}) {one}" for letter, one in zip("dcba", CHOICES, strict=True))
-    texts = [f"Choose the best answer: {listed}", f"The mason had {listed} in his yard."]
+    texts = [
+        f"Choose the best answer: {listed}",
+        f"{listed} Answer: {CHOICES[1]}",
+        f"The mason had {listed} in his yard.",
+    ]
     found = [verdict and verdict.reason for verdict in index.check_texts(texts)]
-    assert found == ["options", None]
+    assert found == ["options", "options", None]
 
 
 def test_runs_that_many_documents_hold_are_templates() -> None:
