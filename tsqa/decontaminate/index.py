@@ -12,7 +12,8 @@
   questions, so that a template they all share weighs almost nothing; numbers and names, which a
   disguise swaps, do not count where the other words identify the question.
 - `retold`: a part of the text holds enough of an evaluated document's words by rarity, each beside
-  one that stands so there, or next but one: with synonyms or in another order (`retold.py`).
+  one that stands so there, or next but one: with synonyms or in another order. Of fewer rare words
+  the order of all words makes a leak (`retold.py`).
 - `slots`: the text fills the slots of a template as an evaluated document does (`slots.py`).
 - `half`: the first or last half of an evaluated question stands in the text, of rare words, or with
   little else (`parts.py`).
