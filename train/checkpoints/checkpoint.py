@@ -27,6 +27,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from train.checkpoints.manifest import CheckpointManifest, RunState
 from train.checkpoints.unpickling import is_refusal, only_data, refusal, write_only_data
+from train.checkpoints.unwritten import whole_or_told
 from train.data.plan import MixturePlan
 from tsqa.errors import CheckpointError, DataError, first_line
 from tsqa.store.jsonl import write_json
@@ -71,7 +72,8 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
         accelerator.wait_for_everyone()
         write_only_data()
-        engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
+        with whole_or_told(temporary):
+            engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
         accelerator.wait_for_everyone()
         files = _files_of_all(temporary)
         mine = files[accelerator.process_index :: accelerator.num_processes]

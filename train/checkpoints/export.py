@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 from train.checkpoints.checkpoint import TAG, WHOLE, convert, is_sharded, verify
 from train.checkpoints.unpickling import only_data
+from train.checkpoints.unwritten import whole_or_told
 from tsqa.errors import CheckpointError
 from tsqa.hub.model_folder import keep_savable
 
@@ -112,7 +113,8 @@ def _write(
     shutil.rmtree(temporary, ignore_errors=True)
     model.config.use_cache = True
     keep_savable(model)
-    model.save_pretrained(temporary, state_dict=weights)
-    tokenizer.save_pretrained(temporary)
+    with whole_or_told(temporary):
+        model.save_pretrained(temporary, state_dict=weights)
+        tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import select
 import signal
 import sys
 import traceback
@@ -20,6 +22,8 @@ from tsqa.cli.common import RUN_ERROR
 
 USER_ERROR = 2
 INTERRUPTED = 130
+UNREAD = 141
+"""Nobody reads the rest, as in `tsqa ... | head`; as shells have it, 128 + SIGPIPE."""
 _DASHED_KEY = re.compile(r"--[a-z_]+(\.\w+)+(=|$)")
 _TAKE_DATA = ("audit-leaks", "push", "pull")
 """Commands with an argument that may be an address."""
@@ -75,7 +79,14 @@ def _command(of: typer.Typer) -> Callable[[list[str]], object]:
 
 def main() -> None:
     """Run the app; what goes wrong is a message and an exit code, not a traceback."""
-    from tsqa.errors import PREEMPTED, PreemptedError, RecipeError, TsqaError, os_error_cause
+    from tsqa.errors import (
+        PREEMPTED,
+        PreemptedError,
+        RecipeError,
+        TsqaError,
+        UsageError,
+        os_error_cause,
+    )
 
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -87,9 +98,14 @@ def main() -> None:
     _refuse_addresses(arguments)
     try:
         _command(app)(arguments)
-    except SystemExit as end:  # of typer, which ends so on Ctrl-C
+    except SystemExit as end:  # of typer, which ends so on Ctrl-C, and where nobody reads on
         if end.code == INTERRUPTED:
             _say(f"interrupted; {_AGAIN}")
+        cause = end.__context__
+        if isinstance(cause, OSError) and cause.errno == errno.EPIPE:
+            if _is_unread(1) or _is_unread(2):
+                sys.exit(UNREAD)
+            _fail(f"error: {os_error_cause(cause)[0]}\n  fix: {_AGAIN}", debug)
         raise
     except KeyboardInterrupt:
         _say(f"interrupted; {_AGAIN}")
@@ -98,8 +114,8 @@ def main() -> None:
         _say(str(error))
         sys.exit(PREEMPTED)
     except TsqaError as error:
-        is_users = isinstance(error, RecipeError)
-        _fail(f"{'recipe error' if is_users else 'error'}: {error}", debug, is_users)
+        kind = "recipe error" if isinstance(error, RecipeError) else "error"
+        _fail(f"{kind}: {error}", debug, isinstance(error, (RecipeError, UsageError)))
     except OSError as error:
         cause, fix = os_error_cause(error)
         _fail(f"error: {cause}\n  fix: {fix + '; then ' if fix else ''}{_AGAIN}", debug)
@@ -122,6 +138,13 @@ def _refuse_addresses(arguments: list[str]) -> None:
         if problem := find(given):
             _say(f"error: {given}: {problem}", fg="red")
             sys.exit(USER_ERROR)
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether a descriptor is a pipe that nobody reads."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _fail(message: str, debug: bool, is_users: bool = False) -> NoReturn:
