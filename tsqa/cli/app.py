@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, NoReturn
 
@@ -89,6 +90,7 @@ def main() -> None:
     )
 
     debug = "--debug" in sys.argv
+    outputs = _kept_outputs()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGTERM, _end)
     if dashed := next(filter(_DASHED_KEY.match, arguments), None):
@@ -103,7 +105,7 @@ def main() -> None:
             _say(f"interrupted; {_AGAIN}")
         cause = end.__context__
         if isinstance(cause, OSError) and cause.errno == errno.EPIPE:
-            if _is_unread(1) or _is_unread(2):
+            if any(map(_is_unread, outputs)):
                 sys.exit(UNREAD)
             _fail(f"error: {os_error_cause(cause)[0]}\n  fix: {_AGAIN}", debug)
         raise
@@ -138,6 +140,15 @@ def _refuse_addresses(arguments: list[str]) -> None:
         if problem := find(given):
             _say(f"error: {given}: {problem}", fg="red")
             sys.exit(USER_ERROR)
+
+
+def _kept_outputs() -> list[int]:
+    """Descriptors of stdout and stderr that stay: rich replaces one that nobody reads."""
+    kept = []
+    for descriptor in (1, 2):
+        with suppress(OSError):  # closed from the beginning
+            kept.append(os.dup(descriptor))
+    return kept
 
 
 def _is_unread(descriptor: int) -> bool:

@@ -190,8 +190,9 @@ def test_what_a_command_cannot_take_is_exit_code_2(
     assert ended.value.code == 2 and said.startswith("error: ") and "fix: " in said
 
 
-def test_a_reader_that_leaves_is_no_error_of_the_command() -> None:
-    command = [sys.executable, "-m", "tsqa.cli.app", "schema"]  # more than a pipe holds
+@pytest.mark.parametrize("asked", ["schema", "--help"])
+def test_a_reader_that_leaves_is_no_error_of_the_command(asked: str) -> None:
+    command = [sys.executable, "-m", "tsqa.cli.app", asked]
     with subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
