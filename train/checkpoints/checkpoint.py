@@ -11,6 +11,7 @@ run code is refused: a runs folder may come from somebody else.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -25,7 +26,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
-from train.checkpoints.manifest import CheckpointManifest, RunState
+from train.checkpoints.manifest import CheckpointManifest, RunState, seal_of
 from train.checkpoints.unpickling import is_refusal, only_data, refusal, write_only_data
 from train.checkpoints.unwritten import whole_or_told
 from train.data.plan import MixturePlan
@@ -87,7 +88,7 @@ class Checkpoints:
                 "state": state,
                 "files": {name: {"bytes": size, "sha256": mark} for name, size, mark in listed},
             }
-            write_json(temporary / MANIFEST, manifest)
+            write_json(temporary / MANIFEST, {**manifest, "seal": seal_of(manifest)})
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
             for old in [f for f in self.present() if not self._permanent(f)][self.keep :]:
@@ -190,6 +191,11 @@ def verify(folder: Path) -> CheckpointManifest:
         files = manifest["files"].items()
     except DataError as error:
         raise _damaged(folder, f"no readable {MANIFEST}: {first_line(error)}") from error
+    # Of what the file holds: reading makes floats of whole numbers.
+    if "seal" in manifest and manifest["seal"] != seal_of(
+        json.loads((folder / MANIFEST).read_text("utf-8"))
+    ):
+        raise _damaged(folder, f"{MANIFEST} changed since it was written")
     if folder.name != _name_of(manifest["step"]):
         raise _damaged(folder, f"it is of step {manifest['step']:,}")
     for name, expected in files:

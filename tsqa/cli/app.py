@@ -69,6 +69,9 @@ def _options(
 
     Example: [bold]tsqa init quickstart[/] writes the recipe, and
     [bold]tsqa run recipes/quickstart/recipe.yaml[/] runs it.
+
+    Exit codes: 0 done, 1 failed, 2 wrong recipe or argument, 75 saved on SIGTERM,
+    130 interrupted, 141 nobody read the output.
     """
 
 

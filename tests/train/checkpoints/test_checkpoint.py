@@ -14,6 +14,7 @@ import pytest
 
 from train.checkpoints import checkpoint
 from train.checkpoints.checkpoint import MANIFEST, Checkpoints, verify
+from train.checkpoints.manifest import seal_of
 from train.data.mixture import plan
 from train.data.plan import MixturePlan
 from train.trainer.loss_totals import LossTotals
@@ -116,6 +117,16 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_under_another_step_is_refused(tmp_path: Path) -> None:
     write(tmp_path, 10).rename(tmp_path / "step-00000020")
     with pytest.raises(CheckpointError, match="step-00000020 is damaged: it is of step 10"):
+        checkpoints(tmp_path).newest()
+
+
+def test_a_manifest_that_changed_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, 10) / MANIFEST
+    manifest = json.loads(path.read_text())
+    write_json(path, {**manifest, "seal": seal_of(manifest)})
+    assert checkpoints(tmp_path).newest() is not None
+    path.write_text(path.read_text().replace('"seconds": 1.5', '"seconds": 2.5'))
+    with pytest.raises(CheckpointError, match=r"damaged: checkpoint\.json changed since"):
         checkpoints(tmp_path).newest()
 
 
