@@ -73,7 +73,7 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
         accelerator.wait_for_everyone()
         write_only_data()
-        with whole_or_told(temporary):
+        with whole_or_told(temporary, alone=accelerator.num_processes == 1):
             engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
         accelerator.wait_for_everyone()
         files = _files_of_all(temporary)
@@ -102,6 +102,8 @@ class Checkpoints:
         # The first rank's error travels to all, which stop alike instead of waiting for it.
         found: list[tuple[CheckpointManifest, Path] | CheckpointError | None] = [None]
         if accelerator.is_main_process:
+            for left in self.folder.glob("step-*.tmp"):
+                shutil.rmtree(left)
             try:
                 found = [self._prepare(accelerator.num_processes)]
             except CheckpointError as error:

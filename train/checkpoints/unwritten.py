@@ -17,14 +17,18 @@ _OF_TORCH = re.compile("inline_container|PytorchStreamWriter")
 
 
 @contextmanager
-def whole_or_told(folder: Path) -> Iterator[None]:
-    """CheckpointError where a file of a folder cannot be written; the half that is there goes."""
+def whole_or_told(folder: Path, alone: bool = True) -> Iterator[None]:
+    """CheckpointError where a file of a folder cannot be written; the half that is there goes.
+
+    `alone`: no other process writes into it, which would then miss what is gone.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and not _OF_TORCH.search(str(error)):
             raise
-        shutil.rmtree(folder, ignore_errors=True)
+        if alone:
+            shutil.rmtree(folder, ignore_errors=True)
         cause = os_error_cause(error)[0] if isinstance(error, OSError) else first_line(error)
         free = shutil.disk_usage(folder.parent).free / 1e9
         raise CheckpointError(

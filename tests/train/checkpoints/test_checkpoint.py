@@ -130,6 +130,15 @@ def test_a_manifest_that_changed_is_refused(tmp_path: Path) -> None:
         checkpoints(tmp_path).newest()
 
 
+def test_half_a_checkpoint_of_a_run_that_ended_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, 10).rename(tmp_path / "step-00000010.tmp")
+    accelerator: Any = SimpleNamespace(is_main_process=True, num_processes=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "broadcast_object_list", lambda found: found)
+        assert checkpoints(tmp_path).load(accelerator, None) == (0, None)  # type: ignore[arg-type]
+    assert not [*tmp_path.iterdir()]
+
+
 def test_what_deepspeed_does_not_find_is_not_passed_over(tmp_path: Path) -> None:
     write(tmp_path, 10)
     engine: Any = SimpleNamespace(load_checkpoint=lambda *_, **__: (None, {}))
