@@ -106,11 +106,11 @@ def main() -> None:
     except SystemExit as end:  # of typer, which ends so on Ctrl-C, and where nobody reads on
         if end.code == INTERRUPTED:
             _say(f"interrupted; {_AGAIN}")
-        cause = end.__context__
-        if isinstance(cause, OSError) and cause.errno == errno.EPIPE:
+        broken = end.__context__
+        if isinstance(broken, OSError) and broken.errno == errno.EPIPE:
             if any(map(_is_unread, outputs)):
                 sys.exit(UNREAD)
-            _fail(f"error: {os_error_cause(cause)[0]}\n  fix: {_AGAIN}", debug)
+            _fail(f"error: {os_error_cause(broken)[0]}\n  fix: {_AGAIN}", debug)
         raise
     except KeyboardInterrupt:
         _say(f"interrupted; {_AGAIN}")
