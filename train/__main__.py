@@ -40,10 +40,10 @@ def main() -> int:
 
     try:
         return _train(arguments.recipe, arguments.overrides, arguments.arm)
-    except TsqaError as error:
+    except (TsqaError, OSError) as error:
         if arguments.debug:
             raise
-        message = redact(str(error))
+        message = redact(_told(error))
         console.print(Text.assemble(("error", "red"), f" {message}"))
         _tell_launcher(f"error {message}")
         return 1
@@ -95,6 +95,15 @@ def _load(path: Path, overrides: list[str], arm: str) -> Recipe:
     if arm not in arms:
         raise RecipeError(f"no arm `{arm}`", f"use one of: {', '.join(arms)}")
     return recipe
+
+
+def _told(error: Exception) -> str:
+    from tsqa.errors import os_error_cause
+
+    if not isinstance(error, OSError):
+        return str(error)
+    cause, fix = os_error_cause(error)
+    return f"{cause}\n  fix: {fix + '; then ' if fix else ''}run the same command again to continue"
 
 
 def _tell_launcher(message: str) -> None:

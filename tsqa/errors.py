@@ -55,6 +55,10 @@ class RecipeError(TsqaError):
     """The recipe is wrong: raised before any work starts."""
 
 
+class UsageError(TsqaError):
+    """A command was given what it cannot take: raised before any work starts."""
+
+
 class DataError(TsqaError):
     """An input file is missing, broken or too small."""
 

@@ -9,25 +9,25 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsqa.errors import TsqaError
+from tsqa.errors import UsageError
 
 
 def check_outputs(paths: Sequence[Path | None], force: bool) -> None:
-    """Raise TsqaError unless each of the files can be made, or replaced where `force` allows it."""
+    """Raise UsageError unless each file can be made, or replaced where `force` allows it."""
     given = [path for path in paths if path is not None]
     for number, path in enumerate(given):
         if "\0" in str(path):
-            raise TsqaError("the path of an output holds a NUL character", "correct it")
+            raise UsageError("the path of an output holds a NUL character", "correct it")
         if path.is_dir():
-            raise TsqaError(f"{path}: is a folder", "give the path of a file")
+            raise UsageError(f"{path}: is a folder", "give the path of a file")
         if not path.parent.is_dir():
-            raise TsqaError(f"{path.parent}: no such folder", "make it, or correct the path")
+            raise UsageError(f"{path.parent}: no such folder", "make it, or correct the path")
         if path.resolve() in [other.resolve() for other in given[:number]]:
-            raise TsqaError(f"{path}: is named twice", "write each output to a different file")
+            raise UsageError(f"{path}: is named twice", "write each output to a different file")
         if os.path.lexists(path) and not force:
-            raise TsqaError(
+            raise UsageError(
                 f"{path}: is there already", "choose another name, or replace it with --force"
             )
         beside = path.with_name(f"{path.name}.tmp")
         if os.path.lexists(beside):
-            raise TsqaError(f"{beside}: is in the way of {path.name}", "move or remove it")
+            raise UsageError(f"{beside}: is in the way of {path.name}", "move or remove it")

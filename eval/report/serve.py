@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from tsqa.errors import DataError
+from tsqa.errors import DataError, UsageError
 from tsqa.loopback import LoopbackHandler, LoopbackServer
 from tsqa.pages import page_environment
 from tsqa.store.artifact import Store
@@ -61,7 +61,7 @@ def find_runs(folder: Path) -> list[Run]:
     in runs of their own. A report that is a link out of the folder is not served.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder", "name the folder of the runs: tsqa view runs")
+        raise UsageError(f"{folder}: no such folder", "name the folder of the runs: tsqa view runs")
     if _is_run(folder):
         return [_read_run(folder, folder.resolve().parent)]
     found = [_read_run(path, folder) for path in sorted(folder.iterdir()) if _is_run(path)]

@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from train.checkpoints.unwritten import whole_or_told
 from tsqa.errors import CheckpointError
 
 _FILES = "*.safetensors"
@@ -33,7 +34,8 @@ def average_exports(earlier: Sequence[Path], last: Path) -> None:
         with safe_open(file, "pt") as opened:
             names, about = list(opened.keys()), opened.metadata()
         tensors = {name: _mean(name, [home[name] for home in homes]) for name in names}
-        save_file(tensors, made / file.name, about)
+        with whole_or_told(made):
+            save_file(tensors, made / file.name, about)
     shutil.rmtree(last)
     made.rename(last)
 

@@ -2,15 +2,16 @@
 
 Guarantees: a checkpoint gets its name only when every file is written and listed with its size
 and sha256; a damaged one is refused by name, and an older one is used only on request; one of
-another plan, ZeRO stage or offload is never loaded; the same number of processes and micro-batch
-size continue bit for bit, others with losses that agree to 1e-5: another number of processes goes
-through DeepSpeed's universal checkpoint. One whose files ask to run code is refused: a runs folder
-may come from somebody else.
+another run, plan, ZeRO stage or offload is never loaded; the same number of processes and
+micro-batch size continue bit for bit, others with losses that agree to 1e-5: where ZeRO shards,
+another number of processes goes through DeepSpeed's universal checkpoint. One whose files ask to
+run code is refused: a runs folder may come from somebody else.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -25,8 +26,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
-from train.checkpoints.manifest import CheckpointManifest, RunState
+from train.checkpoints.manifest import CheckpointManifest, RunState, seal_of
 from train.checkpoints.unpickling import is_refusal, only_data, refusal, write_only_data
+from train.checkpoints.unwritten import whole_or_told
 from train.data.plan import MixturePlan
 from tsqa.errors import CheckpointError, DataError, first_line
 from tsqa.store.jsonl import write_json
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 MANIFEST = "checkpoint.json"
 TAG = "state"
+WHOLE = "mp_rank_00_model_states.pt"
+"""Below the tag: the whole model and optimizer, where ZeRO shards nothing."""
 _READERS = 4
 
 
@@ -49,6 +53,8 @@ class Checkpoints:
     plan: MixturePlan
     sharding: str
     """ZeRO stage and offload of this run."""
+    run: str
+    """Fingerprint of this training."""
     keep: int = 1
     """How many of the newest to keep."""
     keep_every: int | None = None
@@ -60,14 +66,15 @@ class Checkpoints:
         self, accelerator: Accelerator, engine: DeepSpeedEngine, step: int, state: RunState
     ) -> None:
         """Write `step-N`; every rank must call this, with the same `state`."""
-        final = self.folder / f"step-{step:08d}"
+        final = self.folder / _name_of(step)
         temporary = final.with_suffix(".tmp")
         if accelerator.is_main_process:
             self.folder.mkdir(exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
         accelerator.wait_for_everyone()
         write_only_data()
-        engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
+        with whole_or_told(temporary, alone=accelerator.num_processes == 1):
+            engine.save_checkpoint(str(temporary), tag=TAG, save_latest=False)
         accelerator.wait_for_everyone()
         files = _files_of_all(temporary)
         mine = files[accelerator.process_index :: accelerator.num_processes]
@@ -81,7 +88,7 @@ class Checkpoints:
                 "state": state,
                 "files": {name: {"bytes": size, "sha256": mark} for name, size, mark in listed},
             }
-            write_json(temporary / MANIFEST, manifest)
+            write_json(temporary / MANIFEST, {**manifest, "seal": seal_of(manifest)})
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
             for old in [f for f in self.present() if not self._permanent(f)][self.keep :]:
@@ -95,6 +102,8 @@ class Checkpoints:
         # The first rank's error travels to all, which stop alike instead of waiting for it.
         found: list[tuple[CheckpointManifest, Path] | CheckpointError | None] = [None]
         if accelerator.is_main_process:
+            for left in self.folder.glob("step-*.tmp"):
+                shutil.rmtree(left)
             try:
                 found = [self._prepare(accelerator.num_processes)]
             except CheckpointError as error:
@@ -110,7 +119,9 @@ class Checkpoints:
             if folder.suffix == ".universal":
                 _load_universal(engine, folder)
             else:
-                engine.load_checkpoint(str(folder), tag=TAG)
+                loaded, _ = engine.load_checkpoint(str(folder), tag=TAG)
+                if loaded is None:  # DeepSpeed only logs it
+                    raise CheckpointError(f"{folder}: DeepSpeed finds nothing to load in it")
         if folder.suffix == ".universal":
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
@@ -128,6 +139,12 @@ class Checkpoints:
                 logger.warning("%s; passed over", error)
                 continue
             self.plan.require_same(manifest["plan"], str(folder))
+            if manifest["state"]["run"] != self.run:
+                raise CheckpointError(
+                    f"{folder} is of the training {manifest['state']['run']}, whose settings or "
+                    f"inputs differ from those of {self.run}",
+                    f"run the recipe that it is of, or delete {self.folder} to start afresh",
+                )
             if manifest["sharding"] != self.sharding:
                 raise CheckpointError(
                     f"{folder} was written with {manifest['sharding']}, this run has "
@@ -159,13 +176,13 @@ class Checkpoints:
         manifest = self.newest()
         if manifest is None:
             return None
-        folder = self.folder / f"step-{manifest['step']:08d}"
+        folder = self.folder / _name_of(manifest["step"])
         if manifest["processes"] != processes:
             logger.warning(
                 "%s was written by %d processes, this run has %d: losses continue to within 1e-5",
                 folder, manifest["processes"], processes,
             )  # fmt: skip
-            return manifest, convert(folder)
+            return manifest, convert(folder) if is_sharded(folder) else folder
         return manifest, folder
 
 
@@ -176,6 +193,13 @@ def verify(folder: Path) -> CheckpointManifest:
         files = manifest["files"].items()
     except DataError as error:
         raise _damaged(folder, f"no readable {MANIFEST}: {first_line(error)}") from error
+    # Of what the file holds: reading makes floats of whole numbers.
+    if "seal" in manifest and manifest["seal"] != seal_of(
+        json.loads((folder / MANIFEST).read_text("utf-8"))
+    ):
+        raise _damaged(folder, f"{MANIFEST} changed since it was written")
+    if folder.name != _name_of(manifest["step"]):
+        raise _damaged(folder, f"it is of step {manifest['step']:,}")
     for name, expected in files:
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
@@ -187,6 +211,15 @@ def verify(folder: Path) -> CheckpointManifest:
             if mark != expected["sha256"]:
                 raise _damaged(folder, f"the sha256 of {name} differs")
     return manifest
+
+
+def _name_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def is_sharded(folder: Path) -> bool:
+    """Whether processes hold parts of the optimizer; else (ZeRO 0 in fp32) each has it whole."""
+    return any((folder / TAG).glob("*_optim_states.pt"))
 
 
 def _damaged(folder: Path, reason: str) -> CheckpointError:

@@ -7,13 +7,16 @@ precision, under the names that transformers reads.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 
-from train.checkpoints.checkpoint import TAG, convert, verify
+from train.checkpoints.checkpoint import TAG, WHOLE, convert, is_sharded, verify
+from train.checkpoints.unpickling import only_data
+from train.checkpoints.unwritten import whole_or_told
 from tsqa.errors import CheckpointError
 from tsqa.hub.model_folder import keep_savable
 
@@ -71,15 +74,9 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
     config = AutoConfig.from_pretrained(described)
     trained_in = config.dtype  # from_config overwrites it
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    converted = convert(checkpoint)
-    for name, parameter in model.named_parameters():  # tied ones come once
-        path = converted / TAG / "zero" / name / "fp32.pt"
-        if not path.is_file():
-            raise CheckpointError(f"{checkpoint}: no weights for {name}")
-        saved = torch.load(path, weights_only=True)
-        weights = saved["param"] if isinstance(saved, dict) else saved
-        parameter.data = weights.reshape(parameter.shape)
-    shutil.rmtree(converted)
+    parameters = dict(model.named_parameters())  # tied ones come once
+    for name, weights in _weights_of(checkpoint, parameters):
+        parameters[name].data = weights.reshape(parameters[name].shape)
     state = manifest["state"]
     for name, bias in state["routers"]["biases"].items():
         model.get_submodule(name).e_score_correction_bias.copy_(torch.tensor(bias))
@@ -87,6 +84,23 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
         if name not in state["fp32"]:
             parameter.data = parameter.data.to(trained_in)
     _write(model, model.state_dict(), AutoTokenizer.from_pretrained(described), folder)
+
+
+def _weights_of(checkpoint: Path, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The fp32 weights of a checkpoint by name, flat where ZeRO shards them."""
+    if not is_sharded(checkpoint):
+        with only_data(str(checkpoint)):
+            module = torch.load(checkpoint / TAG / WHOLE, map_location="cpu")["module"]
+        yield from ((name, module[name]) for name in names)
+        return
+    converted = convert(checkpoint)
+    for name in names:
+        path = converted / TAG / "zero" / name / "fp32.pt"
+        if not path.is_file():
+            raise CheckpointError(f"{checkpoint}: no weights for {name}")
+        saved = torch.load(path, weights_only=True)
+        yield name, saved["param"] if isinstance(saved, dict) else saved
+    shutil.rmtree(converted)
 
 
 def _write(
@@ -99,7 +113,8 @@ def _write(
     shutil.rmtree(temporary, ignore_errors=True)
     model.config.use_cache = True
     keep_savable(model)
-    model.save_pretrained(temporary, state_dict=weights)
-    tokenizer.save_pretrained(temporary)
+    with whole_or_told(temporary):
+        model.save_pretrained(temporary, state_dict=weights)
+        tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

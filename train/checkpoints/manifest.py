@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import NotRequired
+
 from pydantic import NonNegativeInt, PositiveInt
 from typing_extensions import TypedDict
 
 from train.model.moe import RouterState
+from tsqa.store.digests import hash_bytes
 
 
 class FileMark(TypedDict):
@@ -49,3 +54,11 @@ class CheckpointManifest(TypedDict):
     """ZeRO stage and offload: DeepSpeed's files are laid out by them."""
     state: RunState
     files: dict[str, FileMark]
+    seal: NotRequired[str]
+    """Hash of everything else; checkpoints of before there was one have none."""
+
+
+def seal_of(manifest: Mapping[str, object]) -> str:
+    """The hash of a manifest without its seal, as it is written or read: as plain JSON."""
+    rest = {key: value for key, value in manifest.items() if key != "seal"}
+    return hash_bytes(json.dumps(rest, sort_keys=True).encode())

@@ -20,7 +20,7 @@ import torch
 
 from train.checkpoints.checkpoint import MANIFEST
 from train.checkpoints.export import export_checkpoint
-from tsqa.errors import CheckpointError, EngineError
+from tsqa.errors import CheckpointError, EngineError, UsageError
 from tsqa.hub.model_folder import check_files, keep_savable, refuse_differences
 from tsqa.store.process import VLLM, child_environment
 
@@ -85,7 +85,7 @@ def _exported(path: Path, target: Path) -> Path:
     for folder in (path, path / "hf"):
         if (folder / "config.json").is_file():
             return folder
-    raise CheckpointError(
+    raise UsageError(
         f"{path}: neither a Hugging Face folder nor a checkpoint",
         f"give a folder that holds config.json or {MANIFEST}",
     )

@@ -216,7 +216,7 @@ class Trainer:
             "routers": self.student.routers.state(),
             "seconds": round(self.meters.seconds(), 2),
             "seed": self.plan.seed,
-            "run": self.context.out.name.removesuffix(".partial"),
+            "run": self.checkpoints.run,
             "fp32": self.student.fp32_names,
         }
         self.checkpoints.save(self.accelerator, self.engine, step, state)
@@ -259,6 +259,7 @@ def _checkpoints(context: StageContext, plan: MixturePlan) -> Checkpoints:
         context.out / "checkpoints",
         plan,
         f"train.zero_stage {train.zero_stage}, train.offload {train.offload}",
+        context.out.name.removesuffix(".partial"),
         train.keep_checkpoints,
         train.keep_every,
         train.older_checkpoint,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, NoReturn
 
@@ -20,6 +23,8 @@ from tsqa.cli.common import RUN_ERROR
 
 USER_ERROR = 2
 INTERRUPTED = 130
+UNREAD = 141
+"""Nobody reads the rest, as in `tsqa ... | head`; as shells have it, 128 + SIGPIPE."""
 _DASHED_KEY = re.compile(r"--[a-z_]+(\.\w+)+(=|$)")
 _TAKE_DATA = ("audit-leaks", "push", "pull")
 """Commands with an argument that may be an address."""
@@ -64,6 +69,9 @@ def _options(
 
     Example: [bold]tsqa init quickstart[/] writes the recipe, and
     [bold]tsqa run recipes/quickstart/recipe.yaml[/] runs it.
+
+    Exit codes: 0 done, 1 failed, 2 wrong recipe or argument, 75 saved on SIGTERM,
+    130 interrupted, 141 nobody read the output.
     """
 
 
@@ -75,9 +83,17 @@ def _command(of: typer.Typer) -> Callable[[list[str]], object]:
 
 def main() -> None:
     """Run the app; what goes wrong is a message and an exit code, not a traceback."""
-    from tsqa.errors import PREEMPTED, PreemptedError, RecipeError, TsqaError, os_error_cause
+    from tsqa.errors import (
+        PREEMPTED,
+        PreemptedError,
+        RecipeError,
+        TsqaError,
+        UsageError,
+        os_error_cause,
+    )
 
     debug = "--debug" in sys.argv
+    outputs = _kept_outputs()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGTERM, _end)
     if dashed := next(filter(_DASHED_KEY.match, arguments), None):
@@ -87,9 +103,14 @@ def main() -> None:
     _refuse_addresses(arguments)
     try:
         _command(app)(arguments)
-    except SystemExit as end:  # of typer, which ends so on Ctrl-C
+    except SystemExit as end:  # of typer, which ends so on Ctrl-C, and where nobody reads on
         if end.code == INTERRUPTED:
             _say(f"interrupted; {_AGAIN}")
+        broken = end.__context__
+        if isinstance(broken, OSError) and broken.errno == errno.EPIPE:
+            if any(map(_is_unread, outputs)):
+                sys.exit(UNREAD)
+            _fail(f"error: {os_error_cause(broken)[0]}\n  fix: {_AGAIN}", debug)
         raise
     except KeyboardInterrupt:
         _say(f"interrupted; {_AGAIN}")
@@ -98,8 +119,8 @@ def main() -> None:
         _say(str(error))
         sys.exit(PREEMPTED)
     except TsqaError as error:
-        is_users = isinstance(error, RecipeError)
-        _fail(f"{'recipe error' if is_users else 'error'}: {error}", debug, is_users)
+        kind = "recipe error" if isinstance(error, RecipeError) else "error"
+        _fail(f"{kind}: {error}", debug, isinstance(error, (RecipeError, UsageError)))
     except OSError as error:
         cause, fix = os_error_cause(error)
         _fail(f"error: {cause}\n  fix: {fix + '; then ' if fix else ''}{_AGAIN}", debug)
@@ -122,6 +143,22 @@ def _refuse_addresses(arguments: list[str]) -> None:
         if problem := find(given):
             _say(f"error: {given}: {problem}", fg="red")
             sys.exit(USER_ERROR)
+
+
+def _kept_outputs() -> list[int]:
+    """Descriptors of stdout and stderr that stay: rich replaces one that nobody reads."""
+    kept = []
+    for descriptor in (1, 2):
+        with suppress(OSError):  # closed from the beginning
+            kept.append(os.dup(descriptor))
+    return kept
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether a descriptor is a pipe that nobody reads."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _fail(message: str, debug: bool, is_users: bool = False) -> NoReturn:

@@ -102,17 +102,17 @@ def push(
     Example: tsqa push recipes/quickstart/recipe.yaml me/my-dataset --private
     """
     from tsqa.curated.push import push as push_dataset
-    from tsqa.errors import TsqaError
+    from tsqa.errors import UsageError
 
     if "://" in repo:
         _push_to_store(recipe, repo, overrides, stage, private, version)
         return
     if stage:
-        raise TsqaError(
+        raise UsageError(
             "--stage: the hub takes the dataset alone", "name a bucket, or leave it out"
         )
     if private is None and not sys.stdin.isatty():
-        raise TsqaError(f"push to {repo}: who may see it?", "add --private, or --public")
+        raise UsageError(f"push to {repo}: who may see it?", "add --private, or --public")
     audit = None
     if version is None:
         from tsqa.pipeline.auditing import find_audit
@@ -136,11 +136,11 @@ def _push_to_store(
     private: bool | None,
     version: str | None,
 ) -> None:
-    from tsqa.errors import TsqaError
+    from tsqa.errors import UsageError
     from tsqa.release.store_copy import push_artifacts, push_release
 
     if private is not None:
-        raise TsqaError(
+        raise UsageError(
             "--private and --public are of the hub", "leave it out: the bucket says who may read"
         )
     if version is None:

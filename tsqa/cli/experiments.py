@@ -262,12 +262,12 @@ def report(
 
     Example: tsqa report recipes/quickstart/recipe.yaml --share page.html --no-rejected
     """
-    from tsqa.errors import TsqaError
+    from tsqa.errors import UsageError
     from tsqa.outputs import check_outputs
     from tsqa.pipeline.report import SharedPage, write_report
 
     if share is None and not rejected:
-        raise TsqaError("--no-rejected is for a shared page", "add --share FILE")
+        raise UsageError("--no-rejected is for a shared page", "add --share FILE")
     check_outputs([share], force)
     shared = SharedPage(share, rejected) if share else None
     write_report(open_pipeline(recipe, overrides), shared=shared)
@@ -308,10 +308,10 @@ def _limit(pipeline: Pipeline, dollars: float | None) -> None:
 
 def _run_comparison(recipe: Path, overrides: list[str], has_options: bool) -> Pipeline:
     """Run a recipe up to its comparison, which takes no options."""
-    from tsqa.errors import TsqaError
+    from tsqa.errors import UsageError
 
     if has_options:
-        raise TsqaError(
+        raise UsageError(
             "--control and --allow are for runs; a recipe names its own control",
             "set ablation.control in the recipe, or give runs/RECIPE",
         )

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from tsqa.errors import TsqaError
+from tsqa.errors import UsageError
 from tsqa.shipped import RECIPES, SCHEMA
 
 SETS = {
@@ -40,12 +40,12 @@ def copy_recipes(name: str, target: Path) -> Path:
         The copy of its main recipe.
 
     Raises:
-        TsqaError: There are no such recipes, or the target exists and is not an empty folder.
+        UsageError: There are no such recipes, or the target exists and is not an empty folder.
     """
     if name not in SETS:
-        raise TsqaError(f"no recipes `{name}`", f"choose one of {', '.join(SETS)}")
+        raise UsageError(f"no recipes `{name}`", f"choose one of {', '.join(SETS)}")
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise TsqaError(f"{target}: exists and is not empty", "choose a new folder")
+        raise UsageError(f"{target}: exists and is not empty", "choose a new folder")
     for file in (SCHEMA, *_files(name)):
         copy = target / file.relative_to(RECIPES)
         copy.parent.mkdir(parents=True, exist_ok=True)

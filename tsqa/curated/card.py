@@ -114,6 +114,7 @@ def write_card(
             leaks=allowed_leaks(seeds_summary),
             cost=cost_rows(ledger, filter_summary.curated),
             unanswered=[row for row in ledger if row.unanswered],
+            served=[row for row in ledger if row.served],
             reused=sum(row.reused for row in ledger),
         )
     )

@@ -29,7 +29,7 @@ from tsqa.seeds.sources import open_sources
 from tsqa.seeds.stage import refuse_leaks
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.store.stage import StageContext
-from tsqa.tasks.identity import evaluated_split, split_identity
+from tsqa.tasks.identity import evaluated_split, split_identities
 from tsqa.tasks.library import task_library
 
 _DROPPED = "dropped.jsonl"
@@ -183,10 +183,9 @@ def _evaluated_splits(context: StageContext) -> dict[tuple[str, ...], str]:
     """Split identity -> the task of this recipe that evaluates it."""
     include = context.task_folder(needed(context.recipe.eval, "eval"))
     library = task_library(include)
-    found = {}
+    found: dict[tuple[str, ...], str] = {}
     for name in evaluated_tasks(context, include):
         config = library.config(name)
         split = evaluated_split(config)
-        if split:
-            found[split_identity(config, split)] = name
+        found |= dict.fromkeys(split_identities(config, split) if split else (), name)
     return found

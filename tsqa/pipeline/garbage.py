@@ -19,7 +19,7 @@ from rich import box
 from rich.table import Table
 
 from tsqa.console import make_console
-from tsqa.errors import DataError, RecipeError
+from tsqa.errors import DataError, RecipeError, UsageError
 from tsqa.locks import try_lock
 from tsqa.pipeline.graph import build_graph
 from tsqa.plain_yaml import read_yaml
@@ -54,7 +54,7 @@ def find_garbage(runs: Path, recipes: Sequence[Path]) -> list[Garbage]:
     """List what may be removed below a folder of runs, the largest first."""
     store = runs / "artifacts"
     if not store.is_dir():
-        raise DataError(f"{store}: no such folder", "name the folder of the runs: tsqa gc runs")
+        raise UsageError(f"{store}: no such folder", "name the folder of the runs: tsqa gc runs")
     folders = {folder.name: folder for folder in sorted(_folders(store))}
     kept = _with_inputs(_used(runs, recipes), folders)
     found = []

@@ -21,7 +21,7 @@ from typing import Self
 from pydantic import JsonValue
 
 from tsqa.curated.render import Renderer
-from tsqa.errors import TsqaError
+from tsqa.errors import TsqaError, UsageError
 from tsqa.filters.asking import Meaning, asking_steps
 from tsqa.filters.chunks import comparing_steps, decontamination_step, passing_steps
 from tsqa.filters.funnel import Step
@@ -269,7 +269,7 @@ class Preview:
 
 
 def pick_seeds(seeds: SeedFile, count: int, task: str | None) -> list[Seed]:
-    """Those with the smallest hashes, task by task in turn; TsqaError where a task has none."""
+    """Those with the smallest hashes, task by task in turn; UsageError where a task has none."""
     smallest: dict[str, list[tuple[str, Seed]]] = defaultdict(list)
     for seed in seeds:
         kept = smallest[seed.task]
@@ -277,7 +277,7 @@ def pick_seeds(seeds: SeedFile, count: int, task: str | None) -> list[Seed]:
         if len(kept) > 2 * count:
             smallest[seed.task] = heapq.nsmallest(count, kept, key=lambda pair: pair[0])
     if task is not None and task not in smallest:
-        raise TsqaError(
+        raise UsageError(
             f"--task {task}: no seed is of this task", f"choose one of {', '.join(smallest)}"
         )
     tasks = [task] if task is not None else sorted(smallest)

@@ -47,6 +47,8 @@ class LedgerRow:
     """Requests that another artifact had asked and paid for."""
     unanswered: dict[str, int] = field(default_factory=dict)
     """Reason -> requests that ended without an answer."""
+    served: dict[str, int] = field(default_factory=dict)
+    """Another model that the endpoint said it is -> its answers."""
 
 
 def read_ledger(summary: Mapping[str, Any]) -> list[LedgerRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsqa.errors import TsqaError
+from tsqa.errors import UsageError
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.release.check import releases_below, require_good
@@ -35,7 +35,7 @@ def open_side(
 
 def find_release(runs: Path, named: str) -> Path:
     """A folder of a release by its path, `NAME/VERSION`, or the version alone where it is of one
-    recipe; TsqaError where there is none, or several."""
+    recipe; UsageError where there is none, or several."""
     if (Path(named) / MANIFEST).is_file():
         return Path(named)
     below = runs / RELEASES
@@ -45,4 +45,4 @@ def find_release(runs: Path, named: str) -> Path:
         return found[0]
     there = [str(folder.relative_to(below)) for folder in releases_below(runs)]
     several = f"{len(found)} recipes have one" if found else f"no such release below {below}"
-    raise TsqaError(f"{named}: {several}", f"there are: {', '.join(there) or 'none'}")
+    raise UsageError(f"{named}: {several}", f"there are: {', '.join(there) or 'none'}")

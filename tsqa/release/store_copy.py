@@ -24,7 +24,7 @@ from blake3 import blake3
 from rich.text import Text
 
 from tsqa.console import console, progress_bar
-from tsqa.errors import DataError, TsqaError
+from tsqa.errors import DataError, TsqaError, UsageError
 from tsqa.locks import hold_folder
 from tsqa.names import data_problem
 from tsqa.pipeline.node import forget_identities
@@ -148,20 +148,20 @@ def pull_release(runs: Path, name: str, version: str, url: str) -> Path:
 def _readable(url: str) -> RemotePath:
     problem = data_problem(url) if "://" in url else "no address"
     if problem:
-        raise TsqaError(f"{url}: {problem}", "name a bucket, such as s3://BUCKET/PREFIX")
+        raise UsageError(f"{url}: {problem}", "name a bucket, such as s3://BUCKET/PREFIX")
     return RemotePath(url.rstrip("/"))
 
 
 def _writable(url: str) -> RemotePath:
     if not url.startswith(("s3://", "gs://")):
-        raise TsqaError(f"{url}: only s3:// and gs:// can be written to", "name a bucket")
+        raise UsageError(f"{url}: only s3:// and gs:// can be written to", "name a bucket")
     return RemotePath(url.rstrip("/"))
 
 
 def _refuse_unknown(pipeline: Pipeline, stages: Sequence[str]) -> None:
     known = dict.fromkeys(node.stage for node in pipeline.nodes)
     if unknown := [stage for stage in stages if stage not in known]:
-        raise TsqaError(
+        raise UsageError(
             f"--stage {unknown[0]}: {pipeline.origin} has no such stage",
             f"use one of: {', '.join(known)}",
         )

@@ -29,7 +29,7 @@ from tsqa.seeds.document import Origin, Rejected, Unusable, make_passage, make_s
 from tsqa.seeds.leaks import looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.digests import DIGESTS
-from tsqa.tasks.identity import dataset_identity, revision_of
+from tsqa.tasks.identity import dataset_identity, revision_of, split_parts
 from tsqa.text.normalise import count_words
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class _OwnSource(Generic[OwnKind]):
     def leak(self) -> str | None:
         section = self._section
         if self._files is None:
-            identities = [dataset_identity(section.path, section.subset, section.split)]
-            names = [section.split]
+            names = split_parts(section.split)
+            identities = [dataset_identity(section.path, section.subset, part) for part in names]
         else:
             identities = [("file", str(path.resolve())) for path in self._files.paths]
             names = [path.stem for path in self._files.paths]

@@ -20,7 +20,7 @@ from tsqa.records.seed import Seed
 from tsqa.records.summaries import AllowedLeak
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
-from tsqa.tasks.identity import evaluated_split, split_identity
+from tsqa.tasks.identity import evaluated_split, split_identities
 from tsqa.tasks.library import TaskLibrary, task_library
 from tsqa.text.sameness import Hashed, SameTexts
 
@@ -45,8 +45,8 @@ def evaluated_identities(include: Path | None) -> Mapping[tuple[str, ...], str]:
     for name in library.leaf_tasks():
         config = library.config(name)
         split = evaluated_split(config)
-        if split:
-            found.setdefault(split_identity(config, split), name)
+        for identity in split_identities(config, split) if split else ():
+            found.setdefault(identity, name)
     return found
 
 
@@ -58,14 +58,14 @@ def find_leak(
     training = config.get("training_split")
     if not training:
         return None
-    identity = split_identity(config, str(training))
+    identities = split_identities(config, str(training))
     own = evaluated_split(config)
-    if own and split_identity(config, own) == identity:
+    if own and not set(identities).isdisjoint(split_identities(config, own)):
         return (
             f"its training split ({training}) is the split it is evaluated on; seeding from it "
             "would train on the test"
         )
-    other = siblings.get(identity)
+    other = next((siblings[one] for one in identities if one in siblings), None)
     return f"its training split ({training}) is evaluated by {other}" if other else None
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tsqa
-from tsqa.errors import DataError
+from tsqa.errors import UsageError
 from tsqa.printable import printable
 from tsqa.tasks.index import state_of_own_tasks
 from tsqa.tasks.sizes import recorded_sizes
@@ -65,7 +65,7 @@ def list_tasks(
         if wanted is not None and wanted not in names:
             near = difflib.get_close_matches(wanted, sorted(names), 5, cutoff=0.4)
             shown = ", ".join(near or sorted(names)[:20])
-            raise DataError(
+            raise UsageError(
                 f"no task with a training split has the {key} {wanted!r}", f"such as {shown}"
             )
     return sorted(

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.text import Text
 
 from tsqa.console import console
-from tsqa.errors import DataError
+from tsqa.errors import DataError, UsageError
 from tsqa.store.manifest import MANIFEST, Damage, Manifest, damages, read_manifest
 
 _MOST_SHOWN = 20
@@ -35,10 +35,12 @@ class Verdict:
 
 
 def verify_runs(runs: Path) -> list[Verdict]:
-    """Read every artifact below `runs/artifacts`; DataError where there is no such folder."""
+    """Read every artifact below `runs/artifacts`; UsageError where there is no such folder."""
     store = runs / "artifacts"
     if not store.is_dir():
-        raise DataError(f"{store}: no such folder", "name the folder of the runs: tsqa verify runs")
+        raise UsageError(
+            f"{store}: no such folder", "name the folder of the runs: tsqa verify runs"
+        )
     return [_verify(folder) for folder in sorted(_artifacts(store))]
 
 

@@ -56,9 +56,15 @@ def _named(name: str, bases: Iterable[Path]) -> Sequence[DataPath]:
     return [data_path(name)] if in_bucket(name) else named_files(name, bases) or [Path(name)]
 
 
+def split_parts(split: str) -> list[str]:
+    """The names in a split as `datasets` reads it: train and test of `train[:10%]+test`."""
+    return [part.split("[")[0].strip() for part in split.split("+")]
+
+
 def split_files(config: Mapping[str, object], split: str | None) -> list[DataPath]:
     """The files of a split; those of `train` for `train[:10%]`."""
-    return data_files(config).get(str(split).split("[")[0], [])
+    files = data_files(config)
+    return [file for part in split_parts(str(split)) for file in files.get(part, [])]
 
 
 def is_local(config: Mapping[str, object], split: str) -> bool:
@@ -155,19 +161,31 @@ def split_identity(config: Mapping[str, object], split: str) -> tuple[str, ...]:
         if files:
             return ("file", *sorted(str(file.resolve()) for file in files))
         given = json.dumps(config.get("dataset_kwargs"), default=str)
-        return ("file", given, split.split("[")[0])
+        return ("file", given, _whole(split))
     if config.get("custom_dataset"):
         return ("custom", str(config["custom_dataset"]), str(config.get("dataset_kwargs")), split)
     if Path(path).is_dir():
         subset = config.get("dataset_name") or "default"
-        return ("folder", str(Path(path).resolve()), str(subset), split.split("[")[0])
+        return ("folder", str(Path(path).resolve()), str(subset), _whole(split))
     subset = config.get("dataset_name")
     return dataset_identity(path, None if subset is None else str(subset), split)
 
 
 def dataset_identity(path: str, subset: str | None, split: str) -> tuple[str, ...]:
     """The identity of a hub dataset's split; `train[:10%]` is part of `train`, so the same."""
-    return ("dataset", path.rsplit("/", 1)[-1].casefold(), subset or "default", split.split("[")[0])
+    return ("dataset", path.rsplit("/", 1)[-1].casefold(), subset or "default", _whole(split))
+
+
+def _whole(split: str) -> str:
+    return "+".join(sorted(set(split_parts(split))))
+
+
+def split_identities(config: Mapping[str, object], split: str) -> list[tuple[str, ...]]:
+    """The identities of all that a split holds: each file, and each part of `train+test`."""
+    kind, *files = split_identity(config, split)
+    if kind == "file" and split_files(config, split):
+        return [("file", file) for file in files]
+    return [split_identity(config, part) for part in split_parts(split)]
 
 
 def revision_of(info: object) -> str:

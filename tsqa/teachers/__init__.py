@@ -73,6 +73,8 @@ class Completion:
     finish_reason: str
     thoughts: str = ""
     """What the engine gave apart from the text."""
+    served: str = ""
+    """The model that an endpoint says it is, where that is another than was asked for."""
 
     @property
     def is_answer(self) -> bool:

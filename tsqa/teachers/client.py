@@ -168,6 +168,7 @@ class Asker:
                 dollars=round(dollars, 6),
                 reused=reused.requests,
                 unanswered=dict(unanswered.reasons.most_common()),
+                served=dict(usage.served.most_common()),
             )
         )
 

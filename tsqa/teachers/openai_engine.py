@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -265,9 +266,9 @@ class EndpointEngine:
             return failed(request.id, named(error))
         if self._roster.is_refused(replica):
             raise _MovedError
-        self._notice_model(replica, body)
+        served = self._notice_model(replica, body)
         try:
-            return read_reply(request, redact_data(body))
+            return replace(read_reply(request, redact_data(body)), served=served)
         except PassingError:
             if is_out_of_quota(200, body):
                 raise self._refusals.quota(replica.url, one_line(body)) from None
@@ -283,16 +284,19 @@ class EndpointEngine:
             f"connection lost: {one_line(str(error))}", is_outage=True, is_refused=error.is_refused
         )
 
-    def _notice_model(self, replica: Connection, body: str) -> None:
-        """Say once where an endpoint answers with another model than the one that was asked for."""
+    def _notice_model(self, replica: Connection, body: str) -> str:
+        """The name of another model than was asked for, which is said once; empty for that one."""
         found = _MODEL.search(body)
-        if found is None or found[1] in self._served or is_same_model(found[1], self._model):
-            return
-        self._served.add(found[1])
-        named = redact_data(found[1])
-        line = f"{replica.url} answers as the model {named}, not as {self._model}"
-        self._note(line)
-        console.print(Text.assemble((f"  {line}", "yellow"), ": the lineage names the latter"))
+        if found is None or is_same_model(found[1], self._model):
+            return ""
+        other = redact_data(found[1])
+        if other not in self._served:
+            self._served.add(other)
+            line = f"{replica.url} answers as the model {other}, not as {self._model}"
+            self._note(line)
+            told = ": the lineage names the latter, the card counts such answers"
+            console.print(Text.assemble((f"  {line}", "yellow"), told))
+        return other
 
     def _judge_status(
         self, request: Request, replica: Connection, error: StatusError

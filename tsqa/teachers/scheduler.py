@@ -56,6 +56,8 @@ class Usage:
     """Wall time in which the engine had work."""
     engine_seconds: float = 0.0
     """The same, times the replicas that served meanwhile."""
+    served: Counter[str] = field(default_factory=Counter)
+    """Another model that the endpoint said it is -> its answers."""
 
     def add(self, completion: Completion, seconds: float, engines: float = 1.0) -> None:
         self.requests += 1
@@ -63,6 +65,8 @@ class Usage:
         self.output_tokens += completion.output_tokens
         self.seconds += seconds
         self.engine_seconds += seconds * engines
+        if completion.served:
+            self.served[completion.served] += 1
 
     def dollars(self, section: TeacherSection) -> float:
         return (
@@ -165,8 +169,9 @@ class CompletionLog:
 
     def append(self, completion: Completion, seconds: float, engines: float | None = None) -> None:
         record = {**asdict(completion), "seconds": round(seconds, 5)}
-        if not completion.thoughts:
-            del record["thoughts"]  # so are the lines from before there were any
+        for name in ("thoughts", "served"):
+            if not record[name]:
+                del record[name]  # so are the lines from before there were any
         if engines is not None:
             record["engines"] = engines
         self._records.append(record)

@@ -12,7 +12,7 @@ import pytest
 from eval.report import serve as view
 from tests.support.browser import Watch, open_browser
 from tests.support.sealed import seal_artifact
-from tsqa.errors import DataError, TsqaError
+from tsqa.errors import TsqaError, UsageError
 
 EVIL = "a <b>&amp; run"
 
@@ -143,7 +143,7 @@ def test_one_run_can_be_named(runs: Path) -> None:
 
 
 def test_a_missing_folder_and_a_taken_port_are_named(runs: Path, port: int) -> None:
-    with pytest.raises(DataError, match="nowhere: no such folder"):
+    with pytest.raises(UsageError, match="nowhere: no such folder"):
         view.ReportServer(runs / "nowhere")
     with pytest.raises(TsqaError, match=f"--port {port}: cannot listen"):
         view.ReportServer(runs, port)

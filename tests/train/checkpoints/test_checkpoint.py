@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from train.checkpoints import checkpoint
 from train.checkpoints.checkpoint import MANIFEST, Checkpoints, verify
+from train.checkpoints.manifest import seal_of
 from train.data.mixture import plan
 from train.data.plan import MixturePlan
 from train.trainer.loss_totals import LossTotals
@@ -28,25 +33,37 @@ def make_plan(seed: int = 0) -> MixturePlan:
 
 
 def checkpoints(folder: Path, **values: object) -> Checkpoints:
-    return Checkpoints(folder, make_plan(), "zero 1", **values)  # type: ignore[arg-type]
+    return Checkpoints(folder, make_plan(), "zero 1", "x", **values)  # type: ignore[arg-type]
 
 
 def write(folder: Path, step: int, seed: int = 0) -> Path:
     made = folder / f"step-{step:08d}"
     made.mkdir(parents=True)
-    files = {}
     for name in ("rank-0", "rank-1"):
         (made / name).write_bytes(b"w" * step)
-        mark = hashlib.sha256(b"w" * step).hexdigest()
-        files[name] = {"bytes": step, "sha256": mark}
     identity = make_plan(seed).identity
     totals = LossTotals(1, None).state()
-    routers = {"biases": {}, "window": {}}
+    routers: dict[str, object] = {"biases": {}, "window": {}}
     state = {"books": totals, "routers": routers, "seconds": 1.5, "seed": 0, "run": "x", "fp32": []}
     manifest = {"step": step, "plan": identity, "processes": 2, "sharding": "zero 1",
-                "state": state, "files": files}  # fmt: skip
+                "state": state, "files": {}}  # fmt: skip
     write_json(made / MANIFEST, manifest)
+    list_files(made)
     return made
+
+
+def list_files(made: Path) -> None:
+    """Have a checkpoint's manifest list what is in its folder."""
+    manifest = json.loads((made / MANIFEST).read_text())
+    files = [path for path in made.rglob("*") if path.is_file() and path.name != MANIFEST]
+    marks = {
+        path.relative_to(made).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in files
+    }
+    write_json(made / MANIFEST, {**manifest, "files": marks})
 
 
 DAMAGE = {
@@ -88,6 +105,50 @@ def test_another_plan_is_refused_with_the_differing_keys(tmp_path: Path) -> None
     write(tmp_path, 10, seed=7)
     with pytest.raises(CheckpointError, match="seed: 7 -> 0"):
         checkpoints(tmp_path).newest()
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 10)
+    other = replace(checkpoints(tmp_path), run="y")
+    with pytest.raises(CheckpointError, match="step-00000010 is of the training x, whose settings"):
+        other.newest()
+
+
+def test_a_checkpoint_under_another_step_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 10).rename(tmp_path / "step-00000020")
+    with pytest.raises(CheckpointError, match="step-00000020 is damaged: it is of step 10"):
+        checkpoints(tmp_path).newest()
+
+
+def test_a_manifest_that_changed_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, 10) / MANIFEST
+    manifest = json.loads(path.read_text())
+    write_json(path, {**manifest, "seal": seal_of(manifest)})
+    assert checkpoints(tmp_path).newest() is not None
+    path.write_text(path.read_text().replace('"seconds": 1.5', '"seconds": 2.5'))
+    with pytest.raises(CheckpointError, match=r"damaged: checkpoint\.json changed since"):
+        checkpoints(tmp_path).newest()
+
+
+def test_half_a_checkpoint_of_a_run_that_ended_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, 10).rename(tmp_path / "step-00000010.tmp")
+    accelerator: Any = SimpleNamespace(is_main_process=True, num_processes=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "broadcast_object_list", lambda found: found)
+        assert checkpoints(tmp_path).load(accelerator, None) == (0, None)  # type: ignore[arg-type]
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_deepspeed_does_not_find_is_not_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, 10)
+    engine: Any = SimpleNamespace(load_checkpoint=lambda *_, **__: (None, {}))
+    accelerator: Any = SimpleNamespace(is_main_process=True, num_processes=2)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(CheckpointError, match="DeepSpeed finds nothing to load"),
+    ):
+        patch.setattr(checkpoint, "broadcast_object_list", lambda found: found)
+        checkpoints(tmp_path).load(accelerator, engine)
 
 
 def test_an_unfinished_checkpoint_does_not_count(tmp_path: Path) -> None:

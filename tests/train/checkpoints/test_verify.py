@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.support.train_runs import EXPERTS, HYBRID, train, write_recipe
 from train.checkpoints.verify import TOLERANCE, verify_export
-from tsqa.errors import CheckpointError, EngineError
+from tsqa.errors import CheckpointError, EngineError, UsageError
 
 
 def save(folder: Path, values: dict[str, Any]) -> Path:
@@ -72,7 +72,7 @@ def test_what_transformers_rounds_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="neither a Hugging Face folder nor a checkpoint"):
+    with pytest.raises(UsageError, match="neither a Hugging Face folder nor a checkpoint"):
         verify_export(tmp_path)
 
 

@@ -48,7 +48,7 @@ def undisturbed(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
                  "train.keep_every=5", "train.keep_checkpoints=1")  # fmt: skip
 
 
-@pytest.mark.parametrize(("before", "after", "stage"), [(2, 1, 1), (1, 2, 2), (2, 1, 3)])
+@pytest.mark.parametrize(("before", "after", "stage"), [(2, 1, 0), (1, 2, 2), (2, 1, 3)])
 def test_another_number_of_processes_continues_with_the_same_losses(
     recipe_path: Path, undisturbed: Artifact, tmp_path: Path, before: int, after: int, stage: int
 ) -> None:
@@ -124,6 +124,7 @@ def test_a_checkpoint_of_somebody_else_runs_no_code(
     for path in saved.glob("state/*.pt"):
         torch.save({"module": Touch(str(canary))}, path)
     manifest = json.loads((saved / "checkpoint.json").read_text())
+    del manifest["seal"]
     for name in manifest["files"]:
         content = (saved / name).read_bytes()
         mark = hashlib.sha256(content).hexdigest()

@@ -163,7 +163,50 @@ def test_no_command_replaces_a_recipe(
     monkeypatch.setattr(sys, "argv", ["tsqa", *given])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert ended.value.code == 1 and recipe.read_text() == BASE
+    assert ended.value.code == 2 and recipe.read_text() == BASE
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["init", "nope"], ["init", "smoke", "."], ["verify", "nope"], ["gc", "nope"]),
+        *(["view", "nope"], ["diff", "v1", "v2"], ["verify-export", "nope"]),
+        *(["report", "r.yaml", "--no-rejected"], ["push", "r.yaml", "me/data"]),
+    ],
+    ids=" ".join,
+)
+def test_what_a_command_cannot_take_is_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tsqa", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("error: ") and "fix: " in said
+
+
+@pytest.mark.parametrize("asked", ["schema", "--help"])
+def test_a_reader_that_leaves_is_no_error_of_the_command(asked: str) -> None:
+    command = [sys.executable, "-m", "tsqa.cli.app", asked]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_connection_that_breaks_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, raiser(BrokenPipeError(errno.EPIPE, "Broken pipe"))) == 1
+    assert "error: Broken pipe" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("confidence", ["0", "1", "nan", "inf", "0.5", "-1", "95"])

@@ -259,5 +259,13 @@ def test_requests_without_an_answer_are_on_the_card(tmp_path: Path) -> None:
     assert "| teacher | 60 | 4 | 3 x 503 down; 1 x a\\|b [/INST] |" in card
 
 
+def test_answers_of_another_model_are_on_the_card(tmp_path: Path) -> None:
+    summaries = make_summaries()
+    assert "other models answered" not in make_card(tmp_path / "own", summaries)
+    summaries["generate_ledger"][0] = replace(LEDGER[0], served={"other|small": 7})
+    card = make_card(tmp_path / "other", summaries)
+    assert "| 7 of 60 by other\\|small |" in card
+
+
 def test_a_licence_of_the_public_domain_is_permissive() -> None:
     assert card.describe_licence("public domain")[0] == "permissive"

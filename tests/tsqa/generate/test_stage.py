@@ -254,6 +254,24 @@ def test_votes_without_an_answer_are_an_error_unless_that_share_is_allowed(tmp_p
     assert again["unanswered"] == 0
 
 
+class Renamed(FakeEngine):
+    """Answers its votes as another model."""
+
+    def complete(self, request: Request) -> Completion:
+        done = super().complete(request)
+        return replace(done, served="" if request.prompt.endswith("Question:") else "other")
+
+
+def test_answers_of_another_model_are_counted_after_a_rerun_too(tmp_path: Path) -> None:
+    engine = Renamed()
+    for asked in (True, False):
+        summary = run_generate(tmp_path / "out", engine)
+        votes = 3 * (summary["candidates"] - summary["unparsable_questions"])
+        assert summary["ledger"][0]["served"] == {"other": votes}
+        assert bool(engine.asked) == asked
+        engine.asked = 0
+
+
 def test_how_requests_are_put_makes_them_others(tmp_path: Path) -> None:
     run_generate(tmp_path / "out", FakeEngine())
     engine = FakeEngine()

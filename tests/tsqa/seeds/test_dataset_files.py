@@ -20,8 +20,10 @@ from tsqa.errors import DataError, LeakError, RecipeError
 from tsqa.recipe import DatasetSection, Recipe, SeedsSection
 from tsqa.seeds import stage as seeds
 from tsqa.seeds.choices import LabelledOptions, find_key
+from tsqa.seeds.dataset_files import DatasetSource
 from tsqa.seeds.definition import SEEDS
 from tsqa.seeds.document import Unusable
+from tsqa.seeds.taxonomy import load_taxonomy
 from tsqa.store.jsonl import read_jsonl
 
 COLUMNS = {"question": "q", "answer": "a", "choices": "options"}
@@ -525,6 +527,13 @@ def test_a_test_set_by_its_name_is_refused_unless_allowed(tmp_path: Path, name: 
     summary = run(tmp_path, section(path), allow_leaks=["own"])
     assert summary["seeds"] == 4
     assert summary["allowed_leaks"][0]["task"] == "own"
+
+
+@pytest.mark.parametrize("split", ["test", "train+test[:50%]"])
+def test_a_part_of_the_hub_that_is_a_test_set_is_refused(split: str) -> None:
+    path = Path("owner/name")
+    source = DatasetSource(section(path, split=split), path, load_taxonomy(), {})
+    assert source.leak() == "test is a test set by its name"
 
 
 def test_an_override_for_no_source_is_refused(tmp_path: Path) -> None:

@@ -145,7 +145,34 @@ def test_a_task_without_a_training_split_is_refused(tmp_path: Path) -> None:
         run_seeds(tmp_path, ["bare"], ["bare"])
 
 
-@pytest.mark.parametrize("splits", [{"test_split": "train"}, {"training_split": "test"}])
+def test_a_training_split_may_be_several(tmp_path: Path) -> None:
+    write_task(tmp_path, "more")
+    write_task(
+        tmp_path,
+        "both",
+        training_split="train[:50%]+more",
+        dataset_kwargs={
+            "data_files": {
+                "train": str(tmp_path / "both.train.jsonl"),
+                "more": str(tmp_path / "more.train.jsonl"),
+                "test": str(tmp_path / "both.test.jsonl"),
+            }
+        },
+    )
+    assert run_seeds(tmp_path, ["both"], ["both"])["seeds"] == 3 + 6
+    found = {seed["dataset"] for seed in read_jsonl(tmp_path / "out" / "seeds.jsonl")}
+    assert found == {"both.train.jsonl+more.train.jsonl"}
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        {"test_split": "train"},
+        {"training_split": "test"},
+        {"training_split": "train+test"},
+        {"training_split": "train", "test_split": "test+train[:1]"},
+    ],
+)
 def test_a_training_split_that_is_evaluated_is_refused(
     tmp_path: Path, splits: dict[str, str]
 ) -> None:

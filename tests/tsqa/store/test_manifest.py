@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from tests.support.sealed import seal_artifact
 from tsqa.cli.app import app
-from tsqa.errors import DataError
+from tsqa.errors import DataError, UsageError
 from tsqa.store import manifest
 from tsqa.store.artifact import MANIFEST, Store
 from tsqa.store.verify import made_from, verify_runs
@@ -237,7 +237,7 @@ def real_hash(path: Path) -> str:
 
 
 def test_there_must_be_artifacts_to_verify(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(UsageError, match="no such folder"):
         verify_runs(tmp_path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tsqa.tasks.files import task_folder_identity
-from tsqa.tasks.identity import data_files, is_local, split_files, split_identity
+from tsqa.tasks.identity import data_files, is_local, split_files, split_identities, split_identity
 
 SPELLINGS = {
     "a name for each split": "dataset_kwargs: {data_files: {train: HERE/a.jsonl, test: x}}",
@@ -244,6 +244,14 @@ def test_splits_are_the_same_where_their_files_are(world: Path) -> None:
     assert split_identity(config, "train") == split_identity(config, "more")
     assert split_identity(config, "train[:10%]") == split_identity(config, "train")
     assert split_identity(config, "one") != split_identity(config, "train")
+    assert split_identities(config, "one+test") == [
+        *split_identities(config, "one"),
+        *split_identities(config, "train"),
+    ]
+    hub = {"dataset_path": "org/x"}
+    parts = [split_identity(hub, part) for part in ("train", "test")]
+    assert split_identities(hub, "train[:10%] + test") == parts
+    assert split_identity(hub, "test+train") == split_identity(hub, "train+test")
     linked = world / "data" / "link.jsonl"
     linked.symlink_to(first)
     assert split_identity(config_of(x=str(linked)), "x") == split_identity(config, "one")

@@ -203,8 +203,8 @@ def test_an_endpoint_that_answers_as_another_model_is_said_once(
         served(answer) as server,
         open_engine(section(server.url), "some-model", tmp_path / "log", 0) as engine,
     ):
-        for name in "abcd":
-            ask(engine, [chat(name)])
+        served_by = [ask(engine, [chat(name)])[name].served for name in "abcd"]
+    assert served_by == ["", "", "other-model", "other-model"]
     told = " ".join(capsys.readouterr().err.split())
     assert told.count("answers as the model other-model, not as some-model") == 1
     assert told.count("answers as the model") == 1
