@@ -93,16 +93,17 @@ class Estimate:
         """1 - the confidence at which the interval just reaches 0; never below 1e-12."""
         return max(SMALLEST_P, _chance(abs(self.delta), self._deviations()))
 
-    def detectable(self, confidence: float, power: float) -> float:
-        """The true difference whose interval excludes 0 with this probability.
+    def widths(self, chance: float) -> Floats:
+        """Half widths that its interval at 1 - `chance` may have, each as likely.
 
-        The chance is averaged over what the estimate of the seeds' part may turn out to be,
-        variance x chi-squared / df; Bloom's sum of quantiles is short with few seeds.
+        As the estimate of the seeds' part may turn out to be variance x chi-squared / df; Bloom's
+        sum of quantiles (1995) is short with few seeds.
         """
         scales = chdtri(self.seeds_df, _FEW_CHANCES) / self.seeds_df
         known = np.quantile(scales, [0, 0.25, 0.5, 0.75, 1])
-        widths = [self._half_width(confidence, self._deviations(scale)) for scale in known.tolist()]
-        return found_with(power, np.interp(scales, known, widths), self.stderr)
+        widths = [self._half_width(1 - chance, self._deviations(one)) for one in known.tolist()]
+        found: Floats = np.interp(scales, known, widths)
+        return found
 
     def _deviations(self, scale: float = 1.0) -> Floats:
         """Standard deviations that the difference may have, as likely as `_MASSES` says."""
@@ -259,19 +260,6 @@ def _additive_residuals(means: Floats, there: NDArray[np.bool_]) -> tuple[Floats
     residuals: Floats = np.zeros(means.shape)
     residuals[there] = values - columns @ solution
     return residuals, len(values) - int(rank)
-
-
-def found_with(power: float, widths: Floats, spread: float) -> float:
-    """The true difference that is found so often, by intervals each as likely of these half widths.
-
-    `spread` is the standard error of the difference.
-    """
-    spread = max(spread, 1e-12)
-
-    def excess(delta: float) -> float:
-        return float(np.mean(ndtr((delta - widths) / spread))) - power
-
-    return float(brentq(excess, 0.0, float(widths.max()) + 10 * spread))
 
 
 @cache

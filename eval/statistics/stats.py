@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 
 from eval.deltas import Delta
 from eval.statistics import crossed
@@ -35,7 +35,6 @@ VERDICTS = BETTER, WORSE, DIFFERS, UNCHANGED = (
     "differs in this run",
     "no detectable change",
 )
-POWER = 0.8
 MACRO_SHARE = 0.8
 """Of the chance of a false finding in a table, what its macro rows have."""
 _CELLS_PER_CHUNK = 4_000_000
@@ -137,11 +136,6 @@ def standard_error(units: Floats) -> float:
     n = len(units)
     variance = float(np.var(units, ddof=1)) if n > 1 else 0.0
     return math.sqrt((variance if variance > 0 else min(1.0, 3 / n)) / n)
-
-
-def minimum_detectable_effect(spread: float, confidence: float) -> float:
-    """(z_{1 - alpha/2} + z_power) x standard error: Bloom, Minimum detectable effects (1995)."""
-    return float((norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)) * spread)
 
 
 @dataclass(frozen=True)
