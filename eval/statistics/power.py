@@ -45,8 +45,8 @@ def detectable(row: Row[Chance], chance: Chance, left: Sequence[Left[Chance]] = 
     """The true difference that the row finds with a probability of `POWER`; a share.
 
     It is found at its own `chance`, or at that and what other rows leave it: first the one that is
-    found most easily. That row and this one are taken to be found independently of each other,
-    which is a little less often than they are.
+    found most easily. Of a mean that a row is part of, both go together by the ratio of their
+    standard errors: exactly so where nothing is shared, or all.
     """
     others = [(one, one.row.widths(one.chance)) for one in left]
     others.sort(key=lambda pair: float(np.median(pair[1])) / pair[0].moved)
@@ -55,15 +55,19 @@ def detectable(row: Row[Chance], chance: Chance, left: Sequence[Left[Chance]] = 
         chance = chance + one.passed
         widths.append(row.widths(chance))
 
+    spread = max(row.stderr, 1e-12)
+
     def lacking(delta: float) -> float:
-        by_step = [_found(delta, row.stderr, width) for width in widths]
+        by_step = [_found(delta, spread, width) for width in widths]
         total, reached = by_step[0], 1.0
         for number, (one, width) in enumerate(others, 1):
             reached *= _found(delta * one.moved, one.row.stderr, width)
-            total += reached * (by_step[number] - by_step[number - 1])
+            alike = min(1.0, one.row.stderr / spread)
+            total += (1 - alike) * reached * (by_step[number] - by_step[number - 1])
+            total += alike * (min(reached, by_step[number]) - min(reached, by_step[number - 1]))
         return total - POWER
 
-    return float(brentq(lacking, 0.0, float(widths[0].max()) + 10 * max(row.stderr, 1e-12)))
+    return float(brentq(lacking, 0.0, float(widths[0].max()) + 10 * spread))
 
 
 def _found(delta: float, stderr: float, widths: Floats) -> float:

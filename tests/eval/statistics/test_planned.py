@@ -279,7 +279,7 @@ def test_what_to_buy_begins_with_the_seeds_that_are_planned_and_says_how_they_ar
     [
         (1, {}, "documents alone cannot: one seed gives no verdict"),
         (1, {"seed_spread": 2.0}, "documents alone cannot: with any number of them"),
-        (3, {}, "5 seeds an arm instead of 3 and 2,5"),
+        (3, {}, "5 seeds an arm instead of 3 and 2,8"),
     ],
 )
 def test_what_it_says_to_buy(
