@@ -36,7 +36,7 @@ VERDICTS = BETTER, WORSE, DIFFERS, UNCHANGED = (
     "no detectable change",
 )
 MACRO_SHARE = 0.8
-"""Of the chance of a false finding in a table, what its macro rows have."""
+"""Of the chance of a false finding in a table, what its macro rows have (eval/README.md)."""
 _CELLS_PER_CHUNK = 4_000_000
 
 
@@ -199,14 +199,10 @@ def table_weights(is_macro: Sequence[bool], parts: int = 0) -> list[float]:
     tables of one comparison held a false finding, with this one 3.0%.
     """
     flags = is_macro[: len(is_macro) - parts]
-    macro, tasks, rest = sum(flags), len(flags) - sum(flags), task_share(parts)
+    macro, tasks = sum(flags), len(flags) - sum(flags)
+    rest = (1 - MACRO_SHARE) / (2 if parts else 1)
     weights = [MACRO_SHARE / macro if flag else rest / tasks for flag in flags]
     return weights + [(1 - MACRO_SHARE - rest) / max(1, parts)] * parts
-
-
-def task_share(parts: int) -> float:
-    """The weight of all task rows in a table with so many parts of macro averages."""
-    return (1 - MACRO_SHARE) / (2 if parts else 1)
 
 
 def table_shares(comparisons: Sequence[str], is_macro: Sequence[bool], parts: int = 0) -> Shares:
