@@ -18,7 +18,7 @@ Chance = TypeVar("Chance", float, Floats)
 _Allowed = TypeVar("_Allowed", float, Floats, contravariant=True)
 
 
-class Row(Protocol[_Allowed]):
+class TestedRow(Protocol[_Allowed]):
     """A row that may have an effect."""
 
     @property
@@ -33,7 +33,7 @@ class Row(Protocol[_Allowed]):
 class Left(Generic[Chance]):
     """What another row leaves, once it is found, to the row that has the effect."""
 
-    row: Row[Chance]
+    row: TestedRow[Chance]
     chance: Chance
     """At which that row is tested."""
     moved: float
@@ -41,7 +41,7 @@ class Left(Generic[Chance]):
     passed: Chance
 
 
-def detectable(row: Row[Chance], chance: Chance, left: Sequence[Left[Chance]] = ()) -> float:
+def detectable(row: TestedRow[Chance], chance: Chance, left: Sequence[Left[Chance]] = ()) -> float:
     """The true difference that the row finds with a probability of `POWER`; a share.
 
     It is found at its own `chance`, or at that and what other rows leave it: first the one that is
