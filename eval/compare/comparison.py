@@ -516,7 +516,7 @@ def _with_verdicts(
             rules.seed,
             rules.confidence,
         )
-        back = sorted(order, key=lambda place: order[place])
+        back = sorted(range(len(order)), key=lambda place: order[place])
         corrected = Corrected([drawn.p_values[place] for place in back], drawn.shares.at(back))
     rows = []
     for number, (name, row) in enumerate(found):

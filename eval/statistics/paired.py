@@ -128,8 +128,13 @@ class Tested:
     def stderr(self) -> float:
         return self.delta.stderr
 
+    def deviations(self) -> Floats:
+        """Standard deviations that the difference may have, each as likely."""
+        estimate = self.noise.estimate
+        return np.array([self.stderr]) if estimate is None else estimate.deviations()
+
     def widths(self, chance: float) -> Floats:
-        """Half widths that its interval at 1 - `chance` may have, each as likely."""
+        """Half width of its interval at 1 - `chance`."""
         if self.noise.estimate is None:
             return np.array([norm.isf(chance / 2) * self.delta.stderr])
         return self.noise.estimate.widths(chance)

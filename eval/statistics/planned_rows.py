@@ -36,6 +36,9 @@ class PlannedRow:
     def stderr(self) -> float:
         return self.estimate.stderr
 
+    def deviations(self) -> Floats:
+        return np.array([self.stderr])
+
     def widths(self, chance: Floats) -> Floats:
         """Half widths that its interval may have, each as likely.
 

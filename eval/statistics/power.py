@@ -1,4 +1,8 @@
-"""How large a true difference a row finds in its table: one rule, before a run and after it."""
+"""How large a true difference a row finds in its table: one rule, before a run and after it.
+
+A plan knows by how much a difference varies, and not what its table will take that for. A table
+knows what it takes it for, and so the width of its interval, and not by how much it varies.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,9 @@ class TestedRow(Protocol[_Allowed]):
     def stderr(self) -> float:
         """Of its difference."""
 
+    def deviations(self) -> Floats:
+        """Standard deviations that its difference may have, each as likely."""
+
     def widths(self, chance: _Allowed) -> Floats:
         """Half widths that its interval at 1 - `chance` may have, each as likely."""
 
@@ -48,28 +55,28 @@ def detectable(row: TestedRow[Chance], chance: Chance, left: Sequence[Left[Chanc
     found most easily. Of a mean that a row is part of, both go together by the ratio of their
     standard errors: exactly so where nothing is shared, or all.
     """
-    others = [(one, one.row.widths(one.chance)) for one in left]
-    others.sort(key=lambda pair: float(np.median(pair[1])) / pair[0].moved)
-    widths = [row.widths(chance)]
-    for one, _ in others:
+    others = [(one, one.row.widths(one.chance), one.row.deviations()) for one in left]
+    others.sort(key=lambda other: float(np.median(other[1])) / other[0].moved)
+    widths, deviations = [row.widths(chance)], row.deviations()
+    for one, _, _ in others:
         chance = chance + one.passed
         widths.append(row.widths(chance))
 
-    spread = max(row.stderr, 1e-12)
-
     def lacking(delta: float) -> float:
-        by_step = [_found(delta, spread, width) for width in widths]
+        by_step = [_found(delta, width, deviations) for width in widths]
         total, reached = by_step[0], 1.0
-        for number, (one, width) in enumerate(others, 1):
-            reached *= _found(delta * one.moved, one.row.stderr, width)
-            alike = min(1.0, one.row.stderr / spread)
+        for number, (one, *known) in enumerate(others, 1):
+            reached *= _found(delta * one.moved, *known)
+            alike = min(1.0, one.row.stderr / max(row.stderr, 1e-12))
             total += (1 - alike) * reached * (by_step[number] - by_step[number - 1])
             total += alike * (min(reached, by_step[number]) - min(reached, by_step[number - 1]))
         return total - POWER
 
-    return float(brentq(lacking, 0.0, float(widths[0].max()) + 10 * spread))
+    most = float(widths[0].max()) + 10 * max(float(deviations.max()), 1e-12)
+    return float(brentq(lacking, 0.0, most))
 
 
-def _found(delta: float, stderr: float, widths: Floats) -> float:
+def _found(delta: float, widths: Floats, deviations: Floats) -> float:
     """The chance that an interval of one of these half widths is above 0."""
-    return float(np.mean(ndtr((delta - widths) / max(stderr, 1e-12))))
+    distances = (delta - widths[:, None]) / np.maximum(deviations, 1e-12)
+    return float(np.mean(ndtr(distances)))

@@ -19,6 +19,9 @@ class Known:
 
     stderr: float
 
+    def deviations(self) -> Floats:
+        return np.array([self.stderr])
+
     def widths(self, chance: float) -> Floats:
         return np.array([norm.isf(chance / 2) * self.stderr])
 
