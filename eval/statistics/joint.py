@@ -10,7 +10,8 @@ hypothesis a document's differences change sign in all arms and tasks at once (a
 control, tasks may share documents, a group flips whole). Several seeds: what the seeds' variance
 may be (as in crossed.py) multiplies the flips, one draw for all rows that rest on the same
 estimate: a variance that is taken for too small misleads all of its rows together, once. Each row
-is judged by its own p-value, so exact ones stay exact; the flips say how rows go together.
+is judged by its own p-value, so exact ones stay exact; the flips say how rows go together, and so
+how much of the one chance the macro rows' share leaves to the others (`_spend`).
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def holm(p_values: Sequence[float], shares: Shares | None = None) -> list[float]
 
 
 def table_weights(is_macro: Sequence[bool], parts: int = 0) -> list[float]:
-    """Weights over one table: its macro rows share `MACRO_SHARE`, its task rows the rest.
+    """Weights over one table: its macro rows share `MACRO_SHARE`, its task rows at least the rest.
 
     The last `parts` rows, parts of a macro average and differences from a placebo, take half of the
     task rows' rest: what the macro rows have does not depend on how they are split.
