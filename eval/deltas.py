@@ -27,7 +27,7 @@ class Delta:
     p: float
     mde: float
     """Smallest true difference that this row would reveal with 80% power in its table, were it the
-    only one (the first step of the table's correction)."""
+    only one of its comparison, beside the macro averages that it moves."""
     stderr: float
     seeds: int
     covers_seeds: bool

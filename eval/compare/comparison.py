@@ -48,6 +48,8 @@ from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.joint import Corrected, adjust
 from eval.statistics.paired import Scored, Tested, compare_models
+from eval.statistics.power import Left, detectable
+from eval.statistics.stats import Shares
 from tsqa.errors import DataError
 from tsqa.store.roles import BASE
 
@@ -500,30 +502,44 @@ def _with_verdicts(
     names = [name.comparison for name, _ in found]
     shares = stats.table_shares(names, [stats.is_macro(delta.task) for delta in deltas], parts)
     p_values = [delta.p for delta in deltas]
+    tested = [row for _, row in found]
     if rules.spreads.noisy:
         # Such an arm is not always told: by what rows share, 6% of tables held a false finding.
-        corrected = Corrected.by_holm(p_values, shares, rules.confidence)
+        corrected = Corrected.by_holm(p_values, shares)
     else:
         # What is drawn goes by the place of a row, which must not be that of its arm in a recipe.
         order = sorted(range(len(found)), key=lambda row: (names[row], deltas[row].task))
-        places = {row: place for place, row in enumerate(order)}
         drawn = adjust(
             [p_values[row] for row in order],
             shares.at(order),
-            [found[row][1].noise for row in order],
+            [tested[row].noise for row in order],
             rules.seed,
             rules.confidence,
         )
-        in_place = [drawn.p_values[places[row]] for row in range(len(found))]
-        corrected = replace(drawn, p_values=in_place)
+        back = sorted(range(len(order)), key=lambda place: order[place])
+        corrected = Corrected([drawn.p_values[place] for place in back], drawn.shares.at(back))
     rows = []
-    for (name, row), share, p in zip(found, shares.own, corrected.p_values, strict=True):
-        delta = replace(row.delta, mde=row.detectable(1 - corrected.first * share))
+    for number, (name, row) in enumerate(found):
+        mde = _detectable(number, tested, corrected.shares, 1 - rules.confidence)
+        delta, p = replace(row.delta, mde=mde), corrected.p_values[number]
         word = stats.verdict(
             delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
         )
         rows.append(DeltaRow(**vars(name), **vars(delta), p_holm=p, verdict=word))
     return rows
+
+
+def _detectable(number: int, rows: Sequence[Tested], shares: Shares, allowed: float) -> float:
+    """By the row of this number, were it alone to have an effect: its macro averages move too."""
+    row = rows[number]
+    left = [
+        Left(
+            rows[other], allowed * float(shares.own[other]), moved, allowed * float(passed[number])
+        )
+        for other, passed in shares.passed.items()
+        if passed[number] and (moved := row.moves(rows[other]))
+    ]
+    return detectable(row, allowed * float(shares.own[number]), left)
 
 
 def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

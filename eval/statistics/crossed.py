@@ -36,7 +36,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import chdtri, gammaincinv, ndtr
+from scipy.special import gammaincinv, ndtr
 
 Floats = NDArray[np.float64]
 SMALLEST_P = 1e-12
@@ -44,7 +44,7 @@ MANY = 1e6
 """Degrees of freedom of what is known."""
 _ROUNDING = 1e-24
 """Of a sum of squares of scores; what is left of arms that score alike."""
-_FEW_CHANCES = (np.arange(25) + 0.5) / 25
+_EVENLY = (np.arange(100) + 0.5) / 100
 _EDGES = np.concatenate([[0.0], np.geomspace(1e-15, 1e-3, 73), np.linspace(1e-3, 1, 1000)[1:]])
 _MASSES: Floats = np.diff(_EDGES)
 _CHANCES: Floats = (_EDGES[1:] + _EDGES[:-1]) / 2
@@ -83,41 +83,7 @@ class Estimate:
         return math.sqrt(self.seeds + self.apart + self.documents)
 
     def half_width(self, confidence: float) -> float:
-        return self._half_width(confidence, self._deviations())
-
-    def interval(self, confidence: float) -> tuple[float, float]:
-        width = self.half_width(confidence)
-        return self.delta - width, self.delta + width
-
-    def p_value(self) -> float:
-        """1 - the confidence at which the interval just reaches 0; never below 1e-12."""
-        return max(SMALLEST_P, _chance(abs(self.delta), self._deviations()))
-
-    def detectable(self, confidence: float, power: float) -> float:
-        """The true difference whose interval excludes 0 with this probability.
-
-        The chance is averaged over what the estimate of the seeds' part may turn out to be,
-        variance x chi-squared / df; Bloom's sum of quantiles is short with few seeds.
-        """
-        scales = chdtri(self.seeds_df, _FEW_CHANCES) / self.seeds_df
-        known = np.quantile(scales, [0, 0.25, 0.5, 0.75, 1])
-        widths = [self._half_width(confidence, self._deviations(scale)) for scale in known.tolist()]
-        return found_with(power, np.interp(scales, known, widths), self.stderr)
-
-    def _deviations(self, scale: float = 1.0) -> Floats:
-        """Standard deviations that the difference may have, as likely as `_MASSES` says."""
-        shared, apart, documents = (
-            part / one
-            for part, one in (
-                (self.seeds * scale, _scales(0, self.seeds_df)),
-                (self.apart, _scales(1, self.apart_df)),
-                (self.documents, _scales(2, self.documents_df)),
-            )
-        )
-        found: Floats = np.sqrt(shared + apart + documents)
-        return np.maximum(found, 1e-300)
-
-    def _half_width(self, confidence: float, deviations: Floats) -> float:
+        deviations = self._deviations()
         if not self.stderr:
             return 0.0
         log_p = math.log(max(SMALLEST_P, 1 - confidence))
@@ -127,6 +93,38 @@ class Estimate:
 
         low, high = math.log(self.stderr) - 40, math.log(float(deviations.max())) + 4
         return math.exp(float(brentq(excess, low, high, rtol=1e-10)))
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        width = self.half_width(confidence)
+        return self.delta - width, self.delta + width
+
+    def p_value(self) -> float:
+        """1 - the confidence at which the interval just reaches 0; never below 1e-12."""
+        return max(SMALLEST_P, _chance(abs(self.delta), self._deviations()))
+
+    def deviations(self) -> Floats:
+        """Standard deviations that the difference may have, each as likely."""
+        found = self._deviations()
+        order = np.argsort(found)
+        likely: Floats = np.interp(_EVENLY, np.cumsum(_MASSES[order]), found[order])
+        return likely
+
+    def widths(self, chance: float) -> Floats:
+        """Half width of its interval at 1 - `chance`."""
+        return np.array([self.half_width(1 - chance)])
+
+    def _deviations(self) -> Floats:
+        """Standard deviations that the difference may have, as likely as `_MASSES` says."""
+        shared, apart, documents = (
+            part / one
+            for part, one in (
+                (self.seeds, _scales(0, self.seeds_df)),
+                (self.apart, _scales(1, self.apart_df)),
+                (self.documents, _scales(2, self.documents_df)),
+            )
+        )
+        found: Floats = np.sqrt(shared + apart + documents)
+        return np.maximum(found, 1e-300)
 
 
 @dataclass(frozen=True)
@@ -259,19 +257,6 @@ def _additive_residuals(means: Floats, there: NDArray[np.bool_]) -> tuple[Floats
     residuals: Floats = np.zeros(means.shape)
     residuals[there] = values - columns @ solution
     return residuals, len(values) - int(rank)
-
-
-def found_with(power: float, widths: Floats, spread: float) -> float:
-    """The true difference that is found so often, by intervals each as likely of these half widths.
-
-    `spread` is the standard error of the difference.
-    """
-    spread = max(spread, 1e-12)
-
-    def excess(delta: float) -> float:
-        return float(np.mean(ndtr((delta - widths) / spread))) - power
-
-    return float(brentq(excess, 0.0, float(widths.max()) + 10 * spread))
 
 
 @cache

@@ -10,7 +10,8 @@ hypothesis a document's differences change sign in all arms and tasks at once (a
 control, tasks may share documents, a group flips whole). Several seeds: what the seeds' variance
 may be (as in crossed.py) multiplies the flips, one draw for all rows that rest on the same
 estimate: a variance that is taken for too small misleads all of its rows together, once. Each row
-is judged by its own p-value, so exact ones stay exact; the flips say how rows go together.
+is judged by its own p-value, so exact ones stay exact; the flips say how rows go together, and so
+how much of the one chance the macro rows' share leaves to the others (`_spend`).
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ class Corrected:
 
     p_values: list[float]
     """Step-down adjusted, in the order of the rows."""
-    first: float
-    """A row alone in its table is found at this p-value x its weight, whatever the others are."""
+    shares: Shares
+    """Of the allowed chance: at that p-value a row alone is found, whatever the others are."""
 
     @classmethod
-    def by_holm(cls, p_values: Sequence[float], shares: Shares, confidence: float) -> Corrected:
-        return cls(holm(p_values, shares), (1 - confidence) / float(np.sum(shares.own)))
+    def by_holm(cls, p_values: Sequence[float], shares: Shares) -> Corrected:
+        return cls(holm(p_values, shares), shares)
 
 
 def adjust(
@@ -62,7 +63,7 @@ def adjust(
     confidence: float,
 ) -> Corrected:
     """Correct the rows of one table."""
-    by_holm = Corrected.by_holm(p_values, shares, confidence)
+    by_holm = Corrected.by_holm(p_values, shares)
     bounds = by_holm.p_values
     if len(rows) < 2:
         return by_holm
@@ -75,56 +76,73 @@ def adjust(
         if one.estimate is None:
             # Few values occur, each with a chance of its own: counted, one may seem rarer than p.
             chances[row] -= 2 * np.sqrt(chances[row] / FLIPS)
-    adjusted, last, first = list(bounds), 0.0, by_holm.first
     scatter = _SCATTER if any(row.estimate is None for row in rows) else 0.0
+    spent = _spend(chances, shares, confidence, scatter)
+    adjusted, last = list(bounds), 0.0
     found = np.zeros(len(rows), dtype=bool)
     while not found.all():
-        now = shares.after(found)
+        now = spent.after(found)
         ratios = reached / now
         order = [row for row in np.argsort(ratios, kind="stable").tolist() if not found[row]]
-        exceeded, smallest = _exceeded(chances, now, ratios, order)
-        if not found.any():
-            first = max(first, _first(smallest, confidence, scatter))
+        exceeded = _exceeded(chances, now, ratios, order)
         for row in order:
             # Never above Holm's bound, which says more beyond the last flip.
             stepped = min((1 + exceeded[row]) / (1 + FLIPS), bounds[row])
             last = max(last, stepped, p_values[row])
             adjusted[row] = float(min(1.0, last))
             found[row] = True
-            if row in shares.passed:
+            if row in spent.passed:
                 break
-    return Corrected(adjusted, first)
+    return Corrected(adjusted, spent)
 
 
 def _exceeded(
     chances: Floats, shares: Floats, ratios: Floats, order: Sequence[int]
-) -> tuple[dict[int, int], Floats]:
-    """In how many flips some row from each on is as extreme; and per flip the smallest ratio."""
+) -> dict[int, int]:
+    """In how many flips some row from each on is as extreme."""
     smallest = np.full(chances.shape[1], np.inf)
     exceeded = {}
     for row in reversed(order):
         smallest = np.minimum(smallest, chances[row] / shares[row])
         exceeded[row] = int(np.count_nonzero(smallest <= ratios[row] * (1 + 1e-9)))
-    return exceeded, smallest
+    return exceeded
 
 
-def first_step(null: Floats, weights: Sequence[float], confidence: float) -> float:
-    """The same as `Corrected.first`, of rows x draws under the null hypothesis."""
-    smallest = np.full(null.shape[1], np.inf)
-    for row, weight in zip(null, weights, strict=True):
-        smallest = np.minimum(smallest, _chances(row) / weight)
-    return max((1 - confidence) / float(np.sum(weights)), _first(smallest, confidence))
+def spend(null: Floats, shares: Shares, confidence: float) -> Shares:
+    """The same as `Corrected.shares`, of rows x draws under the null hypothesis."""
+    return _spend(np.array([_chances(row) for row in null]), shares, confidence)
 
 
-def _first(smallest: Floats, confidence: float, scatter: float = 0.0) -> float:
-    """What the smallest p-value by its weight is below with the chance that is allowed.
+def _spend(chances: Floats, shares: Shares, confidence: float, scatter: float = 0.0) -> Shares:
+    """The shares, raised to what the rows' chances (rows x draws) leave of the one allowed.
+
+    Rows that pass theirs on spend theirs, however alike they are. What misleads these misleads the
+    others too, most where few seeds show a spread that all rest on, and is paid for: the others
+    have all that is then left. What the null hypothesis alone decides, whatever the p-values are,
+    is as good as fixed beforehand.
+    """
+    first = np.isin(np.arange(len(chances)), [*shares.passed])
+    allowed, times = 1 - confidence, np.ones(len(chances))
+    is_spent = np.zeros(chances.shape[1], dtype=bool)
+    for rows, share in ((first, float(np.sum(shares.own[first]))), (~first, 1.0)):
+        if rows.any():
+            smallest = np.min(chances[rows] / shares.own[rows, None], axis=0)
+            count = int(allowed * share * (1 + len(smallest))) - int(np.sum(is_spent))
+            edge = max(allowed, _edge(smallest[~is_spent], count, scatter))
+            is_spent |= smallest <= edge
+            times[rows] = edge / allowed
+    passed = {row: one * times[row] for row, one in shares.passed.items()}
+    return Shares(shares.own * times, passed)
+
+
+def _edge(values: Floats, count: int, scatter: float) -> float:
+    """Below or at what `count` of these values are, at most.
 
     Where few values occur, each of them is counted with this `scatter` (a share) from row to row:
     one that is reached too often is left out with all that are as large.
     """
-    ordered = np.sort(smallest)
-    edge = ordered[int((1 - confidence) * (1 + len(ordered)))]
-    below = np.searchsorted(ordered, edge * (1 - scatter))
+    ordered = np.sort(values)
+    below = np.searchsorted(ordered, ordered[max(0, count)] * (1 - scatter))
     return float(ordered[below - 1]) if below else 0.0
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+from scipy.stats import norm
 
 from eval.deltas import Delta
 from eval.statistics import crossed
@@ -28,13 +29,11 @@ from eval.statistics.crossed import Floats
 from eval.statistics.joint import Noise
 from eval.statistics.stats import (
     MACRO,
-    POWER,
     bootstrap_means,
     group_sums,
     group_units,
     macro_name,
     mcnemar,
-    minimum_detectable_effect,
     p_value,
     sign_flip_means,
     standard_error,
@@ -122,12 +121,27 @@ class Tested:
 
     delta: Delta
     noise: Noise
+    average: Average
+    """The tasks whose mean it is."""
 
-    def detectable(self, confidence: float) -> float:
-        """The true difference that such a row reveals with 80% power at this confidence."""
+    @property
+    def stderr(self) -> float:
+        return self.delta.stderr
+
+    def deviations(self) -> Floats:
+        """Standard deviations that the difference may have, each as likely."""
+        estimate = self.noise.estimate
+        return np.array([self.stderr]) if estimate is None else estimate.deviations()
+
+    def widths(self, chance: float) -> Floats:
+        """Half width of its interval at 1 - `chance`."""
         if self.noise.estimate is None:
-            return minimum_detectable_effect(self.delta.stderr, confidence)
-        return self.noise.estimate.detectable(confidence, POWER)
+            return np.array([norm.isf(chance / 2) * self.delta.stderr])
+        return self.noise.estimate.widths(chance)
+
+    def moves(self, other: Tested) -> float:
+        """By how much another row's difference is moved where each task of this one is by 1."""
+        return math.fsum(other.average.get(task, 0.0) for task in self.average)
 
 
 def compare_models(
@@ -147,7 +161,7 @@ def compare_models(
     `reference` and `model` hold the tasks' scores per training seed, in the same order of seeds.
     `pooled` is the spread between seeds of every arm of the table together, per row's task; with it
     one seed is enough. `by_documents`: averages weigh tasks so. `label` names the comparison in
-    errors. `mde` is NaN: it depends on the other rows (`Tested.detectable`).
+    errors. `mde` is NaN: it depends on the other rows (eval/statistics/power.py).
     """
     samples = _samples(reference, model, label)
     averages = {MACRO: list(samples), **(macros or {})}
@@ -330,7 +344,9 @@ def _rows_of_one_seed(
         )
         rows[name] = _bootstrapped(name, samples, average, resampled, confidence, "bootstrap")
     own_and = {**{task: {task: 1.0} for task in samples}, **averages}
-    return [Tested(row, _noise(samples, own_and[task])) for task, row in rows.items()]
+    return [
+        Tested(row, _noise(samples, own_and[task]), own_and[task]) for task, row in rows.items()
+    ]
 
 
 def _bootstrapped(
@@ -395,7 +411,7 @@ def _rows_of_seeds(
             covers_seeds=True,
             method=estimate.method + grouped,
         )
-        rows.append(Tested(row, _noise(samples, average, estimate)))
+        rows.append(Tested(row, _noise(samples, average, estimate), average))
     return rows
 
 

@@ -24,6 +24,7 @@ from eval.statistics.planned_rows import (
     PlannedTable,
     documents_variance,
 )
+from eval.statistics.power import POWER, detectable
 from tsqa.recipe import EvalSection, Recipe, arms_of, control_of, needed
 from tsqa.store.roles import BASE
 from tsqa.tasks.identity import evaluated_split, split_identity
@@ -65,11 +66,10 @@ class _Plan:
         """How many documents these tasks have, those of one sample once."""
         return sum({self.table.samples[task]: n or 0 for task, n in documents.items()}.values())
 
-    def detectable(
-        self, tasks: Sequence[str], documents: Mapping[str, int], levels: tuple[float, ...]
-    ) -> float:
-        """On the mean of these tasks, where all tasks have so many documents; a share."""
-        return self.table.row(tasks, documents).detectable(*levels)
+    def alone(self, tasks: Sequence[str], documents: Mapping[str, int]) -> float:
+        """By the interval on the mean of these tasks, where all tasks have so many documents."""
+        row = self.table.row(tasks, documents)
+        return detectable(row, np.array([1 - self.section.confidence]))
 
     def with_seeds(self, seeds: int) -> _Plan:
         return replace(self, table=replace(self.table, seeds=seeds))
@@ -133,7 +133,7 @@ def planned_table(
         rows[stats.macro_name(name)] = tasks
     known = {task: n for task, n in counts.items() if n}
     table = Table(
-        title=f"Smallest difference found with {stats.POWER:.0%} power, in points",
+        title=f"Smallest difference found with {POWER:.0%} power, in points",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
@@ -147,12 +147,8 @@ def planned_table(
     for name, tasks in rows.items():
         documents, *cells = ["unknown"] * 3
         if {*tasks} <= {*known}:
-            alone = plan.detectable(tasks, known, (plan.section.confidence,))
-            if stats.is_macro(name) or len(tasks) > 1:
-                levels = plan.table.levels(is_macro=stats.is_macro(name))
-                within = plan.detectable(tasks, known, levels)
-            else:
-                within = plan.table.detectable(tasks, known)
+            alone = plan.alone(tasks, known)
+            within = plan.table.detectable(tasks, known, is_macro=stats.is_macro(name))
             cells = [f"{100 * share:.1f}" for share in (alone, within)]
             documents = f"{plan.distinct({task: counts[task] for task in tasks}):,}"
         table.add_row(Text(name), documents, *cells)
@@ -198,15 +194,11 @@ def ways_to_detect(
     spread = "assumed" if plan.table.seed_sd is None else "stated (eval.seed_spread)"
     has_verdict = planned > 1 or plan.table.seed_sd is not None
 
-    @cache
-    def of(seeds: int) -> tuple[_Plan, tuple[float, float]]:
-        own = plan.with_seeds(seeds)
-        return own, own.table.levels(is_macro=True)
+    by_seeds = cache(plan.with_seeds)
 
     def smallest(seeds: int, times: float) -> float:
         documents = {task: math.ceil(n * times) for task, n in known.items()}
-        own, levels = of(seeds)
-        return own.detectable(tasks, documents, levels)
+        return by_seeds(seeds).table.detectable(tasks, documents, is_macro=True)
 
     found = []
     for seeds in range(planned + (not has_verdict), most + 1):
@@ -393,9 +385,8 @@ def _more(plan: _Plan) -> str:
     known = {task: n for task, n in plan.counts.items() if n}
     if plan.table.seeds != 2 or not known:
         return ""
-    levels, tasks = (plan.section.confidence,), [*known]
-    now, third = (own.detectable(tasks, known, levels) for own in (plan, plan.with_seeds(3)))
-    more = plan.detectable(tasks, {task: 3 * n // 2 for task, n in known.items()}, levels)
+    now, third = (own.alone([*known], known) for own in (plan, plan.with_seeds(3)))
+    more = plan.alone([*known], {task: 3 * n // 2 for task, n in known.items()})
     return (
         f" Two seeds alone hardly show how far seeds differ, which widens intervals: on the macro "
         f"average {100 * now:.1f} points alone, with a third seed {100 * third:.1f}, with half as "

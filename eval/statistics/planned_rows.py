@@ -9,10 +9,13 @@ from functools import cached_property
 
 import numpy as np
 from scipy.special import stdtrit
+from scipy.stats import norm
 
 from eval.statistics import crossed, joint, stats
-from eval.statistics.crossed import Estimate, Floats, found_with
+from eval.statistics.crossed import Estimate, Floats
+from eval.statistics.power import Left, detectable
 from eval.statistics.spreads import planned_spreads
+from eval.statistics.stats import Shares
 
 DISCORDANCE, REPEATED, SEED_SD = 0.2, 0.5, 0.01
 """What is assumed of a run that was never measured."""
@@ -29,17 +32,26 @@ class PlannedRow:
     arms: int
     seeds: int
 
-    def detectable(self, confidence: float, by_holm: float | None = None) -> float:
-        """The difference that the row finds with 80% power, at this confidence; a share.
+    @property
+    def stderr(self) -> float:
+        return self.estimate.stderr
 
-        Several seeds: averaged over what the table may take their spread for, and over whether it
-        calls an arm noisy by chance, where it asks for the confidence `by_holm`.
+    def deviations(self) -> Floats:
+        return np.array([self.stderr])
+
+    def widths(self, chance: Floats) -> Floats:
+        """Half widths that its interval may have, each as likely.
+
+        `chance`: of a false finding, and the same by Holm's rule, where they differ. Several seeds:
+        what the table may take their spread for, and whether it calls an arm noisy by chance, where
+        it asks what Holm's rule does.
         """
+        least = 1 - float(chance[0])
         if self.seeds == 1:
-            return stats.minimum_detectable_effect(self.estimate.stderr, confidence)
-        noisy = confidence if by_holm is None else max(by_holm, confidence)
+            return np.array([self.stderr * norm.ppf(0.5 + least / 2)])
+        noisy = max(least, 1 - float(chance[-1]))
         drawn = [
-            (one.variance, one.df, noisy if one.is_by_holm else confidence)
+            (one.variance, one.df, noisy if one.is_by_holm else least)
             for one in planned_spreads(self.arms, self.seeds)
         ]
         variances, df, levels = np.array(drawn).T
@@ -51,7 +63,7 @@ class PlannedRow:
             ).half_width(level)
             for variance, degrees, level in (drawn[number] for number in few)
         ]
-        return found_with(stats.POWER, np.array(widths), self.estimate.stderr)
+        return np.array(widths)
 
 
 def planned_row(
@@ -141,35 +153,27 @@ class PlannedTable:
     def comparisons(self) -> int:
         return self.arms - 1 + self.has_base
 
-    def levels(self, *, is_macro: bool) -> tuple[float, float]:
-        """The confidence at which a row that alone has an effect is tested, and by Holm's rule."""
-        rows, share = len(self.documents), stats.task_share(1 if self.may_split else 0)
-        if is_macro:
-            rows, share = len(self.averages), stats.MACRO_SHARE
-        weight = share / max(1, rows * self.comparisons)
-        return 1 - self._first * weight, 1 - (1 - self.confidence) * weight
+    def detectable(
+        self, tasks: Sequence[str], sizes: Mapping[str, int], *, is_macro: bool
+    ) -> float:
+        """By a row that alone of its comparison has an effect; a share.
 
-    def detectable(self, tasks: Sequence[str], sizes: Mapping[str, int]) -> float:
-        """The difference that a task's row finds which alone of its comparison has one; a share.
-
-        It moves the macro averages of the task too: where it is large enough for these, they leave
-        their shares to the comparison's tasks and parts. Of one step's chance, not of both.
+        `tasks` are those of a macro average, or one task, which moves macro averages too: where
+        these are found, they leave their shares to the comparison's tasks and parts. `sizes` are
+        the documents of all tasks; an average that lacks those of some is not known to move.
         """
-        row, level = self.row(tasks, sizes), self.levels(is_macro=False)
-        least = row.detectable(*level)
-        heirs = len(self.documents) + self.may_split
-        passed = [(1 - one) / heirs for one in self.levels(is_macro=True)]
-        needed = sorted(
-            self.row(average, sizes).detectable(*self.levels(is_macro=True)) / share
-            for average in self.averages
-            if (share := self._share_of(tasks[0], average, sizes))
-        )
-        for moved in needed:
-            if moved >= least:
-                break
-            level = level[0] - passed[0], level[1] - passed[1]
-            least = min(least, max(moved, row.detectable(*level)))
-        return least
+        number = len(self.documents) if is_macro else [*self.documents].index(tasks[0])
+        left = []
+        for other, average in enumerate(self.averages, len(self.documents)):
+            if moved := 0.0 if is_macro else self._share_of(tasks[0], average, sizes):
+                chance, passed = self._chance(other), self._chance(number, left_by=other)
+                left.append(Left(self.row(average, sizes), chance, moved, passed))
+        return detectable(self.row(tasks, sizes), self._chance(number), left)
+
+    def _chance(self, row: int, left_by: int | None = None) -> Floats:
+        """At which a row is tested, by the table and by Holm's rule; or what another leaves it."""
+        shares = (one.own if left_by is None else one.passed[left_by] for one in self._spent)
+        return (1 - self.confidence) * np.array([one[row] for one in shares])
 
     def _share_of(self, task: str, average: Sequence[str], sizes: Mapping[str, int]) -> float:
         """By which the task moves an average; 0 where the documents of others are not known."""
@@ -208,15 +212,15 @@ class PlannedTable:
         )
 
     @cached_property
-    def _first(self) -> float:
-        """`joint.Corrected.first`, from draws of what the rows may be without an effect.
+    def _spent(self) -> tuple[Shares, Shares]:
+        """`joint.Corrected.shares`, from draws of what the rows may be without an effect.
+
+        And those by Holm's rule. The rows are the tasks and then the averages of each comparison.
 
         Documents of one sample move all its tasks in a model at once, and the control moves every
         comparison; the seeds' variance is wrong in all rows at once. Parts of macro averages go
         with no other row but in that variance.
         """
-        if not self.comparisons:
-            return 1 - self.confidence
         rng = np.random.default_rng([self.arms, self.seeds])
         sizes = {task: n or _UNKNOWN for task, n in self.documents.items()}
         names = sorted({self.samples[task] for task in sizes})
@@ -225,6 +229,7 @@ class PlannedTable:
         null: list[Floats] = []
         drawn: dict[tuple[str, float], Floats] = {}
         pairs = [(arm, 0) for arm in range(1, self.arms)] + [(0, self.arms)] * self.has_base
+        pairs = pairs or [(0, 0)]  # nothing to compare: as one comparison
         for one, other in pairs:
             between = dict(zip(names, moved[one] - moved[other], strict=True))
             for tasks in rows:
@@ -238,11 +243,12 @@ class PlannedTable:
                     estimate = replace(estimate, seeds_df=float(self.seeds - 1), name="")
                 scales = joint.scales(estimate, len(null), drawn, rng, _DRAWS)
                 null.append(np.sum(parts, axis=0) * scales)
-        flags = [number >= len(sizes) for _ in pairs for number in range(len(rows))]
         split = len(pairs) if self.may_split else 0
         whole = self.row([*sizes], sizes).estimate
         for _ in range(split):
             scales = joint.scales(whole, 0, drawn, rng, _DRAWS)
             null.append(rng.standard_normal(_DRAWS) * scales)
-        weights = stats.table_weights([*flags, *([True] * split)], split)
-        return joint.first_step(np.array(null), weights, self.confidence)
+        comparisons = [str(pair) for pair in pairs for _ in rows] + [*map(str, pairs[:split])]
+        flags = [number >= len(sizes) for _ in pairs for number in range(len(rows))]
+        by_holm = stats.table_shares(comparisons, [*flags, *([True] * split)], split)
+        return joint.spend(np.array(null), by_holm, self.confidence), by_holm

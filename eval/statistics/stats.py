@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 
 from eval.deltas import Delta
 from eval.statistics import crossed
@@ -35,9 +35,8 @@ VERDICTS = BETTER, WORSE, DIFFERS, UNCHANGED = (
     "differs in this run",
     "no detectable change",
 )
-POWER = 0.8
 MACRO_SHARE = 0.8
-"""Of the chance of a false finding in a table, what its macro rows have."""
+"""Of the chance of a false finding in a table, what its macro rows have (eval/README.md)."""
 _CELLS_PER_CHUNK = 4_000_000
 
 
@@ -139,11 +138,6 @@ def standard_error(units: Floats) -> float:
     return math.sqrt((variance if variance > 0 else min(1.0, 3 / n)) / n)
 
 
-def minimum_detectable_effect(spread: float, confidence: float) -> float:
-    """(z_{1 - alpha/2} + z_power) x standard error: Bloom, Minimum detectable effects (1995)."""
-    return float((norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)) * spread)
-
-
 @dataclass(frozen=True)
 class Shares:
     """How the chance of a false finding is shared out over the rows of a table."""
@@ -195,7 +189,7 @@ def holm(p_values: Sequence[float], shares: Shares | None = None) -> list[float]
 
 
 def table_weights(is_macro: Sequence[bool], parts: int = 0) -> list[float]:
-    """Weights over one table: its macro rows share `MACRO_SHARE`, its task rows the rest.
+    """Weights over one table: its macro rows share `MACRO_SHARE`, its task rows at least the rest.
 
     The last `parts` rows, parts of a macro average and differences from a placebo, take half of the
     task rows' rest: what the macro rows have does not depend on how they are split.
@@ -205,14 +199,10 @@ def table_weights(is_macro: Sequence[bool], parts: int = 0) -> list[float]:
     tables of one comparison held a false finding, with this one 3.0%.
     """
     flags = is_macro[: len(is_macro) - parts]
-    macro, tasks, rest = sum(flags), len(flags) - sum(flags), task_share(parts)
+    macro, tasks = sum(flags), len(flags) - sum(flags)
+    rest = (1 - MACRO_SHARE) / (2 if parts else 1)
     weights = [MACRO_SHARE / macro if flag else rest / tasks for flag in flags]
     return weights + [(1 - MACRO_SHARE - rest) / max(1, parts)] * parts
-
-
-def task_share(parts: int) -> float:
-    """The weight of all task rows in a table with so many parts of macro averages."""
-    return (1 - MACRO_SHARE) / (2 if parts else 1)
 
 
 def table_shares(comparisons: Sequence[str], is_macro: Sequence[bool], parts: int = 0) -> Shares:

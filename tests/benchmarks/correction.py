@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
+from eval.compare import comparison
 from eval.compare.scores import Evaluated
 from eval.deltas import DeltaRow
 from eval.statistics import joint, stats
 from eval.statistics.crossed import Floats
-from eval.statistics.paired import Tested
 from tests.benchmarks.verdicts import DOCUMENTS, TASKS, table
 from tests.support.invented_arms import of_scores
 
@@ -174,7 +174,7 @@ def main() -> None:
     given = parser.parse_args()
     joint.FLIPS = given.flips
     # No verdict reads it, and it takes a third of the time.
-    Tested.detectable = lambda *_: math.nan  # type: ignore[method-assign]
+    comparison._detectable = lambda *_: math.nan
     for regime in (REGIMES[number] for number in given.regimes):
         effects = [Effect(given.one_task, arms=1, tasks=1) if given.one_task else NONE]
         if given.power:

@@ -252,6 +252,21 @@ def test_the_whole_table_is_corrected_and_never_more_than_by_holm() -> None:
     assert sum(r.p_holm for r in rows) < sum(holm)
 
 
+def test_a_task_that_moves_the_macro_average_detects_by_what_that_leaves_it() -> None:
+    rng = np.random.default_rng(0)
+    models = [
+        of_scores(
+            name, 0, {"few": rng.integers(0, 2, 40) * 1.0, "many": rng.integers(0, 2, 4000) * 1.0}
+        )
+        for name in "cx"
+    ]
+    few, many, macro = deltas_of(*models).rows
+    # The macro average is half of `few`, and nearly all of its noise.
+    assert few.mde == pytest.approx(2 * macro.mde, rel=0.1)
+    # At a tenth of the 5% each: (2.81 + 0.84) standard errors, were nothing left or shared.
+    assert many.mde == pytest.approx(3.65 * many.stderr, rel=0.03)
+
+
 def test_arms_are_paired_seed_by_seed() -> None:
     deltas = deltas_of(
         evaluated("base", {"day": 0.2, "unit": 0.3}),

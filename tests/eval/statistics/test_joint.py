@@ -9,7 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from eval.statistics import joint
-from eval.statistics.joint import Noise, adjust, first_step
+from eval.statistics.joint import Noise, adjust, spend
 from eval.statistics.spreads import noisy_arms, pool_tasks
 from eval.statistics.stats import Shares, holm, mcnemar, table_shares
 
@@ -27,19 +27,29 @@ def test_equal_rows_cost_nothing_and_rows_apart_what_holm_asks_for() -> None:
     even = Shares.fixed([0.25] * 4)
     found = adjust([p] * 4, even, [noise_of(gain)] * 4, 0, 0.95)
     assert found.p_values == pytest.approx([p] * 4, rel=0.5)
-    assert 0.05 <= found.first <= 0.2
+    assert 0.25 <= found.shares.own[0] <= 1
     apart = [Noise([f"{k} {name}" for name in NAMES], gain / 60) for k in range(4)]
     alone = adjust([p] * 4, even, apart, 0, 0.95)
     assert alone.p_values == pytest.approx([4 * p] * 4, rel=0.2)
-    assert alone.first == pytest.approx(0.05, rel=0.2)  # few values occur: not that above
+    assert alone.shares.own == pytest.approx([0.25] * 4, rel=0.2)  # few values occur: not above
 
 
 def test_what_a_row_alone_must_reach_is_what_the_smallest_p_value_seldom_is_below() -> None:
     rng = np.random.default_rng(0)
-    one = rng.normal(0, 1, 4000)
-    assert first_step(np.array([one] * 4), [0.25] * 4, 0.95) == pytest.approx(0.2, rel=0.02)
-    apart = first_step(rng.normal(0, 1, (4, 4000)), [0.25] * 4, 0.95)
-    assert apart == pytest.approx(4 * (1 - 0.95**0.25), rel=0.15)
+    one, even = rng.normal(0, 1, 4000), Shares.fixed([0.25] * 4)
+    assert 0.05 * spend(np.array([one] * 4), even, 0.95).own == pytest.approx(0.05, rel=0.02)
+    apart = 0.05 * spend(rng.normal(0, 1, (4, 4000)), even, 0.95).own
+    assert apart == pytest.approx(1 - 0.95**0.25, rel=0.15)
+
+
+def test_tasks_have_what_a_macro_average_leaves_where_the_same_misleads_both() -> None:
+    rng = np.random.default_rng(0)
+    shares = table_shares(["x"] * 5, [True] + [False] * 4)
+    alike = spend(np.array([rng.normal(0, 1, 4000)] * 5), shares, 0.95)
+    assert alike.own == pytest.approx([0.8] + [1.0] * 4, rel=0.02)
+    assert alike.passed[0] == pytest.approx([0] + [0.2] * 4, rel=0.02)
+    apart = spend(rng.normal(0, 1, (5, 4000)), shares, 0.95)
+    assert apart.own == pytest.approx([0.8] + [0.05] * 4, rel=0.2)
 
 
 def test_beyond_the_last_flip_holm_says_more() -> None:

@@ -15,6 +15,7 @@ from scipy.stats import binomtest, bootstrap, norm
 from eval.deltas import Delta
 from eval.statistics import stats
 from eval.statistics.paired import Scored, compare_models
+from eval.statistics.power import detectable
 from tsqa.errors import DataError
 
 
@@ -124,7 +125,7 @@ def test_two_documents_never_make_a_finding() -> None:
 def test_no_change_still_has_a_detectable_effect_above_zero() -> None:
     sides = [[{"t": scores([0] * 100)}]] * 2
     tested = compare_models(*sides, **OPTIONS)[0]
-    assert tested.delta.delta == 0 and tested.delta.p == 1 and tested.detectable(0.95) > 0.03
+    assert tested.delta.delta == 0 and tested.delta.p == 1 and detectable(tested, 0.05) > 0.03
 
 
 def test_each_task_weighs_the_same_in_the_macro_average() -> None:
@@ -171,5 +172,5 @@ def test_the_detectable_effect_of_a_row_grows_with_what_it_must_reach() -> None:
     for row in compare_models(before, after, **OPTIONS):
         for confidence in (0.95, 0.999):
             z = norm.ppf(0.5 + confidence / 2) + norm.ppf(0.8)
-            assert row.detectable(confidence) == pytest.approx(row.delta.stderr * z)
+            assert detectable(row, 1 - confidence) == pytest.approx(row.delta.stderr * z)
     assert math.isnan(row.delta.mde)

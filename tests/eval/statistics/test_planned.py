@@ -14,7 +14,13 @@ import pytest
 from rich.console import Console
 
 from eval.statistics import crossed, planned, stats
-from eval.statistics.planned_rows import PlannedTable, documents_variance, planned_row
+from eval.statistics.planned_rows import (
+    PlannedRow,
+    PlannedTable,
+    documents_variance,
+    planned_row,
+)
+from eval.statistics.power import detectable
 from tests.benchmarks.coverage import Design, simulate
 from tests.support.invented_arms import deltas_of, evaluated, of_scores
 from tests.support.tiny_eval import make_tasks
@@ -26,7 +32,7 @@ from tsqa.recipe import DataSection, Recipe, SeedsSection
 def test_the_planned_effect_is_found_with_the_stated_power_by_one_seed() -> None:
     rng = np.random.default_rng(0)
     n, rounds, share = 400, 400, 0.2
-    effect = planned_row([n], 1, discordance=[share]).detectable(0.95)
+    effect = alone(planned_row([n], 1, discordance=[share]))
     chances = [(share - effect) / 2, 1 - share, (share + effect) / 2]
     found = 0
     for _ in range(rounds):
@@ -45,16 +51,16 @@ def test_the_planned_effect_agrees_with_the_one_found_after_for_several_seeds() 
         shares.append(float(np.mean(differences**2)))
         repeats.append(float(np.mean(differences[0] * differences[1])))
         one = crossed.estimate(differences.mean(axis=1), [crossed.of_documents(differences)])
-        after.append(one.detectable(0.95, 0.8))
+        after.append(detectable(one, 0.05))
     share = float(np.mean(shares))
     repeated = float(np.mean(repeats)) / share
     row = planned_row([400], 5, discordance=[share], repeated=repeated, seed_sd=0.0)
-    assert row.detectable(0.95) == pytest.approx(np.median(after), rel=0.15)
+    assert alone(row) == pytest.approx(np.median(after), rel=0.15)
 
 
 def test_more_documents_seeds_and_tasks_detect_less() -> None:
     def mde(n: list[int], seeds: int) -> float:
-        return planned_row(n, seeds, discordance=[0.2] * len(n)).detectable(0.95)
+        return alone(planned_row(n, seeds, discordance=[0.2] * len(n)))
 
     assert mde([400], 1) == pytest.approx(mde([100], 1) / 2)
     assert mde([100], 3) > mde([100], 5) > mde([100], 10)
@@ -65,7 +71,7 @@ def test_the_planned_effect_of_pooled_arms_is_found_with_about_the_stated_power(
     rng = np.random.default_rng(2)
     arms, seeds, n, rounds, share, sd = 5, 3, 200, 300, 0.2, 0.02
     row = planned_row([n], seeds, discordance=[share], arms=arms, seed_sd=sd)
-    effect = row.detectable(0.95)
+    effect = alone(row)
     found = 0
     for _ in range(rounds):
         scores = (
@@ -78,6 +84,11 @@ def test_the_planned_effect_of_pooled_arms_is_found_with_about_the_stated_power(
         pooled = crossed.pool(scores.mean(axis=2))
         found += crossed.estimate(differences.mean(axis=1), documents, pooled).p_value() <= 0.05
     assert abs(found / rounds - 0.77) <= 0.04 + 3 * math.sqrt(0.16 / rounds)
+
+
+def alone(row: PlannedRow) -> float:
+    """By a 95% interval."""
+    return detectable(row, np.array([0.05]))
 
 
 def recipe_of(include: Path | None, tasks: list[str], limit: int | None = None) -> Recipe:
@@ -150,7 +161,7 @@ def test_an_earlier_run_replaces_the_assumed_share_of_changes() -> None:
 def test_two_tasks_over_the_same_documents_are_one_sample(tmp_path: Path) -> None:
     def mde(n: list[int], seeds: int, samples: list[str]) -> float:
         row = planned_row(n, seeds, discordance=[0.2] * len(n), samples=samples)
-        return row.detectable(0.95)
+        return alone(row)
 
     for seeds in (1, 3):
         assert mde([100, 100], seeds, ["a", "a"]) == pytest.approx(mde([100], seeds, ["a"]))
@@ -205,22 +216,22 @@ def test_task_rows_leave_room_for_the_parts_of_a_macro_average(tmp_path: Path) -
         assert rows[row][:3] == others[row][:3]
     plainly, by_parts = (table_of(*"abcdef", may_split=parts) for parts in (False, True))
     sizes = dict.fromkeys("abcdef", 400)
-    assert plainly.detectable(["a"], sizes) < by_parts.detectable(["a"], sizes)
+    least = [one.detectable(["a"], sizes, is_macro=False) for one in (plainly, by_parts)]
+    assert least[0] < least[1]
     assert "with room for parts" in " ".join(split.split())
     assert "with room for parts" not in " ".join(text.split())
 
 
 @pytest.mark.parametrize("by_documents", [False, True])
 def test_a_task_finds_no_less_than_the_macro_average_that_it_moves(by_documents: bool) -> None:
-    alone = table_of("a", by_documents=by_documents)
-    average = alone.row(["a"], {"a": 400}).detectable(*alone.levels(is_macro=True))
-    assert alone.detectable(["a"], {"a": 400}) == pytest.approx(average)
+    one, size = table_of("a", by_documents=by_documents), {"a": 400}
+    average, task = (one.detectable(["a"], size, is_macro=flag) for flag in (True, False))
+    assert average <= task <= 1.05 * average
     two, sizes = table_of("a", "b", by_documents=by_documents), {"a": 400, "b": 400}
-    moved = two.row(["a", "b"], sizes).detectable(*two.levels(is_macro=True)) * 2
-    unmoved = two.row(["a"], sizes).detectable(*two.levels(is_macro=False))
-    assert two.detectable(["a"], sizes) <= max(moved, unmoved) + 1e-12
-    assert two.detectable(["a"], {"a": 400}) == two.row(["a"], {"a": 400}).detectable(
-        *two.levels(is_macro=False)
+    unmoved = detectable(two.row(["a"], sizes), two._chance(0))
+    assert two.detectable(["a"], sizes, is_macro=False) < 0.95 * unmoved
+    assert two.detectable(["a"], size, is_macro=False) == detectable(
+        two.row(["a"], size), two._chance(0)
     )
 
 
@@ -233,10 +244,9 @@ def test_what_to_buy_is_enough_and_no_number_of_documents_is_where_seeds_differ(
     counts = [way.documents for way in ways.found]
     assert counts == sorted(counts, reverse=True)
     for way in ways.found:
-        plan = planned._plan_of(recipe, None, None).with_seeds(way.seeds)
-        levels = plan.table.levels(is_macro=True)
-        n = math.ceil(1319 * way.documents)
-        mde = planned_row([n], way.seeds, discordance=[0.2]).detectable(*levels)
+        table = planned._plan_of(recipe, None, None).with_seeds(way.seeds).table
+        sizes = {"gsm8k": math.ceil(1319 * way.documents)}
+        mde = table.detectable(["gsm8k"], sizes, is_macro=True)
         assert 0.97 * wanted < mde <= wanted or way.documents == 1
     assert planned.ways_to_detect(0.5, recipe, None, None).found == [ways.planned]  # type: ignore[union-attr]
     assert ways.least is not None and ways.least <= ways.now
@@ -269,7 +279,7 @@ def test_what_to_buy_begins_with_the_seeds_that_are_planned_and_says_how_they_ar
     [
         (1, {}, "documents alone cannot: one seed gives no verdict"),
         (1, {"seed_spread": 2.0}, "documents alone cannot: with any number of them"),
-        (3, {}, "5 seeds an arm instead of 3 and 2,5"),
+        (3, {}, "5 seeds an arm instead of 3 and 2,8"),
     ],
 )
 def test_what_it_says_to_buy(
