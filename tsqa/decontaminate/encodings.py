@@ -109,6 +109,12 @@ _XML = re.compile(
     r"</?[a-zA-Z][\w.-]*(?P<prefixed>:[\w.-]+)?"
     r"(?:\s+[\w:.-]+=(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>"
 )
+_SAID = re.compile(r"\s(?!class=|style=)[\w:.-]+=(?:\"([^\"<>]*)\"|'([^'<>]*)')")
+_WITHIN_VALUE = re.compile(r"[\s,;]+")
+_LEAST_SAID = 4
+"""Words of an attribute that are text, or the line that it draws."""
+_FEWEST_NUMBERS = 3
+"""Attributes of a tag that place what it draws."""
 _TIED = re.compile(r"(?<=[^\W\d]|[.,;:?!)])~(?=[\w(])|(?<=\w)~(?=[^\W\d])")
 _FEWEST_TIED = 3
 """Marks in one stretch from which on all of them are spaces."""
@@ -147,7 +153,7 @@ def take_off_marks(text: str) -> str:
     if "<" in text or "[" in text:
         text = _SUNG.sub("", text)
     if "<" in text:
-        text = _XML.sub(lambda match: "" if match["prefixed"] else " ", text)
+        text = _XML.sub(_replace_tag, text)
     if "[" in text:
         text = _LINK.sub(r"\1", _WIKI.sub(r"\1", text))
         text = _FOOTNOTE.sub("", _FORUM.sub("", text))
@@ -155,6 +161,17 @@ def take_off_marks(text: str) -> str:
         text = _SUBWORD.sub("", text)
     text = _take_off_classes(text)
     return _take_off_lines(text) if "\n" in text else text
+
+
+def _replace_tag(match: re.Match[str]) -> str:
+    """A space, or what the attributes of a tag say: text, or the shape that it draws."""
+    if match["prefixed"]:
+        return ""
+    values = [double or single for double, single in _SAID.findall(match[0])]
+    numbers = sum(value.strip("-").replace(".", "", 1).isdecimal() for value in values)
+    if numbers < _FEWEST_NUMBERS:
+        values = [one for one in values if len(_WITHIN_VALUE.split(one)) >= _LEAST_SAID]
+    return f" {' '.join(values)} " if values else " "
 
 
 def _character(code: int) -> str:

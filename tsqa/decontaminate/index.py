@@ -72,6 +72,10 @@ from tsqa.records.seed import Seed
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 from tsqa.text.normalise import words
 
+_TELLING = 3
+"""Words of a run besides a template within it, at least, that identify a document."""
+_FEW_WORDS = 2
+"""Words of options, such as two names, that say nothing about the question."""
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
@@ -166,6 +170,9 @@ class EvaluatedIndex:
         self._similar = SimilarQuestions(texts.own_questions(), swappable, section.similarity)
         self._slotted = np.zeros(len(texts), dtype=bool)
         """The documents of template tasks; for them only `question`, `item` and `slots` count."""
+        self._templated = self._slotted
+        """These, and those of tasks whose templates tell their documents apart: for them `slots`
+        counts too."""
         self._tables = self._index_runs()
         self._slots = self._index_slots()
         self._halves = Halves(texts, self._word_hashes, section.ngram)
@@ -356,8 +363,10 @@ class EvaluatedIndex:
         found = self._texts.find_options(candidate.choices)
         if found is None or self._slotted[found] or not self._may_be(found, text):
             return None
-        score = self._similar.coverage(found, text.asked.numbers)
-        if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
+        score, least = self._similar.coverage(found, text.asked.numbers), self._similar.threshold
+        if sum(map(len, self._texts.options(found))) > _FEW_WORDS:
+            least /= 2
+        if score < least or self._texts.tells_apart(found, text.asked):
             return None
         return self._reject("options", score, found)
 
@@ -583,8 +592,25 @@ class EvaluatedIndex:
                 signs = text.signs[place : place + size + 1]
                 inside = self._texts.agree_in_signs(start, signs[1:-1])
                 if inside and self._texts.agree_at_ends(start, end, signs[0], signs[-1]):
-                    return True
+                    if not self._goes_on(text, start, int(place), int(place) + size):
+                        return True
         return False
+
+    def _goes_on(self, text: _Text, start: int, first: int, last: int) -> bool:
+        """Whether a template's question is part of a longer one, which is another document."""
+        document = self._texts.document_at(start)
+        question, *others = self._texts.pieces(document)
+        if not self._slotted[document] or start != question[0]:
+            return False
+        own, task = text.numbers, int(self._texts.tasks[document])
+        if first > 0 and self._slots.is_within(task, own[first - 1], own[first]):
+            return True
+        *options, answer = [self._texts.words[begin:end] for begin, end in others]
+        if not options and np.array_equal(own[last : last + len(answer)], answer):
+            last += len(answer)
+        if last >= len(own) or own[last] in [one[0] for one in options if len(one)]:
+            return False
+        return self._slots.is_within(task, own[last - 1], own[last])
 
     def _index_runs(self) -> dict[int, RunTable]:
         """Size -> its runs: of n words -> their places; of fewer -> the short items they begin."""
@@ -592,19 +618,24 @@ class EvaluatedIndex:
         bounds = np.array(firsts, dtype=np.int64).reshape(-1, 2)
         lengths = bounds[:, 1] - bounds[:, 0]
         tables: dict[int, RunTable] = {}
+        templates = np.zeros(len(self._texts.words) + self._section.ngram, dtype=bool)
+        within = self._section.ngram - _TELLING + 1
         sizes = hash_runs(self._word_hashes[self._texts.words], self._section.ngram)
         for size, runs in enumerate(sizes, start=1):
+            if size == within > _TELLING:
+                templates[: len(runs)] = self._mark_templates(runs)
             if size == self._section.ngram:
-                tables[size] = self._index_grams(runs)
+                tables[size] = self._index_grams(runs, templates)
             elif (lengths == size).any():
                 documents = np.flatnonzero(lengths == size)
                 tables[size] = RunTable(runs[bounds[documents, 0]], documents)
         return tables
 
-    def _index_grams(self, runs: Hashes) -> RunTable:
+    def _index_grams(self, runs: Hashes, within: NDArray[np.bool_]) -> RunTable:
         """Every run inside a sequence -> its first position with the same signs, without templates.
 
-        Of equal runs, one that counts by itself comes before those that need their passage.
+        `within`: where a template begins that leaves too little of a run. Of equal runs, one that
+        counts by itself comes before those that need their passage.
         """
         starts, ends, documents, general = self._texts.sequences.T
         counts = np.maximum(0, ends - starts - self._section.ngram + 1)
@@ -614,21 +645,38 @@ class EvaluatedIndex:
         templates = np.unique(runs[places][held_by > TEMPLATE])
         shares = np.zeros(len(self._texts), dtype=bool)
         shares[documents[holders][(held_by > 1) & (held_by <= TEMPLATE)]] = True
-        self._slotted = self._find_slotted(shares)
+        self._templated, self._slotted = self._find_slotted(shares)
         signs, general = self._sign_runs(places), general[holders]
         del holders, held_by
         order = np.lexsort((places, general, signs, runs[places]))
         signs, places = signs[order], places[order]
         hashes = runs[places]
         chosen = (changes(hashes) | changes(signs)) & ~np.isin(hashes, templates)
+        for shift in range(_TELLING):
+            chosen &= ~within[places + shift]
         return RunTable(hashes[chosen], places[chosen])
 
-    def _find_slotted(self, shares: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Mark the documents of template tasks.
+    def _mark_templates(self, runs: Hashes) -> NDArray[np.bool_]:
+        """Mark where a run begins that many stretches of its task hold."""
+        starts, ends, documents, _ = self._texts.sequences.T
+        size = len(self._texts.words) - len(runs) + 1
+        counts = np.maximum(0, ends - starts - size + 1)
+        places = expand_ranges(starts, counts)
+        holders = np.repeat(np.arange(len(starts)), counts)
+        held_by = _count_holders(runs[places], holders, self._texts.tasks[documents[holders]])
+        marked = np.zeros(len(runs), dtype=bool)
+        marked[places[held_by > TEMPLATE]] = True
+        return marked
+
+    def _find_slotted(
+        self, shares: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(documents of tasks with templates, those that are taken for one another).
 
         `shares`: whether a document has a run of n words that another of its task has too.
         """
-        slotted = np.zeros(len(self._texts), dtype=bool)
+        templated = np.zeros(len(self._texts), dtype=bool)
+        slotted = templated.copy()
         alone = np.array(
             [not self._texts.is_of_passage(n) for n in range(len(slotted))], dtype=bool
         )
@@ -637,16 +685,24 @@ class EvaluatedIndex:
             if len(own) < _LEAST_TASK:
                 continue
             sample = own[:: -(-len(own) // _SAMPLE)]
-            if self._share_of_common_pairs(sample) < _TEMPLATE_WORDS:
+            plain, without_numbers = self._shares_of_common_pairs(sample)
+            templated[own] = without_numbers >= _TEMPLATE_WORDS
+            if plain < _TEMPLATE_WORDS:
                 continue
             similar = self._similar_to_others(sample[~shares[sample]])
             taken = float(shares[own].mean()) + similar / len(sample)
             slotted[own] = taken > _TEMPLATES
-        return slotted
+        return templated, slotted
 
-    def _share_of_common_pairs(self, documents: Numbers) -> float:
-        """Measure the share of pairs of neighbouring words that several of these questions have."""
+    def _shares_of_common_pairs(self, documents: Numbers) -> tuple[float, float]:
+        """(share of pairs of neighbouring words that several of these questions have, the same
+        where all numbers are one word)."""
         questions = [self._texts.question(document) for document in documents.tolist()]
+        is_number = self._texts.numbers()
+        masked = [np.where(is_number[one], 0, one) for one in questions]
+        return self._share_of_common_pairs(questions), self._share_of_common_pairs(masked)
+
+    def _share_of_common_pairs(self, questions: Sequence[Numbers]) -> float:
         owners = np.repeat(np.arange(len(questions)), [max(0, len(one) - 1) for one in questions])
         size = self._texts.vocabulary_size
         pairs = [one[:-1] * size + one[1:] for one in questions if len(one) > 1]
@@ -674,7 +730,7 @@ class EvaluatedIndex:
 
     def _index_slots(self) -> SlotDocuments:
         texts = self._texts
-        parts = [part.of(self._slotted) for part in (texts.own_questions(), texts.own_options())]
+        parts = [part.of(self._templated) for part in (texts.own_questions(), texts.own_options())]
         is_number = texts.numbers()
         return SlotDocuments(parts, texts.readers(), is_number, self._word_hashes)
 

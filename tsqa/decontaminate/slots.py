@@ -121,6 +121,11 @@ class SlotDocuments:
             for task in np.unique(part.tasks[np.diff(part.starts) > 0]).tolist()
         ]
         self._least = [_measure_least(task, readers) for task in self._tasks]
+        self._vocabulary = len(is_number)
+        self._within = {
+            task: _neighbours(parts[0].of(parts[0].tasks == task), len(is_number))
+            for task in np.unique(parts[0].tasks[np.diff(parts[0].starts) > 0]).tolist()
+        }
         runs, tasks = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
         for number, task in enumerate(self._tasks):
             found = list(hash_runs(word_hashes[task.words], _RUN))
@@ -140,11 +145,25 @@ class SlotDocuments:
         pairs = np.unique(rows[inside] * max(1, len(self._tasks)) + tasks[inside])
         return [divmod(pair, max(1, len(self._tasks))) for pair in pairs.tolist()]
 
+    def is_within(self, task: int, word: int, following: int) -> bool:
+        """Whether a question of the task has these words side by side."""
+        own = self._within.get(task, np.zeros(0, dtype=np.int64))
+        pair = word * self._vocabulary + following
+        place = int(np.searchsorted(own, pair))
+        return word > 0 and place < len(own) and int(own[place]) == pair
+
     def find(self, task: int, text: SlotText) -> list[Filled]:
         """Find the documents of a task that the text may be, the most alike first."""
         least = self._least[task]
         found = _read(self._tasks[task], text, least)
         return [one for one in found if one.score >= min(least, _WHOLE)]
+
+
+def _neighbours(questions: Questions, vocabulary: int) -> Numbers:
+    """The pairs of words that stand side by side in one of them, as numbers, in order."""
+    pairs = questions.words[:-1] * vocabulary + questions.words[1:]
+    found: Numbers = np.unique(pairs[questions.owners[:-1] == questions.owners[1:]])
+    return found
 
 
 def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Task:

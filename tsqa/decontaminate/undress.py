@@ -112,6 +112,24 @@ _HASHED = re.compile(r"(?<![\w#])#[^\s#]+#?(?:[ \t]+#[^\s#]+#?){5,}(?!\S)")
 _FEWEST_SEPARATED = 6
 _LEAST_SEPARATED = 0.4
 """Of the spaces of a text, as many as marks between words from which on these are spaces too."""
+_BRACKETS = re.compile(
+    r"(?<!\S)[()\[\]{}<>](?: [()\[\]{}<>]){2,}(?!\S)|[()\[\]{}<>]{12,}"
+    r"|\A\s*[()\[\]{}<>](?:\s?[()\[\]{}<>])*\s*\Z"
+)
+"""A row of them, as formal languages have, or an answer, is told by nothing else."""
+_LOGIC = re.compile(
+    r"(?:[()]|\b(?:true|false|not|and|or)\b)(?:\s*(?:[()]|\b(?:true|false|not|and|or)\b)){5,}",
+    re.IGNORECASE,
+)
+"""Its brackets make another expression of the same words."""
+_SPOKEN_BRACKETS = {
+    ord(mark): f" {name} "
+    for mark, name in zip(
+        "()[]{}<>",
+        ("opround", "clround", "opsquare", "clsquare", "opbrace", "clbrace", "opangle", "clangle"),
+        strict=True,
+    )
+}
 _FEWEST_PARTED, _MEAN_PARTED = 3, 3.5
 _FEWEST_GS = 5
 _WITHIN_WORD = re.compile(r"(?<=[a-z.,;:!?\d])\u0120(?=[A-Za-z\d])")
@@ -142,12 +160,20 @@ def undress(text: str) -> str:
     text = text.replace("`", "")
     if "_" in text:
         text = _UNDERSCORE.sub(" ", text)
+    text = _BRACKETS.sub(_spell_brackets, text)
     if ">" in text:
         text = _QUOTED_LINE.sub("", text)
     text = _take_off_separators(text)
     if "\n" in text:
         text = _AT_LINE_END.sub(r"\g<0> ", text)
-    return text if text.isascii() else _plain_letters(text)
+    text = text if text.isascii() else _plain_letters(text)
+    return _LOGIC.sub(lambda match: match[0].translate(_SPOKEN_BRACKETS), text)
+
+
+def _spell_brackets(match: re.Match[str]) -> str:
+    row = match[0]
+    is_quote_or_line = len({*row}) < 3 and len(row) > 2 and (row[0] == ">" or " " not in row)
+    return row if is_quote_or_line else row.translate(_SPOKEN_BRACKETS)
 
 
 def _take_off(text: str) -> str:
