@@ -106,6 +106,11 @@ class EvaluatedTexts:
         """Word numbers are below this."""
         return len(self._vocabulary) + 1
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """The words from number 1 on."""
+        return list(self._vocabulary)
+
     def number(self, found: Sequence[str]) -> Numbers:
         get = self._vocabulary.get
         return np.array([get(word, 0) for word in found], dtype=np.int64)

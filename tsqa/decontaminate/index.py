@@ -42,6 +42,7 @@ memory is linear in the evaluated documents and independent of the candidates.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -65,7 +66,7 @@ from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.retold import Retelling, RetoldDocuments
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
-from tsqa.decontaminate.slots import Filled, SlotDocuments, SlotText
+from tsqa.decontaminate.slots import Filled, SlotDocuments
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
@@ -92,6 +93,8 @@ _LEAST_TASK = 50
 _SAMPLE = 200
 _HALF = 0.5
 """Share of a passage that makes another one a version or a part of it."""
+_SLASH = re.compile(r"(?<=[a-z])/(?=[a-z])")
+"""Between parts of a date in words."""
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
 
@@ -132,12 +135,12 @@ class _Text:
         return words("\n".join(self._parts))
 
     @cached_property
-    def slots(self) -> SlotText:
-        """The text as documents of templates are compared with it."""
+    def sentences(self) -> tuple[Numbers, Numbers]:
+        """(number of the sentence of each word, the same where a slash ends one too)."""
         joined, found = "\n".join(self._parts), self.words
-        is_number = np.array([any(map(str.isdigit, word)) for word in found], dtype=bool)
-        numbers = np.where((self.numbers == 0) & is_number, -1, self.numbers)
-        return SlotText(numbers, np.array(number_sentences(joined, found), dtype=np.int64))
+        own = np.array(number_sentences(joined, found), dtype=np.int64)
+        parted = number_sentences(_SLASH.sub("\n", joined), found)
+        return own, np.array(parted, dtype=np.int64)
 
     def is_alone(self, texts: EvaluatedTexts, document: int) -> bool:
         """Whether there is no room for another passage next to what the document asks."""
@@ -432,7 +435,8 @@ class EvaluatedIndex:
     def _find_slots(self, texts: Sequence[_Text]) -> Iterator[tuple[int, Filled]]:
         for number, task in self._slots.propose([text.numbers for text in texts]):
             text = texts[number]
-            for one in self._slots.find(task, text.slots):
+            read = self._slots.read(text.words, *text.sentences)
+            for one in self._slots.find(task, read):
                 if not one.is_enough and not self._asks_whole(text, one.document):
                     continue
                 if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
@@ -591,9 +595,9 @@ class EvaluatedIndex:
             if np.array_equal(text.numbers[place : place + size], run):
                 signs = text.signs[place : place + size + 1]
                 inside = self._texts.agree_in_signs(start, signs[1:-1])
-                if inside and self._texts.agree_at_ends(start, end, signs[0], signs[-1]):
-                    if not self._goes_on(text, start, int(place), int(place) + size):
-                        return True
+                is_it = inside and self._texts.agree_at_ends(start, end, signs[0], signs[-1])
+                if is_it and not self._goes_on(text, start, int(place), int(place) + size):
+                    return True
         return False
 
     def _goes_on(self, text: _Text, start: int, first: int, last: int) -> bool:
@@ -618,7 +622,7 @@ class EvaluatedIndex:
         bounds = np.array(firsts, dtype=np.int64).reshape(-1, 2)
         lengths = bounds[:, 1] - bounds[:, 0]
         tables: dict[int, RunTable] = {}
-        templates = np.zeros(len(self._texts.words) + self._section.ngram, dtype=bool)
+        templates = np.zeros(len(self._texts.words) + _TELLING, dtype=bool)
         within = self._section.ngram - _TELLING + 1
         sizes = hash_runs(self._word_hashes[self._texts.words], self._section.ngram)
         for size, runs in enumerate(sizes, start=1):
@@ -730,9 +734,9 @@ class EvaluatedIndex:
 
     def _index_slots(self) -> SlotDocuments:
         texts = self._texts
-        parts = [part.of(self._templated) for part in (texts.own_questions(), texts.own_options())]
-        is_number = texts.numbers()
-        return SlotDocuments(parts, texts.readers(), is_number, self._word_hashes)
+        stretches = (texts.own_questions(), texts.own_options(), texts.readers())
+        *parts, readers = (stretch.of(self._templated) for stretch in stretches)
+        return SlotDocuments(parts, readers, texts.vocabulary, texts.number, self._word_hashes)
 
     def _sign_runs(self, places: Numbers) -> Hashes:
         """A hash of the signs inside each of the runs of n words."""

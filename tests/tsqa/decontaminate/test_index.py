@@ -158,6 +158,11 @@ def test_a_question_of_few_rare_words_needs_its_answer() -> None:
     assert rule("Do seeds matter?", "Yes: they feed what grows from them") == "item"
 
 
+def spelled(number: int) -> str:
+    """A word of its own, as a number would make the documents a template's."""
+    return "".join("bdfglmnprs"[int(one)] + "aeiou"[int(one) % 5] for one in str(number))
+
+
 HALVES = [
     evaluated(
         0,
@@ -171,8 +176,8 @@ HALVES = [
     evaluated(2, "What is the best way to keep a saw sharp after it cut wet oak?", "x"),
     evaluated(300, "Does that room hold what jar and box can weigh in number?", "x"),
     *[
-        evaluated(n, f"What does jar number {n} that box {n} in room {n} can hold weigh?", "x")
-        for n in range(3, 300)
+        evaluated(n, f"What does jar number {w} that box {w} in room {w} can hold weigh?", "x")
+        for n, w in ((n, spelled(n)) for n in range(3, 300))
     ],
 ]
 COMMON = "Does that room hold what jar"
@@ -188,7 +193,7 @@ OTTERS = "Otters near the weir hunt eels because"
         ("What is the best way to keep", False),
         ("What is the best way to keep soup cold in summer?", False),
         (COMMON, True),
-        (f"{COMMON} number 4 holds?", False),
+        (f"{COMMON} number {spelled(4)} holds?", False),
     ],
 )
 def test_half_a_question_is_a_leak_where_it_is_rare_or_nothing_else_is_asked(
