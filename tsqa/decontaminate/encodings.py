@@ -50,6 +50,7 @@ _MISREAD_SPACE = re.compile("(?<=[A-Za-z.,;:?!])\u00c2(?=\\s)")
 _BREAK = re.compile(rf"{_RUN}(?!(?:{_COMMANDS})(?![a-zA-Z]))[nrt]")
 _STRETCH = re.compile(r"\S+")
 # It begins with the mark itself: a search for a lookbehind is slow.
+_BEYOND_ASCII = re.compile(r"%[C-F][\dA-F]%[89AB][\dA-F]", re.IGNORECASE)
 _FORM_SPACE = re.compile(r"\+(?:(?<=[a-zA-Z]{2}\+)(?=\w)|(?<=\w\+)(?=[a-zA-Z]{2}))")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
 _SOFT_BREAK = re.compile(r"^(.{50,77})=\r?\n", re.MULTILINE)
@@ -212,7 +213,8 @@ def _decode_address(text: str) -> str:
             text = _STRETCH.sub(_decode_form, text)
         if _FORM_SPACE.search(text):
             text = _FORM_SPACE.sub(" ", _STRETCH.sub(_unjoin, text))
-    return unquote(text) if "%20" in text or "%25" in text or "%3C" in text else text
+    is_address = "%20" in text or "%25" in text or "%3C" in text or _BEYOND_ASCII.search(text)
+    return unquote(text) if is_address else text
 
 
 def _decode_form(match: re.Match[str]) -> str:
