@@ -83,6 +83,7 @@ _ARABIC = str.maketrans(
 )
 """Letters that are typed for one another."""
 _BESIDE_HANGUL = re.compile("(?<=\\d)(?=[\uac00-\ud7a3])|(?<=[\uac00-\ud7a3])(?=\\d)")
+_UNSPACED = re.compile("[\u3041-\u30ff\u3400-\u9fff]")
 _JAMO = re.compile("[\u1100-\u11ff]")
 """Parts of the letters of Hangul."""
 _READING = re.compile(r"<(r[tp])>[^<>]*</\1>", re.IGNORECASE)
@@ -257,6 +258,7 @@ def _part_by_invisible(match: re.Match[str]) -> str:
     """Words that only invisible characters part."""
     parts = [part for part in _INVISIBLE.split(match[0]) if part]
     parted = len(parts) >= _FEWEST_PARTED and sum(map(len, parts)) >= _MEAN_PARTED * len(parts)
+    parted = parted and not _UNSPACED.search(match[0])
     return " ".join(parts) if parted else match[0]
 
 
