@@ -19,10 +19,12 @@
   little else (`parts.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
-with its passage and options, and a run that more than ten hold is a template. Where over 4% of a
-task's documents would be taken for one another, and the questions share two thirds of their pairs
-of words, it is a task of templates: there `options`, `similarity`, `retold` and `half` do not
-apply, and `ngram` asks for the whole question.
+with its passage and options, and a run that more than ten hold is a template, as is one that adds
+two words to such. `slots` reads tasks whose questions share two thirds of their pairs of words,
+all numbers being one word. Where over 4% of the documents would be taken for one another, too, and
+the questions share as much with their numbers, it is a task of templates: there `options`,
+`similarity`, `retold` and `half` do not apply, and `ngram` and `item` ask for the whole question,
+and that it does not go on as another one of the task does.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
