@@ -438,23 +438,14 @@ def _common(
 
 
 def _measure_least(task: _Task, readers: Questions) -> float:
-    """The score of its task that all but 1% of the other documents do not reach.
-
-    With other words before a document, too, for they move the windows in which a text is read.
-    """
+    """The score of its task that all but 1% of the other documents do not reach."""
     best = []
-    shift = int(np.diff(task.starts).max()) // 4
     for document in task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist():
         start, end = readers.starts[document : document + 2]
-        own, sentences = readers.words[start:end], readers.sentences[start:end]
-        most = 0.0
-        for before in (0, shift):
-            words = np.concatenate((np.zeros(before, dtype=np.int64), own))
-            numbers = np.concatenate((np.full(before, -1, dtype=np.int64), sentences))
-            text = SlotText(words, numbers, np.arange(len(words) + 1))
-            scores = [one.score for one in _read(task, text, _FLOOR, without=document)]
-            most = max(most, scores[0] if scores else 0.0)
-        best.append(most)
+        begins = np.arange(end - start + 1)
+        text = SlotText(readers.words[start:end], readers.sentences[start:end], begins)
+        scores = [one.score for one in _read(task, text, _FLOOR, without=document)]
+        best.append(scores[0] if scores else 0.0)
     least = float(np.quantile(best, _QUANTILE))
     if least >= _WHOLE:  # documents fill their slots alike: only a whole question is one
         return 2.0
