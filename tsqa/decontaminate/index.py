@@ -204,7 +204,7 @@ class EvaluatedIndex:
             texts = self._read(batch)
             similar = self._check_similarity(texts)
             with_passage = self._check_passages(texts, batch)
-            slots = self._check_slots(texts)
+            slots = self._check_slots(texts, self._slotted)
             verdicts += [
                 self._check_question(candidate, texts[number])
                 or similar[number]
@@ -426,10 +426,15 @@ class EvaluatedIndex:
             if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
                 yield one
 
-    def _check_slots(self, texts: Sequence[_Text]) -> list[Rejection | None]:
+    def _check_slots(
+        self, texts: Sequence[_Text], among: NDArray[np.bool_] | None = None
+    ) -> list[Rejection | None]:
+        """`among`: documents that count, if not all; a part of others is no whole question."""
         verdicts: list[Rejection | None] = [None] * len(texts)
         for number, one in self._find_slots(texts):
             known = verdicts[number]
+            if among is not None and not among[one.document]:
+                continue
             if known is None or one.score > (known.score or 0):
                 verdicts[number] = self._reject("slots", one.score, one.document)
         return verdicts
