@@ -106,6 +106,11 @@ class EvaluatedTexts:
         """Word numbers are below this."""
         return len(self._vocabulary) + 1
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """The words from number 1 on."""
+        return list(self._vocabulary)
+
     def number(self, found: Sequence[str]) -> Numbers:
         get = self._vocabulary.get
         return np.array([get(word, 0) for word in found], dtype=np.int64)
@@ -203,9 +208,7 @@ class EvaluatedTexts:
                 yield document, not self._option_rivals[key]
 
     def options(self, document: int) -> list[Numbers]:
-        begin, end = self._pieces_of[document], self._pieces_of[document + 1]
-        bounds = list(pairwise(self._pieces[begin:end]))[1:-1]
-        return [self.words[start:stop] for start, stop in bounds]
+        return [self.words[start:end] for start, end in self.pieces(document)[1:-1]]
 
     def has_options(self, document: int, choices: Sequence[str]) -> bool:
         own = sorted(option.tolist() for option in self.options(document))
@@ -245,14 +248,18 @@ class EvaluatedTexts:
         start, end = self._pieces[self._pieces_of[document + 1] - 2 : self._pieces_of[document + 1]]
         return self.words[start:end]
 
+    def pieces(self, document: int) -> list[tuple[int, int]]:
+        """List (start, end) in `words` of the question, each option and the answer."""
+        begin, end = self._pieces_of[document], self._pieces_of[document + 1]
+        return list(pairwise(self._pieces[begin:end]))
+
     def item(self, document: int, is_alone: bool = True) -> list[tuple[int, int]]:
         """List (start, end) in `words` of the runs that together are the document.
 
         The first is the one to look for. `is_alone`: the text where they are looked for has no
         other passage.
         """
-        begin, end = self._pieces_of[document], self._pieces_of[document + 1]
-        question, *options, answer = pairwise(self._pieces[begin:end])
+        question, *options, answer = self.pieces(document)
         is_shared = self.is_shared(document)
         if not self.is_of_passage(document):
             return [question, answer, *options] if is_shared else [question, answer]

@@ -50,6 +50,7 @@ _MISREAD_SPACE = re.compile("(?<=[A-Za-z.,;:?!])\u00c2(?=\\s)")
 _BREAK = re.compile(rf"{_RUN}(?!(?:{_COMMANDS})(?![a-zA-Z]))[nrt]")
 _STRETCH = re.compile(r"\S+")
 # It begins with the mark itself: a search for a lookbehind is slow.
+_BEYOND_ASCII = re.compile(r"%[C-F][\dA-F]%[89AB][\dA-F]", re.IGNORECASE)
 _FORM_SPACE = re.compile(r"\+(?:(?<=[a-zA-Z]{2}\+)(?=\w)|(?<=\w\+)(?=[a-zA-Z]{2}))")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
 _SOFT_BREAK = re.compile(r"^(.{50,77})=\r?\n", re.MULTILINE)
@@ -109,6 +110,12 @@ _XML = re.compile(
     r"</?[a-zA-Z][\w.-]*(?P<prefixed>:[\w.-]+)?"
     r"(?:\s+[\w:.-]+=(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>"
 )
+_SAID = re.compile(r"\s(?!class=|style=)[\w:.-]+=(?:\"([^\"<>]*)\"|'([^'<>]*)')")
+_WITHIN_VALUE = re.compile(r"[\s,;]+")
+_LEAST_SAID = 4
+"""Words of an attribute that are text, or the line that it draws."""
+_FEWEST_NUMBERS = 3
+"""Attributes of a tag that place what it draws."""
 _TIED = re.compile(r"(?<=[^\W\d]|[.,;:?!)])~(?=[\w(])|(?<=\w)~(?=[^\W\d])")
 _FEWEST_TIED = 3
 """Marks in one stretch from which on all of them are spaces."""
@@ -147,7 +154,7 @@ def take_off_marks(text: str) -> str:
     if "<" in text or "[" in text:
         text = _SUNG.sub("", text)
     if "<" in text:
-        text = _XML.sub(lambda match: "" if match["prefixed"] else " ", text)
+        text = _XML.sub(_replace_tag, text)
     if "[" in text:
         text = _LINK.sub(r"\1", _WIKI.sub(r"\1", text))
         text = _FOOTNOTE.sub("", _FORUM.sub("", text))
@@ -155,6 +162,17 @@ def take_off_marks(text: str) -> str:
         text = _SUBWORD.sub("", text)
     text = _take_off_classes(text)
     return _take_off_lines(text) if "\n" in text else text
+
+
+def _replace_tag(match: re.Match[str]) -> str:
+    """A space, or what the attributes of a tag say: text, or the shape that it draws."""
+    if match["prefixed"]:
+        return ""
+    values = [double or single for double, single in _SAID.findall(match[0])]
+    numbers = sum(value.strip("-").replace(".", "", 1).isdecimal() for value in values)
+    if numbers < _FEWEST_NUMBERS:
+        values = [one for one in values if len(_WITHIN_VALUE.split(one)) >= _LEAST_SAID]
+    return f" {' '.join(values)} " if values else " "
 
 
 def _character(code: int) -> str:
@@ -195,7 +213,8 @@ def _decode_address(text: str) -> str:
             text = _STRETCH.sub(_decode_form, text)
         if _FORM_SPACE.search(text):
             text = _FORM_SPACE.sub(" ", _STRETCH.sub(_unjoin, text))
-    return unquote(text) if "%20" in text or "%25" in text or "%3C" in text else text
+    is_address = "%20" in text or "%25" in text or "%3C" in text or _BEYOND_ASCII.search(text)
+    return unquote(text) if is_address else text
 
 
 def _decode_form(match: re.Match[str]) -> str:

@@ -19,10 +19,12 @@
   little else (`parts.py`).
 
 What documents of one task share identifies none of them: a question that several ask counts only
-with its passage and options, and a run that more than ten hold is a template. Where over 4% of a
-task's documents would be taken for one another, and the questions share two thirds of their pairs
-of words, it is a task of templates: there `options`, `similarity`, `retold` and `half` do not
-apply, and `ngram` asks for the whole question.
+with its passage and options, and a run that more than ten hold is a template, as is one that adds
+two words to such. `slots` reads tasks whose questions share two thirds of their pairs of words,
+all numbers being one word. Where over 4% of the documents would be taken for one another, too, and
+the questions share as much with their numbers, it is a task of templates: there `options`,
+`similarity`, `retold` and `half` do not apply, and `ngram` and `item` ask for the whole question,
+and that it does not go on as another one of the task does.
 
 A question that belongs to a passage may be asked of another (`What is the best title?`), and so may
 the last sentence of a question that tells a story: asked in a text with another passage they
@@ -42,6 +44,7 @@ memory is linear in the evaluated documents and independent of the candidates.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -65,13 +68,17 @@ from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.retold import Retelling, RetoldDocuments
 from tsqa.decontaminate.similarity import SimilarQuestions, window_weight
-from tsqa.decontaminate.slots import Filled, SlotDocuments, SlotText
+from tsqa.decontaminate.slots import Filled, SlotDocuments
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 from tsqa.text.normalise import words
 
+_TELLING = 3
+"""Words of a run besides a template within it, at least, that identify a document."""
+_FEW_WORDS = 2
+"""Words of options, such as two names, that say nothing about the question."""
 _LABELS = 4
 """Words that may stand around an item, such as `Question` and `Answer`; more may be a passage."""
 _BATCH = 256
@@ -88,6 +95,8 @@ _LEAST_TASK = 50
 _SAMPLE = 200
 _HALF = 0.5
 """Share of a passage that makes another one a version or a part of it."""
+_SLASH = re.compile(r"(?<=[a-z])/(?=[a-z])")
+"""Between parts of a date in words."""
 _NEAR = 100
 """Words before and after a question among which any text would have its answer."""
 
@@ -128,12 +137,12 @@ class _Text:
         return words("\n".join(self._parts))
 
     @cached_property
-    def slots(self) -> SlotText:
-        """The text as documents of templates are compared with it."""
+    def sentences(self) -> tuple[Numbers, Numbers]:
+        """(number of the sentence of each word, the same where a slash ends one too)."""
         joined, found = "\n".join(self._parts), self.words
-        is_number = np.array([any(map(str.isdigit, word)) for word in found], dtype=bool)
-        numbers = np.where((self.numbers == 0) & is_number, -1, self.numbers)
-        return SlotText(numbers, np.array(number_sentences(joined, found), dtype=np.int64))
+        own = np.array(number_sentences(joined, found), dtype=np.int64)
+        parted = number_sentences(_SLASH.sub("\n", joined), found)
+        return own, np.array(parted, dtype=np.int64)
 
     def is_alone(self, texts: EvaluatedTexts, document: int) -> bool:
         """Whether there is no room for another passage next to what the document asks."""
@@ -166,6 +175,9 @@ class EvaluatedIndex:
         self._similar = SimilarQuestions(texts.own_questions(), swappable, section.similarity)
         self._slotted = np.zeros(len(texts), dtype=bool)
         """The documents of template tasks; for them only `question`, `item` and `slots` count."""
+        self._templated = self._slotted
+        """These, and those of tasks whose templates tell their documents apart: for them `slots`
+        counts too."""
         self._tables = self._index_runs()
         self._slots = self._index_slots()
         self._halves = Halves(texts, self._word_hashes, section.ngram)
@@ -192,7 +204,7 @@ class EvaluatedIndex:
             texts = self._read(batch)
             similar = self._check_similarity(texts)
             with_passage = self._check_passages(texts, batch)
-            slots = self._check_slots(texts)
+            slots = self._check_slots(texts, self._slotted)
             verdicts += [
                 self._check_question(candidate, texts[number])
                 or similar[number]
@@ -356,8 +368,10 @@ class EvaluatedIndex:
         found = self._texts.find_options(candidate.choices)
         if found is None or self._slotted[found] or not self._may_be(found, text):
             return None
-        score = self._similar.coverage(found, text.asked.numbers)
-        if score < self._section.similarity / 2 or self._texts.tells_apart(found, text.asked):
+        score, least = self._similar.coverage(found, text.asked.numbers), self._similar.threshold
+        if sum(map(len, self._texts.options(found))) > _FEW_WORDS:
+            least /= 2
+        if score < least or self._texts.tells_apart(found, text.asked):
             return None
         return self._reject("options", score, found)
 
@@ -412,10 +426,15 @@ class EvaluatedIndex:
             if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
                 yield one
 
-    def _check_slots(self, texts: Sequence[_Text]) -> list[Rejection | None]:
+    def _check_slots(
+        self, texts: Sequence[_Text], among: NDArray[np.bool_] | None = None
+    ) -> list[Rejection | None]:
+        """`among`: documents that count, if not all; a part of others is no whole question."""
         verdicts: list[Rejection | None] = [None] * len(texts)
         for number, one in self._find_slots(texts):
             known = verdicts[number]
+            if among is not None and not among[one.document]:
+                continue
             if known is None or one.score > (known.score or 0):
                 verdicts[number] = self._reject("slots", one.score, one.document)
         return verdicts
@@ -423,7 +442,8 @@ class EvaluatedIndex:
     def _find_slots(self, texts: Sequence[_Text]) -> Iterator[tuple[int, Filled]]:
         for number, task in self._slots.propose([text.numbers for text in texts]):
             text = texts[number]
-            for one in self._slots.find(task, text.slots):
+            read = self._slots.read(text.words, *text.sentences)
+            for one in self._slots.find(task, read):
                 if not one.is_enough and not self._asks_whole(text, one.document):
                     continue
                 if text.asked is None or not self._texts.tells_apart(one.document, text.asked):
@@ -582,9 +602,26 @@ class EvaluatedIndex:
             if np.array_equal(text.numbers[place : place + size], run):
                 signs = text.signs[place : place + size + 1]
                 inside = self._texts.agree_in_signs(start, signs[1:-1])
-                if inside and self._texts.agree_at_ends(start, end, signs[0], signs[-1]):
+                is_it = inside and self._texts.agree_at_ends(start, end, signs[0], signs[-1])
+                if is_it and not self._goes_on(text, start, int(place), int(place) + size):
                     return True
         return False
+
+    def _goes_on(self, text: _Text, start: int, first: int, last: int) -> bool:
+        """Whether a template's question is part of a longer one, which is another document."""
+        document = self._texts.document_at(start)
+        question, *others = self._texts.pieces(document)
+        if not self._slotted[document] or start != question[0]:
+            return False
+        own, task = text.numbers, int(self._texts.tasks[document])
+        if first > 0 and self._slots.is_within(task, own[first - 1], own[first]):
+            return True
+        *options, answer = [self._texts.words[begin:end] for begin, end in others]
+        if not options and np.array_equal(own[last : last + len(answer)], answer):
+            last += len(answer)
+        if last >= len(own) or own[last] in [one[0] for one in options if len(one)]:
+            return False
+        return self._slots.is_within(task, own[last - 1], own[last])
 
     def _index_runs(self) -> dict[int, RunTable]:
         """Size -> its runs: of n words -> their places; of fewer -> the short items they begin."""
@@ -592,19 +629,24 @@ class EvaluatedIndex:
         bounds = np.array(firsts, dtype=np.int64).reshape(-1, 2)
         lengths = bounds[:, 1] - bounds[:, 0]
         tables: dict[int, RunTable] = {}
+        templates = np.zeros(len(self._texts.words) + _TELLING, dtype=bool)
+        within = self._section.ngram - _TELLING + 1
         sizes = hash_runs(self._word_hashes[self._texts.words], self._section.ngram)
         for size, runs in enumerate(sizes, start=1):
+            if size == within > _TELLING:
+                templates[: len(runs)] = self._mark_templates(runs)
             if size == self._section.ngram:
-                tables[size] = self._index_grams(runs)
+                tables[size] = self._index_grams(runs, templates)
             elif (lengths == size).any():
                 documents = np.flatnonzero(lengths == size)
                 tables[size] = RunTable(runs[bounds[documents, 0]], documents)
         return tables
 
-    def _index_grams(self, runs: Hashes) -> RunTable:
+    def _index_grams(self, runs: Hashes, within: NDArray[np.bool_]) -> RunTable:
         """Every run inside a sequence -> its first position with the same signs, without templates.
 
-        Of equal runs, one that counts by itself comes before those that need their passage.
+        `within`: where a template begins that leaves too little of a run. Of equal runs, one that
+        counts by itself comes before those that need their passage.
         """
         starts, ends, documents, general = self._texts.sequences.T
         counts = np.maximum(0, ends - starts - self._section.ngram + 1)
@@ -614,21 +656,38 @@ class EvaluatedIndex:
         templates = np.unique(runs[places][held_by > TEMPLATE])
         shares = np.zeros(len(self._texts), dtype=bool)
         shares[documents[holders][(held_by > 1) & (held_by <= TEMPLATE)]] = True
-        self._slotted = self._find_slotted(shares)
+        self._templated, self._slotted = self._find_slotted(shares)
         signs, general = self._sign_runs(places), general[holders]
         del holders, held_by
         order = np.lexsort((places, general, signs, runs[places]))
         signs, places = signs[order], places[order]
         hashes = runs[places]
         chosen = (changes(hashes) | changes(signs)) & ~np.isin(hashes, templates)
+        for shift in range(_TELLING):
+            chosen &= ~within[places + shift]
         return RunTable(hashes[chosen], places[chosen])
 
-    def _find_slotted(self, shares: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Mark the documents of template tasks.
+    def _mark_templates(self, runs: Hashes) -> NDArray[np.bool_]:
+        """Mark where a run begins that many stretches of its task hold."""
+        starts, ends, documents, _ = self._texts.sequences.T
+        size = len(self._texts.words) - len(runs) + 1
+        counts = np.maximum(0, ends - starts - size + 1)
+        places = expand_ranges(starts, counts)
+        holders = np.repeat(np.arange(len(starts)), counts)
+        held_by = _count_holders(runs[places], holders, self._texts.tasks[documents[holders]])
+        marked = np.zeros(len(runs), dtype=bool)
+        marked[places[held_by > TEMPLATE]] = True
+        return marked
+
+    def _find_slotted(
+        self, shares: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(documents of tasks with templates, those that are taken for one another).
 
         `shares`: whether a document has a run of n words that another of its task has too.
         """
-        slotted = np.zeros(len(self._texts), dtype=bool)
+        templated = np.zeros(len(self._texts), dtype=bool)
+        slotted = templated.copy()
         alone = np.array(
             [not self._texts.is_of_passage(n) for n in range(len(slotted))], dtype=bool
         )
@@ -637,16 +696,24 @@ class EvaluatedIndex:
             if len(own) < _LEAST_TASK:
                 continue
             sample = own[:: -(-len(own) // _SAMPLE)]
-            if self._share_of_common_pairs(sample) < _TEMPLATE_WORDS:
+            plain, without_numbers = self._shares_of_common_pairs(sample)
+            templated[own] = without_numbers >= _TEMPLATE_WORDS
+            if plain < _TEMPLATE_WORDS:
                 continue
             similar = self._similar_to_others(sample[~shares[sample]])
             taken = float(shares[own].mean()) + similar / len(sample)
             slotted[own] = taken > _TEMPLATES
-        return slotted
+        return templated, slotted
 
-    def _share_of_common_pairs(self, documents: Numbers) -> float:
-        """Measure the share of pairs of neighbouring words that several of these questions have."""
+    def _shares_of_common_pairs(self, documents: Numbers) -> tuple[float, float]:
+        """(share of pairs of neighbouring words that several of these questions have, the same
+        where all numbers are one word)."""
         questions = [self._texts.question(document) for document in documents.tolist()]
+        is_number = self._texts.numbers()
+        masked = [np.where(is_number[one], 0, one) for one in questions]
+        return self._share_of_common_pairs(questions), self._share_of_common_pairs(masked)
+
+    def _share_of_common_pairs(self, questions: Sequence[Numbers]) -> float:
         owners = np.repeat(np.arange(len(questions)), [max(0, len(one) - 1) for one in questions])
         size = self._texts.vocabulary_size
         pairs = [one[:-1] * size + one[1:] for one in questions if len(one) > 1]
@@ -674,9 +741,9 @@ class EvaluatedIndex:
 
     def _index_slots(self) -> SlotDocuments:
         texts = self._texts
-        parts = [part.of(self._slotted) for part in (texts.own_questions(), texts.own_options())]
-        is_number = texts.numbers()
-        return SlotDocuments(parts, texts.readers(), is_number, self._word_hashes)
+        stretches = (texts.own_questions(), texts.own_options(), texts.readers())
+        *parts, readers = (stretch.of(self._templated) for stretch in stretches)
+        return SlotDocuments(parts, readers, texts.vocabulary, texts.number, self._word_hashes)
 
     def _sign_runs(self, places: Numbers) -> Hashes:
         """A hash of the signs inside each of the runs of n words."""

@@ -4,6 +4,7 @@ The template of a document is learnt from those of its task that are most like i
 less, the more of them hold it beside the same neighbour. What is left fills the slots. A text is
 the document as far as it holds these words, sentence by sentence and in their order, and no other
 fillers between them; a word that no document has, such as a synonym or a slip, is no filler.
+Numbers count by value, in digits or English words.
 
 Guarantees: what a task asks for is measured on at most 100 of its documents, each read as a text
 against the others; nothing depends on the batch, nor on other tasks; memory is linear in the words
@@ -12,7 +13,7 @@ of the documents, and in the vocabulary for each task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from scipy.sparse import csr_array
 
 from tsqa.decontaminate.similarity import Questions, Weights
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
+from tsqa.text.numbers import NUMBER_WORDS, read_cardinal
 
 _POOL = 300
 """Documents of a task among which the most alike are looked for."""
@@ -41,6 +43,8 @@ _QUANTILE = 0.99
 _SAMPLE = 100
 _MOST = 4
 """Documents that are compared with one window in full."""
+_LONGEST_NUMBER = 16
+"""Words, as `nine hundred and ninety-nine thousand nine hundred and ninety-nine` has ten."""
 
 
 class SlotText(NamedTuple):
@@ -49,6 +53,8 @@ class SlotText(NamedTuple):
     words: Numbers
     sentences: Numbers
     """The number of the sentence of each word."""
+    begins: Numbers
+    """Where each word begins among those that were read, and the last ends."""
 
 
 class Filled(NamedTuple):
@@ -107,26 +113,40 @@ class SlotDocuments:
         self,
         parts: Sequence[Questions],
         readers: Questions,
-        is_number: NDArray[np.bool_],
+        vocabulary: Sequence[str],
+        number: Callable[[Sequence[str]], Numbers],
         word_hashes: Hashes,
     ) -> None:
         """`parts`: their questions, and their options, without words for all other documents.
 
-        `readers`: all documents, whole.
+        `readers`: the documents, whole; `vocabulary`: the words from number 1 on, which `number`
+        numbers, with 0 for others.
         """
-        self._word_hashes = word_hashes
-        self._tasks = [
-            _learn(part, is_number, task)
-            for part in parts
-            for task in np.unique(part.tasks[np.diff(part.starts) > 0]).tolist()
+        self._word_hashes, self._number = word_hashes, number
+        self._vocabulary = 1 + len(vocabulary)
+        self._values: dict[str, int] = {}
+        """Numbers that no document writes so -> their number, behind the vocabulary."""
+        values = [self._read_questions(part, vocabulary) for part in (*parts, readers)]
+        spelled = [False, *(any(map(str.isdigit, word)) for word in vocabulary)]
+        is_number = np.array(spelled + [True] * len(self._values), dtype=bool)
+        found = [
+            (task, *both)
+            for both in zip(parts, values, strict=False)
+            for task in np.unique(both[0].tasks[np.diff(both[0].starts) > 0]).tolist()
         ]
-        self._least = [_measure_least(task, readers) for task in self._tasks]
+        self._tasks = [_learn(read, is_number, task) for task, _, read in found]
+        self._least = [_measure_least(task, values[-1]) for task in self._tasks]
+        self._within = {
+            task: _neighbours(part.of(part.tasks == task), self._vocabulary)
+            for task, part, _ in found
+            if part is parts[0]
+        }
         runs, tasks = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
-        for number, task in enumerate(self._tasks):
-            found = list(hash_runs(word_hashes[task.words], _RUN))
-            own = np.unique(found[-1]) if len(found) == _RUN else found[0][:0]
+        for place, (task, part, _) in enumerate(found):
+            *shorter, longest = hash_runs(word_hashes[part.of(part.tasks == task).words], _RUN)
+            own = np.unique(longest) if len(shorter) == _RUN - 1 else longest[:0]
             runs.append(own)
-            tasks.append(np.full(len(own), number))
+            tasks.append(np.full(len(own), place))
         self._table = RunTable(np.concatenate(runs), np.concatenate(tasks))
 
     def propose(self, texts: Sequence[Numbers]) -> list[tuple[int, int]]:
@@ -140,11 +160,70 @@ class SlotDocuments:
         pairs = np.unique(rows[inside] * max(1, len(self._tasks)) + tasks[inside])
         return [divmod(pair, max(1, len(self._tasks))) for pair in pairs.tolist()]
 
+    def read(self, found: Sequence[str], sentences: Numbers, apart: Numbers) -> SlotText:
+        """Read the words of a text; a number in words has one number of `apart`."""
+        read, begins = read_numbers(found, apart.tolist())
+        known = zip(read, self._number(read).tolist(), strict=True)
+        words = np.array([self._values.get(word, number) for word, number in known], dtype=np.int64)
+        has_digit = np.array([any(map(str.isdigit, word)) for word in read], dtype=bool)
+        words[(words == 0) & has_digit] = -1
+        bounds = np.array([*begins, len(found)], dtype=np.int64)
+        return SlotText(words, sentences[bounds[:-1]], bounds)
+
+    def _read_questions(self, questions: Questions, vocabulary: Sequence[str]) -> Questions:
+        found = [vocabulary[number - 1] for number in questions.words.tolist()]
+        read, begins = read_numbers(found, questions.sentences.tolist())
+        words = [
+            int(known) or self._values.setdefault(word, self._vocabulary + len(self._values))
+            for word, known in zip(read, self._number(read), strict=True)
+        ]
+        return Questions(
+            words=np.array(words, dtype=np.int64),
+            starts=np.searchsorted(begins, questions.starts),
+            tasks=questions.tasks,
+            sentences=questions.sentences[begins],
+        )
+
+    def is_within(self, task: int, word: int, following: int) -> bool:
+        """Whether a question of the task has these words side by side."""
+        own = self._within.get(task, np.zeros(0, dtype=np.int64))
+        pair = word * self._vocabulary + following
+        place = int(np.searchsorted(own, pair))
+        return word > 0 and place < len(own) and int(own[place]) == pair
+
     def find(self, task: int, text: SlotText) -> list[Filled]:
         """Find the documents of a task that the text may be, the most alike first."""
         least = self._least[task]
         found = _read(self._tasks[task], text, least)
         return [one for one in found if one.score >= min(least, _WHOLE)]
+
+
+def read_numbers(found: Sequence[str], apart: Sequence[int]) -> tuple[list[str], list[int]]:
+    """(words, where each begins), numbers in digits; words of one have one number of `apart`."""
+    read: list[str] = []
+    begins: list[int] = []
+    place = 0
+    while place < len(found):
+        word, end = found[place], place + 1
+        if word in NUMBER_WORDS:
+            near = range(place, min(len(found), place + _LONGEST_NUMBER))
+            own = [found[each] for each in near if apart[each] == apart[place]]
+            size, value = read_cardinal(own, 0)
+            if value is not None:
+                word, end = str(value), place + size
+        elif word.isdecimal():
+            word = word.lstrip("0") or "0"
+        read.append(word)
+        begins.append(place)
+        place = end
+    return read, begins
+
+
+def _neighbours(questions: Questions, vocabulary: int) -> Numbers:
+    """The pairs of words that stand side by side in one of them, as numbers, in order."""
+    pairs = questions.words[:-1] * vocabulary + questions.words[1:]
+    found: Numbers = np.unique(pairs[questions.owners[:-1] == questions.owners[1:]])
+    return found
 
 
 def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Task:
@@ -164,7 +243,7 @@ def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Ta
     rarity = np.zeros(len(is_number) + 1)
     known = spread > 0
     rarity[:-1][known] = np.log((len(own) + 1) / spread[known]) / np.log(len(own) + 1)
-    if is_number[words].any():
+    if is_number[words[weights >= _SLOT]].any():
         rarity[-1] = 1.0
         rarity[:-1][is_number & ~known] = 1.0  # unknown to this task, whatever others hold
     totals = np.maximum(np.add.reduceat(weights, starts[:-1]), 1e-9)
@@ -253,7 +332,7 @@ def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list
         likely = np.flatnonzero((bound >= least) & (task.documents != without))
         if not len(likely):
             continue
-        part = SlotText(text.words[start:end], text.sentences[start:end])
+        part = SlotText(text.words[start:end], text.sentences[start:end], text.begins[start:])
         told = _told_pairs(task, part)[likely]
         likely = likely[np.argsort(-told, kind="stable")[:_MOST]]
         for place in likely.tolist():
@@ -261,9 +340,8 @@ def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list
             document = int(task.documents[place])
             known = found.get(document)
             if score > 0 and (known is None or score > known.score):
-                found[document] = Filled(
-                    document, score, score >= enough, start + first, start + last
-                )
+                bounds = int(part.begins[first]), int(part.begins[last])
+                found[document] = Filled(document, score, score >= enough, *bounds)
     return sorted(found.values(), key=lambda one: (-one.score, one.document))
 
 
@@ -364,7 +442,8 @@ def _measure_least(task: _Task, readers: Questions) -> float:
     best = []
     for document in task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist():
         start, end = readers.starts[document : document + 2]
-        text = SlotText(readers.words[start:end], readers.sentences[start:end])
+        begins = np.arange(end - start + 1)
+        text = SlotText(readers.words[start:end], readers.sentences[start:end], begins)
         scores = [one.score for one in _read(task, text, _FLOOR, without=document)]
         best.append(scores[0] if scores else 0.0)
     least = float(np.quantile(best, _QUANTILE))

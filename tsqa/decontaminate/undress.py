@@ -72,6 +72,22 @@ _LONG_STRETCH = re.compile(r"\S{20,}")
 _LEAST_STRETCH = 20
 _BACKWARDS = re.compile("\u202e([^\u202c\n]*)")
 _MARKED = regex.compile(r"(?<=[\x00-\x7f])\p{M}+")
+_VOWELS = re.compile(
+    "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+    "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed]"
+)
+"""Marks of Hebrew and Arabic, which most texts leave out."""
+_ARABIC = str.maketrans(
+    "\u0622\u0623\u0625\u0671\u0649\u06cc\u0629\u06a9",
+    "\u0627\u0627\u0627\u0627\u064a\u064a\u0647\u0643",
+)
+"""Letters that are typed for one another."""
+_BESIDE_HANGUL = re.compile("(?<=\\d)(?=[\uac00-\ud7a3])|(?<=[\uac00-\ud7a3])(?=\\d)")
+_UNSPACED = re.compile("[\u3041-\u30ff\u3400-\u9fff]")
+_JAMO = re.compile("[\u1100-\u11ff]")
+"""Parts of the letters of Hangul."""
+_READING = re.compile(r"<(r[tp])>[^<>]*</\1>", re.IGNORECASE)
+"""How a word is read, above it."""
 _ASCII = frozenset(map(chr, range(128)))
 _HYPHENATED = re.compile(
     r"(?<!\w)(\w+)(?:[-\u2010\u2011\u2013\u00ac][ \t]*\n\s*(?:\d{1,4}\s*\n\s*)?|[-\u00ac][ ])(\w+)"
@@ -112,6 +128,26 @@ _HASHED = re.compile(r"(?<![\w#])#[^\s#]+#?(?:[ \t]+#[^\s#]+#?){5,}(?!\S)")
 _FEWEST_SEPARATED = 6
 _LEAST_SEPARATED = 0.4
 """Of the spaces of a text, as many as marks between words from which on these are spaces too."""
+_BRACKETS = re.compile(
+    r"(?<!\S)[()\[\]{}<>](?: [()\[\]{}<>]){2,}(?!\S)|[()\[\]{}<>]{12,}"
+    r"|\A\s*[()\[\]{}<>](?:\s?[()\[\]{}<>])*\s*\Z"
+)
+"""A row of them, as formal languages have, or an answer, is told by nothing else."""
+_LOGIC = re.compile(
+    r"(?:[()]|\b(?:true|false|not|and|or)\b)(?:\s*(?:[()]|\b(?:true|false|not|and|or)\b)){4,}",
+    re.IGNORECASE,
+)
+"""Its brackets make another expression of the same words."""
+_TRUE_OR_FALSE = re.compile(r"\(\s*\w+\s+\w+\s+\w+\s*\)")
+"""Beside what is to be judged."""
+_SPOKEN_BRACKETS = {
+    ord(mark): f" {name} "
+    for mark, name in zip(
+        "()[]{}<>",
+        ("opround", "clround", "opsquare", "clsquare", "opbrace", "clbrace", "opangle", "clangle"),
+        strict=True,
+    )
+}
 _FEWEST_PARTED, _MEAN_PARTED = 3, 3.5
 _FEWEST_GS = 5
 _WITHIN_WORD = re.compile(r"(?<=[a-z.,;:!?\d])\u0120(?=[A-Za-z\d])")
@@ -142,12 +178,25 @@ def undress(text: str) -> str:
     text = text.replace("`", "")
     if "_" in text:
         text = _UNDERSCORE.sub(" ", text)
+    text = _BRACKETS.sub(_spell_brackets, text)
     if ">" in text:
         text = _QUOTED_LINE.sub("", text)
     text = _take_off_separators(text)
     if "\n" in text:
         text = _AT_LINE_END.sub(r"\g<0> ", text)
-    return text if text.isascii() else _plain_letters(text)
+    text = text if text.isascii() else _plain_letters(text)
+    return _LOGIC.sub(_spell_logic, text)
+
+
+def _spell_brackets(match: re.Match[str]) -> str:
+    row = match[0]
+    is_quote_or_line = len({*row}) < 3 and len(row) > 2 and (row[0] == ">" or " " not in row)
+    return row if is_quote_or_line else row.translate(_SPOKEN_BRACKETS)
+
+
+def _spell_logic(match: re.Match[str]) -> str:
+    is_choice = _TRUE_OR_FALSE.fullmatch(match[0]) is not None
+    return match[0] if is_choice else match[0].translate(_SPOKEN_BRACKETS)
 
 
 def _take_off(text: str) -> str:
@@ -164,7 +213,7 @@ def _take_off(text: str) -> str:
     if not text.isascii():  # escapes of bytes may be UTF-8
         text = read_again(text)
     if "<" in text:
-        text = _TAG.sub(_replace_tag, _without_comments(text))
+        text = _TAG.sub(_replace_tag, _READING.sub("", _without_comments(text)))
     text = take_off_marks(text)
     if "\\" in text:
         text = _FORMAT.sub(lambda match: match[1] or match[2] or "", text)
@@ -209,6 +258,7 @@ def _part_by_invisible(match: re.Match[str]) -> str:
     """Words that only invisible characters part."""
     parts = [part for part in _INVISIBLE.split(match[0]) if part]
     parted = len(parts) >= _FEWEST_PARTED and sum(map(len, parts)) >= _MEAN_PARTED * len(parts)
+    parted = parted and not _UNSPACED.search(match[0])
     return " ".join(parts) if parted else match[0]
 
 
@@ -237,6 +287,8 @@ def _part_by_capitals(match: re.Match[str]) -> str:
 
 
 def _plain_letters(text: str) -> str:
+    text = unicodedata.normalize("NFC", text) if _JAMO.search(text) else text
+    text = _BESIDE_HANGUL.sub(" ", _VOWELS.sub("", text)).translate(_ARABIC)
     others = set(text) - _ASCII
     for character in others:
         plain = _plain(character)

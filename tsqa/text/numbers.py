@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
@@ -134,7 +135,7 @@ def _take_words(text: str) -> tuple[Fraction, str] | None:
     """(value, rest) of a number in words at the start: `twenty-five`, `three quarters`."""
     matches = list(re.finditer(r"[A-Za-z]+|[^\sA-Za-z-]+", text[:MAX_CHARACTERS]))
     tokens = [match[0].lower() for match in matches]
-    place, value = _cardinal(tokens, 0)
+    place, value = read_cardinal(tokens, 0)
     result: Fraction | None = None if value is None else Fraction(value)
     if tokens[:3] == ["half", "a", "dozen"]:
         place, result = 3, Fraction(6)
@@ -145,7 +146,7 @@ def _take_words(text: str) -> tuple[Fraction, str] | None:
     elif tokens[:2] == ["a", "dozen"]:
         place, result = 2, Fraction(12)
     elif tokens[:1] == ["a"] and len(tokens) > 1 and tokens[1] in _MULTIPLIERS:
-        place, scaled = _cardinal(["one", *tokens[1:]], 0)
+        place, scaled = read_cardinal(["one", *tokens[1:]], 0)
         result = None if scaled is None else Fraction(scaled)
     elif value is not None and place < len(tokens):
         part = tokens[place]
@@ -182,7 +183,7 @@ def _take_words(text: str) -> tuple[Fraction, str] | None:
     return result, text[end:]
 
 
-def _cardinal(tokens: list[str], place: int) -> tuple[int, int | None]:
+def read_cardinal(tokens: Sequence[str], place: int) -> tuple[int, int | None]:
     """(first token after it, value) of a whole number in words."""
     total, current, start = 0, 0, place
     smallest_scale: int | None = None

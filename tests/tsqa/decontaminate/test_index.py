@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.benchmarks.disguises import DISGUISES
+from tests.benchmarks.puzzles import load_puzzles
 from tests.benchmarks.questions import REAL, load_real
 from tests.benchmarks.reading import load_reading
 from tests.benchmarks.template_tasks import load_templates
@@ -28,6 +29,7 @@ from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.decontaminate.parts import Halves
 from tsqa.decontaminate.planted_leaks import KINDS, as_candidate, plant_leak
 from tsqa.decontaminate.similarity import common_weight, kept_share
+from tsqa.decontaminate.slots import read_numbers
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
@@ -158,6 +160,11 @@ def test_a_question_of_few_rare_words_needs_its_answer() -> None:
     assert rule("Do seeds matter?", "Yes: they feed what grows from them") == "item"
 
 
+def spelled(number: int) -> str:
+    """A word of its own, as a number would make the documents a template's."""
+    return "".join("bdfglmnprs"[int(one)] + "aeiou"[int(one) % 5] for one in str(number))
+
+
 HALVES = [
     evaluated(
         0,
@@ -171,8 +178,8 @@ HALVES = [
     evaluated(2, "What is the best way to keep a saw sharp after it cut wet oak?", "x"),
     evaluated(300, "Does that room hold what jar and box can weigh in number?", "x"),
     *[
-        evaluated(n, f"What does jar number {n} that box {n} in room {n} can hold weigh?", "x")
-        for n in range(3, 300)
+        evaluated(n, f"What does jar number {w} that box {w} in room {w} can hold weigh?", "x")
+        for n, w in ((n, spelled(n)) for n in range(3, 300))
     ],
 ]
 COMMON = "Does that room hold what jar"
@@ -188,7 +195,7 @@ OTTERS = "Otters near the weir hunt eels because"
         ("What is the best way to keep", False),
         ("What is the best way to keep soup cold in summer?", False),
         (COMMON, True),
-        (f"{COMMON} number 4 holds?", False),
+        (f"{COMMON} number {spelled(4)} holds?", False),
     ],
 )
 def test_half_a_question_is_a_leak_where_it_is_rare_or_nothing_else_is_asked(
@@ -344,6 +351,77 @@ def test_in_a_task_of_templates_the_slots_are_the_document() -> None:
         for verdicts in (index.check(planted), in_text):
             found = [verdict.match for verdict in verdicts if verdict is not None]
             assert found == [leak.id for leak in planted], kind
+
+
+@pytest.mark.parametrize("shape", ["navigate", "logic", "brackets", "drawings"])
+def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
+    """Brackets, what a tag draws, and whether a question goes on."""
+    documents, others = load_puzzles(shape, 60)
+    index = EvaluatedIndex(documents, SECTION)
+    candidates = [as_candidate(other) for other in others]
+    in_text = index.check_texts([f"Know this: {one.full_text}" for one in candidates])
+    for verdicts in (index.check(candidates), in_text):
+        assert sum(verdict is not None for verdict in verdicts) <= 1
+    for kind in ("verbatim", "accented"):
+        planted = [plant_leak(one, kind) for one in documents[::4]]
+        texts = [f"Know this: {one.full_text} So it is." for one in planted if one]
+        assert all(index.check([one for one in planted if one])), kind
+        assert all(index.check_texts(texts)), kind
+
+
+@pytest.mark.parametrize("shape", ["german", "korean", "pronouns"])
+def test_a_template_counts_where_its_documents_are_not_alike(shape: str) -> None:
+    documents, others = load_puzzles(shape, 100)
+    index = EvaluatedIndex(documents, SECTION)
+    for kind in ("sentences_shuffled", "scanned"):
+        planted = [leak for leak in map(DISGUISES[kind], documents[::5]) if leak]
+        verdicts = index.check_texts([leak.full_text for leak in planted])
+        assert sum(verdict is not None for verdict in verdicts) >= 0.8 * len(planted)
+    rejected = index.check([as_candidate(other) for other in others])
+    assert sum(verdict is not None for verdict in rejected) <= 1
+
+
+def test_numbers_in_words_fill_the_slots_of_those_in_digits() -> None:
+    documents = load_templates("test", 100)["as date understanding"]
+    index = EvaluatedIndex(documents, SECTION)
+    planted = [leak for leak in map(DISGUISES["numbers_in_words"], documents[::4]) if leak]
+    texts = [f"It is known that: {leak.full_text} So it is." for leak in planted]
+    for verdicts in (index.check(planted), index.check_texts(texts)):
+        assert [verdict and verdict.match for verdict in verdicts] == [one.id for one in planted]
+    for leaks, text in zip(index.find_leaks(texts), texts, strict=True):
+        assert all(" ".join(leak.words) in " ".join(words(text)) for leak in leaks)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "read"),
+    [
+        ("on 03 / 14 two thousand and one", "on 3 14 2001"),
+        ("twenty five of one hundred and five", "25 of 105"),
+        ("two and three or nineteen ninety", "2 and 3 or 19 90"),
+        ("a thousand half dozen", "a thousand half dozen"),
+        ("007 and 0", "7 and 0"),
+    ],
+)
+def test_numbers_are_read_by_value(spoken: str, read: str) -> None:
+    found = words(spoken)
+    numbers, begins = read_numbers(found, [0] * len(found))
+    assert " ".join(numbers) == read
+    assert begins == sorted(begins)
+    apart, _ = read_numbers(["twenty", "five"], [0, 1])
+    assert apart == ["20", "5"]
+
+
+def test_a_run_that_is_all_template_but_for_a_word_identifies_nothing() -> None:
+    options = [spelled(1000 + n) for n in range(10)]
+    documents = [
+        evaluated(
+            n, f"What has corners as {spelled(n * 7)} {spelled(n * 9)} and {n}", "x", *options
+        )
+        for n in range(40)
+    ]
+    other = f"How round is that which {spelled(10**6)} saw at noon near pier {documents[7].doc_id}"
+    text = f"{other} {' '.join(options)}"
+    assert EvaluatedIndex(documents, SECTION).check_texts([text]) == [None]
 
 
 def test_what_other_tasks_hold_changes_nothing_in_a_task_of_templates() -> None:

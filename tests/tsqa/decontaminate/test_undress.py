@@ -76,6 +76,16 @@ PLAIN = {
     r"\x77ho\040is _x0069_t": "who is it",
     "#which #of #these #5 #birds #can #sing": "which of these 5 birds can sing",
     "+one two\n+three four\n+7 five": "one two\nthree four\n7 five",
+    'so <path d="M 1.5,2 L 3,4"/> is': "so  M 1.5,2 L 3,4  is",
+    '<rect x="1" y="2" width="3"/><w:t a="1 2 3 4"/>': " 1 2 3 ",
+    '<row id="7" text="which of these birds" class="a b c d"/>': " which of these birds ",
+    "Input: [ { < >": "Input:  opsquare   opbrace   opangle   clangle ",
+    "] )": " clsquare   clround ",
+    "not ( True and False ) or True": "not  opround  True and False  clround  or True",
+    "\u0643\u064e\u062a\u064e\u0628\u064e \u0623\u0649": "\u0643\u062a\u0628 \u0627\u064a",
+    "\uadc4 19\uac1c": "\uadc4 19 \uac1c",
+    "<ruby>\u6f22<rp>(</rp><rt>kan</rt><rp>)</rp></ruby>": " \u6f22 ",
+    "%E6%BC%A2%E5%AD%97": "\u6f22\u5b57",
     r"the \fBbig\fR dog \fIis\fP here": "the big dog is here",
 }
 SAME = [
@@ -93,6 +103,7 @@ SAME = [
         "\u042d\u0442\u043e \u0434\u043e\u043c \u0438 \u0441\u0430\u0434 \u0439",
         "\u65e5\u672c\u8a9e",
     ),
+    *("[1] f(x[2]) {}", "(not that I know)", "(True or False) so", "}\n}\n}", "50% or 20%Ab"),
     *("", "plain words, with signs: 1 - 2 = -1"),
     *("and/or he/she", "speed*time*mass", "2*3*4*5*6*7*8*9", "x = 1\ny = 2\nz = 3", "O(n) f(x)"),
     *(
