@@ -18,7 +18,8 @@ _BULLET = re.compile(r"^(?:[-*\u2022] )+(?=[^\W\d_])")
 _SIGNED = regex.compile(
     rf"(?V1)(?P<number>(?<![\w.,)\]}}])[-+]?(?:\d+(?:[.,:]\d+)*|\.\d+)(?![\w]))"
     rf"|(?P<word>[{UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{UNSPACED}]]+)"
-    r"|(?P<sign>[-+=<>\p{Sm}\p{Sc}*/^%\u00b0\u2030#&|~\u00ac!@\\--[$]]|(?<=\b[A-Za-z])'+(?![A-Za-z])"
+    r"|(?P<sign>[-+=<>\p{Sm}\p{Sc}*/^%\u00b0\u2030\u2016\u2308-\u230b#&|~\u00ac!@\\--[$]]"
+    r"|(?<=\b[A-Za-z])'+(?![A-Za-z])"
     rf"|(?<![\w!])!(?=[a-z]\b))"
 )
 _MARKS = frozenset("-/*!#")
@@ -27,6 +28,10 @@ _MAX_SYMBOL = 6
 """Letters with digits up to this length are symbols whose case counts: CO2, Co2, CoCl2."""
 _CLOCK = re.compile(r"(?<=\d) ?([ap])\.?m\b\.?", re.IGNORECASE)
 _INITIALS = re.compile(r"\b(?:[A-Z]\. ?)+[A-Z]\.")
+_END = r"[-+]?(?:\d+(?:[./]\d+)?|[A-Za-z]\d?|\\?inf(?:ty|inity)?|\u221e|\\?pi|\u03c0)"
+_INTERVAL = re.compile(rf"([\[(])\s*{_END}\s*[,;]\s*{_END}\s*([\])])")
+_KINDS = {"[]": "closed", "[)": "rightopen", "(]": "leftopen"}
+"""Brackets of an interval -> a word for them; round ones may hold a point or a remark."""
 _SHORT_WORDS_LIST = """
 a i o an as at be by do go he if in is it me my no of oh on or so to up us we am ok hi
 ha de la le el il un du et en es au da di do em na se si te tu ya y e ou où il ne on sa
@@ -74,6 +79,7 @@ def answer_tokens(text: str) -> str:
     first = next((place for place, token in enumerate(found) if token != "-"), 0)
     if first and found[first][0].isalpha():  # else the key of -x would read as a bullet
         found[first - 1 : first + 1] = [f"-{found[first]}"]
+    found += filter(None, (_KINDS.get("".join(ends)) for ends in _INTERVAL.findall(text)))
     return " ".join(found) or text
 
 

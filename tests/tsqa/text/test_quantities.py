@@ -230,6 +230,8 @@ UNLIKE = [
     ("short_text", ["-x", "x"]),
     ("short_text", ["a \u2192 b", "a \u2190 b"]),
     ("short_text", ["\u00b15", "5"]),
+    ("short_text", ["\u230ax\u230b", "\u2308x\u2309", "\u2016x\u2016", "x"]),
+    ("short_text", ["all of (a, b]", "all of [a, b)", "all of [a, b]", "all of (a, b)"]),
 ]
 
 
