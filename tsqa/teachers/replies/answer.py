@@ -63,11 +63,15 @@ _CHECKED = re.compile(
 _TURNS = re.compile(r"\b(?:but|however|yet|although|though|instead)\b", re.IGNORECASE)
 _AGAIN = re.compile(r"^(?:that is|i\.?e\.?|or|equivalently|which (?:is|equals))[,:]? (?=\S)", re.I)
 _IN_BOLD = re.compile(
-    r"[^*\n]*\b(?:is|are|was|were|be|called|named|by|equals) (?P<mark>\*\*|__)(?P<said>[^*\n]*\w)"
+    r"(?:(?!\b(?i:no|not|nor|none|nobody|nothing|neither|never|cannot)\b|n['\u2019]t\b)[^*\n])*"
+    r"\b(?:is|are|was|were|be|called|named|by|equals) (?P<mark>\*\*|__)(?!no[tr]?\b)"
+    r"(?P<said>[^*\n]*\w)"
     r"[.!]?(?P=mark)[.!]?"
 )
 _CONFIDENCE = re.compile(
-    r"(?:[.,;]\s|\s[\[(])\bconfidence(?: level| score)?(?: ?[:=]| is\b)[^\n]{1,20}$", re.IGNORECASE
+    r"(?:[.,;]\s|\s[\[(])\bconfidence(?: level| score)?(?: ?[:=]| is\b)"
+    r" ?(?:\.?\d|(?:very |fairly )?(?:high|medium|moderate|low|certain|full)\b)[^\n]{0,20}$",
+    re.IGNORECASE,
 )
 _TABLE_ROW = re.compile(r"\|[ \t].*[ \t]\|[ \t].*\|")
 _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")

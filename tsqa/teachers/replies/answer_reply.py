@@ -88,6 +88,7 @@ _CHECKS = re.compile(
 _VERDICT = re.compile(
     r"[\s*_]*(?:yes|no|true|false)\b[\s*_]*(?:$|[,.;:!\u2014\u2013-])", re.IGNORECASE
 )
+_INITIAL = re.compile(r"\s*[A-Z]")
 _NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
 
 
@@ -245,7 +246,7 @@ def _labelled_answer(
         return {"answer": tagged, "after": [text.rpartition("answer>")[2]], **extras}
     lead, pieces = split_labels(text)
     lead = OPENER.sub("", lead, count=1)
-    lead = lead if kind == "choice" else _answered_in_short(lead)
+    lead = lead if kind in ("choice", "code", "long_text") else _answered_in_short(lead)
     is_begun = bool(lead.strip())
     for number, (name, _) in enumerate(pieces):
         if name in ("question", "passage") and is_begun:
@@ -288,6 +289,9 @@ def _answered_in_short(text: str) -> str:
     begun = SHORT_ANSWER.search(text)
     before = text[: begun.start()].strip() if begun else ""
     if begun is None or SECOND_OPTION.search(text):
+        return text
+    is_initial = not before and "." in begun[0] and _INITIAL.match(text, begun.end())
+    if is_initial:  # `A. A. Milne`, `A. Lincoln`
         return text
     if before and not SHORT_QUESTION.match(before):
         return text
@@ -418,13 +422,17 @@ def _is_working(lines: Sequence[str]) -> bool:
 
 
 def _is_aside(line: str, before: Sequence[str]) -> bool:
-    """Whether a line below a calculation turns a unit, `1 week = 7 days`, that it does not hold."""
-    left, equals, _ = line.partition("=")
+    """Whether a line below a calculation turns a unit, `1 week = 7 days`, and takes up no result.
+
+    `3 hours = 45 km` does: it is the next step, though what it takes up may be in words.
+    """
+    left, equals, right = line.partition("=")
     turned = read_quantity(left.strip()) if equals else None
     steps = [step for step in before if _EQUALS.search(step)]
-    if turned is None or not turned.unit or not steps:
+    if turned is None or turned.value != 1 or not turned.unit or not steps:
         return False
-    return not {*_NUMERAL.findall(left)} & set().union(*(_sides(step)[1] for step in steps))
+    results = set().union(*(_sides(step)[1] for step in steps))
+    return results.isdisjoint(_NUMERAL.findall(f"{left} {right}"))
 
 
 def _sides(step: str) -> tuple[set[str], set[str]]:

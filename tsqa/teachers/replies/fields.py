@@ -35,8 +35,8 @@ _NAMES = {
     "tests": "tests?|unit tests?|test cases?",
     "final": "(?:my )?final (?:answer|choice|verdict)"
     "|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
-    "answer": "answer|ans|the answer|my (?:answer|choice)|verdict|correct answer|correct option"
-    "|correct choice"
+    "answer": "answer|ans|the answer|(?:my )?verdict|my (?:answer|choice)|correct answer"
+    "|correct option|correct choice"
     "|(?:richtige )?antwort"
     "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
     "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"

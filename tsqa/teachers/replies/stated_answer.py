@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import islice
 
 from tsqa.text.normalise import normalise
@@ -19,7 +20,7 @@ _BY_THE_WAY = r"(?: also| thus| therefore| clearly| indeed| definitely| most lik
 CUE = re.compile(
     r"(?P<en>\b(?:answer|option|choice)(?: choice| here| to (?:this|the) question)?"
     rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b:?|\bfinal answer ?[:\uff1a]"
-    r"|(?<=[.!?] )[*_]{0,2}answer ?[:\uff1a])"
+    r"|(?P<label>(?<=[.!?] )[*_]{0,2}answer ?[:\uff1a]))"
     r"|(?P<de>\b(?:antwort|antwortm\u00f6glichkeit|l\u00f6sung|option) (?:ist|lautet|w\u00e4re)\b"
     r"(?: also| daher| somit)?:?)"
     r"|(?P<es>\b(?:respuesta|opci\u00f3n|alternativa|soluci\u00f3n)(?: correcta| final)?"
@@ -53,6 +54,9 @@ CUE = re.compile(
     r"\u62e9?[:\uff1a]? ?(?=[(\uff08]?[A-Z]))",
     re.IGNORECASE,
 )
+_OWN_QUESTION = re.compile(r"\s*(?:question ?: ?)?[^.!?\n]*\?", re.IGNORECASE)
+_NEXT_QUESTION = re.compile(r"\?|\b(?:question|problem|Q)(?: ?\d{1,3})? ?:", re.IGNORECASE)
+"""From which on `Answer:` within a line may be that of another question."""
 _STEMS = (
     *(
         "answer",
@@ -120,6 +124,7 @@ _RATHER = re.compile(
     r"(?P<asked>[^\n]*\b(?:so|thus|therefore|hence|which (?:is|gives|makes))\b[^\n]*\d[^\n]*)",
     re.IGNORECASE | re.DOTALL,
 )
+_NUMERAL = re.compile(r"(?:\d{1,3}(?:,\d{3})+|\d{1,30})(?:\.\d{1,30})?", re.ASCII)
 _INSTEAD = re.compile(
     r"(?:(?P<pause>[.!?;\u2026\u3002]|\s[-\u2013\u2014]{1,2}|\u2014)|[,(])[\s*_>(-]{0,4}"
     r"(?:(?:oh|hm+|um+|uh|but|well)\b[,.\u2026]{0,3}\s{1,2}){0,2}"
@@ -183,7 +188,12 @@ def _cues(text: str) -> list[re.Match[str]]:
 
 def _all_cues(text: str) -> Iterator[re.Match[str]]:
     folded = text.lower()
-    return CUE.finditer(text) if any(stem in folded for stem in _STEMS) else iter(())
+    if not any(stem in folded for stem in _STEMS):
+        return iter(())
+    own = _OWN_QUESTION.match(text)
+    following = _NEXT_QUESTION.search(text, own.end() if own else 0)
+    end = following.start() if following else len(text)
+    return (cue for cue in CUE.finditer(text) if not cue["label"] or cue.start() < end)
 
 
 def _stated(text: str, found: re.Match[str]) -> str:
@@ -203,8 +213,21 @@ def takes_back(after: str, *answer: str) -> bool:
     if _TAKEN_BACK.search(after):
         return True
     own = [f" {normalise(text)} " for text in answer]
-    said = (f" {normalise(found[str(found.lastgroup)])} " for found in _RATHER.finditer(after))
-    return any(all(text not in sentence for text in own) for sentence in said)
+    values = _values(" ".join(answer))
+    for found in _RATHER.finditer(after):
+        if found["asked"] is not None:  # of numbers alone: words conclude in words
+            if values and values.isdisjoint(_values(found["asked"])):
+                return True
+            continue
+        said = f" {normalise(found[str(found.lastgroup)])} "
+        if all(text not in said for text in own):
+            return True
+    return False
+
+
+def _values(text: str) -> set[Decimal]:
+    """The numbers of a text, however they are written: 1200 of `$1,200` and of `1200.0`."""
+    return {Decimal(found.replace(",", "")) for found in _NUMERAL.findall(text)}
 
 
 def said_instead(text: str) -> Iterator[tuple[str, str]]:
