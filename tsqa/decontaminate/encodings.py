@@ -107,15 +107,16 @@ _FORUM = re.compile(
 )
 _FOOTNOTE = re.compile(r"(?:(?<=[a-z]{2})|(?<=[.,;)]))\[\d{1,3}\]")
 _XML = re.compile(
-    r"</?[a-zA-Z][\w.-]*(?P<prefixed>:[\w.-]+)?"
+    r"</?(?:(?P<shape>(?:circle|ellipse|line|path|poly(?:gon|line)|rect)(?=\s[^<>]*(?:/>|></)))"
+    r"|[a-zA-Z][\w.-]*(?P<prefixed>:[\w.-]+)?)"
     r"(?:\s+[\w:.-]+=(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>"
 )
 _SAID = re.compile(r"\s(?!class=|style=)[\w:.-]+=(?:\"([^\"<>]*)\"|'([^'<>]*)')")
 _WITHIN_VALUE = re.compile(r"[\s,;]+")
 _LEAST_SAID = 4
-"""Words of an attribute that are text, or the line that it draws."""
+"""Words of an attribute that are text, or the line of a shape."""
 _FEWEST_NUMBERS = 3
-"""Attributes of a tag that place what it draws."""
+"""Attributes of a shape, from which on they place it."""
 _TIED = re.compile(r"(?<=[^\W\d]|[.,;:?!)])~(?=[\w(])|(?<=\w)~(?=[^\W\d])")
 _FEWEST_TIED = 3
 """Marks in one stretch from which on all of them are spaces."""
@@ -154,7 +155,7 @@ def take_off_marks(text: str) -> str:
     if "<" in text or "[" in text:
         text = _SUNG.sub("", text)
     if "<" in text:
-        text = _XML.sub(_replace_tag, text)
+        text = _take_off_tags(text)
     if "[" in text:
         text = _LINK.sub(r"\1", _WIKI.sub(r"\1", text))
         text = _FOOTNOTE.sub("", _FORUM.sub("", text))
@@ -164,15 +165,26 @@ def take_off_marks(text: str) -> str:
     return _take_off_lines(text) if "\n" in text else text
 
 
-def _replace_tag(match: re.Match[str]) -> str:
-    """A space, or what the attributes of a tag say: text, or the shape that it draws."""
-    if match["prefixed"]:
-        return ""
-    values = [double or single for double, single in _SAID.findall(match[0])]
-    numbers = sum(value.strip("-").replace(".", "", 1).isdecimal() for value in values)
-    if numbers < _FEWEST_NUMBERS:
-        values = [one for one in values if len(_WITHIN_VALUE.split(one)) >= _LEAST_SAID]
-    return f" {' '.join(values)} " if values else " "
+def _take_off_tags(text: str) -> str:
+    """Without tags; what attributes say is kept, of a shape in its place, else behind the text.
+
+    There a title, or where a word stands on a page, would part the words of a sentence.
+    """
+    behind: list[str] = []
+
+    def replace_tag(match: re.Match[str]) -> str:
+        if match["prefixed"]:
+            return ""
+        values = [double or single for double, single in _SAID.findall(match[0])]
+        told = [one for one in values if len(_WITHIN_VALUE.split(one)) >= _LEAST_SAID]
+        if match["shape"]:
+            numbers = sum(value.strip("-").replace(".", "", 1).isdecimal() for value in values)
+            return f" {' '.join(values if numbers >= _FEWEST_NUMBERS else told)} "
+        behind.extend(one for one in told if any(map(str.isalpha, one)))
+        return " "
+
+    plain = _XML.sub(replace_tag, text)
+    return "\n".join([plain, *dict.fromkeys(behind)])
 
 
 def _character(code: int) -> str:

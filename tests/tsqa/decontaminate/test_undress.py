@@ -78,7 +78,10 @@ PLAIN = {
     "+one two\n+three four\n+7 five": "one two\nthree four\n7 five",
     'so <path d="M 1.5,2 L 3,4"/> is': "so  M 1.5,2 L 3,4  is",
     '<rect x="1" y="2" width="3"/><w:t a="1 2 3 4"/>': " 1 2 3 ",
-    '<row id="7" text="which of these birds" class="a b c d"/>': " which of these birds ",
+    '<row id="7" text="which of these birds" class="a b c d"/>': " \nwhich of these birds",
+    '<w x="1" y="2" z="3">who</w> <acronym title="a word of old days">is</acronym>': (
+        " who   is \na word of old days"
+    ),
     "Input: [ { < >": "Input:  opsquare   opbrace   opangle   clangle ",
     "] )": " clsquare   clround ",
     "not ( True and False ) or True": "not  opround  True and False  clround  or True",
