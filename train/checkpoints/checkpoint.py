@@ -133,6 +133,8 @@ class Checkpoints:
         for folder in self.present():
             try:
                 manifest = verify(folder)
+                if folder.name != _name_of(manifest["step"]):  # a copy elsewhere has any name
+                    raise _damaged(folder, f"it is of step {manifest['step']:,}")
             except CheckpointError as error:
                 if not self.older:
                     raise
@@ -198,8 +200,6 @@ def verify(folder: Path) -> CheckpointManifest:
         json.loads((folder / MANIFEST).read_text("utf-8"))
     ):
         raise _damaged(folder, f"{MANIFEST} changed since it was written")
-    if folder.name != _name_of(manifest["step"]):
-        raise _damaged(folder, f"it is of step {manifest['step']:,}")
     for name, expected in files:
         path = folder / name
         size = path.stat().st_size if path.is_file() else None

@@ -71,7 +71,7 @@ def _options(
     [bold]tsqa run recipes/quickstart/recipe.yaml[/] runs it.
 
     Exit codes: 0 done, 1 failed, 2 wrong recipe or argument, 75 saved on SIGTERM,
-    130 interrupted, 141 nobody read the output.
+    130 interrupted, 141 nobody read the output, 143 ended by SIGTERM with nothing to save.
     """
 
 

@@ -115,7 +115,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_under_another_step_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, 10).rename(tmp_path / "step-00000020")
+    moved = write(tmp_path, 10).rename(tmp_path / "step-00000020")
+    assert verify(moved)["step"] == 10  # by itself it is whole, and can be exported
     with pytest.raises(CheckpointError, match="step-00000020 is damaged: it is of step 10"):
         checkpoints(tmp_path).newest()
 

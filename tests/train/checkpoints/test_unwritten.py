@@ -39,3 +39,9 @@ def test_a_system_error_is_told_by_its_cause_and_others_are_raised(tmp_path: Pat
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(RuntimeError, match="gloo"), whole_or_told(tmp_path / "x"):
         raise RuntimeError("gloo: connection closed by peer")
+
+
+def test_what_is_no_lack_of_space_is_told_with_its_own_fix(tmp_path: Path) -> None:
+    gone, told = tmp_path / "gone" / "x", "permission denied\n  fix: check who"
+    with pytest.raises(CheckpointError, match=told), whole_or_told(gone):
+        raise PermissionError(errno.EACCES, "Permission denied")
