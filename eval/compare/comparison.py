@@ -20,6 +20,7 @@ from eval.compare.conclusion import (
     conclude,
     group_notes,
     macro_notes,
+    scale_notes,
     seed_notes,
     spreads_of,
 )
@@ -325,6 +326,7 @@ def _notes(
         yield f"{name}: no result ({gap.reason})."
     for pair in pairs:
         yield from pair.notes
+    yield from scale_notes(conditions[control])
     yield from macro_notes(rows, rules.by_documents)
     yield from group_notes(conditions[control])
     yield from best_notes(conditions, control, rules.spreads, rules.by_documents)

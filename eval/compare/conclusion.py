@@ -205,6 +205,18 @@ def group_notes(models: Mapping[int, Evaluated]) -> Iterator[str]:
         yield f"Documents of one group count as one draw: {', '.join(found)}."
 
 
+def scale_notes(models: Mapping[int, Evaluated]) -> Iterator[str]:
+    """Scores that are no shares, as evaluations from before may hold them: they refuse them now."""
+    scores = next(iter(models.values())).scores
+    odd = [t for t, one in sorted(scores.items()) if one.values.min() < 0 or one.values.max() > 1]
+    if odd:
+        yield (
+            f"Scores of {', '.join(odd)} are no shares from 0 to 1: their points are no "
+            "percentages, and they may be most of the macro average; evaluate by another metric "
+            "(eval.protocols)."
+        )
+
+
 def macro_notes(rows: Sequence[DeltaRow], by_documents: bool) -> Iterator[str]:
     """The task that makes most of the width of a macro average."""
     shares: dict[str, dict[str, float]] = {}

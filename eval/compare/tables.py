@@ -134,7 +134,7 @@ def _markdown(rows: Sequence[DeltaRow]) -> list[str]:
             stats.points(row.delta),
             stats.interval(row.low, row.high),
             f"{row.p_holm:.3g}",
-            f"{100 * row.mde:.1f}",
+            stats.detectable_points(row.mde),
         ]
         lines.append(_line([row.comparison, row.task, *numbers, row.verdict]))
     return lines

@@ -32,19 +32,19 @@ class Copies:
         sharing: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
         for key, doc_hash in hashes.items():
             sharing["hash", doc_hash].add(key)
-        asked = EvaluatedKeys()
-        read = [
-            document
+        # Every recipe of a store may have benchmarks of its own, with the same documents.
+        read = {
+            (document.task, document.doc_id): document
             for made in evaluated_benchmarks(evaluations)
             for document in read_seeds(made.path / "documents.jsonl")
-        ]
-        for document in read:
-            asked.add(key_of(document), document.id)
-        for document in read:
-            key = document.task, document.doc_id
+        }
+        asked, whole = EvaluatedKeys(), {key: key_of(document) for key, document in read.items()}
+        for key, document in read.items():
+            asked.add(whole[key], document.id)
+        for key, document in read.items():
             if document.question or document.context:
                 # The options tell apart what asks a general question, also a long one.
-                same = [asked.find(key_of(document))[0], *option_key(document.choices)]
+                same = [asked.find(whole[key])[0], *option_key(document.choices)]
                 sharing["asked", "\n".join(same)].add(key)
             if has_passage(document.context):
                 sharing["passage", normalise(document.context)].add(key)

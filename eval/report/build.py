@@ -227,6 +227,7 @@ def _environment(share: Share | None) -> jinja2.Environment:
 
     environment = page_environment(_HERE, finalize)
     environment.filters["points"] = stats.points
+    environment.filters["detectable"] = stats.detectable_points
     environment.filters["interval"] = lambda row: stats.interval(row.low, row.high)
     environment.filters["bits"] = stats.bits_change
     environment.filters["change"] = stats.change

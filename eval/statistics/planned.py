@@ -149,7 +149,7 @@ def planned_table(
         if {*tasks} <= {*known}:
             alone = plan.alone(tasks, known)
             within = plan.table.detectable(tasks, known, is_macro=stats.is_macro(name))
-            cells = [f"{100 * share:.1f}" for share in (alone, within)]
+            cells = [stats.detectable_points(share) for share in (alone, within)]
             documents = f"{plan.distinct({task: counts[task] for task in tasks}):,}"
         table.add_row(Text(name), documents, *cells)
     return table

@@ -117,7 +117,7 @@ def planned_row(
 def documents_variance(
     n: Sequence[int], discordance: Sequence[float], samples: Sequence[str], by_documents: bool
 ) -> float:
-    """Of the mean difference of tasks in one seed, from its documents: see `planned_estimate`."""
+    """Of the mean difference of tasks in one seed, from its documents: see `planned_row`."""
     shares = [count / sum(n) if by_documents else 1 / len(n) for count in n]
     names = samples or [str(number) for number in range(len(n))]
     spreads: dict[str, list[float]] = {}

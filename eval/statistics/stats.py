@@ -246,6 +246,11 @@ def points(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
+def detectable_points(effect: float) -> str:
+    """A detectable effect in points; beyond 100 no difference of two scores is as large."""
+    return "over 100" if effect > 1 else f"{100 * effect:.1f}"
+
+
 def interval(low: float, high: float) -> str:
     """`[-0.3, +2.1]`, in points."""
     return f"[{points(low)}, {points(high)}]"

@@ -59,7 +59,8 @@ def run(context: StageContext) -> dict[str, int]:
 
 def read_dropped(folder: Path) -> Mapping[str, str]:
     """Hash of a text -> why it is dropped."""
-    return {text: str(record["reason"]) for text, record in dropped_records(folder).items()}
+    # Every process that tokenizes keeps this: not the documents, which may be most of a record.
+    return {str(r["text"]): str(r["reason"]) for r in read_jsonl(folder / DROPPED)}
 
 
 def dropped_records(folder: Path) -> dict[str, Mapping[str, object]]:

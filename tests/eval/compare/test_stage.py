@@ -174,6 +174,14 @@ def test_documents_of_one_group_are_said_to_be_one_draw() -> None:
     assert "one group count as one draw: day 60 in 20." in deltas_of(*models).caveat
 
 
+def test_scores_in_percent_of_an_evaluation_from_before_are_named() -> None:
+    shares = np.array([0.0, 1.0] * 20)
+    models = [of_scores(arm, 0, {"day": shares, "bleu": 40 * shares}) for arm in "ca"]
+    assert "Scores of bleu are no shares from 0 to 1" in deltas_of(*models).caveat
+    models = [of_scores(arm, 0, {"day": shares}) for arm in "ca"]
+    assert "no shares" not in deltas_of(*models).caveat
+
+
 def test_a_stated_spread_is_not_said_to_be_one_of_bits() -> None:
     models = [
         evaluated(name, {"day": rate, "unit": 0.3}) for name, rate in (("c", 0.2), ("x", 0.5))

@@ -82,6 +82,18 @@ def arms_with_bits(falls: float, lacks: str = "") -> list[Evaluated]:
     return models
 
 
+def test_no_difference_of_scores_is_beyond_100_points() -> None:
+    """Two seeds hardly show how far seeds differ: their task rows would need more."""
+    rng = np.random.default_rng(0)
+    models = [
+        of_scores(arm, seed, {task: (rng.random(60) < rate) * 1.0 for task in "xyzu"})
+        for arm, seed, rate in (("c", 0, 0.5), ("c", 1, 0.5), ("a", 0, 0.3), ("a", 1, 0.7))
+    ]
+    deltas = deltas_of(*models)
+    assert max(row.mde for row in deltas.rows) > 1 and all(row.high <= 1 for row in deltas.rows)
+    assert tables.markdown(deltas).count("| over 100 |") == sum(row.mde > 1 for row in deltas.rows)
+
+
 def test_fewer_bits_are_better_in_words_and_more_are_worse() -> None:
     with_seeds = [
         replace(model, seed=seed, name=f"{model.name}{seed}")

@@ -571,12 +571,14 @@ def test_contamination_stands_beside_every_score(tmp_path: Path, world: Any) -> 
         "day": Contamination("touched", ["docs"], ["base/docs"], {}, 7, 53, clean),
         "unit": Contamination("clean", ["docs"], [], {}, 0, 60, clean),
         "month": Contamination("not_checked", [], ["base/docs"], {}, None, None, {}),
+        "year": Contamination("allowed_leak", ["docs"], [], {"base/docs": 3}, None, None, {}),
     }
     deltas = replace(world[1]["deltas"], contamination=by_task)
     text = words_of(rendered(tmp_path, world, deltas=deltas))
     assert "contamination: touched (7 documents); not checked: base/docs" in text
     assert "contamination: clean" in text and "contamination: not checked: base/docs" in text
     assert "Nothing looked for evaluated documents in base/docs." in text
+    assert "1 task is touched : compare the clean scores." in text  # allowed leaks have none
     assert text.count("clean 12.3%") == text.count("clean 43.2%") == 1
 
 
