@@ -17,6 +17,7 @@ from tsqa.teachers.replies.fields import BLANK, repeats
 from tsqa.teachers.replies.judgement_reply import begins_with, read_verdict
 from tsqa.teachers.replies.stated_answer import (
     TAKES_BACK,
+    given_again,
     last_statement,
     only_supposes,
     said_instead,
@@ -120,6 +121,10 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
     is_marked = "####" in text or bool(boxed_content(text))
     if kind in ("number", "short_text") and not is_marked and only_supposes(text):
         return Reading(error="states no answer of its own")
+    twice = given_again(text) if kind in ("choice", "number") else []
+    parts = [read_answer(part, kind, choices) for part in twice]
+    if not any(part.error for part in parts) and not are_one(parts, kind):
+        return Reading(error="answers contradict each other")
     match kind:
         case "choice" if choices:
             return _choose(text, choices)
@@ -138,6 +143,12 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
                 return read
             answer = read.answer
     return Reading(answer=answer) if answer.strip(BLANK) else Reading(error="no answer")
+
+
+def are_one(readings: Sequence[Reading], kind: AnswerKind) -> bool:
+    """Whether readings without errors give one answer."""
+    values = classify_answers([each.answer for each in readings], kind)
+    return len({(each.index, value) for each, value in zip(readings, values, strict=True)}) < 2
 
 
 def read_program(text: str) -> Reading:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from tsqa.programs.fences import fenced_code
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
-from tsqa.teachers.replies.answer import Reading, read_answer, read_program, tidy
+from tsqa.teachers.replies.answer import Reading, are_one, read_answer, read_program, tidy
 from tsqa.teachers.replies.choice import find_option
 from tsqa.teachers.replies.fields import (
     CUT,
@@ -36,6 +36,7 @@ from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import (
     TAKES_BACK,
+    given_again,
     is_announced,
     last_statement,
     said_instead,
@@ -162,8 +163,7 @@ def _parse(
     if not readable:
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)
-    said_same = classify_answers([reading.answer for reading in readable], kind)
-    if len({(r.index, label) for r, label in zip(readable, said_same, strict=True)}) > 1:
+    if not are_one(readable, kind):
         return ParsedAnswer(error="answers contradict each other")
     by_words = any(find_option(text.strip(), choices) is not None for text in given)
     listed = [value for item in objects for value in item.get("choices", [])]
@@ -375,7 +375,8 @@ def _bare_answer(
         return (first, "") if newline and len(first.split()) <= _MAX_BARE_WORDS else ("", "")
     stated = last_statement(text)
     if stated:
-        several = [read_answer(one, kind, choices) for one in statements(text)]
+        said = [*statements(text), *given_again(text)[:1]]
+        several = [read_answer(one, kind, choices) for one in said]
         is_one = _are_one([one for one in several if not one.error], kind)
         if kind == "boolean":
             opposite = read_answer(stated, kind, []).answer != "yes"
@@ -401,8 +402,7 @@ def _are_one(readings: Sequence[Reading], kind: AnswerKind) -> bool:
     if kind == "short_text":
         texts = sorted((f" {normalise(each.answer or '')} " for each in readings), key=len)
         return all(texts[0] in text for text in texts)
-    values = classify_answers([each.answer for each in readings], kind)
-    return len({(each.index, value) for each, value in zip(readings, values, strict=True)}) < 2
+    return are_one(readings, kind)
 
 
 def _is_working(lines: Sequence[str]) -> bool:

@@ -55,6 +55,8 @@ CUE = re.compile(
     re.IGNORECASE,
 )
 _OWN_QUESTION = re.compile(r"\s*(?:question ?: ?)?[^.!?\n]*\?", re.IGNORECASE)
+_GIVEN_FIRST = re.compile(r"[\s*_(]*(?:[A-J]|\d[\d.,]{0,20})[*_)]{0,3}[.:)](?=\s)")
+"""An answer at the beginning, which a later `Answer:` in its line is another than."""
 _NEXT_QUESTION = re.compile(r"\?|\b(?:question|problem|Q)(?: ?\d{1,3})? ?:", re.IGNORECASE)
 """From which on `Answer:` within a line may be that of another question."""
 _STEMS = (
@@ -250,6 +252,12 @@ def is_announced(line: str) -> bool:
     bare = line.rstrip(" \t*_")
     cues = list(_all_cues(bare))
     return bool(cues) and not bare[cues[-1].end() :].strip(" \t*_:\uff1a")
+
+
+def given_again(text: str) -> list[str]:
+    """Split `A. It cuts. Answer: B` into its two answers; nothing where a text has not both."""
+    cues = [cue for cue in _cues(text) if cue["label"]] if _GIVEN_FIRST.match(text) else []
+    return [text[: cues[-1].start()], _stated(text, cues[-1])] if cues else []
 
 
 def tagged_answers(text: str) -> tuple[list[str], str]:
