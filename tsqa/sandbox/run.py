@@ -121,6 +121,7 @@ def start(
             "bytes": memory,
             "code": boundary.code,
             "readable": boundary.readable,
+            "parent": None if boundary.kind == "namespaces" else os.getpid(),
         }
         job.write(json.dumps(described).encode())
         job.seek(0)

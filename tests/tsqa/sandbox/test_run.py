@@ -407,6 +407,16 @@ def test_a_dead_parent_leaves_nothing(walled: Boundary) -> None:
     assert children and not any(is_alive(pid) for pid in children)
 
 
+def test_a_parent_that_died_before_a_program_began_leaves_nothing(
+    walled: Boundary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if walled.kind == "namespaces":
+        pytest.skip("bwrap ends with its parent")
+    monkeypatch.setattr("tsqa.sandbox.run.os.getpid", lambda: 1)
+    with pytest.raises(EngineError):
+        run_program(walled, "def f(): return 1", "assert f() == 1", 5, 1 << 29)
+
+
 def descendants(pid: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*"):
