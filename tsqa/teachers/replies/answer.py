@@ -121,9 +121,9 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
     is_marked = "####" in text or bool(boxed_content(text))
     if kind in ("number", "short_text") and not is_marked and only_supposes(text):
         return Reading(error="states no answer of its own")
-    twice = given_again(text) if kind in ("choice", "number") else []
-    parts = [read_answer(part, kind, choices) for part in twice]
-    if not any(part.error for part in parts) and not are_one(parts, kind):
+    again = given_again(text) if kind in ("choice", "number") else []
+    twice = [read_answer(part, kind, choices) for part in again]
+    if not (any(reading.error for reading in twice) or are_one(twice, kind)):
         return Reading(error="answers contradict each other")
     match kind:
         case "choice" if choices:

@@ -246,7 +246,7 @@ def _labelled_answer(
         return {"answer": tagged, "after": [text.rpartition("answer>")[2]], **extras}
     lead, pieces = split_labels(text)
     lead = OPENER.sub("", lead, count=1)
-    lead = lead if kind in ("choice", "code", "long_text") else _answered_in_short(lead)
+    lead = lead if kind in ("choice", "long_text") else _answered_in_short(lead)
     is_begun = bool(lead.strip())
     for number, (name, _) in enumerate(pieces):
         if name in ("question", "passage") and is_begun:
@@ -287,13 +287,12 @@ def _labelled_answer(
 def _answered_in_short(text: str) -> str:
     """What stands under `A:`, up to the next `Q:`, of a text that is in the form of prompts."""
     begun = SHORT_ANSWER.search(text)
-    before = text[: begun.start()].strip() if begun else ""
     if begun is None or SECOND_OPTION.search(text):
         return text
+    before = text[: begun.start()].strip()
     is_initial = not before and "." in begun[0] and _INITIAL.match(text, begun.end())
-    if is_initial:  # `A. A. Milne`, `A. Lincoln`
-        return text
-    if before and not SHORT_QUESTION.match(before):
+    # `A. A. Milne` and `A. Lincoln` are names.
+    if is_initial or (before and not SHORT_QUESTION.match(before)):
         return text
     return SHORT_QUESTION.split(text[begun.end() :], maxsplit=1)[0].lstrip()
 
