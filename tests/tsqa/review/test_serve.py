@@ -16,7 +16,7 @@ from tests.support.browser import Watch, open_browser
 from tests.support.review_world import WRONG, is_wrong, make_filtered
 from tsqa.curated.files import read_curated
 from tsqa.errors import DataError
-from tsqa.review.decisions import FOLDER, Log, make_decision, read_decisions
+from tsqa.review.decisions import FOLDER, Log, make_decision, read_decisions, read_last
 from tsqa.review.items import ReviewItem
 from tsqa.review.report import make_report
 from tsqa.review.sample import ReviewSample, Wanted, draw, write_sample
@@ -246,6 +246,40 @@ def test_a_review_of_200_items_through_the_page_gives_the_right_figures(tmp_path
     unfit |= {items[3].id} & {row.id for row in rows}
     assert report.error.value == pytest.approx(len(unfit) / 170)
     assert report.error.low == report.error.high == report.error.value
+
+
+def test_no_item_is_shown_before_keys_decide_it(tmp_path: Path) -> None:
+    """A slow server: a key before the first item does nothing, one after it decides that item."""
+    from playwright.sync_api import expect
+
+    drawn(tmp_path, Wanted(width=0.5), accepted=40, rejected=9)
+    with served(tmp_path) as server, open_browser() as browser:
+        page = browser.new_page()
+        waiting: list[Any] = []
+        page.route("**/item?*", lambda route: waiting.append(route))
+
+        def let_one_through() -> None:
+            while not waiting:
+                page.wait_for_timeout(10)
+            waiting.pop().continue_()
+
+        page.goto(server.address + "?reviewer=ann")
+        page.wait_for_selector("#who:not(:empty)")
+        assert page.locator("#item").is_hidden()
+        page.keyboard.press("s")
+        let_one_through()
+        page.wait_for_selector("#item:not([hidden])")
+        page.keyboard.press("s")
+        expect(page.locator("#count")).to_contain_text("1 of ")
+        page.keyboard.press("a")
+        assert "item 1 " in page.locator("#about").inner_text(), "the next is on its way"
+        let_one_through()
+        expect(page.locator("#about")).to_contain_text("item 2 ")
+        page.keyboard.press("n")
+        page.keyboard.press("a")
+        let_one_through()
+        expect(page.locator("#about")).to_contain_text("item 3 ")
+    assert [d.choice for d in read_last(tmp_path)] == ["skip"], "no key went to another item"
 
 
 def drive(page: Any, items: list[ReviewItem]) -> None:
