@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL = "model"
-"""Folder next to the checkpoints: the config and the tokenizer that an export needs."""
+"""Folder next to the checkpoints: the configs and the tokenizer that an export needs."""
 
 
 def export_model(
@@ -47,12 +47,14 @@ def save_description(
     checkpoints: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Write the config and tokenizer for `export_checkpoint`; `dtype` is the run's precision."""
+    """Write the configs and tokenizer for `export_checkpoint`; `dtype` is the run's precision."""
     folder = checkpoints / MODEL
     temporary = folder.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.config.dtype = dtype
     model.config.save_pretrained(temporary)
+    keep_savable(model)
+    model.generation_config.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
@@ -63,7 +65,8 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
 
     CheckpointError where the checkpoint is damaged or its description is missing.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import GENERATION_CONFIG_NAME
 
     manifest = verify(checkpoint)
     described = checkpoint.parent / MODEL
@@ -74,6 +77,8 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
     config = AutoConfig.from_pretrained(described)
     trained_in = config.dtype  # from_config overwrites it
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if (described / GENERATION_CONFIG_NAME).is_file():  # not beside checkpoints of before
+        model.generation_config = GenerationConfig.from_pretrained(described)
     parameters = dict(model.named_parameters())  # tied ones come once
     for name, weights in _weights_of(checkpoint, parameters):
         parameters[name].data = weights.reshape(parameters[name].shape)

@@ -230,6 +230,10 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
             f"train.heldout_rows: the last {train.heldout_rows} rows of each source are trained on "
             "there"
         )
+    if not train.decay_embeddings:
+        notes.append("train.decay_embeddings: false: weight decay reaches the embeddings there")
+    if train.precision == "fp32" or train.fp32_parameters:
+        notes.append("train.precision and train.fp32_parameters are not handed over: it is its own")
     if train.z_loss:
         notes.append("train.z_loss is not handed over")
     if train.average_last:

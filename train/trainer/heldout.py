@@ -7,8 +7,10 @@ out; the result does not depend on the number of processes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -88,7 +90,24 @@ class HeldOut:
             self.store.eos,
             [self.store.loss(*pair) for pair in pairs],
         )
-        for number, (_, row) in enumerate(cells):
-            if row == 0:  # the first document may begin in the last trained row
-                batch.targets[number, batch.documents[number] == 0] = IGNORED
+        for number, (name, (_, row)) in enumerate(zip(names, cells, strict=True)):
+            begun_before = self._begun_before[name] - row * self.store.length
+            batch.targets[number, : max(0, begun_before)] = IGNORED
         return batch
+
+    @cached_property
+    def _begun_before(self) -> dict[str, int]:
+        """For each source the tokens, from its first held-out row on, of a document that began in
+        a trained row: a long one goes on for several rows."""
+        return {name: self._rest_of_document(name) for name in self.sources}
+
+    def _rest_of_document(self, name: str) -> int:
+        rows = self.store.rows[name]
+        begin = rows - self.rows
+        if begin == 0 or self.store.row(name, begin - 1)[-1] == self.store.eos:
+            return 0
+        for row in range(begin, rows):
+            ends = np.flatnonzero(self.store.row(name, row) == self.store.eos)
+            if len(ends):
+                return int((row - begin) * self.store.length + ends[0] + 1)
+        return self.rows * self.store.length

@@ -123,11 +123,14 @@ class Trainer:
         self.log = RunLog(context.out, context.tracker, accelerator.is_main_process)
         self._heldout_losses: dict[str, float] = {}
         self._stop = False
+        self._saved_step: int | None = None
+        """That of the checkpoint which this process loaded or saved last."""
 
     def train(self) -> TrainSummary:
         """Run the remaining steps; return the summary."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
         first, state = self.checkpoints.load(self.accelerator, self.engine)
+        self._saved_step = first if state else None
         totals = LossTotals(len(self.plan.sources), state["books"] if state else None)
         if state:
             self.student.routers.restore(state["routers"])
@@ -149,7 +152,8 @@ class Trainer:
                 valid, stop, due = self.stepper.reduce(
                     [sum(b.valid for b in batches), float(self._stop), float(due)]
                 )
-                if stop or due:
+                # Again it would take as long, and the saved one away before the other has its name.
+                if (stop or due) and step != self._saved_step:
                     self._save(step, totals)
                 if stop:
                     raise Preempted
@@ -220,6 +224,7 @@ class Trainer:
             "fp32": self.student.fp32_names,
         }
         self.checkpoints.save(self.accelerator, self.engine, step, state)
+        self._saved_step = step
         self.meters.saved()
 
     def _log(self, done: int, rows: range, rate: float, totals: LossTotals, waited: float) -> str:

@@ -6,6 +6,7 @@ part the mean over the batch's rows, however the batch is split into micro-batch
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,7 +39,7 @@ class Stepper:
         for group in self.student.optimizer.param_groups:
             group["lr"] = rate
         world = self.accelerator.num_processes
-        torch.manual_seed((self.seed << 40) + step * world + self.accelerator.process_index)
+        torch.manual_seed(noise_seed(self.seed, step, self.accelerator.process_index))
         # DeepSpeed divides by the accumulation steps and averages over the ranks; undo both.
         self.student.engine.set_train_batch_size(rows)
         undo = len(batches) * world
@@ -93,3 +94,9 @@ class Stepper:
         """ZeRO-0 in fp32 reports no norm, and its step clips: compute it just before."""
         gradients = [p.grad for p in self.student.engine.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+
+def noise_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of a rank's dropout in a step, of 64 bits; of these a CPU reads the lower 32."""
+    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
+    return int.from_bytes(digest[:8], "little")

@@ -20,6 +20,7 @@ from tsqa.preview.models import (
     ModelSize,
     checkpoint_bytes,
     compute_seconds,
+    permanent_checkpoints,
     shape_of_student,
     size_of_model,
     training_gib,
@@ -243,14 +244,20 @@ class Estimates:
         if finished is not None and finished.summary.get("tokens"):
             before = int(finished.summary["tokens"])
             scale = float(finished.summary["seconds"]) * tokens / before
-            seconds, basis = _AROUND * scale + START, f"measured here on {before:,} tokens"
+            basis = f"measured here on {before:,} tokens"
+            processes = finished.summary.get("execution", {}).get("processes", train.processes)
+            if on_gpu and processes != train.processes:  # on a CPU they share the cores
+                scale *= processes / train.processes
+                basis += f" by {processes:,} processes"
+            seconds = _AROUND * scale + START
         memory, offloaded = None, 0.0
         if size is not None:
             memory, offloaded = training_gib(node.recipe, size, shape)
         host = Range(4, 16) + Range(1, 1) * offloaded if on_gpu else plus(memory, Range(1, 2))
         hours = times(seconds, train.processes / 3600 if on_gpu else 0)
         exported = 4 * (1 + len(curve_points(node.recipe)))
-        kept = train.keep_checkpoints * checkpoint_bytes(train) + exported
+        checkpoints = train.keep_checkpoints + permanent_checkpoints(train, tokens)
+        kept = checkpoints * checkpoint_bytes(train) + exported
         return StageEstimate(
             prompt_tokens=Range(tokens, tokens),
             seconds=seconds,

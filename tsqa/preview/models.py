@@ -195,6 +195,16 @@ def checkpoint_bytes(train: TrainSection) -> int:
     return 16 if train.precision == "fp32" else 14
 
 
+def permanent_checkpoints(train: TrainSection, tokens: int) -> int:
+    """How many `train.keep_every` leaves of a training on so many tokens."""
+    from train.trainer.schedule import batch_schedule
+
+    if train.keep_every is None:
+        return 0
+    rows = tokens // train.global_batch_tokens * train.global_batch_rows
+    return max(0, batch_schedule(train, rows).steps - 1) // train.keep_every
+
+
 def runs_on_gpu(total: float) -> bool:
     """Whether a model of that many parameters is taken to run on a GPU."""
     return has_gpu() or total > _ON_A_CPU

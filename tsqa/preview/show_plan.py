@@ -22,7 +22,7 @@ from tsqa.preview.dry_run import (
 )
 from tsqa.preview.estimate import Estimates
 from tsqa.preview.measured import Range
-from tsqa.preview.models import GIB, runs_on_gpu, shape_of_student
+from tsqa.preview.models import GIB, permanent_checkpoints, runs_on_gpu, shape_of_student
 from tsqa.preview.plan import (
     Assumptions,
     Hardware,
@@ -235,7 +235,8 @@ def _print_notes(job: Job, chosen: Placement, assumed: Assumptions) -> None:
             "experts: DeepSpeed has no expert parallelism for this model, and users report a tenth "
             "of Megatron's speed (not measured here): hand a long run over, or plan with --mfu 0.03"
         )
-    each, kept = checkpoint_gib(job), train.keep_checkpoints + 1
+    each = checkpoint_gib(job)
+    kept = train.keep_checkpoints + 1 + permanent_checkpoints(train, job.tokens)
     weights = job.shape.total * (4 if train.precision == "fp32" else 2) / GIB
     tokens = job.tokens * (2 if job.shape.vocabulary <= 2**16 else 4) / GIB
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ def test_an_unsharded_checkpoint_gives_the_model_that_was_trained(tmp_path: Path
     with torch.no_grad():
         for parameter in trained.parameters():
             parameter += 0.01 * torch.randn(parameter.shape)
+    # Of the model that training began with: where its replies end, how it samples.
+    trained.generation_config.update(eos_token_id=[0, 7], do_sample=True, temperature=0.6)
     run = tmp_path / "checkpoints"
     save_description(trained, AutoTokenizer.from_pretrained(base), run, torch.float32)
     saved = write(run, 10)
@@ -29,3 +32,9 @@ def test_an_unsharded_checkpoint_gives_the_model_that_was_trained(tmp_path: Path
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "hf").state_dict()
     assert again.keys() == trained.state_dict().keys()
     assert all(torch.equal(again[name], value) for name, value in trained.state_dict().items())
+    configs = []
+    for folder, model in ((tmp_path / "hf", None), (tmp_path / "plain", trained)):
+        if model is not None:
+            model.save_pretrained(folder)
+        configs.append(json.loads((folder / "generation_config.json").read_text()))
+    assert configs[0] == configs[1]

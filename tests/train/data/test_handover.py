@@ -146,9 +146,25 @@ def test_the_command_says_what_the_recipe_says(
     script = tmp_path / "handed" / "run.sh"
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     assert made.command in script.read_text()
-    averaged = needed(recipe.train, "train").model_copy(update={"average_last": 3})
-    found = hand_over(recipe.model_copy(update={"train": averaged}), inputs, tmp_path / "mean")
-    assert [note for note in found.notes if "the mean of the last 3 models is not taken" in note]
+
+
+def test_what_that_training_does_otherwise_is_said(
+    arm: tuple[Recipe, Mapping[Role, Artifact]], tmp_path: Path
+) -> None:
+    recipe, inputs = arm
+    said = {
+        "average_last": (3, "the mean of the last 3 models is not taken"),
+        "decay_embeddings": (False, "weight decay reaches the embeddings there"),
+        "fp32_parameters": (["A_log"], "train.fp32_parameters are not handed over"),
+        "precision": ("fp32", "train.precision and"),
+        "z_loss": (1e-4, "train.z_loss is not"),
+    }
+    plain = set(hand_over(changed(recipe, train__precision="bf16"), inputs, tmp_path).notes)
+    for key, (value, expected) in said.items():
+        section = needed(recipe.train, "train").model_copy(update={"precision": "bf16", key: value})
+        found = hand_over(recipe.model_copy(update={"train": section}), inputs, tmp_path)
+        [note] = {*found.notes} - plain
+        assert expected in note
 
 
 @pytest.mark.parametrize(

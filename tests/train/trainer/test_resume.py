@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import signal
 import subprocess
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
 import torch
 
+from tests.support.forks import start_fork
 from tests.support.train_runs import (
     ENVIRONMENT,
     EXPERTS,
@@ -26,9 +31,12 @@ from tests.support.train_runs import (
     wait_for,
     write_recipe,
 )
+from train.__main__ import main
+from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.export import export_checkpoint
 from train.data.mixture import plan_of
 from train.data.stream import TokenStore
+from tsqa.errors import PREEMPTED
 from tsqa.recipe import load_recipe
 from tsqa.store.artifact import Artifact
 
@@ -143,6 +151,33 @@ class Touch:
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return open, (self._path, "w")
+
+
+def ended_as_it_saves() -> int:
+    """`python -m train` that is asked to end while it saves."""
+    save = Checkpoints.save
+
+    def save_and_end(self: Checkpoints, *arguments: Any) -> None:
+        save(self, *arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("saved step", arguments[2])
+
+    with mock.patch.object(Checkpoints, "save", save_and_end):
+        return main()
+
+
+def test_a_run_that_is_asked_to_end_as_it_saves_does_not_save_the_step_again(
+    recipe_path: Path, undisturbed: Artifact, tmp_path: Path
+) -> None:
+    runs, log = tmp_path / "runs", tmp_path / "log"
+    asked = [*ASKED, "train.checkpoint_every=3", f"runs={runs}"]
+    prepare(recipe_path, runs)
+    for _ in range(2):
+        child = start_fork(ended_as_it_saves, ["train", str(recipe_path), *asked], log)
+        child.join()
+        assert child.exitcode == PREEMPTED, log.read_text()[-4000:]
+    assert re.findall("saved step .*", log.read_text()) == ["saved step 3", "saved step 6"]
+    assert metrics(train(recipe_path, runs, *ASKED)) == metrics(undisturbed)
 
 
 def test_a_resume_where_a_phase_and_an_epoch_end_changes_nothing(

@@ -89,14 +89,40 @@ def test_a_loss_or_norm_that_is_not_finite_always_stops(bad: float) -> None:
     assert guard(None)._reason(sums(1.0, norm=bad), 1.0) is not None
 
 
-def test_held_out_rows_are_the_last_ones_and_a_straddling_document_is_masked() -> None:
+def held_out(rows: list[list[int]], last: int) -> HeldOut:
+    store = SimpleNamespace(
+        rows={"web": len(rows)}, eos=0, length=4,
+        row=lambda name, index: np.array(rows[index]), loss=lambda name, index: None,
+    )  # fmt: skip
+    return HeldOut(cast(Any, store), ("web",), last)
+
+
+def test_held_out_rows_are_the_last_ones() -> None:
     assert training_rows({"web": 10, "base": 3}, 3) == {"web": 7, "base": 0}
     with pytest.raises(DataError, match=r"mixture.sources.base holds 3 rows"):
         training_rows({"web": 10, "base": 3}, 4)
-    rows = np.array([[5, 5, 5, 5], [5, 0, 6, 6], [6, 6, 6, 0]])
-    store = SimpleNamespace(
-        rows={"web": 3}, eos=0, row=lambda name, index: rows[index], loss=lambda name, index: None
-    )
-    batch = HeldOut(cast(Any, store), ("web",), 2)._batch([(0, 0), (0, 1)])
-    assert batch.tokens.tolist() == rows[1:].tolist()
-    assert batch.targets.tolist() == [[IGNORED, IGNORED, 6, IGNORED], [6, 6, 0, IGNORED]]
+    rows = [[5, 5, 5, 5], [5, 0, 6, 6], [6, 6, 6, 0]]
+    batch = held_out(rows, 2)._batch([(0, 0), (0, 1)])
+    assert batch.tokens.tolist() == rows[1:]
+
+
+@pytest.mark.parametrize(
+    ("rows", "last", "bear_a_loss"),
+    [
+        ([[5, 5, 5, 5], [5, 0, 6, 6], [6, 6, 6, 0]], 2, [[6], [6, 6, 0]]),
+        ([[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 0, 6]], 2, [[], []]),  # for more than a row
+        ([[5, 5, 5, 5], [5, 5, 5, 5], [5, 0, 6, 6]], 2, [[], [6]]),
+        ([[5, 5, 5, 5], [5, 5, 5, 0], [6, 6, 6, 0]], 2, [[], [6, 6, 0]]),
+        ([[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 5, 5]], 2, [[], []]),
+        ([[5, 5, 5, 0], [6, 6, 6, 6], [6, 6, 6, 0]], 2, [[6, 6, 6], [6, 6, 0]]),  # not begun
+        ([[6, 6, 6, 6], [6, 6, 6, 0]], 2, [[6, 6, 6], [6, 6, 0]]),  # nothing is trained on
+    ],
+)
+def test_a_held_out_document_that_began_in_a_trained_row_bears_no_loss(
+    rows: list[list[int]], last: int, bear_a_loss: list[list[int]]
+) -> None:
+    held = held_out(rows, last)
+    for cells in ([(0, 0), (0, 1)], [(0, 1), (0, 0)]):
+        targets = held._batch(cells).targets.tolist()
+        found = [[target for target in row if target != IGNORED] for row in targets]
+        assert found == [bear_a_loss[row] for _, row in cells]

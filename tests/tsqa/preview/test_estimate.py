@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from tsqa.errors import RecipeError
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.preview import dry_run, models
+from tsqa.preview.asking import StageEstimate
 from tsqa.preview.estimate import Estimates, limit_dollars
 from tsqa.preview.measured import Range, write_record
 from tsqa.recipe import ModelSection, load_recipe
@@ -135,6 +137,43 @@ def test_time_is_scaled_by_size_not_copied(prepared: Path, monkeypatch: pytest.M
     seconds = Estimates(larger).of(node_of(larger, "seeds")).seconds
     assert seconds is not None and seconds.low < 100 < seconds.high
     assert seconds.low > 10
+
+
+def training(folder: Path, *overrides: str) -> StageEstimate:
+    """Of 15 steps of the smoke base."""
+    recipe = REPOSITORY / "recipes" / "smoke" / "base.yaml"
+    given = [f"runs={folder / 'none'}", "train.micro_batch_size=1", *overrides]
+    pipeline = Pipeline(load_recipe(recipe, given), recipe, given)
+    return Estimates(pipeline).training(node_of(pipeline, "train"))
+
+
+def test_checkpoints_that_are_kept_for_good_take_disk(tmp_path: Path) -> None:
+    few, every, ramp = (
+        training(tmp_path, *given).disk_gib
+        for given in (
+            [],
+            ["train.keep_every=4"],
+            ["train.keep_every=4", "train.batch_ramp=[{until: 0.5, global_batch_tokens: 512}]"],
+        )
+    )
+    assert few and every and ramp
+    # Of each parameter 16 bytes in a checkpoint, 4 in the model: 2 are kept, 3 for good, 5 of 23.
+    assert every.high / few.high == pytest.approx((5 * 16 + 4) / (2 * 16 + 4))
+    assert ramp.high / few.high == pytest.approx((7 * 16 + 4) / (2 * 16 + 4))
+
+
+def test_a_time_by_other_gpus_is_that_of_as_many_gpu_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = {"tokens": 16_000, "seconds": 1e5, "execution": {"processes": 8}}
+    monkeypatch.setattr(Estimates, "latest", lambda *_: SimpleNamespace(summary=summary))
+    for gpu in (True, False):
+        monkeypatch.setattr(models, "has_gpu", lambda gpu=gpu: gpu)
+        one, eight = (training(tmp_path, f"train.processes={count}") for count in (1, 8))
+        assert one.seconds and eight.seconds and one.gpu_hours and eight.gpu_hours
+        assert one.seconds.low / eight.seconds.low == pytest.approx(8 if gpu else 1, rel=0.01)
+        assert one.gpu_hours.low == pytest.approx(eight.gpu_hours.low, rel=0.01)
+    assert "by 8 processes" not in one.basis[0]
 
 
 def test_what_cannot_be_known_is_unknown_and_never_nothing(prepared: Path) -> None:
