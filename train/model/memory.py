@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _BUCKET = 500_000_000
-"""Elements of DeepSpeed's `reduce_bucket_size`; on a GPU there are two (`overlap_comm`)."""
+"""Elements of DeepSpeed's `reduce_bucket_size`; on a GPU there are two (`overlap_comm`), whose
+sums over the ranks are taken in fp32."""
 _UP = ("up_proj", "gate_up_proj", "dense_h_to_4h", "c_fc", "fc1")
 _OFFLOAD_BUFFERS = 1.5
 """DeepSpeed's `additional_buffer_factor` of offloaded states."""
@@ -134,7 +135,7 @@ def training_memory(shape: ModelShape, run: MemorySettings) -> Memory:
     if not run.on_gpu:
         buffers, host = host, 0.0  # offloaded to the memory that the process has anyway
     elif run.zero_stage:
-        buffers = 2.0 * run.element_bytes * min(_BUCKET, shape.total)
+        buffers = 8.0 * min(_BUCKET, shape.total)  # two of fp32, or two of bf16 and one of fp32
     logits = logits_bytes(shape, tokens, run.loss_chunk, run.element_bytes)
     return Memory(states, gradients, tokens * each, logits, buffers, host)
 

@@ -82,8 +82,10 @@ def deepspeed_config(recipe: Recipe, world: int) -> dict[str, object]:
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": train.precision == "bf16"},
-        # DeepSpeed would add up a bf16 run's gradients in bf16.
+        # DeepSpeed would add up a bf16 run's gradients in bf16, over micro-batches and over ranks:
+        # of many ranks the last would hardly count.
         "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
         "steps_per_print": 1_000_000_000,
     }
     if train.offload != "none":

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from train.checkpoints.export import save_description
 from train.model.build import build_model
-from train.model.isolation import check_isolation, isolate
+from train.model.isolation import check_architecture, check_isolation, isolate
 from train.model.loss import TokenLosses
 from train.model.moe import Routers, mark_leaves
 from train.model.optimizer import (
@@ -55,9 +55,11 @@ def prepare_student(
     """
     section = needed(context.recipe.train, "train")
     model = build_model(context, tokenizer)
+    rows, device = section.micro_batch_size, accelerator.device
+    check_architecture(model, rows, len(tokenizer), eos, device)
     if section.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    isolate(model, accelerator.device)
+    isolate(model, device)
     routers = Routers(model, section.router)
     if section.zero_stage == 3:
         mark_leaves(model)
@@ -73,8 +75,6 @@ def prepare_student(
         engine, optimizer = accelerator.prepare(model, optimizer)
     engine.train()
     # The check reads logits, and `TokenLosses` may replace the layer that makes them.
-    check_isolation(
-        engine, model.config, section.micro_batch_size, len(tokenizer), eos, accelerator.device
-    )
+    check_isolation(engine, model.config, rows, len(tokenizer), eos, device)
     losses = TokenLosses(engine, model.config, section.loss_chunk, section.z_loss)
     return Student(engine, optimizer, losses, routers, fp32_names)

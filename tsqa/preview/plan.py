@@ -174,8 +174,8 @@ def speed(job: Job, way: Placement, assumed: Assumptions) -> Speed:
     """Tokens a second at the assumed MFU, time and money.
 
     Work: tokens x FLOPs per token. ZeRO-3 gathers its parameters in the forward and the backward
-    pass and scatters the gradients (1910.02054, section 7.2): 3 x 2P bytes a micro-batch, whatever
-    is active; the link bounds the speed where that takes longer.
+    pass and scatters the gradients, in fp32 (1910.02054, section 7.2): of each parameter 2 x 2 + 4
+    bytes a micro-batch, whatever is active; the link bounds the speed where that takes longer.
     """
     train, shape = job.train, job.shape
     flops = shape.flops_per_token(train.sequence_length)
@@ -183,7 +183,7 @@ def speed(job: Job, way: Placement, assumed: Assumptions) -> Speed:
     most = float("inf")
     if way.zero_stage == 3 and way.world > 1:
         element = 4 if train.precision == "fp32" else 2
-        moved = 3 * element * shape.total * (way.world - 1) / way.world
+        moved = (2 * element + 4) * shape.total * (way.world - 1) / way.world
         most = train.micro_batch_size * train.sequence_length * job.hardware.link / moved
     total = min(each, most) * way.world
     seconds = job.tokens / total

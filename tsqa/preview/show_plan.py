@@ -229,7 +229,8 @@ def _print_notes(job: Job, chosen: Placement, assumed: Assumptions) -> None:
     if chosen.world != train.processes:
         console.print(f"the recipe has train.processes={train.processes}; set {chosen.world}")
     if speed(job, chosen, assumed).is_bound_by_link:
-        console.print("* bound by the link, over which ZeRO-3 moves 3 x 2 bytes a parameter")
+        moved = "2 x 4 + 4" if train.precision == "fp32" else "2 x 2 + 4"
+        console.print(f"* bound by the link, over which ZeRO-3 moves {moved} bytes a parameter")
     if "experts" in job.shape.kinds and job.shape.total > _EXPERTS_ON_DEEPSPEED:
         console.print(
             "experts: DeepSpeed has no expert parallelism for this model, and users report a tenth "

@@ -14,6 +14,7 @@ from transformers.models.nemotron_h import modeling_nemotron_h
 
 from train.data.stream import collate
 from train.model.isolation import (
+    check_architecture,
     check_isolation,
     forward_arguments,
     isolate,
@@ -37,6 +38,21 @@ SMALL = {
     "nemotron": {"num_hidden_layers": 2, "num_key_value_heads": 2},
     "llama": {"num_hidden_layers": 2, "num_key_value_heads": 1},
     "qwen3": {"num_hidden_layers": 2, "num_key_value_heads": 1, "head_dim": 16},
+    "mixtral": {"num_hidden_layers": 2, "num_key_value_heads": 1, "num_local_experts": 4},
+    "lfm2": {
+        "num_hidden_layers": 3,
+        "layer_types": ["conv", "full_attention", "conv"],
+        "num_key_value_heads": 1,
+    },
+    "bloom": {"n_layer": 2},
+    "jamba": {
+        "num_hidden_layers": 4,
+        "num_key_value_heads": 1,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "num_experts": 1,
+        "use_mamba_kernels": False,
+    },
 }
 ORIGINAL = (modeling_nemotron_h.causal_conv1d_fn, modeling_nemotron_h.mamba2_chunk_scan)
 
@@ -88,6 +104,26 @@ def test_the_fallbacks_of_transformers_are_caught_leaking() -> None:
     model = make("nemotron_h")
     with pytest.raises(EngineError, match="packed documents leak"):
         check_isolation(model, model.config, 1, 64, EOS, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("model_type", ["lfm2", "bloom", "jamba"])
+def test_a_small_leak_of_a_model_from_scratch_is_found(model_type: str, dtype: torch.dtype) -> None:
+    model, cpu = make(model_type).to(dtype), torch.device("cpu")
+    if dtype == torch.bfloat16 or model_type == "lfm2":  # less than may be rounding
+        check_isolation(model, model.config, 2, 64, EOS, cpu)
+    with pytest.raises(EngineError, match=f"packed documents leak.*{model_type}"):
+        check_architecture(model, 2, 64, EOS, cpu)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", "nemotron"])
+def test_another_model_of_its_class_passes_where_attention_keeps_documents_apart(
+    model_type: str,
+) -> None:
+    model = make(model_type)
+    before = torch.random.get_rng_state()
+    check_architecture(model, 2, 64, EOS, torch.device("cpu"))
+    assert torch.random.get_rng_state().equal(before)
 
 
 def flash(query: Any, key: Any, value: Any, softmax_scale: float, **_: Any) -> torch.Tensor:

@@ -238,6 +238,17 @@ def test_a_loss_that_is_not_a_number_stops_and_names_rows_and_checkpoint(
     assert all(row["documents"] and row["source"] in ("web", "qa") for row in rows)
 
 
+def test_a_bf16_run_adds_gradients_over_processes_in_fp32(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    asked = ("train.precision=bf16", "train.micro_batch_size=2", "train.zero_stage=1")
+    one = train(recipe_path, tmp_path / "one", *asked)
+    two = train(recipe_path, tmp_path / "two", *asked, processes=2)
+    for key in ("train/loss", "train/grad_norm"):
+        expected = [record[key] for record in metrics(one)]
+        assert [record[key] for record in metrics(two)] == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_bf16_run_computes_the_named_parameters_in_fp32(
     recipe_path: Path, tmp_path: Path
 ) -> None:

@@ -82,7 +82,7 @@ def test_gathering_all_parameters_bounds_the_speed(shape: ModelShape) -> None:
     small = job(shape)
     bound = speed(small, fit(small, 64, 3, "none", fast), fast)
     assert bound.is_bound_by_link
-    assert bound.tokens_per_second / 64 == pytest.approx(16_000, rel=0.03)
+    assert bound.tokens_per_second / 64 == pytest.approx(12_000, rel=0.03)
     assert not speed(small, fit(small, 64, 2, "none", fast), fast).is_bound_by_link
 
 
