@@ -94,7 +94,7 @@ class TrainSection(Section):
     """What ZeRO keeps in CPU memory: optimizer needs zero_stage 1 or more, parameters (which
     includes the optimizer) needs 3."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 keeps fp32 master weights and accumulates gradients in fp32."""
+    """bf16 keeps fp32 master weights, and adds gradients in fp32, over micro-batches and ranks."""
     attention: str | None = Field(None, json_schema_extra=RUNTIME)
     """Attention kernel as transformers names it, such as flash_attention_2; null: the default of
     transformers."""
@@ -111,7 +111,8 @@ class TrainSection(Section):
     """The run's model is the mean of its last so many models along the training, the final one
     among them (needs `eval.every_tokens`); null: the final one."""
     router: RouterSection | None = None
-    """Balances the experts of a mixture-of-experts model; null: as the model does itself."""
+    """Balances the experts of a mixture-of-experts model; null: nothing does. The loss of a model's
+    own code (`router_aux_loss_coef`) is never added."""
     heldout_rows: int = Field(0, ge=0)
     """Rows at the end of each source to keep out of training; their loss is logged."""
     processes: int = Field(1, ge=1, json_schema_extra=RUNTIME)
