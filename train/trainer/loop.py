@@ -252,6 +252,13 @@ class Trainer:
                 self.accelerator, self.engine, self.student.losses,
                 self.section.micro_batch_size,
             )  # fmt: skip
+        unmeasured = sorted(set(self.heldout.sources) - losses.keys())
+        if unmeasured and not self._heldout_losses and self.accelerator.is_main_process:
+            console.print(
+                f"no held-out loss of {', '.join(unmeasured)}: its last {self.heldout.rows} rows "
+                "are of a document that began in a trained one, or bear no loss; raise "
+                "train.heldout_rows", style="yellow", markup=False,
+            )  # fmt: skip
         self._heldout_losses = losses
         record = {"step": done, "train/tokens": rows.stop * self.plan.sequence_length}
         named = {f"heldout/loss/{name}": loss for name, loss in losses.items()}

@@ -109,8 +109,9 @@ def test_a_limit_whose_measure_is_missing_stops_too() -> None:
 def test_rows_are_scored_one_by_one_each_over_its_own_targets() -> None:
     rows = np.array([[5, 5, 5, 5], [5, 5, 0, 6], [6, 6, 6, 0], [0, 0, 0, 0]])
     store = SimpleNamespace(
-        rows={"a": 4}, eos=0, row=lambda name, index: rows[index], loss=lambda name, index: None
-    )
+        rows={"a": 4}, eos=0, length=4,
+        row=lambda name, index: rows[index], loss=lambda name, index: None,
+    )  # fmt: skip
     likely = torch.tensor([0.5, 0, 0, 0, 0, 1.0, 2.0])
 
     def model(input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
