@@ -95,6 +95,7 @@ def compare(
     contamination: Mapping[str, Contamination] | None = None,
     seed_spread: float | None = None,
     by_documents: bool = False,
+    limit: int | None = None,
     notes: Sequence[str] = (),
     kinship: Kinship | None = None,
     near: Nearness | None = None,
@@ -102,7 +103,8 @@ def compare(
     """Scores, one row per comparison and task, and the conclusion.
 
     `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
-    deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
+    deviation of a score between seeds, a share, where no arm shows it. `limit`: documents of a
+    task that were evaluated at most. `notes` join the caveat.
     `kinship` splits the macro average by seeded families, `near` by the nearest document.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
@@ -111,7 +113,7 @@ def compare(
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
-    rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
+    rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
     beside = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
     told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules)]
@@ -153,6 +155,7 @@ class _Rules:
     macros: Mapping[str, Sequence[str]]
     by_documents: bool
     spreads: Spreads
+    limit: int | None
 
 
 def _compare_pairs(
@@ -327,7 +330,7 @@ def _notes(
     for pair in pairs:
         yield from pair.notes
     yield from scale_notes(conditions[control])
-    yield from macro_notes(rows, rules.by_documents)
+    yield from macro_notes(rows, rules.by_documents, rules.limit)
     yield from group_notes(conditions[control])
     yield from best_notes(conditions, control, rules.spreads, rules.by_documents)
 
@@ -509,17 +512,8 @@ def _with_verdicts(
         # Such an arm is not always told: by what rows share, 6% of tables held a false finding.
         corrected = Corrected.by_holm(p_values, shares)
     else:
-        # What is drawn goes by the place of a row, which must not be that of its arm in a recipe.
-        order = sorted(range(len(found)), key=lambda row: (names[row], deltas[row].task))
-        drawn = adjust(
-            [p_values[row] for row in order],
-            shares.at(order),
-            [tested[row].noise for row in order],
-            rules.seed,
-            rules.confidence,
-        )
-        back = sorted(range(len(order)), key=lambda place: order[place])
-        corrected = Corrected([drawn.p_values[place] for place in back], drawn.shares.at(back))
+        noise = [row.noise for row in tested]
+        corrected = adjust(p_values, shares, noise, rules.seed, rules.confidence)
     rows = []
     for number, (name, row) in enumerate(found):
         mde = _detectable(number, tested, corrected.shares, 1 - rules.confidence)

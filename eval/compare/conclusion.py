@@ -217,26 +217,42 @@ def scale_notes(models: Mapping[int, Evaluated]) -> Iterator[str]:
         )
 
 
-def macro_notes(rows: Sequence[DeltaRow], by_documents: bool) -> Iterator[str]:
-    """The task that makes most of the width of a macro average."""
-    shares: dict[str, dict[str, float]] = {}
+def macro_notes(rows: Sequence[DeltaRow], by_documents: bool, limit: int | None) -> Iterator[str]:
+    """The task that makes most of the variance of a macro average; `limit` is eval.limit."""
+    found: dict[str, dict[str, float]] = {}
     for macro in (row for row in rows if row.task == stats.MACRO):
         tasks = [r for r in rows if r.comparison == macro.comparison and not stats.is_macro(r.task)]
-        weights = weights_of({row.task: row.n for row in tasks}, by_documents)
-        parts = {row.task: (weights[row.task] * row.stderr) ** 2 for row in tasks}
-        widest = max(tasks, key=lambda row: parts[row.task])
-        share = parts[widest.task] / math.fsum(parts.values())
-        if len(tasks) > 2 and share > _MOST_OF_MACRO:
-            plural = "" if widest.n == 1 else "s"
-            named = f"{widest.task} ({widest.n:,} document{plural})"
-            shares.setdefault(named, {})[macro.comparison] = share
-    remedy = "" if by_documents else ", or weigh tasks by their documents (eval.macro)"
-    for task, found in shares.items():
-        low, high = f"{min(found.values()):.0%}", f"{max(found.values()):.0%}"
+        shares = _shares_of(macro, tasks, by_documents)
+        widest = max(tasks, key=lambda row: shares[row.task])
+        if len(tasks) > 2 and shares[widest.task] > _MOST_OF_MACRO:
+            found.setdefault(widest.task, {})[macro.comparison] = shares[widest.task]
+    documents = {row.task: row.n for row in rows if not stats.is_macro(row.task)}
+    for task, of in found.items():
+        n, low, high = documents[task], f"{min(of.values()):.0%}", f"{max(of.values()):.0%}"
+        remedies = []
+        if limit is not None and n >= limit:
+            remedies.append("evaluate more of its documents (eval.limit)")
+        if not by_documents and n * len(documents) < sum(documents.values()):
+            remedies.append("weigh tasks by their documents (eval.macro)")
         yield (
-            f"{', '.join(found)}: {task} makes {low if low == high else f'{low} to {high}'} of the "
-            f"variance of the macro average: evaluate more of its documents{remedy}."
+            f"{', '.join(of)}: {task} ({n:,} document{'' if n == 1 else 's'}) makes "
+            f"{low if low == high else f'{low} to {high}'} of the variance of the macro average"
+            f"{': ' if remedies else ''}{', or '.join(remedies)}."
         )
+
+
+def _shares_of(macro: DeltaRow, tasks: Sequence[DeltaRow], by_documents: bool) -> dict[str, float]:
+    """Task -> its share of the variance of the macro average.
+
+    What the tasks' own variances do not explain, all pairs of tasks have in common alike.
+    """
+    weights = weights_of({row.task: row.n for row in tasks}, by_documents)
+    own = {row.task: (weights[row.task] * row.stderr) ** 2 for row in tasks}
+    known = math.fsum(own.values())
+    common = max(0.0, macro.stderr**2 - known)
+    pairs = 1 - math.fsum(weight**2 for weight in weights.values())
+    shared = {t: common * w * (1 - w) / pairs if pairs else 0.0 for t, w in weights.items()}
+    return {task: (own[task] + shared[task]) / (known + common) for task in own}
 
 
 def best_notes(
