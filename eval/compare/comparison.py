@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
-
 from eval.compare.conclusion import (
     Spreads,
     best_notes,
@@ -25,7 +23,14 @@ from eval.compare.conclusion import (
     spreads_of,
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import Conditions, Evaluated, scored_by, task_scores, weigh_macro
+from eval.compare.scores import (
+    Conditions,
+    Evaluated,
+    scored_alike,
+    scored_by,
+    task_scores,
+    weigh_macro,
+)
 from eval.compare.splits import (
     DISTANCES,
     all_parts,
@@ -413,7 +418,7 @@ def _pair(
     before, after = [reference[s] for s in seeds], [own[s] for s in seeds]
     for one, other in zip(before, after, strict=True):
         notes += _check_same_tasks(label, one, other, allow)
-    if against != BASE and all(map(_scored_alike, before, after)):
+    if against != BASE and all(map(scored_alike, before, after)):
         notes.append(
             f"{arm} scores on every document exactly as {against} does: what it changes had "
             "no effect here."
@@ -488,15 +493,6 @@ def _check_same_tasks(
                 raise DataError(difference, fix)
             notes.append(f"{difference} (allowed).")
     return notes
-
-
-def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
-    """Whether they have the same tasks, documents and scores."""
-    return one.scores.keys() == two.scores.keys() and all(
-        scored.keys == two.scores[task].keys
-        and np.array_equal(scored.values, two.scores[task].values, equal_nan=True)
-        for task, scored in one.scores.items()
-    )
 
 
 def _with_verdicts(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from eval.compare.ratio_axis import macro_scores
-from eval.compare.scores import Conditions, Evaluated, task_scores
+from eval.compare.scores import Conditions, Evaluated, scored_alike, task_scores
 from eval.compare.splits import placebos_of, split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
@@ -86,18 +86,39 @@ def spreads_of(
     names = list(conditions)
     first = next(iter(next(iter(conditions.values())).values()))
     average = weights_of({task: one.n for task, one in first.tasks.items()}, by_documents)
-    noisy = noisy_arms({task: means[task] for task in average}, average)
-    quiet = [arm for arm in range(len(names)) if arm not in noisy]
-    floors = {task: _repeated_noise(conditions, task) for task in average}
+    firsts = _firsts(conditions)
+    distinct = [arm for arm, name in enumerate(names) if firsts[name] == name]
+    told = noisy_arms({task: means[task][distinct] for task in average}, average)
+    noisy = {names[distinct[place]] for place in told}
+    quiet = [arm for arm in distinct if names[arm] not in noisy]
+    one_each = {names[arm]: conditions[names[arm]] for arm in distinct}
+    floors = {task: _repeated_noise(one_each, task) for task in average}
     alone = _alone(means, quiet)
     paired = _paired(means, quiet, average, floors, macros)
     if stated is not None and not paired:
         one = crossed.Spread(stated**2, crossed.MANY)
         two = crossed.Spread(2 * stated**2, crossed.MANY)
         return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
-    own = {names[arm]: _alone(means, [arm]) for arm in sorted(noisy)}
+    own = {n: _alone(means, [arm]) for arm, n in enumerate(names) if firsts[n] in noisy}
     by_arm = {task: dict(zip(names, scores, strict=True)) for task, scores in means.items()}
     return Spreads(paired, alone, None, own, by_arm)
+
+
+def _firsts(conditions: Conditions) -> dict[str, str]:
+    """Arm -> the first that scores every document as it does, under every seed; itself mostly.
+
+    Two such arms are one draw of what seeds do: counted twice, seeds would seem to differ less.
+    """
+    firsts: dict[str, str] = {}
+    for name, own in conditions.items():
+        same = (
+            other
+            for other in dict.fromkeys(firsts.values())
+            if conditions[other].keys() == own.keys()
+            and all(scored_alike(model, conditions[other][s]) for s, model in own.items())
+        )
+        firsts[name] = next(same, name)
+    return firsts
 
 
 def _refuse_other_tasks(conditions: Conditions) -> None:
@@ -169,13 +190,17 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads, planned: int) -> Iter
     yield _SEVERAL_SEEDS
     lost = {row.comparison: None for row in rows if not row.covers_seeds}
     if lost:
-        yield f"{', '.join(lost)}: one seed, and no spread between seeds is known. {_ONE_SEED}"
-    lent = {row.comparison: None for row in rows if row.seeds < planned and row.covers_seeds}
+        yield f"{', '.join(lost)}: one seed, whose spread between seeds is not known. {_ONE_SEED}"
+    fewer = [row for row in rows if row.seeds < planned and row.covers_seeds]
+    own = {row.comparison: None for row in fewer if {row.arm, row.against} & {*spreads.noisy}}
+    lent = dict.fromkeys(row.comparison for row in fewer if row.comparison not in own)
     if lent:
         yield (
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
             "the arms that have several."
         )
+    if own:
+        yield f"{', '.join(own)}: fewer seeds than others, and no spread but their own."
     if spreads.noisy:
         yield (
             f"{', '.join(spreads.noisy)}: seeds may differ more than the other arms' do (a check "

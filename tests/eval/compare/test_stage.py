@@ -135,6 +135,34 @@ def test_no_number_depends_on_the_order_of_the_arms(seeds: int) -> None:
         )
 
 
+def test_an_arm_that_scores_as_another_does_lends_no_spread_between_seeds() -> None:
+    rng = np.random.default_rng(3)
+    models = simulated({name: range(3) for name in "cxy"}, 0.02, rng)
+    twins = [
+        replace(m, condition=f"{m.condition} {n}", name=f"{m.name} {n}")
+        for n in range(3)
+        for m in models
+        if m.condition == "c"
+    ]
+    alone, among = table(models), table([*models, *twins])
+    for arm in "xy":
+        for task in ("t0", stats.MACRO):
+            one, other = row(alone, arm, task), row(among, arm, task)
+            assert (one.low, one.high) == pytest.approx((other.low, other.high))
+    assert "may differ more" not in among.caveat
+
+
+def test_a_noisy_pair_with_fewer_seeds_is_not_said_to_rest_on_others() -> None:
+    rng = np.random.default_rng(0)
+    models = simulated({"c": [0, 1], **{name: range(3) for name in "uvwx"}}, 0.01, rng)
+    for model in simulated({"x": range(3)}, 0.3, rng):
+        models = [m for m in models if m.name != model.name] + [model]
+    caveat = table(models).caveat
+    assert "x: seeds may differ more than the other arms' do" in caveat
+    assert "u - c, v - c, w - c: fewer seeds than others; the spread between seeds is" in caveat
+    assert "x - c: fewer seeds than others, and no spread but their own." in caveat
+
+
 def test_no_interval_goes_beyond_what_scores_can_differ_by() -> None:
     models = [model for name in "cx" for model in seeded(name, 0.3, 0, 1, 2)]
     for model in models:
