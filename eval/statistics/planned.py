@@ -286,7 +286,9 @@ def _noise_of_seeds(
     documents repeat in every seed. What they add anew in each is taken to be all that moves tasks
     apart; of one task alone, as much as repeats.
     """
-    names = list(previous.scores_by_seed)
+    # Arms that score alike are one draw of what seeds do.
+    distinct = {str(own): name for name, own in previous.scores_by_seed.items()}
+    names = sorted(distinct.values())
     seeds = sorted({seed for own in previous.scores_by_seed.values() for seed in own})
 
     def scores_of(arms: Sequence[str]) -> dict[str, crossed.Floats]:
