@@ -107,10 +107,9 @@ def compare(
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
-    `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
-    deviation of a score between seeds, a share, where no arm shows it. `limit`: documents of a
-    task that were evaluated at most. `notes` join the caveat.
-    `kinship` splits the macro average by seeded families, `near` by the nearest document.
+    `gaps`: runs without results, named and never counted. `seed_spread`: standard deviation of a
+    score between seeds, a share, where no arm shows it. `limit`: eval.limit. `notes` join the
+    caveat. `kinship` splits the macro average by seeded families, `near` by the nearest document.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
     base, conditions = _by_condition(models, by_documents)
@@ -121,9 +120,8 @@ def compare(
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
     beside = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
-    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules)]
     fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
-    told += unfitted
+    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,

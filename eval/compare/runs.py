@@ -92,10 +92,12 @@ def _one_base(found: Sequence[Found], control: str) -> tuple[list[Found], list[s
         return [*found], []
     of = next((one.recipe for one in found if one.condition == control), "")
     kept = next((base for base in bases if base.recipe == of), bases[0])
-    others = [base.recipe for base in bases if not _is_among(base, [kept])]
     notes = [
-        f"{one} starts from another base than {kept.recipe}: its base is not shown."
-        for one in others
+        f"{base.recipe} starts from another base than {kept.recipe}: its base is not shown."
+        if base.artifact
+        else f"{base.recipe}: no result of its base ({base.gap})."
+        for base in bases
+        if base is not kept and not _is_among(base, [kept])
     ]
     return [one for one in found if one is kept or not _is_base(one)], notes
 

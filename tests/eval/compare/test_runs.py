@@ -180,6 +180,9 @@ def test_two_recipes_may_have_an_arm_and_their_base_in_common_or_other_bases(
         assert deltas.scores["base"]["day"] == pytest.approx(kept, abs=0.07)
         shown, left = (other, one) if control == "z" else (one, other)
         assert f"{left} starts from another base than {shown}: its base" in deltas.caveat
+    lost = add_recipe(tmp_path, "lost", {"base": 9, "w": 3})
+    caveat = compare_runs(tmp_path, one, lost).caveat
+    assert f"{lost}: no result of its base (its evaluation " in caveat
     same_name = add_recipe(tmp_path, "same_name", {"c": 3})
     with pytest.raises(DataError, match=r"(?s)two runs are called c.*new=runs/artifacts/evaluate"):
         compare_runs(tmp_path, one, same_name)
