@@ -197,7 +197,7 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads, planned: int) -> Iter
     if lent:
         yield (
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
-            "the arms that have several."
+            "the arms that have several, and whether theirs is larger cannot be told."
         )
     if own:
         yield f"{', '.join(own)}: fewer seeds than others, and no spread but their own."

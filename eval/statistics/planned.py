@@ -352,6 +352,11 @@ def _assumptions(plan: _Plan) -> str:
     assumed = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
     if seeds > 1:
         assumed += f"; {plan.noise.repeated:.0%} of that repeats in every seed"
+    if plan.section.groups and not plan.noise.shares:
+        assumed += (
+            "; documents of one group (eval.groups) are taken for draws of their own, so their "
+            "tasks and the macro average find less than stated"
+        )
     spread = plan.section.seed_spread
     if plan.noise.seed_sd is not None:
         assumed += f"; seeds differ by {100 * plan.noise.seed_sd:.1f} points, as in the last run"

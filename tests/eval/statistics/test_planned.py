@@ -304,6 +304,14 @@ def test_no_effect_beyond_what_scores_can_differ_by_is_promised(
     assert "macro average over 100 points alone, with a third seed " in planned._more(plan)
 
 
+def test_a_plan_that_does_not_know_its_groups_says_so() -> None:
+    recipe = recipe_of(None, ["gsm8k"])
+    grouped = with_seeds(recipe, 3, groups={"gsm8k": "question"})
+    said = "one group (eval.groups) are taken for draws of their own"
+    assert said in planned._assumptions(planned._plan_of(grouped, None, None))
+    assert said not in planned._assumptions(planned._plan_of(recipe, None, None))
+
+
 def test_two_tasks_on_the_same_documents_are_bought_once() -> None:
     recipe = recipe_of(None, ["gsm8k", "gsm8k_cot"])
     ways = planned.ways_to_detect(0.02, recipe, None, None)
