@@ -114,7 +114,7 @@ def simulated(shape: Shape, rng: np.random.Generator) -> list[Evaluated]:
         taught = _per_task(shape, _TAUGHT, rng)
         by_group = [rng.normal(0, shape.group_sd, -(-n // shape.group)) for n in shape.sizes]
         for seed in range(shape.lost.get(arm, shape.seeds)):
-            run, scores = rng.normal(0, shape.shared), []
+            run, scores = rng.normal(0, shape.shared), list[Floats]()
             for task, n in enumerate(shape.sizes):
                 moved = shape.noisy.get(arm, 1.0) * (run + rng.normal(0, shape.apart))
                 latent = shape.ability + moved / 100 / _DENSITY - difficulty[task] + taught[task]
