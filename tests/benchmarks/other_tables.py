@@ -120,7 +120,8 @@ def simulated(shape: Shape, rng: np.random.Generator) -> list[Evaluated]:
                 latent = shape.ability + moved / 100 / _DENSITY - difficulty[task] + taught[task]
                 latent = latent + rng.normal(0, _ANEW, n)
                 latent += np.repeat(by_group[task], shape.group)[:n]
-                scores.append(norm.cdf(latent) if shape.is_continuous else 1.0 * (latent > 0))
+                own: Floats = norm.cdf(latent)
+                scores.append(own if shape.is_continuous else (latent > 0).astype(np.float64))
             found[arm, seed] = found[0, seed] if arm in shape.equal else scores
     models = [_evaluated(shape, shape.name(arm), seed, own) for (arm, seed), own in found.items()]
     return models + ([_evaluated(shape, BASE, 0, found[0, 0])] if shape.has_base else [])
