@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
-
 from eval.compare.conclusion import (
     Spreads,
     best_notes,
@@ -25,7 +23,14 @@ from eval.compare.conclusion import (
     spreads_of,
 )
 from eval.compare.ratio_axis import RatioAxis, fit_axis
-from eval.compare.scores import Conditions, Evaluated, scored_by, task_scores, weigh_macro
+from eval.compare.scores import (
+    Conditions,
+    Evaluated,
+    scored_alike,
+    scored_by,
+    task_scores,
+    weigh_macro,
+)
 from eval.compare.splits import (
     DISTANCES,
     all_parts,
@@ -95,15 +100,16 @@ def compare(
     contamination: Mapping[str, Contamination] | None = None,
     seed_spread: float | None = None,
     by_documents: bool = False,
+    limit: int | None = None,
     notes: Sequence[str] = (),
     kinship: Kinship | None = None,
     near: Nearness | None = None,
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
-    `gaps`: runs without results; they are named, and never counted. `seed_spread`: standard
-    deviation of a score between seeds, a share, where no arm shows it. `notes` join the caveat.
-    `kinship` splits the macro average by seeded families, `near` by the nearest document.
+    `gaps`: runs without results, named and never counted. `seed_spread`: standard deviation of a
+    score between seeds, a share, where no arm shows it. `limit`: eval.limit. `notes` join the
+    caveat. `kinship` splits the macro average by seeded families, `near` by the nearest document.
     """
     averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
     base, conditions = _by_condition(models, by_documents)
@@ -111,12 +117,11 @@ def compare(
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
-    rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads)
+    rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
     beside = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
-    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules)]
     fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
-    told += unfitted
+    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -153,6 +158,7 @@ class _Rules:
     macros: Mapping[str, Sequence[str]]
     by_documents: bool
     spreads: Spreads
+    limit: int | None
 
 
 def _compare_pairs(
@@ -327,7 +333,7 @@ def _notes(
     for pair in pairs:
         yield from pair.notes
     yield from scale_notes(conditions[control])
-    yield from macro_notes(rows, rules.by_documents)
+    yield from macro_notes(rows, rules.by_documents, rules.limit)
     yield from group_notes(conditions[control])
     yield from best_notes(conditions, control, rules.spreads, rules.by_documents)
 
@@ -410,7 +416,7 @@ def _pair(
     before, after = [reference[s] for s in seeds], [own[s] for s in seeds]
     for one, other in zip(before, after, strict=True):
         notes += _check_same_tasks(label, one, other, allow)
-    if against != BASE and all(map(_scored_alike, before, after)):
+    if against != BASE and all(map(scored_alike, before, after)):
         notes.append(
             f"{arm} scores on every document exactly as {against} does: what it changes had "
             "no effect here."
@@ -487,15 +493,6 @@ def _check_same_tasks(
     return notes
 
 
-def _scored_alike(one: Evaluated, two: Evaluated) -> bool:
-    """Whether they have the same tasks, documents and scores."""
-    return one.scores.keys() == two.scores.keys() and all(
-        scored.keys == two.scores[task].keys
-        and np.array_equal(scored.values, two.scores[task].values, equal_nan=True)
-        for task, scored in one.scores.items()
-    )
-
-
 def _with_verdicts(
     found: Sequence[tuple[Comparison, Tested]], rules: _Rules, parts: int
 ) -> list[DeltaRow]:
@@ -509,17 +506,8 @@ def _with_verdicts(
         # Such an arm is not always told: by what rows share, 6% of tables held a false finding.
         corrected = Corrected.by_holm(p_values, shares)
     else:
-        # What is drawn goes by the place of a row, which must not be that of its arm in a recipe.
-        order = sorted(range(len(found)), key=lambda row: (names[row], deltas[row].task))
-        drawn = adjust(
-            [p_values[row] for row in order],
-            shares.at(order),
-            [tested[row].noise for row in order],
-            rules.seed,
-            rules.confidence,
-        )
-        back = sorted(range(len(order)), key=lambda place: order[place])
-        corrected = Corrected([drawn.p_values[place] for place in back], drawn.shares.at(back))
+        noise = [row.noise for row in tested]
+        corrected = adjust(p_values, shares, noise, rules.seed, rules.confidence)
     rows = []
     for number, (name, row) in enumerate(found):
         mde = _detectable(number, tested, corrected.shares, 1 - rules.confidence)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from eval.compare.ratio_axis import macro_scores
-from eval.compare.scores import Conditions, Evaluated, task_scores
+from eval.compare.scores import Conditions, Evaluated, scored_alike, task_scores
 from eval.compare.splits import placebos_of, split_sentences
 from eval.deltas import DeltaRow, DeltaTable
 from eval.statistics import crossed, stats
@@ -86,18 +86,39 @@ def spreads_of(
     names = list(conditions)
     first = next(iter(next(iter(conditions.values())).values()))
     average = weights_of({task: one.n for task, one in first.tasks.items()}, by_documents)
-    noisy = noisy_arms({task: means[task] for task in average}, average)
-    quiet = [arm for arm in range(len(names)) if arm not in noisy]
-    floors = {task: _repeated_noise(conditions, task) for task in average}
+    firsts = _firsts(conditions)
+    distinct = [arm for arm, name in enumerate(names) if firsts[name] == name]
+    told = noisy_arms({task: means[task][distinct] for task in average}, average)
+    noisy = {names[distinct[place]] for place in told}
+    quiet = [arm for arm in distinct if names[arm] not in noisy]
+    one_each = {names[arm]: conditions[names[arm]] for arm in distinct}
+    floors = {task: _repeated_noise(one_each, task) for task in average}
     alone = _alone(means, quiet)
     paired = _paired(means, quiet, average, floors, macros)
     if stated is not None and not paired:
         one = crossed.Spread(stated**2, crossed.MANY)
         two = crossed.Spread(2 * stated**2, crossed.MANY)
         return Spreads(dict.fromkeys(means, two), dict.fromkeys(means, one), stated)
-    own = {names[arm]: _alone(means, [arm]) for arm in sorted(noisy)}
+    own = {n: _alone(means, [arm]) for arm, n in enumerate(names) if firsts[n] in noisy}
     by_arm = {task: dict(zip(names, scores, strict=True)) for task, scores in means.items()}
     return Spreads(paired, alone, None, own, by_arm)
+
+
+def _firsts(conditions: Conditions) -> dict[str, str]:
+    """Arm -> the first that scores every document as it does, under every seed; itself mostly.
+
+    Two such arms are one draw of what seeds do: counted twice, seeds would seem to differ less.
+    """
+    firsts: dict[str, str] = {}
+    for name, own in conditions.items():
+        same = (
+            other
+            for other in dict.fromkeys(firsts.values())
+            if conditions[other].keys() == own.keys()
+            and all(scored_alike(model, conditions[other][s]) for s, model in own.items())
+        )
+        firsts[name] = next(same, name)
+    return firsts
 
 
 def _refuse_other_tasks(conditions: Conditions) -> None:
@@ -169,13 +190,17 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads, planned: int) -> Iter
     yield _SEVERAL_SEEDS
     lost = {row.comparison: None for row in rows if not row.covers_seeds}
     if lost:
-        yield f"{', '.join(lost)}: one seed, and no spread between seeds is known. {_ONE_SEED}"
-    lent = {row.comparison: None for row in rows if row.seeds < planned and row.covers_seeds}
+        yield f"{', '.join(lost)}: one seed, whose spread between seeds is not known. {_ONE_SEED}"
+    fewer = [row for row in rows if row.seeds < planned and row.covers_seeds]
+    own = {row.comparison: None for row in fewer if {row.arm, row.against} & {*spreads.noisy}}
+    lent = dict.fromkeys(row.comparison for row in fewer if row.comparison not in own)
     if lent:
         yield (
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
-            "the arms that have several."
+            "the arms that have several, and whether theirs is larger cannot be told."
         )
+    if own:
+        yield f"{', '.join(own)}: fewer seeds than others, and no spread but their own."
     if spreads.noisy:
         yield (
             f"{', '.join(spreads.noisy)}: seeds may differ more than the other arms' do (a check "
@@ -217,26 +242,42 @@ def scale_notes(models: Mapping[int, Evaluated]) -> Iterator[str]:
         )
 
 
-def macro_notes(rows: Sequence[DeltaRow], by_documents: bool) -> Iterator[str]:
-    """The task that makes most of the width of a macro average."""
-    shares: dict[str, dict[str, float]] = {}
+def macro_notes(rows: Sequence[DeltaRow], by_documents: bool, limit: int | None) -> Iterator[str]:
+    """The task that makes most of the variance of a macro average; `limit` is eval.limit."""
+    found: dict[str, dict[str, float]] = {}
     for macro in (row for row in rows if row.task == stats.MACRO):
         tasks = [r for r in rows if r.comparison == macro.comparison and not stats.is_macro(r.task)]
-        weights = weights_of({row.task: row.n for row in tasks}, by_documents)
-        parts = {row.task: (weights[row.task] * row.stderr) ** 2 for row in tasks}
-        widest = max(tasks, key=lambda row: parts[row.task])
-        share = parts[widest.task] / math.fsum(parts.values())
-        if len(tasks) > 2 and share > _MOST_OF_MACRO:
-            plural = "" if widest.n == 1 else "s"
-            named = f"{widest.task} ({widest.n:,} document{plural})"
-            shares.setdefault(named, {})[macro.comparison] = share
-    remedy = "" if by_documents else ", or weigh tasks by their documents (eval.macro)"
-    for task, found in shares.items():
-        low, high = f"{min(found.values()):.0%}", f"{max(found.values()):.0%}"
+        shares = _shares_of(macro, tasks, by_documents)
+        widest = max(tasks, key=lambda row: shares[row.task])
+        if len(tasks) > 2 and shares[widest.task] > _MOST_OF_MACRO:
+            found.setdefault(widest.task, {})[macro.comparison] = shares[widest.task]
+    documents = {row.task: row.n for row in rows if not stats.is_macro(row.task)}
+    for task, of in found.items():
+        n, low, high = documents[task], f"{min(of.values()):.0%}", f"{max(of.values()):.0%}"
+        remedies = []
+        if limit is not None and n >= limit:
+            remedies.append("evaluate more of its documents (eval.limit)")
+        if not by_documents and n * len(documents) < sum(documents.values()):
+            remedies.append("weigh tasks by their documents (eval.macro)")
         yield (
-            f"{', '.join(found)}: {task} makes {low if low == high else f'{low} to {high}'} of the "
-            f"variance of the macro average: evaluate more of its documents{remedy}."
+            f"{', '.join(of)}: {task} ({n:,} document{'' if n == 1 else 's'}) makes "
+            f"{low if low == high else f'{low} to {high}'} of the variance of the macro average"
+            f"{': ' if remedies else ''}{', or '.join(remedies)}."
         )
+
+
+def _shares_of(macro: DeltaRow, tasks: Sequence[DeltaRow], by_documents: bool) -> dict[str, float]:
+    """Task -> its share of the variance of the macro average.
+
+    What the tasks' own variances do not explain, all pairs of tasks have in common alike.
+    """
+    weights = weights_of({row.task: row.n for row in tasks}, by_documents)
+    own = {row.task: (weights[row.task] * row.stderr) ** 2 for row in tasks}
+    known = math.fsum(own.values())
+    common = max(0.0, macro.stderr**2 - known)
+    pairs = 1 - math.fsum(weight**2 for weight in weights.values())
+    shared = {t: common * w * (1 - w) / pairs if pairs else 0.0 for t, w in weights.items()}
+    return {task: (own[task] + shared[task]) / (known + common) for task in own}
 
 
 def best_notes(

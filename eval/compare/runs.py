@@ -6,6 +6,7 @@ here is a named gap; a W&B folder that is not whole is refused.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from eval.harness.stage import expand_macros
 from eval.lineage.families import kinship
 from eval.lineage.nearest import nearness
 from eval.lineage.sources import store_of
-from tsqa.errors import DataError
+from tsqa.errors import DataError, UsageError
 from tsqa.names import task_problem
 from tsqa.recipe import read_suite
 from tsqa.store.artifact import Artifact, Store
@@ -49,6 +50,8 @@ class Found:
     tokens: int | None
     """Training tokens; None: not trained here, or not known."""
     gap: str = ""
+    recipe: str = ""
+    """The argument that names the folder of its recipe, if one does."""
 
 
 def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
@@ -61,15 +64,19 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
     found: list[Found] = []
     for argument in arguments:
         name, run = _split(argument)
-        some = list(_find(run, runs))
+        recipe = argument if (Path(run) / "stages.json").is_file() else ""
+        some = [replace(one, recipe=recipe) for one in _find(run, runs)]
         if name and len(some) == 1:
             some = [_named(some[0], name)]
         elif name:
             raise DataError(f"{argument}: {len(some)} runs cannot all be called {name}")
-        found += [one for one in some if len(some) == 1 or not _is_among(one, found)]
-    taken = {(one.condition, one.seed) for one in found}
-    if len(taken) < len(found):
-        names = sorted(one.name for one in found)
+        found += [
+            one for one in some if len(some) == 1 or _is_base(one) or not _is_among(one, found)
+        ]
+    named = [one for one in found if not _is_base(one)]
+    taken = {(one.condition, one.seed) for one in named}
+    if len(taken) < len(named):
+        names = sorted(one.name for one in named)
         twice = next(a for a, b in zip(names, [*names[1:], ""], strict=True) if a == b)
         raise DataError(
             f"compare: two runs are called {twice}",
@@ -78,8 +85,30 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
     return found
 
 
+def _one_base(found: Sequence[Found], control: str) -> tuple[list[Found], list[str]]:
+    """The runs with one base of a recipe, that of the control's, and a note on others."""
+    bases = [one for one in found if _is_base(one)]
+    if not bases:
+        return [*found], []
+    of = next((one.recipe for one in found if one.condition == control), "")
+    kept = next((base for base in bases if base.recipe == of), bases[0])
+    notes = [
+        f"{base.recipe} starts from another base than {kept.recipe}: its base is not shown."
+        if base.artifact
+        else f"{base.recipe}: no result of its base ({base.gap})."
+        for base in bases
+        if base is not kept and not _is_among(base, [kept])
+    ]
+    return [one for one in found if one is kept or not _is_base(one)], notes
+
+
+def _is_base(one: Found) -> bool:
+    """Whether it is the base of a recipe's folder."""
+    return one.condition == BASE and bool(one.recipe)
+
+
 def _is_among(one: Found, others: Sequence[Found]) -> bool:
-    """Whether two recipes have it in common, such as their base."""
+    """Whether two recipes have it in common."""
     return one.artifact is not None and any(
         (one.name, one.artifact.path) == (other.name, other.artifact.path)
         for other in others
@@ -115,23 +144,26 @@ def compare_runs(
         known = ", ".join(sorted(ALLOWABLE))
         raise DataError(f"--allow {', '.join(unknown)}: not something to allow", f"use: {known}")
     found = find_runs(arguments, runs)
-    models, gaps = load(found, allow)
     conditions = [one.condition for one in found if one.condition != BASE]
     if not conditions:
         raise DataError("compare: no run but the base was named", "name at least one arm")
     compared = _compared(arguments)
+    control = control or _control_of(compared) or conditions[0]
+    found, of_bases = _one_base(found, control)
+    models, gaps = load(found, allow)
     rules, notes = _rules_of(compared)
     evaluations = [one.artifact for one in found if one.artifact is not None]
     named = {**rules.get("macros", {}), **(_suite_macros(suite) if suite else {})}
     spread = rules.get("seed_spread")
-    notes += _allowed_notes(found, allow)
+    notes += [*of_bases, *_allowed_notes(found, allow)]
     if "seeds" in allow:
         notes += _renumbering_notes(found)
     by_condition = _by_condition(found)
+    limits = [n for one in evaluations if (n := one.manifest.config.get("limit"))]
     tasks = {task for model in models for task in model.tasks}
     return compare(
         models,
-        control=control or _control_of(compared) or conditions[0],
+        control=control,
         bootstrap=bootstrap,
         confidence=confidence,
         seed=0,
@@ -141,6 +173,7 @@ def compare_runs(
         contamination=_contamination(by_condition),
         seed_spread=None if spread is None else spread / 100,
         by_documents=rules.get("macro") == "documents",
+        limit=max(limits, default=None),
         notes=[*notes, *stems_notes(evaluations), *declared_notes(by_condition)],
         kinship=kinship(by_condition, tasks, rules.get("families", {})),
         near=nearness(by_condition),
@@ -299,10 +332,7 @@ def _find(argument: str, runs: Path) -> Iterator[Found]:
         return
     folder = Path(argument)
     if not folder.is_dir():
-        raise DataError(
-            f"{argument}: no such folder",
-            "give an artifact, runs/RECIPE, an offline W&B folder, or wandb:ENTITY/PROJECT/RUN_ID",
-        )
+        raise _no_folder(argument, folder, runs)
     folder = folder.resolve()
     offline = _OFFLINE.match(folder.name)
     if offline:
@@ -318,6 +348,18 @@ def _find(argument: str, runs: Path) -> Iterator[Found]:
             f"{folder}: neither an artifact ({MANIFEST}) nor the folder of a recipe (stages.json)",
             "correct the path",
         )
+
+
+def _no_folder(argument: str, folder: Path, runs: Path) -> UsageError:
+    """With the recipes' folders and artifacts of such a name, beside it or in `runs`."""
+    marks = ("stages.json", MANIFEST)
+    beside = [one for place in (folder.parent, runs) if place.is_dir() for one in place.iterdir()]
+    known = {one.name: one for one in beside if any((one / mark).is_file() for mark in marks)}
+    near = difflib.get_close_matches(folder.name, sorted(known), n=3, cutoff=0.5)
+    fix = "give an artifact, runs/RECIPE, an offline W&B folder, or wandb:ENTITY/PROJECT/RUN_ID"
+    if near:
+        fix = f"there is {', '.join(str(known[name]) for name in near)}"
+    return UsageError(f"{argument}: no such folder", fix)
 
 
 def _of_recipe(folder: Path) -> Iterator[Found]:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from eval.results import DOCUMENTS, RESULTS, Results, TaskResult, columns_of, read_documents
 from eval.statistics import stats
 from eval.statistics.paired import DocumentKey, Scored, weights_of
@@ -104,6 +106,15 @@ def scored_by(model: Evaluated, scores: dict[str, Scored], metric: str) -> Evalu
     }
     macro = math.fsum(one.score for one in results.values()) / len(results)
     return replace(model, tasks=results, scores=scores, macro=macro)
+
+
+def scored_alike(one: Evaluated, two: Evaluated) -> bool:
+    """Whether they have the same tasks, documents and scores."""
+    return one.scores.keys() == two.scores.keys() and all(
+        scored.keys == two.scores[task].keys
+        and np.array_equal(scored.values, two.scores[task].values, equal_nan=True)
+        for task, scored in one.scores.items()
+    )
 
 
 def weigh_macro(model: Evaluated) -> Evaluated:

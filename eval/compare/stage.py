@@ -98,6 +98,7 @@ def compare_arms(
         contamination=contamination,
         seed_spread=None if section.seed_spread is None else section.seed_spread / 100,
         by_documents=section.macro == "documents",
+        limit=section.limit,
         notes=[*looks_notes(recipe), *stems_notes(evaluations), *notes],
         kinship=kin,
         near=near,

@@ -13,7 +13,7 @@ from typing import NotRequired, TypedDict, cast
 from pydantic import JsonValue
 
 from eval.harness.gold import bits_per_byte, right_choice
-from eval.harness.groups import ALONE, group_of, propose_rule
+from eval.harness.groups import group_of, nothing_shared, propose_rule
 from eval.harness.metrics import Logged, pick_metric
 from eval.results import Document, Part, TaskResult, metric_name
 from tsqa.errors import DataError
@@ -54,10 +54,11 @@ def read_result(
     backend: str,
     protocol: ProtocolSection | None = None,
     rule: str | None = None,
+    limit: int | None = None,
 ) -> Part:
     """Turn lm-eval's answer for one task into its score and documents.
 
-    `rule`: what its documents share, of `eval.groups`.
+    `rule`: what its documents share, of `eval.groups`. `limit`: of `eval.limit`.
     """
     config = raw["configs"][task]
     kind = str(config.get("output_type", "unknown"))
@@ -68,21 +69,19 @@ def read_result(
     ordered = sorted((s for s in samples if s["filter"] == chosen), key=lambda s: int(s["doc_id"]))
     delimiter = str(config.get("target_delimiter", " "))
     gold = raw.get("gold", {})
-    documents = _mark_groups(
-        [
-            replace(
-                _document(task, kind, metric, sample, delimiter, rule),
-                **vars(_bits(config, sample, gold.get(sample["doc_id"]))),
-            )
-            for sample in ordered
-        ]
-    )
-    shared = ""
+    found = [
+        replace(
+            _document(task, kind, metric, sample, delimiter, rule),
+            **vars(_bits(config, sample, gold.get(sample["doc_id"]))),
+        )
+        for sample in ordered
+    ]
+    documents, shared = _mark_groups(found), ""
     if documents[0].group is None:
         if rule is None:
             shared = propose_rule([s["doc"] for s in ordered], [d.question for d in documents])
         else:
-            shared = f"{ALONE}; {rule}"
+            shared = nothing_shared([document.group for document in found], rule, limit)
     n = len(documents)
     score = math.fsum(document.score for document in documents) / n
     reported = raw["results"][task].get(f"{metric},{chosen}")

@@ -22,7 +22,9 @@ from tsqa.tasks.library import TaskLibrary
 SHARED_STEMS = "shared_stems"
 """In the summary of an evaluation: task -> what `propose_rule` says of it, or `ALONE`."""
 ALONE = "no two documents share what eval.groups says"
-"""In the place of the counts, where a rule finds nothing in common."""
+NOWHERE = "no document has what eval.groups says"
+ALONE_SO_FAR = "no two documents within eval.limit share what eval.groups says"
+"""In the place of the counts, where a rule finds nothing in common: the last one may be right."""
 _PASSAGES = ("passage", "article", "paragraph", "story", "context")
 """Fields of a document that several questions share."""
 _BEFORE_LAST_SENTENCE = r"/^(.*[.!?])\s+\S/"
@@ -75,11 +77,20 @@ def propose_rule(documents: Sequence[Mapping[str, object]], questions: Sequence[
     return found
 
 
+def nothing_shared(groups: Sequence[str | None], rule: str, limit: int | None) -> str:
+    """What stands in the place of `propose_rule` where no two of these groups are the same."""
+    if not any(groups):
+        return f"{NOWHERE}; {rule}"
+    is_cut = limit is not None and len(groups) >= limit
+    return f"{ALONE_SO_FAR if is_cut else ALONE}; {rule}"
+
+
 def stems_note(task: str, found: str) -> str:
     """What to do about stems that documents share, or about a rule by which none do."""
     counts, _, rule = found.partition("; ")
-    if counts == ALONE:
-        return f"{task}: {counts} ({rule}), so each is a draw of its own: correct the rule"
+    if counts in (ALONE, NOWHERE, ALONE_SO_FAR):
+        remedy = "" if counts == ALONE_SO_FAR else ": correct the rule"
+        return f"{task}: {counts} ({rule}), so each is a draw of its own{remedy}"
     return (
         f"{task}: {counts}, so its intervals are too narrow: set eval.groups: "
         f"{{{task}: {json.dumps(rule)}}}"

@@ -208,7 +208,7 @@ def _evaluate(
                     protocol = protocols.get(name)
                     raw = backend.evaluate_task(model, tasks.pop(name), include, section, protocol)
                     done[name] = read_result(
-                        name, raw, scored_by(chosen), protocol, rules.get(name)
+                        name, raw, scored_by(chosen), protocol, rules.get(name), section.limit
                     )
                     write_json(parts / f"{file_name(name)}.json", asdict(done[name]))
                     bar.update(row, advance=1)

@@ -58,9 +58,13 @@ class Copies:
     def of(self, keys: Iterable[Key]) -> set[Key]:
         """These documents with all that share something with them, directly or through others."""
         found, todo = set[Key](), [*keys]
+        followed = set[int]()  # each document names all that it shares something with
         while todo:
             key = todo.pop()
             if key not in found:
                 found.add(key)
-                todo += [other for others in self._sharing.get(key, ()) for other in others]
+                for others in self._sharing.get(key, ()):
+                    if id(others) not in followed:
+                        followed.add(id(others))
+                        todo += others
         return found

@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,16 +83,7 @@ class Estimate:
         return math.sqrt(self.seeds + self.apart + self.documents)
 
     def half_width(self, confidence: float) -> float:
-        deviations = self._deviations()
-        if not self.stderr:
-            return 0.0
-        log_p = math.log(max(SMALLEST_P, 1 - confidence))
-
-        def excess(log_width: float) -> float:
-            return math.log(_chance(math.exp(log_width), deviations) or 1e-300) - log_p
-
-        low, high = math.log(self.stderr) - 40, math.log(float(deviations.max())) + 4
-        return math.exp(float(brentq(excess, low, high, rtol=1e-10)))
+        return _half_width(self, confidence)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         width = self.half_width(confidence)
@@ -100,20 +91,17 @@ class Estimate:
 
     def p_value(self) -> float:
         """1 - the confidence at which the interval just reaches 0; never below 1e-12."""
-        return max(SMALLEST_P, _chance(abs(self.delta), self._deviations()))
+        return max(SMALLEST_P, _chance(abs(self.delta), self.possible()))
 
     def deviations(self) -> Floats:
         """Standard deviations that the difference may have, each as likely."""
-        found = self._deviations()
-        order = np.argsort(found)
-        likely: Floats = np.interp(_EVENLY, np.cumsum(_MASSES[order]), found[order])
-        return likely
+        return _evenly(self)
 
     def widths(self, chance: float) -> Floats:
         """Half width of its interval at 1 - `chance`."""
         return np.array([self.half_width(1 - chance)])
 
-    def _deviations(self) -> Floats:
+    def possible(self) -> Floats:
         """Standard deviations that the difference may have, as likely as `_MASSES` says."""
         shared, apart, documents = (
             part / one
@@ -125,6 +113,31 @@ class Estimate:
         )
         found: Floats = np.sqrt(shared + apart + documents)
         return np.maximum(found, 1e-300)
+
+
+@lru_cache(maxsize=1024)
+def _half_width(one: Estimate, confidence: float) -> float:
+    """Kept, as every task asks for it of its macro averages."""
+    if not one.stderr:
+        return 0.0
+    deviations = one.possible()
+    log_p = math.log(max(SMALLEST_P, 1 - confidence))
+
+    def excess(log_width: float) -> float:
+        return math.log(_chance(math.exp(log_width), deviations) or 1e-300) - log_p
+
+    low, high = math.log(one.stderr) - 40, math.log(float(deviations.max())) + 4
+    return math.exp(float(brentq(excess, low, high, rtol=1e-10)))
+
+
+@lru_cache(maxsize=1024)
+def _evenly(one: Estimate) -> Floats:
+    """Kept likewise."""
+    found = one.possible()
+    order = np.argsort(found)
+    likely: Floats = np.interp(_EVENLY, np.cumsum(_MASSES[order]), found[order])
+    likely.flags.writeable = False
+    return likely
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """One correction of a whole table by what its rows share: step-down resampling.
 
 Guarantees: the chance of any false finding is at most 1 - confidence, also where some rows have an
-effect; no corrected p-value is below the row's own. Where a row that is found leaves its share to
-others, that is so by simulation (tests/benchmarks/correction.py), and by Holm's rule exactly.
+effect; no corrected p-value is below the row's own, and none depends on the order of the rows.
+Where a row that is found leaves its share to others, the first is so by simulation
+(tests/benchmarks/correction.py), and by Holm's rule exactly.
 
 Westfall and Young, Resampling-Based Multiple Testing (1993), their step-down minP; Romano and Wolf,
 Exact and approximate stepdown methods for multiple hypothesis testing (2005). Under the null
@@ -35,6 +36,8 @@ _SCATTER = 0.1
 class Noise:
     """What a row's delta is made of: what each cluster of documents adds, and its estimate."""
 
+    name: str
+    """Of this row alone in its table: what is drawn for a row goes by it."""
     clusters: Sequence[str]
     shares: Floats
     estimate: Estimate | None = None
@@ -63,6 +66,20 @@ def adjust(
     confidence: float,
 ) -> Corrected:
     """Correct the rows of one table."""
+    order = sorted(range(len(rows)), key=lambda row: rows[row].name)
+    named = [rows[row] for row in order]
+    found = _adjust([p_values[row] for row in order], shares.at(order), named, seed, confidence)
+    back = sorted(range(len(order)), key=lambda place: order[place])
+    return Corrected([found.p_values[place] for place in back], found.shares.at(back))
+
+
+def _adjust(
+    p_values: Sequence[float],
+    shares: Shares,
+    rows: Sequence[Noise],
+    seed: int,
+    confidence: float,
+) -> Corrected:
     by_holm = Corrected.by_holm(p_values, shares)
     bounds = by_holm.p_values
     if len(rows) < 2:
@@ -162,7 +179,7 @@ def _null(rows: Sequence[Noise], rng: np.random.Generator) -> Floats:
     drawn: dict[tuple[str, float], Floats] = {}
     for number, row in enumerate(rows):
         if row.estimate is not None:
-            null[number] *= scales(row.estimate, number, drawn, rng, FLIPS)
+            null[number] *= scales(row.estimate, row.name, drawn, rng, FLIPS)
     return null
 
 
@@ -187,14 +204,14 @@ def _alike(rows: Sequence[Noise]) -> tuple[NDArray[np.float32], NDArray[np.int64
 
 def scales(
     one: Estimate,
-    number: int,
+    row: str,
     drawn: dict[tuple[str, float], Floats],
     rng: np.random.Generator,
     count: int,
 ) -> Floats:
-    """How much more than estimated the difference of a row may vary, per draw.
+    """How much more than estimated the difference of a row of this name may vary, per draw.
 
-    Rows under one name share a draw, which `drawn` keeps.
+    Rows whose estimates have one name share a draw, which `drawn` keeps.
     """
 
     def draw(name: str, df: float) -> Floats:
@@ -202,8 +219,8 @@ def scales(
             drawn[name, df] = rng.chisquare(df, count) / df if df < MANY else np.ones(count)
         return drawn[name, df]
 
-    shared = one.seeds / draw(one.name or f"row {number}", one.seeds_df)
-    apart = one.apart / draw(f"{one.name or number} apart", one.apart_df)
+    shared = one.seeds / draw(one.name or f"row {row}", one.seeds_df)
+    apart = one.apart / draw(f"{one.name or row} apart", one.apart_df)
     found: Floats = np.sqrt((shared + apart + one.documents) / max(one.stderr**2, 1e-300))
     return found
 

@@ -179,7 +179,7 @@ def compare_models(
     }
     pooled = pooled or {}
     if len(model) > 1 or pooled.keys() >= {*samples, *weighed}:
-        return _rows_of_seeds(samples, weighed, confidence, pooled)
+        return _rows_of_seeds(samples, weighed, label, confidence, pooled)
     return _rows_of_one_seed(samples, weighed, label, bootstrap, confidence, seed)
 
 
@@ -345,7 +345,8 @@ def _rows_of_one_seed(
         rows[name] = _bootstrapped(name, samples, average, resampled, confidence, "bootstrap")
     own_and = {**{task: {task: 1.0} for task in samples}, **averages}
     return [
-        Tested(row, _noise(samples, own_and[task]), own_and[task]) for task, row in rows.items()
+        Tested(row, _noise(_named(label, task), samples, own_and[task]), own_and[task])
+        for task, row in rows.items()
     ]
 
 
@@ -380,6 +381,7 @@ def _bootstrapped(
 def _rows_of_seeds(
     samples: Mapping[str, _Sample],
     averages: Mapping[str, Average],
+    label: str,
     confidence: float,
     pooled: Mapping[str, crossed.Spread],
 ) -> list[Tested]:
@@ -411,12 +413,20 @@ def _rows_of_seeds(
             covers_seeds=True,
             method=estimate.method + grouped,
         )
-        rows.append(Tested(row, _noise(samples, average, estimate), average))
+        noise = _noise(_named(label, task), samples, average, estimate)
+        rows.append(Tested(row, noise, average))
     return rows
 
 
+def _named(label: str, task: str) -> str:
+    return f"{label}\0{task}"
+
+
 def _noise(
-    samples: Mapping[str, _Sample], average: Average, estimate: crossed.Estimate | None = None
+    name: str,
+    samples: Mapping[str, _Sample],
+    average: Average,
+    estimate: crossed.Estimate | None = None,
 ) -> Noise:
     """What each document adds to a row; with an estimate, to its distance from the delta."""
     clusters, shares = [], []
@@ -425,7 +435,7 @@ def _noise(
         centre = 0.0 if estimate is None else own.mean()
         clusters += samples[task].clusters
         shares.append(weight * (own - centre) / len(own))
-    return Noise(clusters, np.concatenate(shares), estimate)
+    return Noise(name, clusters, np.concatenate(shares), estimate)
 
 
 def _delta(

@@ -286,7 +286,9 @@ def _noise_of_seeds(
     documents repeat in every seed. What they add anew in each is taken to be all that moves tasks
     apart; of one task alone, as much as repeats.
     """
-    names = list(previous.scores_by_seed)
+    # Arms that score alike are one draw of what seeds do.
+    distinct = {str(own): name for name, own in previous.scores_by_seed.items()}
+    names = sorted(distinct.values())
     seeds = sorted({seed for own in previous.scores_by_seed.values() for seed in own})
 
     def scores_of(arms: Sequence[str]) -> dict[str, crossed.Floats]:
@@ -350,6 +352,11 @@ def _assumptions(plan: _Plan) -> str:
     assumed = f"{seeds} seed(s), {comparisons} comparison(s). Binary scores, {changed}"
     if seeds > 1:
         assumed += f"; {plan.noise.repeated:.0%} of that repeats in every seed"
+    if plan.section.groups and not plan.noise.shares:
+        assumed += (
+            "; documents of one group (eval.groups) are taken for draws of their own, so their "
+            "tasks and the macro average find less than stated"
+        )
     spread = plan.section.seed_spread
     if plan.noise.seed_sd is not None:
         assumed += f"; seeds differ by {100 * plan.noise.seed_sd:.1f} points, as in the last run"
@@ -371,12 +378,14 @@ def _assumptions(plan: _Plan) -> str:
 
 def _bits_note(previous: DeltaTable | None) -> str:
     """What the tables beside the last run's scores could find."""
-    tables = (previous.bits, previous.right_choice) if previous else ()
-    units = ("{:.2f} bits per byte of the right answer", "{:.1%} on the right choice's probability")
-    told = []
-    for unit, rows in zip(units, tables, strict=False):
-        if found := [row.mde for row in rows if row.task == stats.MACRO]:
-            told.append(unit.format(median(found)))
+    bits, chosen = (
+        [row.mde for row in rows if row.task == stats.MACRO]
+        for rows in ((previous.bits, previous.right_choice) if previous else ((), ()))
+    )
+    told = [f"{median(bits):.2f} bits per byte of the right answer"] if bits else []
+    if chosen:
+        least = stats.detectable_points(median(chosen))
+        told.append(f"{least}% on the right choice's probability")
     return f" Macro average in the last run: {', '.join(told)}." if told else ""
 
 
@@ -385,10 +394,11 @@ def _more(plan: _Plan) -> str:
     known = {task: n for task, n in plan.counts.items() if n}
     if plan.table.seeds != 2 or not known:
         return ""
-    now, third = (own.alone([*known], known) for own in (plan, plan.with_seeds(3)))
-    more = plan.alone([*known], {task: 3 * n // 2 for task, n in known.items()})
+    larger = {task: 3 * n // 2 for task, n in known.items()}
+    ways = ((plan, known), (plan.with_seeds(3), known), (plan, larger))
+    now, third, more = (stats.detectable_points(own.alone([*known], n)) for own, n in ways)
     return (
         f" Two seeds alone hardly show how far seeds differ, which widens intervals: on the macro "
-        f"average {100 * now:.1f} points alone, with a third seed {100 * third:.1f}, with half as "
-        f"many documents more {100 * more:.1f}."
+        f"average {now} points alone, with a third seed {third}, with half as many documents more "
+        f"{more}."
     )

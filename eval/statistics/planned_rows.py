@@ -241,12 +241,12 @@ class PlannedTable:
                 estimate = self.row(tasks, sizes).estimate
                 if other == self.arms and self.seeds > 1:  # the base has no seeds to lend
                     estimate = replace(estimate, seeds_df=float(self.seeds - 1), name="")
-                scales = joint.scales(estimate, len(null), drawn, rng, _DRAWS)
+                scales = joint.scales(estimate, str(len(null)), drawn, rng, _DRAWS)
                 null.append(np.sum(parts, axis=0) * scales)
         split = len(pairs) if self.may_split else 0
         whole = self.row([*sizes], sizes).estimate
         for _ in range(split):
-            scales = joint.scales(whole, 0, drawn, rng, _DRAWS)
+            scales = joint.scales(whole, "part", drawn, rng, _DRAWS)
             null.append(rng.standard_normal(_DRAWS) * scales)
         comparisons = [str(pair) for pair in pairs for _ in rows] + [*map(str, pairs[:split])]
         flags = [number >= len(sizes) for _ in pairs for number in range(len(rows))]

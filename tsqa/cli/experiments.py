@@ -30,6 +30,7 @@ Detect = Annotated[
     float | None,
     typer.Option(
         min=0.01,
+        max=100,
         help="With --dry-run: what finds so many points on the macro average, at least cost.",
     ),
 ]

@@ -56,7 +56,8 @@ def what_to_buy(pipeline: Pipeline, wanted: float, ways: Ways | None) -> str:
     if documents is None:
         limit = "one seed gives no verdict"
         if ways.least is not None:
-            limit = f"with any number of them {100 * ways.least:.1f} points are found"
+            least = f"{100 * ways.least:.1f}" if ways.least <= 1 else "not even 100"
+            limit = f"with any number of them {least} points are found"
         told.append(f"documents alone cannot: {limit}")
     best = _cheapest(ways, prices)
     if best is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from eval.harness import stage as harness
 from eval.results import DOCUMENTS, RESULTS, Document, Results, TaskResult
 from tests.support.sealed import seal_artifact
 from tsqa.cli.app import app
-from tsqa.errors import DataError
+from tsqa.errors import DataError, UsageError
 from tsqa.store.jsonl import write_json
 
 N = 200
@@ -163,18 +164,28 @@ def test_runs_are_compared_by_the_rules_of_the_first_recipe(tmp_path: Path) -> N
     assert runs._split(f"new={one}") == ("new", str(one))
 
 
-def test_two_recipes_may_have_their_base_in_common_but_not_two_of_one_name(tmp_path: Path) -> None:
+def test_two_recipes_may_have_an_arm_and_their_base_in_common_or_other_bases(
+    tmp_path: Path,
+) -> None:
     for number, rate in enumerate((0.2, 0.3, 0.5, 0.6), 1):
         add_evaluation(tmp_path, number, rate)
     one = add_recipe(tmp_path, "a", {"base": 1, "c": 2, "x": 3})
     two = add_recipe(tmp_path, "b", {"base": 1, "c": 2, "y": 4})
     deltas = compare_runs(tmp_path, one, two)
     assert deltas.has_base and (deltas.control, deltas.arms) == ("c", ["x", "y"])
+    assert "another base" not in deltas.caveat
     other = add_recipe(tmp_path, "other", {"base": 4, "z": 3})
-    with pytest.raises(
-        DataError, match=r"(?s)two runs are called base.*new=runs/artifacts/evaluate"
-    ):
-        compare_runs(tmp_path, one, other)
+    for control, kept in (("c", 0.2), ("z", 0.6)):
+        deltas = compare_runs(tmp_path, one, two, other, control=control)
+        assert deltas.scores["base"]["day"] == pytest.approx(kept, abs=0.07)
+        shown, left = (other, one) if control == "z" else (one, other)
+        assert f"{left} starts from another base than {shown}: its base" in deltas.caveat
+    lost = add_recipe(tmp_path, "lost", {"base": 9, "w": 3})
+    caveat = compare_runs(tmp_path, one, lost).caveat
+    assert f"{lost}: no result of its base (its evaluation " in caveat
+    same_name = add_recipe(tmp_path, "same_name", {"c": 3})
+    with pytest.raises(DataError, match=r"(?s)two runs are called c.*new=runs/artifacts/evaluate"):
+        compare_runs(tmp_path, one, same_name)
 
 
 def test_a_suite_gives_macro_averages_but_not_under_the_names_of_other_rows(
@@ -272,14 +283,24 @@ def test_nan_scores_and_documents_lost_from_the_file_are_refused(tmp_path: Path)
 
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:
     one = add_evaluation(tmp_path, 1, 0.2)
-    with pytest.raises(DataError, match="no such folder"):
-        compare_runs(tmp_path, one, tmp_path / "absent")
     with pytest.raises(DataError, match="neither an artifact"):
         compare_runs(tmp_path, one, tmp_path)
     with pytest.raises(DataError, match="has evaluated nothing"):
         compare_runs(tmp_path, add_recipe(tmp_path, "empty", {}))
     with pytest.raises(DataError, match="no run but the base"):
         compare_runs(tmp_path, add_recipe(tmp_path, "only_base", {"base": 1}))
+
+
+def test_a_folder_that_is_not_there_ends_with_2_and_what_is_near(tmp_path: Path) -> None:
+    one = add_evaluation(tmp_path, 1, 0.2)
+    add_recipe(tmp_path, "quickstart", {"x": 1})
+    (tmp_path / "quickstar").mkdir()  # no run
+    near = re.escape(str(tmp_path / "quickstart"))
+    for given in (tmp_path / "quickstrat", tmp_path / "not_here" / "quickstrat"):
+        with pytest.raises(UsageError, match=rf"(?s)quickstrat: no such folder.*there is {near}$"):
+            compare_runs(tmp_path, one, given)
+    with pytest.raises(UsageError, match=r"(?s)other: no such folder.*give an artifact"):
+        compare_runs(tmp_path, tmp_path / "other")
 
 
 def offline_run(root: Path, run_id: str) -> Path:

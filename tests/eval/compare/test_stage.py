@@ -16,11 +16,12 @@ from rich.console import Console
 
 from eval.compare import stage as compare
 from eval.compare import tables
+from eval.compare.conclusion import macro_notes
 from eval.compare.scores import Evaluated
 from eval.deltas import DeltaRow, DeltaTable, Gap
 from eval.harness import stage as harness
 from eval.results import DOCUMENTS, RESULTS, Document, Results
-from eval.statistics import stats
+from eval.statistics import crossed, stats
 from tests.benchmarks.verdicts import lost_seeds, simulated, table
 from tests.support.invented_arms import deltas_of, evaluated, of_scores, seeded
 from tests.support.sealed import invented_artifact
@@ -134,6 +135,34 @@ def test_no_number_depends_on_the_order_of_the_arms(seeds: int) -> None:
         )
 
 
+def test_an_arm_that_scores_as_another_does_lends_no_spread_between_seeds() -> None:
+    rng = np.random.default_rng(3)
+    models = simulated({name: range(3) for name in "cxy"}, 0.02, rng)
+    twins = [
+        replace(m, condition=f"{m.condition} {n}", name=f"{m.name} {n}")
+        for n in range(3)
+        for m in models
+        if m.condition == "c"
+    ]
+    alone, among = table(models), table([*models, *twins])
+    for arm in "xy":
+        for task in ("t0", stats.MACRO):
+            one, other = row(alone, arm, task), row(among, arm, task)
+            assert (one.low, one.high) == pytest.approx((other.low, other.high))
+    assert "may differ more" not in among.caveat
+
+
+def test_a_noisy_pair_with_fewer_seeds_is_not_said_to_rest_on_others() -> None:
+    rng = np.random.default_rng(0)
+    models = simulated({"c": [0, 1], **{name: range(3) for name in "uvwx"}}, 0.01, rng)
+    for model in simulated({"x": range(3)}, 0.3, rng):
+        models = [m for m in models if m.name != model.name] + [model]
+    caveat = table(models).caveat
+    assert "x: seeds may differ more than the other arms' do" in caveat
+    assert "u - c, v - c, w - c: fewer seeds than others; the spread between seeds is" in caveat
+    assert "x - c: fewer seeds than others, and no spread but their own." in caveat
+
+
 def test_no_interval_goes_beyond_what_scores_can_differ_by() -> None:
     models = [model for name in "cx" for model in seeded(name, 0.3, 0, 1, 2)]
     for model in models:
@@ -211,12 +240,35 @@ def test_a_small_task_that_makes_the_width_of_the_macro_average_is_named() -> No
         scores = {task: (rng.random(n) < 0.4).astype(float) for task, n in sizes.items()}
         models.append(of_scores(arm, 0, scores))
     deltas = deltas_of(*models)
-    assert "x - c: small (20 documents) makes " in deltas.caveat and "eval.macro" in deltas.caveat
+    assert "x - c: small (20 documents) makes " in deltas.caveat
+    assert "macro average: weigh tasks by their documents (eval.macro)." in deltas.caveat
+    limited = deltas_of(*models, limit=20)
+    assert "macro average: evaluate more of its documents (eval.limit), or weigh" in limited.caveat
     weighed = deltas_of(*models, by_documents=True)
     assert "of the variance of the macro average" not in weighed.caveat
     macro, narrow = row(deltas, "x", stats.MACRO), row(weighed, "x", stats.MACRO)
     assert narrow.high - narrow.low < 0.7 * (macro.high - macro.low)
     assert weighed.scores["x"][stats.MACRO] == pytest.approx(narrow.score)
+
+
+def test_what_all_tasks_share_is_not_said_to_be_of_the_task_that_varies_most() -> None:
+    scores = np.tile([0.0, 1.0], 500)
+    rows = deltas_of(*(of_scores(arm, 0, dict.fromkeys("stu", scores)) for arm in "ca")).rows
+    variances = {"s": 3.0, "t": 1.0, "u": 1.0}
+    for macro, said in ((5 / 9, True), (11 / 9, False)):  # as if apart; with more in common
+        known = [
+            replace(
+                row, stderr=math.sqrt(macro if row.task == stats.MACRO else variances[row.task])
+            )
+            for row in rows
+        ]
+        notes = [*macro_notes(known, False, None)]
+        assert (
+            notes
+            == ["a - c: s (1,000 documents) makes 60% of the variance of the macro average."][
+                : int(said)
+            ]
+        )
 
 
 def test_the_conclusion_claims_nothing_where_nothing_changed() -> None:
@@ -273,6 +325,14 @@ def test_a_task_that_moves_the_macro_average_detects_by_what_that_leaves_it() ->
     assert few.mde == pytest.approx(2 * macro.mde, rel=0.1)
     # At a tenth of the 5% each: (2.81 + 0.84) standard errors, were nothing left or shared.
     assert many.mde == pytest.approx(3.65 * many.stderr, rel=0.03)
+
+
+def test_what_a_macro_average_leaves_its_tasks_is_measured_once() -> None:
+    rng = np.random.default_rng(0)
+    crossed._half_width.cache_clear()
+    rows = table(simulated({name: range(3) for name in "cx"}, 0.01, rng)).rows
+    # Each row by its interval and its own chance, a task also by what is left to it.
+    assert crossed._half_width.cache_info().misses == 3 * len(rows) - 1
 
 
 def test_arms_are_paired_seed_by_seed() -> None:

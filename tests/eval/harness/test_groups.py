@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from eval.harness.groups import ALONE, group_of, propose_rule, rules_of, stems_note
+from eval.harness.groups import (
+    ALONE,
+    ALONE_SO_FAR,
+    group_of,
+    nothing_shared,
+    propose_rule,
+    rules_of,
+    stems_note,
+)
 from tests.support.paths import REPOSITORY
 from tests.support.tiny_eval import make_tasks
 from tsqa.errors import DataError, RecipeError
@@ -54,8 +62,6 @@ def test_shared_stems_are_found_and_the_key_is_named() -> None:
     assert found == "60 of 60 documents share 15 stems; Body"
     note = stems_note("svamp", found)
     assert note.endswith('set eval.groups: {svamp: "Body"}') and "too narrow" in note
-    alone = stems_note("svamp", f"{ALONE}; /no such words/")
-    assert "no two documents share what eval.groups says (/no such words/)" in alone
     one_field = [{"text": question} for question in questions(documents)]
     rule = propose_rule(one_field, questions(documents)).partition("; ")[2]
     grouped = {group_of(d, str(d["text"]), rule) for d in one_field}
@@ -63,6 +69,19 @@ def test_shared_stems_are_found_and_the_key_is_named() -> None:
     stems = json.dumps(rule)
     recipe = load_recipe(QUICKSTART, [f"eval.groups={{mini_day: {stems}}}"])
     assert recipe.eval and recipe.eval.groups == {"mini_day": rule}
+
+
+def test_a_rule_that_finds_no_two_alike_among_few_is_not_called_wrong() -> None:
+    groups = ["a", "b", None, "c"]
+    for limit, problem in ((None, ALONE), (5, ALONE), (4, ALONE_SO_FAR)):
+        found = nothing_shared(groups, "Body", limit)
+        assert found == f"{problem}; Body"
+        note = stems_note("svamp", found)
+        assert note.startswith(f"svamp: {problem} (Body), so each is a draw of its own")
+        assert ("correct the rule" in note) is (problem == ALONE)
+    nowhere = stems_note("svamp", nothing_shared([None] * 4, "/no such words/", 4))
+    assert "no document has what eval.groups says (/no such words/)" in nowhere
+    assert nowhere.endswith(": correct the rule")
 
 
 def test_a_template_that_all_documents_share_is_no_stem() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
 from eval.statistics import joint
+from eval.statistics.crossed import Estimate
 from eval.statistics.joint import Noise, adjust, spend
 from eval.statistics.spreads import noisy_arms, pool_tasks
 from eval.statistics.stats import Shares, holm, mcnemar, table_shares
@@ -16,8 +18,8 @@ from eval.statistics.stats import Shares, holm, mcnemar, table_shares
 NAMES = [f"d{i}" for i in range(60)]
 
 
-def noise_of(differences: np.ndarray) -> Noise:
-    return Noise(NAMES, differences / len(differences))
+def noise_of(differences: np.ndarray, name: str = "row") -> Noise:
+    return Noise(name, NAMES, differences / len(differences))
 
 
 def test_equal_rows_cost_nothing_and_rows_apart_what_holm_asks_for() -> None:
@@ -28,7 +30,7 @@ def test_equal_rows_cost_nothing_and_rows_apart_what_holm_asks_for() -> None:
     found = adjust([p] * 4, even, [noise_of(gain)] * 4, 0, 0.95)
     assert found.p_values == pytest.approx([p] * 4, rel=0.5)
     assert 0.25 <= found.shares.own[0] <= 1
-    apart = [Noise([f"{k} {name}" for name in NAMES], gain / 60) for k in range(4)]
+    apart = [Noise(f"row {k}", [f"{k} {name}" for name in NAMES], gain / 60) for k in range(4)]
     alone = adjust([p] * 4, even, apart, 0, 0.95)
     assert alone.p_values == pytest.approx([4 * p] * 4, rel=0.2)
     assert alone.shares.own == pytest.approx([0.25] * 4, rel=0.2)  # few values occur: not above
@@ -66,7 +68,7 @@ def test_a_task_is_found_by_what_its_macro_average_leaves_and_other_rows_are_as_
     )
     p = [mcnemar(one) or 1.0 for one in (gain, weak, none, none)]
     rows = [
-        Noise([f"{k} {n}" for n in NAMES], one / 60)
+        Noise(f"row {k}", [f"{k} {n}" for n in NAMES], one / 60)
         for k, one in enumerate((gain, weak, none, none))
     ]
     passing = table_shares(["x", "x", "y", "y"], [True, False, True, False])
@@ -135,3 +137,23 @@ def test_an_arm_ten_times_as_noisy_is_told_and_alike_arms_seldom_are() -> None:
         found += 1 in named
         further += len(named) > 1
     assert found >= 85 and alike <= 30 and further <= 5
+
+
+def test_no_number_depends_on_the_order_of_the_rows() -> None:
+    rng = np.random.default_rng(4)
+    shares = table_shares(["x"] * 3 + ["y"] * 3, [True, False, False] * 2)
+    gains = rng.integers(-1, 2, (6, 60)).astype(float)
+    spreads = [
+        Estimate(gain.mean(), 1e-4 * (k + 1), 2, 1e-3, 59, "") for k, gain in enumerate(gains)
+    ]
+    rows = [
+        replace(noise_of(gain, f"row {k}"), estimate=spread)
+        for k, (gain, spread) in enumerate(zip(gains, spreads, strict=True))
+    ]
+    p_values = [spread.p_value() for spread in spreads]
+    first, order = adjust(p_values, shares, rows, 0, 0.95), [4, 0, 3, 5, 1, 2]
+    second = adjust(
+        [p_values[row] for row in order], shares.at(order), [rows[row] for row in order], 0, 0.95
+    )
+    assert second.p_values == [first.p_values[row] for row in order]
+    assert second.shares.own.tolist() == first.shares.own[order].tolist()

@@ -278,7 +278,7 @@ def test_what_to_buy_begins_with_the_seeds_that_are_planned_and_says_how_they_ar
     ("seeds", "section", "said"),
     [
         (1, {}, "documents alone cannot: one seed gives no verdict"),
-        (1, {"seed_spread": 2.0}, "documents alone cannot: with any number of them"),
+        (1, {"seed_spread": 2.0}, "documents alone cannot: with any number of them 8."),
         (3, {}, "5 seeds an arm instead of 3 and 2,8"),
     ],
 )
@@ -290,6 +290,26 @@ def test_what_it_says_to_buy(
     recipe = with_seeds(recipe_of(None, ["gsm8k"]), seeds, **section)
     told = buy.what_to_buy(cast(Any, None), 3, planned.ways_to_detect(0.03, recipe, None, None))
     assert said in told and "cheapest: " in told, told
+
+
+def test_no_effect_beyond_what_scores_can_differ_by_is_promised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(buy, "_prices", lambda *_: buy._Prices(None, None, "hours"))
+    two, five = planned.Way(2, 1), planned.Way(5, 1)
+    ways = planned.Ways(1.6, two, 100, found=[five], least=1.2, most_seeds=20, spread="assumed")
+    told = buy.what_to_buy(cast(Any, None), 9, ways)
+    assert "documents alone cannot: with any number of them not even 100 points are found" in told
+    plan = planned._plan_of(with_seeds(recipe_of(None, ["gsm8k"]), 2, limit=2), None, None)
+    assert "macro average over 100 points alone, with a third seed " in planned._more(plan)
+
+
+def test_a_plan_that_does_not_know_its_groups_says_so() -> None:
+    recipe = recipe_of(None, ["gsm8k"])
+    grouped = with_seeds(recipe, 3, groups={"gsm8k": "question"})
+    said = "one group (eval.groups) are taken for draws of their own"
+    assert said in planned._assumptions(planned._plan_of(grouped, None, None))
+    assert said not in planned._assumptions(planned._plan_of(recipe, None, None))
 
 
 def test_two_tasks_on_the_same_documents_are_bought_once() -> None:
