@@ -37,6 +37,7 @@ class Block:
     end: int
     indent: str | None
     """Before its fence; None where the fence does not begin a line."""
+    language: str
     body: str
     is_closed: bool
 
@@ -51,7 +52,9 @@ def blocks_of(text: str) -> Iterator[Block]:
             outer = _outer_end(text, begin, found)
             end, position = outer or (end, position)
         position = max(position, found.start() + 1)
-        yield Block(found.start(), position, found["indent"], text[begin:end], is_closed)
+        yield Block(
+            found.start(), position, found["indent"], found["language"], text[begin:end], is_closed
+        )
 
 
 def mask_fences(text: str) -> str:
@@ -76,6 +79,9 @@ def fenced_code(text: str, begin: int = 0, end: int | None = None) -> tuple[str,
     if not within or _is_of_program(within[0], text, begin) or compiles(text[begin:stop].strip()):
         return None
     chosen = _chosen(within)
+    inner = fenced_code(chosen.body) if chosen.language in ("markdown", "md") else None
+    if inner:
+        return inner
     parts = _connected(blocks, blocks.index(chosen))
     return "\n\n".join(map(_body, parts)), all(block.is_closed for block in parts)
 

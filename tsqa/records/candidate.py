@@ -14,7 +14,7 @@ from tsqa.recipe import AnswerKind
 from tsqa.records.candidate_file import CandidateRecord, ReviewEdit, UnreadableLine, Vote
 from tsqa.records.pointing import points_at_passage
 from tsqa.records.seed import Seed
-from tsqa.records.votes import agreeing_models, classify_answers, count_votes
+from tsqa.records.votes import agreeing_models, as_most_say, classify_answers, count_votes
 from tsqa.text.normalise import first_words
 from tsqa.text.refusals import explains_refusal
 
@@ -147,7 +147,8 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
         classes = [None if vote.answer is None else f"{vote.index:03}" for vote in votes]
     else:
         classes = classify_answers([vote.answer for vote in votes], record.kind)
-    result = count_votes(classes, [vote.weight for vote in votes])
+    weights = [vote.weight for vote in votes]
+    result = count_votes(classes, weights)
     candidate = Candidate(
         id=record.id,
         task=record.task,
@@ -172,7 +173,10 @@ def read_candidate(record: CandidateRecord, shows_trace: bool = False) -> Candid
         return candidate
     models = [record.model_of(vote.teacher).identity for vote in votes]
     candidate = replace(candidate, models=agreeing_models(classes, models, classes[result.winner]))
-    return with_winner(candidate, votes[result.winner], result.agreement)
+    answers = [vote.answer for vote in votes]
+    is_number = record.kind == "number"
+    said = as_most_say(answers, classes, result.winner, weights) if is_number else result.winner
+    return with_winner(candidate, votes[said], result.agreement)
 
 
 def seed_as_candidate(seed: Seed) -> Candidate:

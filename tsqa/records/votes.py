@@ -5,8 +5,10 @@ equal, exactly, and with no unit that another vote contradicts; formulas meet as
 `tsqa.text.formulas`), texts by their words and signs (see `answer_key`); whatever an
 answer holds, nothing is raised.
 
-`50%` is 1/2 where another vote says 0.5, and 50 otherwise, so that 50 and 0.5 never meet; `18
-dollars` and `18` are one answer unless another vote says `18 cents`.
+Of numbers, `50%` is 1/2 where another vote says 0.5, and 50 otherwise, so that 50 and 0.5 never
+meet; `18 dollars` and `18` are one answer unless another vote says `18 cents`. The words that are
+kept are those of the unit that most of its votes give (`as_most_say`). In a short text, of which
+nobody said that it is a number, a sign of money or percent always counts.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from tsqa.text.quantities import looks_like_range_or_date, plain_notation, read_
 from tsqa.text.sameness import answer_key
 from tsqa.text.units import unit_of
 
-_LATEX_MARK = re.compile(r"[\\^=\u221a\u2264\u2265\u222a\u2229]")
+_LATEX_MARK = re.compile(r"[\\^=\u221a\u2264\u2265\u222a\u2229\u221e]|\A\{.*,.*\}\Z")
 _MONEY = re.compile("([-+]?)\\s*([$\u20ac\u00a3])\\s*(.+)")
 _PERCENT = re.compile(r"\s?per ?cent$", re.IGNORECASE)
 _TRUTH = {"true": "yes", "false": "no"}
@@ -78,6 +80,31 @@ def agreeing_models(
     return found
 
 
+def as_most_say(
+    answers: Sequence[str | None],
+    classes: Sequence[str | None],
+    winner: int,
+    weights: Sequence[float] | None = None,
+) -> int:
+    """The first vote of the winner's class with the unit that has most weight in it.
+
+    So one vote for `10%` does not speak for two that say `10`, nor the other way round.
+    """
+    found = {
+        place: quantity.unit
+        for place, answer in enumerate(answers)
+        if answer and classes[place] == classes[winner] and (quantity := read_quantity(answer))
+    }
+    if len({*found.values()}) < 2:
+        return winner
+    exact = [Fraction(str(weight)) for weight in weights or [1] * len(answers)]
+    counts: dict[str, Fraction] = defaultdict(Fraction)
+    for place, unit in found.items():
+        counts[unit] += exact[place]
+    most = max(counts.values())
+    return next(place for place, unit in found.items() if counts[unit] == most)
+
+
 def classify_answers(answers: Sequence[str | None], kind: AnswerKind) -> list[str | None]:
     """One label per answer: equal answers have equal labels, unreadable ones None."""
     labels: dict[str, str] = {}
@@ -88,7 +115,7 @@ def classify_answers(answers: Sequence[str | None], kind: AnswerKind) -> list[st
             labels[answer] = _label_text(answer, kind)
         else:
             quantities[answer] = quantity
-    labels |= _label_quantities(quantities)
+    labels |= _label_quantities(quantities, is_text=kind == "short_text")
     return [labels[answer] if answer else None for answer in answers]
 
 
@@ -149,8 +176,8 @@ def _written(value: Fraction) -> str:
     )
 
 
-def _label_quantities(quantities: dict[str, _Quantity]) -> dict[str, str]:
-    """Classes by value, and by unit where one value comes with several."""
+def _label_quantities(quantities: dict[str, _Quantity], *, is_text: bool) -> dict[str, str]:
+    """Classes by value, and by unit: of numbers only where one value comes with several."""
     settled = {
         answer: _settle_percent(quantity, quantities.values())
         for answer, quantity in quantities.items()
@@ -164,7 +191,8 @@ def _label_quantities(quantities: dict[str, _Quantity]) -> dict[str, str]:
     labels = {}
     for answer, quantity in settled.items():
         value = values[quantity]
-        labels[answer] = f"{value} {quantity.unit}" if len(units[value]) > 1 else value
+        counts = len(units[value]) > 1 or (is_text and quantity.unit)
+        labels[answer] = f"{value} {quantity.unit}" if counts else value
     return labels
 
 

@@ -108,7 +108,7 @@ BENCHMARKS = Stage(
 )
 SEEDS = Stage(
     "seeds",
-    5,
+    6,
     _seeds_config,
     "tsqa.seeds.stage",
     sections=("seeds",),
@@ -118,7 +118,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    10,
+    11,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),

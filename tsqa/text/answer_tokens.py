@@ -18,8 +18,9 @@ _BULLET = re.compile(r"^(?:[-*\u2022] )+(?=[^\W\d_])")
 _SIGNED = regex.compile(
     rf"(?V1)(?P<number>(?<![\w.,)\]}}])[-+]?(?:\d+(?:[.,:]\d+)*|\.\d+)(?![\w]))"
     rf"|(?P<word>[{UNSPACED}]\p{{M}}*|[\w\p{{M}}--[{UNSPACED}]]+)"
+    r"|(?P<bracket>[()])"
     r"|(?P<sign>[-+=<>\p{Sm}\p{Sc}*/^%\u00b0\u2030\u2016\u2308-\u230b#&|~\u00ac!@\\--[$]]"
-    r"|(?<=\b[A-Za-z])'+(?![A-Za-z])"
+    r"|(?<=\b[A-Za-z]|(?<!')\b[A-Z]{2,4}|\))'+(?![A-Za-z])"
     rf"|(?<![\w!])!(?=[a-z]\b))"
 )
 _MARKS = frozenset("-/*!#")
@@ -30,6 +31,12 @@ _CLOCK = re.compile(r"(?<=\d) ?([ap])\.?m\b\.?", re.IGNORECASE)
 _INITIALS = re.compile(r"\b(?:[A-Z]\. ?)+[A-Z]\.")
 _END = r"[-+]?(?:\d+(?:[./]\d+)?|[A-Za-z]\d?|\\?inf(?:ty|inity)?|\u221e|\\?pi|\u03c0)"
 _INTERVAL = re.compile(rf"([\[(])\s*{_END}\s*[,;]\s*{_END}\s*([\])])")
+_GROUPS = re.compile(
+    r"[+*/^=<>&|!'\u00ac\u2192\u2194\u21d2\u21d4\u2227\u2228\u2295\u2229\u222a]"
+    r"|\b(?:and|or|not|xor|nor|nand|implies|iff)\b",
+    re.IGNORECASE,
+)
+"""What brackets may group: `not (a and b)`, `(AB)'`, `log(x + 1)`."""
 _KINDS = {"[]": "closed", "[)": "rightopen", "(]": "leftopen"}
 """Brackets of an interval -> a word for them; round ones may hold a point or a remark."""
 _SHORT_WORDS_LIST = """
@@ -53,6 +60,7 @@ def answer_tokens(text: str) -> str:
         text = text.lower()
     found: list[str] = []
     sign = ""
+    are_grouped = "(" in text and bool(_GROUPS.search(text)) and not _INTERVAL.search(text)
     for match in _SIGNED.finditer(text):
         token: str = match[0]
         if match["word"] and not token.isdecimal():
@@ -60,6 +68,9 @@ def answer_tokens(text: str) -> str:
         elif match["word"] or match["number"]:
             number = parse_number(token)
             token = token if number is None else format_number(number)
+        elif match["bracket"]:
+            if not are_grouped:
+                continue  # around a remark
         elif token == "!" and text[match.end() : match.end() + 1].isalpha():
             if not text[max(0, match.start() - 1) : match.start()].strip():
                 sign = token  # of a condition, as in !x

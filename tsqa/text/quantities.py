@@ -63,8 +63,22 @@ _STATING = re.compile(
     r"|a total of |in total |altogether )*$",
     re.IGNORECASE,
 )
+_STATING_ELSEWHERE = re.compile(
+    r"\b(?:ist|sind|betr\u00e4gt|ergibt|kostet|est(?: de)?|sont|vaut|co\u00fbte|es(?: de)?|son"
+    r"|cuesta|\u00e9"
+    r"|s\u00e3o|custa|\u00e8|sono|costa|\u0440\u0430\u0432\u043d[\u0430\u043e]?|\u0441\u043e\u0441\u0442\u0430\u0432\u043b\u044f\u0435\u0442)\s+"
+    r"(?:also |somit |genau |donc |exactement |exactamente |portanto )?$",
+    re.IGNORECASE,
+)
+_PLAIN = re.compile(
+    r"\d{1,9}(?: ?(?!(?:mehr|weniger|mal|plus|moins|m\u00e1s|menos|veces|fois|mais|vezes)\b)"
+    r"[^\s\d.,;:!?-]{1,15})?[.!]?",
+    re.IGNORECASE,
+)
+"""A whole number and at most one word: what points and commas mean depends on the language."""
 _LABELLED = re.compile(r"[A-Za-z][A-Za-z ]{0,40}[:=] ?$")
-_LITERAL = re.compile(rf"(?<![\w.,/:^-])[-+]?{_SYMBOL}? ?[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_POWER = r"(?: ?(?:[x\u00d7*\u00b7]|\\times|\\cdot) ?10 ?\^ ?\{?[-+]?\d{1,4}\}?)?"
+_LITERAL = re.compile(rf"(?<![\w.,/:^-])[-+]?{_SYMBOL}? ?[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+){_POWER}")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _RANGE = re.compile(rf"(?:{WHOLE}|\d+\.\d+) ?(?:[-\u2010-\u2015~]|to) ?(?:{WHOLE}|\d+\.\d+)")
 _SHARE_OF = re.compile(r"\s*of\b.*\b(?:is|are|was|were|has|have|had)\b", re.IGNORECASE)
@@ -112,7 +126,9 @@ def state_quantity(sentence: str) -> tuple[Quantity | None, str]:
     literal = literals[0]
     before, after = bare[: literal.start()], bare[literal.start() :].strip()
     if not _STATING.search(before) and not _LABELLED.fullmatch(before):
-        return None, "not a number"
+        is_stated = _STATING_ELSEWHERE.search(before) and _PLAIN.fullmatch(after)
+        elsewhere = read_quantity(after) if is_stated else None
+        return (elsewhere, "") if elsewhere else (None, "not a number")
     if is_altered(before, ALTERING_BEFORE) or re.search(
         r"[<>=^\\\u2264\u2265\u2260\u2248\u00b1~]", before[:-2]
     ):

@@ -16,9 +16,12 @@ import regex
 
 from tsqa.text.normalise import compose, find_words
 
-_FUNCTIONS = frozenset(
-    "sin cos tan log ln exp sqrt lim max min mod gcd lcm det and or not".split()  # noqa: SIM905
+_CONNECTIVES = frozenset({"and", "or", "not", "xor", "nor", "nand"})
+_FUNCTIONS = _CONNECTIVES | frozenset(
+    "sin cos tan log ln exp sqrt lim max min mod gcd lcm det".split()  # noqa: SIM905
 )
+_TRUTH = frozenset({"true", "false"})
+"""Operands of a connective, and of nothing else: `(true and false) or true`."""
 
 # Whether a text may hold signs at all, in searches that begin with fixed characters.
 _CERTAIN = re.compile(r"[+*/<>=^%#&|~(\[{]")
@@ -162,7 +165,10 @@ def _keep_brackets_of_formulas(text: str, found: list[_Mark]) -> None:
 def _is_formula(text: str, found: list[_Mark], start: int, end: int) -> bool:
     first, last = found[start], found[end]
     operands = find_words(text[first.end : last.start])
-    if not operands or not all(map(_is_operand, operands)):
+    named = [word for word in operands if word not in _TRUTH]
+    if len(named) < len(operands) and _CONNECTIVES.isdisjoint(named):
+        return False
+    if not operands or not all(map(_is_operand, named)):
         return False
     before = _BEFORE.search(text[max(0, first.start - 12) : first.start])
     if before and (before[0] == ")" or _is_operand(before[0])):

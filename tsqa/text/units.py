@@ -95,6 +95,8 @@ _SAME_UNITS = {
     "cm^3": "cm\u00b3 cm3 cubic-centimeters cubic-centimetres cc",
 }
 _ALIASES = {alias: unit for unit, names in _SAME_UNITS.items() for alias in (unit, *names.split())}
+_WHEN = re.compile(r"\b(?:in|on|during|for|with) [A-Z][a-z]+ and [A-Z][a-z]+\b")
+"""`in April and May` says when, and adds nothing to the number before it."""
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 
 
@@ -137,7 +139,9 @@ def read_unit(tail: str, in_sentence: bool, is_word: bool) -> str | None:
         return None
     if re.search(r"\d", re.sub(r"(?<=[A-Za-z\u00b0])\^?\{?-?[1-4]\}?(?!\d)", "", rest)):
         return None
-    if is_altered(rest) or (not in_sentence and re.search(r"[<>=+|\\!?;:]", others)):
+    if is_altered(_WHEN.sub("", rest) if in_sentence else rest) or (
+        not in_sentence and re.search(r"[<>=+|\\!?;:]", others)
+    ):
         return None
     for word in phrase.split():
         if not _UNIT_WORD.fullmatch(word.strip(".,")):
@@ -173,7 +177,12 @@ def is_altered(text: str, altering: frozenset[str] = _ALTERING) -> bool:
     # The month of a date is next to its number; elsewhere a month or a day only says when.
     if not _MONTHS.isdisjoint((*words[:2], *words[-2:])) and len(words) <= 2:
         return True
-    return any(part in NUMBER_WORDS for word in words for part in word.split("-"))
+    return any(
+        part in NUMBER_WORDS
+        for word in words
+        if word not in ("half-life", "half-lives")
+        for part in word.split("-")
+    )
 
 
 def _is_attached_unit(tail: str) -> bool:

@@ -21,7 +21,13 @@ from tsqa.filters.checks import check_agreement, check_format, check_length
 from tsqa.filters.language import check_language
 from tsqa.records.candidate import Rejection
 from tsqa.records.seed import SeedIndex
-from tsqa.records.votes import classify_answers, count_votes, is_number, same_answer
+from tsqa.records.votes import (
+    as_most_say,
+    classify_answers,
+    count_votes,
+    is_number,
+    same_answer,
+)
 from tsqa.seeds.leaks import training_keys
 from tsqa.store.jsonl import write_jsonl
 from tsqa.text.normalise import normalise, words
@@ -31,7 +37,7 @@ LONG = "Anna has twelve apples and gives five of them to her brother, how many a
 
 
 def test_the_winner_speaks_in_the_words_of_its_first_vote() -> None:
-    found = candidate("Why?", "no", "1,200", "$1200.0", None)
+    found = candidate("Why?", "no", "1,200", "$1200.0", None, kind="number")
     assert (found.answer, found.reasoning) == ("1,200", "because of c.a1")
     assert (found.winning_vote, found.agreement) == ("c.a1", 0.5)
 
@@ -94,6 +100,26 @@ def test_a_percentage_is_the_share_or_the_number_but_never_joins_the_two() -> No
     assert same_answer("50%", "50", "number") and same_answer("50%", "0.5", "number")
     half, percent, fifty = classify_answers(["0.5", "50%", "50"], "number")
     assert half == percent != fifty
+
+
+@pytest.mark.parametrize(
+    ("answers", "weights", "said"),
+    [
+        (["10%", "10", "10"], None, "10"),
+        (["10", "10%", "10%"], None, "10%"),
+        (["10", "10%", "10%"], [3, 1, 1], "10"),
+        (["10", "10%"], None, "10"),
+        (["7", "10%", "10.0%"], None, "10%"),
+        ([None, "18", "18 dollars"], None, "18"),
+    ],
+)
+def test_the_unit_that_most_votes_give_is_the_one_that_is_kept(
+    answers: list[str | None], weights: list[float] | None, said: str
+) -> None:
+    classes = classify_answers(answers, "number")
+    winner = count_votes(classes, weights).winner
+    assert winner is not None
+    assert answers[as_most_say(answers, classes, winner, weights)] == said
 
 
 ANSWERS = st.one_of(

@@ -175,6 +175,10 @@ EQUAL = [
     ("short_text", ["8 \u00d7 n", "8 * n"]),
     ("short_text", ["50 percent of it", "50% of it"]),
     ("short_text", ["COVID-19", "Covid 19"]),
+    ("short_text", ["{1, 2, 3}", "{3, 2, 1}", "\\{2, 1, 3\\}"]),
+    ("short_text", ["(-\\infty, 3]", "(-\u221e, 3]"]),
+    ("short_text", ["10%", "10 percent", "0.1"]),
+    ("short_text", ["Treaty of Paris (1783)", "Treaty of Paris 1783"]),
 ]
 UNLIKE = [
     ("number", ["\\frac{1}{2}x^2", "\\frac{1}{2x^2}", "1/2", "\\frac{1}{2}x"]),
@@ -230,6 +234,12 @@ UNLIKE = [
     ("short_text", ["-x", "x"]),
     ("short_text", ["a \u2192 b", "a \u2190 b"]),
     ("short_text", ["\u00b15", "5"]),
+    ("short_text", ["$5", "5", "\u20ac5", "5%"]),
+    ("short_text", ["not (a and b)", "not a and b"]),
+    ("short_text", ["a AND (b OR c)", "(a AND b) OR c"]),
+    ("short_text", ["p \u2192 (q \u2192 r)", "(p \u2192 q) \u2192 r"]),
+    ("short_text", ["(AB)'", "AB'", "AB"]),
+    ("short_text", ["log(x+1)", "log(x)+1"]),
     ("short_text", ["\u230ax\u230b", "\u2308x\u2309", "\u2016x\u2016", "x"]),
     ("short_text", ["all of (a, b]", "all of [a, b)", "all of [a, b]", "all of (a, b)"]),
 ]

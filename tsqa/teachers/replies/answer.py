@@ -46,6 +46,11 @@ _CORRECTION = re.compile(
 _ACTUALLY = re.compile(r"^(?:actually|hm+)[,\u2026.]+ (?=\S)", re.IGNORECASE)
 _MARKED = re.compile(r"^[-*\u2022>] (?=[^\W\d_])")
 _TICK = re.compile(r"(?<=\S)\s{0,2}[\u2713\u2714\u2705\u2611]\ufe0f?$")
+_MARK_BEFORE = re.compile(
+    r"^(?:[\u2713\u2714\u2705\u2611]\ufe0f?|>|\u27a1\ufe0f?|\U0001f449)\s*(?=\S)"
+)
+_DOUBLE = re.compile(r"\[\[([^\[\]]+)\]\]")
+_EXCLAIMED = re.compile(r"\d![\s*_'\")]*\Z")
 _REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(
     r"^(?:(?:so|thus|therefore|hence|consequently|finally|altogether|in total)\b[,:]? (?=\S))?"
@@ -129,6 +134,8 @@ def read_answer(text: str, kind: AnswerKind, choices: Sequence[str]) -> Reading:
         case "choice" if choices:
             return _choose(text, choices)
         case "number":
+            if _EXCLAIMED.search(text) and not boxed_content(text):
+                return Reading(error="a number or its factorial")
             return _read_number(_concluded(text))
         case "boolean":
             return _read_boolean(text)
@@ -237,6 +244,8 @@ def _right_side(text: str) -> str:
     """What a calculation, or a name, comes to: 20 of 4 * 5 = 20, and 3 of x = 3."""
     text = _ABOUT.sub("\u2248", text)
     left, equals, right = text.rpartition("\u2248" if "\u2248" in text else "=")
+    if equals == "\u2248" and re.search(r"\bexact", left):
+        return left.strip()
     if not equals or left[-1:] in tuple("<>!=:") or re.search(r"[,;]\s|\b(?:or|and)\b", text):
         return text
     sides = [side.strip().strip("$").strip() for side in re.split(r"[=\u2248]", left)]
@@ -292,7 +301,7 @@ def _clean(text: str) -> str:
     before = ""
     while text != before:
         before = text
-        text = _TICK.sub("", text.strip())
+        text = _DOUBLE.sub(r"\1", _MARK_BEFORE.sub("", _TICK.sub("", text.strip())))
         begin = _EQUALS.match(text)
         text = text[begin.end() :] if begin else text
         if len(text.split()) <= _MAX_SHORT_WORDS and not _ABBREVIATION.search(text):

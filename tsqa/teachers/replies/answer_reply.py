@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tsqa.programs.fences import fenced_code
+from tsqa.programs.names import compiles
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
 from tsqa.teachers.replies.answer import Reading, are_one, read_answer, read_program, tidy
-from tsqa.teachers.replies.choice import find_option
+from tsqa.teachers.replies.choice import LETTERS, find_option
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
@@ -31,7 +32,7 @@ from tsqa.teachers.replies.fields import (
     split_labels,
 )
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
-from tsqa.teachers.replies.judgement_reply import begins_with
+from tsqa.teachers.replies.judgement_reply import begins_with, read_verdict
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import (
@@ -88,6 +89,47 @@ _CHECKS = re.compile(
 )
 _VERDICT = re.compile(
     r"[\s*_]*(?:yes|no|true|false)\b[\s*_]*(?:$|[,.;:!\u2014\u2013-])", re.IGNORECASE
+)
+_CONTRADICT = "answers contradict each other"
+_TURNS = re.compile(r"\b(?:but|however|wait|actually|instead|yet|although|though)\b", re.I)
+_CALLED_WRONG = re.compile(
+    r"\W{0,4}(?:this|that|it)(?: (?:option|choice|answer|one))? is (?:clearly |simply |just )?"
+    r"(?:wrong|incorrect|false|not (?:correct|right|true))\b(?! (?:to|that|for|about|of|in|on)\b)",
+    re.IGNORECASE,
+)
+_CODE_LINE = re.compile(
+    r"^[ \t]*(?:(?:def|class|import|from|return|print|function|const|let|var|public|int|void"
+    r"|func|fn"
+    r"|package|using|SELECT|template)\b[^.\n]*[\w(]|#include|@\w|<\w|//"
+    r"|(?:for|while|if|elif|else|try|except|with|match|case)\b[^\n]*:[ \t]*$)"
+    r"|\w\([^()\n]*\)|[;{}=][ \t]*$"
+    r"|^[ \t]*[\w.\[\]]+ ?[-+*/]?= ?\S",
+    re.MULTILINE,
+)
+"""What tells a program, also one that does not compile, from a sentence."""
+_MARK_FIRST = re.compile(
+    r"^(\W{0,6}[A-J][.):]?[*_]{0,2})\s*([\u2713\u2714\u2705\u2611\u2717\u2718\u274c]\ufe0f?)\s*(\S.*)$"
+)
+_JUDGED = re.compile(
+    r"\W{0,6}(?:option |choice )?(?P<letter>[A-J])(?![A-Za-z])(?P<text>[^\n]*?)(?: is"
+    r"|:)?[\s*_(\u2013\u2014-]{0,6}"
+    r"(?:(?P<right>[\u2713\u2714\u2705\u2611]\ufe0f?|\b(?:yes|true|correct|right)\b)"
+    r"|[\u2717\u2718\u274c]\ufe0f?|\b(?:no|false|incorrect|wrong)\b)(?:[)*_.,;:\u2013\u2014-][^\n]*)?\s*",
+    re.IGNORECASE,
+)
+_ENDS_IN_NAME = re.compile(
+    r"(?P<before>[^.!?;:\n]{2,150}\b(?:is|are|was|were|be)) (?:called |indeed |simply )?[*_]{0,2}"
+    r"(?P<named>[^.!?;\n]+?)[*_]{0,2}(?: \((?P<letter>[A-J])\))?[*_]{0,2}[.!]?"
+)
+_NOT_PLAIN = re.compile(
+    r"\b(?:no|not|never|none|nor|neither|except|if|whether|could|might|may|maybe|perhaps|would|wrong"
+    r"|incorrect|false|unlike|than|but|although|though|while|other|another|some|people|one|and|or)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+_ASKS_FOR_WRONG = re.compile(
+    r"\b(?:not|except|wrong|incorrect|false|untrue|no|mistake|error|least|never)\b"
+    r"|n['\u2019]t\b",
+    re.IGNORECASE,
 )
 _INITIAL = re.compile(r"\s*[A-Z]")
 _NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
@@ -164,7 +206,7 @@ def _parse(
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)
     if not are_one(readable, kind):
-        return ParsedAnswer(error="answers contradict each other")
+        return ParsedAnswer(error=_CONTRADICT)
     by_words = any(find_option(text.strip(), choices) is not None for text in given)
     listed = [value for item in objects for value in item.get("choices", [])]
     if choices and not by_words and are_reordered(said, listed, choices):
@@ -173,6 +215,9 @@ def _parse(
     after = fields.get("after", []) if kind not in ("code", "long_text") else []
     if any(takes_back(text, given[0], answer) for text in after):
         return ParsedAnswer(error=TAKES_BACK)
+    is_opposite = _says_opposite("" if objects else said, answer, choices)
+    if is_opposite or _is_contradicted(fields, readable, kind, choices, asked):
+        return ParsedAnswer(error=_CONTRADICT)
     answer = answer if kind == "code" or choices else prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in EXTRAS}
     refused = {name for name, value in extras.items() if explains_refusal(value, asked)}
@@ -186,12 +231,16 @@ def _parse(
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
     named = {name: "" if name in refused else value for name, value in kept.items()}
     if kind == "choice":
-        named = {
-            name: name_options(value, choices, question, is_of_options=name == "distractors")
-            for name, value in named.items()
-        }
+        named = _name_all(named, choices, question)
     dropped = tuple(name for name in EXTRAS if kept[name] and not named[name])
     return ParsedAnswer(answer, readable[0].index, dropped=dropped, **named)
+
+
+def _name_all(extras: Mapping[str, str], choices: Sequence[str], question: str) -> dict[str, str]:
+    return {
+        name: name_options(value, choices, question, is_of_options=name == "distractors")
+        for name, value in extras.items()
+    }
 
 
 def _read_all(
@@ -220,6 +269,47 @@ def _other_answers(fields: Mapping[str, list[str]], choices: Sequence[str]) -> l
         return []
     readings = [read_answer(text, "choice", choices) for text in fields.get("answer", [])]
     return [reading for reading in readings if reading.is_bare]
+
+
+def _is_contradicted(
+    fields: Mapping[str, list[str]],
+    readable: Sequence[Reading],
+    kind: AnswerKind,
+    choices: Sequence[str],
+    question: str,
+) -> bool:
+    """Whether the explanation ends up stating another answer, or calls the option wrong.
+
+    Not where it turns away from what it states, or where something wrong is asked for.
+    """
+    explained = fields.get("reasoning", [])
+    if kind not in ("choice", "number", "boolean"):
+        return False
+    answer = readable[0].answer or ""
+    is_asked = any(map(_ASKS_FOR_WRONG.search, (question, answer)))
+    if kind == "choice" and not is_asked and any(map(_CALLED_WRONG.match, explained)):
+        return True
+    said = [(text, last_statement(text)) for text in explained]
+    kept = [one for text, one in said if one and not _TURNS.search(text, text.rfind(one))]
+    concluded = [read_answer(one, kind, choices) for one in kept]
+    if kind == "number":
+        concluded = [each for each in concluded if not _differ_in_unit(answer, each.answer or "")]
+    return not are_one([*readable, *(each for each in concluded if not each.error)], kind)
+
+
+def _says_opposite(text: str, answer: str, choices: Sequence[str]) -> bool:
+    """Whether a reply begins with the verdict that it does not choose, where options are two."""
+    options = {choice.strip(" .").casefold() for choice in choices}
+    if options not in ({"true", "false"}, {"yes", "no"}):
+        return False
+    verdict, _ = read_verdict(text)
+    return verdict is not None and verdict != (answer.strip(" .").casefold() in ("true", "yes"))
+
+
+def _differ_in_unit(left: str, right: str) -> bool:
+    """Whether two numbers have units that cannot be compared here: 1.5 hours, 90 minutes."""
+    units = {found.unit for one in (left, right) if (found := read_quantity(one)) and found.unit}
+    return len(units) > 1
 
 
 def _fields_after(fields: Mapping[str, list[str]]) -> list[str]:
@@ -381,6 +471,10 @@ def _bare_answer(
             opposite = read_answer(stated, kind, []).answer != "yes"
             is_one &= not begins_with(opposite, first) or any(said_instead(first))
         return (stated, _working(text)) if is_one else ("", "")
+    if kind == "choice":
+        named = _judged_right(text, choices) or _named_at_end(text.strip(), choices)
+        if named:
+            return named, _working(text)
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
         if kind == "number" and _is_aside(lines[-1], lines[:-1]):
@@ -394,6 +488,37 @@ def _bare_answer(
     if first.rstrip(" \t*_").endswith(":"):  # it announces what is below it
         return (kind == "short_text" and _listed_answer(text.strip())) or ("", "")
     return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
+
+
+def _judged_right(text: str, choices: Sequence[str]) -> str:
+    """The one option that lines call right, of at least three, which call all others wrong."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [_MARK_FIRST.sub(r"\1 \3 \2", line) for line in lines]
+    judged = [_JUDGED.fullmatch(line) for line in lines[-len(choices) :]]
+    letters = [match["letter"] for match in judged if match]
+    if len(choices) < 3 or letters != list(LETTERS[: len(choices)]):
+        return ""
+    found = [match for match in judged if match]
+    texts = zip(
+        (match["text"].strip(" *_:.)-\u2013\u2014") for match in found), choices, strict=True
+    )
+    if any(said and find_option(said, choices) != choices.index(one) for said, one in texts):
+        return ""
+    right = [choice for match, choice in zip(found, choices, strict=True) if match["right"]]
+    return right[0] if len(right) == 1 else ""
+
+
+def _named_at_end(text: str, choices: Sequence[str]) -> str:
+    """The option with which a reply of one plain sentence ends: `The best conductor is copper.`"""
+    found = _ENDS_IN_NAME.fullmatch(text)
+    if found is None or _NOT_PLAIN.search(found["before"]):
+        return ""
+    index = find_option(found["named"], choices)
+    if index is None or (found["letter"] and LETTERS.index(found["letter"]) != index):
+        return ""
+    before = f" {normalise(found['before'])} "
+    others = (f" {normalise(one)} " for place, one in enumerate(choices) if place != index)
+    return "" if any(other in before for other in others) else choices[index]
 
 
 def _are_one(readings: Sequence[Reading], kind: AnswerKind) -> bool:
@@ -568,7 +693,9 @@ def _coded_answer(text: str, is_cut: bool) -> dict[str, list[str]]:
     if block is None:
         program = re.split(r"^Question:", text, flags=re.MULTILINE)[0]
         program = re.sub(r"\A\s*\**Answer:\**[ \t]*", "", program)
-        return {} if is_cut else {"answer": [program]}
+        is_code = _CODE_LINE.search(program) and not refuses(program)
+        is_program = is_code or compiles(program.strip())
+        return {"answer": [program]} if is_program and not is_cut else {}
     program, is_closed = block
     if is_cut and not is_closed:
         return {}

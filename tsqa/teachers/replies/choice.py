@@ -36,17 +36,20 @@ _NOUN = (
     r"|\u9078\u629e\u80a2)[: ]{0,2}"
 )
 _LEAD_IN = re.compile(
-    r"(?:(?:so|thus|therefore|hence|then|clearly|finally|i think|i believe)\b,? ?){0,3}"
+    r"(?:(?:yes|no)[,.:] )?(?:(?:so|thus|therefore|hence|then|clearly|finally|probably"
+    r"|(?:most )?likely"
+    r"|i(?:'m| am) (?:not (?:entirely |completely )?sure|unsure),? but"
+    r"|i think|i believe)\b,? ?){0,3}"
     r"(?:(?:(?:it|this|that|my answer)(?: therefore)?(?:'s| is| be| would be| must be| has to be)"
-    r"|(?:i(?:'d| would| will|'ll| am going to)? |we (?:should )?|let's )?"
-    r"(?:choose|pick|select|go with|choosing|going with)|i(?:'d| would) say)(?: |: ?)){0,2}",
+    r"|(?:i(?:'d| would| will|'ll|(?:'m| am)(?: going to)?)? |we (?:should )?|let's )?"
+    r"(?:choose|pick|select|guess|go with|choosing|going with)|i(?:'d| would) say)(?: |: ?)){0,2}",
     re.IGNORECASE,
 )
 _LETTER = re.compile(
     rf"(?:(?:la|le|die|der|el|il|a|o"
     rf"|letra|a letra|la letra) )?(?:{_NOUN})?[(\[\uff08\u3010\u300c\u300e]?(?P<letter>{_L})"
     r"(?:[)\]\uff09\u3011\u300d\u300f][.:]?|[.:,;](?=\s|$)|[\u3002\uff0c\u3001\uff1a\uff0e]"
-    r"|(?= [-\u2013\u2014=] )|!(?=\s|$)"
+    r"|(?= [-\u2013\u2014=:] | \()|!(?=\s|$)"
     r"|(?= (?:is|was|because|since|as|due|seems|must|would|by|rather than)\b)"
     r"|(?=\u662f|\u6b63\u786e|\u6b63\u78ba|\u56e0|\u5bf9|\u9519|\u4e0d)"
     r"|(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805|\ubc88)|$)(?P<rest>.*)",
@@ -63,6 +66,10 @@ _ORDINAL = re.compile(
     r"(?: (?:answer )?(?:option|choice|alternative|one)\b|(?=[.]?$))(?P<rest>.*)",
     re.DOTALL | re.IGNORECASE,
 )
+_JOINS = (
+    r"(?:\s?(?:and/or|&|/|\+|\u6216|\u548c|\u3068|\u307e\u305f\u306f|\u3001)\s?"
+    r"|\s(?:and|or|nor|oder|und|ou|et|o|y|e)\s)"
+)
 _AND_OR = (
     r"(?:and/or|and|or|nor|&|/|\+|oder|und|ou|et|o|y|e"
     r"|\u6216|\u548c|\u3068|\u307e\u305f\u306f|\u3001)"
@@ -76,12 +83,13 @@ _SECOND = re.compile(
 )
 _PAIR = re.compile(
     rf"(?:either "
-    rf"|both )?(?:{_NOUN})?[(\[]?{_L}[)\]]?\s?{_AND_OR}\s?(?:{_NOUN})?[(\[]?{_L}(?![^\W_])",
+    rf"|both )?(?:{_NOUN})?[(\[]?{_L}[)\]]?{_JOINS}(?:{_NOUN})?[(\[]?{_L}(?![^\W_])",
     re.IGNORECASE,
 )
 _WAVERS = re.compile(
     r"\b(?:wait|actually|or (?:maybe|perhaps|possibly|even)|(?:could|might|may) (?:also )?be"
-    r"|is also (?:possible|correct|right)|alternatively|no, )"
+    r"|is also (?:possible|correct|right)|alternatively|no, "
+    r"|(?:however|but|though),? (?:some|others|many)\b)"
     r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b",
     re.IGNORECASE,
 )
@@ -91,7 +99,12 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _NOT_BUT = re.compile(
-    rf"not (?:{_NOUN})?[^,;.]{{1,80}}?,? but (?:rather |instead )?(?P<rest>.+)",
+    rf"(?:not (?:{_NOUN})?[^,;.]{{1,80}}?,? but (?:rather |instead )?"
+    rf"|nicht (?:{_NOUN})?[^,;.]{{1,80}}?, sondern (?:vielmehr )?"
+    rf"|(?:n'est )?pas (?:{_NOUN})?(?:la |le )?"
+    rf"[^,;.]{{1,80}}?,? mais (?:plut\u00f4t )?|no (?:es )?(?:{_NOUN})?(?:la "
+    rf"|el )?[^,;.]{{1,80}}?,? sino )"
+    r"(?P<rest>.+)",
     re.DOTALL | re.IGNORECASE,
 )
 _CALLED_WRONG = re.compile(
@@ -114,9 +127,10 @@ _WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w|\s?[-+*/\u00d7\u00f7^=<>\u2264\
 _GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rather|instead)\b)\w")
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
 _LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
+_REMARK = re.compile(r" \((?P<inner>[^()\n]*)\)(?P<after>.*)", re.DOTALL)
 _LISTED = re.compile(r"\s*[,;/|\uff0c\u3001]\s*(?P<next>[^,;/|\uff0c\u3001.\n]+)")
 _ASKED = re.compile(r"\W{0,2}[?\uff1f]")
-_JOINED = re.compile(r"\W{0,3}(?:or|and)\b")
+_JOINED = re.compile(r"\W{0,3}(?:or|and|und|oder|et|ou|y|e)\b|\s?[&/+]\s?[^\W\d_]")
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,8 @@ def choose(whole: str, said: str, choices: Sequence[str]) -> Choice:
     worded = find_option(whole, choices)
     worded = find_option(said, choices) if worded is None else worded
     letter = _LETTER.match(said)
+    if letter and letter["letter"].islower() and letter["rest"].startswith(" ("):
+        letter = None  # an article, and a remark
     index = letter_index(letter["letter"]) if letter else len(choices)
     if letter is None or index >= len(choices):
         if worded is not None:
@@ -167,15 +183,20 @@ def _choose_by_letter(
     """Of an answer that begins with a letter, which its words must not contradict."""
     worded = find_option(rest.strip(" ()"), choices) if worded is None else worded
     is_bare = worded is not None or not any(map(str.isalnum, rest))
+    remark = _REMARK.fullmatch(rest)
+    after = remark["after"] if remark else rest
+    if remark and worded is None:
+        worded = find_option(remark["inner"], choices)
     begun = None if worded is not None else _find_prefix(rest, choices)
     if begun is not None:
         chosen = _unless_wrong(*begun)
         if chosen.error:
             return chosen
         worded = chosen.index
-    if worded is None and (_SECOND.match(rest) or _WAVERS.search(rest)):
+    rests = (rest, after) if worded is None else (after,) if remark else ()
+    if any(_SECOND.match(text) or _WAVERS.search(text) for text in rests):
         return Choice(error="names two options")
-    if worded is None and _CALLED_WRONG.match(rest):
+    if any(map(_CALLED_WRONG.match, rests)):
         return _choose_by_words(said, choices)
     if worded not in (None, index):
         return Choice(error="letter and words name different options")
@@ -197,7 +218,7 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
             return Choice(error="names two options")
         return _unless_wrong(*begun)
     but = _NOT_BUT.match(said)
-    if but:
+    if but and not _find_prefix(said, choices):
         return choose(but["rest"], but["rest"], choices)
     if _DENIED.match(said):
         return Choice(error="says what it is not")

@@ -28,10 +28,18 @@ BLANK = " .?\u2026_-"
 
 _NAMES = {
     "question": "question|new question|next question|similar question|problem|new problem"
-    "|next problem",
+    "|next problem"
+    "|(?:neue )?frage|pregunta|pergunta|domanda|vraag|pytanie|soru"
+    "|\u0432\u043e\u043f\u0440\u043e\u0441"
+    "|\u95ee\u9898|\u554f\u984c|\u9898\u76ee|\u984c\u76ee|\u8cea\u554f|\u554f\u3044"
+    "|\uc9c8\ubb38|\ubb38\uc81c|(?:\u0627\u0644)?\u0633\u0624\u0627\u0644|\u092a\u094d\u0930\u0936\u094d\u0928",
     "passage": "passage|new passage",
     "context": "context|new context|background|background context",
-    "choices": "options|choices|answer options|answer choices",
+    "choices": "options|choices|answer options|answer choices|optionen|antwortm\u00f6glichkeiten"
+    "|antwortoptionen|opciones|op\u00e7\u00f5es|opzioni|opcje"
+    "|\u0432\u0430\u0440\u0438\u0430\u043d\u0442\u044b(?: \u043e\u0442\u0432\u0435\u0442\u0430)?"
+    "|\u9009\u9879|\u9078\u9805|\u9078\u629e\u80a2|\ubcf4\uae30|\uc120\ud0dd\uc9c0"
+    "|\u0627\u0644\u062e\u064a\u0627\u0631\u0627\u062a|\u0935\u093f\u0915\u0932\u094d\u092a",
     "tests": "tests?|unit tests?|test cases?",
     "final": "(?:my )?final (?:answer|choice|verdict)"
     "|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
@@ -47,8 +55,9 @@ _NAMES = {
     "|\u0627\u0644\u0625\u062c\u0627\u0628\u0629"
     "(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629)?"
     "|\u0627\u0644\u062c\u0648\u0627\u0628|\u0909\u0924\u094d\u0924\u0930",
-    "reasoning": "reasoning|because|explanation|rationale|solution|step-by-step reasoning"
-    "|step-by-step solution|step by step|working|why|begr\u00fcndung|erkl\u00e4rung"
+    "reasoning": "reasoning|reason|because|explanation|rationale|solution|step-by-step reasoning"
+    "|step-by-step solution|step by step|working|why|l\u00f6sung|soluci\u00f3n|solu\u00e7\u00e3o"
+    "|\u0440\u0435\u0448\u0435\u043d\u0438\u0435|begr\u00fcndung|erkl\u00e4rung"
     "|explicaci\u00f3n"
     "|explication|justification|explica\u00e7\u00e3o|spiegazione"
     "|\u043f\u043e\u044f\u0441\u043d\u0435\u043d\u0438\u0435"
@@ -92,6 +101,9 @@ _NO_TEXT = {
 }
 """Ends of a reply -> why there is nothing to read."""
 _TAG = re.compile(r"(?:^[ \t]*<(?P<name>[a-z_ -]{3,30})>|</(?P<end>[a-z_ -]{3,30})>)", re.M | re.I)
+_HEADING = re.compile(
+    "\\s{0,4}\u3010(\u7b54\u6848|\u89e3\u6790|\u5206\u6790|\u89e3\u7b54|\u7406\u7531|\u9898\u76ee|\u9009\u9879)\u3011[:\uff1a]?"
+)
 _TEXT_KEYS = ("text", "output_text", "value", "content", "answer", "option", "choice", "statement")
 _LABEL_KEYS = ("type", "label", "letter", "key", "id", "index", "number", "is_correct", "correct")
 _UNSAID = (
@@ -168,6 +180,7 @@ def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
     The name of a field in tags, such as `<reasoning>`, is a label too.
     """
     text = _TAG.sub(_as_label, text) if "</" in text else text
+    text = _HEADING.sub("\n\\1\uff1a", text) if "\u3010" in text else text
     labels = list(_LABEL.finditer(mask_fences(text)))
     starts = [label.start() for label in labels] + [len(text)]
     fields = [

@@ -14,9 +14,17 @@ from tsqa.teachers.replies.fields import (
 )
 from tsqa.teachers.replies.stated_answer import TAKES_BACK, begins_again, said_instead
 
-_YES = r"yes|true"
-_NO = r"no|false"
-_END = r"(?=\s*(?:$|[,.;:!\uff0c\u3002\uff1b\uff1a\uff01\u3001\u2026\u2013\u2014-]))"
+_THINGS = (
+    r"(?! (?:positives?|negatives?|alarms?|discover(?:y|ies)|teeth|love|north|colou?rs?"
+    r"|friends?|stor(?:y|ies)|statements?)\b)"
+)
+"""What is called true or false without being a verdict: `False positives do not matter`."""
+_YES = rf"yes|true{_THINGS}"
+_NO = rf"no|false{_THINGS}"
+_PRONOUN = r"(?:it|they|he|she|this|that|these|those|there|we|you|i|one)\b"
+_SUBJECT = rf"(?! (?!{_PRONOUN})\w+ (?:is|are|was|were|can|could|has|have|does|do|will)\b)"
+"""`No whale is a fish` may say that something is so."""
+_END = r"(?=\s*(?:$|[,.;:!\u060c\u0964\uff0c\u3002\uff1b\uff1a\uff01\u3001\u2026\u2013\u2014-]))"
 _CALLED = r"(?:(?:it|this|that|the (?:statement|answer|claim))(?:'s| is|'d be| would be) )"
 _NOT_TWICE = r"(?! that\b[^.!?\n]*(?:\b(?:not|never|false|untrue|wrong|incorrect)\b|n['\u2019]t\b))"
 _BOTH = r"(?:yes ?(?:/|\||,? or) ?no|true ?(?:/|\||,? or) ?false)\b"
@@ -32,11 +40,12 @@ _FILLER = re.compile(
 )
 _VERDICT = re.compile(
     rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b{_NOT_TWICE})|(?P<yes>(?:{_YES})\b"
-    r"|(?:s[\u00ed\u00ec]|oui|ja|sim|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
-    rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END}|correct(?=\W*\Z))"
-    r"|(?P<no>(?:no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b)|false)\b"
-    r"|(?:non|nein|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
-    rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}|(?:incorrect|wrong)(?=\W*\Z)))",
+    r"|(?:\u0646\u0639\u0645|\u0939\u093e[\u0901\u0902]|s[\u00ed\u00ec]|oui|ja|sim|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
+    rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END}|correct(?=\W*\Z|[.!] ))"
+    rf"|(?P<no>(?:no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b){_SUBJECT}"
+    rf"|false{_THINGS})\b"
+    r"|(?:\u0644\u0627|\u0643\u0644\u0627|\u0928\u0939\u0940\u0902|non|nein|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
+    rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}|(?:incorrect|wrong)(?=\W*\Z|[.!] )))",
     re.IGNORECASE,
 )
 _PAUSE = re.compile(_END)
@@ -56,7 +65,17 @@ _ALONE = re.compile(
     re.I | re.M,
 )
 """Not behind a question, which an explanation may ask: `Divisible by 2? No.`"""
-_GRADE = re.compile(r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5)?(?![\d/.,]*\d)")
+_GRADE = re.compile(
+    r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5| (?:out )?of (?:5|five))?(?![\d/.,]*\d)"
+    r"(?! ?[-\u2013] ?\d| (?:of|out|to|or|and|steps?|errors?|mistakes?|problems?|flaws?)\b)",
+    re.IGNORECASE,
+)
+_ROW = re.compile(r"\|?(?P<key>[^|]+)\|(?P<value>[^|]+)(?:\|[^|]*)?\|?")
+"""A row of a table: the criterion, its grade, and maybe a remark."""
+_UNLIKE = re.compile(r"\b(?:different|distinct|unlike|differ|not (?:the )?same)\b", re.IGNORECASE)
+_ALIKE = re.compile(
+    r"\b(?:they|both|these|questions) (?:are|is) (?:the same|identical|equal)", re.I
+)
 
 
 def read_verdict(text: str) -> tuple[bool | None, str]:
@@ -111,7 +130,9 @@ def parse_sameness(text: str, finish_reason: str) -> bool | None:
     # A completion goes on after `Same:`, and may say the choice again: `Yes/no: no`.
     said = said or [f"{key}:{value}" if value else key for key, value in pairs[:1]]
     found = [read_verdict(value)[0] for value in said]
-    return found[0] if len({*found}) == 1 else None
+    if len({*found}) != 1 or (_UNLIKE if found[0] else _ALIKE).search("\n".join(said)):
+        return None
+    return found[0]
 
 
 def _is_same(key: str) -> bool:
@@ -125,7 +146,10 @@ def _read_pairs(text: str, finish_reason: str) -> list[tuple[str, str]]:
         return []
     pairs = list(_pairs(read_objects(said, finish_reason == "length")))
     if not pairs:
-        pairs = [(key, value) for key, _, value in (x.partition(":") for x in said.splitlines())]
+        lines = [line for line in said.splitlines() if line.strip()]
+        rows = [_ROW.fullmatch(line.strip()) for line in lines]
+        pairs = [(key, value) for key, _, value in (line.partition(":") for line in lines)]
+        pairs += [(row["key"], row["value"]) for row in rows if row]
     return pairs
 
 

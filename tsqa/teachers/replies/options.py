@@ -51,6 +51,8 @@ _MARK_BEFORE = re.compile(
     r"^[\u2713\u2714\u2705\u274c\u2717\u2718\u2611]\ufe0f?\s*|^\*(?=\w[^*]*$)"
 )
 _BOLD = re.compile(r"^(\*\*|__|\*)(?=\S)(?P<inner>[^*_]+)(?<=\S)\1$")
+_ROW = re.compile(r"[ \t]*\|.*\|[ \t]*")
+_RULE = re.compile(r":?-+:?")
 _WHOLE_PARTS = re.compile(r" ?[;|] ?")
 
 
@@ -67,6 +69,9 @@ def split_options(text: str) -> tuple[str, list[str]]:
     They are the last block that begins at A (or 1, i), at the end of the text. Lettered
     statements before the question proper are part of it.
     """
+    tabled = _from_table(text) if "|" in text else None
+    if tabled:
+        return tabled
     for pattern in (_LINE, *_INLINE):
         marks, skips = _last_block(pattern, text)
         if skips:
@@ -80,6 +85,37 @@ def split_options(text: str) -> tuple[str, list[str]]:
         if not _goes_on(options, rest):
             return text[: marks[0].start()], options
     return text, []
+
+
+def _from_table(text: str) -> tuple[str, list[str]] | None:
+    """(text before it, options) of a table at the end: a row for each, or a column for each."""
+    lines = text.rstrip().split("\n")
+    begin = len(lines)
+    while begin and _ROW.fullmatch(lines[begin - 1]):
+        begin -= 1
+    rows = [
+        [cell.strip(" \t*") for cell in line.strip(" \t|").split("|")] for line in lines[begin:]
+    ]
+    rows = [row for row in rows if not all(map(_RULE.fullmatch, row))]
+    before = "\n".join(lines[:begin])
+    if (
+        len(rows) == 2
+        and len(rows[0]) > 1
+        and _are_lettered(rows[0])
+        and len(rows[1]) == len(rows[0])
+    ):
+        return before, rows[1]
+    for listed in (rows, rows[1:]):
+        is_listed = len(listed) > 1 and all(len(row) == 2 for row in listed)
+        if is_listed and _are_lettered([label for label, _ in listed]):
+            return before, [option for _, option in listed]
+    return None
+
+
+def _are_lettered(labels: Sequence[str]) -> bool:
+    """Whether labels are A, B, C ... in order."""
+    bare = [label.strip(" ().:").removeprefix("Option ") for label in labels]
+    return bare == list("ABCDEFGHIJ"[: len(bare)])
 
 
 def read_options(value: object) -> Options:
@@ -260,5 +296,7 @@ def _without_marks(texts: list[str]) -> list[str]:
             text = _MARK_OF_RIGHT.sub("", text)
             text = _MARK_BEFORE.sub("", text)
             text = _BOLD.sub(lambda match: match["inner"], text).strip()
+            if text.count("**") == 1:  # the other one stood before the letter
+                text = text.removesuffix("**").rstrip()
         bare.append(text)
     return bare

@@ -50,6 +50,18 @@ _RUNS_ON = re.compile(r"\b(?:Answer|Question):")
 _ANSWER_LINE = re.compile(r"^\W{0,4}Answer\W{0,4}:\W{0,4}[^\W_]", re.MULTILINE | re.IGNORECASE)
 
 
+_ENDS_TALKING = re.compile(
+    r"\n\s*(?:---\s*)?(?:let me know if\b|feel free to (?:ask|let)\b|(?:i )?hope (?:this|that"
+    r"|it) (?:helps|works|meets)\b"
+    r"|would you like (?:me to|another (?:question|one|example|problem)|a hint)\b|(?:is there"
+    r"|do you need) anything else\b"
+    r"|this question (?:tests|requires|is designed|assesses|keeps|follows)\b)[^\n]*\Z",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"[\"\u201c\u201e](?P<inner>[^\"\u201c\u201d]+)[\"\u201d\u201c]")
+_ITEM = re.compile(r"\s*\W{0,2}(?:\d{1,2}[.)]|Q ?\d{1,2}[.:)]|[-*\u2022])\s.*[?\uff1f]\W{0,2}")
+
+
 @dataclass(frozen=True)
 class ParsedQuestion:
     question: str
@@ -80,7 +92,7 @@ def parse_question(
     if kind == "choice":
         question, options = _split_choice(question, fields.get("choices"))
     parsed = ParsedQuestion(
-        question=tidy(prose(question)),
+        question=_undressed(tidy(prose(question))),
         context=tidy(prose(as_text(fields.get("passage") or fields.get("context")))),
         choices=[prose(text) for text in options.texts],
         tests=read_code(as_text(fields.get("tests"))).strip("\n") if kind == "code" else "",
@@ -96,6 +108,16 @@ def parse_question(
     if is_cut and error.startswith("no "):
         error = CUT
     return _visible(replace(parsed, error=error)) if unfit else replace(parsed, error=error)
+
+
+def _undressed(text: str) -> str:
+    """A question without what an assistant says to whoever asked, quotes or a block's marks."""
+    text = _ENDS_TALKING.sub("", text).rstrip()
+    lines = text.split("\n")
+    if all(line.startswith(">") for line in lines if line):
+        text = "\n".join(line.removeprefix(">").strip() for line in lines)
+    quoted = _QUOTED.fullmatch(text)
+    return quoted["inner"] if quoted else text
 
 
 def _visible(parsed: ParsedQuestion) -> ParsedQuestion:
@@ -139,6 +161,9 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
     """Why a question cannot be used; begins with `no` where a field is missing."""
     if sum(map(str.isalnum, parsed.question)) < 2:
         return "no question"
+    asked = [line for line in parsed.question.split("\n") if line.strip()]
+    if len(asked) > 1 and all(map(_ITEM.fullmatch, asked)):
+        return "several questions"
     if repeats(parsed.question) or repeats(parsed.context):
         return "repeats itself"
     if has_context and not parsed.context:

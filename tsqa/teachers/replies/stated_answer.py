@@ -24,9 +24,9 @@ CUE = re.compile(
     r"|(?P<de>\b(?:antwort|antwortm\u00f6glichkeit|l\u00f6sung|option) (?:ist|lautet|w\u00e4re)\b"
     r"(?: also| daher| somit)?:?)"
     r"|(?P<es>\b(?:respuesta|opci\u00f3n|alternativa|soluci\u00f3n)(?: correcta| final)?"
-    r" (?:es|ser\u00eda|debe ser)\b:?)"
+    r" (?:(?:es|ser\u00eda|debe ser)\b:?|(?=no es )))"
     r"|(?P<fr>\b(?:r\u00e9ponse|option|solution)(?: correcte| exacte| finale)?"
-    r" (?:est|serait|doit \u00eatre)\b ?:?)"
+    r" (?:(?:est|serait|doit \u00eatre)\b ?:?|(?=n'est pas )))"
     r"|(?P<pt>\b(?:resposta|op\u00e7\u00e3o|alternativa)(?: corr?ecta| correta| certa| final)?"
     r" (?:\u00e9|seria|deve ser)\b ?:?)"
     r"|(?P<it>\b(?:risposta|opzione)(?: corretta| giusta| esatta| finale)?"
@@ -35,7 +35,10 @@ CUE = re.compile(
     r"|(?P<pl>\bodpowied\u017a (?:to|jest)\b:?)"
     r"|(?P<ru>\b(?:\u043e\u0442\u0432\u0435\u0442"
     r"|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c)"
-    r" ?(?:[:\u2014\u2013-]|\u044d\u0442\u043e\b|\u0446\u0435\b))"
+    r" ?(?:[:\u2014\u2013-]|\u044d\u0442\u043e\b|\u0446\u0435\b)"
+    r"|\b(?:\u0432\u0435\u0440\u043d\u044b\u0439|\u043f\u0440\u0430\u0432\u0438\u043b\u044c\u043d\u044b\u0439)"
+    r" \u0432\u0430\u0440\u0438\u0430\u043d\u0442"
+    r"(?: \u043e\u0442\u0432\u0435\u0442\u0430)? ?[:\u2014\u2013-])"
     r"|(?P<vi>\b\u0111\u00e1p \u00e1n(?: \u0111\u00fang| ch\u00ednh x\u00e1c)? l\u00e0\b:?)"
     r"|(?P<id>\bjawaban(?:nya)?(?: yang benar)? adalah\b:?)"
     r"|(?P<tr>\b(?:cevap|yan\u0131t)(?: ise)? ?:? )"
@@ -50,7 +53,7 @@ CUE = re.compile(
     r"|(?P<zh>(?:\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u78ba\u9078\u9805)"
     r"(?:\u5e94\u8be5|\u61c9\u8a72|\u5e94|\u61c9)?(?:\u662f|\u4e3a|\u70ba|\u9009|\u9078"
     r"|[:\uff1a])[:\uff1a]? ?"
-    r"|(?:\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94|\u61c9|^)\u5e94?[\u9009\u9078]"
+    r"|(?:[\u672c\u6b64]\u9898|\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94|\u61c9|^)\u5e94?[\u9009\u9078]"
     r"\u62e9?[:\uff1a]? ?(?=[(\uff08]?[A-Z]))",
     re.IGNORECASE,
 )
@@ -79,7 +82,13 @@ _STEMS = (
         "risposta",
         "opzione",
     ),
-    *("antwoord", "svar", "odpowied\u017a", "\u043e\u0442\u0432\u0435\u0442"),
+    *(
+        "antwoord",
+        "svar",
+        "odpowied\u017a",
+        "\u0432\u0430\u0440\u0438\u0430\u043d\u0442",
+        "\u043e\u0442\u0432\u0435\u0442",
+    ),
     *(
         "\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c",
         "\u0111\u00e1p \u00e1n",
@@ -98,11 +107,21 @@ _STEMS = (
 _NOT_MEANT = re.compile(
     r"(?:\b(?:wrong|incorrect|false|worst|possible|plausible|not the(?: \w+)?|not a|falsche"
     r"|incorrecta|mauvaise|if|whether"
-    r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|some|people|tempting to)(?: \w+)?"
+    r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|most|some|people|tempting to"
+    r"|(?:wrong|incorrect|false|mistake|misleading) to)(?: \w+)?"
     r" (?:think|say|believe|assume)(?: that)?)(?: the| die| la)?(?: (?:correct|right|best))?"
     r"|\u9519\u8bef|\u5982\u679c|\u4e0d\u6b63\u786e\u7684?)\s*$",
     re.IGNORECASE,
 )
+_SUPPOSED = re.compile(
+    r"\b(?:if\b[^.!?\n]{0,120}\b(?:were|was|had|did|weren't|wasn't|hadn't|didn't|could)"
+    r"|wenn\b[^.!?\n]{0,120}\b(?:w\u00e4ren?|h\u00e4tten?)"
+    r"|si\b[^.!?\n]{0,120}\b(?:fuera|fuese|hubiera|tuviera|\u00e9tait|\u00e9taient|avait))\b"
+    r"[^.!?\n]{0,80}$",
+    re.IGNORECASE,
+)
+_WOULD_BE = re.compile(r"\b(?:would be|w\u00e4re|ser\u00eda|serait)\b", re.IGNORECASE)
+"""`If it were cold, the answer would be B` gives none."""
 _TAKEN_BACK = re.compile(
     r"(?:\A|[\n.!?\u2026\u3002])[\s*_>(\[-]{0,9}(?:"
     r"(?:wait|hold on|oops|sorry|apologies|my (?:mistake|apologies)|espera|attende[zs])"
@@ -185,6 +204,10 @@ def _cues(text: str) -> list[re.Match[str]]:
         cue
         for cue in _all_cues(text)
         if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start())
+        and not (
+            _WOULD_BE.search(cue[0])
+            and _SUPPOSED.search(text[max(0, cue.start() - 250) : cue.start()])
+        )
     ]
 
 
