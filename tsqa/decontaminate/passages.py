@@ -21,7 +21,8 @@ _FEWEST = 10
 
 
 class Passages:
-    """Distinct passages, by their runs of three words."""
+    """Distinct passages, by their runs of three words; what more than `TEMPLATE` of them hold tells
+    none."""
 
     def __init__(self, bounds: Numbers, runs: Hashes) -> None:
         """`bounds`: (start, end) of each passage in the words of which these are the runs."""
@@ -32,8 +33,11 @@ class Passages:
         held, owners = held[order], owners[order]
         is_new = np.ones(len(held), dtype=bool)
         is_new[1:] = (held[1:] != held[:-1]) | (owners[1:] != owners[:-1])
-        self._owners = owners[is_new]
-        self._table = RunTable(held[is_new], np.arange(len(self._owners)))
+        held, owners = held[is_new], owners[is_new]
+        _, numbers, counts = np.unique(held, return_inverse=True, return_counts=True)
+        is_telling = counts[numbers] <= TEMPLATE
+        self._owners = owners[is_telling]
+        self._table = RunTable(held[is_telling], np.arange(len(self._owners)))
         self._sizes = np.maximum(1, np.bincount(self._owners, minlength=len(bounds)))
 
     def __len__(self) -> int:
