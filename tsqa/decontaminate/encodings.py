@@ -116,7 +116,9 @@ _XML = re.compile(
     r"(?:\s+[\w:.-]+=(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>"
 )
 _SAID = re.compile(r"\s(?!class=|style=)([\w:.-]+)=(?:\"([^\"<>]*)\"|'([^'<>]*)')")
-_TELLS = re.compile("(?i)answer|choice|content|correct|label|option|prompt|question|text|title|value")
+_TELLS = re.compile(
+    "(?i)answer|choice|content|correct|label|option|prompt|question|text|title|value"
+)
 """Names of attributes that are text however short."""
 _WITHIN_VALUE = re.compile(r"[\s,;]+")
 _LEAST_SAID = 4

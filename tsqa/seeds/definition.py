@@ -118,7 +118,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    10,
+    11,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),
