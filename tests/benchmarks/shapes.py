@@ -199,8 +199,9 @@ def _game(rng: random.Random) -> tuple[str, str, str]:
     kicker, runner, passer = rng.sample(_PLAYERS, 3)
     report = (
         f"{one} received {other} in week {rng.randint(1, 17)}. In the first quarter {kicker} "
-        f"kicked a {first}-yard field goal, and {runner} answered with a {second}-yard run. Then {passer} "
-        f"added a {third}-yard pass for {other}, and {rng.choice(_PLAYERS)} closed with a goal."
+        f"kicked a {first}-yard field goal, and {runner} answered with a {second}-yard run. Then "
+        f"{passer} added a {third}-yard pass for {other}, and "
+        f"{rng.choice(_PLAYERS)} closed with a goal."
     )
     asked = rng.choice(("Which team scored first?", "How many yards was the longest play?"))
     return asked, str(first), report
