@@ -146,11 +146,12 @@ _LEAST_SEPARATED = 0.4
 """Of the spaces of a text, as many as marks between words from which on these are spaces too."""
 _BRACKET = r"[()\[\]{}<>]"
 _BRACKETS = re.compile(
-    rf"(?<![^\s\"'`])(?:(?!(?:\( \)|\[ \]|\{{ \}}|< >)(?!\S)){_BRACKET}(?: {_BRACKET})+"
-    rf"|{_BRACKET}{{3,}})(?![^\s\"'`.,;:?!])|{_BRACKET}{{12,}}"
+    rf"(?<![^\s\"'`])(?!(?:\( ?\)|\[ ?\]|\{{ ?\}}|< ?>)(?!\S))"
+    rf"(?:{_BRACKET}(?: {_BRACKET})+|{_BRACKET}{{2,}})(?![^\s\"'`.,;:?!])"
+    rf"|{_BRACKET}{{12,}}|\A\s*{_BRACKET}\s*\Z"
 )
-"""A row of them, as formal languages have, is told by nothing else; one alone is a mark, and
-an empty pair a box to be ticked. It reads alike as an answer and within a text."""
+"""A row of them, as formal languages have, is told by nothing else. It reads alike as an answer
+and within a text; one alone is a mark there, and an empty pair a box to be ticked."""
 _PICTURES = re.compile("[\u2600-\u27bf\U0001f300-\U0001faff]{2,}")
 """A row of different ones is told by nothing else; one alone stands beside words."""
 _PIPES = re.compile(r"(?<!\S)\|(?:[ \t]*:?-+:?[ \t]*\|)*(?!\S)")
@@ -227,7 +228,7 @@ def _join_underscored(text: str) -> str:
 
 def _spell_brackets(match: re.Match[str]) -> str:
     row = match[0]
-    is_quote_or_line = len({*row}) < 3 and len(row) > 2 and (row[0] == ">" or " " not in row)
+    is_quote_or_line = len({*row}) < 3 and len(row) > 1 and (row[0] == ">" or " " not in row)
     return row if is_quote_or_line else row.translate(_SPOKEN_BRACKETS)
 
 
