@@ -187,7 +187,7 @@ class EvaluatedIndex:
         self._passages: Passages | None = None
         if runs and len(texts.passages):
             firsts = [texts.documents_of(number)[0] for number in range(len(texts.passages))]
-            self._passages = Passages(texts.passages, *runs, texts.tasks[firsts])
+            self._passages = Passages(texts.passages, runs[0], texts.tasks[firsts])
 
     def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         """Find, per candidate, the first rule that catches it, its score and the document."""
