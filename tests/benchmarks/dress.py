@@ -249,6 +249,23 @@ def _patch(text: str) -> str:
     return "\n".join(f"+{line}" for line in textwrap.wrap(text, 50))
 
 
+def _attributes(document: Seed) -> Candidate:
+    """All that is said, in attributes of tags."""
+    options = "".join(f'<o text="{html.escape(one)}"/>' for one in document.choices)
+    said = html.escape(f"{document.context} {document.question}")
+    text = f'<p title="{said}">{options}</p><img alt="{html.escape(document.answer)}"/>'
+    return as_candidate(document, text, [], document.answer)
+
+
+def _as_pieces(text: str) -> str:
+    """Pieces of SentencePiece."""
+    return " ".join("\u2581" + re.sub(r"(\w{4})(?=\w\w)", r"\1 ", word) for word in text.split())
+
+
+def _in_any_case(text: str) -> str:
+    return "".join(c.upper() if n % 2 else c.lower() for n, c in enumerate(text))
+
+
 def _letters(first: int) -> Callable[[str], str]:
     """Capital letters of a block of Unicode."""
     table = {n: first + n - (65 if n < 97 else 97) for n in (*range(65, 91), *range(97, 123))}
@@ -317,5 +334,14 @@ DRESSES: dict[str, Callable[[Seed], Candidate | None]] = {
     "vowels_stretched": _each(partial(re.sub, "([aeiou])(?=[a-z])", r"\1\1\1")),
     "hashtags": _each(lambda text: " ".join(f"#{word}" for word in text.split())),
     "lines_of_a_patch": _each(_patch),
+    "long_words_apart": _each(partial(re.sub, "[A-Za-z]{4,}", lambda match: " ".join(match[0]))),
+    "letters_dotted": _each(lambda text: " ".join(".".join(word) for word in text.split())),
+    "letters_underscored": _each(lambda text: " ".join("_".join(word) for word in text.split())),
+    "digits_for_letters": _each(lambda text: text.translate(str.maketrans("aeios", "43105"))),
+    "pieces_of_words": _each(_as_pieces),
+    "attributes": _attributes,
+    "arrows": _each(lambda text: text.replace(" ", " -> ")),
+    "pipes": _each(lambda text: text.replace(" ", "|")),
+    "any_case": _each(_in_any_case),
     "roff": _each(partial(re.sub, r"\b(\w{6,})\b", r"\\fB\1\\fR")),
 }

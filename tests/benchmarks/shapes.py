@@ -1,10 +1,12 @@
-"""Benchmarks of three more shapes, in every disguise: programs to be completed, and stories.
+"""Benchmarks of seven more shapes, in every disguise: programs, stories, tables, pictures, games.
 
     python -m tests.benchmarks.shapes [--shapes programs functions] [--corpus books.jsonl.gz]
 
 `programs`: a signature and what it is to do, invented; `functions`: those of this Python's library,
 with their documentation; `stories`: the beginning of a passage of a book and four ways to go on,
-three of other passages. Test and training documents are drawn alike.
+three of other passages; `tables`: what one asks of a Markdown table; `pictures`: rows of emoji that
+stand for a film; `pairs`: few brackets to be closed; `games`: reports of one template with a few
+general questions. Test and training documents are drawn alike.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sysconfig
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -59,6 +62,15 @@ _THINGS = [
     "dates",
     "moves",
 ]
+_PLACES = [
+    "Bergen", "Brno", "Cork", "Ghent", "Graz", "Leeds", "Lodz", "Malmo", "Nantes", "Porto", "Turin",
+    "Utrecht",
+]  # fmt: skip
+_PLAYERS = [
+    "Aino", "Basil", "Cora", "Dmitri", "Esme", "Felipe", "Greta", "Hamid", "Ines", "Jonas", "Kiara",
+    "Lorenz", "Mirela", "Nadim", "Odette", "Pavel", "Renata", "Stig", "Tamar", "Viggo",
+]  # fmt: skip
+_PICTURES = [chr(0x1F400 + 3 * n) for n in range(40)]
 _RULES = (
     "those that repeat are kept once, in the order in which they came",
     "an empty list gives an empty list, and no input is changed",
@@ -75,14 +87,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=100)
     parser.add_argument("--corpus", type=Path, default=CORPUS)
-    parser.add_argument("--shapes", nargs="+", default=["programs", "functions", "stories"])
-    arguments = parser.parse_args()
-    count = arguments.documents
     makers: dict[str, Callable[[int], list[Seed]]] = {
         "programs": _programs,
         "functions": _functions,
         "stories": lambda size: _stories(arguments.corpus, size),
+        **{name: partial(invent, name) for name in INVENTED},
     }
+    parser.add_argument("--shapes", nargs="+", default=list(makers))
+    arguments = parser.parse_args()
+    count = arguments.documents
     shapes = {name: makers[name](2 * count) for name in arguments.shapes}
     tests = {name: own[:count] for name, own in shapes.items()}
     index = EvaluatedIndex([*chain.from_iterable(tests.values())], DecontaminateSection())
@@ -145,6 +158,62 @@ def _programs(count: int) -> list[Seed]:
         answer = f"    return sorted({thing}, key=lambda one: one % {size})[::-1]\n"
         made.setdefault(question, make_seed(len(made), question, answer, "programs"))
     return list(made.values())
+
+
+def invent(name: str, count: int) -> list[Seed]:
+    """So many different documents of a shape of `INVENTED`."""
+    rng = random.Random(name)
+    made: dict[tuple[str, str], Seed] = {}
+    while len(made) < count:
+        question, answer, context = INVENTED[name](rng)
+        seed = replace(make_seed(len(made), question, answer, name), context=context)
+        made.setdefault((question, context), seed)
+    return list(made.values())
+
+
+def _table(rng: random.Random) -> tuple[str, str, str]:
+    rows = [
+        f"| {rng.randint(1950, 2015)} | {rng.choice(_THINGS)} | {rng.choice(_VERBS)} "
+        f"| {rng.randint(1, 90)} |"
+        for _ in range(5)
+    ]
+    asked = rng.choice(("How many years are listed?", "What is the total of the last column?"))
+    table = "\n".join(["| Year | Name | Place | Points |", "| --- | :---: | --- | --- |", *rows])
+    return asked, str(rng.randint(1, 400)), table
+
+
+def _picture(rng: random.Random) -> tuple[str, str, str]:
+    row = "".join(rng.choices(_PICTURES, k=rng.randint(3, 6)))
+    return f"What film do these pictures stand for? {row}", f"the {rng.choice(_THINGS)}", ""
+
+
+def _pair(rng: random.Random) -> tuple[str, str, str]:
+    opened = rng.choices("([{<", k=rng.randint(4, 8))
+    closed = "".join({"(": ")", "[": "]", "{": "}", "<": ">"}[one] for one in reversed(opened))
+    return f"Close these brackets: {' '.join(opened)}", closed, ""
+
+
+def _game(rng: random.Random) -> tuple[str, str, str]:
+    one, other = rng.sample(_PLACES, 2)
+    first, second, third = (rng.randint(3, 60) for _ in range(3))
+    kicker, runner, passer = rng.sample(_PLAYERS, 3)
+    report = (
+        f"{one} received {other} in week {rng.randint(1, 17)}. In the first quarter {kicker} "
+        f"kicked a {first}-yard field goal, and {runner} answered with a {second}-yard run. Then "
+        f"{passer} added a {third}-yard pass for {other}, and "
+        f"{rng.choice(_PLAYERS)} closed with a goal."
+    )
+    asked = rng.choice(("Which team scored first?", "How many yards was the longest play?"))
+    return asked, str(first), report
+
+
+INVENTED: dict[str, Callable[[random.Random], tuple[str, str, str]]] = {
+    "tables": _table,
+    "pictures": _picture,
+    "pairs": _pair,
+    "games": _game,
+}
+"""Shape -> what draws a question, its answer and its passage."""
 
 
 def _stories(corpus: Path, count: int) -> list[Seed]:

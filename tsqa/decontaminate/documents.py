@@ -43,6 +43,8 @@ _PASSAGE = "\n"
 
 _WORDS_PER_SIGN = 50
 """One sign in more words makes no other question: a program has many, and pages lose some."""
+_FEWEST_BETWEEN, _LEAST_BETWEEN = 4, 0.5
+"""Of the same sign between the words, and of these a share."""
 _MARKS_OF_A_WORD = ("+", "%", "\u00b0", "^", "!")
 
 
@@ -138,7 +140,7 @@ class EvaluatedTexts:
             first = self._questions.get(prefix + key.bare)
             if first is None and has_lost_signs:
                 first = self._stripped.get(prefix + plain)
-            if first is None or not agree_in_case(self._cases.get(first, ""), key.case):
+            if first is None or not self._agrees_in_case(first, asked):
                 continue
             if first not in self._shared and not (prefix and has_passage):
                 return first
@@ -155,7 +157,7 @@ class EvaluatedTexts:
         start, end = self.question_bounds(document)
         if not np.array_equal(asked.numbers, self.words[start:end]):
             return False
-        if not agree_in_case(self._cases.get(self._first_of[document], ""), asked.key.case):
+        if not self._agrees_in_case(self._first_of[document], asked):
             return True
         signs = asked.signs
         if start == end:
@@ -165,8 +167,29 @@ class EvaluatedTexts:
             self._signs[self._after[end - 1]],
         ]
         spelled = [*self.is_spelled[self.words[start:end]].tolist(), False]
-        others = sum(not agree(*each) for each in zip(signs, own, spelled, strict=True))
-        return others * _WORDS_PER_SIGN > end - start
+        differ = [
+            (sign, mark)
+            for sign, mark, is_word in zip(signs, own, spelled, strict=True)
+            if not agree(sign, mark, is_word)
+        ]
+        dress = self._sign_between(signs, own, spelled)
+        differ = [pair for pair in differ if pair != (dress, "")]
+        return len(differ) * _WORDS_PER_SIGN > end - start
+
+    def _sign_between(
+        self, signs: Sequence[Sign], own: Sequence[str], spelled: Sequence[bool]
+    ) -> Sign:
+        """The sign that stands before most words of a text, where the document has none, if any."""
+        places = [*zip(signs, own, spelled, strict=True)][1:]
+        added = Counter(sign for sign, mark, is_word in places if sign and not mark and is_word)
+        sign, count = added.most_common(1)[0] if added else ("", 0)
+        is_dress = count >= max(_FEWEST_BETWEEN, _LEAST_BETWEEN * sum(spelled))
+        return sign if is_dress else None
+
+    def _agrees_in_case(self, first: int, asked: Asked) -> bool:
+        """Whether the case of a question does not tell it from a document's."""
+        own = self._cases.get(first, "")
+        return agree_in_case(own, asked.key.case) or agree_in_case(own, asked.other_case)
 
     def agree_in_signs(self, place: int, signs: Sequence[Sign]) -> bool:
         """Whether the words from a position on have these signs between them."""

@@ -33,6 +33,10 @@ _UNICODE = re.compile(
     rf"{_RUN}(?:u([0-9a-fA-F]{{4}})|u\{{([0-9a-fA-F]{{1,6}})\}}|U([0-9a-fA-F]{{8}})"
     r"|x([0-9a-fA-F]{2}))"
 )
+_SURROGATES = re.compile(
+    rf"{_RUN}u([dD][89abAB][0-9a-fA-F]{{2}})\\+u([dD][c-fC-F][0-9a-fA-F]{{2}})"
+)
+"""Both halves of a character beyond 16 bits, as JSON has it."""
 _OCTAL = re.compile(r"(?<!\\)\\([01][0-7]{2})(?!\d)")
 _OFFICE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _RTF = re.compile(r"\\'([0-9a-f]{2})|\\u(\d{1,5})\?|\\[a-z]{1,20}(?:-?\d{1,6})? ?|[{}]")
@@ -111,7 +115,11 @@ _XML = re.compile(
     r"|[a-zA-Z][\w.-]*(?P<prefixed>:[\w.-]+)?)"
     r"(?:\s+[\w:.-]+=(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>"
 )
-_SAID = re.compile(r"\s(?!class=|style=)[\w:.-]+=(?:\"([^\"<>]*)\"|'([^'<>]*)')")
+_SAID = re.compile(r"\s(?!class=|style=)([\w:.-]+)=(?:\"([^\"<>]*)\"|'([^'<>]*)')")
+_TELLS = re.compile(
+    "(?i)answer|choice|content|correct|label|option|prompt|question|text|title|value"
+)
+"""Names of attributes that are text however short."""
 _WITHIN_VALUE = re.compile(r"[\s,;]+")
 _LEAST_SAID = 4
 """Words of an attribute that are text, or the line of a shape."""
@@ -128,7 +136,7 @@ def decode(text: str) -> str:
     if "\\" in text:
         if "\\rtf" in text:
             text = _RTF.sub(_read_rtf, text)
-        text = _UNICODE.sub(_read_unicode, text)
+        text = _UNICODE.sub(_read_unicode, _SURROGATES.sub(_read_surrogates, text))
         text = _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
         text = _BREAK.sub("\n", text).replace('\\"', '"')
         text = _DISPLAY.sub(" ", text)
@@ -175,21 +183,37 @@ def _take_off_tags(text: str) -> str:
     def replace_tag(match: re.Match[str]) -> str:
         if match["prefixed"]:
             return ""
-        values = [double or single for double, single in _SAID.findall(match[0])]
-        told = [one for one in values if len(_WITHIN_VALUE.split(one)) >= _LEAST_SAID]
         if match["shape"]:
+            values = [double or single for _, double, single in _SAID.findall(match[0])]
             numbers = sum(value.strip("-").replace(".", "", 1).isdecimal() for value in values)
+            told = [one for one in values if len(_WITHIN_VALUE.split(one)) >= _LEAST_SAID]
             return f" {' '.join(values if numbers >= _FEWEST_NUMBERS else told)} "
-        behind.extend(one for one in told if any(map(str.isalpha, one)))
+        behind.extend(said_in(match[0]))
         return " "
 
     plain = _XML.sub(replace_tag, text)
     return "\n".join([plain, *dict.fromkeys(behind)])
 
 
+def said_in(tag: str) -> list[str]:
+    """List the texts in the attributes of a tag."""
+    found = ((name, double or single) for name, double, single in _SAID.findall(tag))
+    return [
+        value
+        for name, value in found
+        if len(_WITHIN_VALUE.split(value)) >= _LEAST_SAID or _TELLS.fullmatch(name)
+        if any(map(str.isalpha, value))
+    ]
+
+
 def _character(code: int) -> str:
     """Nothing for half of one, which no file can hold, and for what is none."""
     return "" if 0xD800 <= code < 0xE000 or code > 0x10FFFF else chr(code)
+
+
+def _read_surrogates(match: re.Match[str]) -> str:
+    high, low = (int(half, 16) for half in match.groups())
+    return chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
 
 
 def _read_unicode(match: re.Match[str]) -> str:

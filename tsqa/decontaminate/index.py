@@ -184,7 +184,10 @@ class EvaluatedIndex:
         self._option_sets = OptionSets(texts, self._slotted)
         self._retold = RetoldDocuments(texts.whole_documents(), swappable, self._word_hashes)
         runs = list(hash_runs(self._word_hashes[texts.words], RUN))[RUN - 1 :]
-        self._passages = Passages(texts.passages, *runs) if runs and len(texts.passages) else None
+        self._passages: Passages | None = None
+        if runs and len(texts.passages):
+            firsts = [texts.documents_of(number)[0] for number in range(len(texts.passages))]
+            self._passages = Passages(texts.passages, runs[0], texts.tasks[firsts])
 
     def check(self, candidates: Sequence[Candidate]) -> list[Rejection | None]:
         """Find, per candidate, the first rule that catches it, its score and the document."""

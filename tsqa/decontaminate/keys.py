@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 from tsqa.text.hashing import Numbers, hash_text
 from tsqa.text.normalise import normalise, words
-from tsqa.text.sameness import TextKey, is_stripped, option_key, question_key
+from tsqa.text.sameness import TextKey, case_of, is_stripped, option_key, question_key
 from tsqa.text.signs import read
 
 _LAST_SENTENCE = re.compile(
     r".*(?:[.!?\u2026][\"')\]\u201d]*\s+|\n\s*|[\u3002\uff01\uff1f]\s*)(?=\S)", re.DOTALL
 )
 _SENTENCE_END = re.compile(r"[.,;:!?][\"')\]\u201d]*\s+|\n")
+_LONG_WORD = re.compile(r"[^\W\d_]{5,}")
+_IN_ANY_CASE = re.compile("[a-z][A-Z]")
+_CUT_OFF = re.compile(r"(?<=[^\W\d_])\s+[stdm](?!\S)")
 _LEAST_PASSAGE = 3
 """Words; less is a label."""
 _ENOUGH = 80
@@ -55,6 +58,15 @@ class Asked(NamedTuple):
     @property
     def key(self) -> TextKey:
         return question_key(self.text)
+
+    @property
+    def other_case(self) -> str:
+        """The case that the text may have had: where its words are in any (`wHiCh`), none; where it
+        has lost its signs, one without the `s` or `t` that an apostrophe cut off."""
+        long = _LONG_WORD.findall(self.text)
+        if 2 * sum(_IN_ANY_CASE.search(word) is not None for word in long) > len(long):
+            return ""
+        return case_of(_CUT_OFF.sub("", self.text)) if is_stripped(self.text) else self.key.case
 
     @property
     def signs(self) -> list[Sign]:

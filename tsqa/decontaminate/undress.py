@@ -14,23 +14,26 @@ import re
 import unicodedata
 from collections.abc import Callable, Container, Sequence
 from functools import cache, lru_cache
-from itertools import groupby, product
+from itertools import chain, groupby, product
 
 import regex
 
-from tsqa.decontaminate.encodings import decode, read_again, take_off_marks
+from tsqa.decontaminate.encodings import decode, read_again, said_in, take_off_marks
 
 _INLINE = (
-    "a|abbr|b|bdi|big|cite|code|em|font|hi|i|kbd|mark|mi|mn|mtext|q|s|small|span|strong|sub|tspan|tt|"
-    "u|var|wbr"
+    "abbr|bdi|big|cite|code|em|font|hi|kbd|mark|mi|mn|mtext|small|span|strong|sub|tspan|tt|var|wbr"
 )
+_INLINE_LETTER = "[abiqsu]"
+"""Without an attribute that has a value, what follows may be prose: `a<b and c>d`."""
 _BLOCK = (
     "article|blockquote|body|br|center|dd|details|div|dl|dt|figure|footer|form|h[1-6]|head|header|"
-    "hr|html|img|input|label|li|link|main|meta|nav|ol|option|p|pre|section|select|summary|table|"
+    "hr|html|img|input|label|li|link|main|meta|nav|ol|option|pre|section|select|summary|table|"
     "tbody|td|tfoot|th|thead|title|tr|ul"
 )
 _TAG = re.compile(
-    rf"</?(?:(?P<raised>sup)|(?P<inline>{_INLINE})|{_BLOCK})(?:\s[^<>]*)?/?>", re.IGNORECASE
+    rf"</?(?:(?P<raised>sup)|(?P<inline>{_INLINE})|{_BLOCK})(?:\s[^<>]*)?/?>"
+    rf"|</?(?:(?P<letter>{_INLINE_LETTER})|p)(?:\s[^<>]*=[^<>]*)?\s*/?>",
+    re.IGNORECASE,
 )
 _FORMAT = re.compile(
     r"\\(?:emph|hl|mathbf|mathit|mathrm|mathsf|mathtt|mbox|operatorname\*?|st|text(?:color\{\w+\})?"
@@ -71,6 +74,7 @@ _ESCAPE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\
 _LONG_STRETCH = re.compile(r"\S{20,}")
 _LEAST_STRETCH = 20
 _BACKWARDS = re.compile("\u202e([^\u202c\n]*)")
+_MARK = regex.compile(r"\p{M}")
 _MARKED = regex.compile(r"(?<=[\x00-\x7f])\p{M}+")
 _VOWELS = re.compile(
     "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
@@ -86,6 +90,8 @@ _BESIDE_HANGUL = re.compile("(?<=\\d)(?=[\uac00-\ud7a3])|(?<=[\uac00-\ud7a3])(?=
 _UNSPACED = re.compile("[\u3041-\u30ff\u3400-\u9fff]")
 _JAMO = re.compile("[\u1100-\u11ff]")
 """Parts of the letters of Hangul."""
+_HAS_MARKS_OF_SCRIPTS = re.compile("[\u0591-\u06ed\u1100-\u11ff\uac00-\ud7a3]")
+"""What of Hebrew, Arabic and Hangul is written otherwise."""
 _READING = re.compile(r"<(r[tp])>[^<>]*</\1>", re.IGNORECASE)
 """How a word is read, above it."""
 _ASCII = frozenset(map(chr, range(128)))
@@ -107,6 +113,12 @@ _MOST_STRETCHED = 8
 """Letters of a word that may stand once or twice."""
 _FEWEST_STRETCHED = 3
 """Words of a text: one alone may be another word (`Henry III`, `dessert`)."""
+_LEET = re.compile(r"[A-Za-z][013457]|[013457][A-Za-z]")
+_MIXED = re.compile(r"(?<![^\W_])[A-Za-z013457]{2,40}(?![^\W_])")
+_DIGITS = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t"}
+_MOST_ONES = 4
+_FEWEST_MIXED = 4
+"""Distinct words; fewer may be names of parts or chemicals."""
 _BESIDE_NUMBER = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _JOINED = re.compile(r"[A-Za-z]{5,}")
 _UNPARTED = re.compile(r"[A-Za-z\d]{5,}")
@@ -114,10 +126,14 @@ _LEAST_JOINED = 20
 _LETTERS_PER_SPACE = 12
 """From which on a text lacks spaces; prose has five or six."""
 _LONGEST_WORD = 20
-_BETWEEN_LETTERS = " .*\n-"
-_SPACED_WORD = r"(?<![^\W_])[^\W\d_](?:(?P<by>[ .*\n-])[^\W\d_])(?:(?P=by)[^\W\d_])"
-_SPACED = re.compile(_SPACED_WORD + r"+(?![^\W_])")
-_ANY_SPACED = re.compile(_SPACED_WORD + r"*(?![^\W_])")
+_SPACED = re.compile(
+    r"(?<![^\W_])[^\W\d_](?:(?P<by>[ .*\n-])[^\W\d_])(?:(?P=by)[^\W\d_])*(?![^\W_])"
+)
+_FOUR_SPACED = re.compile(r"\b[^\W\d_]([ .*\n-])[^\W\d_]\1[^\W\d_]\1[^\W\d_]\b")
+_LEAST_SPACED = 5
+"""Characters of three letters and what parts them."""
+_NEAR_SPACED = 24
+"""Characters, at most, between such words; words of few letters may stand there whole."""
 _FEWEST_SPACED = 4
 """Words whose letters something parts, from which on this is the dress of the text."""
 _WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -128,16 +144,26 @@ _HASHED = re.compile(r"(?<![\w#])#[^\s#]+#?(?:[ \t]+#[^\s#]+#?){5,}(?!\S)")
 _FEWEST_SEPARATED = 6
 _LEAST_SEPARATED = 0.4
 """Of the spaces of a text, as many as marks between words from which on these are spaces too."""
+_BRACKET = r"[()\[\]{}<>]"
 _BRACKETS = re.compile(
-    r"(?<!\S)[()\[\]{}<>](?: [()\[\]{}<>]){2,}(?!\S)|[()\[\]{}<>]{12,}"
-    r"|\A\s*[()\[\]{}<>](?:\s?[()\[\]{}<>])*\s*\Z"
+    rf"(?<![^\s\"'`])(?!(?:\( ?\)|\[ ?\]|\{{ ?\}}|< ?>)(?!\S))"
+    rf"(?:{_BRACKET}(?: {_BRACKET})+|{_BRACKET}{{2,}})(?![^\s\"'`.,;:?!])"
+    rf"|{_BRACKET}{{12,}}|\A\s*{_BRACKET}\s*\Z"
 )
-"""A row of them, as formal languages have, or an answer, is told by nothing else."""
+"""A row of them, as formal languages have, is told by nothing else. It reads alike as an answer
+and within a text; one alone is a mark there, and an empty pair a box to be ticked."""
+_PICTURES = re.compile("[\u2600-\u27bf\U0001f300-\U0001faff]{2,}")
+"""A row of different ones is told by nothing else; one alone stands beside words."""
+_PIPES = re.compile(r"(?<!\S)\|(?:[ \t]*:?-+:?[ \t]*\|)*(?!\S)")
+"""Of the cells of a table."""
+_UNDERSCORED = re.compile(r"(?<![^\W_])[^\W\d_](?:_[^\W\d_]){2,}(?![^\W_])")
+_UNDERSCORED_TWO = re.compile(r"(?<![^\W_])([^\W\d_])_([^\W\d_])(?![^\W_])")
 _LOGIC = re.compile(
     r"(?:[()]|\b(?:true|false|not|and|or)\b)(?:\s*(?:[()]|\b(?:true|false|not|and|or)\b)){4,}",
     re.IGNORECASE,
 )
 """Its brackets make another expression of the same words."""
+_TRUTH = re.compile("[()]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]")
 _TRUE_OR_FALSE = re.compile(r"\(\s*\w+\s+\w+\s+\w+\s*\)")
 """Beside what is to be judged."""
 _SPOKEN_BRACKETS = {
@@ -150,10 +176,13 @@ _SPOKEN_BRACKETS = {
 }
 _FEWEST_PARTED, _MEAN_PARTED = 3, 3.5
 _FEWEST_GS = 5
+_WORD_OF_PIECES = re.compile("\u2581[^\u2581\n]{1,60}(?=\u2581)")
+"""As SentencePiece has it: the mark begins a word, whose pieces spaces part."""
 _WITHIN_WORD = re.compile(r"(?<=[a-z.,;:!?\d])\u0120(?=[A-Za-z\d])")
 """As a letter it is a capital."""
 _PRINTABLE = {0xFF01 + n: 0x21 + n for n in range(0x5E)} | {0xA0: 0x20, 0x3000: 0x20}
 """Full width, and spaces that do not break."""
+_ANY_PRINTABLE = re.compile("[\u00a0\u3000\uff01-\uff5e]")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _ASCII_LETTER = re.compile("[A-Za-z]")
 _LATIN_SHARE = 0.3
@@ -177,21 +206,35 @@ def undress(text: str) -> str:
             break
     text = text.replace("`", "")
     if "_" in text:
-        text = _UNDERSCORE.sub(" ", text)
+        text = _UNDERSCORE.sub(" ", _join_underscored(text))
+    if "|" in text:
+        text = _PIPES.sub(" ", text)
     text = _BRACKETS.sub(_spell_brackets, text)
     if ">" in text:
         text = _QUOTED_LINE.sub("", text)
     text = _take_off_separators(text)
     if "\n" in text:
         text = _AT_LINE_END.sub(r"\g<0> ", text)
-    text = text if text.isascii() else _plain_letters(text)
-    return _LOGIC.sub(_spell_logic, text)
+    if not text.isascii():
+        text = _plain_letters(_PICTURES.sub(_spell_pictures, text))
+    return _LOGIC.sub(_spell_logic, text) if _TRUTH.search(text) else text
+
+
+def _join_underscored(text: str) -> str:
+    """Words whose letters underscores part; of two letters, where there are longer ones."""
+    text, count = _UNDERSCORED.subn(lambda match: match[0].replace("_", ""), text)
+    return _UNDERSCORED_TWO.sub(r"\1\2", text) if count >= _FEWEST_SPACED else text
 
 
 def _spell_brackets(match: re.Match[str]) -> str:
     row = match[0]
-    is_quote_or_line = len({*row}) < 3 and len(row) > 2 and (row[0] == ">" or " " not in row)
+    is_quote_or_line = len({*row}) < 3 and len(row) > 1 and (row[0] == ">" or " " not in row)
     return row if is_quote_or_line else row.translate(_SPOKEN_BRACKETS)
+
+
+def _spell_pictures(match: re.Match[str]) -> str:
+    row = match[0]
+    return "".join(f" u{ord(one):x} " for one in row) if len({*row}) > 1 else row
 
 
 def _spell_logic(match: re.Match[str]) -> str:
@@ -213,7 +256,10 @@ def _take_off(text: str) -> str:
     if not text.isascii():  # escapes of bytes may be UTF-8
         text = read_again(text)
     if "<" in text:
-        text = _TAG.sub(_replace_tag, _READING.sub("", _without_comments(text)))
+        text = _READING.sub("", _without_comments(text))
+        told = (said_in(tag[0]) for tag in _TAG.finditer(text)) if "=" in text else ()
+        text = _TAG.sub(_replace_tag, text)
+        text = "\n".join([text, *dict.fromkeys(chain.from_iterable(told))])
     text = take_off_marks(text)
     if "\\" in text:
         text = _FORMAT.sub(lambda match: match[1] or match[2] or "", text)
@@ -244,14 +290,23 @@ def _take_off_controls(text: str) -> str:
 def _take_off_invisible(text: str) -> str:
     if "\u202e" in text:
         text = _BACKWARDS.sub(lambda match: match[1][::-1], text)
-    text = text.replace("\u00ad\n", "-\n")
-    if _INVISIBLE.search(text):
+    others = _beyond_ascii(text)
+    if _INVISIBLE.search(others):
+        text = text.replace("\u00ad\n", "-\n")
         text = _LONG_STRETCH.sub(_part_by_invisible, text)
         text = _INVISIBLE.sub("", text)
     if "\u0120" in text:  # how a tokenizer writes a space
         is_mark = text.count("\u0120") >= _FEWEST_GS and "\u0121" not in text
         text = text.replace("\u0120", " ") if is_mark else _WITHIN_WORD.sub(" ", text)
-    return text.translate(_PRINTABLE)
+    if text.count("\u2581") >= _FEWEST_GS:
+        text = _WORD_OF_PIECES.sub(lambda match: " " + match[0][1:].replace(" ", ""), text)
+        text = text.replace("\u2581", " ")
+    return text.translate(_PRINTABLE) if _ANY_PRINTABLE.search(others) else text
+
+
+def _beyond_ascii(text: str) -> str:
+    """The distinct characters beyond ASCII: a search among these is short."""
+    return "".join({*text} - _ASCII)
 
 
 def _part_by_invisible(match: re.Match[str]) -> str:
@@ -272,12 +327,10 @@ def _take_off_separators(text: str) -> str:
         gap = rf"\s{re.escape(mark)}\s" if count < 3 * spaces else re.escape(mark)
         between = rf"(?<=[^\W\d_][^\W\d_])[.,?!]?{gap}(?=[^\W\d_])"
         if len(re.findall(between, text)) >= _LEAST_SEPARATED * count:
-            text = re.sub(rf"(?<!\d){re.escape(mark)}(?!\d)", " ", text)
+            own = re.escape(mark)  # between two numbers it may be a fraction or a date
+            text = re.sub(rf"(?<!\d){own}|{own}(?!\d)", " ", text)
     if text.count("#") >= _FEWEST_SEPARATED:
         text = _HASHED.sub(lambda match: re.sub(r"(?<!\S)#", "", match[0]), text)
-    is_spaced = any(4 * text.count(mark) >= len(text) for mark in _BETWEEN_LETTERS)
-    if is_spaced and len(_SPACED.findall(text)) >= _FEWEST_SPACED:
-        text = _ANY_SPACED.sub(lambda match: match[0].replace(match["by"], ""), text)
     return _LONG_STRETCH.sub(_part_by_capitals, text) if _longest(text) >= _LEAST_STRETCH else text
 
 
@@ -287,14 +340,16 @@ def _part_by_capitals(match: re.Match[str]) -> str:
 
 
 def _plain_letters(text: str) -> str:
-    text = unicodedata.normalize("NFC", text) if _JAMO.search(text) else text
-    text = _BESIDE_HANGUL.sub(" ", _VOWELS.sub("", text)).translate(_ARABIC)
+    if _HAS_MARKS_OF_SCRIPTS.search(_beyond_ascii(text)):
+        text = unicodedata.normalize("NFC", text) if _JAMO.search(text) else text
+        text = _BESIDE_HANGUL.sub(" ", _VOWELS.sub("", text)).translate(_ARABIC)
     others = set(text) - _ASCII
     for character in others:
         plain = _plain(character)
         if plain != character:
             text = text.replace(character, plain)
-    text = _MARKED.sub("", text)
+    if _MARK.search("".join(others)):
+        text = _MARKED.sub("", text)
     likes = [like for like in others if like in _look_alikes()]
     if likes and _is_latin(text):
         for like in likes:
@@ -324,6 +379,10 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
         parts = match[0].split(match[1])
         return "".join(parts) if _is_one(parts, is_known) else match[0]
 
+    if _FOUR_SPACED.search(text):
+        text = _join_spaced(text, is_known)
+    if _LEET.search(text):
+        text = _read_digits(text, is_known)
     if _MAY_BE_CUT.search(text):
         text = _HYPHENATED.sub(join, text)
     if "\n" in text:
@@ -332,8 +391,7 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
         text = _PIECES.sub(join_pieces, text)
     if _SPACES_PER_DOUBLED * len(_DOUBLED.findall(text)) >= 1 + text.count(" "):
         text = _shorten_all(text, is_known)
-    has_spaces = _LETTERS_PER_SPACE * len(text.split()) > len(text)
-    if has_spaces or _longest(text) < _LEAST_JOINED:
+    if _longest(text) < _LEAST_JOINED:
         return text
 
     def part(match: re.Match[str]) -> str:
@@ -342,7 +400,52 @@ def join_hyphenated(text: str, known: Container[str]) -> str:
         apart = _BESIDE_NUMBER.sub(" ", match[0])
         return _JOINED.sub(lambda one: _part_into_known(one[0], is_known), apart)
 
-    return _UNPARTED.sub(part, text)
+    if _LETTERS_PER_SPACE * len(text.split()) <= len(text):
+        return _UNPARTED.sub(part, text)
+    return _LONG_STRETCH.sub(lambda match: _if_words(match[0], _UNPARTED.sub(part, match[0])), text)
+
+
+def _if_words(stretch: str, parted: str) -> str:
+    """A stretch of other text, parted where it is words and not the letters of a sequence."""
+    letters, count = sum(map(str.isalpha, stretch)), len(parted.split())
+    return parted if count >= _FEWEST_PARTED and letters >= _MEAN_PARTED * count else stretch
+
+
+def _join_spaced(text: str, is_known: Callable[[str], bool]) -> str:
+    """Words whose letters something parts, where several stand near: by their form alone, so that
+    a document and a text with it read alike whatever words were known."""
+    runs: list[list[re.Match[str]]] = []
+    for match in _SPACED.finditer(text):
+        if match["by"] == "." and match[0].isupper():
+            continue  # U.S.A.
+        if not runs or match.start() - runs[-1][-1].end() > _NEAR_SPACED:
+            runs.append([])
+        runs[-1].append(match)
+    kept, at = [], 0
+    for run in runs:
+        if sum(len(match[0]) >= _LEAST_SPACED for match in run) < _FEWEST_SPACED:
+            continue
+        for match in run:
+            word = match[0].replace(match["by"], "")
+            kept += [text[at : match.start()], _part_into_known(word, is_known)]
+            at = match.end()
+    return "".join([*kept, text[at:]])
+
+
+def _read_digits(text: str, is_known: Callable[[str], bool]) -> str:
+    """Words that have digits for letters (`wh1ch`), where several are known."""
+    plain = {word: _spell_digits(word, is_known) for word in {*_MIXED.findall(text)}}
+    if sum(word != found and len(word) > 2 for word, found in plain.items()) < _FEWEST_MIXED:
+        return text
+    return _MIXED.sub(lambda match: plain[match[0]], text)
+
+
+def _spell_digits(word: str, is_known: Callable[[str], bool]) -> str:
+    """The known word that a word with digits for letters is; else the word."""
+    if is_known(word) or word.isdigit() or word.count("1") > _MOST_ONES:
+        return word
+    choices = [_DIGITS.get(letter, letter) for letter in word]
+    return next(filter(is_known, map("".join, product(*choices))), word)
 
 
 def _is_one(parts: Sequence[str], is_known: Callable[[str], bool]) -> bool:
@@ -405,7 +508,7 @@ def _part_into_known(text: str, is_known: Callable[[str], bool]) -> str:
 def _replace_tag(match: re.Match[str]) -> str:
     if match["raised"]:
         return "" if match[0].startswith("</") else "^"
-    return "" if match["inline"] else " "
+    return "" if match["inline"] or match["letter"] else " "
 
 
 def _without_comments(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import textwrap
@@ -18,16 +19,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.benchmarks.disguises import DISGUISES
+from tests.benchmarks.dress import DRESSES
 from tests.benchmarks.puzzles import load_puzzles
 from tests.benchmarks.questions import REAL, load_real
 from tests.benchmarks.reading import load_reading
+from tests.benchmarks.shapes import INVENTED, invent
 from tests.benchmarks.template_tasks import load_templates
 from tests.support.generation import make_seed
 from tsqa.decontaminate import index as decontaminate
 from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.index import EvaluatedIndex, measure_recall
 from tsqa.decontaminate.parts import Halves
-from tsqa.decontaminate.planted_leaks import KINDS, as_candidate, plant_leak
+from tsqa.decontaminate.planted_leaks import KINDS, as_candidate, plant_leak, respell
 from tsqa.decontaminate.similarity import common_weight, kept_share
 from tsqa.decontaminate.slots import read_numbers
 from tsqa.recipe import DecontaminateSection
@@ -367,6 +370,44 @@ def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
         texts = [f"Know this: {one.full_text} So it is." for one in planted if one]
         assert all(index.check([one for one in planted if one])), kind
         assert all(index.check_texts(texts)), kind
+
+
+@pytest.mark.parametrize("shape", list(INVENTED))
+def test_rows_of_signs_and_reports_of_a_template_are_told_apart(shape: str) -> None:
+    """Tables however their cells are parted, emoji, few brackets, and passages that are alike."""
+    made = invent(shape, 120)
+    documents, others = made[:60], [as_candidate(other) for other in made[60:]]
+    index = EvaluatedIndex(documents, SECTION)
+    assert sum(verdict is not None for verdict in index.check(others)) <= 3
+    rejected = index.check_texts([f"Know this: {other.full_text}" for other in others])
+    assert sum(verdict is not None for verdict in rejected) <= 3
+    for write in (str, json.dumps, lambda text: re.sub(r"[\s|-]+", " ", text)):
+        planted = [respell(document, write) for document in documents[::4]]
+        assert all(index.check(planted))
+        assert all(index.check_texts([f"Know this: {one.full_text} So it is." for one in planted]))
+
+
+@pytest.mark.parametrize("dress", ["arrows", "pipes", "any_case"])
+def test_what_stands_between_all_words_makes_no_other_question(dress: str) -> None:
+    signed = [
+        evaluated(0, "Which of these metals weighs 12 g per mL if pure at 5 C?", "a heavy one"),
+        evaluated(1, "Is it true that all of the 4 birds sing in the old trees?", "yes"),
+    ]
+    index = EvaluatedIndex(signed, SECTION)
+    assert all(index.check([plant for plant in map(DRESSES[dress], signed) if plant]))
+    assert not any(index.check([ask("5 + 4 + 3 + 2 + 1 + 7", "22")]))
+
+
+def test_a_sum_is_no_row_of_its_numbers() -> None:
+    index = EvaluatedIndex([evaluated(0, "What comes next after 5 4 3 2 1 7 ?", "8")], SECTION)
+    assert index.check([ask("What comes next after 5 + 4 + 3 + 2 + 1 + 7 ?", "22")]) == [None]
+
+
+def test_an_apostrophe_that_is_lost_leaves_no_symbol() -> None:
+    question = "M: I know it's late.\nF: So what about dad's canal boat?\nWhat does she want?"
+    index = EvaluatedIndex([evaluated(0, question, "the boat")], SECTION)
+    [verdict] = index.check([ask(re.sub(r"[^\w]+", " ", question), "the boat")])
+    assert verdict is not None
 
 
 @pytest.mark.parametrize("shape", ["german", "korean", "pronouns"])
