@@ -29,7 +29,7 @@ from tsqa.seeds.document import Origin, Rejected, Unusable, make_passage, make_s
 from tsqa.seeds.leaks import looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.digests import DIGESTS
-from tsqa.tasks.identity import dataset_identity, revision_of, split_parts
+from tsqa.tasks.identity import dataset_identity, revision_of, same_documents, split_parts
 from tsqa.text.normalise import count_words
 
 if TYPE_CHECKING:
@@ -129,9 +129,8 @@ class _OwnSource(Generic[OwnKind]):
         else:
             identities = [("file", str(path.resolve())) for path in self._files.paths]
             names = [path.stem for path in self._files.paths]
-        for identity in identities:
-            if identity in self._siblings:
-                return f"{identity[1]} ({section.split}) is evaluated by {self._siblings[identity]}"
+        for identity, known in same_documents(identities, self._siblings):
+            return f"{identity[1]} ({section.split}) is evaluated by {self._siblings[known]}"
         test = next((name for name in names if looks_evaluated(name)), None)
         return f"{test} is a test set by its name" if test else None
 

@@ -23,6 +23,7 @@ from tsqa.tasks.patches import (
     import_tasks_afresh,
     pin_datasets,
     read_datasets_afresh,
+    read_names_as_written,
 )
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ def _patch_packages() -> None:
     import datasets
 
     read_datasets_afresh()
+    read_names_as_written()
     pin_datasets()
     import_tasks_afresh()
     draw_documents_alike()

@@ -18,7 +18,7 @@ from lm_eval.utils import apply_template
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
-from tsqa.tasks.identity import is_on_hub, revision_of, split_parts
+from tsqa.tasks.identity import ALL, is_on_hub, revision_of, split_parts
 from tsqa.tasks.patches import TEMPLATES, bound_task_templates, drawn_alike
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _load(config: Mapping[str, Any], split: str) -> datasets.Dataset:
         return config["custom_dataset"](**(config.get("metadata") or {}), **arguments)[split]
     arguments.pop("trust_remote_code", None)
     files = arguments.get("data_files")
-    if isinstance(files, dict):
+    if isinstance(files, dict) and split != ALL:
         arguments["data_files"] = {key: files[key] for key in files if key in split_parts(split)}
     return datasets.load_dataset(
         config["dataset_path"], config.get("dataset_name"), split=split, **arguments

@@ -170,6 +170,8 @@ def test_a_training_split_may_be_several(tmp_path: Path) -> None:
         {"test_split": "train"},
         {"training_split": "test"},
         {"training_split": "train+test"},
+        {"training_split": "all"},
+        {"test_split": "all"},
         {"training_split": "train", "test_split": "test+train[:1]"},
     ],
 )
