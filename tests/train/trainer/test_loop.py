@@ -178,3 +178,18 @@ def test_a_killed_run_and_one_that_became_too_dear_end_bit_for_bit_the_same(
     weights = [artifact.path / "hf" / "model.safetensors" for artifact in (resumed, reference)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert not (resumed.path / "checkpoints").exists()
+
+
+def test_the_checkpoint_of_the_last_step_is_kept_and_resumed_from(
+    recipe_path: Path, reference: Artifact, tmp_path: Path
+) -> None:
+    steps = {folder.name for folder in (reference.path / "checkpoints").iterdir()}
+    assert steps == {"step-00000006", "step-00000012"}
+    asked = f"train.keep_every={STEPS}"
+    stop_after(recipe_path, tmp_path / "runs", STEPS, asked)
+    resumed = train(recipe_path, tmp_path / "runs", asked)
+    assert metrics(resumed) == metrics(reference)
+    assert resumed.summary["heldout"] == reference.summary["heldout"] != {}
+    heldout, weights = "heldout.jsonl", Path("hf") / "model.safetensors"
+    for name in (heldout, weights):
+        assert (resumed.path / name).read_bytes() == (reference.path / name).read_bytes()
