@@ -39,6 +39,8 @@ FUNCTION_KEYS = (
     "doc_to_target",
     "doc_to_choice",
 )
+_MOST_NAMED = 3
+"""Files, in an error."""
 _Settings = Mapping[str, Any]
 _GROUP_KEYS = {
     *("group", "group_alias", "task", "task_alias", "aggregate_metric_list", "metadata"),
@@ -179,9 +181,14 @@ class TaskLibrary:
         except TsqaError:
             raise
         except Exception as error:
+            # `datasets` says "An error occurred" and keeps what it was.
+            cause = error.__cause__ or error
+            files = ", ".join(map(str, split_files(config, str(wanted))[:_MOST_NAMED]))
             raise DataError(
-                f"the data of the task {name} cannot be loaded: {type(error).__name__}: {error}",
-                "check the task's dataset_path, and the network when it is on the hub",
+                f"the data of the task {name} cannot be loaded: {type(cause).__name__}: {cause}",
+                f"correct {files}"
+                if files
+                else "check the task's dataset_path, and the network when it is on the hub",
             ) from error
 
     def resolved(self, name: str) -> dict[str, Any]:

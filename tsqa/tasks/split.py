@@ -73,6 +73,14 @@ class TaskSplit:
         """(text, choices or None), where the target cannot be rendered."""
         return self.task.doc_to_text(document), self._choices(document)
 
+    def named(self, document: Mapping[str, object]) -> dict[str, object]:
+        """The fields that `doc_to_target` names as text, with their values."""
+        template = self.task.config.doc_to_target
+        if not isinstance(template, str):
+            return {}
+        names = {template, *find_undeclared_variables(TEMPLATES.parse(template))}
+        return {name: document[name] for name in sorted(names & document.keys())}
+
     def _target(self, document: dict[str, Any]) -> Any:
         target = self.task.doc_to_target(document)
         template = self.task.config.doc_to_target
