@@ -90,11 +90,13 @@ def refuse_groups(
 
 
 def _unscorable(split: TaskSplit, config: Mapping[str, object]) -> Unscorable | None:
-    """The first document on which lm-eval would give every model 0, or end; `config`: the task's."""
+    """The first document on which lm-eval would give every model 0, or end.
+
+    `config`: the task's; its own `process_results` may need no answer.
+    """
     is_choice = split.task.OUTPUT_TYPE == "multiple_choice"
-    if not isinstance(split.task, RenderedTask) or (
-        config.get("process_results") and not is_choice
-    ):
+    is_own = config.get("process_results") and not is_choice
+    if is_own or not isinstance(split.task, RenderedTask):
         return None
     for number, document in enumerate(split):
         try:
