@@ -301,7 +301,9 @@ class TaskLibrary:
             raise DataError(
                 f"{self._origin}: the group {group!r} has `task: {name}`, and {name} is a "
                 f"{known.kind.lower()}: lm-eval gives all of its tasks that name",
-                f"write `{name}` alone, or name its tasks one by one",
+                f"name the members of {group} in its place, what it sets for each in eval.protocols"
+                if self.is_own
+                else f"write `{name}` alone, or name its tasks one by one",
             )
 
     def _differing(self, name: str, settings: _Settings, within: tuple[str, ...]) -> dict[str, Any]:
