@@ -873,3 +873,12 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.3)
     raise AssertionError("vllm serve did not start")
+
+
+def test_a_clock_that_is_set_forward_ends_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    outage = connection.Outage(1, "generate.teacher.outage_minutes", lambda line: None)
+    first = time.monotonic()
+    outage.note("http://127.0.0.1:9/v1", "503")
+    clock = time.time()
+    monkeypatch.setattr(time, "time", lambda: clock + 3600)
+    assert 50 < outage.seconds_left(first) <= 60
