@@ -26,7 +26,7 @@ from tsqa.curated.files import CURATED, read_rows
 from tsqa.records.kept_seeds import SeedLine, read_seed_lines
 from tsqa.release.outcomes import Behind, candidate_lines, seed_lines
 from tsqa.release.records import CANDIDATES, SEEDS, CandidateLine, read_lines, read_release
-from tsqa.release.ways import Way, compare_ways
+from tsqa.release.ways import MadeWith, compare_ways
 from tsqa.store.atomic import write_text
 
 CHANGES = "CHANGES.md"
@@ -124,7 +124,7 @@ class VersionDifference:
     moved: int
     """Candidates whose id is another, since their seed has moved, or its task another name."""
     causes: list[Cause]
-    ways: list[Way] = field(default_factory=list)
+    ways: list[MadeWith] = field(default_factory=list)
     """What the items of one side alone were made with."""
 
     def count(self, kind: Kind) -> int:

@@ -20,7 +20,7 @@ _DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Way:
+class MadeWith:
     """What items of one version were made with, and none of the other."""
 
     way: str
@@ -35,10 +35,10 @@ class _Row:
     lineage: str
 
 
-def compare_ways(old: Path, new: Path) -> list[Way]:
+def compare_ways(old: Path, new: Path) -> list[MadeWith]:
     """Of two folders that hold `dataset/`; what all items of both share is left out."""
     before, after = _count(old), _count(new)
-    return [Way(way, before[way], after[way]) for way in sorted(before.keys() ^ after.keys())]
+    return [MadeWith(way, before[way], after[way]) for way in sorted(before.keys() ^ after.keys())]
 
 
 def _count(folder: Path) -> Counter[str]:
